@@ -1,0 +1,124 @@
+"""Segments, as the sidecar sees them: seal the open one, tell their names, read them.
+
+A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. One that was sealed and not touched since
+has eight random digits in ``<hex>``. One of which a part is delivered already has twenty-four: eight
+random ones, eight for the offset from which it is to be read, eight for the CRC-32 of these sixteen, so
+that no other name is taken for one of those by chance.
+
+Races, continued from ``spool.py``:
+
+6. Two sidecars seal at once (where locks do not work): one rename succeeds, the other finds nothing.
+7. A stopped writer holds the lock shared: the sealer waits ``SEAL_WAIT_S`` and renames without it.
+
+This room must never delete anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+from flwr_telemetry import files
+from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+
+SEAL_WAIT_S = 1.0
+SEAL_SIZE_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+
+_LOCK_POLL_S = 0.0005
+_HEX = 8
+
+
+@contextlib.contextmanager
+def sealer_lock(descriptor: int) -> Iterator[bool]:
+    """Hold the segment's lock exclusively, waiting at most ``SEAL_WAIT_S``; yields whether it is held."""
+    deadline = time.monotonic() + SEAL_WAIT_S
+    held = False
+    with contextlib.suppress(OSError):  # no locks here: as if it were not free
+        while not (held := lock_descriptor(descriptor, blocking=False)):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOCK_POLL_S)
+    try:
+        yield held
+    finally:
+        if held:
+            with contextlib.suppress(OSError):
+                unlock_descriptor(descriptor)
+
+
+def seal(host: HostPaths, now_ns: int) -> Path | None:
+    """Rename the open segment, so that nothing more is appended to it; the sealed path, None if it is empty.
+
+    Args:
+        host: whose spool.
+        now_ns: nanoseconds since the epoch, for the name: segments are taken in the order of their names.
+    """
+    try:
+        descriptor = files.open_file(host.events, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            return None
+        sealed = host.spool / sealed_name(now_ns)
+        with sealer_lock(descriptor), contextlib.suppress(FileNotFoundError):
+            os.rename(host.events, sealed)  # noqa: PTH104 - one system call, by name
+            return sealed
+        return None  # another sidecar was first
+    finally:
+        os.close(descriptor)
+
+
+def sealed_name(now_ns: int, offset_bytes: int = 0) -> str:
+    """A new name for a sealed segment that is to be read from ``offset_bytes`` on."""
+    digits = secrets.token_hex(_HEX // 2)
+    if offset_bytes:
+        digits += f"{offset_bytes:0{_HEX}x}"
+        digits += f"{zlib.crc32(digits.encode()):0{_HEX}x}"
+    return f"{SEALED_PREFIX}{max(now_ns, 0):019d}-{digits}{SEGMENT_SUFFIX}"
+
+
+def start_offset(name: str) -> int:
+    """From which byte on a sealed segment of this name is to be read."""
+    digits = name.removesuffix(SEGMENT_SUFFIX).rpartition("-")[2]
+    told, check = digits[: 2 * _HEX], digits[2 * _HEX :]
+    if len(digits) != 3 * _HEX or check != f"{zlib.crc32(told.encode()):0{_HEX}x}":
+        return 0
+    return int(told[_HEX:], 16)
+
+
+def sealed_segments(host: HostPaths) -> list[Path]:
+    """Sealed segments that no batch has taken, oldest first."""
+    return sorted(path for path in listing(host.spool) if is_sealed(path.name))
+
+
+def is_sealed(name: str) -> bool:
+    """Whether a file of this name is a sealed segment."""
+    return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX)
+
+
+def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
+    """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
+    descriptor = files.open_file(path, os.O_RDONLY)
+    try:
+        while data := os.pread(descriptor, CHUNK_BYTES, offset_bytes):
+            offset_bytes += len(data)
+            yield data
+    finally:
+        os.close(descriptor)
+
+
+def listing(directory: Path) -> list[Path]:
+    """What is in a directory; nothing if it is not there."""
+    try:
+        with os.scandir(directory) as entries:
+            return [directory / entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

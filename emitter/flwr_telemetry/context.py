@@ -1,0 +1,171 @@
+"""What is collected, declared field by field with its reason. The documentation is made from this.
+
+Nothing that is not declared in ``FIELDS`` can get into a context: the emitter's part is built by walking
+that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical`` and
+``hw.memory_gib`` are declared here and added by the sidecar, which alone loads psutil.
+
+The values are exactly those of Flower's own telemetry, got without the program ``file`` and the
+``uname -p`` that ``platform.architecture()`` and ``platform.platform()`` start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of what is reported.
+
+    Attributes:
+        name: its path in the wire format, with dots.
+        kind: its JSON type, in words.
+        why: the question that it answers, from Flower's public page where that has one.
+        get: computes the part that is the same for a whole process; None for what each event brings.
+    """
+
+    name: str
+    kind: str
+    why: str
+    get: Callable[[], Any] | None = None
+
+
+def _platform(name: str) -> Callable[[], Any]:
+    def get() -> Any:
+        import platform
+
+        return getattr(platform, name)()
+
+    return get
+
+
+def _uname_version() -> str:
+    import platform
+
+    return platform.uname().version
+
+
+def platform_text() -> str:
+    """``platform.platform()``, without starting ``uname -p``, whose answer Linux leaves blank."""
+    import platform
+
+    if sys.platform != "linux":
+        return platform.platform()
+    uname = platform.uname()
+    libc = "".join(platform.libc_ver())
+    text = "-".join(part for part in (uname.system, uname.release, uname.machine, "with", libc) if part)
+    # The same clean-up as the original, which wants to be usable as a file name.
+    text = re.sub(r'[/\\:;"()]', "-", text.replace(" ", "_")).replace("unknown", "")
+    return re.sub("-{2,}", "-", text).rstrip("-")
+
+
+def architecture() -> list[str]:
+    """``platform.architecture()`` from the first bytes of the executable, as the program ``file`` reads them."""
+    import platform
+
+    if sys.platform != "linux":
+        return list(platform.architecture())
+    try:
+        with open(sys.executable, "rb") as executable:  # noqa: PTH123 - pathlib costs more than the read
+            magic = executable.read(5)
+    except OSError:
+        magic = b""
+    bits = "32bit" if sys.maxsize < 2**32 else "64bit"
+    if magic[:4] != b"\x7fELF" or not _program_exists("file"):
+        return [bits, ""]
+    return [{b"\x01": "32bit", b"\x02": "64bit"}.get(magic[4:], bits), "ELF"]
+
+
+def _program_exists(name: str) -> bool:
+    directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(directory, name), os.X_OK) for directory in directories)  # noqa: PTH118
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("event_type", "string", "Execution mode: which way of starting Flower, and whether it ended."),
+    Field("event_details", "object", "Execution mode: what Flower adds to this kind of event, redacted."),
+    Field("context.partner", "string", "FLWR_TELEMETRY_PARTNER_ID if you set one, else `unavailable`."),
+    Field("context.source", "string", "Random ID in ~/.flwr/source: is an issue recurring?"),
+    Field("context.cluster", "string", "Random ID of one workload, in memory only: did what started also end?"),
+    Field("context.date", "string", "When it happened: ISO 8601, UTC, microseconds."),
+    Field("context.flower.package_name", "string", "Flower version: which package."),
+    Field("context.flower.package_version", "string", "Flower version: which versions need care."),
+    Field("context.hw.cpu_count", "integer", "Hardware properties: logical processors.", os.cpu_count),
+    Field("context.hw.cpu_count_physical", "integer", "Hardware properties: physical cores."),
+    Field("context.hw.memory_gib", "integer", "Hardware properties: memory, rounded to whole GiB."),
+    Field("context.platform.system", "string", "Operating system.", _platform("system")),
+    Field("context.platform.release", "string", "Operating system: kernel release.", _platform("release")),
+    Field("context.platform.platform", "string", "Operating system: with C library.", platform_text),
+    Field(
+        "context.platform.python_implementation",
+        "string",
+        "Python version: CPython or another.",
+        _platform("python_implementation"),
+    ),
+    Field("context.platform.python_version", "string", "Python version.", _platform("python_version")),
+    Field("context.platform.machine", "string", "Hardware properties: processor family.", _platform("machine")),
+    Field("context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture),
+    Field("context.platform.version", "string", "Operating system: kernel build.", _uname_version),
+)
+
+
+def static_context(package: tuple[str, str]) -> dict[str, Any]:
+    """The part of a context that is the same for all events of a process, nested as on the wire.
+
+    Args:
+        package: name and version of the Flower package.
+    """
+    name, version = package
+    context: dict[str, Any] = {"flower": {"package_name": name, "package_version": version}}
+    for field in FIELDS:
+        if field.get is not None:
+            _, group, key = field.name.split(".")
+            context.setdefault(group, {})[key] = field.get()
+    return context
+
+
+def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Name and version of the installed Flower; both ``unknown`` without one, as in Flower.
+
+    A Flower that is loaded knows its version already; asking the package index of this environment
+    costs far more and comes second.
+    """
+    loaded = sys.modules if modules is None else modules
+    for holder in ("flwr.supercore.version", "flwr.common.version"):
+        module = loaded.get(holder)
+        name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
+        if isinstance(name, str) and isinstance(version, str):
+            return name, version
+    from importlib import metadata
+
+    for name in ("flwr", "flwr-nightly"):
+        try:
+            return name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return UNKNOWN, UNKNOWN
+
+
+def partner_id(configured: str | None) -> str:
+    """``FLWR_TELEMETRY_PARTNER_ID`` as Flower reports it: the UUID, ``unavailable`` or ``invalid``."""
+    if not configured:
+        return "unavailable"
+    return configured if is_uuid(configured) else "invalid"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is a UUID in any form that ``uuid.UUID`` takes, as Flower decides it."""
+    import uuid
+
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""What a caller hands over, made safe: checked, redacted, packed. Pure but for learning who we are.
+
+Nothing leaves this room that JSON cannot say, that is larger than ``MAX_DETAILS_BYTES``, or that
+holds the home directory, the user name or the host name as a whole token.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import record
+from .errors import InvalidEventError
+
+MAX_DETAILS_BYTES = 8 * 1024
+REDACTED = "<redacted>"
+
+# Names that are ordinary words: they say nothing about a person, and replacing them would shred the
+# details ("flower", "server"). They are replaced only inside a path. So is a name of one or two letters.
+COMMON_NAMES = frozenset(
+    "admin administrator app client daemon data debian default docker flower flwr guest home host "
+    "jovyan local localhost localdomain machine main nobody node none null python ray root server "
+    "test tests user users ubuntu vagrant worker www-data".split()
+)
+_SHORTEST_NAME = 3
+
+_EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_PLAIN = frozenset({str, bool, int, type(None)})
+
+
+def event_type_name(event_type: object) -> str:
+    """The plain name of an event type: a member of some ``EventType``, or a string of its form.
+
+    Raises:
+        InvalidEventError: it is neither.
+    """
+    if not isinstance(event_type, str):
+        msg = f"an event type is an EventType or a string, not {type(event_type).__name__}"
+        raise InvalidEventError(msg)
+    # A member of a str enum holds its value as its string; str() would print the member instead.
+    name = str.__str__(event_type)
+    if _EVENT_TYPE.fullmatch(name) is None:
+        msg = "an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter"
+        raise InvalidEventError(msg)
+    return name
+
+
+class Redactor:
+    """Finds what would tell who or where we are, and takes it out.
+
+    Args:
+        names: user and host names.
+        directories: home directories.
+    """
+
+    def __init__(self, names: Iterable[str], directories: Iterable[str]) -> None:
+        everywhere = {name for name in names if _telling(name)}
+        in_paths = {name for name in names if name} - everywhere
+        patterns = [
+            # A path is a token of its own wherever it stands: what follows must not lengthen its last part.
+            rf"{re.escape(path)}(?![\w-])"
+            for path in sorted(set(directories), key=len, reverse=True)
+            if path not in {"", "/", "\\"}
+        ]
+        patterns += [rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for name in _longest_first(everywhere)]
+        patterns += [
+            rf"(?<=[/\\]){re.escape(name)}(?![\w.-])|(?<![\w.-]){re.escape(name)}(?=[/\\])"
+            for name in _longest_first(in_paths)
+        ]
+        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+        needles = {*everywhere, *in_paths, *directories} - {"", "/"}
+        # A cheap look at the packed bytes spares most events the search; bytes.lower() knows ASCII only.
+        self._needles = tuple(needle.lower().encode() for needle in needles)
+        self._ascii = all(needle.isascii() for needle in needles)
+
+    def may_hold(self, packed: bytes) -> bool:
+        """False only if nothing in the packed details needs replacing."""
+        if self._pattern is None:
+            return False
+        if not self._ascii:
+            return True
+        lowered = packed.lower()
+        return any(needle in lowered for needle in self._needles)
+
+    def redact(self, value: Any) -> Any:
+        """``value`` with every telling token in a string, keys too, replaced by ``<redacted>``."""
+        if self._pattern is None:
+            return value
+        if isinstance(value, str):
+            return self._pattern.sub(REDACTED, value)
+        if isinstance(value, dict):
+            return {self.redact(name): self.redact(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.redact(item) for item in value]
+        return value
+
+
+def _telling(name: str) -> bool:
+    return len(name) >= _SHORTEST_NAME and name.lower() not in COMMON_NAMES
+
+
+def _longest_first(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (-len(name), name))
+
+
+def who_we_are() -> Redactor:
+    """A redactor for this user on this host: what the environment and the password entry say."""
+    names: set[str] = set()
+    directories: set[str] = set()
+    try:
+        names.add(getpass.getuser())
+    except (OSError, KeyError, ImportError):
+        pass  # no variable and no password entry: a bare container
+    try:
+        import pwd
+
+        entry = pwd.getpwuid(os.geteuid())
+        names.add(entry.pw_name)
+        directories.add(entry.pw_dir)
+    except (KeyError, ImportError):
+        pass
+    directories.add(os.path.expanduser("~"))  # noqa: PTH111 - answers, where Path.home() raises
+    directories |= {os.path.realpath(path) for path in directories}
+    node = os.uname().nodename
+    names |= {node, node.partition(".")[0]}
+    directories.discard("~")
+    return Redactor(names, {path.rstrip("/") for path in directories})
+
+
+def packed_details(details: object, redactor: Redactor) -> bytes:
+    """The details as msgpack, checked and redacted.
+
+    Args:
+        details: a mapping of JSON-like values (tuples count as lists), or None for an empty one.
+        redactor: what must not leave.
+
+    Raises:
+        InvalidEventError: they are not JSON-like, or larger than ``MAX_DETAILS_BYTES`` once packed.
+    """
+    if details is None:
+        return b"\x80"
+    flat = type(details) is dict and all(
+        type(name) is str and type(item) in _PLAIN for name, item in details.items()
+    )
+    try:
+        plain = details if flat else _plain(details)
+        packed = record.pack(plain)
+        if redactor.may_hold(packed):
+            packed = record.pack(redactor.redact(plain))
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+        msg = f"event_details must be a JSON-like mapping: {_word(error)}"
+        raise InvalidEventError(msg) from error
+    if len(packed) > MAX_DETAILS_BYTES:
+        msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
+        raise InvalidEventError(msg)
+    return packed
+
+
+def _word(error: Exception) -> str:
+    # The codec's own message quotes the offending text, which has no business in a log.
+    return "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+
+
+def _plain(details: object) -> dict[str, Any]:
+    """A copy of ``details`` made of exact JSON types."""
+    if not isinstance(details, Mapping):
+        msg = f"a {type(details).__name__} is no mapping"
+        raise TypeError(msg)
+    copy = _exact(details, record.MAX_DEPTH)
+    record.check_json(copy)
+    return copy  # type: ignore[no-any-return]
+
+
+def _exact(value: Any, depth: int) -> Any:
+    if depth < 0:
+        msg = f"nested deeper than {record.MAX_DEPTH}"
+        raise ValueError(msg)
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {_exact(name, depth): _exact(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_exact(item, depth - 1) for item in value]
+    return value

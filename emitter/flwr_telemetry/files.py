@@ -1,0 +1,120 @@
+"""Directories and files that are surely ours: the few calls by which both packages open and create.
+
+A directory is 0700 and a file 0600, whatever the umask. Nothing is followed: a link, FIFO, device or
+file of another user in our place is refused with a word, never opened for good. No function here may
+create anything without being asked to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from .errors import SpoolUnsafeError
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
+_SAFE_FLAGS = (
+    getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+)
+
+
+def ensure_directory(path: Path) -> bool:
+    """Make ``path`` a directory of ours; its parent must exist.
+
+    Returns:
+        Whether this call created it.
+
+    Raises:
+        SpoolUnsafeError: something else stands there.
+        OSError: the system's refusal.
+    """
+    try:
+        os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102 - the emitter's first event pays for this
+    except FileExistsError:
+        check_directory(path)
+        return False
+    if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:  # noqa: PTH116
+        os.chmod(path, DIRECTORY_MODE)  # noqa: PTH101 - a umask took away what the owner needs
+    return True
+
+
+def check_directory(path: Path) -> None:
+    """Raise SpoolUnsafeError unless ``path`` is a real directory that only its owner, us, can write to."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        msg = f"{path} is a link or no directory; remove it"
+        raise SpoolUnsafeError(msg)
+    if status.st_uid != os.geteuid():
+        msg = f"{path} belongs to another user; remove it or set FLWR_HOME"
+        raise SpoolUnsafeError(msg)
+    if status.st_mode & _OTHERS_WRITE:
+        msg = f"{path} can be written to by others; chmod 700 it"
+        raise SpoolUnsafeError(msg)
+
+
+def open_file(path: Path | str, flags: int) -> int:
+    """A descriptor of a plain file of ours.
+
+    Args:
+        path: what to open.
+        flags: the access mode and, to create it, ``O_CREAT``.
+
+    Raises:
+        SpoolUnsafeError: it is no plain file, or not ours.
+        OSError: the system's refusal; ``ELOOP`` for a link.
+    """
+    descriptor = os.open(path, flags | _SAFE_FLAGS, FILE_MODE)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            msg = f"{path} is no plain file of this user; remove it"
+            raise SpoolUnsafeError(msg)
+        if flags & os.O_CREAT and stat.S_IMODE(status.st_mode) != FILE_MODE:
+            os.fchmod(descriptor, FILE_MODE)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append ``data`` to the file at ``path``, created if need be, in one write where the system can."""
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
+
+
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        if durable:
+            os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)  # noqa: PTH105
+
+
+def touch(path: Path) -> None:
+    """Create ``path`` or set its times to now, as the file system tells now."""
+    descriptor = open_file(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.utime(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""May I start a sidecar, and start it: the emitter's only knowledge of the other package is ``MODULE``.
+
+Spawning is guarded, cheapest first: consent (the caller's), the setting, the batch job, the recursion
+guard, a service's heartbeat, the throttle, the lock, the throttle again under the lock. What is started
+is detached wholly: a session of its own, no descriptor of ours, a working directory of its own, none of
+our environment but what it needs, and no child of ours, so that nobody has to wait for it.
+
+This room must never start two, never wait for a sidecar to be ready, and never put a setting into argv.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import files
+from .layout import HEARTBEAT_PREFIX, Home, HostPaths
+
+MODULE = "flwr_telemetryd"
+HEARTBEAT_FRESH_S = 90.0
+GUARD = "FLWR_TELEMETRYD"
+"""Set in a sidecar's environment, so that nothing in it can start another."""
+
+# What a sidecar needs of an environment: to find its interpreter, its home and a way out. Everything
+# else, tokens and passwords of the workload above all, stays where it is.
+_PASSED_ON = frozenset(
+    "PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH "
+    "PYTHONHOME PYTHONUSERBASE VIRTUAL_ENV COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG "
+    "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy "
+    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
+)
+_BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
+_BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
+_STARTED_MARK = b"started\n"
+
+
+class Wake(enum.Enum):
+    """What came of asking for a sidecar."""
+
+    ALIVE = "one runs on this host"
+    SERVED = "a service serves this home"
+    STARTED = "one was started"
+    THROTTLED = "one was started a moment ago"
+    NOT_ALLOWED = "this process may not start one"
+
+
+def wake(
+    home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ: Mapping[str, str]
+) -> Wake:
+    """Make sure that somebody will deliver what is in the spool of ``host``, if that is allowed.
+
+    Args:
+        home: the home.
+        host: this host; its directory exists.
+        setting: ``auto``, ``always`` or ``never``.
+        respawn_s: no second start within this time.
+        environ: this process's variables.
+
+    Raises:
+        OSError: the system's refusal; nothing is lost by it.
+    """
+    if alive(host):
+        return Wake.ALIVE
+    if setting == "never" or GUARD in environ or (setting == "auto" and in_batch_job(environ)):
+        return Wake.SERVED if served(home, host) else Wake.NOT_ALLOWED
+    if served(home, host):
+        return Wake.SERVED
+    if _started_lately(host, respawn_s):
+        return Wake.THROTTLED
+    outcome = _claim_start(host, respawn_s)
+    if outcome is Wake.STARTED:
+        _spawn(home, host, environ)
+    return outcome
+
+
+def in_batch_job(environ: Mapping[str, str]) -> bool:
+    """Whether this process belongs to a job of a batch system, which kills what a job leaves behind."""
+    return any(environ.get(name) for name in _BATCH_JOBS) or bool(
+        environ.get("JOB_ID") and environ.get("SGE_ROOT")
+    )
+
+
+def alive(host: HostPaths) -> bool:
+    """Whether some process holds the sidecar's lock of this host."""
+    try:
+        descriptor = files.open_file(host.lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)  # lets go of the lock
+
+
+def served(home: Home, host: HostPaths) -> bool:
+    """Whether a service with a fresh heartbeat serves this home.
+
+    Its age is a difference between two times of that file system, never against a host's clock.
+    """
+    try:
+        with os.scandir(home.telemetry) as entries:
+            beats = [
+                entry.stat(follow_symlinks=False).st_mtime
+                for entry in entries
+                if entry.name.startswith(HEARTBEAT_PREFIX) and entry.name.endswith(".json")
+            ]
+    except OSError:
+        return False
+    return bool(beats) and max(beats) > _just_touched(host) - HEARTBEAT_FRESH_S
+
+
+def _just_touched(host: HostPaths) -> float:
+    """The file system's now: whoever wakes has just appended an event or touched ``flush``."""
+    times = []
+    for path in (host.events, host.flush):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=0.0)
+
+
+def _started_lately(host: HostPaths, respawn_s: float) -> bool:
+    """Whether the lock file tells of a start less than ``respawn_s`` ago; a step of the clock ends the wait."""
+    try:
+        last = host.lock.stat()
+    except OSError:
+        return False
+    return last.st_size > 0 and abs(_just_touched(host) - last.st_mtime) < respawn_s
+
+
+def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
+    """Take the right to start: one process gets it, as long as locks work."""
+    descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
+    try:
+        if not _try_lock(descriptor):
+            return Wake.ALIVE
+        if _started_lately(host, respawn_s):
+            return Wake.THROTTLED
+        # A write sets the file's time on its own file system; the size tells a start from a mere creation.
+        os.pwrite(descriptor, _STARTED_MARK, 0)
+        return Wake.STARTED
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """One attempt at the lock that the sidecar holds through filelock; True where locks do not work."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _BUSY
+    return True
+
+
+def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a sidecar that serves ``home``."""
+    passed = {name: value for name, value in environ.items() if name in _PASSED_ON}
+    # A PYTHONPATH may hold modules that shadow ours, or our own hook; we keep the entry that we came from.
+    root = str(Path(__file__).resolve().parents[1])
+    entries = environ.get("PYTHONPATH", "").split(os.pathsep)
+    daemon = [entry for entry in entries if entry and (Path(entry) / MODULE).is_dir()]
+    ours = [entry for entry in entries if entry and os.path.realpath(entry) == root]
+    if kept := list(dict.fromkeys([*ours, *daemon])):
+        passed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in kept)  # noqa: PTH100
+    return {**passed, "FLWR_HOME": str(home.path), GUARD: "1"}
+
+
+def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
+    """Start a sidecar that outlives us and is not our child."""
+    import subprocess
+
+    # The shell leaves at once and hands its child to init: nobody has to wait for a sidecar, and the
+    # wait for the shell is a millisecond. `-P` keeps the working directory off the module path.
+    command = ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", MODULE]
+    shell = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        close_fds=True,
+        start_new_session=True,
+        cwd=host.root,
+        env=sidecar_environment(home, environ),
+    )
+    shell.wait()

@@ -1,0 +1,166 @@
+"""Every path of the spool, as frozen values.
+
+``Home`` is the ``.flwr`` directory, ``HostPaths`` the part that belongs to one host. Building either
+touches no disk, and nothing else in the project spells a file name of design section 2.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import HomeUnavailableError
+
+HEARTBEAT_PREFIX = "service-"
+SEALED_PREFIX = "sealed-"
+SEGMENT_SUFFIX = ".msgpack"
+BODY_SUFFIX = ".json"
+SPLIT_SUFFIX = ".split"
+
+_MAX_HOST_LENGTH = 64
+
+
+def home_directory(environ: Mapping[str, str]) -> Path:
+    """The ``.flwr`` directory: ``FLWR_HOME``, else ``~/.flwr``, made absolute.
+
+    Raises:
+        HomeUnavailableError: if the home directory cannot be told.
+    """
+    if configured := environ.get("FLWR_HOME"):
+        return Path(os.path.abspath(configured))  # noqa: PTH100 - resolve() would follow links
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - answers "~", never raises
+    if not os.path.isabs(home):
+        msg = "no home directory is known; set HOME or FLWR_HOME"
+        raise HomeUnavailableError(msg)
+    return Path(home) / ".flwr"
+
+
+def host_name() -> str:
+    """This host's directory name: the node name, made safe for a file name, at most 64 characters."""
+    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", node)[:_MAX_HOST_LENGTH] or "_"
+
+
+@dataclass(frozen=True, slots=True)
+class HostPaths:
+    """The paths of one host below one home.
+
+    Attributes:
+        telemetry: the directory ``telemetry/`` of the home.
+        name: the host's directory name, as ``host_name`` makes it.
+    """
+
+    telemetry: Path
+    name: str
+
+    @property
+    def root(self) -> Path:
+        """``telemetry/<host>``."""
+        return self.telemetry / self.name
+
+    @property
+    def spool(self) -> Path:
+        """The directory of segments."""
+        return self.root / "spool"
+
+    @property
+    def events(self) -> Path:
+        """The open segment."""
+        return self.spool / "events.msgpack"
+
+    @property
+    def flush(self) -> Path:
+        """Touched to ask for delivery now."""
+        return self.spool / "flush"
+
+    @property
+    def work(self) -> Path:
+        """Batches in the making."""
+        return self.root / "work"
+
+    @property
+    def outbox(self) -> Path:
+        """Committed batches."""
+        return self.root / "outbox"
+
+    @property
+    def sent(self) -> Path:
+        """The archive of what was accepted."""
+        return self.root / "sent"
+
+    @property
+    def rejected(self) -> Path:
+        """What the collector refused."""
+        return self.root / "rejected"
+
+    @property
+    def damaged(self) -> Path:
+        """Bytes that were no record."""
+        return self.root / "damaged"
+
+    @property
+    def dropped(self) -> Path:
+        """One byte for every event that a cap dropped."""
+        return self.root / "dropped"
+
+    @property
+    def not_before(self) -> Path:
+        """A ``Retry-After`` that outlives the sidecar."""
+        return self.root / "not-before"
+
+    @property
+    def lock(self) -> Path:
+        """Held for the sidecar's whole life; never unlinked."""
+        return self.root / "sidecar.lock"
+
+    @property
+    def state(self) -> Path:
+        """Who runs and what it did last, for ``status``."""
+        return self.root / "sidecar.json"
+
+    @property
+    def log(self) -> Path:
+        """The sidecar's log."""
+        return self.root / "sidecar.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The ``.flwr`` directory.
+
+    Attributes:
+        path: absolute; it need not exist.
+    """
+
+    path: Path
+
+    @property
+    def source(self) -> Path:
+        """The source ID, Flower's own file."""
+        return self.path / "source"
+
+    @property
+    def telemetry(self) -> Path:
+        """Everything that is ours."""
+        return self.path / "telemetry"
+
+    @property
+    def config(self) -> Path:
+        """The user's settings."""
+        return self.telemetry / "config.toml"
+
+    @property
+    def forgotten(self) -> Path:
+        """SHA-256 of every source ID that the user had forgotten, one a line."""
+        return self.telemetry / "forgotten"
+
+    def heartbeat(self, host: str) -> Path:
+        """The heartbeat of a service on ``host``."""
+        return self.telemetry / f"{HEARTBEAT_PREFIX}{host}.json"
+
+    def host(self, name: str | None = None) -> HostPaths:
+        """The paths of the host called ``name``; without one, of this host."""
+        return HostPaths(self.telemetry, name or host_name())

@@ -1,0 +1,259 @@
+"""The record format: bytes in, bytes out. This docstring is its specification.
+
+A segment is a sequence of records. Each is one msgpack object ``[crc32(payload), payload]`` in fixed
+widths, so that it can be found again after damage::
+
+    offset  bytes
+    0       92               array of 2
+    1       CE c c c c       uint 32, big-endian: CRC-32 (zlib's) of the payload
+    6       C5 n n           bin 16, big-endian: length of the payload, at most 65535
+    9       payload          n bytes
+
+An undamaged segment is thus a plain msgpack stream. The payload is a msgpack map::
+
+    {"event_type": str, "event_details": map,
+     "context": {"partner": str, "source": str, "cluster": str, "date": int, …}}
+
+``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Everything else in the
+context is of the wire format, and everything in the payload can be said in JSON: no binary, no
+extension, no NaN or infinity, only strings as keys.
+
+Who writes: any process of the host, one record in one ``write``. Who deletes: the sidecar alone, a
+whole segment at a time. A reader that meets bytes which are no record scans for the next header whose
+checksum holds; a torn or corrupt record costs itself and no other. A valid checksum over something
+that is no event is damage too.
+
+This room must never touch a file, a clock or the environment.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+HEADER = struct.Struct(">BBIBH")
+MAX_PAYLOAD_BYTES = 0xFFFF
+MAX_DEPTH = 100
+"""Deepest nesting of containers in the details; far below the limits of msgpack and json."""
+
+# What fits into datetime, which has to print it: the years 1 to 9999.
+MIN_DATE_US = -62_135_596_800_000_000
+MAX_DATE_US = 253_402_300_799_999_999
+
+_ARRAY_2, _UINT_32, _BIN_16 = 0x92, 0xCE, 0xC5
+_START = b"\x92\xce"
+_DATE_HEAD = b"\xa4date\xd3"
+
+Event = dict[str, Any]
+
+
+class NotAnEventError(ValueError):
+    """A payload whose checksum holds, but which is no event of the specification above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that was read.
+
+    Attributes:
+        payload: its msgpack bytes; ``decode`` makes an event of them.
+    """
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A run of bytes that belong to no record.
+
+    Attributes:
+        data: the bytes; a long run comes in several pieces, ``first`` being true for one of them.
+        first: whether a new run begins here.
+    """
+
+    data: bytes
+    first: bool
+
+
+def frame(payload: bytes) -> bytes:
+    """One record around ``payload``.
+
+    Raises:
+        ValueError: if the payload is longer than the format can say.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        msg = f"a payload of {len(payload)} bytes does not fit into a record"
+        raise ValueError(msg)
+    head = HEADER.pack(_ARRAY_2, _UINT_32, zlib.crc32(payload), _BIN_16, len(payload))
+    return head + payload
+
+
+def pack(value: Any) -> bytes:
+    """``value`` in msgpack, strictly: raises what msgpack raises, ValueError and its kin."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The context's bytes around its date, packed once and used for many events."""
+    count = len(before_date) + 1 + len(after_date)
+    head = pack("context") + bytes([0x80 | count])
+    for name, value in before_date.items():
+        head += pack(name) + pack(value)
+    tail = b"".join(pack(name) + pack(value) for name, value in after_date.items())
+    return head + _DATE_HEAD, tail
+
+
+_EVENT_TYPE_HEAD = b"\x83\xaaevent_type"
+_DETAILS_HEAD = b"\xadevent_details"
+_DATE = struct.Struct(">q")
+
+
+def assemble(event_type: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
+    """A payload from parts that are packed already; ``date_us`` in microseconds since the epoch."""
+    head, tail = context
+    return b"".join(
+        (_EVENT_TYPE_HEAD, event_type, _DETAILS_HEAD, details, head, _DATE.pack(date_us), tail)
+    )
+
+
+def decode(payload: bytes) -> Event:
+    """The event in ``payload``.
+
+    Raises:
+        NotAnEventError: if it is none; no other exception, whatever the bytes are.
+    """
+    try:
+        event = msgpack.unpackb(payload)
+    # ValueError covers broken UTF-8, excess bytes, odd keys and deep nesting; the rest is truncation.
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise NotAnEventError(type(error).__name__) from error
+    check_event(event)
+    return event  # type: ignore[no-any-return]
+
+
+def check_event(event: Any) -> None:
+    """Hold ``event`` against the specification above; NotAnEventError if it is not met."""
+    if type(event) is not dict or event.keys() != {"event_type", "event_details", "context"}:
+        msg = "not a map of event_type, event_details and context"
+        raise NotAnEventError(msg)
+    context = event["context"]
+    if type(event["event_type"]) is not str or type(event["event_details"]) is not dict:
+        msg = "event_type is no string, or event_details no map"
+        raise NotAnEventError(msg)
+    if type(context) is not dict or not {"partner", "source", "cluster", "date"} <= context.keys():
+        msg = "context is no map of the required names"
+        raise NotAnEventError(msg)
+    date = context["date"]
+    if type(date) is not int or not MIN_DATE_US <= date <= MAX_DATE_US:
+        msg = "date is no integer, or beyond the calendar"
+        raise NotAnEventError(msg)
+    if not all(type(context[name]) is str for name in ("partner", "source", "cluster")):
+        msg = "partner, source or cluster is no string"
+        raise NotAnEventError(msg)
+    try:
+        check_json(event, MAX_DEPTH + 2)
+    except ValueError as error:
+        raise NotAnEventError(str(error)) from error
+
+
+def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
+    """Make sure that ``value`` can be said in JSON and in msgpack.
+
+    ``depth`` is how many containers may be nested. Types are taken exactly, as msgpack gives them.
+
+    Raises:
+        ValueError: it cannot; the message names the kind of the offending value, never the value.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is int:
+        if not -(2**63) <= value < 2**64:
+            msg = "an integer beyond 64 bits"
+            raise ValueError(msg)
+    elif kind is float:
+        if not math.isfinite(value):
+            msg = "NaN or an infinity"
+            raise ValueError(msg)
+    elif kind is dict or kind is list:
+        if depth <= 0:
+            msg = f"nested deeper than {MAX_DEPTH}"
+            raise ValueError(msg)
+        if kind is dict:
+            if not all(type(name) is str for name in value):
+                msg = "a key that is no string"
+                raise ValueError(msg)
+            value = value.values()
+        for item in value:
+            check_json(item, depth - 1)
+    else:
+        msg = f"a value of type {kind.__name__}"
+        raise ValueError(msg)
+
+
+def read(chunks: Iterable[bytes], valid: Callable[[bytes], bool]) -> Iterator[Record | Damage]:
+    """The records and the damage in a segment, in order, in bounded memory.
+
+    Args:
+        chunks: the segment's bytes, cut anywhere.
+        valid: whether a payload whose checksum holds is an event; what is not, is damage.
+
+    Concatenating every record's frame and every damage's bytes gives the segment back.
+    """
+    buffer = b""
+    at_end = False
+    torn = False  # the last thing yielded was damage
+    source = iter(chunks)
+    while not at_end:
+        chunk = next(source, None)
+        at_end = chunk is None
+        buffer += chunk or b""
+        position = 0
+        while position < len(buffer):
+            end = _record_end(buffer, position)
+            if end is not None and end <= len(buffer):
+                payload = buffer[position + HEADER.size : end]
+                if zlib.crc32(payload) == int.from_bytes(buffer[position + 2 : position + 6]) and valid(
+                    payload
+                ):
+                    yield Record(payload)
+                    torn = False
+                    position = end
+                    continue
+            elif not at_end and (end is not None or _may_begin(buffer, position)):
+                break  # the rest of it may be in the next chunk
+            skip = buffer.find(_START, position + 1)
+            if skip < 0:
+                # The last byte may be the first half of a start.
+                keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
+                skip = max(len(buffer) - keep, position + 1)
+            yield Damage(buffer[position:skip], first=not torn)
+            torn = True
+            position = skip
+        buffer = buffer[position:]
+
+
+def _record_end(buffer: bytes, position: int) -> int | None:
+    """Where a record that begins at ``position`` would end; None if no header stands there."""
+    if len(buffer) - position < HEADER.size:
+        return None
+    array, uint, _, binary, length = HEADER.unpack_from(buffer, position)
+    if (array, uint, binary) != (_ARRAY_2, _UINT_32, _BIN_16):
+        return None
+    return position + HEADER.size + int(length)
+
+
+def _may_begin(buffer: bytes, position: int) -> bool:
+    """Whether the last bytes of the buffer may be the beginning of a header."""
+    rest = buffer[position : position + HEADER.size]
+    if len(rest) == HEADER.size:
+        return False
+    pattern = ((0, _ARRAY_2), (1, _UINT_32), (6, _BIN_16))
+    return all(rest[index] == byte for index, byte in pattern if index < len(rest))

@@ -1,0 +1,131 @@
+"""The source ID: Flower's own file ``$FLWR_HOME/source``, a UUID4 in text.
+
+It is created whole or not at all, by whoever is first; all others take what is there. An empty file,
+left by the race in Flower's own code, is healed. This room must never overwrite an ID, and never write
+at all unless it is told that it may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+
+from .context import is_uuid
+
+UNAVAILABLE = "unavailable"
+INVALID = "invalid"
+
+_HEAL_WAIT_S = 0.05
+_POLL_S = 0.001
+_MAX_BYTES = 1024
+_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def look(path: Path) -> str | None:
+    """The source ID as it is on disk.
+
+    Returns:
+        The ID; ``invalid`` if the file holds something else; ``unavailable`` if it cannot be read; None
+        if there is none yet, or only an empty file.
+    """
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        return INVALID if isinstance(error, UnicodeDecodeError) else UNAVAILABLE
+    if not text:
+        return None
+    return text if is_uuid(text) else INVALID
+
+
+def ensure(path: Path) -> str:
+    """The source ID, created if there is none; ``unavailable`` if it cannot be.
+
+    The directory of ``path`` must exist. Every process of every host that calls this at the same moment
+    gets the same answer, where file locks work; where they do not, the file settles it at the next look.
+    """
+    for _ in range(3):
+        found = look(path)
+        if found is not None:
+            return found
+        try:
+            if path.exists():
+                _heal(path)
+            else:
+                _create(path)
+        except OSError:
+            break
+    return look(path) or UNAVAILABLE
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """What changes when the file is replaced, removed or written; None if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one call on the emitter's way
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MAX_BYTES).decode("utf-8").strip()
+
+
+def _new_file(path: Path) -> Path:
+    """A complete source file under a name of its own, beside the real one."""
+    import uuid
+
+    temporary = path.with_name(f"source.{uuid.uuid4().hex}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, str(uuid.uuid4()).encode())
+    finally:
+        os.close(descriptor)
+    return temporary
+
+
+def _create(path: Path) -> None:
+    """Put an ID where there is no file: the first link wins, the others find it there."""
+    temporary = _new_file(path)
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError as error:
+            # File systems without hard links (some network and FUSE ones): an exclusive create is next best.
+            if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}:
+                raise
+            if not path.exists():
+                os.rename(temporary, path)  # noqa: PTH104
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _heal(path: Path) -> None:
+    """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
+    try:
+        deadline = time.monotonic() + _HEAL_WAIT_S
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_POLL_S)
+            except OSError:
+                break  # no locks on this file system
+        mine, named = os.fstat(descriptor), os.stat(path)  # noqa: PTH116
+        if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
+            return  # somebody healed it, or Flower wrote at last
+        os.replace(_new_file(path), path)  # noqa: PTH105
+    finally:
+        os.close(descriptor)

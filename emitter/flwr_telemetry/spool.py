@@ -1,0 +1,178 @@
+"""The spool, as a writer sees it: one record, one ``write`` to the open segment, under a shared lock.
+
+Appends are atomic among themselves. The sidecar takes the same lock exclusively, renames the segment
+(``segments.py`` over there) and reads it later.
+
+The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the list.
+
+1. The segment is renamed between a writer's open and its write. The lock excludes it; where a lock
+   cannot be had, the record lands in the sealed segment, which is read later or whose tail comes back.
+2. The segment is unlinked between a writer's open and its write: no link is left after the write, and
+   the writer appends once more, to the new segment.
+3. The spool is removed or replaced under a running process: the path does not name the writer's file
+   any more, so it opens (and, if it may, creates) anew.
+4. A process dies inside its write: torn bytes, which cost no other record (see ``record.py``).
+5. A stopped process holds the lock: a writer waits ``LOCK_WAIT_S`` and appends without it.
+
+Nobody ever truncates. This room must never wait longer than that, and never read a clock for anything
+else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+
+from . import files
+from .errors import SpoolFullError, SpoolWriteError, from_os_error
+from .layout import Home, HostPaths
+
+LOCK_WAIT_S = 0.005
+
+_LOCK_POLL_S = 0.0005
+_TRIES = 5
+_BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
+
+
+class CreationRefusedError(Exception):
+    """Consent, read afresh, does not allow to create the spool. Not an error of the spool: telemetry is off."""
+
+
+class Writer:
+    """A descriptor of the open segment, for one thread at a time.
+
+    Args:
+        home: the home; its directories are created when first needed.
+        host: this host's part of it.
+        may_create: asked before anything is created.
+        on_first_contact: called when this writer created ``telemetry/``.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        host: HostPaths,
+        may_create: Callable[[], bool],
+        on_first_contact: Callable[[], None],
+    ) -> None:
+        self._home = home
+        self._host = host
+        self._may_create = may_create
+        self._on_first_contact = on_first_contact
+        self._path = str(host.events)
+        self._descriptor = -1
+        self._identity = (0, 0)
+
+    def append(self, frame: bytes, cap_bytes: float) -> None:
+        """Append one record; it survives the death of any process once this returns.
+
+        Args:
+            frame: the whole record.
+            cap_bytes: the size of the open segment from which on the record is dropped and counted.
+
+        Raises:
+            SpoolError: it is not in the spool, or only torn.
+            CreationRefusedError: telemetry is off.
+        """
+        try:
+            for _ in range(_TRIES):
+                if self._descriptor < 0:
+                    self._open()
+                if self._append_once(frame, cap_bytes):
+                    return
+                self.close()
+        except OSError as error:
+            self.close()
+            raise from_os_error(error, self._path) from error
+        msg = f"{self._path} is replaced faster than it can be written to"
+        raise SpoolWriteError(msg)
+
+    def close(self) -> None:
+        """Close the descriptor; the next append opens it anew."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _append_once(self, frame: bytes, cap_bytes: float) -> bool:
+        """Whether the record is in a file that still has a name."""
+        descriptor = self._descriptor
+        locked = lock_shared(descriptor)
+        try:
+            try:
+                named = os.stat(self._path, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            if (named.st_ino, named.st_dev) != self._identity:
+                return False
+            if named.st_size + len(frame) > cap_bytes:
+                self._drop()
+            written = os.write(descriptor, frame)
+            if written != len(frame):
+                msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
+                raise SpoolFullError(msg)
+            return os.fstat(descriptor).st_nlink > 0
+        finally:
+            if locked:
+                unlock(descriptor)
+
+    def _drop(self) -> None:
+        files.append_bytes(self._host.dropped, b"\0")
+        msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
+        raise SpoolFullError(msg)
+
+    def _open(self) -> None:
+        # Read and write, though nothing is read: NFS locks by the access mode, and wants both.
+        flags = os.O_RDWR | os.O_APPEND
+        try:
+            for directory in (self._host.telemetry, self._host.root, self._host.spool):
+                files.check_directory(directory)
+            descriptor = files.open_file(self._path, flags)
+        except FileNotFoundError:
+            descriptor = self._create(flags | os.O_CREAT)
+        status = os.fstat(descriptor)
+        self._descriptor, self._identity = descriptor, (status.st_ino, status.st_dev)
+
+    def _create(self, flags: int) -> int:
+        if not self._may_create():
+            raise CreationRefusedError
+        self._home.path.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
+        first = files.ensure_directory(self._host.telemetry)
+        files.ensure_directory(self._host.root)
+        files.ensure_directory(self._host.spool)
+        descriptor = files.open_file(self._path, flags)
+        if first:
+            self._on_first_contact()
+        return descriptor
+
+
+def lock_shared(descriptor: int) -> bool:
+    """Take the segment's lock as a writer, waiting at most ``LOCK_WAIT_S``; False if it cannot be had."""
+    import fcntl
+
+    deadline: float | None = None
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _BUSY:
+                return False  # no locks on this file system: the renames alone must do
+        else:
+            return True
+        now = time.monotonic()
+        if deadline is None:
+            deadline = now + LOCK_WAIT_S
+        elif now >= deadline:
+            return False
+        time.sleep(_LOCK_POLL_S)
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of a lock; what the system may say against it changes nothing for us."""
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
