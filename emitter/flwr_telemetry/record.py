@@ -31,7 +31,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,12 @@ class Record:
     """A record that was read.
 
     Attributes:
-        payload: its msgpack bytes; ``decode`` makes an event of them.
+        event: what it says, ``date`` being an integer.
+        size_bytes: its length in the segment, header and all.
     """
 
-    payload: bytes
+    event: Event
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +200,13 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
         raise ValueError(msg)
 
 
-def read(chunks: Iterable[bytes], valid: Callable[[bytes], bool]) -> Iterator[Record | Damage]:
+def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
     """The records and the damage in a segment, in order, in bounded memory.
 
     Args:
         chunks: the segment's bytes, cut anywhere.
-        valid: whether a payload whose checksum holds is an event; what is not, is damage.
 
-    Concatenating every record's frame and every damage's bytes gives the segment back.
+    The sizes of all that is given add up to the size of the segment.
     """
     buffer = b""
     at_end = False
@@ -219,11 +220,9 @@ def read(chunks: Iterable[bytes], valid: Callable[[bytes], bool]) -> Iterator[Re
         while position < len(buffer):
             end = _record_end(buffer, position)
             if end is not None and end <= len(buffer):
-                payload = buffer[position + HEADER.size : end]
-                if zlib.crc32(payload) == int.from_bytes(buffer[position + 2 : position + 6]) and valid(
-                    payload
-                ):
-                    yield Record(payload)
+                event = _event_at(buffer, position, end)
+                if event is not None:
+                    yield Record(event, end - position)
                     torn = False
                     position = end
                     continue
@@ -248,6 +247,17 @@ def _record_end(buffer: bytes, position: int) -> int | None:
     if (array, uint, binary) != (_ARRAY_2, _UINT_32, _BIN_16):
         return None
     return position + HEADER.size + int(length)
+
+
+def _event_at(buffer: bytes, position: int, end: int) -> Event | None:
+    """The event of a whole record; None if the checksum does not hold, or it holds over something else."""
+    payload = buffer[position + HEADER.size : end]
+    if zlib.crc32(payload) != int.from_bytes(buffer[position + 2 : position + 6]):
+        return None
+    try:
+        return decode(payload)
+    except NotAnEventError:
+        return None
 
 
 def _may_begin(buffer: bytes, position: int) -> bool:

@@ -1,0 +1,167 @@
+"""``flwr-telemetryd [--service | --once]``: the sidecar as a process.
+
+Started on demand by the first event, without arguments. This room sets up what belongs to the process
+(signals, priority, log, the lock) and leaves the work to ``sidecar.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from filelock import lock_descriptor
+from flwr_telemetry import files
+from flwr_telemetry.emit import LOOK_AGAIN_S
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home, HostPaths, home_directory
+from flwr_telemetry.settings import Settings, load
+
+from . import hardware, purge
+from .errors import ExitCode
+from .logs import set_up_log
+from .sidecar import End, Mode, Sidecar
+from .sinks.base import Sink
+
+LOCK_WAIT_S = 1.0
+"""A writer's probe holds the lock for a moment; it must not turn away the sidecar that it started."""
+
+LINGER_S = LOOK_AGAIN_S + 0.25
+"""A writer that saw us alive does not look again for so long; we look once more after that."""
+
+_EXIT_CODES = {
+    End.IDLE: ExitCode.OK,
+    End.DRAINED: ExitCode.OK,
+    End.OFFLINE: ExitCode.UNDELIVERED,
+    End.UNDELIVERED: ExitCode.UNDELIVERED,
+    End.DISABLED: ExitCode.DISABLED,
+}
+
+log = logging.getLogger("flwr_telemetryd")
+
+
+class TerminatedError(BaseException):
+    """SIGTERM or SIGINT. Every step survives a SIGKILL, so it may be raised anywhere."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a sidecar to its end; the exit code says what is left."""
+    parser = argparse.ArgumentParser(
+        prog="flwr-telemetryd",
+        description="Deliver the events in Flower's telemetry spool.",
+        epilog="Exit codes: 0 nothing is left, 1 not all could be delivered now (it is kept), 2 usage, "
+        "3 telemetry is off, 4 another sidecar runs, 5 the home cannot be used.",
+    )
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--service", action="store_true", help="serve until told to stop")
+    modes.add_argument("--once", action="store_true", help="deliver what is there, then end")
+    chosen = parser.parse_args(arguments)
+    mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
+    if os.name != "posix":
+        parser.exit(ExitCode.UNUSABLE, "flwr-telemetryd works on Linux and macOS only\n")
+    os.umask(0o077)
+    try:
+        home = Home(home_directory(os.environ))
+        return _serve(home, mode)
+    except (TelemetryError, OSError) as error:
+        parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {error}\n")
+    except TerminatedError:
+        return ExitCode.OK
+
+
+def _serve(home: Home, mode: Mode) -> int:
+    _set_up_signals()
+    consent = load(home, None).consent
+    if not consent.enabled:
+        purge.if_asked(home, consent)
+        if mode is not Mode.ON_DEMAND:
+            sys.stderr.write(f"flwr-telemetryd: telemetry is off: {consent.reason}\n")
+        return ExitCode.DISABLED
+    host = home.host()
+    if not host.root.is_dir():
+        if mode is not Mode.SERVICE:
+            return ExitCode.OK  # nothing was ever spooled here, and nothing is to be created for that
+        _create(home, host)
+    with held(host, LOCK_WAIT_S if mode is Mode.ON_DEMAND else 4 * LOCK_WAIT_S) as mine:
+        if not mine:
+            return ExitCode.BUSY
+        hardware.step_back()
+        set_up_log(host, to_stderr=mode is not Mode.ON_DEMAND)
+        end = _live(home, mode)
+    while mode is Mode.ON_DEMAND and end is End.IDLE:
+        time.sleep(LINGER_S)
+        with held(host, 0) as mine:
+            sidecar = Sidecar(home, mode, open_sink)
+            if not mine or not sidecar.anything_waits():
+                break
+            end = _live(home, mode)
+    return _EXIT_CODES[end]
+
+
+def _live(home: Home, mode: Mode) -> End:
+    sidecar = Sidecar(home, mode, open_sink)
+    try:
+        return sidecar.run()
+    except TerminatedError:
+        sidecar.close("terminated")
+        raise
+
+
+def _create(home: Home, host: HostPaths) -> None:
+    home.path.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
+    files.ensure_directory(host.telemetry)
+    files.ensure_directory(host.root)
+
+
+def open_sink(settings: Settings) -> Sink:
+    """The way out that the settings name."""
+    if settings.url.startswith("file:"):
+        from .sinks.file import FileSink
+
+        return FileSink(settings.url)
+    from .sinks.http import HttpSink
+
+    return HttpSink(settings, os.environ)
+
+
+@contextlib.contextmanager
+def held(host: HostPaths, wait_s: float) -> Iterator[bool]:
+    """Hold the sidecar's lock of a host, waiting for it at most ``wait_s``; yields whether it is held."""
+    descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
+    deadline = time.monotonic() + wait_s
+    try:
+        mine = _try(descriptor)
+        while not mine and time.monotonic() < deadline:
+            time.sleep(0.01)
+            mine = _try(descriptor)
+        yield mine
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True  # no locks on this file system: the renames alone must do
+
+
+def _set_up_signals() -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    # Whoever started us may have blocked or ignored them.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""A batch in the making: take sealed segments, write their bodies, commit, discard the segments.
+
+    spool/sealed-….msgpack ──take──▶ work/<batch>.<owner>/ ──write──▶ …/<key>.json
+                                             │                             │
+                                             └──────── commit ◀── mark ────┘
+                                                          │
+                                          outbox/<batch>/ ──discard──▶ only bodies are left
+
+*Take* renames segments into the batch, so a segment is in exactly one. *Write* coalesces them into
+bodies, fsynced. *Mark* renames each segment to ``<name>.<end>.taken``, where ``<end>`` is how far it was
+read. *Commit* is one rename of the directory. *Discard* unlinks the marked segments. A batch exists
+whole or not at all, and whoever comes later knows from the names alone what is left to do.
+
+Races, continued from ``segments.py``; each number is named by a test:
+
+8.  Death between the takes: the batch is in ``work/`` with some segments; it is taken over.
+9.  Death while bodies are written, or before the commit: the batch is taken over, its bodies are
+    deleted, its marks are taken off, and it begins again.
+10. Two sidecars take one segment, take over one batch or commit it: one rename succeeds; the other gets
+    ENOENT, raises ``LetGoError`` and leaves it.
+11. Death between commit and discard: the marks tell that these segments are in the bodies; they are
+    discarded before anything of the batch is delivered.
+12. A writer without the lock appends to a segment after it was read: it is longer than its mark says.
+    It goes back to the spool under a name that tells where to read on, whole, in one rename.
+13. Such a writer appends between that look and the unlink: the size is looked at once more, through the
+    descriptor, after the unlink; what came in between is written to the spool. (The writer may have
+    seen that no link was left and done so too: then this one event counts twice. It takes a process
+    that was stopped for all of seal, read and commit, and woke within these microseconds.)
+
+This room must never deliver, and never delete a segment whose bodies are not committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import files, record
+from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, HostPaths
+
+from . import segments
+from .burst import Coalescer
+from .errors import LetGoError
+
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+TAKEN_SUFFIX = ".taken"
+PART_SUFFIX = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch in ``work/``.
+
+    Attributes:
+        host: whose batch.
+        name: told by time, so that batches are delivered in the order in which they were taken.
+        owner: the life of a sidecar that has it.
+    """
+
+    host: HostPaths
+    name: str
+    owner: str
+
+    @property
+    def path(self) -> Path:
+        """``work/<batch>.<owner>``."""
+        return self.host.work / f"{self.name}.{self.owner}"
+
+
+def key_of(body: bytes) -> str:
+    """The idempotency key of a body: the lower-case hex SHA-256 of its bytes."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
+    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None if there are none."""
+    waiting = segments.sealed_segments(host)
+    if not waiting:
+        return None
+    files.ensure_directory(host.work)
+    batch = Batch(host, f"{max(now_ns, 0):019d}-{secrets.token_hex(4)}", owner)
+    files.ensure_directory(batch.path)
+    taken = taken_bytes = 0
+    for segment in waiting:
+        with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
+            taken_bytes += segment.lstat().st_size
+            if taken and taken_bytes > MAX_BATCH_BYTES:
+                break
+            os.rename(segment, batch.path / segment.name)  # noqa: PTH104
+            taken += 1
+    if taken:
+        return batch
+    with contextlib.suppress(OSError):
+        batch.path.rmdir()
+    return None
+
+
+def take_over(host: HostPaths, owner: str, *, untouched_since: float | None = None) -> Iterator[Batch]:
+    """The unfinished batches of dead owners, and of ourselves, made ready to begin again.
+
+    Args:
+        host: whose.
+        owner: who takes them.
+        untouched_since: take only what was not touched after this time (of the file system); None if
+            the host's lock is ours, so that every other owner is dead.
+    """
+    for path in sorted(segments.listing(host.work)):
+        name, _, former = path.name.partition(".")
+        batch = Batch(host, name, owner)
+        try:
+            if former != owner:
+                if untouched_since is not None and path.stat().st_mtime > untouched_since:
+                    continue
+                os.rename(path, batch.path)  # noqa: PTH104
+            _begin_again(batch)
+        except FileNotFoundError:
+            continue  # race 10
+        yield batch
+
+
+def _begin_again(batch: Batch) -> None:
+    for path in segments.listing(batch.path):
+        if path.name.endswith(TAKEN_SUFFIX):
+            path.rename(batch.path / _unmarked(path.name)[0])
+        elif not segments.is_sealed(path.name):
+            path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of making a batch.
+
+    Attributes:
+        bodies: how many bodies it has.
+        damaged: how many runs of damage its segments held.
+    """
+
+    bodies: int
+    damaged: int
+
+
+def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written:
+    """Write the bodies of a batch and mark its segments.
+
+    Raises:
+        LetGoError: somebody took the batch over.
+        OSError: the system's refusal; the batch stays and is begun again later.
+    """
+    coalescer = Coalescer(bursts=bursts, hardware=hardware)
+    bodies = damaged = 0
+    try:
+        for segment in sorted(segments.listing(batch.path)):
+            end = segments.start_offset(segment.name)
+            kept = _Damaged(batch.host, segment.name)
+            for piece in record.read(segments.chunks(segment, end)):
+                if isinstance(piece, record.Record):
+                    end += piece.size_bytes
+                    for body in coalescer.add(piece.event):
+                        bodies += _put(batch, body)
+                else:
+                    end += len(piece.data)
+                    damaged += piece.first
+                    kept.keep(piece.data)
+            segment.rename(batch.path / f"{segment.name}.{end}{TAKEN_SUFFIX}")
+        for body in coalescer.finish():
+            bodies += _put(batch, body)
+        _fsync_directory(batch.path)
+    except FileNotFoundError as error:
+        raise LetGoError(batch.name) from error
+    return Written(bodies, damaged)
+
+
+def commit(batch: Batch) -> Path:
+    """Make the batch exist: one rename into the outbox; its path there.
+
+    Raises:
+        LetGoError: somebody took the batch over.
+    """
+    files.ensure_directory(batch.host.outbox)
+    committed = batch.host.outbox / batch.name
+    try:
+        os.rename(batch.path, committed)  # noqa: PTH104
+    except FileNotFoundError as error:
+        raise LetGoError(batch.name) from error
+    _fsync_directory(batch.host.outbox)
+    _fsync_directory(batch.host.work)
+    return committed
+
+
+def discard(host: HostPaths, committed: Path, now_ns: int) -> None:
+    """Unlink the segments of a committed batch, as far as they are in its bodies."""
+    for path in segments.listing(committed):
+        if path.name.endswith(TAKEN_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                _discard_segment(host, path, now_ns)
+
+
+def _discard_segment(host: HostPaths, path: Path, now_ns: int) -> None:
+    _, end = _unmarked(path.name)
+    descriptor = files.open_file(path, os.O_RDWR)
+    try:
+        with segments.sealer_lock(descriptor):
+            if os.fstat(descriptor).st_size > end:
+                path.rename(host.spool / segments.sealed_name(now_ns, end))  # race 12
+                return
+            path.unlink()
+        if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
+            files.append_bytes(host.events, tail)  # race 13
+    finally:
+        os.close(descriptor)
+
+
+def _unmarked(name: str) -> tuple[str, int]:
+    """The segment's name before it was marked, and how far it was read."""
+    segment, _, end = name.removesuffix(TAKEN_SUFFIX).rpartition(".")
+    return segment, int(end)
+
+
+def _put(batch: Batch, body: bytes) -> int:
+    path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
+    descriptor = files.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        rest = memoryview(body)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return 1
+
+
+class _Damaged:
+    """Keeps the damage of one segment, for a look; a batch that begins again begins this again too."""
+
+    def __init__(self, host: HostPaths, segment: str) -> None:
+        self._host = host
+        self._path = host.damaged / f"{segment.removesuffix(SEGMENT_SUFFIX)}.bin"
+        self._fresh = True
+
+    def keep(self, data: bytes) -> None:
+        files.ensure_directory(self._host.damaged)
+        if self._fresh:
+            self._path.unlink(missing_ok=True)
+            self._fresh = False
+        files.append_bytes(self._path, data)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems do not know this
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory and all in it, following no link; what is gone already is no error."""
+    shutil.rmtree(path, ignore_errors=True)

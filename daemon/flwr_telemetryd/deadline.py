@@ -1,0 +1,44 @@
+"""A deadline on whatever the main thread is doing.
+
+A timeout per socket operation is none: a server that drips a byte a second never reaches it. The
+system's interval timer interrupts every wait there is, in whatever library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class DeadlineExceededError(Exception):
+    """The time is over."""
+
+
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise DeadlineExceededError inside the block once ``seconds`` are over; in the main thread only.
+
+    In another thread, where no signal arrives, the block runs without a deadline of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        # Should a library swallow the first one, the next is not far.
+        raise DeadlineExceededError
+
+    former = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.5)
+    try:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        # Again, for the ring that came just before the line above.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)

@@ -1,0 +1,44 @@
+"""What can go wrong in the sidecar and the command, as one small tree.
+
+    SidecarError
+    ├── LetGoError          somebody else took over what we were working on; not a fault
+    └── UnusableHomeError   the directory cannot be used; the message says why and what to do
+
+The outside world's answers are no errors here: ``sinks`` turns every one of them into an outcome.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class SidecarError(Exception):
+    """Base of every error of this package."""
+
+
+class LetGoError(SidecarError):
+    """A rename was lost to another sidecar: it has the work now."""
+
+
+class UnusableHomeError(SidecarError):
+    """The telemetry directory cannot be read or written."""
+
+
+class ExitCode(enum.IntEnum):
+    """How the commands end.
+
+    Attributes:
+        OK: all is delivered, or nothing was to be done.
+        UNDELIVERED: something is left that could not be delivered now; it is kept.
+        USAGE: the command line cannot be understood.
+        DISABLED: telemetry is off, and the command needs it on.
+        BUSY: another sidecar serves this home, and did not end in time.
+        UNUSABLE: the home cannot be read or written.
+    """
+
+    OK = 0
+    UNDELIVERED = 1
+    USAGE = 2
+    DISABLED = 3
+    BUSY = 4
+    UNUSABLE = 5

@@ -1,0 +1,25 @@
+"""Source IDs that the user had forgotten: what carries one of them is deleted, never sent."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flwr_telemetry.layout import Home
+
+from . import outbox
+
+
+def hash_of(source_id: str) -> str:
+    """What is noted of a forgotten ID: the lower-case hex SHA-256 of its text."""
+    return hashlib.sha256(source_id.encode()).hexdigest()
+
+
+def holds(home: Home, body: bytes) -> bool:
+    """Whether ``body`` carries a source ID that is in the ``forgotten`` file of ``home``."""
+    try:
+        hashes = set(home.forgotten.read_text().split())
+    except (OSError, UnicodeDecodeError):
+        return False
+    context = outbox.decoded(body).get("context")
+    source_id = context.get("source") if isinstance(context, dict) else None
+    return isinstance(source_id, str) and hash_of(source_id) in hashes

@@ -1,0 +1,144 @@
+"""The outbox: durable bodies, one file each, and where they go from there.
+
+    outbox/<batch>/<key>.json ──delivered──▶ sent/<date>.jsonl
+                    │          ──rejected──▶ rejected/<key>.json, <key>.reason.txt
+                    └──split──▶ <key>.split ──▶ one <key>.json for each event of a refused burst
+
+A body is archived before it is unlinked, and its reason stands before it is rejected: death in between
+repeats the step and loses nothing. A split file is never sent again; while it is there its members are
+not delivered either, so that writing them twice doubles nothing, and it goes when all of them are on
+the disk. A file that vanishes under our hands was another sidecar's success.
+
+Races, continued from ``batch.py``:
+
+14. Death between the collector's answer and the archive, or between archive and unlink: the body is sent
+    again under the same key, which the collector knows.
+15. Death within a split: it is done again from the split file, with the same keys and the same bytes.
+
+This room must never send, and never decide what an answer means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+
+from . import batch, burst, segments
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that waits for delivery.
+
+    Attributes:
+        host: whose outbox.
+        path: its file.
+    """
+
+    host: HostPaths
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """Its idempotency key: the SHA-256 of the body, or of ``<burst key>/<index>`` for a split one."""
+        return self.path.name.removesuffix(BODY_SUFFIX)
+
+    def read(self) -> bytes:
+        """Its bytes; FileNotFoundError if somebody delivered it."""
+        return b"".join(segments.chunks(self.path))
+
+
+def due(host: HostPaths, now_ns: int) -> Iterator[Body]:
+    """The bodies of a host, oldest batch first; what a death left half done is put right on the way.
+
+    Args:
+        host: whose.
+        now_ns: nanoseconds since the epoch, for names.
+    """
+    for directory in sorted(segments.listing(host.outbox)):
+        batch.discard(host, directory, now_ns)
+        for path in segments.listing(directory):
+            if path.name.endswith(SPLIT_SUFFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    _write_members(path)
+        for path in sorted(segments.listing(directory)):
+            if path.name.endswith(BODY_SUFFIX):
+                yield Body(host, path)
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # succeeds only when nothing is left
+
+
+def delivered(body: Body, data: bytes, now: datetime) -> None:
+    """Archive a body that was accepted, and let it go.
+
+    Args:
+        body: the body.
+        data: its bytes, as they were sent.
+        now: the day decides on the archive's file; in UTC.
+    """
+    files.ensure_directory(body.host.sent)
+    files.append_bytes(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data + b"\n")
+    let_go(body)
+
+
+def let_go(body: Body) -> None:
+    """Unlink a body, and its batch if it was the last one."""
+    body.path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        body.path.parent.rmdir()
+
+
+def rejected(body: Body, reason: str) -> None:
+    """Keep a body that was refused, with the reason, for a look."""
+    files.ensure_directory(body.host.rejected)
+    files.replace_bytes(body.host.rejected / f"{body.key}.reason.txt", reason.encode() + b"\n")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(body.path, body.host.rejected / body.path.name)  # noqa: PTH104
+    with contextlib.suppress(OSError):
+        body.path.parent.rmdir()
+
+
+def split(body: Body) -> list[Body]:
+    """Turn a refused burst into bodies of one event each, in order of time; empty if somebody else did."""
+    path = body.path.with_suffix(SPLIT_SUFFIX)
+    try:
+        os.rename(body.path, path)  # noqa: PTH104
+        return [Body(body.host, member) for member in _write_members(path)]
+    except FileNotFoundError:
+        return []
+
+
+def member_key(burst_key: str, index: int) -> str:
+    """The key of one event of a split burst."""
+    return hashlib.sha256(f"{burst_key}/{index}".encode()).hexdigest()
+
+
+def _write_members(path: Path) -> list[Path]:
+    """Write the members of a split file beside it, then unlink it."""
+    key = path.name.removesuffix(SPLIT_SUFFIX)
+    members = []
+    for index, event in enumerate(burst.expand(b"".join(segments.chunks(path)))):
+        member = path.with_name(f"{member_key(key, index)}{BODY_SUFFIX}")
+        files.replace_bytes(member, burst.dumps(event).encode(), durable=True)
+        members.append(member)
+    path.unlink()
+    return members
+
+
+def decoded(data: bytes) -> dict[str, Any]:
+    """A body as JSON; empty if it is none, which only damage on the disk can bring about."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,37 @@
+"""Delete what was not sent, on every host of a home, so that opting out strands nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import Consent
+
+from .retention import hosts
+
+
+def if_asked(home: Home, consent: Consent) -> None:
+    """Delete what was not sent if it is the user's own file that says no.
+
+    A site's no, another user's process or a file that cannot be understood stop telemetry, but purge nothing.
+    """
+    if consent.decided_by == "user file" and not consent.malformed:
+        unsent(home)
+
+
+def unsent(home: Home) -> None:
+    """Rename every ``spool/``, ``work/`` and ``outbox/`` aside and delete them.
+
+    A writer that still appends to a segment of a spool that went aside finds that its path is gone, reads
+    consent and stops. What was sent before stays: it is the record of the past.
+    """
+    for host in hosts(home):
+        for directory in (host.spool, host.work, host.outbox):
+            aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.purged")
+            try:
+                os.rename(directory, aside)  # noqa: PTH104
+            except FileNotFoundError:
+                continue
+            shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Where bodies go: one method, ``send``, behind which every outside world stands."""

@@ -1,0 +1,36 @@
+"""A file that takes bodies as JSON lines, for machines without a network: ``url = "file:///…"``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
+
+from .base import Delivered, Outcome, Retry
+
+
+class FileSink:
+    """Appends every body as one line.
+
+    Args:
+        url: ``file:///absolute/path``; the directory must exist.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._path = Path(unquote(urlsplit(url).path))
+
+    def send(self, key: str, body: bytes) -> Outcome:
+        """Append the body; the key is its SHA-256 and can be told from the line again."""
+        del key
+        try:
+            files.append_bytes(self._path, body + b"\n")
+        except TelemetryError as error:
+            return Retry(str(error))
+        except OSError as error:
+            return Retry(f"{self._path}: {error.strerror}")
+        return Delivered()
+
+    def close(self) -> None:
+        """Nothing is held open between two bodies."""

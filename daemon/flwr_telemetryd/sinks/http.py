@@ -1,0 +1,102 @@
+"""The collector, over one connection that is kept.
+
+Verification is always on; redirects are never followed; no cookie is kept and nothing is read from
+``.netrc``. Everything that ``requests`` can raise becomes a ``Retry`` here, with a word that holds no
+address and no credentials. One request, body and answer, never takes longer than its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+import urllib3
+from flwr_telemetry.settings import Settings
+from flwr_telemetry.version import __version__
+
+from ..deadline import DeadlineExceededError, deadline
+from ..delivery import outcome_of
+from .base import Outcome, Retry
+
+MAX_ANSWER_BYTES = 64 * 1024
+
+# The first that fits is the word for `status`; subclasses stand before what they derive from.
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (DeadlineExceededError, "the request took longer than request_deadline_s"),
+    (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
+    (requests.exceptions.SSLError, "TLS failed: the certificate is not trusted, or no TLS is spoken there"),
+    (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
+    (requests.exceptions.ReadTimeout, "no answer in time"),
+    (requests.exceptions.ConnectionError, "no connection to the collector"),
+    (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
+)
+
+
+class HttpSink:
+    """POSTs bodies to one URL.
+
+    Args:
+        settings: ``url``, ``proxy``, ``ca_bundle`` and the limits of a request.
+        environ: where proxy and certificates are looked up, if the settings leave them open.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._url = settings.url
+        self._limits = settings.limits
+        self._session = requests.Session()
+        # With trust_env, requests would attach credentials from .netrc; proxies are put in by hand.
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers.clear()
+        self._session.headers.update(
+            {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
+        )
+        bundle = settings.ca_bundle or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
+        self._session.verify = bundle or environ.get("SSL_CERT_FILE") or True
+        if settings.proxy is not None:
+            self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
+        else:
+            self._session.proxies = dict(requests.utils.get_environ_proxies(self._url))
+
+    def send(self, key: str, body: bytes) -> Outcome:
+        """POST one body."""
+        try:
+            with deadline(self._limits.request_deadline_s):
+                return self._post(key, body)
+        except (DeadlineExceededError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            # OSError is the base of all that requests raises, and of sockets and TLS; ValueError that of
+            # its complaints about what it is given, such as a proxy that is no URL.
+            self._session.close()  # what is left of the connection may belong to this answer
+            return Retry(word_for(error))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _post(self, key: str, body: bytes) -> Outcome:
+        with self._session.post(
+            self._url,
+            data=body,
+            headers={"Idempotency-Key": key},
+            allow_redirects=False,
+            stream=True,
+            timeout=(self._limits.connect_timeout_s or None, self._limits.request_deadline_s or None),
+        ) as answer:
+            text = b""
+            for chunk in answer.iter_content(4096):
+                text += chunk
+                if len(text) > MAX_ANSWER_BYTES:
+                    break  # leaving the block closes a connection that was not read to its end
+            return outcome_of(
+                answer.status_code, answer.headers, text.decode("utf-8", "replace"), datetime.now(UTC)
+            )
+
+
+def word_for(error: Exception) -> str:
+    """A word for a person; the library's own message may hold addresses and a proxy's password."""
+    for kind, word in _WORDS:
+        if isinstance(error, kind):
+            return word
+    return f"the request failed ({type(error).__name__})"
