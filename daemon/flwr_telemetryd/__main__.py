@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 from filelock import lock_descriptor
+
 from flwr_telemetry import files
-from flwr_telemetry.emit import LOOK_AGAIN_S
+from flwr_telemetry.emitter import LOOK_AGAIN_S
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load

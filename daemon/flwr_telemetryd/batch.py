@@ -79,7 +79,7 @@ def key_of(body: bytes) -> str:
 
 
 def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
-    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None if there are none."""
+    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any."""
     waiting = segments.sealed_segments(host)
     if not waiting:
         return None
@@ -92,7 +92,7 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
             taken_bytes += segment.lstat().st_size
             if taken and taken_bytes > MAX_BATCH_BYTES:
                 break
-            os.rename(segment, batch.path / segment.name)  # noqa: PTH104
+            os.rename(segment, batch.path / segment.name)
             taken += 1
     if taken:
         return batch
@@ -117,7 +117,7 @@ def take_over(host: HostPaths, owner: str, *, untouched_since: float | None = No
             if former != owner:
                 if untouched_since is not None and path.stat().st_mtime > untouched_since:
                     continue
-                os.rename(path, batch.path)  # noqa: PTH104
+                os.rename(path, batch.path)
             _begin_again(batch)
         except FileNotFoundError:
             continue  # race 10
@@ -185,7 +185,7 @@ def commit(batch: Batch) -> Path:
     files.ensure_directory(batch.host.outbox)
     committed = batch.host.outbox / batch.name
     try:
-        os.rename(batch.path, committed)  # noqa: PTH104
+        os.rename(batch.path, committed)
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error
     _fsync_directory(batch.host.outbox)

@@ -103,7 +103,7 @@ def rejected(body: Body, reason: str) -> None:
     files.ensure_directory(body.host.rejected)
     files.replace_bytes(body.host.rejected / f"{body.key}.reason.txt", reason.encode() + b"\n")
     with contextlib.suppress(FileNotFoundError):
-        os.rename(body.path, body.host.rejected / body.path.name)  # noqa: PTH104
+        os.rename(body.path, body.host.rejected / body.path.name)
     with contextlib.suppress(OSError):
         body.path.parent.rmdir()
 
@@ -112,7 +112,7 @@ def split(body: Body) -> list[Body]:
     """Turn a refused burst into bodies of one event each, in order of time; empty if somebody else did."""
     path = body.path.with_suffix(SPLIT_SUFFIX)
     try:
-        os.rename(body.path, path)  # noqa: PTH104
+        os.rename(body.path, path)
         return [Body(body.host, member) for member in _write_members(path)]
     except FileNotFoundError:
         return []

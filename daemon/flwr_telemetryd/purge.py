@@ -31,7 +31,7 @@ def unsent(home: Home) -> None:
         for directory in (host.spool, host.work, host.outbox):
             aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.purged")
             try:
-                os.rename(directory, aside)  # noqa: PTH104
+                os.rename(directory, aside)
             except FileNotFoundError:
                 continue
             shutil.rmtree(aside, ignore_errors=True)

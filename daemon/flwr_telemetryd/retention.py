@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flwr_telemetry import files, record
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
-from flwr_telemetry.settings import Limits
+from flwr_telemetry.settings_file import Limits
 
 from . import burst, outbox, segments
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
+
 from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
 
@@ -69,7 +70,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
             return None
         sealed = host.spool / sealed_name(now_ns)
         with sealer_lock(descriptor), contextlib.suppress(FileNotFoundError):
-            os.rename(host.events, sealed)  # noqa: PTH104 - one system call, by name
+            os.rename(host.events, sealed)
             return sealed
         return None  # another sidecar was first
     finally:

@@ -16,15 +16,12 @@ __all__ = ["EventType", "event", "flush"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "EventType":
-        from .event_types import EventType as value  # noqa: N813
-    elif name in {"event", "flush"}:
-        from . import emit
-
-        value = getattr(emit, name)
-    else:
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    from . import emit, event_types
+
+    value: object = getattr(event_types if name == "EventType" else emit, name)
     globals()[name] = value
     return value
 

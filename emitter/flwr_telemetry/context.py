@@ -67,13 +67,13 @@ def platform_text() -> str:
 
 
 def architecture() -> list[str]:
-    """``platform.architecture()`` from the first bytes of the executable, as the program ``file`` reads them."""
+    """``platform.architecture()`` from the first bytes of the executable, as ``file`` would read them."""
     import platform
 
     if sys.platform != "linux":
         return list(platform.architecture())
     try:
-        with open(sys.executable, "rb") as executable:  # noqa: PTH123 - pathlib costs more than the read
+        with open(sys.executable, "rb") as executable:
             magic = executable.read(5)
     except OSError:
         magic = b""
@@ -85,7 +85,7 @@ def architecture() -> list[str]:
 
 def _program_exists(name: str) -> bool:
     directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return any(os.access(os.path.join(directory, name), os.X_OK) for directory in directories)  # noqa: PTH118
+    return any(os.access(os.path.join(directory, name), os.X_OK) for directory in directories)
 
 
 FIELDS: tuple[Field, ...] = (
@@ -93,7 +93,9 @@ FIELDS: tuple[Field, ...] = (
     Field("event_details", "object", "Execution mode: what Flower adds to this kind of event, redacted."),
     Field("context.partner", "string", "FLWR_TELEMETRY_PARTNER_ID if you set one, else `unavailable`."),
     Field("context.source", "string", "Random ID in ~/.flwr/source: is an issue recurring?"),
-    Field("context.cluster", "string", "Random ID of one workload, in memory only: did what started also end?"),
+    Field(
+        "context.cluster", "string", "Random ID of one workload, in memory only: did what started also end?"
+    ),
     Field("context.date", "string", "When it happened: ISO 8601, UTC, microseconds."),
     Field("context.flower.package_name", "string", "Flower version: which package."),
     Field("context.flower.package_version", "string", "Flower version: which versions need care."),
@@ -110,8 +112,12 @@ FIELDS: tuple[Field, ...] = (
         _platform("python_implementation"),
     ),
     Field("context.platform.python_version", "string", "Python version.", _platform("python_version")),
-    Field("context.platform.machine", "string", "Hardware properties: processor family.", _platform("machine")),
-    Field("context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture),
+    Field(
+        "context.platform.machine", "string", "Hardware properties: processor family.", _platform("machine")
+    ),
+    Field(
+        "context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture
+    ),
     Field("context.platform.version", "string", "Operating system: kernel build.", _uname_version),
 )
 

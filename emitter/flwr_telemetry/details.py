@@ -6,6 +6,7 @@ holds the home directory, the user name or the host name as a whole token.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -110,10 +111,8 @@ def who_we_are() -> Redactor:
     """A redactor for this user on this host: what the environment and the password entry say."""
     names: set[str] = set()
     directories: set[str] = set()
-    try:
+    with contextlib.suppress(OSError, KeyError, ImportError):  # a bare container has no entry at all
         names.add(getpass.getuser())
-    except (OSError, KeyError, ImportError):
-        pass  # no variable and no password entry: a bare container
     try:
         import pwd
 
@@ -122,7 +121,7 @@ def who_we_are() -> Redactor:
         directories.add(entry.pw_dir)
     except (KeyError, ImportError):
         pass
-    directories.add(os.path.expanduser("~"))  # noqa: PTH111 - answers, where Path.home() raises
+    directories.add(os.path.expanduser("~"))
     directories |= {os.path.realpath(path) for path in directories}
     node = os.uname().nodename
     names |= {node, node.partition(".")[0]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class EventType(str, Enum):
+class EventType(str, Enum):  # noqa: UP042 - as Flower's own, to the text that str() gives
     """Types of telemetry events; every value equals its name, as in Flower."""
 
     PING = "PING"

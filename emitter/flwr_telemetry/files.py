@@ -19,9 +19,7 @@ FILE_MODE = 0o600
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
-_SAFE_FLAGS = (
-    getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-)
+_SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def ensure_directory(path: Path) -> bool:
@@ -35,12 +33,12 @@ def ensure_directory(path: Path) -> bool:
         OSError: the system's refusal.
     """
     try:
-        os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102 - the emitter's first event pays for this
+        os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
         check_directory(path)
         return False
-    if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:  # noqa: PTH116
-        os.chmod(path, DIRECTORY_MODE)  # noqa: PTH101 - a umask took away what the owner needs
+    if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:
+        os.chmod(path, DIRECTORY_MODE)
     return True
 
 
@@ -71,16 +69,20 @@ def open_file(path: Path | str, flags: int) -> int:
     """
     descriptor = os.open(path, flags | _SAFE_FLAGS, FILE_MODE)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            msg = f"{path} is no plain file of this user; remove it"
-            raise SpoolUnsafeError(msg)
-        if flags & os.O_CREAT and stat.S_IMODE(status.st_mode) != FILE_MODE:
-            os.fchmod(descriptor, FILE_MODE)
+        _check_file(path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _check_file(path: Path | str, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        msg = f"{path} is no plain file of this user; remove it"
+        raise SpoolUnsafeError(msg)
+    if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
+        os.fchmod(descriptor, FILE_MODE)  # just created, and a umask took away what the owner needs
 
 
 def append_bytes(path: Path, data: bytes) -> None:
@@ -104,11 +106,11 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
             os.fsync(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
+            os.unlink(temporary)
         raise
     finally:
         os.close(descriptor)
-    os.replace(temporary, path)  # noqa: PTH105
+    os.replace(temporary, path)
 
 
 def touch(path: Path) -> None:

@@ -29,9 +29,9 @@ GUARD = "FLWR_TELEMETRYD"
 # else, tokens and passwords of the workload above all, stays where it is.
 _PASSED_ON = frozenset(
     "PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH "
-    "PYTHONHOME PYTHONUSERBASE VIRTUAL_ENV COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG "
-    "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy "
-    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
+    "PYTHONHOME PYTHONUSERBASE VIRTUAL_ENV COVERAGE_PROCESS_START COVERAGE_PROCESS_CONFIG HTTP_PROXY "
+    "HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy REQUESTS_CA_BUNDLE "
+    "CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
 )
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
@@ -48,9 +48,7 @@ class Wake(enum.Enum):
     NOT_ALLOWED = "this process may not start one"
 
 
-def wake(
-    home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ: Mapping[str, str]
-) -> Wake:
+def wake(home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ: Mapping[str, str]) -> Wake:
     """Make sure that somebody will deliver what is in the spool of ``host``, if that is allowed.
 
     Args:
@@ -125,7 +123,7 @@ def _just_touched(host: HostPaths) -> float:
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
-    """Whether the lock file tells of a start less than ``respawn_s`` ago; a step of the clock ends the wait."""
+    """Whether the lock file tells of a start less than ``respawn_s`` ago; a clock that steps ends the wait."""
     try:
         last = host.lock.stat()
     except OSError:
@@ -168,7 +166,7 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
     daemon = [entry for entry in entries if entry and (Path(entry) / MODULE).is_dir()]
     ours = [entry for entry in entries if entry and os.path.realpath(entry) == root]
     if kept := list(dict.fromkeys([*ours, *daemon])):
-        passed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in kept)  # noqa: PTH100
+        passed["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in kept)
     return {**passed, "FLWR_HOME": str(home.path), GUARD: "1"}
 
 

@@ -30,8 +30,8 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         HomeUnavailableError: if the home directory cannot be told.
     """
     if configured := environ.get("FLWR_HOME"):
-        return Path(os.path.abspath(configured))  # noqa: PTH100 - resolve() would follow links
-    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - answers "~", never raises
+        return Path(os.path.abspath(configured))
+    home = environ.get("HOME") or os.path.expanduser("~")
     if not os.path.isabs(home):
         msg = "no home directory is known; set HOME or FLWR_HOME"
         raise HomeUnavailableError(msg)

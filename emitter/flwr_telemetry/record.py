@@ -120,9 +120,7 @@ _DATE = struct.Struct(">q")
 def assemble(event_type: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
     """A payload from parts that are packed already; ``date_us`` in microseconds since the epoch."""
     head, tail = context
-    return b"".join(
-        (_EVENT_TYPE_HEAD, event_type, _DETAILS_HEAD, details, head, _DATE.pack(date_us), tail)
-    )
+    return b"".join((_EVENT_TYPE_HEAD, event_type, _DETAILS_HEAD, details, head, _DATE.pack(date_us), tail))
 
 
 def decode(payload: bytes) -> Event:

@@ -1,4 +1,4 @@
-"""May I, and why: the only reader of the environment and of the settings files.
+"""May I, and why: the only reader of the environment, and of the settings files (``settings_file.py``).
 
 One order, one answer. Telemetry is off if the site's file, the environment or the user's file says so:
 any no is a no. The one exception: ``FLWR_TELEMETRY_ENABLED=1``, set explicitly, overrides
@@ -9,59 +9,20 @@ site's. This room must never write, and never let a file that it cannot understa
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from . import settings_file
 from .errors import SettingsError
 from .layout import Home
+from .settings_file import SIDECAR_CHOICES, Limits
 
 SITE_FILE = Path("/etc/flwr/telemetry.toml")
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _YES = frozenset({"1", "true", "yes", "on"})
-_SIDECAR = ("auto", "always", "never")
-_MAX_FILE_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The numbers of design section 6, under their names there; fractions and 0 are allowed.
-
-    Attributes:
-        burst_window_s: from the first event of a quiet spool to its seal.
-        idle_exit_s: an on-demand sidecar with nothing left ends after this.
-        offline_exit_s: an on-demand sidecar that cannot deliver ends after this.
-        respawn_s: no second start within this time, whoever asks.
-        connect_timeout_s: to open a connection to the collector.
-        request_deadline_s: a whole request, body and answer.
-        backoff_s: the first wait after a failure, doubled with each further one.
-        backoff_max_s: the longest of these waits.
-        spool_max_mib: spool and outbox together, per home.
-        spool_max_days: the age at which what was not sent is dropped.
-        sent_max_mib: the archive of what was sent; also ``rejected/`` and ``damaged/``, each.
-        sent_max_days: the same, by age.
-        adopt_after_s: another host's spool that has not grown for so long is adopted; None stands for
-            the default, 120, or 30 in a service.
-        bursts: coalesce events into bursts.
-    """
-
-    burst_window_s: float = 5
-    idle_exit_s: float = 60
-    offline_exit_s: float = 600
-    respawn_s: float = 10
-    connect_timeout_s: float = 5
-    request_deadline_s: float = 30
-    backoff_s: float = 1
-    backoff_max_s: float = 900
-    spool_max_mib: float = 64
-    spool_max_days: float = 14
-    sent_max_mib: float = 16
-    sent_max_days: float = 30
-    adopt_after_s: float | None = None
-    bursts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +63,7 @@ class Settings:
     sidecar: str = "auto"
     proxy: str | None = None
     ca_bundle: str | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     logging: bool = False
     partner: str | None = None
 
@@ -128,7 +89,7 @@ def load(
     files: list[tuple[str, Path, dict[str, Any]]] = []
     for name, path in (("site file", site_file), ("user file", home.config)):
         try:
-            files.append((name, path, _read_file(path)))
+            files.append((name, path, settings_file.read(path)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
             return Settings(consent=refusal, logging=variables.get("FLWR_TELEMETRY_LOGGING") == "1")
@@ -140,7 +101,7 @@ def load(
     return Settings(
         consent=_decide(home, variables, files, user_id),
         url=merged.get("url", DEFAULT_URL),
-        sidecar=sidecar if sidecar in _SIDECAR else merged.get("sidecar", "auto"),
+        sidecar=sidecar if sidecar in SIDECAR_CHOICES else merged.get("sidecar", "auto"),
         proxy=merged.get("proxy"),
         ca_bundle=merged.get("ca_bundle"),
         limits=Limits(**limits),
@@ -156,7 +117,7 @@ def signature(home: Home, site_file: Path = SITE_FILE) -> tuple[object, ...]:
 
 def _stat_key(path: str) -> tuple[int, ...] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 - on the emitter's way
+        status = os.stat(path)
     except OSError:
         return None
     if path.endswith(".toml"):
@@ -172,12 +133,12 @@ def _decide(
 ) -> Consent:
     for name, path, values in files[:1]:
         if values.get("enabled") is False:
-            return Consent(enabled=False, decided_by=name, reason=_where(path, "enabled"))
+            return Consent(enabled=False, decided_by=name, reason=settings_file.where(path, "enabled"))
     if (refusal := environment_refusal(environ)) is not None:
         return refusal
     for name, path, values in files[1:]:
         if values.get("enabled") is False:
-            return Consent(enabled=False, decided_by=name, reason=_where(path, "enabled"))
+            return Consent(enabled=False, decided_by=name, reason=settings_file.where(path, "enabled"))
     if not _owned(home.path, user_id):
         return Consent(
             enabled=False,
@@ -192,7 +153,7 @@ def _decide(
         )
     for name, path, values in reversed(files):
         if values.get("enabled") is True:
-            return Consent(enabled=True, decided_by=name, reason=_where(path, "enabled"))
+            return Consent(enabled=True, decided_by=name, reason=settings_file.where(path, "enabled"))
     return Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
 
 
@@ -229,87 +190,3 @@ def _owned(path: Path, user_id: int | None) -> bool:
         except OSError:
             return False
     return False
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise SettingsError(msg) from error
-    if len(raw) > _MAX_FILE_BYTES:
-        msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
-        raise SettingsError(msg)
-    import tomllib
-
-    try:
-        values = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path} is no valid TOML: {error}"
-        raise SettingsError(msg) from error
-    for name, value in values.items():
-        if (problem := _problem(name, value)) is not None:
-            msg = f"{_where(path, name, raw)}: {problem}"
-            raise SettingsError(msg)
-    return values
-
-
-def _problem(name: str, value: object) -> str | None:
-    """What is wrong with one setting, or None."""
-    if name in {"enabled", "bursts"}:
-        return None if isinstance(value, bool) else f"{name} must be true or false"
-    if name == "sidecar":
-        return None if value in _SIDECAR else f"sidecar must be one of {', '.join(_SIDECAR)}"
-    if name == "url":
-        return url_problem(value)
-    if name in {"proxy", "ca_bundle"}:
-        return None if isinstance(value, str) and value else f"{name} must be a non-empty string"
-    if name in {field.name for field in fields(Limits)}:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and 0 <= value < float("inf") else f"{name} must be a number, 0 or more"  # type: ignore[operator]
-    return f"there is no setting called {name}"
-
-
-def url_problem(value: object) -> str | None:
-    """Why ``value`` may not be where events go, or None if it may."""
-    if not isinstance(value, str):
-        return "url must be a string"
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
-
-    advice = "url must be https://…, http:// to a loopback address, or file:///…"
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        return advice
-    if parts.username is not None or parts.password is not None:
-        return "url must not hold a user name or a password"
-    if parts.scheme == "file":
-        absolute = parts.netloc == "" and parts.path.startswith("/") and not parts.path.endswith("/")
-        return None if absolute else advice
-    if parts.scheme == "https":
-        return None if host else advice
-    if parts.scheme == "http":
-        if host == "localhost":
-            return None
-        try:
-            return None if ip_address(host).is_loopback else advice
-        except ValueError:
-            return advice
-    return advice
-
-
-def _where(path: Path, name: str, raw: bytes | None = None) -> str:
-    """``path, line N`` of a setting."""
-    try:
-        text = (path.read_bytes() if raw is None else raw).decode("utf-8", "replace")
-    except OSError:
-        return str(path)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if re.match(rf"\s*[\[\"']*{re.escape(name)}\b", line):
-            return f"{path}, line {number}"
-    return str(path)

@@ -62,10 +62,17 @@ def ensure(path: Path) -> str:
     return look(path) or UNAVAILABLE
 
 
+def new_id() -> str:
+    """A random UUID4 in text, as source and cluster IDs are."""
+    import uuid
+
+    return str(uuid.uuid4())
+
+
 def signature(path: Path) -> tuple[int, int, int] | None:
     """What changes when the file is replaced, removed or written; None if there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - one call on the emitter's way
+        status = os.stat(path)
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
@@ -78,12 +85,10 @@ def _read(path: Path) -> str:
 
 def _new_file(path: Path) -> Path:
     """A complete source file under a name of its own, beside the real one."""
-    import uuid
-
-    temporary = path.with_name(f"source.{uuid.uuid4().hex}")
+    temporary = path.with_name(f"source.{new_id()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW, 0o600)
     try:
-        os.write(descriptor, str(uuid.uuid4()).encode())
+        os.write(descriptor, new_id().encode())
     finally:
         os.close(descriptor)
     return temporary
@@ -102,7 +107,7 @@ def _create(path: Path) -> None:
             if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}:
                 raise
             if not path.exists():
-                os.rename(temporary, path)  # noqa: PTH104
+                os.rename(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -123,9 +128,9 @@ def _heal(path: Path) -> None:
                 time.sleep(_POLL_S)
             except OSError:
                 break  # no locks on this file system
-        mine, named = os.fstat(descriptor), os.stat(path)  # noqa: PTH116
+        mine, named = os.fstat(descriptor), os.stat(path)
         if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
             return  # somebody healed it, or Flower wrote at last
-        os.replace(_new_file(path), path)  # noqa: PTH105
+        os.replace(_new_file(path), path)
     finally:
         os.close(descriptor)

@@ -38,7 +38,7 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 
 class CreationRefusedError(Exception):
-    """Consent, read afresh, does not allow to create the spool. Not an error of the spool: telemetry is off."""
+    """Consent, read afresh, does not allow to create the spool: telemetry is off, nothing is wrong."""
 
 
 class Writer:

@@ -50,9 +50,7 @@ class Waiting:
     def _in_batches(self) -> set[str]:
         """The names of the batches in the making, and of the committed ones that have bodies left."""
         making = {entry.name.partition(".")[0] for entry in _entries(self._host.work)}
-        return making | {
-            entry.name for entry in _entries(self._host.outbox) if has_bodies(Path(entry.path))
-        }
+        return making | {entry.name for entry in _entries(self._host.outbox) if has_bodies(Path(entry.path))}
 
 
 def has_bodies(batch: Path) -> bool:

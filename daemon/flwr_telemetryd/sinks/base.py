@@ -1,8 +1,8 @@
 """The seam: ``send(key, body) -> outcome``. It never raises for the network's sake.
 
-    Delivered                 the body is there
-    Retry(reason, after_s)    not now; nothing is said about the body
-    Refused(reason)           a word about the body itself: it will never be taken
+Delivered                 the body is there
+Retry(reason, after_s)    not now; nothing is said about the body
+Refused(reason)           a word about the body itself: it will never be taken
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from http.cookiejar import DefaultCookiePolicy
 
 import requests
 import urllib3
+
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 

@@ -1,0 +1,289 @@
+"""The way of an event, readable from top to bottom; the state of a process, one object.
+
+*Look*: at most once a second, and at once when a variable that matters has changed, settings and source
+are asked again. *Pack*: the event is checked, redacted and put between parts that were packed before.
+*Append*: it goes to the spool. *Wake*: if a second has passed, somebody is found who delivers it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from . import details, launch, record, settings, source
+from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
+from .layout import Home, HostPaths, home_directory
+from .spool import CreationRefusedError, Writer
+
+LOOK_AGAIN_S = 1.0
+BUSY_WAIT_S = 0.005
+"""How long an event waits for another thread's, or for the one that its signal handler interrupted."""
+
+SPOOLED, DISABLED = "spooled", "disabled"
+
+_FLUSH_POLL_S = 0.02
+_MAX_CACHED_TYPES = 256
+_MAX_WARNINGS = 64
+_MIB = 1024 * 1024
+
+# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
+# it is a plain dict; where it is not, we do without noticing changes between two looks.
+_VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
+_encode = getattr(os.environ, "encodekey", lambda name: name)
+_WATCHED = tuple(
+    _encode(name)
+    for name in (
+        "FLWR_TELEMETRY_ENABLED",
+        "FLWR_TELEMETRY_LOGGING",
+        "FLWR_TELEMETRY_PARTNER_ID",
+        "FLWR_TELEMETRY_SIDECAR",
+        "DO_NOT_TRACK",
+        "FLWR_HOME",
+        "HOME",
+    )
+)
+
+
+def _variables() -> tuple[Any, ...]:
+    """The raw values of the variables that matter."""
+    get = _VARIABLES.get
+    return tuple([get(name) for name in _WATCHED])
+
+
+class Emitter:
+    """The one object of a process; making it does nothing that could fail."""
+
+    def __init__(self) -> None:
+        self._cluster = ""
+        self._redactor: details.Redactor | None = None
+        self._static: dict[str, Any] | None = None
+        self._types: dict[str, bytes] = {}
+        self._futures: dict[str, Future[str]] = {}
+        self._last_date_us = [0]
+        self._warned: set[str] = set()
+        self._writers: set[Writer] = set()
+        self._start_afresh()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _start_afresh(self) -> None:
+        """Forget all that was asked, and let go of all that is open, without closing it."""
+        self._lock = threading.Lock()
+        self._seen: tuple[Any, ...] | None = None
+        self._look_at = 0.0
+        self._signatures: tuple[Any, ...] = ()
+        self._context = (b"", b"")
+        self._home: Home
+        self._host: HostPaths
+        self._settings: settings.Settings
+        self._writer: Writer | None = None
+
+    def _after_fork(self) -> None:
+        # A child shares its parent's open file and with it the lock on it: unlocking would unlock the
+        # parent's. So it closes what it inherited before it does anything else, and starts afresh.
+        for writer in list(self._writers):
+            writer.close()
+        self._writers.clear()
+        self._start_afresh()
+
+    # The way of an event
+
+    def emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+        """As ``emit.event``; may raise."""
+        if os.name != "posix":
+            msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
+            raise UnsupportedPlatformError(msg)
+        if not self._lock.acquire(timeout=BUSY_WAIT_S):
+            # Another thread is stuck, or we are a signal handler that interrupted an event: go apart.
+            return self._emit_apart(event_type, event_details)
+        try:
+            now = time.monotonic()
+            due = now >= self._look_at or self._seen != _variables()
+            if due:
+                self._look(now)
+            if not self._settings.consent.enabled:
+                if self._settings.logging:
+                    self._log(self._pack(event_type, event_details))
+                return self._done(DISABLED)
+            payload = self._pack(event_type, event_details)
+            if not self._append(payload):
+                return self._done(DISABLED)
+            if due:
+                self._wake()
+            if self._settings.logging:
+                self._log(payload)
+            return self._done(SPOOLED)
+        finally:
+            self._lock.release()
+
+    def _emit_apart(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+        """The same with a descriptor and a lock of its own, so that it can disturb nobody."""
+        apart = copy.copy(self)
+        apart._start_afresh()  # noqa: SLF001 - it is one of us
+        try:
+            return apart.emit(event_type, event_details)
+        finally:
+            apart._let_go()  # noqa: SLF001
+
+    def _pack(self, event_type: str, event_details: Mapping[str, Any] | None) -> bytes:
+        name = details.event_type_name(event_type)
+        packed_type = self._types.get(name)
+        if packed_type is None:
+            packed_type = record.pack(name)
+            if len(self._types) < _MAX_CACHED_TYPES:
+                self._types[name] = packed_type
+        if self._redactor is None:
+            self._redactor = details.who_we_are()
+        packed_details = details.packed_details(event_details, self._redactor)
+        last = self._last_date_us
+        last[0] = max(time.time_ns() // 1000, last[0] + 1)
+        return record.assemble(packed_type, packed_details, self._context, last[0])
+
+    def _append(self, payload: bytes) -> bool:
+        """Whether it is in the spool; False where consent, read afresh, says that nothing may be created."""
+        if self._writer is None:
+            self._writer = Writer(self._home, self._host, self._may_create, self._first_contact)
+            self._writers.add(self._writer)
+        try:
+            self._writer.append(record.frame(payload), self._settings.limits.spool_max_mib * _MIB)
+        except CreationRefusedError:
+            return False
+        return True
+
+    def _let_go(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writers.discard(self._writer)
+            self._writer = None
+
+    def _done(self, result: str) -> Future[str]:
+        future = self._futures.get(result)
+        if future is None:  # one finished future serves every call: nobody can change it any more
+            future = Future()
+            future.set_result(result)
+            self._futures[result] = future
+        return future
+
+    # What is looked at again at most once a second
+
+    def _look(self, now: float) -> None:
+        """Settings, source and context, as they are now."""
+        variables = _variables()
+        try:
+            home = Home(home_directory(os.environ))
+        except HomeUnavailableError:
+            if (refusal := settings.environment_refusal(os.environ)) is None:
+                raise
+            self._settings = settings.Settings(consent=refusal)
+            return
+        signatures = (settings.signature(home), source.signature(home.source))
+        if variables != self._seen or signatures != self._signatures:
+            self._let_go()
+            self._home, self._host = home, home.host()
+            self._settings = settings.load(home, os.environ)
+            consent = self._settings.consent
+            if consent.malformed:
+                self.warn(consent.reason, f"Telemetry is off: {consent.reason}")
+            if consent.enabled or self._settings.logging:
+                self._identify(may_create=consent.enabled)
+            # The source file may have come into being just now.
+            self._signatures = (signatures[0], source.signature(home.source))
+        self._seen = variables
+        self._look_at = now + LOOK_AGAIN_S
+
+    def _identify(self, *, may_create: bool) -> None:
+        """Bring the packed context up to date with the source file, which is made if it may be."""
+        from . import context
+
+        path = self._home.source
+        found = source.look(path)
+        if found is None and may_create and self._may_create():
+            with contextlib.suppress(OSError):  # the writer will say it better
+                self._home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = source.ensure(path)
+        if self._static is None:
+            self._static = context.static_context(context.flower_package())
+        self._cluster = self._cluster or source.new_id()
+        before = {
+            "partner": context.partner_id(self._settings.partner),
+            "source": found or source.UNAVAILABLE,
+            "cluster": self._cluster,
+        }
+        self._context = record.context_parts(before, self._static)
+
+    def _may_create(self) -> bool:
+        return settings.load(self._home, os.environ).consent.enabled
+
+    # What the process's log gets to see
+
+    @staticmethod
+    def _log(payload: bytes) -> None:
+        from . import notices
+
+        notices.log_payload(record.decode(payload))
+
+    def _first_contact(self) -> None:
+        from . import notices
+
+        notices.logger().info(notices.FIRST_CONTACT, self._home.config)
+
+    def warn(self, cause: str, message: str) -> None:
+        """One warning a process and cause."""
+        from . import notices
+
+        if cause not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(cause)
+            notices.logger().warning("%s", message)
+
+    # Delivery
+
+    def _wake(self) -> launch.Wake:
+        """See that somebody delivers; whatever is in the way of that, the event is in the spool."""
+        try:
+            return launch.wake(
+                self._home,
+                self._host,
+                setting=self._settings.sidecar,
+                respawn_s=self._settings.limits.respawn_s,
+                environ=os.environ,
+            )
+        except (OSError, RuntimeError, ValueError, TelemetryError) as error:
+            cause = f"wake:{type(error).__name__}"
+            self.warn(cause, f"No sidecar could be started ({error}); events wait in the spool")
+            return launch.Wake.NOT_ALLOWED
+
+    def flush(self, timeout_s: float) -> bool:
+        """As ``emit.flush``; may raise."""
+        from .files import touch
+        from .waiting import Waiting
+
+        deadline = time.monotonic() + timeout_s
+        if not self._lock.acquire(timeout=max(timeout_s, 0)):
+            return False
+        try:
+            self._look(time.monotonic())
+        finally:
+            self._lock.release()
+        if not self._settings.consent.enabled:
+            return False
+        waiting = Waiting(self._host)
+        if waiting.is_over():
+            return True
+        if not self._may_create():
+            return False
+        touch(self._host.flush)
+        while self._wake() is not launch.Wake.NOT_ALLOWED:
+            wake_again = time.monotonic() + LOOK_AGAIN_S
+            while (now := time.monotonic()) < wake_again:
+                if waiting.is_over():
+                    return True
+                if now >= deadline:
+                    return False
+                time.sleep(_FLUSH_POLL_S)
+        return waiting.is_over()
