@@ -23,6 +23,7 @@ from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.version import __version__
+from flwr_telemetry.waiting import has_bodies
 
 from . import batch, burst, delivery, forgotten, hardware, outbox, purge, retention, segments
 from .clock import Clock
@@ -132,9 +133,9 @@ class Sidecar:
         if not self._may_go_on():
             return End.DISABLED
         try:
+            self._keep_caps()
             for host in self._served():
                 self._serve(host)
-            self._keep_caps()
         except LetGoError as other:
             log.info("another sidecar has batch %s", other)
         except (OSError, TelemetryError) as error:
@@ -157,7 +158,7 @@ class Sidecar:
         return bool(
             segments.sealed_segments(host)
             or segments.listing(host.work)
-            or any(segments.listing(directory) for directory in segments.listing(host.outbox))
+            or _has_bodies(host)
         )
 
     def _reason_to_end(self) -> End | None:
@@ -220,7 +221,7 @@ class Sidecar:
             self._asked = True
             self._next_try = 0.0
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        takes = self._asked or self._failing_since is None
+        takes = self._asked or self._failing_since is None or not _has_bodies(host)
         since = None if own else self._file_system_now() - FOREIGN_WORK_S
         for unfinished in batch.take_over(host, self.owner, untouched_since=since):
             self._make(unfinished, own=own)
@@ -395,6 +396,10 @@ def delivery_not_before(host: HostPaths, file_system_now: Callable[[], float]) -
     asked_s = min(asked_s, delivery.MAX_RETRY_AFTER_S)
     # A clock that was set back must not lengthen the wait.
     return min(asked_s, asked_s - (file_system_now() - written))
+
+
+def _has_bodies(host: HostPaths) -> bool:
+    return any(has_bodies(directory) for directory in segments.listing(host.outbox))
 
 
 def _modified(path: Path) -> float:

@@ -12,11 +12,12 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from . import details, launch, record, settings, source
+from .emit import signals_held
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
@@ -29,7 +30,6 @@ SPOOLED, DISABLED = "spooled", "disabled"
 
 _FLUSH_POLL_S = 0.02
 _MAX_CACHED_TYPES = 256
-_MAX_WARNINGS = 64
 _MIB = 1024 * 1024
 
 # os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
@@ -57,20 +57,30 @@ def _variables() -> tuple[Any, ...]:
 
 
 class Emitter:
-    """The one object of a process; making it does nothing that could fail."""
+    """What a process knows, and what it holds open.
 
-    def __init__(self) -> None:
-        self._cluster = ""
-        self._redactor: details.Redactor | None = None
+    Args:
+        warn: logs one warning, given its cause and its text.
+
+    Raises:
+        UnsupportedPlatformError: there are no POSIX locks and renames here.
+    """
+
+    def __init__(self, warn: Callable[[str, str], None]) -> None:
+        if os.name != "posix":
+            msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
+            raise UnsupportedPlatformError(msg)
+        self._warn = warn
+        self._apart = False
+        self._cluster = source.new_id()
+        self._redactor = details.who_we_are()
         self._static: dict[str, Any] | None = None
         self._types: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [0]
-        self._warned: set[str] = set()
         self._writers: set[Writer] = set()
         self._start_afresh()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
+        os.register_at_fork(after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget all that was asked, and let go of all that is open, without closing it."""
@@ -96,9 +106,6 @@ class Emitter:
 
     def emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
         """As ``emit.event``; may raise."""
-        if os.name != "posix":
-            msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
-            raise UnsupportedPlatformError(msg)
         if not self._lock.acquire(timeout=BUSY_WAIT_S):
             # Another thread is stuck, or we are a signal handler that interrupted an event: go apart.
             return self._emit_apart(event_type, event_details)
@@ -106,18 +113,18 @@ class Emitter:
             now = time.monotonic()
             due = now >= self._look_at or self._seen != _variables()
             if due:
-                self._look(now)
-            if not self._settings.consent.enabled:
-                if self._settings.logging:
-                    self._log(self._pack(event_type, event_details))
+                with signals_held():
+                    self._look(now)
+            enabled, logging = self._settings.consent.enabled, self._settings.logging
+            if not (enabled or logging):
                 return self._done(DISABLED)
             payload = self._pack(event_type, event_details)
-            if not self._append(payload):
-                return self._done(DISABLED)
-            if due:
-                self._wake()
-            if self._settings.logging:
+            if logging:
                 self._log(payload)
+            if not (enabled and self._append(payload)):
+                return self._done(DISABLED)
+            if due and not self._apart:
+                self._wake()
             return self._done(SPOOLED)
         finally:
             self._lock.release()
@@ -126,6 +133,7 @@ class Emitter:
         """The same with a descriptor and a lock of its own, so that it can disturb nobody."""
         apart = copy.copy(self)
         apart._start_afresh()  # noqa: SLF001 - it is one of us
+        apart._apart = True  # noqa: SLF001
         try:
             return apart.emit(event_type, event_details)
         finally:
@@ -138,8 +146,6 @@ class Emitter:
             packed_type = record.pack(name)
             if len(self._types) < _MAX_CACHED_TYPES:
                 self._types[name] = packed_type
-        if self._redactor is None:
-            self._redactor = details.who_we_are()
         packed_details = details.packed_details(event_details, self._redactor)
         last = self._last_date_us
         last[0] = max(time.time_ns() // 1000, last[0] + 1)
@@ -189,7 +195,7 @@ class Emitter:
             self._settings = settings.load(home, os.environ)
             consent = self._settings.consent
             if consent.malformed:
-                self.warn(consent.reason, f"Telemetry is off: {consent.reason}")
+                self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
             if consent.enabled or self._settings.logging:
                 self._identify(may_create=consent.enabled)
             # The source file may have come into being just now.
@@ -209,7 +215,6 @@ class Emitter:
             found = source.ensure(path)
         if self._static is None:
             self._static = context.static_context(context.flower_package())
-        self._cluster = self._cluster or source.new_id()
         before = {
             "partner": context.partner_id(self._settings.partner),
             "source": found or source.UNAVAILABLE,
@@ -233,14 +238,6 @@ class Emitter:
 
         notices.logger().info(notices.FIRST_CONTACT, self._home.config)
 
-    def warn(self, cause: str, message: str) -> None:
-        """One warning a process and cause."""
-        from . import notices
-
-        if cause not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(cause)
-            notices.logger().warning("%s", message)
-
     # Delivery
 
     def _wake(self) -> launch.Wake:
@@ -255,7 +252,7 @@ class Emitter:
             )
         except (OSError, RuntimeError, ValueError, TelemetryError) as error:
             cause = f"wake:{type(error).__name__}"
-            self.warn(cause, f"No sidecar could be started ({error}); events wait in the spool")
+            self._warn(cause, f"No sidecar could be started ({error}); events wait in the spool")
             return launch.Wake.NOT_ALLOWED
 
     def flush(self, timeout_s: float) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import files
+from .emit import signals_held
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths
 
 MODULE = "flwr_telemetryd"
@@ -123,7 +124,7 @@ def _just_touched(host: HostPaths) -> float:
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
-    """Whether the lock file tells of a start less than ``respawn_s`` ago; a clock that steps ends the wait."""
+    """Whether the lock file tells of a start less than ``respawn_s`` ago; a step of the clock ends it."""
     try:
         last = host.lock.stat()
     except OSError:
@@ -172,7 +173,8 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives us and is not our child."""
-    import subprocess
+    with signals_held():
+        import subprocess
 
     # The shell leaves at once and hands its child to init: nobody has to wait for a sidecar, and the
     # wait for the shell is a millisecond. `-P` keeps the working directory off the module path.

@@ -1,4 +1,4 @@
-"""What the emitter says in the log of the process: the payload, one warning a cause, the first contact.
+"""What the emitter says in the log of the process: the payload and the first contact.
 
 The logger is Flower's own, ``flwr-telemetry``, and so is the form of its lines. Nothing here may print
 the content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
@@ -11,8 +11,8 @@ import logging
 from typing import Any
 
 from . import wire
+from .emit import LOGGER_NAME
 
-LOGGER_NAME = "flwr-telemetry"
 LINE_FORMAT = "%(levelname)s %(name)s %(asctime)s | %(filename)s:%(lineno)d | %(message)s"
 FIRST_CONTACT = (
     "Flower reports anonymous usage metrics. See them: flwr-telemetry inspect. "

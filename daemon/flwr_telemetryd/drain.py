@@ -1,0 +1,272 @@
+"""Have everything that waits on this host delivered now, whoever does it.
+
+Where a sidecar lives it is asked, by touching ``spool/flush``; where none does, one is run to the end of
+its work (``flwr-telemetryd --once``). Both are repeated, with growing pauses, until nothing is left of
+what waited at the call, or the time is over. A ``Retry-After`` is never cut short.
+
+This room must never deliver anything itself, and never leave the sidecar behind that it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from flwr_telemetry import files, launch, record, settings
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.waiting import Waiting
+
+from . import stages
+from .clock import Clock
+from .errors import ExitCode, UnusableHomeError
+from .state import State
+
+POLL_S = 0.1
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 8.0
+END_WAIT_S = 5.0
+
+
+class Outcome(enum.Enum):
+    """How it ended."""
+
+    DELIVERED = "nothing is left of what waited"
+    UNDELIVERED = "something is left"
+    DISABLED = "telemetry is off"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is not delivered yet.
+
+    Attributes:
+        events: in segments and bodies.
+        bodies: committed ones.
+    """
+
+    events: int
+    bodies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What came of it.
+
+    Attributes:
+        outcome: how it ended.
+        before: what waited at the call.
+        left: what waits now, events that came in since included.
+        rejected: events that the collector refused meanwhile; they are kept in ``rejected/``.
+        reason: why telemetry is off, or why something is left; empty if all is delivered.
+    """
+
+    outcome: Outcome
+    before: Left
+    left: Left
+    rejected: int
+    reason: str
+
+
+def drain(
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    timeout_s: float,
+    on_progress: Callable[[Left], None] = lambda _left: None,
+    clock: Clock | None = None,
+) -> Drained:
+    """Wait until all that waits on this host now is delivered or rejected.
+
+    Args:
+        home: the home.
+        environ: this process's variables, for consent and for the way out.
+        timeout_s: for how long, in seconds.
+        on_progress: told what is left, several times a second.
+        clock: time.
+
+    Raises:
+        UnusableHomeError: a sidecar cannot work with this home.
+        TelemetryError, OSError: nor can we.
+    """
+    return _Drain(home, environ, timeout_s, on_progress, clock or Clock()).run()
+
+
+class _Drain:
+    def __init__(
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        timeout_s: float,
+        on_progress: Callable[[Left], None],
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._host = home.host()
+        self._environ = environ
+        self._on_progress = on_progress
+        self._clock = clock
+        self._deadline = clock.monotonic() + timeout_s
+        self._count = Counter(self._host)
+        self._word = ""
+
+    def run(self) -> Drained:
+        consent = settings.load(self._home, self._environ).consent
+        if not consent.enabled:
+            return Drained(Outcome.DISABLED, Left(0, 0), Left(0, 0), 0, consent.reason)
+        self._waiting = Waiting(self._host)
+        rejected = set(stages.rejected_bodies(self._host))
+        before = self._count.left()
+        off = self._repeat()
+        left = self._count.left()
+        refused = 0
+        for path in set(stages.rejected_bodies(self._host)) - rejected:
+            with contextlib.suppress(FileNotFoundError):
+                refused += stages.count_events(stages.read_body(path))
+        if off:
+            return Drained(Outcome.DISABLED, before, left, refused, off)
+        if self._waiting.is_over():
+            return Drained(Outcome.DELIVERED, before, left, refused, "")
+        return Drained(Outcome.UNDELIVERED, before, left, refused, self._why_not())
+
+    def _repeat(self) -> str:
+        """Try until nothing is left or the time is over; why telemetry is off, if that came between."""
+        pause_s = FIRST_PAUSE_S
+        while not self._waiting.is_over():
+            consent = settings.load(self._home, self._environ).consent
+            if not consent.enabled:
+                return consent.reason
+            if self._retry_after_s() > self._deadline - self._clock.monotonic():
+                break
+            if launch.alive(self._host):
+                self._ask()
+            elif not self._run_once():
+                break
+            self._watch(pause_s)
+            if self._clock.monotonic() >= self._deadline:
+                break
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return ""
+
+    def _ask(self) -> None:
+        """Ask the sidecar that lives."""
+        files.ensure_directory(self._host.spool)
+        files.touch(self._host.flush)
+
+    def _run_once(self) -> bool:
+        """Run a sidecar until all is done that can be done now; whether it makes sense to go on."""
+        with _sidecar(self._home, self._environ) as (process, log):
+            while process.poll() is None and self._look():
+                self._clock.sleep(POLL_S)
+            code = process.poll()
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        if code == ExitCode.UNUSABLE:
+            raise UnusableHomeError(lines[-1] if lines else f"{self._home.path} cannot be used")
+        expected = {ExitCode.OK, ExitCode.UNDELIVERED, ExitCode.BUSY, ExitCode.DISABLED}
+        if code is None or code < 0 or code in expected:
+            return True  # a sidecar that somebody killed is no reason to give up
+        self._word = f"the sidecar ended with {code}: {lines[-1] if lines else 'no word'}"
+        return False
+
+    def _watch(self, pause_s: float) -> None:
+        end = min(self._clock.monotonic() + pause_s, self._deadline)
+        while self._look() and self._clock.monotonic() < end:
+            self._clock.sleep(POLL_S)
+
+    def _look(self) -> bool:
+        """Tell what is left; whether to go on waiting."""
+        self._on_progress(self._count.left())
+        return not self._waiting.is_over() and self._clock.monotonic() < self._deadline
+
+    def _retry_after_s(self) -> float:
+        """Seconds for which the collector still asked to be left alone, by this host's clock."""
+        if not self._host.not_before.exists():
+            return 0.0
+        from .sidecar import delivery_not_before
+
+        return delivery_not_before(self._host, lambda: self._clock.time_ns() / 1e9)
+
+    def _why_not(self) -> str:
+        if self._word:
+            return self._word
+        wait_s = self._retry_after_s()
+        if wait_s > 0:
+            return f"the collector asked to be left alone for another {wait_s:.0f} s"
+        return State.load(self._host).last_error or "the time was too short"
+
+
+@contextlib.contextmanager
+def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+    """``flwr-telemetryd --once`` as a child, with what it says; it is ended with the block."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", launch.MODULE, "--once"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            cwd=home.path,
+            env=launch.sidecar_environment(home, environ),
+        )
+        try:
+            yield process, log
+        finally:
+            # It may be ended at any moment: what it has not finished is begun again.
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(END_WAIT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            process.wait()
+
+
+class Counter:
+    """Counts what is left, reading each segment and body once for each size that it has.
+
+    Args:
+        host: whose.
+    """
+
+    def __init__(self, host: HostPaths) -> None:
+        self._host = host
+        self._known: dict[tuple[int, int], int] = {}
+
+    def left(self) -> Left:
+        """What is left now."""
+        seen: dict[tuple[int, int], int] = {}
+        events = bodies = 0
+        for path in stages.spool_segments(self._host):
+            events += self._events(path, seen, _in_segment)
+        for path in stages.outbox_bodies(self._host):
+            events += self._events(path, seen, _in_body)
+            bodies += 1
+        self._known = seen
+        return Left(events, bodies)
+
+    def _events(
+        self, path: Path, seen: dict[tuple[int, int], int], count: Callable[[Path], int]
+    ) -> int:
+        try:
+            status = os.lstat(path)
+            key = (status.st_ino, status.st_size)
+            known = self._known.get(key)
+            seen[key] = count(path) if known is None else known
+        except FileNotFoundError:
+            return 0
+        return seen[key]
+
+
+def _in_segment(path: Path) -> int:
+    return sum(isinstance(piece, record.Record) for piece in stages.read_segment(path))
+
+
+def _in_body(path: Path) -> int:
+    return stages.count_events(stages.read_body(path))

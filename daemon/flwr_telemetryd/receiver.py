@@ -1,0 +1,82 @@
+"""A collector of one's own, on loopback, for the length of a ``with`` block.
+
+It takes every POST, keeps each body once for its ``Idempotency-Key``, and counts what it hears. It
+listens on 127.0.0.1 alone. This room must never forward or write anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+MAX_BODY_BYTES = 2 * 1024 * 1024
+ANSWER = b'{"status":"created"}'
+
+
+class Receiver:
+    """What was received is in ``bodies``, ``requests`` and ``request_bytes``."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.requests = 0
+        self.request_bytes = 0
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.receiver = self
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where events are to be sent."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/api/v1/event"
+
+    def take(self, key: str, body: bytes) -> None:
+        """Count a request and keep its body; called by the handler."""
+        with self._lock:
+            self.requests += 1
+            self.request_bytes += len(body)
+            self.bodies.setdefault(key, body)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True  # a connection that is kept open must not hold the end
+    request_queue_size = 64
+    receiver: Receiver
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_POST(self) -> None:  # noqa: N802 - the library's way to name it
+        """Take one body."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            self.close_connection = True
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"")
+            return
+        body = self.rfile.read(int(length))
+        self.server.receiver.take(self.headers.get("Idempotency-Key", ""), body)
+        self._answer(HTTPStatus.OK, ANSWER)
+
+    def _answer(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent."""

@@ -1,0 +1,123 @@
+"""What lies at each stage of an event's way, for those who only look.
+
+    spool     the open segment, the sealed ones, and those of batches in the making (``work/``)
+    outbox    bodies that wait for delivery; a burst that is being split counts as the burst
+    sent      the archive: one body a line
+    rejected  bodies that the collector refused
+
+Everything is read as a stream, and everything may move on or vanish while it is read: FileNotFoundError
+means just that. A segment in ``outbox/<batch>/`` is already in the bodies beside it and is not shown.
+
+This room must never create, lock, rename or delete anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flwr_telemetry import files, record
+from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
+
+from . import burst, outbox, segments
+
+ARCHIVE_SUFFIX = ".jsonl"
+
+_MAX_LINE_BYTES = 2 * burst.MAX_BODY_BYTES
+
+
+def spool_segments(host: HostPaths) -> list[Path]:
+    """The segments that are in no committed batch, oldest first, the open one last."""
+    found = [path for path in segments.listing(host.spool) if segments.is_sealed(path.name)]
+    for batch in segments.listing(host.work):
+        found += [path for path in segments.listing(batch) if segments.is_sealed(_segment_name(path))]
+    found.sort(key=_segment_name)
+    return [*found, host.events] if host.events.exists() else found
+
+
+def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[record.Record | record.Damage]:
+    """What is in a segment from ``offset_bytes`` on, or from where its name says that reading begins."""
+    return record.read(segments.chunks(path, max(offset_bytes, first_byte(path))))
+
+
+def first_byte(path: Path) -> int:
+    """From which byte on a segment is to be read, in whatever room it is."""
+    return segments.start_offset(_segment_name(path))
+
+
+def outbox_bodies(host: HostPaths) -> Iterator[Path]:
+    """The files of the bodies that wait for delivery, oldest batch first."""
+    for batch in sorted(segments.listing(host.outbox)):
+        paths = sorted(segments.listing(batch))
+        splits = [path for path in paths if path.name.endswith(SPLIT_SUFFIX)]
+        members = {name for split in splits for name in _member_names(split)}
+        yield from splits
+        yield from (path for path in paths if path.name.endswith(BODY_SUFFIX) and path.name not in members)
+
+
+def rejected_bodies(host: HostPaths) -> list[Path]:
+    """The files of the bodies that the collector refused."""
+    return sorted(path for path in segments.listing(host.rejected) if path.name.endswith(BODY_SUFFIX))
+
+
+def archive_files(host: HostPaths) -> list[Path]:
+    """The files of what was sent, by day."""
+    return sorted(path for path in segments.listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX))
+
+
+def read_body(path: Path) -> bytes:
+    """The bytes of a body."""
+    return b"".join(segments.chunks(path))
+
+
+def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:
+    """The bodies in one day's archive, each with the offset at which its line ends.
+
+    A line that is still being written is not given, nor is one longer than any body can be.
+    """
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
+        end = file.seek(offset_bytes)
+        begun = 0  # bytes of this line that were skipped
+        while line := file.readline(_MAX_LINE_BYTES):
+            if not line.endswith(b"\n"):
+                begun += len(line)
+                continue
+            end += begun + len(line)
+            if not begun:
+                yield line[:-1], end
+            begun = 0
+
+
+def count_events(body: bytes) -> int:
+    """How many events a body stands for; 0 if it is damaged."""
+    decoded = outbox.decoded(body)
+    try:
+        return burst.count(decoded) if decoded else 0
+    except (LookupError, TypeError, ValueError):
+        return 0
+
+
+def expand(body: bytes) -> list[dict[str, Any]]:
+    """The events in a body; none if it is damaged."""
+    try:
+        return burst.expand(body)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return []
+
+
+def _segment_name(path: Path) -> str:
+    """A segment's own name, without the mark that it gets while a batch is made."""
+    stem, suffix, _ = path.name.partition(SEGMENT_SUFFIX)
+    return stem + suffix
+
+
+def _member_names(split: Path) -> list[str]:
+    """The file names under which the events of a burst are put that is being split."""
+    try:
+        count = count_events(read_body(split))
+    except FileNotFoundError:
+        return []
+    key = split.name.removesuffix(SPLIT_SUFFIX)
+    return [f"{outbox.member_key(key, index)}{BODY_SUFFIX}" for index in range(count)]

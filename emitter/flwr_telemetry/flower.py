@@ -1,0 +1,188 @@
+"""Adopt into a Flower that knows nothing of us.
+
+``install`` puts one finder on ``sys.meta_path``. It waits for Flower's telemetry module
+(``flwr.supercore.telemetry`` from 1.32 on, ``flwr.common.telemetry`` before) and, right after Flower has
+executed it, replaces ``event`` and ``create_event`` there by ours. Whoever imports them later gets ours;
+Flower's own ``EventType``, its ``state`` and its logger stay as they are.
+
+Every Python process under ``flwr-telemetry run`` pays for this module, whether it ever sees Flower or
+not. Hence it must never import anything at its top but ``sys``, and never raise into the import of
+somebody else. And once it is installed Flower must never send by itself: if our own emitter cannot
+be loaded, Flower's events are dropped with one warning, because a user's no may stand in a file
+that only our emitter reads.
+
+A site that cannot change Flower writes one line into its own ``sitecustomize``:
+
+    import flwr_telemetry.flower; flwr_telemetry.flower.install()
+"""
+
+import sys
+
+# The name alone is what type checkers look for; ``typing`` would be the dearest import of the start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    _Event = Callable[..., Future[str]]
+else:
+    Loader = object
+
+__all__ = ["create_event", "install"]
+
+_FLOWER_MODULES = ("flwr.supercore.telemetry", "flwr.common.telemetry")
+
+
+def install() -> None:
+    """Report through our emitter what Flower reports, in this process, from now on.
+
+    May be called at any time and any number of times: a Flower that is loaded already is changed at
+    once, in each of its modules that holds one of the two functions. Changes nothing where there is
+    no Flower. Never raises.
+    """
+    try:
+        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder())
+        # Only now, so that an import in another thread meets the finder or is met here.
+        for name in _FLOWER_MODULES:
+            if sys.modules.get(name) is not None:
+                __import__(name)  # waits for another thread that is still executing it
+                _adopt(sys.modules[name], rebind=True)
+    except Exception as error:  # noqa: BLE001 - a training must not fail for its telemetry
+        _warn("Flower could not be adopted, so it reports by itself", error)
+
+
+class _Finder:
+    """Finds Flower's telemetry module as the finders behind it do, and wraps its loader."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: "Sequence[str] | None" = None,
+        target: "ModuleType | None" = None,
+    ) -> "ModuleSpec | None":
+        """Return the spec that Python would have found, or None to let Python find it without us."""
+        if fullname not in _FLOWER_MODULES:
+            return None
+        try:
+            # Those before us have been asked. To ask only those behind us ends, even where another
+            # finder does the same.
+            behind = sys.meta_path.index(self) + 1
+            for finder in sys.meta_path[behind:]:
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None:
+                    return _wrapped(spec)
+        except Exception:  # noqa: BLE001
+            # Python asks the same finders next; what is wrong with one of them is raised there.
+            return None
+        return None
+
+
+def _wrapped(spec: "ModuleSpec") -> "ModuleSpec":
+    loader = spec.loader
+    # Without ``exec_module`` it is one of the old kind, which Python calls otherwise.
+    if loader is not None and hasattr(loader, "exec_module") and not isinstance(loader, _Loader):
+        spec.loader = _Loader(loader)
+    return spec
+
+
+class _Loader(Loader):
+    """Stands before a module's own loader until the module is executed, then is gone from it.
+
+    ``inspect``, ``importlib.resources`` and ``reload`` find the module's own loader afterwards. Until then
+    all but the two methods of PEP 451 is the own loader's.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> "Any":
+        # Only what is missing here comes this way. Copying and unpickling ask an instance without
+        # a ``_loader`` for its attributes: that must not come here again for ever.
+        if name == "_loader":
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: "ModuleType") -> None:
+        loader = self._loader
+        module.__loader__ = loader
+        if module.__spec__ is not None and module.__spec__.loader is self:
+            module.__spec__.loader = loader
+        loader.exec_module(module)
+        _adopt(module)
+
+
+def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
+    """Replace the two functions in Flower's telemetry module; never raises.
+
+    With ``rebind``, also wherever else in Flower the old ones are held.
+    """
+    try:
+        for name, new in (("event", _emitter()), ("create_event", create_event)):
+            old = getattr(module, name, None)
+            if old is None or old is new:
+                continue
+            setattr(module, name, new)
+            if rebind:
+                _rebind(old, new)
+    except Exception as error:  # noqa: BLE001
+        _warn("Flower could not be adopted, so it reports by itself", error)
+
+
+def _rebind(old: object, new: object) -> None:
+    # Over copies, for other threads import on meanwhile.
+    for name, module in list(sys.modules.items()):
+        if name == "flwr" or name.startswith("flwr."):
+            for attribute, value in list(getattr(module, "__dict__", {}).items()):
+                if value is old:
+                    setattr(module, attribute, new)
+
+
+def _emitter() -> "_Event":
+    try:
+        from flwr_telemetry import event
+    except Exception as error:  # noqa: BLE001
+        _warn("the emitter could not be loaded, so this process reports nothing", error)
+        return _dropped
+    return event
+
+
+def _dropped(
+    event_type: str,  # noqa: ARG001 - Flower's signature
+    event_details: "Mapping[str, Any] | None" = None,  # noqa: ARG001
+) -> "Future[str]":
+    """Answer in place of ``event`` where our own cannot be loaded."""
+    from concurrent.futures import Future
+
+    future: Future[str] = Future()
+    future.set_result("disabled")
+    return future
+
+
+def create_event(event_type: str, event_details: "Mapping[str, Any] | None" = None) -> str:
+    """Stand in for Flower's ``create_event``, in the call forms of all its releases.
+
+    Returns:
+        ``"spooled"``, or ``"disabled"`` where telemetry is off or the event could not be spooled. Never
+        raises: Flower's own answers a failed delivery with ``"disabled"`` too.
+    """
+    try:
+        return _emitter()(event_type, event_details).result()
+    except Exception:  # noqa: BLE001 - the emitter has logged its warning
+        return "disabled"
+
+
+def _warn(what: str, error: Exception) -> None:
+    try:
+        import logging
+
+        logging.getLogger("flwr-telemetry").warning("flwr-telemetry: %s: %r", what, error)
+    except Exception:  # noqa: BLE001, S110 - there is nobody left to tell
+        pass
