@@ -25,9 +25,10 @@ from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load
 
 from . import hardware, purge
+from .decisions import End, Mode
 from .errors import ExitCode
 from .logs import set_up_log
-from .sidecar import End, Mode, Sidecar
+from .sidecar import Sidecar
 from .sinks.base import Sink
 
 LOCK_WAIT_S = 1.0

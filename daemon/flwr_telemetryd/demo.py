@@ -28,6 +28,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 
 from . import burst, drain, stages, workload
+from .backlog import Left
 from .errors import SidecarError
 from .receiver import Receiver
 
@@ -88,7 +89,7 @@ def run(
     environ: Mapping[str, str],
     *,
     on_workload: Callable[[], None] = lambda: None,
-    on_delivery: Callable[[drain.Left], None] = lambda _left: None,
+    on_delivery: Callable[[Left], None] = lambda _left: None,
 ) -> Report:
     """Run the demo.
 
@@ -183,7 +184,7 @@ def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Calla
 
 
 def _start(number: int, home: Home, own: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
         [sys.executable, "-P", "-m", _MODULE, str(number)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from flwr_telemetry import files, launch, record, settings
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry import files, launch, settings
+from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
 from . import stages
+from .backlog import Counter, Left, retry_after_s
 from .clock import Clock
 from .errors import ExitCode, UnusableHomeError
 from .state import State
@@ -41,19 +40,6 @@ class Outcome(enum.Enum):
     DELIVERED = "nothing is left of what waited"
     UNDELIVERED = "something is left"
     DISABLED = "telemetry is off"
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What is not delivered yet.
-
-    Attributes:
-        events: in segments and bodies.
-        bodies: committed ones.
-    """
-
-    events: int
-    bodies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +173,7 @@ class _Drain:
         return not self._waiting.is_over() and self._clock.monotonic() < self._deadline
 
     def _retry_after_s(self) -> float:
-        """Seconds for which the collector still asked to be left alone, by this host's clock."""
-        if not self._host.not_before.exists():
-            return 0.0
-        from .sidecar import delivery_not_before
-
-        return delivery_not_before(self._host, lambda: self._clock.time_ns() / 1e9)
+        return retry_after_s(self._host, self._clock.time_ns() / 1e9)
 
     def _why_not(self) -> str:
         if self._word:
@@ -207,7 +188,7 @@ class _Drain:
 def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
     """``flwr-telemetryd --once`` as a child, with what it says; it is ended with the block."""
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
             [sys.executable, "-P", "-m", launch.MODULE, "--once"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -226,47 +207,3 @@ def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subproces
                 except subprocess.TimeoutExpired:
                     process.kill()
             process.wait()
-
-
-class Counter:
-    """Counts what is left, reading each segment and body once for each size that it has.
-
-    Args:
-        host: whose.
-    """
-
-    def __init__(self, host: HostPaths) -> None:
-        self._host = host
-        self._known: dict[tuple[int, int], int] = {}
-
-    def left(self) -> Left:
-        """What is left now."""
-        seen: dict[tuple[int, int], int] = {}
-        events = bodies = 0
-        for path in stages.spool_segments(self._host):
-            events += self._events(path, seen, _in_segment)
-        for path in stages.outbox_bodies(self._host):
-            events += self._events(path, seen, _in_body)
-            bodies += 1
-        self._known = seen
-        return Left(events, bodies)
-
-    def _events(
-        self, path: Path, seen: dict[tuple[int, int], int], count: Callable[[Path], int]
-    ) -> int:
-        try:
-            status = os.lstat(path)
-            key = (status.st_ino, status.st_size)
-            known = self._known.get(key)
-            seen[key] = count(path) if known is None else known
-        except FileNotFoundError:
-            return 0
-        return seen[key]
-
-
-def _in_segment(path: Path) -> int:
-    return sum(isinstance(piece, record.Record) for piece in stages.read_segment(path))
-
-
-def _in_body(path: Path) -> int:
-    return stages.count_events(stages.read_body(path))

@@ -37,7 +37,7 @@ def what_would_change(home: Home, consent: Consent) -> str:
 
 def problems(home: Home, now: Settings) -> list[str]:
     """What keeps events of this host from being recorded or delivered, as far as the home shows it."""
-    found = [*_unsafe(home)]
+    found = [*unsafe(home)]
     identity = None if found else source.look(home.source)
     if identity == source.INVALID:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
@@ -72,8 +72,8 @@ def _check(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
-def _unsafe(home: Home) -> Iterator[str]:
-    """Whatever stands where a directory of ours should be, or cannot be read."""
+def unsafe(home: Home) -> Iterator[str]:
+    """Whatever stands where a directory of ours should be, or cannot be read: one sentence, or none."""
     try:
         if not stat.S_ISDIR(os.stat(home.path).st_mode):
             yield f"{home.path} is no directory; move it away or set FLWR_HOME"

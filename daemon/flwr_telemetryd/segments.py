@@ -29,7 +29,6 @@ from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
 
 SEAL_WAIT_S = 1.0
-SEAL_SIZE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 
 _LOCK_POLL_S = 0.0005

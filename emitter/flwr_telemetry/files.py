@@ -120,3 +120,9 @@ def touch(path: Path) -> None:
         os.utime(descriptor)
     finally:
         os.close(descriptor)
+
+
+def now(path: Path) -> float:
+    """The time of the file system, in seconds since its epoch: that of ``path``, touched for it."""
+    touch(path)
+    return os.stat(path).st_mtime

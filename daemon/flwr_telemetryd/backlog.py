@@ -1,0 +1,82 @@
+"""How much is left to deliver on a host, counted again and again at little cost. Only looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import record
+from flwr_telemetry.layout import HostPaths
+
+from . import delivery, stages
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is not delivered yet.
+
+    Attributes:
+        events: in segments and bodies.
+        bodies: committed ones.
+    """
+
+    events: int
+    bodies: int
+
+
+def retry_after_s(host: HostPaths, now: float) -> float:
+    """For how long the collector still asked to be left alone, in seconds; 0 if it did not.
+
+    Args:
+        host: whose ``not-before``.
+        now: seconds since the epoch, by this host's clock; near enough for a word to a person.
+    """
+    try:
+        asked_s = float(host.not_before.read_text())
+        return max(delivery.remaining_s(asked_s, now - host.not_before.stat().st_mtime), 0.0)
+    except (OSError, ValueError):
+        return 0.0
+
+
+class Counter:
+    """Counts what is left, reading each segment and body once for each size that it has.
+
+    Args:
+        host: whose.
+    """
+
+    def __init__(self, host: HostPaths) -> None:
+        self._host = host
+        self._known: dict[tuple[int, int], int] = {}
+
+    def left(self) -> Left:
+        """What is left now."""
+        seen: dict[tuple[int, int], int] = {}
+        events = bodies = 0
+        for path in stages.spool_segments(self._host):
+            events += self._events(path, seen, _in_segment)
+        for path in stages.outbox_bodies(self._host):
+            events += self._events(path, seen, _in_body)
+            bodies += 1
+        self._known = seen
+        return Left(events, bodies)
+
+    def _events(self, path: Path, seen: dict[tuple[int, int], int], count: Callable[[Path], int]) -> int:
+        try:
+            status = os.lstat(path)
+            key = (status.st_ino, status.st_size)
+            known = self._known.get(key)
+            seen[key] = count(path) if known is None else known
+        except FileNotFoundError:
+            return 0
+        return seen[key]
+
+
+def _in_segment(path: Path) -> int:
+    return sum(isinstance(piece, record.Record) for piece in stages.read_segment(path))
+
+
+def _in_body(path: Path) -> int:
+    return stages.count_events(stages.read_body(path))

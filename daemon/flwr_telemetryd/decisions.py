@@ -1,0 +1,80 @@
+"""What a sidecar decides, as functions of what it sees. Pure.
+
+Durations are in seconds; ages are differences, never times of a clock.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from flwr_telemetry.settings_file import Limits
+
+SEAL_SIZE_BYTES = 4 * 1024 * 1024
+SERVICE_ADOPT_S = 30.0
+ON_DEMAND_ADOPT_S = 120.0
+
+
+class Mode(enum.Enum):
+    """How long a sidecar lives."""
+
+    ON_DEMAND = "on demand"
+    SERVICE = "service"
+    ONCE = "once"
+
+
+class End(enum.Enum):
+    """Why a sidecar ends."""
+
+    IDLE = "nothing was left to do"
+    DRAINED = "everything is delivered"
+    OFFLINE = "the collector could not be reached for too long"
+    UNDELIVERED = "not everything could be delivered now"
+    DISABLED = "telemetry is off"
+
+
+def seal_is_due(size_bytes: int, age_s: float, window_s: float, *, takes: bool, at_once: bool) -> bool:
+    """Whether to seal the open segment.
+
+    Args:
+        size_bytes: of the segment.
+        age_s: since it was first seen to hold anything.
+        window_s: the burst window.
+        takes: whether a batch would be taken now; without that only a full segment is sealed.
+        at_once: whether somebody asked not to wait for the window.
+    """
+    if size_bytes == 0:
+        return False
+    return size_bytes >= SEAL_SIZE_BYTES or (takes and (at_once or age_s >= window_s))
+
+
+def reason_to_end(
+    mode: Mode, limits: Limits, *, waits: bool, quiet_s: float, failing_s: float | None, may_try: bool
+) -> End | None:
+    """Why to end now, or None.
+
+    Args:
+        mode: how long this sidecar lives.
+        limits: the numbers.
+        waits: whether anything is undelivered.
+        quiet_s: since anything was, if nothing is.
+        failing_s: since the first failure after the last success; None without one.
+        may_try: whether no wait is to be sat out.
+    """
+    if mode is Mode.SERVICE:
+        return None
+    if mode is Mode.ONCE:
+        if not waits:
+            return End.DRAINED
+        return End.UNDELIVERED if failing_s is not None or not may_try else None
+    if not waits and quiet_s >= limits.idle_exit_s:
+        return End.IDLE
+    if failing_s is not None and failing_s >= limits.offline_exit_s:
+        return End.OFFLINE
+    return None
+
+
+def adopt_after_s(mode: Mode, limits: Limits) -> float:
+    """How long another host's spool must not have grown before it is adopted."""
+    if limits.adopt_after_s is not None:
+        return limits.adopt_after_s
+    return SERVICE_ADOPT_S if mode is Mode.SERVICE else ON_DEMAND_ADOPT_S

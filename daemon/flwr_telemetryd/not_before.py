@@ -1,0 +1,40 @@
+"""``not-before``: a ``Retry-After`` that outlives the sidecar that heard it.
+
+The file holds the seconds that were asked for; its own time tells when that was, so that no host's
+clock is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import HostPaths
+
+from .delivery import MAX_RETRY_AFTER_S
+
+
+def keep(host: HostPaths, after_s: float) -> None:
+    """Note that the collector asks to be left alone for ``after_s`` from now on."""
+    files.replace_bytes(host.not_before, f"{after_s}\n".encode())
+
+
+def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
+    """The seconds that are left of it; 0 or less if they are over or none were asked for.
+
+    Args:
+        host: whose.
+        now: the time of the file system, in seconds since its epoch; asked only if it matters.
+    """
+    try:
+        asked_s = min(float(host.not_before.read_text()), MAX_RETRY_AFTER_S)
+        written = host.not_before.stat().st_mtime
+    except (OSError, ValueError):
+        return 0.0
+    # The age may be negative, where a clock was set back: that must not lengthen the wait.
+    return asked_s - max(now() - written, 0.0)
+
+
+def forget(host: HostPaths) -> None:
+    """A request went through: nothing is to be waited for any more."""
+    host.not_before.unlink(missing_ok=True)
