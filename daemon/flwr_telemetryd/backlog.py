@@ -10,7 +10,7 @@ from pathlib import Path
 from flwr_telemetry import record
 from flwr_telemetry.layout import HostPaths
 
-from . import delivery, stages
+from . import stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,6 @@ class Left:
 
     events: int
     bodies: int
-
-
-def retry_after_s(host: HostPaths, now: float) -> float:
-    """For how long the collector still asked to be left alone, in seconds; 0 if it did not.
-
-    Args:
-        host: whose ``not-before``.
-        now: seconds since the epoch, by this host's clock; near enough for a word to a person.
-    """
-    try:
-        asked_s = float(host.not_before.read_text())
-        return max(delivery.remaining_s(asked_s, now - host.not_before.stat().st_mtime), 0.0)
-    except (OSError, ValueError):
-        return 0.0
 
 
 class Counter:

@@ -36,7 +36,6 @@ DELIVERY_S = 60.0
 END_WAIT_S = 5.0
 
 _POLL_S = 0.01
-_MODULE = "flwr_telemetryd.workload"
 _LEFT_OUT = frozenset(
     "DO_NOT_TRACK SLURM_JOB_ID PBS_JOBID LSB_JOBID FLUX_JOB_ID JOB_ID SGE_ROOT PYTHONWARNINGS".split()
 )
@@ -107,12 +106,13 @@ def run(
     with _temporary_home() as home, Receiver() as receiver:
         own = environment(home, environ)
         _configure(home, receiver.url, own)
-        with contextlib.ExitStack() as last:
-            last.callback(_end_sidecars, home)
+        try:
             _run_workloads(workloads, home, own, on_workload)
             drained = drain.drain(home, own, timeout_s=DELIVERY_S, on_progress=on_delivery)
             seconds = time.monotonic() - began
-        return _report(workloads, receiver, seconds, drained.reason)
+        finally:
+            _end_sidecars(home)
+        return report(workloads, receiver, seconds, drained.reason)
 
 
 def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -151,8 +151,7 @@ def _configure(home: Home, url: str, own: Mapping[str, str]) -> None:
     files.replace_bytes(home.config, "".join(lines).encode())
     consent = settings.load(home, own).consent
     if not consent.enabled:
-        msg = f"the demo cannot run: telemetry is off ({consent.reason})"
-        raise DemoError(msg)
+        raise DemoError(f"the demo cannot run: telemetry is off ({consent.reason})")
 
 
 def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Callable[[], None]) -> None:
@@ -174,8 +173,7 @@ def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Calla
                 _, said = process.communicate()
                 if process.returncode != 0:
                     word = said.strip().splitlines()[-1:] or ["no word"]
-                    msg = f"a workload failed with {process.returncode}: {word[0]}"
-                    raise DemoError(msg)
+                    raise DemoError(f"a workload failed with {process.returncode}: {word[0]}")
                 on_end()
     finally:
         for process in running:
@@ -185,7 +183,7 @@ def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Calla
 
 def _start(number: int, home: Home, own: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-        [sys.executable, "-P", "-m", _MODULE, str(number)],
+        [sys.executable, "-P", "-m", workload.__name__, str(number)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -225,7 +223,8 @@ def _processes_of(home: Home) -> list[Any]:
     return found
 
 
-def _report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -> Report:
+def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -> Report:
+    """Hold what a receiver has against what so many workloads reported."""
     bodies = list(receiver.bodies.values())
     events = [event for body in bodies for event in stages.expand(body)]
     got = Counter((event["event_type"], event["event_details"].get("run-id-hash")) for event in events)

@@ -22,8 +22,8 @@ from flwr_telemetry import files, launch, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
-from . import stages
-from .backlog import Counter, Left, retry_after_s
+from . import not_before, stages
+from .backlog import Counter, Left
 from .clock import Clock
 from .errors import ExitCode, UnusableHomeError
 from .state import State
@@ -32,6 +32,9 @@ POLL_S = 0.1
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 8.0
 END_WAIT_S = 5.0
+
+_PREFIX = "flwr-telemetryd: "
+"""Of the last words of a sidecar; ours is put before them again."""
 
 
 class Outcome(enum.Enum):
@@ -110,25 +113,26 @@ class _Drain:
         self._waiting = Waiting(self._host)
         rejected = set(stages.rejected_bodies(self._host))
         before = self._count.left()
-        off = self._repeat()
+        self._repeat()
         left = self._count.left()
         refused = 0
         for path in set(stages.rejected_bodies(self._host)) - rejected:
             with contextlib.suppress(FileNotFoundError):
                 refused += stages.count_events(stages.read_body(path))
-        if off:
-            return Drained(Outcome.DISABLED, before, left, refused, off)
+        # Asked once more: what waited may be gone because switching off deleted it.
+        consent = settings.load(self._home, self._environ).consent
+        if not consent.enabled:
+            return Drained(Outcome.DISABLED, before, left, refused, consent.reason)
         if self._waiting.is_over():
             return Drained(Outcome.DELIVERED, before, left, refused, "")
         return Drained(Outcome.UNDELIVERED, before, left, refused, self._why_not())
 
-    def _repeat(self) -> str:
-        """Try until nothing is left or the time is over; why telemetry is off, if that came between."""
+    def _repeat(self) -> None:
+        """Try until nothing is left, the time is over or telemetry is off."""
         pause_s = FIRST_PAUSE_S
         while not self._waiting.is_over():
-            consent = settings.load(self._home, self._environ).consent
-            if not consent.enabled:
-                return consent.reason
+            if not settings.load(self._home, self._environ).consent.enabled:
+                break
             if self._retry_after_s() > self._deadline - self._clock.monotonic():
                 break
             if launch.alive(self._host):
@@ -139,7 +143,6 @@ class _Drain:
             if self._clock.monotonic() >= self._deadline:
                 break
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        return ""
 
     def _ask(self) -> None:
         """Ask the sidecar that lives."""
@@ -153,7 +156,7 @@ class _Drain:
                 self._clock.sleep(POLL_S)
             code = process.poll()
             log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines()
+            lines = log.read().decode(errors="replace").replace(_PREFIX, "").strip().splitlines()
         if code == ExitCode.UNUSABLE:
             raise UnusableHomeError(lines[-1] if lines else f"{self._home.path} cannot be used")
         expected = {ExitCode.OK, ExitCode.UNDELIVERED, ExitCode.BUSY, ExitCode.DISABLED}
@@ -173,7 +176,8 @@ class _Drain:
         return not self._waiting.is_over() and self._clock.monotonic() < self._deadline
 
     def _retry_after_s(self) -> float:
-        return retry_after_s(self._host, self._clock.time_ns() / 1e9)
+        # By this host's own clock, so that nothing is touched: near enough for a wait that is only skipped.
+        return not_before.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 
     def _why_not(self) -> str:
         if self._word:

@@ -37,9 +37,15 @@ class Receiver:
         self._server.server_close()
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    @property
     def url(self) -> str:
         """Where events are to be sent."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/api/v1/event"
+        return f"http://127.0.0.1:{self.address[1]}/api/v1/event"
 
     def take(self, key: str, body: bytes) -> None:
         """Count a request and keep its body; called by the handler."""

@@ -7,6 +7,7 @@ Ages are differences between times of the file system; a negative one is no age.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +59,25 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     for host in known:
         for directory in (host.sent, host.rejected, host.damaged):
             kept = sorted(_Item(*_facts(path), host) for path in segments.listing(directory))
-            for item in _over(kept, limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S, now):
-                with contextlib.suppress(OSError):
-                    item.path.unlink()
+            cap_bytes = limits.sent_max_mib * _MIB
+            cap_s = limits.sent_max_days * _DAY_S
+            for item in _over(kept, cap_bytes, cap_s, now):
+                with contextlib.suppress(FileNotFoundError):
+                    if directory == host.sent and item is kept[-1] and now - item.modified <= cap_s:
+                        _keep_newest_lines(item.path, cap_bytes / 2)
+                    else:
+                        item.path.unlink()
     return dropped
+
+
+def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
+    """Shorten the archive of a day that is over the cap by itself: its oldest lines go."""
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
+        archive.seek(max(os.fstat(archive.fileno()).st_size - int(keep_bytes), 0))
+        if archive.tell():
+            archive.readline()  # the rest of a line
+        kept = archive.read()
+    files.replace_bytes(path, kept)
 
 
 def _facts(path: Path) -> tuple[float, Path, int]:

@@ -188,10 +188,14 @@ class Sidecar:
         since = None if own else self._file_system_now() - FOREIGN_WORK_S
         for unfinished in batch.take_over(host, self.owner, untouched_since=since):
             self._make(unfinished, own=own)
+            if not self._may_go_on():
+                return
         if self._is_seal_due(host, own=own, takes=takes):
             segments.seal(host, self._clock.time_ns())
         while takes and (taken := batch.take(host, self.owner, self._clock.time_ns())) is not None:
             self._make(taken, own=own)
+            if not self._may_go_on():
+                return
         if self._courier.may_try():
             self._courier.deliver(host)
         if own and self.mode is not Mode.ONCE:

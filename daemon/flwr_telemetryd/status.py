@@ -19,8 +19,7 @@ from flwr_telemetry import launch, record, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import health, retention, stages
-from .backlog import retry_after_s
+from . import health, not_before, retention, stages
 from .state import State
 from .view import Bodies, Counters, HostView, SidecarView, Spooled, Status
 
@@ -73,7 +72,7 @@ def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> H
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
         next_try=state.next_try or None,
-        retry_after_s=round(retry_after_s(host, time.time()), 1),
+        retry_after_s=round(max(not_before.remaining_s(host, time.time), 0.0), 1),
         last_error=state.last_error or None,
     )
     # In the order in which events move, so that none slips past.

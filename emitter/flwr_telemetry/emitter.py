@@ -85,6 +85,7 @@ class Emitter:
     def _start_afresh(self) -> None:
         """Forget all that was asked, and let go of all that is open, without closing it."""
         self._lock = threading.Lock()
+        self._holder = 0
         self._seen: tuple[Any, ...] | None = None
         self._look_at = 0.0
         self._signatures: tuple[Any, ...] = ()
@@ -106,9 +107,11 @@ class Emitter:
 
     def emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
         """As ``emit.event``; may raise."""
-        if not self._lock.acquire(timeout=BUSY_WAIT_S):
-            # Another thread is stuck, or we are a signal handler that interrupted an event: go apart.
+        me = threading.get_ident()
+        if self._holder == me or not self._lock.acquire(timeout=BUSY_WAIT_S):
+            # We are a signal handler that interrupted an event, or another thread is stuck: go apart.
             return self._emit_apart(event_type, event_details)
+        self._holder = me
         try:
             now = time.monotonic()
             due = now >= self._look_at or self._seen != _variables()
@@ -127,6 +130,7 @@ class Emitter:
                 self._wake()
             return self._done(SPOOLED)
         finally:
+            self._holder = 0
             self._lock.release()
 
     def _emit_apart(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
@@ -147,9 +151,11 @@ class Emitter:
             if len(self._types) < _MAX_CACHED_TYPES:
                 self._types[name] = packed_type
         packed_details = details.packed_details(event_details, self._redactor)
+        date_us = time.time_ns() // 1000
         last = self._last_date_us
-        last[0] = max(time.time_ns() // 1000, last[0] + 1)
-        return record.assemble(packed_type, packed_details, self._context, last[0])
+        # No call stands between reading and writing it, so neither a thread nor a handler can come between.
+        last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
+        return record.assemble(packed_type, packed_details, self._context, date_us)
 
     def _append(self, payload: bytes) -> bool:
         """Whether it is in the spool; False where consent, read afresh, says that nothing may be created."""
@@ -249,6 +255,7 @@ class Emitter:
                 setting=self._settings.sidecar,
                 respawn_s=self._settings.limits.respawn_s,
                 environ=os.environ,
+                may_create=self._may_create,
             )
         except (OSError, RuntimeError, ValueError, TelemetryError) as error:
             cause = f"wake:{type(error).__name__}"

@@ -14,7 +14,7 @@ import enum
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import files
@@ -49,7 +49,15 @@ class Wake(enum.Enum):
     NOT_ALLOWED = "this process may not start one"
 
 
-def wake(home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ: Mapping[str, str]) -> Wake:
+def wake(
+    home: Home,
+    host: HostPaths,
+    *,
+    setting: str,
+    respawn_s: float,
+    environ: Mapping[str, str],
+    may_create: Callable[[], bool],
+) -> Wake:
     """Make sure that somebody will deliver what is in the spool of ``host``, if that is allowed.
 
     Args:
@@ -58,6 +66,7 @@ def wake(home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ
         setting: ``auto``, ``always`` or ``never``.
         respawn_s: no second start within this time.
         environ: this process's variables.
+        may_create: consent, read afresh; asked before a file is created.
 
     Raises:
         OSError: the system's refusal; nothing is lost by it.
@@ -70,6 +79,8 @@ def wake(home: Home, host: HostPaths, *, setting: str, respawn_s: float, environ
         return Wake.SERVED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
+    if not host.lock.exists() and not may_create():
+        return Wake.NOT_ALLOWED
     outcome = _claim_start(host, respawn_s)
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)

@@ -18,7 +18,7 @@ from .context import is_uuid
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
 
-_HEAL_WAIT_S = 0.05
+_HEAL_WAIT_S = 1.0
 _POLL_S = 0.001
 _MAX_BYTES = 1024
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -120,11 +120,13 @@ def _heal(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
         deadline = time.monotonic() + _HEAL_WAIT_S
-        while time.monotonic() < deadline:
+        while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if time.monotonic() > deadline:
+                    return  # somebody is at it; two at once would report two IDs
                 time.sleep(_POLL_S)
             except OSError:
                 break  # no locks on this file system

@@ -120,6 +120,8 @@ class Writer:
                 unlock(descriptor)
 
     def _drop(self) -> None:
+        if not self._host.dropped.exists() and not self._may_create():
+            raise CreationRefusedError
         files.append_bytes(self._host.dropped, b"\0")
         msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
         raise SpoolFullError(msg)
