@@ -1,0 +1,79 @@
+"""What every test gets: a clean environment, a home of its own, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import processes
+from tests.support.collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCRUBBED = {
+    "DO_NOT_TRACK",
+    "SLURM_JOB_ID",
+    "PBS_JOBID",
+    "LSB_JOBID",
+    "FLUX_JOB_ID",
+    "JOB_ID",
+    "SGE_ROOT",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+    "NETRC",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "PYTHONWARNINGS",
+    "PYTHONDEVMODE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONSAFEPATH",
+    "PYTHONUNBUFFERED",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "NO_COLOR",
+}
+
+
+def _is_scrubbed(name: str) -> bool:
+    return name.startswith("FLWR_") or name in _SCRUBBED or name.lower().endswith("_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Scrub the environment, point both homes below tmp_path, and leave no sidecar alive."""
+    for name in list(os.environ):
+        if _is_scrubbed(name):
+            monkeypatch.delenv(name)
+    user_home = tmp_path / "home"
+    user_home.mkdir(mode=0o700)
+    flwr_home = user_home / ".flwr"
+    monkeypatch.setenv("HOME", str(user_home))
+    monkeypatch.setenv("FLWR_HOME", str(flwr_home))
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)
+    processes.end_all(flwr_home)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Give the directory that FLWR_HOME names (the `.flwr` itself), which need not exist yet."""
+    return tmp_path / "home" / ".flwr"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Give a collector on loopback that accepts everything until told otherwise."""
+    with Collector() as running:
+        yield running

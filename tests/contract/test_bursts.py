@@ -1,0 +1,187 @@
+"""Section 5, "Wire, a burst": what becomes one body, how it looks, and that nothing is lost in it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.support import homes, processes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+_MIB = 1024 * 1024
+_START_US = 1_795_000_000_000_000
+
+
+def _delivered(
+    home: Path, collector: Collector, events: list[records.Payload], **settings: Any
+) -> list[bytes]:
+    """Deliver these events; whatever the bodies look like, they must give them back."""
+    homes.configure(home, collector.url, **settings)
+    homes.put(home, events)
+    processes.deliver(home)
+    assert wire.bag(map(wire.plain, collector.events())) == wire.bag(events)
+    return list(collector.accepted.values())
+
+
+def test_many_workloads_make_one_request(home: Path, collector: Collector) -> None:
+    """Equal events of many workloads become one request that expands to all of them."""
+    homes.configure(home, collector.url)
+    for number in range(6):
+        processes.spool_events(home, 2, {"run-id-hash": f"run {number}"})
+    spooled = homes.spooled(home)
+    processes.deliver(home)
+    assert len(collector.requests) == 1
+    assert wire.bag(map(wire.plain, collector.events())) == wire.bag(spooled)
+
+
+def test_the_layout_of_a_burst(home: Path, collector: Collector) -> None:
+    """The body is the earliest event and `burst`: count, clusters, varying, and rows in order of time."""
+    one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+    details = {"run-id-hash": "ab", "a": 7, "same": [1]}
+    events = [
+        records.sample({**details, "run-id-hash": "ef"}, cluster=two, date_us=_START_US + 20_011),
+        records.sample(details, cluster=one, date_us=_START_US),
+        records.sample({**details, "run-id-hash": "cd", "a": 8}, cluster=one, date_us=_START_US + 15_021),
+    ]
+    (body,) = _delivered(home, collector, events)
+    told = json.loads(body)
+    burst = told.pop("burst")
+    assert wire.plain(told) == events[1]
+    assert burst == {
+        "count": 3,
+        "clusters": [one, two],
+        "varying": ["a", "run-id-hash"],
+        "events": [[0, 0, 7, "ab"], [0, 15021, 8, "cd"], [1, 20011, 7, "ef"]],
+    }
+
+
+def test_a_single_event_has_no_burst(home: Path, collector: Collector) -> None:
+    """One event is Flower's plain JSON."""
+    (body,) = _delivered(home, collector, records.series(1))
+    assert "burst" not in json.loads(body)
+
+
+def test_equal_details_do_not_vary(home: Path, collector: Collector) -> None:
+    """Where all details are equal `varying` is empty and rows have two columns."""
+    events = [records.sample({"a": 1}, date_us=_START_US + n) for n in range(4)]
+    (body,) = _delivered(home, collector, events)
+    burst = json.loads(body)["burst"]
+    assert burst["varying"] == []
+    assert [row[1:] for row in burst["events"]] == [[0], [1], [2], [3]]
+    assert len(burst["clusters"]) == 4
+
+
+def test_bursts_can_be_switched_off(home: Path, collector: Collector) -> None:
+    """With `bursts = false` every event is a request of its own."""
+    bodies = _delivered(home, collector, records.series(5), bursts=False)
+    assert len(bodies) == 5
+    assert all("burst" not in json.loads(body) for body in bodies)
+
+
+_DIFFERENT: dict[str, list[records.Payload]] = {
+    "type": [records.sample(), records.sample(event_type="OTHER")],
+    "names": [records.sample({"a": 1}), records.sample({"b": 1})],
+    "more names": [records.sample({"a": 1}), records.sample({"a": 1, "b": 1})],
+    "source": [records.sample(), records.sample(source="00000000-0000-4000-8000-000000000000")],
+    "partner": [records.sample(), records.sample(partner="00000000-0000-4000-8000-000000000000")],
+    "flower": [
+        records.sample(),
+        records.sample(flower={"package_name": "flwr", "package_version": "1.40.0"}),
+    ],
+    "cores": [records.sample(), records.sample(hw={"cpu_count": 4})],
+    "kind of number": [records.sample(hw={"cpu_count": 1}), records.sample(hw={"cpu_count": True})],
+}
+
+
+def test_different_events_do_not_share_a_body(home: Path, collector: Collector) -> None:
+    """Another type, other names in the details, or another context is another body."""
+    events = [
+        {**event, "event_type": f"{name.upper().replace(' ', '_')}{event['event_type'].removeprefix('PING')}"}
+        for name, pair in _DIFFERENT.items()
+        for event in pair
+    ]
+    assert len(_delivered(home, collector, events)) == 2 * len(_DIFFERENT)
+
+
+def test_values_that_python_calls_equal_stay_different(home: Path, collector: Collector) -> None:
+    """1, 1.0, True, 0, -0.0, False, "" and None come back as what they were."""
+    odd = [
+        1,
+        1.0,
+        True,
+        0,
+        0.0,
+        -0.0,
+        False,
+        "",
+        None,
+        [],
+        {},
+        [1],
+        [1.0],
+        {"x": 1},
+        {"x": True},
+        "1",
+        2**63,
+        1e16,
+        10**16,
+    ]
+    events = [records.sample({"a": value, "b": "same"}, date_us=_START_US + n) for n, value in enumerate(odd)]
+    _delivered(home, collector, events)
+
+
+def test_odd_events_are_lossless(home: Path, collector: Collector) -> None:
+    """Equal dates, equal events, late events, odd names and nested details all come back."""
+    cluster = "11111111-1111-4111-8111-111111111111"
+    twin = records.sample({"burst": 1, "count": [{}], "": "x"}, cluster=cluster, date_us=_START_US)
+    events = [
+        *(twin, twin, twin),
+        records.sample({"burst": 2, "count": [{}], "": "x"}, date_us=_START_US - 5),
+        records.sample({"": "y", "count": {"a": None}, "burst": 1}, cluster=cluster, date_us=_START_US),
+        records.sample({"a": 1, "b": 2}, date_us=_START_US + 86_400_000_000),
+        records.sample({"b": 2, "a": 1}, date_us=_START_US),
+        records.sample({"a": "ä🌸\u0000", "b": 2**64 - 1}, date_us=1),
+        records.sample({"a": -(2**63), "b": [[[]]]}, date_us=0),
+    ]
+    _delivered(home, collector, events)
+
+
+def test_large_bursts_are_split(home: Path, collector: Collector) -> None:
+    """Bodies stay under 1 MiB, and all of them together give back every event."""
+    events = [
+        records.sample({"n": n, "text": f"{n:05}" + "x" * 4000}, cluster="1" * 8, date_us=_START_US + n)
+        for n in range(600)
+    ]
+    bodies = _delivered(home, collector, events)
+    assert len(bodies) > 1
+    assert max(map(len, bodies)) < _MIB
+    assert len(bodies) <= 4
+
+
+def test_a_burst_of_text_that_grows_in_json_is_split(home: Path, collector: Collector) -> None:
+    """The limit holds for the ASCII body, in which one character may take twelve bytes."""
+    events = [
+        records.sample({"n": n, "text": f"{n}" + "🌸" * 1500}, date_us=_START_US + n) for n in range(150)
+    ]
+    bodies = _delivered(home, collector, events)
+    assert max(map(len, bodies)) < _MIB
+    assert len(bodies) <= 4
+
+
+def test_events_of_many_segments_share_a_body(home: Path, collector: Collector) -> None:
+    """A batch takes all sealed segments, and coalesces across them."""
+    for number in range(3):
+        homes.put(
+            home,
+            records.series(2, start=2 * number),
+            name=f"sealed-179500000000000000{number}-0a1b2c3d.msgpack",
+        )
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2, start=6))
+    processes.deliver(home)
+    assert len(collector.requests) == 1
+    assert wire.serials(collector.events()) == list(range(8))

@@ -1,0 +1,180 @@
+"""Section 3 and 5, details: what is JSON-like, what is refused, and what is redacted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import homes, processes
+from tests.support.processes import NEVER, outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_REFUSED = {
+    "too large": "{'a': 'x' * 9000}",
+    "too large in sum": "{f'k{i}': 'x' * 100 for i in range(100)}",
+    "far too large": "{'a': 'x' * 70_000_000}",
+    "nan": "{'a': float('nan')}",
+    "nested nan": "{'a': [{'b': float('nan')}]}",
+    "infinity": "{'a': float('inf')}",
+    "minus infinity": "{'a': [float('-inf')]}",
+    "65 bits": "{'a': 2**64}",
+    "65 bits, negative": "{'a': -2**63 - 1}",
+    "a huge number": "{'a': 10**5000}",
+    "lone surrogate": "{'a': '\\ud800'}",
+    "lone surrogate in a key": "{'\\udfff': 1}",
+    "number as key": "{1: 'a'}",
+    "none as key": "{None: 'a'}",
+    "nested number as key": "{'a': {2: 'b'}}",
+    "bytes": "{'a': b'b'}",
+    "bytes as key": "{b'a': 1}",
+    "set": "{'a': {1}}",
+    "object": "{'a': object()}",
+    "complex": "{'a': 1j}",
+    "date": "{'a': __import__('datetime').datetime(2026, 1, 1)}",
+    "cycle": "cycle",
+    "cycle of lists": "{'a': ring}",
+    "deep": "deep",
+    "list": "['a']",
+    "string": "'a'",
+    "number": "7",
+}
+
+_OUR_ERROR = re.compile(r"flwr_telemetry\.[\w.]+: .*\w")
+
+_SETUP = """
+cycle = {}
+cycle["self"] = cycle
+ring = []
+ring.append(ring)
+deep = {}
+for _ in range(100_000):
+    deep = {"d": deep}
+"""
+
+_ACCEPTED: dict[str, Any] = {
+    "empty": {},
+    "scalars": {"a": 1, "b": 1.5, "c": True, "d": None, "e": "text", "f": "", "g": False, "h": -0.0},
+    "64 bits": {"a": 2**64 - 1, "b": -(2**63), "c": 2**63},
+    "floats": {"a": 1.7976931348623157e308, "b": 5e-324, "c": 0.1},
+    "text": {"a": 'äöü € 🌸 \u0000 \n \\ " / \u2028'},
+    "odd keys": {"": 1, "a b": 2, "ä": 3, "burst": 4, "__proto__": 5},
+    "nested": {"a": [1, [2, {"b": [None, {"c": "d"}]}]], "e": {"f": {}}, "g": []},
+    "twenty levels": {"a": [[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]},
+    "almost 8 KiB": {"a": "x" * 8150},
+}
+
+
+def test_details_that_are_not_json_like_are_refused(home: Path) -> None:
+    """The future carries an exception of ours with a message, and no record is written."""
+    calls = [f"'PING', {details}" for details in _REFUSED.values()]
+    told = outcomes(home, [*calls, "'PING'"], NEVER, setup=_SETUP)
+    assert told.pop() == "spooled"
+    assert {name: line for name, line in zip(_REFUSED, told, strict=True) if not _OUR_ERROR.match(line)} == {}
+    assert len(homes.spooled(home)) == 1
+
+
+def test_json_like_details_are_spooled_as_they_are(home: Path) -> None:
+    """Everything that JSON can say goes into the record unchanged."""
+    told = outcomes(home, [f"'PING', {details!r}" for details in _ACCEPTED.values()], NEVER)
+    assert dict(zip(_ACCEPTED, told, strict=True)) == dict.fromkeys(_ACCEPTED, "spooled")
+    spooled = [event["event_details"] for event in homes.spooled(home)]
+    assert list(map(repr, spooled)) == list(map(repr, _ACCEPTED.values()))
+
+
+def test_details_are_taken_at_the_call(home: Path) -> None:
+    """What a caller does to its mapping afterwards changes no record, and event() changes no mapping."""
+    code = """
+details = {"a": [1], "home": os.environ["HOME"]}
+before = repr(details)
+assert outcome(event("PING", details)) == "spooled"
+assert repr(details) == before
+details["a"].append(2)
+assert outcome(event("PING", details)) == "spooled"
+"""
+    processes.workload(home, code, NEVER)
+    assert [event["event_details"]["a"] for event in homes.spooled(home)] == [[1], [1, 2]]
+
+
+def _redacted(home: Path, details: dict[str, Any], **env: str) -> Any:
+    user = env.get("LOGNAME", "zaphod")
+    names = {"LOGNAME": user, "USER": user, "LNAME": user, "USERNAME": user, "HOME": str(home.parent)}
+    assert processes.outcomes(home, [f"'PING', {details!r}"], {**NEVER, **names}) == ["spooled"]
+    return homes.spooled(home)[-1]["event_details"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("zaphod", "<redacted>"),
+        ("ZaPhOd", "<redacted>"),
+        ("by zaphod, for zaphod", "by <redacted>, for <redacted>"),
+        ("/data/zaphod/x.csv", "/data/<redacted>/x.csv"),
+        ("zaphodia", "zaphodia"),
+        ("mezaphod", "mezaphod"),
+        ("zaphod@example", "<redacted>@example"),
+    ],
+)
+def test_the_user_name_is_redacted_as_a_whole_token(home: Path, text: str, expected: str) -> None:
+    """The name of getpass.getuser() is replaced in strings, whatever its case, where it is a token."""
+    assert _redacted(home, {"a": text}) == {"a": expected}
+
+
+def test_the_home_directory_is_redacted(home: Path) -> None:
+    """The home directory is replaced, alone or at the head of a path, whatever the case."""
+    user_home = str(home.parent)
+    told = _redacted(home, {"a": f"{user_home}/data/x", "b": f"see {user_home.upper()}", "c": user_home})
+    assert told == {"a": "<redacted>/data/x", "b": "see <redacted>", "c": "<redacted>"}
+
+
+def test_keys_and_nested_strings_are_redacted(home: Path) -> None:
+    """Redaction reaches keys, lists and inner mappings."""
+    told = _redacted(home, {"zaphod": 1, "a": [{"of zaphod": ["zaphod", 2]}, "x"]})
+    assert told == {"<redacted>": 1, "a": [{"of <redacted>": ["<redacted>", 2]}, "x"]}
+
+
+@pytest.mark.parametrize("user", ["bo", "flower", "admin", "user"])
+def test_short_and_common_names_are_redacted_in_paths_only(home: Path, user: str) -> None:
+    """A name below three characters or on the list of common words goes out as a word, not in a path."""
+    told = _redacted(home, {"a": f"the {user} is well", "b": f"/data/{user}/x.csv"}, LOGNAME=user)
+    assert told == {"a": f"the {user} is well", "b": "/data/<redacted>/x.csv"}
+
+
+def test_the_host_name_is_redacted(home: Path) -> None:
+    """The node name is replaced like the user's."""
+    unshare = shutil.which("unshare")
+    code = (
+        processes.PRELUDE + "print(outcome(event('PING', {'a': 'on Heart-Of-Gold now', 'b': 'goldsmith'})))"
+    )
+    in_namespace = ["--uts", "sh", "-c", 'hostname heart-of-gold && exec "$0" -c "$1"', sys.executable, code]
+    if unshare is None:
+        pytest.skip("needs unshare")
+    done = subprocess.run(
+        [unshare, *in_namespace],
+        env=processes.environment(home, NEVER),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=processes.PATIENCE_S,
+    )
+    if "unshare" in done.stderr or "hostname:" in done.stderr:
+        pytest.skip("may not change the host name here")
+    assert done.stdout == "spooled\n", done.stderr
+    (told,) = homes.telemetry(home).glob("heart-of-gold/spool/events.msgpack")
+    assert b"eart-" not in told.read_bytes().lower()
+    assert b"on <redacted> now" in told.read_bytes()
+    assert b"goldsmith" in told.read_bytes()
+
+
+def test_nothing_personal_is_in_the_context(home: Path) -> None:
+    """A record holds neither the user's name nor a path of the home."""
+    _redacted(home, {})
+    data = homes.open_segment(home).read_bytes()
+    assert b"zaphod" not in data
+    assert str(home.parent).encode() not in data

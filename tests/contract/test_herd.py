@@ -1,0 +1,73 @@
+"""Issue 2, done when: a herd of processes that start together in a fresh home."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Self
+
+from tests.support import homes, processes, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+_HERD = 200
+_CODE = """
+import sys, os
+from flwr_telemetry import event
+sys.stdin.buffer.read()
+future = event("START_CLIENT_ENTER", {"n": int(sys.argv[1])})
+os.write(1, (future.result() + "\\n").encode())
+"""
+
+
+class _Watch:
+    """Notes every sidecar of a home that it sees while its block lasts."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.seen: set[int] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._stop.is_set():
+            self.seen.update(processes.sidecars(self.home))
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(
+    home: Path, collector: Collector, tmp_path: Path
+) -> None:
+    """Of 200 processes that emit at one moment every event arrives, of one source, by one sidecar."""
+    homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=10)
+    gate, opener = os.pipe()
+    told = tmp_path / "told"
+    with told.open("ab") as out, _Watch(home) as watch:
+        herd = [processes.start(home, ["-c", _CODE, str(n)], stdin=gate, stdout=out) for n in range(_HERD)]
+        os.close(gate)
+        os.close(opener)
+        assert {member.wait(processes.PATIENCE_S) for member in herd} == {0}
+        assert told.read_text().splitlines() == ["spooled"] * _HERD
+        processes.wait_until(lambda: len(collector.events()) >= _HERD)
+        pid = processes.running_sidecar(home)
+    events = collector.events()
+    assert wire.serials(events) == list(range(_HERD))
+    assert {event["context"]["source"] for event in events} == {(home / "source").read_text().strip()}
+    assert uuid.UUID(events[0]["context"]["source"]).version == 4
+    assert len({event["context"]["cluster"] for event in events}) == _HERD
+    assert watch.seen == {pid}
+    assert len(collector.requests) < _HERD / 10
+    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}

@@ -1,0 +1,324 @@
+"""Section 3 and promise 1: threads, forks, signals, exits, and nothing left behind in a workload."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.support import homes, processes
+from tests.support.processes import NEVER, answers, workload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def _clusters(home: Path) -> list[str]:
+    return [event["context"]["cluster"] for event in homes.spooled(home)]
+
+
+def test_threads_share_a_cluster_and_lose_nothing(home: Path) -> None:
+    """Eight threads' events are all there, whole, of one cluster, each with a date of its own."""
+    code = """
+from threading import Barrier, Thread
+sys.setswitchinterval(0.00001)
+barrier, told = Barrier(8), []
+def work(k):
+    barrier.wait()
+    told.extend(outcome(event("PING", {"n": 100 * k + i})) for i in range(100))
+threads = [Thread(target=work, args=(k,)) for k in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert told == ["spooled"] * 800
+"""
+    workload(home, code, NEVER)
+    events = homes.spooled(home)
+    assert sorted(event["event_details"]["n"] for event in events) == list(range(800))
+    assert len(set(_clusters(home))) == 1
+    assert len({event["context"]["date"] for event in events}) == 800
+
+
+def test_a_forked_child_keeps_the_cluster(home: Path) -> None:
+    """After os.fork both processes emit, nothing is lost, and both are one workload."""
+    code = """
+assert outcome(event("PING", {"n": -1})) == "spooled"
+children = []
+for k in range(4):
+    pid = os.fork()
+    if pid == 0:
+        fine = all(outcome(event("PING", {"n": 50 * k + i})) == "spooled" for i in range(50))
+        os._exit(0 if fine else 1)
+    children.append(pid)
+assert all(outcome(event("PING", {"n": 200 + i})) == "spooled" for i in range(50))
+assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 4
+"""
+    workload(home, code, NEVER)
+    assert sorted(event["event_details"]["n"] for event in homes.spooled(home)) == list(range(-1, 250))
+    assert len(set(_clusters(home))) == 1
+
+
+def test_a_fork_amid_the_events_of_other_threads_does_not_hang(home: Path) -> None:
+    """A child forked while another thread is inside event() can emit."""
+    code = """
+import threading
+assert outcome(event("PING")) == "spooled"
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        event("PING", {"of": "thread"})
+thread = threading.Thread(target=work)
+thread.start()
+codes = []
+for _ in range(30):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if outcome(event("PING", {"of": "child"})) == "spooled" else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+stop.set()
+thread.join()
+assert codes == [0] * 30, codes
+"""
+    workload(home, code, NEVER)
+    assert Counter(event["event_details"].get("of") for event in homes.spooled(home))["child"] == 30
+
+
+@pytest.mark.parametrize(("method", "clusters"), [("fork", 1), ("spawn", 3), ("forkserver", 3)])
+def test_multiprocessing_works_with_every_start_method(home: Path, method: str, clusters: int) -> None:
+    """Children of multiprocessing emit; forked ones are the same workload, spawned ones their own."""
+    code = f"""
+import multiprocessing
+assert outcome(event("PING")) == "spooled"
+context = multiprocessing.get_context({method!r})
+children = [context.Process(target=event, args=("PING", {{"n": n}})) for n in range(2)]
+for child in children: child.start()
+for child in children: child.join()
+assert [child.exitcode for child in children] == [0, 0]
+"""
+    workload(home, code, NEVER)
+    assert len(homes.spooled(home)) == 3
+    assert len(set(_clusters(home))) == clusters
+
+
+def test_each_workload_has_a_cluster_of_its_own(home: Path) -> None:
+    """Two processes that know nothing of each other have two clusters, each a random UUID4."""
+    processes.spool_events(home, 2)
+    processes.spool_events(home, 2)
+    assert sorted(Counter(_clusters(home)).values()) == [2, 2]
+
+
+def test_signal_handlers_may_emit(home: Path) -> None:
+    """A handler that interrupts event() at any point can call event() itself, and all events are whole."""
+    code = """
+import random, signal
+told, inner = [outcome(event("PING", {"of": "main"}))], []
+def handle(number, frame):
+    inner.append(outcome(event("PING", {"of": "handler"})))
+signal.signal(signal.SIGALRM, handle)
+while len(inner) < 100:
+    seen = len(inner)
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.0005))  # once, so that none nest
+    while len(inner) == seen:
+        told.append(outcome(event("PING", {"of": "main"})))
+assert set(told) | set(inner) == {"spooled"}, set(told) | set(inner)
+print(json.dumps([len(told), len(inner)]))
+"""
+    main, handler = answers(home, code, NEVER)
+    counts = Counter(event["event_details"]["of"] for event in homes.spooled(home))
+    assert counts == {"main": main, "handler": handler}
+
+
+def test_a_signal_amid_the_first_event_harms_neither(home: Path) -> None:
+    """Where a handler interrupts the first event of a process, that is spooled, the inner answered."""
+    code = """
+import signal
+inner = []
+def handle(number, frame):
+    inner.append(outcome(event("PING", {"of": "handler"})))
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]))
+print(json.dumps([outcome(event("PING", {"of": "main"})), inner]))
+"""
+    for delay_ms in (0.1, 1, 2, 4, 6, 8, 10, 12, 15, 20, 25, 30):
+        done = processes.run(home, ["-c", processes.PRELUDE + code, str(delay_ms / 1000)], NEVER)
+        assert done.returncode == 0, f"{delay_ms} ms: {done.stderr}"
+        outer, inner = json.loads(done.stdout)
+        assert outer == "spooled", f"{delay_ms} ms"
+        assert all(line == "spooled" or line.startswith("flwr_telemetry.") for line in inner), (
+            f"{delay_ms} ms: {inner}"
+        )
+
+
+def test_exit_handlers_may_emit(home: Path) -> None:
+    """An event in atexit, the first of its process or not, is spooled."""
+    code = "import atexit\natexit.register(lambda: print(outcome(event('PING'))))\n"
+    assert workload(home, code, NEVER).stdout == "spooled\n"
+    assert workload(home, code + "event('PING')", NEVER).stdout == "spooled\n"
+    assert len(homes.spooled(home)) == 3
+
+
+def test_the_order_of_events_is_the_order_of_calls(home: Path) -> None:
+    """Within a thread the records stand in order of the calls, their dates strictly increasing."""
+    processes.spool_events(home, 300)
+    events = homes.spooled(home)
+    dates = [event["context"]["date"] for event in events]
+    assert [event["event_details"]["n"] for event in events] == list(range(300))
+    assert all(earlier < later for earlier, later in pairwise(dates))
+
+
+def test_dates_increase_when_the_clock_stands_still(home: Path) -> None:
+    """Dates of a process increase strictly even where the clock goes backwards."""
+    code = """
+import time
+ticks = iter(range(10**6, 0, -1))
+time.time_ns = lambda: 1_795_000_000_000_000_000 + next(ticks) * 1000
+time.time = lambda: time.time_ns() / 1e9
+for _ in range(20):
+    assert outcome(event("PING")) == "spooled"
+"""
+    workload(home, code, NEVER)
+    dates = [event["context"]["date"] for event in homes.spooled(home)]
+    assert dates == sorted(set(dates))
+    assert len(dates) == 20
+
+
+_LOOK_AROUND = """
+import threading
+def descriptors():
+    kinds = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            kinds.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
+        except OSError:
+            continue
+    return dict(kinds)
+def child():
+    try:
+        return os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+before = descriptors()
+first = outcome(event("PING"))
+after = descriptors()
+new = {fd: kind for fd, kind in after.items() if fd not in before and not kind.startswith("/proc/")}
+channels = [kind for kind in new.values() if kind.startswith(("pipe:", "socket:", "anon_inode:"))]
+inheritable = [fd for fd in new if os.get_inheritable(fd)]
+print(json.dumps([first, threading.active_count(), child(), channels, inheritable]))
+"""
+
+
+@pytest.mark.parametrize("sidecar", ["auto", "never"])
+def test_event_leaves_nothing_in_the_process(home: Path, collector: Collector, sidecar: str) -> None:
+    """After an event, one that starts the sidecar too, there is no thread, child, pipe or heritage."""
+    homes.configure(home, collector.url)
+    told = answers(home, _LOOK_AROUND, {"FLWR_TELEMETRY_SIDECAR": sidecar})
+    assert told == ["spooled", 1, None, [], []]
+
+
+def test_descriptors_do_not_pile_up(home: Path) -> None:
+    """Many events, with seals between them, leave no more descriptors open than one does."""
+    code = f"""
+spool = {str(homes.spool(home))!r}
+assert outcome(event("PING")) == "spooled"
+before = len(os.listdir("/proc/self/fd"))
+for i in range(50):
+    os.rename(spool + "/events.msgpack", spool + f"/sealed-17950000000000000{{i:02}}-0a1b2c3d.msgpack")
+    assert outcome(event("PING")) == "spooled"
+assert len(os.listdir("/proc/self/fd")) <= before
+"""
+    workload(home, code, NEVER)
+    assert len(homes.spooled(home)) == 51
+
+
+def test_a_dead_sidecar_is_no_zombie_of_the_workload(home: Path, collector: Collector) -> None:
+    """When the sidecar ends before the workload that started it, the workload has no zombie."""
+    homes.configure(home, collector.url, idle_exit_s=0.2)
+    code = (
+        "assert outcome(event('PING')) == 'spooled'\nprint(flush(timeout=50), flush=True)\nsys.stdin.read()\n"
+    )
+    child = processes.start(
+        home, ["-c", processes.PRELUDE + code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "True\n"
+        processes.wait_for_end(home)
+        assert psutil.Process(child.pid).children(recursive=True) == []
+    finally:
+        child.communicate()
+
+
+def test_a_caller_that_reads_to_the_end_does_not_wait_for_the_sidecar(
+    home: Path, collector: Collector
+) -> None:
+    """The workload's pipes, inheritable ones too, are closed when it ends, while the sidecar lives on."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as end:
+        done = processes.run(
+            home,
+            ["-c", processes.PRELUDE + "print(outcome(event('PING')))"],
+            pass_fds=[writer],
+            stdin=subprocess.DEVNULL,
+        )
+        os.close(writer)
+        assert done.stdout == "spooled\n"
+        assert end.read() == b""
+    assert processes.sidecars(home)
+
+
+def test_the_sidecar_is_wholly_detached(home: Path, collector: Collector, tmp_path: Path) -> None:
+    """The sidecar has a session and a working directory of its own, no terminal, and a lower priority."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    workload(home, "event('PING')", cwd=tmp_path)
+    pid = processes.running_sidecar(home)
+    sidecar = psutil.Process(pid)
+    assert os.getsid(pid) != os.getsid(0)
+    assert sidecar.terminal() is None
+    assert sidecar.cwd() != str(tmp_path)
+    processes.wait_until(lambda: sidecar.nice() > psutil.Process().nice(), what="a lower priority")
+
+
+def test_modules_in_the_working_directory_do_not_reach_the_sidecar(
+    home: Path, collector: Collector, tmp_path: Path
+) -> None:
+    """A file requests.py where the workload runs is not imported by the sidecar."""
+    (tmp_path / "requests.py").write_text("raise SystemExit('hijacked')\n")
+    (tmp_path / "psutil.py").write_text("raise SystemExit('hijacked')\n")
+    homes.configure(home, collector.url)
+    workload(home, "assert outcome(event('PING', {'n': 1})) == 'spooled'", cwd=tmp_path)
+    processes.wait_until(lambda: len(collector.events()) == 1)
+
+
+def test_a_python_without_flower_says_unknown(home: Path, tmp_path: Path) -> None:
+    """Where no `flwr` is installed, the version in the context is `unknown`."""
+    import importlib.util
+
+    for name in ("flwr_telemetry", "msgpack", "filelock"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.submodule_search_locations
+        (tmp_path / name).symlink_to(spec.submodule_search_locations[0])
+    code = (
+        f"import sys\nsys.path.append({str(tmp_path)!r})\n"
+        + processes.PRELUDE
+        + "print(outcome(event('PING')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env=processes.environment(home, NEVER),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=processes.PATIENCE_S,
+    )
+    assert done.stdout == "spooled\n", done.stderr
+    assert homes.spooled(home)[0]["context"]["flower"]["package_version"] == "unknown"

@@ -1,0 +1,355 @@
+"""Section 4: who says no, who wins, and what a broken file does."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, records
+from tests.support.collector import Answer
+from tests.support.processes import NEVER, answers, outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+_OFF = [
+    {"FLWR_TELEMETRY_ENABLED": "0"},
+    {"FLWR_TELEMETRY_ENABLED": "false"},
+    {"FLWR_TELEMETRY_ENABLED": "no"},
+    {"FLWR_TELEMETRY_ENABLED": "off"},
+    {"FLWR_TELEMETRY_ENABLED": "2"},
+    {"FLWR_TELEMETRY_ENABLED": ""},
+    {"FLWR_TELEMETRY_ENABLED": "nonsense"},
+    {"DO_NOT_TRACK": "1"},
+    {"DO_NOT_TRACK": "true"},
+    {"DO_NOT_TRACK": "no"},
+    {"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "0"},
+    {"DO_NOT_TRACK": "0", "FLWR_TELEMETRY_ENABLED": "0"},
+]
+_ON = [
+    {},
+    {"FLWR_TELEMETRY_ENABLED": "1"},
+    {"FLWR_TELEMETRY_ENABLED": "true"},
+    {"FLWR_TELEMETRY_ENABLED": "yes"},
+    {"FLWR_TELEMETRY_ENABLED": "on"},
+    {"DO_NOT_TRACK": ""},
+    {"DO_NOT_TRACK": "0"},
+    {"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"},
+]
+
+
+def _label(env: dict[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in env.items()) or "unset"
+
+
+@pytest.mark.parametrize("env", _OFF, ids=_label)
+def test_off_leaves_no_trace(home: Path, env: dict[str, str]) -> None:
+    """Where telemetry is off the result is `disabled`, and there is no file, no directory and no process."""
+    assert (
+        outcomes(home, ["'PING'", "'PING', {'a': 1}"], {"FLWR_TELEMETRY_SIDECAR": "always", **env})
+        == ["disabled"] * 2
+    )
+    assert homes.tree(home.parent) == []
+    assert processes.processes_of(home) == {}
+
+
+@pytest.mark.parametrize("env", _ON, ids=_label)
+def test_on_spools(home: Path, env: dict[str, str]) -> None:
+    """Telemetry is on unless somebody says no."""
+    assert outcomes(home, ["'PING'"], {**NEVER, **env}) == ["spooled"]
+
+
+@pytest.mark.parametrize("env", [{}, {"FLWR_TELEMETRY_ENABLED": "1"}, {"DO_NOT_TRACK": "0"}], ids=_label)
+def test_a_no_in_the_users_file_is_a_no(home: Path, collector: Collector, env: dict[str, str]) -> None:
+    """`enabled = false` in config.toml wins over the environment, and nothing is written or started."""
+    homes.configure(home, collector.url, enabled=False)
+    before = homes.tree(home.parent)
+    assert outcomes(home, ["'PING'"], {"FLWR_TELEMETRY_SIDECAR": "always", **env}) == ["disabled"]
+    assert homes.tree(home.parent) == before
+    assert processes.processes_of(home) == {}
+
+
+def test_a_yes_in_the_users_file_is_no_yes_against_the_environment(home: Path, collector: Collector) -> None:
+    """`enabled = true` in config.toml overrides neither FLWR_TELEMETRY_ENABLED=0 nor DO_NOT_TRACK."""
+    homes.configure(home, collector.url, enabled=True)
+    assert outcomes(home, ["'PING'"], {"FLWR_TELEMETRY_ENABLED": "0"}) == ["disabled"]
+    assert outcomes(home, ["'PING'"], {"DO_NOT_TRACK": "1"}) == ["disabled"]
+    assert not homes.host(home).exists()
+
+
+_MALFORMED: dict[str, bytes] = {
+    "no toml": b'url = "http://127.0.0.1:9/"\nthis is no toml\n',
+    "cut off": b"enabled =",
+    "not utf-8": b'url = "\xff\xfe"\n',
+    "a nul": b"\x00\x00\x00\x00",
+    "a word for enabled": b'enabled = "false"\n',
+    "a word for a number": b'burst_window_s = "soon"\n',
+    "a number for the url": b"url = 7\n",
+}
+
+
+@pytest.mark.parametrize("name", _MALFORMED)
+def test_a_malformed_file_switches_off(home: Path, name: str) -> None:
+    """With a settings file that cannot be understood nothing is written, and one warning is logged."""
+    homes.write_settings(home, _MALFORMED[name])
+    before = homes.tree(home.parent)
+    code = """
+import logging
+warnings = []
+make = logging.getLogRecordFactory()
+def keep(*args, **kwargs):
+    record = make(*args, **kwargs)
+    warnings.extend([record.getMessage()] if record.levelname == "WARNING" else [])
+    return record
+logging.setLogRecordFactory(keep)
+told = [outcome(event("PING")) for _ in range(3)]
+print(json.dumps([told, len(warnings)]))
+"""
+    assert answers(home, code) == [["disabled"] * 3, 1]
+    assert homes.tree(home.parent) == before
+    assert processes.processes_of(home) == {}
+
+
+@pytest.mark.parametrize("name", ["no toml", "not utf-8"])
+def test_a_malformed_file_purges_nothing(home: Path, name: str) -> None:
+    """A sidecar that cannot understand the settings sends nothing and deletes nothing."""
+    segment = homes.put(home, records.series(3))
+    before = segment.read_bytes()
+    homes.write_settings(home, _MALFORMED[name])
+    assert processes.once(home).returncode != 0
+    assert b"".join(path.read_bytes() for path in homes.segments(home)) == before
+
+
+def test_status_tells_the_line_of_a_malformed_file(home: Path) -> None:
+    """`status` names the file and the line that cannot be understood."""
+    homes.write_settings(home, _MALFORMED["no toml"])
+    told = processes.command(home, "status", "--json").stdout
+    assert "config.toml" in told
+    assert "line 2" in told
+
+
+def test_an_empty_settings_file_is_fine(home: Path) -> None:
+    """Every setting is optional."""
+    homes.write_settings(home, "")
+    assert outcomes(home, ["'PING'"], NEVER) == ["spooled"]
+
+
+_BAD_URLS = [
+    "http://192.0.2.1/api/v1/event",
+    "http://telemetry.example/api/v1/event",
+    "http://127.0.0.1.example/",
+    "http://127.0.0.1@collector.example/",
+    "http://localhost.example/",
+    "http://0x7f.example/",
+    "ftp://127.0.0.1/",
+    "127.0.0.1/api",
+    "",
+    "file://server/share/events.jsonl",
+]
+
+
+@pytest.mark.parametrize("url", _BAD_URLS)
+def test_an_address_that_is_not_allowed_gets_nothing(home: Path, collector: Collector, url: str) -> None:
+    """Plain http leaves the machine never, not even through a proxy, and nothing is lost."""
+    homes.put(home, records.series(2))
+    homes.configure(home, url)
+    proxies = dict.fromkeys(
+        ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), f"http://127.0.0.1:{collector.port}"
+    )
+    assert processes.once(home, proxies).returncode != 0
+    assert collector.requests == []
+    assert len(homes.spooled(home)) + len(homes.waiting(home)) > 0
+
+
+def test_status_names_an_address_that_is_not_allowed(home: Path) -> None:
+    """`status` says that it is the setting `url` that is wrong."""
+    homes.configure(home, "http://192.0.2.1/api/v1/event")
+    told = processes.command(home, "status", "--json").stdout
+    assert "url" in told
+    assert "https" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST"])
+def test_plain_http_to_loopback_is_allowed(home: Path, collector: Collector, host: str) -> None:
+    """A collector on this machine needs no TLS."""
+    homes.configure(home, f"http://{host}:{collector.port}/x?y=z")
+    processes.spool_events(home)
+    processes.deliver(home)
+    assert [request.path for request in collector.requests] == ["/x?y=z"]
+
+
+def test_the_default_address_is_flowers(home: Path, collector: Collector) -> None:
+    """Without settings events go to telemetry.flower.ai by https, through the environment's proxy."""
+    homes.put(home, records.series(1))
+    collector.answer_by(lambda _request: Answer(403))
+    assert processes.once(home, {"https_proxy": f"http://127.0.0.1:{collector.port}"}).returncode != 0
+    assert {(request.method, request.path) for request in collector.requests} == {
+        ("CONNECT", "telemetry.flower.ai:443")
+    }
+    assert homes.unsent_files(home)
+
+
+def test_the_proxy_setting_wins_over_the_environment(home: Path, collector: Collector) -> None:
+    """`proxy` in the file is used where the environment names another one."""
+    homes.put(home, records.series(1))
+    homes.configure(home, "https://collector.example/x", proxy=f"http://127.0.0.1:{collector.port}")
+    collector.answer_by(lambda _request: Answer(403))
+    assert processes.once(home, {"https_proxy": "http://127.0.0.1:9"}).returncode != 0
+    assert collector.requests[0].path == "collector.example:443"
+
+
+def test_no_environment_variable_sets_the_address(home: Path, collector: Collector) -> None:
+    """Where events go is a property of the home."""
+    homes.configure(home, collector.url)
+    env = {"FLWR_TELEMETRY_URL": "http://127.0.0.1:9/", "FLWR_TELEMETRY_ENDPOINT": "http://127.0.0.1:9/"}
+    processes.spool_events(home, env=env)
+    processes.deliver(home, env)
+    assert len(collector.events()) == 1
+
+
+def test_a_file_address_appends_bodies_as_lines(home: Path, tmp_path: Path) -> None:
+    """`file:///…` is for machines without a network: each body is one JSON line of that file."""
+    out = tmp_path / "out" / "events.jsonl"
+    out.parent.mkdir()
+    homes.configure(home, out.as_uri())
+    processes.spool_events(home, 3)
+    processes.deliver(home)
+    processes.spool_events(home, 1, event_type="OTHER")
+    processes.deliver(home)
+    lines = out.read_bytes().splitlines()
+    assert lines == homes.sent(home)
+    assert [json.loads(line)["event_type"] for line in lines] == ["PING", "OTHER"]
+
+
+def test_the_setting_never_starts_no_sidecar(home: Path, collector: Collector) -> None:
+    """FLWR_TELEMETRY_SIDECAR=never and `sidecar = "never"` spool without starting anything."""
+    homes.configure(home, collector.url)
+    processes.spool_events(home)
+    homes.configure(home, collector.url, sidecar="never")
+    assert processes.emit(home) == ["spooled"]
+    assert processes.processes_of(home) == {}
+    assert collector.requests == []
+    assert not (homes.host(home) / "sidecar.json").exists()
+
+
+_BATCH_JOBS = [
+    {"SLURM_JOB_ID": "1"},
+    {"PBS_JOBID": "1.server"},
+    {"LSB_JOBID": "1"},
+    {"FLUX_JOB_ID": "f1"},
+    {"JOB_ID": "1", "SGE_ROOT": "/opt/sge"},
+]
+
+
+@pytest.mark.parametrize("env", _BATCH_JOBS, ids=_label)
+def test_a_batch_job_never_starts_a_sidecar_by_itself(
+    home: Path, collector: Collector, env: dict[str, str]
+) -> None:
+    """Inside a batch job `auto` only spools."""
+    homes.configure(home, collector.url)
+    assert processes.emit(home, env=env) == ["spooled"]
+    assert processes.processes_of(home) == {}
+    assert not (homes.host(home) / "sidecar.json").exists()
+    assert len(homes.spooled(home)) == 1
+
+
+@pytest.mark.parametrize(
+    "env", [{"SLURM_JOB_ID": "1", "FLWR_TELEMETRY_SIDECAR": "always"}, {"JOB_ID": "1"}], ids=_label
+)
+def test_what_is_no_reason_not_to_start(home: Path, collector: Collector, env: dict[str, str]) -> None:
+    """`always` starts one inside a batch job too, and JOB_ID alone is no batch job."""
+    homes.configure(home, collector.url)
+    assert processes.emit(home, env=env) == ["spooled"]
+    processes.wait_until(lambda: len(collector.events()) == 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own nothing of a home")
+@pytest.mark.parametrize("there", [True, False], ids=["home is theirs", "parent is theirs"])
+def test_a_home_of_somebody_else_is_off(home: Path, there: bool) -> None:
+    """Under sudo, in a home that another user owns, telemetry is off and nothing is written."""
+    if there:
+        home.mkdir()
+        os.chown(home, 12345, 12345)
+    else:
+        os.chown(home.parent, 12345, 12345)
+    before = homes.tree(home.parent)
+    assert outcomes(home, ["'PING'"], {"FLWR_TELEMETRY_SIDECAR": "always"}) == ["disabled"]
+    assert homes.tree(home.parent) == before
+    assert processes.processes_of(home) == {}
+
+
+def test_a_home_that_is_a_file_is_an_error_in_the_future(home: Path) -> None:
+    """Where no directory can be, the future says so, and the file stays as it was."""
+    home.write_text("a file")
+    (told,) = outcomes(home, ["'PING'"])
+    assert told.startswith("flwr_telemetry.")
+    assert home.read_text() == "a file"
+
+
+def test_a_home_that_cannot_be_made_is_an_error_in_the_future(home: Path) -> None:
+    """Where the system allows no directory, the future carries an exception of ours that says something."""
+    (told,) = outcomes(home, ["'PING'"], {"FLWR_HOME": "/proc/flwr-telemetry-cannot-be"})
+    kind, _, message = told.partition(": ")
+    assert kind.startswith("flwr_telemetry.")
+    assert message.strip()
+
+
+def test_a_change_reaches_a_running_workload(home: Path) -> None:
+    """The emitter looks at the files again: off and on take effect without a restart."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    code = f"""
+import time
+path = {str(homes.config_file(home))!r}
+def change(text):
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.rename(path + ".new", path)
+def until(wanted):
+    deadline = time.monotonic() + 30
+    while outcome(event("PING")) != wanted:
+        assert time.monotonic() < deadline, wanted
+        time.sleep(0.05)
+until("spooled")
+change("enabled = false\\n")
+until("disabled")
+change("enabled = true\\n")
+until("spooled")
+change("enabled = \\n")
+until("disabled")
+"""
+    processes.workload(home, code, NEVER)
+
+
+def test_switching_off_reaches_a_running_sidecar(home: Path, collector: Collector) -> None:
+    """A sidecar that finds the file saying off deletes what was not sent, keeps the archive, and ends."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    processes.emit(home, 2)
+    processes.wait_until(lambda: homes.sent(home))
+    archive = homes.sent(home)
+    collector.answer_by(lambda _request: 503)
+    processes.emit(home, 2, start_at=2)
+    processes.wait_until(lambda: homes.waiting(home))
+    processes.emit(home, 2, start_at=4)
+    homes.configure(home, collector.url, enabled=False, idle_exit_s=600)
+    processes.wait_for_end(home)
+    assert homes.unsent_files(home) == []
+    assert homes.sent(home) == archive
+    assert homes.config_file(home).exists()
+    assert (home / "source").exists()
+    requests = len(collector.requests)
+    processes.once(home)
+    assert len(collector.requests) == requests
+
+
+def test_once_purges_and_sends_nothing_where_the_user_said_no(home: Path, collector: Collector) -> None:
+    """What was spooled before the user said no is deleted, not sent."""
+    homes.put(home, records.series(3))
+    homes.configure(home, collector.url, enabled=False)
+    processes.once(home)
+    assert collector.requests == []
+    assert homes.unsent_files(home) == []

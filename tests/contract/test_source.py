@@ -1,0 +1,206 @@
+"""Section 5, source, cluster and partner: who an event is from, and who is forgotten."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, records, wire
+from tests.support.processes import NEVER, answers, outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+_ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+def _sources(home: Path) -> set[str]:
+    return {event["context"]["source"] for event in homes.spooled(home)}
+
+
+def test_the_source_is_a_random_uuid_in_text(home: Path) -> None:
+    """The first event makes $FLWR_HOME/source, a UUID4, and leaves no temporary file."""
+    processes.spool_events(home)
+    text = (home / "source").read_text()
+    assert uuid.UUID(text.strip()).version == 4
+    assert text.strip() == str(uuid.UUID(text.strip()))
+    assert _sources(home) == {text.strip()}
+    assert stat.S_ISREG((home / "source").lstat().st_mode)
+
+
+@pytest.mark.parametrize("text", [_ID, f"{_ID}\n", f"  {_ID} \n"])
+def test_flowers_own_source_is_kept(home: Path, text: str) -> None:
+    """A source that Flower wrote is used and not touched."""
+    home.mkdir()
+    (home / "source").write_text(text)
+    processes.spool_events(home)
+    assert (home / "source").read_text() == text
+    assert _sources(home) == {_ID}
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"\xff\xfe\x00", b"9e3a2a53-6bd5-4d6b-8a3c"])
+def test_invalid_content_is_reported_as_invalid(home: Path, content: bytes) -> None:
+    """Other content than a UUID is `invalid`, as in Flower, and stays as it is."""
+    home.mkdir()
+    (home / "source").write_bytes(content)
+    processes.spool_events(home)
+    assert (home / "source").read_bytes() == content
+    assert _sources(home) == {"invalid"}
+
+
+def test_an_empty_source_is_healed(home: Path) -> None:
+    """An empty file, left by Flower's race, gets an ID that all agree on."""
+    home.mkdir()
+    (home / "source").touch()
+    processes.spool_events(home)
+    processes.spool_events(home)
+    assert _sources(home) == {(home / "source").read_text().strip()}
+    assert uuid.UUID((home / "source").read_text().strip()).version == 4
+    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
+
+
+def test_no_home_is_unavailable(home: Path) -> None:
+    """Where the home cannot be made, the would-be source is `unavailable`."""
+    env = {"FLWR_HOME": "/proc/flwr-telemetry-cannot-be", "FLWR_TELEMETRY_LOGGING": "1"}
+    stderr = processes.workload(home, "event('PING')", env).stderr
+    assert '"source": "unavailable"' in stderr or '"source":"unavailable"' in stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_is_unavailable(home: Path) -> None:
+    """A source that cannot be written is `unavailable`, and the event is spooled where it can be."""
+    homes.configure(home)
+    home.chmod(0o500)
+    try:
+        processes.spool_events(home)
+    finally:
+        home.chmod(0o700)
+    assert _sources(home) == {"unavailable"}
+
+
+def test_a_directory_in_place_of_the_source_is_no_disaster(home: Path) -> None:
+    """Whatever lies where the source should be, event() answers."""
+    (home / "source").mkdir(parents=True)
+    (told,) = outcomes(home, ["'PING'"], NEVER)
+    assert told == "spooled" or told.startswith("flwr_telemetry.")
+
+
+_CROWD = """
+import msgpack, uuid
+for turn in range(2):
+    os.environ["FLWR_HOME"] = f"{sys.argv[1]}{turn}"
+    gate, opener = os.pipe()
+    crowd = []
+    for _ in range(24):
+        pid = os.fork()
+        if pid == 0:
+            os.close(opener)
+            os.read(gate, 1)
+            os._exit(0 if outcome(event("PING")) == "spooled" else 1)
+        crowd.append(pid)
+    os.close(gate)
+    os.close(opener)
+    assert {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in crowd} == {0}
+"""
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no file", "empty file"])
+def test_many_processes_agree_on_the_source(home: Path, empty: bool) -> None:
+    """Processes that emit their first event at once report one ID, the one in the file; in several homes."""
+    homes_of_all = [home.with_name(f"{home.name}{turn}") for turn in range(2)]
+    for each in homes_of_all:
+        each.mkdir()
+        if empty:
+            (each / "source").touch()
+    done = processes.run(home, ["-c", processes.PRELUDE + _CROWD, str(home)], NEVER)
+    assert done.returncode == 0, done.stderr
+    for each in homes_of_all:
+        assert _sources(each) == {(each / "source").read_text().strip()}
+        assert len(homes.spooled(each)) == 24
+        assert {path.name for path in each.iterdir()} == {"source", "telemetry"}
+
+
+def test_a_new_source_reaches_a_running_workload(home: Path) -> None:
+    """The emitter looks at the file again: a changed or deleted ID changes what is reported."""
+    code = """
+sys.stdout.write(outcome(event("PING")) + "\\n")
+sys.stdout.flush()
+for line in sys.stdin:
+    sys.stdout.write(outcome(event("PING")) + "\\n")
+    sys.stdout.flush()
+"""
+    child = processes.start(
+        home, ["-c", processes.PRELUDE + code], NEVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    asked, told = child.stdin, child.stdout
+
+    def emit() -> str:
+        asked.write("\n")
+        asked.flush()
+        assert told.readline() == "spooled\n"
+        return str(homes.spooled(home)[-1]["context"]["source"])
+
+    try:
+        assert told.readline() == "spooled\n"
+        first = emit()
+        (home / "source").write_text(_ID)
+        processes.wait_until(lambda: emit() == _ID)
+        (home / "source").unlink()
+        processes.wait_until(lambda: emit() not in (_ID, first))
+        assert uuid.UUID((home / "source").read_text().strip()).version == 4
+    finally:
+        child.communicate()
+
+
+@pytest.mark.parametrize(
+    ("value", "partner"),
+    [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")],
+)
+def test_the_partner_is_as_in_flower(home: Path, value: str | None, partner: str) -> None:
+    """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
+    answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})
+    assert homes.spooled(home)[0]["context"]["partner"] == partner
+
+
+def _forget(home: Path, source: str) -> None:
+    path = homes.telemetry(home) / "forgotten"
+    path.write_text(hashlib.sha256(source.encode()).hexdigest() + "\n")
+    path.chmod(0o600)
+
+
+def test_a_forgotten_source_is_deleted_not_sent(home: Path, collector: Collector) -> None:
+    """Events of a source in `forgotten` leave the machine no more; those of others do."""
+    other = str(uuid.uuid4())
+    homes.configure(home, collector.url)
+    homes.put(home, [*records.series(3, source=_ID), *records.series(2, start=10, source=other)])
+    _forget(home, _ID)
+    processes.once(home)
+    assert wire.serials(collector.events()) == [10, 11]
+    assert homes.unsent_files(home) == []
+    assert all(_ID.encode() not in line for line in homes.sent(home))
+
+
+def test_a_source_forgotten_while_it_waits_is_deleted(home: Path, collector: Collector) -> None:
+    """A body that is in the outbox already is deleted when its source is forgotten."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    collector.answer_by(lambda _request: 503)
+    processes.emit(home)
+    processes.wait_until(lambda: homes.waiting(home))
+    source = (home / "source").read_text().strip()
+    _forget(home, source)
+    processes.wait_until(lambda: not homes.unsent_files(home))
+    collector.answer_by(lambda _request: 200)
+    (home / "source").write_text(_ID)
+    processes.emit(home, start_at=7)
+    processes.wait_until(collector.events)
+    assert wire.serials(collector.events()) == [7]

@@ -1,0 +1,181 @@
+"""Section 5, "Wire": headers, bodies, and every field of an event."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.support import homes, processes, records, wire
+from tests.support.collector import Answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def test_an_event_travels_from_a_workload_to_the_collector(home: Path, collector: Collector) -> None:
+    """An event starts the sidecar, which delivers it without further ado."""
+    homes.configure(home, collector.url)
+    assert processes.emit(home, 3, {"x": "y"}) == ["spooled"] * 3
+    processes.wait_until(lambda: len(collector.events()) == 3)
+    assert [event["event_details"] for event in collector.events()] == [{"x": "y", "n": n} for n in range(3)]
+
+
+def test_every_field_of_an_event(home: Path, collector: Collector) -> None:
+    """The body has Flower's very keys and values, and in `hw` two coarse figures more."""
+    homes.configure(home, collector.url)
+    processes.spool_events(home, details={"run": "abc"})
+    (record,) = homes.spooled(home)
+    processes.deliver(home)
+    (body,) = collector.accepted.values()
+    memory_gib = round(psutil.virtual_memory().total / 2**30)
+    assert json.loads(body) == {
+        "event_type": "PING",
+        "event_details": {"run": "abc", "n": 0},
+        "context": {
+            "partner": "unavailable",
+            "source": (home / "source").read_text().strip(),
+            "cluster": str(uuid.UUID(record["context"]["cluster"])),
+            "date": wire.iso(record["context"]["date"]),
+            "flower": {"package_name": "flwr", "package_version": importlib.metadata.version("flwr")},
+            "hw": {
+                "cpu_count": os.cpu_count(),
+                "cpu_count_physical": psutil.cpu_count(logical=False),
+                "memory_gib": memory_gib,
+            },
+            "platform": {
+                "system": platform.system(),
+                "release": platform.release(),
+                "platform": platform.platform(),
+                "python_implementation": platform.python_implementation(),
+                "python_version": platform.python_version(),
+                "machine": platform.machine(),
+                "architecture": list(platform.architecture()),
+                "version": platform.uname().version,
+            },
+        },
+    }
+
+
+def test_the_body_is_compact_ascii_json(home: Path, collector: Collector) -> None:
+    """A body is json.dumps with the separators "," and ":", ASCII, without a newline."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(
+        home, [records.sample({"text": 'ä€🌸 "\\ \n', "f": 1e100, "i": 2**64 - 1, "z": None, "t": True})]
+    )
+    processes.deliver(home)
+    (body,) = collector.accepted.values()
+    assert body == json.dumps(json.loads(body), separators=(",", ":")).encode("ascii")
+    assert list(map(repr, wire.expand(body)[0]["event_details"].values())) == [
+        repr('ä€🌸 "\\ \n'),
+        "1e+100",
+        str(2**64 - 1),
+        "None",
+        "True",
+    ]
+
+
+def test_dates_are_written_as_flower_writes_them(home: Path, collector: Collector) -> None:
+    """A date is that of datetime.isoformat(): microseconds, or none where they are zero."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(home, [records.sample(date_us=us) for us in (1_795_000_000_000_000, 1_795_000_000_000_001)])
+    processes.deliver(home)
+    dates = sorted(event["context"]["date"] for event in collector.events())
+    assert dates == ["2026-11-18T11:06:40+00:00", "2026-11-18T11:06:40.000001+00:00"]
+
+
+def test_the_headers_of_a_request(home: Path, collector: Collector) -> None:
+    """POST, JSON, the body's SHA-256 as key, our name and version, and no credentials."""
+    homes.configure(home, collector.url)
+    (home.parent / ".netrc").write_text(
+        "machine 127.0.0.1 login zaphod password secret\ndefault login a password b\n"
+    )
+    (home.parent / ".netrc").chmod(0o600)
+    processes.spool_events(home, 2)
+    processes.deliver(home)
+    (request,) = collector.requests
+    version = importlib.metadata.version("flwr-telemetry")
+    assert (request.method, request.path) == ("POST", "/api/v1/event")
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"] == f"flwr-telemetry/{version}"
+    assert request.headers["idempotency-key"] == wire.key_of(request.body)
+    assert re.fullmatch("[0-9a-f]{64}", request.key)
+    assert request.headers["content-length"] == str(len(request.body))
+    assert not {"authorization", "cookie", "referer"} & set(request.headers)
+
+
+def test_cookies_are_not_sent_back(home: Path, collector: Collector) -> None:
+    """A collector cannot mark a sidecar with a cookie."""
+    homes.configure(home, collector.url, bursts=False)
+    collector.answer_by(lambda _request: Answer(headers={"Set-Cookie": "id=1; Path=/"}))
+    homes.put(home, records.series(3))
+    processes.deliver(home)
+    assert len(collector.requests) == 3
+    assert all("cookie" not in request.headers for request in collector.requests)
+
+
+def test_bodies_share_one_connection(home: Path, collector: Collector) -> None:
+    """Many bodies are delivered over one keep-alive connection."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(home, records.series(10))
+    processes.deliver(home)
+    assert len(collector.requests) == 10
+    assert collector.connections == 1
+
+
+def test_the_archive_holds_every_accepted_body_byte_for_byte(home: Path, collector: Collector) -> None:
+    """sent/<date>.jsonl has each body that was accepted as one line, and nothing else."""
+    homes.configure(home, collector.url)
+    homes.put(home, [*records.series(3), *records.series(2, event_type="OTHER")])
+    collector.answer_by(lambda request: 422 if b"OTHER" in request.body else 200)
+    processes.once(home)
+    (archive,) = (homes.host(home) / "sent").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d\.jsonl", archive.name)
+    assert archive.read_bytes() == b"".join(body + b"\n" for body in collector.accepted.values())
+
+
+def test_the_outbox_holds_the_bodies_byte_for_byte(home: Path, collector: Collector) -> None:
+    """outbox/<batch>/<key>.json is what is sent under that key."""
+    homes.configure(home, collector.url)
+    homes.put(home, [*records.series(3), *records.series(2, event_type="OTHER")])
+    collector.answer_by(lambda _request: 503)
+    assert processes.once(home).returncode != 0
+    bodies = {path.stem: path.read_bytes() for path in homes.waiting(home)}
+    assert len(bodies) == 2
+    assert all(key == wire.key_of(body) for key, body in bodies.items())
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home, times=5)
+    assert collector.accepted == bodies
+
+
+def test_events_of_another_host_get_no_figures_of_this_one(home: Path, collector: Collector) -> None:
+    """An adopted host's spool is delivered, without physical cores and memory in `hw`."""
+    homes.configure(home, collector.url, idle_exit_s=30)
+    events = records.series(3)
+    segment = homes.put(home, events, host_of="elsewhere")
+    for path in (segment, segment.parent, segment.parent.parent):
+        homes.age(path, 3600)
+    processes.emit(home, event_type="OWN")
+    processes.wait_until(lambda: len(collector.events()) == 4)
+    adopted = [event for event in collector.events() if event["event_type"] == "PING"]
+    assert wire.bag(map(wire.plain, adopted)) == wire.bag(events)
+    assert all(event["context"]["hw"] == {"cpu_count": 8} for event in adopted)
+
+
+def test_a_living_host_is_not_adopted(home: Path, collector: Collector) -> None:
+    """Another host's spool that grew just now is left alone."""
+    homes.configure(home, collector.url, idle_exit_s=1)
+    homes.put(home, records.series(3), host_of="elsewhere")
+    processes.emit(home, event_type="OWN")
+    processes.wait_until(collector.events)
+    processes.wait_for_end(home)
+    assert [event["event_type"] for event in collector.events()] == ["OWN"]
+    assert (homes.host(home, "elsewhere") / "spool" / "events.msgpack").exists()

@@ -1,0 +1,340 @@
+"""The hook, on toy Flowers of both layouts; a real one is run in ``tests/e2e``."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import logging
+import pickle
+import sys
+import textwrap
+import threading
+import zipfile
+from concurrent.futures import Future
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import flwr_telemetry
+from flwr_telemetry import flower
+from tests.support import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from importlib.machinery import ModuleSpec
+
+NEWER, OLDER = "flwr.supercore.telemetry", "flwr.common.telemetry"
+
+TELEMETRY = """
+    from enum import Enum
+
+    class EventType(str, Enum):
+        PING = "PING"
+
+    state = {"executor": None}
+
+    def event(event_type, event_details=None):
+        raise AssertionError("Flower itself reports")
+
+    def create_event(event_type, event_details):
+        raise AssertionError("Flower itself reports")
+"""
+
+
+class Emitter:
+    """Stands in for our ``event`` and keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Mapping[str, Any] | None]] = []
+        self.answer: Callable[[Future[str]], None] = lambda future: future.set_result("spooled")
+
+    def __call__(self, event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
+        self.calls.append((str(getattr(event_type, "value", event_type)), event_details))
+        future: Future[str] = Future()
+        self.answer(future)
+        return future
+
+
+@pytest.fixture(autouse=True)
+def emitter(monkeypatch: pytest.MonkeyPatch) -> Emitter:
+    """Put the stand-in where the hook looks for our ``event``."""
+    ours = Emitter()
+    monkeypatch.setitem(vars(flwr_telemetry), "event", ours)
+    return ours
+
+
+@pytest.fixture(autouse=True)
+def _imports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give each test finders of its own, and no Flower that another has loaded."""
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, flower._Finder)])
+    theirs = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "flwr"}
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "flwr"]:
+        del sys.modules[name]
+    sys.modules.update(theirs)
+
+
+@pytest.fixture(params=[NEWER, OLDER])
+def telemetry(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the name of the telemetry module of a toy Flower of the newer or the older layout."""
+    write_flower(tmp_path / "flower", request.param)
+    monkeypatch.syspath_prepend(tmp_path / "flower")
+    return str(request.param)
+
+
+def write_flower(root: Path, telemetry: str, text: str = TELEMETRY) -> None:
+    """Write a Flower with that telemetry module; its ``flwr.common`` passes ``event`` on, as the real one."""
+    for package in ("flwr", "flwr/common", "flwr/supercore"):
+        (root / package).mkdir(parents=True, exist_ok=True)
+        (root / package / "__init__.py").touch()
+    (root / "flwr/common/__init__.py").write_text(f"from {telemetry} import EventType, event as event\n")
+    (root / (telemetry.replace(".", "/") + ".py")).write_text(textwrap.dedent(text))
+
+
+def load(name: str) -> ModuleType:
+    """Import a module by its dotted name."""
+    return importlib.import_module(name)
+
+
+def test_every_import_after_the_hook_gets_our_functions(telemetry: str, emitter: Emitter) -> None:
+    """Flower's own module and those that import from it hold our functions in either layout."""
+    flower.install()
+    module = load(telemetry)
+    assert module.event is emitter
+    assert load("flwr.common").event is emitter
+    assert module.create_event is flower.create_event
+
+
+def test_the_rest_of_the_module_stays_flowers_own(telemetry: str) -> None:
+    """Only the two functions are replaced; Flower's own event types and state stay in place."""
+    flower.install()
+    module = load(telemetry)
+    assert module.EventType.__module__ == telemetry
+    assert module.state == {"executor": None}
+
+
+def test_flowers_call_forms_are_kept(telemetry: str, emitter: Emitter) -> None:
+    """Positional and keyword arguments, and those of releases without details, reach our emitter."""
+    flower.install()
+    module = load(telemetry)
+    ping = module.EventType.PING
+    assert module.event(ping).result() == "spooled"
+    assert module.event(event_type=ping, event_details={"a": 1}).result() == "spooled"
+    assert module.create_event(ping) == "spooled"
+    assert module.create_event(ping, {"a": 2}) == "spooled"
+    assert module.create_event(event_type=ping, event_details=None) == "spooled"
+    assert emitter.calls == [("PING", details) for details in (None, {"a": 1}, None, {"a": 2}, None)]
+
+
+def test_create_event_never_raises(telemetry: str, emitter: Emitter) -> None:
+    """An event that our emitter refuses, or an emitter that is broken, is told as ``disabled``."""
+    flower.install()
+    create_event = load(telemetry).create_event
+    emitter.answer = lambda future: future.set_exception(ValueError("refused"))
+    assert create_event("PING", {}) == "disabled"
+
+    def broken(_: Future[str]) -> None:
+        raise RuntimeError
+
+    emitter.answer = broken
+    assert create_event("PING", {}) == "disabled"
+
+
+def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) -> None:
+    """Modules of Flower that hold an old function, under whatever name, get ours; others keep theirs."""
+    module, common = load(telemetry), load("flwr.common")
+    old = vars(common)["report"] = common.event
+    users_own = ModuleType("users_own")
+    users_own.event = old  # type: ignore[attr-defined]
+    sys.modules["users_own"] = users_own
+    sys.modules["flwr.absent"] = None  # type: ignore[assignment]  # how Python forbids an import
+    flower.install()
+    assert module.event is common.event is vars(common)["report"] is emitter
+    assert module.create_event is flower.create_event
+    assert vars(sys.modules.pop("users_own"))["event"] is old
+
+
+def test_installing_twice_changes_nothing(telemetry: str) -> None:
+    """There is one finder, and nothing is wrapped twice, however often and whenever it is installed."""
+    flower.install()
+    module = load(telemetry)
+    before = dict(vars(module)), list(sys.meta_path)
+    flower.install()
+    assert (dict(vars(module)), list(sys.meta_path)) == before
+
+
+def test_a_reload_is_adopted_again(telemetry: str, emitter: Emitter) -> None:
+    """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
+    flower.install()
+    assert importlib.reload(load(telemetry)).event is emitter
+
+
+def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None:
+    """Its spec, source and file are found as if nobody had stood before its loader."""
+    flower.install()
+    module = load(telemetry)
+    own = importlib.machinery.SourceFileLoader
+    assert module.__spec__ is not None
+    assert type(module.__spec__.loader) is type(module.__loader__) is own
+    assert inspect.getsource(module) == textwrap.dedent(TELEMETRY)
+    assert str(module.__file__).startswith(str(tmp_path))
+    assert pickle.loads(pickle.dumps(module.create_event)) is module.create_event
+
+
+def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry: str) -> None:
+    """Who looks Flower's module up without loading it can ask its loader for all that a loader gives."""
+    flower.install()
+    spec = importlib.util.find_spec(telemetry)
+    assert spec is not None
+    loader: Any = spec.loader
+    assert loader.is_package(telemetry) is False
+    assert loader.get_source(telemetry) == textwrap.dedent(TELEMETRY)
+    assert importlib.util.find_spec("flwr.common.nothing") is None
+
+
+def test_a_lazy_loader_is_adopted(telemetry: str, emitter: Emitter) -> None:
+    """A module whose execution is put off gets our functions when it is executed."""
+    flower.install()
+    spec = importlib.util.find_spec(telemetry)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[telemetry] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.event is emitter
+
+
+def test_a_flower_in_a_zip_archive_is_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emitter: Emitter
+) -> None:
+    """One importer serves all modules of an archive, and none of the others is touched."""
+    write_flower(tmp_path / "flower", NEWER)
+    with zipfile.ZipFile(tmp_path / "flower.zip", "w") as archive:
+        for path in (tmp_path / "flower").rglob("*.py"):
+            archive.write(path, path.relative_to(tmp_path / "flower"))
+    monkeypatch.syspath_prepend(tmp_path / "flower.zip")
+    flower.install()
+    assert load("flwr.common").event is emitter
+    assert ".zip" in str(load(NEWER).__file__)
+
+
+def test_without_flower_python_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no Flower is installed, importing it fails as it always does."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    flower.install()
+    with pytest.raises(ModuleNotFoundError, match="No module named 'flwr'"):
+        load(NEWER)
+
+
+def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in Flower's own module reaches whoever imports it, and the module is not kept."""
+    write_flower(tmp_path / "flower", NEWER, "raise OSError('no pool')")
+    monkeypatch.syspath_prepend(tmp_path / "flower")
+    flower.install()
+    with pytest.raises(OSError, match="no pool"):
+        load(NEWER)
+    assert NEWER not in sys.modules
+
+
+def test_a_flower_without_the_functions_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that reports in another way than we know gets nothing that it did not have."""
+    write_flower(tmp_path / "flower", NEWER, "EventType = event = None")
+    monkeypatch.syspath_prepend(tmp_path / "flower")
+    flower.install()
+    module = load(NEWER)
+    assert module.event is None
+    assert not hasattr(module, "create_event")
+
+
+class _Asking:
+    """A finder as import hooks of others are made: it asks all finders, itself by a guard excepted."""
+
+    def __init__(self) -> None:
+        self.inside = False
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if self.inside or not name.startswith("flwr."):
+            return None
+        self.inside = True
+        try:
+            return importlib.util.find_spec(name)
+        finally:
+            self.inside = False
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before_us", "behind_us"])
+def test_hooks_of_others_get_along_with_ours(telemetry: str, emitter: Emitter, *, before: bool) -> None:
+    """A finder that asks all finders for the module neither recurses nor keeps us from it."""
+    flower.install()
+    sys.meta_path.insert(0 if before else 1, _Asking())
+    module = load(telemetry)
+    assert module.event is emitter
+    assert module.__spec__ is not None
+    assert type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
+
+
+def test_a_finder_that_fails_fails_as_without_us(telemetry: str) -> None:
+    """What another finder raises is what Python raises, and not of our making."""
+
+    class Broken:
+        def find_spec(self, name: str, path: Any, target: Any) -> None:
+            if name == telemetry:
+                message = "a finder of theirs"
+                raise ImportError(message)
+
+    flower.install()
+    sys.meta_path.insert(1, Broken())  # type: ignore[arg-type]
+    with pytest.raises(ImportError, match="a finder of theirs"):
+        load(telemetry)
+
+
+def test_threads_that_import_at_once_all_get_ours(telemetry: str, emitter: Emitter) -> None:
+    """Whoever waited for another thread's import of Flower sees it adopted."""
+    flower.install()
+    together = threading.Barrier(8)
+    seen: list[object] = []
+
+    def importing() -> None:
+        together.wait()
+        seen.append(load(telemetry).event)
+
+    threads = [threading.Thread(target=importing) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [emitter] * 8
+
+
+def test_without_our_emitter_flower_falls_silent(
+    telemetry: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
+    monkeypatch.delitem(vars(flwr_telemetry), "event")
+    monkeypatch.setitem(sys.modules, "flwr_telemetry.emit", None)
+    flower.install()
+    with caplog.at_level(logging.WARNING, "flwr-telemetry"):
+        module = load(telemetry)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert module.event(module.EventType.PING).result() == "disabled"
+    assert module.create_event(module.EventType.PING, {}) == "disabled"
+
+
+def test_the_hook_loads_nothing_until_flower_comes(home: Path) -> None:
+    """A process that never imports Flower pays for this module and its package alone."""
+    code = """
+        import json, sys
+        before = set(sys.modules)
+        import flwr_telemetry.flower
+        flwr_telemetry.flower.install()
+        print(json.dumps(sorted(set(sys.modules) - before - {"__future__"})))
+    """
+    source_root = str(Path(flwr_telemetry.__file__).parents[1])
+    # Without ``site``, so that nothing of the machine's own is loaded before.
+    done = processes.run(home, ["-S", "-c", textwrap.dedent(code)], {"PYTHONPATH": source_root})
+    assert json.loads(done.stdout) == ["flwr_telemetry", "flwr_telemetry.flower"]

@@ -1,0 +1,128 @@
+"""Our ``sitecustomize``, in processes of its own: it adopts, it chains, and it never harms a process."""
+
+from __future__ import annotations
+
+import ast
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import flwr_telemetry
+from tests.support import processes
+
+SITE = Path(flwr_telemetry.__file__).with_name("site")
+
+# Says whether our hook is in place, and what a program can see of the site's own sitecustomize.
+LOOK = """
+import sys
+print([type(finder).__module__ for finder in sys.meta_path].count("flwr_telemetry.flower"))
+"""
+LOOK_AT_THEIRS = """
+import sys
+print(sys.modules.get("sitecustomize"), vars(sys.modules.get("sitecustomize", sys)).get("mark"))
+"""
+
+
+def python_path(*entries: Path) -> dict[str, str]:
+    """Give a PYTHONPATH of these directories."""
+    return {"PYTHONPATH": os.pathsep.join(map(str, entries))}
+
+
+def theirs(tmp_path: Path, text: str) -> Path:
+    """Write a sitecustomize of somebody else's, and give its directory."""
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    (directory / "sitecustomize.py").write_text(textwrap.dedent(text))
+    return directory
+
+
+def test_every_process_adopts_flower(home: Path) -> None:
+    """A process with our directory on its path has the hook, once, and its standard streams are its own."""
+    done = processes.run(home, ["-c", LOOK], python_path(SITE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+@pytest.mark.parametrize("option", ["-S", "-E", "-I"])
+def test_a_process_that_wants_no_site_gets_none(home: Path, option: str) -> None:
+    """An interpreter told to ignore the path or ``site`` runs as without us."""
+    done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("mark = 'loaded'; print('theirs')", id="works"),
+        pytest.param(
+            "import sys; sys.modules[__name__] = type(sys)('sitecustomize')", id="puts_another_in_its_place"
+        ),
+        pytest.param(
+            "import os, sys; sys.path = [p for p in sys.path if p != os.getcwd()]", id="replaces_the_path"
+        ),
+        pytest.param("raise ValueError('bad luck')", id="fails"),
+        pytest.param("import not_installed_anywhere", id="lacks_a_module"),
+        pytest.param("raise ImportError('no', name='sitecustomize')", id="looks_absent"),
+        pytest.param("def broken(:", id="is_no_python"),
+        pytest.param("raise SystemExit(3)", id="ends_the_process"),
+        pytest.param("import os; os._exit(4)", id="ends_it_at_once"),
+    ],
+)
+def test_another_sitecustomize_runs_as_without_us(home: Path, tmp_path: Path, text: str) -> None:
+    """What another sitecustomize down the path does, prints, breaks and leaves behind is the same with us."""
+    directory = theirs(tmp_path, text)
+    with_us, without_us = (
+        processes.run(home, ["-c", LOOK_AT_THEIRS], python_path(*entries))
+        for entries in ((SITE, directory), (directory,))
+    )
+    assert (with_us.returncode, with_us.stdout) == (without_us.returncode, without_us.stdout)
+    # Of a traceback, which only the end of the process shows, all but our place in it.
+    assert with_us.stderr.splitlines()[-2:] == without_us.stderr.splitlines()[-2:]
+
+
+def test_without_another_there_is_no_sitecustomize(home: Path) -> None:
+    """Where Python itself has none, a program finds none, as without us."""
+    if processes.run(home, ["-c", "import sitecustomize"]).returncode == 0:
+        pytest.skip("this Python comes with one")
+    done = processes.run(home, ["-c", "import sitecustomize"], python_path(SITE))
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'sitecustomize'"
+
+
+def test_both_take_effect(home: Path, tmp_path: Path) -> None:
+    """The hook is in place when the other one runs, and stays when that one fails."""
+    directory = theirs(tmp_path, f"{LOOK}\nraise ValueError('bad luck')")
+    done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
+    assert (done.returncode, done.stdout) == (0, "1\n1\n")
+    assert "ValueError: bad luck" in done.stderr
+
+
+def test_a_path_that_holds_us_twice_ends(home: Path, tmp_path: Path) -> None:
+    """Two names of our directory chain through each other to the next one, which runs once."""
+    again = tmp_path / "again"
+    again.symlink_to(SITE)
+    done = processes.run(home, ["-c", LOOK], python_path(SITE, again, theirs(tmp_path, "print('theirs')")))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n1\n", "")
+
+
+def test_the_path_of_the_process_stays_as_it_was(home: Path, tmp_path: Path) -> None:
+    """Our directory is where PYTHONPATH says, for programs that hand their path to their children."""
+    directory = theirs(tmp_path, "")
+    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(directory, SITE))
+    assert done.stdout == f"{directory} {SITE}\n"
+    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(SITE, directory))
+    assert done.stdout == f"{SITE} {directory}\n"
+
+
+@pytest.mark.parametrize("fault", ["raise ImportError", "raise RuntimeError", "def broken(:"])
+def test_without_our_package_the_process_runs_on(home: Path, tmp_path: Path, fault: str) -> None:
+    """Where our package is missing or broken, a process starts, silently, and the next one is chained to."""
+    directory = theirs(tmp_path, "print('theirs')")
+    (directory / "flwr_telemetry.py").write_text(fault)
+    done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n0\n", "")
+
+
+def test_any_python_can_read_it() -> None:
+    """An interpreter too old for us, which a run may start as well, finds nothing that it cannot parse."""
+    ast.parse((SITE / "sitecustomize.py").read_text(encoding="ascii"), feature_version=(3, 4))

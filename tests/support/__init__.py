@@ -1,0 +1,1 @@
+"""Tools that tests share; nothing here imports the project."""

@@ -1,0 +1,243 @@
+"""A real HTTP collector on loopback that keeps everything it hears and answers by a script."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from tests.support.wire import Event, expand, expand_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Answer", "Collector", "Reply", "Request", "expand"]
+
+Manner = Literal["answer", "reset", "hang", "drip", "close"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came in."""
+
+    at_s: float  # on the monotonic clock, when the body was complete
+    method: str
+    path: str
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def key(self) -> str:
+        """The idempotency key, or an empty string."""
+        return self.headers.get("idempotency-key", "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the collector does with one request."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b'{"status":"created"}'
+    manner: Manner = "answer"
+    took: bool | None = None  # whether the body counts as accepted; by default: a 2xx that was answered
+
+    @property
+    def accepts(self) -> bool:
+        """Whether the collector keeps the body."""
+        if self.took is not None:
+            return self.took
+        return self.manner == "answer" and 200 <= self.status < 300
+
+
+Reply = Answer | int | Manner
+
+
+def _answer(reply: Reply) -> Answer:
+    if isinstance(reply, int):
+        return Answer(reply)
+    if isinstance(reply, str):
+        return Answer(manner=reply)
+    return reply
+
+
+class Collector:
+    """Listens on 127.0.0.1 while its `with` block lasts."""
+
+    def __init__(self) -> None:
+        """Bind a free port, and accept everything with 200."""
+        self._lock = threading.Lock()
+        self._requests: list[Request] = []
+        self._accepted: dict[str, bytes] = {}
+        self._script: deque[Reply] = deque()
+        self._decide: Callable[[Request], Reply] = lambda _request: 200
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Self:
+        """Start to listen."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, end every connection, and tell of faults of the collector itself."""
+        self._server.stopping.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.end_connections()
+        self._server.server_close()
+        assert not self._server.faults, self._server.faults
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Where to send events."""
+        return f"http://127.0.0.1:{self.port}/api/v1/event"
+
+    @property
+    def connections(self) -> int:
+        """How many connections were accepted so far."""
+        return self._server.connections
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request so far, in order of arrival."""
+        with self._lock:
+            return list(self._requests)
+
+    @property
+    def accepted(self) -> dict[str, bytes]:
+        """The bodies that were accepted, once a key."""
+        with self._lock:
+            return dict(self._accepted)
+
+    def events(self) -> list[Event]:
+        """Give the events of all accepted bodies, in the wire's form, after de-duplication by key."""
+        return expand_all(self.accepted.values())
+
+    def answer_with(self, *replies: Reply) -> None:
+        """Answer the next requests by these replies, one each, and those after them as before."""
+        with self._lock:
+            self._script.extend(replies)
+
+    def answer_by(self, decide: Callable[[Request], Reply]) -> None:
+        """Let a function of the request decide, once the script is used up."""
+        with self._lock:
+            self._decide = decide
+
+    def take(self, request: Request) -> Answer:
+        """Record a request and decide on it; called by the handler."""
+        with self._lock:
+            self._requests.append(request)
+            reply = self._script.popleft() if self._script else None
+            decide = self._decide
+        answer = _answer(decide(request) if reply is None else reply)
+        if answer.accepts:
+            with self._lock:
+                known = self._accepted.setdefault(request.key, request.body)
+            if known != request.body:
+                self._server.faults.append(f"two bodies under the key {request.key}")
+        return answer
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close waits for every handler
+    request_queue_size = 256
+
+    def __init__(self, collector: Collector) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.collector = collector
+        self.stopping = threading.Event()
+        self.faults: list[str] = []
+        self.connections = 0
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self.connections += 1
+            self._open.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.discard(connection)
+
+    def end_connections(self) -> None:
+        with self._lock:
+            still_open = list(self._open)
+        for connection in still_open:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the other side was faster
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            self.faults.append(repr(error))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        super().finish()
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent."""
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.collector.take(Request(time.monotonic(), self.command, self.path, headers, body))
+        getattr(self, f"_{answer.manner}")(answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = _serve  # noqa: N815
+
+    def _answer(self, answer: Answer) -> None:
+        self._head(answer)
+        if answer.status not in (204, 304):
+            self.wfile.write(answer.body)
+
+    def _head(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.status not in (204, 304):
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+
+    def _reset(self, _answer: Answer) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def _close(self, _answer: Answer) -> None:
+        self.close_connection = True
+
+    def _hang(self, _answer: Answer) -> None:
+        self.server.stopping.wait()
+        self.close_connection = True
+
+    def _drip(self, answer: Answer) -> None:
+        self._head(Answer(answer.status, answer.headers, b" " * 100_000))
+        self.close_connection = True
+        while not self.server.stopping.wait(0.05):
+            self.wfile.write(b" ")

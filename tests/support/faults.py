@@ -1,0 +1,61 @@
+"""One system call, one errno: the system on the other side, as it is on a bad day."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+
+def descriptors() -> list[str]:
+    """Give the descriptors that this process has open."""
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def amid(monkeypatch: pytest.MonkeyPatch, step: Callable[[], object], call: str = "write") -> None:
+    """Do something just before the next system call of this name, as another process might."""
+    real, left = getattr(os, call), [step]
+
+    def then(*arguments: Any, **options: Any) -> Any:
+        if left:
+            left.pop()()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, then)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
+    """Let the next system call of this name fail."""
+
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    amid(monkeypatch, fail, call)
+
+
+def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: int | None = None) -> None:
+    """Let the system take so many bytes at a time, and run out of space at one of the calls."""
+    real, calls = os.write, [0]
+
+    def little(descriptor: int, data: bytes) -> int:
+        calls[0] += 1
+        if calls[0] == full_at_call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, bytes(data[:size]))
+
+    monkeypatch.setattr(os, "write", little)
+
+
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be on a file system that knows no locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)

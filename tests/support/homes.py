@@ -1,0 +1,155 @@
+"""Where things lie in a home, and how tests put things there; by the letter of the design's section 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from typing import TYPE_CHECKING, Any
+
+from tests.support import records, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# Short times, so that a test that waits for something waits for little.
+QUICK: dict[str, Any] = {
+    "burst_window_s": 0.1,
+    "idle_exit_s": 0.5,
+    "respawn_s": 0,
+    "backoff_s": 0.05,
+    "backoff_max_s": 0.2,
+    "connect_timeout_s": 5,
+    "request_deadline_s": 10,
+}
+
+
+def host_name() -> str:
+    """Give `<host>` of this machine."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", platform.node())[:64]
+
+
+def telemetry(home: Path) -> Path:
+    """Give the directory that holds all of ours."""
+    return home / "telemetry"
+
+
+def host(home: Path, name: str | None = None) -> Path:
+    """Give the directory of one host."""
+    return telemetry(home) / (host_name() if name is None else name)
+
+
+def spool(home: Path) -> Path:
+    """Give this host's spool."""
+    return host(home) / "spool"
+
+
+def open_segment(home: Path) -> Path:
+    """Give this host's open segment."""
+    return spool(home) / "events.msgpack"
+
+
+def config_file(home: Path) -> Path:
+    """Give the user's settings file."""
+    return telemetry(home) / "config.toml"
+
+
+def _private_directories(path: Path, stop: Path) -> None:
+    missing = []
+    while path != stop and not path.exists():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        directory.mkdir()
+        directory.chmod(0o700)
+
+
+def _write_private(path: Path, data: bytes, home: Path) -> None:
+    """Write a file at once, whole, as 0600 in directories of 0700."""
+    _private_directories(path.parent, home.parent)
+    draft = home.parent / f".draft-{path.name}"
+    draft.write_bytes(data)
+    draft.chmod(0o600)
+    draft.rename(path)
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (bool, str)) else repr(value)
+
+
+def write_settings(home: Path, text: str | bytes) -> None:
+    """Write the user's settings file with this very text."""
+    _write_private(config_file(home), text.encode() if isinstance(text, str) else text, home)
+
+
+def configure(home: Path, url: str | None = None, **settings: Any) -> None:
+    """Write the user's settings file: short times, the collector's address, and what a test adds."""
+    chosen = {**QUICK, **({} if url is None else {"url": url}), **settings}
+    write_settings(home, "".join(f"{name} = {_toml(value)}\n" for name, value in chosen.items()))
+
+
+def put_bytes(home: Path, data: bytes, *, name: str = "events.msgpack", host_of: str | None = None) -> Path:
+    """Put these bytes into a spool as a segment."""
+    path = host(home, host_of) / "spool" / name
+    _write_private(path, data, home)
+    return path
+
+
+def put(home: Path, payloads: Iterable[records.Payload], **where: Any) -> Path:
+    """Put these events into a spool as an undamaged segment."""
+    return put_bytes(home, b"".join(map(records.encode, payloads)), **where)
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file or directory look unmodified for so long."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
+
+
+def segments(home: Path) -> list[Path]:
+    """Give this host's segments, the sealed ones first, in order."""
+    return [*sorted(spool(home).glob("sealed-*.msgpack")), *spool(home).glob("events.msgpack")]
+
+
+def spooled(home: Path) -> list[records.Payload]:
+    """Give the events in this host's spool; fails where a segment is damaged."""
+    return [event for segment in segments(home) for event in records.decode(segment.read_bytes())]
+
+
+def waiting(home: Path) -> list[Path]:
+    """Give the bodies in the outbox."""
+    return sorted(host(home).glob("outbox/*/*.json"))
+
+
+def rejected(home: Path) -> list[Path]:
+    """Give the bodies that were refused."""
+    return sorted(host(home).glob("rejected/*.json"))
+
+
+def rejected_events(home: Path) -> list[wire.Event]:
+    """Give the events of the bodies that were refused."""
+    return wire.expand_all(path.read_bytes() for path in rejected(home))
+
+
+def sent(home: Path) -> list[bytes]:
+    """Give the lines of the archive of what was sent."""
+    return [
+        line for path in sorted(host(home).glob("sent/*.jsonl")) for line in path.read_bytes().splitlines()
+    ]
+
+
+def unsent_files(home: Path) -> list[Path]:
+    """Give every file that still holds something unsent, of any host."""
+    return [
+        path
+        for room in ("spool", "work", "outbox")
+        for path in telemetry(home).glob(f"*/{room}/**/*")
+        if path.is_file() and path.name != "flush"
+    ]
+
+
+def tree(directory: Path) -> list[str]:
+    """Give every path below a directory."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))

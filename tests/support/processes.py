@@ -1,0 +1,254 @@
+"""Real processes: workloads that emit, the commands, and the sidecar of a home."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tests.support import homes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence, Sized
+    from pathlib import Path
+
+    Environment = Mapping[str, str | None]
+
+PATIENCE_S = 60.0  # an upper bound for what hangs, never a figure that a test asserts
+
+NEVER: Mapping[str, str] = {"FLWR_TELEMETRY_SIDECAR": "never"}
+
+# What a workload may use: outcome() tells a future in one word or one line.
+PRELUDE = """
+import json, os, sys
+from flwr_telemetry import EventType, event, flush
+
+def outcome(future):
+    assert future.done()
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return f"{type(error).__module__}.{type(error).__qualname__}: {error}"
+"""
+
+_SIDECAR_WORDS = re.compile(r"flwr[-_]telemetryd(?!\.cli)")
+
+
+def environment(home: Path, changes: Environment | None = None) -> dict[str, str]:
+    """Give the scrubbed environment of a process for this home; a change to None takes a name away."""
+    chosen: dict[str, str | None] = {**os.environ, "FLWR_HOME": str(home), **(changes or {})}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def start(
+    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start Python with these arguments."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment(home, env),
+        text=True,
+        **options,
+    )
+
+
+def run(
+    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, read what it prints to the end, and wait for it."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(home, env),
+        text=True,
+        capture_output=True,
+        check=False,
+        **{"timeout": PATIENCE_S, "stdin": subprocess.DEVNULL, **options},
+    )
+
+
+def workload(
+    home: Path, code: str, env: Environment | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a workload to its end; it must end well."""
+    done = run(home, ["-c", PRELUDE + code], env, **options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def answers(home: Path, code: str, env: Environment | None = None, **options: Any) -> Any:
+    """Run a workload that prints JSON as its last line, and give that."""
+    return json.loads(workload(home, code, env, **options).stdout.splitlines()[-1])
+
+
+def outcomes(
+    home: Path, calls: Sequence[str], env: Environment | None = None, *, setup: str = ""
+) -> list[str]:
+    """Give the outcome of `event(<call>)` for each of these, all in one workload."""
+    lines = "\n".join(f"told.append(outcome(event({call})))" for call in calls)
+    result: list[str] = answers(home, f"{setup}\ntold = []\n{lines}\nprint(json.dumps(told))", env)
+    return result
+
+
+def emit(
+    home: Path,
+    n: int = 1,
+    details: Mapping[str, Any] | None = None,
+    env: Environment | None = None,
+    *,
+    start_at: int = 0,
+    event_type: str = "PING",
+) -> list[str]:
+    """Emit n events numbered by their detail `n` from one workload, and give the outcomes."""
+    code = f"""
+details = json.loads({json.dumps(json.dumps(dict(details or {})))})
+told = [outcome(event({event_type!r}, {{**details, "n": i}})) for i in range({start_at}, {start_at + n})]
+print(json.dumps(told))
+"""
+    result: list[str] = answers(home, code, env)
+    return result
+
+
+def spool_events(home: Path, n: int = 1, details: Mapping[str, Any] | None = None, **options: Any) -> None:
+    """Emit n events without ever starting a sidecar; all of them must be spooled."""
+    env = {**NEVER, **options.pop("env", {})}
+    assert emit(home, n, details, env, **options) == ["spooled"] * n
+
+
+def flush(home: Path, timeout_s: float, env: Environment | None = None) -> bool:
+    """Let a workload of its own flush, and give what it was told."""
+    result: bool = answers(home, f"print(json.dumps(flush(timeout={timeout_s})))", env)
+    return result
+
+
+_ONCE = ("-m", "flwr_telemetryd", "--once")
+
+
+def once(home: Path, env: Environment | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `flwr-telemetryd --once` to its end."""
+    return run(home, _ONCE, env, **options)
+
+
+def start_once(home: Path, env: Environment | None = None) -> subprocess.Popen[str]:
+    """Start `flwr-telemetryd --once`, heard by nobody."""
+    return start(
+        home, _ONCE, env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def deliver(home: Path, env: Environment | None = None, *, times: int = 1, **options: Any) -> None:
+    """Run `flwr-telemetryd --once`, so often at most, until it says that all is delivered."""
+    for _ in range(times):
+        done = once(home, env, **options)
+        if done.returncode == 0:
+            return
+    message = f"--once ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    raise AssertionError(message)
+
+
+def command(
+    home: Path, *arguments: str, env: Environment | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `flwr-telemetry` with these arguments."""
+    return run(home, ["-m", "flwr_telemetryd.cli", *arguments], env, **options)
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "") -> Any:
+    """Poll until the condition holds, and give its value; fail at the deadline."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline_s, f"waited in vain: {what or condition}"
+        time.sleep(0.01)
+
+
+def wait_for_count(things: Callable[[], Sized], count: int) -> None:
+    """Wait until there are so many of these, at least."""
+    wait_until(lambda: len(things()) >= count, what=f"{count} of {things}")
+
+
+def processes_of(home: Path, words: re.Pattern[str] = re.compile("")) -> dict[int, str]:
+    """Give every living process, but this one, that runs for this home: its id and command line.
+
+    Where words are given, only those whose command line holds them.
+    """
+    found = {}
+    named = _pid_in_sidecar_json(home)
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        try:
+            line = " ".join(process.cmdline())
+            if not words.search(line) or not _lives(process.pid):
+                continue
+            serves = _is_below(process.environ().get("FLWR_HOME", ""), home) or str(home) in line
+            if serves or (process.pid == named and _SIDECAR_WORDS.search(line)):
+                found[process.pid] = line
+        except psutil.Error:
+            continue  # it ended while we looked
+    return found
+
+
+def _is_below(path: str, directory: Path) -> bool:
+    return path == str(directory) or path.startswith(f"{directory}/")
+
+
+def sidecars(home: Path) -> list[int]:
+    """Give the ids of the living sidecars of this home."""
+    return sorted(processes_of(home, _SIDECAR_WORDS))
+
+
+def _pid_in_sidecar_json(home: Path) -> int | None:
+    try:
+        pid = json.loads((homes.host(home) / "sidecar.json").read_text())["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if isinstance(pid, int) else None
+
+
+def running_sidecar(home: Path) -> int:
+    """Wait until the sidecar of this home tells its id and lives, and give the id."""
+
+    def told() -> int | None:
+        pid = _pid_in_sidecar_json(home)
+        return pid if pid in sidecars(home) else None
+
+    return int(wait_until(told, what="a sidecar that runs"))
+
+
+def wait_for_end(home: Path) -> None:
+    """Wait until no sidecar of this home lives."""
+    wait_until(lambda: not sidecars(home), what="the end of the sidecar")
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal, and wait until the process is gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    wait_until(lambda: not _lives(pid), what=f"the end of process {pid}")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
+
+
+def end_all(home: Path) -> None:
+    """Kill what still runs for this home, until nothing does."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while left := processes_of(home):
+        assert time.monotonic() < deadline_s, f"cannot end {left}"
+        for pid in left:
+            kill(pid)
