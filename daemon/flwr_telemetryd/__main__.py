@@ -20,7 +20,7 @@ from filelock import lock_descriptor
 
 from flwr_telemetry import files
 from flwr_telemetry.emitter import LOOK_AGAIN_S
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load
 
@@ -71,8 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         home = Home(home_directory(os.environ))
         return _serve(home, mode)
-    except (TelemetryError, OSError) as error:
+    except TelemetryError as error:
         parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {error}\n")
+    except OSError as error:
+        word = from_os_error(error, str(error.filename or "the home"))
+        parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {word}\n")
     except TerminatedError:
         return ExitCode.OK
 

@@ -32,6 +32,10 @@ _MEMBER_MEMORY_BYTES = 200
 _DETAILS_MEMORY_FACTOR = 4
 
 
+class NotABodyError(ValueError):
+    """Something that was never made by ``coalesce``: damage on the disk."""
+
+
 def dumps(value: object) -> str:
     """JSON as every body has it: no white space, ASCII."""
     return json.dumps(value, separators=(",", ":"))
@@ -51,8 +55,18 @@ def coalesce(events: Iterable[Event], *, bursts: bool = True) -> Iterator[bytes]
 
 
 def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
-    """The events in a body, in the wire format and in order of time; a plain event is its own only one."""
-    whole = dict(json.loads(body) if isinstance(body, (bytes, str)) else body)
+    """The events in a body, in the wire format and in order of time; a plain event is its own only one.
+
+    Raises:
+        NotABodyError: what is given was never made by ``coalesce``.
+    """
+    try:
+        return _expand(dict(json.loads(body) if isinstance(body, (bytes, str)) else body))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise NotABodyError(type(error).__name__) from error
+
+
+def _expand(whole: Event) -> list[Event]:
     burst = whole.pop("burst", None)
     if burst is None:
         return [whole]
@@ -70,9 +84,10 @@ def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
 
 
 def count(body: Mapping[str, Any]) -> int:
-    """How many events a decoded body stands for."""
+    """How many events a decoded body stands for; a damaged one counts as one."""
     burst = body.get("burst")
-    return int(burst["count"]) if isinstance(burst, dict) else 1
+    number = burst.get("count") if isinstance(burst, dict) else 1
+    return number if type(number) is int and number > 0 else 1
 
 
 class Coalescer:
@@ -140,7 +155,7 @@ class _Group:
         self._names = list(event["event_details"])
         self._rows: list[tuple[int, int, str, dict[str, Any]]] = []
         self._clusters: set[str] = set()
-        self._cluster_bytes = 0
+        self._cluster_bytes = self._longest_cluster = 0
         self._first: list[bytes] | None = None
         self._varying = [False] * len(self._names)
         self._value_bytes = [0] * len(self._names)
@@ -158,7 +173,8 @@ class _Group:
         clusters = len(self._clusters) + 1
         span = max(self._latest_us, member.date_us) - min(self._earliest_us, member.date_us)
         row = len(str(span)) + len(str(clusters)) + 4
-        names = self._cluster_bytes + len(dumps(member.cluster)) + 1
+        own = len(dumps(member.cluster)) + 1
+        names = self._cluster_bytes + own + max(self._longest_cluster, own)
         values = sum(
             self._value_bytes[index] + member.sizes[index] + self._name_bytes[index]
             for index in range(len(self._names))
@@ -178,8 +194,10 @@ class _Group:
         self._earliest_us = min(self._earliest_us, member.date_us)
         self._latest_us = max(self._latest_us, member.date_us)
         if member.cluster not in self._clusters:
+            own = len(dumps(member.cluster)) + 1
             self._clusters.add(member.cluster)
-            self._cluster_bytes += len(dumps(member.cluster)) + 1
+            self._cluster_bytes += own
+            self._longest_cluster = max(self._longest_cluster, own)
         # Equal details are kept once: a million equal events must not take a million dicts.
         packed = b"".join(member.packed)
         held = _MEMBER_MEMORY_BYTES

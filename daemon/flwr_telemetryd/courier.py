@@ -90,7 +90,8 @@ class Courier:
 
     def deliver(self, host: HostPaths) -> None:
         """Send what is in the outbox of ``host``, until one body has to wait."""
-        bodies = list(outbox.due(host, self._clock.time_ns()))
+        self._state.damaged += outbox.put_right(host, self._clock.time_ns())
+        bodies = list(outbox.due(host))
         # The body that failed last comes last: one that a broken collector chokes on must not block the rest.
         bodies.sort(key=lambda body: body.path == self._last_failed)
         for body in bodies:
@@ -103,6 +104,11 @@ class Courier:
             data = body.read()
         except FileNotFoundError:
             return True  # somebody else's success
+        if not outbox.decoded(data):
+            log.warning("%s is no body: it is set aside in %s", body.path, body.host.damaged)
+            outbox.set_aside(body.host, body.path)
+            self._state.damaged += 1
+            return True
         if forgotten.holds(self._home, data):
             outbox.let_go(body)
             return True
@@ -132,6 +138,9 @@ class Courier:
             return True
         log.info("burst %s refused (%s): splitting it", body.key, outcome.reason)
         members = outbox.split(body)
+        if members is None:
+            self._state.damaged += 1
+            return True
         if members:
             self._siblings[members[0].key] = members[1:]
         return all(self._may_go_on() and self._send(member) for member in members)

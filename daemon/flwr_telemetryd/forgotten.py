@@ -15,10 +15,14 @@ def hash_of(source_id: str) -> str:
 
 
 def holds(home: Home, body: bytes) -> bool:
-    """Whether ``body`` carries a source ID that is in the ``forgotten`` file of ``home``."""
+    """Whether ``body`` carries a source ID that is in the ``forgotten`` file of ``home``.
+
+    Raises:
+        OSError: the file is there but cannot be read; then nothing may be sent.
+    """
     try:
-        hashes = set(home.forgotten.read_text().split())
-    except (OSError, UnicodeDecodeError):
+        hashes = set(home.forgotten.read_bytes().decode(errors="replace").split())
+    except FileNotFoundError:
         return False
     context = outbox.decoded(body).get("context")
     source_id = context.get("source") if isinstance(context, dict) else None

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 
 from .delivery import MAX_RETRY_AFTER_S
+
+_MAX_BYTES = 64
 
 
 def keep(host: HostPaths, after_s: float) -> None:
@@ -27,9 +30,9 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
         now: the time of the file system, in seconds since its epoch; asked only if it matters.
     """
     try:
-        asked_s = min(float(host.not_before.read_text()), MAX_RETRY_AFTER_S)
+        asked_s = min(float(files.read_bytes(host.not_before, _MAX_BYTES)), MAX_RETRY_AFTER_S)
         written = host.not_before.stat().st_mtime
-    except (OSError, ValueError):
+    except (OSError, TelemetryError, ValueError):
         return 0.0
     # The age may be negative, where a clock was set back: that must not lengthen the wait.
     return asked_s - max(now() - written, 0.0)

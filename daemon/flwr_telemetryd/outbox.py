@@ -58,20 +58,33 @@ class Body:
         return b"".join(segments.chunks(self.path))
 
 
-def due(host: HostPaths, now_ns: int) -> Iterator[Body]:
-    """The bodies of a host, oldest batch first; what a death left half done is put right on the way.
+def put_right(host: HostPaths, now_ns: int) -> int:
+    """Finish what a death left half done: segments to discard, bursts to split.
 
     Args:
         host: whose.
         now_ns: nanoseconds since the epoch, for names.
+
+    Returns:
+        How many files were damaged, and were set aside.
     """
-    for directory in sorted(segments.listing(host.outbox)):
+    damaged = 0
+    for directory in segments.listing(host.outbox):
         batch.discard(host, directory, now_ns)
         for path in segments.listing(directory):
             if path.name.endswith(SPLIT_SUFFIX):
                 with contextlib.suppress(FileNotFoundError):
-                    _write_members(path)
-        for path in sorted(segments.listing(directory)):
+                    damaged += _write_members(host, path) is None
+    return damaged
+
+
+def due(host: HostPaths) -> Iterator[Body]:
+    """The bodies of a host, oldest batch first; none of a batch in which a burst is being split."""
+    for directory in sorted(segments.listing(host.outbox)):
+        paths = sorted(segments.listing(directory))
+        if any(path.name.endswith(SPLIT_SUFFIX) for path in paths):
+            continue
+        for path in paths:
             if path.name.endswith(BODY_SUFFIX):
                 yield Body(host, path)
         with contextlib.suppress(OSError):
@@ -87,7 +100,7 @@ def delivered(body: Body, data: bytes, now: datetime) -> None:
         now: the day decides on the archive's file; in UTC.
     """
     files.ensure_directory(body.host.sent)
-    files.append_bytes(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data + b"\n")
+    files.append_line(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data)
     let_go(body)
 
 
@@ -108,14 +121,28 @@ def rejected(body: Body, reason: str) -> None:
         body.path.parent.rmdir()
 
 
-def split(body: Body) -> list[Body]:
-    """Turn a refused burst into bodies of one event each, in order of time; empty if somebody else did."""
+def split(body: Body) -> list[Body] | None:
+    """Turn a refused burst into bodies of one event each, in order of time.
+
+    Returns:
+        The bodies; none if somebody else split it. None if it is no burst, but damage, and was set aside.
+    """
     path = body.path.with_suffix(SPLIT_SUFFIX)
     try:
         os.rename(body.path, path)
-        return [Body(body.host, member) for member in _write_members(path)]
+        members = _write_members(body.host, path)
     except FileNotFoundError:
         return []
+    return None if members is None else [Body(body.host, member) for member in members]
+
+
+def set_aside(host: HostPaths, path: Path) -> None:
+    """Keep a file that is no body for a look, where nothing tries to send it."""
+    files.ensure_directory(host.damaged)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, host.damaged / path.name)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def member_key(burst_key: str, index: int) -> str:
@@ -123,11 +150,16 @@ def member_key(burst_key: str, index: int) -> str:
     return hashlib.sha256(f"{burst_key}/{index}".encode()).hexdigest()
 
 
-def _write_members(path: Path) -> list[Path]:
-    """Write the members of a split file beside it, then unlink it."""
+def _write_members(host: HostPaths, path: Path) -> list[Path] | None:
+    """Write the members of a split file beside it, then unlink it; None if it is damaged."""
     key = path.name.removesuffix(SPLIT_SUFFIX)
+    try:
+        events = burst.expand(b"".join(segments.chunks(path)))
+    except burst.NotABodyError:
+        set_aside(host, path)
+        return None
     members = []
-    for index, event in enumerate(burst.expand(b"".join(segments.chunks(path)))):
+    for index, event in enumerate(events):
         member = path.with_name(f"{member_key(key, index)}{BODY_SUFFIX}")
         files.replace_bytes(member, burst.dumps(event).encode(), durable=True)
         members.append(member)
@@ -139,6 +171,6 @@ def decoded(data: bytes) -> dict[str, Any]:
     """A body as JSON; empty if it is none, which only damage on the disk can bring about."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

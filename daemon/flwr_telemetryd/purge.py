@@ -9,7 +9,10 @@ import shutil
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Consent
 
+from . import segments
 from .retention import hosts
+
+_ASIDE = ".purged"
 
 
 def if_asked(home: Home, consent: Consent) -> None:
@@ -28,8 +31,11 @@ def unsent(home: Home) -> None:
     consent and stops. What was sent before stays: it is the record of the past.
     """
     for host in hosts(home):
+        for left in segments.listing(host.root):  # by a purge that was killed
+            if left.name.endswith(_ASIDE):
+                shutil.rmtree(left, ignore_errors=True)
         for directory in (host.spool, host.work, host.outbox):
-            aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.purged")
+            aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_ASIDE}")
             try:
                 os.rename(directory, aside)
             except FileNotFoundError:

@@ -20,7 +20,7 @@ from . import burst, outbox, segments
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
-_NOT_HOSTS = ("service-", ".")
+_NOT_HOST = "."
 
 
 def hosts(home: Home) -> list[HostPaths]:
@@ -28,7 +28,7 @@ def hosts(home: Home) -> list[HostPaths]:
     return [
         home.host(path.name)
         for path in sorted(segments.listing(home.telemetry))
-        if not path.name.startswith(_NOT_HOSTS) and path.is_dir() and not path.is_symlink()
+        if not path.name.startswith(_NOT_HOST) and path.is_dir() and not path.is_symlink()
     ]
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import time
 import zlib
@@ -88,8 +89,10 @@ def sealed_name(now_ns: int, offset_bytes: int = 0) -> str:
 def start_offset(name: str) -> int:
     """From which byte on a sealed segment of this name is to be read."""
     digits = name.removesuffix(SEGMENT_SUFFIX).rpartition("-")[2]
+    if re.fullmatch(f"[0-9a-f]{{{3 * _HEX}}}", digits) is None:
+        return 0
     told, check = digits[: 2 * _HEX], digits[2 * _HEX :]
-    if len(digits) != 3 * _HEX or check != f"{zlib.crc32(told.encode()):0{_HEX}x}":
+    if check != f"{zlib.crc32(told.encode()):0{_HEX}x}":
         return 0
     return int(told[_HEX:], 16)
 

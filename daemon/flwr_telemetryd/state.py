@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 
 _MAX_BYTES = 64 * 1024
@@ -55,9 +56,8 @@ class State:
     def load(cls, host: HostPaths) -> State:
         """The state as it was left; an empty one where there is none or it cannot be read."""
         try:
-            with host.state.open("rb") as file:
-                known = json.loads(file.read(_MAX_BYTES))
-        except (OSError, ValueError):
+            known = json.loads(files.read_bytes(host.state, _MAX_BYTES))
+        except (OSError, TelemetryError, ValueError, RecursionError):
             return cls()
         state = cls()
         if isinstance(known, dict):

@@ -11,8 +11,10 @@ The values are exactly those of Flower's own telemetry, got without the program 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,23 +41,17 @@ class Field:
 
 def _platform(name: str) -> Callable[[], Any]:
     def get() -> Any:
-        import platform
-
         return getattr(platform, name)()
 
     return get
 
 
 def _uname_version() -> str:
-    import platform
-
     return platform.uname().version
 
 
 def platform_text() -> str:
     """``platform.platform()``, without starting ``uname -p``, whose answer Linux leaves blank."""
-    import platform
-
     if sys.platform != "linux":
         return platform.platform()
     uname = platform.uname()
@@ -68,8 +64,6 @@ def platform_text() -> str:
 
 def architecture() -> list[str]:
     """``platform.architecture()`` from the first bytes of the executable, as ``file`` would read them."""
-    import platform
-
     if sys.platform != "linux":
         return list(platform.architecture())
     try:
@@ -149,7 +143,10 @@ def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
             return name, version
-    from importlib import metadata
+    from .emit import signals_held
+
+    with signals_held():
+        from importlib import metadata
 
     for name in ("flwr", "flwr-nightly"):
         try:
@@ -168,8 +165,6 @@ def partner_id(configured: str | None) -> str:
 
 def is_uuid(text: str) -> bool:
     """Whether ``text`` is a UUID in any form that ``uuid.UUID`` takes, as Flower decides it."""
-    import uuid
-
     try:
         uuid.UUID(text)
     except ValueError:

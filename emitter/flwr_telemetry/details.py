@@ -28,6 +28,9 @@ COMMON_NAMES = frozenset(
 )
 _SHORTEST_NAME = 3
 
+# The two letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s.
+_FOLDING = ("\u212a".encode(), "\u017f".encode())
+
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PLAIN = frozenset({str, bool, int, type(None)})
 
@@ -84,7 +87,7 @@ class Redactor:
         if not self._ascii:
             return True
         lowered = packed.lower()
-        return any(needle in lowered for needle in self._needles)
+        return any(needle in lowered for needle in self._needles + _FOLDING)
 
     def redact(self, value: Any) -> Any:
         """``value`` with every telling token in a string, keys too, replaced by ``<redacted>``."""

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from . import details, launch, record, settings, source
-from .emit import signals_held
+from . import context, details, launch, record, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
@@ -116,8 +115,7 @@ class Emitter:
             now = time.monotonic()
             due = now >= self._look_at or self._seen != _variables()
             if due:
-                with signals_held():
-                    self._look(now)
+                self._look(now)
             enabled, logging = self._settings.consent.enabled, self._settings.logging
             if not (enabled or logging):
                 return self._done(DISABLED)
@@ -211,8 +209,6 @@ class Emitter:
 
     def _identify(self, *, may_create: bool) -> None:
         """Bring the packed context up to date with the source file, which is made if it may be."""
-        from . import context
-
         path = self._home.source
         found = source.look(path)
         if found is None and may_create and self._may_create():
@@ -264,7 +260,7 @@ class Emitter:
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``; may raise."""
-        from .files import touch
+        from .files import ensure_directory, touch
         from .waiting import Waiting
 
         deadline = time.monotonic() + timeout_s
@@ -281,6 +277,7 @@ class Emitter:
             return True
         if not self._may_create():
             return False
+        ensure_directory(self._host.spool)
         touch(self._host.flush)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
             wake_again = time.monotonic() + LOOK_AGAIN_S

@@ -95,6 +95,40 @@ def append_bytes(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line; one that was torn by a full disk or a death before stays a line of its own."""
+    descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        line += b"\n"
+        while line:
+            line = line[os.write(descriptor, line) :]
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """At most so many bytes of the plain file at ``path``, which may be a link to one, whoever owns it.
+
+    Raises:
+        SpoolUnsafeError: it is no plain file; a FIFO does not hold us.
+        OSError: the system's refusal.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            msg = f"{path} is no plain file; remove it"
+            raise SpoolUnsafeError(msg)
+        found = b""
+        while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
+            found += data
+        return found
+    finally:
+        os.close(descriptor)
+
+
 def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

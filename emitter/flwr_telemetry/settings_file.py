@@ -11,11 +11,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import SettingsError
+from . import files
+from .errors import SettingsError, SpoolUnsafeError
 
 SIDECAR_CHOICES = ("auto", "always", "never")
 
 _MAX_FILE_BYTES = 64 * 1024
+_MOST = 1e9
+"""No number is larger: what waits for longer than thirty years overflows some library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +66,28 @@ def read(path: Path) -> dict[str, Any]:
         SettingsError: it cannot be read or understood; the message names the file and, where known, the line.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_FILE_BYTES + 1)
+        raw = files.read_bytes(path, _MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except SpoolUnsafeError as error:
+        raise SettingsError(str(error)) from error
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise SettingsError(msg) from error
     if len(raw) > _MAX_FILE_BYTES:
         msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
         raise SettingsError(msg)
-    import tomllib
+    from .emit import signals_held
+
+    with signals_held():
+        import tomllib
 
     try:
         values = tomllib.loads(raw.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        msg = f"{path} is no valid TOML: {error}"
+        found = re.search(r"at line (\d+)", str(error))
+        line = found[1] if found else len(raw.splitlines()) or 1
+        msg = f"{path}, line {line}, is no valid TOML: {error}"
         raise SettingsError(msg) from error
     for name, value in values.items():
         if (problem := _problem(name, value)) is not None:
@@ -99,7 +108,7 @@ def _problem(name: str, value: object) -> str | None:
         return None if isinstance(value, str) and value else f"{name} must be a non-empty string"
     if name in {field.name for field in fields(Limits)}:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and 0 <= value < float("inf") else f"{name} must be a number, 0 or more"  # type: ignore[operator]
+        return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
     return f"there is no setting called {name}"
 
 
@@ -136,10 +145,10 @@ def url_problem(value: object) -> str | None:
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
     """``path, line N`` of a setting."""
     try:
-        text = (path.read_bytes() if raw is None else raw).decode("utf-8", "replace")
-    except OSError:
+        known = files.read_bytes(path, _MAX_FILE_BYTES) if raw is None else raw
+    except (OSError, SpoolUnsafeError):
         return str(path)
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(known.decode("utf-8", "replace").splitlines(), start=1):
         if re.match(rf"\s*[\[\"']*{re.escape(name)}\b", line):
             return f"{path}, line {number}"
     return str(path)

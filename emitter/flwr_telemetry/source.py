@@ -11,9 +11,12 @@ import contextlib
 import errno
 import os
 import time
+import uuid
 from pathlib import Path
 
+from . import files
 from .context import is_uuid
+from .errors import SpoolUnsafeError
 
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
@@ -32,13 +35,14 @@ def look(path: Path) -> str | None:
         if there is none yet, or only an empty file.
     """
     try:
-        text = _read(path)
+        raw = files.read_bytes(path, _MAX_BYTES)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        return INVALID if isinstance(error, UnicodeDecodeError) else UNAVAILABLE
-    if not text:
+    except (OSError, SpoolUnsafeError):
+        return UNAVAILABLE
+    if not raw:
         return None
+    text = raw.decode("utf-8", "replace").strip()
     return text if is_uuid(text) else INVALID
 
 
@@ -64,8 +68,6 @@ def ensure(path: Path) -> str:
 
 def new_id() -> str:
     """A random UUID4 in text, as source and cluster IDs are."""
-    import uuid
-
     return str(uuid.uuid4())
 
 
@@ -78,17 +80,15 @@ def signature(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(_MAX_BYTES).decode("utf-8").strip()
-
-
 def _new_file(path: Path) -> Path:
     """A complete source file under a name of its own, beside the real one."""
     temporary = path.with_name(f"source.{new_id()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, new_id().encode())
+    except OSError:
+        temporary.unlink()
+        raise
     finally:
         os.close(descriptor)
     return temporary
@@ -133,6 +133,11 @@ def _heal(path: Path) -> None:
         mine, named = os.fstat(descriptor), os.stat(path)
         if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
             return  # somebody healed it, or Flower wrote at last
-        os.replace(_new_file(path), path)
+        temporary = _new_file(path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink()
+            raise
     finally:
         os.close(descriptor)

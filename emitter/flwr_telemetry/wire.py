@@ -28,6 +28,6 @@ def date_us(text: str) -> int:
 
 
 def to_wire(event: dict[str, Any]) -> dict[str, Any]:
-    """A record's event as Flower's JSON has it; the order of all names is kept, nothing is shared."""
+    """A record's event as Flower's JSON has it; the order of all names is kept."""
     context = event["context"]
     return {**event, "context": {**context, "date": date_text(context["date"])}}

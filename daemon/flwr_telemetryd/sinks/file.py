@@ -25,7 +25,7 @@ class FileSink:
         """Append the body; the key is its SHA-256 and can be told from the line again."""
         del key
         try:
-            files.append_bytes(self._path, body + b"\n")
+            files.append_line(self._path, body)
         except TelemetryError as error:
             return Retry(str(error))
         except OSError as error:

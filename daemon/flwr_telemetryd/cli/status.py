@@ -1,0 +1,143 @@
+"""``flwr-telemetry status``: on or off and why, and what lies where."""
+
+# No postponed annotations in this file: typer 0.9 reads them as they stand.
+
+import os
+from typing import TYPE_CHECKING
+
+from .output import (
+    HomeOption,
+    JsonOption,
+    ago,
+    console,
+    ended,
+    help_text,
+    number,
+    plain,
+    print_json,
+    say,
+    size,
+    span,
+    the_home,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..view import Bodies, HostView, Status
+
+_NAME_WIDTH = 15
+
+HELP = help_text("""Show whether telemetry is on and why, and what lies where.
+
+It only looks: nothing is written, started or sent. The exit code is 0 whatever it finds.
+
+\b
+Examples:
+  flwr-telemetry status
+  flwr-telemetry status --json
+  flwr-telemetry status --home /shared/alice/.flwr
+""")
+
+
+def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show the view, for people or for programs."""
+    from ..status import look
+
+    view = look(the_home(home, os.environ), os.environ)
+    if json:
+        print_json(view.public())
+    else:
+        _show(view)
+
+
+def _show(view: "Status") -> None:
+    out = console()
+    say(out, f"Telemetry is {'on' if view.enabled else 'off'}: {ended(view.reason)}", "bold")
+    say(out, view.change)
+    say(out)
+    _rows(
+        out,
+        {
+            "Source ID": view.source or "none yet; the first event makes one",
+            "Home": view.home,
+            "Sent to": view.url or "unknown until the settings can be read",
+        },
+    )
+    for host in view.hosts:
+        say(out)
+        say(out, f"Host {host.host}{' (this one)' if host.this_host else ''}", "bold")
+        _rows(out, _host(host))
+    if not view.hosts and not view.problems:
+        say(out)
+        say(out, "Nothing was recorded here yet.")
+    for problem in view.problems:
+        say(out)
+        say(out, f"Problem: {ended(problem)}", "red")
+
+
+def _rows(out: "Console", rows: dict[str, str]) -> None:
+    """Names and what belongs to them; a terminal folds long values beside the names."""
+    if not out.is_terminal:
+        for name, value in rows.items():
+            say(out, f"{name:<{_NAME_WIDTH}}{value}")
+        return
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=_NAME_WIDTH - 2, no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in rows.items():
+        grid.add_row(name, plain(value))
+    out.print(grid)
+
+
+def _host(host: "HostView") -> dict[str, str]:
+    counters = host.counters
+    rows = {
+        "Sidecar": _sidecar(host),
+        "Spool": f"{number(host.spool.events, 'event')}, {size(host.spool.bytes)}"
+        if host.spool.bytes
+        else "empty",
+        "Outbox": _bodies(host.outbox),
+        "Sent": _bodies(host.sent),
+        "Rejected": _bodies(host.rejected),
+        "Counters": f"damaged {counters.damaged}, dropped {counters.dropped}, "
+        f"rejected {counters.rejected}, retried {counters.retried}",
+        "Last delivery": ago(host.last_delivery) if host.last_delivery else "never",
+    }
+    if host.retry_after_s:
+        rows["Next try"] = f"not within {span(host.retry_after_s)}: the collector asked for that"
+    elif host.next_try:
+        rows["Next try"] = _next_try(host)
+    if host.last_error:
+        rows["Last error"] = host.last_error
+    return rows
+
+
+def _sidecar(host: "HostView") -> str:
+    view = host.sidecar
+    if view.alive:
+        if view.pid is None or view.ended:
+            return "runs (just started)"
+        return f"runs: process {view.pid}, {view.mode}, started {ago(view.started)}"
+    if view.alive is None:
+        return "cannot be told: its lock cannot be opened"
+    if not view.ended:
+        return "does not run" + (" (the last one was killed)" if view.pid else "")
+    moment, _, why = view.ended.partition(" ")
+    return f"does not run (the last one ended {ago(moment)}: {why})"
+
+
+def _next_try(host: "HostView") -> str:
+    if not host.sidecar.alive:
+        return "with the next event, `flwr-telemetry flush` or a service"
+    when = ago(host.next_try or "")
+    return "now" if when.endswith("ago") else when
+
+
+def _bodies(amount: "Bodies") -> str:
+    if not amount.bodies:
+        return "empty"
+    bodies = number(amount.bodies, "body", "bodies")
+    return f"{number(amount.events, 'event')} in {bodies}, {size(amount.bytes)}"
