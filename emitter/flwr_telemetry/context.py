@@ -143,9 +143,9 @@ def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
             return name, version
-    from .emit import signals_held
+    from .emit import loading
 
-    with signals_held():
+    with loading():
         from importlib import metadata
 
     for name in ("flwr", "flwr-nightly"):

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +74,25 @@ class _Process:
     """The one object of a process: the emitter, once there is one, and the warnings that were given."""
 
     emitter: Emitter | None = None
+    fork_waited = False
     warned: set[str] = set()  # noqa: RUF012 - there is one object of this class
 
 
 _process = _Process()
 
 
+def _watch_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
+
+
 def _emitter() -> Emitter:
     if _process.emitter is None:
-        with signals_held():
+        with loading():
             from .emitter import Emitter
 
             # Two first events at once: whoever comes second takes what is there, and its cluster ID.
@@ -89,21 +101,41 @@ def _emitter() -> Emitter:
     return _process.emitter
 
 
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Keep signals from this thread while modules are loaded.
+_FORK_WAIT_S = 1.0
+_loading_lock = threading.RLock()
 
-    A handler that runs in the middle of an import meets modules that are half there, and its event would
-    be lost. What arrives meanwhile is delivered at the end, tens of milliseconds later.
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Keep signals from this thread, and forks from this process, while modules are loaded.
+
+    A handler that runs in the middle of an import meets modules that are half there, and a child that is
+    forked then waits for ever for the import of a thread that it does not have. Both are put off by some
+    tens of milliseconds. Nothing but imports may stand under this: they end.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    former = None
+    with _loading_lock:
+        try:
+            if hasattr(signal, "pthread_sigmask"):
+                former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+            yield
+        finally:
+            if former is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _before_fork() -> None:
+    _process.fork_waited = _loading_lock.acquire(timeout=_FORK_WAIT_S)
+
+
+def _after_fork_in_parent() -> None:
+    if _process.fork_waited:
+        _loading_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _loading_lock  # noqa: PLW0603 - a lock cannot be mended, only replaced
+    _loading_lock = threading.RLock()
 
 
 # A blocked fault would end the process without a word.
@@ -112,11 +144,17 @@ _FAULTS = {
 }
 
 
+def quietly(function: Callable[..., object], *arguments: object) -> None:
+    """Call something that the process may have replaced, such as a log handler; its failure is its own."""
+    with contextlib.suppress(Exception):
+        function(*arguments)
+
+
 def warn(cause: str, message: str) -> None:
     """Log one warning per process and cause, as long as there are not too many causes."""
     if cause not in _process.warned and len(_process.warned) < _MAX_WARNINGS:
         _process.warned.add(cause)
-        logging.getLogger(LOGGER_NAME).warning("%s", message)
+        quietly(logging.getLogger(LOGGER_NAME).warning, "%s", message)
 
 
 def _failed(error: Exception) -> Future[str]:
@@ -130,3 +168,6 @@ def _failed(error: Exception) -> Future[str]:
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
+
+
+_watch_forks()

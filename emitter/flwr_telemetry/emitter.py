@@ -16,10 +16,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from . import context, details, launch, record, settings, source
+from . import context, details, files, launch, notices, record, settings, source
+from .emit import quietly
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
+from .waiting import Waiting
 
 LOOK_AGAIN_S = 1.0
 BUSY_WAIT_S = 0.005
@@ -28,6 +30,7 @@ BUSY_WAIT_S = 0.005
 SPOOLED, DISABLED = "spooled", "disabled"
 
 _FLUSH_POLL_S = 0.02
+_LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
 _MIB = 1024 * 1024
 
@@ -70,7 +73,6 @@ class Emitter:
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn
-        self._apart = False
         self._cluster = source.new_id()
         self._redactor = details.who_we_are()
         self._static: dict[str, Any] | None = None
@@ -95,6 +97,7 @@ class Emitter:
         self._writer: Writer | None = None
 
     def _after_fork(self) -> None:
+        self._futures = {}  # a thread that the child does not have may have been asking one
         # A child shares its parent's open file and with it the lock on it: unlocking would unlock the
         # parent's. So it closes what it inherited before it does anything else, and starts afresh.
         for writer in list(self._writers):
@@ -106,40 +109,59 @@ class Emitter:
 
     def emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
         """As ``emit.event``; may raise."""
-        me = threading.get_ident()
-        if self._holder == me or not self._lock.acquire(timeout=BUSY_WAIT_S):
-            # We are a signal handler that interrupted an event, or another thread is stuck: go apart.
+        if not self._is_free():
             return self._emit_apart(event_type, event_details)
-        self._holder = me
-        try:
+        # `with`, since nothing can come between taking such a lock and the promise to release it.
+        with self._lock:
+            self._holder = threading.get_ident()
+            try:
+                return self._emit(event_type, event_details)
+            finally:
+                self._holder = 0
+
+    def _is_free(self) -> bool:
+        """Whether the lock can be had soon; never for a signal handler that interrupted its holder."""
+        if self._holder == threading.get_ident():
+            return False
+        deadline: float | None = None
+        while self._lock.locked():
             now = time.monotonic()
-            due = now >= self._look_at or self._seen != _variables()
-            if due:
-                self._look(now)
-            enabled, logging = self._settings.consent.enabled, self._settings.logging
-            if not (enabled or logging):
-                return self._done(DISABLED)
-            payload = self._pack(event_type, event_details)
-            if logging:
-                self._log(payload)
-            if not (enabled and self._append(payload)):
-                return self._done(DISABLED)
-            if due and not self._apart:
-                self._wake()
-            return self._done(SPOOLED)
-        finally:
-            self._holder = 0
-            self._lock.release()
+            if deadline is None:
+                deadline = now + BUSY_WAIT_S
+            elif now >= deadline:
+                return False
+            time.sleep(_LOCK_POLL_S)
+        return True
+
+    def _emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+        now = time.monotonic()
+        due = now >= self._look_at or self._seen != _variables()
+        if due:
+            self._look(now)
+        enabled, logging = self._settings.consent.enabled, self._settings.logging
+        if not (enabled or logging):
+            return self._done(DISABLED)
+        payload = self._pack(event_type, event_details)
+        if logging:
+            quietly(notices.log_payload, record.decode(payload))
+        if not (enabled and self._append(payload)):
+            return self._done(DISABLED)
+        if due:
+            self._wake()
+        return self._done(SPOOLED)
 
     def _emit_apart(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
         """The same with a descriptor and a lock of its own, so that it can disturb nobody."""
-        apart = copy.copy(self)
-        apart._start_afresh()  # noqa: SLF001 - it is one of us
-        apart._apart = True  # noqa: SLF001
+        apart = self._sibling()
         try:
             return apart.emit(event_type, event_details)
         finally:
-            apart._let_go()  # noqa: SLF001
+            apart._let_go()  # noqa: SLF001 - it is one of us
+
+    def _sibling(self) -> Emitter:
+        apart = copy.copy(self)
+        apart._start_afresh()  # noqa: SLF001
+        return apart
 
     def _pack(self, event_type: str, event_details: Mapping[str, Any] | None) -> bytes:
         name = details.event_type_name(event_type)
@@ -213,7 +235,7 @@ class Emitter:
         found = source.look(path)
         if found is None and may_create and self._may_create():
             with contextlib.suppress(OSError):  # the writer will say it better
-                self._home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                files.make_home(self._home.path)
             found = source.ensure(path)
         if self._static is None:
             self._static = context.static_context(context.flower_package())
@@ -227,18 +249,8 @@ class Emitter:
     def _may_create(self) -> bool:
         return settings.load(self._home, os.environ).consent.enabled
 
-    # What the process's log gets to see
-
-    @staticmethod
-    def _log(payload: bytes) -> None:
-        from . import notices
-
-        notices.log_payload(record.decode(payload))
-
     def _first_contact(self) -> None:
-        from . import notices
-
-        notices.logger().info(notices.FIRST_CONTACT, self._home.config)
+        quietly(notices.first_contact, self._home.config)
 
     # Delivery
 
@@ -260,16 +272,11 @@ class Emitter:
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``; may raise."""
-        from .files import ensure_directory, touch
-        from .waiting import Waiting
-
+        if not self._is_free():
+            return self._sibling().flush(timeout_s)
         deadline = time.monotonic() + timeout_s
-        if not self._lock.acquire(timeout=max(timeout_s, 0)):
-            return False
-        try:
+        with self._lock:
             self._look(time.monotonic())
-        finally:
-            self._lock.release()
         if not self._settings.consent.enabled:
             return False
         waiting = Waiting(self._host)
@@ -277,8 +284,8 @@ class Emitter:
             return True
         if not self._may_create():
             return False
-        ensure_directory(self._host.spool)
-        touch(self._host.flush)
+        files.ensure_directory(self._host.spool)
+        files.touch(self._host.flush)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
             wake_again = time.monotonic() + LOOK_AGAIN_S
             while (now := time.monotonic()) < wake_again:

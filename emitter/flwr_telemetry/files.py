@@ -17,6 +17,7 @@ from .errors import SpoolUnsafeError
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
+_STANDARD_ERROR = 2
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -40,6 +41,18 @@ def ensure_directory(path: Path) -> bool:
     if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:
         os.chmod(path, DIRECTORY_MODE)
     return True
+
+
+def make_home(path: Path) -> None:
+    """Make the home and its parents, as far as they are not there; whose they are is consent's affair."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        os.chmod(path, DIRECTORY_MODE)
 
 
 def check_directory(path: Path) -> None:
@@ -67,13 +80,29 @@ def open_file(path: Path | str, flags: int) -> int:
         SpoolUnsafeError: it is no plain file, or not ours.
         OSError: the system's refusal; ``ELOOP`` for a link.
     """
-    descriptor = os.open(path, flags | _SAFE_FLAGS, FILE_MODE)
+    descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
     try:
         _check_file(path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _not_standard(descriptor: int) -> int:
+    """The same file under a number that is no standard stream.
+
+    Where a process has closed one of them, the next file opened takes its place, and whatever the process
+    prints or fails with would go into it.
+    """
+    if descriptor > _STANDARD_ERROR:
+        return descriptor
+    import fcntl
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _check_file(path: Path | str, descriptor: int) -> None:

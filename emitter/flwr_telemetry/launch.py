@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import enum
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import files
-from .emit import signals_held
+from .emit import loading
+from .errors import TelemetryError
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths
 
 MODULE = "flwr_telemetryd"
@@ -37,6 +39,7 @@ _PASSED_ON = frozenset(
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 _STARTED_MARK = b"started\n"
+_MAX_STATE_BYTES = 64 * 1024
 
 
 class Wake(enum.Enum):
@@ -73,7 +76,8 @@ def wake(
     """
     if alive(host):
         return Wake.ALIVE
-    if setting == "never" or GUARD in environ or (setting == "auto" and in_batch_job(environ)):
+    forbidden = setting == "never" or GUARD in environ or not _is_interpreter(sys.executable)
+    if forbidden or (setting == "auto" and in_batch_job(environ)):
         return Wake.SERVED if served(home, host) else Wake.NOT_ALLOWED
     if served(home, host):
         return Wake.SERVED
@@ -85,6 +89,12 @@ def wake(
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)
     return outcome
+
+
+def _is_interpreter(executable: str | None) -> bool:
+    """Whether ``executable`` is Python; a frozen or embedding application would start itself again."""
+    name = os.path.basename(executable or "").lower()
+    return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
 def in_batch_job(environ: Mapping[str, str]) -> bool:
@@ -101,9 +111,25 @@ def alive(host: HostPaths) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _try_lock(descriptor)
+        locked = try_lock(descriptor)
+        return told_alive(host) if locked is None else not locked
     finally:
         os.close(descriptor)  # lets go of the lock
+
+
+def told_alive(host: HostPaths) -> bool:
+    """Whether a sidecar of this host lives by its own word; asked only where locks do not work."""
+    try:
+        state = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))
+        pid, ended = state["pid"], state["ended"]
+        if ended or type(pid) is not int or pid <= 1 or pid == os.getpid():
+            return False
+        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline")
+        # A number is used again: on Linux we can tell whether it is one of us.
+        return MODULE.encode() in command.read_bytes() if command.parent.parent.is_dir() else True
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, TelemetryError):
+        return False
 
 
 def served(home: Home, host: HostPaths) -> bool:
@@ -124,9 +150,12 @@ def served(home: Home, host: HostPaths) -> bool:
 
 
 def _just_touched(host: HostPaths) -> float:
-    """The file system's now: whoever wakes has just appended an event or touched ``flush``."""
+    """The file system's now: whoever wakes has just appended an event or touched ``flush``.
+
+    Either may be gone again; then the spool's own time tells when.
+    """
     times = []
-    for path in (host.events, host.flush):
+    for path in (host.events, host.flush, host.spool):
         try:
             times.append(path.stat().st_mtime)
         except OSError:
@@ -147,7 +176,7 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
     """Take the right to start: one process gets it, as long as locks work."""
     descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
     try:
-        if not _try_lock(descriptor):
+        if try_lock(descriptor) is False:
             return Wake.ALIVE
         if _started_lately(host, respawn_s):
             return Wake.THROTTLED
@@ -158,14 +187,14 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
-    """One attempt at the lock that the sidecar holds through filelock; True where locks do not work."""
+def try_lock(descriptor: int) -> bool | None:
+    """One attempt at the lock that the sidecar holds through filelock; None where locks do not work."""
     import fcntl
 
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in _BUSY
+        return False if error.errno in _BUSY else None
     return True
 
 
@@ -184,7 +213,7 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives us and is not our child."""
-    with signals_held():
+    with loading():
         import subprocess
 
     # The shell leaves at once and hands its child to init: nobody has to wait for a sidecar, and the

@@ -36,3 +36,8 @@ def log_payload(event: dict[str, Any]) -> None:
     """Log an event of a record as Flower logs what it posts."""
     payload = wire.to_wire(event)
     logger().debug("%s - POST %s", payload["context"]["date"], json.dumps(payload))
+
+
+def first_contact(config: object) -> None:
+    """Say, once per home, that metrics are on, how to see them and how to switch them off."""
+    logger().info(FIRST_CONTACT, config)

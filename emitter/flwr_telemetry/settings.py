@@ -160,7 +160,7 @@ def _decide(
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     """The environment's no, if it says one."""
     asked = environ.get("FLWR_TELEMETRY_ENABLED")
-    if asked is not None and asked.strip().lower() not in _YES:
+    if asked is not None and asked.lower() not in _YES:
         return Consent(
             enabled=False,
             decided_by="FLWR_TELEMETRY_ENABLED",

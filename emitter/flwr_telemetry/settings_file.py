@@ -77,14 +77,14 @@ def read(path: Path) -> dict[str, Any]:
     if len(raw) > _MAX_FILE_BYTES:
         msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
         raise SettingsError(msg)
-    from .emit import signals_held
+    from .emit import loading
 
-    with signals_held():
+    with loading():
         import tomllib
 
     try:
         values = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
         msg = f"{path}, line {line}, is no valid TOML: {error}"

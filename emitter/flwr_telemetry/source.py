@@ -21,7 +21,7 @@ from .errors import SpoolUnsafeError
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
 
-_HEAL_WAIT_S = 1.0
+_HEAL_WAIT_S = 0.5
 _POLL_S = 0.001
 _MAX_BYTES = 1024
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -52,13 +52,14 @@ def ensure(path: Path) -> str:
     The directory of ``path`` must exist. Every process of every host that calls this at the same moment
     gets the same answer, where file locks work; where they do not, the file settles it at the next look.
     """
+    deadline = time.monotonic() + _HEAL_WAIT_S
     for _ in range(3):
         found = look(path)
         if found is not None:
             return found
         try:
             if path.exists():
-                _heal(path)
+                _heal(path, deadline)
             else:
                 _create(path)
         except OSError:
@@ -83,7 +84,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 def _new_file(path: Path) -> Path:
     """A complete source file under a name of its own, beside the real one."""
     temporary = path.with_name(f"source.{new_id()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _O_NOFOLLOW, 0o600)
+    descriptor = files.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.write(descriptor, new_id().encode())
     except OSError:
@@ -113,13 +114,12 @@ def _create(path: Path) -> None:
             temporary.unlink()
 
 
-def _heal(path: Path) -> None:
+def _heal(path: Path, deadline: float) -> None:
     """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
     import fcntl
 
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
-        deadline = time.monotonic() + _HEAL_WAIT_S
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -93,13 +93,27 @@ class Writer:
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor >= 0 and self._is_ours(descriptor):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+    def _is_ours(self, descriptor: int) -> bool:
+        """Whether the number still means our file.
+
+        A process may close descriptors that it does not know (a daemon that detaches) and open its own
+        files under their numbers: those must neither be written to, nor locked, nor closed.
+        """
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            return False
+        return (status.st_ino, status.st_dev) == self._identity
 
     def _append_once(self, frame: bytes, cap_bytes: float) -> bool:
         """Whether the record is in a file that still has a name."""
         descriptor = self._descriptor
+        if not self._is_ours(descriptor):
+            return False
         locked = lock_shared(descriptor)
         try:
             try:
@@ -141,7 +155,7 @@ class Writer:
     def _create(self, flags: int) -> int:
         if not self._may_create():
             raise CreationRefusedError
-        self._home.path.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
+        files.make_home(self._home.path)
         first = files.ensure_directory(self._host.telemetry)
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
