@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from filelock import lock_descriptor
-
 from flwr_telemetry import files
 from flwr_telemetry.emitter import LOOK_AGAIN_S
 from flwr_telemetry.errors import TelemetryError, from_os_error
+from flwr_telemetry.launch import told_alive
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load
 
@@ -28,11 +27,17 @@ from . import hardware, purge
 from .decisions import End, Mode
 from .errors import ExitCode
 from .logs import set_up_log
+from .segments import Hold, try_lock
+from .serving import anything_waits
 from .sidecar import Sidecar
 from .sinks.base import Sink
 
 LOCK_WAIT_S = 1.0
 """A writer's probe holds the lock for a moment; it must not turn away the sidecar that it started."""
+
+LOCK_POLL_S = 0.01
+RESOLVER_OPTIONS = "timeout:2 attempts:1"
+"""A look-up of a name cannot be interrupted; it must end well before ``request_deadline_s``."""
 
 LINGER_S = LOOK_AGAIN_S + 0.25
 """A writer that saw us alive does not look again for so long; we look once more after that."""
@@ -68,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     if os.name != "posix":
         parser.exit(ExitCode.UNUSABLE, "flwr-telemetryd works on Linux and macOS only\n")
     os.umask(0o077)
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     try:
         home = Home(home_directory(os.environ))
         return _serve(home, mode)
@@ -93,24 +99,25 @@ def _serve(home: Home, mode: Mode) -> int:
         if mode is not Mode.SERVICE:
             return ExitCode.OK  # nothing was ever spooled here, and nothing is to be created for that
         _create(home, host)
-    with held(host, LOCK_WAIT_S if mode is Mode.ON_DEMAND else 4 * LOCK_WAIT_S) as mine:
-        if not mine:
+    with held(host, LOCK_WAIT_S if mode is Mode.ON_DEMAND else 4 * LOCK_WAIT_S, create=True) as hold:
+        if hold is Hold.BUSY:
             return ExitCode.BUSY
         hardware.step_back()
         set_up_log(host, to_stderr=mode is not Mode.ON_DEMAND)
-        end = _live(home, mode)
+        end = _live(home, mode, hold)
     while mode is Mode.ON_DEMAND and end is End.IDLE:
         time.sleep(LINGER_S)
-        with held(host, 0) as mine:
-            sidecar = Sidecar(home, mode, open_sink)
-            if not mine or not sidecar.anything_waits():
+        if not load(home, None).consent.enabled or not anything_waits(host):
+            break
+        with held(host, LOCK_WAIT_S) as hold:
+            if hold is Hold.BUSY:
                 break
-            end = _live(home, mode)
+            end = _live(home, mode, hold)
     return _EXIT_CODES[end]
 
 
-def _live(home: Home, mode: Mode) -> End:
-    sidecar = Sidecar(home, mode, open_sink)
+def _live(home: Home, mode: Mode, hold: Hold) -> End:
+    sidecar = Sidecar(home, mode, open_sink, sole=hold is Hold.HELD)
     try:
         return sidecar.run()
     except TerminatedError:
@@ -136,25 +143,25 @@ def open_sink(settings: Settings) -> Sink:
 
 
 @contextlib.contextmanager
-def held(host: HostPaths, wait_s: float) -> Iterator[bool]:
-    """Hold the sidecar's lock of a host, waiting for it at most ``wait_s``; yields whether it is held."""
-    descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
+def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Hold]:
+    """Hold the sidecar's lock of a host, waiting for it at most ``wait_s``; yields what came of it.
+
+    Where locks do not work, a sidecar that lives by its own word counts as the holder.
+    """
+    try:
+        descriptor = files.open_file(host.lock, os.O_RDWR | (os.O_CREAT if create else 0))
+    except FileNotFoundError:
+        yield Hold.BUSY  # everything was removed
+        return
     deadline = time.monotonic() + wait_s
     try:
-        mine = _try(descriptor)
-        while not mine and time.monotonic() < deadline:
-            time.sleep(0.01)
-            mine = _try(descriptor)
-        yield mine
+        hold = try_lock(descriptor)
+        while hold is Hold.BUSY and time.monotonic() < deadline:
+            time.sleep(LOCK_POLL_S)
+            hold = try_lock(descriptor)
+        yield Hold.BUSY if hold is Hold.NO_LOCKS and told_alive(host) else hold
     finally:
         os.close(descriptor)
-
-
-def _try(descriptor: int) -> bool:
-    try:
-        return lock_descriptor(descriptor, blocking=False)
-    except OSError:
-        return True  # no locks on this file system: the renames alone must do
 
 
 def _set_up_signals() -> None:

@@ -25,7 +25,10 @@ Races, continued from ``segments.py``; each number is named by a test:
 13. Such a writer appends between that look and the unlink: the size is looked at once more, through the
     descriptor, after the unlink; what came in between is written to the spool. (The writer may have
     seen that no link was left and done so too: then this one event counts twice. It takes a process
-    that was stopped for all of seal, read and commit, and woke within these microseconds.)
+    that has no lock, was stopped for all of seal, read and commit, and woke within these microseconds.)
+14. A writer was stopped while it holds the lock, before its write or between the write and its look at
+    the links: its segment is sealed and read without the lock, but it is not unlinked before the lock
+    is free. Until then it lies, marked, beside the bodies, which are delivered all the same.
 
 This room must never deliver, and never delete a segment whose bodies are not committed.
 """
@@ -33,24 +36,32 @@ This room must never deliver, and never delete a segment whose bodies are not co
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import logging
 import os
+import re
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files, record
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, HostPaths
 
 from . import segments
 from .burst import Coalescer
 from .errors import LetGoError
 
+log = logging.getLogger("flwr_telemetryd")
+
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 TAKEN_SUFFIX = ".taken"
 PART_SUFFIX = ".part"
+
+_MARKED = re.compile(rf".+\.\d+{re.escape(TAKEN_SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +112,48 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     return None
 
 
-def take_over(host: HostPaths, owner: str, *, untouched_since: float | None = None) -> Iterator[Batch]:
-    """The unfinished batches of dead owners, and of ourselves, made ready to begin again.
+def unfinished(host: HostPaths, owner: str, *, untouched_since: float | None = None) -> list[Path]:
+    """The unfinished batches of dead owners, and of ourselves, oldest first.
 
     Args:
         host: whose.
-        owner: who takes them.
-        untouched_since: take only what was not touched after this time (of the file system); None if
-            the host's lock is ours, so that every other owner is dead.
+        owner: who asks.
+        untouched_since: only those that were not touched after this time (of the file system); None if
+            the host's lock is surely ours, so that every other owner is dead.
     """
+    found = []
     for path in sorted(segments.listing(host.work)):
-        name, _, former = path.name.partition(".")
-        batch = Batch(host, name, owner)
-        try:
-            if former != owner:
-                if untouched_since is not None and path.stat().st_mtime > untouched_since:
-                    continue
-                os.rename(path, batch.path)
-            _begin_again(batch)
-        except FileNotFoundError:
-            continue  # race 10
-        yield batch
+        former = path.name.partition(".")[2]
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if not former or not stat.S_ISDIR(status.st_mode):
+                continue  # nothing of ours
+            if former == owner or untouched_since is None or status.st_mtime <= untouched_since:
+                found.append(path)
+    return found
+
+
+def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
+    """Make an unfinished batch one's own, ready to begin again.
+
+    Raises:
+        LetGoError: somebody else was first.
+    """
+    batch = Batch(host, path.name.partition(".")[0], owner)
+    try:
+        if path != batch.path:
+            os.rename(path, batch.path)
+        _begin_again(batch)
+    except FileNotFoundError as error:
+        raise LetGoError(batch.name) from error
+    return batch
 
 
 def _begin_again(batch: Batch) -> None:
     for path in segments.listing(batch.path):
-        if path.name.endswith(TAKEN_SUFFIX):
+        if _MARKED.fullmatch(path.name):
             path.rename(batch.path / _unmarked(path.name)[0])
-        elif not segments.is_sealed(path.name):
+        elif path.name.endswith((BODY_SUFFIX, PART_SUFFIX)):
             path.unlink()
 
 
@@ -156,6 +181,8 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
     bodies = damaged = 0
     try:
         for segment in sorted(segments.listing(batch.path)):
+            if not segments.is_sealed(segment.name) or not _is_readable(batch.host, segment):
+                continue
             end = segments.start_offset(segment.name)
             kept = _Damaged(batch.host, segment.name)
             for piece in record.read(segments.chunks(segment, end)):
@@ -176,6 +203,22 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
     return Written(bodies, damaged)
 
 
+def _is_readable(host: HostPaths, segment: Path) -> bool:
+    """Whether a segment is a file of ours; something else in its place is set aside, for a look."""
+    try:
+        os.close(files.open_file(segment, os.O_RDONLY))
+    except (TelemetryError, PermissionError) as error:
+        log.warning("%s is set aside in %s: %s", segment.name, host.damaged, error)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    else:
+        return True
+    files.ensure_directory(host.damaged)
+    os.rename(segment, host.damaged / segment.name)
+    return False
+
+
 def commit(batch: Batch) -> Path:
     """Make the batch exist: one rename into the outbox; its path there.
 
@@ -193,19 +236,24 @@ def commit(batch: Batch) -> Path:
     return committed
 
 
-def discard(host: HostPaths, committed: Path, now_ns: int) -> None:
-    """Unlink the segments of a committed batch, as far as they are in its bodies."""
+def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = segments.SEAL_WAIT_S) -> None:
+    """Unlink the segments of a committed batch, as far as they are in its bodies.
+
+    One whose lock somebody holds for longer than ``wait_s`` stays, marked, until the next time.
+    """
     for path in segments.listing(committed):
-        if path.name.endswith(TAKEN_SUFFIX):
+        if _MARKED.fullmatch(path.name):
             with contextlib.suppress(FileNotFoundError):
-                _discard_segment(host, path, now_ns)
+                _discard_segment(host, path, now_ns, wait_s)
 
 
-def _discard_segment(host: HostPaths, path: Path, now_ns: int) -> None:
+def _discard_segment(host: HostPaths, path: Path, now_ns: int, wait_s: float) -> None:
     _, end = _unmarked(path.name)
     descriptor = files.open_file(path, os.O_RDWR)
     try:
-        with segments.sealer_lock(descriptor):
+        with segments.sealer_lock(descriptor, wait_s) as hold:
+            if hold is segments.Hold.BUSY:
+                return  # race 14: a writer that was stopped in here has yet to see whether it is in time
             if os.fstat(descriptor).st_size > end:
                 path.rename(host.spool / segments.sealed_name(now_ns, end))  # race 12
                 return
@@ -258,8 +306,3 @@ def _fsync_directory(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def remove_tree(path: Path) -> None:
-    """Delete a directory and all in it, following no link; what is gone already is no error."""
-    shutil.rmtree(path, ignore_errors=True)

@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 1024 * 1024 - 1
 MAX_HELD_BYTES = 8 * 1024 * 1024
 
 # Upper bounds of what JSON adds around a burst, a cluster ID and a row.
-_BURST_BYTES = 80
+_BURST_BYTES = 96
 _PER_NAME_BYTES = 3
 _MEMBER_MEMORY_BYTES = 200
 _DETAILS_MEMORY_FACTOR = 4

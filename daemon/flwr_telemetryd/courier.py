@@ -7,18 +7,21 @@ moment without harm. Consent is asked for before every request.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Settings
 
-from . import burst, delivery, forgotten, not_before, outbox
+from . import burst, forgotten, not_before, outbox, segments
+from .backoff import Backoff, Troubles
 from .clock import Clock
-from .sinks.base import Delivered, Refused, Retry, Sink
+from .sinks.base import Refused, Retry, Sink
 from .state import State
 
 log = logging.getLogger("flwr_telemetryd")
@@ -34,9 +37,7 @@ class Courier:
         clock: time and chance.
         open_sink: makes the way out from the settings.
         may_go_on: consent, as it is now.
-
-    Attributes:
-        failing_since: monotonic seconds of the first failure since the last success; None without one.
+        troubles: tries again what this machine is in the way of.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Courier:
         clock: Clock,
         open_sink: Callable[[Settings], Sink],
         may_go_on: Callable[[], bool],
+        troubles: Troubles,
     ) -> None:
         self._home = home
         self._host = host
@@ -55,14 +57,19 @@ class Courier:
         self._clock = clock
         self._open_sink = open_sink
         self._may_go_on = may_go_on
+        self._troubles = troubles
         self._settings: Settings
         self._sink: Sink | None = None
         self._sink_key: tuple[object, ...] = ()
-        self._failures = 0
-        self._next_try = 0.0
+        self._backoff = Backoff(clock)
         self._last_failed: Path | None = None
         self._siblings: dict[str, list[outbox.Body]] = {}
-        self.failing_since: float | None = None
+        self._accepted: dict[Path, bool] = {}
+
+    @property
+    def failing_since(self) -> float | None:
+        """Monotonic seconds of the first failure since the last success; None without one."""
+        return self._backoff.since
 
     def use(self, settings: Settings) -> None:
         """Send as these settings say from now on."""
@@ -80,22 +87,30 @@ class Courier:
 
     def skip_backoff(self) -> None:
         """Try at once, whatever failed before; a ``Retry-After`` is not skipped."""
-        self._next_try = 0.0
+        self._backoff.skip()
 
     def may_try(self) -> bool:
         """Whether neither a backoff nor a ``Retry-After`` is to be waited for."""
-        if self._clock.monotonic() < self._next_try:
+        if not self._backoff.may_try():
             return False
         return not_before.remaining_s(self._host, lambda: files.now(self._host.state)) <= 0
 
     def deliver(self, host: HostPaths) -> None:
         """Send what is in the outbox of ``host``, until one body has to wait."""
-        self._state.damaged += outbox.put_right(host, self._clock.time_ns())
-        bodies = list(outbox.due(host))
+        for directory in segments.listing(host.outbox):
+            put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
+            self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
+        # What waits for the first event of its burst waits with it.
+        held = {sibling.path for siblings in self._siblings.values() for sibling in siblings}
+        bodies = [body for body in outbox.due(host) if body.path not in held]
         # The body that failed last comes last: one that a broken collector chokes on must not block the rest.
         bodies.sort(key=lambda body: body.path == self._last_failed)
         for body in bodies:
-            if not self._may_go_on() or not self._send(body):
+            if not self._may_go_on():
+                return
+            # What this machine is in the way of costs this body a wait, and no other anything.
+            send = functools.partial(self._send, body)
+            if not self._troubles.attempt(body.path.name, send, otherwise=True):
                 return
 
     def _send(self, body: outbox.Body) -> bool:
@@ -103,12 +118,14 @@ class Courier:
         try:
             data = body.read()
         except FileNotFoundError:
+            self._siblings.pop(body.key, None)
             return True  # somebody else's success
+        except (TelemetryError, PermissionError, IsADirectoryError):
+            return self._set_aside(body)
         if not outbox.decoded(data):
-            log.warning("%s is no body: it is set aside in %s", body.path, body.host.damaged)
-            outbox.set_aside(body.host, body.path)
-            self._state.damaged += 1
-            return True
+            return self._set_aside(body)
+        if body.path in self._accepted:
+            return self._file_away(body, data)
         if forgotten.holds(self._home, data):
             outbox.let_go(body)
             return True
@@ -119,15 +136,31 @@ class Courier:
         if isinstance(outcome, Retry):
             self._state.retried += 1
             self._last_failed = body.path
-            self.failed(outcome.reason, outcome.after_s)
+            self._failed(outcome)
             return False
         self._succeeded()
-        if isinstance(outcome, Delivered):
-            self._state.delivered_events += burst.count(outbox.decoded(data))
-            self._state.last_delivery = self._clock.now().isoformat()
-            outbox.delivered(body, data, self._clock.now())
-            return True
-        return self._refused(body, data, outcome)
+        if isinstance(outcome, Refused):
+            return self._refused(body, data, outcome)
+        self._state.delivered_events += burst.count(outbox.decoded(data))
+        self._state.last_delivery = self._clock.now().isoformat()
+        self._accepted[body.path] = False
+        return self._file_away(body, data)
+
+    def _file_away(self, body: outbox.Body, data: bytes) -> bool:
+        """Archive a body that was accepted, and let it go; tried again if the disk is full, but not sent."""
+        if not self._accepted[body.path]:
+            outbox.archive(body, data, self._clock.now())
+            self._accepted[body.path] = True
+        outbox.let_go(body)
+        del self._accepted[body.path]
+        self._siblings.pop(body.key, None)
+        return True
+
+    def _set_aside(self, body: outbox.Body) -> bool:
+        log.warning("%s is no body: it is set aside in %s", body.path, body.host.damaged)
+        outbox.set_aside(body.host, body.path)
+        self._state.damaged += 1
+        return True
 
     def _refused(self, body: outbox.Body, data: bytes, outcome: Refused) -> bool:
         """A plain body is rejected; a burst is split, and its first event tells for all of them."""
@@ -146,28 +179,20 @@ class Courier:
         return all(self._may_go_on() and self._send(member) for member in members)
 
     def _reject(self, body: outbox.Body, reason: str) -> None:
-        log.warning("body %s rejected: %s", body.key, reason)
-        outbox.rejected(body, reason)
-        self._state.rejected += 1
+        if outbox.rejected(body, reason):
+            log.warning("body %s rejected: %s", body.key, reason)
+            self._state.rejected += 1
 
     def _succeeded(self) -> None:
-        self._failures, self.failing_since, self._next_try, self._last_failed = 0, None, 0.0, None
+        self._backoff.succeeded()
+        self._last_failed = None
         self._state.next_try = self._state.last_error = ""
         not_before.forget(self._host)
 
-    def failed(self, reason: str, after_s: float | None = None) -> None:
-        """Note a failure and wait, as long as was asked or as backoff says."""
-        now, limits = self._clock.monotonic(), self._settings.limits
-        self._failures += 1
-        if self.failing_since is None:
-            self.failing_since = now
-        wait_s = delivery.backoff_s(
-            self._failures, limits.backoff_s, limits.backoff_max_s, self._clock.random()
-        )
-        if after_s is not None:
-            not_before.keep(self._host, after_s)
-            wait_s = max(wait_s, after_s)
-        self._next_try = now + wait_s
-        self._state.last_error = reason
+    def _failed(self, outcome: Retry) -> None:
+        wait_s = self._backoff.failed(self._settings.limits, outcome.after_s or 0.0)
+        self._state.last_error = outcome.reason
         self._state.next_try = (self._clock.now() + timedelta(seconds=wait_s)).isoformat()
-        log.warning("not delivered: %s; next try in %.1f s", reason, wait_s)
+        log.warning("not delivered: %s; next try in %.1f s", outcome.reason, wait_s)
+        if outcome.after_s is not None:
+            not_before.keep(self._host, outcome.after_s)

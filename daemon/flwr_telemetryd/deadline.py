@@ -1,7 +1,8 @@
 """A deadline on whatever the main thread is doing.
 
 A timeout per socket operation is none: a server that drips a byte a second never reaches it. The
-system's interval timer interrupts every wait there is, in whatever library.
+system's interval timer interrupts every wait of Python's own; a look-up of a name ends when the
+resolver gives up, which ``__main__`` makes soon.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+
+_SHORTEST_S = 0.001
+_AGAIN_S = 0.5
 
 
 class DeadlineExceededError(Exception):
@@ -32,9 +36,9 @@ def deadline(seconds: float) -> Iterator[None]:
         raise DeadlineExceededError
 
     former = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 0.5)
     try:
         try:
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST_S), _AGAIN_S)
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

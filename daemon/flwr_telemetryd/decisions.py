@@ -48,7 +48,14 @@ def seal_is_due(size_bytes: int, age_s: float, window_s: float, *, takes: bool, 
 
 
 def reason_to_end(
-    mode: Mode, limits: Limits, *, waits: bool, quiet_s: float, failing_s: float | None, may_try: bool
+    mode: Mode,
+    limits: Limits,
+    *,
+    waits: bool,
+    quiet_s: float,
+    failing_s: float | None,
+    may_try: bool,
+    stuck: bool,
 ) -> End | None:
     """Why to end now, or None.
 
@@ -59,13 +66,16 @@ def reason_to_end(
         quiet_s: since anything was, if nothing is.
         failing_s: since the first failure after the last success; None without one.
         may_try: whether no wait is to be sat out.
+        stuck: whether the last look changed nothing.
     """
     if mode is Mode.SERVICE:
         return None
     if mode is Mode.ONCE:
+        if failing_s is not None:
+            return End.UNDELIVERED
         if not waits:
             return End.DRAINED
-        return End.UNDELIVERED if failing_s is not None or not may_try else None
+        return End.UNDELIVERED if stuck or not may_try else None
     if not waits and quiet_s >= limits.idle_exit_s:
         return End.IDLE
     if failing_s is not None and failing_s >= limits.offline_exit_s:

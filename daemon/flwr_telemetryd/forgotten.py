@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 
 from . import outbox
+
+_MAX_BYTES = 16 * 1024 * 1024
 
 
 def hash_of(source_id: str) -> str:
@@ -21,7 +24,7 @@ def holds(home: Home, body: bytes) -> bool:
         OSError: the file is there but cannot be read; then nothing may be sent.
     """
     try:
-        hashes = set(home.forgotten.read_bytes().decode(errors="replace").split())
+        hashes = set(files.read_bytes(home.forgotten, _MAX_BYTES).decode(errors="replace").split())
     except FileNotFoundError:
         return False
     context = outbox.decoded(body).get("context")

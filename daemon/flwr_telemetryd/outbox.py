@@ -11,9 +11,9 @@ the disk. A file that vanishes under our hands was another sidecar's success.
 
 Races, continued from ``batch.py``:
 
-14. Death between the collector's answer and the archive, or between archive and unlink: the body is sent
+15. Death between the collector's answer and the archive, or between archive and unlink: the body is sent
     again under the same key, which the collector knows.
-15. Death within a split: it is done again from the split file, with the same keys and the same bytes.
+16. Death within a split: it is done again from the split file, with the same keys and the same bytes.
 
 This room must never send, and never decide what an answer means.
 """
@@ -58,23 +58,27 @@ class Body:
         return b"".join(segments.chunks(self.path))
 
 
-def put_right(host: HostPaths, now_ns: int) -> int:
-    """Finish what a death left half done: segments to discard, bursts to split.
+def put_right(host: HostPaths, directory: Path, now_ns: int) -> int:
+    """Finish what a death left half done in a committed batch: segments to discard, bursts to split.
 
     Args:
         host: whose.
+        directory: the batch.
         now_ns: nanoseconds since the epoch, for names.
 
     Returns:
         How many files were damaged, and were set aside.
     """
     damaged = 0
-    for directory in segments.listing(host.outbox):
-        batch.discard(host, directory, now_ns)
-        for path in segments.listing(directory):
+    batch.discard(host, directory, now_ns, wait_s=0)
+    for path in segments.listing(directory):
+        with contextlib.suppress(FileNotFoundError):
             if path.name.endswith(SPLIT_SUFFIX):
-                with contextlib.suppress(FileNotFoundError):
-                    damaged += _write_members(host, path) is None
+                damaged += _write_members(host, path) is None
+            elif path.name.endswith(batch.PART_SUFFIX):
+                path.unlink()  # of a write that death cut short
+    with contextlib.suppress(OSError):
+        directory.rmdir()  # succeeds only when nothing is left
     return damaged
 
 
@@ -87,12 +91,10 @@ def due(host: HostPaths) -> Iterator[Body]:
         for path in paths:
             if path.name.endswith(BODY_SUFFIX):
                 yield Body(host, path)
-        with contextlib.suppress(OSError):
-            directory.rmdir()  # succeeds only when nothing is left
 
 
-def delivered(body: Body, data: bytes, now: datetime) -> None:
-    """Archive a body that was accepted, and let it go.
+def archive(body: Body, data: bytes, now: datetime) -> None:
+    """Note a body that was accepted.
 
     Args:
         body: the body.
@@ -101,7 +103,6 @@ def delivered(body: Body, data: bytes, now: datetime) -> None:
     """
     files.ensure_directory(body.host.sent)
     files.append_line(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data)
-    let_go(body)
 
 
 def let_go(body: Body) -> None:
@@ -111,14 +112,19 @@ def let_go(body: Body) -> None:
         body.path.parent.rmdir()
 
 
-def rejected(body: Body, reason: str) -> None:
-    """Keep a body that was refused, with the reason, for a look."""
+def rejected(body: Body, reason: str) -> bool:
+    """Keep a body that was refused, with the reason, for a look; False if it is gone already."""
     files.ensure_directory(body.host.rejected)
-    files.replace_bytes(body.host.rejected / f"{body.key}.reason.txt", reason.encode() + b"\n")
-    with contextlib.suppress(FileNotFoundError):
+    word = body.host.rejected / f"{body.key}.reason.txt"
+    files.replace_bytes(word, reason.encode() + b"\n")
+    try:
         os.rename(body.path, body.host.rejected / body.path.name)
+    except FileNotFoundError:
+        word.unlink()
+        return False
     with contextlib.suppress(OSError):
         body.path.parent.rmdir()
+    return True
 
 
 def split(body: Body) -> list[Body] | None:

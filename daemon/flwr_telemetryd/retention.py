@@ -116,8 +116,9 @@ def _drop(item: _Item) -> int:
             events = sum(isinstance(piece, record.Record) for piece in pieces)
         else:
             events = burst.count(outbox.decoded(b"".join(segments.chunks(item.path))))
+        # Counted first: a death in between must not hide a loss.
+        files.append_bytes(item.host.dropped, b"\0" * events)
         item.path.unlink()
     except FileNotFoundError:
         return 0  # delivered at last
-    files.append_bytes(item.host.dropped, b"\0" * events)
     return events

@@ -16,6 +16,7 @@ This room must never delete anything.
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import re
 import secrets
@@ -36,22 +37,36 @@ _LOCK_POLL_S = 0.0005
 _HEX = 8
 
 
+class Hold(enum.Enum):
+    """What came of asking for an exclusive lock."""
+
+    HELD = "ours"
+    BUSY = "somebody else's"
+    NO_LOCKS = "this file system has none"
+
+
 @contextlib.contextmanager
-def sealer_lock(descriptor: int) -> Iterator[bool]:
-    """Hold the segment's lock exclusively, waiting at most ``SEAL_WAIT_S``; yields whether it is held."""
-    deadline = time.monotonic() + SEAL_WAIT_S
-    held = False
-    with contextlib.suppress(OSError):  # no locks here: as if it were not free
-        while not (held := lock_descriptor(descriptor, blocking=False)):
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(_LOCK_POLL_S)
+def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[Hold]:
+    """Hold the segment's lock exclusively, waiting for it at most ``wait_s``; yields what came of it."""
+    deadline = time.monotonic() + wait_s
+    hold = try_lock(descriptor)
+    while hold is Hold.BUSY and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_S)
+        hold = try_lock(descriptor)
     try:
-        yield held
+        yield hold
     finally:
-        if held:
+        if hold is Hold.HELD:
             with contextlib.suppress(OSError):
                 unlock_descriptor(descriptor)
+
+
+def try_lock(descriptor: int) -> Hold:
+    """One attempt at an exclusive lock."""
+    try:
+        return Hold.HELD if lock_descriptor(descriptor, blocking=False) else Hold.BUSY
+    except OSError:
+        return Hold.NO_LOCKS
 
 
 def seal(host: HostPaths, now_ns: int) -> Path | None:

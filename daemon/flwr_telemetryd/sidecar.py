@@ -14,20 +14,21 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.version import __version__
-from flwr_telemetry.waiting import has_bodies
 
-from . import batch, hardware, purge, retention, segments
+from . import hardware, purge, retention, segments
+from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
-from .decisions import End, Mode, adopt_after_s, reason_to_end, seal_is_due
-from .errors import LetGoError
+from .decisions import End, Mode, adopt_after_s, reason_to_end
+from .packing import FOREIGN_WORK_S, Packer
+from .serving import adoptable, anything_waits, bodies_wait
 from .sinks.base import Sink
 from .state import State
 
@@ -36,7 +37,7 @@ log = logging.getLogger("flwr_telemetryd")
 POLL_S = 0.25
 HEARTBEAT_S = 30.0
 RETENTION_S = 60.0
-FOREIGN_WORK_S = 600.0
+LONGEST_ADOPT_S = 30.0
 
 
 class Sidecar:
@@ -46,6 +47,7 @@ class Sidecar:
         home: whose events it delivers.
         mode: how long it lives.
         open_sink: makes the way out from the settings.
+        sole: whether the host's lock is surely held, so that no other sidecar lives on this host.
         clock: time and chance.
         site_file: the site's settings.
     """
@@ -56,19 +58,28 @@ class Sidecar:
         mode: Mode,
         open_sink: Callable[[settings.Settings], Sink],
         *,
+        sole: bool = True,
         clock: Clock | None = None,
         site_file: Path = settings.SITE_FILE,
     ) -> None:
         self.home = home
         self.host = home.host()
         self.mode = mode
-        self.owner = secrets.token_hex(8)
+        self._sole = sole
         self._clock = clock or Clock()
         self._site_file = site_file
         self._settings_key: tuple[object, ...] | None = None
         self._settings: settings.Settings
-        self._hardware = hardware.figures()
         self._state = State.load(self.host)
+        self._troubles = Troubles(self._clock, self._state, lambda: self._settings.limits)
+        self._packer = Packer(
+            secrets.token_hex(8),
+            clock=self._clock,
+            state=self._state,
+            troubles=self._troubles,
+            may_go_on=self._may_go_on,
+            hardware=hardware.figures(),
+        )
         self._courier = Courier(
             home,
             self.host,
@@ -76,11 +87,12 @@ class Sidecar:
             clock=self._clock,
             open_sink=open_sink,
             may_go_on=self._may_go_on,
+            troubles=self._troubles,
         )
         self._asked = mode is Mode.ONCE
-        self._first_seen: tuple[int, float] | None = None
+        self._progress: tuple[int, ...] = ()
         self._busy_at = self._clock.monotonic()
-        self._retention_at = self._heartbeat_at = self._busy_at
+        self._retention_at = self._heartbeat_at = self._adopt_at = self._busy_at
 
     # A life
 
@@ -111,37 +123,23 @@ class Sidecar:
         """Everything that is to be done now; why to end, or None."""
         if not self._may_go_on():
             return End.DISABLED
-        try:
-            self._keep_caps()
-            for host in self._served():
-                self._serve(host)
-        except LetGoError as other:
-            log.info("another sidecar has batch %s", other)
-        except (OSError, TelemetryError) as error:
-            log.warning("cannot go on now: %s", error)
-            self._courier.failed(str(error))
+        self._troubles.attempt("caps", self._keep_caps, None)
+        self._serve(self.host)
+        for host in self._adopted():
+            self._serve(host)
         if not self._may_go_on():
             return End.DISABLED
         self._save()
-        self._beat()
+        self._troubles.attempt("heartbeat", self._beat, None)
         return self._reason_to_end()
-
-    def anything_waits(self) -> bool:
-        """Whether this host has anything that was not delivered."""
-        host = self.host
-        try:
-            if host.events.stat().st_size:
-                return True
-        except OSError:
-            pass
-        return bool(segments.sealed_segments(host) or segments.listing(host.work) or _has_bodies(host))
 
     def _reason_to_end(self) -> End | None:
         now = self._clock.monotonic()
-        waits = self.anything_waits()
+        waits = anything_waits(self.host)
         if waits:
             self._busy_at = now
-        since = self._courier.failing_since
+        failures = (self._courier.failing_since, self._troubles.since())
+        since = min((moment for moment in failures if moment is not None), default=None)
         return reason_to_end(
             self.mode,
             self._settings.limits,
@@ -149,7 +147,15 @@ class Sidecar:
             quiet_s=now - self._busy_at,
             failing_s=None if since is None else now - since,
             may_try=self._courier.may_try(),
+            stuck=self._is_stuck(),
         )
+
+    def _is_stuck(self) -> bool:
+        """Whether this look changed nothing; what waits then waits for somebody else."""
+        state = self._state
+        before = self._progress
+        self._progress = (self._packer.made, state.requests, state.damaged, state.rejected)
+        return self._progress == before
 
     # Consent
 
@@ -166,38 +172,43 @@ class Sidecar:
         purge.if_asked(self.home, consent)
         return False
 
-    # Batches
+    # Hosts
 
-    def _served(self) -> Iterable[HostPaths]:
-        """This host, and others of this home whose spool has not grown for a while."""
-        yield self.host
+    def _adopted(self) -> list[HostPaths]:
+        """Other hosts of this home whose spool has not grown for a while; looked for now and then."""
+        now = self._clock.monotonic()
+        if now < self._adopt_at:
+            return []
         after_s = adopt_after_s(self.mode, self._settings.limits)
-        for host in retention.hosts(self.home):
-            if host.name != self.host.name and host.spool.is_dir():
-                touched = max(_modified(host.events), _modified(host.spool))
-                if self._file_system_now() - touched >= after_s:
-                    yield host
+        if self.mode is not Mode.ONCE:
+            self._adopt_at = now + min(max(after_s / 4, POLL_S), LONGEST_ADOPT_S)
+        none: list[HostPaths] = []
+        found = self._troubles.attempt(
+            "adoption",
+            lambda: list(adoptable(self.home, self.host.name, after_s, self._file_system_now)),
+            none,
+        )
+        # What is adopted is served at every look until it is empty.
+        if found:
+            self._adopt_at = now
+        return found
 
     def _serve(self, host: HostPaths) -> None:
         own = host.name == self.host.name
-        if own and self._obey_flush():
+        if own and self._troubles.attempt("flush", self._obey_flush, otherwise=False):
             self._asked = True
             self._courier.skip_backoff()
+            self._troubles.skip()
+        limits = self._settings.limits
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        takes = self._asked or self._courier.failing_since is None or not _has_bodies(host)
-        since = None if own else self._file_system_now() - FOREIGN_WORK_S
-        for unfinished in batch.take_over(host, self.owner, untouched_since=since):
-            self._make(unfinished, own=own)
-            if not self._may_go_on():
-                return
-        if self._is_seal_due(host, own=own, takes=takes):
-            segments.seal(host, self._clock.time_ns())
-        while takes and (taken := batch.take(host, self.owner, self._clock.time_ns())) is not None:
-            self._make(taken, own=own)
-            if not self._may_go_on():
-                return
+        takes = self._asked or self._courier.failing_since is None or not bodies_wait(host)
+        if segments.listing(host.work):
+            # Only a lock of our own says that all others are dead; else a batch must have been left alone.
+            since = None if own and self._sole else self._file_system_now() - FOREIGN_WORK_S
+            self._packer.finish(host, limits, since, own=own)
+        self._packer.pack(host, limits, takes=takes, at_once=self._asked or not own, own=own)
         if self._courier.may_try():
-            self._courier.deliver(host)
+            self._troubles.attempt("delivery", lambda: self._courier.deliver(host), None)
         if own and self.mode is not Mode.ONCE:
             self._asked = False
 
@@ -208,29 +219,6 @@ class Sidecar:
         except FileNotFoundError:
             return False
         return True
-
-    def _is_seal_due(self, host: HostPaths, *, own: bool, takes: bool) -> bool:
-        try:
-            status = host.events.lstat()
-        except FileNotFoundError:
-            return False
-        now = self._clock.monotonic()
-        if own and status.st_size and (self._first_seen is None or self._first_seen[0] != status.st_ino):
-            self._first_seen = (status.st_ino, now)
-        age_s = now - self._first_seen[1] if self._first_seen is not None else 0.0
-        window_s = self._settings.limits.burst_window_s
-        return seal_is_due(status.st_size, age_s, window_s, takes=takes, at_once=self._asked or not own)
-
-    def _make(self, made: batch.Batch, *, own: bool) -> None:
-        written = batch.write(
-            made,
-            bursts=self._settings.limits.bursts,
-            hardware=self._hardware if own else {},
-        )
-        committed = batch.commit(made)
-        self._state.damaged += written.damaged
-        batch.discard(made.host, committed, self._clock.time_ns())
-        log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
 
     # Housekeeping
 
@@ -256,14 +244,3 @@ class Sidecar:
             self._state.save(self.host)
         except (OSError, TelemetryError) as error:
             log.warning("cannot write %s: %s", self.host.state, error)
-
-
-def _has_bodies(host: HostPaths) -> bool:
-    return any(has_bodies(directory) for directory in segments.listing(host.outbox))
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -7,6 +7,7 @@ address and no credentials. One request, body and answer, never takes longer tha
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -22,6 +23,12 @@ from ..delivery import outcome_of
 from .base import Outcome, Retry
 
 MAX_ANSWER_BYTES = 64 * 1024
+
+_SHORTEST_S = 0.001
+
+# OSError is the base of all that requests raises, and of sockets and TLS; ValueError that of complaints
+# about what it is given, such as a proxy that is no URL.
+_FAILURES = (DeadlineExceededError, OSError, ValueError, OverflowError, urllib3.exceptions.HTTPError)
 
 # The first that fits is the word for `status`; subclasses stand before what they derive from.
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
@@ -46,16 +53,20 @@ class HttpSink:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
+        self._timeout_s = max(settings.limits.request_deadline_s, _SHORTEST_S)
         self._session = requests.Session()
         # With trust_env, requests would attach credentials from .netrc; proxies are put in by hand.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Without this requests reads the whole answer of a redirect, to be ready to follow it.
+        self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
         self._session.headers.clear()
         self._session.headers.update(
             {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
         )
         bundle = settings.ca_bundle or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
-        self._session.verify = bundle or environ.get("SSL_CERT_FILE") or True
+        bundle = bundle or environ.get("SSL_CERT_FILE") or environ.get("SSL_CERT_DIR")
+        self._session.verify = bundle or True
         if settings.proxy is not None:
             self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
         else:
@@ -66,9 +77,7 @@ class HttpSink:
         try:
             with deadline(self._limits.request_deadline_s):
                 return self._post(key, body)
-        except (DeadlineExceededError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            # OSError is the base of all that requests raises, and of sockets and TLS; ValueError that of
-            # its complaints about what it is given, such as a proxy that is no URL.
+        except _FAILURES as error:
             self._session.close()  # what is left of the connection may belong to this answer
             return Retry(word_for(error))
 
@@ -83,16 +92,26 @@ class HttpSink:
             headers={"Idempotency-Key": key},
             allow_redirects=False,
             stream=True,
-            timeout=(self._limits.connect_timeout_s or None, self._limits.request_deadline_s or None),
+            timeout=(max(self._limits.connect_timeout_s, _SHORTEST_S), self._timeout_s),
         ) as answer:
-            text = b""
-            for chunk in answer.iter_content(4096):
-                text += chunk
-                if len(text) > MAX_ANSWER_BYTES:
-                    break  # leaving the block closes a connection that was not read to its end
-            return outcome_of(
-                answer.status_code, answer.headers, text.decode("utf-8", "replace"), datetime.now(UTC)
-            )
+            # The status alone decides; what follows is for the reason of a refusal.
+            text = _beginning(answer)
+            return outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+
+
+def _beginning(answer: requests.Response) -> str:
+    """What can be had of an answer's body; leaving the connection unread closes it.
+
+    A body that is cut or garbled says nothing against the status. One that does not end within the
+    deadline is no answer yet.
+    """
+    text = b""
+    with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
+        for chunk in answer.iter_content(4096):
+            text += chunk
+            if len(text) > MAX_ANSWER_BYTES:
+                break
+    return text.decode("utf-8", "replace")
 
 
 def word_for(error: Exception) -> str:

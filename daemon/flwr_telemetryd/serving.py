@@ -1,0 +1,59 @@
+"""Whose spools a sidecar serves now: its own host's, and those of others that nobody else looks after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.waiting import has_bodies
+
+from . import batch, segments
+from .retention import hosts
+
+
+def anything_waits(host: HostPaths) -> bool:
+    """Whether a host has anything that was not delivered."""
+    return (
+        _size(host) > 0
+        or bool(segments.sealed_segments(host))
+        or bool(batch.unfinished(host, owner=""))
+        or bodies_wait(host)
+    )
+
+
+def bodies_wait(host: HostPaths) -> bool:
+    """Whether a host has committed bodies."""
+    return any(has_bodies(directory) for directory in segments.listing(host.outbox))
+
+
+def adoptable(home: Home, own: str, after_s: float, now: Callable[[], float]) -> Iterator[HostPaths]:
+    """The other hosts of a home that have something to deliver and have not grown for ``after_s``.
+
+    Args:
+        home: the home.
+        own: the name of this host.
+        after_s: how long.
+        now: the time of the file system; asked once, and only if there is a host to ask about.
+    """
+    waiting = [host for host in hosts(home) if host.name != own and anything_waits(host)]
+    if waiting:
+        time = now()
+        yield from (host for host in waiting if time - _touched(host) >= after_s)
+
+
+def _size(host: HostPaths) -> int:
+    try:
+        return os.lstat(host.events).st_size
+    except OSError:
+        return 0
+
+
+def _touched(host: HostPaths) -> float:
+    times = [0.0]
+    for path in (host.events, host.spool):
+        try:
+            times.append(os.lstat(path).st_mtime)
+        except OSError:
+            continue
+    return max(times)
