@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from flwr_telemetry.context import FIELDS
 from flwr_telemetry.settings_file import Limits
 from tests.support import processes

@@ -84,10 +84,11 @@ def _expand(whole: Event) -> list[Event]:
 
 
 def count(body: Mapping[str, Any]) -> int:
-    """How many events a decoded body stands for; a damaged one counts as one."""
-    burst = body.get("burst")
-    number = burst.get("count") if isinstance(burst, dict) else 1
-    return number if type(number) is int and number > 0 else 1
+    """How many events a decoded body stands for; 0 for one that was never made by ``coalesce``."""
+    if "burst" not in body:
+        return 1
+    number = body["burst"].get("count") if isinstance(body["burst"], dict) else 0
+    return number if type(number) is int and number > 0 else 0
 
 
 class Coalescer:

@@ -20,7 +20,7 @@ def if_asked(home: Home, consent: Consent) -> None:
 
     A site's no, another user's process or a file that cannot be understood stop telemetry, but purge nothing.
     """
-    if consent.decided_by == "user file" and not consent.malformed:
+    if not consent.enabled and consent.decided_by == "user file" and not consent.malformed:
         unsent(home)
 
 

@@ -62,6 +62,8 @@ class State:
         state = cls()
         if isinstance(known, dict):
             for item in fields(cls):
+                if item.name.startswith("_"):
+                    continue
                 value = known.get(item.name)
                 if type(value) is type(getattr(state, item.name)):
                     setattr(state, item.name, value)

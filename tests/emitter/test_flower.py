@@ -317,6 +317,7 @@ def test_without_our_emitter_flower_falls_silent(
     """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
     monkeypatch.delitem(vars(flwr_telemetry), "event")
     monkeypatch.setitem(sys.modules, "flwr_telemetry.emit", None)
+    monkeypatch.delattr(flwr_telemetry, "emit", raising=False)
     flower.install()
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
         module = load(telemetry)

@@ -18,9 +18,11 @@ def descriptors() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))
 
 
-def amid(monkeypatch: pytest.MonkeyPatch, step: Callable[[], object], call: str = "write") -> None:
-    """Do something just before the next system call of this name, as another process might."""
-    real, left = getattr(os, call), [step]
+def amid(
+    monkeypatch: pytest.MonkeyPatch, step: Callable[[], object], call: str = "write", *, after: int = 0
+) -> None:
+    """Do something just before the next system call of this name (after some more), as another might."""
+    real, left = getattr(os, call), [step, *[int] * after]
 
     def then(*arguments: Any, **options: Any) -> Any:
         if left:
@@ -30,13 +32,13 @@ def amid(monkeypatch: pytest.MonkeyPatch, step: Callable[[], object], call: str 
     monkeypatch.setattr(os, call, then)
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
-    """Let the next system call of this name fail."""
+def fail_once(monkeypatch: pytest.MonkeyPatch, call: str, number: int, *, after: int = 0) -> None:
+    """Let the next system call of this name (after some more) fail."""
 
     def fail() -> None:
         raise OSError(number, os.strerror(number))
 
-    amid(monkeypatch, fail, call)
+    amid(monkeypatch, fail, call, after=after)
 
 
 def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: int | None = None) -> None:

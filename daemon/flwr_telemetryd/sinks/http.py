@@ -26,10 +26,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 _SHORTEST_S = 0.001
 
-# OSError is the base of all that requests raises, and of sockets and TLS; ValueError that of complaints
-# about what it is given, such as a proxy that is no URL.
-_FAILURES = (DeadlineExceededError, OSError, ValueError, OverflowError, urllib3.exceptions.HTTPError)
-
 # The first that fits is the word for `status`; subclasses stand before what they derive from.
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (DeadlineExceededError, "the request took longer than request_deadline_s"),
@@ -70,14 +66,14 @@ class HttpSink:
         if settings.proxy is not None:
             self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
         else:
-            self._session.proxies = dict(requests.utils.get_environ_proxies(self._url))
+            self._session.proxies = _proxies(self._url, environ)
 
     def send(self, key: str, body: bytes) -> Outcome:
         """POST one body."""
         try:
             with deadline(self._limits.request_deadline_s):
                 return self._post(key, body)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - whatever a library raises about the world is an outcome
             self._session.close()  # what is left of the connection may belong to this answer
             return Retry(word_for(error))
 
@@ -97,6 +93,16 @@ class HttpSink:
             # The status alone decides; what follows is for the reason of a refusal.
             text = _beginning(answer)
             return outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+
+
+def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies that the environment names for ``url``; none for what it exempts."""
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY")
+    if requests.utils.should_bypass_proxies(url, no_proxy=exempt or ""):
+        return {}
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    found = {name.partition("_")[0]: environ.get(name) or environ.get(name.upper()) for name in names}
+    return {scheme: proxy for scheme, proxy in found.items() if proxy}
 
 
 def _beginning(answer: requests.Response) -> str:

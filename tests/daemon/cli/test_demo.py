@@ -1,0 +1,79 @@
+"""`flwr-telemetry demo`: every event arrives, and nothing is left, whatever surrounds it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.support import homes, processes, wire
+from tests.support.processes import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _temporary(tmp_path: Path) -> Path:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    return temporary
+
+
+def test_the_figures_are_those_of_real_workloads(home: Path, tmp_path: Path) -> None:
+    """Two events of each, fewer requests than events, and a body that expands to some of them."""
+    done = command(home, "demo", "--workloads", "3", "--json", env={"TMPDIR": str(_temporary(tmp_path))})
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["workloads"], told["events_written"], told["events_received"]) == (3, 6, 6)
+    assert told["complete"]
+    assert told["requests"] < told["flower_requests"] == 6
+    assert 0 < told["request_bytes"] < told["flower_bytes"]
+    assert {event["event_details"]["run-id-hash"] for event in wire.expand(told["body"])}
+
+
+def test_it_shows_a_body_in_full(home: Path, tmp_path: Path) -> None:
+    """What leaves the machine can be read, and is followed by the figures."""
+    done = command(home, "demo", "--workloads", "2", env={"TMPDIR": str(_temporary(tmp_path))})
+    assert done.returncode == 0, done.stderr
+    assert '"num-supernodes": 10' in done.stdout
+    assert "2 workloads wrote 4 events; 4 arrived" in done.stdout
+    assert "Flower itself would" in done.stdout
+
+
+def test_nothing_around_it_can_disturb_it(home: Path, tmp_path: Path) -> None:
+    """Telemetry off, a batch job, a proxy, settings that are no TOML: it has a world of its own."""
+    homes.write_settings(home, "nonsense")
+    before = homes.tree(home.parent)
+    temporary = _temporary(tmp_path)
+    surroundings = {
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_TELEMETRY_SIDECAR": "never",
+        "DO_NOT_TRACK": "1",
+        "SLURM_JOB_ID": "7",
+        "http_proxy": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+        "TMPDIR": str(temporary),
+    }
+    done = command(home, "demo", "--workloads", "2", "--json", env=surroundings)
+    assert done.returncode == 0, done.stderr
+    assert homes.tree(home.parent) == before
+    assert list(temporary.iterdir()) == []
+
+
+def test_ending_it_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    """SIGTERM amid the workloads: no process, no file."""
+    temporary = _temporary(tmp_path)
+    demo = processes.start(
+        home,
+        ["-m", "flwr_telemetryd.cli", "demo", "--workloads", "200"],
+        {"TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    processes.wait_until(lambda: list(temporary.glob("*/telemetry/*/sidecar.json")))
+    demo.send_signal(signal.SIGTERM)
+    _, said = demo.communicate(timeout=processes.PATIENCE_S)
+    assert (demo.returncode, said) == (128 + signal.SIGTERM, "")
+    assert list(temporary.iterdir()) == []
+    assert processes.processes_of(temporary) == {}

@@ -1,0 +1,94 @@
+"""`flwr-telemetry flush`: exit codes and words; the rest is `test_drain.py`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, records
+from tests.support.processes import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def test_nothing_to_do_is_success_and_creates_nothing(home: Path) -> None:
+    """In a home where nothing was ever recorded, nothing waits."""
+    done = command(home, "flush")
+    assert (done.returncode, done.stdout) == (0, f"Nothing waits in {home}.\n")
+    assert homes.tree(home.parent) == []
+
+
+def test_what_was_delivered_is_told(home: Path, collector: Collector) -> None:
+    """In a word for people, and as JSON for programs."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    done = command(home, "flush")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Delivered 3 events.\n", "")
+    homes.put(home, records.series(2))
+    told = json.loads(command(home, "flush", "--json").stdout)
+    assert told == {
+        "outcome": "delivered",
+        "waited": {"events": 2, "bodies": 0},
+        "left": {"events": 0, "bodies": 0},
+        "rejected": 0,
+        "reason": None,
+    }
+
+
+def test_what_was_refused_is_told(home: Path, collector: Collector) -> None:
+    """Refused is done, but not delivered."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_by(lambda _request: 422)
+    done = command(home, "flush")
+    assert done.returncode == 0
+    assert "refused 3 events" in done.stdout
+    assert "Delivered" not in done.stdout
+
+
+@pytest.mark.parametrize("timeout", ["0", "1.5"])
+def test_what_is_left_is_told_with_the_reason(home: Path, collector: Collector, timeout: str) -> None:
+    """Exit code 1, what went wrong last, and that nothing is lost."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_by(lambda _request: 503)
+    processes.once(home)
+    done = command(home, "flush", "--timeout", timeout)
+    assert done.returncode == 1
+    assert "3 events could not be delivered: the collector answered 503." in done.stderr
+    assert "kept" in done.stderr
+    assert homes.waiting(home)
+
+
+def test_telemetry_off_is_exit_code_3(home: Path, collector: Collector) -> None:
+    """Nothing is sent, the reason is given, and what would change it."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    done = command(home, "flush", env={"FLWR_TELEMETRY_ENABLED": "0"})
+    assert done.returncode == 3
+    assert "the variable FLWR_TELEMETRY_ENABLED is '0'" in done.stderr
+    assert "unset FLWR_TELEMETRY_ENABLED" in done.stderr
+    assert collector.requests == []
+
+
+def test_an_interrupt_leaves_no_process_and_loses_nothing(home: Path, collector: Collector) -> None:
+    """Ctrl-C ends the wait and the sidecar that was started for it."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_by(lambda _request: "hang")
+    arguments = ["-m", "flwr_telemetryd.cli", "flush", "--timeout", "600"]
+    flush = processes.start(home, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    processes.wait_until(lambda: collector.requests)
+    flush.send_signal(signal.SIGINT)
+    _, said = flush.communicate(timeout=processes.PATIENCE_S)
+    assert flush.returncode == 1
+    assert said == "flwr-telemetry: interrupted; what is not delivered is kept\n"
+    assert processes.processes_of(home) == {}
+    assert homes.unsent_files(home)

@@ -1,0 +1,109 @@
+"""The command as a whole: help, versions, bad input, and what it costs to start."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.version import __version__
+from tests.support import homes, processes
+from tests.support.processes import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = ("status", "inspect", "flush", "demo", "run")
+
+
+def test_without_arguments_it_shows_its_help(home: Path) -> None:
+    """Whoever types the bare name learns what there is."""
+    done = command(home)
+    assert all(name in done.stdout + done.stderr for name in COMMANDS)
+
+
+def test_it_tells_its_version(home: Path) -> None:
+    """One line, for a report of a fault."""
+    assert command(home, "--version").stdout == f"flwr-telemetry {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_by_example(home: Path, name: str) -> None:
+    """The help of each command holds a line that can be copied."""
+    done = command(home, name, "--help", env={"COLUMNS": "100"})
+    assert done.returncode == 0
+    assert f"flwr-telemetry {name}" in done.stdout.split("Examples:")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["inspect", "--stage", "nowhere"],
+        ["flush", "--timeout", "soon"],
+        ["flush", "--timeout", "nan"],
+        ["flush", "--timeout", "-1"],
+        ["demo", "--workloads", "0"],
+        ["status", "--home", ""],
+        ["run"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2_without_a_traceback(home: Path, arguments: list[str]) -> None:
+    """What cannot be understood is told in words, and nothing is done."""
+    done = command(home, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert homes.tree(home.parent) == []
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["inspect"], ["flush"]])
+def test_without_any_home_it_says_what_to_set(home: Path, arguments: list[str]) -> None:
+    """Exit code 5: the home cannot be used."""
+    done = command(home, *arguments, env={"FLWR_HOME": None, "HOME": "nowhere"})
+    assert done.returncode == 5
+    assert done.stderr == "flwr-telemetry: no home directory is known; set HOME or FLWR_HOME\n"
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["flush"]])
+def test_a_home_that_is_a_file_is_one_sentence(home: Path, arguments: list[str]) -> None:
+    """Exit code 5, and the sentence names the path."""
+    home.write_text("")
+    done = command(home, *arguments)
+    assert done.returncode == 5
+    assert done.stderr == f"flwr-telemetry: {home} is no directory; move it away or set FLWR_HOME\n"
+
+
+def test_another_home_can_be_named(home: Path, tmp_path: Path) -> None:
+    """`--home` wins over FLWR_HOME."""
+    other = tmp_path / "other"
+    done = command(home, "status", "--json", "--home", str(other))
+    assert json.loads(done.stdout)["home"] == str(other)
+
+
+def test_it_starts_without_what_a_single_command_needs(home: Path) -> None:
+    """`run` and `--help` must not pay for the network, nor for the record format."""
+    code = """
+import json, sys
+import flwr_telemetryd.cli.app
+heavy = {"requests", "urllib3", "psutil", "msgpack", "filelock", "rich.progress"}
+print(json.dumps(sorted(heavy & set(sys.modules))))
+"""
+    assert processes.answers(home, code) == []
+
+
+def test_a_pipe_gets_no_escape_sequences(home: Path) -> None:
+    """Neither colours nor folded lines reach a program that reads."""
+    long_home = home / ("long" * 40)
+    done = command(home, "status", "--home", str(long_home))
+    assert "\x1b" not in done.stdout
+    assert str(long_home) in done.stdout
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    """`flwr-telemetry` and `python -m flwr_telemetryd.cli` are the same."""
+    (script,) = entry_points(group="console_scripts", name="flwr-telemetry")
+    assert script.value == "flwr_telemetryd.cli:main"

@@ -1,0 +1,85 @@
+"""`flwr-telemetry status`: the sentences for people, and the JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.support import homes, processes, records
+from tests.support.processes import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def test_the_first_line_says_on_or_off_and_why(home: Path) -> None:
+    """And the second what would change it."""
+    on = command(home, "status").stdout.splitlines()
+    assert on[0] == "Telemetry is on: nothing says otherwise."
+    off = command(home, "status", env={"DO_NOT_TRACK": "yes"}).stdout.splitlines()
+    assert off[0] == "Telemetry is off: the variable DO_NOT_TRACK is 'yes'."
+    assert "unset DO_NOT_TRACK" in off[1]
+
+
+def test_a_wrong_line_in_the_settings_is_named(home: Path) -> None:
+    """The file, the line, and what is wrong with it."""
+    homes.write_settings(home, 'enabled = true\nurl = "http://example.org/"\n')
+    first = command(home, "status").stdout.splitlines()[0]
+    assert first.startswith(f"Telemetry is off: {homes.config_file(home)}, line 2: url must be https")
+
+
+def test_a_sidecar_that_runs_is_shown(home: Path, collector: Collector) -> None:
+    """Its process, its mode and since when; and when it has ended, why."""
+    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+    processes.emit(home, 2)
+    pid = processes.running_sidecar(home)
+    shown = command(home, "status").stdout
+    assert f"runs: process {pid}, on demand, started" in shown
+    assert "2 events" in shown
+    (host,) = json.loads(command(home, "status", "--json").stdout)["hosts"]
+    assert (host["sidecar"]["alive"], host["sidecar"]["pid"], host["sidecar"]["mode"]) == (
+        True,
+        pid,
+        "on demand",
+    )
+    processes.kill(pid)
+    assert "the last one was killed" in command(home, "status").stdout
+
+
+def test_the_last_error_and_the_next_try_are_shown(home: Path, collector: Collector) -> None:
+    """While nothing can be delivered, a person sees why, and what waits."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_by(lambda _request: 503)
+    processes.once(home)
+    told = json.loads(command(home, "status", "--json").stdout)
+    (host,) = told["hosts"]
+    assert host["last_error"] == "the collector answered 503"
+    assert host["last_delivery"] is None
+    assert host["next_try"]
+    assert (host["outbox"]["bodies"], host["outbox"]["events"]) == (1, 3)
+    assert (host["counters"]["retried"], told["totals"]["counters"]["retried"]) == (1, 1)
+    shown = command(home, "status").stdout
+    assert "the collector answered 503" in shown
+    assert "3 events in 1 body" in shown
+
+
+def test_a_problem_is_no_failure_of_the_view(home: Path) -> None:
+    """The exit code says that it could look; the sentence says what is in the way."""
+    homes.put(home, records.series(1))
+    homes.telemetry(home).rename(home / "elsewhere")
+    homes.telemetry(home).symlink_to("elsewhere")
+    done = command(home, "status")
+    assert done.returncode == 0
+    assert f"Problem: {homes.telemetry(home)} is a link or no directory; remove it." in done.stdout
+
+
+def test_what_came_from_a_file_cannot_steer_the_terminal(home: Path) -> None:
+    """Escape sequences in what a sidecar left are made harmless."""
+    homes.put(home, [])
+    (homes.host(home) / "sidecar.json").write_text(json.dumps({"last_error": "\x1b[2J\x07[bold]gone[/bold]"}))
+    shown = command(home, "status").stdout
+    assert "?[2J?[bold]gone[/bold]" in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,114 @@
+"""What the rooms of the sidecar share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetryd import batch, outbox, segments
+from flwr_telemetryd.errors import LetGoError
+from tests.support import homes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+OURS, THEIRS = "0" * 16, "1" * 16
+EVENTS = records.series(10)
+FRAMES = [records.encode(event) for event in EVENTS]
+
+
+def sealed(home: Path, *numbers: int, at_ns: int = 1) -> Path:
+    """Put a sealed segment with these events into the spool."""
+    data = b"".join(FRAMES[number] for number in numbers)
+    return homes.put_bytes(home, data, name=segments.sealed_name(at_ns))
+
+
+def take(host: HostPaths, owner: str = OURS) -> batch.Batch:
+    """Take what is sealed."""
+    taken = batch.take(host, owner, 1)
+    assert taken is not None
+    return taken
+
+
+def make(host: HostPaths, made: batch.Batch) -> Path:
+    """Write and commit a batch."""
+    batch.write(made, bursts=True, hardware={})
+    return batch.commit(made)
+
+
+def take_over(host: HostPaths, owner: str = OURS, **options: Any) -> list[batch.Batch]:
+    """Take over what is unfinished, as a sidecar does: whoever loses a rename lets go."""
+    found = []
+    for path in batch.unfinished(host, owner, **options):
+        with contextlib.suppress(LetGoError):
+            found.append(batch.take_over(host, path, owner))
+    return found
+
+
+def put_right(host: HostPaths) -> int:
+    """Finish what a death left half done; how many files were damaged."""
+    return sum(outbox.put_right(host, directory, 9) for directory in segments.listing(host.outbox))
+
+
+def begin_again(host: HostPaths, spooling: Spooling) -> list[int]:
+    """Be the next sidecar: take over, take what is left, and deliver all; the numbers of the events."""
+    for unfinished in take_over(host, THEIRS):
+        make(host, unfinished)
+    segments.seal(host, 5)
+    while (taken := batch.take(host, THEIRS, 6)) is not None:
+        make(host, taken)
+    numbers = spooling.delivered()
+    assert homes.unsent_files(host.telemetry.parent) == []
+    return numbers
+
+
+class Spooling:
+    """What lies at the stages of one host, told by the numbers of its events."""
+
+    def __init__(self, host: HostPaths) -> None:
+        self.host = host
+
+    def bodies(self, directory: Path | None = None) -> list[bytes]:
+        """Give the bodies in a batch, or in all committed ones."""
+        return [path.read_bytes() for path in sorted((directory or self.host.outbox).rglob("*.json"))]
+
+    def delivered(self) -> list[int]:
+        """Let every due body be delivered, as a sidecar does; give the numbers of their events."""
+        found: list[int] = []
+        put_right(self.host)
+        for body in list(outbox.due(self.host)):
+            data = body.read()
+            found += [event["event_details"]["n"] for event in wire.expand(data)]
+            outbox.let_go(body)
+        return sorted(found)
+
+
+@pytest.fixture
+def host(home: Path) -> HostPaths:
+    """Give this host's paths, its directory made."""
+    host = Home(home).host()
+    for path in (host.telemetry, host.root):
+        path.mkdir(parents=True, mode=0o700)
+        path.chmod(0o700)
+    return host
+
+
+@pytest.fixture
+def spooling(host: HostPaths) -> Spooling:
+    """Give a view of this host's stages."""
+    return Spooling(host)
+
+
+def burst_of(events: list[dict[str, Any]]) -> bytes:
+    """Give the body of a burst of these records' events."""
+    from flwr_telemetry.wire import to_wire
+    from flwr_telemetryd import burst
+
+    (body,) = burst.coalesce([to_wire(event) for event in events])
+    assert "burst" in json.loads(body)
+    return body

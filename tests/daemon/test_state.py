@@ -1,0 +1,99 @@
+"""``sidecar.json``: for those who look; nothing depends on it, so nothing about it may do harm."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetryd.state import State
+
+if TYPE_CHECKING:
+    from flwr_telemetry.layout import HostPaths
+
+FULL: dict[str, Any] = {
+    "pid": 7,
+    "mode": "service",
+    "version": "1",
+    "started": "2026-11-22T10:00:00+00:00",
+    "ended": "x",
+    "damaged": 1,
+    "rejected": 2,
+    "retried": 3,
+    "requests": 4,
+    "delivered_events": 5,
+    "last_delivery": "y",
+    "next_try": "z",
+    "last_error": "w",
+}
+
+
+def test_what_is_saved_is_loaded(host: HostPaths) -> None:
+    """Every field that is public comes back, and the file is private."""
+    state = State(**FULL)
+    assert state.public() == FULL
+    assert {field.name for field in fields(State) if not field.name.startswith("_")} == set(FULL)
+    state.save(host)
+    assert State.load(host).public() == FULL
+    assert json.loads(host.state.read_text()) == FULL
+    assert host.state.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(host.root) == ["sidecar.json"]
+
+
+def test_what_has_not_changed_is_not_written(host: HostPaths) -> None:
+    """A sidecar that has nothing to tell leaves the disk alone."""
+    state = State(**FULL)
+    state.save(host)
+    host.state.unlink()
+    state.save(host)
+    assert not host.state.exists()
+    state.requests += 1
+    state.save(host)
+    assert State.load(host).requests == 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[1]",
+        b"\xff\xfe",
+        b'{"pid": 1' + b" " * 70_000 + b"}",
+        pytest.param(b"[" * 60_000, id="deep"),
+    ],
+)
+def test_what_cannot_be_read_is_an_empty_state(host: HostPaths, content: bytes) -> None:
+    """Damage costs the counters and nothing else."""
+    host.state.write_bytes(content)
+    assert State.load(host).public() == State().public()
+    host.state.unlink()  # the tools of the tests read it too
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pid", "7"),
+        ("pid", True),
+        ("pid", 7.0),
+        ("mode", 7),
+        ("mode", None),
+        ("damaged", []),
+        ("x", 1),
+    ],
+)
+def test_a_field_of_another_type_is_left_out(host: HostPaths, name: str, value: object) -> None:
+    """The others are read."""
+    host.state.write_text(json.dumps({**FULL, name: value}))
+    kept = {**FULL, name: getattr(State(), name)} if name in FULL else FULL
+    assert State.load(host).public() == kept
+    assert State.load(host)._saved == ""
+
+
+def test_no_file_is_an_empty_state(host: HostPaths) -> None:
+    """The first sidecar of a host begins at nought."""
+    assert State.load(host).public() == State().public()

@@ -1,0 +1,141 @@
+"""The context: Flower's very values, got cheaply, and nothing but what is declared."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+
+from flwr_telemetry import context, record
+from flwr_telemetry.emitter import Emitter
+from flwr_telemetryd.burst import Coalescer, expand
+from tests.support import homes, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
+
+COMPARE = """
+from flwr_telemetry import context
+ours = context.static_context(("flwr", "1"))
+import os, platform
+theirs = {
+    "flower": {"package_name": "flwr", "package_version": "1"},
+    "hw": {"cpu_count": os.cpu_count()},
+    "platform": {
+        "system": platform.system(),
+        "release": platform.release(),
+        "platform": platform.platform(),
+        "python_implementation": platform.python_implementation(),
+        "python_version": platform.python_version(),
+        "machine": platform.machine(),
+        "architecture": list(platform.architecture()),
+        "version": platform.version(),
+    },
+}
+print(json.dumps([ours, theirs]))
+"""
+
+
+@pytest.mark.parametrize("programs", ["as_it_is", "none", "unset", "file_alone"])
+def test_the_values_are_those_of_the_platform_module(home: Path, tmp_path: Path, programs: str) -> None:
+    """With and without `file` and `uname` on PATH, every value is what Flower would report."""
+    directory = tmp_path / "programs"
+    directory.mkdir()
+    if programs == "file_alone":
+        (directory / "file").symlink_to("/usr/bin/file")
+    path = {"as_it_is": os.environ["PATH"], "unset": None}.get(programs, str(directory))
+    ours, theirs = processes.answers(home, COMPARE, {"PATH": path})
+    assert ours == theirs
+    assert [list(ours[name]) for name in ours] == [list(theirs[name]) for name in theirs]
+
+
+def flattened(value: dict[str, Any], prefix: str = "") -> list[str]:
+    """Give the names of an event with dots, in order; what a caller brings is not looked into."""
+    names = []
+    for name, item in value.items():
+        inner = isinstance(item, dict) and name != "event_details"
+        names += flattened(item, f"{prefix}{name}.") if inner else [prefix + name]
+    return names
+
+
+def test_nothing_undeclared_gets_in(home: Path) -> None:
+    """A spooled event has the declared fields in the declared order, and the sidecar adds the other two."""
+    homes.configure(home, sidecar="never")
+    emitter = Emitter(lambda _cause, text: pytest.fail(text))
+    assert emitter.emit("PING", {"a": {"b": 1}}).result() == "spooled"
+    (event,) = homes.spooled(home)
+    declared = [field.name for field in context.FIELDS]
+    assert flattened(event) == [name for name in declared if name not in ADDED_BY_THE_SIDECAR]
+    coalescer = Coalescer(hardware={"cpu_count_physical": 4, "memory_gib": 16})
+    (body,) = [*coalescer.add(event), *coalescer.finish()]
+    assert [flattened(member) for member in expand(body)] == [declared]
+
+
+def test_every_field_is_declared_with_its_reason() -> None:
+    """Each has a name of its own, a JSON type and a question that it answers."""
+    assert len({field.name for field in context.FIELDS}) == len(context.FIELDS)
+    assert {field.kind for field in context.FIELDS} == {"string", "integer", "array", "object"}
+    assert all(len(field.why) > 10 for field in context.FIELDS)
+
+
+def test_values_have_the_declared_types() -> None:
+    """What the documentation says of a value's type is so."""
+    static = context.static_context(("flwr", "1.41.0"))
+    kinds = {"string": str, "integer": int, "array": list}
+    for field in context.FIELDS:
+        if field.get is not None:
+            _, group, name = field.name.split(".")
+            assert type(static[group][name]) is kinds[field.kind], field.name
+    assert msgpack.unpackb(record.pack(static)) == static
+
+
+@pytest.mark.parametrize(
+    ("modules", "package"),
+    [
+        ({"flwr.supercore.version": ("flwr-nightly", "1.42.0.dev1")}, ("flwr-nightly", "1.42.0.dev1")),
+        ({"flwr.common.version": ("flwr", "1.8.0")}, ("flwr", "1.8.0")),
+        (
+            {"flwr.supercore.version": (None, None), "flwr.common.version": ("flwr", "1.8.0")},
+            ("flwr", "1.8.0"),
+        ),
+    ],
+)
+def test_a_loaded_flower_knows_its_version(modules: dict[str, Any], package: tuple[str, str]) -> None:
+    """The version is that of the Flower in this process, old or new."""
+    loaded = {
+        name: SimpleNamespace(package_name=name_, package_version=version)
+        for name, (name_, version) in modules.items()
+    }
+    assert context.flower_package(loaded) == package
+
+
+def test_an_installed_flower_is_found_without_loading_it() -> None:
+    """Where none is loaded the package index of the environment tells."""
+    from importlib import metadata
+
+    assert context.flower_package({}) == ("flwr", metadata.version("flwr"))
+
+
+PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"
+
+
+@pytest.mark.parametrize(
+    ("configured", "reported"),
+    [
+        (None, "unavailable"),
+        ("", "unavailable"),
+        (PARTNER, PARTNER),
+        (PARTNER.upper(), PARTNER.upper()),
+        (f"{{{PARTNER}}}", f"{{{PARTNER}}}"),
+        ("acme", "invalid"),
+        (PARTNER[:-1], "invalid"),
+    ],
+)
+def test_partner(configured: str | None, reported: str) -> None:
+    """The partner is reported by Flower's own rule."""
+    assert context.partner_id(configured) == reported

@@ -1,0 +1,184 @@
+"""Details: what JSON can say passes unchanged, and nothing that tells who or where we are passes at all."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry import details, record
+from flwr_telemetry.details import Redactor, packed_details
+from tests.support import records
+from tests.support.strategies import details as any_details
+from tests.support.strategies import json_values, packed, tried, words
+
+NAME, HOST, HOME = "zoë.quill", "zq-node7.cluster.example", "/home/zoë.quill"
+ASCII_NAME, ASCII_HOST, ASCII_HOME = "zquill", "zq-node7", "/home/zquill"
+NOBODY = Redactor((), ())
+ASCII = Redactor([ASCII_NAME, ASCII_HOST, "zq"], [ASCII_HOME])
+UNICODE = Redactor([NAME, HOST, HOST.partition(".")[0]], [HOME, "/nfs/zoë.quill"])
+
+
+def through(value: Any, redactor: Redactor = NOBODY) -> Any:
+    """Give what an event that carries these details says in the end."""
+    parts = record.context_parts({}, records.sample()["context"])
+    _, tail = parts
+    head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
+    payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + packed_details(value, redactor) + head + tail
+    return record.decode(payload)["event_details"]
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Give every string in a value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+def holds_token(text: str, token: str) -> bool:
+    """Whether the token stands in the text with no letter or digit beside it, whatever its case."""
+    for at in range(len(text) - len(token) + 1):
+        if text[at : at + len(token)].lower() != token.lower():
+            continue
+        before, behind = text[at - 1 : at], text[at + len(token) :][:1]
+        if not before.isalnum() and not behind.isalnum():
+            return True
+    return False
+
+
+innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="zZ"), max_size=8)
+
+
+@tried(100)
+@given(any_details(innocent))
+def test_innocent_details_pass_unchanged(value: dict[str, Any]) -> None:
+    """Whatever JSON can say comes out of the record as it went in, to the type and the order."""
+    for redactor in (NOBODY, ASCII, UNICODE):
+        assert packed(through(value, redactor)) == packed(value)
+
+
+def cased(token: str) -> st.SearchStrategy[str]:
+    """Give a token in any mixture of cases."""
+    return st.lists(st.booleans(), min_size=len(token), max_size=len(token)).map(
+        lambda ups: "".join(c.upper() if up else c.lower() for c, up in zip(token, ups, strict=True))
+    )
+
+
+def telling(*tokens: str) -> st.SearchStrategy[str]:
+    """Give texts that are full of these tokens, and of what may stand beside them."""
+    beside = st.sampled_from(
+        [*"/\\ .,-_:@~\n", "", "a", "9", "é", "file://", "<", "<redacted>", "..", "-x", "_x"]
+    )
+    piece = st.one_of(beside, words(max_size=2), *map(cased, tokens))
+    return st.lists(piece, max_size=7).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("redactor", "tokens"),
+    [(ASCII, [ASCII_NAME, ASCII_HOST, ASCII_HOME]), (UNICODE, [NAME, HOST, HOST.partition(".")[0], HOME])],
+    ids=["ascii", "unicode"],
+)
+def test_no_telling_token_remains(redactor: Redactor, tokens: list[str]) -> None:
+    """Whatever strings hold them and however they are nested, no telling token is left whole."""
+
+    @tried(250)
+    @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
+    def holds(value: dict[str, Any]) -> None:
+        for text in strings(through(value, redactor)):
+            for token in tokens:
+                assert not holds_token(text, token), (value, text)
+
+    holds()
+
+
+@tried(150)
+@given(
+    telling("zq", "server", "Root", "flower", "node").map(
+        lambda text: text.replace("/", "").replace("\\", "")
+    )
+)
+def test_short_and_common_names_do_not_shred_words(text: str) -> None:
+    """A name that is an ordinary word, or shorter than three letters, stays where no path is."""
+    redactor = Redactor(["zq", "server", "root", "FLOWER", "node"], ["/root", "/home/zq"])
+    assert through({text: text}, redactor) == {text: text}
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/root", "<redacted>"),
+        ("/root/data", "<redacted>/data"),
+        ("/ROOT/x:/root/y", "<redacted>/x:<redacted>/y"),
+        ("/home/zq/a", "<redacted>/a"),
+        ("/scratch/zq/run", "/scratch/<redacted>/run"),
+        ("/scratch/zq", "/scratch/<redacted>"),
+        ("C:\\Users\\zq\\run", "C:\\Users\\<redacted>\\run"),
+        ("~zq/run", "~<redacted>/run"),
+        ("zq/run", "<redacted>/run"),
+        ("/scratch/zqs/run", "/scratch/zqs/run"),
+        ("/data/server/x", "/data/<redacted>/x"),
+        ("server/client", "<redacted>/client"),
+        ("the zq of server", "the zq of server"),
+    ],
+)
+def test_short_and_common_names_go_inside_a_path(text: str, left: str) -> None:
+    """In a path a short or common name is somebody's."""
+    redactor = Redactor(["zq", "root", "server"], ["/root", "/home/zq"])
+    assert through({"a": [text]}, redactor) == {"a": [left]}
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("zquill", "<redacted>"),
+        ("ZQuill_runs", "<redacted>_runs"),
+        ("zquills zquill2 azquill", "zquills zquill2 azquill"),
+        ("/home/zquill", "<redacted>"),
+        ("file:///home/zquill/x", "file://<redacted>/x"),
+        ("/home/zquill2/x", "/home/zquill2/x"),
+        ("/home/zquill-old/x", "/home/<redacted>-old/x"),
+        ("zquill@zq-node7", "<redacted>@<redacted>"),
+        ("zq-node7.local", "<redacted>.local"),
+        ("zq-node77", "zq-node77"),
+    ],
+)
+def test_what_is_replaced(text: str, left: str) -> None:
+    """Whole tokens are replaced and nothing else."""
+    assert through({text: 1}, ASCII) == {left: 1}
+
+
+def test_letters_that_only_unicode_lowers_to_ascii() -> None:
+    """U+212A is a K in any case-insensitive comparison."""
+    assert through({"a": "mi\u212ae"}, Redactor(["mike"], [])) == {"a": "<redacted>"}
+
+
+def test_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """User and home of the environment, the password entry's and the host's names are known."""
+    monkeypatch.setenv("LOGNAME", "zquill")
+    monkeypatch.setenv("HOME", "/srv/people/zq/")
+    redactor = details.who_we_are()
+    assert getpass.getuser() == "zquill"
+    secrets = {
+        "a": "zquill",
+        "b": "/srv/people/zq",
+        "c": f"/x/{os.uname().nodename}/y",
+        "d": os.path.expanduser("~root"),
+    }
+    left = {"a": "<redacted>", "b": "<redacted>", "c": "/x/<redacted>/y"}
+    assert through(secrets, redactor) == {**left, "d": "<redacted>" if os.geteuid() == 0 else secrets["d"]}
+
+
+def test_a_home_that_is_the_root_redacts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/` is everybody's."""
+    assert through({"a": "/ /x"}, Redactor(["", "x1"], ["", "/"])) == {"a": "/ /x"}

@@ -1,0 +1,131 @@
+"""Details: what is taken for JSON, what is refused, and what is an event type."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any
+
+import msgpack
+import pytest
+
+from flwr_telemetry import details, record
+from flwr_telemetry.details import MAX_DETAILS_BYTES, Redactor, packed_details
+from flwr_telemetry.errors import InvalidEventError
+from tests.support.strategies import packed
+
+NOBODY = Redactor((), ())
+SOMEBODY = Redactor(["zquill"], [])
+
+
+def through(value: Any) -> Any:
+    """Give what these details are once they are packed."""
+    return msgpack.unpackb(packed_details(value, NOBODY))
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Loud(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "loud"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (None, {}),
+        (MappingProxyType({"a": (1, (2,))}), {"a": [1, [2]]}),
+        (UserDict({"a": UserDict({"b": 1})}), {"a": {"b": 1}}),
+        ({Colour.RED: Colour.RED, "n": Level.HIGH}, {"red": "red", "n": 3}),
+        ({"a": Loud("quiet")}, {"a": "quiet"}),
+        ({"a": True, "b": 2**64 - 1, "c": -(2**63)}, {"a": True, "b": 2**64 - 1, "c": -(2**63)}),
+    ],
+)
+def test_kin_of_json_types_become_exact(value: Any, plain: dict[str, Any]) -> None:
+    """Other mappings, tuples, enums and subclasses are taken for what they hold."""
+    assert packed(through(value)) == packed(plain)
+
+
+def _deep(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+def _endless() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["a"] = [value]
+    return value
+
+
+SECRET = "quite-secret"
+REFUSED: dict[str, Any] = {
+    "list": [SECRET],
+    "text": SECRET,
+    "number": 7,
+    "nan": {SECRET: float("nan")},
+    "infinity": {SECRET: [float("inf")]},
+    "set": {SECRET: {SECRET}},
+    "bytes": {SECRET: SECRET.encode()},
+    "object": {SECRET: object()},
+    "timestamp": {SECRET: msgpack.Timestamp(1)},
+    "number_as_key": {1: SECRET},
+    "number_as_inner_key": {"a": [{1: SECRET}]},
+    "none_as_key": {None: SECRET},
+    "too_great": {SECRET: 2**64},
+    "too_small": {"a": [-(2**63) - 1, SECRET]},
+    "surrogate": {"a": f"{SECRET}\ud800"},
+    "surrogate_in_key": {"a": {f"{SECRET}\udfff": 1.0}},
+    "too_deep": _deep(record.MAX_DEPTH + 1),
+    "endless": _endless(),
+    "too_long": {"a": SECRET * 1000},
+}
+
+
+@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
+def test_what_json_cannot_say_is_refused(value: Any) -> None:
+    """The refusal is of our tree and does not quote the caller."""
+    with pytest.raises(InvalidEventError) as caught:
+        packed_details(value, SOMEBODY)
+    assert SECRET not in str(caught.value)
+
+
+def test_the_deepest_and_the_longest_details() -> None:
+    """100 containers and 8192 bytes are accepted, redaction counts, and one more is too many."""
+    assert through(_deep(record.MAX_DEPTH)) == _deep(record.MAX_DEPTH)
+    room = MAX_DETAILS_BYTES - len(packed({"a": "x" * 5000})) + 5000
+    assert len(packed_details({"a": "x" * room}, NOBODY)) == MAX_DETAILS_BYTES
+    for value, redactor in (({"a": "x" * (room + 1)}, NOBODY), ({"a": "zquill " * (room // 7)}, SOMEBODY)):
+        with pytest.raises(InvalidEventError, match="at most 8192"):
+            packed_details(value, redactor)
+
+
+class _Member(StrEnum):
+    PING = "PING"
+
+
+@pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
+def test_event_types(event_type: str) -> None:
+    """A plain string of the form, whoever carries it, becomes a plain string."""
+    name = details.event_type_name(event_type)
+    assert type(name) is str
+    assert name == str.__str__(event_type)
+
+
+@pytest.mark.parametrize(
+    "event_type", ["", "a", "9A", "_A", "A" * 65, "PING\n", "PÏNG", "A-B", None, 7, b"PING", ["A"]]
+)
+def test_what_is_no_event_type(event_type: Any) -> None:
+    """Anything else is refused."""
+    with pytest.raises(InvalidEventError):
+        details.event_type_name(event_type)

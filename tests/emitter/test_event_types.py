@@ -1,0 +1,38 @@
+"""The names of events: all that Flower has, and nothing that could be mistaken."""
+
+from __future__ import annotations
+
+import ast
+import sysconfig
+from pathlib import Path
+
+from flwr_telemetry.details import event_type_name
+from flwr_telemetry.event_types import EventType
+
+
+def flowers_own() -> dict[str, str | None]:
+    """Give the members of the installed Flower's enum and their values, read without loading it."""
+    source = Path(sysconfig.get_path("purelib"), "flwr", "supercore", "telemetry.py").read_text()
+    (enum,) = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef) and node.name == "EventType"
+    ]
+    return {
+        node.targets[0].id: node.value.value if isinstance(node.value, ast.Constant) else None
+        for node in enum.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def test_every_member_of_the_installed_flower_is_there() -> None:
+    """No event of the installed Flower is unknown to us."""
+    theirs = flowers_own()
+    assert len(theirs) > 20
+    assert theirs.keys() <= EventType.__members__.keys()
+
+
+def test_every_value_is_its_name() -> None:
+    """As in Flower, so that either can be used as the plain string."""
+    for name, member in EventType.__members__.items():
+        assert (member.value, member, event_type_name(member)) == (name, name, name)

@@ -1,0 +1,168 @@
+"""Directories and files that are surely ours: whatever else stands in their place is refused with a word."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import SpoolUnsafeError
+from tests.support.faults import descriptors, write_at_most
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+UMASKS = [0, 0o022, 0o077, 0o277, 0o777]
+
+
+def mode(path: Path) -> int:
+    """Give a path's permissions."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.mark.parametrize("umask", UMASKS)
+def test_modes_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """A directory is 0700 and every file 0600, by whichever call it was made."""
+    directory = tmp_path / "d"
+    os.umask(umask)
+    assert files.ensure_directory(directory)
+    files.append_bytes(directory / "appended", b"x")
+    files.replace_bytes(directory / "replaced", b"x")
+    files.touch(directory / "touched")
+    os.close(files.open_file(directory / "opened", os.O_RDWR | os.O_CREAT))
+    os.umask(0o022)
+    assert mode(directory) == 0o700
+    assert {path.name: mode(path) for path in directory.iterdir()} == dict.fromkeys(
+        ["appended", "replaced", "touched", "opened"], 0o600
+    )
+
+
+def test_a_directory_is_made_once(tmp_path: Path) -> None:
+    """Who made it is told so, whoever comes later is not, and a parent is never made."""
+    assert files.ensure_directory(tmp_path / "d")
+    assert not files.ensure_directory(tmp_path / "d")
+    with pytest.raises(FileNotFoundError):
+        files.ensure_directory(tmp_path / "x" / "y")
+
+
+@pytest.mark.parametrize("bits", [0o720, 0o702, 0o777, 0o1777])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, bits: int) -> None:
+    """Somebody else could put anything there."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d").chmod(bits)
+    for check in (files.check_directory, files.ensure_directory):
+        with pytest.raises(SpoolUnsafeError, match="chmod 700"):
+            check(tmp_path / "d")
+
+
+@pytest.mark.parametrize("bits", [0o700, 0o755, 0o500])
+def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path: Path, bits: int) -> None:
+    """A user's own choice of modes stays."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d").chmod(bits)
+    files.check_directory(tmp_path / "d")
+    assert mode(tmp_path / "d") == bits
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
+def test_what_is_no_directory_is_refused(tmp_path: Path, kind: str) -> None:
+    """A link is not followed, not even to a directory of ours."""
+    path = tmp_path / "d"
+    (tmp_path / "real").mkdir(mode=0o700)
+    {
+        "file": path.touch,
+        "link": lambda: path.symlink_to("real"),
+        "dangling": lambda: path.symlink_to("gone"),
+        "fifo": lambda: os.mkfifo(path),
+    }[kind]()
+    for check in (files.check_directory, files.ensure_directory):
+        with pytest.raises(SpoolUnsafeError, match="link or no directory"):
+            check(path)
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("call", ["append", "touch", "read", "write"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
+def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: str, call: str) -> None:
+    """Nothing is followed, nothing waits for the other end, nothing is made, and no descriptor stays."""
+    path, target = tmp_path / "f", tmp_path / "target"
+    if kind == "link":
+        target.write_bytes(b"theirs")
+    {
+        "link": lambda: path.symlink_to(target),
+        "dangling": lambda: path.symlink_to(target),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "socket": lambda: os.mknod(path, stat.S_IFSOCK | 0o600),
+    }[kind]()
+    before = descriptors()
+    with pytest.raises((SpoolUnsafeError, OSError)) as caught:
+        {
+            "append": lambda: files.append_bytes(path, b"x"),
+            "touch": lambda: files.touch(path),
+            "read": lambda: files.open_file(path, os.O_RDONLY),
+            "write": lambda: files.open_file(path, os.O_RDWR | os.O_CREAT),
+        }[call]()
+    if isinstance(caught.value, OSError):
+        assert caught.value.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+    assert descriptors() == before
+    assert target.exists() is (kind == "link")
+    assert kind != "link" or target.read_bytes() == b"theirs"
+
+
+@as_root
+def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
+    """Another user's file or directory is not written to, even where we could."""
+    (tmp_path / "d").mkdir(mode=0o700)
+    (tmp_path / "f").touch()
+    for name in ("d", "f"):
+        os.chown(tmp_path / name, 12345, -1)
+    with pytest.raises(SpoolUnsafeError, match="another user"):
+        files.ensure_directory(tmp_path / "d")
+    with pytest.raises(SpoolUnsafeError, match="no plain file of this user"):
+        files.append_bytes(tmp_path / "f", b"x")
+    assert (tmp_path / "f").read_bytes() == b""
+
+
+def test_every_descriptor_is_closed_on_exec(tmp_path: Path) -> None:
+    """A program that the workload starts inherits nothing of ours."""
+    descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that takes less than it is given gets the rest too."""
+    write_at_most(monkeypatch, 3)
+    files.append_bytes(tmp_path / "a", b"0123456789")
+    files.replace_bytes(tmp_path / "r", b"0123456789", durable=True)
+    monkeypatch.undo()
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "r").read_bytes() == b"0123456789"
+
+
+def test_a_replacement_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full amid it, the old content stays and nothing is left over."""
+    (tmp_path / "r").write_bytes(b"old")
+    before = descriptors()
+    write_at_most(monkeypatch, 3, full_at_call=2)
+    with pytest.raises(OSError, match="space"):
+        files.replace_bytes(tmp_path / "r", b"0123456789")
+    monkeypatch.undo()
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"r"}
+    assert (tmp_path / "r").read_bytes() == b"old"
+    assert descriptors() == before
+
+
+def test_touch_sets_the_time(tmp_path: Path) -> None:
+    """An old file is as new as one that was made now, and its content stays."""
+    (tmp_path / "old").write_bytes(b"x")
+    os.utime(tmp_path / "old", (0, 0))
+    files.touch(tmp_path / "old")
+    files.touch(tmp_path / "new")
+    assert 0 < (tmp_path / "old").stat().st_mtime <= (tmp_path / "new").stat().st_mtime
+    assert (tmp_path / "old").read_bytes() == b"x"

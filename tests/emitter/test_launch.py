@@ -1,0 +1,261 @@
+"""May I start a sidecar: the guards one by one, in order, and what a sidecar gets of our environment."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import flwr_telemetry
+import flwr_telemetryd
+from flwr_telemetry import files, launch
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.launch import Wake
+from flwr_telemetry.layout import Home, HostPaths
+from tests.support import homes, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NOW_S = 1_800_000_000
+
+
+@pytest.fixture
+def paths(home: Path) -> HostPaths:
+    """Give a host with one event in its spool, appended at NOW_S."""
+    host = Home(home).host()
+    files.append_bytes(homes.put(home, []), b"x")
+    os.utime(host.events, (NOW_S, NOW_S))
+    return host
+
+
+@pytest.fixture
+def living(paths: HostPaths) -> Iterator[None]:
+    """Hold the lock as a sidecar does."""
+    with paths.lock.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def started(paths: HostPaths, at_s: float, *, size: int = 8) -> None:
+    """Leave the trace of a start at that time of the file system; of size 0, that of a mere probe."""
+    files.append_bytes(paths.lock, b"started\n"[:size])
+    os.utime(paths.lock, (at_s, at_s))
+
+
+def beat(home: Path, at_s: float, name: str = "service-other.json") -> None:
+    """Let a service's heart have beaten."""
+    path = homes.telemetry(home) / name
+    path.touch()
+    os.utime(path, (at_s, at_s))
+
+
+def wake(
+    home: Path,
+    environ: Mapping[str, str] | None = None,
+    setting: str = "auto",
+    *,
+    respawn_s: float = 10,
+    may: bool = True,
+) -> Wake:
+    """Ask for a sidecar, with or without consent."""
+    return launch.wake(
+        Home(home),
+        Home(home).host(),
+        setting=setting,
+        respawn_s=respawn_s,
+        environ=environ or {},
+        may_create=lambda: may,
+    )
+
+
+def test_a_living_sidecar_comes_before_everything(home: Path, living: None) -> None:
+    """Where one runs nothing else is asked, whoever asks."""
+    beat(home, NOW_S)
+    assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
+
+
+FORBIDDEN = {
+    "never": ({}, "never"),
+    "guard": ({launch.GUARD: "1"}, "always"),
+    "guard_of_any_value": ({launch.GUARD: ""}, "always"),
+    "slurm": ({"SLURM_JOB_ID": "1"}, "auto"),
+    "pbs": ({"PBS_JOBID": "1.x"}, "auto"),
+    "lsf": ({"LSB_JOBID": "1"}, "auto"),
+    "flux": ({"FLUX_JOB_ID": "f1"}, "auto"),
+    "sge": ({"JOB_ID": "1", "SGE_ROOT": "/sge"}, "auto"),
+}
+
+
+@pytest.mark.parametrize(("environ", "setting"), FORBIDDEN.values(), ids=FORBIDDEN)
+def test_who_may_not_start_one(home: Path, paths: HostPaths, environ: dict[str, str], setting: str) -> None:
+    """The setting, the recursion guard and the batch job: nothing is started, but a service may serve."""
+    assert wake(home, environ, setting) is Wake.NOT_ALLOWED
+    assert not paths.lock.exists()
+    beat(home, NOW_S)
+    assert wake(home, environ, setting) is Wake.SERVED
+    assert not paths.lock.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting"),
+    [
+        ({"JOB_ID": "1"}, "auto"),
+        ({"SLURM_JOB_ID": ""}, "auto"),
+        ({"SLURM_JOB_ID": "1"}, "always"),
+        ({}, "auto"),
+    ],
+)
+def test_who_may(home: Path, paths: HostPaths, environ: dict[str, str], setting: str) -> None:
+    """Half a batch job is none, `always` overrides it, and then a service comes before the throttle."""
+    started(paths, NOW_S)
+    assert wake(home, environ, setting) is Wake.THROTTLED
+    beat(home, NOW_S)
+    assert wake(home, environ, setting) is Wake.SERVED
+
+
+@pytest.mark.parametrize(
+    ("name", "beaten_s", "fresh"),
+    [
+        ("service-other.json", NOW_S, True),
+        ("service-other.json", NOW_S - 89, True),
+        ("service-other.json", NOW_S - 91, False),
+        ("service-other.json", NOW_S + 3600, True),
+        ("service-other.json.part", NOW_S, False),
+        (".service-other.json", NOW_S, False),
+        ("config.toml", NOW_S, False),
+    ],
+)
+def test_the_age_of_a_heartbeat(
+    home: Path, paths: HostPaths, name: str, beaten_s: float, fresh: bool
+) -> None:
+    """It is a difference between two times of that file system, and of heartbeats only."""
+    beat(home, beaten_s, name)
+    assert launch.served(Home(home), paths) is fresh
+    beat(home, NOW_S, "service-second.json")
+    assert launch.served(Home(home), paths)
+
+
+def test_a_flush_counts_as_now(home: Path, paths: HostPaths) -> None:
+    """Who asks for delivery without a new event has touched `flush`, which tells the time."""
+    beat(home, NOW_S)
+    paths.flush.touch()
+    os.utime(paths.flush, (NOW_S + 100, NOW_S + 100))
+    assert not launch.served(Home(home), paths)
+
+
+@pytest.mark.parametrize(
+    ("before_s", "throttled"),
+    [(0, True), (9, True), (11, False), (86_400, False), (-9, True), (-11, False), (-86_400, False)],
+)
+def test_the_throttle_and_a_clock_that_was_set(paths: HostPaths, before_s: float, throttled: bool) -> None:
+    """No second start within the time; a clock stepped back by more than that does not block for long."""
+    started(paths, NOW_S - before_s)
+    assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
+
+
+def test_the_trace_of_a_probe_is_no_start(paths: HostPaths) -> None:
+    """An empty lock file was made by somebody who only looked."""
+    started(paths, NOW_S, size=0)
+    assert launch._claim_start(paths, 10) is Wake.STARTED
+    os.utime(paths.lock, (NOW_S, NOW_S))
+    assert launch._claim_start(paths, 10) is Wake.THROTTLED
+    assert launch._claim_start(paths, 0) is Wake.STARTED
+
+
+def test_the_lock_comes_before_the_throttle_under_it(paths: HostPaths, living: None) -> None:
+    """A sidecar that came up since the first look is seen."""
+    assert launch._claim_start(paths, 10) is Wake.ALIVE
+
+
+def test_of_many_who_ask_at_once_one_starts(home: Path, paths: HostPaths) -> None:
+    """Sixteen first events start one sidecar, and looking leaves no descriptor."""
+    homes.configure(home, respawn_s=60, idle_exit_s=60)
+    files.touch(paths.events)
+    gate = threading.Barrier(16)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def ask(_: int) -> Wake:
+        gate.wait()
+        return wake(home, os.environ, respawn_s=60)
+
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(ask, range(16)))
+    assert told.count(Wake.STARTED) == 1
+    assert set(told) <= {Wake.STARTED, Wake.ALIVE, Wake.THROTTLED}
+    assert len(os.listdir("/proc/self/fd")) == before
+    processes.wait_until(lambda: launch.alive(paths), what="the sidecar that was started")
+
+
+def test_nothing_is_started_without_consent(home: Path, paths: HostPaths) -> None:
+    """Where consent, read afresh, says no, not even the lock comes into being."""
+    assert wake(home, may=False) is Wake.NOT_ALLOWED
+    assert not paths.lock.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_a_lock_that_is_no_file_starts_nothing(home: Path, paths: HostPaths, kind: str) -> None:
+    """What stands in the lock's place is refused, with no target made."""
+    if kind == "link":
+        paths.lock.symlink_to("elsewhere")
+    else:
+        os.mkfifo(paths.lock)
+    with pytest.raises((OSError, TelemetryError)):
+        wake(home)
+    assert not (paths.root / "elsewhere").exists()
+    assert not processes.sidecars(home)
+
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "HF_TOKEN": "s",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_TELEMETRY_PARTNER_ID": "s",
+    "LD_PRELOAD": "/s.so",
+    "PYTHONSTARTUP": "/s.py",
+    "PYTHONINSPECT": "1",
+    "NETRC": "/s",
+    "path": "/s",
+}
+NEEDED = {
+    "PATH": "/bin",
+    "HOME": "/h",
+    "LANG": "C",
+    "https_proxy": "http://p",
+    "SSL_CERT_FILE": "/c",
+    "TMPDIR": "/t",
+}
+
+
+def test_what_a_sidecar_gets_of_our_environment() -> None:
+    """What it needs to run and to find a way out; no secret, no setting, no hook."""
+    environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
+    assert launch.sidecar_environment(Home(Path("/x")), environ) == {
+        **NEEDED,
+        "FLWR_HOME": "/x",
+        launch.GUARD: "1",
+    }
+
+
+def test_what_a_sidecar_gets_of_our_module_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that hold our packages stay, made absolute; what could shadow them or hook in goes."""
+    emitter, daemon = (
+        str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
+    )
+    site = str(Path(flwr_telemetry.__file__).with_name("site"))
+    monkeypatch.chdir(Path(emitter).parent)
+    entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
+    passed = launch.sidecar_environment(Home(Path("/x")), {"PYTHONPATH": os.pathsep.join(entries)})
+    assert passed["PYTHONPATH"].split(os.pathsep) == [emitter, daemon]
+
+
+def test_the_guard_is_for_everything_below_a_sidecar(home: Path) -> None:
+    """What a sidecar passes on forbids to start another."""
+    environ = launch.sidecar_environment(Home(home), os.environ)
+    Home(home).host().root.mkdir(parents=True)
+    assert wake(home, environ, "always") is Wake.NOT_ALLOWED

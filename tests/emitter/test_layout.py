@@ -1,0 +1,104 @@
+"""Paths: frozen values that touch no disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from flwr_telemetry.errors import HomeUnavailableError
+from flwr_telemetry.layout import Home, HostPaths, home_directory, host_name
+
+HOME = Home(Path("/h/.flwr"))
+
+BELOW_THE_HOST = {
+    "root": "",
+    "spool": "spool",
+    "events": "spool/events.msgpack",
+    "flush": "spool/flush",
+    "work": "work",
+    "outbox": "outbox",
+    "sent": "sent",
+    "rejected": "rejected",
+    "damaged": "damaged",
+    "dropped": "dropped",
+    "not_before": "not-before",
+    "lock": "sidecar.lock",
+    "state": "sidecar.json",
+    "log": "sidecar.log",
+}
+
+
+def test_the_layout() -> None:
+    """Every path is where the design puts it, and there is no other."""
+    host = HOME.host("n1")
+    properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
+    assert {name: getattr(host, name) for name in properties} == {
+        name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()
+    }
+    assert HOME.source == Path("/h/.flwr/source")
+    assert HOME.config == Path("/h/.flwr/telemetry/config.toml")
+    assert HOME.forgotten == Path("/h/.flwr/telemetry/forgotten")
+    assert HOME.heartbeat("n1") == Path("/h/.flwr/telemetry/service-n1.json")
+
+
+def test_paths_are_frozen_values() -> None:
+    """Equal paths are equal, and none can be changed."""
+    assert HOME.host() == HostPaths(Path("/h/.flwr/telemetry"), host_name())
+    for value in (HOME, HOME.host("n1")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, Path("/x"))
+
+
+def test_no_disk_is_touched(home: Path) -> None:
+    """A home that does not exist has paths and does not come into being."""
+    assert Home(home).host().events.name == "events.msgpack"
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"FLWR_HOME": "/a/b", "HOME": "/c"}, "/a/b"),
+        ({"FLWR_HOME": "/a/../b/", "HOME": "/c"}, "/b"),
+        ({"FLWR_HOME": "", "HOME": "/c"}, "/c/.flwr"),
+        ({"HOME": "/c/"}, "/c/.flwr"),
+    ],
+)
+def test_the_home(environ: dict[str, str], path: str) -> None:
+    """FLWR_HOME is the directory itself; without it, or empty, it is below HOME."""
+    assert home_directory(environ) == Path(path)
+
+
+def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moves the working directory later does not move the home."""
+    monkeypatch.chdir(tmp_path)
+    assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
+
+
+def test_no_home_is_an_error_that_says_what_to_do() -> None:
+    """A HOME that is no absolute path names no directory."""
+    with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
+        home_directory({"HOME": "relative"})
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ("node7", "node7"),
+        ("node-7.cluster.example", "node-7_cluster_example"),
+        ("knöten", "kn_ten"),
+        ("../../etc", "______etc"),
+        ("a b/c\n", "a_b_c_"),
+        ("x" * 70, "x" * 64),
+        ("", "_"),
+        (".", "_"),
+    ],
+)
+def test_the_name_of_a_host(node: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a node is called, its directory has a safe name of 1 to 64 characters."""
+    real = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))
+    assert host_name() == name

@@ -1,0 +1,188 @@
+"""May I, and why: any no is a no, and every answer names what decided it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from flwr_telemetry import settings
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import load
+from flwr_telemetry.settings_file import Limits
+from tests.support import homes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ON, OFF, BAD = "enabled = true\n", "# off\nenabled = false\n", "enabled = maybe\n"
+TELEMETRY, TRACK = "FLWR_TELEMETRY_ENABLED", "DO_NOT_TRACK"
+
+
+class Case(NamedTuple):
+    """What the site, the environment and the user say, and who runs this."""
+
+    decided_by: str
+    enabled: bool = False
+    site: str | None = None
+    env: dict[str, str] = {}  # noqa: RUF012 - never changed
+    user: str | None = None
+    mine: bool = True
+    reason: str = ""
+
+
+CASES = {
+    "nothing": Case("default", enabled=True),
+    "site_off": Case("site file", site=OFF, reason="telemetry.toml, line 2"),
+    "site_off_all_else_on": Case("site file", site=OFF, env={TELEMETRY: "1"}, user=ON),
+    "site_on": Case("site file", enabled=True, site=ON, reason="telemetry.toml, line 1"),
+    "user_off": Case("user file", user=OFF, reason="config.toml, line 2"),
+    "user_off_all_else_on": Case("user file", site=ON, env={TELEMETRY: "1"}, user=OFF),
+    "user_on": Case("user file", enabled=True, user=ON),
+    "user_on_before_site_on": Case("user file", enabled=True, site=ON, user=ON, reason="config.toml"),
+    **{
+        f"env_{value or 'empty'}": Case(
+            TELEMETRY, env={TELEMETRY: value}, site=ON, user=ON, reason=repr(value)
+        )
+        for value in ("0", "", "no", "off", "false", "2", "maybe", "enabled", " 1 ")
+    },
+    **{
+        f"env_{value}": Case(TELEMETRY, enabled=True, env={TELEMETRY: value}, reason=repr(value))
+        for value in ("1", "true", "YES", "On")
+    },
+    **{
+        f"do_not_track_{value}": Case(TRACK, env={TRACK: value}, site=ON, user=ON, reason=repr(value))
+        for value in ("1", "true", "no", "00", " ")
+    },
+    **{
+        f"do_not_track_{value or 'empty'}": Case("default", enabled=True, env={TRACK: value})
+        for value in ("", "0")
+    },
+    "explicit_yes_overrides_do_not_track": Case(TELEMETRY, enabled=True, env={TRACK: "1", TELEMETRY: "1"}),
+    "explicit_no_beside_do_not_track": Case(TELEMETRY, env={TRACK: "1", TELEMETRY: "0"}),
+    "explicit_yes_does_not_override_files": Case("user file", env={TRACK: "1", TELEMETRY: "1"}, user=OFF),
+    "site_before_environment": Case("site file", site=OFF, env={TELEMETRY: "0", TRACK: "1"}, user=OFF),
+    "environment_before_user": Case(TELEMETRY, env={TELEMETRY: "0"}, user=OFF),
+    "owner": Case("owner", env={TELEMETRY: "1"}, site=ON, user=ON, mine=False, reason="another user"),
+    "environment_before_owner": Case(TELEMETRY, env={TELEMETRY: "0"}, mine=False),
+    "user_before_owner": Case("user file", user=OFF, mine=False),
+    "site_malformed": Case("site file", site=BAD, env={TELEMETRY: "1"}, user=ON, reason="line 1"),
+    "user_malformed": Case("user file", user=BAD, env={TELEMETRY: "1"}, site=ON, reason="line 1"),
+    "user_malformed_before_site_off": Case("user file", site=OFF, user=BAD),
+}
+
+
+def told(home: Path, tmp_path: Path, case: Case) -> settings.Settings:
+    """Put the files in place, and load."""
+    site = tmp_path / "telemetry.toml"
+    if case.site is not None:
+        site.write_text(case.site)
+    if case.user is not None:
+        homes.write_settings(home, case.user)
+    user_id = os.geteuid() + (0 if case.mine else 1)
+    return load(Home(home), case.env, site_file=site, user_id=user_id)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_decision(home: Path, tmp_path: Path, case: Case) -> None:
+    """The answer, what decided it, and a reason that names the line or the value."""
+    consent = told(home, tmp_path, case).consent
+    assert (consent.enabled, consent.decided_by) == (case.enabled, case.decided_by)
+    assert case.reason in consent.reason
+    assert consent.malformed is (BAD in (case.site, case.user))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path: Path, deep: bool) -> None:
+    """A home that would have to be made is judged by where it would be made."""
+    home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
+    site = tmp_path / "telemetry.toml"
+    assert load(home, {}, site_file=site, user_id=os.geteuid()).consent.enabled
+    refused = load(home, {}, site_file=site, user_id=os.geteuid() + 1).consent
+    assert (refused.enabled, refused.decided_by) == (False, "owner")
+    assert not home.path.exists()
+
+
+def test_a_home_below_a_file_is_judged_by_the_file(tmp_path: Path) -> None:
+    """Whatever stands in the way, an answer is given; the writer will say the rest."""
+    (tmp_path / "file").write_text("")
+    home = Home(tmp_path / "file" / ".flwr")
+    assert load(home, {}, site_file=tmp_path / "none", user_id=os.geteuid()).consent.enabled
+
+
+def test_without_an_environment_the_files_alone_decide(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sidecar's answer does not depend on the process that happened to start it."""
+    for name in (TELEMETRY, TRACK):
+        monkeypatch.setenv(name, "0" if name == TELEMETRY else "1")
+    monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
+    known = load(Home(home), None, site_file=home / "none")
+    assert known.consent.enabled
+    assert (known.sidecar, known.logging, known.partner) == ("auto", False, None)
+
+
+def test_the_users_word_wins_over_the_sites(home: Path, tmp_path: Path) -> None:
+    """For everything but the yes and no, setting by setting."""
+    site = 'url = "https://site.example"\nproxy = "http://p:1"\nsidecar = "never"\n'
+    site += "backoff_s = 7\nbackoff_max_s = 8"
+    user = 'url = "https://user.example"\nbackoff_s = 0.5\nbursts = false\nca_bundle = "/x.pem"'
+    known = told(home, tmp_path, Case("default", site=site, user=user))
+    assert (known.url, known.proxy, known.ca_bundle) == ("https://user.example", "http://p:1", "/x.pem")
+    assert known.sidecar == "never"
+    assert asdict(known.limits) == {**asdict(Limits()), "backoff_s": 0.5, "backoff_max_s": 8, "bursts": False}
+
+
+@pytest.mark.parametrize(
+    ("variable", "in_file", "chosen"),
+    [
+        (None, None, "auto"),
+        (None, "never", "never"),
+        ("never", "always", "never"),
+        ("ALWAYS", "never", "always"),
+        ("auto", "never", "auto"),
+        ("sometimes", "never", "never"),
+        ("", "always", "always"),
+    ],
+)
+def test_who_says_whether_a_sidecar_may_start(
+    home: Path, variable: str | None, in_file: str | None, chosen: str
+) -> None:
+    """The process's own word first, if it is one, then the files'."""
+    if in_file is not None:
+        homes.write_settings(home, f'sidecar = "{in_file}"')
+    environ = {} if variable is None else {"FLWR_TELEMETRY_SIDECAR": variable}
+    assert load(Home(home), environ, site_file=home / "none").sidecar == chosen
+
+
+@pytest.mark.parametrize("text", [ON, BAD])
+@pytest.mark.parametrize(("value", "logging"), [("1", True), ("0", False), ("true", False), (None, False)])
+def test_logging_is_the_environments_affair(home: Path, text: str, value: str | None, logging: bool) -> None:
+    """Payloads are logged for `1` alone, whether or not the files can be understood."""
+    homes.write_settings(home, text)
+    environ = {} if value is None else {"FLWR_TELEMETRY_LOGGING": value}
+    assert load(Home(home), environ, site_file=home / "none").logging is logging
+
+
+def changes() -> dict[str, Any]:
+    """Give what can happen to settings."""
+    return {
+        "user_written": lambda home, site: homes.write_settings(home, OFF),
+        "site_written": lambda home, site: site.write_text(OFF),
+        "home_gone": lambda home, site: home.rename(home.with_name("gone")),
+        "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
+    }
+
+
+@pytest.mark.parametrize("change", changes())
+def test_the_signature_tells_of_every_change(home: Path, tmp_path: Path, change: str) -> None:
+    """What could change the answer changes the signature, and nothing else does."""
+    if change == "owner" and os.geteuid() != 0:
+        pytest.skip("only root can give a home away")
+    site = tmp_path / "telemetry.toml"
+    homes.write_settings(home, ON)
+    before = settings.signature(Home(home), site)
+    homes.put(home, [])
+    assert settings.signature(Home(home), site) == before
+    changes()[change](home, site)
+    assert settings.signature(Home(home), site) != before

@@ -1,0 +1,172 @@
+"""The source ID: whole or not at all, by whoever is first, and never a file left over."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import source
+from tests.support.faults import descriptors, fail_once, no_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give where the source is to be: a directory that holds nothing else."""
+    (tmp_path / "flwr").mkdir()
+    return tmp_path / "flwr" / "source"
+
+
+def at_once(count: int, work: Callable[[], str]) -> list[str]:
+    """Do the same in so many threads that start together."""
+    gate = threading.Barrier(count)
+
+    def run(_: int) -> str:
+        gate.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (ID.encode(), ID),
+        (f" {ID}\n".encode(), ID),
+        (ID.upper().encode(), ID.upper()),
+        (b"", None),
+        (b" \n", "invalid"),
+        (b"no id", "invalid"),
+        (ID.encode()[:-1], "invalid"),
+        (b"\xff\xfe", "invalid"),
+        (ID.encode() * 1000, "invalid"),
+    ],
+)
+def test_look(path: Path, content: bytes, told: str | None) -> None:
+    """What a file says, by Flower's own rule; an empty one says nothing yet."""
+    path.write_bytes(content)
+    assert source.look(path) == told
+    assert path.read_bytes() == content
+
+
+def test_look_where_nothing_can_be_read(path: Path) -> None:
+    """No file is no answer yet; one that cannot be read is unavailable."""
+    assert source.look(path) is None
+    path.mkdir()
+    assert source.look(path) == "unavailable"
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_all_who_come_at_once_agree(path: Path, content: bytes | None) -> None:
+    """Thirty-two first comers get one ID, the file holds it, and no other file is left."""
+    if content is not None:
+        path.write_bytes(content)
+    (told,) = set(at_once(32, lambda: source.ensure(path)))
+    assert uuid.UUID(told).version == 4
+    assert path.read_text() == told
+    assert os.listdir(path.parent) == ["source"]
+
+
+@pytest.mark.parametrize("content", [ID, "no id"])
+def test_what_is_there_is_never_overwritten(path: Path, content: str) -> None:
+    """An ID, or other content, stays to the byte and to the inode."""
+    path.write_text(content)
+    before = source.signature(path)
+    assert source.ensure(path) == (ID if content == ID else "invalid")
+    assert source.signature(path) == before
+    assert path.read_text() == content
+
+
+def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path: Path) -> None:
+    """A healer that has the lock looks again before it replaces anything."""
+    path.write_text(ID)  # between the healer's first look and its lock
+    before = source.signature(path)
+    source._heal(path, time.monotonic() + 60)
+    assert source.signature(path) == before
+    assert os.listdir(path.parent) == ["source"]
+
+
+def test_an_empty_file_is_healed_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows no locks keeps nobody from an ID."""
+    path.touch()
+    no_locks(monkeypatch)
+    assert source.ensure(path) == path.read_text() != ""
+
+
+NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES]
+
+
+@pytest.mark.parametrize("number", NO_LINKS)
+def test_a_file_system_without_hard_links(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where link() is refused the ID is put in place otherwise, and nothing is left over."""
+    fail_once(monkeypatch, "link", number)
+    told = source.ensure(path)
+    assert path.read_text() == told
+    assert os.listdir(path.parent) == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("link", errno.EIO),
+        ("open", errno.EROFS),
+        ("open", errno.EMFILE),
+        ("write", errno.ENOSPC),
+        ("write", errno.EDQUOT),
+    ],
+)
+def test_a_source_that_cannot_be_made_leaves_nothing(
+    path: Path, call: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is `unavailable`, no temporary file stays, and the next attempt works."""
+    before = descriptors()
+    fail_once(monkeypatch, call, number)
+    assert source.ensure(path) == "unavailable"
+    assert os.listdir(path.parent) == []
+    assert descriptors() == before
+    assert source.ensure(path) == path.read_text()
+
+
+def test_an_empty_file_that_cannot_be_healed_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the replacement fails, no temporary file stays beside the empty one."""
+    path.touch()
+    fail_once(monkeypatch, "replace", errno.EIO)
+    source.ensure(path)
+    assert os.listdir(path.parent) == ["source"]
+
+
+def test_no_directory_is_unavailable(path: Path) -> None:
+    """Where the directory is missing there is no ID, and none is made."""
+    path.parent.rmdir()
+    assert source.ensure(path) == "unavailable"
+    assert not path.parent.exists()
+
+
+def test_the_signature_tells_of_every_change(path: Path) -> None:
+    """Made, replaced, written and removed: each is seen by one call of stat."""
+    seen = [source.signature(path)]
+    path.write_text(ID)
+    seen.append(source.signature(path))
+    path.with_name("other").write_text(ID)
+    path.with_name("other").rename(path)
+    seen.append(source.signature(path))
+    path.write_text("no id")
+    seen.append(source.signature(path))
+    assert len(set(seen)) == 4
+    path.unlink()
+    assert source.signature(path) is None

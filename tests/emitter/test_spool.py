@@ -1,0 +1,209 @@
+"""The writer's side of the spool: the races of its docstring, by number."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from flwr_telemetry import record, spool
+from flwr_telemetry.errors import SpoolWriteError
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.spool import CreationRefusedError
+from flwr_telemetryd import segments
+from tests.support import homes, processes, records
+from tests.support.faults import amid, no_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.emitter.conftest import Told
+
+FRAMES = [records.encode(event) for event in records.series(3)]
+
+
+def numbers(home: Path) -> list[list[int]]:
+    """Give the numbers of the events in each segment, the sealed ones first."""
+    return [
+        [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
+        for path in homes.segments(home)
+    ]
+
+
+def is_free(path: Path) -> bool:
+    """Whether a sealer could have the lock of this segment now."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(
+    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race 1: at the moment of the write the lock is held, and right after it is free."""
+    seen: list[bool] = []
+    told.append(FRAMES[0])
+    amid(monkeypatch, lambda: seen.append(is_free(host.events)))
+    told.append(FRAMES[1])
+    assert seen == [False]
+    assert is_free(host.events)
+    assert segments.seal(host, 1) is not None
+    told.append(FRAMES[2])
+    assert numbers(home) == [[0, 1], [2]]
+
+
+def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(
+    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race 1: a rename that the lock could not keep out costs nothing, and doubles nothing."""
+    told.append(FRAMES[0])
+    no_locks(monkeypatch)
+    amid(monkeypatch, lambda: segments.seal(host, 1))
+    told.append(FRAMES[1])
+    told.append(FRAMES[2])
+    assert numbers(home) == [[0, 1], [2]]
+
+
+def test_race_2_a_record_in_an_unlinked_segment_is_written_again(
+    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race 2: a write into a file without a name counts for nothing."""
+    told.append(FRAMES[0])
+    amid(monkeypatch, host.events.unlink)
+    told.append(FRAMES[1])
+    assert numbers(home) == [[1]]
+
+
+def test_race_2_for_ever_is_an_error(told: Told, host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Race 2: a spool that is replaced faster than it can be written to ends with a word."""
+    real = os.write
+
+    def lose(descriptor: int, data: bytes) -> int:
+        host.events.unlink()
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", lose)
+    with pytest.raises(SpoolWriteError, match="replaced faster"):
+        told.append(FRAMES[0])
+
+
+@pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
+def test_race_3_a_spool_that_is_removed_is_made_again(
+    home: Path, host: HostPaths, told: Told, what: str
+) -> None:
+    """Race 3: whatever was removed under a process, its next event is in a spool; first, it asks."""
+    told.append(FRAMES[0])
+    path = home if what == "home" else getattr(host, what)
+    path.unlink() if what == "events" else shutil.rmtree(path)
+    told.append(FRAMES[1])
+    assert numbers(home) == [[1]]
+    assert (told.asked, told.contacts) == (2, 2 if what in {"home", "telemetry"} else 1)
+
+
+def test_race_3_a_spool_that_is_replaced_is_the_spool(home: Path, host: HostPaths, told: Told) -> None:
+    """Race 3: the record goes to the file that has the name now."""
+    told.append(FRAMES[0])
+    host.events.rename(host.events.with_name("elsewhere"))
+    homes.put_bytes(home, FRAMES[1])
+    told.append(FRAMES[2])
+    assert numbers(home) == [[1, 2]]
+
+
+def test_race_3_nothing_is_made_again_without_consent(home: Path, host: HostPaths, told: Told) -> None:
+    """Race 3: where consent, read afresh, says no, nothing comes into being; later it may again."""
+    told.append(FRAMES[0])
+    shutil.rmtree(host.telemetry)
+    told.may = False
+    with pytest.raises(CreationRefusedError):
+        told.append(FRAMES[1])
+    assert not host.telemetry.exists()
+    told.may = True
+    told.append(FRAMES[2])
+    assert numbers(home) == [[2]]
+
+
+DIE = """
+import os, resource, signal, sys
+from pathlib import Path
+from flwr_telemetry.layout import Home
+from flwr_telemetry.spool import Writer
+
+home = Home(Path(sys.argv[1]))
+real = os.write
+def die(descriptor, data):  # the kernel takes what fits, and death comes before anybody learns of it
+    real(descriptor, data)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.write = die
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+Writer(home, home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.argv[3]), 1e9)
+"""
+
+
+@pytest.mark.parametrize("kept", [1, 8, 9, 200])
+def test_race_4_torn_bytes_cost_no_other_record(home: Path, host: HostPaths, told: Told, kept: int) -> None:
+    """Race 4: a process dies inside its write, and the records before and after are read."""
+    told.append(FRAMES[0])
+    size = str(len(FRAMES[0]) + kept)
+    done = processes.run(home, ["-c", DIE, str(home), size, FRAMES[1].hex()])
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    told.append(FRAMES[2])
+    pieces = list(record.read(segments.chunks(host.events)))
+    assert [piece.event["event_details"]["n"] for piece in pieces if isinstance(piece, record.Record)] == [
+        0,
+        2,
+    ]
+    assert [piece.data for piece in pieces if isinstance(piece, record.Damage)] == [FRAMES[1][:kept]]
+
+
+HOLD = """
+import fcntl, os, signal, sys
+file = open(sys.argv[1], "r+b")
+fcntl.flock(file, fcntl.LOCK_EX)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def stopped(home: Path, host: HostPaths, told: Told) -> Iterator[None]:
+    """Let a process hold the segment's lock, and stop it."""
+    told.append(FRAMES[0])
+    with processes.start(home, ["-c", HOLD, str(host.events)]) as holder:
+        processes.wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
+        yield
+        holder.kill()
+
+
+def test_race_5_a_stopped_process_does_not_hold_up_a_training(home: Path, stopped: None, told: Told) -> None:
+    """Race 5: a writer that does not get the lock appends without it, and leaves it to its holder."""
+    told.append(FRAMES[1])
+    told.append(FRAMES[2])
+    assert numbers(home) == [[0, 1, 2]]
+    assert not is_free(Home(home).host().events)
+
+
+def test_race_5_the_wait_for_the_lock_is_bounded(
+    host: HostPaths, stopped: None, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race 5: the wait ends by the clock, after LOCK_WAIT_S and one more poll."""
+    clock = [0.0]
+    monkeypatch.setattr(spool.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(spool.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    told.append(FRAMES[1])
+    assert spool.LOCK_WAIT_S <= clock[0] < 2 * spool.LOCK_WAIT_S
+
+
+def test_the_first_contact_is_told_by_who_made_the_directory(told: Told, another: Told) -> None:
+    """Once a home; not by whoever finds it there."""
+    told.append(FRAMES[0])
+    another.append(FRAMES[1])
+    assert (told.asked, told.contacts, another.asked, another.contacts) == (1, 1, 0, 0)

@@ -1,0 +1,118 @@
+"""Every fault of the system, one call and one errno at a time, and what stands in the spool's way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
+from tests.support import homes, records
+from tests.support.faults import descriptors, fail_once, write_at_most
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetry.layout import HostPaths
+    from tests.emitter.conftest import Told
+
+FRAMES = [records.encode(event) for event in records.series(3)]
+
+
+def numbers(home: Path) -> list[int]:
+    """Give the numbers of the events in the spool."""
+    return [event["event_details"]["n"] for event in homes.spooled(home)]
+
+
+FAULTS = {
+    "write": {
+        errno.ENOSPC: SpoolFullError,
+        errno.EDQUOT: SpoolFullError,
+        errno.EFBIG: SpoolFullError,
+        errno.EROFS: SpoolWriteError,
+        errno.EIO: SpoolWriteError,
+        errno.ESTALE: SpoolWriteError,
+    },
+    "open": {
+        errno.EMFILE: SpoolWriteError,
+        errno.ENFILE: SpoolWriteError,
+        errno.EROFS: SpoolWriteError,
+        errno.EACCES: SpoolWriteError,
+        errno.ENOTDIR: SpoolWriteError,
+        errno.EIO: SpoolWriteError,
+        errno.ENOSPC: SpoolFullError,
+        errno.ELOOP: SpoolUnsafeError,
+        errno.ENXIO: SpoolUnsafeError,
+    },
+    "fstat": {errno.EIO: SpoolWriteError},
+    "mkdir": {errno.ENOSPC: SpoolFullError, errno.EROFS: SpoolWriteError, errno.EDQUOT: SpoolFullError},
+    "lstat": {errno.EACCES: SpoolWriteError},
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "kind"),
+    [(call, number, kind) for call, numbers_ in FAULTS.items() for number, kind in numbers_.items()],
+    ids=[f"{call}-{errno.errorcode[number]}" for call, numbers_ in FAULTS.items() for number in numbers_],
+)
+def test_a_fault_of_the_system(
+    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[Exception]
+) -> None:
+    """One of our classes, with the system's word; no descriptor stays, and the next append works."""
+    if call == "lstat":  # asked of a spool that is there
+        told.append(FRAMES[0])
+        told.writer.close()
+    before = descriptors()
+    # The first mkdir is that of a parent, which is there.
+    fail_once(monkeypatch, call, number, after=int(call == "mkdir"))
+    with pytest.raises(kind) as caught:
+        told.append(FRAMES[1])
+    assert type(caught.value) is kind
+    assert os.strerror(number) in str(caught.value)
+    assert descriptors() == before
+    told.append(FRAMES[2])
+    assert numbers(home)[-1] == 2
+
+
+def test_a_short_write_is_an_error_and_nobody_truncates(
+    host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller learns of it, the torn bytes stay, and the next append works."""
+    write_at_most(monkeypatch, 20)
+    with pytest.raises(SpoolFullError, match="only 20 of"):
+        told.append(FRAMES[0])
+    monkeypatch.undo()
+    told.append(FRAMES[1])
+    assert host.events.read_bytes() == FRAMES[0][:20] + FRAMES[1]
+
+
+def test_a_segment_at_its_cap_counts_what_it_drops(home: Path, host: HostPaths, told: Told) -> None:
+    """What would go beyond the cap is dropped, one byte for each; what just fits is kept."""
+    size = len(FRAMES[0])
+    told.append(FRAMES[0], size)
+    for _ in range(2):
+        with pytest.raises(SpoolFullError, match="spool_max_mib"):
+            told.append(FRAMES[1], size + len(FRAMES[1]) - 1)
+    assert host.dropped.read_bytes() == b"\0\0"
+    told.append(FRAMES[2], size + len(FRAMES[2]))
+    assert numbers(home) == [0, 2]
+
+
+@pytest.mark.parametrize("room", ["telemetry", "root", "spool"])
+def test_a_directory_that_is_not_surely_ours_is_not_written_to(
+    home: Path, host: HostPaths, told: Told, room: str
+) -> None:
+    """A directory that others may write to, or a link to one, is refused with what to do."""
+    told.append(FRAMES[0])
+    told.writer.close()
+    path = getattr(host, room)
+    path.chmod(0o777)
+    with pytest.raises(SpoolUnsafeError, match="chmod 700"):
+        told.append(FRAMES[1])
+    path.chmod(0o700)
+    path.rename(home / "elsewhere")
+    path.symlink_to(home / "elsewhere")
+    with pytest.raises(SpoolUnsafeError, match="is a link"):
+        told.append(FRAMES[1])
