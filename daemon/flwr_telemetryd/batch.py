@@ -36,7 +36,6 @@ This room must never deliver, and never delete a segment whose bodies are not co
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -209,9 +208,6 @@ def _is_readable(host: HostPaths, segment: Path) -> bool:
         os.close(files.open_file(segment, os.O_RDONLY))
     except (TelemetryError, PermissionError) as error:
         log.warning("%s is set aside in %s: %s", segment.name, host.damaged, error)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
     else:
         return True
     files.ensure_directory(host.damaged)
@@ -292,11 +288,15 @@ class _Damaged:
         self._fresh = True
 
     def keep(self, data: bytes) -> None:
-        files.ensure_directory(self._host.damaged)
-        if self._fresh:
-            self._path.unlink(missing_ok=True)
-            self._fresh = False
-        files.append_bytes(self._path, data)
+        try:
+            files.ensure_directory(self._host.damaged)
+            if self._fresh:
+                self._path.unlink(missing_ok=True)
+                self._fresh = False
+            files.append_bytes(self._path, data)
+        except (OSError, TelemetryError) as error:
+            # The events around the damage are worth more than a look at it.
+            log.warning("%d damaged bytes of %s are not kept: %s", len(data), self._path.name, error)
 
 
 def _fsync_directory(path: Path) -> None:

@@ -138,12 +138,13 @@ class Courier:
             self._last_failed = body.path
             self._failed(outcome)
             return False
-        self._succeeded()
         if isinstance(outcome, Refused):
+            self._succeeded()
             return self._refused(body, data, outcome)
+        self._accepted[body.path] = False  # before anything that may fail: it must not be sent again
+        self._succeeded()
         self._state.delivered_events += burst.count(outbox.decoded(data))
         self._state.last_delivery = self._clock.now().isoformat()
-        self._accepted[body.path] = False
         return self._file_away(body, data)
 
     def _file_away(self, body: outbox.Body, data: bytes) -> bool:

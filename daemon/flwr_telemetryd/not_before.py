@@ -6,6 +6,7 @@ clock is asked.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from flwr_telemetry import files
@@ -40,4 +41,5 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
 
 def forget(host: HostPaths) -> None:
     """A request went through: nothing is to be waited for any more."""
-    host.not_before.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # what cannot be removed asks for nothing either
+        host.not_before.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ create anything without being asked to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,6 +19,7 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 _STANDARD_ERROR = 2
+_UNSAFE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -78,9 +80,15 @@ def open_file(path: Path | str, flags: int) -> int:
 
     Raises:
         SpoolUnsafeError: it is no plain file, or not ours.
-        OSError: the system's refusal; ``ELOOP`` for a link.
+        OSError: the system's refusal.
     """
-    descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
+    try:
+        descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
+    except OSError as error:
+        if error.errno not in _UNSAFE:
+            raise
+        msg = f"{path} is a link, a FIFO or a device ({error.strerror}); remove it"
+        raise SpoolUnsafeError(msg) from error
     try:
         _check_file(path, descriptor)
     except BaseException:

@@ -228,7 +228,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(
     for number in range(3):
         assert subject.emit(number) == "spooled"
         subject.now_s += 2 * emitter.LOOK_AGAIN_S
-    assert {cause for cause, _ in subject.warnings} == {"wake:OSError"}
+    assert {cause for cause, _ in subject.warnings} == {"wake:SpoolUnsafeError"}
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)
 
