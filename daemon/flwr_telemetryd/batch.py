@@ -47,10 +47,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files, record
-from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
-from . import segments
+from . import damage, segments
 from .burst import Coalescer
 from .errors import LetGoError
 
@@ -180,10 +179,10 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
     bodies = damaged = 0
     try:
         for segment in sorted(segments.listing(batch.path)):
-            if not segments.is_sealed(segment.name) or not _is_readable(batch.host, segment):
+            if not segments.is_sealed(segment.name) or not damage.is_segment(batch.host, segment):
                 continue
             end = segments.start_offset(segment.name)
-            kept = _Damaged(batch.host, segment.name)
+            kept = damage.Keeper(batch.host, segment.name)
             for piece in record.read(segments.chunks(segment, end)):
                 if isinstance(piece, record.Record):
                     end += piece.size_bytes
@@ -200,19 +199,6 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error
     return Written(bodies, damaged)
-
-
-def _is_readable(host: HostPaths, segment: Path) -> bool:
-    """Whether a segment is a file of ours; something else in its place is set aside, for a look."""
-    try:
-        os.close(files.open_file(segment, os.O_RDONLY))
-    except (TelemetryError, PermissionError) as error:
-        log.warning("%s is set aside in %s: %s", segment.name, host.damaged, error)
-    else:
-        return True
-    files.ensure_directory(host.damaged)
-    os.rename(segment, host.damaged / segment.name)
-    return False
 
 
 def commit(batch: Batch) -> Path:
@@ -277,26 +263,6 @@ def _put(batch: Batch, body: bytes) -> int:
     finally:
         os.close(descriptor)
     return 1
-
-
-class _Damaged:
-    """Keeps the damage of one segment, for a look; a batch that begins again begins this again too."""
-
-    def __init__(self, host: HostPaths, segment: str) -> None:
-        self._host = host
-        self._path = host.damaged / f"{segment.removesuffix(SEGMENT_SUFFIX)}.bin"
-        self._fresh = True
-
-    def keep(self, data: bytes) -> None:
-        try:
-            files.ensure_directory(self._host.damaged)
-            if self._fresh:
-                self._path.unlink(missing_ok=True)
-                self._fresh = False
-            files.append_bytes(self._path, data)
-        except (OSError, TelemetryError) as error:
-            # The events around the damage are worth more than a look at it.
-            log.warning("%d damaged bytes of %s are not kept: %s", len(data), self._path.name, error)
 
 
 def _fsync_directory(path: Path) -> None:

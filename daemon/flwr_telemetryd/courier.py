@@ -18,7 +18,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Settings
 
-from . import burst, forgotten, not_before, outbox, segments
+from . import burst, damage, forgotten, not_before, outbox, segments
 from .backoff import Backoff, Troubles
 from .clock import Clock
 from .sinks.base import Refused, Retry, Sink
@@ -159,7 +159,7 @@ class Courier:
 
     def _set_aside(self, body: outbox.Body) -> bool:
         log.warning("%s is no body: it is set aside in %s", body.path, body.host.damaged)
-        outbox.set_aside(body.host, body.path)
+        damage.set_aside(body.host, body.path)
         self._state.damaged += 1
         return True
 

@@ -33,7 +33,7 @@ from typing import Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
-from . import batch, burst, segments
+from . import batch, burst, damage, segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +142,6 @@ def split(body: Body) -> list[Body] | None:
     return None if members is None else [Body(body.host, member) for member in members]
 
 
-def set_aside(host: HostPaths, path: Path) -> None:
-    """Keep a file that is no body for a look, where nothing tries to send it."""
-    files.ensure_directory(host.damaged)
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, host.damaged / path.name)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
-
-
 def member_key(burst_key: str, index: int) -> str:
     """The key of one event of a split burst."""
     return hashlib.sha256(f"{burst_key}/{index}".encode()).hexdigest()
@@ -162,7 +153,7 @@ def _write_members(host: HostPaths, path: Path) -> list[Path] | None:
     try:
         events = burst.expand(b"".join(segments.chunks(path)))
     except burst.NotABodyError:
-        set_aside(host, path)
+        damage.set_aside(host, path)
         return None
     members = []
     for index, event in enumerate(events):

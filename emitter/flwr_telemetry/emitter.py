@@ -34,29 +34,6 @@ _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
 _MIB = 1024 * 1024
 
-# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
-# it is a plain dict; where it is not, we do without noticing changes between two looks.
-_VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
-_encode = getattr(os.environ, "encodekey", lambda name: name)
-_WATCHED = tuple(
-    _encode(name)
-    for name in (
-        "FLWR_TELEMETRY_ENABLED",
-        "FLWR_TELEMETRY_LOGGING",
-        "FLWR_TELEMETRY_PARTNER_ID",
-        "FLWR_TELEMETRY_SIDECAR",
-        "DO_NOT_TRACK",
-        "FLWR_HOME",
-        "HOME",
-    )
-)
-
-
-def _variables() -> tuple[Any, ...]:
-    """The raw values of the variables that matter."""
-    get = _VARIABLES.get
-    return tuple([get(name) for name in _WATCHED])
-
 
 class Emitter:
     """What a process knows, and what it holds open.
@@ -135,7 +112,7 @@ class Emitter:
 
     def _emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
         now = time.monotonic()
-        due = now >= self._look_at or self._seen != _variables()
+        due = now >= self._look_at or self._seen != settings.variables()
         if due:
             self._look(now)
         enabled, logging = self._settings.consent.enabled, self._settings.logging
@@ -206,7 +183,7 @@ class Emitter:
 
     def _look(self, now: float) -> None:
         """Settings, source and context, as they are now."""
-        variables = _variables()
+        variables = settings.variables()
         try:
             home = Home(home_directory(os.environ))
         except HomeUnavailableError:

@@ -25,6 +25,24 @@ DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 _YES = frozenset({"1", "true", "yes", "on"})
 
 
+# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
+# it is a plain dict; where it is not, we do without noticing changes between two looks.
+_VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
+_encode = getattr(os.environ, "encodekey", lambda name: name)
+_WATCHED = tuple(
+    _encode(name)
+    for name in (
+        "FLWR_TELEMETRY_ENABLED",
+        "FLWR_TELEMETRY_LOGGING",
+        "FLWR_TELEMETRY_PARTNER_ID",
+        "FLWR_TELEMETRY_SIDECAR",
+        "DO_NOT_TRACK",
+        "FLWR_HOME",
+        "HOME",
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Consent:
     """Whether telemetry is on, and what decided it.
@@ -123,6 +141,12 @@ def _stat_key(path: str) -> tuple[int, ...] | None:
     if path.endswith(".toml"):
         return status.st_ino, status.st_mtime_ns, status.st_size
     return status.st_ino, status.st_uid
+
+
+def variables() -> tuple[Any, ...]:
+    """The raw values of the variables that matter; equal as long as none of them has changed."""
+    get = _VARIABLES.get
+    return tuple([get(name) for name in _WATCHED])
 
 
 def _decide(
