@@ -27,6 +27,7 @@ from . import hardware, purge
 from .decisions import End, Mode
 from .errors import ExitCode
 from .logs import set_up_log
+from .retention import hosts
 from .segments import Hold, try_lock
 from .serving import anything_waits
 from .sidecar import Sidecar
@@ -96,8 +97,8 @@ def _serve(home: Home, mode: Mode) -> int:
         return ExitCode.DISABLED
     host = home.host()
     if not host.root.is_dir():
-        if mode is not Mode.SERVICE:
-            return ExitCode.OK  # nothing was ever spooled here, and nothing is to be created for that
+        if mode is not Mode.SERVICE and not any(map(anything_waits, hosts(home))):
+            return ExitCode.OK  # nothing was ever spooled, and nothing is to be created for that
         _create(home, host)
     with held(host, LOCK_WAIT_S if mode is Mode.ON_DEMAND else 4 * LOCK_WAIT_S, create=True) as hold:
         if hold is Hold.BUSY:
