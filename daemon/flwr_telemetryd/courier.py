@@ -63,7 +63,7 @@ class Courier:
         self._sink_key: tuple[object, ...] = ()
         self._backoff = Backoff(clock)
         self._last_failed: Path | None = None
-        self._siblings: dict[str, list[outbox.Body]] = {}
+        self._siblings: dict[Path, list[outbox.Body]] = {}
         self._accepted: dict[Path, bool] = {}
 
     @property
@@ -100,7 +100,8 @@ class Courier:
         for directory in segments.listing(host.outbox):
             put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
             self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
-        # What waits for the first event of its burst waits with it.
+        # What waits for the first event of its burst waits with it, as long as that is undecided.
+        self._siblings = {first: rest for first, rest in self._siblings.items() if first.exists()}
         held = {sibling.path for siblings in self._siblings.values() for sibling in siblings}
         bodies = [body for body in outbox.due(host) if body.path not in held]
         # The body that failed last comes last: one that a broken collector chokes on must not block the rest.
@@ -118,7 +119,6 @@ class Courier:
         try:
             data = body.read()
         except FileNotFoundError:
-            self._siblings.pop(body.key, None)
             return True  # somebody else's success
         except (TelemetryError, PermissionError, IsADirectoryError):
             return self._set_aside(body)
@@ -154,7 +154,6 @@ class Courier:
             self._accepted[body.path] = True
         outbox.let_go(body)
         del self._accepted[body.path]
-        self._siblings.pop(body.key, None)
         return True
 
     def _set_aside(self, body: outbox.Body) -> bool:
@@ -167,7 +166,7 @@ class Courier:
         """A plain body is rejected; a burst is split, and its first event tells for all of them."""
         if "burst" not in outbox.decoded(data):
             self._reject(body, outcome.reason)
-            for sibling in self._siblings.pop(body.key, []):
+            for sibling in self._siblings.pop(body.path, []):
                 self._reject(sibling, f"{outcome.reason} (the first event of its burst)")
             return True
         log.info("burst %s refused (%s): splitting it", body.key, outcome.reason)
@@ -176,7 +175,7 @@ class Courier:
             self._state.damaged += 1
             return True
         if members:
-            self._siblings[members[0].key] = members[1:]
+            self._siblings[members[0].path] = members[1:]
         return all(self._may_go_on() and self._send(member) for member in members)
 
     def _reject(self, body: outbox.Body, reason: str) -> None:
