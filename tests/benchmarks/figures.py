@@ -133,11 +133,14 @@ def _delivered(state: Path) -> int:
 
 def main() -> None:
     """Print all figures."""
-    with tempfile.TemporaryDirectory() as directory, Receiver() as receiver:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
-        first(root, receiver.url)
-        herd(root, receiver)
-        _configure(root / "steady" / ".flwr", receiver.url)
+        with Receiver() as receiver:
+            first(root, receiver.url)
+        with Receiver() as receiver:
+            herd(root, receiver)
+            _configure(root / "steady" / ".flwr", receiver.url)
         steady(root / "steady" / ".flwr")
 
 
