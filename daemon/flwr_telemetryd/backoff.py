@@ -78,6 +78,7 @@ class Troubles:
         self._state = state
         self._limits = limits
         self._backoffs: dict[str, Backoff] = {}
+        self._tried: set[str] = set()
 
     def attempt(self, name: str, step: Callable[[], T], otherwise: T) -> T:
         """Do a step, unless it failed lately.
@@ -87,6 +88,7 @@ class Troubles:
             step: what to do.
             otherwise: the answer if it fails, or has to wait.
         """
+        self._tried.add(name)
         backoff = self._backoffs.get(name)
         if backoff is not None and not backoff.may_try():
             return otherwise
@@ -105,6 +107,11 @@ class Troubles:
             return otherwise
         self._backoffs.pop(name, None)
         return result
+
+    def new_look(self) -> None:
+        """Forget the troubles with what was not tried since the last look: it is gone."""
+        self._backoffs = {name: backoff for name, backoff in self._backoffs.items() if name in self._tried}
+        self._tried = set()
 
     def skip(self) -> None:
         """Do not wait any longer this time."""

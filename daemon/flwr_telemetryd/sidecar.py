@@ -11,6 +11,7 @@ This room must never read the environment: a sidecar judges by the files alone.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -91,6 +92,7 @@ class Sidecar:
         )
         self._asked = mode is Mode.ONCE
         self._progress: tuple[int, ...] = ()
+        self._barred_since: float | None = None
         self._busy_at = self._clock.monotonic()
         self._retention_at = self._heartbeat_at = self._adopt_at = self._busy_at
 
@@ -123,10 +125,10 @@ class Sidecar:
         """Everything that is to be done now; why to end, or None."""
         if not self._may_go_on():
             return End.DISABLED
+        self._troubles.new_look()
         self._troubles.attempt("caps", self._keep_caps, None)
-        self._serve(self.host)
-        for host in self._adopted():
-            self._serve(host)
+        for host in [self.host, *self._adopted()]:
+            self._troubles.attempt(f"host {host.name}", functools.partial(self._serve, host), None)
         if not self._may_go_on():
             return End.DISABLED
         self._save()
@@ -135,10 +137,15 @@ class Sidecar:
 
     def _reason_to_end(self) -> End | None:
         now = self._clock.monotonic()
-        waits = anything_waits(self.host)
+        waits = self._troubles.attempt("look", lambda: anything_waits(self.host), otherwise=True)
         if waits:
             self._busy_at = now
-        failures = (self._courier.failing_since, self._troubles.since())
+        may_try = self._courier.may_try()
+        if not waits or may_try:
+            self._barred_since = None
+        elif self._barred_since is None:
+            self._barred_since = now  # by a Retry-After that an earlier life heard
+        failures = (self._courier.failing_since, self._troubles.since(), self._barred_since)
         since = min((moment for moment in failures if moment is not None), default=None)
         return reason_to_end(
             self.mode,
@@ -146,7 +153,7 @@ class Sidecar:
             waits=waits,
             quiet_s=now - self._busy_at,
             failing_s=None if since is None else now - since,
-            may_try=self._courier.may_try(),
+            may_try=may_try,
             stuck=self._is_stuck(),
         )
 
@@ -201,7 +208,8 @@ class Sidecar:
             self._troubles.skip()
         limits = self._settings.limits
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        takes = self._asked or self._courier.failing_since is None or not bodies_wait(host)
+        works = self._courier.failing_since is None and self._courier.may_try()
+        takes = self._asked or works or not bodies_wait(host)
         if segments.listing(host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
             since = None if own and self._sole else self._file_system_now() - FOREIGN_WORK_S

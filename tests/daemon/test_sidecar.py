@@ -1,0 +1,62 @@
+"""The loop as a process: when it ends, and what must not end it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd.errors import ExitCode
+from tests.support import homes, processes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def _sidecar(home: Path) -> int:
+    return processes.run(home, ["-m", "flwr_telemetryd"]).returncode
+
+
+def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(
+    home: Path, collector: Collector
+) -> None:
+    """An on-demand sidecar that may not try ends like one that cannot, and leaves all as it is."""
+    homes.configure(home, collector.url, offline_exit_s=0.5)
+    homes.put(home, records.series(2))
+    (homes.host(home) / "not-before").write_text("3600\n")
+    assert _sidecar(home) == ExitCode.UNDELIVERED
+    assert collector.requests == []
+    assert len(homes.unsent_files(home)) == 1
+
+
+def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -> None:
+    """A host that cannot be served for a while is served when it can."""
+    homes.configure(home, collector.url, idle_exit_s=2)
+    homes.put(home, records.series(2))
+    work = homes.host(home) / "outbox"
+    work.write_text("in the way")
+    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
+    state = homes.host(home) / "sidecar.json"
+    processes.wait_until(lambda: state.is_file() and '"last_error": ""' not in state.read_text())
+    work.unlink()
+    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.OK
+    assert wire.serials(collector.events()) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "junk", ["work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
+)
+def test_junk_is_in_nobodys_way(home: Path, collector: Collector, junk: str) -> None:
+    """A stray file anywhere neither stops delivery nor keeps `--once` from ending."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2))
+    path = homes.host(home) / junk
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_text("junk")
+    for directory in homes.host(home).rglob("*"):
+        if directory.is_dir():
+            directory.chmod(0o700)
+    assert processes.once(home).returncode == ExitCode.OK
+    assert wire.serials(collector.events()) == [0, 1]
