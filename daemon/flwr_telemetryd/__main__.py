@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         word = from_os_error(error, str(error.filename or "the home"))
         parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {word}\n")
     except TerminatedError:
-        return ExitCode.OK
+        return ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
 
 
 def _serve(home: Home, mode: Mode) -> int:

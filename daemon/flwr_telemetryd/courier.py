@@ -195,4 +195,7 @@ class Courier:
         self._state.next_try = (self._clock.now() + timedelta(seconds=wait_s)).isoformat()
         log.warning("not delivered: %s; next try in %.1f s", outcome.reason, wait_s)
         if outcome.after_s is not None:
-            not_before.keep(self._host, outcome.after_s)
+            try:
+                not_before.keep(self._host, outcome.after_s)
+            except (OSError, TelemetryError) as error:
+                log.warning("the Retry-After is not kept beyond this life: %s", error)

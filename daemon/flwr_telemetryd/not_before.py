@@ -35,8 +35,11 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
         written = host.not_before.stat().st_mtime
     except (OSError, TelemetryError, ValueError):
         return 0.0
-    # The age may be negative, where a clock was set back: that must not lengthen the wait.
-    return asked_s - max(now() - written, 0.0)
+    try:
+        # The age may be negative, where a clock was set back: that must not lengthen the wait.
+        return asked_s - max(now() - written, 0.0)
+    except (OSError, TelemetryError):
+        return asked_s  # whoever cannot tell the time waits
 
 
 def forget(host: HostPaths) -> None:

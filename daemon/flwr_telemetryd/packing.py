@@ -22,6 +22,7 @@ from .decisions import seal_is_due
 from .state import State
 
 FOREIGN_WORK_S = 600.0
+MAX_UNFINISHED = 8
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -84,11 +85,14 @@ class Packer:
             lambda: self._seal(host, limits.burst_window_s, takes=takes, at_once=at_once),
             None,
         )
-        # What cannot be made now would only pile up.
-        while takes and self._may_go_on() and not batch.unfinished(host, self._owner, untouched_since=-1.0):
+        # What cannot be made now must not pile up; but one bad batch must not stop the others either.
+        while takes and self._may_go_on() and self._unfinished(host) < MAX_UNFINISHED:
             take = functools.partial(self._take, host, limits, own=own)
             if not self._troubles.attempt(f"take {host.name}", take, otherwise=False):
                 return
+
+    def _unfinished(self, host: HostPaths) -> int:
+        return len(batch.unfinished(host, self._owner, untouched_since=-1.0))
 
     def _seal(self, host: HostPaths, window_s: float, *, takes: bool, at_once: bool) -> None:
         try:

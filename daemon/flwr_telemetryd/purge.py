@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -11,6 +12,8 @@ from flwr_telemetry.settings import Consent
 
 from . import segments
 from .retention import hosts
+
+log = logging.getLogger("flwr_telemetryd")
 
 _ASIDE = ".purged"
 
@@ -39,5 +42,8 @@ def unsent(home: Home) -> None:
             try:
                 os.rename(directory, aside)
             except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("%s cannot be purged: %s", directory, error)  # the others can
                 continue
             shutil.rmtree(aside, ignore_errors=True)

@@ -117,8 +117,13 @@ def _drop(item: _Item) -> int:
         else:
             body = outbox.decoded(b"".join(segments.chunks(item.path)))
             events = max(burst.count(body), 1)  # a damaged one held something, too
-        # Counted first: a death in between must not hide a loss.
-        files.append_bytes(item.host.dropped, b"\0" * events)
+        try:
+            # Counted first: a death in between must not hide a loss.
+            files.append_bytes(item.host.dropped, b"\0" * events)
+        except OSError:
+            item.path.unlink()  # a full disk must not keep a cap from making room
+            files.append_bytes(item.host.dropped, b"\0" * events)
+            return events
         item.path.unlink()
     except FileNotFoundError:
         return 0  # delivered at last

@@ -22,6 +22,7 @@ from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.version import __version__
+from flwr_telemetry.waiting import Waiting
 
 from . import hardware, purge, retention, segments
 from .backoff import Troubles
@@ -91,6 +92,7 @@ class Sidecar:
             troubles=self._troubles,
         )
         self._asked = mode is Mode.ONCE
+        self._at_start = Waiting(self.host)
         self._progress: tuple[int, ...] = ()
         self._barred_since: float | None = None
         self._busy_at = self._clock.monotonic()
@@ -137,7 +139,7 @@ class Sidecar:
 
     def _reason_to_end(self) -> End | None:
         now = self._clock.monotonic()
-        waits = self._troubles.attempt("look", lambda: anything_waits(self.host), otherwise=True)
+        waits = self._troubles.attempt("look", self._waits, otherwise=True)
         if waits:
             self._busy_at = now
         may_try = self._courier.may_try()
@@ -156,6 +158,10 @@ class Sidecar:
             may_try=may_try,
             stuck=self._is_stuck(),
         )
+
+    def _waits(self) -> bool:
+        """Whether anything is left to wait for; `--once` does not wait for what came in meanwhile."""
+        return anything_waits(self.host) if self.mode is not Mode.ONCE else not self._at_start.is_over()
 
     def _is_stuck(self) -> bool:
         """Whether this look changed nothing; what waits then waits for somebody else."""

@@ -16,6 +16,9 @@ from typing import Any
 from . import record
 from .errors import InvalidEventError
 
+with contextlib.suppress(ImportError):  # there is none on Windows
+    import pwd
+
 MAX_DETAILS_BYTES = 8 * 1024
 REDACTED = "<redacted>"
 
@@ -117,12 +120,10 @@ def who_we_are() -> Redactor:
     with contextlib.suppress(OSError, KeyError, ImportError):  # a bare container has no entry at all
         names.add(getpass.getuser())
     try:
-        import pwd
-
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
         directories.add(entry.pw_dir)
-    except (KeyError, ImportError):
+    except (KeyError, NameError):  # no such entry; no such database
         pass
     directories.add(os.path.expanduser("~"))
     directories |= {os.path.realpath(path) for path in directories}

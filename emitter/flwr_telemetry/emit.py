@@ -94,9 +94,9 @@ def _emitter() -> Emitter:
     if _process.emitter is None:
         with loading():
             from .emitter import Emitter
-
-            # Two first events at once: whoever comes second takes what is there, and its cluster ID.
-            fresh = Emitter(warn)
+        fresh = Emitter(warn)
+        # Two first events at once: whoever comes second takes what is there, and its cluster ID.
+        with _loading_lock:
             _process.emitter = _process.emitter or fresh
     return _process.emitter
 

@@ -49,7 +49,11 @@ class Waiting:
 
     def _in_batches(self) -> set[str]:
         """The names of the batches in the making, and of the committed ones that have bodies left."""
-        making = {entry.name.partition(".")[0] for entry in _entries(self._host.work)}
+        making = {
+            entry.name.partition(".")[0]
+            for entry in _entries(self._host.work)
+            if entry.is_dir(follow_symlinks=False)  # anything else is nobody's batch
+        }
         return making | {entry.name for entry in _entries(self._host.outbox) if has_bodies(Path(entry.path))}
 
 
