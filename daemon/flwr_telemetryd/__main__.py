@@ -28,7 +28,7 @@ from .decisions import End, Mode
 from .errors import ExitCode
 from .logs import set_up_log
 from .retention import hosts
-from .segments import Hold, try_lock
+from .segments import Hold, wait_for_lock
 from .serving import anything_waits
 from .sidecar import Sidecar
 from .sinks.base import Sink
@@ -127,7 +127,7 @@ def _live(home: Home, mode: Mode, hold: Hold) -> End:
 
 
 def _create(home: Home, host: HostPaths) -> None:
-    home.path.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
+    files.make_home(home.path)
     files.ensure_directory(host.telemetry)
     files.ensure_directory(host.root)
 
@@ -154,12 +154,8 @@ def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Ho
     except FileNotFoundError:
         yield Hold.BUSY  # everything was removed
         return
-    deadline = time.monotonic() + wait_s
     try:
-        hold = try_lock(descriptor)
-        while hold is Hold.BUSY and time.monotonic() < deadline:
-            time.sleep(LOCK_POLL_S)
-            hold = try_lock(descriptor)
+        hold = wait_for_lock(descriptor, wait_s, LOCK_POLL_S)
         yield Hold.BUSY if hold is Hold.NO_LOCKS and told_alive(host) else hold
     finally:
         os.close(descriptor)

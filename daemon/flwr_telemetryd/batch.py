@@ -256,9 +256,7 @@ def _put(batch: Batch, body: bytes) -> int:
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
     descriptor = files.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        rest = memoryview(body)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        files.write_all(descriptor, body)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -6,6 +6,7 @@ the delivery of what is committed. This room must never send.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -95,12 +96,10 @@ class Packer:
         return len(batch.unfinished(host, self._owner, untouched_since=-1.0))
 
     def _seal(self, host: HostPaths, window_s: float, *, takes: bool, at_once: bool) -> None:
-        try:
+        status = None
+        with contextlib.suppress(FileNotFoundError):
             status = os.lstat(host.events)
-        except FileNotFoundError:
-            self._first_seen.pop(host.name, None)
-            return
-        if status.st_size == 0:
+        if status is None or status.st_size == 0:
             self._first_seen.pop(host.name, None)
             return
         now = self._clock.monotonic()

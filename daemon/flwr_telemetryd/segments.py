@@ -48,17 +48,23 @@ class Hold(enum.Enum):
 @contextlib.contextmanager
 def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[Hold]:
     """Hold the segment's lock exclusively, waiting for it at most ``wait_s``; yields what came of it."""
-    deadline = time.monotonic() + wait_s
-    hold = try_lock(descriptor)
-    while hold is Hold.BUSY and time.monotonic() < deadline:
-        time.sleep(_LOCK_POLL_S)
-        hold = try_lock(descriptor)
+    hold = wait_for_lock(descriptor, wait_s, _LOCK_POLL_S)
     try:
         yield hold
     finally:
         if hold is Hold.HELD:
             with contextlib.suppress(OSError):
                 unlock_descriptor(descriptor)
+
+
+def wait_for_lock(descriptor: int, wait_s: float, poll_s: float) -> Hold:
+    """Try for an exclusive lock every ``poll_s`` until it is had, or ``wait_s`` are over."""
+    deadline = time.monotonic() + wait_s
+    hold = try_lock(descriptor)
+    while hold is Hold.BUSY and time.monotonic() < deadline:
+        time.sleep(poll_s)
+        hold = try_lock(descriptor)
+    return hold
 
 
 def try_lock(descriptor: int) -> Hold:

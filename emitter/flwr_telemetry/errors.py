@@ -56,7 +56,12 @@ class SpoolWriteError(SpoolError):
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_UNSAFE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+"""What the system says of a link, a FIFO or a device where a plain file is expected."""
+
+BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
+"""What it says of a lock that somebody holds; anything else means that locks do not work there."""
+
 _ADVICE = {
     errno.EROFS: "the file system is read-only; set FLWR_HOME to a writable directory",
     errno.EACCES: "no permission; set FLWR_HOME to a directory of your own",
@@ -74,7 +79,7 @@ def from_os_error(error: OSError, path: str) -> SpoolError:
     word = error.strerror or type(error).__name__
     if number in _FULL:
         return SpoolFullError(f"{path}: {word}; free some space or set FLWR_TELEMETRY_ENABLED=0")
-    if number in _UNSAFE:
+    if number in UNSAFE_ERRNOS:
         return SpoolUnsafeError(f"{path} is no plain file or directory ({word}); remove it")
     advice = _ADVICE.get(number, "set FLWR_TELEMETRY_ENABLED=0 if this persists")
     return SpoolWriteError(f"{path}: {word}; {advice}")

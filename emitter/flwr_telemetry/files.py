@@ -8,18 +8,16 @@ create anything without being asked to.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from pathlib import Path
 
-from .errors import SpoolUnsafeError
+from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 _STANDARD_ERROR = 2
-_UNSAFE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -85,7 +83,7 @@ def open_file(path: Path | str, flags: int) -> int:
     try:
         descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
     except OSError as error:
-        if error.errno not in _UNSAFE:
+        if error.errno not in UNSAFE_ERRNOS:
             raise
         msg = f"{path} is a link, a FIFO or a device ({error.strerror}); remove it"
         raise SpoolUnsafeError(msg) from error
@@ -122,12 +120,18 @@ def _check_file(path: Path | str, descriptor: int) -> None:
         os.fchmod(descriptor, FILE_MODE)  # just created, and a umask took away what the owner needs
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write ``data``, in as many calls as the system needs."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def append_bytes(path: Path, data: bytes) -> None:
     """Append ``data`` to the file at ``path``, created if need be, in one write where the system can."""
     descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
@@ -139,9 +143,7 @@ def append_line(path: Path, line: bytes) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
-        line += b"\n"
-        while line:
-            line = line[os.write(descriptor, line) :]
+        write_all(descriptor, line + b"\n")
     finally:
         os.close(descriptor)
 
@@ -171,8 +173,7 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        write_all(descriptor, data)
         if durable:
             os.fsync(descriptor)
     except BaseException:

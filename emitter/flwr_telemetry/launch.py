@@ -11,7 +11,6 @@ This room must never start two, never wait for a sidecar to be ready, and never 
 from __future__ import annotations
 
 import enum
-import errno
 import json
 import os
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from . import files
 from .emit import loading
-from .errors import TelemetryError
+from .errors import BUSY_ERRNOS, TelemetryError
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths
 
 MODULE = "flwr_telemetryd"
@@ -37,7 +36,6 @@ _PASSED_ON = frozenset(
     "CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
 )
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
-_BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 _STARTED_MARK = b"started\n"
 _MAX_STATE_BYTES = 64 * 1024
 
@@ -194,7 +192,7 @@ def try_lock(descriptor: int) -> bool | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return False if error.errno in _BUSY else None
+        return False if error.errno in BUSY_ERRNOS else None
     return True
 
 

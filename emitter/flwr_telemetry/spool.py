@@ -21,20 +21,18 @@ else.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from collections.abc import Callable
 
 from . import files
-from .errors import SpoolFullError, SpoolWriteError, from_os_error
+from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
 
 LOCK_WAIT_S = 0.005
 
 _LOCK_POLL_S = 0.0005
 _TRIES = 5
-_BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 
 class CreationRefusedError(Exception):
@@ -174,7 +172,7 @@ def lock_shared(descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _BUSY:
+            if error.errno not in BUSY_ERRNOS:
                 return False  # no locks on this file system: the renames alone must do
         else:
             return True
