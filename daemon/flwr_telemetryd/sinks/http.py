@@ -106,17 +106,15 @@ def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _beginning(answer: requests.Response) -> str:
-    """What can be had of an answer's body; leaving the connection unread closes it.
+    """What can be had of an answer's body; leaving the rest unread closes the connection.
 
-    A body that is cut or garbled says nothing against the status. One that does not end within the
-    deadline is no answer yet.
+    It is taken as it comes and never unpacked: some kilobytes can be made to unpack to gigabytes. A body
+    that is cut or garbled says nothing against the status. One that does not end within the deadline is no
+    answer yet.
     """
     text = b""
     with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
-        for chunk in answer.iter_content(4096):
-            text += chunk
-            if len(text) > MAX_ANSWER_BYTES:
-                break
+        text = answer.raw.read(MAX_ANSWER_BYTES, decode_content=False)
     return text.decode("utf-8", "replace")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import socket
 import ssl
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,6 +137,22 @@ def test_an_endless_answer_is_not_read_to_its_end(collector: Collector) -> None:
     sink.close()
 
 
+def test_a_packed_answer_is_never_unpacked(collector: Collector) -> None:
+    """An answer of some hundred bytes that would unpack to 64 MiB takes none of them."""
+    bomb = gzip.compress(gzip.compress(bytes(64 * 2**20)))
+    collector.answer_with(Answer(422, {"Content-Encoding": "gzip, gzip"}, bomb))
+    sink = sink_for(collector.url)
+    tracemalloc.start()
+    outcome = sink.send(KEY, BODY)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(outcome, Refused)
+    assert peak_bytes < 8 * 2**20
+    assert sink.send(KEY, BODY) == Delivered()
+    sink.close()
+    assert collector.connections == 1
+
+
 RAW = {
     "nothing": b"",
     "garbage": b"\x16\x03\x01 garbage\r\n\r\n",
@@ -144,6 +162,7 @@ RAW = {
     "bad_length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
     "bad_chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx\r\n",
     "half_a_chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx",
+    "endless_chunk_size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 2**20,
     "bad_gzip": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
     "long_line": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     "many_headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
