@@ -55,6 +55,7 @@ from .errors import LetGoError
 
 log = logging.getLogger("flwr_telemetryd")
 
+FOREIGN_WORK_S = 600.0
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 TAKEN_SUFFIX = ".taken"
 PART_SUFFIX = ".part"
@@ -110,14 +111,14 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     return None
 
 
-def unfinished(host: HostPaths, owner: str, *, untouched_since: float | None = None) -> list[Path]:
+def unfinished(host: HostPaths, owner: str, *, now: float | None = None) -> list[Path]:
     """The unfinished batches of dead owners, and of ourselves, oldest first.
 
     Args:
         host: whose.
         owner: who asks.
-        untouched_since: only those that were not touched after this time (of the file system); None if
-            the host's lock is surely ours, so that every other owner is dead.
+        now: the file system's time, to tell who is dead: what was not touched for ``FOREIGN_WORK_S`` has
+            no owner. None if the host's lock is surely ours, so that every other owner is dead.
     """
     found = []
     for path in sorted(segments.listing(host.work)):
@@ -126,7 +127,7 @@ def unfinished(host: HostPaths, owner: str, *, untouched_since: float | None = N
             status = path.lstat()
             if not former or not stat.S_ISDIR(status.st_mode):
                 continue  # nothing of ours
-            if former == owner or untouched_since is None or status.st_mtime <= untouched_since:
+            if former == owner or now is None or files.age_s(now, status.st_mtime) >= FOREIGN_WORK_S:
                 found.append(path)
     return found
 

@@ -93,7 +93,8 @@ class Courier:
         """Whether neither a backoff nor a ``Retry-After`` is to be waited for."""
         if not self._backoff.may_try():
             return False
-        return not_before.remaining_s(self._host, lambda: files.now(self._host.state)) <= 0
+        not_before.put_right(self._host, self._file_system_now)
+        return not_before.remaining_s(self._host, self._file_system_now) <= 0
 
     def deliver(self, host: HostPaths) -> None:
         """Send what is in the outbox of ``host``, until one body has to wait."""
@@ -182,6 +183,9 @@ class Courier:
         if outbox.rejected(body, reason):
             log.warning("body %s rejected: %s", body.key, reason)
             self._state.rejected += 1
+
+    def _file_system_now(self) -> float:
+        return files.now(self._host.state)
 
     def _succeeded(self) -> None:
         self._backoff.succeeded()

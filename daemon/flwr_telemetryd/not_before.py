@@ -1,7 +1,7 @@
 """``not-before``: a ``Retry-After`` that outlives the sidecar that heard it.
 
 The file holds the seconds that were asked for; its own time tells when that was, so that no host's
-clock is asked.
+clock is asked. Whatever stands there, and however clocks are set, nobody waits for longer than a day.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from flwr_telemetry.layout import HostPaths
 from .delivery import MAX_RETRY_AFTER_S
 
 _MAX_BYTES = 64
+_TOLERANCE_S = 1.0
 
 
 def keep(host: HostPaths, after_s: float) -> None:
@@ -35,11 +36,23 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
         written = host.not_before.stat().st_mtime
     except (OSError, TelemetryError, ValueError):
         return 0.0
+    if not asked_s > 0:  # nor is it that for NaN
+        return 0.0
     try:
-        # The age may be negative, where a clock was set back: that must not lengthen the wait.
+        # The age may be negative, where a clock was set back; see `put_right`.
         return asked_s - max(now() - written, 0.0)
     except (OSError, TelemetryError):
         return asked_s  # whoever cannot tell the time waits
+
+
+def put_right(host: HostPaths, now: Callable[[], float]) -> None:
+    """Count from now on where the file's time lies ahead of ``now``: a clock was set back since.
+
+    Else the wait would last until that clock has caught up, which may take years.
+    """
+    with contextlib.suppress(OSError, TelemetryError):
+        if host.not_before.lstat().st_mtime > now() + _TOLERANCE_S:
+            files.touch(host.not_before)
 
 
 def forget(host: HostPaths) -> None:

@@ -22,7 +22,6 @@ from .clock import Clock
 from .decisions import seal_is_due
 from .state import State
 
-FOREIGN_WORK_S = 600.0
 MAX_UNFINISHED = 8
 
 log = logging.getLogger("flwr_telemetryd")
@@ -62,9 +61,9 @@ class Packer:
         self.made = 0
         self._first_seen: dict[str, tuple[int, float]] = {}
 
-    def finish(self, host: HostPaths, limits: Limits, untouched_since: float | None, *, own: bool) -> None:
-        """Finish the batches that were left unfinished; see ``batch.unfinished`` for ``untouched_since``."""
-        for path in batch.unfinished(host, self._owner, untouched_since=untouched_since):
+    def finish(self, host: HostPaths, limits: Limits, now: float | None, *, own: bool) -> None:
+        """Finish the batches that were left unfinished; see ``batch.unfinished`` for ``now``."""
+        for path in batch.unfinished(host, self._owner, now=now):
             if not self._may_go_on():
                 return
             name = f"batch {path.name.partition('.')[0]}"
@@ -93,7 +92,8 @@ class Packer:
                 return
 
     def _unfinished(self, host: HostPaths) -> int:
-        return len(batch.unfinished(host, self._owner, untouched_since=-1.0))
+        """How many batches of our own could not be finished."""
+        return sum(path.name.endswith(f".{self._owner}") for path in segments.listing(host.work))
 
     def _seal(self, host: HostPaths, window_s: float, *, takes: bool, at_once: bool) -> None:
         status = None

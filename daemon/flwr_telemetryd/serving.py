@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.waiting import has_bodies
 
@@ -39,7 +40,7 @@ def adoptable(home: Home, own: str, after_s: float, now: Callable[[], float]) ->
     waiting = [host for host in hosts(home) if host.name != own and anything_waits(host)]
     if waiting:
         time = now()
-        yield from (host for host in waiting if time - _touched(host) >= after_s)
+        yield from (host for host in waiting if files.age_s(time, _touched(host)) >= after_s)
 
 
 def _size(host: HostPaths) -> int:

@@ -29,7 +29,7 @@ from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
 from .decisions import End, Mode, adopt_after_s, reason_to_end
-from .packing import FOREIGN_WORK_S, Packer
+from .packing import Packer
 from .serving import adoptable, anything_waits, bodies_wait
 from .sinks.base import Sink
 from .state import State
@@ -218,8 +218,8 @@ class Sidecar:
         takes = self._asked or works or not bodies_wait(host)
         if segments.listing(host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
-            since = None if own and self._sole else self._file_system_now() - FOREIGN_WORK_S
-            self._packer.finish(host, limits, since, own=own)
+            now = None if own and self._sole else self._file_system_now()
+            self._packer.finish(host, limits, now, own=own)
         self._packer.pack(host, limits, takes=takes, at_once=self._asked or not own, own=own)
         if self._courier.may_try():
             self._troubles.attempt("delivery", lambda: self._courier.deliver(host), None)

@@ -8,11 +8,15 @@ create anything without being asked to.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 from pathlib import Path
 
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
+
+SKEW_S = 3600.0
+"""A time may lie so far ahead: the clocks of hosts that share a home differ by minutes."""
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -192,6 +196,16 @@ def touch(path: Path) -> None:
         os.utime(descriptor)
     finally:
         os.close(descriptor)
+
+
+def age_s(now: float, then: float) -> float:
+    """The age of something, between two times of its file system; negative where ``then`` lies ahead.
+
+    What lies further ahead than ``SKEW_S`` was written before a clock was set back, and by nobody since.
+    Nothing tells how old it is; it is infinitely old, so that nobody waits until the clock has caught up.
+    """
+    age = now - then
+    return age if age >= -SKEW_S else math.inf
 
 
 def now(path: Path) -> float:

@@ -10,11 +10,12 @@ This room must never start two, never wait for a sidecar to be ready, and never 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from . import files
@@ -144,7 +145,8 @@ def served(home: Home, host: HostPaths) -> bool:
             ]
     except OSError:
         return False
-    return bool(beats) and max(beats) > _just_touched(host) - HEARTBEAT_FRESH_S
+    now = _just_touched(host)
+    return any(files.age_s(now, beat) < HEARTBEAT_FRESH_S for beat in beats)
 
 
 def _just_touched(host: HostPaths) -> float:
@@ -152,13 +154,14 @@ def _just_touched(host: HostPaths) -> float:
 
     Either may be gone again; then the spool's own time tells when.
     """
-    times = []
-    for path in (host.events, host.flush, host.spool):
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:
-            continue
+    times = [*_times(host.events, host.flush)] or [*_times(host.spool)]
     return max(times, default=0.0)
+
+
+def _times(*paths: Path) -> Iterator[float]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path.stat().st_mtime
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:

@@ -167,13 +167,16 @@ def test_race_10_who_lost_the_commit_lets_go(home: Path, host: HostPaths, spooli
 
 
 def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home: Path, host: HostPaths) -> None:
-    """Race 10: only what was not touched since that time is taken over; without one, everything is."""
+    """Race 10: only what was not touched for ten minutes, by a clock ahead or behind, is taken over."""
     sealed(home, 0)
     made = take(host, THEIRS)
     touched = made.path.stat().st_mtime
-    assert take_over(host, OURS, untouched_since=touched - 1) == []
+    for ahead_s in (-3600, 0, 599):
+        assert take_over(host, OURS, now=touched + ahead_s) == []
     assert made.path.exists()
-    assert [again.owner for again in take_over(host, OURS, untouched_since=touched + 1)] == [OURS]
+    for owner, ahead_s in ((OURS, 601), ("2" * 16, -3601)):
+        assert [again.owner for again in take_over(host, owner, now=touched + ahead_s)] == [owner]
+        (touched,) = (path.stat().st_mtime for path in host.work.iterdir())
 
 
 @pytest.mark.parametrize("at", range(3))

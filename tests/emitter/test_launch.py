@@ -126,6 +126,7 @@ def test_who_may(home: Path, paths: HostPaths, environ: dict[str, str], setting:
         ("service-other.json", NOW_S - 89, True),
         ("service-other.json", NOW_S - 91, False),
         ("service-other.json", NOW_S + 3600, True),
+        ("service-other.json", NOW_S + 3601, False),
         ("service-other.json.part", NOW_S, False),
         (".service-other.json", NOW_S, False),
         ("config.toml", NOW_S, False),
