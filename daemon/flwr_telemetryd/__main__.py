@@ -7,36 +7,30 @@ Started on demand by the first event, without arguments. This room sets up what 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from types import FrameType
 
 from flwr_telemetry import files
 from flwr_telemetry.emitter import LOOK_AGAIN_S
 from flwr_telemetry.errors import TelemetryError, from_os_error
-from flwr_telemetry.launch import told_alive
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load
 
-from . import hardware, purge
+from . import guard, hardware, purge
 from .decisions import End, Mode
 from .errors import ExitCode
+from .lock import WAIT_S, Lock, held
 from .logs import set_up_log
 from .retention import hosts
-from .segments import Hold, wait_for_lock
+from .segments import Hold
 from .serving import anything_waits
 from .sidecar import Sidecar
 from .sinks.base import Sink
 
-LOCK_WAIT_S = 1.0
-"""A writer's probe holds the lock for a moment; it must not turn away the sidecar that it started."""
-
-LOCK_POLL_S = 0.01
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
 """A look-up of a name cannot be interrupted; it must end well before ``request_deadline_s``."""
 
@@ -49,6 +43,7 @@ _EXIT_CODES = {
     End.OFFLINE: ExitCode.UNDELIVERED,
     End.UNDELIVERED: ExitCode.UNDELIVERED,
     End.DISABLED: ExitCode.DISABLED,
+    End.REMOVED: ExitCode.UNUSABLE,
 }
 
 log = logging.getLogger("flwr_telemetryd")
@@ -100,25 +95,26 @@ def _serve(home: Home, mode: Mode) -> int:
         if mode is not Mode.SERVICE and not any(map(anything_waits, hosts(home))):
             return ExitCode.OK  # nothing was ever spooled, and nothing is to be created for that
         _create(home, host)
-    with held(host, LOCK_WAIT_S if mode is Mode.ON_DEMAND else 4 * LOCK_WAIT_S, create=True) as hold:
-        if hold is Hold.BUSY:
+    guard.check_root(host)
+    with held(host, WAIT_S if mode is Mode.ON_DEMAND else 4 * WAIT_S, create=True) as lock:
+        if lock.hold is Hold.BUSY:
             return ExitCode.BUSY
         hardware.step_back()
         set_up_log(host, to_stderr=mode is not Mode.ON_DEMAND)
-        end = _live(home, mode, hold)
+        end = _live(home, mode, lock)
     while mode is Mode.ON_DEMAND and end is End.IDLE:
         time.sleep(LINGER_S)
         if not load(home, None).consent.enabled or not anything_waits(host):
             break
-        with held(host, LOCK_WAIT_S) as hold:
-            if hold is Hold.BUSY:
+        with held(host, WAIT_S) as lock:
+            if lock.hold is Hold.BUSY:
                 break
-            end = _live(home, mode, hold)
+            end = _live(home, mode, lock)
     return _EXIT_CODES[end]
 
 
-def _live(home: Home, mode: Mode, hold: Hold) -> End:
-    sidecar = Sidecar(home, mode, open_sink, sole=hold is Hold.HELD)
+def _live(home: Home, mode: Mode, lock: Lock) -> End:
+    sidecar = Sidecar(home, mode, open_sink, sole=lock.is_sole, is_named=lock.is_named)
     try:
         return sidecar.run()
     except TerminatedError:
@@ -141,24 +137,6 @@ def open_sink(settings: Settings) -> Sink:
     from .sinks.http import HttpSink
 
     return HttpSink(settings, os.environ)
-
-
-@contextlib.contextmanager
-def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Hold]:
-    """Hold the sidecar's lock of a host, waiting for it at most ``wait_s``; yields what came of it.
-
-    Where locks do not work, a sidecar that lives by its own word counts as the holder.
-    """
-    try:
-        descriptor = files.open_file(host.lock, os.O_RDWR | (os.O_CREAT if create else 0))
-    except FileNotFoundError:
-        yield Hold.BUSY  # everything was removed
-        return
-    try:
-        hold = wait_for_lock(descriptor, wait_s, LOCK_POLL_S)
-        yield Hold.BUSY if hold is Hold.NO_LOCKS and told_alive(host) else hold
-    finally:
-        os.close(descriptor)
 
 
 def _set_up_signals() -> None:

@@ -30,6 +30,7 @@ class End(enum.Enum):
     OFFLINE = "the collector could not be reached for too long"
     UNDELIVERED = "not everything could be delivered now"
     DISABLED = "telemetry is off"
+    REMOVED = "its directory was removed or replaced"
 
 
 def seal_is_due(size_bytes: int, age_s: float, window_s: float, *, takes: bool, at_once: bool) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flwr_telemetry import files, source
@@ -38,6 +38,8 @@ def what_would_change(home: Home, consent: Consent) -> str:
 def problems(home: Home, now: Settings) -> list[str]:
     """What keeps events of this host from being recorded or delivered, as far as the home shows it."""
     found = [*unsafe(home)]
+    if not found:
+        found += _neighbours(home)
     identity = None if found else source.look(home.source)
     if identity == source.INVALID:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
@@ -85,6 +87,25 @@ def unsafe(home: Home) -> Iterator[str]:
         return  # nothing was recorded yet
     except (OSError, TelemetryError) as error:
         yield sentence(error, home.path)
+
+
+def _neighbours(home: Home) -> Iterator[str]:
+    """Whatever stands where a room or a file of ours should be, and is none: it is refused, not followed."""
+    host = home.host()
+    for room in host.rooms:
+        if room != host.spool:
+            yield from _told(files.check_directory, room)
+    for path in (*host.files, home.forgotten, home.heartbeat(host.name)):
+        yield from _told(files.check_file, path)
+
+
+def _told(check: Callable[[Path], None], path: Path) -> Iterator[str]:
+    try:
+        check(path)
+    except FileNotFoundError:
+        return
+    except (OSError, TelemetryError) as error:
+        yield sentence(error, path)
 
 
 def _unwritable(home: Home) -> Iterator[str]:

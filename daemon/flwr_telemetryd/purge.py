@@ -7,10 +7,11 @@ import os
 import secrets
 import shutil
 
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Consent
 
-from . import segments
+from . import guard, segments
 from .retention import hosts
 
 log = logging.getLogger("flwr_telemetryd")
@@ -34,6 +35,11 @@ def unsent(home: Home) -> None:
     consent and stops. What was sent before stays: it is the record of the past.
     """
     for host in hosts(home):
+        try:
+            guard.check_root(host)
+        except (OSError, TelemetryError) as error:
+            log.warning("%s is not purged: %s", host.root, error)
+            continue
         for left in segments.listing(host.root):  # by a purge that was killed
             if left.name.endswith(_ASIDE):
                 shutil.rmtree(left, ignore_errors=True)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files, record
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import burst, outbox, segments
+from . import burst, damage, guard, outbox, segments
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
@@ -51,7 +52,7 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     Returns:
         How many events were dropped.
     """
-    known = hosts(home)
+    known = [host for host in hosts(home) if guard.holds(host)]
     waiting = sorted(item for host in known for item in _unsent(host))
     dropped = 0
     for item in _over(waiting, limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S, now):
@@ -127,4 +128,7 @@ def _drop(item: _Item) -> int:
         item.path.unlink()
     except FileNotFoundError:
         return 0  # delivered at last
+    except TelemetryError:
+        damage.set_aside(item.host, item.path)  # no file of ours
+        return 0
     return events

@@ -24,7 +24,7 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.version import __version__
 from flwr_telemetry.waiting import Waiting
 
-from . import hardware, purge, retention, segments
+from . import guard, hardware, purge, retention, segments
 from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
@@ -50,6 +50,7 @@ class Sidecar:
         mode: how long it lives.
         open_sink: makes the way out from the settings.
         sole: whether the host's lock is surely held, so that no other sidecar lives on this host.
+        is_named: whether that lock is still the host's; a life without it would be another one's double.
         clock: time and chance.
         site_file: the site's settings.
     """
@@ -61,6 +62,7 @@ class Sidecar:
         open_sink: Callable[[settings.Settings], Sink],
         *,
         sole: bool = True,
+        is_named: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
         site_file: Path = settings.SITE_FILE,
     ) -> None:
@@ -68,6 +70,7 @@ class Sidecar:
         self.host = home.host()
         self.mode = mode
         self._sole = sole
+        self._is_named = is_named
         self._clock = clock or Clock()
         self._site_file = site_file
         self._settings_key: tuple[object, ...] | None = None
@@ -109,9 +112,11 @@ class Sidecar:
             end = self.look()
             if end is None:
                 self._clock.sleep(POLL_S)
-        if end is not End.DISABLED:  # off means off: not even a word about it is written
+        # Off means off, and what was removed stays so: not even a word about it is written.
+        silent = end in {End.DISABLED, End.REMOVED}
+        if not silent:
             log.info("ending: %s", end.value)
-        self.close("" if end is End.DISABLED else end.value)
+        self.close("" if silent else end.value)
         return end
 
     def close(self, why: str) -> None:
@@ -124,9 +129,16 @@ class Sidecar:
             self.home.heartbeat(self.host.name).unlink(missing_ok=True)
 
     def look(self) -> End | None:
-        """Everything that is to be done now; why to end, or None."""
+        """Everything that is to be done now; why to end, or None.
+
+        Raises:
+            SpoolUnsafeError: the directory is no longer surely ours.
+        """
         if not self._may_go_on():
             return End.DISABLED
+        if not self._is_named():
+            return End.REMOVED
+        guard.check_root(self.host)
         self._troubles.new_look()
         self._troubles.attempt("caps", self._keep_caps, None)
         for host in [self.host, *self._adopted()]:
@@ -207,6 +219,7 @@ class Sidecar:
         return found
 
     def _serve(self, host: HostPaths) -> None:
+        guard.check(host)
         own = host.name == self.host.name
         if own and self._troubles.attempt("flush", self._obey_flush, otherwise=False):
             self._asked = True

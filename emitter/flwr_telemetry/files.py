@@ -73,6 +73,16 @@ def check_directory(path: Path) -> None:
         raise SpoolUnsafeError(msg)
 
 
+def check_file(path: Path | str) -> None:
+    """Raise SpoolUnsafeError unless ``path`` is a plain file of ours that nobody else can write to.
+
+    Raises:
+        SpoolUnsafeError: it is something else.
+        OSError: the system's refusal; FileNotFoundError where nothing is.
+    """
+    _check_status(path, os.lstat(path))
+
+
 def open_file(path: Path | str, flags: int) -> int:
     """A descriptor of a plain file of ours.
 
@@ -117,11 +127,21 @@ def _not_standard(descriptor: int) -> int:
 
 def _check_file(path: Path | str, descriptor: int) -> None:
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        msg = f"{path} is no plain file of this user; remove it"
-        raise SpoolUnsafeError(msg)
+    _check_status(path, status)
     if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
         os.fchmod(descriptor, FILE_MODE)  # just created, and a umask took away what the owner needs
+
+
+def _check_status(path: Path | str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        msg = f"{path} is a link or no plain file; remove it"
+    elif status.st_uid != os.geteuid():
+        msg = f"{path} belongs to another user; remove it"
+    elif status.st_mode & _OTHERS_WRITE:
+        msg = f"{path} can be written to by others; chmod 600 it"
+    else:
+        return
+    raise SpoolUnsafeError(msg)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -152,18 +172,20 @@ def append_line(path: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
-def read_bytes(path: Path, most_bytes: int) -> bytes:
-    """At most so many bytes of the plain file at ``path``, which may be a link to one, whoever owns it.
+def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
+    """At most so many bytes of a plain file.
+
+    Args:
+        path: which.
+        most_bytes: how many.
+        users_own: it is the user's to put there, not ours: it may be a link to a file, whoever owns that.
 
     Raises:
         SpoolUnsafeError: it is no plain file; a FIFO does not hold us.
         OSError: the system's refusal.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = _open_any(path) if users_own else open_file(path, os.O_RDONLY)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            msg = f"{path} is no plain file; remove it"
-            raise SpoolUnsafeError(msg)
         found = b""
         while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
             found += data
@@ -172,8 +194,24 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
         os.close(descriptor)
 
 
+def _open_any(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = f"{path} is no plain file; remove it"
+        raise SpoolUnsafeError(msg)
+    return descriptor
+
+
 def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named."""
+    """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named.
+
+    Raises:
+        SpoolUnsafeError: what stands there is no file of ours; it is left as it is.
+        OSError: the system's refusal.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -102,6 +102,11 @@ class HostPaths:
         return self.root / "damaged"
 
     @property
+    def rooms(self) -> tuple[Path, ...]:
+        """Every directory in ``root``."""
+        return self.spool, self.work, self.outbox, self.sent, self.rejected, self.damaged
+
+    @property
     def dropped(self) -> Path:
         """One byte for every event that a cap dropped."""
         return self.root / "dropped"
@@ -125,6 +130,12 @@ class HostPaths:
     def log(self) -> Path:
         """The sidecar's log."""
         return self.root / "sidecar.log"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every single file, as far as its name is known beforehand."""
+        kept = (self.dropped, self.not_before, self.lock, self.state, self.log)
+        return self.events, self.flush, *kept
 
 
 @dataclass(frozen=True, slots=True)

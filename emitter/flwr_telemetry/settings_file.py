@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
         SettingsError: it cannot be read or understood; the message names the file and, where known, the line.
     """
     try:
-        raw = files.read_bytes(path, _MAX_FILE_BYTES + 1)
+        raw = files.read_bytes(path, _MAX_FILE_BYTES + 1, users_own=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except SpoolUnsafeError as error:
@@ -145,7 +145,7 @@ def url_problem(value: object) -> str | None:
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
     """``path, line N`` of a setting."""
     try:
-        known = files.read_bytes(path, _MAX_FILE_BYTES) if raw is None else raw
+        known = files.read_bytes(path, _MAX_FILE_BYTES, users_own=True) if raw is None else raw
     except (OSError, SpoolUnsafeError):
         return str(path)
     for number, line in enumerate(known.decode("utf-8", "replace").splitlines(), start=1):

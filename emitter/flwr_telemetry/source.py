@@ -35,7 +35,7 @@ def look(path: Path) -> str | None:
         if there is none yet, or only an empty file.
     """
     try:
-        raw = files.read_bytes(path, _MAX_BYTES)
+        raw = files.read_bytes(path, _MAX_BYTES, users_own=True)
     except FileNotFoundError:
         return None
     except (OSError, SpoolUnsafeError):

@@ -101,6 +101,22 @@ def test_a_link_in_the_way_is_not_followed(home: Path, tmp_path: Path) -> None:
     assert os.listdir(treasure) == ["x"]
 
 
+@pytest.mark.parametrize("room", ["telemetry", "root"])
+def test_a_purge_stays_in_its_own_home(home: Path, tmp_path: Path, room: str) -> None:
+    """Through a link in a directory's place nothing is deleted; other hosts are purged all the same."""
+    host = Home(home).host("n1")
+    fill(host)
+    other = Home(home).host("n2")
+    fill(other)
+    place: Path = getattr(host, room)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = homes.tree(tmp_path / "elsewhere")
+    purge.unsent(Home(home))
+    assert homes.tree(tmp_path / "elsewhere") == before
+    assert room == "telemetry" or left(other) == sorted(PAST)
+
+
 @pytest.mark.parametrize(
     ("site", "user", "purged"),
     [

@@ -169,6 +169,31 @@ def test_a_damaged_body_goes_like_any_other(home: Path, host: HostPaths, data: b
     assert not path.exists()
 
 
+@pytest.mark.parametrize("room", ["spool", "outbox", "sent"])
+def test_caps_are_for_our_own_rooms(home: Path, host: HostPaths, tmp_path: Path, room: str) -> None:
+    """Through a link in a room's place nothing is counted and nothing deleted."""
+    place: Path = getattr(host, room)
+    place.symlink_to(tmp_path / "elsewhere")
+    theirs = [
+        put(tmp_path / "elsewhere" / name, b"x", 99 * DAY_S) for name in (segments.sealed_name(1), "b/k.json")
+    ]
+    assert enforce(home) == 0
+    assert all(path.exists() for path in theirs)
+
+
+@pytest.mark.parametrize("name", ["spool/sealed-0000000000000000001-00000000.msgpack", "outbox/b/k.json"])
+def test_what_is_no_file_of_ours_is_set_aside(home: Path, host: HostPaths, name: str) -> None:
+    """It cannot be counted, and must not keep the cap from what comes after it."""
+    path = host.root / name
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.symlink_to("elsewhere")
+    os.utime(path, (1, 1), follow_symlinks=False)
+    old = sealed(host, 2, 99 * DAY_S)
+    assert enforce(home) == 2
+    assert not old.exists()
+    assert [kept.name for kept in host.damaged.iterdir()] == [path.name]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -45,6 +45,36 @@ def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -
     assert wire.serials(collector.events()) == [0, 1]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_sidecar_whose_directory_is_removed_ends(home: Path, collector: Collector, replaced: bool) -> None:
+    """It would be the double of the one that the next event starts; nothing of it comes back."""
+    homes.configure(home, collector.url, idle_exit_s=60)
+    homes.put(home, records.series(1))
+    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
+    processes.wait_until(lambda: homes.sent(home))
+    homes.host(home).rename(home / "elsewhere")
+    if replaced:
+        homes.put(home, records.series(1, start=1))
+    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
+    assert homes.host(home).exists() is replaced
+    if replaced:
+        processes.deliver(home)
+        assert wire.serials(collector.events()) == [0, 1]
+
+
+@pytest.mark.parametrize("room", ["telemetry", "host"])
+def test_a_sidecar_whose_directory_becomes_a_link_ends(home: Path, collector: Collector, room: str) -> None:
+    """What it points at is another place, and not ours."""
+    homes.configure(home, collector.url, idle_exit_s=60)
+    homes.put(home, records.series(1))
+    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
+    processes.wait_until(lambda: homes.sent(home))
+    path = homes.telemetry(home) if room == "telemetry" else homes.host(home)
+    path.rename(home / "elsewhere")
+    path.symlink_to(home / "elsewhere")
+    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
+
+
 @pytest.mark.parametrize(
     "junk", ["work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
 )

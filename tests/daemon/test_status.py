@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd import batch, burst, outbox, segments, status
-from flwr_telemetryd.__main__ import held
+from flwr_telemetryd.lock import held
 from flwr_telemetryd.segments import Hold
 from flwr_telemetryd.view import Bodies
 from tests.support import homes, records
@@ -109,8 +109,8 @@ def test_the_counters_outlive_the_sidecar(home: Path) -> None:
 def test_a_sidecar_lives_while_its_lock_is_held(home: Path) -> None:
     """The lock tells, not the word that somebody left."""
     homes.put(home, [])
-    with held(Home(home).host(), 0, create=True) as hold:
-        assert hold is Hold.HELD
+    with held(Home(home).host(), 0, create=True) as lock:
+        assert lock.hold is Hold.HELD
         assert _look(home).hosts[0].sidecar.alive
     assert not _look(home).hosts[0].sidecar.alive
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -86,7 +87,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "gone").exists()
 
 
-@pytest.mark.parametrize("call", ["append", "touch", "read", "write"])
+@pytest.mark.parametrize("call", ["append", "touch", "read", "write", "replace", "read_bytes"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
 def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: str, call: str) -> None:
     """Nothing is followed, nothing waits for the other end, nothing is made, and no descriptor stays."""
@@ -107,12 +108,40 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: str, call: str) 
             "touch": lambda: files.touch(path),
             "read": lambda: files.open_file(path, os.O_RDONLY),
             "write": lambda: files.open_file(path, os.O_RDWR | os.O_CREAT),
+            "replace": lambda: files.replace_bytes(path, b"x"),
+            "read_bytes": lambda: files.read_bytes(path, 9),
         }[call]()
+    with pytest.raises(SpoolUnsafeError, match="remove it"):
+        files.check_file(path)
     if isinstance(caught.value, OSError):
         assert caught.value.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
     assert descriptors() == before
     assert target.exists() is (kind == "link")
     assert kind != "link" or target.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
+def test_a_file_that_others_may_write_to_is_refused(tmp_path: Path, bits: int) -> None:
+    """Whatever is in it may be anybody's; what others may only read is used as it is."""
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+    path.chmod(bits)
+    for use in (files.check_file, files.touch, lambda path: files.replace_bytes(path, b"y")):
+        with pytest.raises(SpoolUnsafeError, match="chmod 600"):
+            use(path)
+    assert path.read_bytes() == b"x"
+    path.chmod(0o644)
+    files.check_file(path)
+    files.append_bytes(path, b"y")
+    assert (path.read_bytes(), mode(path)) == (b"xy", 0o644)
+
+
+@pytest.mark.parametrize(
+    ("then_s", "age_s"), [(90, 10), (100, 0), (160, -60), (3700, -3600), (3701, math.inf), (-1e9, 100 + 1e9)]
+)
+def test_an_age_is_negative_for_some_minutes_at_most(then_s: float, age_s: float) -> None:
+    """Clocks of hosts differ by minutes; years ahead are a clock that was set back since."""
+    assert files.age_s(100, then_s) == age_s
 
 
 @as_root
@@ -124,7 +153,7 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
         os.chown(tmp_path / name, 12345, -1)
     with pytest.raises(SpoolUnsafeError, match="another user"):
         files.ensure_directory(tmp_path / "d")
-    with pytest.raises(SpoolUnsafeError, match="no plain file of this user"):
+    with pytest.raises(SpoolUnsafeError, match="belongs to another user"):
         files.append_bytes(tmp_path / "f", b"x")
     assert (tmp_path / "f").read_bytes() == b""
 
