@@ -11,6 +11,7 @@ from flwr_telemetry import record
 from flwr_telemetry.layout import HostPaths
 
 from . import stages
+from .body import read as read_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +66,4 @@ def _in_segment(path: Path) -> int:
 
 
 def _in_body(path: Path) -> int:
-    return stages.count_events(stages.read_body(path))
+    return stages.count_events(read_body(path))

@@ -36,7 +36,6 @@ This room must never deliver, and never delete a segment whose bodies are not co
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -50,6 +49,7 @@ from flwr_telemetry import files, record
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
 from . import damage, segments
+from .body import key_of
 from .burst import Coalescer
 from .errors import LetGoError
 
@@ -81,11 +81,6 @@ class Batch:
     def path(self) -> Path:
         """``work/<batch>.<owner>``."""
         return self.host.work / f"{self.name}.{self.owner}"
-
-
-def key_of(body: bytes) -> str:
-    """The idempotency key of a body: the lower-case hex SHA-256 of its bytes."""
-    return hashlib.sha256(body).hexdigest()
 
 
 def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
@@ -196,7 +191,7 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
             segment.rename(batch.path / f"{segment.name}.{end}{TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body)
-        _fsync_directory(batch.path)
+        segments.fsync_directory(batch.path)
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error
     return Written(bodies, damaged)
@@ -214,8 +209,8 @@ def commit(batch: Batch) -> Path:
         os.rename(batch.path, committed)
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error
-    _fsync_directory(batch.host.outbox)
-    _fsync_directory(batch.host.work)
+    segments.fsync_directory(batch.host.outbox)
+    segments.fsync_directory(batch.host.work)
     return committed
 
 
@@ -262,12 +257,3 @@ def _put(batch: Batch, body: bytes) -> int:
     finally:
         os.close(descriptor)
     return 1
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems do not know this
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,8 +8,9 @@ moment without harm. Consent is asked for before every request.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from flwr_telemetry.settings import Settings
 
 from . import burst, damage, forgotten, not_before, outbox, segments
 from .backoff import Backoff, Troubles
+from .body import Body, intact
 from .clock import Clock
 from .sinks.base import Refused, Retry, Sink
+from .split import Split, split
 from .state import State
 
 log = logging.getLogger("flwr_telemetryd")
@@ -63,7 +66,7 @@ class Courier:
         self._sink_key: tuple[object, ...] = ()
         self._backoff = Backoff(clock)
         self._last_failed: Path | None = None
-        self._siblings: dict[Path, list[outbox.Body]] = {}
+        self._undecided: dict[Path, Split] = {}
         self._accepted: dict[Path, bool] = {}
 
     @property
@@ -101,13 +104,7 @@ class Courier:
         for directory in segments.listing(host.outbox):
             put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
             self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
-        # What waits for the first event of its burst waits with it, as long as that is undecided.
-        self._siblings = {first: rest for first, rest in self._siblings.items() if first.exists()}
-        held = {sibling.path for siblings in self._siblings.values() for sibling in siblings}
-        bodies = [body for body in outbox.due(host) if body.path not in held]
-        # The body that failed last comes last: one that a broken collector chokes on must not block the rest.
-        bodies.sort(key=lambda body: body.path == self._last_failed)
-        for body in bodies:
+        for body in self._in_turn(host):
             if not self._may_go_on():
                 return
             # What this machine is in the way of costs this body a wait, and no other anything.
@@ -115,15 +112,33 @@ class Courier:
             if not self._troubles.attempt(body.path.name, send, otherwise=True):
                 return
 
-    def _send(self, body: outbox.Body) -> bool:
+    def _in_turn(self, host: HostPaths) -> Iterator[Body]:
+        """What is due, the body that failed last at the end: a collector may choke on that one alone.
+
+        What waits for the first event of its burst waits with it, as long as that is undecided.
+        """
+        self._undecided = {first: whole for first, whole in self._undecided.items() if first.exists()}
+        held = {member.key for whole in self._undecided.values() for member in whole.members(1)}
+        last: Body | None = None
+        for body in outbox.due(host):
+            if body.path == self._last_failed:
+                last = body
+            elif body.key not in held:
+                yield body
+        if last is not None:
+            yield last
+
+    def _send(self, body: Body) -> bool:
         """Send one body; whether to go on with the next."""
         try:
             data = body.read()
         except FileNotFoundError:
+            self._accepted.pop(body.path, None)
             return True  # somebody else's success
         except (TelemetryError, PermissionError, IsADirectoryError):
             return self._set_aside(body)
-        if not outbox.decoded(data):
+        event = intact(body.key, data)
+        if not event:
             return self._set_aside(body)
         if body.path in self._accepted:
             return self._file_away(body, data)
@@ -141,14 +156,14 @@ class Courier:
             return False
         if isinstance(outcome, Refused):
             self._succeeded()
-            return self._refused(body, data, outcome)
+            return self._refused(body, outcome, is_burst="burst" in event)
         self._accepted[body.path] = False  # before anything that may fail: it must not be sent again
         self._succeeded()
-        self._state.delivered_events += burst.count(outbox.decoded(data))
+        self._state.delivered_events += burst.count(event)
         self._state.last_delivery = self._clock.now().isoformat()
         return self._file_away(body, data)
 
-    def _file_away(self, body: outbox.Body, data: bytes) -> bool:
+    def _file_away(self, body: Body, data: bytes) -> bool:
         """Archive a body that was accepted, and let it go; tried again if the disk is full, but not sent."""
         if not self._accepted[body.path]:
             outbox.archive(body, data, self._clock.now())
@@ -157,29 +172,30 @@ class Courier:
         del self._accepted[body.path]
         return True
 
-    def _set_aside(self, body: outbox.Body) -> bool:
+    def _set_aside(self, body: Body) -> bool:
         log.warning("%s is no body: it is set aside in %s", body.path, body.host.damaged)
         damage.set_aside(body.host, body.path)
         self._state.damaged += 1
         return True
 
-    def _refused(self, body: outbox.Body, data: bytes, outcome: Refused) -> bool:
+    def _refused(self, body: Body, outcome: Refused, *, is_burst: bool) -> bool:
         """A plain body is rejected; a burst is split, and its first event tells for all of them."""
-        if "burst" not in outbox.decoded(data):
+        if not is_burst:
             self._reject(body, outcome.reason)
-            for sibling in self._siblings.pop(body.path, []):
-                self._reject(sibling, f"{outcome.reason} (the first event of its burst)")
+            if (whole := self._undecided.pop(body.path, None)) is not None:
+                for sibling in whole.members(1):
+                    self._reject(sibling, f"{outcome.reason} (the first event of its burst)")
             return True
         log.info("burst %s refused (%s): splitting it", body.key, outcome.reason)
-        members = outbox.split(body)
-        if members is None:
+        parts = split(body)
+        if parts is None:
             self._state.damaged += 1
             return True
-        if members:
-            self._siblings[members[0].path] = members[1:]
-        return all(self._may_go_on() and self._send(member) for member in members)
+        for first in itertools.islice(parts.members(), 1):
+            self._undecided[first.path] = parts
+        return all(self._may_go_on() and self._send(member) for member in parts.members())
 
-    def _reject(self, body: outbox.Body, reason: str) -> None:
+    def _reject(self, body: Body, reason: str) -> None:
         if outbox.rejected(body, reason):
             log.warning("body %s rejected: %s", body.key, reason)
             self._state.rejected += 1

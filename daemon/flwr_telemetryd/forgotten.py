@@ -7,7 +7,7 @@ import hashlib
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 
-from . import outbox
+from .body import decoded
 
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -27,6 +27,6 @@ def holds(home: Home, body: bytes) -> bool:
         hashes = set(files.read_bytes(home.forgotten, _MAX_BYTES).decode(errors="replace").split())
     except FileNotFoundError:
         return False
-    context = outbox.decoded(body).get("context")
+    context = decoded(body).get("context")
     source_id = context.get("source") if isinstance(context, dict) else None
     return isinstance(source_id, str) and hash_of(source_id) in hashes

@@ -18,6 +18,7 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.wire import to_wire
 
 from . import burst, health, retention, stages
+from .body import read as read_body
 
 Segment = tuple[int, bytes]
 
@@ -97,7 +98,7 @@ class Looker:
             if path.stem in known:
                 continue
             try:
-                raw = stages.read_body(path)
+                raw = read_body(path)
             except FileNotFoundError:
                 continue  # it moved on
             except (OSError, TelemetryError) as error:

@@ -7,17 +7,18 @@ Ages are differences between times of the file system; a negative one is no age.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry import files, record
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import burst, damage, guard, outbox, segments
+from . import body, burst, damage, guard, segments
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
@@ -33,10 +34,11 @@ def hosts(home: Home) -> list[HostPaths]:
     ]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Item:
+class _Item(NamedTuple):
+    """A file that a cap may take; there may be a hundred thousand."""
+
     modified: float
-    path: Path
+    path: str
     size_bytes: int
     host: HostPaths
 
@@ -53,21 +55,21 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
         How many events were dropped.
     """
     known = [host for host in hosts(home) if guard.holds(host)]
-    waiting = sorted(item for host in known for item in _unsent(host))
     dropped = 0
-    for item in _over(waiting, limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S, now):
+    cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
+    unsent = functools.partial(_unsent, known)
+    for item in _over(unsent, cap_bytes, cap_s, now):
         dropped += _drop(item)
+    cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
     for host in known:
         for directory in (host.sent, host.rejected, host.damaged):
-            kept = sorted(_Item(*_facts(path), host) for path in segments.listing(directory))
-            cap_bytes = limits.sent_max_mib * _MIB
-            cap_s = limits.sent_max_days * _DAY_S
+            kept = functools.partial(_items, host, directory)
             for item in _over(kept, cap_bytes, cap_s, now):
                 with contextlib.suppress(FileNotFoundError):
-                    if directory == host.sent and item is kept[-1] and now - item.modified <= cap_s:
-                        _keep_newest_lines(item.path, cap_bytes / 2)
+                    if directory == host.sent and item == max(kept()) and now - item.modified <= cap_s:
+                        _keep_newest_lines(Path(item.path), cap_bytes / 2)
                     else:
-                        item.path.unlink()
+                        os.unlink(item.path)
     return dropped
 
 
@@ -81,28 +83,38 @@ def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
     files.replace_bytes(path, kept)
 
 
-def _facts(path: Path) -> tuple[float, Path, int]:
-    try:
-        status = path.lstat()
-    except OSError:
-        return 0.0, path, 0
-    return status.st_mtime, path, status.st_size
+def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
+    """The files in a directory, as they are met."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                yield _Item(status.st_mtime, entry.path, status.st_size, host)
 
 
-def _unsent(host: HostPaths) -> Iterator[_Item]:
+def _unsent(known: list[HostPaths]) -> Iterator[_Item]:
     """Sealed segments and bodies; the open segment is its writers' affair."""
-    for path in segments.sealed_segments(host):
-        yield _Item(*_facts(path), host)
-    for directory in segments.listing(host.outbox):
-        for path in segments.listing(directory):
-            if path.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)):
-                yield _Item(*_facts(path), host)
+    for host in known:
+        for item in _items(host, host.spool):
+            if segments.is_sealed(os.path.basename(item.path)):
+                yield item
+        for directory in segments.listing(host.outbox):
+            for item in _items(host, directory):
+                if item.path.endswith((BODY_SUFFIX, SPLIT_SUFFIX)):
+                    yield item
 
 
-def _over(items: list[_Item], cap_bytes: float, cap_s: float, now: float) -> Iterator[_Item]:
-    """What is over one of the caps, oldest first."""
-    total = sum(item.size_bytes for item in items)
-    for item in items:
+def _over(
+    items: Callable[[], Iterator[_Item]], cap_bytes: float, cap_s: float, now: float
+) -> Iterator[_Item]:
+    """What is over one of the caps, oldest first; nothing is kept in memory while nothing is."""
+    total, oldest = 0, now
+    for item in items():
+        total += item.size_bytes
+        oldest = min(oldest, item.modified)
+    if total <= cap_bytes and now - oldest <= cap_s:
+        return
+    for item in sorted(items()):
         if total <= cap_bytes and now - item.modified <= cap_s:
             break
         total -= item.size_bytes
@@ -111,24 +123,24 @@ def _over(items: list[_Item], cap_bytes: float, cap_s: float, now: float) -> Ite
 
 def _drop(item: _Item) -> int:
     """Count, then delete, what a cap takes; the number of its events."""
+    path = Path(item.path)
     try:
-        if segments.is_sealed(item.path.name):
-            pieces = record.read(segments.chunks(item.path, segments.start_offset(item.path.name)))
+        if segments.is_sealed(path.name):
+            pieces = record.read(segments.chunks(path, segments.start_offset(path.name)))
             events = sum(isinstance(piece, record.Record) for piece in pieces)
         else:
-            body = outbox.decoded(b"".join(segments.chunks(item.path)))
-            events = max(burst.count(body), 1)  # a damaged one held something, too
+            events = max(burst.count(body.decoded(body.read(path))), 1)  # a damaged one held something, too
         try:
             # Counted first: a death in between must not hide a loss.
             files.append_bytes(item.host.dropped, b"\0" * events)
         except OSError:
-            item.path.unlink()  # a full disk must not keep a cap from making room
+            path.unlink()  # a full disk must not keep a cap from making room
             files.append_bytes(item.host.dropped, b"\0" * events)
             return events
-        item.path.unlink()
+        path.unlink()
     except FileNotFoundError:
         return 0  # delivered at last
     except TelemetryError:
-        damage.set_aside(item.host, item.path)  # no file of ours
+        damage.set_aside(item.host, path)  # no file of ours
         return 0
     return events

@@ -141,8 +141,22 @@ def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
 
 def listing(directory: Path) -> list[Path]:
     """What is in a directory; nothing if it is not there."""
+    return [directory / name for name in names(directory)]
+
+
+def names(directory: Path) -> list[str]:
+    """The names of what is in a directory, in order; nothing if it is not there."""
     try:
-        with os.scandir(directory) as entries:
-            return [directory / entry.name for entry in entries]
+        return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def fsync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems do not know this
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

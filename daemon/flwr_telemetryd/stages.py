@@ -21,7 +21,10 @@ from typing import Any
 from flwr_telemetry import files, record
 from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
 
-from . import burst, outbox, segments
+from . import burst, segments
+from .body import decoded
+from .body import read as read_body
+from .split import member_key
 
 ARCHIVE_SUFFIX = ".jsonl"
 
@@ -67,11 +70,6 @@ def archive_files(host: HostPaths) -> list[Path]:
     return sorted(path for path in segments.listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX))
 
 
-def read_body(path: Path) -> bytes:
-    """The bytes of a body."""
-    return b"".join(segments.chunks(path))
-
-
 def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:
     """The bodies in one day's archive, each with the offset at which its line ends.
 
@@ -92,9 +90,9 @@ def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int
 
 def count_events(body: bytes) -> int:
     """How many events a body stands for; 0 if it is damaged."""
-    decoded = outbox.decoded(body)
+    whole = decoded(body)
     try:
-        return burst.count(decoded) if decoded else 0
+        return burst.count(whole) if whole else 0
     except (LookupError, TypeError, ValueError):
         return 0
 
@@ -120,4 +118,4 @@ def _member_names(split: Path) -> list[str]:
     except FileNotFoundError:
         return []
     key = split.name.removesuffix(SPLIT_SUFFIX)
-    return [f"{outbox.member_key(key, index)}{BODY_SUFFIX}" for index in range(count)]
+    return [f"{member_key(key, index)}{BODY_SUFFIX}" for index in range(count)]

@@ -20,6 +20,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
 from . import health, not_before, retention, stages
+from .body import read as read_body
 from .state import State
 from .view import Bodies, Counters, HostView, SidecarView, Spooled, Status
 
@@ -107,7 +108,7 @@ def _add_segment(amount: Spooled, path: Path) -> None:
 
 
 def _add_body(amount: Bodies, path: Path) -> None:
-    _add(amount, stages.read_body(path))
+    _add(amount, read_body(path))
 
 
 def _add_archive(amount: Bodies, path: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from flwr_telemetry.wire import to_wire
 from flwr_telemetryd import burst, outbox
+from flwr_telemetryd.body import Body, decoded
+from flwr_telemetryd.split import split
 from tests.daemon.conftest import put_right
 from tests.support import records, wire
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
@@ -31,12 +33,12 @@ class DeathError(BaseException):
     """Stands for a SIGKILL."""
 
 
-def put(host: HostPaths, data: bytes, *, batch: str = "b1", name: str | None = None) -> outbox.Body:
+def put(host: HostPaths, data: bytes, *, batch: str = "b1", name: str | None = None) -> Body:
     """Commit a body."""
     path = host.outbox / batch / (name or f"{wire.key_of(data)}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return outbox.Body(host, path)
+    return Body(host, path)
 
 
 def due(host: HostPaths) -> dict[str, bytes]:
@@ -45,7 +47,7 @@ def due(host: HostPaths) -> dict[str, bytes]:
     return {body.key: body.read() for body in outbox.due(host)}
 
 
-def deliver(body: outbox.Body, data: bytes, now: datetime) -> None:
+def deliver(body: Body, data: bytes, now: datetime) -> None:
     """Do with an accepted body what a sidecar does: archive it, then let it go."""
     outbox.archive(body, data, now)
     outbox.let_go(body)
@@ -77,14 +79,14 @@ def test_a_rejected_body_is_kept_with_its_reason(host: HostPaths) -> None:
     assert (host.rejected / f"{body.key}.json").read_bytes() == b"{}"
     assert (host.rejected / f"{body.key}.reason.txt").read_text() == "the collector answered 400: nö\n"
     assert list(host.outbox.iterdir()) == []
-    gone = outbox.Body(host, host.outbox / "b1" / "gone.json")
+    gone = Body(host, host.outbox / "b1" / "gone.json")
     assert not outbox.rejected(gone, "again")
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
 def test_a_split_burst_is_its_events(host: HostPaths) -> None:
     """Plain bodies in order of time, under keys that depend on the burst's key and the place alone."""
-    members = outbox.split(put(host, BURST))
+    members = list(split(put(host, BURST)).members())
     assert {member.key: member.read() for member in members} == MEMBERS
     assert [member.key for member in members] == list(MEMBERS)
     assert due(host) == MEMBERS
@@ -94,7 +96,7 @@ def test_a_burst_that_somebody_else_has_split_is_let_go(host: HostPaths) -> None
     """A body that is gone has no members for us."""
     body = put(host, BURST)
     body.path.unlink()
-    assert outbox.split(body) == []
+    assert list(split(body).members()) == []
     with pytest.raises(FileNotFoundError):
         body.read()
 
@@ -159,7 +161,7 @@ def test_race_16_death_within_a_split(
 
     monkeypatch.setattr(os, call, dying)
     with pytest.raises(DeathError):
-        outbox.split(body)
+        split(body)
     monkeypatch.undo()
     assert due(host) == ({KEY: BURST} if call == "rename" else MEMBERS)
     assert due(host) == ({KEY: BURST} if call == "rename" else MEMBERS)
@@ -168,12 +170,12 @@ def test_race_16_death_within_a_split(
 
 def test_race_16_while_a_split_file_is_there_no_member_is_due(host: HostPaths) -> None:
     """Race 16: members are given only when all of them are on the disk and the split file is gone."""
-    split = put(host, BURST, name=f"{KEY}.split").path
+    whole = put(host, BURST, name=f"{KEY}.split").path
     put(host, b"half", name=f"{next(iter(MEMBERS))}.json")
     other = put(host, b'{"a":1}', batch="b2")
     assert list(outbox.due(host)) == [other]
     assert put_right(host) == 0
-    assert not split.exists()
+    assert not whole.exists()
     assert due(host) == {**MEMBERS, other.key: b'{"a":1}'}
 
 
@@ -207,7 +209,7 @@ def test_a_split_file_that_is_no_burst_blocks_nothing(host: HostPaths, data: byt
 )
 def test_decoded(data: bytes, value: dict[str, int]) -> None:
     """What is no JSON object is an empty one."""
-    assert outbox.decoded(data) == value
+    assert decoded(data) == value
 
 
 def test_a_burst_is_archived_as_it_was_sent(host: HostPaths) -> None:
@@ -221,7 +223,7 @@ def test_a_burst_is_archived_as_it_was_sent(host: HostPaths) -> None:
 
 def test_bodies_are_private(host: HostPaths, tmp_path: Path) -> None:
     """Whatever is written on the way is 0600, below directories of 0700."""
-    members = outbox.split(put(host, BURST))
+    members = list(split(put(host, BURST)).members())
     outbox.rejected(members[0], "no")
     deliver(members[1], members[1].read(), NOW)
     found = [path for room in (host.rejected, host.sent) for path in (room, *room.iterdir())] + [

@@ -138,7 +138,7 @@ def test_what_vanishes_meanwhile_is_not_counted(
 ) -> None:
     """It was delivered at last."""
     path = put(host.outbox / "b/k.json", BURST, 99 * DAY_S)
-    items = list(retention._unsent(host))
+    items = list(retention._unsent([host]))
     path.unlink()
     assert [retention._drop(item) for item in items] == [0]
     assert not host.dropped.exists()

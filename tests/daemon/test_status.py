@@ -6,9 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import batch, burst, outbox, segments, status
+from flwr_telemetryd import batch, burst, segments, status
 from flwr_telemetryd.lock import held
 from flwr_telemetryd.segments import Hold
+from flwr_telemetryd.split import member_key
 from flwr_telemetryd.view import Bodies
 from tests.support import homes, records
 
@@ -74,7 +75,7 @@ def test_a_burst_that_is_being_split_counts_once(home: Path) -> None:
     (body,) = _commit(home, discard=True).iterdir()
     split = body.rename(body.with_suffix(".split"))
     first = burst.expand(split.read_bytes())[0]
-    split.with_name(f"{outbox.member_key(split.stem, 0)}.json").write_text(burst.dumps(first))
+    split.with_name(f"{member_key(split.stem, 0)}.json").write_text(burst.dumps(first))
     (view,) = _look(home).hosts
     assert (view.outbox.bodies, view.outbox.events) == (1, 3)
 

@@ -1,0 +1,91 @@
+"""A refused burst becomes bodies of one event each, in Flower's plain form.
+
+``<key>.json`` is renamed to ``<key>.split``, the members are written beside it, then it is unlinked. A
+split file is never sent again; while it is there its members are not delivered either, so that writing
+them twice doubles nothing, and it goes when all of them are on the disk.
+
+16. Death within a split: it is done again from the split file, with the same keys and the same bytes.
+
+This room must never send, and never decide what an answer means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+
+from . import body, burst, damage, segments
+from .body import Body
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A burst that was split.
+
+    Attributes:
+        host: whose outbox.
+        directory: the batch.
+        key: of the burst.
+        count: of its events.
+    """
+
+    host: HostPaths
+    directory: Path
+    key: str
+    count: int
+
+    def members(self, first: int = 0) -> Iterator[Body]:
+        """Its events' bodies, in order of time, from the one with this index on; some may be gone."""
+        for index in range(first, self.count):
+            yield Body(self.host, self.directory / f"{member_key(self.key, index)}{BODY_SUFFIX}")
+
+
+def member_key(burst_key: str, index: int) -> str:
+    """The key of one event of a split burst."""
+    return hashlib.sha256(f"{burst_key}/{index}".encode()).hexdigest()
+
+
+def split(whole: Body) -> Split | None:
+    """Turn a refused burst into bodies of one event each.
+
+    Returns:
+        What came of it; without events if somebody else split it. None if it is no burst, but damage, and
+        was set aside.
+    """
+    path = whole.path.with_suffix(SPLIT_SUFFIX)
+    try:
+        os.rename(whole.path, path)
+        return finish(whole.host, path)
+    except FileNotFoundError:
+        return Split(whole.host, path.parent, whole.key, 0)
+
+
+def finish(host: HostPaths, path: Path) -> Split | None:
+    """Write the members of a split file beside it, then unlink it; None if it is damaged, and set aside.
+
+    Raises:
+        FileNotFoundError: somebody else finished it.
+    """
+    key = path.name.removesuffix(SPLIT_SUFFIX)
+    data = body.read(path)
+    if "burst" not in body.intact(key, data):
+        damage.set_aside(host, path)
+        return None
+    count = 0
+    try:
+        for event in burst.events(data):
+            member = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
+            files.replace_bytes(member, burst.dumps(event).encode(), durable=True)
+            count += 1
+    except burst.NotABodyError:
+        damage.set_aside(host, path)
+        return None
+    segments.fsync_directory(path.parent)
+    path.unlink()
+    return Split(host, path.parent, key, count)
