@@ -40,6 +40,7 @@ class Packer:
 
     Attributes:
         made: how many batches were committed.
+        sealed: how many segments were sealed.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Packer:
         self._troubles = troubles
         self._may_go_on = may_go_on
         self._hardware = hardware
-        self.made = 0
+        self.made = self.sealed = 0
         self._first_seen: dict[str, tuple[int, float]] = {}
 
     def finish(self, host: HostPaths, limits: Limits, now: float | None, *, own: bool) -> None:
@@ -107,7 +108,7 @@ class Packer:
         if inode != status.st_ino:
             _, since = self._first_seen[host.name] = (status.st_ino, now)
         if seal_is_due(status.st_size, now - since, window_s, takes=takes, at_once=at_once):
-            segments.seal(host, self._clock.time_ns())
+            self.sealed += segments.seal(host, self._clock.time_ns()) is not None
             self._first_seen.pop(host.name, None)
 
     def _take(self, host: HostPaths, limits: Limits, *, own: bool) -> bool:

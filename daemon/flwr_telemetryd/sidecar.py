@@ -26,7 +26,7 @@ from flwr_telemetry.waiting import Waiting
 
 from . import guard, hardware, purge, retention, segments
 from .backoff import Troubles
-from .clock import Clock
+from .clock import Clock, SteadyTime
 from .courier import Courier
 from .decisions import End, Mode, adopt_after_s, reason_to_end
 from .packing import Packer
@@ -98,6 +98,8 @@ class Sidecar:
         self._at_start = Waiting(self.host)
         self._progress: tuple[int, ...] = ()
         self._barred_since: float | None = None
+        self._steady_time = SteadyTime(self._file_system_now, self._clock.monotonic)
+        self._kept_caps_of = -1
         self._busy_at = self._clock.monotonic()
         self._retention_at = self._heartbeat_at = self._adopt_at = self._busy_at
 
@@ -143,6 +145,7 @@ class Sidecar:
         self._troubles.attempt("caps", self._keep_caps, None)
         for host in [self.host, *self._adopted()]:
             self._troubles.attempt(f"host {host.name}", functools.partial(self._serve, host), None)
+        self._troubles.attempt("caps", self._keep_caps, None)
         if not self._may_go_on():
             return End.DISABLED
         self._save()
@@ -250,10 +253,12 @@ class Sidecar:
     # Housekeeping
 
     def _keep_caps(self) -> None:
+        """Hold the home to its caps now and then, and whenever something came that is not delivered yet."""
         now = self._clock.monotonic()
-        if now >= self._retention_at:
+        if now >= self._retention_at or self._packer.sealed != self._kept_caps_of:
             self._retention_at = now + RETENTION_S
-            dropped = retention.enforce(self.home, self._settings.limits, self._file_system_now())
+            self._kept_caps_of = self._packer.sealed
+            dropped = retention.enforce(self.home, self._settings.limits, self._steady_time())
             if dropped:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 

@@ -1,0 +1,44 @@
+"""Time without the steps that somebody makes it take."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetryd.clock import Clock, SteadyTime
+from tests.support import strategies
+
+steps = st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1e9, 1e9)), max_size=20)
+
+
+@strategies.tried(300)
+@given(steps)
+def test_time_never_runs_ahead_of_what_has_passed(taken: list[tuple[float, float]]) -> None:
+    """However a clock is set, no more passes than did pass, nor is the file system ahead of itself."""
+    now, elapsed = 1.8e9, 0.0
+    time = SteadyTime(lambda: now, lambda: elapsed)
+    told = [time()]
+    for passed_s, set_by_s in taken:
+        elapsed += passed_s
+        now += passed_s + set_by_s
+        told.append(time())
+        assert told[-1] - told[-2] <= passed_s + 1e-3
+        assert told[-1] <= now
+
+
+def test_a_step_forward_and_back_leaves_no_trace() -> None:
+    """A clock that was wrong for a while makes nothing older, and later nothing younger."""
+    now, elapsed = 1000.0, 0.0
+    time = SteadyTime(lambda: now, lambda: elapsed)
+    assert time() == 1000
+    now, elapsed = 9_000_010.0, 10.0
+    assert time() == 1010
+    now, elapsed = 1020.0, 20.0
+    assert time() == 1020
+
+
+@pytest.mark.parametrize("time_ns", [-(10**18), 0, 10**18, 2**63 - 1])
+def test_every_time_has_a_date(time_ns: int) -> None:
+    """A clock before 1970 is one at 1970."""
+    assert Clock(time_ns=lambda: time_ns).now().year >= 1970
