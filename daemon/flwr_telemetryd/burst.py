@@ -23,13 +23,14 @@ from flwr_telemetry.record import Event, pack
 from flwr_telemetry.wire import date_text, date_us, to_wire
 
 MAX_BODY_BYTES = 1024 * 1024 - 1
-MAX_HELD_BYTES = 8 * 1024 * 1024
+MAX_HELD_BYTES = 4 * 1024 * 1024
 
 # Upper bounds of what JSON adds around a burst, a cluster ID and a row.
 _BURST_BYTES = 96
 _PER_NAME_BYTES = 3
 _MEMBER_MEMORY_BYTES = 200
 _DETAILS_MEMORY_FACTOR = 4
+_GROUP_MEMORY_BYTES = 8 * 1024
 
 
 class NotABodyError(ValueError):
@@ -128,6 +129,7 @@ class Coalescer:
             group = None
         if group is None:
             group = self._groups[key] = _Group(event)
+            self._held_bytes += group.held_bytes
         self._held_bytes += group.add(member)
         if self._held_bytes > MAX_HELD_BYTES:
             yield from self.finish()
@@ -135,7 +137,8 @@ class Coalescer:
     def finish(self) -> Iterator[bytes]:
         """The bodies of all that was taken and not yet given; the coalescer is empty then."""
         groups, self._groups, self._held_bytes = self._groups, {}, 0
-        for group in groups.values():
+        while groups:
+            _, group = groups.popitem()  # so that the memory of each is free when the next one needs some
             yield group.body()
 
 
@@ -170,7 +173,7 @@ class _Group:
         self._frame_bytes = len(dumps(to_wire(bare))) + _BURST_BYTES
         self._name_bytes = [len(dumps(name)) + _PER_NAME_BYTES for name in self._names]
         self._known: dict[bytes, dict[str, Any]] = {}
-        self.held_bytes = 0
+        self.held_bytes = _GROUP_MEMORY_BYTES
 
     def size_with(self, member: _Member) -> int:
         """An upper bound of the body's bytes, were ``member`` in it too."""
@@ -219,24 +222,24 @@ class _Group:
         base_us, _, cluster, details = self._rows[0]
         context = {**self._event["context"], "cluster": cluster, "date": base_us}
         whole = to_wire({**self._event, "event_details": details, "context": context})
-        if len(self._rows) > 1:
-            clusters: dict[str, int] = {}
-            varying = sorted(name for name, yes in zip(self._names, self._varying, strict=True) if yes)
-            events = [
+        if len(self._rows) == 1:
+            return dumps(whole).encode()
+        clusters: dict[str, int] = {}
+        varying = sorted(name for name, yes in zip(self._names, self._varying, strict=True) if yes)
+        # Row by row into text, since ten thousands of rows as lists take many times the memory.
+        rows = ",".join(
+            dumps(
                 [
                     clusters.setdefault(member_cluster, len(clusters)),
                     member_us - base_us,
                     *(member_details[name] for name in varying),
                 ]
-                for member_us, _, member_cluster, member_details in self._rows
-            ]
-            whole["burst"] = {
-                "count": len(events),
-                "clusters": list(clusters),
-                "varying": varying,
-                "events": events,
-            }
-        return dumps(whole).encode()
+            )
+            for member_us, _, member_cluster, member_details in self._rows
+        )
+        burst = {"count": len(self._rows), "clusters": list(clusters), "varying": varying, "events": []}
+        head = dumps({**whole, "burst": burst})
+        return f"{head.removesuffix(']}}')}{rows}]}}}}".encode()
 
     def _differs(self, member: _Member, index: int) -> bool:
         return self._first is not None and member.packed[index] != self._first[index]

@@ -79,8 +79,7 @@ def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
         archive.seek(max(os.fstat(archive.fileno()).st_size - int(keep_bytes), 0))
         if archive.tell():
             archive.readline()  # the rest of a line
-        kept = archive.read()
-    files.replace_bytes(path, kept)
+        files.replace_by(path, iter(functools.partial(archive.read, segments.CHUNK_BYTES), b""))
 
 
 def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:

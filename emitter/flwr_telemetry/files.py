@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
@@ -207,6 +208,15 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named.
 
     Raises:
+        As ``replace_by``.
+    """
+    replace_by(path, (data,), durable=durable)
+
+
+def replace_by(path: Path, pieces: Iterable[bytes], *, durable: bool = False) -> None:
+    """The same for what is too long to be held in memory.
+
+    Raises:
         SpoolUnsafeError: what stands there is no file of ours; it is left as it is.
         OSError: the system's refusal.
     """
@@ -215,7 +225,8 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        write_all(descriptor, data)
+        for data in pieces:
+            write_all(descriptor, data)
         if durable:
             os.fsync(descriptor)
     except BaseException:
