@@ -48,6 +48,7 @@ MAX_DATE_US = 253_402_300_799_999_999
 
 _ARRAY_2, _UINT_32, _BIN_16 = 0x92, 0xCE, 0xC5
 _START = b"\x92\xce"
+_MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 _DATE_HEAD = b"\xa4date\xd3"
 
 Event = dict[str, Any]
@@ -214,15 +215,17 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
         chunk = next(source, None)
         at_end = chunk is None
         buffer += chunk or b""
-        position = 0
+        position = torn_from = 0
         while position < len(buffer):
             end = _record_end(buffer, position)
             if end is not None and end <= len(buffer):
                 event = _event_at(buffer, position, end)
                 if event is not None:
+                    if torn_from < position:
+                        yield Damage(buffer[torn_from:position], first=not torn)
                     yield Record(event, end - position)
                     torn = False
-                    position = end
+                    position = torn_from = end
                     continue
             elif not at_end and (end is not None or _may_begin(buffer, position)):
                 break  # the rest of it may be in the next chunk
@@ -231,9 +234,10 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
                 # The last byte may be the first half of a start.
                 keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
                 skip = max(len(buffer) - keep, position + 1)
-            yield Damage(buffer[position:skip], first=not torn)
-            torn = True
             position = skip
+        if torn_from < position:
+            yield Damage(buffer[torn_from:position], first=not torn)
+            torn = True
         buffer = buffer[position:]
 
 
@@ -249,7 +253,10 @@ def _record_end(buffer: bytes, position: int) -> int | None:
 
 def _event_at(buffer: bytes, position: int, end: int) -> Event | None:
     """The event of a whole record; None if the checksum does not hold, or it holds over something else."""
-    payload = buffer[position + HEADER.size : end]
+    start = position + HEADER.size
+    if buffer[start : start + 1] not in _MAPS:
+        return None  # garbage full of headers must not cost a checksum over 64 KiB for each of them
+    payload = buffer[start:end]
     if zlib.crc32(payload) != int.from_bytes(buffer[position + 2 : position + 6]):
         return None
     try:
