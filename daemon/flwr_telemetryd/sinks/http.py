@@ -8,6 +8,7 @@ address and no credentials. One request, body and answer, never takes longer tha
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -18,24 +19,14 @@ import urllib3
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
-from ..deadline import DeadlineExceededError, deadline
+from ..deadline import deadline
 from ..delivery import outcome_of
 from .base import Outcome, Retry
+from .words import word_for
 
 MAX_ANSWER_BYTES = 64 * 1024
 
 _SHORTEST_S = 0.001
-
-# The first that fits is the word for `status`; subclasses stand before what they derive from.
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (DeadlineExceededError, "the request took longer than request_deadline_s"),
-    (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
-    (requests.exceptions.SSLError, "TLS failed: the certificate is not trusted, or no TLS is spoken there"),
-    (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
-    (requests.exceptions.ReadTimeout, "no answer in time"),
-    (requests.exceptions.ConnectionError, "no connection to the collector"),
-    (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
-)
 
 
 class HttpSink:
@@ -75,6 +66,9 @@ class HttpSink:
                 return self._post(key, body)
         except Exception as error:  # noqa: BLE001 - whatever a library raises about the world is an outcome
             self._session.close()  # what is left of the connection may belong to this answer
+            bundle = self._session.verify
+            if isinstance(bundle, str) and not os.access(bundle, os.R_OK):
+                return Retry("the certificates that ca_bundle or the environment names cannot be read")
             return Retry(word_for(error))
 
     def close(self) -> None:
@@ -116,11 +110,3 @@ def _beginning(answer: requests.Response) -> str:
     with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
         text = answer.raw.read(MAX_ANSWER_BYTES, decode_content=False)
     return text.decode("utf-8", "replace")
-
-
-def word_for(error: Exception) -> str:
-    """A word for a person; the library's own message may hold addresses and a proxy's password."""
-    for kind, word in _WORDS:
-        if isinstance(error, kind):
-            return word
-    return f"the request failed ({type(error).__name__})"

@@ -19,7 +19,8 @@ from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.deadline import DeadlineExceededError
 from flwr_telemetryd.sinks.base import Delivered, Outcome, Refused, Retry
-from flwr_telemetryd.sinks.http import MAX_ANSWER_BYTES, HttpSink, word_for
+from flwr_telemetryd.sinks.http import MAX_ANSWER_BYTES, HttpSink
+from flwr_telemetryd.sinks.words import word_for
 from tests.support.collector import Answer, Collector
 
 if TYPE_CHECKING:
@@ -289,3 +290,23 @@ def test_the_word_for_a_person(error: Exception, word: str) -> None:
     """The nearest class gives it, subclasses before what they derive from."""
     assert word in word_for(error)
     assert SECRET not in word_for(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [(10, "expired"), (18, "ca_bundle"), (20, "authority"), (62, "host name"), (99, "code 99")],
+)
+def test_the_word_for_a_certificate(code: int, word: str) -> None:
+    """However deep the libraries hide it, and however they say so."""
+    reason = ssl.SSLCertVerificationError(1, f"not valid for {SECRET}")
+    reason.verify_code = code
+    hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))  # type: ignore[arg-type]
+    assert word in word_for(requests.exceptions.SSLError(hidden))
+    assert SECRET not in word_for(requests.exceptions.SSLError(hidden))
+
+
+def test_a_word_for_an_exception_that_came_from_itself() -> None:
+    """A circle of causes ends."""
+    error = ValueError(SECRET)
+    error.args = (error, error)
+    assert word_for(error) == "the request failed (ValueError)"

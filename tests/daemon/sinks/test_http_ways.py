@@ -131,6 +131,7 @@ def test_a_bundle_that_is_none(tmp_path: Path, collector: Collector, content: st
         bundle.write_text(content)
     outcome = send(collector.url.replace("http://", "https://"), ca_bundle=str(bundle))
     assert isinstance(outcome, Retry)
+    assert ("ca_bundle" if content is None else "TLS") in outcome.reason
     assert collector.requests == []
 
 
