@@ -178,7 +178,7 @@ def lock_shared(descriptor: int) -> bool:
             return True
         now = time.monotonic()
         if deadline is None:
-            deadline = now + LOCK_WAIT_S
+            deadline = now + LOCK_WAIT_S - 2 * _LOCK_POLL_S  # a sleep is a little longer than asked for
         elif now >= deadline:
             return False
         time.sleep(_LOCK_POLL_S)

@@ -6,6 +6,7 @@ a receiver on loopback; medians are of runs taken in turn.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -18,11 +19,14 @@ from pathlib import Path
 from flwr_telemetry import event
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.receiver import Receiver
+from tests.support import records
 
 DETAILS = {"backend": "ray", "num-supernodes": 10}
 ROUNDS = 20_000
 RUNS = 15
 HERD = 200
+HELD_UP = 40
+EQUAL, DISTINCT = 1_000_000, 20_000
 
 _FIRST = """
 import json, os, sys, time
@@ -37,7 +41,16 @@ done = time.perf_counter_ns()
 print(json.dumps([imported - begin, named - begin, done - named]))
 """
 _FLOWER = "import flwr.supercore.telemetry, flwr.simulation"
-_FLOOR = "import filelock, msgpack, psutil, requests, resource; print(resource.getrusage(0).ru_maxrss)"
+_PEAK = "import re; print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+_FLOOR = f"import filelock, msgpack, psutil, requests; {_PEAK}"
+_ONCE = f"from flwr_telemetryd.__main__ import main; code = main(['--once']); {_PEAK}; raise SystemExit(code)"
+_HOLDER = """
+import fcntl, os, signal, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(descriptor, fcntl.LOCK_EX)
+print(flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
 
 
 def _configure(home: Path, url: str, **settings: object) -> None:
@@ -81,6 +94,66 @@ def steady(home: Path) -> None:
         print(f"event(), {quantile}: {ours / 1e3:.1f} µs, {ours / bare:.1f} times a bare write of the same")
 
 
+def held_up(home: Path) -> None:
+    """An event while a stopped process holds the lock of the segment, against one while none does."""
+    os.environ.update(FLWR_HOME=str(home), FLWR_TELEMETRY_SIDECAR="never")
+    event("PING", DETAILS)
+    segment = str(Home(home).host().events)
+    command = [sys.executable, "-c", _HOLDER, segment]
+    free = [_timed_event() for _ in range(HELD_UP)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        os.waitpid(holder.pid, os.WUNTRACED)
+        held = [_timed_event() for _ in range(HELD_UP)]
+        holder.kill()
+    print(
+        f"event() while a stopped process holds the lock: median {statistics.median(held):.2f} ms, most "
+        f"{max(held):.2f} ms; else median {statistics.median(free):.2f} ms, most {max(free):.2f} ms"
+    )
+
+
+def _timed_event() -> float:
+    begin = time.perf_counter_ns()
+    event("PING", DETAILS)
+    return (time.perf_counter_ns() - begin) / 1e6
+
+
+def spools(root: Path, receiver: Receiver) -> None:
+    """Peak memory and time of a sidecar that works off a large spool, beside the floor of its imports."""
+    floor_kib = int(_output(_FLOOR, root))
+    one = records.encode(records.sample(DETAILS))
+    kinds = {
+        "one event": [one],
+        f"{EQUAL:,} equal events": itertools.repeat(one, EQUAL),
+        f"{DISTINCT:,} events that share no body": (
+            records.encode(records.sample({f"name-{number}": number})) for number in range(DISTINCT)
+        ),
+    }
+    for name, frames in kinds.items():
+        home = root / str(len(name)) / ".flwr"
+        _configure(home, receiver.url, spool_max_mib=2000)
+        segment = Home(home).host().events
+        segment.parent.mkdir(parents=True, mode=0o700)
+        segment.parent.parent.chmod(0o700)
+        with segment.open("wb") as file:
+            file.writelines(frames)
+        segment.chmod(0o600)
+        before, begin = receiver.requests, time.perf_counter()
+        peak_kib = int(_output(_ONCE, home))
+        print(
+            f"{name}: {receiver.requests - before:,} requests in {time.perf_counter() - begin:.1f} s, peak "
+            f"{peak_kib / 1024:.1f} MiB, {peak_kib / floor_kib:.2f} times the imports alone"
+        )
+
+
+def _output(code: str, home: Path) -> str:
+    environ = {**os.environ, "FLWR_HOME": str(home)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return done.stdout.decode()
+
+
 def first(root: Path, url: str) -> None:
     """Import and first event of a process, with and without a start of the sidecar."""
     for name, loaded in (("a bare process", ""), ("a process that has loaded flwr", _FLOWER)):
@@ -115,8 +188,7 @@ def herd(root: Path, receiver: Receiver) -> None:
         time.sleep(0.1)
     pid = json.loads(state.read_text())["pid"]
     peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in line)
-    floor = subprocess.run([sys.executable, "-c", _FLOOR], capture_output=True, text=True, check=True).stdout
-    peak_kib, floor_kib = int(peak.split()[1]), int(floor)
+    peak_kib, floor_kib = int(peak.split()[1]), int(_output(_FLOOR, home))
     print(
         f"{HERD} processes: {receiver.requests} requests, {receiver.request_bytes} bytes of bodies; "
         f"sidecar's peak {peak_kib / 1024:.1f} MiB, {peak_kib / floor_kib:.2f} times its imports alone"
@@ -142,6 +214,9 @@ def main() -> None:
             herd(root, receiver)
             _configure(root / "steady" / ".flwr", receiver.url)
         steady(root / "steady" / ".flwr")
+        held_up(root / "steady" / ".flwr")
+        with Receiver() as receiver:
+            spools(root, receiver)
 
 
 if __name__ == "__main__":
