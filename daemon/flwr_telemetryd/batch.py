@@ -38,14 +38,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, record, waiting
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
 from . import damage, segments
@@ -57,10 +56,7 @@ log = logging.getLogger("flwr_telemetryd")
 
 FOREIGN_WORK_S = 600.0
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-TAKEN_SUFFIX = ".taken"
 PART_SUFFIX = ".part"
-
-_MARKED = re.compile(rf".+\.\d+{re.escape(TAKEN_SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +81,14 @@ class Batch:
 
 def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any."""
-    waiting = segments.sealed_segments(host)
-    if not waiting:
+    sealed = segments.sealed_segments(host)
+    if not sealed:
         return None
     files.ensure_directory(host.work)
     batch = Batch(host, f"{max(now_ns, 0):019d}-{secrets.token_hex(4)}", owner)
     files.ensure_directory(batch.path)
     taken = taken_bytes = 0
-    for segment in waiting:
+    for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
             taken_bytes += segment.lstat().st_size
             if taken and taken_bytes > MAX_BATCH_BYTES:
@@ -145,8 +141,8 @@ def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
 
 def _begin_again(batch: Batch) -> None:
     for path in segments.listing(batch.path):
-        if _MARKED.fullmatch(path.name):
-            path.rename(batch.path / _unmarked(path.name)[0])
+        if (mark := waiting.mark(path.name)) is not None:
+            path.rename(batch.path / mark.segment)
         elif path.name.endswith((BODY_SUFFIX, PART_SUFFIX)):
             path.unlink()
 
@@ -188,7 +184,7 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
                     end += len(piece.data)
                     damaged += piece.first
                     kept.keep(piece.data)
-            segment.rename(batch.path / f"{segment.name}.{end}{TAKEN_SUFFIX}")
+            segment.rename(batch.path / f"{segment.name}.{end}{waiting.TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body)
         segments.fsync_directory(batch.path)
@@ -220,13 +216,12 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = se
     One whose lock somebody holds for longer than ``wait_s`` stays, marked, until the next time.
     """
     for path in segments.listing(committed):
-        if _MARKED.fullmatch(path.name):
+        if (mark := waiting.mark(path.name)) is not None:
             with contextlib.suppress(FileNotFoundError):
-                _discard_segment(host, path, now_ns, wait_s)
+                _discard_segment(host, path, mark.end, now_ns, wait_s)
 
 
-def _discard_segment(host: HostPaths, path: Path, now_ns: int, wait_s: float) -> None:
-    _, end = _unmarked(path.name)
+def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s: float) -> None:
     descriptor = files.open_file(path, os.O_RDWR)
     try:
         with segments.sealer_lock(descriptor, wait_s) as hold:
@@ -240,12 +235,6 @@ def _discard_segment(host: HostPaths, path: Path, now_ns: int, wait_s: float) ->
             files.append_bytes(host.events, tail)  # race 13
     finally:
         os.close(descriptor)
-
-
-def _unmarked(name: str) -> tuple[str, int]:
-    """The segment's name before it was marked, and how far it was read."""
-    segment, _, end = name.removesuffix(TAKEN_SUFFIX).rpartition(".")
-    return segment, int(end)
 
 
 def _put(batch: Batch, body: bytes) -> int:

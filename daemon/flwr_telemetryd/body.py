@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from typing import Any
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
 from . import burst, segments
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_KINDS = {"event_type": str, "event_details": dict, "context": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,9 @@ def decoded(data: bytes) -> dict[str, Any]:
 def intact(key: str, data: bytes) -> dict[str, Any]:
     """A body as JSON, if it is what was written under ``key``, as far as that can be told; else empty."""
     whole = decoded(data)
-    kinds = {"event_type": str, "event_details": dict, "context": dict}
-    if not all(isinstance(whole.get(name), kind) for name, kind in kinds.items()):
+    if not (_KEY.fullmatch(key) and data.isascii() and whole.keys() - {"burst"} == _KINDS.keys()):
+        return {}
+    if not all(isinstance(whole[name], kind) for name, kind in _KINDS.items()):
         return {}
     if "burst" in whole and (key != key_of(data) or not burst.count(whole)):
         return {}

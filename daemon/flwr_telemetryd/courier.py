@@ -99,11 +99,15 @@ class Courier:
         not_before.put_right(self._host, self._file_system_now)
         return not_before.remaining_s(self._host, self._file_system_now) <= 0
 
-    def deliver(self, host: HostPaths) -> None:
-        """Send what is in the outbox of ``host``, until one body has to wait."""
+    def put_right(self, host: HostPaths) -> None:
+        """Finish what a death left half done in the outbox of ``host``; nothing of it is sent before that."""
         for directory in segments.listing(host.outbox):
             put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
             self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
+
+    def deliver(self, host: HostPaths) -> None:
+        """Send what is in the outbox of ``host``, until one body has to wait."""
+        self.put_right(host)
         for body in self._in_turn(host):
             if not self._may_go_on():
                 return

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from flwr_telemetry import files, source
 from flwr_telemetry.errors import TelemetryError, from_os_error
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
+
+from . import segments
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -95,7 +97,9 @@ def _neighbours(home: Home) -> Iterator[str]:
     for room in host.rooms:
         if room != host.spool:
             yield from _told(files.check_directory, room)
-    for path in (*host.files, home.forgotten, home.heartbeat(host.name)):
+    heartbeats = [name for name in segments.names(home.telemetry) if name.startswith(HEARTBEAT_PREFIX)]
+    beaten = [home.telemetry / name for name in heartbeats if name.endswith(".json")]
+    for path in (*host.files, home.forgotten, *beaten):
         yield from _told(files.check_file, path)
 
 

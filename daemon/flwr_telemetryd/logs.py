@@ -20,6 +20,9 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
         descriptor = files.open_file(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         return io.TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8", write_through=True)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
+        """A log that cannot be written, on a full disk above all, is no reason to say anything else."""
+
 
 def set_up_log(host: HostPaths, *, to_stderr: bool) -> None:
     """Send the sidecar's log to its file, and to standard error for whoever started it by hand."""

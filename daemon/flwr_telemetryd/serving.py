@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.waiting import has_bodies
+from flwr_telemetry.waiting import grown_segments, has_bodies
 
 from . import batch, segments
 from .retention import hosts
@@ -20,6 +20,7 @@ def anything_waits(host: HostPaths) -> bool:
         or bool(segments.sealed_segments(host))
         or bool(batch.unfinished(host, owner=""))
         or bodies_wait(host)
+        or any(any(grown_segments(directory)) for directory in segments.listing(host.outbox))
     )
 
 

@@ -229,6 +229,7 @@ class Sidecar:
             self._courier.skip_backoff()
             self._troubles.skip()
         limits = self._settings.limits
+        self._courier.put_right(host)
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
         works = self._courier.failing_since is None and self._courier.may_try()
         takes = self._asked or works or not bodies_wait(host)

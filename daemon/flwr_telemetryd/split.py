@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 from . import body, burst, damage, segments
@@ -73,7 +74,10 @@ def finish(host: HostPaths, path: Path) -> Split | None:
         FileNotFoundError: somebody else finished it.
     """
     key = path.name.removesuffix(SPLIT_SUFFIX)
-    data = body.read(path)
+    try:
+        data = body.read(path)
+    except (TelemetryError, PermissionError, IsADirectoryError):
+        data = b""  # no file of ours
     if "burst" not in body.intact(key, data):
         damage.set_aside(host, path)
         return None

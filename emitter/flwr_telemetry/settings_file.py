@@ -17,6 +17,9 @@ from .errors import SettingsError, SpoolUnsafeError
 SIDECAR_CHOICES = ("auto", "always", "never")
 
 _MAX_FILE_BYTES = 64 * 1024
+_MAX_DOTS = 500
+"""A name of some thousand parts takes the parser a minute."""
+
 _MOST = 1e9
 """No number is larger: what waits for longer than thirty years overflows some library."""
 
@@ -76,6 +79,9 @@ def read(path: Path) -> dict[str, Any]:
         raise SettingsError(msg) from error
     if len(raw) > _MAX_FILE_BYTES:
         msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
+        raise SettingsError(msg)
+    if raw.count(b".") > _MAX_DOTS:
+        msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
         raise SettingsError(msg)
     from .emit import loading
 

@@ -1,16 +1,44 @@
 """Is all that was spooled at some moment delivered? Answered by looking at the directory alone.
 
 Things move one way, spool → work → outbox → gone, and keep their identity: a segment its inode, a batch
-its name. Each look lists the directories in that order, so that nothing can slip past it. This room
-must never write.
+its name. Each look lists the directories in that order, so that nothing can slip past it. One thing goes
+back: a segment whose events are in bodies already lies beside them, marked ``<name>.<end>.taken`` with how
+far it was read; if a writer that was stopped has added to it since, it returns to the spool. This room must
+never write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
+
+TAKEN_SUFFIX = ".taken"
+
+_MARKED = re.compile(rf"(.+)\.([0-9]{{1,18}}){re.escape(TAKEN_SUFFIX)}")
+
+
+class Mark(NamedTuple):
+    """What the name of a segment in a batch tells.
+
+    Attributes:
+        segment: its name before.
+        end: how far it was read, in bytes.
+    """
+
+    segment: str
+    end: int
+
+
+def mark(name: str) -> Mark | None:
+    """The mark in a file's name; None if it has none."""
+    found = _MARKED.fullmatch(name)
+    return None if found is None else Mark(found[1], int(found[2]))
 
 
 class Waiting:
@@ -35,8 +63,11 @@ class Waiting:
         return not self._segments and not self._batches
 
     def _spooled(self) -> set[int]:
-        """The inodes of the segments in the spool that hold anything."""
-        found = set()
+        """The inodes of the segments that hold anything which is in no body yet."""
+        found: set[int] = set()
+        for batch in _entries(self._host.outbox):
+            found.update(grown_segments(Path(batch.path)))
+        # Listed last, since this is where those go.
         for entry in _entries(self._host.spool):
             if entry.name.endswith(SEGMENT_SUFFIX):
                 try:
@@ -62,9 +93,17 @@ def has_bodies(batch: Path) -> bool:
     return any(entry.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) for entry in _entries(batch))
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def grown_segments(batch: Path) -> Iterator[int]:
+    """The inodes of the segments in a committed batch that were added to after they were read."""
+    for entry in _entries(batch):
+        marked = mark(entry.name)
+        if marked is not None:
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_size > marked.end:
+                    yield status.st_ino
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        yield from entries
