@@ -92,7 +92,8 @@ def rejected(body: Body, reason: str) -> bool:
     try:
         os.rename(body.path, body.host.rejected / body.path.name)
     except FileNotFoundError:
-        word.unlink()
+        if not os.path.lexists(body.host.rejected / body.path.name):  # else another sidecar rejected it
+            word.unlink(missing_ok=True)
         return False
     with contextlib.suppress(OSError):
         body.path.parent.rmdir()

@@ -84,6 +84,14 @@ def test_a_rejected_body_is_kept_with_its_reason(host: HostPaths) -> None:
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
+def test_two_sidecars_reject_one_body(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes second leaves the reason of the first."""
+    body = put(host, b"{}")
+    amid(monkeypatch, lambda: outbox.rejected(body, "theirs"), "rename")
+    assert not outbox.rejected(body, "ours")
+    assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
+
+
 def test_a_split_burst_is_its_events(host: HostPaths) -> None:
     """Plain bodies in order of time, under keys that depend on the burst's key and the place alone."""
     members = list(split(put(host, BURST)).members())
