@@ -56,7 +56,6 @@ log = logging.getLogger("flwr_telemetryd")
 
 FOREIGN_WORK_S = 600.0
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-PART_SUFFIX = ".part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def _begin_again(batch: Batch) -> None:
     for path in segments.listing(batch.path):
         if (mark := waiting.mark(path.name)) is not None:
             path.rename(batch.path / mark.segment)
-        elif path.name.endswith((BODY_SUFFIX, PART_SUFFIX)):
+        elif path.name.endswith((BODY_SUFFIX, files.PART_SUFFIX)):
             path.unlink()
 
 

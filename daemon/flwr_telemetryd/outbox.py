@@ -47,7 +47,7 @@ def put_right(host: HostPaths, directory: Path, now_ns: int) -> int:
         with contextlib.suppress(FileNotFoundError):
             if name.endswith(SPLIT_SUFFIX):
                 damaged += split.finish(host, directory / name) is None
-            elif name.endswith(batch.PART_SUFFIX):
+            elif name.endswith(files.PART_SUFFIX):
                 (directory / name).unlink()  # of a write that death cut short
     with contextlib.suppress(OSError):
         directory.rmdir()  # succeeds only when nothing is left

@@ -11,6 +11,7 @@ This room must never read the environment: a sidecar judges by the files alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -100,6 +101,7 @@ class Sidecar:
         self._barred_since: float | None = None
         self._steady_time = SteadyTime(self._file_system_now, self._clock.monotonic)
         self._kept_caps_of = -1
+        self._drafts_may_lie = sole
         self._busy_at = self._clock.monotonic()
         self._retention_at = self._heartbeat_at = self._adopt_at = self._busy_at
 
@@ -141,6 +143,9 @@ class Sidecar:
         if not self._is_named():
             return End.REMOVED
         guard.check_root(self.host)
+        if self._drafts_may_lie:
+            self._drafts_may_lie = False
+            self._sweep()
         self._troubles.new_look()
         self._troubles.attempt("caps", self._keep_caps, None)
         for host in [self.host, *self._adopted()]:
@@ -252,6 +257,15 @@ class Sidecar:
         return True
 
     # Housekeeping
+
+    def _sweep(self) -> None:
+        """Remove the drafts that sidecars left here which were killed amid a write, as far as that goes."""
+        with contextlib.suppress(OSError, TelemetryError):
+            guard.check(self.host)
+            for directory in (self.host.root, self.host.rejected, self.host.sent):
+                for name in segments.names(directory):
+                    if name.endswith(files.PART_SUFFIX):
+                        (directory / name).unlink(missing_ok=True)
 
     def _keep_caps(self) -> None:
         """Hold the home to its caps now and then, and whenever something came that is not delivered yet."""

@@ -146,6 +146,7 @@ def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
     from .emit import loading
 
     with loading():
+        import email.parser  # noqa: F401 - it is what `metadata` loads only when it reads a version
         from importlib import metadata
 
     for name in ("flwr", "flwr-nightly"):

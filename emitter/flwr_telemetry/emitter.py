@@ -55,7 +55,7 @@ class Emitter:
         self._static: dict[str, Any] | None = None
         self._types: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
-        self._last_date_us = [0]
+        self._last_date_us = [record.MIN_DATE_US]
         self._writers: set[Writer] = set()
         self._start_afresh()
         os.register_at_fork(after_in_child=self._after_fork)

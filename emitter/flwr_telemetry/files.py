@@ -11,13 +11,20 @@ import contextlib
 import math
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
 
+if sys.platform != "win32":
+    import fcntl
+
 SKEW_S = 3600.0
 """A time may lie so far ahead: the clocks of hosts that share a home differ by minutes."""
+
+PART_SUFFIX = ".part"
+"""Of a file that is being written; a death leaves it."""
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -118,8 +125,6 @@ def _not_standard(descriptor: int) -> int:
     """
     if descriptor > _STANDARD_ERROR:
         return descriptor
-    import fcntl
-
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
     finally:
@@ -197,11 +202,15 @@ def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes
 
 def _open_any(path: Path) -> int:
     descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+    except BaseException:
         os.close(descriptor)
-        msg = f"{path} is no plain file; remove it"
-        raise SpoolUnsafeError(msg)
-    return descriptor
+        raise
+    os.close(descriptor)
+    msg = f"{path} is no plain file; remove it"
+    raise SpoolUnsafeError(msg)
 
 
 def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -222,7 +231,7 @@ def replace_by(path: Path, pieces: Iterable[bytes], *, durable: bool = False) ->
     """
     with contextlib.suppress(FileNotFoundError):
         check_file(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         for data in pieces:

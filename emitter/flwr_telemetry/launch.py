@@ -36,6 +36,9 @@ _PASSED_ON = frozenset(
     "HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy REQUESTS_CA_BUNDLE "
     "CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
 )
+
+if sys.platform != "win32":
+    import fcntl
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 _STARTED_MARK = b"started\n"
 _MAX_STATE_BYTES = 64 * 1024
@@ -190,8 +193,6 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
 
 def try_lock(descriptor: int) -> bool | None:
     """One attempt at the lock that the sidecar holds through filelock; None where locks do not work."""
-    import fcntl
-
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

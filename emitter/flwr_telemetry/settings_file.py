@@ -122,8 +122,11 @@ def url_problem(value: object) -> str | None:
     """Why ``value`` may not be where events go, or None if it may."""
     if not isinstance(value, str):
         return "url must be a string"
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
+    from .emit import loading
+
+    with loading():
+        from ipaddress import ip_address
+        from urllib.parse import urlsplit
 
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
     try:

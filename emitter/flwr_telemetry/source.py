@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +18,9 @@ from pathlib import Path
 from . import files
 from .context import is_uuid
 from .errors import SpoolUnsafeError
+
+if sys.platform != "win32":
+    import fcntl
 
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
@@ -116,8 +120,6 @@ def _create(path: Path) -> None:
 
 def _heal(path: Path, deadline: float) -> None:
     """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
-    import fcntl
-
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
         while True:

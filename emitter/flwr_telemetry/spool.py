@@ -22,12 +22,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 
 from . import files
 from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
+
+if sys.platform != "win32":
+    import fcntl
 
 LOCK_WAIT_S = 0.005
 
@@ -165,8 +169,6 @@ class Writer:
 
 def lock_shared(descriptor: int) -> bool:
     """Take the segment's lock as a writer, waiting at most ``LOCK_WAIT_S``; False if it cannot be had."""
-    import fcntl
-
     deadline: float | None = None
     while True:
         try:
@@ -186,7 +188,5 @@ def lock_shared(descriptor: int) -> bool:
 
 def unlock(descriptor: int) -> None:
     """Let go of a lock; what the system may say against it changes nothing for us."""
-    import fcntl
-
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)

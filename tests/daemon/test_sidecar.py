@@ -45,6 +45,18 @@ def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -
     assert wire.serials(collector.events()) == [0, 1]
 
 
+def test_drafts_of_a_killed_sidecar_are_swept(home: Path, collector: Collector) -> None:
+    """What a death amid a write left is removed by the next life."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    for name in (".sidecar.json.123.part", "rejected/.k.reason.txt.7.part", "kept.txt"):
+        path = homes.host(home) / name
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        path.write_text("half")
+    processes.deliver(home)
+    assert [name for name in homes.tree(homes.host(home)) if name.endswith((".part", ".txt"))] == ["kept.txt"]
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_sidecar_whose_directory_is_removed_ends(home: Path, collector: Collector, replaced: bool) -> None:
     """It would be the double of the one that the next event starts; nothing of it comes back."""
