@@ -1,0 +1,174 @@
+"""A workload of the chaos run: it emits numbered events and tells which of them were acknowledged.
+
+    python chaos_writer.py <kind> <first serial> <seed> <haunted: 0 or 1>
+
+On its standard output, one line at a time, each in one write:
+
+    <serial>  event() has returned for it, and said "spooled"
+    ! <word>  event() has said anything else
+    + and -   a forked child begins its work, and has ended it
+    ~         the process stops itself (SIGSTOP) in the middle of an append, and waits to be woken
+
+A haunted workload stops itself, or dies by SIGKILL, just before some system call of an append, and now
+and then amid the write itself. Nothing of the emitter is replaced: the ghost only chooses the moment,
+which signals from outside hit too seldom, as an append takes some microseconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from typing import Any
+
+from flwr_telemetry import event
+
+TYPES = (
+    "PING",
+    "START_SERVER_ENTER",
+    "START_CLIENT_LEAVE",
+    "START_SIMULATION_ENTER",
+    "RUN_SUPERLINK_ENTER",
+    "RUN_SUPERNODE_LEAVE",
+)
+SERIALS_PER_WRITER = 1_000_000  # one in how many belongs to the next writer
+_FIRST_OF_CHILDREN, _SERIALS_PER_CHILD = 500_000, 1_000
+
+_OUTPUT = 1
+_DOOM = {"stat": 1 / 500, "fstat": 1 / 500, "write": 1 / 200}  # of one system call
+_write = os.write  # as it was before the ghost came
+
+
+def type_of(n: int) -> str:
+    """Give the type of the event with this serial: sixteen in a row are of one type."""
+    return TYPES[n // 16 % len(TYPES)]
+
+
+def details_of(n: int) -> dict[str, Any]:
+    """Give the details of the event with this serial, so that the receiver can check them."""
+    return {"n": n, "half": n / 2, "text": "x" * (n % 7), "backend": "ray"}
+
+
+def _say(line: str) -> None:
+    _write(_OUTPUT, f"{line}\n".encode())
+
+
+class Workload:
+    """Emits events with the serials that it is given."""
+
+    def __init__(self, first: int, seed: object) -> None:
+        self.first = first
+        self.serials = itertools.count(first)
+        self.chance = random.Random(str(seed))
+
+    def emit(self, count: int = 1) -> None:
+        for n in itertools.islice(self.serials, count):
+            future = event(type_of(n), details_of(n))
+            error = future.exception()
+            word = future.result() if error is None else f"{error!r} from {error.__cause__!r}"
+            if error is not None:
+                traceback.print_exception(error)
+            _say(str(n) if word == "spooled" else f"! {n} {word}")
+
+    def rest(self, mean_s: float) -> None:
+        time.sleep(min(self.chance.expovariate(1 / mean_s), 10 * mean_s))
+
+    # Kinds
+
+    def plain(self) -> None:
+        """A few events at a time, for ever."""
+        while True:
+            self.emit(self.chance.choice((1, 1, 2, 4)))
+            self.rest(0.2)
+
+    def bursts(self) -> None:
+        """Many equal events at once, as a simulation emits them."""
+        while True:
+            self.emit(self.chance.randrange(10, 80))
+            self.rest(2.0)
+
+    def threads(self) -> None:
+        """Several threads that emit at the same time, one of which forks now and then."""
+        for _ in range(2):
+            threading.Thread(target=self.plain, daemon=True).start()
+        self.forks()
+
+    def forks(self) -> None:
+        """Forks, and so does it again; parent and child go on emitting."""
+        for number in itertools.count():
+            self.emit(self.chance.randrange(1, 8))
+            if self.chance.random() < 0.2 and os.fork() == 0:
+                self._be_child(self.first + _FIRST_OF_CHILDREN + number % 400 * _SERIALS_PER_CHILD)
+            self.rest(0.2)
+
+    def _be_child(self, first: int) -> None:
+        _say("+")
+        child = Workload(first, os.getpid())
+        for _ in range(child.chance.randrange(1, 30)):
+            child.emit(child.chance.randrange(1, 4))
+            child.rest(0.03)
+        _say("-")
+        os._exit(0)
+
+    def signals(self) -> None:
+        """A signal handler that emits, also while it interrupts an event of the same thread."""
+        signal.signal(signal.SIGALRM, lambda _number, _frame: self.emit())
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.1)
+        self.plain()
+
+    def brief(self) -> None:
+        """A few events, one of them at exit, and the end."""
+        atexit.register(self.emit)
+        for _ in range(self.chance.randrange(1, 30)):
+            self.emit(self.chance.randrange(1, 4))
+            self.rest(0.03)
+
+
+KINDS = ("plain", "bursts", "threads", "forks", "signals", "brief")
+
+
+def haunt(chance: random.Random) -> None:
+    """Let the ghost into the system calls of an append."""
+
+    def stop_or_die() -> None:
+        if chance.random() < 0.2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        _say("~")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def let_in(name: str) -> None:
+        real = getattr(os, name)
+
+        def haunted(*arguments: Any, **options: Any) -> Any:
+            if chance.random() < _DOOM[name]:
+                if name == "write" and chance.random() < 0.25:
+                    descriptor, data = arguments
+                    real(descriptor, data[: chance.randrange(1, len(data))])
+                    os.kill(os.getpid(), signal.SIGKILL)
+                stop_or_die()
+            return real(*arguments, **options)
+
+        setattr(os, name, haunted)
+
+    for name in _DOOM:
+        let_in(name)
+
+
+def main(kind: str, first: str, seed: str, haunted: str) -> None:
+    """Work until somebody kills this process, or the work is done."""
+    warnings.simplefilter("ignore")  # that forking with threads is risky is what is tried here
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if haunted == "1":
+        haunt(random.Random(f"{seed} ghost"))
+    getattr(Workload(int(first), seed), kind)()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

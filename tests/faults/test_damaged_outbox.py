@@ -1,0 +1,248 @@
+"""Damage in the outbox: what is no body any more is never sent, but set aside, and blocks nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.scene import body_of, committed, place
+from tests.support import homes, records, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.zygote import Zygote
+    from tests.support.collector import Collector
+
+EVENTS = records.series(9)
+BEFORE, AFTER = body_of(EVENTS[7]), body_of(EVENTS[8])
+PLAIN = body_of(EVENTS[0])
+BURST = body_of(*EVENTS[:3])
+BATCH = "1795000000000000005-0a1b2c3d"
+
+
+def neighbours(home: Path) -> None:
+    """Put intact bodies into the same batch and into later ones, and an event into the spool."""
+    committed(home, BEFORE, batch=BATCH)
+    committed(home, AFTER, batch="1795000000000000009-0a1b2c3d")
+    homes.put(home, EVENTS[6:7])
+
+
+def deliver(zygote: Zygote, home: Path, collector: Collector) -> list[bytes]:
+    """Deliver what can be; give the bodies that came besides the intact ones."""
+    assert zygote.once(home).returncode == 0
+    arrived = list(collector.accepted.values())
+    numbers = [event["event_details"]["n"] for event in wire.expand_all([BEFORE, AFTER])]
+    assert numbers == [7, 8]
+    for body in (BEFORE, AFTER):
+        arrived.remove(body)
+    (spooled,) = [body for body in arrived if wire.expand(body)[0]["event_details"]["n"] == 6]
+    arrived.remove(spooled)
+    return arrived
+
+
+def check_set_aside(zygote: Zygote, home: Path, *names: str) -> None:
+    """Make sure that these files are kept for a look, and counted."""
+    assert {path.name for path in homes.host(home).glob("damaged/*")} == set(names)
+    assert zygote.status(home)["totals"]["counters"]["damaged"] == len(names)
+    assert homes.unsent_files(home) == []
+
+
+NO_BODY: dict[str, bytes] = {
+    "empty": b"",
+    "cut": PLAIN[: len(PLAIN) // 2],
+    "cut by one": PLAIN[:-1],
+    "zeros": bytes(len(PLAIN)),
+    "garbage": bytes(range(256)) * 20,
+    "doubled": PLAIN + PLAIN,
+    "a number": b"1",
+    "a list": b"[]",
+    "an empty object": b"{}",
+    "nothing": b"null",
+    "deep": b"[" * 100_000,
+    "a deep event": PLAIN.replace(b'"n":0', b'"n":' + b"[" * 50_000 + b"]" * 50_000),
+    "a long number": PLAIN.replace(b'"n":0', b'"n":' + b"9" * 50_000),
+    "UTF-16": PLAIN.decode().encode("utf-16"),
+    "broken UTF-8": PLAIN.replace(b"PING", b"\xff\xfe\xc0\x80"),
+    "no event": b'{"event_type":"PING"}',
+    "two MiB": b'{"x":"' + b"x" * 2**21 + b'"}',
+    "a burst cut": BURST[:-3],
+    "a burst of nothing": BURST.replace(b'"burst":{', b'"burst":0,"x":{'),
+}
+FLIPPED: dict[str, tuple[bytes, bytes]] = {
+    "a detail": (b'"n":0', b'"n":1'),
+    "the count": (b'"count":3', b'"count":2'),
+    "a row": (b"[0,1000,1]", b"[0,1001,1]"),
+    "a name": (b"cpu_count", b"cpu_bount"),
+    "the type": (b"PING", b"PINF"),
+    "a date": (b"2026", b"2027"),
+    "the word burst": (b'"burst"', b'"curst"'),
+}
+
+
+@pytest.mark.parametrize("name", NO_BODY)
+def test_what_is_no_body(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+    """Bytes that are no body under a body's name: never sent, set aside, counted."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    key = wire.key_of(PLAIN)
+    place(home, f"outbox/{BATCH}/{key}.json", NO_BODY[name])
+    assert deliver(zygote, home, collector) == []
+    check_set_aside(zygote, home, f"{key}.json")
+
+
+@pytest.mark.parametrize("name", [name for name in FLIPPED if name != "the word burst"])
+def test_a_burst_that_was_bent(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+    """Still JSON, but not what its name says: a burst is never sent under a key that is not its own."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    key = wire.key_of(BURST)
+    bent = BURST.replace(*FLIPPED[name])
+    assert bent != BURST
+    json.loads(bent)
+    place(home, f"outbox/{BATCH}/{key}.json", bent)
+    assert deliver(zygote, home, collector) == []
+    check_set_aside(zygote, home, f"{key}.json")
+
+
+def test_a_burst_that_is_none_any_more(zygote: Zygote, home: Path, collector: Collector) -> None:
+    """A flip in the very word that makes it a burst: what is sent, if anything, is at least one event."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    place(home, f"outbox/{BATCH}/{wire.key_of(BURST)}.json", BURST.replace(*FLIPPED["the word burst"]))
+    assert deliver(zygote, home, collector) == []
+    check_set_aside(zygote, home, f"{wire.key_of(BURST)}.json")
+
+
+@pytest.mark.parametrize("name", ["a detail", "a name", "the type", "a date"])
+def test_a_plain_event_that_was_bent(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+    """Its name may be that of an event of a split burst: it is set aside, or sent once."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    key = wire.key_of(PLAIN)
+    bent = PLAIN.replace(*FLIPPED[name])
+    place(home, f"outbox/{BATCH}/{key}.json", bent)
+    arrived = deliver(zygote, home, collector)
+    if arrived:
+        assert arrived == [collector.accepted[key]] == [bent]
+        check_set_aside(zygote, home)
+    else:
+        check_set_aside(zygote, home, f"{key}.json")
+
+
+NO_KEYS = {
+    "a word": "hello",
+    "too long": "x" * 200,
+    "capitals": wire.key_of(PLAIN).upper(),
+    "too short": wire.key_of(PLAIN)[:-1],
+    "two lines": "a\nb",
+    "two words": "a b",
+    "an arrow": "→",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_a_name_that_is_no_key(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+    """An event under a name that we never gave is not sent under that; it neither blocks nor crashes."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    place(home, f"outbox/{BATCH}/{NO_KEYS[name]}.json", PLAIN)
+    assert deliver(zygote, home, collector) == []
+    check_set_aside(zygote, home, f"{NO_KEYS[name]}.json")
+
+
+def _directory(path: Path) -> None:
+    path.mkdir(mode=0o700)
+
+
+def _full_directory(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    (path / "mine").write_bytes(b"mine")
+
+
+def _link(path: Path) -> None:
+    target = path.parents[5] / "precious"
+    target.write_bytes(PLAIN)
+    path.symlink_to(target)
+
+
+MAKERS = [_directory, _full_directory, _link, os.mkfifo]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".split"])
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_is_no_file(
+    zygote: Zygote, home: Path, collector: Collector, make: Callable[[Path], None], suffix: str
+) -> None:
+    """A directory, a link or a FIFO under a body's name is not followed, and blocks nobody."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    make(homes.host(home) / f"outbox/{BATCH}/{wire.key_of(PLAIN)}{suffix}")
+    assert deliver(zygote, home, collector) == []
+    (kept,) = homes.host(home).glob("damaged/*")
+    assert kept.name == f"{wire.key_of(PLAIN)}{suffix}"
+    assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
+
+
+@pytest.mark.parametrize("name", ["empty", "garbage", "deep", "two MiB", "a burst cut", "plain", "bent"])
+def test_a_split_file_that_is_none(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+    """Bytes that are no burst under the name of one that is being split: set aside, with all others sent."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    bent = BURST.replace(*FLIPPED["a row"])
+    data = {**NO_BODY, "plain": PLAIN, "bent": bent}[name]
+    key = wire.key_of(BURST)
+    place(home, f"outbox/{BATCH}/{key}.split", data)
+    assert deliver(zygote, home, collector) == []
+    check_set_aside(zygote, home, f"{key}.split")
+
+
+ODD_MARKS = [
+    ".taken",
+    "x.taken",
+    "x.-1.taken",
+    "x.1e5.taken",
+    "x.٣.taken",
+    "sealed-1-a.msgpack.taken",
+    "sealed-1-a.msgpack..taken",
+    "sealed-1-a.msgpack.0.taken",
+    "sealed-1-a.msgpack.99999999999999999999.taken",
+    f"sealed-1-a.msgpack.{'9' * 150}.taken",
+    ".sealed-1-a.msgpack.5.taken",
+]
+
+
+@pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
+def test_marks_that_we_never_made(zygote: Zygote, home: Path, collector: Collector, room: str) -> None:
+    """Segments' marks of odd forms, in the outbox or in a batch in the making, are in nobody's way."""
+    homes.configure(home, collector.url)
+    committed(home, AFTER)
+    homes.put(home, EVENTS[6:7])
+    for name in ODD_MARKS:
+        place(home, f"{room}/{name}", records.encode(EVENTS[0]))
+    for _ in range(2):  # what goes back to the spool is sent by the next
+        zygote.once(home)
+    assert set(wire.serials(collector.events())) - {0} == {6, 8}
+
+
+@pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_mark_on_what_is_no_file(
+    zygote: Zygote, home: Path, collector: Collector, make: Callable[[Path], None], room: str
+) -> None:
+    """Nor is what stands in the place of a segment that was read: not followed, and all others are sent."""
+    homes.configure(home, collector.url)
+    place(home, f"{room}/other.txt", b"")
+    if room.startswith("outbox"):
+        neighbours(home)
+    make(homes.host(home) / room / "sealed-1795000000000000000-0a1b2c3d.msgpack.5.taken")
+    homes.put(home, EVENTS[6:7])
+    for _ in range(2):
+        zygote.once(home)
+    expected = [6, 7, 8] if room.startswith("outbox") else [6]
+    assert wire.serials(collector.events()) == expected

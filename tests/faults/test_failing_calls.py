@@ -1,0 +1,166 @@
+"""Every system call of a sidecar's round fails once: nothing is lost, dropped or sent without need."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.sinks.base import Delivered, Refused
+from tests.faults.scene import SEALED, body_of, committed, unfinished
+from tests.faults.world import World, fails
+from tests.support import homes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
+    from flwr_telemetryd.sinks.base import Outcome
+
+EVENTS = records.series(12)
+
+# What a full disk, a quota, a broken disk or a network file system says, each to a call that hears it.
+CALLS: dict[str, tuple[int, ...]] = {
+    "write": (errno.EDQUOT, errno.ENOSPC, errno.EIO),
+    "fsync": (errno.EDQUOT, errno.EIO),
+    "open": (errno.EDQUOT, errno.EMFILE, errno.ESTALE),
+    "mkdir": (errno.EDQUOT, errno.ENOSPC),
+    "rename": (errno.EDQUOT, errno.EIO),
+    "replace": (errno.EDQUOT,),
+    "unlink": (errno.EIO,),
+    "rmdir": (errno.EIO,),
+    "utime": (errno.EDQUOT,),
+    "read": (errno.EIO,),
+    "pread": (errno.ESTALE,),
+    "scandir": (errno.EMFILE, errno.ESTALE),
+    "listdir": (errno.EIO,),
+    "stat": (errno.ESTALE,),
+    "lstat": (errno.EIO,),
+    "fstat": (errno.ESTALE,),
+    "close": (errno.EIO,),
+}
+_CALLERS = 3
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int) -> dict[tuple[Any, ...], int]:
+    """Let the call with this index fail, as the system does; gives the first call of each place in the code.
+
+    A place is a line, and the lines by which it was reached; an index of -1 fails none.
+    """
+    real, places, index = getattr(os, call), {}, count()
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        this = next(index)
+        places.setdefault(_place(sys._getframe(1)), this)
+        if this != at:
+            return real(*arguments, **options)
+        if call == "close":
+            real(*arguments, **options)  # the descriptor is gone all the same
+        raise OSError(number, os.strerror(number), str(arguments[0]) if arguments else None)
+
+    monkeypatch.setattr(os, call, failing)
+    return places
+
+
+def _place(frame: FrameType | None) -> tuple[Any, ...]:
+    found: list[tuple[str, int]] = []
+    while frame is not None and len(found) < _CALLERS:
+        if "flwr_telemetry" in frame.f_code.co_filename:
+            found.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def fill(home: Path) -> None:
+    """Put events into every stage: the open segment, a sealed one, a dead one's batch, the outbox."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
+    homes.put(home, EVENTS[:3])
+    homes.put_bytes(home, records.encode(EVENTS[3]) + b"damage" + records.encode(EVENTS[4]), name=SEALED)
+    unfinished(home, EVENTS[5:7])
+    committed(home, body_of(EVENTS[7]))
+    committed(home, body_of(*EVENTS[8:11]))
+    homes.put(home, EVENTS[11:12], host_of="other")
+    for path in homes.host(home, "other").rglob("*"):
+        homes.age(path, 3600)
+
+
+def answer(_key: str, body: bytes) -> Outcome:
+    """Refuse bursts, so that they are split."""
+    return Refused("the collector answered 422") if b'"burst":' in body else Delivered()
+
+
+def one_fault(home: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int) -> list[int]:
+    """Let one call fail amid a round, and time pass; all arrives once. Gives the first call of each place."""
+    fill(home)
+    lives = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)  # nobody pulls the plug here
+        world = World(home, Mode.SERVICE, patch)
+        world.answer_by = answer
+        with monkeypatch.context() as fault:
+            places = fail_at(fault, call, number, at)
+            for _ in range(2):
+                lives += look(world)
+        for _ in range(9):
+            lives += look(world)
+            if not homes.unsent_files(home):
+                break
+    where = f"call {at} of {call}"
+    taken = [(key, body) for key, body in world.sent if isinstance(answer(key, body), Delivered)]
+    times = Counter(key for key, _ in taken)
+    assert homes.unsent_files(home) == [], f"{where}: left"
+    assert wire.serials(wire.expand_all(dict(taken).values())) == list(range(12)), f"{where}: lost"
+    assert max(times.values()) <= lives, f"{where}: sent again without need"
+    dropped = homes.host(home) / "dropped"
+    assert not dropped.exists() or dropped.stat().st_size == 0, f"{where}: dropped"
+    return sorted(places.values())
+
+
+def look(world: World) -> bool:
+    """Look once, and let time pass; where that ends the sidecar's life, the next one begins."""
+    try:
+        ended = world.sidecar.look() is not None
+    except (OSError, TelemetryError):  # with these a process ends, and says so
+        ended = True
+    world.pass_time(1000)
+    if ended:
+        world.begin()
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [(call, number) for call, numbers in CALLS.items() for number in numbers],
+    ids=[f"{call}-{errno.errorcode[number]}" for call, numbers in CALLS.items() for number in numbers],
+)
+def test_each_call_fails_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Wherever in a round it is: what it was for is done again, and every event arrives once."""
+    fresh = (new_home(tmp_path / str(turn)) for turn in count())
+    places = one_fault(next(fresh), monkeypatch, call, number, -1)
+    assert places
+    for at in places:
+        one_fault(next(fresh), monkeypatch, call, number, at)
+
+
+def new_home(directory: Path) -> Path:
+    """Give a home that does not exist yet, in a directory that does."""
+    directory.mkdir(mode=0o700)
+    return directory / ".flwr"
+
+
+def test_the_rounds_of_these_tests_send(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round against a collector that cannot be reached sends nothing: the tests above test something."""
+    fill(home)
+    world = World(home, Mode.SERVICE, monkeypatch)
+    world.answer = fails()
+    world.look()
+    assert len(world.sent) == 1

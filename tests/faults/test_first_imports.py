@@ -1,0 +1,66 @@
+"""A signal, or a fork, at the very moment in which the first event loads a module that it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes
+from tests.support.processes import NEVER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT_THE_MOMENT = """
+import importlib.util, signal, threading
+way, module = sys.argv[1:]
+
+class Moment:
+    done = False
+
+    def find_spec(self, name, path=None, target=None):
+        if name != module or self.done:
+            return None
+        self.done = True
+        spec = importlib.util.find_spec(name)
+        real = spec.loader.exec_module
+        spec.loader.exec_module = lambda loaded: (at_the_moment(), real(loaded))[1]
+        return spec
+
+sys.meta_path.insert(0, Moment())
+"""
+SIGNAL = """
+signal.signal(signal.SIGUSR1, lambda *_: print(outcome(event("PING", {"n": 1}))))
+at_the_moment = lambda: os.kill(os.getpid(), signal.SIGUSR1)
+print(outcome(event("PING", {"n": 0})))
+"""
+FORK = """
+now, go_on = threading.Event(), threading.Event()
+at_the_moment = lambda: (now.set(), go_on.wait())
+other = threading.Thread(target=lambda: event("PING", {"n": 0}))
+other.start()
+now.wait(30)
+threading.Timer(0.3, go_on.set).start()
+child = os.fork()
+if child == 0:
+    print(outcome(event("PING", {"n": 1})), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+other.join()
+print("spooled")
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["msgpack", "flwr_telemetry.spool", "importlib.metadata", "email.feedparser", "tomllib", "ipaddress"],
+)
+@pytest.mark.parametrize("code", [SIGNAL, FORK], ids=["signal", "fork"])
+def test_the_moment_of_an_import(home: Path, code: str, module: str) -> None:
+    """A handler does not meet half a module, and a child does not wait for a thread that it does not have."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    arguments = ["-W", "ignore", "-c", processes.PRELUDE + AT_THE_MOMENT + code, "way", module]
+    done = processes.run(home, arguments, NEVER)
+    assert (done.stdout, done.stderr) == ("spooled\n" * 2, "")
+    assert sorted(event["event_details"]["n"] for event in homes.spooled(home)) == [0, 1]

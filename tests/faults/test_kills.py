@@ -1,0 +1,136 @@
+"""SIGKILL between any two system calls of a sidecar: nothing is lost, nothing counts twice.
+
+Every scenario is lived once for every call that changes something: the sidecar dies just before that
+call (or in the middle of it, where it is a write), the next ones live undisturbed, and the collector is
+asked. The points are found by running: the first life that outlives its point was past the last one.
+Where that takes long, every k-th point is taken, from an offset that is drawn and printed; with
+`KILLS_EVERY=1` all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, records
+from tests.support.collector import Answer, Reply, Request
+from tests.support.dying import Lives
+from tests.support.kills import (
+    LARGEST,
+    NUMBERS,
+    ONCE,
+    SIDECAR,
+    Outcome,
+    Round,
+    Scenario,
+    at_every_point,
+    put_events,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.kills import Decide
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    """Give sidecars that die where they are told to."""
+    with Lives(*SIDECAR) as running:
+        yield running
+
+
+def take_and_close() -> Decide:
+    """Accept each body, and close the connection instead of the first answer to it."""
+    seen: set[str] = set()
+
+    def decide(request: Request) -> Reply:
+        known = request.key in seen
+        seen.add(request.key)
+        return 200 if known else Answer(manner="close", took=True)
+
+    return decide
+
+
+def drops_are_counted(outcome: Outcome) -> None:
+    """Nothing is delivered twice; what is missing was dropped, and one file at most was counted in vain."""
+    assert len(outcome.numbers) == len(set(outcome.numbers))
+    missing = len(NUMBERS) - len(outcome.numbers)
+    assert missing <= outcome.dropped <= missing + LARGEST * outcome.deaths
+
+
+def late_append(step: str) -> str:
+    """Give a life in which a writer without the lock appends just before a step of making a batch."""
+    late = records.encode(records.sample({"n": 100}))
+    return f"""
+import glob, os, sys
+from flwr_telemetryd import batch
+
+real = batch.{step}
+
+def then(*arguments, **options):
+    batch.{step} = real
+    death = sys.getprofile()
+    sys.setprofile(None)  # these are another's calls
+    (segment,) = glob.glob(os.environ["FLWR_HOME"] + "/telemetry/*/*/*/sealed-*1-00000001*.taken")
+    descriptor = os.open(segment, os.O_WRONLY | os.O_APPEND)
+    assert os.write(descriptor, {late!r})
+    tell(told=100)
+    sys.setprofile(death)
+    return real(*arguments, **options)
+
+batch.{step} = then
+{ONCE}"""
+
+
+SCENARIOS = {
+    "plain": Scenario(every=2),
+    "split": Scenario(refuse(5), every=6),
+    "first-member-refused": Scenario(refuse(0), every=6),
+    "taken-but-not-answered": Scenario(take_and_close, every=6),
+    "grown-before-the-commit": Scenario(code=late_append("commit"), every=4),
+    "grown-before-the-discard": Scenario(code=late_append("discard"), every=4),
+    "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=3),
+    "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=8),
+    "adopted": Scenario(host_of="elsewhere", every=4),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_death_between_any_two_calls(lives: Lives, tmp_path: Path, name: str) -> None:
+    """A sidecar dies before, or in the middle of, any call; the next ones deliver every event once."""
+    scenario = SCENARIOS[name]
+    assert at_every_point(lives, scenario, tmp_path / "homes") >= 40 // scenario.step()
+
+
+@pytest.mark.parametrize("name", ["split", "caps"])
+def test_deaths_upon_deaths(lives: Lives, tmp_path: Path, name: str) -> None:
+    """Sidecars that die one after the other, each in what the one before left, lose and double nothing."""
+    seed = random.SystemRandom().randrange(2**32)
+    chance = random.Random(seed)
+    print(f"seed {seed}")  # noqa: T201
+    for number in range(5):
+        points = [chance.randrange(60) for _ in range(8)]
+        home = tmp_path / f"{number}" / ".flwr"
+        assert Round(lives, SCENARIOS[name], home).live(*points, what="tear")
+
+
+def test_death_amid_a_purge(lives: Lives, home: Path) -> None:
+    """A sidecar that dies while it deletes what was not sent leaves nothing that the next does not delete."""
+    env = processes.environment(home)
+    point = 0
+    while True:
+        put_events(home)
+        homes.write_settings(home, "enabled = false\n")
+        died = lives.live(ONCE, env, at=point).struck
+        ended = lives.live(ONCE, env)
+        assert (ended.status, ended.errors.count("\n")) == (3, 1), ended
+        assert [path.name for path in homes.host(home).iterdir()] == []
+        if not died:
+            break
+        point += 1
+    assert point > 5

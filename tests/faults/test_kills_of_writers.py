@@ -1,0 +1,147 @@
+"""SIGKILL, or SIGSTOP, between any two system calls of `event()`: what was told of is there.
+
+A workload emits three events, the first of which makes the home, and is struck at every point of that in
+turn; then, or meanwhile, another one emits, or a sidecar delivers.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, wire
+from tests.support.collector import Collector
+from tests.support.dying import Lives
+from tests.support.kills import ONCE, SIDECAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tests.support.dying import Life, What
+
+WORKLOAD = ("flwr_telemetry.emitter", "importlib.metadata", "logging", "concurrent.futures", "subprocess")
+EVENTS = """
+from flwr_telemetry import event
+for number in {}:
+    assert event("PING", {{"n": number}}).result() == "spooled"
+    tell(told=number)
+"""
+FIRST, NEXT = range(3), range(10, 12)
+BUSY = 4
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    """Give workloads that are struck where they are told to, and sidecars that are not."""
+    with Lives(*SIDECAR, *WORKLOAD) as running:
+        yield running
+
+
+def emit(
+    lives: Lives,
+    home: Path,
+    numbers: Sequence[int],
+    point: int | None = None,
+    *,
+    sidecar: str = "never",
+    what: What = "die",
+    meanwhile: str = "",
+) -> Life:
+    """Let a workload emit these events, and be struck at its point if it has one."""
+    env = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": sidecar})
+    life = lives.live(EVENTS.format(numbers), env, at=point, what=what, meanwhile=meanwhile)
+    if what == "pause" or not life.struck:
+        assert (life.status, life.told) == (0, list(numbers)), life
+    return life
+
+
+def deliver(lives: Lives, home: Path) -> None:
+    """Let sidecars run until everything is delivered, whoever does it."""
+    status = BUSY
+    while status == BUSY:
+        status = lives.live(ONCE, processes.environment(home)).status
+    assert status == 0
+    assert homes.unsent_files(home) == []
+
+
+def judge(home: Path, told: set[int], collector: Collector) -> None:
+    """All that was told of is there, each event once, and besides only the one that was under way."""
+    events = collector.events()
+    numbers = wire.serials(events)
+    under_way = {next(number for number in (*FIRST, -1) if number not in told)}
+    assert len(numbers) == len(set(numbers))
+    assert told <= set(numbers) <= told | under_way
+    source = (home / "source").read_text()
+    assert str(uuid.UUID(source)) == source
+    assert {event["context"]["source"] for event in events} == {source}
+
+
+@pytest.mark.parametrize("sidecar", ["never", "auto"])
+def test_death_between_any_two_calls_of_an_event(lives: Lives, tmp_path: Path, sidecar: str) -> None:
+    """A workload dies before, or in the middle of, any call; no event that was told of is lost."""
+    point = 0
+    what: What = "die"
+    while True:
+        home = tmp_path / "deep" / "er" / ".flwr"
+        with Collector() as collector:
+            if sidecar == "auto":  # in a home that has settings; else nothing may be sent anywhere yet
+                home.parent.mkdir(parents=True)
+                homes.configure(home, collector.url)
+            first = emit(lives, home, FIRST, point, sidecar=sidecar, what=what)
+            emit(lives, home, NEXT, sidecar=sidecar)
+            homes.configure(home, collector.url)
+            deliver(lives, home)
+            processes.end_all(home)
+        print(point, what, first.struck, first.told)  # noqa: T201
+        judge(home, {*first.told, *NEXT}, collector)
+        shutil.rmtree(tmp_path / "deep")
+        if not first.struck:
+            break
+        what = "tear" if what == "die" and first.write else "die"
+        point += what == "die"
+    assert point > 10
+
+
+def test_another_workload_emits_while_one_is_stopped(lives: Lives, home: Path) -> None:
+    """Two first events in a fresh home: wherever one is stopped, both are there, under one source ID."""
+    point = 0
+    while True:
+        first = emit(lives, home, FIRST, point, what="pause", meanwhile=EVENTS.format(NEXT))
+        told = {*first.told, *(first.meanwhile.told if first.meanwhile else ())}
+        with Collector() as collector:
+            homes.configure(home, collector.url)
+            deliver(lives, home)
+        print(point, first.struck, sorted(told))  # noqa: T201
+        judge(home, told, collector)
+        shutil.rmtree(home)
+        if first.meanwhile is None:
+            break
+        assert {*NEXT} <= told
+        point += 1
+    assert point > 30
+
+
+def test_a_sidecar_delivers_while_a_workload_is_stopped(lives: Lives, home: Path) -> None:
+    """Wherever a workload is stopped, a sidecar delivers what there is, and each event counts once."""
+    every = int(os.environ.get("KILLS_EVERY", "5"))
+    point = random.SystemRandom().randrange(every)
+    while True:
+        with Collector() as collector:
+            homes.configure(home, collector.url)
+            emit(lives, home, NEXT)
+            first = emit(lives, home, FIRST, point, what="pause", meanwhile=ONCE)
+            deliver(lives, home)
+        print(point, first.struck, [len(request.body) for request in collector.requests])  # noqa: T201
+        judge(home, {*FIRST, *NEXT}, collector)
+        shutil.rmtree(home)
+        if first.meanwhile is None:
+            break
+        assert first.meanwhile.status == 0
+        point += every
+    assert point > 20

@@ -1,0 +1,15 @@
+"""The model, tried as far as the suite has time for; the same steps every time. See `model.py`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from tests.faults import model
+from tests.support import strategies
+
+
+@pytest.mark.parametrize("locks", model.LOCKS)
+def test_the_model(locks: str) -> None:
+    """Whatever happens to a home in whatever order, nothing acknowledged is lost, nothing counts twice."""
+    model.run(locks, settings(strategies.tried(30), stateful_step_count=30, print_blob=False))

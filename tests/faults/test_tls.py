@@ -1,0 +1,203 @@
+"""TLS on loopback, by real handshakes: whom the sidecar trusts, and what it says of the others."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from tests.support import homes, records, wire
+from tests.support.collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.zygote import Zygote
+
+PAST = datetime.now(UTC) - timedelta(days=1)
+
+
+class TlsCollector(Collector):
+    """A collector that speaks TLS under a certificate, which may change while it runs."""
+
+    def __init__(self, certificate: trustme.LeafCert) -> None:
+        super().__init__()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.show(certificate)
+        # The handshake is the handler's, so that a failed one holds up nobody else.
+        self._server.socket = self._context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+
+    def show(self, certificate: trustme.LeafCert) -> None:
+        """Use this certificate from the next connection on."""
+        certificate.configure_cert(self._context)
+
+    @property
+    def url(self) -> str:
+        """Where to send events."""
+        return f"https://127.0.0.1:{self.port}/api/v1/event"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Give who signs the certificates that are to be trusted."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def good(authority: trustme.CA) -> trustme.LeafCert:
+    """Give a certificate that is in order."""
+    return authority.issue_cert("127.0.0.1")
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    """Give the path of the authority's own certificate."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def server(good: trustme.LeafCert) -> Iterator[TlsCollector]:
+    """Give a collector that speaks TLS and is in order."""
+    with TlsCollector(good) as running:
+        yield running
+
+
+def spool(home: Path, url: str, **settings: Any) -> None:
+    """Put two events into the spool of a home that sends to this address."""
+    homes.configure(home, url, **settings)
+    homes.put(home, records.series(2))
+
+
+def last_error(zygote: Zygote, home: Path) -> str:
+    """Give the word of `status` about this host's last request, which failed."""
+    (host,) = zygote.status(home)["hosts"]
+    assert (host["outbox"]["bodies"], host["outbox"]["events"]) == (1, 2)
+    assert host["counters"]["retried"] >= 1
+    word: str = host["last_error"]
+    return word
+
+
+@pytest.mark.parametrize("place", ["ca_bundle", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_who_is_trusted_gets_the_body(
+    zygote: Zygote, home: Path, server: TlsCollector, bundle: str, place: str
+) -> None:
+    """By the settings, or by the environment where they leave it open."""
+    spool(home, server.url, **({"ca_bundle": bundle} if place == "ca_bundle" else {}))
+    done = zygote.once(home, None if place == "ca_bundle" else {place: bundle})
+    assert done.returncode == 0, done.said
+    assert wire.serials(server.events()) == [0, 1]
+
+
+def test_the_settings_decide_whom_to_trust(
+    zygote: Zygote, home: Path, server: TlsCollector, bundle: str, tmp_path: Path
+) -> None:
+    """A bundle of the environment neither adds to that of the settings nor replaces it."""
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    spool(home, server.url, ca_bundle=str(other))
+    assert zygote.once(home, {"REQUESTS_CA_BUNDLE": bundle}).returncode == 1
+    assert server.requests == []
+
+
+CERTIFICATES = ["of a stranger", "expired", "not yet valid", "for another host"]
+
+
+def certificate(kind: str, authority: trustme.CA) -> trustme.LeafCert:
+    """Give a certificate that is not in order."""
+    if kind == "of a stranger":
+        return trustme.CA().issue_cert("127.0.0.1")
+    if kind == "expired":
+        return authority.issue_cert("127.0.0.1", not_before=PAST - timedelta(days=1), not_after=PAST)
+    if kind == "not yet valid":
+        return authority.issue_cert("127.0.0.1", not_before=datetime.now(UTC) + timedelta(days=1))
+    return authority.issue_cert("collector.invalid", "127.0.0.2")
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_who_is_not_trusted_gets_nothing(
+    zygote: Zygote, home: Path, authority: trustme.CA, good: trustme.LeafCert, bundle: str, kind: str
+) -> None:
+    """The body is kept, `status` names the certificate, and a good one gets it under the same key."""
+    with TlsCollector(certificate(kind, authority)) as server:
+        spool(home, server.url, ca_bundle=bundle)
+        assert zygote.once(home).returncode == 1
+        (body,) = homes.waiting(home)
+        word = last_error(zygote, home)
+        assert "TLS" in word
+        assert "certificate" in word
+        assert server.requests == []
+        server.show(good)
+        assert zygote.once(home).returncode == 0
+        assert list(server.accepted) == [body.stem]
+        assert wire.serials(server.events()) == [0, 1]
+        (host,) = zygote.status(home)["hosts"]
+        assert not host["last_error"]
+
+
+NO_VERIFICATION = [
+    {"REQUESTS_CA_BUNDLE": ""},
+    {"CURL_CA_BUNDLE": ""},
+    {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", "SSL_CERT_FILE": "", "SSL_CERT_DIR": ""},
+    {"REQUESTS_CA_BUNDLE": "false", "CURL_CA_BUNDLE": "False"},
+    {"REQUESTS_CA_BUNDLE": "0"},
+    {"PYTHONHTTPSVERIFY": "0", "SSL_NO_VERIFY": "1", "NODE_TLS_REJECT_UNAUTHORIZED": "0"},
+]
+
+
+@pytest.mark.parametrize("env", NO_VERIFICATION, ids=" ".join)
+def test_verification_is_never_off(
+    zygote: Zygote, home: Path, server: TlsCollector, env: dict[str, str]
+) -> None:
+    """Whatever switches it off elsewhere: who is not trusted by anybody here gets nothing."""
+    spool(home, server.url)
+    assert zygote.once(home, env).returncode == 1
+    assert len(homes.waiting(home)) == 1
+    assert server.requests == []
+
+
+def test_no_tls_is_spoken_there(zygote: Zygote, home: Path, collector: Collector) -> None:
+    """A collector that speaks plain HTTP on the port is told as such; nothing is sent in the clear."""
+    spool(home, f"https://127.0.0.1:{collector.port}/x")
+    assert zygote.once(home).returncode == 1
+    assert "TLS" in last_error(zygote, home)
+    assert collector.requests == []
+
+
+@pytest.mark.parametrize("answer", [b"\x16\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28", b"\0" * 5])
+def test_a_handshake_that_breaks_off(zygote: Zygote, home: Path, answer: bytes) -> None:
+    """Half a record, an alert or garbage, then the end: the body is kept and the word is one of TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        spool(home, f"https://127.0.0.1:{listener.getsockname()[1]}/x")
+        listener.settimeout(5)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert zygote.once(home).returncode == 1
+        thread.join()
+    assert "TLS" in last_error(zygote, home)
+
+
+def test_a_handshake_that_never_ends(zygote: Zygote, home: Path) -> None:
+    """A server that accepts and says nothing holds nobody longer than the deadline; the body is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
+        spool(home, url, request_deadline_s=0.3, connect_timeout_s=60)
+        assert zygote.once(home).returncode == 1
+        word = last_error(zygote, home)
+    assert "request_deadline_s" in word or "in time" in word

@@ -1,0 +1,145 @@
+"""Writers that are interrupted: by signals at every moment, by forks, and amid their very first event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.zygote import Zygote
+from tests.support import homes, processes, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Zygote]:
+    """Give an interpreter that has nothing of ours loaded, so that each first event loads it all."""
+    with Zygote(preload=False) as ready:
+        yield ready
+
+
+EVENTS = 3000
+RING = f"""
+import signal
+rings, over = 0, False
+def ring(*_):
+    global rings
+    rings += 1
+signal.signal(signal.SIGALRM, ring)
+signal.siginterrupt(signal.SIGALRM, INTERRUPT)
+signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+told = [outcome(event("PING", {{"n": i}})) for i in range({EVENTS})]
+over = True
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(json.dumps([sorted(set(told)), rings]))
+"""
+
+
+@pytest.mark.parametrize("interrupt", [True, False], ids=["EINTR", "restarted"])
+def test_a_timer_that_never_rests(bare: Zygote, home: Path, interrupt: bool) -> None:
+    """A signal every 300 µs from before the first event on: every event is spooled, and is there once."""
+    told, rings = bare.answers(home, RING.replace("INTERRUPT", str(interrupt)))
+    assert told == ["spooled"]
+    assert rings > 100
+    assert wire.serials(homes.spooled(home)) == list(range(EVENTS))
+
+
+def test_a_timer_whose_handler_emits(bare: Zygote, home: Path) -> None:
+    """Handlers that emit themselves, at every moment of the outer event: each event is there once."""
+    handler = """    rings += 1
+    inner.append(outcome(event("PING", {"n": -rings})))
+    if not over:  # again, but not before this one is through
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+"""
+    code = RING.replace("INTERRUPT", "True").replace("    rings += 1\n", handler)
+    code = code.replace("0.0003, 0.0003", "0.001").replace("set(told)", "{*told, *inner}")
+    told, rings = bare.answers(home, f"inner = []\n{code}")
+    numbers = wire.serials(homes.spooled(home))
+    assert told == ["spooled"]
+    assert numbers == sorted(set(numbers))
+    assert set(range(EVENTS)) <= set(numbers)
+    assert len(numbers) == EVENTS + rings
+
+
+NO_DESCRIPTOR = """
+import resource
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (MOST, limit[1]))
+told = [outcome(event("PING", {"n": 99})) for _ in range(3)]
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+told.append(outcome(event("PING", {"n": 1})))
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("limit", range(3, 7))
+def test_no_descriptor_for_the_first_event(bare: Zygote, home: Path, limit: int) -> None:
+    """Where not even our modules can be loaded the future says so; with descriptors the next one works."""
+    told = bare.answers(home, NO_DESCRIPTOR.replace("MOST", str(limit)))
+    assert all(line == "spooled" or line.startswith("flwr_telemetry.errors.") for line in told)
+    assert told[-1] == "spooled"
+    assert limit > 3 or told[0] != "spooled"
+    numbers = [event["event_details"]["n"] for event in homes.spooled(home)]
+    assert numbers == [99] * told[:3].count("spooled") + [1]
+
+
+FORK = """
+import threading, time
+import flwr_telemetry.emit
+delay_s = float(sys.argv[1])
+told = []
+thread = threading.Thread(target=lambda: told.append(outcome(event("PING", {"n": 0}))))
+thread.start()
+time.sleep(delay_s)
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if outcome(event("PING", {"n": 1})) == "spooled" else 1)
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+thread.join()
+told.append(outcome(event("PING", {"n": 2})))
+print(json.dumps([told, code]))
+"""
+
+
+@pytest.mark.parametrize("delay_ms", [0, 0.2, 1, 3, 6, 10, 15, 22, 30, 45])
+def test_a_fork_amid_the_first_event(bare: Zygote, home: Path, delay_ms: float) -> None:
+    """A thread loads us, or writes the first record, while another forks: parent and child both emit."""
+    done = bare.python(home, processes.PRELUDE + FORK, arguments=[str(delay_ms / 1000)])
+    assert (done.returncode, done.stdout) == (0, '[["spooled", "spooled"], 0]\n'), done.said
+    assert wire.serials(homes.spooled(home)) == [0, 1, 2]
+    assert len({event["context"]["source"] for event in homes.spooled(home)}) == 1
+
+
+def test_many_first_events_at_once(bare: Zygote, home: Path) -> None:
+    """Eight threads and four forked processes whose first events come at one moment: all are there."""
+    code = """
+import threading
+pids = []
+for number in range(4):
+    pid = os.fork()
+    if pid == 0:
+        break
+    pids.append(pid)
+else:
+    number = 4
+ready = threading.Barrier(8)
+told = []
+def emit(n):
+    ready.wait()
+    told.append(outcome(event("PING", {"n": n})))
+threads = [threading.Thread(target=emit, args=[8 * number + i]) for i in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+if number < 4:
+    os._exit(0 if told == ["spooled"] * 8 else 1)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+print(json.dumps([told, codes]))
+"""
+    assert bare.answers(home, code) == [["spooled"] * 8, [0] * 4]
+    assert wire.serials(homes.spooled(home)) == list(range(40))
+    assert len({event["context"]["source"] for event in homes.spooled(home)}) == 1

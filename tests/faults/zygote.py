@@ -1,0 +1,232 @@
+"""Processes by the hundred: an interpreter that has everything loaded and forks for each command.
+
+A fault test is a home in some state and a few real processes that meet it. Starting an interpreter for
+each takes a quarter of a second; a fork of one that is ready takes a hundredth. What is forked has an
+environment, a session, standard streams and an end of its own, and is killed at its deadline.
+
+Run as a program this file is that interpreter. Imported, it is how tests talk to it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.processes import Environment
+
+PATIENCE_S = 30.0  # an upper bound for what hangs, never a figure that a test asserts
+
+_TICK_S = 0.002
+
+_PRELOADED = """
+import flwr_telemetry.emitter, flwr_telemetry.launch, flwr_telemetry.settings, tomllib
+import flwr_telemetryd.sidecar, flwr_telemetryd.status, flwr_telemetryd.looking
+import flwr_telemetryd.sinks.file, flwr_telemetryd.sinks.http, flwr_telemetryd.cli.app
+import rich.console, rich.table, flwr_telemetryd.__main__
+"""
+_ONCE = "from flwr_telemetryd.__main__ import main\nsys.exit(main(['--once']))"
+_COMMAND = "from flwr_telemetryd.cli import main\nsys.argv[0] = 'flwr-telemetry'\nsys.exit(main())"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a process ended, and what it said.
+
+    Attributes:
+        returncode: as that of `subprocess`.
+        stdout: all of it.
+        stderr: all of it.
+    """
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def said(self) -> str:
+        """Both streams."""
+        return self.stdout + self.stderr
+
+
+class Zygote:
+    """A ready interpreter while its `with` block lasts.
+
+    Args:
+        prefix: what it is started by, such as `unshare --mount`, which puts it into another world.
+        preload: whether the project is loaded in it; without that it has what every Python has.
+    """
+
+    def __init__(self, prefix: Sequence[str] = (), *, preload: bool = True) -> None:
+        # Without a home of its own, so that no test's clean-up takes it for a process of a home.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("FLWR_")}
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, "-P", __file__, _PRELOADED if preload else ""],
+            env=env,
+            cwd="/",
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it; its children have ended before."""
+        self._process.communicate()
+
+    @property
+    def root(self) -> Path:
+        """Its file system, as seen from here; it may have mounts that nobody else sees."""
+        return Path(f"/proc/{self._process.pid}/root")
+
+    def python(
+        self,
+        home: Path,
+        code: str,
+        env: Environment | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        timeout_s: float = PATIENCE_S,
+    ) -> Done:
+        """Run code in a process of its own for this home, to its end; it must not hang."""
+        from tests.support import processes
+
+        chosen = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": "never", **(env or {})})
+        order = {"env": chosen, "code": code, "arguments": list(arguments), "timeout_s": timeout_s}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert answer.pop("ended"), f"hung: {code[-200:]}\n{answer}"
+        return Done(**answer)
+
+    def shell(self, home: Path, command: str) -> None:
+        """Run a command of the system where this interpreter is; it must end well."""
+        done = self.python(home, f"import subprocess\nsubprocess.run({command!r}, shell=True, check=True)")
+        assert done.returncode == 0, done.said
+
+    def workload(self, home: Path, code: str, env: Environment | None = None, **options: Any) -> Done:
+        """Run a workload; it must end well."""
+        from tests.support import processes
+
+        done = self.python(home, processes.PRELUDE + code, env, **options)
+        assert done.returncode == 0, done.said
+        return done
+
+    def answers(
+        self, home: Path, code: str, env: Environment | None = None, *, arguments: Sequence[str] = ()
+    ) -> Any:
+        """Run a workload that prints JSON as its last line, and give that."""
+        return json.loads(self.workload(home, code, env, arguments=arguments).stdout.splitlines()[-1])
+
+    def emit(self, home: Path, n: int = 1, *, start_at: int = 0) -> list[str]:
+        """Emit n numbered events from one workload, and give the outcomes."""
+        calls = f"[outcome(event('PING', {{'n': i}})) for i in range({start_at}, {start_at + n})]"
+        told: list[str] = self.answers(home, f"print(json.dumps({calls}))")
+        return told
+
+    def once(
+        self, home: Path, env: Environment | None = None, *, before: str = "", logs: bool = True
+    ) -> Done:
+        """Run `flwr-telemetryd --once`: it neither hangs nor crashes, whatever it meets.
+
+        Code may come before it. Where it cannot write its log, it may have to say so.
+        """
+        done = self.python(home, f"import os, sys\n{before}\n{_ONCE}", env)
+        assert "Traceback" not in done.said or not logs, done.said
+        assert 0 <= done.returncode <= 5, done
+        return done
+
+    def command(self, home: Path, *arguments: str, env: Environment | None = None) -> Done:
+        """Run `flwr-telemetry` with these arguments: neither does it."""
+        done = self.python(home, "import sys\n" + _COMMAND, env, arguments=arguments)
+        assert "Traceback" not in done.said, done.said
+        return done
+
+    def status(self, home: Path) -> Any:
+        """Give what `flwr-telemetry status --json` tells; it exits with 0, whatever it finds."""
+        done = self.command(home, "status", "--json")
+        assert done.returncode == 0, done.said
+        return json.loads(done.stdout)
+
+
+def _serve() -> None:
+    exec(sys.argv[1], {})
+    gc.freeze()  # what is forked need not copy all this when it collects its own
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        # Pipes, since a limit on the size of files must not cut what a process says.
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _be(order, out_end, err_end)
+        os.close(out_end)
+        os.close(err_end)
+        answer = _listen(pid, {out: "stdout", err: "stderr"}, order["timeout_s"])
+        print(json.dumps(answer), flush=True)  # noqa: T201 - that is how it answers
+
+
+def _be(order: dict[str, Any], out: int, err: int) -> None:
+    """Be the process that was asked for, and end."""
+    code = 1
+    try:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor, stream in ((nothing, 0), (out, 1), (err, 2)):
+            os.dup2(descriptor, stream)
+        os.closerange(3, 64)
+        os.environ.clear()
+        os.environ.update(order["env"])
+        sys.argv = ["-c", *order["arguments"]]
+        exec(compile(order["code"], "<process>", "exec"), {"__name__": "__main__"})
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _listen(pid: int, names: dict[int, str], timeout_s: float) -> dict[str, Any]:
+    """Wait for the end of a process, and take what it says; not for what others say that have its pipes."""
+    heard = dict.fromkeys(names.values(), b"")
+    deadline_s = time.monotonic() + timeout_s
+    open_ends = set(names)
+    ended = True
+    while True:
+        if ended and time.monotonic() > deadline_s:
+            ended = False
+            os.kill(pid, signal.SIGKILL)
+        found, status = os.waitpid(pid, os.WNOHANG)
+        ready, _, _ = select.select(open_ends, [], [], 0 if found else _TICK_S)
+        for end in ready:
+            data = os.read(end, 2**16)
+            heard[names[end]] += data
+            if not data:
+                open_ends.remove(end)
+        if found:
+            for end in names:
+                os.close(end)
+            said = {name: data.decode(errors="replace") for name, data in heard.items()}
+            return {"ended": ended, "returncode": os.waitstatus_to_exitcode(status), **said}
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,240 @@
+"""Rounds of deaths: lay out a home, die at a point of it, recover, and hold the world to promise 4."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tests.support import homes, processes, records, wire
+from tests.support.collector import Answer, Collector, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.dying import Life, Lives, What
+
+    Decide = Callable[[Request], Reply]
+
+SIDECAR = ("flwr_telemetryd.__main__", "flwr_telemetryd.sinks.http", "psutil", "encodings.idna")
+ONCE = """
+import sys
+from flwr_telemetryd.__main__ import main
+sys.exit(main(["--once"]))
+"""
+DAMAGE = [b"\0no record\x92\xce", records.encode(records.sample())[:-7]]
+NUMBERS = list(range(9))
+CLUSTER = "0b54bd9c-8f0a-4f0e-9d84-5c3d6a5e1f27"  # the same in every round: so are keys and their order
+LARGEST = 6  # events of the largest body or segment that comes of them
+
+_MOST_LIVES = 30
+_UNTOUCHED_S = 700.0  # longer than another host's batch has to be left alone before it is taken over
+
+
+def sealed(number: int) -> str:
+    """Give the name of a sealed segment."""
+    return f"sealed-{number:019d}-{number:08x}.msgpack"
+
+
+def put_events(home: Path, host_of: str | None = None) -> None:
+    """Spool two bursts and a single event, in two sealed segments and an open one, with damage."""
+    first, burst, second = (
+        [records.encode(event) for event in records.series(count, start=start, cluster=CLUSTER, **fields)]
+        for count, start, fields in ((4, 0, {}), (3, 4, {"event_type": "OTHER"}), (2, 7, {}))
+    )
+    single = records.encode(records.sample({"n": 4, "alone": True}, cluster=CLUSTER))
+    start, end = b"".join([*first[:2], DAMAGE[0], *first[2:]]), b"".join([*second, DAMAGE[1]])
+    homes.put_bytes(home, start, name=sealed(1), host_of=host_of)
+    homes.put_bytes(home, b"".join([single, *burst[1:]]), name=sealed(2), host_of=host_of)
+    homes.put_bytes(home, end, host_of=host_of)
+
+
+@dataclass
+class Outcome:
+    """What a round came to.
+
+    Attributes:
+        numbers: of the events that were accepted or rejected.
+        told: what lives told of on top of what was spooled at the beginning.
+        dropped: how many events were counted as dropped.
+        kept: what was kept of the damage, file by file.
+        unarchived: bodies that were accepted and are not in the archive.
+        deaths: how many lives were struck.
+    """
+
+    numbers: list[int]
+    told: set[int]
+    dropped: int
+    kept: list[bytes]
+    unarchived: set[bytes]
+    deaths: int
+
+
+def each_once(outcome: Outcome) -> None:
+    """Every event counts once, and the damage is kept as it was found."""
+    assert outcome.numbers == sorted({*NUMBERS, *outcome.told})
+    assert outcome.dropped == 0
+    assert outcome.unarchived == set()
+    assert sorted(outcome.kept) == sorted(DAMAGE)
+
+
+def each_once_unlocked(outcome: Outcome) -> None:
+    """The same, where two sidecars may have met the same damage: it may have been kept twice."""
+    for run in DAMAGE:
+        assert any(kept.startswith(run) for kept in outcome.kept)
+    each_once(replace(outcome, kept=DAMAGE))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What sidecars find and meet.
+
+    Attributes:
+        decide: makes a collector's mind.
+        settings: of the home.
+        code: what the lives run that may be struck.
+        meanwhile: what another life runs while one is stopped.
+        host_of: whose spool it is; by default this host's.
+        judge: what is asked of the outcome.
+        every: the suite takes each so many of the points.
+    """
+
+    decide: Callable[[], Decide] = lambda: lambda _request: 200
+    settings: dict[str, Any] = field(default_factory=dict)
+    code: str = ONCE
+    meanwhile: str = ONCE
+    host_of: str | None = None
+    judge: Callable[[Outcome], None] = each_once
+    every: int = 1
+
+    def step(self) -> int:
+        """Give the distance between two points."""
+        return int(os.environ.get("KILLS_EVERY", self.every))
+
+
+def whole_requests(decide: Decide) -> Decide:
+    """Decide on whole requests only: what a dying sidecar cut short is no request."""
+
+    def judge(request: Request) -> Reply:
+        cut = len(request.body) != int(request.headers.get("content-length", "-1"))
+        return Answer(manner="close") if cut else decide(request)
+
+    return judge
+
+
+def refuse(number: int) -> Callable[[], Decide]:
+    """Refuse bursts, and one event; take all others."""
+
+    def decide(request: Request) -> Reply:
+        events = wire.expand(request.body)
+        refused = len(events) > 1 or wire.serials(events) == [number]
+        return Answer(422, body=b"no") if refused else 200
+
+    return lambda: decide
+
+
+class Round:
+    """One home and its collector.
+
+    Args:
+        lives: where processes come from.
+        scenario: what they find.
+        home: where; it does not exist yet.
+    """
+
+    def __init__(self, lives: Lives, scenario: Scenario, home: Path) -> None:
+        self._lives = lives
+        self._scenario = scenario
+        self._home = home
+        self._told: set[int] = set()
+
+    def live(self, *points: int, what: What = "die") -> list[Life]:
+        """Let sidecars die at these points, one after the other, and others recover; give the deaths.
+
+        A point is counted over all lives since the last death; one that is never reached is none.
+        """
+        self._home.parent.mkdir(parents=True)
+        deaths = []
+        with Collector() as collector:
+            collector.answer_by(whole_requests(self._scenario.decide()))
+            homes.configure(self._home, collector.url, adopt_after_s=0, **self._scenario.settings)
+            put_events(self._home, self._scenario.host_of)
+            for point in points:
+                if (death := self._die(point, what)) is None:
+                    break
+                deaths.append(death)
+            self._recover()
+        try:
+            self._scenario.judge(self._look(collector, len(deaths)))
+        except AssertionError as error:
+            error.add_note(f"points {points}, {what}, deaths: {deaths}, home: {self._home}")
+            raise
+        shutil.rmtree(self._home)
+        return deaths
+
+    def _die(self, point: int, what: What) -> Life | None:
+        for _ in range(_MOST_LIVES):
+            life = self._live(self._scenario.code, point, what)
+            if life.struck:
+                return life
+            if life.status == 0:
+                return None
+            point -= life.calls
+        raise AssertionError(life)
+
+    def _recover(self) -> None:
+        for _ in range(_MOST_LIVES):
+            life = self._live(ONCE)
+            if life.status == 0:
+                return
+        raise AssertionError(life)
+
+    def _live(self, code: str, point: int | None = None, what: What = "die") -> Life:
+        env = processes.environment(self._home)
+        life = self._lives.live(code, env, at=point, what=what, meanwhile=self._scenario.meanwhile)
+        self._told |= set(life.told)
+        if what == "pause" or not life.struck:
+            assert life.status in (0, 1), life
+        assert "Traceback" not in life.errors, life.errors
+        if life.meanwhile is not None:
+            assert life.meanwhile.status in (0, 1), life
+            assert "Traceback" not in life.meanwhile.errors, life
+        if self._scenario.host_of is not None:
+            for batch in homes.host(self._home, self._scenario.host_of).glob("work/*"):
+                homes.age(batch, _UNTOUCHED_S)
+        return life
+
+    def _look(self, collector: Collector, deaths: int) -> Outcome:
+        """Hold what is left to what is always true, and give what the scenario has to judge."""
+        rooms = homes.telemetry(self._home)
+        assert homes.unsent_files(self._home) == []
+        rejected = list(rooms.glob("*/rejected/*.json"))
+        assert [path for path in rejected if not path.with_suffix(".reason.txt").exists()] == []
+        told = collector.events() + wire.expand_all(path.read_bytes() for path in rejected)
+        archived = b"".join(path.read_bytes() for path in rooms.glob("*/sent/*.jsonl")).splitlines()
+        return Outcome(
+            numbers=wire.serials(told),
+            told=self._told,
+            dropped=sum(path.stat().st_size for path in rooms.glob("*/dropped")),
+            kept=[path.read_bytes() for path in rooms.glob("*/damaged/*")],
+            unarchived=set(collector.accepted.values()) - set(archived),
+            deaths=deaths,
+        )
+
+
+def at_every_point(lives: Lives, scenario: Scenario, directory: Path, what: What = "die") -> int:
+    """Live a round for every point of a scenario, or each so many; give how many were reached."""
+    every = scenario.step()
+    point = random.SystemRandom().randrange(every)
+    print(f"from {point}, each {every}")  # noqa: T201
+    reached = 0
+    while struck := Round(lives, scenario, directory / f"{point}" / ".flwr").live(point, what=what):
+        print(point, struck[0].struck)  # noqa: T201
+        reached += 1
+        if what == "die" and struck[0].write > 1:
+            Round(lives, scenario, directory / f"{point}-torn" / ".flwr").live(point, what="tear")
+        point += every
+    return reached
