@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.waiting import TAKEN_SUFFIX
 from flwr_telemetryd import batch, burst, segments, status
 from flwr_telemetryd.lock import held
 from flwr_telemetryd.segments import Hold
@@ -62,7 +63,7 @@ def test_a_committed_batch_counts_as_bodies_alone(home: Path) -> None:
     """Its segments are in its bodies already, even if nobody came to discard them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
-    assert any(path.name.endswith(batch.TAKEN_SUFFIX) for path in committed.iterdir())
+    assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
     (view,) = _look(home).hosts
     assert view.spool.events == 0
     assert (view.outbox.bodies, view.outbox.events) == (1, 5)

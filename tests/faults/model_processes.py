@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE)
 
-_kind = st.tuples(*(st.integers(0, most) for most in (2, 2, 2, 4, 6)))
+# Type, cluster, source, form of the details, date; many are of a kind, so that they make bursts.
+_numbers = ([0, 0, 1], [0, 1, 2], [0, 0, 0, 1, 2], [1, 1, 1, 0, 2, 3, 4], range(7))
+_kind = st.tuples(*map(st.sampled_from, _numbers))
 _kinds, _some_kinds = st.lists(_kind, max_size=4), st.lists(_kind, min_size=2, max_size=4)
 _pens, _calls, _per_cent = st.integers(0, 3), st.integers(0, 24), st.integers(0, 99)
 slots = st.integers(0, 2)
@@ -46,8 +48,6 @@ class Processes(RuleBasedStateMachine):
     @initialize(refuses=refusals)
     def begin(self, refuses: str) -> None:
         self.world.refuses = refuses
-
-    # Writers. An event is told by its type, cluster, source, form of details and date, each by its number.
 
     @rule(pen=_pens, kinds=_kinds)
     def emit(self, pen: int, kinds: list[Kind]) -> None:

@@ -28,6 +28,7 @@ class Moment:
         spec.loader.exec_module = lambda loaded: (at_the_moment(), real(loaded))[1]
         return spec
 
+sys.modules.pop(module, None)  # where something else has loaded it already
 sys.meta_path.insert(0, Moment())
 """
 SIGNAL = """

@@ -27,3 +27,16 @@ def state() -> Iterator[model.Model]:
 def test_a_look_at_a_settings_file_that_fails_leaves_no_descriptor(state: model.Model, at: int) -> None:
     """The file was open, and its kind could not be told: the descriptor stayed open."""
     state.fail(at=at, kinds=[], looks=True, number=errno.ENOSPC, pen=0, slot=0)
+
+
+def test_what_comes_to_a_segment_while_a_cap_takes_it_is_counted(state: model.Model) -> None:
+    """A stopped writer wrote after the events were counted and before the unlink: one was gone uncounted."""
+    event = (0, 0, 0, 1, 0)
+    state.emit(pen=1, kinds=[event])
+    state.emit_until(pen=0, kinds=[event], what="stop", at=0, looks=False, torn=0)
+    state.crash(pen=1, kinds=[], slot=0, at=2, torn=0)  # it has sealed, and taken nothing
+    state.set(setting=("spool_max_days", 1))
+    state.step_clocks(shift_s=2 * model.DAY_S, to_ns=0)
+    state.stop(pen=1, kinds=[], slot=0, at=1, looks=False)  # it has counted, and unlinked nothing
+    state.go_on(number=1, more=None, looks=False)
+    state.go_on(number=0, more=None, looks=False)
