@@ -11,7 +11,6 @@ This room must never read the environment: a sidecar judges by the files alone.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
@@ -25,11 +24,12 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.version import __version__
 from flwr_telemetry.waiting import Waiting
 
-from . import guard, hardware, purge, retention, segments
+from . import guard, hardware, purge, segments
 from .backoff import Troubles
-from .clock import Clock, SteadyTime
+from .clock import Clock
 from .courier import Courier
 from .decisions import End, Mode, adopt_after_s, reason_to_end
+from .housekeeping import Housekeeping
 from .packing import Packer
 from .serving import adoptable, anything_waits, bodies_wait
 from .sinks.base import Sink
@@ -38,8 +38,6 @@ from .state import State
 log = logging.getLogger("flwr_telemetryd")
 
 POLL_S = 0.25
-HEARTBEAT_S = 30.0
-RETENTION_S = 60.0
 LONGEST_ADOPT_S = 30.0
 
 
@@ -99,11 +97,10 @@ class Sidecar:
         self._at_start = Waiting(self.host)
         self._progress: tuple[int, ...] = ()
         self._barred_since: float | None = None
-        self._steady_time = SteadyTime(self._file_system_now, self._clock.monotonic)
-        self._kept_caps_of = -1
+        self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._drafts_may_lie = sole
         self._busy_at = self._clock.monotonic()
-        self._retention_at = self._heartbeat_at = self._adopt_at = self._busy_at
+        self._adopt_at = self._busy_at
 
     # A life
 
@@ -145,17 +142,22 @@ class Sidecar:
         guard.check_root(self.host)
         if self._drafts_may_lie:
             self._drafts_may_lie = False
-            self._sweep()
+            self._housekeeping.sweep()
         self._troubles.new_look()
-        self._troubles.attempt("caps", self._keep_caps, None)
+        self._keep_caps()
         for host in [self.host, *self._adopted()]:
             self._troubles.attempt(f"host {host.name}", functools.partial(self._serve, host), None)
-        self._troubles.attempt("caps", self._keep_caps, None)
+        self._keep_caps()
         if not self._may_go_on():
             return End.DISABLED
         self._save()
-        self._troubles.attempt("heartbeat", self._beat, None)
+        if self.mode is Mode.SERVICE and self._courier.failing_since is None:
+            self._troubles.attempt("heartbeat", self._housekeeping.beat, None)
         return self._reason_to_end()
+
+    def _keep_caps(self) -> None:
+        keep = functools.partial(self._housekeeping.keep_caps, self._settings.limits, self._packer.sealed)
+        self._troubles.attempt("caps", keep, None)
 
     def _reason_to_end(self) -> End | None:
         now = self._clock.monotonic()
@@ -255,33 +257,6 @@ class Sidecar:
         except FileNotFoundError:
             return False
         return True
-
-    # Housekeeping
-
-    def _sweep(self) -> None:
-        """Remove the drafts that sidecars left here which were killed amid a write, as far as that goes."""
-        with contextlib.suppress(OSError, TelemetryError):
-            guard.check(self.host)
-            for directory in (self.host.root, self.host.rejected, self.host.sent):
-                for name in segments.names(directory):
-                    if name.endswith(files.PART_SUFFIX):
-                        (directory / name).unlink(missing_ok=True)
-
-    def _keep_caps(self) -> None:
-        """Hold the home to its caps now and then, and whenever something came that is not delivered yet."""
-        now = self._clock.monotonic()
-        if now >= self._retention_at or self._packer.sealed != self._kept_caps_of:
-            self._retention_at = now + RETENTION_S
-            self._kept_caps_of = self._packer.sealed
-            dropped = retention.enforce(self.home, self._settings.limits, self._steady_time())
-            if dropped:
-                log.warning("%d events dropped: a cap of size or age was reached", dropped)
-
-    def _beat(self) -> None:
-        now = self._clock.monotonic()
-        if self.mode is Mode.SERVICE and self._courier.failing_since is None and now >= self._heartbeat_at:
-            self._heartbeat_at = now + HEARTBEAT_S
-            files.replace_bytes(self.home.heartbeat(self.host.name), b'{"pid": %d}\n' % os.getpid())
 
     def _file_system_now(self) -> float:
         return files.now(self.host.state)

@@ -1,0 +1,79 @@
+"""What a sidecar does besides delivering: caps, heartbeat, and the drafts that others left behind.
+
+Each has its own time, so that a look at a quiet home stays cheap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.settings_file import Limits
+
+from . import guard, retention, segments
+from .clock import Clock, SteadyTime
+
+HEARTBEAT_S = 30.0
+RETENTION_S = 60.0
+
+log = logging.getLogger("flwr_telemetryd")
+
+
+class Housekeeping:
+    """One life's.
+
+    Args:
+        home: whose.
+        host: the sidecar's own.
+        clock: time.
+        file_system_now: the file system's, in seconds since the epoch.
+    """
+
+    def __init__(
+        self, home: Home, host: HostPaths, clock: Clock, file_system_now: Callable[[], float]
+    ) -> None:
+        self._home = home
+        self._host = host
+        self._clock = clock
+        self._steady_time = SteadyTime(file_system_now, clock.monotonic)
+        self._retention_at = self._heartbeat_at = clock.monotonic()
+        self._kept_caps_of = -1
+
+    def keep_caps(self, limits: Limits, sealed: int) -> None:
+        """Hold the home to its caps, now and then, and whenever something came that is not delivered yet.
+
+        Args:
+            limits: the caps.
+            sealed: how many segments were sealed in this life.
+        """
+        now = self._clock.monotonic()
+        if now >= self._retention_at or sealed != self._kept_caps_of:
+            self._retention_at = now + RETENTION_S
+            self._kept_caps_of = sealed
+            dropped = retention.enforce(self._home, limits, self._steady_time())
+            if dropped:
+                log.warning("%d events dropped: a cap of size or age was reached", dropped)
+
+    def beat(self) -> None:
+        """Tell every host of the home that a service looks after it."""
+        now = self._clock.monotonic()
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = now + HEARTBEAT_S
+            files.replace_bytes(self._home.heartbeat(self._host.name), b'{"pid": %d}\n' % os.getpid())
+
+    def sweep(self) -> None:
+        """Remove the drafts of sidecars that were killed amid a write, as far as that goes.
+
+        Only for one that surely is alone on its host.
+        """
+        with contextlib.suppress(OSError, TelemetryError):
+            guard.check(self._host)
+            for directory in (self._host.root, self._host.rejected, self._host.sent):
+                for name in segments.names(directory):
+                    if name.endswith(files.PART_SUFFIX):
+                        (directory / name).unlink(missing_ok=True)
