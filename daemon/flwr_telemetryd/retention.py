@@ -125,21 +125,55 @@ def _drop(item: _Item) -> int:
     path = Path(item.path)
     try:
         if segments.is_sealed(path.name):
-            pieces = record.read(segments.chunks(path, segments.start_offset(path.name)))
-            events = sum(isinstance(piece, record.Record) for piece in pieces)
-        else:
-            events = max(burst.count(body.decoded(body.read(path))), 1)  # a damaged one held something, too
-        try:
-            # Counted first: a death in between must not hide a loss.
-            files.append_bytes(item.host.dropped, b"\0" * events)
-        except OSError:
-            path.unlink()  # a full disk must not keep a cap from making room
-            files.append_bytes(item.host.dropped, b"\0" * events)
-            return events
-        path.unlink()
+            return _drop_segment(item.host, path)
+        # A damaged one held something, too.
+        events = max(burst.count(body.decoded(body.read(path))), 1)
+        _count_and_unlink(item.host, path, events)
     except FileNotFoundError:
         return 0  # delivered at last
     except TelemetryError:
         damage.set_aside(item.host, path)  # no file of ours
         return 0
     return events
+
+
+def _drop_segment(host: HostPaths, path: Path) -> int:
+    """The same for a segment, to which a writer that was stopped may still add something."""
+    descriptor = files.open_file(path, os.O_RDWR)
+    try:
+        with segments.sealer_lock(descriptor, 0) as hold:
+            if hold is segments.Hold.BUSY:
+                return 0  # that writer has yet to see whether it is in time; next time, then
+            end = segments.start_offset(path.name)
+            events, end = _events_behind(descriptor, end)
+            _count_and_unlink(host, path, events)
+        # What came without a lock while they were counted is gone with the rest.
+        late, _ = _events_behind(descriptor, end)
+        if late:
+            files.append_bytes(host.dropped, b"\0" * late)
+        return events + late
+    finally:
+        os.close(descriptor)
+
+
+def _events_behind(descriptor: int, offset_bytes: int) -> tuple[int, int]:
+    """The number of events behind an offset, and where they end."""
+    events = 0
+    for piece in record.read(segments.chunks_of(descriptor, offset_bytes)):
+        if isinstance(piece, record.Record):
+            events += 1
+            offset_bytes += piece.size_bytes
+        else:
+            offset_bytes += len(piece.data)
+    return events, offset_bytes
+
+
+def _count_and_unlink(host: HostPaths, path: Path, events: int) -> None:
+    """Counted first: a death in between must not hide a loss."""
+    try:
+        files.append_bytes(host.dropped, b"\0" * events)
+    except OSError:
+        path.unlink()  # a full disk must not keep a cap from making room
+        files.append_bytes(host.dropped, b"\0" * events)
+    else:
+        path.unlink()

@@ -132,11 +132,16 @@ def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
     descriptor = files.open_file(path, os.O_RDONLY)
     try:
-        while data := os.pread(descriptor, CHUNK_BYTES, offset_bytes):
-            offset_bytes += len(data)
-            yield data
+        yield from chunks_of(descriptor, offset_bytes)
     finally:
         os.close(descriptor)
+
+
+def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
+    """The same of an open segment."""
+    while data := os.pread(descriptor, CHUNK_BYTES, offset_bytes):
+        offset_bytes += len(data)
+        yield data
 
 
 def listing(directory: Path) -> list[Path]:
