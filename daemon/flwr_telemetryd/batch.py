@@ -111,7 +111,7 @@ def unfinished(host: HostPaths, owner: str, *, now: float | None = None) -> list
             no owner. None if the host's lock is surely ours, so that every other owner is dead.
     """
     found = []
-    for path in sorted(segments.listing(host.work)):
+    for path in segments.listing(host.work):
         former = path.name.partition(".")[2]
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()
@@ -169,7 +169,7 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
     coalescer = Coalescer(bursts=bursts, hardware=hardware)
     bodies = damaged = 0
     try:
-        for segment in sorted(segments.listing(batch.path)):
+        for segment in segments.listing(batch.path):
             if not segments.is_sealed(segment.name) or not damage.is_segment(batch.host, segment):
                 continue
             end = segments.start_offset(segment.name)

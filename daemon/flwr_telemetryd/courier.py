@@ -139,7 +139,7 @@ class Courier:
         except FileNotFoundError:
             self._accepted.pop(body.path, None)
             return True  # somebody else's success
-        except (TelemetryError, PermissionError, IsADirectoryError):
+        except damage.NO_FILE_OF_OURS:
             return self._set_aside(body)
         event = intact(body.key, data)
         if not event:

@@ -18,6 +18,10 @@ from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths
 log = logging.getLogger("flwr_telemetryd")
 
 
+NO_FILE_OF_OURS = (TelemetryError, PermissionError, IsADirectoryError)
+"""What says, when a file is read, that something else stands in its place."""
+
+
 def set_aside(host: HostPaths, path: Path) -> None:
     """Move a file to where nothing tries to send it."""
     files.ensure_directory(host.damaged)

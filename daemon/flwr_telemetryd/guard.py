@@ -7,6 +7,7 @@ others can write to may hold anything. Neither is followed; ``health.py`` says i
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
@@ -15,15 +16,16 @@ from flwr_telemetry.layout import HostPaths
 
 def check_root(host: HostPaths) -> None:
     """Raise SpoolUnsafeError unless ``telemetry/`` and the host's directory are ours, if they exist."""
-    for directory in (host.telemetry, host.root):
-        with contextlib.suppress(FileNotFoundError):
-            files.check_directory(directory)
+    _check(host.telemetry, host.root)
 
 
 def check(host: HostPaths) -> None:
     """The same for the host's rooms, too."""
-    check_root(host)
-    for directory in host.rooms:
+    _check(host.telemetry, host.root, *host.rooms)
+
+
+def _check(*directories: Path) -> None:
+    for directory in directories:
         with contextlib.suppress(FileNotFoundError):
             files.check_directory(directory)
 

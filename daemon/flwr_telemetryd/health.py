@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flwr_telemetry import files, source
 from flwr_telemetry.errors import TelemetryError, from_os_error
-from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths
+from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
 from flwr_telemetry.settings import Consent, Settings
 
 from . import segments
@@ -97,9 +97,8 @@ def _neighbours(home: Home) -> Iterator[str]:
     for room in host.rooms:
         if room != host.spool:
             yield from _told(files.check_directory, room)
-    heartbeats = [name for name in segments.names(home.telemetry) if name.startswith(HEARTBEAT_PREFIX)]
-    beaten = [home.telemetry / name for name in heartbeats if name.endswith(".json")]
-    for path in (*host.files, home.forgotten, *beaten):
+    heartbeats = [path for path in segments.listing(home.telemetry) if is_heartbeat(path.name)]
+    for path in (*host.files, home.forgotten, *heartbeats):
         yield from _told(files.check_file, path)
 
 

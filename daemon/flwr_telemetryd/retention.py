@@ -29,7 +29,7 @@ def hosts(home: Home) -> list[HostPaths]:
     """Every host that has a directory in this home."""
     return [
         home.host(path.name)
-        for path in sorted(segments.listing(home.telemetry))
+        for path in segments.listing(home.telemetry)
         if not path.name.startswith(_NOT_HOST) and path.is_dir() and not path.is_symlink()
     ]
 

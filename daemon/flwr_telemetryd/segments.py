@@ -120,7 +120,7 @@ def start_offset(name: str) -> int:
 
 def sealed_segments(host: HostPaths) -> list[Path]:
     """Sealed segments that no batch has taken, oldest first."""
-    return sorted(path for path in listing(host.spool) if is_sealed(path.name))
+    return [path for path in listing(host.spool) if is_sealed(path.name)]
 
 
 def is_sealed(name: str) -> bool:
@@ -145,7 +145,7 @@ def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
 
 
 def listing(directory: Path) -> list[Path]:
-    """What is in a directory; nothing if it is not there."""
+    """What is in a directory, in order of names; nothing if it is not there."""
     return [directory / name for name in names(directory)]
 
 

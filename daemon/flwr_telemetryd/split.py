@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files
-from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 from . import body, burst, damage, segments
@@ -76,8 +75,8 @@ def finish(host: HostPaths, path: Path) -> Split | None:
     key = path.name.removesuffix(SPLIT_SUFFIX)
     try:
         data = body.read(path)
-    except (TelemetryError, PermissionError, IsADirectoryError):
-        data = b""  # no file of ours
+    except damage.NO_FILE_OF_OURS:
+        data = b""
     if "burst" not in body.intact(key, data):
         damage.set_aside(host, path)
         return None

@@ -52,8 +52,8 @@ def first_byte(path: Path) -> int:
 
 def outbox_bodies(host: HostPaths) -> Iterator[Path]:
     """The files of the bodies that wait for delivery, oldest batch first."""
-    for batch in sorted(segments.listing(host.outbox)):
-        paths = sorted(segments.listing(batch))
+    for batch in segments.listing(host.outbox):
+        paths = segments.listing(batch)
         splits = [path for path in paths if path.name.endswith(SPLIT_SUFFIX)]
         members = {name for split in splits for name in _member_names(split)}
         yield from splits
@@ -62,12 +62,12 @@ def outbox_bodies(host: HostPaths) -> Iterator[Path]:
 
 def rejected_bodies(host: HostPaths) -> list[Path]:
     """The files of the bodies that the collector refused."""
-    return sorted(path for path in segments.listing(host.rejected) if path.name.endswith(BODY_SUFFIX))
+    return [path for path in segments.listing(host.rejected) if path.name.endswith(BODY_SUFFIX)]
 
 
 def archive_files(host: HostPaths) -> list[Path]:
     """The files of what was sent, by day."""
-    return sorted(path for path in segments.listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX))
+    return [path for path in segments.listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX)]
 
 
 def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from . import files
 from .emit import loading
 from .errors import BUSY_ERRNOS, TelemetryError
-from .layout import HEARTBEAT_PREFIX, Home, HostPaths
+from .layout import Home, HostPaths, is_heartbeat
 
 MODULE = "flwr_telemetryd"
 HEARTBEAT_FRESH_S = 90.0
@@ -142,9 +142,7 @@ def served(home: Home, host: HostPaths) -> bool:
     try:
         with os.scandir(home.telemetry) as entries:
             beats = [
-                entry.stat(follow_symlinks=False).st_mtime
-                for entry in entries
-                if entry.name.startswith(HEARTBEAT_PREFIX) and entry.name.endswith(".json")
+                entry.stat(follow_symlinks=False).st_mtime for entry in entries if is_heartbeat(entry.name)
             ]
     except OSError:
         return False

@@ -44,6 +44,11 @@ def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", node)[:_MAX_HOST_LENGTH] or "_"
 
 
+def is_heartbeat(name: str) -> bool:
+    """Whether a file of this name in ``telemetry/`` is the heartbeat of a service."""
+    return name.startswith(HEARTBEAT_PREFIX) and name.endswith(".json")
+
+
 @dataclass(frozen=True, slots=True)
 class HostPaths:
     """The paths of one host below one home.
