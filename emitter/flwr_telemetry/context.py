@@ -85,7 +85,11 @@ def _program_exists(name: str) -> bool:
 FIELDS: tuple[Field, ...] = (
     Field("event_type", "string", "Execution mode: which way of starting Flower, and whether it ended."),
     Field("event_details", "object", "Execution mode: what Flower adds to this kind of event, redacted."),
-    Field("context.partner", "string", "FLWR_TELEMETRY_PARTNER_ID if you set one, else `unavailable`."),
+    Field(
+        "context.partner",
+        "string",
+        "FLWR_TELEMETRY_PARTNER_ID if you set one, else `unavailable`; not in events of flwr-datasets.",
+    ),
     Field("context.source", "string", "Random ID in ~/.flwr/source: is an issue recurring?"),
     Field(
         "context.cluster", "string", "Random ID of one workload, in memory only: did what started also end?"
@@ -93,6 +97,8 @@ FIELDS: tuple[Field, ...] = (
     Field("context.date", "string", "When it happened: ISO 8601, UTC, microseconds."),
     Field("context.flower.package_name", "string", "Flower version: which package."),
     Field("context.flower.package_version", "string", "Flower version: which versions need care."),
+    Field("context.package.package_name", "string", "The same in events of flwr-datasets, without `flower`."),
+    Field("context.package.package_version", "string", "The same in events of flwr-datasets."),
     Field("context.hw.cpu_count", "integer", "Hardware properties: logical processors.", os.cpu_count),
     Field("context.hw.cpu_count_physical", "integer", "Hardware properties: physical cores."),
     Field("context.hw.memory_gib", "integer", "Hardware properties: memory, rounded to whole GiB."),
@@ -116,14 +122,42 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
-def static_context(package: tuple[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package of Flower's that reports, and the schema of its events.
+
+    Attributes:
+        key: the name in the context that holds its name and version.
+        has_partner: whether its events say who the partner is.
+        holders: its modules that know its name and version, the newest first.
+        distributions: the names under which it may be installed.
+    """
+
+    key: str
+    has_partner: bool
+    holders: tuple[str, ...]
+    distributions: tuple[str, ...]
+
+
+PACKAGES = {
+    "flwr": Package(
+        "flower", True, ("flwr.supercore.version", "flwr.common.version"), ("flwr", "flwr-nightly")
+    ),
+    "flwr-datasets": Package("package", False, ("flwr_datasets.common.version",), ("flwr-datasets",)),
+}
+
+
+def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
     """The part of a context that is the same for all events of a process, nested as on the wire.
 
     Args:
-        package: name and version of the Flower package.
+        package: one of ``PACKAGES``.
+        version: name and version of that package, as it is installed.
     """
-    name, version = package
-    context: dict[str, Any] = {"flower": {"package_name": name, "package_version": version}}
+    name, number = version
+    context: dict[str, Any] = {
+        PACKAGES[package].key: {"package_name": name, "package_version": number},
+    }
     for field in FIELDS:
         if field.get is not None:
             _, group, key = field.name.split(".")
@@ -131,14 +165,14 @@ def static_context(package: tuple[str, str]) -> dict[str, Any]:
     return context
 
 
-def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
-    """Name and version of the installed Flower; both ``unknown`` without one, as in Flower.
+def package_version(package: str, modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
+    """Name and version of the installed ``package``; both ``unknown`` without one, as in Flower.
 
-    A Flower that is loaded knows its version already; asking the package index of this environment
+    A package that is loaded knows its version already; asking the package index of this environment
     costs far more and comes second.
     """
     loaded = sys.modules if modules is None else modules
-    for holder in ("flwr.supercore.version", "flwr.common.version"):
+    for holder in PACKAGES[package].holders:
         module = loaded.get(holder)
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
@@ -149,7 +183,7 @@ def flower_package(modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
         import email.parser  # noqa: F401 - it is what `metadata` loads only when it reads a version
         from importlib import metadata
 
-    for name in ("flwr", "flwr-nightly"):
+    for name in PACKAGES[package].distributions:
         try:
             return name, metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -47,8 +47,13 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
 
     Never raises, never waits for the network. Form and use are those of ``flwr``'s own ``event``.
     """
+    return report("flwr", event_type, event_details)
+
+
+def report(package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+    """``event`` for one of ``context.PACKAGES``, in the schema of that package."""
     try:
-        return (_process.emitter or _emitter()).emit(event_type, event_details)
+        return (_process.emitter or _emitter()).emit(event_type, event_details, package)
     except Exception as error:  # noqa: BLE001 - promise 1: whatever is wrong, telemetry loses
         return _failed(error)
 

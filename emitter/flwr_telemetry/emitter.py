@@ -52,7 +52,7 @@ class Emitter:
         self._warn = warn
         self._cluster = source.new_id()
         self._redactor = details.who_we_are()
-        self._static: dict[str, Any] | None = None
+        self._static: dict[str, dict[str, Any]] = {}
         self._types: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
@@ -67,7 +67,8 @@ class Emitter:
         self._seen: tuple[Any, ...] | None = None
         self._look_at = 0.0
         self._signatures: tuple[Any, ...] = ()
-        self._context = (b"", b"")
+        self._ids: dict[str, str] = {}
+        self._contexts: dict[str, tuple[bytes, bytes]] = {}
         self._home: Home
         self._host: HostPaths
         self._settings: settings.Settings
@@ -84,15 +85,17 @@ class Emitter:
 
     # The way of an event
 
-    def emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
-        """As ``emit.event``; may raise."""
+    def emit(
+        self, event_type: str, event_details: Mapping[str, Any] | None, package: str = "flwr"
+    ) -> Future[str]:
+        """As ``emit.report``; may raise."""
         if not self._is_free():
-            return self._emit_apart(event_type, event_details)
+            return self._emit_apart(event_type, event_details, package)
         # `with`, since nothing can come between taking such a lock and the promise to release it.
         with self._lock:
             self._holder = threading.get_ident()
             try:
-                return self._emit(event_type, event_details)
+                return self._emit(event_type, event_details, package)
             finally:
                 self._holder = 0
 
@@ -110,7 +113,7 @@ class Emitter:
             time.sleep(_LOCK_POLL_S)
         return True
 
-    def _emit(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+    def _emit(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> Future[str]:
         now = time.monotonic()
         due = now >= self._look_at or self._seen != settings.variables()
         if due:
@@ -118,7 +121,7 @@ class Emitter:
         enabled, logging = self._settings.consent.enabled, self._settings.logging
         if not (enabled or logging):
             return self._done(DISABLED)
-        payload = self._pack(event_type, event_details)
+        payload = self._pack(event_type, event_details, package)
         if logging:
             quietly(notices.log_payload, record.decode(payload))
         if not (enabled and self._append(payload)):
@@ -127,11 +130,13 @@ class Emitter:
             self._wake()
         return self._done(SPOOLED)
 
-    def _emit_apart(self, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+    def _emit_apart(
+        self, event_type: str, event_details: Mapping[str, Any] | None, package: str
+    ) -> Future[str]:
         """The same with a descriptor and a lock of its own, so that it can disturb nobody."""
         apart = self._sibling()
         try:
-            return apart.emit(event_type, event_details)
+            return apart.emit(event_type, event_details, package)
         finally:
             apart._let_go()  # noqa: SLF001 - it is one of us
 
@@ -140,7 +145,7 @@ class Emitter:
         apart._start_afresh()  # noqa: SLF001
         return apart
 
-    def _pack(self, event_type: str, event_details: Mapping[str, Any] | None) -> bytes:
+    def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
         name = details.event_type_name(event_type)
         packed_type = self._types.get(name)
         if packed_type is None:
@@ -148,11 +153,12 @@ class Emitter:
             if len(self._types) < _MAX_CACHED_TYPES:
                 self._types[name] = packed_type
         packed_details = details.packed_details(event_details, self._redactor)
+        packed_context = self._contexts.get(package) or self._context_of(package)
         date_us = time.time_ns() // 1000
         last = self._last_date_us
         # No call stands between reading and writing it, so neither a thread nor a handler can come between.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
-        return record.assemble(packed_type, packed_details, self._context, date_us)
+        return record.assemble(packed_type, packed_details, packed_context, date_us)
 
     def _append(self, payload: bytes) -> bool:
         """Whether it is in the spool; False where consent, read afresh, says that nothing may be created."""
@@ -207,21 +213,29 @@ class Emitter:
         self._look_at = now + LOOK_AGAIN_S
 
     def _identify(self, *, may_create: bool) -> None:
-        """Bring the packed context up to date with the source file, which is made if it may be."""
+        """Bring the IDs up to date with the source file, which is made if it may be."""
         path = self._home.source
         found = source.look(path)
         if found is None and may_create and self._may_create():
             with contextlib.suppress(OSError):  # the writer will say it better
                 files.make_home(self._home.path)
             found = source.ensure(path)
-        if self._static is None:
-            self._static = context.static_context(context.flower_package())
-        before = {
+        self._ids = {
             "partner": context.partner_id(self._settings.partner),
             "source": found or source.UNAVAILABLE,
             "cluster": self._cluster,
         }
-        self._context = record.context_parts(before, self._static)
+        self._contexts = {}
+
+    def _context_of(self, package: str) -> tuple[bytes, bytes]:
+        """The packed context of a package's events, made once for many."""
+        if package not in self._static:
+            self._static[package] = context.static_context(package, context.package_version(package))
+        ids = self._ids
+        if not context.PACKAGES[package].has_partner:
+            ids = {name: value for name, value in ids.items() if name != "partner"}
+        self._contexts[package] = record.context_parts(ids, self._static[package])
+        return self._contexts[package]
 
     def _may_create(self) -> bool:
         return settings.load(self._home, os.environ).consent.enabled

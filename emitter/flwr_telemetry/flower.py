@@ -1,9 +1,9 @@
 """Adopt into a Flower that knows nothing of us.
 
-``install`` puts one finder on ``sys.meta_path``. It waits for Flower's telemetry module
-(``flwr.supercore.telemetry`` from 1.32 on, ``flwr.common.telemetry`` before) and, right after Flower has
-executed it, replaces ``event`` and ``create_event`` there by ours. Whoever imports them later gets ours;
-Flower's own ``EventType``, its ``state`` and its logger stay as they are.
+``install`` puts one finder on ``sys.meta_path``. It waits for a telemetry module of Flower's and, right
+after Flower has executed it, replaces ``event`` and ``create_event`` there by ours (``adopted.py``).
+Whoever imports them later gets ours; Flower's own ``EventType``, its ``state`` and its logger stay as they
+are.
 
 Every Python process under ``flwr-telemetry run`` pays for this module, whether it ever sees Flower or
 not. Hence it must never import anything at its top but ``sys``, and never raise into the import of
@@ -21,20 +21,24 @@ import sys
 # The name alone is what type checkers look for; ``typing`` would be the dearest import of the start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
-
-    _Event = Callable[..., Future[str]]
 else:
     Loader = object
 
-__all__ = ["create_event", "install"]
+__all__ = ["install"]
 
-_FLOWER_MODULES = ("flwr.supercore.telemetry", "flwr.common.telemetry")
+# The telemetry modules, and the package that reports by each.
+_PACKAGES = {
+    "flwr.supercore.telemetry": "flwr",  # from 1.32 on
+    "flwr.common.telemetry": "flwr",
+    "flwr_datasets.common.telemetry": "flwr-datasets",
+}
+_MARK = "_of_flwr_telemetry"
 
 
 def install() -> None:
@@ -48,7 +52,7 @@ def install() -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         # Only now, so that an import in another thread meets the finder or is met here.
-        for name in _FLOWER_MODULES:
+        for name in _PACKAGES:
             if sys.modules.get(name) is not None:
                 __import__(name)  # waits for another thread that is still executing it
                 _adopt(sys.modules[name], rebind=True)
@@ -66,7 +70,7 @@ class _Finder:
         target: "ModuleType | None" = None,
     ) -> "ModuleSpec | None":
         """Return the spec that Python would have found, or None to let Python find it without us."""
-        if fullname not in _FLOWER_MODULES:
+        if fullname not in _PACKAGES:
             return None
         try:
             # Those before us have been asked. To ask only those behind us ends, even where another
@@ -120,15 +124,17 @@ class _Loader(Loader):
 
 
 def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
-    """Replace the two functions in Flower's telemetry module; never raises.
+    """Replace the two functions in a telemetry module of Flower's; never raises.
 
     With ``rebind``, also wherever else in Flower the old ones are held.
     """
     try:
-        for name, new in (("event", _emitter()), ("create_event", create_event)):
-            old = getattr(module, name, None)
-            if old is None or old is new:
-                continue
+        # On the function, since a module that is executed again keeps all its other names.
+        if not callable(getattr(module, "event", None)) or hasattr(module.event, _MARK):
+            return
+        for name, new in _stand_ins(module).items():
+            old = getattr(module, name)
+            setattr(new, _MARK, True)
             setattr(module, name, new)
             if rebind:
                 _rebind(old, new)
@@ -139,26 +145,23 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
 def _rebind(old: object, new: object) -> None:
     # Over copies, for other threads import on meanwhile.
     for name, module in list(sys.modules.items()):
-        if name == "flwr" or name.startswith("flwr."):
+        if name.partition(".")[0] in ("flwr", "flwr_datasets"):
             for attribute, value in list(getattr(module, "__dict__", {}).items()):
                 if value is old:
                     setattr(module, attribute, new)
 
 
-def _emitter() -> "_Event":
+def _stand_ins(module: "ModuleType") -> "dict[str, Callable[..., Any]]":
     try:
-        from flwr_telemetry import event
+        from .adopted import stand_ins
+
+        return stand_ins(module, _PACKAGES[module.__name__])
     except Exception as error:  # noqa: BLE001
         _warn("the emitter could not be loaded, so this process reports nothing", error)
-        return _dropped
-    return event
+        return {"event": _dropped_event, "create_event": _dropped_create_event}
 
 
-def _dropped(
-    event_type: str,  # noqa: ARG001 - Flower's signature
-    event_details: "Mapping[str, Any] | None" = None,  # noqa: ARG001
-) -> "Future[str]":
-    """Answer in place of ``event`` where our own cannot be loaded."""
+def _dropped_event(*_: object, **__: object) -> "Future[str]":
     from concurrent.futures import Future
 
     future: Future[str] = Future()
@@ -166,17 +169,8 @@ def _dropped(
     return future
 
 
-def create_event(event_type: str, event_details: "Mapping[str, Any] | None" = None) -> str:
-    """Stand in for Flower's ``create_event``, in the call forms of all its releases.
-
-    Returns:
-        ``"spooled"``, or ``"disabled"`` where telemetry is off or the event could not be spooled. Never
-        raises: Flower's own answers a failed delivery with ``"disabled"`` too.
-    """
-    try:
-        return _emitter()(event_type, event_details).result()
-    except Exception:  # noqa: BLE001 - the emitter has logged its warning
-        return "disabled"
+def _dropped_create_event(*_: object, **__: object) -> str:
+    return "disabled"
 
 
 def _warn(what: str, error: Exception) -> None:

@@ -12,10 +12,11 @@ widths, so that it can be found again after damage::
 An undamaged segment is thus a plain msgpack stream. The payload is a msgpack map::
 
     {"event_type": str, "event_details": map,
-     "context": {"partner": str, "source": str, "cluster": str, "date": int, …}}
+     "context": {"partner": str, "source": str, "cluster": str, "date": int, "flower": map, …}}
 
-``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Everything else in the
-context is of the wire format, and everything in the payload can be said in JSON: no binary, no
+``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Events of flwr-datasets have
+``package`` in place of ``flower``, and no ``partner``. Everything else in the context is of the wire
+format, and everything in the payload can be said in JSON: no binary, no
 extension, no NaN or infinity, only strings as keys.
 
 Who writes: any process of the host, one record in one ``write``. Who deletes: the sidecar alone, a
@@ -50,6 +51,7 @@ _ARRAY_2, _UINT_32, _BIN_16 = 0x92, 0xCE, 0xC5
 _START = b"\x92\xce"
 _MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 _DATE_HEAD = b"\xa4date\xd3"
+_IDS = ("partner", "source", "cluster")
 
 Event = dict[str, Any]
 
@@ -148,14 +150,15 @@ def check_event(event: Any) -> None:
     if type(event["event_type"]) is not str or type(event["event_details"]) is not dict:
         msg = "event_type is no string, or event_details no map"
         raise NotAnEventError(msg)
-    if type(context) is not dict or not {"partner", "source", "cluster", "date"} <= context.keys():
+    ids = ("source", "cluster") if type(context) is dict and "package" in context else _IDS
+    if type(context) is not dict or not {*ids, "date"} <= context.keys():
         msg = "context is no map of the required names"
         raise NotAnEventError(msg)
     date = context["date"]
     if type(date) is not int or not MIN_DATE_US <= date <= MAX_DATE_US:
         msg = "date is no integer, or beyond the calendar"
         raise NotAnEventError(msg)
-    if not all(type(context[name]) is str for name in ("partner", "source", "cluster")):
+    if not all(type(context[name]) is str for name in ids):
         msg = "partner, source or cluster is no string"
         raise NotAnEventError(msg)
     try:

@@ -21,7 +21,7 @@ ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"
 
 COMPARE = """
 from flwr_telemetry import context
-ours = context.static_context(("flwr", "1"))
+ours = context.static_context("flwr", ("flwr", "1"))
 import os, platform
 theirs = {
     "flower": {"package_name": "flwr", "package_version": "1"},
@@ -63,13 +63,25 @@ def flattened(value: dict[str, Any], prefix: str = "") -> list[str]:
     return names
 
 
-def test_nothing_undeclared_gets_in(home: Path) -> None:
+# By package: the declared fields that its events do not have.
+ABSENT = {
+    "flwr": {"context.package.package_name", "context.package.package_version"},
+    "flwr-datasets": {
+        "context.partner",
+        "context.flower.package_name",
+        "context.flower.package_version",
+    },
+}
+
+
+@pytest.mark.parametrize("package", context.PACKAGES)
+def test_nothing_undeclared_gets_in(home: Path, package: str) -> None:
     """A spooled event has the declared fields in the declared order, and the sidecar adds the other two."""
     homes.configure(home, sidecar="never")
     emitter = Emitter(lambda _cause, text: pytest.fail(text))
-    assert emitter.emit("PING", {"a": {"b": 1}}).result() == "spooled"
+    assert emitter.emit("PING", {"a": {"b": 1}}, package).result() == "spooled"
     (event,) = homes.spooled(home)
-    declared = [field.name for field in context.FIELDS]
+    declared = [field.name for field in context.FIELDS if field.name not in ABSENT[package]]
     assert flattened(event) == [name for name in declared if name not in ADDED_BY_THE_SIDECAR]
     coalescer = Coalescer(hardware={"cpu_count_physical": 4, "memory_gib": 16})
     (body,) = [*coalescer.add(event), *coalescer.finish()]
@@ -85,7 +97,7 @@ def test_every_field_is_declared_with_its_reason() -> None:
 
 def test_values_have_the_declared_types() -> None:
     """What the documentation says of a value's type is so."""
-    static = context.static_context(("flwr", "1.41.0"))
+    static = context.static_context("flwr", ("flwr", "1.41.0"))
     kinds = {"string": str, "integer": int, "array": list}
     for field in context.FIELDS:
         if field.get is not None:
@@ -95,7 +107,7 @@ def test_values_have_the_declared_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("modules", "package"),
+    ("modules", "version"),
     [
         ({"flwr.supercore.version": ("flwr-nightly", "1.42.0.dev1")}, ("flwr-nightly", "1.42.0.dev1")),
         ({"flwr.common.version": ("flwr", "1.8.0")}, ("flwr", "1.8.0")),
@@ -105,20 +117,21 @@ def test_values_have_the_declared_types() -> None:
         ),
     ],
 )
-def test_a_loaded_flower_knows_its_version(modules: dict[str, Any], package: tuple[str, str]) -> None:
+def test_a_loaded_flower_knows_its_version(modules: dict[str, Any], version: tuple[str, str]) -> None:
     """The version is that of the Flower in this process, old or new."""
     loaded = {
-        name: SimpleNamespace(package_name=name_, package_version=version)
-        for name, (name_, version) in modules.items()
+        name: SimpleNamespace(package_name=name_, package_version=number)
+        for name, (name_, number) in modules.items()
     }
-    assert context.flower_package(loaded) == package
+    assert context.package_version("flwr", loaded) == version
 
 
 def test_an_installed_flower_is_found_without_loading_it() -> None:
     """Where none is loaded the package index of the environment tells."""
     from importlib import metadata
 
-    assert context.flower_package({}) == ("flwr", metadata.version("flwr"))
+    assert context.package_version("flwr", {}) == ("flwr", metadata.version("flwr"))
+    assert context.package_version("flwr-datasets", {}) == ("unknown", "unknown")
 
 
 PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"

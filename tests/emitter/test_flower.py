@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import flwr_telemetry
-from flwr_telemetry import flower
+from flwr_telemetry import emit, flower
 from tests.support import processes
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 NEWER, OLDER = "flwr.supercore.telemetry", "flwr.common.telemetry"
+DATASETS = "flwr_datasets.common.telemetry"
 
 TELEMETRY = """
     from enum import Enum
@@ -45,13 +46,15 @@ TELEMETRY = """
 
 
 class Emitter:
-    """Stands in for our ``event`` and keeps what it was called with."""
+    """Stands in for our ``report`` and keeps what it was called with."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Mapping[str, Any] | None]] = []
+        self.packages: set[str] = set()
         self.answer: Callable[[Future[str]], None] = lambda future: future.set_result("spooled")
 
-    def __call__(self, event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
+    def __call__(self, package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+        self.packages.add(package)
         self.calls.append((str(getattr(event_type, "value", event_type)), event_details))
         future: Future[str] = Future()
         self.answer(future)
@@ -60,9 +63,9 @@ class Emitter:
 
 @pytest.fixture(autouse=True)
 def emitter(monkeypatch: pytest.MonkeyPatch) -> Emitter:
-    """Put the stand-in where the hook looks for our ``event``."""
+    """Put the stand-in where the hook looks for our ``report``."""
     ours = Emitter()
-    monkeypatch.setitem(vars(flwr_telemetry), "event", ours)
+    monkeypatch.setattr(emit, "report", ours)
     return ours
 
 
@@ -70,9 +73,13 @@ def emitter(monkeypatch: pytest.MonkeyPatch) -> Emitter:
 def _imports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test finders of its own, and no Flower that another has loaded."""
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, flower._Finder)])
-    theirs = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "flwr"}
+
+    def flowers() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] in ("flwr", "flwr_datasets")]
+
+    theirs = {name: sys.modules.pop(name) for name in flowers()}
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "flwr"]:
+    for name in flowers():
         del sys.modules[name]
     sys.modules.update(theirs)
 
@@ -86,11 +93,12 @@ def telemetry(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 
 def write_flower(root: Path, telemetry: str, text: str = TELEMETRY) -> None:
-    """Write a Flower with that telemetry module; its ``flwr.common`` passes ``event`` on, as the real one."""
-    for package in ("flwr", "flwr/common", "flwr/supercore"):
+    """Write a Flower with that telemetry module; its ``….common`` passes ``event`` on, as the real one."""
+    top = telemetry.partition(".")[0]
+    for package in (top, f"{top}/common", f"{top}/supercore"):
         (root / package).mkdir(parents=True, exist_ok=True)
         (root / package / "__init__.py").touch()
-    (root / "flwr/common/__init__.py").write_text(f"from {telemetry} import EventType, event as event\n")
+    (root / top / "common/__init__.py").write_text(f"from {telemetry} import EventType, event as event\n")
     (root / (telemetry.replace(".", "/") + ".py")).write_text(textwrap.dedent(text))
 
 
@@ -103,9 +111,71 @@ def test_every_import_after_the_hook_gets_our_functions(telemetry: str, emitter:
     """Flower's own module and those that import from it hold our functions in either layout."""
     flower.install()
     module = load(telemetry)
-    assert module.event is emitter
-    assert load("flwr.common").event is emitter
-    assert module.create_event is flower.create_event
+    assert load("flwr.common").event is module.event
+    assert load("flwr.common").event("PING").result() == "spooled"
+    assert module.create_event("PING", None) == "spooled"
+    assert (len(emitter.calls), emitter.packages) == (2, {"flwr"})
+
+
+def test_flwr_datasets_reports_as_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emitter: Emitter
+) -> None:
+    """The events of flwr-datasets are told from those of ``flwr``, though both have the same names."""
+    write_flower(tmp_path / "datasets", DATASETS)
+    monkeypatch.syspath_prepend(tmp_path / "datasets")
+    flower.install()
+    assert load("flwr_datasets.common").event("LOAD_SPLIT_CALLED", {"split": "train"}).done()
+    assert load(DATASETS).create_event("PING", {}) == "spooled"
+    assert emitter.packages == {"flwr-datasets"}
+    assert [name for name, _ in emitter.calls] == ["LOAD_SPLIT_CALLED", "PING"]
+
+
+def test_ours_look_like_those_that_they_replace(telemetry: str) -> None:
+    """Name, module and signature are Flower's, so they are documented and pickled as Flower's."""
+    flower.install()
+    module = load(telemetry)
+    for name in ("event", "create_event"):
+        ours = getattr(module, name)
+        assert (ours.__module__, ours.__qualname__) == (telemetry, name)
+        assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
+        assert pickle.loads(pickle.dumps(ours)) is ours
+
+
+def test_a_no_to_flowers_module_is_a_no(telemetry: str, emitter: Emitter) -> None:
+    """A program that switches Flower's module off at run time, as its tests do, is obeyed."""
+    flower.install()
+    module = load(telemetry)
+    module.FLWR_TELEMETRY_ENABLED = "0"
+    assert module.event("PING").result() == "disabled"
+    assert module.create_event("PING", None) == "disabled"
+    assert emitter.calls == []
+    module.FLWR_TELEMETRY_ENABLED = "1"
+    assert module.event("PING").result() == "spooled"
+
+
+@pytest.mark.parametrize("value", ["0", "true"])
+def test_the_variable_is_read_by_our_emitter_alone(
+    telemetry: str, emitter: Emitter, tmp_path: Path, value: str
+) -> None:
+    """What Flower's module has of it when it is loaded says nothing: ours takes more words for yes."""
+    text = f"FLWR_TELEMETRY_ENABLED = {value!r}\n" + textwrap.dedent(TELEMETRY)
+    write_flower(tmp_path / "flower", telemetry, text)
+    flower.install()
+    assert load(telemetry).event("PING").result() == "spooled"
+
+
+def test_a_create_event_of_the_programs_own_is_called(telemetry: str, emitter: Emitter) -> None:
+    """Who puts a function in the place of ``create_event`` sees the events, by Flower's own ``event``."""
+    flower.install()
+    module = load(telemetry)
+    ours, seen = module.create_event, []
+    module.create_event = lambda name, details: seen.append((name, details)) or ours(name, details)
+    with pytest.raises(AssertionError, match="Flower itself reports"):
+        module.event("PING", {"a": 1})
+    assert module.create_event("PING", {"a": 1}) == "spooled"
+    assert seen == emitter.calls == [("PING", {"a": 1})]
+    module.create_event = ours
+    assert module.event("PING", {"a": 2}).result() == "spooled"
 
 
 def test_the_rest_of_the_module_stays_flowers_own(telemetry: str) -> None:
@@ -130,16 +200,10 @@ def test_flowers_call_forms_are_kept(telemetry: str, emitter: Emitter) -> None:
 
 
 def test_create_event_never_raises(telemetry: str, emitter: Emitter) -> None:
-    """An event that our emitter refuses, or an emitter that is broken, is told as ``disabled``."""
+    """An event that our emitter refuses is told as ``disabled``."""
     flower.install()
     create_event = load(telemetry).create_event
     emitter.answer = lambda future: future.set_exception(ValueError("refused"))
-    assert create_event("PING", {}) == "disabled"
-
-    def broken(_: Future[str]) -> None:
-        raise RuntimeError
-
-    emitter.answer = broken
     assert create_event("PING", {}) == "disabled"
 
 
@@ -152,8 +216,9 @@ def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) ->
     sys.modules["users_own"] = users_own
     sys.modules["flwr.absent"] = None  # type: ignore[assignment]  # how Python forbids an import
     flower.install()
-    assert module.event is common.event is vars(common)["report"] is emitter
-    assert module.create_event is flower.create_event
+    assert module.event is common.event is vars(common)["report"]
+    assert module.event.__wrapped__ is old
+    assert (module.event("PING").result(), module.create_event("PING")) == ("spooled", "spooled")
     assert vars(sys.modules.pop("users_own"))["event"] is old
 
 
@@ -169,7 +234,7 @@ def test_installing_twice_changes_nothing(telemetry: str) -> None:
 def test_a_reload_is_adopted_again(telemetry: str, emitter: Emitter) -> None:
     """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
     flower.install()
-    assert importlib.reload(load(telemetry)).event is emitter
+    assert importlib.reload(load(telemetry)).event("PING").result() == "spooled"
 
 
 def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None:
@@ -181,7 +246,6 @@ def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None
     assert type(module.__spec__.loader) is type(module.__loader__) is own
     assert inspect.getsource(module) == textwrap.dedent(TELEMETRY)
     assert str(module.__file__).startswith(str(tmp_path))
-    assert pickle.loads(pickle.dumps(module.create_event)) is module.create_event
 
 
 def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry: str) -> None:
@@ -204,7 +268,7 @@ def test_a_lazy_loader_is_adopted(telemetry: str, emitter: Emitter) -> None:
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = sys.modules[telemetry] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.event is emitter
+    assert module.event("PING").result() == "spooled"
 
 
 def test_a_flower_in_a_zip_archive_is_adopted(
@@ -217,7 +281,7 @@ def test_a_flower_in_a_zip_archive_is_adopted(
             archive.write(path, path.relative_to(tmp_path / "flower"))
     monkeypatch.syspath_prepend(tmp_path / "flower.zip")
     flower.install()
-    assert load("flwr.common").event is emitter
+    assert load("flwr.common").event("PING").result() == "spooled"
     assert ".zip" in str(load(NEWER).__file__)
 
 
@@ -273,7 +337,7 @@ def test_hooks_of_others_get_along_with_ours(telemetry: str, emitter: Emitter, *
     flower.install()
     sys.meta_path.insert(0 if before else 1, _Asking())
     module = load(telemetry)
-    assert module.event is emitter
+    assert module.event("PING").result() == "spooled"
     assert module.__spec__ is not None
     assert type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
 
@@ -301,23 +365,22 @@ def test_threads_that_import_at_once_all_get_ours(telemetry: str, emitter: Emitt
 
     def importing() -> None:
         together.wait()
-        seen.append(load(telemetry).event)
+        seen.append(load(telemetry).event("PING").result())
 
     threads = [threading.Thread(target=importing) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [emitter] * 8
+    assert seen == ["spooled"] * 8
 
 
 def test_without_our_emitter_flower_falls_silent(
     telemetry: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
-    monkeypatch.delitem(vars(flwr_telemetry), "event")
-    monkeypatch.setitem(sys.modules, "flwr_telemetry.emit", None)
-    monkeypatch.delattr(flwr_telemetry, "emit", raising=False)
+    monkeypatch.setitem(sys.modules, "flwr_telemetry.adopted", None)
+    monkeypatch.delattr(flwr_telemetry, "adopted", raising=False)
     flower.install()
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
         module = load(telemetry)

@@ -193,6 +193,15 @@ NO_EVENTS: dict[str, bytes] = {
 }
 
 
+def test_an_event_of_flwr_datasets_is_one() -> None:
+    """It names its package in place of Flower and no partner; without either it is damage like another."""
+    event = records.of_datasets(SAMPLE)
+    assert record.decode(packed(event)) == event
+    del event["context"]["source"]
+    with pytest.raises(record.NotAnEventError):
+        record.decode(packed(event))
+
+
 @pytest.mark.parametrize("payload", NO_EVENTS.values(), ids=NO_EVENTS)
 def test_a_checksum_over_something_else_is_damage(payload: bytes) -> None:
     """A valid record of something that is no event is damage, and its neighbours are read."""
@@ -259,7 +268,8 @@ def test_the_longest_payload() -> None:
 def test_an_event_assembled_from_parts_is_the_event(event: dict[str, Any]) -> None:
     """Parts packed apart make the payload in the order of the wire, the date as a fixed int 64."""
     context = dict(event["context"])
-    before = {name: context.pop(name) for name in ("partner", "source", "cluster")}
+    ids = ("partner", "source", "cluster")
+    before = {name: context.pop(name) for name in ids if name in context}
     date_us = context.pop("date")
     parts = record.context_parts(before, context)
     payload = record.assemble(

@@ -90,6 +90,13 @@ def sample(
     }
 
 
+def of_datasets(event: Payload) -> Payload:
+    """Give an event as flwr-datasets has it: `package` in place of `flower`, and no partner."""
+    context = {"package" if name == "flower" else name: value for name, value in event["context"].items()}
+    del context["partner"]
+    return {**event, "context": context}
+
+
 def series(count: int, *, start: int = 0, **fields: Any) -> list[Payload]:
     """Give events numbered by their detail `n`, a millisecond apart, of one workload."""
     cluster = str(uuid.uuid4())

@@ -66,6 +66,7 @@ events = st.builds(
     date_us=dates_us,
     hw=st.sampled_from([{"cpu_count": 8}, {"cpu_count": 8.0}, {}]),
 )
+events = events | events.map(records.of_datasets)
 
 
 def packed(value: Any) -> bytes:
