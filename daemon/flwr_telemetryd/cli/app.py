@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.version import __version__
 
 from ..errors import ExitCode, SidecarError
-from . import demo, flush, inspect, run, status
+from . import demo, flush, inspect, status
 from .output import complain, help_text
 
 if TYPE_CHECKING:
@@ -96,12 +96,13 @@ app.command("demo", help=demo.HELP)(demo.demo)
 
 @app.command("run", help=RUN_HELP, context_settings={"allow_interspersed_args": False})
 def _run(
-    command: Annotated[
+    _command: Annotated[
         list[str],
         typer.Argument(metavar="COMMAND...", help="The program and its arguments.", show_default=False),
     ],
 ) -> None:
-    raise typer.Exit(run.run_command(command, os.environ))
+    # Whatever has a program is executed before it comes to this; here are its help and its usage errors.
+    raise typer.BadParameter("a program is missing", param_hint="COMMAND...")
 
 
 def _show_version(asked: bool) -> None:

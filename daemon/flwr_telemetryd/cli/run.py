@@ -29,6 +29,16 @@ EXIT_NOT_FOUND = 127
 SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("site")
 
 
+def command_of(arguments: Sequence[str]) -> list[str] | None:
+    """The command in ``run [--] COMMAND…``; None for anything else, help and wrong usage included."""
+    if not arguments or arguments[0] != "run":
+        return None
+    words = list(arguments[1:])
+    if words[:1] == ["--"] and words[1:] and words[1]:
+        return words[1:]
+    return words if words and words[0] and not words[0].startswith("-") else None
+
+
 def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which every Python process adopts Flower.
 

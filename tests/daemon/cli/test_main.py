@@ -49,6 +49,10 @@ def test_every_command_explains_itself_by_example(home: Path, name: str) -> None
         ["demo", "--workloads", "0"],
         ["status", "--home", ""],
         ["run"],
+        ["run", "--"],
+        ["run", ""],
+        ["run", "--", ""],
+        ["run", "--nonsense", "true"],
     ],
 )
 def test_wrong_usage_is_exit_code_2_without_a_traceback(home: Path, arguments: list[str]) -> None:

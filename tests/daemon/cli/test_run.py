@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flwr_telemetryd.cli.run import SITE_DIRECTORY, environment_for, run_command
+from flwr_telemetryd.cli.run import SITE_DIRECTORY, command_of, environment_for, run_command
 from tests.support import processes
 
 if TYPE_CHECKING:
@@ -127,6 +127,33 @@ def test_a_failure_leaves_this_process_as_it_was() -> None:
     before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
     run_command(["no-such-command"], os.environ)
     assert (dict(os.environ), signal.getsignal(signal.SIGPIPE)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("run -- python sim.py", ["python", "sim.py"]),
+        ("run python -- -x", ["python", "--", "-x"]),
+        ("run -- -odd", ["-odd"]),
+        ("run", None),
+        ("run --", None),
+        ("run --help", None),
+        ("run -h x", None),
+        ("status run x", None),
+        ("--version run x", None),
+    ],
+)
+def test_what_is_a_command_and_what_is_not(arguments: str, command: list[str] | None) -> None:
+    """Everything from the first word on that is no option, or that stands behind the two dashes."""
+    assert command_of(arguments.split()) == command
+
+
+def test_a_training_starts_whatever_its_environment_holds(home: Path, tmp_path: Path) -> None:
+    """Nothing that the command for people needs can keep `run` from its job."""
+    for name in ("typer", "click", "rich"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
+    done = processes.command(home, "run", "--", "echo", "trained", env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "trained\n", "")
 
 
 @pytest.mark.parametrize("command", [[], [""]])
