@@ -66,6 +66,15 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     processes.end_all(flwr_home)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables that tests have recorded, in whichever process they ran."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, table in report.user_properties:
+            if name == "table":
+                terminalreporter.section(report.nodeid)
+                terminalreporter.write_line(table)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Give the directory that FLWR_HOME names (the `.flwr` itself), which need not exist yet."""

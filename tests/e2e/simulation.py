@@ -1,56 +1,85 @@
-"""A small Flower app, run by ``test_simulation.py`` as a user runs his: ``python simulation.py``.
+"""A small Flower app, run as a user runs his: ``python simulation.py``.
 
-Federated averaging of a mean, in NumPy: 10 nodes, 3 rounds, Ray backend. Knows nothing of us. Besides
-what Flower itself reports, each training in a Ray worker reports a ``PING`` by Flower's own function,
-so that the test sees every kind of process of the run.
+Federated averaging of a mean, in NumPy, by Ray, in what all Flowers from 1.8 on understand. Knows nothing
+of us. Besides what Flower itself reports, each training in a Ray worker reports a ``PING`` by Flower's own
+function, so that the tests see every kind of process of the run.
+
+By the arguments: ``cluster`` makes it run on a Ray cluster of three nodes; ``fail`` makes the server app
+raise.
 """
 
+import sys
+
 import numpy as np
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
+from flwr.client import ClientApp, NumPyClient
+from flwr.common import EventType, event, ndarrays_to_parameters
+from flwr.server import ServerApp, ServerConfig
+from flwr.server.strategy import FedAvg
 from flwr.simulation import run_simulation
 
 NODES = 10
 ROUNDS = 3
 
-client_app = ClientApp()
-server_app = ServerApp()
+
+class Node(NumPyClient):
+    """A node whose data is its own number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def fit(self, parameters, config):
+        """Take half a step towards the node's data."""
+        details = {"round": config["round"], "node": self.number}
+        # Ray ends its workers at once; today's Flower would lose what is still on its thread.
+        event(EventType.PING, details).exception()
+        (model,) = parameters
+        return [(model + self.number) / 2], 1, {}
 
 
-@client_app.train()
-def train(message: Message, context: Context) -> Message:
-    """Take half a step towards this node's own data."""
-    from flwr.supercore.telemetry import EventType, event
-
-    node = int(context.node_config["partition-id"])
-    # Ray ends its workers at once; today's Flower would lose what is still on its thread.
-    event(EventType.PING, {"round": message.content["config"]["server-round"], "node": node}).exception()
-    (model,) = message.content.array_records["arrays"].to_numpy_ndarrays()
-    content = RecordDict(
-        {
-            "arrays": ArrayRecord([(model + node) / 2]),
-            "metrics": MetricRecord({"num-examples": 1}),
-        },
-    )
-    return Message(content=content, reply_to=message)
+def client_fn(context):
+    """Make a node; 1.8 gives its number as text."""
+    number = context if isinstance(context, str) else context.node_config["partition-id"]
+    return Node(int(number)).to_client()
 
 
-@server_app.main()
-def main(grid: Grid, _context: Context) -> None:
-    """Average over all nodes, and make sure that it was a real training."""
-    strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=NODES, min_available_nodes=NODES)
-    result = strategy.start(grid, initial_arrays=ArrayRecord([np.zeros(4)]), num_rounds=ROUNDS)
-    (model,) = result.arrays.to_numpy_ndarrays()
-    mean = sum(range(NODES)) / NODES
-    np.testing.assert_allclose(model, np.full(4, mean * (1 - 0.5**ROUNDS)))
+def check(server_round, arrays, _config):
+    """Make sure that it is a real training."""
+    if "fail" in sys.argv:
+        message = "this run was asked to fail"
+        raise ValueError(message)
+    mean = (NODES - 1) / 2 * (1 - 0.5**server_round)
+    np.testing.assert_allclose(arrays[0], np.full(4, mean))
+
+
+strategy = FedAvg(
+    fraction_evaluate=0.0,
+    min_fit_clients=NODES,
+    min_available_clients=NODES,
+    accept_failures=False,
+    evaluate_fn=check,
+    on_fit_config_fn=lambda server_round: {"round": server_round},
+    initial_parameters=ndarrays_to_parameters([np.zeros(4)]),
+)
+
+
+def join_cluster():
+    """Start the nodes of a cluster, of one processor each, and let Flower find Ray initialised on it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address)
 
 
 if __name__ == "__main__":
+    if "cluster" in sys.argv:
+        join_cluster()
     run_simulation(
-        server_app=server_app,
-        client_app=client_app,
+        server_app=ServerApp(config=ServerConfig(num_rounds=ROUNDS), strategy=strategy),
+        client_app=ClientApp(client_fn=client_fn),
         num_supernodes=NODES,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},

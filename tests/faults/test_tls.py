@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,37 +11,16 @@ import pytest
 import trustme
 
 from tests.support import homes, records, wire
-from tests.support.collector import Collector
+from tests.support.tls import TlsCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.faults.zygote import Zygote
+    from tests.support.collector import Collector
 
 PAST = datetime.now(UTC) - timedelta(days=1)
-
-
-class TlsCollector(Collector):
-    """A collector that speaks TLS under a certificate, which may change while it runs."""
-
-    def __init__(self, certificate: trustme.LeafCert) -> None:
-        super().__init__()
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.show(certificate)
-        # The handshake is the handler's, so that a failed one holds up nobody else.
-        self._server.socket = self._context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-
-    def show(self, certificate: trustme.LeafCert) -> None:
-        """Use this certificate from the next connection on."""
-        certificate.configure_cert(self._context)
-
-    @property
-    def url(self) -> str:
-        """Where to send events."""
-        return f"https://127.0.0.1:{self.port}/api/v1/event"
 
 
 @pytest.fixture(scope="module")

@@ -1,57 +1,79 @@
-"""A site's own ``sitecustomize``, to which ours has to chain: it writes down who goes to the network.
+"""A site's own ``sitecustomize``, to which ours has to chain: it writes down what happens in a run.
 
-By an audit hook, which sees what ``urllib`` and ``socket`` are about to do, whoever asks, and which
-nothing can take away again. No process that has loaded Flower gets off this machine: the test needs no
-network, and nobody is told anything. (Ray's own processes are left alone.) Each start of a process and
-each refusal is one JSON line in ``$TRAP_FILE``.
+Each line of JSON in ``$TRAP_FILE`` tells of one of these: a Python process began (``start``); Flower's code
+called its ``event``, whoever's that is, and the call is passed on (``reported``); or something in a process
+that has loaded Flower wanted to leave this machine, which is refused by an audit hook that nothing can take
+away again (``refused``). Ray's own processes are left alone.
 """
 
+import functools
+import importlib.util
+import json
 import os
+import socket
 import sys
 
-_FLOWER = {"flwr.supercore.telemetry", "flwr.common.telemetry"}
+_FLOWER = {"flwr.supercore.telemetry", "flwr.common.telemetry", "flwr_datasets.common.telemetry"}
+_FILE = os.open(os.environ["TRAP_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def _trap() -> None:
-    import atexit
-    import json
-    import threading
-
-    descriptor = os.open(os.environ["TRAP_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-
-    def note(kind: str, target: object, body: str | None = None) -> None:
-        line = {"kind": kind, "target": str(target), "body": body, "argv": sys.orig_argv}
-        os.write(descriptor, json.dumps(line).encode() + b"\n")
-
-    def refuse(kind: str, target: object, body: str | None = None) -> None:
-        note(kind, target, body)
-        message = f"the test lets nobody reach {target}"
-        raise ConnectionRefusedError(message)
-
-    def stays_here(host: object) -> bool:
-        text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
-        return text.startswith("127.") or text in {"::1", "localhost"}
-
-    def audit(name: str, arguments: tuple[object, ...]) -> None:
-        if not name.startswith(("socket.", "urllib.")) or _FLOWER.isdisjoint(sys.modules):
-            return
-        if name == "urllib.Request":
-            url, data = arguments[:2]
-            refuse("request", url, data.decode() if isinstance(data, bytes) else None)
-        elif name == "socket.getaddrinfo" and not stays_here(arguments[0]):
-            refuse("lookup", arguments[0])
-        elif name == "socket.connect" and isinstance(arguments[1], tuple) and not stays_here(arguments[1][0]):
-            refuse("connect", arguments[1])
-
-    def wait_for_flower() -> None:
-        # Flower gives each event a daemon thread, and would lose the last event of a run.
-        for thread in threading.enumerate():
-            if thread.daemon and thread.name.endswith("(run)"):
-                thread.join()
-
-    note("start", os.getpid())
-    sys.addaudithook(audit)
-    atexit.register(wait_for_flower)
+def _note(kind: str, **facts: object) -> None:
+    line = {"kind": kind, "argv": sys.orig_argv, "pid": os.getpid(), **facts}
+    os.write(_FILE, json.dumps(line).encode() + b"\n")
 
 
-_trap()
+class _Witness:
+    """Finds Flower's telemetry module as all others do, and stands before its ``event``."""
+
+    def __init__(self) -> None:
+        self._inside = False
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
+        if self._inside or name not in _FLOWER:
+            return None
+        self._inside = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._inside = False
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: (execute(module), _watch(module))[0]
+        return spec
+
+
+def _watch(module: object) -> None:
+    own = module.event
+
+    @functools.wraps(own)
+    def event(event_type: str, event_details: dict | None = None) -> object:
+        _note("reported", event_type=str(event_type.value), event_details=event_details or {})
+        return own(event_type, event_details)
+
+    module.event = event
+
+
+def _stays_here(host: object) -> bool:
+    text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    return text.startswith("127.") or text in {"::1", "localhost", "0.0.0.0"}
+
+
+def _audit(name: str, arguments: tuple) -> None:
+    if name == "socket.getaddrinfo":
+        host = arguments[0]
+    elif name == "socket.connect" and isinstance(arguments[1], tuple):
+        if arguments[0].type == socket.SOCK_DGRAM:
+            return  # sends nothing: Ray asks so for the address of this machine
+        host = arguments[1][0]
+    else:
+        return
+    if _stays_here(host) or _FLOWER.isdisjoint(sys.modules):
+        return
+    _note("refused", target=str(host))
+    message = f"the test lets nobody reach {host}"
+    raise ConnectionRefusedError(message)
+
+
+_note("start")
+sys.meta_path.insert(0, _Witness())
+sys.addaudithook(_audit)

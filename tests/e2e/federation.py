@@ -1,0 +1,249 @@
+"""Real Flower, on loopback: a SuperLink with two SuperNodes, and the local simulation runtime.
+
+Knows the commands of Flower 1.27 and of 1.41, which differ. Every process runs for the FLWR_HOME that is
+given, and has a file of its own in ``scratch`` for what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.support import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.processes import Environment
+
+APP = Path(__file__).parent / "app"
+HOST = "127.0.0.1"
+NODES = 2
+PATIENCE_S = 240.0  # for what hangs
+END_PATIENCE_S = 60.0  # an orphan of Flower tries for half a minute to reach who is gone
+QUIET = {"FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+
+# Variables for the ports of the SuperLink that `flwr run` starts: HTTP in 1.41, the others in 1.27.
+LOCAL_PORTS = [f"FLWR_LOCAL_{name}_API_PORT" for name in ("SUPERLINK_HTTP", "CONTROL", "SIMULATIONIO")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run: its id, its status as in ``finished:completed``, and what was printed."""
+
+    id: int
+    status: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process of Flower, and the file that holds what it prints."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def lives(self) -> bool:
+        """Tell that it runs; fail with its output if it has ended, as there is nothing to wait for."""
+        assert self.process.poll() is None, f"{self.log} ended: {self.process.returncode}\n{self.output}"
+        return True
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Wait for the end, kill at the deadline, and give the return code."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ask for the end by a signal, and wait for it."""
+        self.process.send_signal(number)
+        return self.wait(END_PATIENCE_S)
+
+
+@dataclass
+class Flower:
+    """The commands of one installed release, for one home; ``prefix`` is put in front of each."""
+
+    bin_directory: Path
+    home: Path
+    environment: Environment
+    scratch: Path
+    isolation: str = "subprocess"
+    prefix: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.speaks_http = _release(self.bin_directory) >= (1, 41)  # on one port, instead of gRPC on many
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, command: str, *arguments: str) -> Program:
+        """Start one of Flower's commands, in a session of its own."""
+        words = [*self.prefix, str(self.bin_directory / command), *arguments]
+        env = processes.environment(self.home, {"HOME": str(self.home.parent), **QUIET, **self.environment})
+        env["PATH"] = f"{self.bin_directory}:{env['PATH']}"  # where Flower finds the commands that it starts
+        with (self.scratch / f"{name}.log").open("wb") as out:
+            options: Any = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(words, env=env, cwd=self.scratch, start_new_session=True, **options)
+        return Program(process, self.scratch / f"{name}.log")
+
+    def run_over(self, connection: dict[str, Any], app: Path, run_config: dict[str, Any]) -> Run:
+        """Run a copy of the app over this connection, wait for the end of the run, and give its status."""
+        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in connection.items())
+        (self.home / "config.toml").write_text(f"[superlink.e2e]\n{lines}")
+        copy = self.scratch / "app"  # `flwr run` may rewrite it
+        shutil.copytree(app, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        given = " ".join(f"{key.replace('_', '-')}={json.dumps(value)}" for key, value in run_config.items())
+        run = self.start("run", "flwr", "run", str(copy), "e2e", "--stream", "--run-config", given)
+        assert run.wait() == 0, run.output
+        found = re.search(r"Successfully started run (\d+)", run.output)
+        assert found, run.output
+        status = processes.wait_until(lambda: self._ended_as(found[1]), PATIENCE_S, run.output)
+        return Run(int(found[1]), status, run.output)
+
+    def living(self, command: str = "fl") -> dict[int, str]:
+        """Give what runs for this home of Flower's commands whose name starts so."""
+        return processes.processes_of(self.home, re.compile(re.escape(f"{self.bin_directory}/{command}")))
+
+    def wait_for_end(self) -> None:
+        """Wait until no command of Flower runs for this home; kill what does not end by itself."""
+        try:
+            processes.wait_until(lambda: not self.living(), END_PATIENCE_S)
+        except AssertionError:
+            left = self.living()
+            for pid in left:
+                processes.kill(pid)
+            raise AssertionError(f"killed what did not end: {left}") from None
+
+    def _ended_as(self, run_id: str) -> str | None:
+        ls = self.start("ls", "flwr", "ls", "e2e", "--run-id", run_id, "--format", "json")
+        assert ls.wait() == 0, ls.output
+        (row,) = json.loads(ls.output[ls.output.index("{") :])["runs"]
+        return row["status"] if row["status"].startswith("finished") else None
+
+
+@dataclass
+class Federation(Flower):
+    """A SuperLink with two SuperNodes, from when all are connected to the end of the last process.
+
+    In the isolation ``process``, what starts the apps is started by us; else by Flower.
+    """
+
+    programs: dict[str, Program] = field(default_factory=dict)  # in the order of their start
+
+    def __enter__(self) -> Self:
+        try:
+            self._start_all()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.end()
+
+    def run(self, app: Path = APP, **run_config: Any) -> Run:
+        """Run the app on this federation, and wait for the end of the run."""
+        return self.run_over({"address": self.control, "insecure": True}, app, run_config)
+
+    def end(self) -> None:
+        """Interrupt what starts apps, the SuperNodes and the SuperLink, one after the other."""
+        for program in reversed(self.programs.values()):
+            program.end()
+        self.wait_for_end()
+
+    def return_codes(self) -> dict[str, int | None]:
+        """Give the return code of each process that we started, None for what still runs."""
+        return {name: program.process.poll() for name, program in self.programs.items()}
+
+    def _start_all(self) -> None:
+        common = ["--insecure", "--isolation", self.isolation]
+        self.control, fleet, serverapps, *nodes = self._free_addresses()
+        apis = {"--control-api-address": self.control, "--fleet-api-address": fleet}
+        link = self._serve("superlink", common, {**apis, "--serverappio-api-address": serverapps})
+        for address in (self.control, fleet, serverapps):
+            processes.wait_until(lambda at=address: link.lives() and _listens(at), what=address)
+        for i, node in enumerate(nodes):
+            config = ["--superlink", fleet, "--node-config", f"partition-id={i} num-partitions={NODES}"]
+            self._serve(f"supernode-{i}", [*common, *config], {"--clientappio-api-address": node})
+        for node in [program for name, program in self.programs.items() if name != "superlink"]:
+            processes.wait_until(lambda n=node: n.lives() and "SuperNode ID" in n.output, what=node.log.name)
+        if self.isolation == "process":
+            self._execute("superexec", "serverapp", serverapps)
+            for i, node in enumerate(nodes):
+                self._execute(f"superexec-{i}", "clientapp", node)
+
+    def _free_addresses(self) -> list[str]:
+        """Give those for runs, for nodes and for server apps, and that of each node for client apps."""
+        ports = free_ports(NODES + (1 if self.speaks_http else 3))
+        return [f"{HOST}:{port}" for port in ports[:1] * (3 + NODES - len(ports)) + ports]
+
+    def _serve(self, name: str, words: Sequence[str], addresses: dict[str, str]) -> Program:
+        where = [word for option in addresses.items() for word in option]
+        if self.speaks_http:
+            where = ["--host", HOST, "--port", next(iter(addresses.values())).rpartition(":")[2]]
+        self.programs[name] = self.start(name, f"flower-{name.partition('-')[0]}", *words, *where)
+        return self.programs[name]
+
+    def _execute(self, name: str, kind: str, address: str) -> None:
+        where = ["--plugin-type", kind, "--appio-api-address", address]
+        if self.speaks_http:
+            where = ["--runtime-api-address", address]
+        self.programs[name] = self.start(name, "flower-superexec", "--insecure", *where)
+
+
+def simulate(
+    bin_directory: Path,
+    home: Path,
+    environment: Environment,
+    scratch: Path,
+    prefix: Sequence[str] = (),
+    app: Path = APP,
+    num_supernodes: int = NODES,
+    **run_config: Any,
+) -> Run:
+    """Run the app in the local simulation runtime, on free ports, and end the SuperLink it leaves behind.
+
+    Ray wants a short path in ``RAY_TMPDIR``; its own processes do not keep to loopback.
+    """
+    ports = {name: str(port) for name, port in zip(LOCAL_PORTS, free_ports(3), strict=True)}
+    flower = Flower(bin_directory, home, {**ports, **environment}, scratch, prefix=prefix)
+    options = {"options.num-supernodes": num_supernodes, "options.backend.init-args.num-cpus": 2}
+    try:
+        return flower.run_over(options, app, {"num_nodes": num_supernodes, **run_config})
+    finally:
+        for pid in flower.living("flower-superlink"):
+            processes.kill(pid, signal.SIGINT)
+        flower.wait_for_end()
+
+
+def free_ports(count: int) -> list[int]:
+    """Give so many ports that nobody uses: all are held until the last is found."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in held]
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+def _release(bin_directory: Path) -> tuple[int, ...]:
+    code = "from importlib.metadata import version; print(version('flwr'))"
+    told = subprocess.run([bin_directory / "python", "-c", code], capture_output=True, text=True, check=True)
+    return tuple(int(part) for part in told.stdout.strip().split("."))

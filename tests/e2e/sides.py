@@ -1,0 +1,208 @@
+"""One run of a real Flower, done twice: as Flower made it, and under ``flwr-telemetry run``.
+
+Both sides have a home, a way out (``gateway.py``) and a witness in every process (``trap/``) of their own.
+What Flower's code reported on our side has to arrive at our collector, and nothing else may leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.gateway import Gateway
+from tests.support import homes, processes, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.support.collector import Collector
+    from tests.support.wire import Event
+
+TRAP = Path(__file__).parent / "trap"
+BIN = Path(sys.executable).parent
+OURS = (sys.executable, "-m", "flwr_telemetryd.cli", "run", "--")
+PATIENCE_S = 240.0  # for what hangs
+
+RELEASE = tuple(int(part) for part in metadata.version("flwr").split("."))
+RAYS_APART = (1, 13)  # before, two Rays on one machine became one cluster
+PARTNER = (1, 10)  # before, a context said nothing of partners; ours says that there is none
+
+# Ray's own word for "say nothing to anybody", and for a warning that it gives in each worker.
+_QUIET_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class Side:
+    """Where one of the two runs takes place.
+
+    Attributes:
+        home: its `.flwr`.
+        scratch: a directory for what the run writes.
+        prefix: the words before each of its commands.
+        gateway: its way out.
+        told: for what the run has to tell, to be held against the other's.
+    """
+
+    def __init__(self, directory: Path, prefix: Sequence[str], gateway: Gateway, ray: str) -> None:
+        self.scratch = directory
+        self.home = directory / "home" / ".flwr"
+        self.prefix = list(prefix)
+        self.gateway = gateway
+        self.told: list[object] = []
+        self._notes = directory / "trap.jsonl"
+        self._ray = ray
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the run has."""
+        return {
+            "HOME": str(self.home.parent),
+            "PYTHONPATH": str(TRAP),
+            "TRAP_FILE": str(self._notes),
+            "RAY_TMPDIR": self._ray,
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            **_QUIET_RAY,
+            **self.gateway.environment,
+        }
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a Python program of Flower's."""
+        environment = processes.environment(self.home, self.environment)
+        command = [*self.prefix, sys.executable, *words]
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        return subprocess.Popen(command, env=environment, text=True, **{**streams, **options})
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Run a Python program of Flower's to its end; give its status and what it printed."""
+        process = self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            printed, _ = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+        return process.returncode, printed
+
+    def notes(self, kind: str) -> list[dict[str, Any]]:
+        """Give what the witnesses wrote down of that kind."""
+        lines = map(json.loads, self._notes.read_text().splitlines()) if self._notes.exists() else ()
+        return [line for line in lines if line["kind"] == kind]
+
+    def reported(self) -> list[Event]:
+        """Give type and details of every event that Flower's code reported."""
+        names = ("event_type", "event_details")
+        return [{name: line[name] for name in names} for line in self.notes("reported")]
+
+
+@contextlib.contextmanager
+def side(directory: Path, prefix: Sequence[str] = (), *, silent: bool = False) -> Iterator[Side]:
+    """Give one side; with a way out that never answers if it is to be silent."""
+    (directory / "home" / ".flwr").mkdir(parents=True, mode=0o700)
+    # The name of a socket in Ray's directory may have 107 bytes at most.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray,
+        Gateway(directory, silent=silent) as gateway,
+    ):
+        found = Side(directory, prefix, gateway, ray)
+        try:
+            yield found
+        finally:
+            processes.end_all(found.home)
+
+
+@contextlib.contextmanager
+def ours(directory: Path, url: str, **settings: Any) -> Iterator[Side]:
+    """Give our side, which delivers to this address."""
+    with side(directory / "ours", OURS) as found:
+        homes.configure(found.home, url, **settings)
+        yield found
+
+
+@contextlib.contextmanager
+def both(directory: Path, collector: Collector) -> Iterator[tuple[Side, Side]]:
+    """Give Flower's own side, and ours, which delivers to the collector."""
+    with side(directory / "flower") as theirs, ours(directory, collector.url) as our_own:
+        yield theirs, our_own
+
+
+def at_once(run: Callable[[Side], object], *sides: Side) -> None:
+    """Do the same on all sides, at a time where that can be; fail if one fails."""
+    failures: list[BaseException] = []
+
+    def guarded(one: Side) -> None:
+        try:
+            run(one)
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=[one]) for one in sides]
+    for thread in threads:
+        thread.start()
+        if RELEASE < RAYS_APART:
+            thread.join()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def arrived(our_own: Side, collector: Collector) -> list[Event]:
+    """Wait until as much has arrived as was reported, and for the sidecar's end; give what has come.
+
+    It is just what Flower's code reported, of one source, and Flower itself has sent nothing.
+    """
+    expected = our_own.reported()
+    processes.wait_until(lambda: len(collector.events()) >= len(expected), what=f"{len(expected)} events")
+    processes.wait_for_end(our_own.home)
+    came = collector.events()
+    names = ("event_type", "event_details")
+    assert wire.bag({name: event[name] for name in names} for event in came) == wire.bag(expected)
+    assert {event["context"]["source"] for event in came} == {(our_own.home / "source").read_text()}
+    assert our_own.gateway.asked_for == []
+    assert our_own.notes("refused") == []
+    return came
+
+
+def compare(theirs: Side, our_own: Side, collector: Collector) -> str:
+    """Hold both sides against each other, and give the table of what was found."""
+    came, sent = arrived(our_own, collector), theirs.gateway.events()
+    assert _kinds(our_own.reported()) == _kinds(theirs.reported())
+    assert our_own.told == theirs.told
+    for event in came:
+        added = [event["context"]["hw"].pop(name) for name in ("cpu_count_physical", "memory_gib")]
+        assert all(type(figure) is int for figure in added)
+        if RELEASE < PARTNER:
+            assert event["context"].pop("partner") == "unavailable"
+    assert {_schema(event) for event in came} == {_schema(event) for event in sent}
+
+    columns = [_kinds(events) for events in (theirs.reported(), sent, came)]
+    rows = [(kind, *(column[kind] for column in columns)) for kind in sorted(set().union(*columns))]
+    lines = [f"| {kind} | {reported} | {own} | {us} |" for kind, reported, own, us in rows]
+    head = "| event and details | Flower's code reported | Flower itself sent | arrived through us |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *lines])
+
+
+def _kinds(events: Sequence[Event]) -> Counter[str]:
+    """Count events by type and details, without what differs from run to run."""
+    kinds: Counter[str] = Counter()
+    for event in events:
+        varying = {"run-id-hash", *(("round", "node") if event["event_type"] == "PING" else ())}
+        details = {name: "…" if name in varying else value for name, value in event["event_details"].items()}
+        kinds[f"{event['event_type']} {json.dumps(details, ensure_ascii=False)}"] += 1
+    return kinds
+
+
+def _schema(event: Event) -> str:
+    """Give a context as Flower's JSON text, order of names included, without what differs from run to run."""
+    context = copy.deepcopy(event["context"])
+    for name in ("source", "cluster"):
+        context[name] = str(uuid.UUID(context[name])) == context[name]
+    context["date"] = wire.iso(wire.microseconds(context["date"])) == context["date"]
+    return json.dumps(context)

@@ -1,0 +1,39 @@
+"""Ray kills what its workers leave behind: a sidecar that goes with them is replaced, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e import sides
+from tests.support import processes, wire
+
+if TYPE_CHECKING:
+    from tests.support.collector import Collector
+
+pytestmark = pytest.mark.e2e
+
+KILLING = str(Path(__file__).with_name("killing.py"))
+SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
+
+
+@pytest.mark.skipif(sides.RELEASE < sides.RAYS_APART, reason="this Ray kills only what stayed its child")
+def test_a_sidecar_that_dies_with_a_ray_worker_is_replaced(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The strictest Ray kills the sidecar with its worker; the next event outside Ray starts another."""
+    monkeypatch.setenv(SUBREAPER, "true")
+    # What is spooled stays there until the end, so that the sidecar dies with events that are not sent.
+    with sides.ours(tmp_path, collector.url, burst_window_s=600, respawn_s=0) as ours:
+        status, printed = ours.run(KILLING)
+        assert status == 0, printed
+        told = json.loads(printed.splitlines()[-1])
+        assert not told["outlived"]
+        assert told["last"] != told["first"]
+        assert processes.sidecars(ours.home) == [told["last"]]
+        assert collector.requests == []
+        assert processes.flush(ours.home, processes.PATIENCE_S)
+        assert wire.serials(sides.arrived(ours, collector)) == list(range(15))
