@@ -137,11 +137,12 @@ class Flower:
 
 @dataclass
 class Federation(Flower):
-    """A SuperLink with two SuperNodes, from when all are connected to the end of the last process.
+    """A SuperLink with its SuperNodes, from when all are connected to the end of the last process.
 
     In the isolation ``process``, what starts the apps is started by us; else by Flower.
     """
 
+    nodes: int = NODES
     programs: dict[str, Program] = field(default_factory=dict)  # in the order of their start
 
     def __enter__(self) -> Self:
@@ -159,10 +160,10 @@ class Federation(Flower):
         """Run the app on this federation, and wait for the end of the run."""
         return self.run_over({"address": self.control, "insecure": True}, app, run_config)
 
-    def end(self) -> None:
-        """Interrupt what starts apps, the SuperNodes and the SuperLink, one after the other."""
+    def end(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End what starts apps, the SuperNodes and the SuperLink by a signal, one after the other."""
         for program in reversed(self.programs.values()):
-            program.end()
+            program.end(number)
         self.wait_for_end()
 
     def return_codes(self) -> dict[str, int | None]:
@@ -177,7 +178,7 @@ class Federation(Flower):
         for address in (self.control, fleet, serverapps):
             processes.wait_until(lambda at=address: link.lives() and _listens(at), what=address)
         for i, node in enumerate(nodes):
-            config = ["--superlink", fleet, "--node-config", f"partition-id={i} num-partitions={NODES}"]
+            config = ["--superlink", fleet, "--node-config", f"partition-id={i} num-partitions={self.nodes}"]
             self._serve(f"supernode-{i}", [*common, *config], {"--clientappio-api-address": node})
         for node in [program for name, program in self.programs.items() if name != "superlink"]:
             processes.wait_until(lambda n=node: n.lives() and "SuperNode ID" in n.output, what=node.log.name)
@@ -188,8 +189,8 @@ class Federation(Flower):
 
     def _free_addresses(self) -> list[str]:
         """Give those for runs, for nodes and for server apps, and that of each node for client apps."""
-        ports = free_ports(NODES + (1 if self.speaks_http else 3))
-        return [f"{HOST}:{port}" for port in ports[:1] * (3 + NODES - len(ports)) + ports]
+        ports = free_ports(self.nodes + (1 if self.speaks_http else 3))
+        return [f"{HOST}:{port}" for port in ports[:1] * (3 + self.nodes - len(ports)) + ports]
 
     def _serve(self, name: str, words: Sequence[str], addresses: dict[str, str]) -> Program:
         where = [word for option in addresses.items() for word in option]

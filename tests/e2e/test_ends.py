@@ -1,0 +1,107 @@
+"""However a process of Flower's ends, what it reported before arrives, and it waits for nobody."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e import sides
+from tests.e2e.federation import Federation
+from tests.support import processes, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.sides import Side
+    from tests.support.collector import Collector
+
+pytestmark = pytest.mark.e2e
+
+PROGRAM = """
+import os, signal, sys
+from flwr.common import EventType, event
+event(EventType.PING, {"n": 0})
+event(EventType.PING, {"n": 1})
+"""
+
+# How it ends, and the status that Python gives it for that.
+ENDS = {
+    "return": ("", 0),
+    "exception": ("raise RuntimeError", 1),
+    "exit": ("sys.exit(3)", 3),
+    "hard_exit": ("os._exit(3)", 3),
+    "sigint": ("signal.raise_signal(signal.SIGINT)", -signal.SIGINT),
+    "sigterm": ("signal.raise_signal(signal.SIGTERM)", -signal.SIGTERM),
+    "sigkill": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    "fork": ("os._exit(0) if os.fork() == 0 else os.wait(); event(EventType.PING, {'n': 2})", 0),
+}
+
+FLWR_EXIT = """
+try:
+    from flwr.supercore.exit import flwr_exit
+except ImportError:
+    from flwr.common.exit import flwr_exit
+flwr_exit(0, event_type=EventType.PING, event_details={"n": 2})
+"""
+
+
+def ends(ours: Side, code: str, status: int, collector: Collector) -> list[int]:
+    """Run it to its end before a collector that never answers; give what arrives once that does."""
+    collector.answer_by(lambda _request: "hang")
+    assert ours.run("-c", PROGRAM + code)[0] == status
+    assert collector.accepted == {}
+    collector.answer_by(lambda _request: 200)
+    return wire.serials(sides.arrived(ours, collector))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_process_ends_without_waiting_and_loses_nothing(
+    tmp_path: Path, collector: Collector, end: str
+) -> None:
+    """The end, its status and what was reported are as if telemetry were not there."""
+    with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
+        told = ends(ours, *ENDS[end], collector)
+    assert told == ([0, 1, 2] if end == "fork" else [0, 1])
+
+
+@pytest.mark.skipif(sides.RELEASE < (1, 15), reason="it has no flwr_exit")
+def test_flowers_own_exit_waits_for_nobody(tmp_path: Path, collector: Collector) -> None:
+    """`flwr_exit` reports a last event and asks for its result, which is there at once."""
+    with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
+        assert ends(ours, FLWR_EXIT, 0, collector) == [0, 1, 2]
+    last = max(collector.events(), key=lambda event: event["event_details"]["n"])
+    assert last["event_details"] == {"n": 2, "exit_code": 0}
+
+
+def catches_sigterm(pid: int) -> bool:
+    """Tell whether a process has a handler for SIGTERM."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) & 1 << (signal.SIGTERM - 1))
+
+
+@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_superlink_reported_before_a_signal_arrives(
+    tmp_path: Path,
+    collector: Collector,
+    record_property: Callable[[str, object], None],
+    number: signal.Signals,
+) -> None:
+    """A SuperLink and what it started end by a signal as Flower's own do, with nothing lost."""
+
+    def end(one: Side) -> None:
+        scratch = one.scratch / "link"
+        link = Federation(sides.BIN, one.home, one.environment, scratch, prefix=one.prefix, nodes=0)
+        with link:
+            processes.wait_until(lambda: len(one.reported()) >= 2, what="SuperLink and SuperExec")
+            # Flower reports that it starts before it can be told to end.
+            processes.wait_until(lambda: all(map(catches_sigterm, link.living())), what="their handlers")
+            link.end(number)
+        one.told.append(link.return_codes())
+
+    with sides.both(tmp_path, collector) as (theirs, ours):
+        sides.at_once(end, theirs, ours)
+        record_property("table", sides.compare(theirs, ours, collector))
