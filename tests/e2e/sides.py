@@ -53,6 +53,7 @@ class Side:
         prefix: the words before each of its commands.
         gateway: its way out.
         told: for what the run has to tell, to be held against the other's.
+        changes: to the environment of its processes.
     """
 
     def __init__(self, directory: Path, prefix: Sequence[str], gateway: Gateway, ray: str) -> None:
@@ -61,6 +62,7 @@ class Side:
         self.prefix = list(prefix)
         self.gateway = gateway
         self.told: list[object] = []
+        self.changes: dict[str, str] = {}
         self._notes = directory / "trap.jsonl"
         self._ray = ray
 
@@ -76,6 +78,7 @@ class Side:
             "HF_HUB_OFFLINE": "1",
             **_QUIET_RAY,
             **self.gateway.environment,
+            **self.changes,
         }
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
