@@ -125,9 +125,9 @@ def side(directory: Path, prefix: Sequence[str] = (), *, silent: bool = False) -
 
 
 @contextlib.contextmanager
-def ours(directory: Path, url: str, **settings: Any) -> Iterator[Side]:
+def ours(directory: Path, url: str, *, prefix: Sequence[str] = OURS, **settings: Any) -> Iterator[Side]:
     """Give our side, which delivers to this address."""
-    with side(directory / "ours", OURS) as found:
+    with side(directory / "ours", prefix) as found:
         homes.configure(found.home, url, **settings)
         yield found
 

@@ -29,7 +29,7 @@ def deploy(one: Side, isolation: str) -> None:
     """Run the app on a federation, and end that."""
     scratch = one.scratch / "federation"
     with Federation(sides.BIN, one.home, one.environment, scratch, isolation, one.prefix) as federation:
-        run = federation.run()
+        run = federation.run(num_rounds=1)
     assert run.status == "finished:completed", run.output
     one.told.append(federation.return_codes())
 

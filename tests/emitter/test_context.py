@@ -131,7 +131,6 @@ def test_an_installed_flower_is_found_without_loading_it() -> None:
     from importlib import metadata
 
     assert context.package_version("flwr", {}) == ("flwr", metadata.version("flwr"))
-    assert context.package_version("flwr-datasets", {}) == ("unknown", "unknown")
 
 
 PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"
