@@ -3,9 +3,13 @@
 Each looks like the function whose place it takes (its name, module and text), so that it is pickled by that
 name: a Ray worker which unpickles it finds its own, and one without us finds Flower's.
 
-A program may also speak to Flower's module itself, and is heard there as before: ``FLWR_TELEMETRY_ENABLED``
-set to anything but ``"1"`` in the module is a no, and a ``create_event`` that the program has put into it
-is called by Flower's own ``event``. Nothing here may send.
+Flower's own code asks a future for its result and expects none of our errors: where an event could not be
+reported, which the emitter has warned of, the result is ``"disabled"``, as in Flower.
+
+A program may also speak to Flower's module itself, and is heard there as before. A value of
+``FLWR_TELEMETRY_ENABLED`` in it that is no yes, as Flower has read it or as the program has set it, is a
+no. A ``create_event`` that the program has put there is called by Flower's own ``event``. An address that it
+has put there is not ours to send to: then nothing is reported. Nothing here may send.
 """
 
 from __future__ import annotations
@@ -20,7 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-_SWITCH = "FLWR_TELEMETRY_ENABLED"
+_YES = {"1", "true", "yes", "on"}
+"""What the variable may hold for a yes (``settings.py``, whose import is for the first event)."""
+
+
+ANOTHER_ADDRESS = (
+    "Nothing is reported, for TELEMETRY_EVENTS_URL in Flower's module has been changed; "
+    "say `url` in the settings of flwr-telemetry instead"
+)
 
 
 def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]:
@@ -31,35 +42,39 @@ def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]
         package: one of ``context.PACKAGES``: whose events they report.
 
     Returns:
-        Each of the two that the module has. ``create_event`` gives the result of ``event`` alone:
-        ``"spooled"``, or ``"disabled"`` also where the event could not be spooled, for Flower's own answers
-        a failed delivery so.
+        Each of the two that the module has; ``create_event`` gives the result of ``event`` alone,
+        ``"spooled"`` or ``"disabled"``.
     """
     own = {name: getattr(module, name, None) for name in ("event", "create_event")}
     own_event: Any = own["event"]
-    switch = getattr(module, _SWITCH, None)
+    address = getattr(module, "TELEMETRY_EVENTS_URL", None)
 
     def report(event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
-        # What it was at the start is the variable's value, by which the emitter judges better.
-        if getattr(module, _SWITCH, None) not in (switch, "1"):
+        if str(getattr(module, "FLWR_TELEMETRY_ENABLED", "1")).lower() not in _YES:
             return disabled()
-        return emit.report(package, event_type, event_details)
+        if getattr(module, "TELEMETRY_EVENTS_URL", None) != address:
+            emit.warn("address", ANOTHER_ADDRESS)
+            return disabled()
+        future = emit.report(package, event_type, event_details)
+        return disabled() if future.exception() else future
 
     def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
-        if getattr(module, "create_event", None) not in (own["create_event"], ours["create_event"]):
+        # What Flower defines, and what stands in for it, is of Flower's module, reloaded or not.
+        creator = getattr(module, "create_event", create_event)
+        if getattr(creator, "__module__", None) != module.__name__:
             return own_event(event_type, event_details)  # type: ignore[no-any-return]
         return report(event_type, event_details)
 
     def create_event(event_type: str, event_details: Mapping[str, Any] | None = None) -> str:
-        future = report(event_type, event_details)
-        return "disabled" if future.exception() else future.result()
+        return report(event_type, event_details).result()
 
+    create_event.__module__ = module.__name__
     ours = {"event": event, "create_event": create_event}
     return {name: functools.wraps(old)(ours[name]) for name, old in own.items() if callable(old)}
 
 
 def disabled() -> Future[str]:
-    """A future that says that telemetry is off."""
+    """A future that says that nothing was reported."""
     future: Future[str] = Future()
     future.set_result("disabled")
     return future

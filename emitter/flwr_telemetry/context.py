@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .emit import load
+
 UNKNOWN = "unknown"
 
 
@@ -177,12 +179,8 @@ def package_version(package: str, modules: Mapping[str, Any] | None = None) -> t
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
             return name, version
-    from .emit import loading
-
-    with loading():
-        import email.parser  # noqa: F401 - it is what `metadata` loads only when it reads a version
-        from importlib import metadata
-
+    # `email.parser` is what `metadata` loads only when it reads a version.
+    metadata = load("email.parser", "importlib.metadata")
     for name in PACKAGES[package].distributions:
         try:
             return name, metadata.version(name)

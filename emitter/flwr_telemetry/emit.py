@@ -12,13 +12,13 @@ modules come with the first event.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import TelemetryError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
+
+_T = TypeVar("_T")
 
 LOGGER_NAME = "flwr-telemetry"
 """Flower's own."""
@@ -76,11 +78,13 @@ def flush(timeout: float = 2.0) -> bool:
 
 
 class _Process:
-    """The one object of a process: the emitter, once there is one, and the warnings that were given."""
+    """The one object of a process: the emitter, once there is one, what it has loaded and warned of."""
 
     emitter: Emitter | None = None
     fork_waited = False
-    warned: set[str] = set()  # noqa: RUF012 - there is one object of this class
+    # There is one object of this class.
+    loaded: set[str] = set()  # noqa: RUF012
+    warned: set[str] = set()  # noqa: RUF012
 
 
 _process = _Process()
@@ -97,36 +101,74 @@ def _watch_forks() -> None:
 
 def _emitter() -> Emitter:
     if _process.emitter is None:
-        with loading():
-            from .emitter import Emitter
-        fresh = Emitter(warn)
+        # Who we are is asked within: the C library's locks are no better off in a child than Python's.
+        fresh = _undisturbed(_new_emitter)
         # Two first events at once: whoever comes second takes what is there, and its cluster ID.
         with _loading_lock:
             _process.emitter = _process.emitter or fresh
     return _process.emitter
 
 
+def _new_emitter() -> Emitter:
+    from .emitter import Emitter
+
+    return Emitter(warn)
+
+
 _FORK_WAIT_S = 1.0
+_LOAD_WAIT_S = 10.0
 _loading_lock = threading.RLock()
 
 
-@contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """Keep signals from this thread, and forks from this process, while modules are loaded.
+def load(*names: str) -> Any:
+    """Import modules undisturbed by signals and forks, and give the last of them; raises as imports do."""
+    if not _process.loaded.issuperset(names):
+        _undisturbed(lambda: [importlib.import_module(name) for name in names])
+        _process.loaded.update(names)
+    return importlib.import_module(names[-1])
 
-    A handler that runs in the middle of an import meets modules that are half there, and a child that is
-    forked then waits for ever for the import of a thread that it does not have. Both are put off by some
-    tens of milliseconds. Nothing but imports may stand under this: they end.
+
+def _undisturbed(function: Callable[[], _T]) -> _T:
+    """Call what imports, where neither a signal handler nor a fork can come between.
+
+    Python runs signal handlers in the main thread, and in the midst of an import too: an event in a handler
+    would meet modules that are half there, and a handler that ends the process would leave them so. So the
+    main thread lets another one import, and waits for it: an event in a handler then waits for the
+    same modules. A fork is put off, for a child that is forked amid an import waits for ever for the import
+    of a thread that it does not have.
+
+    Raises:
+        TelemetryError: it takes too long, because the event was reported in the midst of an import of
+            something that is needed here.
     """
-    former = None
-    with _loading_lock:
+    if threading.current_thread() is not threading.main_thread():
+        return _locked(function)
+    told: list[_T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
         try:
-            if hasattr(signal, "pthread_sigmask"):
-                former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
-            yield
-        finally:
-            if former is not None:
-                signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            told.append(_locked(function))
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is about to end
+        return _locked(function)
+    thread.join(_LOAD_WAIT_S)
+    if raised:
+        raise raised[0]
+    if not told:
+        msg = "the emitter could not be loaded: an event within an import waits for that import"
+        raise TelemetryError(msg)
+    return told[0]
+
+
+def _locked(function: Callable[[], _T]) -> _T:
+    with _loading_lock:
+        return function()
 
 
 def _before_fork() -> None:
@@ -141,12 +183,6 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _loading_lock  # noqa: PLW0603 - a lock cannot be mended, only replaced
     _loading_lock = threading.RLock()
-
-
-# A blocked fault would end the process without a word.
-_FAULTS = {
-    getattr(signal, name, None) for name in "SIGSEGV SIGBUS SIGFPE SIGILL SIGABRT SIGTRAP SIGSYS".split()
-}
 
 
 def quietly(function: Callable[..., object], *arguments: object) -> None:

@@ -45,8 +45,8 @@ def install() -> None:
     """Report through our emitter what Flower reports, in this process, from now on.
 
     May be called at any time and any number of times: a Flower that is loaded already is changed at
-    once, in each of its modules that holds one of the two functions. Changes nothing where there is
-    no Flower. Never raises.
+    once, and so is each module that holds one of the two functions by then. Changes nothing where there
+    is no Flower. Never raises.
     """
     try:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -70,6 +70,11 @@ class _Finder:
         target: "ModuleType | None" = None,
     ) -> "ModuleSpec | None":
         """Return the spec that Python would have found, or None to let Python find it without us."""
+        # Who came before us since may know where Flower is; who answers for few names lets us be asked
+        # for one of all the others first.
+        if sys.meta_path[0] is not self and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            sys.meta_path.insert(0, self)
         if fullname not in _PACKAGES:
             return None
         try:
@@ -126,11 +131,11 @@ class _Loader(Loader):
 def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
     """Replace the two functions in a telemetry module of Flower's; never raises.
 
-    With ``rebind``, also wherever else in Flower the old ones are held.
+    With ``rebind``, also wherever else in a module the old ones are held.
     """
     try:
         # On the function, since a module that is executed again keeps all its other names.
-        if not callable(getattr(module, "event", None)) or hasattr(module.event, _MARK):
+        if not callable(getattr(module, "event", None)) or getattr(module.event, _MARK, None) is True:
             return
         for name, new in _stand_ins(module).items():
             old = getattr(module, name)
@@ -144,11 +149,10 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
 
 def _rebind(old: object, new: object) -> None:
     # Over copies, for other threads import on meanwhile.
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in ("flwr", "flwr_datasets"):
-            for attribute, value in list(getattr(module, "__dict__", {}).items()):
-                if value is old:
-                    setattr(module, attribute, new)
+    for module in list(sys.modules.values()):
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if value is old:
+                setattr(module, attribute, new)
 
 
 def _stand_ins(module: "ModuleType") -> "dict[str, Callable[..., Any]]":

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from . import files
-from .emit import loading
+from .emit import load
 from .errors import BUSY_ERRNOS, TelemetryError
 from .layout import Home, HostPaths, is_heartbeat
 
@@ -213,13 +213,11 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives us and is not our child."""
-    with loading():
-        import subprocess
-
+    subprocess = load("subprocess")
     # The shell leaves at once and hands its child to init: nobody has to wait for a sidecar, and the
     # wait for the shell is a millisecond. `-P` keeps the working directory off the module path.
     command = ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", MODULE]
-    shell = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+    shell = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

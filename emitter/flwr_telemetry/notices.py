@@ -35,7 +35,7 @@ def logger() -> logging.Logger:
 def log_payload(event: dict[str, Any]) -> None:
     """Log an event of a record as Flower logs what it posts."""
     payload = wire.to_wire(event)
-    logger().debug("%s - POST %s", payload["context"]["date"], json.dumps(payload))
+    logger().debug("%s - POST - %s", payload["context"]["date"], json.dumps(payload))
 
 
 def first_contact(config: object) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
+from .emit import load
 from .errors import SettingsError, SpoolUnsafeError
 
 SIDECAR_CHOICES = ("auto", "always", "never")
@@ -83,13 +84,8 @@ def read(path: Path) -> dict[str, Any]:
     if raw.count(b".") > _MAX_DOTS:
         msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
         raise SettingsError(msg)
-    from .emit import loading
-
-    with loading():
-        import tomllib
-
     try:
-        values = tomllib.loads(raw.decode("utf-8"))
+        values: dict[str, Any] = load("tomllib").loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
@@ -122,15 +118,10 @@ def url_problem(value: object) -> str | None:
     """Why ``value`` may not be where events go, or None if it may."""
     if not isinstance(value, str):
         return "url must be a string"
-    from .emit import loading
-
-    with loading():
-        from ipaddress import ip_address
-        from urllib.parse import urlsplit
-
+    ip_address = load("ipaddress").ip_address
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
     try:
-        parts = urlsplit(value)
+        parts = load("urllib.parse").urlsplit(value)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return advice

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(
     r"^DEBUG flwr-telemetry \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \| "
-    r"[\w.<>-]+:\d+ \| (?P<date>\S+) - POST (?P<payload>\{.*\})$",
+    r"[\w.<>-]+:\d+ \| (?P<date>\S+) - POST - (?P<payload>\{.*\})$",
     re.MULTILINE,
 )
 _CODE = "event('PING', {'n': 1})\nevent('OTHER')\n"

@@ -153,15 +153,48 @@ def test_a_no_to_flowers_module_is_a_no(telemetry: str, emitter: Emitter) -> Non
     assert module.event("PING").result() == "spooled"
 
 
-@pytest.mark.parametrize("value", ["0", "true"])
-def test_the_variable_is_read_by_our_emitter_alone(
-    telemetry: str, emitter: Emitter, tmp_path: Path, value: str
+@pytest.mark.parametrize(
+    ("value", "result"), [("0", "disabled"), ("no", "disabled"), ("true", "spooled"), ("1", "spooled")]
+)
+def test_what_flower_has_read_of_the_variable_counts(
+    telemetry: str, tmp_path: Path, value: str, result: str
 ) -> None:
-    """What Flower's module has of it when it is loaded says nothing: ours takes more words for yes."""
+    """Flower asks once, when it is loaded: a no of then stays a no, whatever the variable says later."""
     text = f"FLWR_TELEMETRY_ENABLED = {value!r}\n" + textwrap.dedent(TELEMETRY)
     write_flower(tmp_path / "flower", telemetry, text)
     flower.install()
-    assert load(telemetry).event("PING").result() == "spooled"
+    assert load(telemetry).event("PING").result() == result
+
+
+def test_nothing_goes_where_the_program_does_not_want_it(
+    telemetry: str,
+    emitter: Emitter,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program that gives Flower's module another address gets one warning, and nothing is reported."""
+    text = "TELEMETRY_EVENTS_URL = 'https://one'\n" + textwrap.dedent(TELEMETRY)
+    write_flower(tmp_path / "flower", telemetry, text)
+    flower.install()
+    module = load(telemetry)
+    module.TELEMETRY_EVENTS_URL = "https://another"
+    monkeypatch.setattr(emit._process, "warned", set())
+    with caplog.at_level(logging.WARNING, "flwr-telemetry"):
+        assert module.event("PING").result() == module.create_event("PING") == "disabled"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    module.TELEMETRY_EVENTS_URL = "https://one"
+    assert module.event("PING", {"a": 1}).result() == "spooled"
+    assert emitter.calls == [("PING", {"a": 1})]
+
+
+def test_flower_meets_none_of_our_errors(telemetry: str, emitter: Emitter) -> None:
+    """Flower's exit asks the future for its result, unguarded: what could not be spooled is ``disabled``."""
+    flower.install()
+    emitter.answer = lambda future: future.set_exception(OSError("full"))
+    module = load(telemetry)
+    assert module.event("PING").result() == "disabled"
+    assert module.create_event("PING", {}) == "disabled"
 
 
 def test_a_create_event_of_the_programs_own_is_called(telemetry: str, emitter: Emitter) -> None:
@@ -199,16 +232,8 @@ def test_flowers_call_forms_are_kept(telemetry: str, emitter: Emitter) -> None:
     assert emitter.calls == [("PING", details) for details in (None, {"a": 1}, None, {"a": 2}, None)]
 
 
-def test_create_event_never_raises(telemetry: str, emitter: Emitter) -> None:
-    """An event that our emitter refuses is told as ``disabled``."""
-    flower.install()
-    create_event = load(telemetry).create_event
-    emitter.answer = lambda future: future.set_exception(ValueError("refused"))
-    assert create_event("PING", {}) == "disabled"
-
-
 def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) -> None:
-    """Modules of Flower that hold an old function, under whatever name, get ours; others keep theirs."""
+    """Every module that holds an old function, under whatever name, gets ours."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
     users_own = ModuleType("users_own")
@@ -219,7 +244,7 @@ def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) ->
     assert module.event is common.event is vars(common)["report"]
     assert module.event.__wrapped__ is old
     assert (module.event("PING").result(), module.create_event("PING")) == ("spooled", "spooled")
-    assert vars(sys.modules.pop("users_own"))["event"] is old
+    assert vars(sys.modules.pop("users_own"))["event"] is module.event
 
 
 def test_installing_twice_changes_nothing(telemetry: str) -> None:
@@ -234,7 +259,12 @@ def test_installing_twice_changes_nothing(telemetry: str) -> None:
 def test_a_reload_is_adopted_again(telemetry: str, emitter: Emitter) -> None:
     """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
     flower.install()
-    assert importlib.reload(load(telemetry)).event("PING").result() == "spooled"
+    module = load(telemetry)
+    before = module.event
+    assert importlib.reload(module).event("PING", {"a": 1}).result() == "spooled"
+    assert module.event is not before
+    assert before("PING", {"a": 2}).result() == "spooled"
+    assert emitter.calls == [("PING", {"a": 1}), ("PING", {"a": 2})]
 
 
 def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None:
@@ -340,6 +370,32 @@ def test_hooks_of_others_get_along_with_ours(telemetry: str, emitter: Emitter, *
     assert module.event("PING").result() == "spooled"
     assert module.__spec__ is not None
     assert type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
+
+
+def test_a_finder_that_comes_later_hides_nothing(telemetry: str, emitter: Emitter, tmp_path: Path) -> None:
+    """One that finds all of Flower by itself, as those of type checkers do, finds it behind us."""
+
+    class Their(importlib.machinery.SourceFileLoader):
+        pass
+
+    class Finder:
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+            if not name.startswith("flwr"):
+                return None
+            spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+            assert spec is not None
+            assert spec.origin is not None
+            spec.loader = Their(name, spec.origin)
+            return spec
+
+    flower.install()
+    sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
+    (tmp_path / "flower" / "something_else.py").touch()
+    load("something_else")
+    del sys.modules["something_else"]
+    module = load(telemetry)
+    assert type(module.__loader__) is Their
+    assert module.event("PING").result() == "spooled"
 
 
 def test_a_finder_that_fails_fails_as_without_us(telemetry: str) -> None:

@@ -36,6 +36,12 @@ signal.signal(signal.SIGUSR1, lambda *_: print(outcome(event("PING", {"n": 1})))
 at_the_moment = lambda: os.kill(os.getpid(), signal.SIGUSR1)
 print(outcome(event("PING", {"n": 0})))
 """
+# As in every process that has loaded NumPy: the system may give the signal to another thread than that of
+# the import, and Python runs the handler in the main thread all the same.
+SIGNAL_BESIDE_A_THREAD = f"""
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+{SIGNAL}
+"""
 FORK = """
 now, go_on = threading.Event(), threading.Event()
 at_the_moment = lambda: (now.set(), go_on.wait())
@@ -57,7 +63,9 @@ print("spooled")
     "module",
     ["msgpack", "flwr_telemetry.spool", "importlib.metadata", "email.feedparser", "tomllib", "ipaddress"],
 )
-@pytest.mark.parametrize("code", [SIGNAL, FORK], ids=["signal", "fork"])
+@pytest.mark.parametrize(
+    "code", [SIGNAL, SIGNAL_BESIDE_A_THREAD, FORK], ids=["signal", "signal_beside_a_thread", "fork"]
+)
 def test_the_moment_of_an_import(home: Path, code: str, module: str) -> None:
     """A handler does not meet half a module, and a child does not wait for a thread that it does not have."""
     homes.configure(home, "http://127.0.0.1:9/")

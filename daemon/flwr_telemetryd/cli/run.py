@@ -73,8 +73,9 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
     if not command or not command[0]:
         msg = "run needs a command, for example: flwr-telemetry run -- python sim.py"
         raise ValueError(msg)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as whoever started us has closed it
+            stream.flush()
     ignored = _default_ignored_signals()
     try:
         os.execvpe(command[0], list(command), environment_for(environ))  # noqa: S606 - that is the job
@@ -82,7 +83,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
         # A name is also "not found" if PATH holds something that is no directory.
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "command not found" if missing else error.strerror
-        print(f"flwr-telemetry run: {command[0]}: {reason}", file=sys.stderr)  # noqa: T201
+        if sys.stderr is not None:
+            sys.stderr.write(f"flwr-telemetry run: {command[0]}: {reason}\n")
         return EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
     finally:
         for number in ignored:

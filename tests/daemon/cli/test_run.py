@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from flwr_telemetryd.cli.run import SITE_DIRECTORY, command_of, environment_for, run_command
 from tests.support import processes
-
-if TYPE_CHECKING:
-    import subprocess
 
 SITE = str(SITE_DIRECTORY)
 
@@ -154,6 +152,16 @@ def test_a_training_starts_whatever_its_environment_holds(home: Path, tmp_path: 
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
     done = processes.command(home, "run", "--", "echo", "trained", env={"PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout, done.stderr) == (0, "trained\n", "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_hindrance(home: Path, closed: str) -> None:
+    """The command runs with what there is, and one that is missing is told where that can be told."""
+    for words, status in (("sh -c 'exit 3'", 3), ("/no/such/command", 127)):
+        line = f"{sys.executable} -m flwr_telemetryd.cli run -- {words} {closed}"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
+        assert done.returncode == status
+        assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", [[], [""]])
