@@ -141,7 +141,7 @@ def _undisturbed(function: Callable[[], _T]) -> _T:
         TelemetryError: it takes too long, because the event was reported in the midst of an import of
             something that is needed here.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.get_ident() != threading.main_thread().ident:
         return _locked(function)
     told: list[_T] = []
     raised: list[BaseException] = []

@@ -1,7 +1,7 @@
 """Real Flower, on loopback: a SuperLink with two SuperNodes, and the local simulation runtime.
 
-Knows the commands of Flower 1.27 and of 1.41, which differ. Every process runs for the FLWR_HOME that is
-given, and has a file of its own in ``scratch`` for what it prints.
+Knows the commands of Flower 1.27 and of 1.41, which differ. Every process runs on the side that is given
+(``sides.py``), and has a file of its own there for what it prints.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.e2e.sides import BIN, PATIENCE_S, RELEASE
 from tests.support import processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.support.processes import Environment
+    from tests.e2e.sides import Side
 
 APP = Path(__file__).parent / "app"
 HOST = "127.0.0.1"
 NODES = 2
-PATIENCE_S = 240.0  # for what hangs
 END_PATIENCE_S = 60.0  # an orphan of Flower tries for half a minute to reach who is gone
-QUIET = {"FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
+SPEAKS_HTTP = RELEASE >= (1, 41)  # on one port, instead of gRPC on many
 
 # Variables for the ports of the SuperLink that `flwr run` starts: HTTP in 1.41, the others in 1.27.
 LOCAL_PORTS = [f"FLWR_LOCAL_{name}_API_PORT" for name in ("SUPERLINK_HTTP", "CONTROL", "SIMULATIONIO")]
@@ -37,9 +37,8 @@ LOCAL_PORTS = [f"FLWR_LOCAL_{name}_API_PORT" for name in ("SUPERLINK_HTTP", "CON
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a run: its id, its status as in ``finished:completed``, and what was printed."""
+    """What became of a run: its status as in ``finished:completed``, and what was printed."""
 
-    id: int
     status: str
     output: str
 
@@ -76,47 +75,41 @@ class Program:
 
 @dataclass
 class Flower:
-    """The commands of one installed release, for one home; ``prefix`` is put in front of each."""
+    """The commands of Flower on one side."""
 
-    bin_directory: Path
-    home: Path
-    environment: Environment
-    scratch: Path
-    isolation: str = "subprocess"
-    prefix: Sequence[str] = ()
+    side: Side
 
     def __post_init__(self) -> None:
-        self.speaks_http = _release(self.bin_directory) >= (1, 41)  # on one port, instead of gRPC on many
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.scratch = self.side.scratch / "flower"
+        self.scratch.mkdir()
 
     def start(self, name: str, command: str, *arguments: str) -> Program:
         """Start one of Flower's commands, in a session of its own."""
-        words = [*self.prefix, str(self.bin_directory / command), *arguments]
-        env = processes.environment(self.home, {"HOME": str(self.home.parent), **QUIET, **self.environment})
-        env["PATH"] = f"{self.bin_directory}:{env['PATH']}"  # where Flower finds the commands that it starts
+        words = [*self.side.prefix, str(BIN / command), *arguments]
+        env = processes.environment(self.side.home, self.side.environment)
+        env["PATH"] = f"{BIN}:{env['PATH']}"  # where Flower finds the commands that it starts
         with (self.scratch / f"{name}.log").open("wb") as out:
             options: Any = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(words, env=env, cwd=self.scratch, start_new_session=True, **options)
         return Program(process, self.scratch / f"{name}.log")
 
-    def run_over(self, connection: dict[str, Any], app: Path, run_config: dict[str, Any]) -> Run:
+    def run_over(self, connection: dict[str, Any], run_config: dict[str, Any]) -> Run:
         """Run a copy of the app over this connection, wait for the end of the run, and give its status."""
         lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in connection.items())
-        (self.home / "config.toml").write_text(f"[superlink.e2e]\n{lines}")
+        (self.side.home / "config.toml").write_text(f"[superlink.e2e]\n{lines}")
         copy = self.scratch / "app"  # `flwr run` may rewrite it
-        shutil.copytree(app, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(APP, copy, ignore=shutil.ignore_patterns("__pycache__"))
         given = " ".join(f"{key.replace('_', '-')}={json.dumps(value)}" for key, value in run_config.items())
         run = self.start("run", "flwr", "run", str(copy), "e2e", "--stream", "--run-config", given)
         assert run.wait() == 0, run.output
         found = re.search(r"Successfully started run (\d+)", run.output)
         assert found, run.output
         status = processes.wait_until(lambda: self._ended_as(found[1]), PATIENCE_S, run.output)
-        return Run(int(found[1]), status, run.output)
+        return Run(status, run.output)
 
     def living(self, command: str = "fl") -> dict[int, str]:
         """Give what runs for this home of Flower's commands whose name starts so."""
-        return processes.processes_of(self.home, re.compile(re.escape(f"{self.bin_directory}/{command}")))
+        return processes.processes_of(self.side.home, re.compile(re.escape(f"{BIN}/{command}")))
 
     def wait_for_end(self) -> None:
         """Wait until no command of Flower runs for this home; kill what does not end by itself."""
@@ -142,6 +135,7 @@ class Federation(Flower):
     In the isolation ``process``, what starts the apps is started by us; else by Flower.
     """
 
+    isolation: str = "subprocess"
     nodes: int = NODES
     programs: dict[str, Program] = field(default_factory=dict)  # in the order of their start
 
@@ -156,9 +150,9 @@ class Federation(Flower):
     def __exit__(self, *_exception: object) -> None:
         self.end()
 
-    def run(self, app: Path = APP, **run_config: Any) -> Run:
+    def run(self, **run_config: Any) -> Run:
         """Run the app on this federation, and wait for the end of the run."""
-        return self.run_over({"address": self.control, "insecure": True}, app, run_config)
+        return self.run_over({"address": self.control, "insecure": True}, run_config)
 
     def end(self, number: signal.Signals = signal.SIGINT) -> None:
         """End what starts apps, the SuperNodes and the SuperLink by a signal, one after the other."""
@@ -189,42 +183,30 @@ class Federation(Flower):
 
     def _free_addresses(self) -> list[str]:
         """Give those for runs, for nodes and for server apps, and that of each node for client apps."""
-        ports = free_ports(self.nodes + (1 if self.speaks_http else 3))
+        ports = free_ports(self.nodes + (1 if SPEAKS_HTTP else 3))
         return [f"{HOST}:{port}" for port in ports[:1] * (3 + self.nodes - len(ports)) + ports]
 
     def _serve(self, name: str, words: Sequence[str], addresses: dict[str, str]) -> Program:
         where = [word for option in addresses.items() for word in option]
-        if self.speaks_http:
+        if SPEAKS_HTTP:
             where = ["--host", HOST, "--port", next(iter(addresses.values())).rpartition(":")[2]]
         self.programs[name] = self.start(name, f"flower-{name.partition('-')[0]}", *words, *where)
         return self.programs[name]
 
     def _execute(self, name: str, kind: str, address: str) -> None:
         where = ["--plugin-type", kind, "--appio-api-address", address]
-        if self.speaks_http:
+        if SPEAKS_HTTP:
             where = ["--runtime-api-address", address]
         self.programs[name] = self.start(name, "flower-superexec", "--insecure", *where)
 
 
-def simulate(
-    bin_directory: Path,
-    home: Path,
-    environment: Environment,
-    scratch: Path,
-    prefix: Sequence[str] = (),
-    app: Path = APP,
-    num_supernodes: int = NODES,
-    **run_config: Any,
-) -> Run:
-    """Run the app in the local simulation runtime, on free ports, and end the SuperLink it leaves behind.
-
-    Ray wants a short path in ``RAY_TMPDIR``; its own processes do not keep to loopback.
-    """
-    ports = {name: str(port) for name, port in zip(LOCAL_PORTS, free_ports(3), strict=True)}
-    flower = Flower(bin_directory, home, {**ports, **environment}, scratch, prefix=prefix)
-    options = {"options.num-supernodes": num_supernodes, "options.backend.init-args.num-cpus": 2}
+def simulate(side: Side, **run_config: Any) -> Run:
+    """Run the app in the local simulation runtime, on free ports, and end the SuperLink it leaves behind."""
+    side.changes.update(zip(LOCAL_PORTS, map(str, free_ports(3)), strict=True))
+    flower = Flower(side)
+    options = {"options.num-supernodes": NODES, "options.backend.init-args.num-cpus": 2}
     try:
-        return flower.run_over(options, app, {"num_nodes": num_supernodes, **run_config})
+        return flower.run_over(options, run_config)
     finally:
         for pid in flower.living("flower-superlink"):
             processes.kill(pid, signal.SIGINT)
@@ -242,9 +224,3 @@ def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
     with socket.socket() as client:
         return client.connect_ex((host, int(port))) == 0
-
-
-def _release(bin_directory: Path) -> tuple[int, ...]:
-    code = "from importlib.metadata import version; print(version('flwr'))"
-    told = subprocess.run([bin_directory / "python", "-c", code], capture_output=True, text=True, check=True)
-    return tuple(int(part) for part in told.stdout.strip().split("."))

@@ -70,7 +70,8 @@ first = wait_for(sidecar)
 ray.kill(worker)
 wait_for(lambda: not lives(pid))
 # Ray kills it at its next look at its children; the next worker's start is one.
-ray.get(Worker.remote().report.remote(5))
+worker = Worker.remote()
+ray.get(worker.report.remote(5))
 outlived = lives(first)
 report(10)
 print(json.dumps({"first": first, "outlived": outlived, "last": wait_for(sidecar)}))  # noqa: T201 - told

@@ -75,6 +75,7 @@ class Side:
             "TRAP_FILE": str(self._notes),
             "RAY_TMPDIR": self._ray,
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "HF_HUB_OFFLINE": "1",
             **_QUIET_RAY,
             **self.gateway.environment,

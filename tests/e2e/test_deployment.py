@@ -27,8 +27,7 @@ pytestmark = [
 
 def deploy(one: Side, isolation: str) -> None:
     """Run the app on a federation, and end that."""
-    scratch = one.scratch / "federation"
-    with Federation(sides.BIN, one.home, one.environment, scratch, isolation, one.prefix) as federation:
+    with Federation(one, isolation) as federation:
         run = federation.run(num_rounds=1)
     assert run.status == "finished:completed", run.output
     one.told.append(federation.return_codes())
@@ -50,7 +49,7 @@ def test_every_event_of_flwr_run_arrives(
     """`flwr run` starts a SuperLink, that a simulation, and that Ray: all report through us alone."""
 
     def run(one: Side) -> None:
-        done = simulate(sides.BIN, one.home, one.environment, one.scratch / "simulation", one.prefix)
+        done = simulate(one)
         assert done.status == "finished:completed", done.output
 
     with sides.both(tmp_path, collector) as (theirs, ours):
