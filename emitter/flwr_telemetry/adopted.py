@@ -15,6 +15,7 @@ has put there is not ours to send to: then nothing is reported. Nothing here may
 from __future__ import annotations
 
 import functools
+import os
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-_YES = {"1", "true", "yes", "on"}
-"""What the variable may hold for a yes (``settings.py``, whose import is for the first event)."""
-
-
+SWITCH = "FLWR_TELEMETRY_ENABLED"
 ANOTHER_ADDRESS = (
     "Nothing is reported, for TELEMETRY_EVENTS_URL in Flower's module has been changed; "
     "say `url` in the settings of flwr-telemetry instead"
@@ -50,7 +48,8 @@ def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]
     address = getattr(module, "TELEMETRY_EVENTS_URL", None)
 
     def report(event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
-        if str(getattr(module, "FLWR_TELEMETRY_ENABLED", "1")).lower() not in _YES:
+        # A variable that says no the emitter obeys by itself, and it knows what is to be logged then.
+        if not says_yes(getattr(module, SWITCH, "1")) and says_yes(os.environ.get(SWITCH, "1")):
             return disabled()
         if getattr(module, "TELEMETRY_EVENTS_URL", None) != address:
             emit.warn("address", ANOTHER_ADDRESS)
@@ -71,6 +70,11 @@ def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]
     create_event.__module__ = module.__name__
     ours = {"event": event, "create_event": create_event}
     return {name: functools.wraps(old)(ours[name]) for name, old in own.items() if callable(old)}
+
+
+def says_yes(value: object) -> bool:
+    """Whether a value of the switch is a yes; the room that knows is for the first event to load."""
+    return value == "1" or bool(emit.load(f"{__package__}.settings").says_yes(str(value)))
 
 
 def disabled() -> Future[str]:

@@ -181,10 +181,15 @@ def _decide(
     return Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
 
 
+def says_yes(value: str) -> bool:
+    """Whether a value of ``FLWR_TELEMETRY_ENABLED`` is a yes."""
+    return value.lower() in _YES
+
+
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     """The environment's no, if it says one."""
     asked = environ.get("FLWR_TELEMETRY_ENABLED")
-    if asked is not None and asked.lower() not in _YES:
+    if asked is not None and not says_yes(asked):
         return Consent(
             enabled=False,
             decided_by="FLWR_TELEMETRY_ENABLED",

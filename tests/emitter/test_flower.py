@@ -166,6 +166,19 @@ def test_what_flower_has_read_of_the_variable_counts(
     assert load(telemetry).event("PING").result() == result
 
 
+def test_a_variable_that_says_no_is_for_our_emitter_to_obey(
+    telemetry: str, emitter: Emitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says no by itself, and logs what would be sent where that is asked for, as Flower does."""
+    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+    text = "import os\nFLWR_TELEMETRY_ENABLED = os.environ['FLWR_TELEMETRY_ENABLED']\n"
+    write_flower(tmp_path / "flower", telemetry, text + textwrap.dedent(TELEMETRY))
+    flower.install()
+    emitter.answer = lambda future: future.set_result("disabled")
+    assert load(telemetry).event("PING").result() == "disabled"
+    assert emitter.calls == [("PING", None)]
+
+
 def test_nothing_goes_where_the_program_does_not_want_it(
     telemetry: str,
     emitter: Emitter,
