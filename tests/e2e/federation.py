@@ -170,7 +170,7 @@ class Federation(Flower):
         apis = {"--control-api-address": self.control, "--fleet-api-address": fleet}
         link = self._serve("superlink", common, {**apis, "--serverappio-api-address": serverapps})
         for address in (self.control, fleet, serverapps):
-            processes.wait_until(lambda at=address: link.lives() and _listens(at), what=address)
+            processes.wait_until(lambda at=address: link.lives() and listens(at), what=address)
         for i, node in enumerate(nodes):
             config = ["--superlink", fleet, "--node-config", f"partition-id={i} num-partitions={self.nodes}"]
             self._serve(f"supernode-{i}", [*common, *config], {"--clientappio-api-address": node})
@@ -220,7 +220,8 @@ def free_ports(count: int) -> list[int]:
         return [server.getsockname()[1] for server in held]
 
 
-def _listens(address: str) -> bool:
+def listens(address: str) -> bool:
+    """Tell whether somebody takes connections there."""
     host, _, port = address.rpartition(":")
     with socket.socket() as client:
         return client.connect_ex((host, int(port))) == 0

@@ -91,11 +91,11 @@ class Side:
 
     def run(self, *words: str) -> tuple[int, str]:
         """Run a Python program of Flower's to its end; give its status and what it printed."""
-        process = self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            printed, _ = process.communicate(timeout=PATIENCE_S)
-        finally:
-            process.kill()
+        with self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            try:
+                printed, _ = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
         return process.returncode, printed
 
     def notes(self, kind: str) -> list[dict[str, Any]]:

@@ -44,24 +44,26 @@ def client_fn(context):
     return Node(int(number)).to_client()
 
 
-def check(server_round, arrays, _config):
-    """Make sure that it is a real training."""
-    if "fail" in sys.argv:
-        message = "this run was asked to fail"
-        raise ValueError(message)
-    mean = (NODES - 1) / 2 * (1 - 0.5**server_round)
-    np.testing.assert_allclose(arrays[0], np.full(4, mean))
+def averaging(nodes):
+    """Give the strategy for so many nodes."""
 
+    def check(server_round, arrays, _config):
+        """Make sure that it is a real training."""
+        if "fail" in sys.argv:
+            message = "this run was asked to fail"
+            raise ValueError(message)
+        mean = (nodes - 1) / 2 * (1 - 0.5**server_round)
+        np.testing.assert_allclose(arrays[0], np.full(4, mean))
 
-strategy = FedAvg(
-    fraction_evaluate=0.0,
-    min_fit_clients=NODES,
-    min_available_clients=NODES,
-    accept_failures=False,
-    evaluate_fn=check,
-    on_fit_config_fn=lambda server_round: {"round": server_round},
-    initial_parameters=ndarrays_to_parameters([np.zeros(4)]),
-)
+    return FedAvg(
+        fraction_evaluate=0.0,
+        min_fit_clients=nodes,
+        min_available_clients=nodes,
+        accept_failures=False,
+        evaluate_fn=check,
+        on_fit_config_fn=lambda server_round: {"round": server_round},
+        initial_parameters=ndarrays_to_parameters([np.zeros(4)]),
+    )
 
 
 def join_cluster():
@@ -80,7 +82,7 @@ if __name__ == "__main__":
     if "cluster" in sys.argv:
         join_cluster()
     run_simulation(
-        server_app=ServerApp(config=ServerConfig(num_rounds=ROUNDS), strategy=strategy),
+        server_app=ServerApp(config=ServerConfig(num_rounds=ROUNDS), strategy=averaging(NODES)),
         client_app=ClientApp(client_fn=client_fn),
         num_supernodes=NODES,
         backend_config={

@@ -1,0 +1,60 @@
+"""What came before apps, as Flower made it and under ``flwr-telemetry run``: it is deprecated, and in use."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e import sides
+from tests.e2e.federation import HOST, NODES, free_ports, listens
+from tests.e2e.sides import PATIENCE_S
+from tests.e2e.test_simulation import ROUNDS
+from tests.support import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.sides import Side
+    from tests.support.collector import Collector
+
+pytestmark = pytest.mark.e2e
+
+LEGACY = str(Path(__file__).with_name("legacy.py"))
+
+
+def simulate(one: Side) -> None:
+    """Run a whole simulation to its good end."""
+    status, printed = one.run(LEGACY, "simulation")
+    assert status == 0, printed
+
+
+def serve(one: Side) -> None:
+    """Run a server and its clients to their good end; a client of today's gRPC wants a server at once."""
+    address = f"{HOST}:{free_ports(1)[0]}"
+    with one.start(LEGACY, "server", address) as server, ThreadPoolExecutor() as pool:
+        try:
+            processes.wait_until(lambda: server.poll() is not None or listens(address), what=address)
+            clients = pool.map(lambda number: one.run(LEGACY, "client", address, str(number)), range(NODES))
+            for status, printed in clients:
+                assert status == 0, printed
+            assert server.wait(PATIENCE_S) == 0
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("train", [serve, simulate])
+def test_every_event_of_a_legacy_training_arrives(
+    tmp_path: Path,
+    collector: Collector,
+    record_property: Callable[[str, object], None],
+    train: Callable[[Side], None],
+) -> None:
+    """A server with its clients, and a simulation with its Ray, report through us alone."""
+    with sides.both(tmp_path, collector) as (theirs, ours):
+        sides.at_once(train, theirs, ours)
+        record_property("table", sides.compare(theirs, ours, collector))
+    trainings = [event for event in collector.events() if event["event_type"] == "PING"]
+    assert len(trainings) == NODES * ROUNDS
