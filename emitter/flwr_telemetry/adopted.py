@@ -20,6 +20,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from . import emit
+from .flower import MARK
+from .switch import says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,23 +60,29 @@ def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]
         return disabled() if future.exception() else future
 
     def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
-        # What Flower defines, and what stands in for it, is of Flower's module, reloaded or not.
-        creator = getattr(module, "create_event", create_event)
-        if getattr(creator, "__module__", None) != module.__name__:
+        if not _is_flowers(getattr(module, "create_event", None), module):
             return own_event(event_type, event_details)  # type: ignore[no-any-return]
         return report(event_type, event_details)
 
     def create_event(event_type: str, event_details: Mapping[str, Any] | None = None) -> str:
         return report(event_type, event_details).result()
 
-    create_event.__module__ = module.__name__
     ours = {"event": event, "create_event": create_event}
-    return {name: functools.wraps(old)(ours[name]) for name, old in own.items() if callable(old)}
+    found: dict[str, Callable[..., Any]] = {}
+    for name, old in own.items():
+        if callable(old):
+            found[name] = functools.wraps(old)(ours[name])
+            setattr(found[name], MARK, found[name])
+    return found
 
 
-def says_yes(value: object) -> bool:
-    """Whether a value of the switch is a yes; the room that knows is for the first event to load."""
-    return value == "1" or bool(emit.load(f"{__package__}.settings").says_yes(str(value)))
+def _is_flowers(creator: object, module: ModuleType) -> bool:
+    """Whether ``creator`` is what Flower has defined there, or what stands in for that; reloaded or not."""
+    return (
+        creator is None
+        or getattr(creator, MARK, None) is creator
+        or (getattr(creator, "__module__", None) == module.__name__ and not hasattr(creator, "__wrapped__"))
+    )
 
 
 def disabled() -> Future[str]:

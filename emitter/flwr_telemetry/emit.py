@@ -12,22 +12,18 @@ modules come with the first event.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .errors import TelemetryError
+from .loading import Loading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
-
-_T = TypeVar("_T")
 
 LOGGER_NAME = "flwr-telemetry"
 """Flower's own."""
@@ -78,111 +74,39 @@ def flush(timeout: float = 2.0) -> bool:
 
 
 class _Process:
-    """The one object of a process: the emitter, once there is one, what it has loaded and warned of."""
+    """The one object of a process: the emitter, once there is one, what it loads and has warned of."""
 
-    emitter: Emitter | None = None
-    fork_waited = False
-    # There is one object of this class.
-    loaded: set[str] = set()  # noqa: RUF012
-    warned: set[str] = set()  # noqa: RUF012
+    def __init__(self) -> None:
+        self.emitter: Emitter | None = None
+        self.loading = Loading()
+        self.warned: set[str] = set()
 
 
 _process = _Process()
-
-
-def _watch_forks() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_before_fork,
-            after_in_parent=_after_fork_in_parent,
-            after_in_child=_after_fork_in_child,
-        )
+_process.loading.watch_forks()
 
 
 def _emitter() -> Emitter:
     if _process.emitter is None:
-        # Who we are is asked within: the C library's locks are no better off in a child than Python's.
-        fresh = _undisturbed(_new_emitter)
-        # Two first events at once: whoever comes second takes what is there, and its cluster ID.
-        with _loading_lock:
-            _process.emitter = _process.emitter or fresh
+        _process.loading.undisturbed(_make_emitter)
+    assert _process.emitter is not None
     return _process.emitter
 
 
-def _new_emitter() -> Emitter:
-    from .emitter import Emitter
+def _make_emitter() -> None:
+    """Make it, unless somebody else's first event has.
 
-    return Emitter(warn)
+    Who we are is asked here too: the C library's locks are no better off in a forked child than Python's.
+    """
+    if _process.emitter is None:
+        from .emitter import Emitter
 
-
-_FORK_WAIT_S = 1.0
-_LOAD_WAIT_S = 10.0
-_loading_lock = threading.RLock()
+        _process.emitter = Emitter(warn)
 
 
 def load(*names: str) -> Any:
-    """Import modules undisturbed by signals and forks, and give the last of them; raises as imports do."""
-    if not _process.loaded.issuperset(names):
-        _undisturbed(lambda: [importlib.import_module(name) for name in names])
-        _process.loaded.update(names)
-    return importlib.import_module(names[-1])
-
-
-def _undisturbed(function: Callable[[], _T]) -> _T:
-    """Call what imports, where neither a signal handler nor a fork can come between.
-
-    Python runs signal handlers in the main thread, and in the midst of an import too: an event in a handler
-    would meet modules that are half there, and a handler that ends the process would leave them so. So the
-    main thread lets another one import, and waits for it: an event in a handler then waits for the
-    same modules. A fork is put off, for a child that is forked amid an import waits for ever for the import
-    of a thread that it does not have.
-
-    Raises:
-        TelemetryError: it takes too long, because the event was reported in the midst of an import of
-            something that is needed here.
-    """
-    if threading.get_ident() != threading.main_thread().ident:
-        return _locked(function)
-    told: list[_T] = []
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            told.append(_locked(function))
-        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads, or the interpreter is about to end
-        return _locked(function)
-    thread.join(_LOAD_WAIT_S)
-    if raised:
-        raise raised[0]
-    if not told:
-        msg = "the emitter could not be loaded: an event within an import waits for that import"
-        raise TelemetryError(msg)
-    return told[0]
-
-
-def _locked(function: Callable[[], _T]) -> _T:
-    with _loading_lock:
-        return function()
-
-
-def _before_fork() -> None:
-    _process.fork_waited = _loading_lock.acquire(timeout=_FORK_WAIT_S)
-
-
-def _after_fork_in_parent() -> None:
-    if _process.fork_waited:
-        _loading_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _loading_lock  # noqa: PLW0603 - a lock cannot be mended, only replaced
-    _loading_lock = threading.RLock()
+    """As ``Loading.load``."""
+    return _process.loading.load(*names)
 
 
 def quietly(function: Callable[..., object], *arguments: object) -> None:
@@ -209,6 +133,3 @@ def _failed(error: Exception) -> Future[str]:
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
-
-
-_watch_forks()

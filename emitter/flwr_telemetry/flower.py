@@ -38,7 +38,8 @@ _PACKAGES = {
     "flwr.common.telemetry": "flwr",
     "flwr_datasets.common.telemetry": "flwr-datasets",
 }
-_MARK = "_of_flwr_telemetry"
+MARK = "_of_flwr_telemetry"
+"""The name under which a function that stands in holds itself; a wrapper that copies it holds another."""
 
 
 def install() -> None:
@@ -73,8 +74,9 @@ class _Finder:
         # Who came before us since may know where Flower is; who answers for few names lets us be asked
         # for one of all the others first.
         if sys.meta_path[0] is not self and self in sys.meta_path:
-            sys.meta_path.remove(self)
+            # In front before it is gone from behind: other threads import meanwhile.
             sys.meta_path.insert(0, self)
+            del sys.meta_path[len(sys.meta_path) - 1 - sys.meta_path[::-1].index(self)]
         if fullname not in _PACKAGES:
             return None
         try:
@@ -82,7 +84,11 @@ class _Finder:
             # finder does the same.
             behind = sys.meta_path.index(self) + 1
             for finder in sys.meta_path[behind:]:
-                spec = finder.find_spec(fullname, path, target)
+                # One of the old kind has none, and Python passes it over.
+                find = getattr(finder, "find_spec", None)
+                if find is None or finder is self:
+                    continue
+                spec = find(fullname, path, target)
                 if spec is not None:
                     return _wrapped(spec)
         except Exception:  # noqa: BLE001
@@ -135,24 +141,34 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
     """
     try:
         # On the function, since a module that is executed again keeps all its other names.
-        if not callable(getattr(module, "event", None)) or getattr(module.event, _MARK, None) is True:
+        if not callable(getattr(module, "event", None)) or _is_adopted(module.event):
             return
-        for name, new in _stand_ins(module).items():
-            old = getattr(module, name)
-            setattr(new, _MARK, True)
+        ours = _stand_ins(module)
+        theirs = {name: getattr(module, name) for name in ours if hasattr(module, name)}
+        for name, new in ours.items():
             setattr(module, name, new)
+        for name, old in theirs.items():
             if rebind:
-                _rebind(old, new)
+                _rebind(old, ours[name])
     except Exception as error:  # noqa: BLE001
         _warn("Flower could not be adopted, so it reports by itself", error)
+
+
+def _is_adopted(event: "Callable[..., Any]") -> bool:
+    # A mock has whatever it is asked for.
+    return type(getattr(event, MARK, None)) is type(_is_adopted)
 
 
 def _rebind(old: object, new: object) -> None:
     # Over copies, for other threads import on meanwhile.
     for module in list(sys.modules.values()):
-        for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            if value is old:
-                setattr(module, attribute, new)
+        try:
+            # Not by asking the module: a lazy one would be loaded by that.
+            names = object.__getattribute__(module, "__dict__")
+            for name in [name for name, value in list(names.items()) if value is old]:
+                names[name] = new
+        except Exception:  # noqa: BLE001, S112 - not a module, and so not one that holds Flower's
+            continue
 
 
 def _stand_ins(module: "ModuleType") -> "dict[str, Callable[..., Any]]":

@@ -18,12 +18,10 @@ from . import settings_file
 from .errors import SettingsError
 from .layout import Home
 from .settings_file import SIDECAR_CHOICES, Limits
+from .switch import says_yes
 
 SITE_FILE = Path("/etc/flwr/telemetry.toml")
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
-
-_YES = frozenset({"1", "true", "yes", "on"})
-
 
 # os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
 # it is a plain dict; where it is not, we do without noticing changes between two looks.
@@ -179,11 +177,6 @@ def _decide(
         if values.get("enabled") is True:
             return Consent(enabled=True, decided_by=name, reason=settings_file.where(path, "enabled"))
     return Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
-
-
-def says_yes(value: str) -> bool:
-    """Whether a value of ``FLWR_TELEMETRY_ENABLED`` is a yes."""
-    return value.lower() in _YES
 
 
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:

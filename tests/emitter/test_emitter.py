@@ -249,7 +249,6 @@ def test_who_delivers_is_asked_at_most_once_a_second(
 def quiet_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a process that has warned of nothing yet."""
     monkeypatch.setattr(emit, "_process", emit._Process())
-    monkeypatch.setattr(emit._Process, "warned", set())
 
 
 def _first(_number: int) -> str:

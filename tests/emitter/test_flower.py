@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 import json
@@ -10,11 +11,13 @@ import pickle
 import sys
 import textwrap
 import threading
+import warnings
 import zipfile
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -224,6 +227,25 @@ def test_a_create_event_of_the_programs_own_is_called(telemetry: str, emitter: E
     assert module.event("PING", {"a": 2}).result() == "spooled"
 
 
+def test_a_create_event_that_wraps_ours_is_called(telemetry: str, emitter: Emitter) -> None:
+    """It has Flower's name and all that ours holds, and is the program's own all the same."""
+    flower.install()
+    module = load(telemetry)
+    module.create_event = functools.wraps(module.create_event)(lambda *_: "the program's own")
+    with pytest.raises(AssertionError, match="Flower itself reports"):
+        module.event("PING")
+    assert emitter.calls == []
+
+
+def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry: str, emitter: Emitter) -> None:
+    """A patch that began before us puts it back at its end: Flower must not send for that."""
+    module = load(telemetry)
+    with mock.patch.object(module, "create_event"):
+        flower.install()
+    assert not hasattr(module.create_event, flower.MARK)
+    assert module.event("PING").result() == "spooled"
+
+
 def test_the_rest_of_the_module_stays_flowers_own(telemetry: str) -> None:
     """Only the two functions are replaced; Flower's own event types and state stay in place."""
     flower.install()
@@ -258,6 +280,27 @@ def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) ->
     assert module.event.__wrapped__ is old
     assert (module.event("PING").result(), module.create_event("PING")) == ("spooled", "spooled")
     assert vars(sys.modules.pop("users_own"))["event"] is module.event
+
+
+def test_a_module_that_cannot_be_asked_stops_nothing(
+    telemetry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no module, and a lazy one whose import would fail, are passed over; all others get ours."""
+    monkeypatch.setitem(sys.modules, "absent", None)
+    (tmp_path / "flower" / "failing.py").write_text("raise ImportError")
+    spec = importlib.util.find_spec("failing")
+    assert spec is not None
+    assert spec.loader is not None
+    lazy = importlib.util.LazyLoader(spec.loader)
+    spec.loader = lazy
+    sys.modules["failing"] = importlib.util.module_from_spec(spec)
+    lazy.exec_module(sys.modules["failing"])
+    module, common = load(telemetry), load("flwr.common")
+    flower.install()
+    del sys.modules["failing"]
+    assert common.event is module.event
+    assert hasattr(module.event, flower.MARK)
+    assert hasattr(module.create_event, flower.MARK)
 
 
 def test_installing_twice_changes_nothing(telemetry: str) -> None:
@@ -409,6 +452,20 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry: str, emitter: Emitte
     module = load(telemetry)
     assert type(module.__loader__) is Their
     assert module.event("PING").result() == "spooled"
+
+
+def test_a_finder_of_the_old_kind_is_passed_over(telemetry: str, emitter: Emitter) -> None:
+    """Python asks none that cannot find a spec, 3.11 with a warning, and Flower is adopted all the same."""
+    flower.install()
+
+    class Old:
+        def find_module(self, name: str, path: Any = None) -> None:
+            return None
+
+    sys.meta_path.insert(1, Old())  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)
+        assert load(telemetry).event("PING").result() == "spooled"
 
 
 def test_a_finder_that_fails_fails_as_without_us(telemetry: str) -> None:
