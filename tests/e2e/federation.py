@@ -93,14 +93,18 @@ class Flower:
             process = subprocess.Popen(words, env=env, cwd=self.scratch, start_new_session=True, **options)
         return Program(process, self.scratch / f"{name}.log")
 
-    def run_over(self, connection: dict[str, Any], run_config: dict[str, Any]) -> Run:
-        """Run a copy of the app over this connection, wait for the end of the run, and give its status."""
+    def begin_over(self, connection: dict[str, Any], run_config: dict[str, Any]) -> Program:
+        """Begin to run a copy of the app over this connection; what is given ends with the run."""
         lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in connection.items())
         (self.side.home / "config.toml").write_text(f"[superlink.e2e]\n{lines}")
         copy = self.scratch / "app"  # `flwr run` may rewrite it
         shutil.copytree(APP, copy, ignore=shutil.ignore_patterns("__pycache__"))
         given = " ".join(f"{key.replace('_', '-')}={json.dumps(value)}" for key, value in run_config.items())
-        run = self.start("run", "flwr", "run", str(copy), "e2e", "--stream", "--run-config", given)
+        return self.start("run", "flwr", "run", str(copy), "e2e", "--stream", "--run-config", given)
+
+    def run_over(self, connection: dict[str, Any], run_config: dict[str, Any]) -> Run:
+        """Do that, wait for the end of the run, and give its status."""
+        run = self.begin_over(connection, run_config)
         assert run.wait() == 0, run.output
         found = re.search(r"Successfully started run (\d+)", run.output)
         assert found, run.output
@@ -152,7 +156,11 @@ class Federation(Flower):
 
     def run(self, **run_config: Any) -> Run:
         """Run the app on this federation, and wait for the end of the run."""
-        return self.run_over({"address": self.control, "insecure": True}, run_config)
+        return self.run_over(self._connection, run_config)
+
+    def begin(self, **run_config: Any) -> Program:
+        """Begin to run the app on this federation."""
+        return self.begin_over(self._connection, run_config)
 
     def end(self, number: signal.Signals = signal.SIGINT) -> None:
         """End what starts apps, the SuperNodes and the SuperLink by a signal, one after the other."""
@@ -163,6 +171,10 @@ class Federation(Flower):
     def return_codes(self) -> dict[str, int | None]:
         """Give the return code of each process that we started, None for what still runs."""
         return {name: program.process.poll() for name, program in self.programs.items()}
+
+    @property
+    def _connection(self) -> dict[str, Any]:
+        return {"address": self.control, "insecure": True}
 
     def _start_all(self) -> None:
         common = ["--insecure", "--isolation", self.isolation]

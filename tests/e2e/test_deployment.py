@@ -25,32 +25,51 @@ pytestmark = [
 ]
 
 
-def deploy(one: Side, isolation: str) -> None:
-    """Run the app on a federation, and end that."""
+COMPLETED, FAILED = "finished:completed", "finished:failed"
+
+
+def deploy(one: Side, isolation: str, status: str) -> None:
+    """Run the app on a federation until it completes or fails, and end that."""
     with Federation(one, isolation) as federation:
-        run = federation.run(num_rounds=1)
-    assert run.status == "finished:completed", run.output
+        run = federation.run(num_rounds=1, fail=status == FAILED)
+    assert run.status == status, run.output
     one.told.append(federation.return_codes())
 
 
-@pytest.mark.parametrize("isolation", ["subprocess", "process"])
+@pytest.mark.parametrize(
+    ("isolation", "status"), [("subprocess", COMPLETED), ("process", COMPLETED), ("subprocess", FAILED)]
+)
 def test_every_event_of_a_deployment_arrives(
-    tmp_path: Path, collector: Collector, record_property: Callable[[str, object], None], isolation: str
+    tmp_path: Path,
+    collector: Collector,
+    record_property: Callable[[str, object], None],
+    isolation: str,
+    status: str,
 ) -> None:
-    """Each process of a federation reports through us alone, however the apps are started."""
+    """Each process of a federation reports through us alone, however the apps are started and end."""
     with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(lambda one: deploy(one, isolation), theirs, ours)
+        sides.at_once(lambda one: deploy(one, isolation, status), theirs, ours)
         record_property("table", sides.compare(theirs, ours, collector))
 
 
+@pytest.mark.parametrize(
+    ("run_config", "status"), [({}, COMPLETED), ({"fail": True}, FAILED), ({"exit_hard": True}, FAILED)]
+)
 def test_every_event_of_flwr_run_arrives(
-    tmp_path: Path, collector: Collector, record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    collector: Collector,
+    record_property: Callable[[str, object], None],
+    run_config: dict[str, bool],
+    status: str,
 ) -> None:
-    """`flwr run` starts a SuperLink, that a simulation, and that Ray: all report through us alone."""
+    """`flwr run` starts a SuperLink, that a simulation, and that Ray: all report through us alone.
+
+    So they do if the server app raises, and if the client app takes its Ray worker with it.
+    """
 
     def run(one: Side) -> None:
-        done = simulate(one)
-        assert done.status == "finished:completed", done.output
+        done = simulate(one, **run_config)
+        assert done.status == status, done.output
 
     with sides.both(tmp_path, collector) as (theirs, ours):
         sides.at_once(run, theirs, ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,3 +107,28 @@ def test_what_a_superlink_reported_before_a_signal_arrives(
     with sides.both(tmp_path, collector) as (theirs, ours):
         sides.at_once(end, theirs, ours)
         record_property("table", sides.compare(theirs, ours, collector))
+
+
+@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
+def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path: Path, collector: Collector) -> None:
+    """A node and the server app are told to end amid a training, then all that is left of it is killed."""
+    with sides.ours(tmp_path, collector.url) as ours:
+        with Federation(ours) as federation:
+            run = federation.begin(num_rounds=1000)
+            wait_for_types(ours, "FLWR_SERVERAPP_RUN_ENTER", "FLWR_CLIENTAPP_RUN_ENTER")
+            node = federation.programs["supernode-0"]
+            for pid in (*federation.living("flwr-serverapp"), node.process.pid):
+                os.kill(pid, signal.SIGTERM)
+            wait_for_types(ours, "FLWR_SERVERAPP_RUN_LEAVE", "RUN_SUPERNODE_LEAVE")
+            while living := federation.living():
+                for pid in living:
+                    processes.kill(pid)
+            run.wait()
+        sides.arrived(ours, collector)
+
+
+def wait_for_types(one: Side, *types: str) -> None:
+    """Wait until Flower's code has reported events of all these types."""
+    processes.wait_until(
+        lambda: set(types) <= {event["event_type"] for event in one.reported()}, what=" and ".join(types)
+    )
