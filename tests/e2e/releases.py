@@ -22,6 +22,7 @@ RELEASES: dict[str, tuple[str, ...]] = {
     "1.20.0": (),
     "1.27.0": ("flwr-datasets==0.6.0",),
     "1.41.0": ("flwr-datasets==0.6.1",),
+    "1.42.0": ("flwr-datasets==0.6.1",),
 }
 ONE_BY_ONE = {"1.8.0"}  # two of its Rays on one machine become one cluster
 
