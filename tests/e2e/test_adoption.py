@@ -30,6 +30,14 @@ def block(name: str) -> str:
     return found[1]
 
 
+def installed() -> Path:
+    """Give the directory of the Flower that is installed."""
+    spec = importlib.util.find_spec("flwr")
+    assert spec is not None
+    (directory,) = spec.submodule_search_locations or ()
+    return Path(directory)
+
+
 def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path: Path, collector: Collector) -> None:
     """They all pass as Flower is; under us nobody waits for an answer, so that one fails and no other."""
 
@@ -47,11 +55,8 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path: Path, 
 
 def test_flower_with_the_readmes_module_in_its_place(tmp_path: Path, collector: Collector) -> None:
     """A copy of the installed Flower that imports our functions reports through us, with no help at all."""
-    spec = importlib.util.find_spec("flwr")
-    assert spec is not None
-    (installed,) = spec.submodule_search_locations or ()
     copy = tmp_path / "changed" / "flwr"
-    shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(installed(), copy, ignore=shutil.ignore_patterns("__pycache__"))
     (module,) = [path for path in copy.glob("*/telemetry.py") if path.parent.name in ("supercore", "common")]
     module.write_text(block("adoption"))
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
@@ -71,3 +76,17 @@ def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path: Path, collecto
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
         ours.changes["PYTHONPATH"] = str(site)
         assert ours.run("-c", ONE_EVENT) == (0, "spooled\n")
+
+
+@pytest.mark.parametrize(("switch", "asks"), [("0", True), ("1", False)])
+def test_the_search_for_updates_is_flowers_own(
+    tmp_path: Path, collector: Collector, switch: str, asks: bool
+) -> None:
+    """It is no event: off or on, telemetry does not change it, and the variable in the README does."""
+    if not (installed() / "supercore" / "update_check.py").exists():
+        pytest.skip("this release asks for no updates")
+    with sides.ours(tmp_path, collector.url) as ours:
+        ours.changes |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": switch}
+        assert ours.run(str(sides.BIN / "flwr"), "--version")[0] == 0
+        assert ours.gateway.asked_for == (["api.flower.ai:443"] if asks else [])
+        assert ours.gateway.events() == []
