@@ -5,8 +5,8 @@ once a second, somebody is found who delivers it. Nothing here may touch the net
 caller, wait for anything but a lock, and that for milliseconds, or leave a thread, a child or an open
 pipe behind. If anything is wrong, telemetry loses.
 
-Loading this module loads nothing but what every Python process has; third-party
-modules come with the first event.
+Loading this module loads nothing but what every Python process has; third-party modules come with the first
+event, which waits for them (``loading.py``).
 """
 
 from __future__ import annotations
