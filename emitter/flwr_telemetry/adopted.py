@@ -68,12 +68,7 @@ def stand_ins(module: ModuleType, package: str) -> dict[str, Callable[..., Any]]
         return report(event_type, event_details).result()
 
     ours = {"event": event, "create_event": create_event}
-    found: dict[str, Callable[..., Any]] = {}
-    for name, old in own.items():
-        if callable(old):
-            found[name] = functools.wraps(old)(ours[name])
-            setattr(found[name], MARK, found[name])
-    return found
+    return {name: functools.wraps(old)(ours[name]) for name, old in own.items() if callable(old)}
 
 
 def _is_flowers(creator: object, module: ModuleType) -> bool:

@@ -146,9 +146,10 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
         ours = _stand_ins(module)
         theirs = {name: getattr(module, name) for name in ours if hasattr(module, name)}
         for name, new in ours.items():
+            setattr(new, MARK, new)
             setattr(module, name, new)
-        for name, old in theirs.items():
-            if rebind:
+        if rebind:
+            for name, old in theirs.items():
                 _rebind(old, ours[name])
     except Exception as error:  # noqa: BLE001
         _warn("Flower could not be adopted, so it reports by itself", error)

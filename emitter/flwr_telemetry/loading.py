@@ -27,6 +27,7 @@ WAIT_S = 5.0
 """How long a process waits for its first event, if a disk, or the database of users, is that slow."""
 
 FORK_WAIT_S = 1.0
+"""How long a fork is put off for what is being loaded."""
 
 _OVERDUE = (
     "the emitter is not loaded yet: the disk or the database of users is slow, or the event was reported in "
@@ -92,11 +93,11 @@ class Loading:
 
     def _alone(self, function: Callable[[], object]) -> None:
         with self._lock:
-            before, self._owner = self._owner, threading.get_ident()
+            self._owner = threading.get_ident()
             try:
                 function()
             finally:
-                self._owner = before
+                self._owner = 0
 
     def watch_forks(self) -> None:
         """See that no fork of this process comes amid a load; for the one of a process, once."""

@@ -98,7 +98,7 @@ def test_what_a_superlink_reported_before_a_signal_arrives(
 
     def end(one: Side) -> None:
         with Federation(one, nodes=0) as link:
-            processes.wait_until(lambda: len(one.reported()) >= 2, what="SuperLink and SuperExec")
+            wait_for_types(one, "RUN_SUPERLINK_ENTER", "RUN_SUPEREXEC_ENTER")
             # Flower reports that it starts before it can be told to end.
             processes.wait_until(lambda: all(map(catches_sigterm, link.living())), what="their handlers")
             link.end(number)
