@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +20,7 @@ PARTITIONS = str(Path(__file__).with_name("partitions.py"))
 
 
 def test_every_event_of_flwr_datasets_arrives(
-    tmp_path: Path, collector: Collector, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """It says `package` in place of `flower` and no partner; beside Flower it is one workload with it."""
     pytest.importorskip("flwr_datasets", reason="flwr-datasets comes with `python -m tests.e2e.releases`")
@@ -30,10 +29,9 @@ def test_every_event_of_flwr_datasets_arrives(
         status, printed = one.run(PARTITIONS, str(one.scratch))
         assert status == 0, printed
 
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(partition, theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
-    contexts = [event["context"] for event in collector.events()]
+    found = sides.side_by_side(tmp_path, partition)
+    record_property("table", found.table)
+    contexts = [event["context"] for event in found.came]
     assert sum("package" in context for context in contexts) == 2
     assert sum("flower" in context for context in contexts) == 2
     assert len({context["cluster"] for context in contexts}) == 1

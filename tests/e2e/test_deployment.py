@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = [
     pytest.mark.e2e,
@@ -41,15 +40,13 @@ def deploy(one: Side, isolation: str, status: str) -> None:
 )
 def test_every_event_of_a_deployment_arrives(
     tmp_path: Path,
-    collector: Collector,
     record_property: Callable[[str, object], None],
     isolation: str,
     status: str,
 ) -> None:
     """Each process of a federation reports through us alone, however the apps are started and end."""
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(lambda one: deploy(one, isolation, status), theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
+    found = sides.side_by_side(tmp_path, lambda one: deploy(one, isolation, status))
+    record_property("table", found.table)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +54,6 @@ def test_every_event_of_a_deployment_arrives(
 )
 def test_every_event_of_flwr_run_arrives(
     tmp_path: Path,
-    collector: Collector,
     record_property: Callable[[str, object], None],
     run_config: dict[str, bool],
     status: str,
@@ -71,6 +67,4 @@ def test_every_event_of_flwr_run_arrives(
         done = simulate(one, **run_config)
         assert done.status == status, done.output
 
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(run, theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
+    record_property("table", sides.side_by_side(tmp_path, run).table)

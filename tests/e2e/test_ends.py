@@ -90,7 +90,6 @@ def catches_sigterm(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_a_superlink_reported_before_a_signal_arrives(
     tmp_path: Path,
-    collector: Collector,
     record_property: Callable[[str, object], None],
     number: signal.Signals,
 ) -> None:
@@ -104,9 +103,7 @@ def test_what_a_superlink_reported_before_a_signal_arrives(
             link.end(number)
         one.told.append(link.return_codes())
 
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(end, theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
+    record_property("table", sides.side_by_side(tmp_path, end).table)
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -48,13 +47,11 @@ def serve(one: Side) -> None:
 @pytest.mark.parametrize("train", [serve, simulate])
 def test_every_event_of_a_legacy_training_arrives(
     tmp_path: Path,
-    collector: Collector,
     record_property: Callable[[str, object], None],
     train: Callable[[Side], None],
 ) -> None:
     """A server with its clients, and a simulation with its Ray, report through us alone."""
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(train, theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
-    trainings = [event for event in collector.events() if event["event_type"] == "PING"]
+    found = sides.side_by_side(tmp_path, train)
+    record_property("table", found.table)
+    trainings = [event for event in found.came if event["event_type"] == "PING"]
     assert len(trainings) == NODES * ROUNDS

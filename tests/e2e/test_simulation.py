@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -28,14 +27,13 @@ def simulate(one: Side, *words: str) -> None:
 
 
 def test_every_event_of_a_simulation_arrives(
-    tmp_path: Path, collector: Collector, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Driver and Ray's workers report through us alone, and each process is one workload."""
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(simulate, theirs, ours)
-        record_property("table", sides.compare(theirs, ours, collector))
-    trainings = [event for event in collector.events() if event["event_type"] == "PING"]
-    others = [event for event in collector.events() if event["event_type"] != "PING"]
+    found = sides.side_by_side(tmp_path, simulate)
+    record_property("table", found.table)
+    trainings = [event for event in found.came if event["event_type"] == "PING"]
+    others = [event for event in found.came if event["event_type"] != "PING"]
     assert len(trainings) == NODES * ROUNDS
     workers = {event["context"]["cluster"] for event in trainings}
     (driver,) = {event["context"]["cluster"] for event in others}
@@ -43,19 +41,15 @@ def test_every_event_of_a_simulation_arrives(
     assert len(workers) <= NODES
 
 
-def test_every_event_of_a_cluster_arrives(tmp_path: Path, collector: Collector) -> None:
+def test_every_event_of_a_cluster_arrives(tmp_path: Path) -> None:
     """Workers on all nodes of a Ray cluster share the source, the spool and the sidecar of the machine."""
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(lambda one: simulate(one, "cluster"), theirs, ours)
-        sides.compare(theirs, ours, collector)
-        trainings = [line for line in ours.notes("reported") if line["event_type"] == "PING"]
+    found = sides.side_by_side(tmp_path, lambda one: simulate(one, "cluster"))
+    trainings = [line for line in found.reported if line["event_type"] == "PING"]
     assert len(trainings) == NODES * ROUNDS
     words = {word for line in trainings for word in line["argv"]}
     assert len([word for word in words if word.startswith("--raylet-name=")]) == 3
 
 
-def test_what_a_failing_app_reported_arrives(tmp_path: Path, collector: Collector) -> None:
+def test_what_a_failing_app_reported_arrives(tmp_path: Path) -> None:
     """An exception in the server app ends the run as it ends Flower's own, and is told as a failure."""
-    with sides.both(tmp_path, collector) as (theirs, ours):
-        sides.at_once(lambda one: one.told.append(one.run(SIMULATION, "fail")[0]), theirs, ours)
-        sides.compare(theirs, ours, collector)
+    sides.side_by_side(tmp_path, lambda one: one.told.append(one.run(SIMULATION, "fail")[0]))
