@@ -1,9 +1,10 @@
 """A site's own ``sitecustomize``, to which ours has to chain: it writes down what happens in a run.
 
 Each line of JSON in ``$TRAP_FILE`` tells of one of these: a Python process began (``start``); Flower's code
-called its ``event``, whoever's that is, and the call is passed on (``reported``); or something in a process
-that has loaded Flower wanted to leave this machine, which is refused by an audit hook that nothing can take
-away again (``refused``). Ray's own processes are left alone.
+called its ``event``, whoever's that is, and the call is passed on (``reported``); it has returned, as it does
+unless the process dies in it (``returned``); or something in a process that has loaded Flower wanted to leave
+this machine, which is refused by an audit hook that nothing can take away again (``refused``). Ray's own
+processes are left alone.
 """
 
 import functools
@@ -47,8 +48,11 @@ def _watch(module: object) -> None:
 
     @functools.wraps(own)
     def event(event_type: str, event_details: dict | None = None) -> object:
-        _note("reported", event_type=str(event_type.value), event_details=event_details or {})
-        return own(event_type, event_details)
+        what = {"event_type": str(event_type.value), "event_details": event_details or {}}
+        _note("reported", **what)
+        result = own(event_type, event_details)
+        _note("returned", **what)
+        return result
 
     module.event = event
 
