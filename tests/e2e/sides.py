@@ -40,9 +40,10 @@ RELEASE = tuple(int(part) for part in metadata.version("flwr").split("."))
 RAYS_APART = (1, 13)  # before, two Rays on one machine became one cluster
 PARTNER = (1, 10)  # before, a context said nothing of partners; ours says that there is none
 
-# What differs from run to run, and, in what `simulation.py` reports, from training to training. A simulation
-# that fails says `success` or not in its first LEAVE, as it has or has not heard of that yet.
-VARYING = {"run-id-hash", "federated_dataset_id", "round", "node", "success"}
+# What differs from run to run, and, in what `simulation.py` reports, from training to training.
+VARYING = {"run-id-hash", "federated_dataset_id", "round", "node"}
+# The first of two that `flwr-simulation` reports, without an exit code, knows of a failure or does not yet.
+HASTY = "FLWR_SIMULATION_RUN_LEAVE"
 
 # Ray's own word for "say nothing to anybody", and for a warning that it gives in each worker.
 _QUIET_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -101,6 +102,12 @@ class Side:
             finally:
                 process.kill()
         return process.returncode, printed
+
+    def complete(self, *words: str) -> str:
+        """Run a Python program of Flower's to its good end; give what it printed."""
+        status, printed = self.run(*words)
+        assert status == 0, printed
+        return printed
 
     def notes(self, kind: str) -> list[dict[str, Any]]:
         """Give what the witnesses wrote down of that kind."""
@@ -215,17 +222,16 @@ def side_by_side(directory: Path, run: Callable[[Side], object]) -> Comparison:
             at_once = number == 1 and RELEASE >= RAYS_APART
             failures = on_each(run, theirs, our_own, at_once=at_once)
             came = [] if failures else arrived(our_own, collector)
-            reports = [_kinds(one.reported()) for one in (theirs, our_own)]
-            if not failures and reports[0] == reports[1] and our_own.told == theirs.told:
-                table = "\n".join([_table(theirs, our_own, came), *tries])
+            expected, reported = [_kinds(one.reported()) for one in (theirs, our_own)]
+            if not failures and reported == expected and our_own.told == theirs.told:
+                table = "\n".join([_table(reported, theirs.gateway.events(), came), *tries])
                 return Comparison(table, our_own.notes("reported"), came)
-            tries.append(f"\nBefore: {failures}, {theirs.told} and {our_own.told}, {reports}")
+            tries.append(f"\nBefore: {failures}, {theirs.told} and {our_own.told}, {expected} and {reported}")
     raise AssertionError("".join(tries))
 
 
-def _table(theirs: Side, our_own: Side, came: Sequence[Event]) -> str:
-    """Hold the events against Flower's own, key by key; give how many there are of each."""
-    sent = theirs.gateway.events()
+def _table(reported: Counter[str], sent: Sequence[Event], came: Sequence[Event]) -> str:
+    """Hold what came against what Flower sent, key by key; give how many there are of each kind."""
     for event in came:
         added = [event["context"]["hw"].pop(name) for name in ("cpu_count_physical", "memory_gib")]
         assert all(type(figure) is int for figure in added)
@@ -234,9 +240,9 @@ def _table(theirs: Side, our_own: Side, came: Sequence[Event]) -> str:
     types = {event["event_type"] for event in sent}  # of the others Flower has lost all
     assert {_schema(event) for event in came if event["event_type"] in types} == set(map(_schema, sent))
 
-    columns = [_kinds(events) for events in (our_own.reported(), sent, came)]
+    columns = [reported, _kinds(sent), _kinds(came)]
     rows = [(kind, *(column[kind] for column in columns)) for kind in sorted(set().union(*columns))]
-    lines = [f"| {kind} | {reported} | {own} | {us} |" for kind, reported, own, us in rows]
+    lines = [f"| {kind} | {code} | {own} | {us} |" for kind, code, own, us in rows]
     head = "| event and details | Flower's code reported | Flower itself sent | arrived through us |"
     return "\n".join([head, "| --- | --- | --- | --- |", *lines])
 
@@ -245,7 +251,10 @@ def _kinds(events: Sequence[Event]) -> Counter[str]:
     """Count events by type and details, without what differs from run to run."""
     kinds: Counter[str] = Counter()
     for event in events:
-        details = {name: "…" if name in VARYING else value for name, value in event["event_details"].items()}
+        details = event["event_details"]
+        hasty = event["event_type"] == HASTY and "exit_code" not in details
+        varying = VARYING | {"success"} if hasty else VARYING
+        details = {name: "…" if name in varying else value for name, value in details.items()}
         kinds[f"{event['event_type']} {json.dumps(details, ensure_ascii=False)}"] += 1
     return kinds
 

@@ -61,8 +61,7 @@ def test_flower_with_the_readmes_module_in_its_place(tmp_path: Path, collector: 
     module.write_text(block("adoption"))
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
         ours.changes["PYTHONPATH"] = f"{sides.TRAP}:{copy.parent}"
-        status, printed = ours.run(str(Path(__file__).with_name("simulation.py")))
-        assert status == 0, printed
+        ours.complete(str(Path(__file__).with_name("simulation.py")))
         came = sides.arrived(ours, collector)
     (version,) = {event["context"]["flower"]["package_version"] for event in came}
     assert version == ".".join(map(str, sides.RELEASE))
@@ -87,6 +86,6 @@ def test_the_search_for_updates_is_flowers_own(
         pytest.skip("this release asks for no updates")
     with sides.ours(tmp_path, collector.url) as ours:
         ours.changes |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": switch}
-        assert ours.run(str(sides.BIN / "flwr"), "--version")[0] == 0
+        ours.complete(str(sides.BIN / "flwr"), "--version")
         assert ours.gateway.asked_for == (["api.flower.ai:443"] if asks else [])
         assert ours.gateway.events() == []

@@ -12,8 +12,6 @@ from tests.e2e import sides
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.sides import Side
-
 pytestmark = pytest.mark.e2e
 
 PARTITIONS = str(Path(__file__).with_name("partitions.py"))
@@ -24,12 +22,7 @@ def test_every_event_of_flwr_datasets_arrives(
 ) -> None:
     """It says `package` in place of `flower` and no partner; beside Flower it is one workload with it."""
     pytest.importorskip("flwr_datasets", reason="flwr-datasets comes with `python -m tests.e2e.releases`")
-
-    def partition(one: Side) -> None:
-        status, printed = one.run(PARTITIONS, str(one.scratch))
-        assert status == 0, printed
-
-    found = sides.side_by_side(tmp_path, partition)
+    found = sides.side_by_side(tmp_path, lambda one: one.complete(PARTITIONS, str(one.scratch)))
     record_property("table", found.table)
     contexts = [event["context"] for event in found.came]
     assert sum("package" in context for context in contexts) == 2

@@ -45,8 +45,8 @@ def test_every_event_of_a_deployment_arrives(
     status: str,
 ) -> None:
     """Each process of a federation reports through us alone, however the apps are started and end."""
-    found = sides.side_by_side(tmp_path, lambda one: deploy(one, isolation, status))
-    record_property("table", found.table)
+    table = sides.side_by_side(tmp_path, lambda one: deploy(one, isolation, status)).table
+    record_property("table", table)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,7 @@ LEGACY = str(Path(__file__).with_name("legacy.py"))
 
 def simulate(one: Side) -> None:
     """Run a whole simulation to its good end."""
-    status, printed = one.run(LEGACY, "simulation")
-    assert status == 0, printed
+    one.complete(LEGACY, "simulation")
 
 
 def serve(one: Side) -> None:
@@ -36,9 +35,7 @@ def serve(one: Side) -> None:
     with one.start(LEGACY, "server", address) as server, ThreadPoolExecutor() as pool:
         try:
             processes.wait_until(lambda: server.poll() is not None or listens(address), what=address)
-            clients = pool.map(lambda number: one.run(LEGACY, "client", address, str(number)), range(NODES))
-            for status, printed in clients:
-                assert status == 0, printed
+            list(pool.map(lambda number: one.complete(LEGACY, "client", address, str(number)), range(NODES)))
             assert server.wait(PATIENCE_S) == 0
         finally:
             server.kill()

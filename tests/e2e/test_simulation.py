@@ -12,25 +12,17 @@ from tests.e2e import sides
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.e2e.sides import Side
-
 pytestmark = pytest.mark.e2e
 
 SIMULATION = str(Path(__file__).with_name("simulation.py"))
 NODES, ROUNDS = 10, 3
 
 
-def simulate(one: Side, *words: str) -> None:
-    """Run the simulation to its good end."""
-    status, printed = one.run(SIMULATION, *words)
-    assert status == 0, printed
-
-
 def test_every_event_of_a_simulation_arrives(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Driver and Ray's workers report through us alone, and each process is one workload."""
-    found = sides.side_by_side(tmp_path, simulate)
+    found = sides.side_by_side(tmp_path, lambda one: one.complete(SIMULATION))
     record_property("table", found.table)
     trainings = [event for event in found.came if event["event_type"] == "PING"]
     others = [event for event in found.came if event["event_type"] != "PING"]
@@ -43,7 +35,7 @@ def test_every_event_of_a_simulation_arrives(
 
 def test_every_event_of_a_cluster_arrives(tmp_path: Path) -> None:
     """Workers on all nodes of a Ray cluster share the source, the spool and the sidecar of the machine."""
-    found = sides.side_by_side(tmp_path, lambda one: simulate(one, "cluster"))
+    found = sides.side_by_side(tmp_path, lambda one: one.complete(SIMULATION, "cluster"))
     trainings = [line for line in found.reported if line["event_type"] == "PING"]
     assert len(trainings) == NODES * ROUNDS
     words = {word for line in trainings for word in line["argv"]}
