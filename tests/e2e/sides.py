@@ -211,10 +211,11 @@ def side_by_side(directory: Path, run: Callable[[Side], object]) -> Comparison:
     """Do the same on both sides, and hold them against each other.
 
     What Flower's code reports under us has to be what it reports without us. But Flower is not sure to do the
-    same twice: a SuperExec whose SuperLink has gone fails now and then instead of reporting its end, and on a
-    machine that is busy enough its heartbeats and those of Ray come late, so that a good run fails. So it has
-    three tries, of which the last two leave it alone on the machine. That all it reported arrives has no
-    second try: it is asked of every one that came to its end.
+    same twice: a SuperExec whose SuperLink has gone fails now and then instead of reporting its end; one
+    that is told to end amid a line of its log cannot log that, and goes on for ever; and on a machine that is
+    busy enough its heartbeats and those of Ray come late, so that a good run fails. So it has three tries, of
+    which the last two leave it alone on the machine. That all it reported arrives has no second try: it is
+    asked of every one that came to its end.
     """
     tries = []
     for number in range(1, TRIES + 1):
