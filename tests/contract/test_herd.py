@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from tests.support.collector import Collector
 
 _HERD = 200
+# What every Flower has loaded long before its first event: 200 processes that load it at one moment on two
+# cores need more than the seconds that an event waits for what it loads.
 _CODE = """
 import sys, os
+import concurrent.futures, email.parser, importlib.metadata, json, platform, subprocess, tomllib, uuid
 from flwr_telemetry import event
 sys.stdin.buffer.read()
 future = event("START_CLIENT_ENTER", {"n": int(sys.argv[1])})
