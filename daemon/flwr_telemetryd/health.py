@@ -22,15 +22,15 @@ _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
 
 
-def what_would_change(home: Home, consent: Consent) -> str:
+def what_would_change(consent: Consent) -> str:
     """One sentence: how to switch telemetry on if it is off, and off if it is on."""
     if consent.enabled:
-        return f"To switch it off, set FLWR_TELEMETRY_ENABLED=0, or `enabled = false` in {home.config}."
+        return "To switch it off: `flwr-telemetry disable`, or set FLWR_TELEMETRY_ENABLED=0."
     if consent.malformed:
         return "To change that, correct the file or remove it."
     return {
         "site file": "Only who keeps this machine can change that: it is set for the whole site.",
-        "user file": "To switch it on, remove that line or set `enabled = true` there.",
+        "user file": "To switch it on: `flwr-telemetry enable`.",
         "FLWR_TELEMETRY_ENABLED": "To switch it on, unset FLWR_TELEMETRY_ENABLED or set it to 1.",
         "DO_NOT_TRACK": "To switch it on, unset DO_NOT_TRACK or set FLWR_TELEMETRY_ENABLED=1.",
         "owner": "To change that, run as its owner, or set FLWR_HOME to a directory of your own.",

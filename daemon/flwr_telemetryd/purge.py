@@ -1,4 +1,10 @@
-"""Delete what was not sent, on every host of a home, so that opting out strands nothing."""
+"""Delete what was not sent, on every host of a home, so that opting out strands nothing.
+
+A sidecar that finds the user's file saying no deletes what waits (``unsent``). ``flwr-telemetry disable``
+deletes the books, too (``all_but_the_past``), so that nothing is left but the settings and ``sent/``.
+
+This room must never follow a link, and never touch ``sent/`` or the sidecar's lock.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,15 @@ import logging
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home
+from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
 from flwr_telemetry.settings import Consent
 
 from . import guard, segments
+from .health import sentence
 from .retention import hosts
 
 log = logging.getLogger("flwr_telemetryd")
@@ -25,31 +34,69 @@ def if_asked(home: Home, consent: Consent) -> None:
     A site's no, another user's process or a file that cannot be understood stop telemetry, but purge nothing.
     """
     if not consent.enabled and consent.decided_by == "user file" and not consent.malformed:
-        unsent(home)
+        for problem in unsent(home):
+            log.warning("not purged: %s", problem)
 
 
-def unsent(home: Home) -> None:
+def unsent(home: Home) -> list[str]:
     """Rename every ``spool/``, ``work/`` and ``outbox/`` aside and delete them.
 
     A writer that still appends to a segment of a spool that went aside finds that its path is gone, reads
     consent and stops. What was sent before stays: it is the record of the past.
+
+    Returns:
+        What could not be deleted, one sentence each.
     """
+    return [problem for host in hosts(home) for problem in _purge(host, (host.spool, host.work, host.outbox))]
+
+
+def all_but_the_past(home: Home) -> list[str]:
+    """The same, and everything else on every host but ``sent/`` and the lock, which is never unlinked."""
+    problems = []
     for host in hosts(home):
+        problems += _purge(host, [room for room in host.rooms if room != host.sent])
+        for path in segments.listing(host.root):
+            if _is_book(host, path):
+                problems += _attempt(path, os.unlink)
+    for path in segments.listing(home.telemetry):
+        if is_heartbeat(path.name) and not path.is_dir():
+            problems += _attempt(path, os.unlink)
+    return problems
+
+
+def _is_book(host: HostPaths, path: Path) -> bool:
+    """Whether this is one of a sidecar's single files, an older log or a draft of one of them."""
+    kept = (host.dropped, host.not_before, host.state, host.log)
+    return any(path.name.startswith((known.name, f".{known.name}.")) for known in kept)
+
+
+def _purge(host: HostPaths, rooms: Iterable[Path]) -> list[str]:
+    """Delete these directories of a host, and what an earlier purge left that was killed."""
+    problems = _attempt(host.root, lambda _: guard.check_root(host))
+    if problems:
+        return problems
+    for left in segments.listing(host.root):
+        if left.name.endswith(_ASIDE):
+            problems += _attempt(left, shutil.rmtree)
+    for directory in rooms:
+        aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_ASIDE}")
         try:
-            guard.check_root(host)
-        except (OSError, TelemetryError) as error:
-            log.warning("%s is not purged: %s", host.root, error)
+            os.rename(directory, aside)
+        except FileNotFoundError:
             continue
-        for left in segments.listing(host.root):  # by a purge that was killed
-            if left.name.endswith(_ASIDE):
-                shutil.rmtree(left, ignore_errors=True)
-        for directory in (host.spool, host.work, host.outbox):
-            aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_ASIDE}")
-            try:
-                os.rename(directory, aside)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                log.warning("%s cannot be purged: %s", directory, error)  # the others can
-                continue
-            shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            problems.append(sentence(error, directory))  # the others can
+            continue
+        problems += _attempt(aside, shutil.rmtree)
+    return problems
+
+
+def _attempt(path: Path, delete: Callable[[Path], object]) -> list[str]:
+    """What keeps us from deleting something, as a sentence; nothing if it is gone."""
+    try:
+        delete(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, TelemetryError) as error:
+        return [sentence(error, path)]
+    return []

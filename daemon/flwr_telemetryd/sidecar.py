@@ -147,6 +147,8 @@ class Sidecar:
         self._keep_caps()
         for host in [self.host, *self._adopted()]:
             self._troubles.attempt(f"host {host.name}", functools.partial(self._serve, host), None)
+            if not self._may_go_on():  # a request may have taken long
+                return End.DISABLED
         self._keep_caps()
         if not self._may_go_on():
             return End.DISABLED

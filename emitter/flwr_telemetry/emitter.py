@@ -244,7 +244,7 @@ class Emitter:
         return settings.load(self._home, os.environ).consent.enabled
 
     def _first_contact(self) -> None:
-        quietly(notices.first_contact, self._home.config)
+        quietly(notices.first_contact)
 
     # Delivery
 

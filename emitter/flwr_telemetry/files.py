@@ -213,24 +213,35 @@ def _open_any(path: Path) -> int:
     raise SpoolUnsafeError(msg)
 
 
-def replace_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Put ``data`` at ``path``, whole or not at all; with ``durable``, on the disk before it is named.
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: bool = False) -> None:
+    """Put ``data`` at ``path``, whole or not at all.
+
+    Args:
+        path: where.
+        data: what.
+        durable: have it on the disk before it is named.
+        users_own: as in ``read_bytes``; a link stays, and what it points at is replaced.
 
     Raises:
         As ``replace_by``.
     """
-    replace_by(path, (data,), durable=durable)
+    replace_by(path, (data,), durable=durable, users_own=users_own)
 
 
-def replace_by(path: Path, pieces: Iterable[bytes], *, durable: bool = False) -> None:
+def replace_by(
+    path: Path, pieces: Iterable[bytes], *, durable: bool = False, users_own: bool = False
+) -> None:
     """The same for what is too long to be held in memory.
 
     Raises:
         SpoolUnsafeError: what stands there is no file of ours; it is left as it is.
         OSError: the system's refusal.
     """
-    with contextlib.suppress(FileNotFoundError):
-        check_file(path)
+    if users_own:
+        path = Path(os.path.realpath(path))
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -15,8 +15,8 @@ from .emit import LOGGER_NAME
 
 LINE_FORMAT = "%(levelname)s %(name)s %(asctime)s | %(filename)s:%(lineno)d | %(message)s"
 FIRST_CONTACT = (
-    "Flower reports anonymous usage metrics. See them: flwr-telemetry inspect. "
-    "Switch off: FLWR_TELEMETRY_ENABLED=0, or `enabled = false` in %s"
+    "Flower reports anonymous usage metrics. What they are: flwr-telemetry fields. See yours: "
+    "flwr-telemetry inspect. Switch them off: flwr-telemetry disable, or FLWR_TELEMETRY_ENABLED=0"
 )
 
 
@@ -38,6 +38,6 @@ def log_payload(event: dict[str, Any]) -> None:
     logger().debug("%s - POST - %s", payload["context"]["date"], json.dumps(payload))
 
 
-def first_contact(config: object) -> None:
+def first_contact() -> None:
     """Say, once per home, that metrics are on, how to see them and how to switch them off."""
-    logger().info(FIRST_CONTACT, config)
+    logger().info(FIRST_CONTACT)

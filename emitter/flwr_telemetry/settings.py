@@ -155,13 +155,13 @@ def _decide(
 ) -> Consent:
     for name, path, values in files[:1]:
         if values.get("enabled") is False:
-            return Consent(enabled=False, decided_by=name, reason=settings_file.where(path, "enabled"))
+            return _by_file(name, path, enabled=False)
     if (refusal := environment_refusal(environ)) is not None:
         return refusal
     for name, path, values in files[1:]:
         if values.get("enabled") is False:
-            return Consent(enabled=False, decided_by=name, reason=settings_file.where(path, "enabled"))
-    if not _owned(home.path, user_id):
+            return _by_file(name, path, enabled=False)
+    if not is_owned(home.path, user_id):
         return Consent(
             enabled=False,
             decided_by="owner",
@@ -175,8 +175,13 @@ def _decide(
         )
     for name, path, values in reversed(files):
         if values.get("enabled") is True:
-            return Consent(enabled=True, decided_by=name, reason=settings_file.where(path, "enabled"))
+            return _by_file(name, path, enabled=True)
     return Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
+
+
+def _by_file(name: str, path: Path, *, enabled: bool) -> Consent:
+    place = settings_file.where(path, "enabled")
+    return Consent(enabled, decided_by=name, reason=f"{place} says enabled = {str(enabled).lower()}")
 
 
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
@@ -198,8 +203,8 @@ def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     return None
 
 
-def _owned(path: Path, user_id: int | None) -> bool:
-    """Whether ``path``, or its nearest existing parent, belongs to the user."""
+def is_owned(path: Path, user_id: int | None = None) -> bool:
+    """Whether ``path``, or its nearest existing parent, belongs to the user; None asks the system who."""
     if user_id is None:
         if not hasattr(os, "geteuid"):
             return True

@@ -69,15 +69,32 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: it cannot be read or understood; the message names the file and, where known, the line.
     """
+    return parse(path, content(path))
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file, as far as a settings file may be long; none if there is no file.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
     try:
-        raw = files.read_bytes(path, _MAX_FILE_BYTES + 1, users_own=True)
+        return files.read_bytes(path, _MAX_FILE_BYTES + 1, users_own=True)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return b""
     except SpoolUnsafeError as error:
         raise SettingsError(str(error)) from error
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise SettingsError(msg) from error
+
+
+def parse(path: Path, raw: bytes) -> dict[str, Any]:
+    """The settings in the bytes of a file; ``path`` is what an error calls it.
+
+    Raises:
+        SettingsError: they cannot be understood.
+    """
     if len(raw) > _MAX_FILE_BYTES:
         msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
         raise SettingsError(msg)

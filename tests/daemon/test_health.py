@@ -147,5 +147,5 @@ def test_the_site_file_is_told_as_the_sites(home: Path, tmp_path: Path) -> None:
     site_file = tmp_path / "telemetry.toml"
     site_file.write_text("# a comment\nenabled = false\n")
     view = status.look(Home(home), {}, site_file=site_file)
-    assert view.reason == f"{site_file}, line 2"
+    assert view.reason == f"{site_file}, line 2 says enabled = false"
     assert "whole site" in view.change

@@ -62,6 +62,24 @@ def test_what_was_not_sent_goes_on_every_host(home: Path, other: str) -> None:
     purge.unsent(Home(home))
 
 
+def test_all_but_the_past_goes(home: Path) -> None:
+    """The books and what was refused go too; the archive and the lock, which is never unlinked, stay."""
+    hosts = [Home(home).host(), Home(home).host("node7")]
+    more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "kept-by-somebody"]
+    for host in hosts:
+        fill(host)
+        for name in more:
+            (host.root / name).write_bytes(b"x")
+    for path in (Home(home).heartbeat("gone"), Home(home).config, Home(home).forgotten, home / "source"):
+        path.write_bytes(b"x")
+    assert purge.all_but_the_past(Home(home)) == []
+    kept = ["kept-by-somebody", "sent/2026-11-22.jsonl", "sidecar.lock"]
+    assert [left(host) for host in hosts] == [kept] * 2
+    files = [path.name for path in (home, *home.rglob("*")) if path.is_file()]
+    assert {"config.toml", "forgotten", "source"} < set(files)
+    assert "service-gone.json" not in files
+
+
 def test_a_purge_that_died_is_finished_by_the_next(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Death between the rename and the deletion leaves nothing for ever."""
     host = Home(home).host()

@@ -153,3 +153,9 @@ def unsent_files(home: Path) -> list[Path]:
 def tree(directory: Path) -> list[str]:
     """Give every path below a directory."""
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Give every file below a directory, by its path there."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}

@@ -109,7 +109,7 @@ def _tell(drained: "Drained", home: "Home") -> None:
         from .. import health
 
         consent = settings.load(home, os.environ).consent
-        change = "" if consent.enabled else health.what_would_change(home, consent)
+        change = "" if consent.enabled else health.what_would_change(consent)
         complain(f"nothing is delivered, because telemetry is off: {ended(drained.reason)} {change}".rstrip())
     elif drained.outcome is Outcome.UNDELIVERED:
         complain(

@@ -70,6 +70,12 @@ def say(out: Console, text: str = "", style: str | None = None) -> None:
     out.print(plain(text), style=style, soft_wrap=not out.is_terminal)
 
 
+def say_consent(out: Console, *, enabled: bool, reason: str, change: str) -> None:
+    """The answer to "is it on, and why?", and what would change it."""
+    say(out, f"Telemetry is {'on' if enabled else 'off'}: {ended(reason)}", "bold")
+    say(out, change)
+
+
 def complain(text: str) -> None:
     """One line on standard error."""
     sys.stderr.write(f"flwr-telemetry: {plain(text)}\n")

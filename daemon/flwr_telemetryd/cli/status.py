@@ -16,6 +16,7 @@ from .output import (
     plain,
     print_json,
     say,
+    say_consent,
     size,
     span,
     the_home,
@@ -53,8 +54,7 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 def _show(view: "Status") -> None:
     out = console()
-    say(out, f"Telemetry is {'on' if view.enabled else 'off'}: {ended(view.reason)}", "bold")
-    say(out, view.change)
+    say_consent(out, enabled=view.enabled, reason=view.reason, change=view.change)
     say(out)
     _rows(
         out,

@@ -1,0 +1,91 @@
+"""Switch telemetry off or on for good: the user's word, and all that follows from it.
+
+*Off*: the setting is written; a sidecar that runs sees it before its next request and ends; what was not
+sent is deleted on every host. At most the request in flight still goes out. *On*: the setting is written.
+
+This room must never work in a home that belongs to another user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import launch, settings
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home, HostPaths
+
+from . import health, purge, setting
+from .backlog import Counter, Left
+from .clock import Clock
+from .errors import UnusableHomeError
+from .retention import hosts
+
+END_WAIT_S = 5.0
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """What came of switching off.
+
+    Attributes:
+        purged: what was not sent, on all hosts together.
+        sidecar_ended: whether none runs any more; else one has a request in flight, and ends with it.
+        aside: where a settings file was moved to that could not be understood; None without one.
+        problems: what could not be deleted, one sentence each.
+    """
+
+    purged: Left
+    sidecar_ended: bool
+    aside: Path | None
+    problems: list[str]
+
+
+def switch_off(home: Home, clock: Clock) -> SwitchedOff:
+    """Write the no, wait at most ``END_WAIT_S`` for sidecars to end, and purge.
+
+    Raises:
+        UnusableHomeError: the home belongs to somebody else, or something else stands in its place.
+        TelemetryError, OSError: the setting cannot be written.
+    """
+    check_owner(home)
+    for problem in health.unsafe(home):
+        raise UnusableHomeError(problem)
+    known = hosts(home)
+    waits = [Counter(host).left() for host in known]
+    aside = setting.set_malformed_aside(home)
+    setting.write_enabled(home, enabled=False)
+    deadline = clock.monotonic() + END_WAIT_S
+    while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
+        clock.sleep(_POLL_S)
+    purge.all_but_the_past(home)
+    # Once more, for a writer that had read the yes a moment before the no was written.
+    problems = purge.all_but_the_past(home)
+    purged = Left(sum(left.events for left in waits), sum(left.bodies for left in waits))
+    return SwitchedOff(purged, not lives, aside, problems)
+
+
+def switch_on(home: Home) -> None:
+    """Write the yes; whether telemetry is on then is for ``settings.load`` to say.
+
+    Raises:
+        As ``switch_off``; and SettingsError if the file cannot be understood.
+    """
+    check_owner(home)
+    setting.write_enabled(home, enabled=True)
+
+
+def check_owner(home: Home) -> None:
+    """Raise UnusableHomeError unless the home is ours, or would be."""
+    if not settings.is_owned(home.path):
+        msg = f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
+        raise UnusableHomeError(msg)
+
+
+def _lives(host: HostPaths) -> bool:
+    try:
+        return launch.alive(host)
+    except (OSError, TelemetryError):
+        return False  # what stands in the lock's place is no sidecar's
