@@ -84,7 +84,7 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     if not sealed:
         return None
     files.ensure_directory(host.work)
-    batch = Batch(host, f"{max(now_ns, 0):019d}-{secrets.token_hex(4)}", owner)
+    batch = Batch(host, new_name(now_ns), owner)
     files.ensure_directory(batch.path)
     taken = taken_bytes = 0
     for segment in sealed:
@@ -99,6 +99,11 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     with contextlib.suppress(OSError):
         batch.path.rmdir()
     return None
+
+
+def new_name(now_ns: int) -> str:
+    """The name of a new batch, which tells when it was made."""
+    return f"{max(now_ns, 0):019d}-{secrets.token_hex(4)}"
 
 
 def unfinished(host: HostPaths, owner: str, *, now: float | None = None) -> list[Path]:

@@ -160,6 +160,9 @@ class Courier:
             return False
         if isinstance(outcome, Refused):
             self._succeeded()
+            if forgotten.holds(self._home, data):  # while it was on its way
+                outbox.let_go(body)
+                return True
             return self._refused(body, outcome, is_burst="burst" in event)
         self._accepted[body.path] = False  # before anything that may fail: it must not be sent again
         self._succeeded()
@@ -170,7 +173,8 @@ class Courier:
     def _file_away(self, body: Body, data: bytes) -> bool:
         """Archive a body that was accepted, and let it go; tried again if the disk is full, but not sent."""
         if not self._accepted[body.path]:
-            outbox.archive(body, data, self._clock.now())
+            if not forgotten.holds(self._home, data):  # it may have been forgotten on its way
+                outbox.archive(body, data, self._clock.now())
             self._accepted[body.path] = True
         outbox.let_go(body)
         del self._accepted[body.path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
@@ -17,16 +18,38 @@ def hash_of(source_id: str) -> str:
     return hashlib.sha256(source_id.encode()).hexdigest()
 
 
+def hashes(home: Home) -> set[str]:
+    """What is noted in a home.
+
+    Raises:
+        OSError, SpoolUnsafeError: the file is there but cannot be read.
+    """
+    try:
+        return set(files.read_bytes(home.forgotten, _MAX_BYTES).decode(errors="replace").split())
+    except FileNotFoundError:
+        return set()
+
+
+def add(home: Home, source_id: str) -> None:
+    """Note an ID, for good."""
+    if hash_of(source_id) not in hashes(home):
+        files.ensure_directory(home.telemetry)
+        files.append_line(home.forgotten, hash_of(source_id).encode())
+
+
+def source_of(event: dict[str, Any]) -> str | None:
+    """The source ID that an event or a body carries; None if it has none."""
+    context = event.get("context")
+    source_id = context.get("source") if isinstance(context, dict) else None
+    return source_id if isinstance(source_id, str) else None
+
+
 def holds(home: Home, body: bytes) -> bool:
     """Whether ``body`` carries a source ID that is in the ``forgotten`` file of ``home``.
 
     Raises:
         OSError: the file is there but cannot be read; then nothing may be sent.
     """
-    try:
-        hashes = set(files.read_bytes(home.forgotten, _MAX_BYTES).decode(errors="replace").split())
-    except FileNotFoundError:
-        return False
-    context = decoded(body).get("context")
-    source_id = context.get("source") if isinstance(context, dict) else None
-    return isinstance(source_id, str) and hash_of(source_id) in hashes
+    known = hashes(home)
+    source_id = source_of(decoded(body)) if known else None
+    return source_id is not None and hash_of(source_id) in known

@@ -87,14 +87,20 @@ def let_go(body: Body) -> None:
 def rejected(body: Body, reason: str) -> bool:
     """Keep a body that was refused, with the reason, for a look; False if it is gone already."""
     files.ensure_directory(body.host.rejected)
-    word = body.host.rejected / f"{body.key}.reason.txt"
+    kept = body.host.rejected / body.path.name
+    word = reason_of(kept)
     files.replace_bytes(word, reason.encode() + b"\n")
     try:
-        os.rename(body.path, body.host.rejected / body.path.name)
+        os.rename(body.path, kept)
     except FileNotFoundError:
-        if not os.path.lexists(body.host.rejected / body.path.name):  # else another sidecar rejected it
+        if not os.path.lexists(kept):  # else another sidecar rejected it
             word.unlink(missing_ok=True)
         return False
     with contextlib.suppress(OSError):
         body.path.parent.rmdir()
     return True
+
+
+def reason_of(rejected_body: Path) -> Path:
+    """The file that says why a body was refused."""
+    return rejected_body.with_name(f"{rejected_body.name.removesuffix(BODY_SUFFIX)}.reason.txt")

@@ -28,7 +28,8 @@ from .split import member_key
 
 ARCHIVE_SUFFIX = ".jsonl"
 
-_MAX_LINE_BYTES = 2 * burst.MAX_BODY_BYTES
+MAX_LINE_BYTES = 2 * burst.MAX_BODY_BYTES
+"""A longer line of the archive is none of ours."""
 
 
 def spool_segments(host: HostPaths) -> list[Path]:
@@ -78,7 +79,7 @@ def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int
     with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
         end = file.seek(offset_bytes)
         begun = 0  # bytes of this line that were skipped
-        while line := file.readline(_MAX_LINE_BYTES):
+        while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
                 begun += len(line)
                 continue

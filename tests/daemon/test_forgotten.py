@@ -84,3 +84,19 @@ def test_a_file_that_cannot_be_read_lets_nothing_out(home: Path, host: HostPaths
     except (OSError, TelemetryError):
         held = True
     assert held
+
+
+def test_an_id_is_noted_once(home: Path, host: HostPaths) -> None:
+    """A line of its own for each, and none that tells an ID."""
+    for source in ("a", "b", "a"):
+        forgotten.add(Home(home), source)
+    noted = Home(home).forgotten.read_text()
+    assert noted.splitlines() == [forgotten.hash_of("a"), forgotten.hash_of("b")]
+    assert forgotten.hashes(Home(home)) == set(noted.split())
+
+
+def test_a_torn_line_before_costs_nothing(home: Path, host: HostPaths) -> None:
+    """As of a disk that was full: the next ID still has a line of its own."""
+    Home(home).forgotten.write_text("abc")
+    forgotten.add(Home(home), "a")
+    assert forgotten.hash_of("a") in forgotten.hashes(Home(home))

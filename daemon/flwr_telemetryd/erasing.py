@@ -1,0 +1,178 @@
+"""Delete everything on this machine that carries one source ID; what carries another stays.
+
+The ID is noted in ``forgotten`` and its file removed first. From then on no sidecar sends what carries
+it, and no process reports under it for longer than a second. So what is out of reach here for a moment (a
+batch that a sidecar is making, an event that a slow process still brings) is deleted where it would have
+been sent, and this room need not win any race.
+
+    spool, work  see ``sieve.py``
+    outbox       bodies are unlinked, as if another sidecar had delivered them
+    sent         a day's file is replaced by one without the ID
+    rejected     bodies and their reasons are unlinked
+    damaged      what holds the text of the ID is unlinked
+
+This room must never delete, change or send what carries another ID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
+
+from . import batch, forgotten, guard, outbox, segments, sieve, stages
+from .body import decoded
+from .body import read as read_body
+from .clock import Clock
+from .lock import held
+from .retention import hosts
+
+WAIT_S = 5.0
+"""How long a sidecar that runs has to commit a batch that it is making."""
+
+_POLL_S = 0.05
+
+
+@dataclass(slots=True)
+class Erased:
+    """How many events were deleted.
+
+    Attributes:
+        spool: in segments.
+        outbox: in bodies that waited.
+        sent: in the archive.
+        rejected: in bodies that the collector refused.
+    """
+
+    spool: int = 0
+    outbox: int = 0
+    sent: int = 0
+    rejected: int = 0
+
+
+def erase(home: Home, source_id: str, clock: Clock) -> Erased:
+    """Forget an ID: note it, remove its file, and delete all that carries it.
+
+    Args:
+        home: the home.
+        source_id: the ID, as events carry it.
+        clock: time.
+
+    Raises:
+        TelemetryError, OSError: something is not ours, or cannot be written. Once the ID is noted, doing
+            it again goes on where this ended.
+    """
+    forgotten.add(home, source_id)
+    home.source.unlink(missing_ok=True)
+    erased = Erased()
+    deadline = clock.monotonic() + WAIT_S
+    while True:
+        known = hosts(home)
+        for host in known:
+            guard.check(host)
+            _waiting(host, source_id, erased, clock, own=host.name == home.host().name)
+        if not any(_waits(host, source_id) for host in known) or clock.monotonic() >= deadline:
+            break
+        clock.sleep(_POLL_S)
+    for host in known:
+        _archive(host, source_id, erased)
+        _rejected(host, source_id, erased)
+        _damaged(host, source_id)
+    return erased
+
+
+def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool) -> None:
+    """What was not sent, as far as it is within reach."""
+    for directory in segments.listing(host.outbox):
+        batch.discard(host, directory, clock.time_ns(), wait_s=0)
+    with held(host, 0, create=own) as lock:
+        alone = own and lock.is_sole
+        erased.spool += sieve.sift(host, source_id, clock.time_ns(), alone=alone)
+    erased.outbox += sum(_events(path, source_id) for path in stages.outbox_bodies(host))
+    for directory in segments.listing(host.outbox):
+        for path in segments.listing(directory):
+            # The events of a burst that is being split lie beside it; they were counted with it.
+            if path.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) and _events(path, source_id):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _waits(host: HostPaths, source_id: str) -> bool:
+    """Whether anything that is not sent still carries the ID."""
+    return any(sieve.holds(path, source_id) for path in stages.spool_segments(host)) or any(
+        _events(path, source_id) for path in stages.outbox_bodies(host)
+    )
+
+
+def _archive(host: HostPaths, source_id: str, erased: Erased) -> None:
+    for path in stages.archive_files(host):
+        text = source_id.encode()
+        if any(text in chunk for chunk in _overlapping(path, len(text))):
+            erased.sent += sum(_events_in(body, source_id) for body, _ in stages.read_archive(path))
+            _replace_archive(path, source_id)
+
+
+def _replace_archive(path: Path, source_id: str) -> None:
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
+
+        def others() -> Iterator[bytes]:
+            while line := archive.readline(stages.MAX_LINE_BYTES):
+                if not _is_of(line, source_id):
+                    yield line
+
+        status = os.fstat(archive.fileno())
+        files.replace_by(path, others(), durable=True)
+        if late := b"".join(others()):  # of a sidecar that had opened the file before
+            files.append_bytes(path, late)
+        if path.lstat().st_size == 0:
+            path.unlink()
+        else:
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which a cap tells its age
+
+
+def _rejected(host: HostPaths, source_id: str, erased: Erased) -> None:
+    for path in stages.rejected_bodies(host):
+        if events := _events(path, source_id):
+            erased.rejected += events
+            path.unlink(missing_ok=True)
+            outbox.reason_of(path).unlink(missing_ok=True)
+
+
+def _damaged(host: HostPaths, source_id: str) -> None:
+    text = source_id.encode()
+    for path in segments.listing(host.damaged):
+        with contextlib.suppress(FileNotFoundError):
+            if any(text in chunk for chunk in _overlapping(path, len(text))):
+                path.unlink()
+
+
+def _overlapping(path: Path, size_bytes: int) -> Iterator[bytes]:
+    """The bytes of a file in pieces, so that whatever is so long is whole in one of them."""
+    end = b""
+    for chunk in segments.chunks(path):
+        yield end + chunk
+        end = (end + chunk)[-size_bytes:]
+
+
+def _events(path: Path, source_id: str) -> int:
+    """How many events of the ID are in a body's file."""
+    try:
+        return _events_in(read_body(path), source_id)
+    except FileNotFoundError:
+        return 0
+
+
+def _events_in(body: bytes, source_id: str) -> int:
+    """How many events of the ID a body stands for; at least 1 if it is of the ID at all."""
+    return max(stages.count_events(body), 1) if _is_of(body, source_id) else 0
+
+
+def _is_of(body: bytes, source_id: str) -> bool:
+    """Whether a body carries the ID; one that is torn does if the text of the ID is in it."""
+    return source_id.encode() in body and forgotten.source_of(decoded(body)) in {source_id, None}

@@ -1,0 +1,233 @@
+"""Forgetting an ID: everything that carries it goes, everything else stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import SpoolUnsafeError
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetryd import burst, erasing, lock, segments
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.erasing import Erased
+from tests.daemon.conftest import burst_of, make, take
+from tests.support import homes, processes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+def series(n: int, source: str) -> list[records.Payload]:
+    """Give so many events of this ID."""
+    return [records.sample({"n": number}, source=source) for number in range(n)]
+
+
+def erase(home: Path) -> Erased:
+    """Forget the ID, by a clock whose waits are short."""
+    now = [0.0]
+    clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return erasing.erase(Home(home), GONE, clock)
+
+
+def test_the_id_is_noted_and_its_file_goes(home: Path, host: HostPaths) -> None:
+    """First of all, so that nothing under it can leave any more."""
+    (home / "source").write_text(GONE)
+    assert erase(home) == Erased()
+    assert not (home / "source").exists()
+    assert (homes.telemetry(home) / "forgotten").read_text() == hashlib.sha256(
+        GONE.encode()
+    ).hexdigest() + "\n"
+
+
+def test_at_every_stage_of_every_host(home: Path, collector: Collector) -> None:
+    """What carries another ID stays to the byte, and is delivered once."""
+    homes.configure(home, collector.url)
+    for source in (GONE, OTHER):
+        homes.put(home, series(2, source))
+        processes.deliver(home)
+    collector.answer_by(lambda _request: 422)
+    for source in (GONE, OTHER):
+        homes.put(home, series(1, source))
+        processes.deliver(home)
+    collector.answer_by(lambda _request: 503)
+    for source in (GONE, OTHER):
+        homes.put(home, series(4, source))
+        processes.once(home)
+    homes.put(home, [*series(5, OTHER), *series(6, GONE)])
+    homes.put(home, series(7, GONE), host_of="node7")
+    damaged = homes.host(home) / "damaged"
+    damaged.mkdir(mode=0o700, exist_ok=True)
+    for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
+        (damaged / name).write_bytes(b"\0" * segments.CHUNK_BYTES + b"x" * 7 + text.encode())
+    before = {
+        path: path.read_bytes()
+        for path in [*homes.rejected(home), *homes.waiting(home), damaged / "b.bin"]
+        if GONE.encode() not in path.read_bytes()
+    }
+    assert len(before) == 3
+    archive = [line for line in homes.sent(home) if GONE.encode() not in line]
+
+    assert erase(home) == Erased(spool=13, outbox=4, sent=2, rejected=1)
+
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert {path: path.read_bytes() for path in before} == before
+    assert homes.sent(home) == archive != []
+    assert len(list((homes.host(home) / "rejected").glob("*.reason.txt"))) == 1
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home)
+    assert wire.serials(collector.events()[-9:]) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_again_finds_nothing(home: Path) -> None:
+    """Doing it twice is doing it once."""
+    homes.put(home, [*series(2, OTHER), *series(3, GONE)])
+    assert erase(home).spool == 3
+    before = homes.contents(home)
+    assert erase(home) == Erased()
+    assert homes.contents(home) == before
+
+
+def test_an_archive_keeps_its_age_and_what_is_no_body(home: Path, host: HostPaths) -> None:
+    """The caps go by its time; a torn or foreign line is nobody's, unless it holds the ID."""
+    day = host.sent / "2026-11-22.jsonl"
+    day.parent.mkdir(mode=0o700)
+    gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
+    lines = [b"no body", other, b'{"context": 3}', b"x" * 3_000_000, other, b"torn"]
+    day.write_bytes(b"\n".join([gone, *lines[:3], gone, gone[:-9], *lines[3:]]))
+    os.utime(day, (1_000_000, 1_000_000))
+    assert erase(home).sent == 5
+    assert day.read_bytes() == b"\n".join(lines)
+    assert day.stat().st_mtime == 1_000_000
+
+
+def test_a_torn_end_of_an_archive_goes(home: Path, host: HostPaths) -> None:
+    """A death in the midst of the last line left it; another's body that names the ID in passing stays."""
+    host.sent.mkdir(mode=0o700)
+    other = burst_of([records.sample({"n": n, "was": GONE}, source=OTHER) for n in range(2)])
+    (host.sent / "2026-11-22.jsonl").write_bytes(other + b"\n" + burst_of(series(2, GONE))[:-9])
+    assert erase(home).sent == 0
+    assert (host.sent / "2026-11-22.jsonl").read_bytes() == other + b"\n"
+
+
+def test_an_archive_of_nothing_else_goes(home: Path, host: HostPaths) -> None:
+    """No empty file tells of the day."""
+    host.sent.mkdir(mode=0o700)
+    (host.sent / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
+    assert erase(home).sent == 2
+    assert list(host.sent.iterdir()) == []
+
+
+def test_what_a_sidecar_archives_meanwhile_is_kept(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the old file open: what it added there, and what is of another ID, is added to the new one."""
+    host.sent.mkdir(mode=0o700)
+    day = host.sent / "2026-11-22.jsonl"
+    gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
+    day.write_bytes(gone + b"\n")
+    sidecars = os.open(day, os.O_WRONLY | os.O_APPEND)
+    replace = files.replace_by
+
+    def late(*arguments: Any, **options: Any) -> None:
+        replace(*arguments, **options)
+        os.write(sidecars, other + b"\n" + gone + b"\n")
+
+    monkeypatch.setattr(files, "replace_by", late)
+    erase(home)
+    os.close(sidecars)
+    assert day.read_bytes() == other + b"\n"
+
+
+def test_a_burst_that_is_being_split_is_counted_once(home: Path, host: HostPaths) -> None:
+    """Its events lie beside it, as a death left them."""
+    whole = burst_of(series(3, GONE))
+    batch = host.outbox / "1"
+    batch.mkdir(parents=True, mode=0o700)
+    key = wire.key_of(whole)
+    (batch / f"{key}.split").write_bytes(whole)
+    for index, event in enumerate(wire.expand(whole)[:2]):
+        (batch / f"{wire.member_key(key, index)}.json").write_text(burst.dumps(event))
+    assert erase(home).outbox == 3
+    assert not batch.exists()
+
+
+def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path, host: HostPaths) -> None:
+    """A death between commit and discard left it beside its bodies: it goes, and is not counted again."""
+    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
+    committed = make(host, take(host))
+    assert any(path.name.endswith(".taken") for path in committed.iterdir())
+    assert erase(home) == Erased(outbox=2)
+    assert not committed.exists()
+
+
+def test_a_batch_that_a_sidecar_is_making_is_waited_for(home: Path, host: HostPaths) -> None:
+    """Within a bound; what is still in it then is deleted where it would be sent."""
+    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
+    made = take(host)
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    now, committed = [0.0], []
+
+    def commit(seconds: float) -> None:
+        now[0] += seconds
+        if not committed and now[0] > 1:
+            committed.append(make(host, made))
+
+    with lock.held(host, 0):
+        clock = Clock(monotonic=lambda: now[0], sleep=commit)
+        assert erasing.erase(Home(home), GONE, clock) == Erased(outbox=2)
+    assert now[0] < erasing.WAIT_S
+    assert homes.unsent_files(home) == []
+
+
+def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path: Path) -> None:
+    """The ID is forgotten all the same, and the error says what stands in the way."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
+    host.sent.symlink_to(elsewhere)
+    with pytest.raises(SpoolUnsafeError, match="is a link"):
+        erase(home)
+    assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
+    assert (homes.telemetry(home) / "forgotten").exists()
+
+
+def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home: Path, collector: Collector) -> None:
+    """The request was under way when the ID was forgotten; its copy does not come back."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(home, series(2, GONE))
+    answers = iter([200, 422])
+
+    def forget_and_answer(_request: object) -> int:
+        forgotten = homes.telemetry(home) / "forgotten"
+        answer = next(answers)
+        if answer == 422:
+            forgotten.write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return answer
+
+    collector.answer_by(forget_and_answer)
+    processes.deliver(home)
+    assert len(collector.requests) == 2
+    assert len(homes.sent(home)) == 1
+    assert homes.rejected(home) == []
+
+
+def test_what_is_accepted_in_flight_is_not_archived(home: Path, collector: Collector) -> None:
+    """The same where the collector takes it."""
+    homes.configure(home, collector.url)
+    homes.put(home, series(2, GONE))
+
+    def forget_and_accept(_request: object) -> int:
+        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return 200
+
+    collector.answer_by(forget_and_accept)
+    processes.deliver(home)
+    assert (len(collector.requests), homes.sent(home)) == (1, [])
