@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flwr_telemetry.context import FIELDS
 from flwr_telemetry.settings_file import Limits
-from tests.support import processes
+from tests.support import processes, readme
 
 _ROOT = Path(__file__).resolve().parents[1]
-_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+_README = readme.README.read_text(encoding="utf-8")
 
 
 def _block(name: str) -> str:
@@ -24,9 +23,7 @@ def _block(name: str) -> str:
 
 def test_the_table_of_fields_is_made_from_the_declaration() -> None:
     """Every declared field stands in the README, in order, with its type and reason, and no other."""
-    table = _README.partition("together -->\n")[2].partition("<!-- /fields -->")[0]
-    rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
-    assert table.splitlines() == ["| field | type | why |", "| --- | --- | --- |", *rows]
+    assert readme.with_fields(_README) == _README
 
 
 @pytest.mark.parametrize("name", Limits.__dataclass_fields__)

@@ -1,8 +1,8 @@
 """What is collected, declared field by field with its reason. The documentation is made from this.
 
 Nothing that is not declared in ``FIELDS`` can get into a context: the emitter's part is built by walking
-that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical`` and
-``hw.memory_gib`` are declared here and added by the sidecar, which alone loads psutil.
+that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical``,
+``hw.memory_gib`` and ``burst`` are declared here and added by the sidecar.
 
 The values are exactly those of Flower's own telemetry, got without the program ``file`` and the
 ``uname -p`` that ``platform.architecture()`` and ``platform.platform()`` start.
@@ -121,6 +121,14 @@ FIELDS: tuple[Field, ...] = (
         "context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture
     ),
     Field("context.platform.version", "string", "Operating system: kernel build.", _uname_version),
+    Field("burst.count", "integer", "Of several events in one request: how many they are."),
+    Field("burst.clusters", "array", "Of several events in one request: the cluster IDs of all."),
+    Field("burst.varying", "array", "Of several events in one request: the details in which they differ."),
+    Field(
+        "burst.events",
+        "array",
+        "Of several events in one request: of each its cluster, how much later it was in µs, those details.",
+    ),
 )
 
 

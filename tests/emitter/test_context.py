@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
+OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
 
 COMPARE = """
 from flwr_telemetry import context
@@ -82,10 +84,13 @@ def test_nothing_undeclared_gets_in(home: Path, package: str) -> None:
     assert emitter.emit("PING", {"a": {"b": 1}}, package).result() == "spooled"
     (event,) = homes.spooled(home)
     declared = [field.name for field in context.FIELDS if field.name not in ABSENT[package]]
-    assert flattened(event) == [name for name in declared if name not in ADDED_BY_THE_SIDECAR]
+    assert declared[-4:] == OF_A_BURST
+    plain = declared[:-4]
+    assert flattened(event) == [name for name in plain if name not in ADDED_BY_THE_SIDECAR]
     coalescer = Coalescer(hardware={"cpu_count_physical": 4, "memory_gib": 16})
-    (body,) = [*coalescer.add(event), *coalescer.finish()]
-    assert [flattened(member) for member in expand(body)] == [declared]
+    (body,) = [*coalescer.add(event), *coalescer.add(event), *coalescer.finish()]
+    assert flattened(json.loads(body)) == declared
+    assert [flattened(member) for member in expand(body)] == [plain, plain]
 
 
 def test_every_field_is_declared_with_its_reason() -> None:

@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.version import __version__
 
 from ..errors import ExitCode, SidecarError
-from . import demo, flush, inspect, status
+from . import consent, demo, doctor, fields, flush, identity, inspect, status
 from .output import complain, help_text
 
 if TYPE_CHECKING:
@@ -33,16 +33,20 @@ HELP = help_text("""See and steer the anonymous usage metrics that Flower report
 
 \b
 Examples:
-  flwr-telemetry demo                  the whole way, on this machine alone
   flwr-telemetry status                on or off, and why; what lies where
+  flwr-telemetry fields                what can be reported, and why
   flwr-telemetry inspect --stage sent  what was sent, to the last byte
+  flwr-telemetry disable               off, for good
   flwr-telemetry run -- python sim.py  report a Flower app through us
+  flwr-telemetry demo                  the whole way, on this machine alone
 
 \b
 Exit codes:
-  0  done                      3  telemetry is off
-  1  not all was delivered     4  another sidecar is in the way
-  2  wrong usage               5  the home cannot be used
+  0  done                              3  telemetry is off
+  1  not all was delivered, or a fault 4  another sidecar is in the way
+  2  wrong usage                       5  the home cannot be used
+
+Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
 """)
 
 RUN_HELP = help_text("""Run a command; every Flower in it reports through us.
@@ -83,7 +87,6 @@ app = typer.Typer(
     cls=_Group,
     help=HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -91,6 +94,12 @@ app = typer.Typer(
 app.command("status", help=status.HELP)(status.status)
 app.command("inspect", help=inspect.HELP)(inspect.inspect)
 app.command("flush", help=flush.HELP)(flush.flush)
+app.command("disable", help=consent.DISABLE_HELP)(consent.disable)
+app.command("enable", help=consent.ENABLE_HELP)(consent.enable)
+app.command("fields", help=fields.HELP)(fields.fields)
+app.command("source", help=identity.SOURCE_HELP)(identity.source)
+app.command("forget", help=identity.FORGET_HELP)(identity.forget)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -27,6 +29,22 @@ from .words import word_for
 MAX_ANSWER_BYTES = 64 * 1024
 
 _SHORTEST_S = 0.001
+
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Somebody answered, and TLS is as it should be.
+
+    Attributes:
+        status: of the answer, whatever it is.
+        date: the answer's own, as HTTP writes it; empty without one.
+    """
+
+    status: int
+    date: str
 
 
 class HttpSink:
@@ -59,11 +77,24 @@ class HttpSink:
         else:
             self._session.proxies = _proxies(self._url, environ)
 
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that requests go through; None without one."""
+        found: str | None = requests.utils.select_proxy(self._url, self._session.proxies)
+        return found
+
     def send(self, key: str, body: bytes) -> Outcome:
         """POST one body."""
+        return self._within_deadline(lambda: self._post(key, body))
+
+    def reach(self) -> Reached | Retry:
+        """Ask for the headers of the URL, which sends no event; any answer at all will do."""
+        return self._within_deadline(self._head)
+
+    def _within_deadline(self, request: Callable[[], Answer]) -> Answer | Retry:
         try:
             with deadline(self._limits.request_deadline_s):
-                return self._post(key, body)
+                return request()
         except Exception as error:  # noqa: BLE001 - whatever a library raises about the world is an outcome
             self._session.close()  # what is left of the connection may belong to this answer
             bundle = self._session.verify
@@ -75,15 +106,22 @@ class HttpSink:
         """Close the connection."""
         self._session.close()
 
-    def _post(self, key: str, body: bytes) -> Outcome:
-        with self._session.post(
+    def _head(self) -> Reached:
+        with self._request("HEAD") as answer:
+            return Reached(answer.status_code, answer.headers.get("Date", ""))
+
+    def _request(self, method: str, **what: Any) -> requests.Response:
+        return self._session.request(
+            method,
             self._url,
-            data=body,
-            headers={"Idempotency-Key": key},
             allow_redirects=False,
             stream=True,
             timeout=(max(self._limits.connect_timeout_s, _SHORTEST_S), self._timeout_s),
-        ) as answer:
+            **what,
+        )
+
+    def _post(self, key: str, body: bytes) -> Outcome:
+        with self._request("POST", data=body, headers={"Idempotency-Key": key}) as answer:
             # The status alone decides; what follows is for the reason of a refusal.
             text = _beginning(answer)
             return outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))

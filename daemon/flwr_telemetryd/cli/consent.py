@@ -1,0 +1,139 @@
+"""``flwr-telemetry disable`` and ``enable``: the user's word, for good."""
+
+# No postponed annotations in this file: typer 0.9 reads them as they stand.
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import ExitCode
+from .output import (
+    HomeOption,
+    JsonOption,
+    complain,
+    console,
+    ended,
+    help_text,
+    number,
+    print_json,
+    say,
+    say_consent,
+    the_home,
+)
+
+if TYPE_CHECKING:
+    from flwr_telemetry.layout import Home
+
+    from ..switching import SwitchedOff
+
+DISABLE_HELP = help_text("""Switch telemetry off for good, and delete what was not sent.
+
+It writes `enabled = false` into telemetry/config.toml of the home, which every Flower process of
+yours obeys within a second, and a sidecar before its next request. What stays on this machine is
+that file, the source ID, and sent/, the record of what was sent before.
+
+\b
+Exit codes:
+  0  telemetry is off
+  5  the setting could not be written, or something could not be deleted
+
+\b
+Examples:
+  flwr-telemetry disable
+  flwr-telemetry disable --home /scratch/alice/.flwr
+  FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; nothing is written
+""")
+
+ENABLE_HELP = help_text("""Switch telemetry on again.
+
+It writes `enabled = true` into telemetry/config.toml of the home. Any other no stays a no: a
+variable's, or that of the site's file.
+
+\b
+Exit codes:
+  0  telemetry is on
+  3  telemetry is off all the same; the answer says why
+  5  the setting could not be written
+
+\b
+Examples:
+  flwr-telemetry enable
+  flwr-telemetry enable --json
+""")
+
+
+def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Write the no, purge, and tell what became of it."""
+    from flwr_telemetry.errors import TelemetryError, from_os_error
+
+    from .. import switching
+    from ..clock import Clock
+    from ..errors import SidecarError
+
+    found = the_home(home, os.environ)
+    os.umask(0o077)
+    try:
+        done = switching.switch_off(found, Clock())
+    except (TelemetryError, SidecarError, OSError) as error:
+        why = from_os_error(error, str(error.filename or found.path)) if isinstance(error, OSError) else error
+        complain(f"{ended(str(why))} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
+        raise typer.Exit(ExitCode.UNUSABLE) from None
+    consent = _consent(found)
+    if json:
+        off = {"purged": asdict(done.purged), "sidecar_ended": done.sidecar_ended}
+        print_json({**consent, **off})
+    else:
+        _tell(consent)
+        _tell_off(done)
+    for problem in done.problems:
+        complain(problem)
+    if done.problems:
+        raise typer.Exit(ExitCode.UNUSABLE)
+
+
+def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Write the yes, and tell whether it is one."""
+    from .. import switching
+
+    found = the_home(home, os.environ)
+    os.umask(0o077)
+    switching.switch_on(found)
+    consent = _consent(found)
+    if json:
+        print_json(consent)
+    else:
+        _tell(consent)
+    if not consent["enabled"]:
+        raise typer.Exit(ExitCode.DISABLED)
+
+
+def _consent(home: "Home") -> dict[str, Any]:
+    """What telemetry is now, as in ``status``."""
+    from flwr_telemetry import settings
+
+    from .. import health
+
+    consent = settings.load(home, os.environ).consent
+    return {
+        "enabled": consent.enabled,
+        "decided_by": consent.decided_by,
+        "reason": consent.reason,
+        "change": health.what_would_change(consent),
+    }
+
+
+def _tell(consent: dict[str, Any]) -> None:
+    said = {name: value for name, value in consent.items() if name != "decided_by"}
+    say_consent(console(), **said)
+
+
+def _tell_off(done: "SwitchedOff") -> None:
+    out = console()
+    waited = done.purged.events
+    say(out, f"Deleted {number(waited, 'event')} that had not been sent." if waited else "Nothing waited.")
+    if done.aside is not None:
+        say(out, f"The settings file could not be understood; it is kept as {done.aside}.")
+    if not done.sidecar_ended:
+        say(out, "A sidecar still has a request in flight; it ends with that one.")

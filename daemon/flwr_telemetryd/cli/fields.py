@@ -1,0 +1,61 @@
+"""``flwr-telemetry fields``: every field that can leave the machine, and why."""
+
+# No postponed annotations in this file: typer 0.9 reads them as they stand.
+
+import json as json_format
+import os
+from typing import TYPE_CHECKING, Any
+
+from .output import HomeOption, JsonOption, console, help_text, plain, print_json, say, the_home
+
+if TYPE_CHECKING:
+    from flwr_telemetry.context import Field
+
+HELP = help_text("""Show every field that can leave this machine: its type, an example from here, and why.
+
+Nothing that is not in this list can get into an event. The names are paths in the JSON that is sent.
+It works with telemetry switched off, too; nothing is written or sent.
+
+\b
+Examples:
+  flwr-telemetry fields
+  flwr-telemetry fields --json
+""")
+
+
+def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show the declaration, each field with its value on this machine."""
+    from ..clock import Clock
+    from ..example import examples
+
+    found = examples(the_home(home, os.environ), os.environ, Clock())
+    if json:
+        print_json(
+            [
+                {"name": field.name, "type": field.kind, "example": example, "why": field.why}
+                for field, example in found
+            ]
+        )
+    else:
+        _tell(found)
+
+
+def _tell(found: "list[tuple[Field, Any]]") -> None:
+    from rich.text import Text
+
+    from flwr_telemetry.version import __version__
+
+    out = console()
+    for field, example in found:
+        head = Text.assemble((field.name, "bold"), (f"  {field.kind}", "dim"))
+        out.print(head, soft_wrap=True)
+        shown = "not reported on this machine" if example is None else plain(json_format.dumps(example))
+        out.print(Text(f"  {shown}", style="dim" if example is None else "cyan"), soft_wrap=True)
+        say(out, f"  {field.why}")
+    say(out)
+    say(
+        out,
+        "Each request is a POST of this JSON. Its headers tell no more: Host, Content-Type, Content-Length, "
+        "Accept-Encoding, Idempotency-Key (the SHA-256 of the body, or of a part of a refused one) and "
+        f"User-Agent: flwr-telemetry/{__version__}.",
+    )

@@ -1,0 +1,116 @@
+"""Checks of the way out: the proxy, the name of the collector, and whether anybody answers there.
+
+The collector is asked for headers alone (HEAD), in the very way in which a body would be sent: same
+proxy, same certificates, same deadline. No event is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from flwr_telemetry import files
+from flwr_telemetry.settings import Settings
+
+from ..clock import Clock
+from ..sinks.base import Retry
+from ..sinks.http import HttpSink, Reached
+from .check import OFF, Check, Verdict
+
+_CLOCK_NOTE_S = 300.0
+
+
+def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
+    """All of it, as far as one leads to the next."""
+    if not now.consent.enabled:
+        yield Check("collector", Verdict.SKIPPED, OFF)
+        return
+    if now.url.startswith("file:"):
+        yield _file(now.url)
+        return
+    sink = HttpSink(now, environ)
+    try:
+        proxy = sink.proxy
+        yield _proxy(now, proxy)
+        if proxy is None:
+            name = _name(now.url)
+            yield name
+            if name.verdict is Verdict.FAULT:
+                return
+        yield _collector(now.url, sink.reach(), clock)
+    finally:
+        sink.close()
+
+
+def _file(url: str) -> Check:
+    path = Path(unquote(urlsplit(url).path))
+    place = path if path.exists() else path.parent
+    if place.is_dir() is (place == path) or not os.access(place, os.W_OK):
+        return Check(
+            "collector",
+            Verdict.FAULT,
+            f"{path} cannot be written to",
+            "make its directory, or set another url",
+        )
+    return Check("collector", Verdict.OK, f"bodies are appended to {path}; nothing leaves this machine")
+
+
+def _proxy(now: Settings, proxy: str | None) -> Check:
+    if proxy is None:
+        return Check("proxy", Verdict.OK, "none")
+    parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    shown = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)  # no credentials
+    if now.proxy is not None:
+        return Check("proxy", Verdict.OK, f"{shown}, by the settings")
+    return Check(
+        "proxy",
+        Verdict.NOTE,
+        f"{shown}, by this process's environment; a sidecar has that of the process which started it",
+        "to be sure, set proxy in config.toml",
+    )
+
+
+def _name(url: str) -> Check:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        found = {item[4][0] for item in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no host name"
+        advice = "check this machine's name resolution; where there is none, set proxy in config.toml"
+        return Check("name", Verdict.FAULT, f"{host} cannot be looked up: {why}", advice)
+    return Check("name", Verdict.OK, f"{host} is {min(map(str, found))}")
+
+
+def _collector(url: str, reached: Reached | Retry, clock: Clock) -> Check:
+    host = urlsplit(url).netloc
+    secure = "TLS and its certificate are fine" if url.startswith("https:") else "no TLS, on loopback"
+    if isinstance(reached, Retry):
+        return Check(
+            "collector",
+            Verdict.FAULT,
+            f"{host}: {reached.reason}",
+            'events are kept for days; set proxy or ca_bundle in config.toml, or url = "file:///…"',
+        )
+    ahead_s = _ahead_s(reached.date, clock.now())
+    if abs(ahead_s) > _CLOCK_NOTE_S:
+        verdict = Verdict.FAULT if abs(ahead_s) > files.SKEW_S else Verdict.NOTE
+        where = "ahead of" if ahead_s > 0 else "behind"
+        found = f"{host} answers ({secure}); this machine's clock is {abs(ahead_s):.0f} s {where} its clock"
+        return Check("collector", verdict, found, "set this machine's clock by NTP")
+    return Check("collector", Verdict.OK, f"{host} answers ({secure}); no event was sent")
+
+
+def _ahead_s(date: str, now: datetime) -> float:
+    """How far our clock is ahead of an HTTP date; 0 if there is none."""
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return 0.0
+    theirs = theirs if theirs.tzinfo is not None else theirs.replace(tzinfo=UTC)
+    return (now - theirs).total_seconds()

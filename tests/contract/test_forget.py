@@ -1,0 +1,345 @@
+"""Issue 5, point 6: `source` shows the ID, `forget` deletes all that carries it and asks for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+
+from tests.support import homes, processes, records, wire
+from tests.support.processes import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector, Request
+
+MINE = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+OTHER = "11111111-1111-4111-8111-111111111111"
+ADDRESS = "telemetry@flower.dev"
+EARLIER = "0" * 64
+
+
+def hash_of(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def forgotten(home: Path) -> list[str]:
+    return (homes.telemetry(home) / "forgotten").read_text().splitlines()
+
+
+def source_of(home: Path) -> str:
+    return (home / "source").read_text().strip()
+
+
+def carriers(home: Path, source: str) -> list[str]:
+    """Give every file below a home that holds this ID."""
+    return [name for name, data in homes.contents(home).items() if source.encode() in data]
+
+
+def of(source: str, start: int, count: int, **fields: Any) -> list[records.Payload]:
+    return records.series(count, start=start, source=source, **fields)
+
+
+def mixed(*, start: int) -> list[records.Payload]:
+    """Give three events of mine and four of another, alternating, numbered from here."""
+    mine, other = of(MINE, start, 3), of(OTHER, start + 3, 4)
+    return [other[0], mine[0], other[1], mine[1], other[2], mine[2], other[3]]
+
+
+def records_in(home: Path) -> list[bytes]:
+    """Give the payloads in the segments of all hosts, each in its very bytes."""
+    segments = homes.telemetry(home).glob("*/spool/*.msgpack")
+    return sorted(payload for path in segments for payload in records.split(path.read_bytes()))
+
+
+def lines_of_archives(home: Path) -> list[bytes]:
+    archives = homes.telemetry(home).glob("*/sent/*.jsonl")
+    return sorted(line for path in archives for line in path.read_bytes().splitlines(keepends=True))
+
+
+def others(things: list[bytes]) -> list[bytes]:
+    return [thing for thing in things if MINE.encode() not in thing]
+
+
+def furnish(home: Path, collector: Collector) -> None:
+    """Let two IDs have something in every stage of two hosts: sent, rejected, in bodies and in segments."""
+    homes.configure(home, collector.url, adopt_after_s=60)
+    collector.answer_by(lambda request: 422 if b"REFUSED" in request.body else 200)
+    past = [*of(MINE, 0, 3), *of(OTHER, 3, 1)]
+    homes.put(home, [*past, *of(MINE, 10, 1, event_type="REFUSED"), *of(OTHER, 11, 1, event_type="REFUSED")])
+    processes.deliver(home)
+    collector.answer_by(lambda _request: 503)
+    homes.put(home, [*of(MINE, 20, 2), *of(MINE, 22, 1, event_type="ALONE"), *of(OTHER, 23, 3)])
+    processes.once(home)
+    assert (len(homes.sent(home)), len(homes.rejected(home)), len(homes.waiting(home))) == (2, 2, 3)
+    shutil.copytree(homes.host(home), homes.host(home, "node-7"))
+    shutil.rmtree(homes.host(home, "node-7") / "outbox")
+    homes.put(home, mixed(start=30))
+    homes.put(home, of(OTHER, 40, 2), name="sealed-1700000000000000000-abcd.msgpack")
+    homes.put(home, of(MINE, 45, 2), name="sealed-1700000000000000001-abcd.msgpack")
+    homes.put(home, mixed(start=50), host_of="node-7")
+    (home / "source").write_text(f"{MINE}\n")
+    (homes.telemetry(home) / "forgotten").write_text(f"{EARLIER}\n")
+
+
+def assert_request(request: dict[str, str]) -> None:
+    """Assert that this asks for the deletion of my ID, ready to be sent, also as a link."""
+    assert request.keys() == {"to", "subject", "body", "mailto"}
+    assert request["to"] == ADDRESS
+    assert request["subject"].strip()
+    assert MINE in request["body"]
+    head, _, query = request["mailto"].partition("?")
+    assert head == f"mailto:{ADDRESS}"
+    assert request["mailto"].isascii()
+    assert " " not in request["mailto"]
+    fields = dict(field.split("=", 1) for field in query.split("&"))
+    told = {name.lower(): unquote(value).replace("\r\n", "\n").rstrip() for name, value in fields.items()}
+    assert told == {name: request[name].rstrip() for name in ("subject", "body")}
+
+
+def test_forget_deletes_what_is_of_this_id_and_no_other(
+    home: Path, collector: Collector, tmp_path: Path
+) -> None:
+    """In every stage of every host mine go and those of others stay, byte for byte, to be delivered once."""
+    furnish(home, collector)
+    bodies = [
+        *homes.telemetry(home).glob("*/outbox/*/*.json"),
+        *homes.telemetry(home).glob("*/rejected/*.json"),
+    ]
+    theirs = {str(path): path.read_bytes() for path in bodies if MINE.encode() not in path.read_bytes()}
+    reasons = [path.with_suffix(".reason.txt") for path in bodies if path.parent.name == "rejected"]
+    kept = {str(path) for path in reasons if str(path.with_suffix("").with_suffix(".json")) in theirs}
+    assert (len(theirs), len(reasons), len(kept)) == (3, 4, 2)
+    spooled, archived = others(records_in(home)), others(lines_of_archives(home))
+    sealed = homes.spool(home) / "sealed-1700000000000000000-abcd.msgpack"
+    whole = sealed.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    done = command(elsewhere, "forget", "--yes", "--json", "--home", str(home))
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer.keys() == {"source", "deleted", "request"}
+    assert answer["source"] == MINE
+    assert answer["deleted"] == {"spool": 3 + 2 + 3, "outbox": 3, "sent": 6, "rejected": 2}
+    assert_request(answer["request"])
+    assert not (home / "source").exists()
+    assert forgotten(home) == [EARLIER, hash_of(MINE)]
+    assert carriers(home, MINE) == []
+    assert not elsewhere.exists()
+    assert [path.read_bytes() for path in bodies if path.exists()] == list(theirs.values())
+    assert {str(path) for path in reasons if path.exists()} == kept
+    assert records_in(home) == spooled
+    assert lines_of_archives(home) == archived
+    assert sealed.read_bytes() == whole
+    # Then others' events are delivered, once each, and nothing that a slow process still brings of mine.
+    homes.put(home, of(MINE, 90, 2), name="sealed-1800000000000000000-abcd.msgpack")
+    for path in homes.telemetry(home).glob("node-7/spool/*"):
+        homes.age(path, 3600)
+    homes.age(homes.host(home, "node-7") / "spool", 3600)
+    requests = len(collector.requests)
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home, times=5)
+    new = collector.requests[requests:]
+    assert not [request for request in new if MINE.encode() in request.body]
+    events = wire.expand_all({request.key: request.body for request in new}.values())
+    assert wire.serials(events) == [23, 24, 25, 33, 34, 35, 36, 40, 41, 53, 54, 55, 56]
+    assert homes.unsent_files(home) == []
+    assert carriers(home, MINE) == []
+
+
+def test_forget_finds_what_died_half_done(home: Path, collector: Collector) -> None:
+    """Amid damage, in a dead sidecar's work and in a torn line of the archive: mine goes, others' stays."""
+    homes.configure(home, collector.url)
+    homes.put(home, of(OTHER, 0, 1))
+    processes.deliver(home)
+    (archive,) = homes.host(home).glob("sent/*.jsonl")
+    theirs = archive.read_bytes()
+    archive.write_bytes(theirs + theirs.replace(OTHER.encode(), MINE.encode())[:-40])
+    mine, other = (b"".join(map(records.encode, of(source, 2, 2))) for source in (MINE, OTHER))
+    homes.put_bytes(home, mine + b"rubbish" + other + mine[:-10])
+    work = homes.host(home) / "work" / "1700000000000000000-abcd.dead"
+    work.mkdir(mode=0o700, parents=True)
+    segment = b"".join(map(records.encode, [*of(OTHER, 4, 2), *of(MINE, 6, 2)]))
+    (work / "sealed-1700000000000000000-abcd.msgpack").write_bytes(segment)
+    (home / "source").write_text(MINE)
+    done = command(home, "forget", "--yes")
+    assert done.returncode == 0, done.stderr
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == [0, 2, 3, 4, 5]
+    assert {event["context"]["source"] for event in collector.events()} == {OTHER}
+    assert carriers(home, MINE) == []
+    assert homes.sent(home)[0] == theirs.rstrip()
+
+
+def test_forget_prints_a_letter(home: Path) -> None:
+    """Without --json it is a letter to be sent; telemetry may be off; the next event starts a new ID."""
+    homes.write_settings(home, "bursts = true\n")
+    (home / "source").write_text(MINE)
+    done = command(home, "forget", "--yes", env={"FLWR_TELEMETRY_ENABLED": "0", "COLUMNS": "60"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.strip().startswith("To:") and ADDRESS in line]
+    assert [line for line in lines if line.strip().startswith("Subject:")]
+    assert [line for line in lines if MINE in line and "mailto:" not in line]
+    (link,) = [line for line in lines if line.startswith("mailto:")]
+    assert link.startswith(f"mailto:{ADDRESS}?")
+    assert MINE in unquote(link)
+    assert "\x1b" not in done.stdout
+    assert set(homes.tree(home)) == {"telemetry", "telemetry/config.toml", "telemetry/forgotten"}
+    assert forgotten(home) == [hash_of(MINE)]
+    processes.spool_events(home)
+    assert source_of(home) != MINE
+    assert uuid.UUID(source_of(home)).version == 4
+    assert {event["context"]["source"] for event in homes.spooled(home)} == {source_of(home)}
+
+
+def test_forget_asks_first(home: Path) -> None:
+    """Where nobody can be asked it ends with 2; a no changes nothing; a yes forgets."""
+    processes.spool_events(home, 2)
+    source = source_of(home)
+    before = homes.contents(home)
+    assert command(home, "forget").returncode == 2
+    assert command(home, "forget", "--json", input="y\n", stdin=None).returncode == 2
+    assert homes.contents(home) == before
+    for word in ("n", "y"):
+        ours, theirs = os.openpty()
+        try:
+            os.write(ours, f"{word}\n".encode())
+            done = command(home, "forget", stdin=theirs)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        if word == "n":
+            assert homes.contents(home) == before
+    assert done.returncode == 0, done.stderr
+    assert carriers(home, source) == []
+    assert forgotten(home) == [hash_of(source)]
+
+
+@pytest.mark.parametrize("furnished", [False, True], ids=["no home", "no source"])
+def test_without_an_id_there_is_nothing_to_forget(home: Path, furnished: bool) -> None:
+    """It ends well, writes nothing, and what others have in the spool stays."""
+    if furnished:
+        homes.put(home, of(OTHER, 0, 2))
+    tree, before = homes.tree(home.parent), homes.contents(home)
+    done = command(home, "forget", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["source"], answer["request"]) == (None, None)
+    assert set(answer["deleted"].values()) == {0}
+    assert command(home, "forget", "--yes").returncode == 0
+    assert (homes.tree(home.parent), homes.contents(home)) == (tree, before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
+def test_the_id_of_another_user_is_left_alone(home: Path) -> None:
+    """Under sudo nothing is deleted and no file of root's is left in the home."""
+    processes.spool_events(home)
+    os.chown(home, 12345, 12345)
+    before = homes.contents(home)
+    assert command(home, "forget", "--yes").returncode == 5
+    assert homes.contents(home) == before
+
+
+_REPORTER = """
+for line in sys.stdin:
+    sys.stdout.write(outcome(event("PING")) + "\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
+    """A workload goes on under a new ID, and its sidecar delivers nothing of the old one any more."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    collector.answer_by(lambda _request: 503)
+    child = processes.start(
+        home, ["-c", processes.PRELUDE + _REPORTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    asked, told = child.stdin, child.stdout
+
+    def emit() -> None:
+        asked.write("\n")
+        asked.flush()
+        assert told.readline() == "spooled\n"
+
+    def sent_of(source: str) -> list[Request]:
+        return [request for request in collector.requests if source.encode() in request.body]
+
+    def reported_anew() -> bool:
+        emit()
+        return (home / "source").exists()
+
+    try:
+        emit()
+        processes.wait_until(lambda: homes.waiting(home))
+        emit()
+        old = source_of(home)
+        done = command(home, "forget", "--yes", "--json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["source"] == old
+        assert answer["deleted"]["spool"] + answer["deleted"]["outbox"] >= 1
+        collector.answer_by(lambda request: 503 if old.encode() in request.body else 200)
+        before = len(sent_of(old))
+        processes.wait_until(reported_anew)
+        new = source_of(home)
+        processes.wait_until(lambda: emit() or new in str(collector.accepted))
+        assert new != old
+    finally:
+        child.communicate()
+    assert command(home, "flush", "--timeout", "50").returncode == 0
+    assert {event["context"]["source"] for event in collector.events()} == {new}
+    assert len(sent_of(old)) <= before + 1  # the one that was in flight
+    assert carriers(home, old) == []
+    assert forgotten(home) == [hash_of(old)]
+
+
+def told_of(home: Path, **env: str) -> dict[str, Any]:
+    done = command(home, "source", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer.keys() == {"source", "path", "since", "forgotten"}
+    return answer
+
+
+def test_source_shows_the_id_and_creates_none(home: Path, tmp_path: Path) -> None:
+    """Null before the first event, then the ID with its date; `--home` names another; off or on."""
+    answer = told_of(home)
+    assert answer == {"source": None, "path": str(home / "source"), "since": None, "forgotten": False}
+    assert command(home, "source").returncode == 0
+    assert homes.tree(home.parent) == []
+    processes.spool_events(home)
+    before = homes.contents(home)
+    answer = told_of(home, FLWR_TELEMETRY_ENABLED="0")
+    assert (answer["source"], answer["forgotten"]) == (source_of(home), False)
+    assert datetime.fromisoformat(answer["since"])
+    done = command(tmp_path / "elsewhere", "source", "--home", str(home))
+    assert done.returncode == 0, done.stderr
+    assert source_of(home) in done.stdout
+    assert homes.contents(home) == before
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_source_tells_what_is_amiss(home: Path) -> None:
+    """An ID that was forgotten, content that is none, and what cannot be read are told, not mended."""
+    homes.write_settings(home, "")
+    (home / "source").write_text(MINE)
+    (homes.telemetry(home) / "forgotten").write_text(f"{EARLIER}\n{hash_of(MINE)}\n")
+    assert (told_of(home)["source"], told_of(home)["forgotten"]) == (MINE, True)
+    (home / "source").write_text("nonsense")
+    assert (told_of(home)["source"], told_of(home)["forgotten"]) == ("invalid", False)
+    assert (home / "source").read_text() == "nonsense"
+    (home / "source").unlink()
+    (home / "source").symlink_to("source")
+    assert told_of(home)["source"] == "unavailable"
+    assert (home / "source").is_symlink()

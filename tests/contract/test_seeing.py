@@ -1,0 +1,380 @@
+"""Issue 5, points 4, 5, 7 and 8: what a person can see, and what nobody can see from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.support import homes, processes, records, strategies, wire
+from tests.support.processes import NEVER, command
+from tests.support.tls import TlsCollector
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+WIDE = {"COLUMNS": "200"}
+
+
+# --- inspect ---------------------------------------------------------------------------------------------
+
+_AGES = {
+    "PING": [timedelta(hours=5), timedelta(minutes=90), timedelta(seconds=30)],
+    "START_SERVER_ENTER": [timedelta(days=4)],
+    "START_SERVER_LEAVE": [timedelta(minutes=5)],
+}
+
+
+def furnish_outbox(home: Path, collector: Collector, now: datetime) -> dict[str, str]:
+    """Let a body of each type wait, the first a burst, their events so old; give each body's text."""
+    homes.configure(home, collector.url)
+    collector.answer_by(lambda _request: 503)
+    payloads = [
+        records.sample(
+            {"n": number}, event_type=kind, cluster="c", date_us=wire.microseconds((now - age).isoformat())
+        )
+        for kind, ages in _AGES.items()
+        for number, age in enumerate(ages)
+    ]
+    homes.put(home, payloads)
+    processes.once(home)
+    bodies = [path.read_text() for path in homes.waiting(home)]
+    assert len(bodies) == 3
+    return {json.loads(body)["event_type"]: body for body in bodies}
+
+
+def shown(home: Path, *arguments: str, stage: str = "outbox") -> list[str]:
+    done = command(home, "inspect", "--stage", stage, "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return sorted(done.stdout.splitlines())
+
+
+def numbers(home: Path, *arguments: str) -> list[int]:
+    return wire.serials(map(json.loads, shown(home, "--expand", *arguments)))
+
+
+def test_inspect_shows_bodies_of_which_an_event_fits(home: Path, collector: Collector) -> None:
+    """`--event` and `--since` choose bodies, and with `--expand` events; the lines are the very bytes."""
+    now = datetime.now(UTC)
+    body = furnish_outbox(home, collector, now)
+    ping, enter, leave = body["PING"], body["START_SERVER_ENTER"], body["START_SERVER_LEAVE"]
+    two_days_ago = now - timedelta(days=2)
+    for arguments, expected in (
+        ((), [ping, enter, leave]),
+        (("--event", "PING"), [ping]),
+        (("--event", "start_*"), [enter, leave]),
+        (("--event", "Start_Server_?????", "--since", "3d"), [leave]),
+        (("--event", "PIN"), []),
+        (("--since", "90s"), [ping]),
+        (("--since", "2h"), [ping, leave]),
+        (("--since", "5d"), [ping, enter, leave]),
+        (("--since", two_days_ago.date().isoformat()), [ping, leave]),
+        (("--since", (now - timedelta(minutes=2)).isoformat()), [ping]),
+        (("--since", (now - timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%SZ")), [ping, leave]),
+    ):
+        assert shown(home, *arguments) == sorted(expected), arguments
+    assert numbers(home, "--event", "ping", "--since", "10min") == [2]
+    assert numbers(home, "--since", "2h") == [0, 1, 2]
+    assert numbers(home, "--event", "ping") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("since", ["soon", "", "5 parsecs", "2026-13-01"])
+def test_nonsense_in_since_is_wrong_usage(home: Path, since: str) -> None:
+    """The exit code is 2, and nothing is shown."""
+    done = command(home, "inspect", "--since", since)
+    assert done.returncode == 2, done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_inspect_of_a_copied_spool(home: Path, collector: Collector, tmp_path: Path) -> None:
+    """`--home` reads what was copied from another machine, in every stage, and changes nothing."""
+    homes.configure(home, collector.url)
+    collector.answer_by(lambda request: 422 if b"REFUSED" in request.body else 200)
+    homes.put(home, [*records.series(3), records.sample(event_type="REFUSED")])
+    processes.deliver(home)
+    furnish_outbox(home, collector, datetime.now(UTC))
+    processes.spool_events(home, 2)
+    copy = tmp_path / "copy" / "flwr"
+    shutil.copytree(home, copy)
+    homes.host(copy).rename(homes.host(copy, "node-7"))
+    before = homes.contents(copy)
+    elsewhere = tmp_path / "elsewhere"
+    for stage, count in (("sent", 1), ("rejected", 1), ("outbox", 3), ("spool", 2), ("all", 7)):
+        lines = shown(elsewhere, "--home", str(copy), stage=stage)
+        assert lines == shown(home, stage=stage)
+        assert len(lines) == count
+    assert shown(elsewhere, "--home", str(copy), stage="sent") == [line.decode() for line in homes.sent(home)]
+    text = command(elsewhere, "inspect", "--home", str(copy), env=WIDE)
+    assert text.returncode == 0, text.stderr
+    assert "START_SERVER_LEAVE" in text.stdout
+    assert "\x1b" not in text.stdout
+    assert homes.contents(copy) == before
+    assert not elsewhere.exists()
+
+
+# --- fields ----------------------------------------------------------------------------------------------
+
+
+def fields(home: Path, **env: str) -> dict[str, dict[str, Any]]:
+    done = command(home, "fields", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert all(field.keys() == {"name", "type", "example", "why"} for field in told)
+    by_name = {field["name"]: field for field in told}
+    assert len(by_name) == len(told)
+    return by_name
+
+
+def leaves(value: Any, path: str = "") -> set[str]:
+    """Give the dotted paths of a body; the details and the rows of a burst count as one each."""
+    if isinstance(value, dict) and path != "event_details":
+        return {leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}".strip("."))}
+    return {path}
+
+
+def test_fields_are_told_without_a_trace(home: Path) -> None:
+    """Each has a type and a reason, telemetry may be off, and nothing is created."""
+    told = fields(home, FLWR_TELEMETRY_ENABLED="0")
+    assert all(field["type"] and field["why"].strip() for field in told.values())
+    text = command(home, "fields", env=WIDE)
+    assert text.returncode == 0, text.stderr
+    assert [name for name in told if name.rpartition(".")[2] not in text.stdout] == []
+    assert "\x1b" not in text.stdout
+    assert homes.tree(home.parent) == []
+
+
+def test_whatever_is_delivered_is_among_the_fields(home: Path, collector: Collector) -> None:
+    """Plain, in a burst, of an adopted host and of flwr-datasets: no body has a path that is not told."""
+    homes.configure(home, collector.url, adopt_after_s=60)
+    processes.spool_events(home, 3, {"a": {"b": [1]}})
+    processes.spool_events(home, 1, event_type="ALONE")
+    adopted = homes.put(
+        home, [*records.series(2), records.of_datasets(records.sample({"n": 9}))], host_of="node-7"
+    )
+    homes.age(adopted, 3600)
+    homes.age(adopted.parent, 3600)
+    processes.deliver(home, times=3)
+    bodies = [json.loads(body) for body in collector.accepted.values()]
+    assert len(collector.events()) == 7
+    told = fields(home)
+    delivered = set().union(*map(leaves, bodies))
+    assert delivered - told.keys() == set()
+    assert {"burst.events", "event_details", "context.hw.memory_gib", "context.source"} <= delivered
+    here = next(body for body in bodies if body["event_type"] == "ALONE")["context"]
+    for name in ("system", "machine", "python_version", "release"):
+        assert here["platform"][name] in str(told[f"context.platform.{name}"]["example"])
+
+
+# --- doctor ----------------------------------------------------------------------------------------------
+
+
+def doctor(home: Path, **env: str | None) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    """Give the exit code, and the checks by verdict."""
+    done = command(home, "doctor", "--json", env=env)
+    assert "Traceback" not in done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    assert all({"name", "verdict", "found", "advice"} == check.keys() for check in checks)
+    by_verdict: dict[str, list[dict[str, Any]]] = {"ok": [], "note": [], "fault": [], "skipped": []}
+    for check in checks:
+        by_verdict[check["verdict"]].append(check)
+    assert done.returncode == (1 if by_verdict["fault"] else 0)
+    assert all(check["advice"].strip() for check in by_verdict["fault"])
+    return done.returncode, by_verdict
+
+
+def test_a_sound_machine_has_no_fault(home: Path, collector: Collector) -> None:
+    """All is looked at, the collector too, and no event and no POST is made; text and JSON agree."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2))
+    before = homes.contents(home)
+    code, told = doctor(home)
+    assert (code, told["fault"]) == (0, [])
+    assert len(told["ok"]) >= 3
+    text = command(home, "doctor", env=WIDE)
+    assert text.returncode == 0, text.stdout
+    assert "\x1b" not in text.stdout
+    assert collector.connections > 0
+    assert {request.method for request in collector.requests} <= {"GET", "HEAD", "OPTIONS"}
+    assert [request for request in collector.requests if request.body or request.key] == []
+    assert homes.contents(home) == before
+
+
+def test_doctor_judges_the_certificate(home: Path, tmp_path: Path) -> None:
+    """A collector whom the settings trust is in order; a stranger is a fault; neither gets a POST."""
+    authority = trustme.CA()
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    with TlsCollector(authority.issue_cert("127.0.0.1")) as server:
+        homes.configure(home, server.url, ca_bundle=str(bundle))
+        assert doctor(home, https_proxy=None)[1]["fault"] == []
+        server.show(trustme.CA().issue_cert("127.0.0.1"))
+        code, told = doctor(home, https_proxy=None)
+        assert code == 1
+        assert "certificate" in json.dumps(told["fault"]).lower()
+        assert [request.method for request in server.requests if request.method == "POST"] == []
+
+
+def test_a_collector_that_is_not_there_is_a_fault(home: Path) -> None:
+    """Who cannot be reached is told, in the text as well, with what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    homes.configure(home, f"http://127.0.0.1:{port}/x")
+    code, told = doctor(home)
+    assert code == 1
+    assert str(port) in json.dumps(told["fault"])
+    text = command(home, "doctor", env=WIDE)
+    assert text.returncode == 1
+    assert str(port) in text.stdout
+
+
+@pytest.mark.parametrize("place", ["home", "telemetry", "spool", "spool of another host"])
+def test_a_directory_that_others_can_write_to_is_a_fault(
+    home: Path, collector: Collector, place: str
+) -> None:
+    """The home, ours in it, and a spool of any host: it is named, and left as it is."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    theirs = homes.put(home, records.series(1), host_of="node-7").parent
+    directory = {
+        "home": home,
+        "telemetry": homes.telemetry(home),
+        "spool": homes.spool(home),
+        "spool of another host": theirs,
+    }[place]
+    directory.chmod(0o777)
+    code, told = doctor(home)
+    assert code == 1
+    assert str(directory) in json.dumps(told["fault"])
+    assert directory.stat().st_mode & 0o777 == 0o777
+
+
+def test_doctor_is_silent_where_telemetry_is_off(home: Path, collector: Collector) -> None:
+    """No connection is opened, nothing is created; what needs the network is skipped."""
+    code, _ = doctor(home, DO_NOT_TRACK="1")
+    assert code == 0
+    assert homes.tree(home.parent) == []
+    homes.configure(home, collector.url)
+    before = homes.contents(home.parent)
+    for env, settings_text in (({"FLWR_TELEMETRY_ENABLED": "0"}, ""), ({}, "enabled = false\n")):
+        if settings_text:
+            homes.write_settings(home, settings_text + homes.config_file(home).read_text())
+            before = homes.contents(home.parent)
+        tree = homes.tree(home.parent)
+        code, told = doctor(home, **env)
+        assert code == 0
+        assert told["skipped"]
+        assert (homes.tree(home.parent), homes.contents(home.parent)) == (tree, before)
+    assert collector.connections == 0
+
+
+# --- nobody ----------------------------------------------------------------------------------------------
+
+NODE = "heart-of-gold"
+
+# A node name that only this process and its children have, where that is permitted.
+_NAMED = f"""
+import ctypes, socket
+if ctypes.CDLL(None).unshare(0x04000000) == 0:
+    socket.sethostname({NODE!r})
+"""
+_EMIT = """
+told = [outcome(event("PING", details)) for details in json.load(sys.stdin)]
+print(json.dumps([os.uname().nodename, told]))
+"""
+_ONCE = """
+import runpy, sys
+sys.argv[1:] = ["--once"]
+runpy.run_module("flwr_telemetryd", run_name="__main__")
+"""
+
+SOME = settings(strategies.tried(4), phases=[Phase.explicit, Phase.generate])
+USERS = st.sampled_from(["zaphod", "Trillian.McMillan", "f_prefect42", "zoë"])
+BEFORE = st.sampled_from(["", " ", "'", '"', "(", "a=", "x:", "\n", "\0", "🌸", "see ", "file://", "[", ", "])
+AFTER = st.sampled_from(["", " ", "'", '"', ")", ":1", "/x.csv", "\n", "\0", "🌸", ", then", "]", ";", "/"])
+CASES = st.sampled_from([str, str.upper, str.lower, str.title, str.swapcase])
+
+
+def batches(names: list[str]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Give details that hold names as whole tokens, in any case, in keys and values at any depth."""
+    told = st.builds(
+        lambda before, name, case, after: before + case(name) + after,
+        BEFORE,
+        st.sampled_from(names),
+        CASES,
+        AFTER,
+    )
+    in_a_path = st.builds(lambda name, case: f"/data/{case(name)}/x", st.sampled_from(names[1:]), CASES)
+    sentence = st.lists(told | in_a_path | strategies.words(), min_size=1, max_size=4).map(" ".join)
+    details = strategies.details(sentence | strategies.words(max_size=5))
+    named = st.builds(lambda inner, text: {**inner, "told": text}, details, told)
+    return st.lists(named, min_size=20, max_size=30)
+
+
+def seen_in(data: bytes | str, names: list[str]) -> list[str]:
+    """Give the names that can be read in it, whatever the case, also in the way JSON writes them."""
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    readings = [text.lower()]
+    if text.startswith("{"):
+        readings.append(json.dumps(json.loads(text), ensure_ascii=False).lower())
+    return [name for name in names for reading in readings if name.lower() in reading]
+
+
+def test_no_name_leaves_the_process(home: Path, collector: Collector) -> None:
+    """Neither home, user nor host is in a byte of segment, body or request, wherever the details say it."""
+    home.mkdir()
+    turns = iter(range(1000))
+    node = processes.run(home, ["-c", _NAMED + "print(socket.gethostname())"]).stdout.strip()
+
+    @SOME
+    @given(user=USERS, data=st.data())
+    def check(user: str, data: st.DataObject) -> None:
+        here = home / str(next(turns))  # below the home, so that what runs for it is found
+        user_home = home.parent / f"Users of {node[:3]}" / "the-home"
+        names = [str(user_home), user, *([node] if node == NODE else [])]
+        batch = data.draw(batches(names), label="details")
+        env = {**NEVER, "HOME": str(user_home), "USER": user, "LOGNAME": user}
+        homes.configure(here, collector.url)
+        collector.answer_with(503)
+        emitted = processes.run(
+            here, ["-c", _NAMED + processes.PRELUDE + _EMIT], env, stdin=None, input=json.dumps(batch)
+        )
+        assert emitted.returncode == 0, emitted.stderr
+        told_node, told = json.loads(emitted.stdout)
+        assert told_node == node
+        (segment,) = homes.telemetry(here).glob("*/spool/events.msgpack")
+        spooled = segment.read_bytes()
+        assert len(records.decode(spooled)) == told.count("spooled")
+        before = len(collector.requests)
+        processes.run(here, ["-c", _NAMED + _ONCE], env)
+        bodies = [path.read_bytes() for path in homes.telemetry(here).glob("*/outbox/*/*.json")]
+        delivered = processes.run(here, ["-c", _NAMED + _ONCE], env)
+        assert delivered.returncode == 0, delivered.stderr
+        sent = [path.read_bytes() for path in homes.telemetry(here).glob("*/sent/*.jsonl")]
+        requests = collector.requests[before:]
+        heads = [json.dumps([request.path, *request.headers.items()]) for request in requests]
+        assert len(requests) > len(bodies) > 0
+        lines = [line for archive in sent for line in archive.splitlines()]
+        for data_seen in (spooled, *bodies, *lines, *heads, *(request.body for request in requests)):
+            assert seen_in(data_seen, names) == []
+        assert b"<redacted>" in spooled
+
+    check()
+
+
+def test_ordinary_words_are_not_shredded(home: Path) -> None:
+    """Under a short or common user name, words that merely hold it, and the word itself, go out whole."""
+    words = {"a": "a flower and a root", "b": "banana", "c": "rootless flowers", "d": "FLOWER", "root": "a"}
+    for user in ("a", "root", "flower"):
+        env = {"USER": user, "LOGNAME": user, "HOME": f"/home/{user}"}
+        processes.spool_events(home, 1, words, env=env)
+    assert [event["event_details"] for event in homes.spooled(home)] == [{**words, "n": 0}] * 3

@@ -1,0 +1,460 @@
+"""Issue 5, points 1 to 3: every way to say no, `disable` and `enable`, and what is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import homes, processes, records
+from tests.support.processes import NEVER, command
+
+if TYPE_CHECKING:
+    from tests.support.collector import Collector
+
+ALWAYS = {"FLWR_TELEMETRY_SIDECAR": "always"}
+LOGGING = {"FLWR_TELEMETRY_LOGGING": "1"}
+MARK = " - POST - "
+SOMEBODY = 12345
+
+NO_SETTINGS = ""
+USER_NO, USER_YES = "# mine\nenabled = false\n", "# mine\nenabled = true\n"
+
+# The environment, and the user's file: every pair of these is a no.
+NOES: list[tuple[dict[str, str], str]] = [
+    *(
+        ({"FLWR_TELEMETRY_ENABLED": value}, NO_SETTINGS)
+        for value in ("false", "no", "off", "2", "", "nonsense")
+    ),
+    *(({"DO_NOT_TRACK": value}, NO_SETTINGS) for value in ("true", "no")),
+    ({"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "0"}, NO_SETTINGS),
+    ({"DO_NOT_TRACK": "0", "FLWR_TELEMETRY_ENABLED": "0"}, NO_SETTINGS),
+    ({"FLWR_TELEMETRY_ENABLED": "0"}, USER_YES),
+    ({"DO_NOT_TRACK": "1"}, USER_YES),
+    ({}, USER_NO),
+    ({"FLWR_TELEMETRY_ENABLED": "0"}, USER_NO),
+    ({"FLWR_TELEMETRY_ENABLED": "1"}, USER_NO),
+    ({"FLWR_TELEMETRY_ENABLED": "1", "DO_NOT_TRACK": "1"}, USER_NO),
+]
+
+EMIT = processes.PRELUDE + "print(outcome(event('PING', {'n': 1})))\n"
+
+
+def label(value: object) -> str | None:
+    if isinstance(value, dict):
+        return ",".join(f"{name}={text}" for name, text in value.items()) or "unset"
+    return {NO_SETTINGS: "no file", USER_NO: "user says no", USER_YES: "user says yes"}.get(str(value))
+
+
+def payloads(stderr: str) -> list[dict[str, Any]]:
+    return [json.loads(line.partition(MARK)[2]) for line in stderr.splitlines() if MARK in line]
+
+
+def assert_no_is_kept(home: Path, done: subprocess.CompletedProcess[str], before: list[str]) -> None:
+    """Assert that a workload was told `disabled`, showed what it would have sent, and did nothing else."""
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "disabled\n"
+    (payload,) = payloads(done.stderr)
+    assert (payload["event_type"], payload["event_details"]) == ("PING", {"n": 1})
+    assert payload["context"]["source"] == "unavailable"
+    assert homes.tree(home.parent) == before
+    assert processes.processes_of(home) == {}
+
+
+@pytest.mark.parametrize(("env", "settings"), NOES, ids=label)
+def test_every_no_logs_at_most(home: Path, env: dict[str, str], settings: str) -> None:
+    """Whoever says no: the would-be payload is logged if asked for, and no file, directory or process is."""
+    if settings:
+        homes.write_settings(home, settings)
+    before = homes.tree(home.parent)
+    assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING, **env}), before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own nothing of a home")
+def test_a_home_of_somebody_else_logs_at_most(home: Path) -> None:
+    """Under sudo the would-be payload is shown as everywhere, and the other's home stays as it is."""
+    home.mkdir()
+    os.chown(home, SOMEBODY, SOMEBODY)
+    before = homes.tree(home.parent)
+    assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), before)
+
+
+@pytest.mark.parametrize("env", [{"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"}, LOGGING], ids=label)
+def test_a_yes_with_logging_spools_too(home: Path, env: dict[str, str]) -> None:
+    """An explicit yes over DO_NOT_TRACK, and logging alone, spool what is shown, once."""
+    homes.write_settings(home, USER_YES)
+    done = processes.run(home, ["-c", EMIT], {**NEVER, **LOGGING, **env})
+    assert done.stdout == "spooled\n", done.stderr
+    (payload,) = payloads(done.stderr)
+    (spooled,) = homes.spooled(home)
+    assert (
+        payload["context"]["source"] == spooled["context"]["source"] == (home / "source").read_text().strip()
+    )
+
+
+_OF_ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "localtime")
+
+
+class Site:
+    """A machine whose /etc/flwr/telemetry.toml says something; seen by the processes started here alone."""
+
+    def __init__(self, etc: Path, prefix: list[str]) -> None:
+        self._etc = etc
+        self._prefix = prefix
+
+    def says(self, text: str) -> None:
+        (self._etc / "flwr" / "telemetry.toml").write_text(text)
+
+    def run(
+        self, home: Path, arguments: list[str], env: processes.Environment | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        within = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(self._etc), sys.executable]
+        return subprocess.run(
+            [*self._prefix, *within, *arguments],
+            env=processes.environment(home, env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=processes.PATIENCE_S,
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Give a site of its own, in a private mount namespace; skip where that is not permitted."""
+    etc = tmp_path / "etc"
+    (etc / "flwr").mkdir(parents=True)
+    for name in _OF_ETC:
+        if Path("/etc", name).exists():
+            shutil.copy(Path("/etc", name), etc / name)
+    for user in ([], ["--user", "--map-root-user"]):
+        prefix = ["unshare", *user, "--mount"]
+        probe = [*prefix, "mount", "--bind", str(etc), str(etc)]
+        if shutil.which("unshare") and not subprocess.run(probe, check=False, capture_output=True).returncode:
+            return Site(etc, prefix)
+    pytest.skip("a private mount is not permitted here")
+
+
+def test_a_no_of_the_site_is_a_no(home: Path, site: Site) -> None:
+    """Neither the variable nor the user's file overrules the site's, and `enable` says which file is left."""
+    homes.write_settings(home, USER_YES)
+    yes = {**ALWAYS, **LOGGING, "FLWR_TELEMETRY_ENABLED": "1"}
+    before = homes.contents(home.parent)
+    for text in ("# ours\nenabled = false\n", "enabled =\n"):
+        site.says(text)
+        assert_no_is_kept(home, site.run(home, ["-c", EMIT], yes), homes.tree(home.parent))
+    assert homes.contents(home.parent) == before
+    site.says("# ours\nenabled = false\n")
+    done = site.run(home, ["-m", "flwr_telemetryd.cli", "enable"], {"COLUMNS": "200"})
+    assert done.returncode == 3, done.stderr
+    assert "/etc/flwr/telemetry.toml" in done.stdout + done.stderr
+    told = json.loads(site.run(home, ["-m", "flwr_telemetryd.cli", "status", "--json"]).stdout)
+    assert told["enabled"] is False
+    assert "/etc/flwr/telemetry.toml" in json.dumps(told)
+    assert told["decided_by"] != json.loads(command(home, "status", "--json").stdout)["decided_by"]
+
+
+def test_status_answers_first_of_all_who_decided(home: Path) -> None:
+    """`enabled` and `decided_by` tell default, variable and user file apart; the text begins with it."""
+
+    def told(**env: str) -> tuple[bool, str]:
+        answer = json.loads(command(home, "status", "--json", env=env).stdout)
+        return answer["enabled"], answer["decided_by"]
+
+    default, variable = told(), told(FLWR_TELEMETRY_ENABLED="0")
+    homes.write_settings(home, USER_NO)
+    user = told(FLWR_TELEMETRY_ENABLED="1")
+    assert [on for on, _ in (default, variable, user)] == [True, False, False]
+    assert len({by for _, by in (default, variable, user) if by}) == 3
+    text = command(home, "status", env={"COLUMNS": "200"}).stdout
+    assert "off" in text.strip().splitlines()[0].lower()
+    assert str(homes.config_file(home)) in text
+    assert "line 2" in text
+
+
+# What stands before, the line about `enabled`, what stands after, and the comment in that line.
+SETTINGS: dict[str, tuple[bytes, bytes, bytes]] = {
+    "empty": (b"", b"", b""),
+    "nothing about it": (b'# mine\nurl = "http://127.0.0.1:9/"\n\nbursts = false # none\n', b"", b""),
+    "yes": (b"# before\n\n", b"enabled = true\n", b"# after\nidle_exit_s = 7 # short\n"),
+    "no, with a reason": (b"idle_exit_s = 7\n", b"enabled = false  # never again\n", b"  # indented\n"),
+    "cramped": (b"", b'"enabled"=true#yes\n', b"idle_exit_s=7\n"),
+    "commented out": (b"# enabled = true\n#enabled=false\nidle_exit_s = 7\n", b"", b""),
+    "no last newline": (b"bursts = true\nidle_exit_s = 7", b"", b""),
+    "the last line, cut short": (b"idle_exit_s = 7\n", b"enabled = true", b""),
+    "carriage returns": (b"# mine\r\n", b"enabled = true\r\n", b"idle_exit_s = 7\r\n"),
+    "other letters": ("# nie wieder, für immer 🌸\n".encode(), b"enabled = true\n", b""),
+}
+
+
+def assert_changed(home: Path, name: str, *, enabled: bool) -> None:
+    """Assert that the file says so, and that all else in it is what it was."""
+    head, line, tail = SETTINGS[name]
+    now = homes.config_file(home).read_bytes()
+    was = tomllib.loads((head + line + tail).decode())
+    assert tomllib.loads(now.decode()) == {**was, "enabled": enabled}
+    assert head in now
+    assert tail in now
+    assert now.index(head) + len(head) <= now.rindex(tail)
+    assert line.partition(b"#")[2].strip() in now
+    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
+    assert [path.name for path in homes.telemetry(home).iterdir() if path.is_file()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_only_one_line_of_the_settings_changes(home: Path, name: str) -> None:
+    """`disable` and then `enable` keep every other line and comment, byte for byte."""
+    homes.write_settings(home, b"".join(SETTINGS[name]))
+    done = command(home, "disable")
+    assert done.returncode == 0, done.stderr
+    assert_changed(home, name, enabled=False)
+    done = command(home, "enable")
+    assert done.returncode == 0, done.stderr
+    assert_changed(home, name, enabled=True)
+
+
+def test_a_fresh_home_gets_the_setting_and_nothing_else(home: Path, tmp_path: Path) -> None:
+    """`--home` names another home than the variable; twice is as good as once; `enable` is the way back."""
+    elsewhere = tmp_path / "elsewhere"
+    for _ in range(2):
+        done = command(elsewhere, "disable", "--json", "--home", str(home))
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told.keys() == {"enabled", "decided_by", "reason", "change", "purged", "sidecar_ended"}
+        assert told["enabled"] is False
+        assert told["purged"] == {"events": 0, "bodies": 0}
+        assert isinstance(told["sidecar_ended"], bool)
+        assert "config.toml" in told["reason"]
+        assert told["change"]
+        assert homes.tree(home.parent) == [".flwr", ".flwr/telemetry", ".flwr/telemetry/config.toml"]
+    assert stat.S_IMODE(homes.telemetry(home).stat().st_mode) == 0o700
+    assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), homes.tree(home.parent))
+    done = command(elsewhere, "enable", "--json", "--home", str(home))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told.keys() == {"enabled", "decided_by", "reason", "change"}
+    assert told["enabled"] is True
+    assert not elsewhere.exists()
+    processes.spool_events(home)
+
+
+@pytest.mark.parametrize("data", [b'url = "x"\nthis is no toml\n', b'url = "\xff\xfe"\n'])
+def test_settings_that_cannot_be_understood(home: Path, data: bytes) -> None:
+    """`enable` leaves them as they are; `disable` keeps them under another name, and telemetry is off."""
+    homes.write_settings(home, data)
+    assert command(home, "enable").returncode == 5
+    assert homes.contents(home) == {"telemetry/config.toml": data}
+    done = command(home, "disable", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["enabled"] is False
+    files = homes.contents(home)
+    assert files.keys() == {"telemetry/config.toml", "telemetry/config.toml.malformed"}
+    assert files["telemetry/config.toml.malformed"] == data
+    assert tomllib.loads(files["telemetry/config.toml"].decode()) == {"enabled": False}
+    assert command(home, "enable").returncode == 0
+
+
+def test_a_value_of_the_wrong_kind_is_no_obstacle_to_a_no(home: Path) -> None:
+    """Where `enabled` is a word, `disable` still ends in a file that says no."""
+    homes.write_settings(home, 'enabled = "false"\n')
+    assert command(home, "enable").returncode == 5
+    assert homes.config_file(home).read_text() == 'enabled = "false"\n'
+    assert command(home, "disable").returncode == 0
+    assert tomllib.loads(homes.config_file(home).read_text()) == {"enabled": False}
+
+
+@pytest.mark.parametrize("env", [{"FLWR_TELEMETRY_ENABLED": "0"}, {"DO_NOT_TRACK": "1"}], ids=label)
+def test_enable_tells_who_still_says_no(home: Path, env: dict[str, str]) -> None:
+    """The file says yes, the exit code is 3, and both forms of the answer name the variable."""
+    homes.write_settings(home, USER_NO)
+    (name,) = env
+    done = command(home, "enable", env={**env, "COLUMNS": "200"})
+    assert done.returncode == 3, done.stderr
+    assert name in done.stdout + done.stderr
+    assert tomllib.loads(homes.config_file(home).read_text()) == {"enabled": True}
+    done = command(home, "enable", "--json", env=env)
+    assert done.returncode == 3, done.stderr
+    told = json.loads(done.stdout)
+    assert told["enabled"] is False
+    assert name in told["reason"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
+def test_a_home_of_another_user_is_left_alone(home: Path, collector: Collector) -> None:
+    """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2))
+    os.chown(home, SOMEBODY, SOMEBODY)
+    before = homes.contents(home)
+    for name in ("disable", "enable"):
+        done = command(home, name)
+        assert done.returncode == 5, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    assert homes.contents(home) == before
+
+
+def left_by_disable(home: Path) -> set[str]:
+    """Give what `disable` may leave below a home."""
+    hosts = [homes.host(home), homes.host(home, "node-7")]
+    return {
+        *("source", "telemetry", "telemetry/config.toml", "telemetry/forgotten"),
+        *(str((host / name).relative_to(home)) for host in hosts for name in (".", "sent", "sidecar.lock")),
+        *(str(path.relative_to(home)) for host in hosts for path in host.glob("sent/*.jsonl")),
+    }
+
+
+def test_disable_deletes_and_counts_what_was_not_sent(home: Path, collector: Collector) -> None:
+    """Segments and bodies of every host go; the setting, the ID, what was forgotten and sent/ stay."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2))
+    processes.deliver(home)
+    collector.answer_by(lambda _request: 503)
+    homes.put(home, [*records.series(3), records.sample(event_type="OTHER")])
+    processes.once(home)
+    assert len(homes.waiting(home)) == 2
+    homes.put(home, records.series(2))
+    homes.put(home, records.series(4), name="sealed-1700000000000000000-abcd.msgpack")
+    homes.put(home, records.series(5), host_of="node-7")
+    work = homes.host(home, "node-7") / "work" / "1700000000000000000-abcd.dead"
+    work.mkdir(mode=0o700, parents=True)
+    homes.put(home, records.series(6), host_of="node-8").rename(
+        work / "sealed-1700000000000000000-ab.msgpack"
+    )
+    shutil.rmtree(homes.host(home, "node-8"))
+    forgotten = homes.telemetry(home) / "forgotten"
+    forgotten.write_text("0" * 64 + "\n")
+    (home / "source").write_text("9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1")
+    (home / "config.toml").write_text("# Flower's own\n")
+    kept = {name: data for name, data in homes.contents(home).items() if "/sent/" in name}
+    kept |= {name: (home / name).read_bytes() for name in ("source", "config.toml", "telemetry/forgotten")}
+    assert len(kept) == 4
+    requests = len(collector.requests)
+    done = command(home, "disable", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["purged"] == {"events": 3 + 1 + 2 + 4 + 5 + 6, "bodies": 2}
+    assert set(homes.tree(home)) - left_by_disable(home) == {"config.toml"}
+    assert kept.items() <= homes.contents(home).items()
+    assert json.loads(command(home, "status", "--json").stdout)["enabled"] is False
+    processes.once(home)
+    assert len(collector.requests) == requests
+
+
+def test_disable_leaves_nothing_else_of_ours(home: Path) -> None:
+    """What was refused or damaged, counters, logs and a heartbeat go as well, of every host."""
+    for host in (homes.host_name(), "node-7"):
+        homes.put(home, records.series(1), host_of=host)
+        directory = homes.host(home, host)
+        for name in ("rejected/ab.json", "rejected/ab.reason.txt", "damaged/cd", "work/b.o/ef.json"):
+            (directory / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (directory / name).write_text("{}")
+        for name in ("dropped", "not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "sidecar.log.1"):
+            (directory / name).touch(mode=0o600)
+    (homes.telemetry(home) / "service-node-7.json").write_text("{}")
+    done = command(home, "disable")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert set(homes.tree(home)) <= left_by_disable(home)
+
+
+_RESTLESS = """
+import time
+def until(wanted):
+    deadline = time.monotonic() + 40
+    seen = set()
+    while wanted not in seen:
+        assert time.monotonic() < deadline, wanted
+        seen.add(outcome(event("PING")))
+        time.sleep(0.005)
+    return sorted(seen)
+def tell(word):
+    sys.stdout.write(json.dumps(word) + "\\n")
+    sys.stdout.flush()
+tell(until("spooled"))
+tell(until("disabled"))
+sys.stdin.readline()
+tell(sorted({outcome(event("PING")) for _ in range(200)}))
+sys.stdin.readline()
+tell(until("spooled"))
+"""
+
+
+def test_switching_off_reaches_everybody_who_runs(home: Path, collector: Collector) -> None:
+    """A workload that never pauses and a sidecar amid its work obey; nothing comes back; `enable` does."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    child = processes.start(
+        home, ["-c", processes.PRELUDE + _RESTLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    orders, answers = child.stdin, child.stdout
+
+    def told() -> list[str]:
+        words: list[str] = json.loads(answers.readline())
+        return words
+
+    def go_on() -> None:
+        orders.write("\n")
+        orders.flush()
+
+    try:
+        assert told() == ["spooled"]
+        processes.wait_until(lambda: homes.sent(home))
+        collector.answer_by(lambda _request: 503)
+        processes.wait_until(lambda: homes.waiting(home))
+        done = command(home, "disable", "--json")
+        requests = len(collector.requests)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["sidecar_ended"] is True
+        assert answer["purged"]["events"] > 0
+        assert answer["purged"]["bodies"] > 0
+        assert homes.unsent_files(home) == []
+        assert set(told()) <= {"spooled", "disabled"}
+        processes.wait_for_end(home)
+        assert set(homes.tree(home)) <= left_by_disable(home)
+        before = homes.contents(home)
+        go_on()
+        assert told() == ["disabled"]
+        assert homes.contents(home) == before
+        assert list(processes.processes_of(home)) == [child.pid]
+        assert len(collector.requests) == requests
+        collector.answer_by(lambda _request: 200)
+        assert command(home, "enable").returncode == 0
+        go_on()
+        assert "spooled" in told()
+        processes.emit(home)  # the workload may have looked for a sidecar within this second
+        processes.wait_until(lambda: len(collector.requests) > requests)
+    finally:
+        child.communicate()
+    assert child.returncode == 0
+
+
+def test_a_stopped_sidecar_holds_nobody_up(home: Path, collector: Collector) -> None:
+    """`disable` tells that it still lives, and purges all the same; when it goes on, it only ends."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    collector.answer_by(lambda _request: 503)
+    processes.emit(home, 2)
+    processes.wait_until(lambda: homes.waiting(home))
+    pid = processes.running_sidecar(home)
+    os.kill(pid, signal.SIGSTOP)
+    done = command(home, "disable", "--json")
+    requests = len(collector.requests)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["sidecar_ended"] is False
+    assert answer["purged"] == {"events": 2, "bodies": 1}
+    assert homes.unsent_files(home) == []
+    os.kill(pid, signal.SIGCONT)
+    processes.wait_for_end(home)
+    assert len(collector.requests) <= requests + 1  # the one that was in flight
+    assert set(homes.tree(home)) <= left_by_disable(home)

@@ -1,0 +1,30 @@
+"""The parts of the README that are made from the code: `python -m tests.support.readme` writes them anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flwr_telemetry.context import FIELDS
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+_BEGIN = (
+    "<!-- fields: made from emitter/flwr_telemetry/context.py by `python -m tests.support.readme`; "
+    "a test holds the two together -->\n"
+)
+_END = "<!-- /fields -->"
+
+
+def with_fields(text: str) -> str:
+    """Give the README with the table of fields as the declaration has it."""
+    rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
+    table = "\n".join(["| field | type | why |", "| --- | --- | --- |", *rows])
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    assert begin
+    assert end
+    return f"{before}{begin}{table}\n{end}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_fields(README.read_text(encoding="utf-8")), encoding="utf-8")
