@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from .output import HomeOption, JsonOption, console, help_text, plain, print_json, say, the_home
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from flwr_telemetry.context import Field
+
+_INDENT = 2
 
 HELP = help_text("""Show every field that can leave this machine: its type, an example from here, and why.
 
@@ -46,12 +51,15 @@ def _tell(found: "list[tuple[Field, Any]]") -> None:
     from flwr_telemetry.version import __version__
 
     out = console()
+    group = None
     for field, example in found:
-        head = Text.assemble((field.name, "bold"), (f"  {field.kind}", "dim"))
-        out.print(head, soft_wrap=True)
-        shown = "not reported on this machine" if example is None else plain(json_format.dumps(example))
-        out.print(Text(f"  {shown}", style="dim" if example is None else "cyan"), soft_wrap=True)
-        say(out, f"  {field.why}")
+        if group not in {None, field.name.rpartition(".")[0]}:
+            say(out)  # between context.hw and context.platform, for example
+        group = field.name.rpartition(".")[0]
+        out.print(Text.assemble((field.name, "bold"), (f"  {field.kind}", "dim")), soft_wrap=True)
+        shown = "not reported from this environment" if example is None else plain(json_format.dumps(example))
+        _indented(out, Text(shown, style="dim" if example is None else "cyan"))
+        _indented(out, Text(field.why))
     say(out)
     say(
         out,
@@ -59,3 +67,13 @@ def _tell(found: "list[tuple[Field, Any]]") -> None:
         "Accept-Encoding, Idempotency-Key (the SHA-256 of the body, or of a part of a refused one) and "
         f"User-Agent: flwr-telemetry/{__version__}.",
     )
+
+
+def _indented(out: "Console", text: "Text") -> None:
+    """Two characters in; on a terminal each line that it is folded to."""
+    from rich.padding import Padding
+
+    if out.is_terminal:
+        out.print(Padding(text, (0, 0, 0, _INDENT)))
+    else:
+        say(out, " " * _INDENT + text.plain)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry.version import __version__
-from tests.support import homes, processes
+from tests.support import homes, processes, records
 from tests.support.processes import command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("status", "inspect", "flush", "demo", "run")
+COMMANDS = (
+    *("status", "inspect", "flush", "disable", "enable", "fields", "source", "forget", "doctor"),
+    *("demo", "run"),
+)
 
 
 def test_without_arguments_it_shows_its_help(home: Path) -> None:
@@ -43,6 +47,8 @@ def test_every_command_explains_itself_by_example(home: Path, name: str) -> None
         ["nonsense"],
         ["--nonsense"],
         ["inspect", "--stage", "nowhere"],
+        ["inspect", "--since", "yesterday"],
+        ["disable", "now"],
         ["flush", "--timeout", "soon"],
         ["flush", "--timeout", "nan"],
         ["flush", "--timeout", "-1"],
@@ -111,3 +117,36 @@ def test_the_command_is_installed_under_its_name() -> None:
     """`flwr-telemetry` and `python -m flwr_telemetryd.cli` are the same."""
     (script,) = entry_points(group="console_scripts", name="flwr-telemetry")
     assert script.value == "flwr_telemetryd.cli:main"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands_and_options(home: Path, shell: str) -> None:
+    """By typer's own protocol, which the installed script speaks; nothing is written."""
+    wanted = {"bash": "COMP_WORDS", "zsh": "_TYPER_COMPLETE_ARGS", "fish": "_TYPER_COMPLETE_ARGS"}[shell]
+    for typed, offered in (("d", ["disable", "doctor", "demo"]), ("inspect --si", ["--since"])):
+        env = {
+            "_FLWR_TELEMETRY_COMPLETE": f"complete_{shell}",
+            wanted: f"flwr-telemetry {typed}",
+            "COMP_CWORD": str(len(typed.split())),
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        told = command(home, env=env).stdout
+        assert all(word in told for word in offered), (typed, told)
+        assert "status" not in told
+    assert homes.tree(home.parent) == []
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["fields"], ["doctor"], ["inspect"], ["--help"]])
+def test_no_colour_and_no_folding_where_it_is_not_wanted(home: Path, arguments: list[str]) -> None:
+    """A pipe gets plain lines however narrow the terminal around it is; NO_COLOR is obeyed on a terminal."""
+    homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
+    homes.put(home, records.series(1))
+    env = {"COLUMNS": "30", "TERM": "xterm-256color"}
+    piped = command(home, *arguments, env=env).stdout
+    assert "\x1b" not in piped
+    coloured = command(home, *arguments, env={**env, "FORCE_COLOR": "1"}).stdout
+    assert "\x1b[" in coloured
+    plain = command(home, *arguments, env={**env, "FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    if arguments != ["--help"]:
+        assert max(map(len, plain.splitlines())) < max(map(len, piped.splitlines()))

@@ -19,7 +19,7 @@ from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.deadline import DeadlineExceededError
 from flwr_telemetryd.sinks.base import Delivered, Outcome, Refused, Retry
-from flwr_telemetryd.sinks.http import MAX_ANSWER_BYTES, HttpSink
+from flwr_telemetryd.sinks.http import MAX_ANSWER_BYTES, HttpSink, Reached
 from flwr_telemetryd.sinks.words import word_for
 from tests.support.collector import Answer, Collector
 
@@ -45,6 +45,26 @@ def send(url: str, **settings: Any) -> Outcome:
         return sink.send(KEY, BODY)
     finally:
         sink.close()
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 403, 405, 500, 503])
+def test_whether_anybody_is_there_is_asked_without_a_body(collector: Collector, status: int) -> None:
+    """A HEAD with no key; any answer says that somebody is, and a redirect is not followed."""
+    collector.answer_by(lambda _request: Answer(status, {"Location": f"{collector.url}/elsewhere"}))
+    sink = sink_for(collector.url)
+    reached = sink.reach()
+    sink.close()
+    assert isinstance(reached, Reached)
+    assert (reached.status, reached.date.endswith("GMT")) == (status, True)
+    (request,) = collector.requests
+    assert (request.method, request.body) == ("HEAD", b"")
+    assert request.headers.keys() <= {"content-type", "user-agent", "host", "accept-encoding"}
+
+
+def test_that_nobody_is_there_is_an_outcome() -> None:
+    """In the words that a delivery has for it."""
+    sink = sink_for("http://127.0.0.1:9/")
+    assert sink.reach() == sink.send(KEY, BODY) == Retry("no connection to the collector")
 
 
 def test_the_request(collector: Collector) -> None:

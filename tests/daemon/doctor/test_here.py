@@ -1,0 +1,136 @@
+"""The home, its locks, the clock and the sidecar, as the doctor sees them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry import settings
+from flwr_telemetry.layout import Home
+from flwr_telemetryd import segments
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.doctor import Verdict, here
+from flwr_telemetryd.segments import Hold
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetryd.doctor import Check
+
+
+def now(home: Path, environ: dict[str, str] | None = None) -> settings.Settings:
+    """Give the settings of a home."""
+    return settings.load(Home(home), environ or {}, site_file=home / "none")
+
+
+def locks(home: Path) -> Check:
+    """Check the locks."""
+    return here.locks(Home(home), now(home))
+
+
+def test_locks_that_work(home: Path) -> None:
+    """Tried on a file of its own, of which nothing is left."""
+    homes.put(home, records.series(1))
+    before = homes.tree(home)
+    found = locks(home)
+    assert (found.verdict, found.advice) == (Verdict.OK, "")
+    assert homes.tree(home) == before
+
+
+@pytest.mark.parametrize(
+    "holds", [[Hold.NO_LOCKS, Hold.NO_LOCKS], [Hold.HELD, Hold.HELD], [Hold.HELD, Hold.NO_LOCKS]]
+)
+def test_locks_that_do_not_hold(home: Path, holds: list[Hold], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost by that: a note, with what to do."""
+    homes.put(home, records.series(1))
+    answers = iter(holds)
+    monkeypatch.setattr(segments, "try_lock", lambda _descriptor: next(answers))
+    found = locks(home)
+    assert found.verdict is Verdict.NOTE
+    assert "sidecar" in found.advice
+
+
+def test_a_lock_that_the_system_refuses_is_no_fault(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system without locks."""
+    homes.put(home, records.series(1))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert locks(home).verdict is Verdict.NOTE
+
+
+def test_a_home_that_cannot_be_written_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault, and the system's own word."""
+    homes.put(home, records.series(1))
+    real = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if "doctor" in str(path):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = [locks(home), here.clock(Home(home), now(home), Clock())]
+    assert [check.verdict for check in found] == [Verdict.FAULT] * 2
+    assert all("read-only" in check.found.lower() for check in found)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "verdict"),
+    [(0, Verdict.OK), (3000, Verdict.OK), (4000, Verdict.FAULT), (-4000, Verdict.FAULT)],
+)
+def test_two_clocks(home: Path, ahead_s: int, verdict: Verdict) -> None:
+    """The file system's and this machine's may differ by minutes, as those of two hosts do."""
+    homes.put(home, records.series(1))
+    clock = Clock()
+    ahead = Clock(time_ns=lambda: clock.time_ns() + ahead_s * 10**9)
+    assert here.clock(Home(home), now(home), ahead).verdict is verdict
+
+
+def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home: Path) -> None:
+    """And where it is off nothing is tried that would write."""
+    off = now(home, {"DO_NOT_TRACK": "1"})
+    assert here.telemetry(off).verdict is Verdict.NOTE
+    assert here.locks(Home(home), off).verdict is Verdict.SKIPPED
+    assert here.clock(Home(home), off, Clock()).verdict is Verdict.SKIPPED
+    homes.write_settings(home, "enabled = maybe")
+    assert here.telemetry(now(home)).verdict is Verdict.FAULT
+
+
+def test_the_nearest_directory_is_where_the_next_file_would_be(home: Path) -> None:
+    """Of what exists of the home."""
+    assert here.nearest(Home(home)) == home.parent
+    homes.put(home, records.series(1))
+    assert here.nearest(Home(home)) == homes.spool(home)
+
+
+@pytest.mark.parametrize(
+    ("state", "settings_text", "verdict", "word"),
+    [
+        ("{}", "", Verdict.OK, "the next event starts one"),
+        ("{}", 'sidecar = "never"', Verdict.NOTE, "no process may start one"),
+        ('{"last_error": "no answer"}', "", Verdict.NOTE, "no answer"),
+    ],
+)
+def test_who_delivers(home: Path, state: str, settings_text: str, verdict: Verdict, word: str) -> None:
+    """And what it met last."""
+    homes.put(home, [])
+    homes.write_settings(home, settings_text)
+    (homes.host(home) / "sidecar.json").write_text(state)
+    found = here.sidecar(Home(home), now(home))
+    assert found.verdict is verdict
+    assert word in found.found
+
+
+def test_a_service_elsewhere_is_told(home: Path) -> None:
+    """By its fresh heartbeat."""
+    homes.put(home, records.series(1))
+    (homes.telemetry(home) / "service-login1.json").write_text("{}")
+    assert "serves this home" in here.sidecar(Home(home), now(home)).found
