@@ -66,7 +66,7 @@ def test_at_every_stage_of_every_host(home: Path, collector: Collector) -> None:
     damaged = homes.host(home) / "damaged"
     damaged.mkdir(mode=0o700, exist_ok=True)
     for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
-        (damaged / name).write_bytes(b"\0" * segments.CHUNK_BYTES + b"x" * 7 + text.encode())
+        (damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
     before = {
         path: path.read_bytes()
         for path in [*homes.rejected(home), *homes.waiting(home), damaged / "b.bin"]
@@ -166,6 +166,15 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path
     assert any(path.name.endswith(".taken") for path in committed.iterdir())
     assert erase(home) == Erased(outbox=2)
     assert not committed.exists()
+
+
+def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home: Path, host: HostPaths) -> None:
+    """Nobody holds the lock, so nobody is making it; its other events are back in the spool."""
+    data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
+    homes.put_bytes(home, data, name=segments.sealed_name(1))
+    take(host)
+    assert erase(home) == Erased(spool=2)
+    assert [event["context"]["source"] for event in homes.spooled(home)] == [OTHER]
 
 
 def test_a_batch_that_a_sidecar_is_making_is_waited_for(home: Path, host: HostPaths) -> None:

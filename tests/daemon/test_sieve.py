@@ -95,6 +95,14 @@ def test_others_segments_are_not_touched(home: Path, host: HostPaths) -> None:
     assert not host.work.exists()
 
 
+def test_a_segment_of_nothing_else_goes(home: Path, host: HostPaths) -> None:
+    """No empty file is left for a sidecar to make a batch of."""
+    put(home, event(1, GONE))
+    homes.put_bytes(home, event(2, GONE))
+    assert sift(host) == 2
+    assert list(host.spool.iterdir()) == []
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_an_unfinished_batch_comes_back_only_if_its_maker_is_dead(
     home: Path, host: HostPaths, spooling: Spooling, alone: bool
