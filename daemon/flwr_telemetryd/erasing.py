@@ -18,17 +18,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, source
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 
 from . import batch, forgotten, guard, outbox, segments, sieve, stages
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
+from .health import sentence
 from .lock import held
 from .retention import hosts
 
@@ -55,7 +57,7 @@ class Erased:
     rejected: int = 0
 
 
-def erase(home: Home, source_id: str, clock: Clock) -> Erased:
+def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
     """Forget an ID: note it, remove its file, and delete all that carries it.
 
     Args:
@@ -63,31 +65,42 @@ def erase(home: Home, source_id: str, clock: Clock) -> Erased:
         source_id: the ID, as events carry it.
         clock: time.
 
+    Returns:
+        What was deleted; and what could not be, one sentence each. Doing it again goes on where this ended.
+
     Raises:
-        TelemetryError, OSError: something is not ours, or cannot be written. Once the ID is noted, doing
-            it again goes on where this ended.
+        TelemetryError, OSError: the ID cannot be noted; nothing is changed then.
     """
     forgotten.add(home, source_id)
-    home.source.unlink(missing_ok=True)
+    if source.look(home.source) == source_id:
+        home.source.unlink(missing_ok=True)
     erased = Erased()
-    deadline = clock.monotonic() + WAIT_S
-    while True:
-        known = hosts(home)
+    problems: dict[str, None] = {}
+    known = hosts(home)
+    own = home.host().name
+
+    def on_every_host(step: Callable[[HostPaths], bool]) -> bool:
+        """Whether any of them says so; one that is not ours, or fails, keeps no other from it."""
+        found = False
         for host in known:
-            guard.check(host)
-            _waiting(host, source_id, erased, clock, own=host.name == home.host().name)
-        if not any(_waits(host, source_id) for host in known) or clock.monotonic() >= deadline:
+            try:
+                guard.check(host)
+                found |= step(host)
+            except (OSError, TelemetryError) as error:
+                problems[sentence(error, host.root)] = None
+        return found
+
+    deadline = clock.monotonic() + WAIT_S
+    while on_every_host(lambda host: _waiting(host, source_id, erased, clock, own=host.name == own)):
+        if clock.monotonic() >= deadline:
             break
         clock.sleep(_POLL_S)
-    for host in known:
-        _archive(host, source_id, erased)
-        _rejected(host, source_id, erased)
-        _damaged(host, source_id)
-    return erased
+    on_every_host(lambda host: _past(host, source_id, erased))
+    return erased, list(problems)
 
 
-def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool) -> None:
-    """What was not sent, as far as it is within reach."""
+def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool) -> bool:
+    """Delete what was not sent, as far as it is within reach; whether anything of it is left."""
     for directory in segments.listing(host.outbox):
         batch.discard(host, directory, clock.time_ns(), wait_s=0)
     with held(host, 0, create=own) as lock:
@@ -101,6 +114,15 @@ def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, o
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             directory.rmdir()
+    return _waits(host, source_id)
+
+
+def _past(host: HostPaths, source_id: str, erased: Erased) -> bool:
+    """Delete what was sent, refused or damaged; nothing of it is left."""
+    _archive(host, source_id, erased)
+    _rejected(host, source_id, erased)
+    _damaged(host, source_id)
+    return False
 
 
 def _waits(host: HostPaths, source_id: str) -> bool:

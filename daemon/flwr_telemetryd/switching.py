@@ -15,7 +15,7 @@ from flwr_telemetry import launch, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import health, purge, setting
+from . import purge, setting
 from .backlog import Counter, Left
 from .clock import Clock
 from .errors import UnusableHomeError
@@ -47,12 +47,10 @@ def switch_off(home: Home, clock: Clock) -> SwitchedOff:
     """Write the no, wait at most ``END_WAIT_S`` for sidecars to end, and purge.
 
     Raises:
-        UnusableHomeError: the home belongs to somebody else, or something else stands in its place.
+        UnusableHomeError: the home belongs to somebody else.
         TelemetryError, OSError: the setting cannot be written.
     """
     check_owner(home)
-    for problem in health.unsafe(home):
-        raise UnusableHomeError(problem)
     known = hosts(home)
     waits = [Counter(host).left() for host in known]
     aside = setting.set_malformed_aside(home)

@@ -6,10 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from flwr_telemetry import files
-from flwr_telemetry.errors import SpoolUnsafeError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetryd import burst, erasing, lock, segments
 from flwr_telemetryd.clock import Clock
@@ -19,6 +16,8 @@ from tests.support import homes, processes, records, wire
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.support.collector import Collector
 
@@ -34,7 +33,9 @@ def erase(home: Path) -> Erased:
     """Forget the ID, by a clock whose waits are short."""
     now = [0.0]
     clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    return erasing.erase(Home(home), GONE, clock)
+    erased, problems = erasing.erase(Home(home), GONE, clock)
+    assert problems == []
+    return erased
 
 
 def test_the_id_is_noted_and_its_file_goes(home: Path, host: HostPaths) -> None:
@@ -191,21 +192,34 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home: Path, host: HostPa
 
     with lock.held(host, 0):
         clock = Clock(monotonic=lambda: now[0], sleep=commit)
-        assert erasing.erase(Home(home), GONE, clock) == Erased(outbox=2)
+        assert erasing.erase(Home(home), GONE, clock) == (Erased(outbox=2), [])
     assert now[0] < erasing.WAIT_S
     assert homes.unsent_files(home) == []
 
 
 def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path: Path) -> None:
-    """The ID is forgotten all the same, and the error says what stands in the way."""
+    """The ID is forgotten all the same, on the other hosts too, and it is told what stands in the way."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
     host.sent.symlink_to(elsewhere)
-    with pytest.raises(SpoolUnsafeError, match="is a link"):
-        erase(home)
+    homes.put(home, series(3, GONE), host_of="node7")
+    erased, (problem,) = erasing.erase(Home(home), GONE, Clock())
+    assert "is a link" in problem
+    assert erased == Erased(spool=3)
     assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
-    assert (homes.telemetry(home) / "forgotten").exists()
+    host.sent.unlink()
+    elsewhere.chmod(0o700)
+    elsewhere.rename(host.sent)
+    assert erase(home) == Erased(sent=2)
+
+
+def test_another_source_is_not_removed(home: Path) -> None:
+    """Where an ID of before is forgotten, the present one stays."""
+    (home / "telemetry").mkdir(parents=True, mode=0o700)
+    (home / "source").write_text(OTHER)
+    erase(home)
+    assert (home / "source").read_text() == OTHER
 
 
 def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home: Path, collector: Collector) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import switching
+from flwr_telemetryd import purge, switching
 from flwr_telemetryd.backlog import Left
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import UnusableHomeError
@@ -87,6 +87,41 @@ def test_what_cannot_be_deleted_is_told(home: Path, monkeypatch: pytest.MonkeyPa
     (problem,) = done.problems
     assert "n1/spool" in problem
     assert not (homes.host(home, "n2") / "spool").exists()
+
+
+def test_a_writer_that_had_read_the_yes_is_swept_after(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It made its spool a moment after the no was written, and after the first sweep."""
+    homes.put(home, records.series(1))
+    sweep = purge.all_but_the_past
+    swept: list[Path] = []
+
+    def late(of: Home) -> list[str]:
+        problems = sweep(of)
+        if not swept:
+            swept.append(homes.put(home, records.series(1)))
+        return problems
+
+    monkeypatch.setattr(purge, "all_but_the_past", late)
+    switching.switch_off(Home(home), Clock())
+    assert len(swept) == 1
+    assert homes.unsent_files(home) == []
+
+
+@pytest.mark.parametrize("room", ["", "spool"])
+def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_written(
+    home: Path, room: str
+) -> None:
+    """What may lie in it is not touched, and told."""
+    homes.put(home, records.series(1))
+    homes.put(home, records.series(1), host_of="node7")
+    (homes.host(home) / room).chmod(0o777)
+    done = switching.switch_off(Home(home), Clock())
+    assert not settings.load(Home(home), None).consent.enabled
+    assert not (homes.host(home, "node7") / "spool").exists()
+    assert bool(done.problems) is (room == "")
+    told = processes.command(home, "disable")
+    assert told.returncode == (5 if room == "" else 0)
+    assert "chmod 700" in told.stderr or room
 
 
 def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home: Path) -> None:

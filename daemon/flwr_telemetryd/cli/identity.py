@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,6 +17,7 @@ from .output import (
     ago,
     complain,
     console,
+    ended,
     help_text,
     number,
     print_json,
@@ -53,12 +54,13 @@ Exit codes:
   0  the ID is forgotten, or there was none
   1  you did not want it after all
   2  wrong usage; without a terminal to ask at, --yes is needed
-  5  the home cannot be used
+  5  the home cannot be used, or something could not be deleted
 
 \b
 Examples:
   flwr-telemetry forget
   flwr-telemetry forget --yes --json
+  flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11     one of before
 """)
 
 
@@ -91,45 +93,68 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
 
 def forget(
     *,
+    source_id: Annotated[
+        Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
+        typer.Argument(
+            metavar="[ID]",
+            help="An ID that this home had before, and whose file is gone; else the present one.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Forget the ID, tell what was deleted, and show the request."""
-    from flwr_telemetry.source import INVALID, UNAVAILABLE
-
-    from .. import deletion, erasing, health, switching
+    from .. import deletion, erasing, switching
     from ..clock import Clock
 
     found = the_home(home, os.environ)
-    source_id = _look(found)
-    if source_id is None:
+    chosen = _present(found) if source_id is None else _checked(source_id)
+    if chosen is None:
         if json:
             print_json({"source": None, "deleted": asdict(erasing.Erased()), "request": None})
         else:
             say(console(), f"There is no source ID in {found.path}, so there is nothing to forget.")
         return
-    if source_id in {INVALID, UNAVAILABLE}:
-        problem = "holds no UUID" if source_id == INVALID else "cannot be read"
-        raise UnusableHomeError(f"{found.source} {problem}; remove it, and the next event makes a new one")
     switching.check_owner(found)
-    for problem in health.unsafe(found):
-        raise UnusableHomeError(problem)
     if not yes:
-        _ask(source_id)
+        _ask(chosen)
     os.umask(0o077)
-    erased = erasing.erase(found, source_id, Clock())
-    request = deletion.request_for(source_id)
+    erased, problems = erasing.erase(found, chosen, Clock())
+    request = deletion.request_for(chosen)
     if json:
-        print_json({"source": source_id, "deleted": asdict(erased), "request": asdict(request)})
+        print_json({"source": chosen, "deleted": asdict(erased), "request": asdict(request)})
     else:
-        _tell(source_id, erased, request)
+        _tell(chosen, erased, request)
+    for problem in problems:
+        complain(f"{ended(problem)} Then run `flwr-telemetry forget {chosen}` for what is left.")
+    if problems:
+        raise typer.Exit(ExitCode.UNUSABLE)
 
 
 def _look(home: "Home") -> str | None:
     from flwr_telemetry import source as source_file
 
     return source_file.look(home.source)
+
+
+def _present(home: "Home") -> str | None:
+    from flwr_telemetry.source import INVALID, UNAVAILABLE
+
+    found = _look(home)
+    if found in {INVALID, UNAVAILABLE}:
+        problem = "holds no UUID" if found == INVALID else "cannot be read"
+        raise UnusableHomeError(f"{home.source} {problem}; remove it, and the next event makes a new one")
+    return found
+
+
+def _checked(source_id: str) -> str:
+    from flwr_telemetry.context import is_uuid
+
+    if not is_uuid(source_id):
+        raise typer.BadParameter("a source ID is a UUID", param_hint="ID")
+    return source_id
 
 
 def _ask(source_id: str) -> None:
