@@ -30,9 +30,14 @@ def hashes(home: Home) -> set[str]:
         return set()
 
 
+def notes(home: Home, source_id: str) -> bool:
+    """Whether an ID was forgotten; raises as ``hashes``."""
+    return hash_of(source_id) in hashes(home)
+
+
 def add(home: Home, source_id: str) -> None:
     """Note an ID, for good."""
-    if hash_of(source_id) not in hashes(home):
+    if not notes(home, source_id):
         files.ensure_directory(home.telemetry)
         files.append_line(home.forgotten, hash_of(source_id).encode())
 

@@ -16,7 +16,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
 from flwr_telemetry.settings import Consent, Settings
 
-from . import segments
+from . import forgotten, segments
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -47,6 +47,8 @@ def problems(home: Home, now: Settings) -> list[str]:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
     elif identity == source.UNAVAILABLE:
         found.append(f"{home.source} cannot be read; remove it, and the next event makes a new one")
+    elif identity is not None:
+        found += _forgotten(home, identity)
     if now.consent.enabled and not found:
         found += _unwritable(home)
         found += _at_cap(home.host(), now.limits.spool_max_mib)
@@ -100,6 +102,15 @@ def _neighbours(home: Home) -> Iterator[str]:
     heartbeats = [path for path in segments.listing(home.telemetry) if is_heartbeat(path.name)]
     for path in (*host.files, home.forgotten, *heartbeats):
         yield from _told(files.check_file, path)
+
+
+def _forgotten(home: Home, source_id: str) -> Iterator[str]:
+    """Whether what is reported from here is deleted, as after a file was put back that had been removed."""
+    try:
+        if forgotten.notes(home, source_id):
+            yield f"{home.source} holds an ID that was forgotten, and what carries it is deleted; remove it"
+    except (OSError, TelemetryError) as error:
+        yield sentence(error, home.forgotten)
 
 
 def _told(check: Callable[[Path], None], path: Path) -> Iterator[str]:

@@ -80,3 +80,30 @@ def test_the_context_when_off_is_the_real_one(home: Path) -> None:
         for name in ("date", "cluster", "source"):
             del payload["context"][name]
     assert off == on
+
+
+_EVERY_PROCESS = """
+import multiprocessing
+
+def report(how):
+    assert event("PING", {"how": how}).result() == "disabled"
+
+if __name__ == "__main__":
+    report("parent")
+    for how in ("fork", "spawn", "forkserver"):
+        child = multiprocessing.get_context(how).Process(target=report, args=(how,))
+        child.start()
+        child.join()
+"""
+
+
+def test_every_process_logs(home: Path, tmp_path: Path) -> None:
+    """However it was started; and none of them writes anything."""
+    script = tmp_path / "workload.py"
+    script.write_text("from flwr_telemetry import event\n" + _EVERY_PROCESS)
+    env = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_TELEMETRY_LOGGING": "1"}
+    done = processes.run(home, [str(script)], env)
+    assert done.returncode == 0, done.stderr
+    told = [payload["event_details"]["how"] for payload in _payloads(done.stderr)]
+    assert told == ["parent", "fork", "spawn", "forkserver"]
+    assert homes.tree(home.parent) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import status
+from flwr_telemetryd import forgotten, status
 from tests.support import homes, records
 
 if TYPE_CHECKING:
@@ -104,6 +105,24 @@ def test_a_source_that_is_no_uuid_is_a_problem(home: Path) -> None:
     view = _look(home)
     assert view.source == "invalid"
     assert "holds no UUID" in view.problems[0]
+
+
+def test_a_source_that_was_forgotten_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a backup was put back: what is reported under it is deleted, and somebody should know."""
+    source = str(uuid.uuid4())
+    homes.put(home, records.series(1))
+    (home / "source").write_text(source)
+    assert _look(home).problems == []
+    forgotten.add(Home(home), source)
+    (problem,) = _look(home).problems
+    assert "was forgotten" in problem
+
+    def refuse(_home: Home) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(forgotten, "hashes", refuse)
+    (problem,) = _look(home).problems
+    assert str(Home(home).forgotten) in problem
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
             since = datetime.fromtimestamp(found.source.stat().st_mtime, UTC).isoformat(timespec="seconds")
         except OSError:
             since = None
-    is_forgotten = source_id is not None and forgotten.hash_of(source_id) in forgotten.hashes(found)
+    is_forgotten = source_id is not None and forgotten.notes(found, source_id)
     if json:
         known = {"source": source_id, "path": str(found.source), "since": since, "forgotten": is_forgotten}
         print_json(known)
