@@ -47,17 +47,8 @@ class Reader:
     def does(self, command: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the table, as it stands there."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        env = processes.environment(self.home, {"PATH": path, **processes.NEVER, **more, "FLWR_HOME": None})
-        return subprocess.run(
-            ["sh", "-c", command],
-            cwd=self.directory,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=processes.PATIENCE_S,
-        )
+        env = {"PATH": path, **processes.NEVER, **more, "FLWR_HOME": None}
+        return processes.program(self.home, ["sh", "-c", command], env, cwd=self.directory)
 
 
 @pytest.fixture

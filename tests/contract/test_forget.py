@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -249,37 +248,23 @@ def test_the_id_of_another_user_is_left_alone(home: Path) -> None:
     assert homes.contents(home) == before
 
 
-_REPORTER = """
-for line in sys.stdin:
-    sys.stdout.write(outcome(event("PING")) + "\\n")
-    sys.stdout.flush()
-"""
-
-
 def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
     """A workload goes on under a new ID, and its sidecar delivers nothing of the old one any more."""
     homes.configure(home, collector.url, idle_exit_s=600)
     collector.answer_by(lambda _request: 503)
-    child = processes.start(
-        home, ["-c", processes.PRELUDE + _REPORTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    asked, told = child.stdin, child.stdout
-
-    def emit() -> None:
-        asked.write("\n")
-        asked.flush()
-        assert told.readline() == "spooled\n"
 
     def sent_of(source: str) -> list[Request]:
         return [request for request in collector.requests if source.encode() in request.body]
 
-    def reported_anew() -> bool:
-        emit()
-        return (home / "source").exists()
+    with processes.reporter(home) as report:
 
-    try:
+        def emit() -> None:
+            assert report() == "spooled"
+
+        def reported_anew() -> bool:
+            emit()
+            return (home / "source").exists()
+
         emit()
         processes.wait_until(lambda: homes.waiting(home))
         emit()
@@ -295,8 +280,6 @@ def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
         new = source_of(home)
         processes.wait_until(lambda: emit() or new in str(collector.accepted))
         assert new != old
-    finally:
-        child.communicate()
     assert command(home, "flush", "--timeout", "50").returncode == 0
     assert {event["context"]["source"] for event in collector.events()} == {new}
     assert len(sent_of(old)) <= before + 1  # the one that was in flight

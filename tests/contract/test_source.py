@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
@@ -130,36 +129,18 @@ def test_many_processes_agree_on_the_source(home: Path, empty: bool) -> None:
 
 def test_a_new_source_reaches_a_running_workload(home: Path) -> None:
     """The emitter looks at the file again: a changed or deleted ID changes what is reported."""
-    code = """
-sys.stdout.write(outcome(event("PING")) + "\\n")
-sys.stdout.flush()
-for line in sys.stdin:
-    sys.stdout.write(outcome(event("PING")) + "\\n")
-    sys.stdout.flush()
-"""
-    child = processes.start(
-        home, ["-c", processes.PRELUDE + code], NEVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    asked, told = child.stdin, child.stdout
+    with processes.reporter(home, NEVER) as report:
 
-    def emit() -> str:
-        asked.write("\n")
-        asked.flush()
-        assert told.readline() == "spooled\n"
-        return str(homes.spooled(home)[-1]["context"]["source"])
+        def emit() -> str:
+            assert report() == "spooled"
+            return str(homes.spooled(home)[-1]["context"]["source"])
 
-    try:
-        assert told.readline() == "spooled\n"
         first = emit()
         (home / "source").write_text(_ID)
         processes.wait_until(lambda: emit() == _ID)
         (home / "source").unlink()
         processes.wait_until(lambda: emit() not in (_ID, first))
         assert uuid.UUID((home / "source").read_text().strip()).version == 4
-    finally:
-        child.communicate()
 
 
 @pytest.mark.parametrize(

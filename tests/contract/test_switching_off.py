@@ -118,15 +118,7 @@ class Site:
         self, home: Path, arguments: list[str], env: processes.Environment | None = None
     ) -> subprocess.CompletedProcess[str]:
         within = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(self._etc), sys.executable]
-        return subprocess.run(
-            [*self._prefix, *within, *arguments],
-            env=processes.environment(home, env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=processes.PATIENCE_S,
-        )
+        return processes.program(home, [*self._prefix, *within, *arguments], env)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import psutil
 from tests.support import homes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Sized
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
     from pathlib import Path
 
     Environment = Mapping[str, str | None]
@@ -59,18 +60,25 @@ def start(
     )
 
 
-def run(
-    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
+def program(
+    home: Path, words: Sequence[str], env: Environment | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with these arguments, read what it prints to the end, and wait for it."""
+    """Run a program for this home, read what it prints to the end, and wait for it."""
     return subprocess.run(
-        [sys.executable, *arguments],
+        words,
         env=environment(home, env),
         text=True,
         capture_output=True,
         check=False,
         **{"timeout": PATIENCE_S, "stdin": subprocess.DEVNULL, **options},
     )
+
+
+def run(
+    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Do that with Python and these arguments."""
+    return program(home, [sys.executable, *arguments], env, **options)
 
 
 def workload(
@@ -80,6 +88,32 @@ def workload(
     done = run(home, ["-c", PRELUDE + code], env, **options)
     assert done.returncode == 0, done.stderr
     return done
+
+
+_REPORTER = """
+for line in sys.stdin:
+    sys.stdout.write(outcome(event("PING")) + "\\n")
+    sys.stdout.flush()
+"""
+
+
+@contextlib.contextmanager
+def reporter(home: Path, env: Environment | None = None) -> Iterator[Callable[[], str]]:
+    """Start a workload that emits an event whenever it is asked; give what asks, and tells the outcome."""
+    child = start(home, ["-c", PRELUDE + _REPORTER], env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    asked, told = child.stdin, child.stdout
+
+    def emit_one() -> str:
+        asked.write("\n")
+        asked.flush()
+        return str(told.readline()).rstrip()
+
+    try:
+        yield emit_one
+    finally:
+        child.communicate()
 
 
 def answers(home: Path, code: str, env: Environment | None = None, **options: Any) -> Any:
