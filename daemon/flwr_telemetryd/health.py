@@ -17,6 +17,7 @@ from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
 from flwr_telemetry.settings import Consent, Settings
 
 from . import forgotten, segments
+from .errors import SidecarError
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -64,8 +65,8 @@ def can_be_read(home: Home) -> bool:
     return True
 
 
-def sentence(error: OSError | TelemetryError, path: Path | None) -> str:
-    """What the system or our own guard said, with what to do about it."""
+def sentence(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
+    """What the system or one of our own guards said, with what to do about it."""
     if isinstance(error, OSError):
         return str(from_os_error(error, str(error.filename or path or "a file")))
     return str(error)

@@ -24,6 +24,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flwr_telemetry.layout import Home
 
     from ..switching import SwitchedOff
@@ -66,9 +68,9 @@ Examples:
 
 def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Write the no, purge, and tell what became of it."""
-    from flwr_telemetry.errors import TelemetryError, from_os_error
+    from flwr_telemetry.errors import TelemetryError
 
-    from .. import switching
+    from .. import health, switching
     from ..clock import Clock
     from ..errors import SidecarError
 
@@ -77,10 +79,10 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     try:
         done = switching.switch_off(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
-        why = from_os_error(error, str(error.filename or found.path)) if isinstance(error, OSError) else error
-        complain(f"{ended(str(why))} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
+        why = ended(health.sentence(error, found.path))
+        complain(f"{why} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
         raise typer.Exit(ExitCode.UNUSABLE) from None
-    consent = _consent(found)
+    consent = _consent(found, None)  # by the files alone: a variable may say the same, but not for good
     if json:
         off = {"purged": asdict(done.purged), "sidecar_ended": done.sidecar_ended}
         print_json({**consent, **off})
@@ -100,7 +102,7 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     found = the_home(home, os.environ)
     os.umask(0o077)
     switching.switch_on(found)
-    consent = _consent(found)
+    consent = _consent(found, os.environ)
     if json:
         print_json(consent)
     else:
@@ -109,13 +111,13 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
         raise typer.Exit(ExitCode.DISABLED)
 
 
-def _consent(home: "Home") -> dict[str, Any]:
+def _consent(home: "Home", environ: "Mapping[str, str] | None") -> dict[str, Any]:
     """What telemetry is now, as in ``status``."""
     from flwr_telemetry import settings
 
     from .. import health
 
-    consent = settings.load(home, os.environ).consent
+    consent = settings.load(home, environ).consent
     return {
         "enabled": consent.enabled,
         "decided_by": consent.decided_by,
