@@ -14,7 +14,8 @@ from .check import Check, Verdict
 
 _TIMEOUT_S = 5.0
 _UP = ("running", "degraded", "starting", "initializing", "maintenance")
-_SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF", "flux": "Flux"}
+_SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
+"""Whose program is surely theirs: `flux` is that of something else, too."""
 
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
