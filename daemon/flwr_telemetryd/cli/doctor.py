@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import ExitCode
-from .output import HomeOption, JsonOption, console, ended, help_text, plain, print_json, say, the_home
+from .output import (
+    HomeOption,
+    JsonOption,
+    console,
+    ended,
+    help_text,
+    number,
+    plain,
+    print_json,
+    say,
+    the_home,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +66,7 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> None:
         print_json({"checks": [_public(check) for check in found], "faults": faults})
     else:
         say(out)
-        say(out, "Nothing is in the way." if not faults else f"Faults: {faults}.", "bold")
+        say(out, f"{number(faults, 'fault')} in the way." if faults else "Nothing is in the way.", "bold")
     if faults:
         raise typer.Exit(ExitCode.UNDELIVERED)
 

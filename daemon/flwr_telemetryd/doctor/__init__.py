@@ -37,7 +37,7 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Ch
     yield from here.home(home, now)
     yield here.locks(home, now)
     yield here.clock(home, now, clock)
-    yield here.sidecar(home, now)
+    yield here.sidecar(home, now, environ)
     yield from way_out.check(now, environ, clock)
     yield from around.systemd(environ)
     yield around.batch_system(environ)

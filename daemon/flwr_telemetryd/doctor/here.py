@@ -7,7 +7,7 @@ import itertools
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,25 +113,30 @@ def clock(home: Home, now: Settings, clock: Clock) -> Check:
     return Check("clock", Verdict.OK, f"{moment:%Y-%m-%d %H:%M:%S} UTC; the file system agrees")
 
 
-def sidecar(home: Home, now: Settings) -> Check:
+def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     """Who delivers, and what it met last."""
     host = home.host()
+    if not health.can_be_read(home):
+        return Check("sidecar", Verdict.OK, "none runs; nothing was recorded yet")
     try:
-        alive = health.can_be_read(home) and launch.alive(host)
-        served = health.can_be_read(home) and launch.served(home, host)
+        alive, served = launch.alive(host), launch.served(home, host)
     except (OSError, TelemetryError) as error:
         return Check("sidecar", Verdict.FAULT, health.sentence(error, host.lock))
-    state = State.load(host) if health.can_be_read(home) else State()
+    state = State.load(host)
     if alive:
-        found = f"one runs on this host (process {state.pid}, {state.mode})"
+        known = state.pid and not state.ended
+        found = "one runs on this host" + (f" (process {state.pid}, {state.mode})" if known else "")
     elif served:
         found = "a service on another host serves this home"
-    elif now.sidecar == "never":
+    elif not now.consent.enabled:
+        return Check("sidecar", Verdict.OK, "none runs")
+    elif now.sidecar == "never" or (now.sidecar == "auto" and launch.in_batch_job(environ)):
+        why = "sidecar = never" if now.sidecar == "never" else "this is a batch job"
         return Check(
             "sidecar",
             Verdict.NOTE,
-            "none runs, and no process may start one (sidecar = never); events wait",
-            "run `flwr-telemetryd --service`, or `flwr-telemetry flush` now and then",
+            f"none runs, and none is started from here ({why}); events wait",
+            "run `flwr-telemetryd --service` on a host with a way out, or `flwr-telemetry flush` now and then",
         )
     else:
         found = "none runs; the next event starts one"

@@ -112,19 +112,24 @@ def test_the_nearest_directory_is_where_the_next_file_would_be(home: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("state", "settings_text", "verdict", "word"),
+    ("state", "settings_text", "env", "verdict", "word"),
     [
-        ("{}", "", Verdict.OK, "the next event starts one"),
-        ("{}", 'sidecar = "never"', Verdict.NOTE, "no process may start one"),
-        ('{"last_error": "no answer"}', "", Verdict.NOTE, "no answer"),
+        ("{}", "", {}, Verdict.OK, "the next event starts one"),
+        ("{}", 'sidecar = "never"', {}, Verdict.NOTE, "sidecar = never"),
+        ("{}", "", {"SLURM_JOB_ID": "7"}, Verdict.NOTE, "batch job"),
+        ("{}", 'sidecar = "always"', {"SLURM_JOB_ID": "7"}, Verdict.OK, "the next event starts one"),
+        ("{}", 'sidecar = "never"', {"DO_NOT_TRACK": "1"}, Verdict.OK, "none runs"),
+        ('{"last_error": "no answer"}', "", {}, Verdict.NOTE, "no answer"),
     ],
 )
-def test_who_delivers(home: Path, state: str, settings_text: str, verdict: Verdict, word: str) -> None:
+def test_who_delivers(
+    home: Path, state: str, settings_text: str, env: dict[str, str], verdict: Verdict, word: str
+) -> None:
     """And what it met last."""
     homes.put(home, [])
     homes.write_settings(home, settings_text)
     (homes.host(home) / "sidecar.json").write_text(state)
-    found = here.sidecar(Home(home), now(home))
+    found = here.sidecar(Home(home), now(home, env), env)
     assert found.verdict is verdict
     assert word in found.found
 
@@ -133,4 +138,10 @@ def test_a_service_elsewhere_is_told(home: Path) -> None:
     """By its fresh heartbeat."""
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
-    assert "serves this home" in here.sidecar(Home(home), now(home)).found
+    assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
+
+
+def test_before_the_first_event_nobody_delivers(home: Path) -> None:
+    """And nothing is made to find that out."""
+    assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
+    assert not home.exists()
