@@ -49,6 +49,8 @@ not come back: its hash is kept, and what a process still reports under it is de
 a deletion request to send, for what the Flower team has received. Telemetry itself stays as it is:
 the next event starts a new ID; see `flwr-telemetry disable`.
 
+With an ID it is that one, which this home had before, and whose file is gone.
+
 \b
 Exit codes:
   0  the ID is forgotten, or there was none
@@ -60,7 +62,7 @@ Exit codes:
 Examples:
   flwr-telemetry forget
   flwr-telemetry forget --yes --json
-  flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11     one of before
+  flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
 """)
 
 
@@ -96,8 +98,8 @@ def forget(
     source_id: Annotated[
         Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
         typer.Argument(
-            metavar="[ID]",
-            help="An ID that this home had before, and whose file is gone; else the present one.",
+            metavar="ID",
+            help="One of before; else the present one.",
             show_default=False,
         ),
     ] = None,

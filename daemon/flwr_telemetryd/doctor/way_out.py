@@ -42,7 +42,7 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
             yield name
             if name.verdict is Verdict.FAULT:
                 return
-        yield _collector(now.url, sink.reach(), clock)
+        yield _collector(now, sink.reach(), clock)
     finally:
         sink.close()
 
@@ -87,15 +87,16 @@ def _name(url: str) -> Check:
     return Check("name", Verdict.OK, f"{host} is {min(map(str, found))}")
 
 
-def _collector(url: str, reached: Reached | Retry, clock: Clock) -> Check:
-    host = urlsplit(url).netloc
-    secure = "TLS and its certificate are fine" if url.startswith("https:") else "no TLS, on loopback"
+def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
+    host = urlsplit(now.url).netloc
+    secure = "TLS and its certificate are fine" if now.url.startswith("https:") else "no TLS, on loopback"
     if isinstance(reached, Retry):
         return Check(
             "collector",
             Verdict.FAULT,
             f"{host}: {reached.reason}",
-            'events are kept for days; set proxy or ca_bundle in config.toml, or url = "file:///…"',
+            f"events are kept for {now.limits.spool_max_days:g} days; set proxy, ca_bundle or another url "
+            "in config.toml if they are to go another way",
         )
     ahead_s = _ahead_s(reached.date, clock.now())
     if abs(ahead_s) > _CLOCK_NOTE_S:
