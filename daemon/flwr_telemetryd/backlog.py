@@ -43,9 +43,9 @@ class Counter:
         seen: dict[tuple[int, int], int] = {}
         events = bodies = 0
         for path in stages.spool_segments(self._host):
-            events += self._events(path, seen, _in_segment)
+            events += self._events(path, seen, in_segment)
         for path in stages.outbox_bodies(self._host):
-            events += self._events(path, seen, _in_body)
+            events += self._events(path, seen, in_body)
             bodies += 1
         self._known = seen
         return Left(events, bodies)
@@ -61,9 +61,11 @@ class Counter:
         return seen[key]
 
 
-def _in_segment(path: Path) -> int:
+def in_segment(path: Path) -> int:
+    """How many events a segment holds."""
     return sum(isinstance(piece, record.Record) for piece in stages.read_segment(path))
 
 
-def _in_body(path: Path) -> int:
+def in_body(path: Path) -> int:
+    """How many events a body's file stands for."""
     return stages.count_events(read_body(path))

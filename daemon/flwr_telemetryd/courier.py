@@ -23,7 +23,7 @@ from . import burst, damage, forgotten, not_before, outbox, segments
 from .backoff import Backoff, Troubles
 from .body import Body, intact
 from .clock import Clock
-from .sinks.base import Refused, Retry, Sink
+from .sinks.base import Delivered, Refused, Retry, Sink
 from .split import Split, split
 from .state import State
 
@@ -153,6 +153,8 @@ class Courier:
             self._sink = self._open_sink(self._settings)
         outcome = self._sink.send(body.key, data)
         self._state.requests += 1
+        if not isinstance(outcome, Delivered) and not self._may_go_on():
+            return False  # a no came meanwhile: nothing is written any more
         if isinstance(outcome, Retry):
             self._state.retried += 1
             self._last_failed = body.path
@@ -194,7 +196,7 @@ class Courier:
                 for sibling in whole.members(1):
                     self._reject(sibling, f"{outcome.reason} (the first event of its burst)")
             return True
-        log.info("burst %s refused (%s): splitting it", body.key, outcome.reason)
+        log.info("burst %s refused: splitting it", body.key)
         parts = split(body)
         if parts is None:
             self._state.damaged += 1
@@ -205,7 +207,8 @@ class Courier:
 
     def _reject(self, body: Body, reason: str) -> None:
         if outbox.rejected(body, reason):
-            log.warning("body %s rejected: %s", body.key, reason)
+            # The collector's own words, which may quote the body, are in its reason alone.
+            log.warning("body %s rejected; its reason is beside it", body.key)
             self._state.rejected += 1
 
     def _file_system_now(self) -> float:

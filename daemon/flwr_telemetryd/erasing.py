@@ -1,15 +1,17 @@
 """Delete everything on this machine that carries one source ID; what carries another stays.
 
-The ID is noted in ``forgotten`` and its file removed first. From then on no sidecar sends what carries
-it, and no process reports under it for longer than a second. So what is out of reach here for a moment (a
-batch that a sidecar is making, an event that a slow process still brings) is deleted where it would have
-been sent, and this room need not win any race.
+The ID is put into ``forgetting``, noted in ``forgotten``, and its own file removed first. From then on no
+sidecar sends what carries it, and no process reports under it for longer than a second. So what is out of
+reach here for a moment (a batch that a sidecar is making, an event that a slow process still brings) is
+deleted where it would have been sent, and this room need not win any race. ``forgetting`` stays until
+somebody has said that all is done (``done``), so that a death loses neither the ID nor the way back.
 
     spool, work  see ``sieve.py``
     outbox       bodies are unlinked, as if another sidecar had delivered them
     sent         a day's file is replaced by one without the ID
     rejected     bodies and their reasons are unlinked
     damaged      what holds the text of the ID is unlinked
+    drafts       go, where no sidecar lives that may be writing them
 
 This room must never delete, change or send what carries another ID.
 """
@@ -25,14 +27,15 @@ from pathlib import Path
 from flwr_telemetry import files, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
+from flwr_telemetry.waiting import mark
 
-from . import batch, forgotten, guard, outbox, segments, sieve, stages
+from . import batch, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
 from .health import sentence
 from .lock import held
-from .retention import hosts
+from .retention import hosts, strange_hosts
 
 WAIT_S = 5.0
 """How long a sidecar that runs has to commit a batch that it is making."""
@@ -71,13 +74,16 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
     Raises:
         TelemetryError, OSError: the ID cannot be noted; nothing is changed then.
     """
+    files.ensure_directory(home.telemetry)
+    files.replace_bytes(home.forgetting, source_id.encode(), durable=True)
     forgotten.add(home, source_id)
     if source.look(home.source) == source_id:
         home.source.unlink(missing_ok=True)
     erased = Erased()
-    problems: dict[str, None] = {}
+    problems = dict.fromkeys(strange_hosts(home))
     known = hosts(home)
     own = home.host().name
+    now = files.now(home.forgetting)
 
     def on_every_host(step: Callable[[HostPaths], bool]) -> bool:
         """Whether any of them says so; one that is not ours, or fails, keeps no other from it."""
@@ -91,21 +97,44 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
         return found
 
     deadline = clock.monotonic() + WAIT_S
-    while on_every_host(lambda host: _waiting(host, source_id, erased, clock, own=host.name == own)):
+    while left := on_every_host(
+        lambda host: _waiting(host, source_id, erased, clock, own=host.name == own, now=now)
+    ):
         if clock.monotonic() >= deadline:
             break
         clock.sleep(_POLL_S)
     on_every_host(lambda host: _past(host, source_id, erased))
+    if left:
+        told = "what still waits is in the hands of another process; it is deleted where it would be sent"
+        problems[told] = None
     return erased, list(problems)
 
 
-def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool) -> bool:
+def pending(home: Home) -> str | None:
+    """The ID that a call before this one did not come to an end with; None without one."""
+    found = source.look(home.forgetting)
+    return None if found in {source.INVALID, source.UNAVAILABLE} else found
+
+
+def done(home: Home) -> None:
+    """Say that all that was deleted was told, and nothing is left to do."""
+    home.forgetting.unlink(missing_ok=True)
+
+
+def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool, now: float) -> bool:
     """Delete what was not sent, as far as it is within reach; whether anything of it is left."""
-    for directory in segments.listing(host.outbox):
-        batch.discard(host, directory, clock.time_ns(), wait_s=0)
+    now_ns = clock.time_ns()
+    purge.leftovers(host)
     with held(host, 0, create=own) as lock:
         alone = own and lock.is_sole
-        erased.spool += sieve.sift(host, source_id, clock.time_ns(), alone=alone)
+        if alone:
+            housekeeping.sweep_drafts(host)
+        for directory in segments.listing(host.outbox):
+            if alone:
+                outbox.put_right(host, directory, now_ns)
+            else:
+                batch.discard(host, directory, now_ns, wait_s=0)
+        erased.spool += sieve.sift(host, source_id, now_ns, alone=alone, now=now)
     erased.outbox += sum(_events(path, source_id) for path in stages.outbox_bodies(host))
     for directory in segments.listing(host.outbox):
         for path in segments.listing(directory):
@@ -121,13 +150,15 @@ def _past(host: HostPaths, source_id: str, erased: Erased) -> bool:
     """Delete what was sent, refused or damaged; nothing of it is left."""
     _archive(host, source_id, erased)
     _rejected(host, source_id, erased)
-    _damaged(host, source_id)
+    _texts(host, source_id)
     return False
 
 
 def _waits(host: HostPaths, source_id: str) -> bool:
     """Whether anything that is not sent still carries the ID."""
-    return any(sieve.holds(path, source_id) for path in stages.spool_segments(host)) or any(
+    committed = (path for batch in segments.listing(host.outbox) for path in segments.listing(batch))
+    marked = (path for path in committed if mark(path.name) is not None)
+    return any(sieve.holds(path, source_id) for path in (*stages.spool_segments(host), *marked)) or any(
         _events(path, source_id) for path in stages.outbox_bodies(host)
     )
 
@@ -166,9 +197,11 @@ def _rejected(host: HostPaths, source_id: str, erased: Erased) -> None:
             outbox.reason_of(path).unlink(missing_ok=True)
 
 
-def _damaged(host: HostPaths, source_id: str) -> None:
+def _texts(host: HostPaths, source_id: str) -> None:
+    """What is no body, but may name the ID: damage, and the reason of a body that is gone."""
     text = source_id.encode()
-    for path in segments.listing(host.damaged):
+    reasons = [path for path in segments.listing(host.rejected) if not path.name.endswith(BODY_SUFFIX)]
+    for path in (*segments.listing(host.damaged), *reasons):
         with contextlib.suppress(FileNotFoundError):
             if any(text in chunk for chunk in _overlapping(path, len(text))):
                 path.unlink()

@@ -40,6 +40,8 @@ def what_would_change(consent: Consent) -> str:
 
 def problems(home: Home, now: Settings) -> list[str]:
     """What keeps events of this host from being recorded or delivered, as far as the home shows it."""
+    if now.consent.decided_by == "owner":
+        return []  # that it is another user's says all; nobody is to be told to remove it
     found = [*unsafe(home)]
     if not found:
         found += _neighbours(home)

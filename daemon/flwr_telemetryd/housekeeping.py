@@ -66,14 +66,15 @@ class Housekeeping:
             self._heartbeat_at = now + HEARTBEAT_S
             files.replace_bytes(self._home.heartbeat(self._host.name), b'{"pid": %d}\n' % os.getpid())
 
-    def sweep(self) -> None:
-        """Remove the drafts of sidecars that were killed amid a write, as far as that goes.
 
-        Only for one that surely is alone on its host.
-        """
-        with contextlib.suppress(OSError, TelemetryError):
-            guard.check(self._host)
-            for directory in (self._host.root, self._host.rejected, self._host.sent):
-                for name in segments.names(directory):
-                    if name.endswith(files.PART_SUFFIX):
-                        (directory / name).unlink(missing_ok=True)
+def sweep_drafts(host: HostPaths) -> None:
+    """Remove the drafts of sidecars that were killed amid a write, as far as that goes.
+
+    Only for one that surely is alone on its host.
+    """
+    with contextlib.suppress(OSError, TelemetryError):
+        guard.check(host)
+        for directory in (host.root, host.rejected, host.sent):
+            for name in segments.names(directory):
+                if name.endswith(files.PART_SUFFIX):
+                    (directory / name).unlink(missing_ok=True)

@@ -121,7 +121,7 @@ class Looker:
     def _body(self, stage: str, raw: bytes, path: Path) -> Iterator[Shown]:
         try:
             whole = isinstance(json.loads(raw), dict) and b"\n" not in raw
-        except ValueError:
+        except (ValueError, RecursionError):
             whole = False
         events = stages.count_events(raw) if whole else 0
         if events:

@@ -12,16 +12,18 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
 from flwr_telemetry.settings import Consent
 
 from . import guard, segments
 from .health import sentence
-from .retention import hosts
+from .retention import hosts, strange_hosts
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -52,15 +54,25 @@ def unsent(home: Home) -> list[str]:
 
 def all_but_the_past(home: Home) -> list[str]:
     """The same, and everything else on every host but ``sent/`` and the lock, which is never unlinked."""
-    problems = []
+    problems = strange_hosts(home)
     for host in hosts(home):
         problems += _purge(host, [room for room in host.rooms if room != host.sent])
         for path in segments.listing(host.root):
             if _is_book(host, path):
                 problems += _attempt(path, os.unlink)
     for path in segments.listing(home.telemetry):
-        if is_heartbeat(path.name) and not path.is_dir():
+        is_draft = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
+        if is_draft or (is_heartbeat(path.name) and not path.is_dir()):
             problems += _attempt(path, os.unlink)
+    return problems
+
+
+def leftovers(host: HostPaths) -> list[str]:
+    """Delete what a purge that was killed had renamed aside; what could not be deleted."""
+    problems = []
+    for left in segments.listing(host.root):
+        if left.name.endswith(_ASIDE):
+            problems += _attempt(left, _delete)
     return problems
 
 
@@ -75,9 +87,7 @@ def _purge(host: HostPaths, rooms: Iterable[Path]) -> list[str]:
     problems = _attempt(host.root, lambda _: guard.check_root(host))
     if problems:
         return problems
-    for left in segments.listing(host.root):
-        if left.name.endswith(_ASIDE):
-            problems += _attempt(left, shutil.rmtree)
+    problems += leftovers(host)
     for directory in rooms:
         aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_ASIDE}")
         try:
@@ -87,8 +97,16 @@ def _purge(host: HostPaths, rooms: Iterable[Path]) -> list[str]:
         except OSError as error:
             problems.append(sentence(error, directory))  # the others can
             continue
-        problems += _attempt(aside, shutil.rmtree)
+        problems += _attempt(aside, _delete)
     return problems
+
+
+def _delete(path: Path) -> None:
+    """Delete a directory, or what stands in the place of one: to open a FIFO would take for ever."""
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def _attempt(path: Path, delete: Callable[[Path], object]) -> list[str]:

@@ -34,6 +34,15 @@ def hosts(home: Home) -> list[HostPaths]:
     ]
 
 
+def strange_hosts(home: Home) -> list[str]:
+    """What is a link where a host's directory would be, and is followed by nobody: one sentence each."""
+    return [
+        f"{path} is a link or no directory; remove it"
+        for path in segments.listing(home.telemetry)
+        if not path.name.startswith(_NOT_HOST) and path.is_symlink() and path.is_dir()
+    ]
+
+
 class _Item(NamedTuple):
     """A file that a cap may take; there may be a hundred thousand."""
 

@@ -1,11 +1,13 @@
 """Write ``enabled`` into the user's settings file, and leave the rest of it as the user wrote it.
 
-The only writer of that file. This room must never lose a line that it did not write, and never let a file
-be seen that is half written.
+The only writer of that file. This room must never lose a line that it did not write, and never leave a
+moment without a file that says no where one was to say it: a new file is written whole, brought to the
+disk, and put in place by one rename.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -20,33 +22,56 @@ _LINE = re.compile(rb"""^(\s*["']?enabled["']?\s*=\s*)(?:true|false)""", re.MULT
 
 
 def write_enabled(home: Home, *, enabled: bool) -> None:
-    """Set ``enabled``; every other line and comment stays.
+    """Set ``enabled``; every other line and comment stays, and a link to a file stays one.
 
     Raises:
-        SettingsError: the file cannot be understood; it is left as it is.
+        SettingsError: the file cannot be understood, or not be edited; it is left as it is.
         TelemetryError, OSError: it cannot be written.
     """
-    files.make_home(home.path)
-    files.ensure_directory(home.telemetry)
+    _make_room(home)
     old = settings_file.content(home.config)
     new = _edited(home.config, old, enabled=enabled)
     if new != old:
-        files.replace_bytes(home.config, new, durable=True, users_own=True)
+        _put(Path(os.path.realpath(home.config)), new)
 
 
-def set_malformed_aside(home: Home) -> Path | None:
-    """Move a settings file that cannot be understood out of the way, so that a no can be written.
+def write_no_alone(home: Home) -> Path:
+    """Put a file that says no and nothing else in the place of one that nobody understands.
 
     Returns:
-        Where it is now; None if the file can be understood, or there is none.
+        Where the old one is kept.
+
+    Raises:
+        TelemetryError, OSError: that cannot be done; the old one, which is as good as a no, is there still.
     """
-    try:
-        settings_file.read(home.config)
-    except SettingsError:
-        aside = home.config.with_name(home.config.name + MALFORMED_SUFFIX)
-        os.rename(home.config, aside)
+    _make_room(home)
+    aside = _kept_aside(home.config)
+    _put(home.config, b"enabled = false\n")
+    return aside
+
+
+def _make_room(home: Home) -> None:
+    files.make_home(home.path)
+    files.ensure_directory(home.telemetry)
+
+
+def _put(path: Path, text: bytes) -> None:
+    files.replace_bytes(path, text, durable=True, users_own=True)
+
+
+def _kept_aside(path: Path) -> Path:
+    """Give a file, or a link as it is, a second name that nothing has."""
+    for number in itertools.count(1):
+        aside = path.with_name(f"{path.name}{MALFORMED_SUFFIX}{f'-{number}' if number > 1 else ''}")
+        try:
+            if path.is_symlink():
+                os.symlink(os.readlink(path), aside)
+            else:
+                os.link(path, aside)
+        except FileExistsError:
+            continue
         return aside
-    return None
+    raise AssertionError
 
 
 def _edited(path: Path, old: bytes, *, enabled: bool) -> bytes:

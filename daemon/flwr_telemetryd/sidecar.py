@@ -29,7 +29,7 @@ from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
 from .decisions import End, Mode, adopt_after_s, reason_to_end
-from .housekeeping import Housekeeping
+from .housekeeping import Housekeeping, sweep_drafts
 from .packing import Packer
 from .serving import adoptable, anything_waits, bodies_wait
 from .sinks.base import Sink
@@ -142,7 +142,7 @@ class Sidecar:
         guard.check_root(self.host)
         if self._drafts_may_lie:
             self._drafts_may_lie = False
-            self._housekeeping.sweep()
+            sweep_drafts(self.host)
         self._troubles.new_look()
         self._keep_caps()
         for host in [self.host, *self._adopted()]:

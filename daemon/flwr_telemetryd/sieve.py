@@ -25,17 +25,20 @@ from .forgotten import source_of
 
 
 def holds(path: Path, source_id: str) -> bool:
-    """Whether a segment, in whatever room, holds an event of the ID."""
+    """Whether a segment, in whatever room, holds an event of the ID, or damage with its text in it."""
     try:
-        return any(
-            isinstance(piece, record.Record) and source_of(piece.event) == source_id
-            for piece in stages.read_segment(path)
-        )
+        return any(_is_of(piece, source_id) for piece in stages.read_segment(path))
     except FileNotFoundError:
         return False
 
 
-def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool) -> int:
+def _is_of(piece: record.Record | record.Damage, source_id: str) -> bool:
+    if isinstance(piece, record.Record):
+        return source_of(piece.event) == source_id
+    return source_id.encode() in piece.data
+
+
+def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool, now: float) -> int:
     """Take the events of an ID out of what is within reach.
 
     Args:
@@ -43,15 +46,15 @@ def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool) -> int:
         source_id: the ID.
         now_ns: nanoseconds since the epoch, for names.
         alone: whether the lock of this host is surely ours, so that nobody is making a batch.
+        now: else the file system's time, which tells whose maker is dead by how long it was not touched.
 
     Returns:
         How many events were deleted.
     """
     owner = secrets.token_hex(8)
-    if alone:
-        for path in batch.unfinished(host, owner):
-            with contextlib.suppress(LetGoError):
-                _give_back(batch.take_over(host, path, owner))
+    for path in batch.unfinished(host, owner, now=None if alone else now):
+        with contextlib.suppress(LetGoError):
+            _give_back(batch.take_over(host, path, owner))
     if holds(host.events, source_id):
         segments.seal(host, now_ns)
     found = [path for path in segments.sealed_segments(host) if holds(path, source_id)]
@@ -118,13 +121,12 @@ class _Sieve:
         """What is not of the ID, as it stands, from where the last reading ended."""
         for piece in record.read(segments.chunks_of(self._descriptor, self._end)):
             if isinstance(piece, record.Record):
-                data = os.pread(self._descriptor, piece.size_bytes, self._end)
-                goes = source_of(piece.event) == self._source_id
-                self.erased += goes
+                data, events = os.pread(self._descriptor, piece.size_bytes, self._end), 1
             else:
-                data = piece.data
-                goes = self._source_id.encode() in data
+                data, events = piece.data, 0
             self._end += len(data)
-            if not goes:
+            if _is_of(piece, self._source_id):
+                self.erased += events
+            else:
                 self.kept += 1
                 yield data

@@ -8,18 +8,22 @@ This room must never work in a home that belongs to another user.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import launch, settings
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.errors import SettingsError, TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import purge, setting
-from .backlog import Counter, Left
+from . import backlog, purge, setting, stages
+from .backlog import Left
 from .clock import Clock
 from .errors import UnusableHomeError
 from .retention import hosts
+
+COUNT_S = 0.5
+"""What waits has to be counted before the no is written, after which a sidecar deletes it, too."""
 
 END_WAIT_S = 5.0
 
@@ -31,9 +35,9 @@ class SwitchedOff:
     """What came of switching off.
 
     Attributes:
-        purged: what was not sent, on all hosts together.
+        purged: what waited, on all hosts together, as far as that could be counted within ``COUNT_S``.
         sidecar_ended: whether none runs any more; else one has a request in flight, and ends with it.
-        aside: where a settings file was moved to that could not be understood; None without one.
+        aside: where a settings file is kept that could not be understood or edited; None without one.
         problems: what could not be deleted, one sentence each.
     """
 
@@ -52,17 +56,19 @@ def switch_off(home: Home, clock: Clock) -> SwitchedOff:
     """
     check_owner(home)
     known = hosts(home)
-    waits = [Counter(host).left() for host in known]
-    aside = setting.set_malformed_aside(home)
-    setting.write_enabled(home, enabled=False)
+    waiting = _count(known, clock)
+    aside: Path | None = None
+    try:
+        setting.write_enabled(home, enabled=False)
+    except SettingsError:
+        aside = setting.write_no_alone(home)
     deadline = clock.monotonic() + END_WAIT_S
     while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
     purge.all_but_the_past(home)
     # Once more, for a writer that had read the yes a moment before the no was written.
     problems = purge.all_but_the_past(home)
-    purged = Left(sum(left.events for left in waits), sum(left.bodies for left in waits))
-    return SwitchedOff(purged, not lives, aside, problems)
+    return SwitchedOff(waiting, not lives, aside, problems)
 
 
 def switch_on(home: Home) -> None:
@@ -80,6 +86,25 @@ def check_owner(home: Home) -> None:
     if not settings.is_owned(home.path):
         msg = f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
         raise UnusableHomeError(msg)
+
+
+def _count(known: list[HostPaths], clock: Clock) -> Left:
+    """What waits; nothing that stands in its place, and no number of files, may keep a no from being said."""
+    deadline = clock.monotonic() + COUNT_S
+    events = bodies = 0
+    for host in known:
+        for is_body, listing, count in (
+            (False, stages.spool_segments, backlog.in_segment),
+            (True, stages.outbox_bodies, backlog.in_body),
+        ):
+            with contextlib.suppress(OSError, TelemetryError):
+                for path in listing(host):
+                    if clock.monotonic() >= deadline:
+                        return Left(events, bodies)
+                    with contextlib.suppress(OSError, TelemetryError):
+                        events += count(path)
+                        bodies += is_body
+    return Left(events, bodies)
 
 
 def _lives(host: HostPaths) -> bool:

@@ -73,7 +73,7 @@ class Wanted:
 
     def _has_type(self, body: Mapping[str, Any]) -> bool:
         return self.event_type is None or fnmatch.fnmatchcase(
-            body["event_type"].upper(), self.event_type.upper()
+            body["event_type"].upper(), self.event_type.upper().replace("[", "[[]")
         )
 
     def _is_late(self, body: Mapping[str, Any]) -> bool:

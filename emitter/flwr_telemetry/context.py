@@ -1,7 +1,7 @@
 """What is collected, declared field by field with its reason. The documentation is made from this.
 
-Nothing that is not declared in ``FIELDS`` can get into a context: the emitter's part is built by walking
-that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical``,
+Nothing that is not declared in ``FIELDS`` can get into a context of ours: the emitter's part is built by
+walking that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical``,
 ``hw.memory_gib`` and ``burst`` are declared here and added by the sidecar.
 
 The values are exactly those of Flower's own telemetry, got without the program ``file`` and the

@@ -31,8 +31,9 @@ COMMON_NAMES = frozenset(
 )
 _SHORTEST_NAME = 3
 
-# The two letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s.
-_FOLDING = ("\u212a".encode(), "\u017f".encode())
+# The letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s, the I
+# with a dot and the i without one.
+_FOLDING = tuple(letter.encode() for letter in "\u212a\u017f\u0130\u0131")
 
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PLAIN = frozenset({str, bool, int, type(None)})

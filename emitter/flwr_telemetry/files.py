@@ -220,7 +220,7 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: 
         path: where.
         data: what.
         durable: have it on the disk before it is named.
-        users_own: as in ``read_bytes``; a link stays, and what it points at is replaced.
+        users_own: it is the user's: whoever may read or write what stands there, it is replaced.
 
     Raises:
         As ``replace_by``.
@@ -237,9 +237,7 @@ def replace_by(
         SpoolUnsafeError: what stands there is no file of ours; it is left as it is.
         OSError: the system's refusal.
     """
-    if users_own:
-        path = Path(os.path.realpath(path))
-    else:
+    if not users_own:
         with contextlib.suppress(FileNotFoundError):
             check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")

@@ -173,6 +173,11 @@ class Home:
         """SHA-256 of every source ID that the user had forgotten, one a line."""
         return self.telemetry / "forgotten"
 
+    @property
+    def forgetting(self) -> Path:
+        """The source ID that is being forgotten, as long as that is not done."""
+        return self.telemetry / "forgetting"
+
     def heartbeat(self, host: str) -> Path:
         """The heartbeat of a service on ``host``."""
         return self.telemetry / f"{HEARTBEAT_PREFIX}{host}.json"

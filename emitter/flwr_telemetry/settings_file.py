@@ -128,7 +128,7 @@ def _problem(name: str, value: object) -> str | None:
     if name in {field.name for field in fields(Limits)}:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
-    return f"there is no setting called {name}"
+    return f"there is no setting called {name if name.isprintable() else ascii(name)}"
 
 
 def url_problem(value: object) -> str | None:
@@ -146,6 +146,7 @@ def url_problem(value: object) -> str | None:
         return "url must not hold a user name or a password"
     if parts.scheme == "file":
         absolute = parts.netloc == "" and parts.path.startswith("/") and not parts.path.endswith("/")
+        absolute = absolute and "%00" not in parts.path
         return None if absolute else advice
     if parts.scheme == "https":
         return None if host else advice

@@ -17,6 +17,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.processes import command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.collector import Collector, Request
@@ -326,3 +327,27 @@ def test_source_tells_what_is_amiss(home: Path) -> None:
     (home / "source").symlink_to("source")
     assert told_of(home)["source"] == "unavailable"
     assert (home / "source").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "spelling", [str.upper, lambda text: text.replace("-", ""), lambda text: f"{{{text}}}"]
+)
+def test_an_id_is_known_in_any_spelling(home: Path, spelling: Callable[[str], str]) -> None:
+    """Whoever names it means the one that events carry, in the spelling that those have."""
+    processes.spool_events(home, 2)
+    source = source_of(home)
+    done = command(home, "forget", "--yes", "--json", spelling(source))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["source"], told["deleted"]["spool"]) == (source, 2)
+    assert not (home / "source").exists()
+
+
+def test_an_id_of_before_is_forgotten_by_name(home: Path) -> None:
+    """Its file was deleted by hand; the present one is not touched, and nonsense is wrong usage."""
+    homes.put(home, of(OTHER, 0, 2))
+    (home / "source").write_text(MINE)
+    told = json.loads(command(home, "forget", "--yes", "--json", OTHER).stdout)
+    assert (told["source"], told["deleted"]["spool"]) == (OTHER, 2)
+    assert source_of(home) == MINE
+    assert command(home, "forget", "--yes", "nonsense").returncode == 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetryd import burst, erasing, lock, segments
+from flwr_telemetryd import batch, burst, erasing, lock, segments, sieve
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.erasing import Erased
 from tests.daemon.conftest import burst_of, make, take
@@ -16,8 +20,6 @@ from tests.support import homes, processes, records, wire
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.support.collector import Collector
 
@@ -35,6 +37,8 @@ def erase(home: Path) -> Erased:
     clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     erased, problems = erasing.erase(Home(home), GONE, clock)
     assert problems == []
+    assert erasing.pending(Home(home)) == GONE
+    erasing.done(Home(home))
     return erased
 
 
@@ -139,7 +143,8 @@ def test_what_a_sidecar_archives_meanwhile_is_kept(
 
     def late(*arguments: Any, **options: Any) -> None:
         replace(*arguments, **options)
-        os.write(sidecars, other + b"\n" + gone + b"\n")
+        if arguments[0] == day:
+            os.write(sidecars, other + b"\n" + gone + b"\n")
 
     monkeypatch.setattr(files, "replace_by", late)
     erase(home)
@@ -150,14 +155,14 @@ def test_what_a_sidecar_archives_meanwhile_is_kept(
 def test_a_burst_that_is_being_split_is_counted_once(home: Path, host: HostPaths) -> None:
     """Its events lie beside it, as a death left them."""
     whole = burst_of(series(3, GONE))
-    batch = host.outbox / "1"
-    batch.mkdir(parents=True, mode=0o700)
+    directory = host.outbox / "1"
+    directory.mkdir(parents=True, mode=0o700)
     key = wire.key_of(whole)
-    (batch / f"{key}.split").write_bytes(whole)
+    (directory / f"{key}.split").write_bytes(whole)
     for index, event in enumerate(wire.expand(whole)[:2]):
-        (batch / f"{wire.member_key(key, index)}.json").write_text(burst.dumps(event))
+        (directory / f"{wire.member_key(key, index)}.json").write_text(burst.dumps(event))
     assert erase(home).outbox == 3
-    assert not batch.exists()
+    assert not directory.exists()
 
 
 def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path, host: HostPaths) -> None:
@@ -254,3 +259,89 @@ def test_what_is_accepted_in_flight_is_not_archived(home: Path, collector: Colle
     collector.answer_by(forget_and_accept)
     processes.deliver(home)
     assert (len(collector.requests), homes.sent(home)) == (1, [])
+
+
+@pytest.mark.parametrize("where", ["open segment", "committed segment"])
+def test_what_another_process_holds_is_told(home: Path, host: HostPaths, where: str) -> None:
+    """A writer was stopped with the lock: it is not said that all is gone, and the next call finds it."""
+    data = b"".join(map(records.encode, series(2, GONE)))
+    if where == "open segment":
+        path = homes.put_bytes(home, data)
+    else:
+        homes.put_bytes(home, data, name=segments.sealed_name(1))
+        made = take(host)
+        batch.write(made, bursts=True, hardware={})
+        (path,) = (path for path in batch.commit(made).iterdir() if path.name.endswith(".taken"))
+    descriptor = os.open(path, os.O_RDWR)
+    now = iter(range(100))
+    clock = Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _, (problem,) = erasing.erase(Home(home), GONE, clock)
+    finally:
+        os.close(descriptor)
+    assert "another process" in problem
+    assert erasing.pending(Home(home)) == GONE
+    erase(home)
+    assert homes.unsent_files(home) == []
+
+
+def test_a_dead_batch_of_another_host_is_gone_through(home: Path, host: HostPaths) -> None:
+    """Nobody has touched it for so long that its maker is dead."""
+    homes.put(home, series(2, GONE), host_of="node7", name=segments.sealed_name(1))
+    made = take(Home(home).host("node7"))
+    homes.age(made.path, 10_000)
+    assert erase(home).spool == 2
+
+
+def test_the_way_back_is_there_until_all_is_told(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Death at any moment: the ID is known to whoever goes on, though its own file is gone."""
+    (home / "source").write_text(GONE)
+    homes.put(home, series(3, GONE))
+
+    def die(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sieve, "sift", die)
+    with pytest.raises(KeyboardInterrupt):
+        erasing.erase(Home(home), GONE, Clock())
+    monkeypatch.undo()
+    assert not (home / "source").exists()
+    assert erasing.pending(Home(home)) == GONE
+    told = json.loads(processes.command(home, "forget", "--yes", "--json").stdout)
+    assert (told["source"], told["deleted"]["spool"]) == (GONE, 3)
+    assert erasing.pending(Home(home)) is None
+    assert GONE.encode() not in b"".join(homes.contents(home).values())
+
+
+def test_what_was_never_finished_goes_too(home: Path, host: HostPaths) -> None:
+    """Drafts of who was killed, what a purge had renamed aside, a torn record, the reason of no body."""
+    body = burst_of(series(2, GONE))
+    torn = records.encode(series(1, GONE)[0])[:-3]
+    files_with_it = {
+        "sent/.2026-11-22.jsonl.7.part": body,
+        "outbox/1/.k.json.7.part": body,
+        "rejected/k.reason.txt": b"400: " + body,
+        ".spool.ab.purged/events.msgpack": torn,
+        "spool/events.msgpack": torn,
+    }
+    for name, data in files_with_it.items():
+        path = host.root / name
+        path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        path.parent.chmod(0o700)
+        path.write_bytes(data)
+    host.outbox.chmod(0o700)
+    erase(home)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+
+
+def test_a_host_that_is_a_link_is_told(home: Path, host: HostPaths, tmp_path: Path) -> None:
+    """What lies behind it is not touched, and it is not said that there was nothing."""
+    homes.put(home, series(3, GONE))
+    host.root.rename(tmp_path / "elsewhere")
+    host.root.symlink_to(tmp_path / "elsewhere")
+    erased, (problem,) = erasing.erase(Home(home), GONE, Clock())
+    assert erased == Erased()
+    assert str(host.root) in problem

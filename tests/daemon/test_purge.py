@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,6 +104,37 @@ def test_a_writer_at_the_moment_of_the_purge_stops(home: Path) -> None:
         writer.append(frame, 1e9)
     assert left(host) == []
     assert not host.spool.exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "file", "link", "socket"])
+@pytest.mark.parametrize("room", ["spool", "work", "rejected"])
+def test_what_is_no_directory_goes_too(home: Path, tmp_path: Path, room: str, kind: str) -> None:
+    """It is not opened, which a FIFO would make take for ever; nothing of it is left for a later purge."""
+    host = Home(home).host()
+    fill(host)
+    place: Path = getattr(host, room)
+    shutil.rmtree(place, ignore_errors=True)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "file":
+        place.write_text("x")
+    elif kind == "link":
+        place.symlink_to(tmp_path)
+    else:
+        os.mknod(place, 0o600 | stat.S_IFSOCK)
+    assert purge.all_but_the_past(Home(home)) == []
+    assert left(host) == ["sent/2026-11-22.jsonl", "sidecar.lock"]
+    assert sorted(path.name for path in host.root.iterdir()) == ["sent", "sidecar.lock"]
+
+
+def test_a_host_that_is_a_link_is_told(home: Path, tmp_path: Path) -> None:
+    """What lies behind it is not ours to delete, and may not have been sent."""
+    host = Home(home).host()
+    fill(host)
+    host.root.rename(tmp_path / "elsewhere")
+    host.root.symlink_to(tmp_path / "elsewhere")
+    (problem,) = purge.all_but_the_past(Home(home))
+    assert str(host.root) in problem
 
 
 def test_a_link_in_the_way_is_not_followed(home: Path, tmp_path: Path) -> None:

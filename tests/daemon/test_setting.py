@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tomllib
@@ -141,13 +142,42 @@ def test_a_directory_that_is_not_ours_is_refused(home: Path) -> None:
         setting.write_enabled(Home(home), enabled=False)
 
 
-def test_what_cannot_be_understood_is_set_aside_whole(home: Path) -> None:
-    """Bytes that are no text included; a file that can be understood stays where it is."""
-    assert setting.set_malformed_aside(Home(home)) is None
-    homes.write_settings(home, URL)
-    assert setting.set_malformed_aside(Home(home)) is None
-    homes.write_settings(home, b"\xff\x00 enabled = true")
-    aside = setting.set_malformed_aside(Home(home))
-    assert aside is not None
-    assert aside.read_bytes() == b"\xff\x00 enabled = true"
-    assert written(home) == "enabled = false\n"
+def test_what_cannot_be_understood_is_kept_beside_whole(home: Path) -> None:
+    """Bytes that are no text included, however often, and what may not even be read."""
+    texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
+    for number, text in enumerate(texts, start=1):
+        homes.write_settings(home, text)
+        homes.config_file(home).chmod(0 if number == 2 else 0o664)
+        aside = setting.write_no_alone(Home(home))
+        assert homes.config_file(home).read_text() == "enabled = false\n"
+        aside.chmod(0o600)
+        assert aside.read_bytes() == text
+    assert len(list(homes.telemetry(home).iterdir())) == 1 + len(texts)
+
+
+def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home: Path, tmp_path: Path) -> None:
+    """What it points at is not touched."""
+    kept = tmp_path / "dotfiles.toml"
+    kept.write_text("enabled = maybe")
+    homes.write_settings(home, "")
+    homes.config_file(home).unlink()
+    homes.config_file(home).symlink_to(kept)
+    aside = setting.write_no_alone(Home(home))
+    assert (aside.is_symlink(), kept.read_text()) == (True, "enabled = maybe")
+    assert homes.config_file(home).read_text() == "enabled = false\n"
+    assert not homes.config_file(home).is_symlink()
+
+
+@pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
+def test_at_no_moment_a_no_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """A death or a full disk in the midst leaves what was there, which nobody takes for a yes."""
+    homes.write_settings(home, "enabled = maybe")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OSError, match="No space"):
+        setting.write_no_alone(Home(home))
+    monkeypatch.undo()
+    assert homes.config_file(home).read_text() == "enabled = maybe"

@@ -8,6 +8,7 @@ import pytest
 
 from flwr_telemetryd.errors import ExitCode
 from tests.support import homes, processes, records, wire
+from tests.support.collector import Answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,3 +103,24 @@ def test_junk_is_in_nobodys_way(home: Path, collector: Collector, junk: str) -> 
             directory.chmod(0o700)
     assert processes.once(home).returncode == ExitCode.OK
     assert wire.serials(collector.events()) == [0, 1]
+
+
+@pytest.mark.parametrize("status", [503, 422])
+def test_a_no_that_comes_amid_a_request_is_the_last_word(
+    home: Path, collector: Collector, status: int
+) -> None:
+    """What the answer would have had written is not: no Retry-After, no reason, no book."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2))
+
+    def switch_off_and_refuse(_request: object) -> Answer:
+        homes.write_settings(home, "enabled = false\n")
+        return Answer(status, {"Retry-After": "3600"})
+
+    collector.answer_by(switch_off_and_refuse)
+    before = set(homes.tree(homes.host(home)))
+    assert _sidecar(home) == ExitCode.DISABLED
+    assert len(collector.requests) == 1
+    new = set(homes.tree(homes.host(home))) - before
+    assert new <= {"sidecar.lock", "sidecar.log", "sidecar.json"}
+    assert homes.unsent_files(home) == []

@@ -71,6 +71,39 @@ def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home: Path, collect
     assert homes.unsent_files(home) == []
 
 
+@pytest.mark.parametrize(
+    "place", ["spool/events.msgpack", "spool/sealed-0-aa.msgpack", "outbox/1/k.json", "work"]
+)
+@pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
+def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home: Path, place: str, kind: str) -> None:
+    """Whatever it is, and on whichever host: the no is written, and what can be deleted is."""
+    homes.put(home, records.series(2), host_of="node7")
+    path = homes.host(home) / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for directory in (path.parent, homes.host(home)):
+        directory.chmod(0o700)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.mkdir()
+    done = switching.switch_off(Home(home), Clock())
+    assert not settings.load(Home(home), None).consent.enabled
+    assert (done.purged.events, done.problems) == (2, [])
+    assert homes.unsent_files(home) == []
+
+
+def test_many_files_do_not_hold_up_a_no(home: Path) -> None:
+    """They are counted for a moment only."""
+    for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
+        homes.put(home, records.series(2), name=name)
+    now = iter([0.0, 0.1, *range(1, 1000)])
+    done = switching.switch_off(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
+    assert done.purged.events == 2
+    assert homes.unsent_files(home) == []
+
+
 def test_what_cannot_be_deleted_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And keeps nothing else from being deleted."""
     for host in ("n1", "n2"):
@@ -122,6 +155,16 @@ def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_writt
     told = processes.command(home, "disable")
     assert told.returncode == (5 if room == "" else 0)
     assert "chmod 700" in told.stderr or room
+
+
+def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home: Path) -> None:
+    """The file is kept, and another one says no."""
+    text = 'proxy = """\nenabled = true\n"""\n'
+    homes.write_settings(home, text)
+    done = switching.switch_off(Home(home), Clock())
+    assert done.aside is not None
+    assert done.aside.read_text() == text
+    assert not settings.load(Home(home), None).consent.enabled
 
 
 def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home: Path) -> None:

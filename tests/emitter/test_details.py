@@ -158,9 +158,10 @@ def test_what_is_replaced(text: str, left: str) -> None:
     assert through({text: 1}, ASCII) == {left: 1}
 
 
-def test_letters_that_only_unicode_lowers_to_ascii() -> None:
-    """U+212A is a K in any case-insensitive comparison."""
-    assert through({"a": "mi\u212ae"}, Redactor(["mike"], [])) == {"a": "<redacted>"}
+@pytest.mark.parametrize("written", ["mi\u212ae", "m\u0130ke", "m\u0131ke", "mike\u017f", "MIKE"])
+def test_letters_that_only_unicode_lowers_to_ascii(written: str) -> None:
+    """U+212A is a K in any case-insensitive comparison, U+0130 and U+0131 are an i, U+017F is an s."""
+    assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
 def test_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:

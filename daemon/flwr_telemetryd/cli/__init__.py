@@ -20,6 +20,10 @@ def main() -> None:
         sys.exit(ExitCode.UNUSABLE)
     from . import run
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as whoever started us has closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for our whole life
+        getattr(sys, name).reconfigure(errors="replace")  # where a terminal knows ASCII alone
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
     if misfit := _misfit():

@@ -134,8 +134,8 @@ def _tell(consent: dict[str, Any]) -> None:
 def _tell_off(done: "SwitchedOff") -> None:
     out = console()
     waited = done.purged.events
-    say(out, f"Deleted {number(waited, 'event')} that had not been sent." if waited else "Nothing waited.")
+    say(out, f"Deleted what waited: {number(waited, 'event')}." if waited else "Nothing waited.")
     if done.aside is not None:
-        say(out, f"The settings file could not be understood; it is kept as {done.aside}.")
+        say(out, f"The settings file could not be understood or edited; it is kept as {done.aside}.")
     if not done.sidecar_ended:
-        say(out, "A sidecar still has a request in flight; it ends with that one.")
+        say(out, "A sidecar has not ended yet; it sends nothing after a request that it may have in flight.")

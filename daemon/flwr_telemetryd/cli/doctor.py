@@ -45,6 +45,7 @@ Examples:
 
 _STYLES = {"ok": "green", "note": "yellow", "fault": "bold red", "skipped": "dim"}
 _INDENT = 23
+_NARROW = 50
 
 
 def doctor(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -90,6 +91,12 @@ def _show(out: "Console", check: "Check") -> None:
         say(out, f"{head.plain}{ended(check.found)}")
         if check.advice:
             say(out, f"{'':<{_INDENT}}-> {check.advice}")
+        return
+    if out.width < _NARROW:
+        out.print(head)
+        out.print(Padding(plain(ended(check.found)), (0, 0, 0, 2)))
+        if check.advice:
+            out.print(Padding(Text(f"→ {plain(check.advice)}", style="cyan"), (0, 0, 0, 2)))
         return
     from rich.table import Table
 

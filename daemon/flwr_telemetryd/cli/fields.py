@@ -18,7 +18,8 @@ _INDENT = 2
 
 HELP = help_text("""Show every field that can leave this machine: its type, an example from here, and why.
 
-Nothing that is not in this list can get into an event. The names are paths in the JSON that is sent.
+No event that Flower reports from here says anything that is not in this list. The names are paths in the
+JSON that is sent.
 It works with telemetry switched off, too; nothing is written or sent.
 
 \b

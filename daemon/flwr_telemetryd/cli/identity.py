@@ -2,6 +2,7 @@
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
+import contextlib
 import os
 import sys
 from dataclasses import asdict
@@ -17,7 +18,6 @@ from .output import (
     ago,
     complain,
     console,
-    ended,
     help_text,
     number,
     print_json,
@@ -66,8 +66,13 @@ Examples:
 """)
 
 
+_AMISS = {"invalid": "holds no UUID", "unavailable": "cannot be read"}
+
+
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show the ID, where it is kept, and since when."""
+    from flwr_telemetry.source import INVALID, UNAVAILABLE
+
     from .. import forgotten
 
     found = the_home(home, os.environ)
@@ -76,7 +81,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     if source_id is not None:
         try:
             since = datetime.fromtimestamp(found.source.stat().st_mtime, UTC).isoformat(timespec="seconds")
-        except OSError:
+        except (OSError, ValueError, OverflowError):
             since = None
     is_forgotten = source_id is not None and forgotten.notes(found, source_id)
     if json:
@@ -86,6 +91,9 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     out = console()
     if source_id is None:
         say(out, f"There is no source ID yet; the first event makes one, in {found.source}.")
+        return
+    if source_id in {INVALID, UNAVAILABLE}:
+        say(out, f"{found.source} {_AMISS[source_id]}; events say `{source_id}` instead.")
         return
     say(out, source_id, "bold")
     say(out, f"In {found.source}{f', since {ago(since)}' if since else ''}.")
@@ -112,7 +120,7 @@ def forget(
     from ..clock import Clock
 
     found = the_home(home, os.environ)
-    chosen = _present(found) if source_id is None else _checked(source_id)
+    chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
         if json:
             print_json({"source": None, "deleted": asdict(erasing.Erased()), "request": None})
@@ -123,16 +131,24 @@ def forget(
     if not yes:
         _ask(chosen)
     os.umask(0o077)
-    erased, problems = erasing.erase(found, chosen, Clock())
+    try:
+        erased, problems = erasing.erase(found, chosen, Clock())
+    except KeyboardInterrupt:
+        complain(f"interrupted; `flwr-telemetry forget` goes on with {chosen}")
+        raise
     request = deletion.request_for(chosen)
     if json:
         print_json({"source": chosen, "deleted": asdict(erased), "request": asdict(request)})
     else:
-        _tell(chosen, erased, request)
+        _tell(chosen, erased, request, complete=not problems)
     for problem in problems:
-        complain(f"{ended(problem)} Then run `flwr-telemetry forget {chosen}` for what is left.")
+        complain(problem)
+    if problems:
+        complain(f"not all is deleted; run `flwr-telemetry forget {chosen}` again when that is mended")
     if problems:
         raise typer.Exit(ExitCode.UNUSABLE)
+    sys.stdout.flush()  # only what was told is done
+    erasing.done(found)
 
 
 def _look(home: "Home") -> str | None:
@@ -142,25 +158,38 @@ def _look(home: "Home") -> str | None:
 
 
 def _present(home: "Home") -> str | None:
+    """The ID that is to be forgotten: what a call before this one had begun with, or else the present one."""
     from flwr_telemetry.source import INVALID, UNAVAILABLE
 
+    from .. import erasing
+
+    if (begun := erasing.pending(home)) is not None:
+        return begun
     found = _look(home)
     if found in {INVALID, UNAVAILABLE}:
-        problem = "holds no UUID" if found == INVALID else "cannot be read"
-        raise UnusableHomeError(f"{home.source} {problem}; remove it, and the next event makes a new one")
+        raise UnusableHomeError(
+            f"{home.source} {_AMISS[found]}; remove it, and the next event makes a new one"
+        )
     return found
 
 
-def _checked(source_id: str) -> str:
-    from flwr_telemetry.context import is_uuid
+def _named(home: "Home", typed: str) -> str:
+    """The ID that somebody typed, in the spelling in which events carry it."""
+    import uuid
 
-    if not is_uuid(source_id):
-        raise typer.BadParameter("a source ID is a UUID", param_hint="ID")
-    return source_id
+    try:
+        meant = uuid.UUID(typed)
+    except ValueError:
+        raise typer.BadParameter("a source ID is a UUID", param_hint="ID") from None
+    present = _look(home)
+    with contextlib.suppress(ValueError):
+        if present is not None and uuid.UUID(present) == meant:
+            return present
+    return str(meant)
 
 
 def _ask(source_id: str) -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise typer.BadParameter("without a terminal to ask at, it is needed", param_hint="'--yes'")
     question = f"Forget {source_id}, and delete all that carries it on this machine?"
     if not typer.confirm(question, err=True):
@@ -168,7 +197,7 @@ def _ask(source_id: str) -> None:
         raise typer.Exit(ExitCode.UNDELIVERED)
 
 
-def _tell(source_id: str, erased: "Erased", request: "Request") -> None:
+def _tell(source_id: str, erased: "Erased", request: "Request", *, complete: bool) -> None:
     out = console()
     say(out, f"Forgotten: {source_id}", "bold")
     stages = {"spool": "in the spool", "outbox": "in the outbox", "sent": "sent", "rejected": "rejected"}
@@ -176,7 +205,7 @@ def _tell(source_id: str, erased: "Erased", request: "Request") -> None:
     deleted = ", ".join(f"{counts[name]} {word}" for name, word in stages.items() if counts[name])
     if deleted:
         say(out, f"Deleted on this machine: {number(sum(counts.values()), 'event')} ({deleted}).")
-    else:
+    elif complete:
         say(out, "Nothing on this machine carried it.")
     say(out, "Telemetry stays as it was; `flwr-telemetry disable` switches it off.")
     say(out)

@@ -62,7 +62,11 @@ def console(*, to_stderr: bool = False) -> Console:
     """A console that neither guesses at highlights nor reads markup from what is printed."""
     from rich.console import Console
 
-    return Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as of older releases: what that means is for the command to say
+
+    return Plain(stderr=to_stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(out: Console, text: str = "", style: str | None = None) -> None:
@@ -78,7 +82,8 @@ def say_consent(out: Console, *, enabled: bool, reason: str, change: str) -> Non
 
 def complain(text: str) -> None:
     """One line on standard error."""
-    sys.stderr.write(f"flwr-telemetry: {plain(text)}\n")
+    line = " ".join(plain(text).splitlines())
+    sys.stderr.write(f"flwr-telemetry: {line}\n")
 
 
 def print_json(value: Any) -> None:

@@ -55,6 +55,8 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
 def _show(view: "Status") -> None:
     out = console()
     say_consent(out, enabled=view.enabled, reason=view.reason, change=view.change)
+    if not view.enabled and view.decided_by.isupper() and any(host.sidecar.alive for host in view.hosts):
+        say(out, "That is so for what is started with it; a sidecar runs, and goes on until `disable`.")
     say(out)
     _rows(
         out,

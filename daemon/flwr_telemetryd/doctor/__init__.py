@@ -34,9 +34,14 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Ch
     """
     now = settings.load(home, environ)
     yield here.telemetry(now)
-    yield from here.home(home, now)
-    yield here.locks(home, now)
-    yield here.clock(home, now, clock)
+    faults = 0
+    for check in here.home(home, now):
+        faults += check.verdict is Verdict.FAULT
+        yield check
+    # What may stand behind a link, or belong to somebody else, is not written to.
+    may_write = now.consent.enabled and not faults
+    yield here.locks(home, may_write=may_write)
+    yield here.clock(home, clock, may_write=may_write)
     yield here.sidecar(home, now, environ)
     yield from way_out.check(now, environ, clock)
     yield from around.systemd(environ)

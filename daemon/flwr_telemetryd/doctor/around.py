@@ -21,14 +21,14 @@ _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     """Whether a sidecar could run as a service of this user, and beyond the end of a session."""
     if sys.platform != "linux" or not shutil.which("systemctl", path=environ.get("PATH")):
-        yield Check("systemd", Verdict.SKIPPED, "not here; a sidecar is started by the first event")
+        yield Check("systemd", Verdict.SKIPPED, "not here, so there is no service")
         return
     state = _ask(["systemctl", "--user", "is-system-running"], environ)
     if state not in _UP:
         yield Check(
             "systemd",
             Verdict.NOTE,
-            "this user has no running instance; a sidecar is started by the first event all the same",
+            "this user has no running instance, so no service could run in it",
             "for a service, log in by ssh or console (not by su), or set XDG_RUNTIME_DIR",
         )
         return

@@ -33,3 +33,4 @@ class Check:
 
 
 OFF = "not checked, since telemetry is off"
+NOT_WRITTEN = "not checked: with telemetry off, or a fault in the home, nothing is written there"

@@ -22,7 +22,7 @@ from .. import guard, health, retention, segments
 from ..clock import Clock
 from ..segments import Hold
 from ..state import State
-from .check import OFF, Check, Verdict
+from .check import NOT_WRITTEN, Check, Verdict
 
 _GIB = 1024**3
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "sshfs")
@@ -41,7 +41,15 @@ def telemetry(now: Settings) -> Check:
 
 def home(home: Home, now: Settings) -> Iterator[Check]:
     """Whether the home and what is in it are ours, and can be written to; what cannot is a check each."""
-    found_by = (health.problems(home, now), _open_to_others(home), _other_hosts(home))
+    if now.consent.decided_by == "owner":
+        yield Check("home", Verdict.NOTE, f"{home.path} belongs to another user, and is left alone")
+        return
+    found_by = (
+        health.problems(home, now),
+        _open_to_others(home),
+        _other_hosts(home),
+        retention.strange_hosts(home),
+    )
     problems = list(dict.fromkeys(itertools.chain(*found_by)))
     for problem in problems:
         found, _, advice = problem.rpartition("; ")
@@ -69,10 +77,10 @@ def _other_hosts(home: Home) -> Iterator[str]:
                 yield health.sentence(error, host.root)
 
 
-def locks(home: Home, now: Settings) -> Check:
+def locks(home: Home, *, may_write: bool) -> Check:
     """Whether file locks hold here: tried on a file of our own, which is gone afterwards."""
-    if not now.consent.enabled:
-        return Check("locks", Verdict.SKIPPED, OFF)
+    if not may_write:
+        return Check("locks", Verdict.SKIPPED, NOT_WRITTEN)
     place = nearest(home)
     try:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=place) as first:
@@ -95,10 +103,10 @@ def locks(home: Home, now: Settings) -> Check:
     )
 
 
-def clock(home: Home, now: Settings, clock: Clock) -> Check:
+def clock(home: Home, clock: Clock, *, may_write: bool) -> Check:
     """Whether the file system's clock, by which ages are told, goes with ours."""
-    if not now.consent.enabled:
-        return Check("clock", Verdict.SKIPPED, OFF)
+    if not may_write:
+        return Check("clock", Verdict.SKIPPED, NOT_WRITTEN)
     ours = clock.time_ns() / 1e9
     try:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest(home)) as file:
@@ -116,8 +124,10 @@ def clock(home: Home, now: Settings, clock: Clock) -> Check:
 def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     """Who delivers, and what it met last."""
     host = home.host()
-    if not health.can_be_read(home):
+    if not os.path.lexists(home.telemetry):
         return Check("sidecar", Verdict.OK, "none runs; nothing was recorded yet")
+    if any(health.unsafe(home)):
+        return Check("sidecar", Verdict.SKIPPED, "cannot be told, since the home cannot be looked into")
     try:
         alive, served = launch.alive(host), launch.served(home, host)
     except (OSError, TelemetryError) as error:

@@ -6,6 +6,8 @@ proxy, same certificates, same deadline. No event is sent.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -15,14 +17,19 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings import Settings
 
+from .. import health
 from ..clock import Clock
 from ..sinks.base import Retry
 from ..sinks.http import HttpSink, Reached
 from .check import OFF, Check, Verdict
 
 _CLOCK_NOTE_S = 300.0
+_PROXY_REFUSES = 407
+# What somebody answers who takes events, and is asked for headers alone.
+_EXPECTED = frozenset({*range(200, 300), 400, 405, 411, 415, 422, 501})
 
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
@@ -36,7 +43,10 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
     sink = HttpSink(now, environ)
     try:
         proxy = sink.proxy
-        yield _proxy(now, proxy)
+        found = _proxy(now, proxy)
+        yield found
+        if found.verdict is Verdict.FAULT:
+            return
         if proxy is None:
             name = _name(now.url)
             yield name
@@ -49,22 +59,28 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
 
 def _file(url: str) -> Check:
     path = Path(unquote(urlsplit(url).path))
-    place = path if path.exists() else path.parent
-    if place.is_dir() is (place == path) or not os.access(place, os.W_OK):
-        return Check(
-            "collector",
-            Verdict.FAULT,
-            f"{path} cannot be written to",
-            "make its directory, or set another url",
-        )
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            files.check_file(path)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "it cannot be written to", str(path))
+    except (OSError, TelemetryError) as error:
+        advice = "make its directory, or set another url"
+        return Check("collector", Verdict.FAULT, health.sentence(error, path), advice)
     return Check("collector", Verdict.OK, f"bodies are appended to {path}; nothing leaves this machine")
 
 
 def _proxy(now: Settings, proxy: str | None) -> Check:
     if proxy is None:
         return Check("proxy", Verdict.OK, "none")
-    parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    shown = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)  # no credentials
+    shown = _address(proxy)
+    if shown is None:
+        return Check(
+            "proxy",
+            Verdict.FAULT,
+            "what the settings or the environment name is no valid address",
+            "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40",
+        )
     if now.proxy is not None:
         return Check("proxy", Verdict.OK, f"{shown}, by the settings")
     return Check(
@@ -73,6 +89,18 @@ def _proxy(now: Settings, proxy: str | None) -> Check:
         f"{shown}, by this process's environment; a sidecar has that of the process which started it",
         "to be sure, set proxy in config.toml",
     )
+
+
+def _address(proxy: str) -> str | None:
+    """Host and port of a proxy, never its credentials; None if it cannot be told where those end."""
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        return None
+    return f"{host}:{port}" if port else host
 
 
 def _name(url: str) -> Check:
@@ -97,6 +125,17 @@ def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
             f"{host}: {reached.reason}",
             f"events are kept for {now.limits.spool_max_days:g} days; set proxy, ca_bundle or another url "
             "in config.toml if they are to go another way",
+        )
+    if reached.status == _PROXY_REFUSES:
+        return Check(
+            "collector", Verdict.FAULT, "the proxy refuses (407)", "give its user and password in proxy"
+        )
+    if reached.status not in _EXPECTED:
+        return Check(
+            "collector",
+            Verdict.NOTE,
+            f"{host} answers {reached.status} ({secure}); no event was sent, so this may say nothing",
+            "see the last error in `flwr-telemetry status` after the next event",
         )
     ahead_s = _ahead_s(reached.date, clock.now())
     if abs(ahead_s) > _CLOCK_NOTE_S:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import uuid
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ from tests.support.processes import command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.collector import Collector
 
 COMMANDS = (
     *("status", "inspect", "flush", "disable", "enable", "fields", "source", "forget", "doctor"),
@@ -150,3 +154,61 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home: Path, arguments: 
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
     if arguments != ["--help"]:
         assert max(map(len, plain.splitlines())) < max(map(len, piped.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("status --json >&-", 0),
+        ("inspect --json >&-", 0),
+        ("forget <&-", 2),
+        ("fields | head -1", 0),
+        ("status | head -1", 0),
+        ("nonsense 2>&-", 2),
+    ],
+)
+def test_streams_that_are_closed_are_no_error(home: Path, words: str, code: int) -> None:
+    """As a shell, a cron or a reader that has enough closes them."""
+    homes.put(home, records.series(1))
+    (home / "source").write_text(str(uuid.uuid4()))
+    shell = f"{sys.executable} -m flwr_telemetryd.cli {words}; echo ${{PIPESTATUS[0]}} >&3"
+    codes = home.parent / "codes"
+    done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
+    assert codes.read_text() == f"{code}\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_knows_ascii_alone(home: Path) -> None:
+    """What it cannot show is a question mark, and no error."""
+    done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "in ?s, those details" in done.stdout
+
+
+def test_a_name_cannot_fake_a_line(home: Path) -> None:
+    """What is complained of is one line, whatever a directory is called."""
+    odd = home.parent / "a\nflwr-telemetry: all is well"
+    odd.write_text("no directory")
+    done = command(home, "disable", "--home", str(odd))
+    assert done.returncode == 5
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"flwr-telemetry: {home.parent}/a flwr-telemetry: all is well: ")
+
+
+@pytest.mark.parametrize("width", ["20", "30", "45"])
+def test_the_doctor_is_legible_on_a_narrow_terminal(home: Path, width: str) -> None:
+    """What was found stands below the name, and is all there."""
+    homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
+    env = {"COLUMNS": width, "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
+    told = command(home, "doctor", env=env).stdout
+    assert max(map(len, told.splitlines())) <= int(width)
+    assert "on: nothing says otherwise" in " ".join(told.split())
+
+
+def test_a_variable_does_not_reach_a_sidecar_that_runs(home: Path, collector: Collector) -> None:
+    """Which `status` says, since it may surprise."""
+    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+    processes.emit(home)
+    processes.running_sidecar(home)
+    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
+    assert "goes on until `disable`" not in command(home, "status").stdout

@@ -13,7 +13,7 @@ from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
 from flwr_telemetryd import segments
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.doctor import Verdict, here
+from flwr_telemetryd.doctor import Verdict, examine, here
 from flwr_telemetryd.segments import Hold
 from tests.support import homes, records
 
@@ -30,7 +30,7 @@ def now(home: Path, environ: dict[str, str] | None = None) -> settings.Settings:
 
 def locks(home: Path) -> Check:
     """Check the locks."""
-    return here.locks(Home(home), now(home))
+    return here.locks(Home(home), may_write=True)
 
 
 def test_locks_that_work(home: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_home_that_cannot_be_written_to(home: Path, monkeypatch: pytest.Monkey
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuse)
-    found = [locks(home), here.clock(Home(home), now(home), Clock())]
+    found = [locks(home), here.clock(Home(home), Clock(), may_write=True)]
     assert [check.verdict for check in found] == [Verdict.FAULT] * 2
     assert all("read-only" in check.found.lower() for check in found)
 
@@ -91,15 +91,15 @@ def test_two_clocks(home: Path, ahead_s: int, verdict: Verdict) -> None:
     homes.put(home, records.series(1))
     clock = Clock()
     ahead = Clock(time_ns=lambda: clock.time_ns() + ahead_s * 10**9)
-    assert here.clock(Home(home), now(home), ahead).verdict is verdict
+    assert here.clock(Home(home), ahead, may_write=True).verdict is verdict
 
 
 def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home: Path) -> None:
     """And where it is off nothing is tried that would write."""
     off = now(home, {"DO_NOT_TRACK": "1"})
     assert here.telemetry(off).verdict is Verdict.NOTE
-    assert here.locks(Home(home), off).verdict is Verdict.SKIPPED
-    assert here.clock(Home(home), off, Clock()).verdict is Verdict.SKIPPED
+    found = {check.name: check.verdict for check in examine(Home(home), {"DO_NOT_TRACK": "1"}, Clock())}
+    assert {found[name] for name in ("locks", "clock", "collector")} == {Verdict.SKIPPED}
     homes.write_settings(home, "enabled = maybe")
     assert here.telemetry(now(home)).verdict is Verdict.FAULT
 
@@ -145,3 +145,28 @@ def test_before_the_first_event_nobody_delivers(home: Path) -> None:
     """And nothing is made to find that out."""
     assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
     assert not home.exists()
+
+
+@pytest.mark.parametrize("what", ["telemetry", "host"])
+def test_nothing_is_tried_behind_a_link(home: Path, tmp_path: Path, what: str) -> None:
+    """The link is a fault; nothing is written behind it, and nothing is made up about the sidecar."""
+    homes.configure(home, (tmp_path / "bodies.jsonl").as_uri())
+    homes.put(home, records.series(1))
+    place = homes.telemetry(home) if what == "telemetry" else homes.host(home)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").stat().st_mtime_ns
+    found = {check.name: check for check in examine(Home(home), {}, Clock())}
+    assert found["home"].verdict is Verdict.FAULT
+    assert {found[name].verdict for name in ("locks", "clock")} == {Verdict.SKIPPED}
+    assert "next event" not in found["sidecar"].found
+    assert (tmp_path / "elsewhere").stat().st_mtime_ns == before
+
+
+def test_nobody_is_told_to_remove_what_is_somebody_elses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under sudo."""
+    homes.put(home, records.series(1))
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
+    found = [check for check in examine(Home(home), {}, Clock()) if check.name == "home"]
+    assert [check.verdict for check in found] == [Verdict.NOTE]
+    assert "another user" in found[0].found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -82,6 +83,47 @@ def test_a_proxy_is_named_without_its_credentials(collector: Collector, by: str)
     assert {request.method for request in collector.requests} == {"CONNECT"}
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://alice:12/quite-secret@127.0.0.1:1",
+        "http://alice:12#quite-secret@127.0.0.1:1",
+        "http://alice:quite-secret/x@127.0.0.1:1",
+        "alice:p//quite-secret@127.0.0.1",
+        "http://127.0.0.1:notaport",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://",
+    ],
+)
+def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy: str) -> None:
+    """Whatever of it may be a password."""
+    for found in (
+        checks("https://127.0.0.1:9/", proxy=proxy),
+        checks("https://127.0.0.1:9/", {"https_proxy": proxy}),
+    ):
+        assert list(found) == ["proxy"]
+        assert found["proxy"].verdict is Verdict.FAULT
+        assert not any(word in found["proxy"].found for word in ("alice", "12", "secret"))
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, Verdict.OK),
+        (405, Verdict.OK),
+        (302, Verdict.NOTE),
+        (403, Verdict.NOTE),
+        (503, Verdict.NOTE),
+        (407, Verdict.FAULT),
+    ],
+)
+def test_what_is_answered_is_told(collector: Collector, status: int, verdict: Verdict) -> None:
+    """A portal answers too; whoever refuses a HEAD alone may take events."""
+    collector.answer_by(lambda _request: status)
+    assert checks(collector.url)["collector"].verdict is verdict
+
+
 def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The collector is not asked for then."""
 
@@ -104,6 +146,11 @@ def test_a_file_takes_the_collectors_place(tmp_path: Path) -> None:
     assert checks(path.as_uri())["collector"].verdict is Verdict.OK
     assert checks((tmp_path / "none" / "a.jsonl").as_uri())["collector"].verdict is Verdict.FAULT
     assert checks(tmp_path.as_uri())["collector"].verdict is Verdict.FAULT
+    (tmp_path / "link").symlink_to(path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    path.chmod(0o666)
+    for name in ("link", "fifo", path.name):
+        assert checks((tmp_path / name).as_uri())["collector"].verdict is Verdict.FAULT
 
 
 def test_off_is_not_tried(collector: Collector) -> None:
