@@ -204,7 +204,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        size_bytes = int(self.headers.get("Content-Length", "0"))
+        body = self.rfile.read(size_bytes)
+        if len(body) < size_bytes:  # whoever sent it died in the midst: no server takes that for a request
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.collector.take(Request(time.monotonic(), self.command, self.path, headers, body))
         getattr(self, f"_{answer.manner}")(answer)
