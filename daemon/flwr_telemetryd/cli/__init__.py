@@ -21,9 +21,11 @@ def main() -> None:
     from . import run
 
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # as whoever started us has closed it
+        stream = getattr(sys, name)
+        if stream is None:  # as whoever started us has closed it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for our whole life
-        getattr(sys, name).reconfigure(errors="replace")  # where a terminal knows ASCII alone
+        elif stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="replace")  # what a terminal does not know is a question mark
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
     if misfit := _misfit():
