@@ -1,7 +1,7 @@
 """``flwr-telemetryd [--service | --once]``: the sidecar as a process.
 
 Started on demand by the first event, without arguments. This room sets up what belongs to the process
-(signals, priority, log, the lock) and leaves the work to ``sidecar.py``.
+(signals, priority, log, the lock, the service manager) and leaves the work to ``sidecar.py``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 import time
-from types import FrameType
 
 from flwr_telemetry import files
 from flwr_telemetry.emitter import LOOK_AGAIN_S
@@ -21,14 +19,17 @@ from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Settings, load
 
 from . import guard, hardware, purge
+from .clock import Clock
 from .decisions import End, Mode
 from .errors import ExitCode
-from .lock import WAIT_S, Lock, held
+from .lock import WAIT_S, Lock, ask_to_go, held
 from .logs import set_up_log
+from .manager import Manager
 from .retention import hosts
 from .segments import Hold
 from .serving import anything_waits
 from .sidecar import Sidecar
+from .signals import Signals, TerminatedError
 from .sinks.base import Sink
 
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
@@ -49,10 +50,6 @@ _EXIT_CODES = {
 log = logging.getLogger("flwr_telemetryd")
 
 
-class TerminatedError(BaseException):
-    """SIGTERM or SIGINT. Every step survives a SIGKILL, so it may be raised anywhere."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a sidecar to its end; the exit code says what is left."""
     parser = argparse.ArgumentParser(
@@ -70,20 +67,21 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(ExitCode.UNUSABLE, "flwr-telemetryd works on Linux and macOS only\n")
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
+    ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
     try:
+        signals = Signals(ended_early, reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
-        return _serve(home, mode)
+        return _serve(home, mode, signals)
     except TelemetryError as error:
         parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {error}\n")
     except OSError as error:
         word = from_os_error(error, str(error.filename or "the home"))
         parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {word}\n")
     except TerminatedError:
-        return ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
+        return ended_early
 
 
-def _serve(home: Home, mode: Mode) -> int:
-    _set_up_signals()
+def _serve(home: Home, mode: Mode, signals: Signals) -> int:
     consent = load(home, None).consent
     if not consent.enabled:
         purge.if_asked(home, consent)
@@ -96,12 +94,14 @@ def _serve(home: Home, mode: Mode) -> int:
             return ExitCode.OK  # nothing was ever spooled, and nothing is to be created for that
         _create(home, host)
     guard.check_root(host)
+    if mode is Mode.SERVICE:
+        ask_to_go(host)
     with held(host, WAIT_S if mode is Mode.ON_DEMAND else 4 * WAIT_S, create=True) as lock:
         if lock.hold is Hold.BUSY:
             return ExitCode.BUSY
         hardware.step_back()
-        set_up_log(host, to_stderr=mode is not Mode.ON_DEMAND)
-        end = _live(home, mode, lock)
+        set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
+        end = _live(home, mode, lock, signals)
     while mode is Mode.ON_DEMAND and end is End.IDLE:
         time.sleep(LINGER_S)
         if not load(home, None).consent.enabled or not anything_waits(host):
@@ -109,12 +109,20 @@ def _serve(home: Home, mode: Mode) -> int:
         with held(host, WAIT_S) as lock:
             if lock.hold is Hold.BUSY:
                 break
-            end = _live(home, mode, lock)
+            end = _live(home, mode, lock, signals)
     return _EXIT_CODES[end]
 
 
-def _live(home: Home, mode: Mode, lock: Lock) -> End:
-    sidecar = Sidecar(home, mode, open_sink, sole=lock.is_sole, is_named=lock.is_named)
+def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> End:
+    sidecar = Sidecar(
+        home,
+        mode,
+        open_sink,
+        lock=lock,
+        clock=Clock(sleep=signals.sleep),
+        manager=Manager.of(os.environ),
+        reload_asked=signals.reload_asked,
+    )
     try:
         return sidecar.run()
     except TerminatedError:
@@ -137,17 +145,6 @@ def open_sink(settings: Settings) -> Sink:
     from .sinks.http import HttpSink
 
     return HttpSink(settings, os.environ)
-
-
-def _set_up_signals() -> None:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise TerminatedError
-
-    # Whoever started us may have blocked or ignored them.
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -59,9 +59,13 @@ class Backoff:
         """Do not wait any longer this time."""
         self._next_try = 0.0
 
+    def wait_s(self) -> float:
+        """The seconds that are left to wait; 0 if none are."""
+        return max(self._next_try - self._clock.monotonic(), 0.0)
+
     def may_try(self) -> bool:
         """Whether the wait is over."""
-        return self._clock.monotonic() >= self._next_try
+        return self.wait_s() <= 0
 
 
 class Troubles:

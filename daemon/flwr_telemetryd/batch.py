@@ -9,7 +9,11 @@
 *Take* renames segments into the batch, so a segment is in exactly one. *Write* coalesces them into
 bodies, fsynced. *Mark* renames each segment to ``<name>.<end>.taken``, where ``<end>`` is how far it was
 read. *Commit* is one rename of the directory. *Discard* unlinks the marked segments. A batch exists
-whole or not at all, and whoever comes later knows from the names alone what is left to do.
+whole or not at all, and whoever comes later knows from the names alone what is left to do; discarding is
+done in ``discarding.py``.
+
+A batch may also take the segments of other hosts of the home. Its name says so (``…-adopted``), since what
+this host adds to its own events must not get into theirs, whoever finishes the batch.
 
 Races, continued from ``segments.py``; each number is named by a test:
 
@@ -18,34 +22,24 @@ Races, continued from ``segments.py``; each number is named by a test:
     deleted, its marks are taken off, and it begins again.
 10. Two sidecars take one segment, take over one batch or commit it: one rename succeeds; the other gets
     ENOENT, raises ``LetGoError`` and leaves it.
-11. Death between commit and discard: the marks tell that these segments are in the bodies; they are
-    discarded before anything of the batch is delivered.
-12. A writer without the lock appends to a segment after it was read: it is longer than its mark says.
-    It goes back to the spool under a name that tells where to read on, whole, in one rename.
-13. Such a writer appends between that look and the unlink: the size is looked at once more, through the
-    descriptor, after the unlink; what came in between is written to the spool. (The writer may have
-    seen that no link was left and done so too: then this one event counts twice. It takes a process
-    that has no lock, was stopped for all of seal, read and commit, and woke within these microseconds.)
-14. A writer was stopped while it holds the lock, before its write or between the write and its look at
-    the links: its segment is sealed and read without the lock, but it is not unlinked before the lock
-    is free. Until then it lies, marked, beside the bodies, which are delivered all the same.
 
-This room must never deliver, and never delete a segment whose bodies are not committed.
+This room must never deliver, and never delete a segment.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files, record, waiting
-from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
+from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, HostPaths
 
 from . import damage, segments
 from .body import key_of
@@ -77,15 +71,27 @@ class Batch:
         """``work/<batch>.<owner>``."""
         return self.host.work / f"{self.name}.{self.owner}"
 
+    @property
+    def is_adopted(self) -> bool:
+        """Whether its events come from other hosts."""
+        return waiting.is_adopted(self.name)
 
-def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
-    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any."""
-    sealed = segments.sealed_segments(host)
+
+def take(host: HostPaths, owner: str, now_ns: int, adopted: Iterable[HostPaths] = ()) -> Batch | None:
+    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any.
+
+    Args:
+        host: whose batch it becomes.
+        owner: this life of a sidecar.
+        now_ns: nanoseconds since the epoch, for the name.
+        adopted: the hosts whose segments are taken instead of those of ``host``.
+    """
+    others = list(adopted)
+    spools = [segments.sealed_segments(spooled) for spooled in others or [host]]
+    sealed = sorted(itertools.chain(*spools), key=lambda path: path.name)
     if not sealed:
         return None
-    files.ensure_directory(host.work)
-    batch = Batch(host, new_name(now_ns), owner)
-    files.ensure_directory(batch.path)
+    batch = make(host, owner, now_ns, adopted=bool(others))
     taken = taken_bytes = 0
     for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
@@ -99,6 +105,14 @@ def take(host: HostPaths, owner: str, now_ns: int) -> Batch | None:
     with contextlib.suppress(OSError):
         batch.path.rmdir()
     return None
+
+
+def make(host: HostPaths, owner: str, now_ns: int, *, adopted: bool = False) -> Batch:
+    """A new batch, with nothing in it."""
+    files.ensure_directory(host.work)
+    batch = Batch(host, new_name(now_ns) + (ADOPTED_SUFFIX if adopted else ""), owner)
+    files.ensure_directory(batch.path)
+    return batch
 
 
 def new_name(now_ns: int) -> str:
@@ -130,10 +144,19 @@ def unfinished(host: HostPaths, owner: str, *, now: float | None = None) -> list
 def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
     """Make an unfinished batch one's own, ready to begin again.
 
+    Args:
+        host: who takes it over; on another host than its own it becomes an adopted one.
+        path: the batch.
+        owner: this life of a sidecar.
+
     Raises:
         LetGoError: somebody else was first.
     """
-    batch = Batch(host, path.name.partition(".")[0], owner)
+    name = path.name.partition(".")[0]
+    if path.parent != host.work:
+        files.ensure_directory(host.work)
+        name = name.removesuffix(ADOPTED_SUFFIX) + ADOPTED_SUFFIX
+    batch = Batch(host, name, owner)
     try:
         if path != batch.path:
             os.rename(path, batch.path)
@@ -212,33 +235,6 @@ def commit(batch: Batch) -> Path:
     segments.fsync_directory(batch.host.outbox)
     segments.fsync_directory(batch.host.work)
     return committed
-
-
-def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = segments.SEAL_WAIT_S) -> None:
-    """Unlink the segments of a committed batch, as far as they are in its bodies.
-
-    One whose lock somebody holds for longer than ``wait_s`` stays, marked, until the next time.
-    """
-    for path in segments.listing(committed):
-        if (mark := waiting.mark(path.name)) is not None:
-            with contextlib.suppress(FileNotFoundError):
-                _discard_segment(host, path, mark.end, now_ns, wait_s)
-
-
-def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s: float) -> None:
-    descriptor = files.open_file(path, os.O_RDWR)
-    try:
-        with segments.sealer_lock(descriptor, wait_s) as hold:
-            if hold is segments.Hold.BUSY:
-                return  # race 14: a writer that was stopped in here has yet to see whether it is in time
-            if os.fstat(descriptor).st_size > end:
-                path.rename(host.spool / segments.sealed_name(now_ns, end))  # race 12
-                return
-            path.unlink()
-        if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
-            files.append_bytes(host.events, tail)  # race 13
-    finally:
-        os.close(descriptor)
 
 
 def _put(batch: Batch, body: bytes) -> int:

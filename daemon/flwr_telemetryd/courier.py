@@ -35,7 +35,7 @@ class Courier:
 
     Args:
         home: whose ``forgotten`` file is obeyed.
-        host: the sidecar's own host, where a ``Retry-After`` is kept.
+        host: the sidecar's own, whose outbox is delivered and where a ``Retry-After`` is kept.
         state: where counters and last facts are noted.
         clock: time and chance.
         open_sink: makes the way out from the settings.
@@ -94,10 +94,14 @@ class Courier:
 
     def may_try(self) -> bool:
         """Whether neither a backoff nor a ``Retry-After`` is to be waited for."""
-        if not self._backoff.may_try():
-            return False
+        return self.wait_s() <= 0
+
+    def wait_s(self) -> float:
+        """The seconds that are left of a backoff or else of a ``Retry-After``; 0 or less if there is none."""
+        if wait_s := self._backoff.wait_s():
+            return wait_s
         not_before.put_right(self._host, self._file_system_now)
-        return not_before.remaining_s(self._host, self._file_system_now) <= 0
+        return not_before.remaining_s(self._host, self._file_system_now)
 
     def put_right(self, host: HostPaths) -> None:
         """Finish what a death left half done in the outbox of ``host``; nothing of it is sent before that."""
@@ -105,10 +109,10 @@ class Courier:
             put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
             self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
 
-    def deliver(self, host: HostPaths) -> None:
-        """Send what is in the outbox of ``host``, until one body has to wait."""
-        self.put_right(host)
-        for body in self._in_turn(host):
+    def deliver(self) -> None:
+        """Send what is in this host's outbox, until one body has to wait."""
+        self.put_right(self._host)
+        for body in self._in_turn():
             if not self._may_go_on():
                 return
             # What this machine is in the way of costs this body a wait, and no other anything.
@@ -116,7 +120,7 @@ class Courier:
             if not self._troubles.attempt(body.path.name, send, otherwise=True):
                 return
 
-    def _in_turn(self, host: HostPaths) -> Iterator[Body]:
+    def _in_turn(self) -> Iterator[Body]:
         """What is due, the body that failed last at the end: a collector may choke on that one alone.
 
         What waits for the first event of its burst waits with it, as long as that is undecided.
@@ -124,7 +128,7 @@ class Courier:
         self._undecided = {first: whole for first, whole in self._undecided.items() if first.exists()}
         held = {member.key for whole in self._undecided.values() for member in whole.members(1)}
         last: Body | None = None
-        for body in outbox.due(host):
+        for body in outbox.due(self._host):
             if body.path == self._last_failed:
                 last = body
             elif body.key not in held:

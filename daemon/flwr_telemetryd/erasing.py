@@ -29,7 +29,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.waiting import mark
 
-from . import batch, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
+from . import discarding, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
@@ -133,7 +133,7 @@ def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, o
             if alone:
                 outbox.put_right(host, directory, now_ns)
             else:
-                batch.discard(host, directory, now_ns, wait_s=0)
+                discarding.discard(host, directory, now_ns, wait_s=0)
         erased.spool += sieve.sift(host, source_id, now_ns, alone=alone, now=now)
     erased.outbox += sum(_events(path, source_id) for path in stages.outbox_bodies(host))
     for directory in segments.listing(host.outbox):

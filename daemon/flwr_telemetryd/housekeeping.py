@@ -43,6 +43,7 @@ class Housekeeping:
         self._steady_time = SteadyTime(file_system_now, clock.monotonic)
         self._retention_at = self._heartbeat_at = clock.monotonic()
         self._kept_caps_of = -1
+        self._has_beaten = False
 
     def keep_caps(self, limits: Limits, sealed: int) -> None:
         """Hold the home to its caps, now and then, and whenever something came that is not delivered yet.
@@ -62,9 +63,15 @@ class Housekeeping:
     def beat(self) -> None:
         """Tell every host of the home that a service looks after it."""
         now = self._clock.monotonic()
-        if now >= self._heartbeat_at:
-            self._heartbeat_at = now + HEARTBEAT_S
-            files.replace_bytes(self._home.heartbeat(self._host.name), b'{"pid": %d}\n' % os.getpid())
+        if now < self._heartbeat_at:
+            return
+        self._heartbeat_at = now + HEARTBEAT_S
+        heartbeat = self._home.heartbeat(self._host.name)
+        if self._has_beaten and heartbeat.exists():
+            files.touch(heartbeat)  # the directory, by whose time others tell whether to look, stays as it is
+        else:
+            files.replace_bytes(heartbeat, b'{"pid": %d}\n' % os.getpid())
+            self._has_beaten = True
 
 
 def sweep_drafts(host: HostPaths) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ from flwr_telemetry import files
 from flwr_telemetry.launch import told_alive
 from flwr_telemetry.layout import HostPaths
 
+from .decisions import Mode
 from .segments import Hold, wait_for_lock
+from .state import State
 
 WAIT_S = 1.0
 """A writer's probe holds the lock for a moment; it must not turn away the sidecar that it started."""
@@ -63,3 +66,14 @@ def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Lo
         yield Lock(host, Hold.BUSY if busy else hold, descriptor)
     finally:
         os.close(descriptor)
+
+
+def ask_to_go(host: HostPaths) -> None:
+    """Ask the sidecar on demand that holds the lock to end: a service takes its place, and its work.
+
+    Nothing is lost by that, since it may be ended at any moment. A service is not asked; one is enough.
+    """
+    state = State.load(host)
+    with contextlib.suppress(ProcessLookupError):
+        if state.mode == Mode.ON_DEMAND.value and told_alive(host):
+            os.kill(state.pid, signal.SIGTERM)

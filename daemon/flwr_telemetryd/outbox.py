@@ -7,7 +7,7 @@
 A body is archived before it is unlinked, and its reason stands before it is rejected: death in between
 repeats the step and loses nothing. A file that vanishes under our hands was another sidecar's success.
 
-Races, continued from ``batch.py``; ``split.py`` has the last one:
+Races, continued from ``discarding.py``; ``split.py`` has the last one:
 
 15. Death between the collector's answer and the archive, or between archive and unlink: the body is sent
     again under the same key, which the collector knows.
@@ -26,7 +26,7 @@ from pathlib import Path
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
-from . import batch, segments, split
+from . import discarding, segments, split
 from .body import Body
 
 
@@ -42,7 +42,7 @@ def put_right(host: HostPaths, directory: Path, now_ns: int) -> int:
         How many files were damaged, and were set aside.
     """
     damaged = 0
-    batch.discard(host, directory, now_ns, wait_s=0)
+    discarding.discard(host, directory, now_ns, wait_s=0)
     for name in segments.names(directory):
         with contextlib.suppress(FileNotFoundError):
             if name.endswith(SPLIT_SUFFIX):
@@ -52,6 +52,15 @@ def put_right(host: HostPaths, directory: Path, now_ns: int) -> int:
     with contextlib.suppress(OSError):
         directory.rmdir()  # succeeds only when nothing is left
     return damaged
+
+
+def adopt(directory: Path, into: HostPaths) -> None:
+    """Make a committed batch of another host ours in one rename, as soon as it holds nothing but bodies."""
+    names = [name for name in segments.names(directory) if not name.startswith(".")]
+    if names and all(name.endswith(BODY_SUFFIX) for name in names):
+        files.ensure_directory(into.outbox)
+        with contextlib.suppress(FileNotFoundError):  # another sidecar was first
+            os.rename(directory, into.outbox / directory.name)
 
 
 def due(host: HostPaths) -> Iterator[Body]:

@@ -1,4 +1,7 @@
-"""One host's events become committed bodies: unfinished batches first, then seal, take, write, commit.
+"""Events become committed bodies: unfinished batches first, then seal, take, write, commit.
+
+Whosever events they are, the batch is made on this host, so that the events of all hosts that wait at a
+time are coalesced, and whoever comes after a death finds them here.
 
 Each step is tried on its own (``Troubles``): what goes wrong with one batch stops neither the others nor
 the delivery of what is committed. This room must never send.
@@ -10,13 +13,13 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import batch, segments
+from . import batch, discarding, segments
 from .backoff import Troubles
 from .clock import Clock
 from .decisions import seal_is_due
@@ -31,6 +34,7 @@ class Packer:
     """Makes batches.
 
     Args:
+        host: this one.
         owner: this life of a sidecar.
         clock: time.
         state: where damage is counted.
@@ -45,6 +49,7 @@ class Packer:
 
     def __init__(
         self,
+        host: HostPaths,
         owner: str,
         *,
         clock: Clock,
@@ -53,6 +58,7 @@ class Packer:
         may_go_on: Callable[[], bool],
         hardware: Mapping[str, int],
     ) -> None:
+        self._host = host
         self._owner = owner
         self._clock = clock
         self._state = state
@@ -62,41 +68,50 @@ class Packer:
         self.made = self.sealed = 0
         self._first_seen: dict[str, tuple[int, float]] = {}
 
-    def finish(self, host: HostPaths, limits: Limits, now: float | None, *, own: bool) -> None:
-        """Finish the batches that were left unfinished; see ``batch.unfinished`` for ``now``."""
+    def finish(self, host: HostPaths, limits: Limits, now: float | None) -> None:
+        """Finish the batches that a host left unfinished; see ``batch.unfinished`` for ``now``."""
         for path in batch.unfinished(host, self._owner, now=now):
             if not self._may_go_on():
                 return
             name = f"batch {path.name.partition('.')[0]}"
-            again = functools.partial(self._again, host, path, limits, own=own)
-            self._troubles.attempt(name, again, None)
+            self._troubles.attempt(name, functools.partial(self._again, path, limits), None)
 
-    def pack(self, host: HostPaths, limits: Limits, *, takes: bool, at_once: bool, own: bool) -> None:
-        """Seal if it is due, and take what is sealed.
+    def pack(self, limits: Limits, *, takes: bool, at_once: bool) -> None:
+        """Seal this host's segment if it is due, and take what is sealed.
 
         Args:
-            host: whose spool.
             limits: the numbers.
             takes: whether new batches are made now.
             at_once: whether the burst window is not waited for.
-            own: whether it is this host's.
         """
-        self._troubles.attempt(
-            f"seal {host.name}",
-            lambda: self._seal(host, limits.burst_window_s, takes=takes, at_once=at_once),
-            None,
-        )
+        self._seal(self._host, limits, takes=takes, at_once=at_once)
+        if takes:
+            self._take_all(limits, ())
+
+    def adopt(self, hosts: Sequence[HostPaths], limits: Limits) -> None:
+        """Seal what other hosts have spooled, and take it all together."""
+        for host in hosts:
+            if self._may_go_on():
+                self._seal(host, limits, takes=True, at_once=True)
+        self._take_all(limits, hosts)
+
+    def _take_all(self, limits: Limits, adopted: Sequence[HostPaths]) -> None:
         # What cannot be made now must not pile up; but one bad batch must not stop the others either.
-        while takes and self._may_go_on() and self._unfinished(host) < MAX_UNFINISHED:
-            take = functools.partial(self._take, host, limits, own=own)
-            if not self._troubles.attempt(f"take {host.name}", take, otherwise=False):
+        take = functools.partial(self._take, limits, adopted)
+        name = "adopt" if adopted else "take"
+        while self._may_go_on() and self._unfinished() < MAX_UNFINISHED:
+            if not self._troubles.attempt(name, take, otherwise=False):
                 return
 
-    def _unfinished(self, host: HostPaths) -> int:
+    def _unfinished(self) -> int:
         """How many batches of our own could not be finished."""
-        return sum(path.name.endswith(f".{self._owner}") for path in segments.listing(host.work))
+        return sum(path.name.endswith(f".{self._owner}") for path in segments.listing(self._host.work))
 
-    def _seal(self, host: HostPaths, window_s: float, *, takes: bool, at_once: bool) -> None:
+    def _seal(self, host: HostPaths, limits: Limits, *, takes: bool, at_once: bool) -> None:
+        seal = functools.partial(self._seal_if_due, host, limits, takes=takes, at_once=at_once)
+        self._troubles.attempt(f"seal {host.name}", seal, None)
+
+    def _seal_if_due(self, host: HostPaths, limits: Limits, *, takes: bool, at_once: bool) -> None:
         status = None
         with contextlib.suppress(FileNotFoundError):
             status = os.lstat(host.events)
@@ -107,25 +122,25 @@ class Packer:
         inode, since = self._first_seen.setdefault(host.name, (status.st_ino, now))
         if inode != status.st_ino:
             _, since = self._first_seen[host.name] = (status.st_ino, now)
-        if seal_is_due(status.st_size, now - since, window_s, takes=takes, at_once=at_once):
+        if seal_is_due(status.st_size, now - since, limits.burst_window_s, takes=takes, at_once=at_once):
             self.sealed += segments.seal(host, self._clock.time_ns()) is not None
             self._first_seen.pop(host.name, None)
 
-    def _take(self, host: HostPaths, limits: Limits, *, own: bool) -> bool:
-        taken = batch.take(host, self._owner, self._clock.time_ns())
+    def _take(self, limits: Limits, adopted: Sequence[HostPaths]) -> bool:
+        taken = batch.take(self._host, self._owner, self._clock.time_ns(), adopted)
         if taken is None:
             return False
-        self._make(taken, limits, own=own)
+        self._make(taken, limits)
         return True
 
-    def _again(self, host: HostPaths, path: Path, limits: Limits, *, own: bool) -> None:
-        self._make(batch.take_over(host, path, self._owner), limits, own=own)
+    def _again(self, path: Path, limits: Limits) -> None:
+        self._make(batch.take_over(self._host, path, self._owner), limits)
 
-    def _make(self, made: batch.Batch, limits: Limits, *, own: bool) -> None:
-        hardware = self._hardware if own else {}
+    def _make(self, made: batch.Batch, limits: Limits) -> None:
+        hardware = {} if made.is_adopted else self._hardware
         written = batch.write(made, bursts=limits.bursts, hardware=hardware)
         committed = batch.commit(made)
         self.made += 1
         self._state.damaged += written.damaged
         log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
-        batch.discard(made.host, committed, self._clock.time_ns())
+        discarding.discard(made.host, committed, self._clock.time_ns())

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from flwr_telemetry import files
+from flwr_telemetry.launch import HEARTBEAT_FRESH_S
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.waiting import grown_segments, has_bodies
 
@@ -30,18 +31,35 @@ def bodies_wait(host: HostPaths) -> bool:
 
 
 def adoptable(home: Home, own: str, after_s: float, now: Callable[[], float]) -> Iterator[HostPaths]:
-    """The other hosts of a home that have something to deliver and have not grown for ``after_s``.
+    """The other hosts of a home that have something to deliver and nobody who does it.
 
     Args:
         home: the home.
         own: the name of this host.
-        after_s: how long.
+        after_s: how long their spool must not have grown.
         now: the time of the file system; asked once, and only if there is a host to ask about.
     """
     waiting = [host for host in hosts(home) if host.name != own and anything_waits(host)]
     if waiting:
         time = now()
-        yield from (host for host in waiting if files.age_s(time, _touched(host)) >= after_s)
+        for host in waiting:
+            if files.age_s(time, _touched(host)) >= after_s and not has_service(home, host.name, time):
+                yield host
+
+
+def has_service(home: Home, host: str, now: float) -> bool:
+    """Whether a service on that host told lately that it lives.
+
+    Args:
+        home: the home.
+        host: the name of a host.
+        now: the time of the file system.
+    """
+    try:
+        beat = os.lstat(home.heartbeat(host)).st_mtime
+    except OSError:
+        return False
+    return files.age_s(now, beat) < HEARTBEAT_FRESH_S
 
 
 def _size(host: HostPaths) -> int:

@@ -1,6 +1,6 @@
 """The loop: what a sidecar does at every look, put together from the other rooms.
 
-    consent? ─▶ flush? ─▶ unfinished batches ─▶ seal ─▶ take, write, commit ─▶ deliver ─▶ caps
+    consent? ─▶ flush? ─▶ unfinished batches ─▶ seal ─▶ take, write, commit ─▶ adopt ─▶ deliver ─▶ caps
 
 Every decision is a function of the clock and of the directory; what is kept in memory (waits, failures)
 may be lost at any moment without harm. Telemetry switched off ends the life of a sidecar before its
@@ -20,25 +20,28 @@ from pathlib import Path
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
 from flwr_telemetry.waiting import Waiting
 
-from . import guard, hardware, purge, segments
+from . import guard, hardware, rest, segments
+from .adoption import Adoption
 from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
-from .decisions import End, Mode, adopt_after_s, reason_to_end
+from .decisions import End, Mode, reason_to_end
 from .housekeeping import Housekeeping, sweep_drafts
+from .lock import Lock
+from .manager import Manager
 from .packing import Packer
-from .serving import adoptable, anything_waits, bodies_wait
+from .permission import Permission
+from .rest import POLL_S, Rest
+from .retention import hosts
+from .serving import anything_waits, bodies_wait
 from .sinks.base import Sink
 from .state import State
 
 log = logging.getLogger("flwr_telemetryd")
-
-POLL_S = 0.25
-LONGEST_ADOPT_S = 30.0
 
 
 class Sidecar:
@@ -48,10 +51,11 @@ class Sidecar:
         home: whose events it delivers.
         mode: how long it lives.
         open_sink: makes the way out from the settings.
-        sole: whether the host's lock is surely held, so that no other sidecar lives on this host.
-        is_named: whether that lock is still the host's; a life without it would be another one's double.
+        lock: what came of asking for the host's lock; None for a caller that has no other beside it.
         clock: time and chance.
         site_file: the site's settings.
+        manager: told how it goes.
+        reload_asked: whether somebody asked for a fresh look at settings and collector since the last call.
     """
 
     def __init__(
@@ -60,23 +64,24 @@ class Sidecar:
         mode: Mode,
         open_sink: Callable[[settings.Settings], Sink],
         *,
-        sole: bool = True,
-        is_named: Callable[[], bool] = lambda: True,
+        lock: Lock | None = None,
         clock: Clock | None = None,
         site_file: Path = settings.SITE_FILE,
+        manager: Manager | None = None,
+        reload_asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.home = home
         self.host = home.host()
         self.mode = mode
-        self._sole = sole
-        self._is_named = is_named
+        self._lock = lock
         self._clock = clock or Clock()
-        self._site_file = site_file
-        self._settings_key: tuple[object, ...] | None = None
-        self._settings: settings.Settings
+        self._manager = manager or Manager()
+        self._reload_asked = reload_asked
+        self._may_go_on = Permission(home, site_file, self._use, self._breathe)
         self._state = State.load(self.host)
-        self._troubles = Troubles(self._clock, self._state, lambda: self._settings.limits)
+        self._troubles = Troubles(self._clock, self._state, lambda: self._may_go_on.settings.limits)
         self._packer = Packer(
+            self.host,
             secrets.token_hex(8),
             clock=self._clock,
             state=self._state,
@@ -93,14 +98,23 @@ class Sidecar:
             may_go_on=self._may_go_on,
             troubles=self._troubles,
         )
+        self._adoption = Adoption(
+            home,
+            mode,
+            clock=self._clock,
+            packer=self._packer,
+            troubles=self._troubles,
+            file_system_now=self._file_system_now,
+            put_right=self._courier.put_right,
+        )
         self._asked = mode is Mode.ONCE
-        self._at_start = Waiting(self.host)
+        self._at_start = Waiting(self.host, adopted=False)
         self._progress: tuple[int, ...] = ()
         self._barred_since: float | None = None
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
-        self._drafts_may_lie = sole
+        self._rest = Rest(home, self._clock, self._is_woken)
+        self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
         self._busy_at = self._clock.monotonic()
-        self._adopt_at = self._busy_at
 
     # A life
 
@@ -108,11 +122,14 @@ class Sidecar:
         """Look until there is a reason to end."""
         self._state.pid, self._state.mode, self._state.version = os.getpid(), self.mode.value, __version__
         self._state.started, self._state.ended = self._clock.now().isoformat(), ""
+        if self._may_go_on():
+            self._manager.ready()
         end: End | None = None
         while end is None:
+            self._rest.note()
             end = self.look()
             if end is None:
-                self._clock.sleep(POLL_S)
+                self._sleep()
         # Off means off, and what was removed stays so: not even a word about it is written.
         silent = end in {End.DISABLED, End.REMOVED}
         if not silent:
@@ -122,6 +139,7 @@ class Sidecar:
 
     def close(self, why: str) -> None:
         """Let go of the way out, and leave word why this life ended, if there is one to leave."""
+        self._manager.stopping()
         self._courier.close()
         if why and self.host.root.is_dir():
             self._state.ended = f"{self._clock.now().isoformat()} {why}"
@@ -135,30 +153,49 @@ class Sidecar:
         Raises:
             SpoolUnsafeError: the directory is no longer surely ours.
         """
+        self._obey_reload()
         if not self._may_go_on():
             return End.DISABLED
-        if not self._is_named():
-            return End.REMOVED
+        if self._lock is not None and not self._lock.is_named():
+            return End.REMOVED  # without the host's own lock this life would be another one's double
         guard.check_root(self.host)
         if self._drafts_may_lie:
             self._drafts_may_lie = False
             sweep_drafts(self.host)
         self._troubles.new_look()
         self._keep_caps()
-        for host in [self.host, *self._adopted()]:
-            self._troubles.attempt(f"host {host.name}", functools.partial(self._serve, host), None)
-            if not self._may_go_on():  # a request may have taken long
-                return End.DISABLED
+        self._troubles.attempt(f"host {self.host.name}", self._serve, None)
+        if not self._may_go_on():  # a request may have taken long
+            return End.DISABLED
         self._keep_caps()
         if not self._may_go_on():
             return End.DISABLED
         self._save()
-        if self.mode is Mode.SERVICE and self._courier.failing_since is None:
-            self._troubles.attempt("heartbeat", self._housekeeping.beat, None)
         return self._reason_to_end()
 
+    def _serve(self) -> None:
+        guard.check(self.host)
+        if self._troubles.attempt("flush", self._obey_flush, otherwise=False):
+            self._deliver_now()
+        limits = self._may_go_on.settings.limits
+        self._courier.put_right(self.host)
+        # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
+        works = self._courier.failing_since is None and self._courier.may_try()
+        takes = self._asked or works or not bodies_wait(self.host)
+        if segments.listing(self.host.work):
+            # Only a lock of our own says that all others are dead; else a batch must have been left alone.
+            self._packer.finish(self.host, limits, None if self._is_sole else self._file_system_now())
+        self._packer.pack(limits, takes=takes, at_once=self._asked)
+        if takes:
+            self._adoption.look(limits)
+        if self._courier.may_try():
+            self._troubles.attempt("delivery", self._courier.deliver, None)
+        if self.mode is not Mode.ONCE:
+            self._asked = False
+
     def _keep_caps(self) -> None:
-        keep = functools.partial(self._housekeeping.keep_caps, self._settings.limits, self._packer.sealed)
+        limits = self._may_go_on.settings.limits
+        keep = functools.partial(self._housekeeping.keep_caps, limits, self._packer.sealed)
         self._troubles.attempt("caps", keep, None)
 
     def _reason_to_end(self) -> End | None:
@@ -175,7 +212,7 @@ class Sidecar:
         since = min((moment for moment in failures if moment is not None), default=None)
         return reason_to_end(
             self.mode,
-            self._settings.limits,
+            self._may_go_on.settings.limits,
             waits=waits,
             quiet_s=now - self._busy_at,
             failing_s=None if since is None else now - since,
@@ -194,63 +231,37 @@ class Sidecar:
         self._progress = (self._packer.made, state.requests, state.damaged, state.rejected)
         return self._progress == before
 
-    # Consent
+    # Between two looks
 
-    def _may_go_on(self) -> bool:
-        """Consent by the files, read again when one of them changed."""
-        key = settings.signature(self.home, self._site_file)
-        if key != self._settings_key:
-            self._settings = settings.load(self.home, None, site_file=self._site_file)
-            self._settings_key = key
-            self._courier.use(self._settings)
-        consent = self._settings.consent
-        if consent.enabled:
-            return True
-        purge.if_asked(self.home, consent)
-        return False
+    def _sleep(self) -> None:
+        if self.mode is not Mode.SERVICE:
+            self._clock.sleep(POLL_S)
+            return
+        limits = self._may_go_on.settings.limits
+        if anything_waits(self.host):
+            barred_s = self._courier.wait_s()
+            if barred_s <= 0 and self._rest.calm_s() <= limits.burst_window_s + 1:
+                self._rest.sleep(POLL_S, 0)
+            else:
+                self._rest.sleep(rest.LONGEST_S, barred_s)
+        elif any(anything_waits(host) for host in hosts(self.home) if host.name != self.host.name):
+            interval_s = self._adoption.interval_s(limits)
+            self._rest.sleep(interval_s, interval_s)
+        else:
+            self._rest.sleep(rest.LONGEST_S, rest.FULL_LOOK_S)
 
-    # Hosts
+    def _is_woken(self) -> bool:
+        """Whether there is a reason to look, other than what the files of the home tell."""
+        self._obey_reload()
+        return self._asked or not self._may_go_on()
 
-    def _adopted(self) -> list[HostPaths]:
-        """Other hosts of this home whose spool has not grown for a while; looked for now and then."""
-        now = self._clock.monotonic()
-        if now < self._adopt_at:
-            return []
-        after_s = adopt_after_s(self.mode, self._settings.limits)
-        if self.mode is not Mode.ONCE:
-            self._adopt_at = now + min(max(after_s / 4, POLL_S), LONGEST_ADOPT_S)
-        none: list[HostPaths] = []
-        found = self._troubles.attempt(
-            "adoption",
-            lambda: list(adoptable(self.home, self.host.name, after_s, self._file_system_now)),
-            none,
-        )
-        # What is adopted is served at every look until it is empty.
-        if found:
-            self._adopt_at = now
-        return found
+    def _breathe(self) -> None:
+        """Signs of life, at every step: a long backlog and a long sleep are none of death."""
+        self._manager.feed()
+        if self.mode is Mode.SERVICE and self._courier.failing_since is None:
+            self._troubles.attempt("heartbeat", self._housekeeping.beat, None)
 
-    def _serve(self, host: HostPaths) -> None:
-        guard.check(host)
-        own = host.name == self.host.name
-        if own and self._troubles.attempt("flush", self._obey_flush, otherwise=False):
-            self._asked = True
-            self._courier.skip_backoff()
-            self._troubles.skip()
-        limits = self._settings.limits
-        self._courier.put_right(host)
-        # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        works = self._courier.failing_since is None and self._courier.may_try()
-        takes = self._asked or works or not bodies_wait(host)
-        if segments.listing(host.work):
-            # Only a lock of our own says that all others are dead; else a batch must have been left alone.
-            now = None if own and self._sole else self._file_system_now()
-            self._packer.finish(host, limits, now, own=own)
-        self._packer.pack(host, limits, takes=takes, at_once=self._asked or not own, own=own)
-        if self._courier.may_try():
-            self._troubles.attempt("delivery", lambda: self._courier.deliver(host), None)
-        if own and self.mode is not Mode.ONCE:
-            self._asked = False
+    # What others ask for
 
     def _obey_flush(self) -> bool:
         """Whether somebody asked for delivery now; asking again later counts anew."""
@@ -260,10 +271,31 @@ class Sidecar:
             return False
         return True
 
+    def _obey_reload(self) -> None:
+        if self._reload_asked():
+            self._manager.reloading()
+            self._may_go_on.forget()
+            if self._may_go_on():
+                self._deliver_now()
+                log.info("settings read again")
+            self._manager.ready()
+
+    def _deliver_now(self) -> None:
+        self._asked = True
+        self._courier.skip_backoff()
+        self._troubles.skip()
+
+    def _use(self, known: settings.Settings) -> None:
+        self._courier.use(known)
+        self._manager.allow(known.limits.request_deadline_s)
+
+    # Small things
+
     def _file_system_now(self) -> float:
         return files.now(self.host.state)
 
     def _save(self) -> None:
+        self._manager.status(self._state.in_words())
         try:
             self._state.save(self.host)
         except (OSError, TelemetryError) as error:

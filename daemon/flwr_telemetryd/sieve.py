@@ -18,7 +18,7 @@ from pathlib import Path
 from flwr_telemetry import files, record
 from flwr_telemetry.layout import HostPaths
 
-from . import batch, segments, stages
+from . import batch, discarding, segments, stages
 from .batch import Batch
 from .errors import LetGoError
 from .forgotten import source_of
@@ -52,22 +52,27 @@ def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool, now: floa
         How many events were deleted.
     """
     owner = secrets.token_hex(8)
+    erased = 0
     for path in batch.unfinished(host, owner, now=None if alone else now):
         with contextlib.suppress(LetGoError):
-            _give_back(batch.take_over(host, path, owner))
+            left = batch.take_over(host, path, owner)
+            if not left.is_adopted:
+                _give_back(left)
+                continue
+            # Its segments are other hosts'; they must not get into this host's spool.
+            for segment in segments.listing(left.path):
+                if holds(segment, source_id):
+                    erased += _rewrite(left, segment, source_id, now_ns)
     if holds(host.events, source_id):
         segments.seal(host, now_ns)
     found = [path for path in segments.sealed_segments(host) if holds(path, source_id)]
     if not found:
-        return 0
-    files.ensure_directory(host.work)
-    ours = Batch(host, batch.new_name(now_ns), owner)
-    files.ensure_directory(ours.path)
-    erased = 0
+        return erased
+    ours = batch.make(host, owner, now_ns)
     for path in found:
         with contextlib.suppress(FileNotFoundError):  # a sidecar has it, or has taken ours over
             os.rename(path, ours.path / path.name)
-            erased += _rewrite(host, ours.path / path.name, source_id)
+            erased += _rewrite(ours, ours.path / path.name, source_id, now_ns)
     _give_back(ours)
     return erased
 
@@ -82,7 +87,7 @@ def _give_back(ours: Batch) -> None:
         ours.path.rmdir()
 
 
-def _rewrite(host: HostPaths, segment: Path, source_id: str) -> int:
+def _rewrite(ours: Batch, segment: Path, source_id: str, now_ns: int) -> int:
     """Take the events of an ID out of a segment of our own batch; how many there were."""
     start = segments.start_offset(segment.name)
     descriptor = files.open_file(segment, os.O_RDWR)
@@ -96,7 +101,7 @@ def _rewrite(host: HostPaths, segment: Path, source_id: str) -> int:
                 segment.unlink()
         late = b"".join(sieve.others())
         if late:
-            files.append_bytes(host.events, late)  # as in race 13 of batch.py
+            discarding.append(ours.host, ours.name, late, now_ns)  # as in race 13
         return sieve.erased
     finally:
         os.close(descriptor)

@@ -76,6 +76,12 @@ class State:
             files.replace_bytes(host.state, text.encode() + b"\n")
             self._saved = text
 
+    def in_words(self) -> str:
+        """How it goes, in one line for a service manager."""
+        if self.last_error:
+            return "; next try ".join(word for word in (self.last_error, self.next_try) if word)
+        return f"{self.delivered_events} events delivered in {self.requests} requests"
+
     def public(self) -> dict[str, Any]:
         """All that a reader may see."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("_")}

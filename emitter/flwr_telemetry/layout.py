@@ -19,6 +19,8 @@ SEALED_PREFIX = "sealed-"
 SEGMENT_SUFFIX = ".msgpack"
 BODY_SUFFIX = ".json"
 SPLIT_SUFFIX = ".split"
+ADOPTED_SUFFIX = "-adopted"
+"""Of the name of a batch whose events come from other hosts of the home."""
 
 _MAX_HOST_LENGTH = 64
 

@@ -1,7 +1,8 @@
 """Is all that was spooled at some moment delivered? Answered by looking at the directory alone.
 
 Things move one way, spool → work → outbox → gone, and keep their identity: a segment its inode, a batch
-its name. Each look lists the directories in that order, so that nothing can slip past it. One thing goes
+its name. Each look lists the directories in that order, so that nothing can slip past it. A sidecar of
+another host may adopt them; then they are in batches there, and are looked for there, too. One thing goes
 back: a segment whose events are in bodies already lies beside them, marked ``<name>.<end>.taken`` with how
 far it was read; if a writer that was stopped has added to it since, it returns to the spool. This room must
 never write.
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
+from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 TAKEN_SUFFIX = ".taken"
 
@@ -46,12 +47,15 @@ class Waiting:
 
     Args:
         host: whose spool and outbox.
+        adopted: whether what other hosts had adopted by then counts, which may or may not be this host's.
     """
 
-    def __init__(self, host: HostPaths) -> None:
+    def __init__(self, host: HostPaths, *, adopted: bool = True) -> None:
         self._host = host
         self._segments = self._spooled()
-        self._batches = self._in_batches()
+        self._batches = {_own_name(name) for name in _batches(host)}
+        if adopted:
+            self._batches = self._in_batches()
 
     def is_over(self) -> bool:
         """Whether everything that waited then has left, delivered, rejected or dropped."""
@@ -79,13 +83,39 @@ class Waiting:
         return found
 
     def _in_batches(self) -> set[str]:
-        """The names of the batches in the making, and of the committed ones that have bodies left."""
-        making = {
-            entry.name.partition(".")[0]
-            for entry in _entries(self._host.work)
-            if entry.is_dir(follow_symlinks=False)  # anything else is nobody's batch
-        }
-        return making | {entry.name for entry in _entries(self._host.outbox) if has_bodies(Path(entry.path))}
+        """The names of the batches that hold, or may hold, what is this host's."""
+        found = {_own_name(name) for name in _batches(self._host)}
+        for other in _others(self._host):
+            for name in _batches(other):
+                if is_adopted(name) or name in self._batches:  # an outbox is adopted as it is
+                    found.add(_own_name(name))
+        return found
+
+
+def is_adopted(batch: str) -> bool:
+    """Whether a batch of this name holds events of other hosts than the one that makes it."""
+    return batch.endswith(ADOPTED_SUFFIX)
+
+
+def _own_name(batch: str) -> str:
+    """What a batch is called, wherever it is."""
+    return batch.removesuffix(ADOPTED_SUFFIX)
+
+
+def _batches(host: HostPaths) -> set[str]:
+    """The names of the batches in the making, and of the committed ones that have bodies left."""
+    making = {
+        entry.name.partition(".")[0]
+        for entry in _entries(host.work)
+        if entry.is_dir(follow_symlinks=False)  # anything else is nobody's batch
+    }
+    return making | {entry.name for entry in _entries(host.outbox) if has_bodies(Path(entry.path))}
+
+
+def _others(host: HostPaths) -> Iterator[HostPaths]:
+    for entry in _entries(host.telemetry):
+        if entry.name != host.name and entry.is_dir(follow_symlinks=False):
+            yield HostPaths(host.telemetry, entry.name)
 
 
 def has_bodies(batch: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import batch, segments
+from flwr_telemetryd import batch, discarding, segments
 from tests.daemon.conftest import EVENTS, FRAMES, OURS, begin_again, make, sealed, take, take_over
 from tests.support import homes, wire
 from tests.support.faults import descriptors, fail_once
@@ -35,7 +35,7 @@ def test_the_way_of_a_batch(home: Path, host: HostPaths, spooling: Spooling) -> 
     assert names == {*marks, f"{wire.key_of(body)}.json"}
     committed = batch.commit(made)
     assert committed == host.outbox / made.name
-    batch.discard(host, committed, 9)
+    discarding.discard(host, committed, 9)
     assert [path.name for path in committed.iterdir()] == [f"{batch.key_of(body)}.json"]
     assert [event["context"]["hw"]["memory_gib"] for event in wire.expand(body)] == [7] * 3
     assert wire.bag(map(wire.plain, wire.expand(body))) == wire.bag(EVENTS[:3])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import batch, segments
+from flwr_telemetryd import batch, discarding, segments
 from flwr_telemetryd.errors import LetGoError
 from tests.daemon.conftest import FRAMES, OURS, THEIRS, begin_again, make, sealed, take, take_over
 from tests.support import homes, records
@@ -189,7 +189,7 @@ def test_race_11_death_between_commit_and_discard(
     committed = make(host, take(host))
     die(monkeypatch, "unlink", at)
     with pytest.raises(DeathError):
-        batch.discard(host, committed, 9)
+        discarding.discard(host, committed, 9)
     monkeypatch.undo()
     assert begin_again(host, spooling) == [0, 1, 2]
 
@@ -208,7 +208,7 @@ def test_race_12_a_late_append_goes_back_to_the_spool(
     committed = batch.commit(made)
     if when == "committed":
         os.write(descriptor, FRAMES[2])
-    batch.discard(host, committed, 9)
+    discarding.discard(host, committed, 9)
     (returned,) = segments.sealed_segments(host)
     assert segments.start_offset(returned.name) == len(FRAMES[0] + FRAMES[1])
     os.write(descriptor, FRAMES[3])
@@ -228,7 +228,7 @@ def test_race_13_a_late_append_between_the_look_and_the_unlink(
     if without_locks:
         no_locks(monkeypatch)
     amid(monkeypatch, lambda: os.write(descriptor, FRAMES[1]), "unlink")
-    batch.discard(host, committed, 9)
+    discarding.discard(host, committed, 9)
     os.close(descriptor)
     assert begin_again(host, spooling) == [0, 1]
 
@@ -242,7 +242,7 @@ def test_race_14_a_writer_that_holds_the_lock_is_waited_for(
     writer = os.open(made.path / segment.name, os.O_RDWR | os.O_APPEND)
     fcntl.flock(writer, fcntl.LOCK_SH)
     committed = make(host, made)
-    batch.discard(host, committed, 9, wait_s=0)
+    discarding.discard(host, committed, 9, wait_s=0)
     assert spooling.delivered() == [0]
     (marked,) = committed.iterdir()
     assert marked.name.endswith(".taken")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import TAKEN_SUFFIX
-from flwr_telemetryd import batch, burst, segments, status
+from flwr_telemetryd import batch, burst, discarding, segments, status
 from flwr_telemetryd.lock import held
 from flwr_telemetryd.segments import Hold
 from flwr_telemetryd.split import member_key
@@ -31,7 +31,7 @@ def _commit(home: Path, *, discard: bool = False) -> Path:
     batch.write(taken, bursts=True, hardware={})
     committed = batch.commit(taken)
     if discard:
-        batch.discard(host, committed, 3)
+        discarding.discard(host, committed, 3)
     return committed
 
 

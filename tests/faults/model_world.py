@@ -23,6 +23,7 @@ from flwr_telemetry import spool
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetryd import segments
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.segments import Hold
 from flwr_telemetryd.sidecar import Sidecar
 from flwr_telemetryd.sinks.http import HttpSink
 from tests.faults.model_actor import Actor, installed
@@ -39,6 +40,7 @@ from tests.faults.model_parts import (
     Pen,
     Time,
 )
+from tests.faults.world import Named
 from tests.support import homes
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ class World(Hands):
                     home,
                     mode,
                     lambda chosen: HttpSink(chosen, {}),
-                    sole=self.locks != "refused",
+                    lock=Named(home.host(), Hold.NO_LOCKS if self.locks == "refused" else Hold.HELD),
                     clock=Clock(
                         self.time.monotonic, self.time.time_ns, self.time.sleep, random.Random(slot).random
                     ),
@@ -205,7 +207,8 @@ class World(Hands):
     def shift(self, seconds: float) -> None:
         """Set the file system's clock forward, or backward, by making everything older or younger."""
         self.shifted_s += seconds
-        for path in (self.path / "telemetry").glob("*/**/*"):
+        telemetry = self.path / "telemetry"
+        for path in (*telemetry.glob("*/**/*"), *telemetry.glob("service-*.json")):
             status = path.lstat()
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
 

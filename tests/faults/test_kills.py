@@ -63,17 +63,17 @@ def drops_are_counted(outcome: Outcome) -> None:
     assert missing <= outcome.dropped <= missing + LARGEST * outcome.deaths
 
 
-def late_append(step: str) -> str:
-    """Give a life in which a writer without the lock appends just before a step of making a batch."""
+def late_append(room: str, step: str) -> str:
+    """Give a life in which a writer without the lock appends just before a step of a room."""
     late = records.encode(records.sample({"n": 100}))
     return f"""
 import glob, os, sys
-from flwr_telemetryd import batch
+from flwr_telemetryd import {room}
 
-real = batch.{step}
+real = {room}.{step}
 
 def then(*arguments, **options):
-    batch.{step} = real
+    {room}.{step} = real
     death = sys.getprofile()
     sys.setprofile(None)  # these are another's calls
     (segment,) = glob.glob(os.environ["FLWR_HOME"] + "/telemetry/*/*/*/sealed-*1-00000001*.taken")
@@ -83,7 +83,7 @@ def then(*arguments, **options):
     sys.setprofile(death)
     return real(*arguments, **options)
 
-batch.{step} = then
+{room}.{step} = then
 {ONCE}"""
 
 
@@ -92,8 +92,8 @@ SCENARIOS = {
     "split": Scenario(refuse(5), every=6),
     "first-member-refused": Scenario(refuse(0), every=6),
     "taken-but-not-answered": Scenario(take_and_close, every=6),
-    "grown-before-the-commit": Scenario(code=late_append("commit"), every=4),
-    "grown-before-the-discard": Scenario(code=late_append("discard"), every=4),
+    "grown-before-the-commit": Scenario(code=late_append("batch", "commit"), every=4),
+    "grown-before-the-discard": Scenario(code=late_append("discarding", "discard"), every=4),
     "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=3),
     "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=8),
     "adopted": Scenario(host_of="elsewhere", every=4),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.lock import Lock
 from flwr_telemetryd.sidecar import Sidecar
 from flwr_telemetryd.sinks.base import Delivered, Retry
 from tests.support import homes, wire
@@ -27,6 +28,13 @@ DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S
 
 _JUST_NOW_S = 30.0
+
+
+class Named(Lock):
+    """What came of asking for a host's lock, where nobody ever replaces the host's directory."""
+
+    def is_named(self) -> bool:
+        return True
 
 
 class World:
