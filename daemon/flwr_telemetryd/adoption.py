@@ -16,14 +16,9 @@ from flwr_telemetry.settings_file import Limits
 from . import guard, outbox, segments
 from .backoff import Troubles
 from .clock import Clock
-from .decisions import Mode, adopt_after_s
+from .decisions import Mode, adopt_after_s, adoption_interval_s
 from .packing import Packer
 from .serving import adoptable
-
-LONGEST_S = 30.0
-"""So often at least other hosts are looked for."""
-
-_SHORTEST_S = 0.25
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -68,12 +63,8 @@ class Adoption:
         if now < self._next:
             return
         if self._mode is not Mode.ONCE:
-            self._next = now + self.interval_s(limits)
+            self._next = now + adoption_interval_s(self._mode, limits)
         self._troubles.attempt("adoption", functools.partial(self._adopt, limits), None)
-
-    def interval_s(self, limits: Limits) -> float:
-        """The time between two looks at other hosts."""
-        return min(max(adopt_after_s(self._mode, limits) / 4, _SHORTEST_S), LONGEST_S)
 
     def _adopt(self, limits: Limits) -> None:
         after_s = adopt_after_s(self._mode, limits)

@@ -12,6 +12,13 @@ from flwr_telemetry.settings_file import Limits
 SEAL_SIZE_BYTES = 4 * 1024 * 1024
 SERVICE_ADOPT_S = 30.0
 ON_DEMAND_ADOPT_S = 120.0
+POLL_S = 0.25
+LONGEST_NAP_S = 30.0
+FULL_LOOK_S = 300.0
+"""A network file system may show a change late, or give two of them the same time."""
+
+GONE_AFTER = 20
+"""A host that was not seen for so many times the age at which it is adopted is gone."""
 
 
 class Mode(enum.Enum):
@@ -82,6 +89,44 @@ def reason_to_end(
     if failing_s is not None and failing_s >= limits.offline_exit_s:
         return End.OFFLINE
     return None
+
+
+def gone_after_s(mode: Mode, limits: Limits) -> float:
+    """How long nothing of another host must have changed before its empty directory is removed."""
+    return GONE_AFTER * adopt_after_s(mode, limits)
+
+
+def nap(
+    limits: Limits, *, waits: bool, barred_s: float, calm_s: float, others_wait: bool
+) -> tuple[float, float]:
+    """How a service sleeps after a look; what happens meanwhile wakes it.
+
+    Args:
+        limits: the numbers.
+        waits: whether anything of this host is undelivered.
+        barred_s: for how long no delivery may be tried.
+        calm_s: since anything changed in the home.
+        others_wait: whether anything of other hosts is undelivered.
+
+    Returns:
+        The longest time between two looks at whether anything happened, and the time after which there
+        is something to do in any case; in seconds.
+    """
+    if waits and barred_s > 0:
+        return LONGEST_NAP_S, barred_s
+    if waits and calm_s > limits.burst_window_s + 4 * POLL_S:
+        return LONGEST_NAP_S, LONGEST_NAP_S  # the window is over: this machine is in the way of something
+    if waits:
+        return POLL_S, 0.0
+    if others_wait:
+        interval_s = adoption_interval_s(Mode.SERVICE, limits)
+        return interval_s, interval_s
+    return LONGEST_NAP_S, min(FULL_LOOK_S, gone_after_s(Mode.SERVICE, limits))
+
+
+def adoption_interval_s(mode: Mode, limits: Limits) -> float:
+    """The time between two looks at other hosts."""
+    return min(max(adopt_after_s(mode, limits) / 4, POLL_S), LONGEST_NAP_S)
 
 
 def adopt_after_s(mode: Mode, limits: Limits) -> float:

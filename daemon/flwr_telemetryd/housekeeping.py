@@ -1,4 +1,4 @@
-"""What a sidecar does besides delivering: caps, heartbeat, and the drafts that others left behind.
+"""What a sidecar does besides delivering: caps, heartbeat, and what others left behind.
 
 Each has its own time, so that a look at a quiet home stays cheap.
 """
@@ -15,8 +15,9 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import guard, retention, segments
+from . import gone, guard, retention, segments
 from .clock import Clock, SteadyTime
+from .state import State
 
 HEARTBEAT_S = 30.0
 RETENTION_S = 60.0
@@ -41,7 +42,8 @@ class Housekeeping:
         self._host = host
         self._clock = clock
         self._steady_time = SteadyTime(file_system_now, clock.monotonic)
-        self._retention_at = self._heartbeat_at = clock.monotonic()
+        self._file_system_now = file_system_now
+        self._retention_at = self._heartbeat_at = self._gone_at = clock.monotonic()
         self._kept_caps_of = -1
         self._has_beaten = False
 
@@ -59,6 +61,16 @@ class Housekeeping:
             dropped = retention.enforce(self._home, limits, self._steady_time())
             if dropped:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
+
+    def remove_gone(self, state: State, after_s: float) -> None:
+        """Remove, now and then, the directories of hosts that are empty and gone; see ``gone.remove``."""
+        now = self._clock.monotonic()
+        if now >= self._gone_at:
+            self._gone_at = now + min(after_s, RETENTION_S)
+            if len(retention.hosts(self._home)) > 1:
+                names = gone.remove(self._home, self._host, state, after_s, self._file_system_now())
+                if names:
+                    log.info("hosts that are gone, and had nothing left: %s", ", ".join(names))
 
     def beat(self) -> None:
         """Tell every host of the home that a service looks after it."""

@@ -14,12 +14,8 @@ from collections.abc import Callable, Iterable
 from flwr_telemetry.layout import Home, HostPaths
 
 from .clock import Clock
+from .decisions import LONGEST_NAP_S, POLL_S
 from .retention import hosts
-
-POLL_S = 0.25
-LONGEST_S = 30.0
-FULL_LOOK_S = 300.0
-"""A network file system may show a change late, or give two of them the same time."""
 
 
 class Rest:
@@ -56,14 +52,15 @@ class Rest:
             longest_s: between two looks at the files' times.
             most_s: in all; then there is something to do even if nothing changed.
         """
-        end = self._clock.monotonic() + most_s
+        now = self._clock.monotonic()
+        end = now + most_s
         while True:
-            self._clock.sleep(min(self._pause_s, longest_s))
+            self._clock.sleep(min(self._pause_s, longest_s, max(end - now, POLL_S)))
             now = self._clock.monotonic()
             if self._wakes() or self._signature() != self._times:
                 self._pause_s, self._news_at = POLL_S, now
                 return
-            self._pause_s = min(2 * self._pause_s, LONGEST_S)
+            self._pause_s = min(2 * self._pause_s, LONGEST_NAP_S)
             if now >= end:
                 return
 

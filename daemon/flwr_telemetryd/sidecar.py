@@ -22,20 +22,20 @@ from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
-from flwr_telemetry.waiting import Waiting
 
-from . import guard, hardware, rest, segments
+from . import guard, hardware, segments
 from .adoption import Adoption
 from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
-from .decisions import End, Mode, reason_to_end
+from .decisions import POLL_S, End, Mode, gone_after_s, nap
+from .ending import Ending
 from .housekeeping import Housekeeping, sweep_drafts
 from .lock import Lock
 from .manager import Manager
 from .packing import Packer
 from .permission import Permission
-from .rest import POLL_S, Rest
+from .rest import Rest
 from .retention import hosts
 from .serving import anything_waits, bodies_wait
 from .sinks.base import Sink
@@ -108,13 +108,18 @@ class Sidecar:
             put_right=self._courier.put_right,
         )
         self._asked = mode is Mode.ONCE
-        self._at_start = Waiting(self.host, adopted=False)
-        self._progress: tuple[int, ...] = ()
-        self._barred_since: float | None = None
+        self._ending = Ending(
+            self.host,
+            mode,
+            clock=self._clock,
+            state=self._state,
+            packer=self._packer,
+            courier=self._courier,
+            troubles=self._troubles,
+        )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._rest = Rest(home, self._clock, self._is_woken)
         self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
-        self._busy_at = self._clock.monotonic()
 
     # A life
 
@@ -168,10 +173,12 @@ class Sidecar:
         if not self._may_go_on():  # a request may have taken long
             return End.DISABLED
         self._keep_caps()
+        gone_s = gone_after_s(self.mode, self._may_go_on.settings.limits)
+        self._troubles.attempt("gone", lambda: self._housekeeping.remove_gone(self._state, gone_s), None)
         if not self._may_go_on():
             return End.DISABLED
         self._save()
-        return self._reason_to_end()
+        return self._ending.reason(self._may_go_on.settings.limits)
 
     def _serve(self) -> None:
         guard.check(self.host)
@@ -198,39 +205,6 @@ class Sidecar:
         keep = functools.partial(self._housekeeping.keep_caps, limits, self._packer.sealed)
         self._troubles.attempt("caps", keep, None)
 
-    def _reason_to_end(self) -> End | None:
-        now = self._clock.monotonic()
-        waits = self._troubles.attempt("look", self._waits, otherwise=True)
-        if waits:
-            self._busy_at = now
-        may_try = self._courier.may_try()
-        if not waits or may_try:
-            self._barred_since = None
-        elif self._barred_since is None:
-            self._barred_since = now  # by a Retry-After that an earlier life heard
-        failures = (self._courier.failing_since, self._troubles.since(), self._barred_since)
-        since = min((moment for moment in failures if moment is not None), default=None)
-        return reason_to_end(
-            self.mode,
-            self._may_go_on.settings.limits,
-            waits=waits,
-            quiet_s=now - self._busy_at,
-            failing_s=None if since is None else now - since,
-            may_try=may_try,
-            stuck=self._is_stuck(),
-        )
-
-    def _waits(self) -> bool:
-        """Whether anything is left to wait for; `--once` does not wait for what came in meanwhile."""
-        return anything_waits(self.host) if self.mode is not Mode.ONCE else not self._at_start.is_over()
-
-    def _is_stuck(self) -> bool:
-        """Whether this look changed nothing; what waits then waits for somebody else."""
-        state = self._state
-        before = self._progress
-        self._progress = (self._packer.made, state.requests, state.damaged, state.rejected)
-        return self._progress == before
-
     # Between two looks
 
     def _sleep(self) -> None:
@@ -238,17 +212,15 @@ class Sidecar:
             self._clock.sleep(POLL_S)
             return
         limits = self._may_go_on.settings.limits
-        if anything_waits(self.host):
-            barred_s = self._courier.wait_s()
-            if barred_s <= 0 and self._rest.calm_s() <= limits.burst_window_s + 1:
-                self._rest.sleep(POLL_S, 0)
-            else:
-                self._rest.sleep(rest.LONGEST_S, barred_s)
-        elif any(anything_waits(host) for host in hosts(self.home) if host.name != self.host.name):
-            interval_s = self._adoption.interval_s(limits)
-            self._rest.sleep(interval_s, interval_s)
-        else:
-            self._rest.sleep(rest.LONGEST_S, rest.FULL_LOOK_S)
+        others = [host for host in hosts(self.home) if host.name != self.host.name]
+        chosen = nap(
+            limits,
+            waits=anything_waits(self.host),
+            barred_s=self._courier.wait_s(),
+            calm_s=self._rest.calm_s(),
+            others_wait=any(map(anything_waits, others)),
+        )
+        self._rest.sleep(*chosen)
 
     def _is_woken(self) -> bool:
         """Whether there is a reason to look, other than what the files of the home tell."""

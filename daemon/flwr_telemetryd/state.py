@@ -76,6 +76,11 @@ class State:
             files.replace_bytes(host.state, text.encode() + b"\n")
             self._saved = text
 
+    def add(self, other: State) -> None:
+        """Count what another host's sidecars had counted."""
+        for name in ("damaged", "rejected", "retried", "requests", "delivered_events"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def in_words(self) -> str:
         """How it goes, in one line for a service manager."""
         if self.last_error:

@@ -159,12 +159,18 @@ class Writer:
             raise CreationRefusedError
         files.make_home(self._home.path)
         first = files.ensure_directory(self._host.telemetry)
-        files.ensure_directory(self._host.root)
-        files.ensure_directory(self._host.spool)
-        descriptor = files.open_file(self._path, flags)
+        try:
+            descriptor = self._create_segment(flags)
+        except FileNotFoundError:
+            descriptor = self._create_segment(flags)  # a sidecar removed what was empty a moment ago
         if first:
             self._on_first_contact()
         return descriptor
+
+    def _create_segment(self, flags: int) -> int:
+        files.ensure_directory(self._host.root)
+        files.ensure_directory(self._host.spool)
+        return files.open_file(self._path, flags)
 
 
 def lock_shared(descriptor: int) -> bool:

@@ -1,0 +1,90 @@
+"""When a life of a sidecar is over: what it remembers of its looks, so that ``decisions`` can decide.
+
+This room must never end anything itself.
+"""
+
+from __future__ import annotations
+
+from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.settings_file import Limits
+from flwr_telemetry.waiting import Waiting
+
+from .backoff import Troubles
+from .clock import Clock
+from .courier import Courier
+from .decisions import End, Mode, reason_to_end
+from .packing import Packer
+from .serving import anything_waits
+from .state import State
+
+
+class Ending:
+    """One life's.
+
+    Args:
+        host: whose.
+        mode: how long it lives.
+        clock: time.
+        state: what was requested, rejected and damaged.
+        packer: knows what batches were made.
+        courier: knows whether deliveries fail.
+        troubles: knows what this machine is in the way of.
+    """
+
+    def __init__(
+        self,
+        host: HostPaths,
+        mode: Mode,
+        *,
+        clock: Clock,
+        state: State,
+        packer: Packer,
+        courier: Courier,
+        troubles: Troubles,
+    ) -> None:
+        self._host = host
+        self._mode = mode
+        self._clock = clock
+        self._state = state
+        self._packer = packer
+        self._courier = courier
+        self._troubles = troubles
+        # What other hosts' sidecars have is theirs to deliver.
+        self._at_start = Waiting(host, adopted=False)
+        self._busy_at = clock.monotonic()
+        self._barred_since: float | None = None
+        self._progress: tuple[int, ...] = ()
+
+    def reason(self, limits: Limits) -> End | None:
+        """Why to end after this look, or None."""
+        now = self._clock.monotonic()
+        waits = self._troubles.attempt("look", self._waits, otherwise=True)
+        if waits:
+            self._busy_at = now
+        may_try = self._courier.may_try()
+        if not waits or may_try:
+            self._barred_since = None
+        elif self._barred_since is None:
+            self._barred_since = now  # by a Retry-After that an earlier life heard
+        failures = (self._courier.failing_since, self._troubles.since(), self._barred_since)
+        since = min((moment for moment in failures if moment is not None), default=None)
+        return reason_to_end(
+            self._mode,
+            limits,
+            waits=waits,
+            quiet_s=now - self._busy_at,
+            failing_s=None if since is None else now - since,
+            may_try=may_try,
+            stuck=self._is_stuck(),
+        )
+
+    def _waits(self) -> bool:
+        """Whether anything is left to wait for; `--once` does not wait for what came in meanwhile."""
+        return anything_waits(self._host) if self._mode is not Mode.ONCE else not self._at_start.is_over()
+
+    def _is_stuck(self) -> bool:
+        """Whether this look changed nothing; what waits then waits for somebody else."""
+        state = self._state
+        before = self._progress
+        self._progress = (self._packer.made, state.requests, state.damaged, state.rejected)
+        return self._progress == before
