@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flwr_telemetry.layout import Home
+from flwr_telemetryd import lock
 from flwr_telemetryd.errors import ExitCode
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
@@ -124,3 +126,20 @@ def test_a_no_that_comes_amid_a_request_is_the_last_word(
     new = set(homes.tree(homes.host(home))) - before
     assert new <= {"sidecar.lock", "sidecar.log", "sidecar.json"}
     assert homes.unsent_files(home) == []
+
+
+def test_on_demand_gives_way_to_a_service(home: Path, collector: Collector) -> None:
+    """The service has the lock soon, and nothing is lost; another service is refused."""
+    homes.configure(home, collector.url, idle_exit_s=600)
+    homes.put(home, records.series(2))
+    first = processes.start(home, ["-m", "flwr_telemetryd"])
+    processes.wait_until(lambda: homes.sent(home))
+    service = processes.start(home, ["-m", "flwr_telemetryd", "--service"])
+    assert first.wait(processes.PATIENCE_S) == 0
+    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+    second = processes.run(home, ["-m", "flwr_telemetryd", "--service"])
+    assert second.returncode == ExitCode.BUSY
+    lock.ask_to_go(Home(home).host())
+    assert service.poll() is None
+    service.terminate()
+    assert service.wait(processes.PATIENCE_S) == 0

@@ -1,0 +1,94 @@
+"""Signals, in processes of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SET_UP = """
+import ctypes, os, signal, sys, time
+from flwr_telemetryd.signals import Signals, TerminatedError
+signals = Signals(7, reloads={reloads})
+try:
+    print("set up", flush=True)
+    {body}
+except TerminatedError:
+    print("terminated", flush=True)
+    sys.exit(5)
+"""
+
+
+def begin(home: Path, body: str, *, reloads: bool = True) -> subprocess.Popen[str]:
+    """Start a process with our signals; when this returns they are set up."""
+    code = SET_UP.format(body=body, reloads=reloads)
+    child = processes.start(home, ["-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "set up\n"
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_is_raised_wherever_python_waits(home: Path, number: int) -> None:
+    """There it can be told to others before this process ends."""
+    child = begin(home, "signals.sleep(3600)")
+    child.send_signal(number)
+    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    assert (told, child.returncode) == ("terminated\n", 5)
+
+
+def test_what_python_cannot_interrupt_is_not_waited_for(home: Path) -> None:
+    """A look-up of a name goes on whatever a handler would do; here the lock of a C library does."""
+    stuck = """
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    print("stuck", flush=True)
+    lock(mutex)
+"""
+    child = begin(home, stuck)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "stuck\n"
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=processes.PATIENCE_S)
+    assert child.returncode == 7
+
+
+def test_a_hangup_is_heard_in_a_sleep(home: Path) -> None:
+    """It is told once; an hour's sleep is over."""
+    child = begin(home, "signals.sleep(3600); print(signals.reload_asked(), signals.reload_asked())")
+    child.send_signal(signal.SIGHUP)
+    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    assert (told, child.returncode) == ("True False\n", 0)
+
+
+def test_a_hangup_is_nothing_to_a_sidecar_on_demand(home: Path) -> None:
+    """The terminal of whoever started it may go."""
+    body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
+    child = begin(home, body, reloads=False)
+    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    assert (told, child.returncode) == ("False\n", 0)
+
+
+def test_signals_that_were_blocked_by_others_are_heard(home: Path) -> None:
+    """A mask is inherited, and a job may have blocked everything."""
+    block = (
+        "import os, signal, sys;"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals());"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    code = SET_UP.format(body="signals.sleep(3600)", reloads=True)
+    child = processes.start(home, ["-c", block, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "set up\n"
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=processes.PATIENCE_S)
+    assert child.returncode == 5
