@@ -1,0 +1,180 @@
+"""Services on the hosts of one home: who writes, who serves, and what a service does when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.sinks.base import Delivered, Retry
+from tests.faults.world import World
+from tests.support import homes, hosts, processes, records, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+SERVICE = [sys.executable, "-m", "flwr_telemetryd", "--service"]
+WRITER = """
+import time
+for n in range(int(sys.argv[1]), int(sys.argv[2])):
+    assert outcome(event("PING", {"n": n})) == "spooled"
+    time.sleep(0.01)
+"""
+NODES, EVENTS = 6, 20
+HOUR_S = 3600.0
+
+
+def serve(home: Path, host: str, **options: object) -> subprocess.Popen[str]:
+    """Start a service on a host; when this returns its heart has beaten."""
+    environ = processes.environment(home)
+    service = subprocess.Popen(hosts.on(host, SERVICE), env=environ, text=True, **options)  # type: ignore[call-overload]
+    processes.wait_until(Home(home).heartbeat(host).exists)
+    return service
+
+
+def end(service: subprocess.Popen[str]) -> int:
+    """Tell a service to end; how it did."""
+    service.terminate()
+    return service.wait(processes.PATIENCE_S)
+
+
+def test_two_services_share_the_work_of_a_home(home: Path, collector: Collector) -> None:
+    """Nodes write, start nothing, and everything arrives once; nothing is sent under one key twice."""
+    homes.configure(home, collector.url, adopt_after_s=0.5)
+    services = [serve(home, host) for host in ("login1", "login2")]
+    code = processes.PRELUDE + WRITER
+    writers = [
+        subprocess.Popen(
+            hosts.on(f"node{n}", [sys.executable, "-c", code, str(n * EVENTS), str((n + 1) * EVENTS)]),
+            env=processes.environment(home),
+        )
+        for n in range(NODES)
+    ]
+    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * NODES
+    processes.wait_until(lambda: not homes.unsent_files(home))
+    assert wire.serials(collector.events()) == list(range(NODES * EVENTS))
+    keys = [request.key for request in collector.requests]
+    assert len(keys) == len(set(keys))
+    # Nobody started one: no node has a sidecar's lock; and in the end no node has anything.
+    assert list(homes.telemetry(home).glob("node*/sidecar.*")) == []
+    processes.wait_until(lambda: not list(homes.telemetry(home).glob("node*")))
+    assert [end(service) for service in services] == [0, 0]
+    assert list(homes.telemetry(home).glob("service-*.json")) == []
+    sent = [len(list(homes.telemetry(home).glob(f"login{n}/sent/*"))) for n in (1, 2)]
+    assert sum(sent) >= 1
+
+
+def test_a_hangup_has_a_service_read_its_settings_and_deliver(home: Path, collector: Collector) -> None:
+    """Neither the burst window nor a backoff is waited for."""
+    homes.configure(home, "http://127.0.0.1:9/", burst_window_s=3600, backoff_s=3600, backoff_max_s=3600)
+    service = processes.start(home, SERVICE[1:], stderr=subprocess.PIPE)
+    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+    processes.spool_events(home, 2)
+    service.send_signal(signal.SIGHUP)
+    state = homes.host(home) / "sidecar.json"
+    processes.wait_until(lambda: json.loads(state.read_text())["retried"] == 1)
+    homes.configure(home, collector.url, burst_window_s=3600, backoff_s=3600, backoff_max_s=3600)
+    service.send_signal(signal.SIGHUP)
+    processes.wait_until(lambda: homes.sent(home))
+    processes.spool_events(home, 2, start_at=2)
+    service.send_signal(signal.SIGHUP)
+    processes.wait_until(lambda: len(collector.events()) == 4)
+    service.terminate()
+    _, said = service.communicate(timeout=processes.PATIENCE_S)
+    assert "settings read again" in said
+    assert service.returncode == ExitCode.OK
+
+
+def test_a_service_that_is_ended_amid_a_request_loses_nothing(home: Path, collector: Collector) -> None:
+    """It does not wait for the answer; the next one sends the body again, under the same key."""
+    homes.configure(home, collector.url, request_deadline_s=600)
+    collector.answer_with("hang")
+    processes.spool_events(home, 2)
+    service = processes.start(home, SERVICE[1:])
+    processes.wait_until(lambda: collector.requests)
+    assert end(service) == ExitCode.OK
+    assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
+    processes.deliver(home)
+    first, second = collector.requests
+    assert (first.key, first.body) == (second.key, second.body)
+    assert homes.unsent_files(home) == []
+
+
+def test_a_no_ends_a_service_that_sleeps(home: Path, collector: Collector) -> None:
+    """Nothing else wakes it, and it says so by its exit code: it is not to be started again."""
+    homes.configure(home, collector.url)
+    service = processes.start(home, SERVICE[1:])
+    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+    homes.configure(home, collector.url, enabled=False)
+    assert service.wait(processes.PATIENCE_S) == ExitCode.DISABLED
+    assert not Home(home).heartbeat(homes.host_name()).exists()
+
+
+@pytest.fixture
+def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Give a service in a time of its own, whose host has spooled before."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nbursts = false\n')
+    homes.put(home, records.series(10))
+    return World(home, Mode.SERVICE, monkeypatch)
+
+
+def test_the_heart_beats_while_a_long_backlog_is_delivered(home: Path, world: World) -> None:
+    """Ten slow requests take five minutes in one look; the home is never without a fresh heartbeat."""
+    world.look()
+    heartbeat = Home(home).heartbeat(homes.host_name())
+    stopped = []
+
+    def slow(_key: str, _body: bytes) -> Delivered:
+        stopped.append(heartbeat.stat().st_mtime < HOUR_S)  # nobody renewed it since the last request
+        os.utime(heartbeat, (1, 1))
+        world.pass_time(31)
+        return Delivered()
+
+    world.answer_by = slow
+    world.pass_time(10)
+    world.look()
+    assert stopped == [False] * 10
+
+
+def test_a_service_that_cannot_deliver_lets_its_heart_stop(home: Path, world: World) -> None:
+    """A service without a way out must not silence a home."""
+    world.answer_by = lambda _key, _body: Retry("no route")
+    world.look_for(10, 1)
+    heartbeat = Home(home).heartbeat(homes.host_name())
+    os.utime(heartbeat, (1, 1))
+    world.look_for(300, 10)
+    assert heartbeat.stat().st_mtime == 1
+    world.answer_by = lambda _key, _body: Delivered()
+    world.look_for(1000, 10)
+    assert heartbeat.stat().st_mtime > 1
+
+
+@pytest.mark.parametrize("what", ["flush", "disable"])
+def test_a_command_wakes_a_service_that_sleeps(home: Path, what: str) -> None:
+    """Nobody at a prompt waits for half a minute; the time that is passed for it here never is."""
+    homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
+    asleep = """
+from flwr_telemetryd import decisions
+decisions.POLL_S = decisions.LONGEST_NAP_S = 3600.0
+from flwr_telemetryd.__main__ import main
+sys.exit(main(["--service"]))
+"""
+    service = processes.start(home, ["-c", "import sys" + asleep])
+    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+    processes.spool_events(home, 2)
+    done = processes.command(home, what)
+    assert done.returncode == ExitCode.OK, done.stderr
+    if what == "flush":
+        assert (home.parent / "out.jsonl").read_text().count("\n") == 1
+        service.terminate()
+    assert service.wait(processes.PATIENCE_S) == (ExitCode.OK if what == "flush" else ExitCode.DISABLED)
