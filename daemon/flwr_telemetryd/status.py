@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from flwr_telemetry import launch, record, settings, source
+from flwr_telemetry import files, launch, record, settings, source
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 
-from . import health, not_before, retention, stages
+from . import health, not_before, retention, segments, stages
 from .body import read as read_body
 from .state import State
-from .view import Bodies, Counters, HostView, SidecarView, Spooled, Status
+from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
+
+_LONGEST_S = 1e9
 
 
 def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
@@ -44,15 +46,30 @@ def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.S
         source=source.look(home.source),
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
+        services=[],
         hosts=[],
         problems=health.problems(home, now),
     )
     if health.can_be_read(home):
+        view.services = sorted(_services(home), key=lambda service: service.age_s)
         this = home.host().name
         for host in retention.hosts(home):
             view.hosts.append(_look_at_host(host, view.problems, this_host=host.name == this))
     view.problems = list(dict.fromkeys(view.problems))
     return view
+
+
+def _services(home: Home) -> Iterator[ServiceView]:
+    now = time.time()
+    for path in segments.listing(home.telemetry):
+        if is_heartbeat(path.name):
+            try:
+                age_s = files.age_s(now, path.lstat().st_mtime)
+            except OSError:
+                continue
+            host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
+            fresh = age_s < launch.HEARTBEAT_FRESH_S
+            yield ServiceView(host, round(min(max(age_s, 0.0), _LONGEST_S), 1), fresh)
 
 
 def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> HostView:

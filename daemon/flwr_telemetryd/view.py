@@ -114,6 +114,21 @@ class HostView:
 
 
 @dataclass(slots=True)
+class ServiceView:
+    """A service that serves the home, or did.
+
+    Attributes:
+        host: where.
+        age_s: since its last sign of life, by this host's clock.
+        fresh: whether that keeps other hosts from starting a sidecar.
+    """
+
+    host: str
+    age_s: float
+    fresh: bool
+
+
+@dataclass(slots=True)
 class Status:
     """The whole view.
 
@@ -125,6 +140,7 @@ class Status:
         source: the source ID; ``invalid`` or ``unavailable``; None if there is none yet.
         home: the ``.flwr`` directory.
         url: where events go; None if the settings cannot be read.
+        services: every service that left a sign of life here, the last one first.
         hosts: every host that has a directory here.
         problems: what is in the way, one sentence each.
     """
@@ -136,6 +152,7 @@ class Status:
     source: str | None
     home: str
     url: str | None
+    services: list[ServiceView]
     hosts: list[HostView]
     problems: list[str]
 

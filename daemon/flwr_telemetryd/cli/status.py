@@ -25,9 +25,12 @@ from .output import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..view import Bodies, HostView, Status
+    from ..view import Bodies, HostView, ServiceView, Status
 
 _NAME_WIDTH = 15
+_MOST_HOSTS = 4
+_MOST_ERRORS = 3
+_OF_BODIES = ("events", "bodies", "bytes")
 
 HELP = help_text("""Show whether telemetry is on and why, and what lies where.
 
@@ -66,10 +69,17 @@ def _show(view: "Status") -> None:
             "Sent to": view.url or "unknown until the settings can be read",
         },
     )
-    for host in view.hosts:
+    if view.services:
+        _rows(out, {"Service": "; ".join(map(_service, view.services))})
+    shown = view.hosts if len(view.hosts) <= _MOST_HOSTS else [host for host in view.hosts if host.this_host]
+    for host in shown:
         say(out)
         say(out, f"Host {host.host}{' (this one)' if host.this_host else ''}", "bold")
         _rows(out, _host(host))
+    if others := [host for host in view.hosts if host not in shown]:
+        say(out)
+        say(out, f"{len(others)} other hosts (each of them: --json)", "bold")
+        _rows(out, _sum(others))
     if not view.hosts and not view.problems:
         say(out)
         say(out, "Nothing was recorded here yet.")
@@ -92,6 +102,34 @@ def _rows(out: "Console", rows: dict[str, str]) -> None:
     for name, value in rows.items():
         grid.add_row(name, plain(value))
     out.print(grid)
+
+
+def _service(service: "ServiceView") -> str:
+    told = f"last sign of life {span(service.age_s)} ago"
+    return f"{service.host}, {told}" + ("" if service.fresh else ": it cannot deliver, or was killed")
+
+
+def _sum(hosts: "list[HostView]") -> dict[str, str]:
+    """What lies on so many hosts that nobody would read them one by one."""
+
+    def bodies(name: str) -> str:
+        found: list[Bodies] = [getattr(host, name) for host in hosts]
+        events, count, of_bytes = (sum(getattr(one, item) for one in found) for item in _OF_BODIES)
+        return f"{number(events, 'event')} in {number(count, 'body', 'bodies')}, {size(of_bytes)}"
+
+    spooled = sum(host.spool.events for host in hosts)
+    running = sum(bool(host.sidecar.alive) for host in hosts)
+    rows = {
+        "Sidecars": f"{running} of them run one",
+        "Spools": f"{number(spooled, 'event')} on {sum(bool(host.spool.bytes) for host in hosts)} of them",
+        "Outboxes": bodies("outbox"),
+        "Sent": bodies("sent"),
+        "Rejected": bodies("rejected"),
+    }
+    errors = list(dict.fromkeys(host.last_error for host in hosts if host.last_error))
+    if errors:
+        rows["Last errors"] = "; ".join(errors[:_MOST_ERRORS])
+    return rows
 
 
 def _host(host: "HostView") -> dict[str, str]:

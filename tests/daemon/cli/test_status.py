@@ -83,3 +83,33 @@ def test_what_came_from_a_file_cannot_steer_the_terminal(home: Path) -> None:
     shown = command(home, "status").stdout
     assert "?[2J?[bold]gone[/bold]" in shown
     assert "\x1b" not in shown
+
+
+def test_the_services_of_a_home_are_shown(home: Path) -> None:
+    """With their last sign of life; one that gave none for long is said to be in trouble."""
+    homes.configure(home)
+    for host, age_s in (("login1", 12), ("login2", 7200)):
+        beat = homes.telemetry(home) / f"service-{host}.json"
+        beat.write_text("{}")
+        homes.age(beat, age_s)
+    told = json.loads(command(home, "status", "--json").stdout)["services"]
+    assert [(service["host"], service["fresh"]) for service in told] == [("login1", True), ("login2", False)]
+    assert told[0]["age_s"] >= 12
+    (line,) = [line for line in command(home, "status").stdout.splitlines() if line.startswith("Service")]
+    assert "login1, last sign of life 1" in line
+    assert "login2, last sign of life 2 h ago: it cannot deliver, or was killed" in line
+
+
+def test_many_hosts_are_summed_up(home: Path) -> None:
+    """This one is shown, and what lies on the others together; each by itself in the JSON."""
+    homes.put(home, records.series(2))
+    for number in range(30):
+        homes.put(home, records.series(3), host_of=f"node{number}")
+    (homes.host(home, "node7") / "sidecar.json").write_text('{"last_error": "no route"}')
+    shown = command(home, "status").stdout
+    assert "30 other hosts" in shown
+    assert "node" not in shown
+    assert "90 events on 30 of them" in shown
+    assert "no route" in shown
+    assert f"Host {homes.host_name()} (this one)" in shown
+    assert len(json.loads(command(home, "status", "--json").stdout)["hosts"]) == 31
