@@ -49,7 +49,9 @@ def remove(home: Home, own: HostPaths, state: State, after_s: float, now: float)
 def _is_gone(home: Home, host: HostPaths, after_s: float, now: float) -> bool:
     if not guard.holds(host) or any(files.age_s(now, time) < after_s for time in _times(host)):
         return False
-    return not (anything_waits(host) or has_service(home, host.name, now) or launch.alive(host))
+    if anything_waits(host) or any(map(segments.names, (host.sent, host.rejected, host.damaged))):
+        return False
+    return not (has_service(home, host.name, now) or launch.alive(host))
 
 
 def _times(host: HostPaths) -> Iterator[float]:

@@ -63,6 +63,8 @@ def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool, now: floa
             for segment in segments.listing(left.path):
                 if holds(segment, source_id):
                     erased += _rewrite(left, segment, source_id, now_ns)
+            with contextlib.suppress(OSError):
+                left.path.rmdir()
     if holds(host.events, source_id):
         segments.seal(host, now_ns)
     found = [path for path in segments.sealed_segments(host) if holds(path, source_id)]

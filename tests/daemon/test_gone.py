@@ -95,8 +95,27 @@ def test_what_holds_anything_stays(home: Path, node: HostPaths, name: str) -> No
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_bytes(records.encode(records.sample({"n": 0})))
     long_ago(node)
+    before = homes.tree(node.root)
     assert remove(home) == []
     assert path.stat().st_size
+    if name not in {"notes.txt", "spool/.nfs000000000001"}:  # where it shows only when all else is gone
+        assert homes.tree(node.root) == before
+
+
+def test_what_others_can_write_to_is_left_alone(home: Path, node: HostPaths) -> None:
+    """It may be anybody's."""
+    node.spool.chmod(0o777)
+    assert remove(home) == []
+    assert node.events.exists()
+
+
+def test_an_event_that_comes_after_the_look_keeps_its_segment(
+    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is unlinked only while it is empty."""
+    amid(monkeypatch, lambda: homes.put(home, records.series(1), host_of="node"), "unlink")
+    assert remove(home) == []
+    assert node.events.stat().st_size
 
 
 @pytest.mark.parametrize("lately", ["spool", "sidecar.json", "spool/flush", "sent", ""])

@@ -119,6 +119,31 @@ def test_an_unfinished_batch_comes_back_only_if_its_maker_is_dead(
     assert begin_again(host, spooling) == [1]
 
 
+def test_an_adopted_batch_is_sifted_where_it_is(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events are other hosts'; in the spool of this one they would become its own."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
+    homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
+    host.root.mkdir(mode=0o700, exist_ok=True)
+    assert batch.take(host, THEIRS, 1, [HostPaths(host.telemetry, "node")]) is not None
+    replace = files.replace_by
+
+    def late(path: Path, *arguments: Any, **options: Any) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        replace(path, *arguments, **options)
+        os.write(descriptor, event(4) + event(5, GONE))
+        os.close(descriptor)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(files, "replace_by", late)
+    assert sift(host) == 3
+    assert segments.names(host.spool) == []
+    for path in segments.listing(host.work):
+        assert path.name.partition(".")[0].endswith("-adopted")
+    assert begin_again(host, spooling) == [1, 4]
+
+
 def test_a_writer_that_was_stopped_keeps_its_segment(home: Path, host: HostPaths, spooling: Spooling) -> None:
     """It holds the lock and has yet to see whether it is in time: next time, then."""
     data = event(1) + event(2, GONE)

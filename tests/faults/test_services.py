@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -115,9 +116,32 @@ def test_a_no_ends_a_service_that_sleeps(home: Path, collector: Collector) -> No
     homes.configure(home, collector.url)
     service = processes.start(home, SERVICE[1:])
     processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
-    homes.configure(home, collector.url, enabled=False)
+    with homes.config_file(home).open("a") as settings:  # in its place, so that no directory changes
+        settings.write("enabled = false\n")
     assert service.wait(processes.PATIENCE_S) == ExitCode.DISABLED
     assert not Home(home).heartbeat(homes.host_name()).exists()
+
+
+def test_what_a_service_tells_its_manager(home: Path, collector: Collector, tmp_path: Path) -> None:
+    """From the first word to the last; the watchdog knows how long a request may take."""
+    homes.configure(home, collector.url, request_deadline_s=100)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(processes.PATIENCE_S)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "120000000"}
+        service = processes.start(home, SERVICE[1:], env)
+        told = [manager.recv(1024).decode() for _ in range(4)]
+        assert told == [
+            "WATCHDOG_USEC=200000000",
+            "WATCHDOG=1",
+            "READY=1",
+            "STATUS=0 events delivered in 0 requests",
+        ]
+        service.send_signal(signal.SIGHUP)
+        assert manager.recv(1024).decode().startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.recv(1024).decode() == "READY=1"
+        assert end(service) == ExitCode.OK
+        assert manager.recv(1024).decode() == "STOPPING=1"
 
 
 @pytest.fixture
@@ -144,6 +168,24 @@ def test_the_heart_beats_while_a_long_backlog_is_delivered(home: Path, world: Wo
     world.pass_time(10)
     world.look()
     assert stopped == [False] * 10
+
+
+def test_a_hangup_has_files_read_that_do_not_look_changed(home: Path, world: World) -> None:
+    """A network file system may show old times, and whoever asks for it has changed something."""
+    asked = []
+    world.sidecar._reload_asked = lambda: bool(asked and asked.pop())
+    world.sidecar.look()
+    path = homes.config_file(home)
+    before = path.stat()
+    text = path.read_text()
+    with path.open("r+") as settings:
+        settings.write(text.replace(":9/", ":8/"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    world.sidecar.look()
+    assert ":9/" in world.sidecar._may_go_on.settings.url
+    asked.append(True)
+    world.sidecar.look()
+    assert ":8/" in world.sidecar._may_go_on.settings.url
 
 
 def test_a_service_that_cannot_deliver_lets_its_heart_stop(home: Path, world: World) -> None:
