@@ -68,16 +68,20 @@ def _answer(reply: Reply) -> Answer:
 
 
 class Collector:
-    """Listens on 127.0.0.1 while its `with` block lasts."""
+    """Listens on 127.0.0.1 while its `with` block lasts.
 
-    def __init__(self) -> None:
-        """Bind a free port, and accept everything with 200."""
+    Args:
+        listener: a socket that listens already, as one of another network does.
+    """
+
+    def __init__(self, listener: socket.socket | None = None) -> None:
+        """Bind a free port if there is none, and accept everything with 200."""
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._accepted: dict[str, bytes] = {}
         self._script: deque[Reply] = deque()
         self._decide: Callable[[Request], Reply] = lambda _request: 200
-        self._server = _Server(self)
+        self._server = _Server(self, listener)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> Self:
@@ -154,8 +158,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False  # so that server_close waits for every handler
     request_queue_size = 256
 
-    def __init__(self, collector: Collector) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, collector: Collector, listener: socket.socket | None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket, self.server_address = listener, listener.getsockname()
         self.collector = collector
         self.stopping = threading.Event()
         self.faults: list[str] = []
