@@ -2,7 +2,11 @@
 
     SidecarError
     ├── LetGoError          somebody else took over what we were working on; not a fault
-    └── UnusableHomeError   the directory cannot be used; the message says why and what to do
+    ├── UnusableHomeError   the directory cannot be used; the message says why and what to do
+    │   └── NoCursorError   what lies beside a relayed file is none of ours
+    ├── NoSuchFileError     there is no file that can be relayed
+    ├── NoWayOutError       the home delivers into a file itself
+    └── AnotherRelayError   another relay is at work on the same file
 
 The outside world's answers are no errors here: ``sinks`` turns every one of them into an outcome.
 """
@@ -24,6 +28,22 @@ class UnusableHomeError(SidecarError):
     """The telemetry directory cannot be read or written."""
 
 
+class NoCursorError(UnusableHomeError):
+    """Something else stands where a relay notes how far it came."""
+
+
+class NoSuchFileError(SidecarError):
+    """What was named is no file that can be relayed."""
+
+
+class NoWayOutError(SidecarError):
+    """A home that delivers into a file cannot be the way out of another one."""
+
+
+class AnotherRelayError(SidecarError):
+    """The same file is being relayed by another process."""
+
+
 class ExitCode(enum.IntEnum):
     """How the commands end.
 
@@ -32,7 +52,7 @@ class ExitCode(enum.IntEnum):
         UNDELIVERED: something is left that could not be delivered now; it is kept.
         USAGE: the command line cannot be understood.
         DISABLED: telemetry is off, and the command needs it on.
-        BUSY: another sidecar serves this home, and did not end in time.
+        BUSY: another sidecar serves this home, and did not end in time; or another relay has the file.
         UNUSABLE: the home cannot be read or written.
     """
 

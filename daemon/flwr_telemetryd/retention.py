@@ -82,6 +82,12 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     return dropped
 
 
+def unsent_bytes(home: Home) -> int:
+    """How much of ``spool_max_mib`` is taken."""
+    known = [host for host in hosts(home) if guard.holds(host)]
+    return sum(item.size_bytes for item in _unsent(known))
+
+
 def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
     """Shorten the archive of a day that is over the cap by itself: its oldest lines go."""
     with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:

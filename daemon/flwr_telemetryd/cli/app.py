@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.version import __version__
 
 from ..errors import ExitCode, SidecarError
-from . import consent, demo, doctor, fields, flush, identity, inspect, status
+from . import consent, demo, doctor, fields, flush, identity, inspect, relay, status
 from .output import complain, help_text
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ app = typer.Typer(
 app.command("status", help=status.HELP)(status.status)
 app.command("inspect", help=inspect.HELP)(inspect.inspect)
 app.command("flush", help=flush.HELP)(flush.flush)
+app.command("relay", help=relay.HELP)(relay.relay)
 app.command("disable", help=consent.DISABLE_HELP)(consent.disable)
 app.command("enable", help=consent.ENABLE_HELP)(consent.enable)
 app.command("fields", help=fields.HELP)(fields.fields)

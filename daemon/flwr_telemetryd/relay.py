@@ -1,0 +1,291 @@
+"""Deliver a file that sidecars without a way out have delivered into (``url = "file:///…"``).
+
+    FILE ──a chunk──▶ work/ ──▶ outbox/ ──sidecar──▶ sent/, rejected/
+                                                │
+    FILE.relayed ◀── how far ───────────────────┘
+
+The bodies are put into the outbox of this host, a chunk at a time, byte for byte; a body's key is the
+SHA-256 of its line. What follows is a sidecar's affair (``drain.py``): retries, bursts that are refused, the
+archive. The cursor moves on when a chunk is done, so what a death leaves is in the file or in the outbox.
+What was handed over before a death is told by the outbox and the archive, and is not handed over again.
+
+A line that is no body is told and passed by; a last line without an end is left for the next time. A
+chunk takes at most half of what the cap leaves free: what waits in this home must not be dropped for it.
+
+This room must never send, never change FILE, and never deliver what is no body.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flwr_telemetry import files, settings
+from flwr_telemetry.layout import Home
+
+from . import batch, cursor, drain, forgotten, guard, intake, purge, retention, stages
+from .backlog import Left
+from .body import intact, key_of
+from .clock import Clock
+from .cursor import Cursor, Place
+from .errors import NoWayOutError
+from .lines import lines, opened, written_bytes
+
+CHUNK_BODIES = 500
+CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_LINES = 50_000
+"""Of whatever kind: a chunk of a file that holds nothing of ours has an end, too."""
+
+_MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Relayed:
+    """What came of it.
+
+    Attributes:
+        outcome: how it ended; ``DELIVERED`` if every body in the file is delivered or rejected.
+        reason: why telemetry is off, or why something is left; empty otherwise.
+        bodies: how many bodies were delivered or rejected now.
+        events: how many events they stand for.
+        rejected: events among them that the collector refused.
+        forgotten: bodies that were not sent, because their source ID was forgotten in this home.
+        damaged: lines that are no bodies, and were passed by now.
+        rest_bytes: what is left in the file; with ``DELIVERED``, a last line without an end.
+        from_start: whether it is another file than the one that was relayed under this name before.
+    """
+
+    outcome: drain.Outcome = drain.Outcome.DELIVERED
+    reason: str = ""
+    bodies: int = 0
+    events: int = 0
+    rejected: int = 0
+    forgotten: int = 0
+    damaged: int = 0
+    rest_bytes: int = 0
+    from_start: bool = False
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Some lines, read.
+
+    Attributes:
+        place: behind them.
+        bodies: by their keys.
+        forgotten: how many bodies more there were, of source IDs that were forgotten.
+        damaged: the numbers of the lines that are no bodies.
+        too_large: the number of the body that was left because there is no room for it; 0 if none was.
+    """
+
+    place: Place
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    forgotten: int = 0
+    damaged: list[int] = field(default_factory=list)
+    too_large: int = 0
+
+
+def relay(
+    home: Home,
+    environ: Mapping[str, str],
+    path: Path,
+    *,
+    patience_s: float,
+    on_damage: Callable[[int], None] = lambda _line: None,
+    on_progress: Callable[[float, int], None] = lambda _done, _all: None,
+    clock: Clock | None = None,
+) -> Relayed:
+    """Deliver what is new in a file.
+
+    Args:
+        home: whose way out is used.
+        environ: this process's variables, for consent and for the way out.
+        path: the file.
+        patience_s: give up when for so long, in seconds, nothing is delivered.
+        on_damage: told the number of each line that is no body.
+        on_progress: told how many bytes are done, of how many.
+        clock: time.
+
+    Raises:
+        NoSuchFileError: there is no such file.
+        NoWayOutError: the home has no way out but a file.
+        AnotherRelayError: another relay has the file.
+        UnusableHomeError, TelemetryError, OSError: the cursor cannot be kept, or the home not be used.
+    """
+    chosen = settings.load(home, environ)
+    if not chosen.consent.enabled:
+        return Relayed(drain.Outcome.DISABLED, chosen.consent.reason)
+    if chosen.url.startswith("file:"):
+        raise NoWayOutError(
+            f"{home.path} delivers into a file itself (url = {chosen.url}); "
+            "choose a home with a way out by --home or FLWR_HOME"
+        )
+    path = path.resolve()  # so that all names of a file have one cursor
+    with opened(path) as file, cursor.held(path) as held:
+        return _Relay(home, environ, file, held, patience_s, on_progress, clock or Clock()).run(on_damage)
+
+
+class _Relay:
+    def __init__(
+        self,
+        home: Home,
+        environ: Mapping[str, str],
+        file: io.BufferedReader,
+        held: Cursor,
+        patience_s: float,
+        on_progress: Callable[[float, int], None],
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._host = home.host()
+        self._environ = environ
+        self._file = file
+        self._cursor = held
+        self._patience_s = patience_s
+        self._on_progress = on_progress
+        self._clock = clock
+        self._end = written_bytes(file)
+        self._result = Relayed()
+
+    def run(self, on_damage: Callable[[int], None]) -> Relayed:
+        result, place = self._result, self._start()
+        while (chunk := self._next(place)) is not None and self._is_done(place, chunk):
+            for number in chunk.damaged:
+                on_damage(number)
+            result.damaged += len(chunk.damaged)
+            result.forgotten += chunk.forgotten
+            result.bodies += len(chunk.bodies)
+            result.events += sum(map(stages.count_events, chunk.bodies.values()))
+            # What a death before this would tell once more was told; what it would send once more is known.
+            self._cursor.save(chunk.place)
+            place = chunk.place
+        result.rest_bytes = self._end - place.offset
+        return result
+
+    def _start(self) -> Place:
+        place = self._cursor.place or Place()
+        if place.check != cursor.check_of(self._file.fileno(), place.offset):
+            self._result.from_start = True
+            place = Place()
+        if place.offset < self._end:
+            self._cursor.save(place)  # where that cannot be done, nothing is sent
+        return place
+
+    # Reading
+
+    def _next(self, place: Place) -> _Chunk | None:
+        """The next lines; None if there are none, or no room for the first body."""
+        chunk = self._read(place)
+        if chunk.too_large and self._deliver(0):  # what waits in this home goes first
+            chunk = self._read(place)
+            if chunk.too_large:
+                self._give_up(f"spool_max_mib leaves no room for line {chunk.too_large}")
+        return chunk if chunk.place.offset > place.offset else None
+
+    def _read(self, place: Place) -> _Chunk:
+        chunk, room_bytes = _Chunk(place), self._room_bytes()
+        end = place.offset
+        stop = self._end if place.handed is None else min(place.handed.end, self._end)
+        number = place.line
+        for line in itertools.islice(lines(self._file, end, number, stop), CHUNK_LINES):
+            body = None if line.data is None else _body_of(line.data)
+            if body and not forgotten.holds(self._home, body):
+                room_bytes -= len(body)
+                if room_bytes < 0:
+                    chunk.too_large = 0 if end > place.offset else line.number
+                    break
+                chunk.bodies[key_of(body)] = body
+            elif body:
+                chunk.forgotten += 1
+            elif line.data != b"":
+                chunk.damaged.append(line.number)
+            end, number = line.end, line.number
+            if len(chunk.bodies) == CHUNK_BODIES:
+                break
+        handed = place.handed if place.handed is not None and end < place.handed.end else None
+        chunk.place = Place(end, number, cursor.check_of(self._file.fileno(), end), handed)
+        return chunk
+
+    def _room_bytes(self) -> int:
+        cap_bytes = settings.load(self._home, self._environ).limits.spool_max_mib * _MIB
+        free_bytes = cap_bytes - retention.unsent_bytes(self._home)
+        return min(int(max(free_bytes, 0) / 2), CHUNK_BYTES)
+
+    # Handing over
+
+    def _is_done(self, place: Place, chunk: _Chunk) -> bool:
+        """Hand a chunk over and have it delivered; False, with the reason told, if that is not all done."""
+        if not chunk.bodies:
+            return True
+        files.make_home(self._home.path)
+        files.ensure_directory(self._host.telemetry)
+        guard.check(self._host)
+        known = intake.taken(self._host, place.handed, chunk.bodies)
+        if place.handed is None or place.handed.outbox != str(self._host.root):
+            handed = intake.about_to_hand(self._host, chunk.place.offset)
+            self._cursor.save(replace(place, handed=handed))
+        dropped = self._dropped()
+        into = intake.Intake(self._host, batch.new_name(self._clock.time_ns()), self._may_go_on)
+        try:
+            for key, data in chunk.bodies.items():
+                if key not in known and not into.put(key, data):
+                    return self._off()
+        finally:
+            into.settle()
+        if not self._deliver(len(chunk.bodies), place.offset, chunk.place.offset):
+            return False
+        if lost := self._dropped() - dropped:
+            # Perhaps of these: they are handed over again.
+            return self._give_up(f"a cap (spool_max_mib, spool_max_days) dropped {lost} events")
+        return True
+
+    def _deliver(self, bodies: int, start: int = 0, end: int = 0) -> bool:
+        """Have all that waits on this host delivered, for as long as something is."""
+
+        def tell(left: Left) -> None:
+            share = 1 - left.bodies / bodies if bodies else 0
+            self._on_progress(start + max(share, 0) * (end - start), self._end)
+
+        waits = intake.waiting(self._host)
+        while True:
+            came_to = drain.drain(
+                self._home, self._environ, timeout_s=self._patience_s, on_progress=tell, clock=self._clock
+            )
+            self._result.rejected += came_to.rejected
+            if came_to.outcome is drain.Outcome.DISABLED:
+                return self._off()
+            left = intake.waiting(self._host)
+            if came_to.outcome is drain.Outcome.DELIVERED or not left:
+                return True
+            if waits <= left:
+                return self._give_up(came_to.reason)
+            waits = left
+
+    def _give_up(self, reason: str) -> bool:
+        self._result.outcome, self._result.reason = drain.Outcome.UNDELIVERED, reason
+        return False
+
+    def _off(self) -> bool:
+        purge.if_asked(self._home, settings.load(self._home, None).consent)
+        consent = settings.load(self._home, self._environ).consent
+        self._result.outcome, self._result.reason = drain.Outcome.DISABLED, consent.reason
+        return False
+
+    def _may_go_on(self) -> bool:
+        return settings.load(self._home, self._environ).consent.enabled
+
+    def _dropped(self) -> int:
+        """How many events a cap has dropped on this host."""
+        try:
+            return os.lstat(self._host.dropped).st_size
+        except FileNotFoundError:
+            return 0
+
+
+def _body_of(line: bytes) -> bytes | None:
+    """The line, if it is a body as a sidecar wrote it; another program's line end makes it another one."""
+    return line if line.strip() == line and intact(key_of(line), line) else None
