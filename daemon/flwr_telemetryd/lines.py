@@ -55,9 +55,10 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     except (OSError, ValueError) as error:
         word = error.strerror if isinstance(error, OSError) else "no name of a file"
         raise NoSuchFileError(f"{path} cannot be read: {word}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoSuchFileError(f"{path} is no plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NoSuchFileError(f"{path} is no plain file")
         yield file
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("status", "inspect", "flush", "disable", "enable", "fields", "source", "forget", "doctor"),
-    *("demo", "run"),
+    *("relay", "demo", "run"),
 )
 
 
@@ -57,6 +57,9 @@ def test_every_command_explains_itself_by_example(home: Path, name: str) -> None
         ["flush", "--timeout", "nan"],
         ["flush", "--timeout", "-1"],
         ["demo", "--workloads", "0"],
+        ["relay"],
+        ["relay", ""],
+        ["relay", "--timeout", "nan", "file"],
         ["status", "--home", ""],
         ["run"],
         ["run", "--"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import ssl
@@ -14,8 +15,8 @@ from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.__main__ import open_sink
 from flwr_telemetryd.sinks.base import Delivered, Retry, Sink
 from flwr_telemetryd.sinks.file import FileSink
-from tests.support import wire
-from tests.support.faults import descriptors, fail_once, write_at_most
+from tests.support import processes, wire
+from tests.support.faults import amid, descriptors, fail_once, no_locks, write_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,3 +170,72 @@ def test_a_torn_line_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.undo()
     assert sink.send("k", BODIES[0]) == Delivered()
     assert BODIES[0] in path.read_bytes().splitlines()
+
+
+def test_hosts_that_write_at_once_tear_no_line(tmp_path: Path) -> None:
+    """Each waits for the lock, even where an append lands where the end was last seen, as over NFS."""
+    path = tmp_path / "out.jsonl"
+    code = f"""
+import os, sys, time
+from flwr_telemetry import files
+from flwr_telemetryd.sinks import file
+
+def stale(descriptor, data):  # at the end as it was seen, a while ago, in two halves
+    end = os.fstat(descriptor).st_size
+    time.sleep(0.002)
+    writer = os.open({str(path)!r}, os.O_WRONLY)
+    os.pwrite(writer, data[:9], end)
+    os.pwrite(writer, data[9:], end + 9)
+    os.close(writer)
+
+files.write_all = stale
+sink = file.FileSink({path.as_uri()!r})
+for number in range(25):
+    body = b'{{"writer":"%s","number":%d}}' % (sys.argv[1].encode(), number)
+    assert sink.send("k", body) == file.Delivered()
+"""
+    writers = [processes.start(tmp_path, ["-c", code, name]) for name in "abcd"]
+    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * 4
+    told = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert sorted((line["writer"], line["number"]) for line in told) == [
+        (name, number) for name in "abcd" for number in range(25)
+    ]
+
+
+def test_a_file_that_is_locked_for_long_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was stopped while it holds the lock holds up nobody but the delivery."""
+    monkeypatch.setattr("flwr_telemetryd.sinks.file.LOCK_WAIT_S", 0.05)
+    path = tmp_path / "out.jsonl"
+    sink = FileSink(path.as_uri())
+    assert sink.send("k", BODIES[0]) == Delivered()
+    with path.open("ab") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        outcome = sink.send("k", BODIES[1])
+    assert isinstance(outcome, Retry)
+    assert "locked" in outcome.reason
+    assert sink.send("k", BODIES[1]) == Delivered()
+    assert path.read_bytes().splitlines() == BODIES[:2]
+
+
+def test_a_file_that_is_moved_away_meanwhile_gets_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a rotation: whoever relays the old one has seen its end; the body goes into the new one."""
+    path, old = tmp_path / "out.jsonl", tmp_path / "old.jsonl"
+    sink = FileSink(path.as_uri())
+    assert sink.send("k", BODIES[0]) == Delivered()
+    amid(monkeypatch, lambda: path.rename(old), "lstat")
+    assert isinstance(sink.send("k", BODIES[1]), Retry)
+    assert sink.send("k", BODIES[1]) == Delivered()
+    assert (old.read_bytes(), path.read_bytes()) == (BODIES[0] + b"\n", BODIES[1] + b"\n")
+
+
+def test_where_locks_do_not_work_it_writes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One host alone needs none."""
+    no_locks(monkeypatch)
+    sink = FileSink((tmp_path / "out.jsonl").as_uri())
+    assert sink.send("k", BODIES[0]) == Delivered()

@@ -1,0 +1,136 @@
+"""Cursor: how far a file was relayed, held by one, never half written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd import cursor
+from flwr_telemetryd.cursor import Handed, Place
+from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
+from tests.support.faults import descriptors, fail_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACE = Place(7, 2, "c" * 64, Handed(9, "/a/host", "2026-11-22.jsonl", 4711))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Give the path of a file that is relayed."""
+    (tmp_path / "shared").mkdir()
+    return tmp_path / "shared" / "metrics.jsonl"
+
+
+def test_what_is_saved_is_there_for_the_next(file: Path) -> None:
+    """Every part of it, and no draft and no descriptor is left."""
+    before = descriptors()
+    with cursor.held(file) as held:
+        assert held.place is None
+        held.save(Place())
+        held.save(PLACE)
+    with cursor.held(file) as held:
+        assert held.place == PLACE
+    assert os.listdir(file.parent) == ["metrics.jsonl.relayed"]
+    assert descriptors() == before
+
+
+def test_one_holds_it_and_its_next_version(file: Path) -> None:
+    """The lock goes with the name; it ends with the block."""
+    with cursor.held(file) as held:
+        for place in (None, Place(1), Place(2)):
+            if place:
+                held.save(place)
+            with pytest.raises(AnotherRelayError), cursor.held(file):
+                pass
+    with cursor.held(file):
+        pass
+
+
+def test_of_many_at_once_one_has_it(file: Path) -> None:
+    """While it is saved all the time, nobody slips in between two versions of it."""
+    inside, most = [0], [0]
+    done = threading.Event()
+
+    def contend() -> None:
+        while not done.is_set():
+            try:
+                with cursor.held(file) as held:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    for number in range(20):
+                        held.save(Place(number))
+                    inside[0] -= 1
+                    done.set()
+            except AnotherRelayError:
+                continue
+
+    threads = [threading.Thread(target=contend) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"rubbish",
+        b"[]",
+        b"{}",
+        b"[" * 60_000,
+        b'{"handed": {"end": 1}}',
+        b'{"offset": -1, "line": 0, "check": "", "handed": null}',
+        b'{"offset": true, "line": 0, "check": "", "handed": null}',
+    ],
+)
+def test_what_is_no_cursor_is_left_and_told(file: Path, text: bytes) -> None:
+    """It may be somebody's file of that name."""
+    other = file.with_name("metrics.jsonl.relayed")
+    other.write_bytes(text)
+    with pytest.raises(NoCursorError, match="move it away"), cursor.held(file):
+        pass
+    assert other.read_bytes() == text
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "open"])
+def test_a_save_that_fails_leaves_the_old_one(file: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk: the place stays, and so does the lock."""
+    with cursor.held(file) as held:
+        held.save(PLACE)
+        with monkeypatch.context() as patch:
+            fail_once(patch, call, errno.ENOSPC)
+            with pytest.raises(OSError, match="space"):
+                held.save(Place(99))
+        with pytest.raises(AnotherRelayError), cursor.held(file):
+            pass
+    assert os.listdir(file.parent) == ["metrics.jsonl.relayed"]
+    with cursor.held(file) as held:
+        assert held.place == PLACE
+
+
+def test_the_check_tells_files_apart(file: Path) -> None:
+    """By what lies before the offset: of a short one all, of a long one both edges."""
+
+    def check(data: bytes, offset: int) -> str:
+        file.write_bytes(data)
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            return cursor.check_of(descriptor, offset)
+        finally:
+            os.close(descriptor)
+
+    long = os.urandom(3 * cursor.EDGE_BYTES)
+    end = len(long) - 5
+    assert check(long, end) == check(long + b"more", end)
+    assert check(long, end) != check(b"x" + long[1:], end)
+    assert check(long, end) != check(long[: end - 1] + b"x" + long[end:], end)
+    assert check(b"abc", 2) == check(b"abd", 2) != check(b"xbd", 2)
+    assert check(b"abc", 3) != check(b"ab", 3)
+    assert check(b"abc", 0) == ""
