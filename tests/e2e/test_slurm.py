@@ -1,0 +1,174 @@
+"""Slurm, for real: jobs only write, nothing of ours outlives them, and every event is delivered once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import homes, slurm, wire
+from tests.support.collector import Collector
+from tests.support.processes import wait_until
+from tests.support.slurm import LOGIN, NODE, Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(slurm.why_not() is not None, reason=str(slurm.why_not()))
+
+TASKS, EVENTS = 20, 5
+CUT, AFTER, ALWAYS, END = 100_000, 200_000, 300_000, 400_000  # the first numbers of a job without end
+
+# Arguments: the first number, and of how many events; without end where that is 0. What was reported as
+# spooled is noted in a file, under SIGTERM too.
+EMIT = """
+import itertools, os, signal, sys, time
+from flwr_telemetry import event
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+first, count = int(sys.argv[1]) + 10 * int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")), int(sys.argv[2])
+with open(f"said-{first}", "w") as said:
+    for n in range(first, first + count) if count else itertools.count(first):
+        assert event("PING", {"n": n}).result() == "spooled"
+        said.write(f"{n}\\n")
+        said.flush()
+        time.sleep(0.002)
+"""
+
+
+class Table:
+    """Events that were reported as spooled, and those that arrived, job by job."""
+
+    def __init__(self, cluster: Cluster, collector: Collector) -> None:
+        self._cluster = cluster
+        self._collector = collector
+        self.rows = ["what                              tasks  written  delivered  processes left"]
+
+    def written(self, start: int, stop: int) -> list[int]:
+        """Give the numbers in a range that emitters noted."""
+        found = [path.read_text().split() for path in self._cluster.home.glob("said-*")]
+        return sorted(n for numbers in found for n in map(int, numbers) if start <= n < stop)
+
+    def delivered(self, start: int, stop: int) -> list[int]:
+        """Give the numbers in a range that arrived, after de-duplication by key alone."""
+        return [n for n in wire.serials(self._collector.events()) if start <= n < stop]
+
+    def complete(self, what: str, tasks: int, start: int, stop: int, *, cut: int = 0) -> None:
+        """Hold what arrived to what was written, and add a row.
+
+        A task that was cut may have died between an event and its note: so many may be there on top.
+        """
+        written = self.written(start, stop)
+        assert written
+        wait_until(lambda: set(self.delivered(start, stop)) >= set(written), what="every event")
+        wait_until(lambda: not homes.unsent_files(self._cluster.home / ".flwr"), what="an empty home")
+        delivered = self.delivered(start, stop)
+        assert len(delivered) == len(set(delivered))
+        assert len(set(delivered) - set(written)) <= cut
+        left = self._cluster.users_processes()
+        self.rows.append(f"{what:<32}{tasks:>7}{len(written):>9}{len(delivered):>11}{len(left):>16}")
+
+
+def _configure(cluster: Cluster, url: str, **settings: Any) -> None:
+    home = cluster.home / ".flwr"
+    homes.configure(home, url, **{"adopt_after_s": 0.5, **settings})
+    cluster.give(home)
+
+
+def _job(cluster: Cluster, first: int, count: int, **options: Any) -> str:
+    return cluster.submit(f"exec {sys.executable} -P emit.py {first} {count}", **options)
+
+
+def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_jobs(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """An array, cancelled jobs, one with a sidecar; an on-demand one and a service on a login node."""
+    tmp_path.chmod(0o755)
+    with Cluster(tmp_path) as cluster, Collector(cluster.socket()) as collector:
+        table = Table(cluster, collector)
+        (cluster.home / "emit.py").write_text(EMIT, encoding="utf-8")
+        _configure(cluster, collector.url)
+        telemetry = homes.telemetry(cluster.home / ".flwr")
+
+        # The array only writes; a job that is cancelled in the middle leaves what it has reported.
+        array = _job(cluster, 0, EVENTS, array=f"1-{TASKS}")
+        cut = _job(cluster, CUT, 0)
+        wait_until(lambda: len(table.written(CUT, AFTER)) > 50, what="events of the job")
+        cluster.slurm("scancel", cut)
+        for job in (array, cut):
+            cluster.wait_for(job)
+        assert cluster.users_processes() == []
+        assert sorted(path.name for path in (telemetry / NODE).iterdir()) == ["spool"]
+        assert collector.requests == []
+        assert len(table.written(0, CUT)) == TASKS * EVENTS
+
+        # The next event outside a job starts a sidecar there, which adopts the node's spool.
+        words = cluster.on_login_node(sys.executable, "-P", "emit.py", str(AFTER), "1")
+        assert cluster.run(words, user="root").returncode == 0
+        wait_until((telemetry / LOGIN / "sidecar.json").exists, what="a sidecar on the login node")
+        table.complete("array, on-demand sidecar after", TASKS, 0, CUT)
+        table.complete("cancelled, the same sidecar", 1, CUT, AFTER, cut=1)
+        wait_until(lambda: cluster.users_processes() == [], what="the end of the idle sidecar")
+
+        # A sidecar that a job is made to start ends with it, whatever it is amid.
+        collector.answer_by(lambda _request: "hang")
+        always = _job(cluster, ALWAYS, 0, env={"FLWR_TELEMETRY_SIDECAR": "always"})
+        asked = len(collector.requests)
+        wait_until(lambda: len(collector.requests) > asked, what="a sidecar in the job")
+        assert any("flwr_telemetryd" in line for line in cluster.users_processes())
+        cluster.slurm("scancel", always)
+        cluster.wait_for(always)
+        wait_until(lambda: cluster.users_processes() == [], what="the end of the job's processes")
+        collector.answer_by(lambda _request: 200)
+
+        # A service on the login node delivers what that left.
+        service = cluster.on_login_node(sys.executable, "-P", "-m", "flwr_telemetryd", "--service")
+        cluster.start("service", service, user="root")
+        table.complete("cancelled with its own sidecar", 1, ALWAYS, END, cut=1)
+        assert len(collector.accepted) == len({wire.key_of(body) for body in collector.accepted.values()})
+    record_property("table", "\n".join(table.rows))
+
+
+def test_the_epilog_delivers_and_never_drains_the_node(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """As the job's user, within its limit of time, whatever the collector does; or it does nothing."""
+    tmp_path.chmod(0o755)
+    text = (Path(__file__).parents[2] / "systemd" / "slurm-epilog.sh").read_text(encoding="utf-8")
+    command = Path(sys.executable).with_name("flwr-telemetryd")
+    epilog = tmp_path / "epilog.sh"
+    epilog.write_text(
+        text.replace("/usr/local/bin/flwr-telemetryd", str(command)).replace("LIMIT_S=15", "LIMIT_S=3")
+    )
+    epilog.chmod(0o755)
+    with Cluster(tmp_path) as cluster, Collector(cluster.socket()) as collector:
+        table = Table(cluster, collector)
+        (cluster.home / "emit.py").write_text(EMIT, encoding="utf-8")
+        cluster.set_epilog(epilog)
+
+        # Nobody who never reported anything gets a home.
+        cluster.wait_for(cluster.submit("true"))
+        assert not (cluster.home / ".flwr").exists()
+
+        # A collector that never answers costs the node the limit, and no event.
+        _configure(cluster, collector.url, request_deadline_s=600)
+        collector.answer_by(lambda _request: "hang")
+        cluster.wait_for(_job(cluster, 10, EVENTS))
+        assert len(collector.requests) == 1
+        assert cluster.users_processes() == []
+        collector.answer_by(lambda _request: 200)
+        cluster.wait_for(_job(cluster, 20, EVENTS, array="1-4"))
+        table.complete("each job, the epilog after it", 5, 0, 100)
+        assert {path.stat().st_uid for path in (cluster.home / ".flwr").rglob("*")} == {
+            cluster.home.stat().st_uid
+        }
+
+        # Whatever is amiss, it ends well.
+        for environment in ({}, {"SLURM_JOB_USER": "root"}, {"SLURM_JOB_USER": "nobody at all"}):
+            assert cluster.run([str(epilog)], user="root", env=environment).returncode == 0
+        epilog.write_text(text)
+        assert cluster.run([str(epilog)], user="root", env={"SLURM_JOB_USER": cluster.user}).returncode == 0
+        assert "State=IDLE" in cluster.scontrol("show", "node", NODE)
+    record_property("table", "\n".join(table.rows))

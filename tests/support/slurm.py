@@ -1,0 +1,143 @@
+"""A private Slurm cluster of one node: real ``munged``, ``slurmctld`` and ``slurmd`` on a private machine.
+
+Everything of theirs lies in the machine's `/run`; jobs are run by the machine's user, who has no rights.
+
+    with Cluster(tmp_path) as cluster:
+        job = cluster.submit("python3 train.py", array="1-20")
+        cluster.wait_for(job)
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.support import machine, processes
+from tests.support.machine import USER_ID, Machine
+
+if TYPE_CHECKING:
+    import subprocess
+
+NODE, LOGIN = "node1", "login1"
+CPUS = 8  # as many jobs as this run at a time, however many processors there are
+KILL_WAIT_S = 2  # between SIGTERM and SIGKILL
+
+_PLACE = "/run/slurm"
+_CONF = f"{_PLACE}/slurm.conf"
+_PROGRAMS = "munged slurmctld slurmd sbatch scancel squeue scontrol".split()
+
+
+def why_not() -> str | None:
+    """Say what keeps such a cluster from being made here, if anything does."""
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    return machine.why_not() or (f"a cluster needs {', '.join(missing)}" if missing else None)
+
+
+def _conf(epilog: Path | None) -> str:
+    return f"""
+ClusterName=test
+SlurmctldHost={NODE}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+StateSaveLocation={_PLACE}/state
+SlurmdSpoolDir={_PLACE}/node
+SlurmctldPidFile={_PLACE}/slurmctld.pid
+SlurmdPidFile={_PLACE}/slurmd.pid
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,default_queue_depth=1000
+MpiDefault=none
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/none
+KillWait={KILL_WAIT_S}
+ReturnToService=2
+MinJobAge=2
+NodeName={NODE} NodeAddr=127.0.0.1 CPUs={CPUS} State=UNKNOWN
+PartitionName=all Nodes={NODE} Default=YES MaxTime=INFINITE
+{"" if epilog is None else f"Epilog={epilog}"}
+"""
+
+
+class Cluster(Machine):
+    """Lives while its `with` block lasts; the arguments are those of a machine."""
+
+    def __init__(self, directory: Path, **options: Any) -> None:
+        files = {
+            "/etc/hosts": f"127.0.0.1 localhost {NODE} {LOGIN}\n",
+            _CONF: _conf(None),
+            f"{_PLACE}/cgroup.conf": "CgroupPlugin=cgroup/v1\n",
+            **options.pop("files", {}),
+        }
+        super().__init__(directory, hostname=NODE, files=files, **options)
+
+    def __enter__(self) -> Self:
+        """Make it, and wait until the node takes jobs."""
+        super().__enter__()
+        try:
+            self._start_daemons()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_daemons(self) -> None:
+        # Where all addresses are of loopback, glibc knows none to listen on, and Slurm asks it.
+        self.as_root("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
+        for path in ("/run/munge", f"{_PLACE}/state", f"{_PLACE}/node"):
+            self.as_root("mkdir", "-p", path)
+        self.as_root("sh", "-c", "umask 077 && head -c 1024 /dev/urandom > /run/munge.key")
+        own = [f"--{kind}-file=/run/munge.{kind}" for kind in ("key", "log", "pid", "seed")]
+        self.start("munged", ["munged", "--foreground", *own])
+        processes.wait_until(lambda: self.exists("/run/munge/munge.socket.2"), what="munge")
+        for daemon in ("slurmctld", "slurmd"):
+            self.start(daemon, [daemon, "-D", "-f", _CONF])
+        processes.wait_until(lambda: "State=IDLE" in self.scontrol("show", "node", NODE), what="the node")
+
+    def as_root(self, *words: str) -> str:
+        """Run a program as root; it must end well."""
+        return self.run(words, user="root", check=True).stdout
+
+    def scontrol(self, *words: str) -> str:
+        """Give what `scontrol` tells root."""
+        return self.run(["scontrol", *words], user="root", env={"SLURM_CONF": _CONF}).stdout
+
+    def set_epilog(self, epilog: Path) -> None:
+        """Have a script run after every job, as root."""
+        self.inside(_CONF).write_text(_conf(epilog), encoding="utf-8")
+        self.scontrol("reconfigure")
+        processes.wait_until(lambda: str(epilog) in self.scontrol("show", "config"), what="the epilog")
+
+    def slurm(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Slurm's programs as the user; it must end well."""
+        return self.run(words, env={"SLURM_CONF": _CONF}, check=True)
+
+    def submit(self, script: str, *, array: str = "", env: dict[str, str] | None = None) -> str:
+        """Give a job to the cluster, and its number."""
+        variables = "".join(f"export {name}={value}\n" for name, value in (env or {}).items())
+        wrapped = f"#!/bin/sh\n{variables}{script}\n"
+        options = [f"--array={array}"] if array else []
+        words = ["sbatch", "--parsable", "--output=job-%A_%a.out", *options]
+        done = self.run(words, env={"SLURM_CONF": _CONF}, input=wrapped, stdin=None, check=True)
+        return done.stdout.strip()
+
+    def wait_for(self, job: str) -> None:
+        """Wait until nothing of a job waits, runs or completes any more; its epilog is a part of it."""
+        numbers = ["squeue", "--noheader", "--format=%F"]
+        processes.wait_until(lambda: job not in self.slurm(*numbers).stdout.split(), what=f"job {job}")
+
+    def on_login_node(self, *words: str) -> list[str]:
+        """Give words with which root runs a program as the user on another host of the same home."""
+        variables = [f"{name}={value}" for name, value in self._environment(USER_ID, self.user, "").items()]
+        rights = [f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
+        begin = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', LOGIN, "setpriv", *rights]
+        return [*begin, "env", "-i", f"--chdir={self.user_home}", *variables, *words]
+
+    def users_processes(self) -> list[str]:
+        """Give the command lines of all that the user runs, on either host."""
+        told = self.run(["ps", "-u", self.user, "-o", "args="], user="root").stdout
+        return [line.strip() for line in told.splitlines()]
