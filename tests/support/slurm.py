@@ -9,6 +9,9 @@ Everything of theirs lies in the machine's `/run`; jobs are run by the machine's
 
 from __future__ import annotations
 
+import contextlib
+import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +28,8 @@ KILL_WAIT_S = 2  # between SIGTERM and SIGKILL
 
 _PLACE = "/run/slurm"
 _CONF = f"{_PLACE}/slurm.conf"
+_GROUPS = f"{_PLACE}/cgroup"
+_FREEZER = Path("/sys/fs/cgroup/freezer")
 _PROGRAMS = "munged slurmctld slurmd sbatch scancel squeue scontrol".split()
 
 
@@ -32,6 +37,11 @@ def why_not() -> str | None:
     """Say what keeps such a cluster from being made here, if anything does."""
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     return machine.why_not() or (f"a cluster needs {', '.join(missing)}" if missing else None)
+
+
+def has_control_groups() -> bool:
+    """Tell whether jobs can be tracked by control groups here, as clusters do it; else it is by parents."""
+    return os.access(_FREEZER / "cgroup.procs", os.W_OK)
 
 
 def _conf(epilog: Path | None) -> str:
@@ -45,7 +55,7 @@ SlurmdSpoolDir={_PLACE}/node
 SlurmctldPidFile={_PLACE}/slurmctld.pid
 SlurmdPidFile={_PLACE}/slurmd.pid
 SlurmdParameters=config_overrides
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{"cgroup" if has_control_groups() else "linuxproc"}
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
@@ -63,6 +73,16 @@ PartitionName=all Nodes={NODE} Default=YES MaxTime=INFINITE
 """
 
 
+# Words for a shell: be in a control group, and see nothing above it.
+_IN_A_GROUP = f"""
+mkdir -p {_GROUPS}/freezer && mount -t cgroup -o freezer freezer {_GROUPS}/freezer
+mkdir {_GROUPS}/freezer/$0
+echo $$ > {_GROUPS}/freezer/$0/cgroup.procs
+umount {_GROUPS}/freezer
+exec unshare --cgroup --mount sh -ec 'mount -t cgroup -o freezer freezer {_GROUPS}/freezer; exec "$@"' sh "$@"
+"""
+
+
 class Cluster(Machine):
     """Lives while its `with` block lasts; the arguments are those of a machine."""
 
@@ -70,10 +90,11 @@ class Cluster(Machine):
         files = {
             "/etc/hosts": f"127.0.0.1 localhost {NODE} {LOGIN}\n",
             _CONF: _conf(None),
-            f"{_PLACE}/cgroup.conf": "CgroupPlugin=cgroup/v1\n",
+            f"{_PLACE}/cgroup.conf": f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={_GROUPS}\n",
             **options.pop("files", {}),
         }
         super().__init__(directory, hostname=NODE, files=files, **options)
+        self._freezer = _FREEZER / f"flwr-telemetry-test-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
         """Make it, and wait until the node takes jobs."""
@@ -85,6 +106,11 @@ class Cluster(Machine):
             raise
         return self
 
+    def __exit__(self, *_: object) -> None:
+        """End every process on it, and remove their control groups."""
+        super().__exit__()
+        processes.wait_until(lambda: _removed(self._freezer), what=f"the end of {self._freezer}")
+
     def _start_daemons(self) -> None:
         # Where all addresses are of loopback, glibc knows none to listen on, and Slurm asks it.
         self.as_root("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
@@ -94,8 +120,9 @@ class Cluster(Machine):
         own = [f"--{kind}-file=/run/munge.{kind}" for kind in ("key", "log", "pid", "seed")]
         self.start("munged", ["munged", "--foreground", *own])
         processes.wait_until(lambda: self.exists("/run/munge/munge.socket.2"), what="munge")
-        for daemon in ("slurmctld", "slurmd"):
-            self.start(daemon, [daemon, "-D", "-f", _CONF])
+        self.start("slurmctld", ["slurmctld", "-D", "-f", _CONF])
+        apart = ["sh", "-ec", _IN_A_GROUP, self._freezer.name] if has_control_groups() else []
+        self.start("slurmd", [*apart, "slurmd", "-D", "-f", _CONF])
         processes.wait_until(lambda: "State=IDLE" in self.scontrol("show", "node", NODE), what="the node")
 
     def as_root(self, *words: str) -> str:
@@ -141,3 +168,11 @@ class Cluster(Machine):
         """Give the command lines of all that the user runs, on either host."""
         told = self.run(["ps", "-u", self.user, "-o", "args="], user="root").stdout
         return [line.strip() for line in told.splitlines()]
+
+
+def _removed(group: Path) -> bool:
+    """Remove a control group; tell whether it is gone."""
+    for place, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):  # a process is about to end
+            os.rmdir(place)
+    return not group.exists()
