@@ -1,0 +1,110 @@
+"""Nodes without a way out put their bodies into one file; a machine that has one delivers each once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, wire
+from tests.support.processes import PATIENCE_S, PRELUDE, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector, Request
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="a node without a way out needs root on Linux",
+)
+
+EACH = 300  # of two nodes together more than a chunk of the relay
+_NODE = ["unshare", "--net", "--uts", "sh", "-ec", 'hostname "$0" && exec "$@"']
+_EMIT = """
+first, count, bursts = map(int, sys.argv[1:])
+for n in range(first, first + count):
+    # Events of different names in their details are no burst.
+    assert event("PING", {"n": n} if bursts else {"n": n, f"d{n}": ""}).result() == "spooled"
+assert flush(timeout=60)
+"""
+
+
+def _on_node(name: str, home: Path, first: int, *, bursts: bool) -> subprocess.Popen[bytes]:
+    """Start a workload on a host that has not even a loopback; a sidecar there delivers into the file."""
+    words = [sys.executable, "-c", PRELUDE + _EMIT, str(first), str(EACH), str(int(bursts))]
+    return subprocess.Popen([*_NODE, name, *words], env=processes.environment(home))
+
+
+def _start_relay(home: Path, file: Path) -> subprocess.Popen[str]:
+    words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
+    return processes.start(home, words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0)
+
+
+def _keys(line: bytes) -> set[str]:
+    """Give the keys under which a line arrives at a collector that takes no burst."""
+    count = len(wire.expand(line))
+    return (
+        {wire.key_of(line)} if count == 1 else {wire.member_key(wire.key_of(line), n) for n in range(count)}
+    )
+
+
+def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(
+    tmp_path: Path, home: Path, collector: Collector
+) -> None:
+    """Three nodes write at once; two relays are killed; the collector refuses bursts, and fails a while."""
+    file, nodes_home = tmp_path / "shared" / "metrics.jsonl", tmp_path / "nodes" / ".flwr"
+    for directory in (file.parent, nodes_home.parent):
+        directory.mkdir(mode=0o700)
+    homes.configure(nodes_home, file.as_uri(), idle_exit_s=0)
+    kinds = {"node1": False, "node2": False, "node3": True}
+    nodes = [
+        _on_node(name, nodes_home, EACH * number, bursts=kind)
+        for number, (name, kind) in enumerate(kinds.items())
+    ]
+    try:
+        assert [node.wait(PATIENCE_S) for node in nodes] == [0, 0, 0]
+        processes.wait_for_end(nodes_home)
+    finally:
+        processes.end_all(nodes_home)
+    written = file.read_bytes()
+    lines = written.splitlines()
+    assert wire.serials(wire.expand_all(lines)) == list(range(3 * EACH))
+    assert written.count(b"\n") == len(lines) > 2 * EACH
+    assert any(b'"burst"' in line for line in lines)
+
+    failures = [503] * 2
+
+    def decide(request: Request) -> int:
+        if b'"burst"' in request.body:
+            return 422
+        return failures.pop() if len(collector.accepted) > 550 and failures else 200
+
+    collector.answer_by(decide)
+    homes.configure(home, collector.url)
+    for count in (100, 550):
+        relay = _start_relay(home, file)
+        wait_until(lambda count=count: len(collector.accepted) >= count, what=f"{count} bodies")
+        os.killpg(relay.pid, signal.SIGKILL)
+        relay.communicate()
+        processes.wait_for_end(home)
+    relay = _start_relay(home, file)
+    said, _ = relay.communicate(timeout=PATIENCE_S)
+    assert relay.returncode == 0, said
+    assert not failures
+
+    keys = {key for line in lines for key in _keys(line)}
+    assert set(collector.accepted) == keys
+    assert wire.serials(collector.events()) == list(range(3 * EACH))
+    tried = Counter(request.key for request in collector.requests)
+    again = {key: times for key, times in tried.items() if key in keys and times > 1}
+    assert sum(again.values()) - len(again) <= 2 + 2  # in flight when it was killed, and what failed
+    assert (homes.unsent_files(home), file.read_bytes()) == ([], written)
+    done = processes.command(home, "relay", str(file))
+    assert (done.returncode, done.stdout) == (0, f"Nothing new in {file}.\n")
