@@ -6,7 +6,8 @@
 #
 #   - does nothing for users who have no ~/.flwr/telemetry, and nothing as root in a home;
 #   - looks into the home as the job's user: root may be nobody there (NFS with root_squash);
-#   - ends within the time limit: until then the node is not free for the next job;
+#   - ends within the time limit: until then the node is not free for the next job (so leave it away where
+#     nodes have no way out: each job's end would wait for a connection that never comes about);
 #   - never fails: an epilog that does drains the node.
 
 COMMAND=/usr/local/bin/flwr-telemetryd # of an environment that all users can read

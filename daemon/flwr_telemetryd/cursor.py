@@ -109,7 +109,7 @@ class Cursor:
 
         Raises:
             AnotherRelayError: where locks do not work, another relay is at it.
-            TelemetryError, OSError: it cannot be written.
+            NoCursorError, TelemetryError: it cannot be written.
         """
         draft = self.path.with_name(f".{self.path.name}{files.PART_SUFFIX}")
         draft.unlink(missing_ok=True)  # of a relay that was killed: nobody else may be here
@@ -126,6 +126,8 @@ class Cursor:
                 raise
         except (FileNotFoundError, FileExistsError) as error:
             raise AnotherRelayError(f"another relay writes {self.path}") from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         os.close(self._descriptor)
         self._descriptor = descriptor
         segments.fsync_directory(self.path.parent)
@@ -142,8 +144,7 @@ def held(file: Path) -> Iterator[Cursor]:
 
     Raises:
         AnotherRelayError: another relay holds it.
-        NoCursorError: what is there is none.
-        TelemetryError, OSError: it cannot be made there.
+        NoCursorError, TelemetryError: what is there is none, or none can be made there.
     """
     path = file.with_name(file.name + SUFFIX)
     cursor = Cursor(path, _lock(path))
@@ -156,7 +157,10 @@ def held(file: Path) -> Iterator[Cursor]:
 
 def _lock(path: Path) -> int:
     for _ in range(_TRIES):
-        descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
+        try:
+            descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         hold = segments.try_lock(descriptor)
         if hold is not Hold.BUSY and _is_named(path, descriptor):
             return descriptor
@@ -165,6 +169,12 @@ def _lock(path: Path) -> int:
             break
         # Else a newer one took its name before we had the lock.
     raise AnotherRelayError(f"another relay is at work on it: {path} is locked")
+
+
+def _unwritable(path: Path, error: OSError) -> NoCursorError:
+    return NoCursorError(
+        f"{path} cannot be written: {error.strerror}; copy the file to a directory of your own and relay that"
+    )
 
 
 def _is_named(path: Path, descriptor: int) -> bool:

@@ -3,7 +3,7 @@
     SidecarError
     ├── LetGoError          somebody else took over what we were working on; not a fault
     ├── UnusableHomeError   the directory cannot be used; the message says why and what to do
-    │   └── NoCursorError   what lies beside a relayed file is none of ours
+    │   └── NoCursorError   how far a file was relayed cannot be noted beside it, or told from what is there
     ├── NoSuchFileError     there is no file that can be relayed
     ├── NoWayOutError       the home delivers into a file itself
     └── AnotherRelayError   another relay is at work on the same file
@@ -29,7 +29,7 @@ class UnusableHomeError(SidecarError):
 
 
 class NoCursorError(UnusableHomeError):
-    """Something else stands where a relay notes how far it came."""
+    """A relay cannot note how far it came: the place cannot be written to, or something else stands there."""
 
 
 class NoSuchFileError(SidecarError):

@@ -20,7 +20,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 from . import burst, segments, stages
 from .body import decoded, key_of
 from .cursor import Handed
-from .errors import LetGoError
+from .errors import UnusableHomeError
 from .split import member_key
 
 _TRIES = 100
@@ -50,7 +50,7 @@ class Intake:
         """Put a body there, durably; False if telemetry is off.
 
         Raises:
-            LetGoError: somebody removes the directories as often as they are made.
+            UnusableHomeError: somebody removes the directories as often as they are made.
             TelemetryError, OSError: it cannot be written.
         """
         for _ in range(_TRIES):
@@ -64,7 +64,7 @@ class Intake:
             except FileNotFoundError:
                 continue
             return True
-        raise LetGoError(self._batch.name)
+        raise UnusableHomeError(f"{self._batch} is removed as often as it is made")
 
     def _write(self, data: bytes) -> None:
         for directory in (self._host.root, self._host.work):

@@ -9,19 +9,17 @@ SHA-256 of its line. What follows is a sidecar's affair (``drain.py``): retries,
 archive. The cursor moves on when a chunk is done, so what a death leaves is in the file or in the outbox.
 What was handed over before a death is told by the outbox and the archive, and is not handed over again.
 
-A line that is no body is told and passed by; a last line without an end is left for the next time. A
-chunk takes at most half of what the cap leaves free: what waits in this home must not be dropped for it.
+A chunk takes at most half of what the cap leaves free: what waits in this home must not be dropped for it.
 
-This room must never send, never change FILE, and never deliver what is no body.
+This room must never send, and never change FILE.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flwr_telemetry import files, settings
@@ -29,16 +27,11 @@ from flwr_telemetry.layout import Home
 
 from . import batch, cursor, drain, forgotten, guard, intake, purge, retention, stages
 from .backlog import Left
-from .body import intact, key_of
+from .chunks import Chunk, read
 from .clock import Clock
 from .cursor import Cursor, Place
 from .errors import NoWayOutError
-from .lines import lines, opened, written_bytes
-
-CHUNK_BODIES = 500
-CHUNK_BYTES = 8 * 1024 * 1024
-CHUNK_LINES = 50_000
-"""Of whatever kind: a chunk of a file that holds nothing of ours has an end, too."""
+from .lines import opened, written_bytes
 
 _MIB = 1024 * 1024
 
@@ -68,25 +61,6 @@ class Relayed:
     damaged: int = 0
     rest_bytes: int = 0
     from_start: bool = False
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """Some lines, read.
-
-    Attributes:
-        place: behind them.
-        bodies: by their keys.
-        forgotten: how many bodies more there were, of source IDs that were forgotten.
-        damaged: the numbers of the lines that are no bodies.
-        too_large: the number of the body that was left because there is no room for it; 0 if none was.
-    """
-
-    place: Place
-    bodies: dict[str, bytes] = field(default_factory=dict)
-    forgotten: int = 0
-    damaged: list[int] = field(default_factory=list)
-    too_large: int = 0
 
 
 def relay(
@@ -177,7 +151,7 @@ class _Relay:
 
     # Reading
 
-    def _next(self, place: Place) -> _Chunk | None:
+    def _next(self, place: Place) -> Chunk | None:
         """The next lines; None if there are none, or no room for the first body."""
         chunk = self._read(place)
         if chunk.too_large and self._deliver(0):  # what waits in this home goes first
@@ -186,38 +160,20 @@ class _Relay:
                 self._give_up(f"spool_max_mib leaves no room for line {chunk.too_large}")
         return chunk if chunk.place.offset > place.offset else None
 
-    def _read(self, place: Place) -> _Chunk:
-        chunk, room_bytes = _Chunk(place), self._room_bytes()
-        end = place.offset
-        stop = self._end if place.handed is None else min(place.handed.end, self._end)
-        number = place.line
-        for line in itertools.islice(lines(self._file, end, number, stop), CHUNK_LINES):
-            body = None if line.data is None else _body_of(line.data)
-            if body and not forgotten.holds(self._home, body):
-                room_bytes -= len(body)
-                if room_bytes < 0:
-                    chunk.too_large = 0 if end > place.offset else line.number
-                    break
-                chunk.bodies[key_of(body)] = body
-            elif body:
-                chunk.forgotten += 1
-            elif line.data != b"":
-                chunk.damaged.append(line.number)
-            end, number = line.end, line.number
-            if len(chunk.bodies) == CHUNK_BODIES:
-                break
-        handed = place.handed if place.handed is not None and end < place.handed.end else None
-        chunk.place = Place(end, number, cursor.check_of(self._file.fileno(), end), handed)
-        return chunk
+    def _read(self, place: Place) -> Chunk:
+        return read(self._file, place, self._end, self._room_bytes(), self._is_forgotten)
+
+    def _is_forgotten(self, body: bytes) -> bool:
+        return forgotten.holds(self._home, body)
 
     def _room_bytes(self) -> int:
         cap_bytes = settings.load(self._home, self._environ).limits.spool_max_mib * _MIB
         free_bytes = cap_bytes - retention.unsent_bytes(self._home)
-        return min(int(max(free_bytes, 0) / 2), CHUNK_BYTES)
+        return int(max(free_bytes, 0) / 2)
 
     # Handing over
 
-    def _is_done(self, place: Place, chunk: _Chunk) -> bool:
+    def _is_done(self, place: Place, chunk: Chunk) -> bool:
         """Hand a chunk over and have it delivered; False, with the reason told, if that is not all done."""
         if not chunk.bodies:
             return True
@@ -284,8 +240,3 @@ class _Relay:
             return os.lstat(self._host.dropped).st_size
         except FileNotFoundError:
             return 0
-
-
-def _body_of(line: bytes) -> bytes | None:
-    """The line, if it is a body as a sidecar wrote it; another program's line end makes it another one."""
-    return line if line.strip() == line and intact(key_of(line), line) else None

@@ -12,7 +12,7 @@ import pytest
 from flwr_telemetryd import cursor
 from flwr_telemetryd.cursor import Handed, Place
 from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
-from tests.support.faults import descriptors, fail_once
+from tests.support.faults import amid, descriptors, fail_once, no_locks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def test_a_save_that_fails_leaves_the_old_one(file: Path, call: str, monkeypatch
         held.save(PLACE)
         with monkeypatch.context() as patch:
             fail_once(patch, call, errno.ENOSPC)
-            with pytest.raises(OSError, match="space"):
+            with pytest.raises(NoCursorError, match="space"):
                 held.save(Place(99))
         with pytest.raises(AnotherRelayError), cursor.held(file):
             pass
@@ -134,3 +134,26 @@ def test_the_check_tells_files_apart(file: Path) -> None:
     assert check(b"abc", 2) == check(b"abd", 2) != check(b"xbd", 2)
     assert check(b"abc", 3) != check(b"ab", 3)
     assert check(b"abc", 0) == ""
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(
+    file: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a file on a read-only disk, or of somebody else's directory."""
+    fail_once(monkeypatch, "open", number)
+    with pytest.raises(NoCursorError, match="copy the file"), cursor.held(file):
+        pass
+
+
+def test_where_locks_do_not_work_it_is_kept_all_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two relays may then be at it: one of them may have to leave, and none loses anything."""
+    no_locks(monkeypatch)
+    with cursor.held(file) as one, cursor.held(file) as other:
+        one.save(Place(1))
+        other.save(PLACE)
+        amid(monkeypatch, lambda: os.unlink(file.with_name(".metrics.jsonl.relayed.part")), "rename")
+        with pytest.raises(AnotherRelayError):
+            one.save(Place(2))
+    with cursor.held(file) as held:
+        assert held.place == PLACE

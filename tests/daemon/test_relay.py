@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.wire import to_wire
-from flwr_telemetryd import burst, forgotten, relay
+from flwr_telemetryd import burst, chunks, forgotten, relay
 from flwr_telemetryd.drain import Outcome
 from flwr_telemetryd.errors import NoSuchFileError, NoWayOutError
 from tests.support import homes, processes, records, wire
@@ -154,7 +154,7 @@ def test_an_outage_leaves_the_rest_for_the_next(
     home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was accepted is not sent again, what was not is neither lost nor piled up in the outbox."""
-    monkeypatch.setattr(relay, "CHUNK_BODIES", 4)
+    monkeypatch.setattr(chunks, "MAX_BODIES", 4)
     homes.configure(home, collector.url)
     lines = bodies(10)
     put(file, lines)
@@ -298,14 +298,14 @@ DYING = """
 import os, sys
 from pathlib import Path
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import __main__, drain, relay
+from flwr_telemetryd import __main__, chunks, drain, relay
 from flwr_telemetryd.backlog import Left
 
 def here(*_, **__):  # in this very process, so that it can be struck there, too
     outcome = drain.Outcome.UNDELIVERED if __main__.main(["--once"]) else drain.Outcome.DELIVERED
     return drain.Drained(outcome, Left(0, 0), Left(0, 0), 0, "")
 
-relay.CHUNK_BODIES = 2
+chunks.MAX_BODIES = 2
 drain.drain = here
 came_to = relay.relay(Home(Path(os.environ["FLWR_HOME"])), os.environ, Path(os.environ["FILE"]), patience_s=0)
 sys.exit(came_to.outcome is not drain.Outcome.DELIVERED or came_to.rest_bytes > 0)
