@@ -54,7 +54,7 @@ Exit codes:
 Examples:
   flwr-telemetry relay /shared/metrics.jsonl
   flwr-telemetry relay --home ~/.flwr-relay --timeout 300 metrics.jsonl
-  */10 * * * * flwr-telemetry relay --json /shared/metrics.jsonl     in a crontab
+  */10 * * * * flwr-telemetry relay /shared/metrics.jsonl >/dev/null     in a crontab
 """)
 
 
