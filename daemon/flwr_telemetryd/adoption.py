@@ -7,7 +7,6 @@ nothing is sent by both. This room must never send, and never touch a host that 
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 
 from flwr_telemetry.layout import Home, HostPaths
@@ -19,8 +18,6 @@ from .clock import Clock
 from .decisions import Mode, adopt_after_s, adoption_interval_s
 from .packing import Packer
 from .serving import adoptable
-
-log = logging.getLogger("flwr_telemetryd")
 
 
 class Adoption:
@@ -68,22 +65,24 @@ class Adoption:
 
     def _adopt(self, limits: Limits) -> None:
         after_s = adopt_after_s(self._mode, limits)
+        if_asked = self._mode is Mode.SERVICE  # a process on a node can only leave word
         found = [
             host
-            for host in adoptable(self._home, self._host.name, after_s, self._file_system_now)
+            for host in adoptable(
+                self._home, self._host.name, after_s, self._file_system_now, if_asked=if_asked
+            )
             if self._troubles.attempt(f"host {host.name}", functools.partial(_is_safe, host), otherwise=False)
         ]
-        if not found:
-            return
-        log.info("adopting what %d other hosts left", len(found))
         for host in found:
+            host.flush.unlink(missing_ok=True)
             self._put_right(host)
             for directory in segments.listing(host.outbox):
                 move = functools.partial(outbox.adopt, directory, self._host)
                 self._troubles.attempt(f"outbox/{directory.name}", move, None)
             if segments.listing(host.work):
                 self._packer.finish(host, limits, self._file_system_now())
-        self._packer.adopt(found, limits)
+        if found:
+            self._packer.adopt(found, limits)
 
 
 def _is_safe(host: HostPaths) -> bool:

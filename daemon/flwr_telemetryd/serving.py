@@ -30,7 +30,9 @@ def bodies_wait(host: HostPaths) -> bool:
     return any(has_bodies(directory) for directory in segments.listing(host.outbox))
 
 
-def adoptable(home: Home, own: str, after_s: float, now: Callable[[], float]) -> Iterator[HostPaths]:
+def adoptable(
+    home: Home, own: str, after_s: float, now: Callable[[], float], *, if_asked: bool = False
+) -> Iterator[HostPaths]:
     """The other hosts of a home that have something to deliver and nobody who does it.
 
     Args:
@@ -38,12 +40,14 @@ def adoptable(home: Home, own: str, after_s: float, now: Callable[[], float]) ->
         own: the name of this host.
         after_s: how long their spool must not have grown.
         now: the time of the file system; asked once, and only if there is a host to ask about.
+        if_asked: whether a host that asks for delivery now need not have been quiet.
     """
     waiting = [host for host in hosts(home) if host.name != own and anything_waits(host)]
     if waiting:
         time = now()
         for host in waiting:
-            if files.age_s(time, _touched(host)) >= after_s and not has_service(home, host.name, time):
+            is_due = files.age_s(time, _touched(host)) >= after_s or (if_asked and host.flush.exists())
+            if is_due and not has_service(home, host.name, time):
                 yield host
 
 

@@ -45,6 +45,17 @@ def test_the_age_of_another_hosts_spool(home: Path, age_s: float, adopted: bool)
     assert _adoptable(home) == (["other"] if adopted else [])
 
 
+@pytest.mark.parametrize(("asked", "adopted"), [(False, []), (True, ["other"])])
+def test_a_host_that_asks_for_delivery(home: Path, asked: bool, adopted: list[str]) -> None:
+    """A service hears it; a sidecar on demand leaves what grows to who is there."""
+    spool = homes.put(home, records.series(1), host_of="other").parent
+    (spool / "flush").touch()
+    for path in (*spool.iterdir(), spool):
+        os.utime(path, (NOW_S, NOW_S))
+    found = serving.adoptable(Home(home), homes.host_name(), AFTER_S, lambda: NOW_S, if_asked=asked)
+    assert [host.name for host in found] == adopted
+
+
 def test_nobody_is_asked_for_the_time_where_nothing_waits(home: Path) -> None:
     """A look at idle hosts touches no file."""
     homes.put_bytes(home, b"", host_of="other")

@@ -220,3 +220,17 @@ sys.exit(main(["--service"]))
         assert (home.parent / "out.jsonl").read_text().count("\n") == 1
         service.terminate()
     assert service.wait(processes.PATIENCE_S) == (ExitCode.OK if what == "flush" else ExitCode.DISABLED)
+
+
+def test_a_node_asks_a_service_elsewhere_for_delivery(home: Path, collector: Collector) -> None:
+    """Its call is heard although its spool has just grown, and it is told when all is delivered."""
+    homes.configure(home, collector.url, adopt_after_s=7)
+    service = serve(home, "login1")
+    code = (
+        processes.PRELUDE + 'assert outcome(event("PING", {"n": 0})) == "spooled"; print(flush(timeout=60))'
+    )
+    node = processes.program(home, hosts.on("node1", [sys.executable, "-c", code]))
+    assert (node.stdout, node.stderr) == ("True\n", "")
+    assert wire.serials(collector.events()) == [0]
+    assert not (homes.host(home, "node1") / "sidecar.lock").exists()
+    assert end(service) == 0
