@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from flwr_telemetry import files, launch, settings
 from flwr_telemetry.layout import Home
@@ -190,10 +191,17 @@ class _Drain:
         return State.load(self._host).last_error or "the time was too short"
 
 
+def _nameless_file() -> IO[bytes]:
+    """A file without a name, in memory if possible: a container may have no place to write."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("sidecar"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 @contextlib.contextmanager
-def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO]]:
+def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """``flwr-telemetryd --once`` as a child, with what it says; it is ended with the block."""
-    with tempfile.TemporaryFile() as log:
+    with _nameless_file() as log:
         process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
             [sys.executable, "-P", "-m", launch.MODULE, "--once"],
             stdin=subprocess.DEVNULL,

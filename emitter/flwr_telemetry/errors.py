@@ -4,14 +4,15 @@
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
+    ├── NobodyReapsError         no sidecar can be started without leaving zombies; the event is kept
     └── SpoolError               the event is valid but could not be kept
         ├── HomeUnavailableError no home directory can be told
         ├── SpoolUnsafeError     a directory or file is not what we may write to
         ├── SpoolFullError       a cap or the disk is reached
         └── SpoolWriteError      the system refused (read-only, no permission, short write, …)
 
-Every one of them reaches a caller only inside the future that ``event()`` returns. Each message says
-what to do. None may hold the *content* of an event.
+Every one of them reaches a caller only inside the future that ``event()`` returns, if at all. Each message
+says what to do. None may hold the *content* of an event.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class SettingsError(TelemetryError):
 
 class UnsupportedPlatformError(TelemetryError):
     """The spool needs POSIX file locks and renames; nothing is recorded here."""
+
+
+class NobodyReapsError(TelemetryError):
+    """The first process of this container reaps no orphans; never in a future, only in a warning."""
 
 
 class SpoolError(TelemetryError):

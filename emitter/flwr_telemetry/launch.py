@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from . import files
+from . import files, reaping
 from .emit import load
 from .errors import BUSY_ERRNOS, TelemetryError
 from .layout import Home, HostPaths, is_heartbeat
@@ -74,6 +74,7 @@ def wake(
         may_create: consent, read afresh; asked before a file is created.
 
     Raises:
+        NobodyReapsError: the last one was left a zombie, and so would be the next.
         OSError: the system's refusal; nothing is lost by it.
     """
     if alive(host):
@@ -87,6 +88,7 @@ def wake(
         return Wake.THROTTLED
     if not host.lock.exists() and not may_create():
         return Wake.NOT_ALLOWED
+    reaping.take_former(host, _just_touched(host))
     outcome = _claim_start(host, respawn_s)
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)

@@ -1,0 +1,156 @@
+"""In a container: a root that cannot be written to, users without a name, no shell, host names of chance."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd.errors import ExitCode
+from tests.support import homes, hosts, processes, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+NAMELESS = 54321
+READ_ONLY = """
+set -e
+mount --make-rprivate /
+for kept in $KEPT; do mount --bind "$kept" "$kept"; done
+for place in / /tmp /var/tmp /dev/shm; do
+    if mountpoint -q "$place"; then mount -o remount,bind,ro "$place"; fi
+done
+exec "$@"
+"""
+VOLUME = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/volume
+mount --bind "$OUTSIDE" /mnt/volume
+exec "$@"
+"""
+NO_SHELL = """
+set -e
+mount --make-rprivate /
+mount --bind /dev/null /bin/sh
+exec "$@"
+"""
+
+
+def in_mounts(script: str, words: Sequence[str]) -> list[str]:
+    """Give the command that runs these words where the script has changed what is mounted."""
+    unshare = ["unshare", "--mount"]
+    bash = shutil.which("bash")
+    if os.geteuid() or not bash or not shutil.which("unshare"):
+        pytest.skip("a mount namespace takes root")
+    return [*unshare, bash, "-c", script, "bash", *words]
+
+
+EMIT = processes.PRELUDE + 'print(outcome(event("PING", {"n": int(sys.argv[1])})))'
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["home-is-a-volume", "nothing-can-be-written"])
+def test_a_root_that_cannot_be_written_to(home: Path, collector: Collector, kept: bool) -> None:
+    """A home on a volume works as ever, with no place for other files; without one the training goes on."""
+    homes.configure(home, collector.url)
+    env = {**processes.NEVER, "KEPT": str(home) if kept else ""}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return processes.program(home, in_mounts(READ_ONLY, [sys.executable, *words]), env, cwd="/")
+
+    emitted = run("-c", EMIT, "0")
+    assert emitted.returncode == 0
+    flushed = run("-m", "flwr_telemetryd.cli", "flush")
+    looked = run("-m", "flwr_telemetryd.cli", "status", "--json")
+    assert "Traceback" not in emitted.stderr + flushed.stderr + looked.stderr
+    assert looked.returncode == 0
+    if kept:
+        assert (emitted.stdout, emitted.stderr) == ("spooled\n", "")
+        assert flushed.returncode == ExitCode.OK, flushed.stderr
+        assert wire.serials(collector.events()) == [0]
+    else:
+        assert "read-only; set FLWR_HOME to a writable directory" in emitted.stdout
+        assert emitted.stderr.count("read-only") == 1
+        assert collector.requests == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"USER": None, "LOGNAME": None},
+        {"USER": "somebody", "LOGNAME": None},
+        {"USER": None, "LOGNAME": None, "HOME": "/"},
+        {"USER": None, "LOGNAME": None, "HOME": None},
+    ],
+    ids=["no-name", "a-name-of-its-own", "home-is-the-root", "no-home"],
+)
+def test_a_user_without_a_password_entry(
+    tmp_path: Path, collector: Collector, variables: dict[str, str | None]
+) -> None:
+    """Emitter, sidecar and commands work by number alone; no name is known that could be told."""
+    home = tmp_path / "volume" / ".flwr"
+    home.parent.mkdir(mode=0o700)
+    homes.configure(home, collector.url)
+    volume = home.parent
+    for path in (volume, *volume.rglob("*")):
+        os.chown(path, NAMELESS, NAMELESS)
+    # Where the interpreter lies may be closed to others; a right to look is kept for it.
+    rights = ["--reuid", str(NAMELESS), "--regid", str(NAMELESS), "--clear-groups"]
+    capable = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    user = ["setpriv", *rights, *capable]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        env = {**processes.NEVER, "OUTSIDE": str(volume), "FLWR_HOME": "/mnt/volume/.flwr", **variables}
+        return processes.program(home, in_mounts(VOLUME, [*user, sys.executable, *words]), env)
+
+    told = 'print(outcome(event("PING", {"n": 0, "path": "/home/somebody/x", "who": "somebody"})))'
+    emitted = run("-c", processes.PRELUDE + told)
+    assert (emitted.stdout, emitted.stderr) == ("spooled\n", "")
+    assert run("-m", "flwr_telemetryd", "--once").returncode == ExitCode.OK
+    (event,) = collector.events()
+    if variables.get("USER") == "somebody":
+        assert "somebody" not in json.dumps(event)
+    for command in ("status", "inspect", "source", "fields"):
+        done = run("-m", "flwr_telemetryd.cli", command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    doctor = run("-m", "flwr_telemetryd.cli", "doctor")
+    assert "Traceback" not in doctor.stderr
+    assert {path.stat().st_uid for path in home.rglob("*")} == {NAMELESS}
+
+
+def test_without_a_shell_no_sidecar_is_started(home: Path, collector: Collector) -> None:
+    """The event is spooled, one warning says what is missing, and a sidecar that is started delivers it."""
+    homes.configure(home, collector.url)
+    done = processes.program(home, in_mounts(NO_SHELL, [sys.executable, "-c", EMIT, "0"]))
+    assert done.stdout == "spooled\n"
+    assert done.stderr.count("No sidecar could be started") == 1
+    assert "Traceback" not in done.stderr
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == [0]
+
+
+def test_hosts_with_names_of_chance_leave_nothing_behind(home: Path, collector: Collector) -> None:
+    """Twenty containers come and go on one volume; whoever comes later delivers, and clears their places."""
+    homes.configure(home, collector.url, adopt_after_s=0.05)
+    spawned = [
+        subprocess.Popen(
+            hosts.on(f"c{number:012x}", [sys.executable, "-c", EMIT, str(number)]),
+            env=processes.environment(home, processes.NEVER),
+            stdout=subprocess.DEVNULL,
+        )
+        for number in range(20)
+    ]
+    assert [child.wait(processes.PATIENCE_S) for child in spawned] == [0] * 20
+    assert len(list(homes.telemetry(home).glob("c*/spool"))) == 20
+    processes.wait_until(lambda: not processes.once(home).returncode and not homes.unsent_files(home))
+    assert wire.serials(collector.events()) == list(range(20))
+    processes.wait_until(lambda: processes.deliver(home) or not list(homes.telemetry(home).glob("c*/")))

@@ -1,0 +1,128 @@
+"""Who reaps a sidecar: init, the training that is one, or nobody; real processes in a PID namespace."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, processes, wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+ALONE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def _may() -> bool:
+    done = shutil.which("unshare") and subprocess.run([*ALONE, "true"], capture_output=True, check=False)
+    return bool(done) and done.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(
+    not _may(), reason="a first process of its own takes a PID namespace, and root"
+)
+
+TOOLS = """
+import json, os, subprocess, sys, time
+from flwr_telemetry import event
+
+def wait_until(condition):
+    end = time.monotonic() + 50
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+def sidecars():
+    "The state of every process that is or was a sidecar, by its session: none of ours has that."
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                fields = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) != os.getsid(0) and int(name) > 1:
+                found.append(fields[0])
+    return found
+
+def emit():
+    assert event("PING").result() == "spooled"
+
+def delivered():
+    "Emit, and wait until the sidecar that this starts has delivered and ended."
+    emit()
+    wait_until(lambda: "Z" in sidecars() or None)
+"""
+
+
+def alone(home: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run a workload as the first process of a namespace."""
+    return processes.program(home, [*ALONE, sys.executable, "-c", TOOLS + code])
+
+
+def test_a_training_that_is_the_first_process_reaps_its_sidecars(home: Path, collector: Collector) -> None:
+    """At the next event that needs one: never more than one zombie, and every event is delivered."""
+    homes.configure(home, collector.url, idle_exit_s=0.2)
+    done = alone(
+        home,
+        """
+for _ in range(2):
+    delivered()
+    assert sidecars() == ["Z"], sidecars()
+    time.sleep(1.1)  # a writer that saw one alive does not look again for a second
+""",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(collector.events()) == 2
+
+
+def test_children_of_the_training_are_its_own(home: Path, collector: Collector) -> None:
+    """A child whose number is in ``sidecar.json`` by chance is not reaped."""
+    homes.configure(home, collector.url, idle_exit_s=0.2)
+    done = alone(
+        home,
+        f"""
+child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
+emit()
+path = {str(homes.host(home) / "sidecar.json")!r}
+wait_until(lambda: os.path.exists(path) and "Z" in sidecars())
+text = json.loads(open(path).read())
+with open(path, "w") as state:
+    json.dump({{**text, "pid": child.pid}}, state)
+time.sleep(1.1)
+emit()
+assert child.wait() == 7
+""",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_where_nobody_reaps_there_is_one_zombie_at_most(home: Path, collector: Collector) -> None:
+    """No other sidecar is started; the events wait, one warning says what to do, ``--once`` delivers them."""
+    homes.configure(home, collector.url, idle_exit_s=0.2)
+    training = """
+delivered()
+os.utime(PATH, (1, 1))  # it ended long ago
+for _ in range(2):
+    time.sleep(1.1)
+    emit()
+assert sidecars() == ["Z"], sidecars()
+""".replace("PATH", repr(str(homes.host(home) / "sidecar.json")))
+    first = f"""
+child = subprocess.Popen([sys.executable, "-c", {TOOLS + training!r}])
+wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
+sys.exit(child.wait())
+"""
+    done = alone(home, first)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("--init") == 1, done.stderr
+    assert len(homes.spooled(home)) == 2
+    processes.deliver(home)
+    assert wire.bag(collector.events()).total() == 3
