@@ -2,6 +2,7 @@
 
     SidecarError
     ├── LetGoError          somebody else took over what we were working on; not a fault
+    ├── ServiceError        no service can be put in place, or asked, here; the message says why and what to do
     ├── UnusableHomeError   the directory cannot be used; the message says why and what to do
     │   └── NoCursorError   how far a file was relayed cannot be noted beside it, or told from what is there
     ├── NoSuchFileError     there is no file that can be relayed
@@ -22,6 +23,10 @@ class SidecarError(Exception):
 
 class LetGoError(SidecarError):
     """A rename was lost to another sidecar: it has the work now."""
+
+
+class ServiceError(SidecarError):
+    """The service cannot be installed, changed or asked on this machine."""
 
 
 class UnusableHomeError(SidecarError):

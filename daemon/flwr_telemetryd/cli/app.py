@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.version import __version__
 
 from ..errors import ExitCode, SidecarError
-from . import consent, demo, doctor, fields, flush, identity, inspect, relay, status
+from . import consent, demo, doctor, fields, flush, identity, inspect, relay, service, status
 from .output import complain, help_text
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ Examples:
   flwr-telemetry inspect --stage sent  what was sent, to the last byte
   flwr-telemetry disable               off, for good
   flwr-telemetry run -- python sim.py  report a Flower app through us
+  flwr-telemetry service install       on a cluster: deliver for all hosts of this home
   flwr-telemetry demo                  the whole way, on this machine alone
 
 \b
@@ -101,6 +102,7 @@ app.command("fields", help=fields.HELP)(fields.fields)
 app.command("source", help=identity.SOURCE_HELP)(identity.source)
 app.command("forget", help=identity.FORGET_HELP)(identity.forget)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
+app.add_typer(service.app, name="service")
 app.command("demo", help=demo.HELP)(demo.demo)
 
 

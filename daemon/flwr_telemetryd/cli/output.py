@@ -30,6 +30,7 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+_NAME_WIDTH = 15
 _STEPS = ((60, "s", 1), (3600, "min", 60), (2 * 86400, "h", 3600), (float("inf"), "days", 86400))
 _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
@@ -72,6 +73,22 @@ def console(*, to_stderr: bool = False) -> Console:
 def say(out: Console, text: str = "", style: str | None = None) -> None:
     """Print a line; a terminal wraps it at words, a pipe gets it whole."""
     out.print(plain(text), style=style, soft_wrap=not out.is_terminal)
+
+
+def rows(out: Console, table: dict[str, str]) -> None:
+    """Names and what belongs to them; a terminal folds long values beside the names."""
+    if not out.is_terminal:
+        for name, value in table.items():
+            say(out, f"{name:<{_NAME_WIDTH}}{value}")
+        return
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=_NAME_WIDTH - 2, no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for name, value in table.items():
+        grid.add_row(name, plain(value))
+    out.print(grid)
 
 
 def say_consent(out: Console, *, enabled: bool, reason: str, change: str) -> None:

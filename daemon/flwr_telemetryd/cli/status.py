@@ -13,8 +13,8 @@ from .output import (
     ended,
     help_text,
     number,
-    plain,
     print_json,
+    rows,
     say,
     say_consent,
     size,
@@ -23,11 +23,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..view import Bodies, HostView, ServiceView, Status
 
-_NAME_WIDTH = 15
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
 _OF_BODIES = ("events", "bodies", "bytes")
@@ -61,7 +58,7 @@ def _show(view: "Status") -> None:
     if not view.enabled and view.decided_by.isupper() and any(host.sidecar.alive for host in view.hosts):
         say(out, "That is so for what is started with it; a sidecar runs, and goes on until `disable`.")
     say(out)
-    _rows(
+    rows(
         out,
         {
             "Source ID": view.source or "none yet; the first event makes one",
@@ -70,38 +67,22 @@ def _show(view: "Status") -> None:
         },
     )
     if view.services:
-        _rows(out, {"Service": "; ".join(map(_service, view.services))})
+        rows(out, {"Service": "; ".join(map(_service, view.services))})
     shown = view.hosts if len(view.hosts) <= _MOST_HOSTS else [host for host in view.hosts if host.this_host]
     for host in shown:
         say(out)
         say(out, f"Host {host.host}{' (this one)' if host.this_host else ''}", "bold")
-        _rows(out, _host(host))
+        rows(out, _host(host))
     if others := [host for host in view.hosts if host not in shown]:
         say(out)
         say(out, f"{len(others)} other hosts (each of them: --json)", "bold")
-        _rows(out, _sum(others))
+        rows(out, _sum(others))
     if not view.hosts and not view.problems:
         say(out)
         say(out, "Nothing was recorded here yet.")
     for problem in view.problems:
         say(out)
         say(out, f"Problem: {ended(problem)}", "red")
-
-
-def _rows(out: "Console", rows: dict[str, str]) -> None:
-    """Names and what belongs to them; a terminal folds long values beside the names."""
-    if not out.is_terminal:
-        for name, value in rows.items():
-            say(out, f"{name:<{_NAME_WIDTH}}{value}")
-        return
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=_NAME_WIDTH - 2, no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    for name, value in rows.items():
-        grid.add_row(name, plain(value))
-    out.print(grid)
 
 
 def _service(service: "ServiceView") -> str:
@@ -119,7 +100,7 @@ def _sum(hosts: "list[HostView]") -> dict[str, str]:
 
     spooled = sum(host.spool.events for host in hosts)
     running = sum(bool(host.sidecar.alive) for host in hosts)
-    rows = {
+    table = {
         "Sidecars": f"{running} of them run one",
         "Spools": f"{number(spooled, 'event')} on {sum(bool(host.spool.bytes) for host in hosts)} of them",
         "Outboxes": bodies("outbox"),
@@ -128,13 +109,13 @@ def _sum(hosts: "list[HostView]") -> dict[str, str]:
     }
     errors = list(dict.fromkeys(host.last_error for host in hosts if host.last_error))
     if errors:
-        rows["Last errors"] = "; ".join(errors[:_MOST_ERRORS])
-    return rows
+        table["Last errors"] = "; ".join(errors[:_MOST_ERRORS])
+    return table
 
 
 def _host(host: "HostView") -> dict[str, str]:
     counters = host.counters
-    rows = {
+    table = {
         "Sidecar": _sidecar(host),
         "Spool": f"{number(host.spool.events, 'event')}, {size(host.spool.bytes)}"
         if host.spool.bytes
@@ -147,12 +128,12 @@ def _host(host: "HostView") -> dict[str, str]:
         "Last delivery": ago(host.last_delivery) if host.last_delivery else "never",
     }
     if host.retry_after_s:
-        rows["Next try"] = f"not within {span(host.retry_after_s)}: the collector asked for that"
+        table["Next try"] = f"not within {span(host.retry_after_s)}: the collector asked for that"
     elif host.next_try:
-        rows["Next try"] = _next_try(host)
+        table["Next try"] = _next_try(host)
     if host.last_error:
-        rows["Last error"] = host.last_error
-    return rows
+        table["Last error"] = host.last_error
+    return table
 
 
 def _sidecar(host: "HostView") -> str:

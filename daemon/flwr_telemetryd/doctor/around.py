@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
 from flwr_telemetry import launch
 
+from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, Verdict
 
-_TIMEOUT_S = 5.0
-_UP = ("running", "degraded", "starting", "initializing", "maintenance")
 _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 """Whose program is surely theirs: `flux` is that of something else, too."""
 
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     """Whether a sidecar could run as a service of this user, and beyond the end of a session."""
-    if sys.platform != "linux" or not shutil.which("systemctl", path=environ.get("PATH")):
+    manager = Systemctl(environ)
+    if sys.platform != "linux" or not manager.is_here():
         yield Check("systemd", Verdict.SKIPPED, "not here, so there is no service")
         return
-    state = _ask(["systemctl", "--user", "is-system-running"], environ)
-    if state not in _UP:
+    state = manager.state()
+    if state not in UP:
         yield Check(
             "systemd",
             Verdict.NOTE,
@@ -33,8 +31,7 @@ def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
         )
         return
     yield Check("systemd", Verdict.OK, f"the instance of this user is {state}; a service could run in it")
-    linger = _ask(["loginctl", "show-user", str(os.geteuid()), "--property=Linger", "--value"], environ)
-    if linger == "yes":
+    if lingers(environ):
         yield Check("linger", Verdict.OK, "on: a service outlives the last session")
     else:
         yield Check(
@@ -58,19 +55,3 @@ def batch_system(environ: Mapping[str, str]) -> Check:
     if found:
         return Check("batch system", Verdict.OK, f"{', '.join(found)} is here; this is no job of it")
     return Check("batch system", Verdict.OK, "none")
-
-
-def _ask(command: list[str], environ: Mapping[str, str]) -> str:
-    """The one word that a program answers; empty if it does not."""
-    try:
-        done = subprocess.run(  # noqa: S603 - two commands of our own
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace").strip()

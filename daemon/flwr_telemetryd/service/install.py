@@ -1,0 +1,239 @@
+"""Put the service in place and start it; stop it and take it away.
+
+A unit is written whole, by one rename, and only where nothing stands or what stands is as we wrote it.
+Where the machine refuses user namespaces the service does not start with them: that is tried, not guessed,
+and then it gets a file that makes it do without.
+
+This room must never ask for consent twice: whoever calls ``install`` has read it a moment ago.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import Settings
+
+from .. import switching
+from ..clock import Clock
+from ..errors import ServiceError
+from . import units
+from .needs import needs
+from .render import render
+from .seal import Author, author, sealed
+from .systemctl import UP, Systemctl
+
+NAMESPACES_REFUSED = frozenset({"217", "218", "226"})
+"""How systemd's own part of a new process ends that may not have them (systemd.exec(5)): USER, CAPABILITIES,
+NAMESPACE."""
+
+NO_MANAGER = "this user has no running systemd here; log in by ssh or console (not by su or sudo)"
+
+_STARTS_S = 10.0
+_POLL_S = 0.1
+
+
+@dataclass(slots=True)
+class Installed:
+    """What came of it.
+
+    Attributes:
+        unit: what is enabled: a service or a timer.
+        directory: where the units are.
+        written: the files that were written, by name; none if all was in place.
+        complaint: what systemd said if it could not be started; else empty.
+        removed: files of another way of serving, by name.
+        kept: those of them that were not removed, and why.
+    """
+
+    unit: str
+    directory: Path
+    written: list[str] = field(default_factory=list)
+    complaint: str = ""
+    removed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What was taken away, by name, and what was not, and why."""
+
+    directory: Path
+    names: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def the_manager(environ: Mapping[str, str]) -> Systemctl:
+    """The user's manager.
+
+    Raises:
+        ServiceError: there is none here.
+    """
+    manager = Systemctl(environ)
+    if sys.platform == "darwin":
+        msg = "launchd of macOS is not served; none is needed: the first event starts a sidecar"
+        raise ServiceError(msg)
+    otherwise = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
+    if not manager.is_here():
+        msg = (
+            f"there is no systemd here; run `flwr-telemetryd --service` in what there is instead, {otherwise}"
+        )
+        raise ServiceError(msg)
+    if manager.state() not in UP:
+        msg = f"{NO_MANAGER}, {otherwise}"
+        raise ServiceError(msg)
+    return manager
+
+
+def install(
+    home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool = False
+) -> Installed:
+    """Write, enable and start what serves a home.
+
+    Args:
+        home: which one.
+        now: its settings; telemetry is on.
+        environ: this process's variables.
+        clock: time.
+        timer: deliver now and then, instead of a process that stays.
+
+    Raises:
+        ServiceError: that cannot be here, or a unit is not ours to change; nothing was changed.
+        UnusableHomeError: the home belongs to somebody else.
+        TelemetryError, OSError: the system's refusal.
+    """
+    switching.check_owner(home)
+    manager = the_manager(environ)
+    place = units.directory(manager.environ, manager.show("", "UnitPath").get("UnitPath", ""))
+    found = needs(home, now, environ)
+    names = (units.ONCE, units.TIMER) if timer else (units.SERVICE,)
+    texts = {name: sealed(render(units.shipped(name), found)) for name in names}
+    for name in names:
+        _check_ours(place / name)
+    files.make_home(home.path)
+    files.ensure_directory(home.telemetry)
+    done = Installed(units.TIMER if timer else units.SERVICE, place)
+    others = (units.SERVICE,) if timer else (units.TIMER, units.ONCE)
+    former = _remove(manager, place, others)
+    done.removed, done.kept = former.names, former.kept
+    done.written = [name for name, text in texts.items() if _write(place / name, text)]
+    if done.written:  # on another machine, or after an update, there may be namespaces
+        _unlink_ours(place / units.drop_in(names[0]))
+    done.complaint = _start(manager, place, done, clock)
+    return done
+
+
+def uninstall(environ: Mapping[str, str]) -> Removed:
+    """Stop, disable and remove what we wrote; where no manager runs, the files alone."""
+    manager = Systemctl(environ)
+    is_up = manager.is_here() and manager.state() in UP
+    searched = manager.show("", "UnitPath").get("UnitPath", "") if is_up else ""
+    place = units.directory(manager.environ, searched)
+    return _remove(manager, place, (units.TIMER, units.SERVICE, units.ONCE), is_up=is_up)
+
+
+def read(path: Path) -> str | None:
+    """The text of a unit; None if there is none, and an empty text for what is no plain file."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return ""
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _check_ours(path: Path) -> None:
+    who = author(read(path))
+    if who not in {Author.WE, Author.NOBODY}:
+        word = (
+            "was edited since it was written" if who is Author.EDITED else "was not written by this command"
+        )
+        msg = (
+            f"{path} {word}, and is left as it is; move it away and install again, and put your own settings "
+            f"beside it by `systemctl --user edit {path.name}`"
+        )
+        raise ServiceError(msg)
+
+
+def _write(path: Path, text: str) -> bool:
+    if read(path) == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace_bytes(path, text.encode(), durable=True, users_own=True)
+    return True
+
+
+def _start(manager: Systemctl, place: Path, done: Installed, clock: Clock) -> str:
+    """Enable and start it, without namespaces if they are refused; what systemd complains of."""
+    does = units.ONCE if done.unit == units.TIMER else units.SERVICE
+    complaint = manager.do("daemon-reload") or manager.do("enable", done.unit)
+    if complaint:
+        return complaint
+    if not done.written and manager.show(done.unit, "ActiveState").get("ActiveState") == "active":
+        return ""
+    complaint = _started(manager, done.unit, does, clock)
+    if manager.show(does, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
+        name = units.drop_in(does)
+        if _write(place / name, sealed(units.shipped(units.NO_NAMESPACES))):
+            done.written.append(name)
+            complaint = manager.do("daemon-reload") or _started(manager, done.unit, does, clock)
+    return complaint
+
+
+def _started(manager: Systemctl, unit: str, does: str, clock: Clock) -> str:
+    """Start it afresh; for a timer, let it deliver once at once, to see whether it can."""
+    manager.do("reset-failed", unit, does)
+    complaint = manager.do("restart", unit)
+    if unit == does or complaint:
+        return complaint
+    complaint = manager.do("start", "--no-block", does)
+    deadline = clock.monotonic() + _STARTS_S
+    while not complaint and clock.monotonic() < deadline:
+        state = manager.show(does, "ActiveState", "Result", "Job")
+        if state.get("ActiveState") not in {"activating", "reloading"} and not state.get("Job"):
+            return "" if state.get("Result") == "success" else f"{does}: {state.get('Result')}"
+        clock.sleep(_POLL_S)
+    return complaint
+
+
+def _remove(manager: Systemctl, place: Path, names: Iterable[str], *, is_up: bool = True) -> Removed:
+    done = Removed(place)
+    for name in names:
+        path = place / name
+        who = author(read(path))
+        if who is Author.OTHERS:
+            done.kept.append(f"{path} was not written by this command, and is left as it is")
+        if who in {Author.OTHERS, Author.NOBODY}:
+            continue
+        if is_up:
+            manager.do("disable", "--now", name)
+            manager.do("stop", name)
+        else:
+            manager.do("disable", name, SYSTEMD_OFFLINE="1")
+        if who is Author.EDITED:
+            done.kept.append(f"{path} was edited since it was written; it is disabled, and yours to remove")
+        else:
+            path.unlink(missing_ok=True)
+            done.names.append(name)
+        if _unlink_ours(place / units.drop_in(name)):
+            done.names.append(units.drop_in(name))
+    if done.names and is_up:
+        manager.do("daemon-reload")
+        manager.do("reset-failed", *(name for name in done.names if "/" not in name))
+    return done
+
+
+def _unlink_ours(path: Path) -> bool:
+    if author(read(path)) is not Author.WE:
+        return False
+    path.unlink()
+    with contextlib.suppress(OSError):  # somebody else has a file there, too
+        path.parent.rmdir()
+    return True

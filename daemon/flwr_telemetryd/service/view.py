@@ -1,0 +1,217 @@
+"""How the service stands: its units, what systemd tells of it, and what the home does. It only looks."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flwr_telemetry import files, settings
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.launch import HEARTBEAT_FRESH_S
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import Settings
+
+from .. import health
+from ..errors import ServiceError, UnusableHomeError
+from ..state import State
+from . import units
+from .install import NO_MANAGER, read
+from .needs import needs, sink_directory
+from .render import allows, noted, render
+from .seal import Author, author, sealed
+from .systemctl import UP, Systemctl, lingers
+
+_MOST_BYTES = 2**63
+_PROPERTIES = (
+    "ActiveState SubState Result MainPID ExecMainStatus NRestarts MemoryCurrent ActiveEnterTimestamp "
+    "StatusText UnitFileState ExecMainExitTimestamp".split()
+)
+
+
+@dataclass(slots=True)
+class ServiceStatus:
+    """How it stands.
+
+    Attributes:
+        serves: whether events of this home are delivered by it.
+        kind: `service`, `timer`, or None where nothing is installed.
+        unit: the path of what is enabled.
+        author: who wrote that last.
+        current: whether it is what an install would write now.
+        home: the home that it serves.
+        interpreter: the Python that it runs.
+        namespaces: whether it has views of its own of files and devices.
+        manager: state of the user's manager; empty where none answers.
+        enabled, active, result, since, status: systemd's words.
+        pid, restarts, memory_bytes: of the process; None where it is not known.
+        lingers: whether it outlives the last session.
+        heartbeats: of services of this home, by host: age in seconds by the file system's time.
+        last_delivery, last_error: of this host's sidecar.
+        problems: what is in the way, one sentence each.
+    """
+
+    serves: bool = False
+    kind: str | None = None
+    unit: str | None = None
+    author: str = Author.NOBODY.value
+    current: bool = False
+    home: str = ""
+    interpreter: str = ""
+    namespaces: bool = True
+    manager: str = ""
+    enabled: str = ""
+    active: str = ""
+    result: str = ""
+    since: str = ""
+    status: str = ""
+    pid: int | None = None
+    restarts: int | None = None
+    memory_bytes: int | None = None
+    lingers: bool = False
+    heartbeats: dict[str, float] = field(default_factory=dict)
+    last_delivery: str | None = None
+    last_error: str | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def public(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return asdict(self)
+
+
+def look(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
+    """How the service stands now; never raises for what the machine or the home is.
+
+    Args:
+        home: the home to serve, if what is installed does not name another.
+        environ: this process's variables.
+    """
+    manager = Systemctl(environ)
+    state = manager.state() if manager.is_here() else ""
+    view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
+    searched = manager.show("", "UnitPath").get("UnitPath", "") if view.manager else ""
+    place = units.directory(manager.environ, searched)
+    text = _see_unit(view, place)
+    served = Home(Path(view.home))
+    now = settings.load(served, None)
+    if text is not None:
+        _see_text(view, text, served, now, environ)
+    if view.manager and view.kind:
+        _see_process(view, manager)
+    view.lingers = lingers(environ)
+    _see_home(view, served, now)
+    view.problems += _problems(view, served, now)
+    view.serves = _serves(view, served, now)
+    return view
+
+
+def _see_unit(view: ServiceStatus, place: Path) -> str | None:
+    for kind, name, does in (
+        ("service", units.SERVICE, units.SERVICE),
+        ("timer", units.TIMER, units.ONCE),
+    ):
+        text = read(place / name)
+        if text is None:
+            continue
+        view.kind, view.unit = kind, str(place / name)
+        view.author = author(text).value
+        view.namespaces = read(place / units.drop_in(does)) is None
+        what = text if name == does else read(place / does)
+        view.home = noted(what or "").get("home", view.home)
+        if author(text) is Author.WE and what is not None:
+            view.author = author(what).value
+        return what
+    return None
+
+
+def _see_text(view: ServiceStatus, text: str, home: Home, now: Settings, environ: Mapping[str, str]) -> None:
+    view.interpreter = noted(text).get("interpreter", "")
+    if view.interpreter and not os.access(view.interpreter, os.X_OK):
+        view.problems.append(f"{view.interpreter}, which it runs, is gone; install again from an environment")
+    sink = sink_directory(now)
+    if sink is not None and view.author != Author.OTHERS.value and not allows(text, sink):
+        view.problems.append(
+            f"url names a file in {sink}, where the unit lets it write nothing; install again"
+        )
+    name = units.SERVICE if view.kind == "service" else units.ONCE
+    try:
+        view.current = text == sealed(render(units.shipped(name), needs(home, now, environ)))
+    except (ServiceError, OSError):
+        view.current = False
+
+
+def _see_process(view: ServiceStatus, manager: Systemctl) -> None:
+    unit = units.SERVICE if view.kind == "service" else units.TIMER
+    told = manager.show(unit, *_PROPERTIES)
+    view.enabled = told.get("UnitFileState", "")
+    view.active = f"{told.get('ActiveState', '')} ({told.get('SubState', '')})"
+    view.since = told.get("ActiveEnterTimestamp", "")
+    if view.kind == "timer":
+        told = manager.show(units.ONCE, *_PROPERTIES)
+        view.since = told.get("ExecMainExitTimestamp", "")
+    view.result = told.get("Result", "")
+    view.status = told.get("StatusText", "")
+    view.pid = _number(told.get("MainPID")) or None
+    view.restarts = _number(told.get("NRestarts"))
+    view.memory_bytes = _number(told.get("MemoryCurrent"))
+    if view.pid is not None and view.memory_bytes is None:
+        try:
+            view.memory_bytes = psutil.Process(view.pid).memory_info().rss
+        except psutil.Error:
+            view.pid = None
+
+
+def _number(text: str | None) -> int | None:
+    found = re.fullmatch(r"\d+", text or "")
+    return int(found[0]) if found and int(found[0]) < _MOST_BYTES else None
+
+
+def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
+    if not now.consent.enabled or not health.can_be_read(home):
+        return
+    state = State.load(home.host())
+    view.last_delivery, view.last_error = state.last_delivery or None, state.last_error or None
+    try:
+        view.heartbeats = dict(_heartbeats(home))
+    except (OSError, TelemetryError) as error:
+        view.problems.append(health.sentence(error, home.telemetry))
+
+
+def _heartbeats(home: Home) -> Iterator[tuple[str, float]]:
+    with tempfile.TemporaryFile(dir=home.telemetry) as file:  # without a name, where the system can
+        time = os.fstat(file.fileno()).st_mtime
+    for path in home.telemetry.glob(home.heartbeat("*").name):
+        host = path.name.removeprefix(home.heartbeat("").stem).removesuffix(path.suffix)
+        yield host, round(files.age_s(time, path.lstat().st_mtime), 1)
+
+
+def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
+    if not now.consent.enabled:
+        yield f"telemetry is off: {now.consent.reason}"
+    try:
+        health_found = [*health.unsafe(home)]
+    except UnusableHomeError as error:
+        health_found = [str(error)]
+    yield from health_found
+    if view.kind is None:
+        return
+    if not view.manager:
+        yield NO_MANAGER
+    if view.author == Author.OTHERS.value:
+        yield f"{view.unit} was not written by `flwr-telemetry service install`"
+    elif view.author == Author.WE.value and not view.current:
+        yield "an install would write the unit anew: something that it depends on has changed"
+
+
+def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
+    if not now.consent.enabled or not view.active.startswith("active"):
+        return False
+    if view.kind == "timer":
+        return view.result == "success"
+    return view.heartbeats.get(home.host().name, HEARTBEAT_FRESH_S) < HEARTBEAT_FRESH_S
