@@ -1,0 +1,39 @@
+"""A login node with a user on it, and a collector that it reaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, machine
+from tests.support.collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def login_node(tmp_path: Path) -> Iterator[machine.Machine]:
+    """Give a machine on which a user has just logged in."""
+    if reason := machine.why_not():
+        pytest.skip(reason)
+    with machine.Machine(tmp_path) as made:
+        made.log_in()
+        yield made
+
+
+@pytest.fixture
+def flwr_home(login_node: machine.Machine) -> Path:
+    """Give the `.flwr` of that user, as it is seen from outside."""
+    return login_node.home / ".flwr"
+
+
+@pytest.fixture
+def reached(login_node: machine.Machine, flwr_home: Path) -> Iterator[Collector]:
+    """Give a collector on the machine's own loopback, named in the user's settings."""
+    with Collector(login_node.socket()) as running:
+        homes.configure(flwr_home, running.url)
+        login_node.give(flwr_home)
+        yield running
