@@ -2,7 +2,7 @@
 
     SidecarError
     ├── LetGoError          somebody else took over what we were working on; not a fault
-    ├── ServiceError        no service can be put in place, or asked, here; the message says why and what to do
+    ├── ServiceError        no service can be put in place, or asked, here; the message says why
     ├── UnusableHomeError   the directory cannot be used; the message says why and what to do
     │   └── NoCursorError   how far a file was relayed cannot be noted beside it, or told from what is there
     ├── NoSuchFileError     there is no file that can be relayed

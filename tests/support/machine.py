@@ -20,28 +20,29 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import processes
-from tests.support.machine_init import COVERED
+from tests.support.machine_making import control_groups, end, made, reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 USER_ID = 60010
+_SESSION = f"user.slice/user-{USER_ID}.slice/session-1.scope"
+_MANAGER = f"user.slice/user-{USER_ID}.slice/user@{USER_ID}.service"
 SYSTEMD = "/lib/systemd/systemd"
+_JOURNALD = "/lib/systemd/systemd-journald"
+_LOGIND = "/lib/systemd/systemd-logind"
+_POLKIT = "/usr/lib/polkit-1/polkitd"
 
 _ROOT = Path(__file__).resolve().parents[2]
-_INIT = Path(__file__).with_name("machine_init.py")
-_NAMESPACES = "--cgroup --pid --fork --kill-child --mount --mount-proc --net --uts --ipc".split()
 _PROGRAMS = "unshare nsenter mount umount ip setpriv systemctl journalctl".split()
-_CONTROL_GROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 _CLONE_NEWNET = 0x40000000  # os.CLONE_NEWNET of Python 3.12
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-_JOURNALD = """[Journal]
+_JOURNAL_SETTINGS = """[Journal]
 Storage=persistent
 ReadKMsg=no
 Audit=no
@@ -49,23 +50,16 @@ RateLimitIntervalSec=0
 """
 
 
-def why_not() -> str | None:
-    """Say what keeps such a machine from being made here, if anything does."""
+def why_not(*, system: bool = False) -> str | None:
+    """Say what keeps such a machine, or one with bus and logind, from being made here, if anything does."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a private machine needs root on Linux"
-    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
-    missing += [] if os.access(SYSTEMD, os.X_OK) else ["systemd"]
+    needed = [*_PROGRAMS, SYSTEMD, _JOURNALD, *(["dbus-daemon", _POLKIT, _LOGIND] if system else [])]
+    missing = [name for name in needed if shutil.which(name) is None]
     if missing:
         return f"a private machine needs {', '.join(missing)}"
-    if _control_groups() is None:
+    if control_groups() is None:
         return "a private machine needs control groups of version 2"
-    return None
-
-
-def _control_groups() -> Path | None:
-    for place in _CONTROL_GROUPS:
-        if (place / "cgroup.procs").exists() and os.access(place, os.W_OK):
-            return place
     return None
 
 
@@ -106,12 +100,12 @@ class Machine:
 
     def __enter__(self) -> Self:
         """Make it; no user is logged in yet."""
+        self._make_home()
+        log = self.directory / f"{self.hostname}-init.log"
         with contextlib.ExitStack() as stack:
-            self._group = stack.enter_context(_control_group())
-            self._make_home()
-            self._init = self._start(stack)
+            self._inside = stack.enter_context(made(log, self._wanted()))
             self._closing = stack.pop_all()
-        self.start("journald", ["/lib/systemd/systemd-journald"])
+        self.start("journald", [_JOURNALD])
         processes.wait_until(lambda: self.exists("/run/systemd/journal/stdout"), what="the journal")
         self._as_root(["journalctl", "--flush"])  # to where users have files of their own
         return self
@@ -126,9 +120,8 @@ class Machine:
         """Start the user's manager, as a first session does."""
         runtime = f"/run/user/{USER_ID}"
         self._as_root(["install", "-d", "-m", "700", "-o", str(USER_ID), "-g", str(USER_ID), runtime])
-        group = f"user.slice/user-{USER_ID}.slice/user@{USER_ID}.service"
         command = [SYSTEMD, "--user", "--log-target=journal"]
-        self._manager = self.start("manager", command, user=self.user, group=group, env=self._bare())
+        self._manager = self.start("manager", command, user=self.user, group=_MANAGER, env=self._bare())
         processes.wait_until(self._is_up, what="the user's manager")
 
     def log_out(self) -> None:
@@ -140,8 +133,8 @@ class Machine:
         """Start the system's bus, polkit and logind."""
         self.start("dbus", ["dbus-daemon", "--system", "--nofork", "--nopidfile"])
         processes.wait_until(lambda: self.exists("/run/dbus/system_bus_socket"), what="the bus")
-        self.start("polkit", ["/usr/lib/polkit-1/polkitd", "--no-debug"])
-        self.start("logind", ["/lib/systemd/systemd-logind"])
+        self.start("polkit", [_POLKIT, "--no-debug"])
+        self.start("logind", [_LOGIND])
         processes.wait_until(lambda: self.run(["loginctl", "list-users"]).returncode == 0, what="logind")
 
     def run(
@@ -160,9 +153,7 @@ class Machine:
         """
         chosen = user or self.user
         done = subprocess.run(
-            self._entering(
-                words, chosen, f"user.slice/user-{USER_ID}.slice/session-1.scope", env, outer_network
-            ),
+            self._entering(words, chosen, _SESSION, env, outer_network=outer_network),
             text=True,
             capture_output=True,
             check=False,
@@ -193,12 +184,12 @@ class Machine:
         log = self.directory / f"{self.hostname}-{self._logs}-{name}.log"
         with log.open("wb") as out:
             child = subprocess.Popen(
-                self._entering(words, user, group, env, outer_network=False),
+                self._entering(words, user, group, env),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        self._closing.callback(_end, child)
+        self._closing.callback(end, child)
         return child
 
     def socket(self) -> socket.socket:
@@ -206,7 +197,7 @@ class Machine:
         made: list[socket.socket] = []
 
         def make() -> None:
-            with open(f"/proc/{self._init}/ns/net", "rb") as namespace:
+            with open(f"/proc/{self._inside.init}/ns/net", "rb") as namespace:
                 if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                     return
             made.append(socket.create_server(("127.0.0.1", 0), backlog=64))
@@ -224,7 +215,7 @@ class Machine:
 
     def inside(self, path: str | Path) -> Path:
         """Give the path by which something on the machine is reached from outside."""
-        return Path(f"/proc/{self._init}/root{path}")
+        return Path(f"/proc/{self._inside.init}/root{path}")
 
     def give(self, *paths: Path) -> None:
         """Make these, with all that is in them, the user's."""
@@ -250,56 +241,19 @@ class Machine:
         self.home.chmod(0o700)
         os.chown(self.home, USER_ID, USER_ID)
 
-    def _start(self, stack: contextlib.ExitStack) -> int:
-        log = stack.enter_context((self.directory / f"{self.hostname}-init.log").open("w+b"))
-        command = [*_joining(self._group), "unshare", *_NAMESPACES]
-        if not self._user_namespaces:
-            command = ["unshare", "--user", sys.executable, "-ISc", _AFTER_THE_MAP, *command]
-        child = subprocess.Popen(
-            [*command, sys.executable, "-IS", str(_INIT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        stack.callback(child.stdout.close)
-        stack.callback(_end, child)
-        stack.callback(child.stdin.close)
-        if not self._user_namespaces:
-            assert child.stdout.readline() == b"apart\n"
-            for kind in ("uid", "gid"):
-                Path(f"/proc/{child.pid}/{kind}_map").write_text("0 0 4294967295\n", encoding="ascii")
-            child.stdin.write(b"\n")
-        child.stdin.write(json.dumps(self._wanted()).encode() + b"\n")
-        child.stdin.flush()
-        told = child.stdout.readline()
-        log.seek(0)
-        assert told == b"ready\n", log.read().decode(errors="replace")
-        (init,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text(encoding="ascii").split()
-        return int(init)
-
     def _wanted(self) -> dict[str, Any]:
-        kept = {
-            os.path.abspath(path)
-            for path in (sys.prefix, sys.base_prefix, _ROOT, self.directory, *self._keep)
-        }
-        closed = {place for path in kept if (place := _closed_above(path)) is not None}
-        covered = sorted(place for place in closed if not _is_below(place, (*COVERED, *(closed - {place}))))
-        binds = {path: path for path in kept if _is_below(path, (*COVERED, *covered))}
-        inner = {path for path in binds if _is_below(path, set(binds) - {path})}
+        covered, kept = reachable([sys.prefix, sys.base_prefix, _ROOT, self.directory, *self._keep])
         return {
             "hostname": self.hostname,
             "user_namespaces": self._user_namespaces,
             "covered": covered,
-            "binds": {path: binds[path] for path in binds if path not in inner}
-            | {str(self.user_home): str(self.home)},
+            "binds": {**{path: path for path in kept}, str(self.user_home): str(self.home)},
             "files": {
                 "/etc/passwd": Path("/etc/passwd").read_text(encoding="utf-8")
                 + f"{self.user}:x:{USER_ID}:{USER_ID}::{self.user_home}:/bin/sh\n",
                 "/etc/group": Path("/etc/group").read_text(encoding="utf-8") + f"{self.user}:x:{USER_ID}:\n",
                 "/etc/hostname": f"{self.hostname}\n",
-                "/run/systemd/journald.conf.d/test.conf": _JOURNALD,
+                "/run/systemd/journald.conf.d/test.conf": _JOURNAL_SETTINGS,
                 **self._files,
             },
         }
@@ -310,31 +264,18 @@ class Machine:
         user: str,
         group: str,
         env: Mapping[str, str] | None,
-        outer_network: bool,
+        *,
+        outer_network: bool = False,
     ) -> list[str]:
-        user_id, home = (USER_ID, str(self.user_home)) if user == self.user else (0, "/run")
-        chosen = self._environment(user_id, user, home) if env is None or user_id else {"PATH": _SYSTEM_PATH}
+        """The command that runs another one on the machine."""
+        chosen, user_id, directory = {"PATH": _SYSTEM_PATH}, 0, "/run"
+        if user == self.user:
+            programs = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)]
+            chosen = {**self._bare(), "PATH": ":".join([*programs, _SYSTEM_PATH])}
+            user_id, directory = USER_ID, str(self.user_home)
         variables = [f"{name}={value}" for name, value in {**chosen, **(env or {})}.items()]
-        own_network = [] if outer_network else ["-n"]
-        own_users = [] if self._user_namespaces else ["-U"]
-        into = ["nsenter", "-t", str(self._init), "-m", "-p", "-u", "-i", "-C", *own_network, *own_users]
-        (self._group / group).mkdir(parents=True, exist_ok=True)
-        for path in ("", "cgroup.procs", "cgroup.subtree_control"):
-            os.chown(self._group / group / path, user_id, user_id)
-        # What enters stays in the group of the first process: none but what is seen inside may be in others.
-        rights = [f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups"]
-        session = ["setpriv", *rights, "env", "-i", f"--chdir={home}", *variables, *words]
-        return [
-            *_joining(self._group / "init.scope"),
-            *into,
-            *_joining(Path("/sys/fs/cgroup") / group),
-            *session,
-        ]
-
-    def _environment(self, user_id: int, user: str, home: str) -> dict[str, str]:
-        """What a session has."""
-        programs = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)]
-        return {**self._bare(), "PATH": ":".join([*programs, _SYSTEM_PATH])}
+        whole = ["env", "-i", f"--chdir={directory}", *variables, *words]
+        return self._inside.entering(whole, user_id, group, outer_network=outer_network)
 
     def _bare(self) -> dict[str, str]:
         return {
@@ -354,57 +295,3 @@ class Machine:
         assert self._manager.poll() is None, "the user's manager ended"
         told = self.run(["systemctl", "--user", "is-system-running"]).stdout.strip()
         return told in ("running", "degraded")
-
-
-_AFTER_THE_MAP = """
-import os, sys
-os.write(1, b"apart\\n")
-while os.read(0, 1) != b"\\n":
-    pass
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
-"""What a process in a user namespace of its own does until it is told that it is root there."""
-
-
-def _joining(group: Path) -> list[str]:
-    """Words before a command that put it into a control group."""
-    return ["sh", "-c", 'echo 0 > "$0" && exec "$@"', str(group / "cgroup.procs")]
-
-
-@contextlib.contextmanager
-def _control_group() -> Iterator[Path]:
-    """Make a control group for a machine, with what its parent hands on, and remove it in the end."""
-    parent = _control_groups()
-    assert parent is not None
-    group = Path(tempfile.mkdtemp(prefix="flwr-telemetry-test-", dir=parent))
-    group.chmod(0o755)
-    (group / "init.scope").mkdir()
-    try:
-        yield group
-    finally:
-        for place, _, _ in os.walk(group, topdown=False):
-            processes.wait_until(lambda place=place: _removed(place), what=f"the end of {place}")
-
-
-def _removed(place: str) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            os.rmdir(place)
-        except OSError:
-            return False  # a process is about to end
-    return True
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    child.wait()
-
-
-def _is_below(path: str, directories: Sequence[str] | set[str]) -> bool:
-    return any(path.startswith(f"{directory.rstrip('/')}/") for directory in directories)
-
-
-def _closed_above(path: str) -> str | None:
-    """The topmost directory above a path into which not everybody may go."""
-    closed = [str(place) for place in Path(path).parents if not place.stat().st_mode & 0o001]
-    return min(closed, key=len, default=None)

@@ -1,0 +1,154 @@
+"""How a private machine is made and entered: control group, namespaces, and what stays reachable in them.
+
+``machine.py`` is what tests use; ``machine_init.py`` is what runs inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support import processes
+from tests.support.machine_init import COVERED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_INIT = Path(__file__).with_name("machine_init.py")
+_NAMESPACES = "--cgroup --pid --fork --kill-child --mount --mount-proc --net --uts --ipc".split()
+_CONTROL_GROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+_INSIDE = Path("/sys/fs/cgroup")
+
+
+def control_groups() -> Path | None:
+    """Give where control groups of version 2 can be made, if anywhere."""
+    for place in _CONTROL_GROUPS:
+        if (place / "cgroup.procs").exists() and os.access(place, os.W_OK):
+            return place
+    return None
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What has to be known to get in: the control group, the first process, and whether users are its own."""
+
+    group: Path
+    init: int
+    own_users: bool
+
+    def entering(
+        self, words: Sequence[str], user_id: int, group: str, *, outer_network: bool = False
+    ) -> list[str]:
+        """Give the command that runs this one inside, by a user and in a control group."""
+        place = self.group / group
+        place.mkdir(parents=True, exist_ok=True)
+        for path in (place, place / "cgroup.procs", place / "cgroup.subtree_control"):
+            os.chown(path, user_id, user_id)
+        into = ["nsenter", "-t", str(self.init), "-m", "-p", "-u", "-i", "-C"]
+        into += [] if outer_network else ["-n"]
+        into += ["-U"] if self.own_users else []
+        rights = ["setpriv", f"--reuid={user_id}", f"--regid={user_id}", "--clear-groups"]
+        # What enters stays in the group of the first process: none but what is seen inside may be in others.
+        outside = _joining(self.group / "init.scope")
+        return [*outside, *into, *_joining(_INSIDE / group), *rights, *words]
+
+
+def reachable(paths: Iterable[str | Path]) -> tuple[list[str], list[str]]:
+    """Give what to cover so that everybody may go to these paths, and which of them to put back then."""
+    kept = {os.path.abspath(path) for path in paths}
+    closed = {place for path in kept if (place := _closed_above(path)) is not None}
+    covered = sorted(place for place in closed if not _is_below(place, {*COVERED, *closed} - {place}))
+    hidden = {path for path in kept if _is_below(path, {*COVERED, *covered})}
+    return covered, sorted(path for path in hidden if not _is_below(path, hidden - {path}))
+
+
+def _is_below(path: str, directories: set[str]) -> bool:
+    return any(path.startswith(f"{directory.rstrip('/')}/") for directory in directories)
+
+
+def _closed_above(path: str) -> str | None:
+    """Give the topmost directory above a path into which not everybody may go."""
+    closed = [str(place) for place in Path(path).parents if not place.stat().st_mode & 0o001]
+    return min(closed, key=len, default=None)
+
+
+@contextlib.contextmanager
+def made(log: Path, wanted: dict[str, Any]) -> Iterator[Inside]:
+    """Make a machine, as ``machine_init`` is told to, and end every process on it in the end."""
+    own_users = not wanted["user_namespaces"]
+    with contextlib.ExitStack() as stack:
+        group = stack.enter_context(_control_group())
+        command = [*_joining(group), "unshare", *_NAMESPACES, sys.executable, "-IS", str(_INIT)]
+        if own_users:
+            command = ["unshare", "--user", sys.executable, "-ISc", _AFTER_THE_MAP, *command]
+        errors = stack.enter_context(log.open("w+b"))
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        stack.callback(child.stdout.close)
+        stack.callback(end, child)
+        stack.callback(child.stdin.close)
+        if own_users:
+            assert child.stdout.readline() == b"apart\n"
+            for kind in ("uid", "gid"):
+                Path(f"/proc/{child.pid}/{kind}_map").write_text("0 0 4294967295\n", encoding="ascii")
+            child.stdin.write(b"\n")
+        child.stdin.write(json.dumps(wanted).encode() + b"\n")
+        child.stdin.flush()
+        told = child.stdout.readline()
+        errors.seek(0)
+        assert told == b"ready\n", errors.read().decode(errors="replace")
+        (init,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text(encoding="ascii").split()
+        yield Inside(group, int(init), own_users)
+
+
+_AFTER_THE_MAP = """
+import os, sys
+os.write(1, b"apart\\n")
+while os.read(0, 1) != b"\\n":
+    pass
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""What a process in a user namespace of its own does until it is told that it is root there."""
+
+
+def _joining(group: Path) -> list[str]:
+    """Words before a command that put it into a control group."""
+    return ["sh", "-c", 'echo 0 > "$0" && exec "$@"', str(group / "cgroup.procs")]
+
+
+@contextlib.contextmanager
+def _control_group() -> Iterator[Path]:
+    """Make a control group for a machine, with what its parent hands on, and remove it in the end."""
+    parent = control_groups()
+    assert parent is not None
+    group = Path(tempfile.mkdtemp(prefix="flwr-telemetry-test-", dir=parent))
+    group.chmod(0o755)
+    (group / "init.scope").mkdir()
+    try:
+        yield group
+    finally:
+        for place, _, _ in os.walk(group, topdown=False):
+            processes.wait_until(lambda place=place: _removed(place), what=f"the end of {place}")
+
+
+def _removed(place: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.rmdir(place)
+        except OSError:
+            return False  # a process is about to end
+    return True
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child, and take leave of it."""
+    child.kill()
+    child.wait()

@@ -1,0 +1,65 @@
+"""The README's page for clusters: its five commands are taken from it by letter, and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, machine, processes, readme
+from tests.support.collector import Collector
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ROOT = readme.README.parent
+
+
+def _commands() -> list[str]:
+    text = readme.README.read_text(encoding="utf-8")
+    found = re.search(r"<!-- cluster-commands -->\n```sh\n(.*?)\n```", text, re.DOTALL)
+    assert found is not None
+    return found[1].splitlines()
+
+
+def test_from_nothing_to_a_serving_login_node(tmp_path: Path) -> None:
+    """Five commands of a user without rights, in a clone, with a real logind; then an event is delivered."""
+    if reason := machine.why_not(system=True):
+        pytest.skip(reason)
+    with machine.Machine(tmp_path) as node, Collector(node.socket()) as collector:
+        node.start_system()
+        node.log_in()
+        homes.configure(node.home / ".flwr", collector.url)
+        node.give(node.home)
+        assert len(_commands()) == 5
+        told = ""
+        for command in _commands():
+            # The package index is the only thing beyond this machine that is asked for anything.
+            installs = "pip install" in command
+            pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+            words = ["sh", "-ec", f"cd {_ROOT}\n{command}"]
+            done = node.run(words, env=pip, outer_network=installs, timeout=300)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            told = done.stdout
+        assert told.startswith("The service serves /home/alice/.flwr.\n")
+        assert re.search("^Linger +on$", told, re.MULTILINE)
+        (python,) = re.findall("^Runs +(.*)$", told, re.MULTILINE)
+        # What it runs is what was installed, units and all, and no part of the clone.
+        where = "import flwr_telemetryd, flwr_telemetry; print(flwr_telemetryd.__file__)"
+        assert node.run([python, "-Pc", where]).stdout.startswith("/home/alice/.flwr-telemetry/lib/")
+        assert {name for name in os.listdir(_ROOT) if name in ("build", "dist")} == set()
+        report = "from flwr_telemetry import event; print(event('PING').result())"
+        job = {**processes.NEVER, "SLURM_JOB_ID": "7"}
+        assert node.run([python, "-c", report], env=job).stdout == "spooled\n"
+        node.run(["systemctl", "--user", "reload", "flwr-telemetryd"], check=True)
+        processes.wait_until(lambda: len(collector.events()) == 1)
+        # While it serves, nobody else starts a sidecar.
+        assert node.run([python, "-c", report]).stdout == "spooled\n"
+        sidecars = node.run(["pgrep", "--full", "flwr_telemetryd"], check=True).stdout.split()
+        view = json.loads(
+            node.run([python, "-m", "flwr_telemetryd.cli", "service", "status", "--json"]).stdout
+        )
+        assert sidecars == [str(view["pid"])]
