@@ -17,18 +17,12 @@ from .output import (
     ended,
     help_text,
     print_json,
-    rows,
     say,
-    size,
-    span,
     the_home,
 )
+from .service_shown import show, tell_installed
 
 if TYPE_CHECKING:
-    from flwr_telemetry.layout import Home
-
-    from ..clock import Clock
-    from ..service.install import Installed
     from ..service.view import ServiceStatus
 
 HELP = help_text("""Let a service of yours deliver: on a login node, for all hosts that share your home.
@@ -107,9 +101,6 @@ Examples:
   flwr-telemetry service logs -f
 """)
 
-_SERVES_S = 20.0
-_POLL_S = 0.1
-_LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."
 _LAST_WORDS = 5
 
 app = typer.Typer(help=HELP, no_args_is_help=True)
@@ -130,6 +121,7 @@ def install(
     from .. import health, switching
     from ..clock import Clock
     from ..service.install import install as put_in_place
+    from ..service.waiting import wait
 
     found = the_home(home, os.environ)
     switching.check_owner(found)
@@ -144,7 +136,7 @@ def install(
     except ServiceError as error:
         complain(str(error))
         raise typer.Exit(ExitCode.UNDELIVERED) from None
-    view = _wait(found, clock, hopeless=bool(done.complaint))
+    view = wait(found, os.environ, clock, hopeless=bool(done.complaint))
     words = [] if view.serves else _last_words(view)
     if json:
         print_json(
@@ -157,7 +149,7 @@ def install(
             }
         )
     else:
-        _tell_installed(done, view, words)
+        tell_installed(done, view, words)
     if not view.serves:
         raise typer.Exit(ExitCode.UNDELIVERED)
 
@@ -189,7 +181,7 @@ def status(*, json: JsonOption = False, home: HomeOption = None) -> None:
     if json:
         print_json(view.public())
     else:
-        _show(view)
+        show(view)
     if not view.serves:
         raise typer.Exit(ExitCode.UNDELIVERED)
 
@@ -213,84 +205,7 @@ def logs(
     os.execvp(log.command[0], log.command)  # noqa: S606 - a program of our choice
 
 
-def _wait(home: "Home", clock: "Clock", *, hopeless: bool) -> "ServiceStatus":
-    from ..service.view import look
-
-    deadline = clock.monotonic() + _SERVES_S
-    while True:
-        view = look(home, os.environ)
-        over = hopeless or view.last_error or clock.monotonic() >= deadline
-        if view.serves or over or view.active.startswith(("failed", "inactive")):
-            return view
-        clock.sleep(_POLL_S)
-
-
 def _last_words(view: "ServiceStatus") -> list[str]:
     from ..service.systemctl import Systemctl
 
     return Systemctl(os.environ).last_words(Path(view.unit).name, _LAST_WORDS) if view.unit else []
-
-
-def _tell_installed(done: "Installed", view: "ServiceStatus", words: list[str]) -> None:
-    out = console()
-    for name in done.written:
-        say(out, f"Wrote {done.directory / name}.")
-    for name in done.removed:
-        say(out, f"Removed {done.directory / name}.")
-    if not view.namespaces:
-        say(
-            out,
-            "This machine refuses user namespaces: the service runs without views of its own of the files.",
-        )
-    for word in done.kept:
-        say(out, ended(word))
-    if view.serves:
-        what = (
-            f"{done.unit} serves {view.home}"
-            if view.kind == "service"
-            else f"{done.unit} delivers from {view.home}"
-        )
-        say(out, f"{what}.", "bold")
-        if not view.lingers:
-            say(out, _LINGER_ADVICE)
-        return
-    complain(f"{done.unit} does not serve: {ended(done.complaint or view.last_error or view.active)}")
-    for problem in view.problems:
-        complain(problem)
-    for word in words:
-        complain(f"  {word}")
-
-
-def _show(view: "ServiceStatus") -> None:
-    out = console()
-    if view.kind is None:
-        say(out, "No service is installed; `flwr-telemetry service install` does that.", "bold")
-    else:
-        say(out, f"The {view.kind} {'serves' if view.serves else 'does not serve'} {view.home}.", "bold")
-        say(out)
-        rows(out, _rows(view))
-    for host, age_s in sorted(view.heartbeats.items()):
-        say(out, f"Heartbeat of {host}: {span(age_s)} ago.")
-    if view.kind is not None and not view.lingers:
-        say(out, _LINGER_ADVICE)
-    for problem in view.problems:
-        say(out, f"Problem: {ended(problem)}", "red")
-
-
-def _rows(view: "ServiceStatus") -> dict[str, str]:
-    table = {
-        "Unit": f"{view.unit} ({view.author})",
-        "State": f"{view.enabled}, {view.active}".strip(", "),
-        "Last result" if view.kind == "timer" else "Result": view.result,
-        "Last run" if view.kind == "timer" else "Since": view.since,
-        "Process": "" if view.pid is None else str(view.pid),
-        "Memory": "" if view.memory_bytes is None else size(view.memory_bytes),
-        "Restarts": "" if not view.restarts else str(view.restarts),
-        "Says": view.status,
-        "Runs": view.interpreter,
-        "Namespaces": "" if view.namespaces else "refused by this machine; it runs without",
-        "Linger": "on" if view.lingers else "off",
-        "Last delivery": view.last_delivery or "never",
-        "Last error": view.last_error or "",
-    }
-    return {name: value for name, value in table.items() if value}

@@ -7,6 +7,7 @@
     systemctl.py   the user's manager, and logind
     install.py     put in place, take away
     view.py        how it stands
+    waiting.py     until it stands well, or surely does not
     logs.py        what it said
 
 The sidecar itself knows nothing of this. This room must never overwrite or remove a file that is not

@@ -20,6 +20,7 @@ from flwr_telemetry.settings import Settings
 
 from .. import health
 from ..errors import ServiceError, UnusableHomeError
+from ..serving import bodies_wait
 from ..state import State
 from . import units
 from .install import NO_MANAGER, read
@@ -54,6 +55,7 @@ class ServiceStatus:
         lingers: whether it outlives the last session.
         heartbeats: of services of this home, by host: age in seconds by the file system's time.
         last_delivery, last_error: of this host's sidecar.
+        fails: whether something waits here that could not be delivered when that was tried last.
         problems: what is in the way, one sentence each.
     """
 
@@ -78,6 +80,7 @@ class ServiceStatus:
     heartbeats: dict[str, float] = field(default_factory=dict)
     last_delivery: str | None = None
     last_error: str | None = None
+    fails: bool = False
     problems: list[str] = field(default_factory=list)
 
     def public(self) -> dict[str, Any]:
@@ -178,6 +181,7 @@ def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
     state = State.load(home.host())
     view.last_delivery, view.last_error = state.last_delivery or None, state.last_error or None
     try:
+        view.fails = bool(state.last_error) and bodies_wait(home.host())
         view.heartbeats = dict(_heartbeats(home))
     except (OSError, TelemetryError) as error:
         view.problems.append(health.sentence(error, home.telemetry))
@@ -201,6 +205,8 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     yield from health_found
     if view.kind is None:
         return
+    if view.fails:
+        yield f"what waits cannot be delivered now, and is kept: {view.last_error}"
     if not view.manager:
         yield NO_MANAGER
     if view.author == Author.OTHERS.value:
@@ -211,6 +217,8 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
 
 def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
     if not now.consent.enabled or not view.active.startswith("active"):
+        return False
+    if view.fails:
         return False
     if view.kind == "timer":
         return view.result == "success"

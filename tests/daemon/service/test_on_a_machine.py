@@ -56,8 +56,8 @@ def settings_of_ones_own(node: machine.Machine, unit: str, text: str) -> Path:
     return path
 
 
-def test_a_life(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
-    """It serves, delivers when it is told to, comes back when it is killed, and goes when telemetry does."""
+def test_a_life(login_node: machine.Machine, reached: Collector) -> None:
+    """It serves, delivers when it is told to, comes back when it is killed, and with the next session."""
     node = login_node
     settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     told = install(node)
@@ -91,9 +91,28 @@ def test_a_life(login_node: machine.Machine, flwr_home: Path, reached: Collector
     shown = node.command("service", "logs", "-n", "100")
     assert (shown.returncode, shown.stderr) == (0, "From the journal:\n")
     assert "settings read again" in shown.stdout
-    # It starts with the session, and a stop is a clean end.
+    # It starts with the session.
     node.log_out()
     node.log_in()
+    wait_until(lambda: status(node)["serves"])
+
+
+def test_its_ends(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+    """It does not serve without a way out, is down after a stop, for good after a no, and gone at last."""
+    node = login_node
+    settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
+    install(node)
+    reached.answer_by(lambda _: 503)
+    emit(node)
+    node.run(["systemctl", "--user", "reload", SERVICE], check=True)
+    failing = wait_until(lambda: (found := status(node))["fails"] and found)
+    assert failing["serves"] is False
+    (problem,) = failing["problems"]
+    assert problem == "what waits cannot be delivered now, and is kept: the collector answered 503"
+    assert node.command("service", "status").returncode == 1
+    reached.answer_by(lambda _: 200)
+    node.run(["systemctl", "--user", "reload", SERVICE], check=True)
+    wait_until(lambda: len(reached.events()) == 1)
     wait_until(lambda: status(node)["serves"])
     node.run(["systemctl", "--user", "stop", SERVICE], check=True)
     stopped = node.properties(SERVICE, "ActiveState", "Result", "ExecMainStatus")
@@ -141,7 +160,7 @@ def test_a_timer(login_node: machine.Machine, reached: Collector) -> None:
     wait_until(lambda: node.properties(ONCE, "ExecMainStatus")["ExecMainStatus"] == "1")
     assert node.properties(ONCE, "Result") == {"Result": "success"}
     assert node.run(["systemctl", "--user", "--failed", "--quiet"]).stdout == ""
-    assert status(node)["serves"]
+    assert "is kept" in status(node)["problems"][0]
     gone = json.loads(node.command("service", "uninstall", "--json").stdout)
     assert gone["removed"] == [TIMER, ONCE]
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
@@ -230,6 +249,21 @@ def test_evil_paths(login_node: machine.Machine) -> None:
         "flwr_telemetryd",
         "--service",
     ]
+
+
+def test_a_home_among_temporary_files(login_node: machine.Machine) -> None:
+    """What lies in /tmp is reached there, as the unit says."""
+    node = login_node
+    inside = "/tmp/alice's/.flwr"
+    home = node.inside(inside)
+    home.parent.mkdir()
+    homes.configure(home, f"file://{inside}/telemetry/bodies.jsonl")
+    node.give(home.parent)
+    assert install(node, "--home", inside)["home"] == inside
+    assert "\nPrivateTmp=no\n" in (node.home / UNITS / SERVICE).read_text()
+    emit(node, FLWR_HOME=inside)
+    node.run(["systemctl", "--user", "reload", SERVICE], check=True)
+    wait_until((home / "telemetry" / "bodies.jsonl").exists)
 
 
 _PROBE = r"""

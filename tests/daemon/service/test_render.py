@@ -1,0 +1,101 @@
+"""The text of a unit: what is filled in, how it is spelt, and whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import Consent, Settings
+from flwr_telemetryd.errors import ServiceError
+from flwr_telemetryd.service import needs, render, seal, units
+from flwr_telemetryd.service.needs import Needs
+from flwr_telemetryd.service.seal import Author
+
+_HOME = Path("/home/a/.flwr")
+
+
+def _needs(**changes: object) -> Needs:
+    known = {
+        "interpreter": "/v/bin/python",
+        "home": _HOME,
+        "is_default": True,
+        "writes": (_HOME / "telemetry",),
+    }
+    return Needs(**{**known, **changes})
+
+
+def _line(name: str, **changes: object) -> str:
+    text = render.render(units.shipped(units.SERVICE), _needs(**changes))
+    (line,) = [line for line in text.splitlines() if line.startswith(name)]
+    return line
+
+
+def test_what_needs_no_quotes_gets_none() -> None:
+    """An ordinary unit is easy to read, and a home that is found anyway is not named."""
+    assert _line("ExecStart=") == "ExecStart=/v/bin/python -P -m flwr_telemetryd --service"
+    assert _line("ReadWritePaths=") == "ReadWritePaths=-/home/a/.flwr/telemetry"
+    assert "FLWR_HOME" not in render.render(units.shipped(units.SERVICE), _needs())
+    assert "--once" in render.render(units.shipped(units.ONCE), _needs())
+
+
+@pytest.mark.parametrize(
+    ("path", "command", "variable", "paths"),
+    [
+        ("/a b", '"/a b"', '"FLWR_HOME=/a b"', '"-/a b"'),
+        ("/a%b", "/a%%b", "FLWR_HOME=/a%%b", "-/a%%b"),
+        ("/a$b", ':"/a$b"', '"FLWR_HOME=/a$b"', '"-/a$b"'),
+        (r"/a\b", r'/usr/bin/env "/a\\b"', r'"FLWR_HOME=/a\\b"', r'"-/a\\b"'),
+        ('/a"b', r'/usr/bin/env "/a\"b"', r'"FLWR_HOME=/a\"b"', r'"-/a\"b"'),
+        ("/a;b", '"/a;b"', '"FLWR_HOME=/a;b"', '"-/a;b"'),
+        ("/ä", "/ä", "FLWR_HOME=/ä", "-/ä"),
+    ],
+)
+def test_each_grammar(path: str, command: str, variable: str, paths: str) -> None:
+    """Blanks, specifiers, variables, escapes and quotes; a real systemd reads them in another test."""
+    changes = {"interpreter": path, "home": Path(path), "is_default": False, "writes": (Path(path),)}
+    assert _line("ExecStart=", **changes) == f"ExecStart={command} -P -m flwr_telemetryd --service"
+    assert _line("ReadWritePaths=", **changes) == f"ReadWritePaths={paths}"
+    assert f"\nEnvironment={variable}\n" in render.render(units.shipped(units.SERVICE), _needs(**changes))
+
+
+@pytest.mark.parametrize("path", ["/a\nExecStart=/bin/evil", "/a\t", "/a\udcff"])
+def test_what_no_unit_can_say(path: str) -> None:
+    """A line feed would be another line of the unit."""
+    with pytest.raises(ServiceError, match="cannot be named in a unit"):
+        render.render(units.shipped(units.SERVICE), _needs(writes=(Path(path),)))
+
+
+def test_what_a_unit_says_of_itself_is_found_again() -> None:
+    """Its home and interpreter, and where its service may write, whatever they are called."""
+    odd = Path('/o "dd\\%')
+    text = render.render(units.shipped(units.SERVICE), _needs(home=odd, writes=(_HOME, odd)))
+    assert render.noted(seal.sealed(text)) == {"home": str(odd), "interpreter": "/v/bin/python"}
+    assert render.noted("[Unit]\n") == render.noted("# It serves {\n") == {}
+    assert render.allows(text, odd)
+    assert render.allows(text, odd / "below")
+    assert not render.allows(text, Path("/o"))
+
+
+def test_whose_a_text_is() -> None:
+    """One byte more or less is an edit; what has no first line of ours is not ours."""
+    ours = seal.sealed("a\nb\n")
+    assert seal.author(None) is Author.NOBODY
+    assert seal.author(ours) is Author.WE
+    assert seal.author(ours + "\n") is seal.author(ours[:-1]) is Author.EDITED
+    assert seal.author("a\nb\n") is seal.author("") is seal.author("#\n" + ours) is Author.OTHERS
+
+
+def test_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy and the libraries of Python, but no token of the shell; where it writes, and no further."""
+    monkeypatch.setattr("sys.executable", "/v/bin/python")
+    environ = {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib", "TOKEN": "secret", "PATH": "/bin"}
+    consent = Consent(enabled=True, decided_by="default", reason="")
+    found = needs.needs(Home(_HOME), Settings(consent, url=f"file://{tmp_path}/a%20b/c.jsonl"), environ)
+    assert found.variables == {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib"}
+    assert found.writes == (_HOME / "telemetry", (tmp_path / "a b").resolve())
+    assert found.is_default is False
+    inside = needs.needs(Home(_HOME), Settings(consent, url=f"file://{_HOME}/telemetry/c.jsonl"), environ)
+    assert inside.writes == (_HOME / "telemetry",)
+    assert needs.needs(Home(Path("/var/tmp/x")), Settings(consent), environ).private_tmp is False
