@@ -327,10 +327,11 @@ def test_what_the_service_can_do(login_node: machine.Machine, flwr_home: Path, r
     neighbour = node.properties("neighbour.service", "MainPID")["MainPID"]
     text = re.sub(
         "^ExecStart=.*$",
-        f"ExecStart={sys.executable} /home/alice/probe.py {neighbour}",
+        f"ExecStart={sys.base_prefix}/bin/python3 -I /home/alice/probe.py {neighbour}",
         (node.home / UNITS / SERVICE).read_text(),
         flags=re.MULTILINE,
     ).replace("Type=notify", "Type=oneshot")
+    text = text.replace("PrivateTmp=no", "PrivateTmp=yes")  # as where these tests lie in /tmp themselves
     text = re.sub("^Restart=.*$", "", text, flags=re.MULTILINE)
     (node.home / UNITS / "probe.service").write_text(text)
     node.give(node.home)
