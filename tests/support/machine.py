@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import processes
-from tests.support.machine_making import control_groups, end, made, reachable
+from tests.support.machine_making import control_groups, made, reachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,10 @@ def why_not(*, system: bool = False) -> str | None:
         return f"a private machine needs {', '.join(missing)}"
     if control_groups() is None:
         return "a private machine needs control groups of version 2"
-    return None
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
+    )
+    return None if tried.returncode == 0 else "a private machine needs namespaces, which are refused here"
 
 
 class Machine:
@@ -96,13 +99,14 @@ class Machine:
         self._files = dict(files or {})
         self._user_namespaces = user_namespaces
         self._closing = contextlib.ExitStack()
-        self._logs = 0
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         """Make it; no user is logged in yet."""
         self._make_home()
         log = self.directory / f"{self.hostname}-init.log"
         with contextlib.ExitStack() as stack:
+            stack.callback(self._take_leave)
             self._inside = stack.enter_context(made(log, self._wanted()))
             self._closing = stack.pop_all()
         self.start("journald", [_JOURNALD])
@@ -180,8 +184,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a program that is left alone; what it prints is in a file beside the test's."""
-        self._logs += 1
-        log = self.directory / f"{self.hostname}-{self._logs}-{name}.log"
+        log = self.directory / f"{self.hostname}-{len(self._children)}-{name}.log"
         with log.open("wb") as out:
             child = subprocess.Popen(
                 self._entering(words, user, group, env),
@@ -189,7 +192,7 @@ class Machine:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        self._closing.callback(end, child)
+        self._children.append(child)
         return child
 
     def socket(self) -> socket.socket:
@@ -234,7 +237,12 @@ class Machine:
         told = self.run(["journalctl", "--user", "--output=json", "--quiet", *arguments])
         return [json.loads(line) for line in told.stdout.splitlines()]
 
-    # How it is made
+    # How it is made and ended
+
+    def _take_leave(self) -> None:
+        """Wait for those who entered: what they have started is dead, and theirs to be waited for."""
+        for child in self._children:
+            child.wait(processes.PATIENCE_S)
 
     def _make_home(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def made(log: Path, wanted: dict[str, Any]) -> Iterator[Inside]:
         assert child.stdin is not None
         assert child.stdout is not None
         stack.callback(child.stdout.close)
-        stack.callback(end, child)
+        stack.callback(_end, child)
         stack.callback(child.stdin.close)
         if own_users:
             assert child.stdout.readline() == b"apart\n"
@@ -148,7 +148,10 @@ def _removed(place: str) -> bool:
     return True
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a child, and take leave of it."""
-    child.kill()
-    child.wait()
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Wait until a machine has ended, whose input is closed; one that does not is killed."""
+    try:
+        child.wait(processes.PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

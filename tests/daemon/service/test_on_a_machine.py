@@ -82,11 +82,17 @@ def test_a_life(login_node: machine.Machine, reached: Collector) -> None:
     wait_until(lambda: len(reached.events()) == 5)
     after = wait_until(lambda: (found := status(node))["serves"] and found)
     assert (after["pid"] != told["pid"], after["restarts"]) == (True, 1)
+    # As the watchdog does it: where it hung is told, and nothing else of its memory.
+    node.run(["systemctl", "--user", "kill", "--signal=ABRT", SERVICE], check=True)
+    wait_until(lambda: node.properties(SERVICE, "NRestarts") == {"NRestarts": "2"})
+    wait_until(lambda: status(node)["serves"])
+    assert [*node.home.rglob("core*")] == []
     # What it said is in the user's own journal, with priorities.
     said = {
         entry["MESSAGE"]: entry for entry in node.journal(f"--unit={SERVICE}", "--identifier=flwr-telemetryd")
     }
     assert said["settings read again"]["PRIORITY"] == "6"
+    assert "Fatal Python error: Aborted" in said
     assert not [message for message in said if message.startswith("<")]
     shown = node.command("service", "logs", "-n", "100")
     assert (shown.returncode, shown.stderr) == (0, "From the journal:\n")
@@ -257,10 +263,23 @@ def test_a_home_among_temporary_files(login_node: machine.Machine) -> None:
     inside = "/tmp/alice's/.flwr"
     home = node.inside(inside)
     home.parent.mkdir()
+    _serves_from(node, home, inside, "--home", inside)
+    assert "\nPrivateTmp=no\n" in (node.home / UNITS / SERVICE).read_text()
+
+
+def test_a_home_behind_a_link(login_node: machine.Machine) -> None:
+    """Where `~/.flwr` leads to another disk, that is what may be written to."""
+    node = login_node
+    home = node.inside("/var/log/scratch/.flwr")
+    home.parent.mkdir()
+    (node.home / ".flwr").symlink_to("/var/log/scratch/.flwr")
+    _serves_from(node, home, "/home/alice/.flwr")
+
+
+def _serves_from(node: machine.Machine, home: Path, inside: str, *arguments: str) -> None:
     homes.configure(home, f"file://{inside}/telemetry/bodies.jsonl")
     node.give(home.parent)
-    assert install(node, "--home", inside)["home"] == inside
-    assert "\nPrivateTmp=no\n" in (node.home / UNITS / SERVICE).read_text()
+    assert install(node, *arguments)["home"] == inside
     emit(node, FLWR_HOME=inside)
     node.run(["systemctl", "--user", "reload", SERVICE], check=True)
     wait_until((home / "telemetry" / "bodies.jsonl").exists)
