@@ -210,6 +210,11 @@ class Machine:
         thread.join()
         return made[0]
 
+    def environment(self) -> dict[str, str]:
+        """Give what a session of the user has."""
+        programs = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)]
+        return {**self._bare(), "PATH": ":".join([*programs, _SYSTEM_PATH])}
+
     # What lies on it
 
     def exists(self, path: str) -> bool:
@@ -278,8 +283,7 @@ class Machine:
         """The command that runs another one on the machine."""
         chosen, user_id, directory = {"PATH": _SYSTEM_PATH}, 0, "/run"
         if user == self.user:
-            programs = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)]
-            chosen = {**self._bare(), "PATH": ":".join([*programs, _SYSTEM_PATH])}
+            chosen = self.environment()
             user_id, directory = USER_ID, str(self.user_home)
         variables = [f"{name}={value}" for name, value in {**chosen, **(env or {})}.items()]
         whole = ["env", "-i", f"--chdir={directory}", *variables, *words]

@@ -159,7 +159,7 @@ class Cluster(Machine):
 
     def on_login_node(self, *words: str) -> list[str]:
         """Give words with which root runs a program as the user on another host of the same home."""
-        variables = [f"{name}={value}" for name, value in self._environment(USER_ID, self.user, "").items()]
+        variables = [f"{name}={value}" for name, value in self.environment().items()]
         rights = [f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
         begin = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', LOGIN, "setpriv", *rights]
         return [*begin, "env", "-i", f"--chdir={self.user_home}", *variables, *words]
