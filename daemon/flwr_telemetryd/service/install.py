@@ -25,7 +25,7 @@ from .. import switching
 from ..clock import Clock
 from ..errors import ServiceError
 from . import units
-from .needs import needs
+from .needs import Needs, needs
 from .render import render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl
@@ -113,6 +113,7 @@ def install(
     manager = the_manager(environ)
     place = units.directory(manager.environ, manager.show("", "UnitPath").get("UnitPath", ""))
     found = needs(home, now, environ)
+    _check_there(found)
     names = (units.ONCE, units.TIMER) if timer else (units.SERVICE,)
     texts = {name: sealed(render(units.shipped(name), found)) for name in names}
     for name in names:
@@ -149,6 +150,14 @@ def read(path: Path) -> str | None:
         return None
 
 
+def _check_there(found: Needs) -> None:
+    """A directory that is made later stays closed to a service that runs already."""
+    for directory in found.writes[1:]:
+        if not directory.is_dir():
+            msg = f"url names a file in {directory}, which is no directory; make it first"
+            raise ServiceError(msg)
+
+
 def _check_ours(path: Path) -> None:
     who = author(read(path))
     if who not in {Author.WE, Author.NOBODY}:
@@ -181,6 +190,7 @@ def _start(manager: Systemctl, place: Path, done: Installed, clock: Clock) -> st
     complaint = _started(manager, done.unit, does, clock)
     if manager.show(does, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
         name = units.drop_in(does)
+        _check_ours(place / name)
         if _write(place / name, sealed(units.shipped(units.NO_NAMESPACES))):
             done.written.append(name)
             complaint = manager.do("daemon-reload") or _started(manager, done.unit, does, clock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,9 @@ from urllib.parse import unquote, urlsplit
 from flwr_telemetry import launch
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
+
+if sys.platform != "win32":
+    import pwd
 
 # What a sidecar on demand has of its starter, as far as a user's manager has no such of its own.
 _PASSED_ON = frozenset(

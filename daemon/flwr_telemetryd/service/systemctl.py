@@ -7,11 +7,14 @@ This room must never wait without an end.
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+if sys.platform != "win32":
+    import pwd
 
 UP = ("running", "degraded", "starting", "initializing", "maintenance")
 

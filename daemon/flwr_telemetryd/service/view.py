@@ -19,7 +19,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
 from .. import health
-from ..errors import ServiceError, UnusableHomeError
+from ..errors import ServiceError
 from ..serving import bodies_wait
 from ..state import State
 from . import units
@@ -198,13 +198,12 @@ def _heartbeats(home: Home) -> Iterator[tuple[str, float]]:
 def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     if not now.consent.enabled:
         yield f"telemetry is off: {now.consent.reason}"
-    try:
-        health_found = [*health.unsafe(home)]
-    except UnusableHomeError as error:
-        health_found = [str(error)]
-    yield from health_found
+    yield from health.unsafe(home)
     if view.kind is None:
         return
+    if now.consent.enabled and view.manager and not view.active.startswith("active"):
+        name = os.path.basename(view.unit or "")
+        yield f"it does not run; `systemctl --user start {name}` starts it"
     if view.fails:
         yield f"what waits cannot be delivered now, and is kept: {view.last_error}"
     if not view.manager:

@@ -123,7 +123,11 @@ def test_its_ends(login_node: machine.Machine, flwr_home: Path, reached: Collect
     node.run(["systemctl", "--user", "stop", SERVICE], check=True)
     stopped = node.properties(SERVICE, "ActiveState", "Result", "ExecMainStatus")
     assert stopped == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
-    assert node.command("service", "status").returncode == 1
+    down = node.command("service", "status")
+    assert (
+        down.returncode,
+        f"Problem: it does not run; `systemctl --user start {SERVICE}`" in down.stdout,
+    ) == (1, True)
     assert homes.unsent_files(flwr_home) == []
     # A no ends it for good.
     node.run(["systemctl", "--user", "start", SERVICE], check=True)
@@ -205,8 +209,10 @@ def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, re
     path.unlink()
     # A file to write to that lies elsewhere has to be allowed, and the unit is brought up to date for it.
     install(node)
-    (node.home / "out").mkdir()
     homes.configure(flwr_home, "file:///home/alice/out/bodies.jsonl")
+    node.give(node.home)
+    assert "/home/alice/out, which is no directory; make it" in node.command("service", "install").stderr
+    (node.home / "out").mkdir()
     node.give(node.home)
     (problem, outdated) = status(node)["problems"]
     assert "in /home/alice/out, where the unit lets it write nothing" in problem
