@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from tests.support.collector import Collector
 
 if TYPE_CHECKING:
+    import socket
+
     import trustme
 
 
 class TlsCollector(Collector):
     """A collector that speaks TLS under a certificate, which may change while it runs."""
 
-    def __init__(self, certificate: trustme.LeafCert) -> None:
-        super().__init__()
+    def __init__(self, certificate: trustme.LeafCert, listener: socket.socket | None = None) -> None:
+        super().__init__(listener)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.show(certificate)
         # The handshake is the handler's, so that a failed one holds up nobody else.

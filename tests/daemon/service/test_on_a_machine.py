@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from tests.support import homes, machine, processes
 from tests.support.processes import wait_until
+from tests.support.tls import TlsCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +176,21 @@ def test_a_timer(login_node: machine.Machine, reached: Collector) -> None:
     gone = json.loads(node.command("service", "uninstall", "--json").stdout)
     assert gone["removed"] == [TIMER, ONCE]
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
+
+
+def test_over_tls(login_node: machine.Machine, flwr_home: Path) -> None:
+    """What the sandbox forbids is nothing that TLS needs, nor the look-up of a name."""
+    node = login_node
+    authority = trustme.CA()
+    with TlsCollector(authority.issue_cert("localhost"), node.socket()) as reached:
+        url = reached.url.replace("127.0.0.1", "localhost")
+        homes.configure(flwr_home, url, ca_bundle=str(node.user_home / "ca.pem"))
+        authority.cert_pem.write_to_path(str(node.home / "ca.pem"))
+        node.give(node.home)
+        install(node)
+        emit(node)
+        node.run(["systemctl", "--user", "reload", SERVICE], check=True)
+        wait_until(lambda: len(reached.events()) == 1)
 
 
 def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
