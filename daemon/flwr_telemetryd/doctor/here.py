@@ -146,7 +146,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
             "sidecar",
             Verdict.NOTE,
             f"none runs, and none is started from here ({why}); events wait",
-            "run `flwr-telemetryd --service` where there is a way out, or `flwr-telemetry flush` at times",
+            "run `flwr-telemetry service install` where there is a way out, or `flwr-telemetry flush`",
         )
     else:
         found = "none runs; the next event starts one"
