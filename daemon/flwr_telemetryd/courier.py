@@ -68,6 +68,8 @@ class Courier:
         self._last_failed: Path | None = None
         self._undecided: dict[Path, Split] = {}
         self._accepted: dict[Path, bool] = {}
+        self.was_answered = False
+        """Whether any request of this life was."""
 
     @property
     def failing_since(self) -> float | None:
@@ -219,6 +221,7 @@ class Courier:
         return files.now(self._host.state)
 
     def _succeeded(self) -> None:
+        self.was_answered = True
         self._backoff.succeeded()
         self._last_failed = None
         self._state.next_try = self._state.last_error = ""

@@ -10,10 +10,10 @@ This room must never write, and never hold more of a file in memory than one lin
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,9 @@ from flwr_telemetry.errors import BUSY_ERRNOS
 
 from .errors import NoSuchFileError
 from .stages import MAX_LINE_BYTES
+
+if sys.platform != "win32":
+    import fcntl
 
 LOCK_WAIT_S = 5.0
 _POLL_S = 0.01

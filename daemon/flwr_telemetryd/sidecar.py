@@ -119,6 +119,7 @@ class Sidecar:
         )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._rest = Rest(home, self._clock, self._is_woken)
+        self._has_looked = False
         self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
 
     # A life
@@ -170,6 +171,7 @@ class Sidecar:
         self._troubles.new_look()
         self._keep_caps()
         self._troubles.attempt(f"host {self.host.name}", self._serve, None)
+        self._has_looked = True
         if not self._may_go_on():  # a request may have taken long
             return End.DISABLED
         self._keep_caps()
@@ -230,7 +232,9 @@ class Sidecar:
     def _breathe(self) -> None:
         """Signs of life, at every step: a long backlog and a long sleep are none of death."""
         self._manager.feed()
-        if self.mode is Mode.SERVICE and self._courier.failing_since is None:
+        # Whether it can deliver is known once it has tried, if there is anything to try it with.
+        can_deliver = self._courier.failing_since is None and (self._has_looked or self._courier.was_answered)
+        if self.mode is Mode.SERVICE and can_deliver:
             self._troubles.attempt("heartbeat", self._housekeeping.beat, None)
 
     # What others ask for

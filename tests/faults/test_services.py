@@ -188,6 +188,18 @@ def test_a_hangup_has_files_read_that_do_not_look_changed(home: Path, world: Wor
     assert ":8/" in world.sidecar._may_go_on.settings.url
 
 
+def test_a_service_that_never_could_deliver_does_not_say_that_it_serves(home: Path, world: World) -> None:
+    """With something to try it with, it is tried first; each start would silence the home for a while."""
+    world.answer_by = lambda _key, _body: Retry("no route")
+    world.sidecar._deliver_now()
+    world.look()
+    assert world.sent
+    assert not Home(home).heartbeat(homes.host_name()).exists()
+    world.answer_by = lambda _key, _body: Delivered()
+    world.look_for(100, 10)
+    assert Home(home).heartbeat(homes.host_name()).exists()
+
+
 def test_a_service_that_cannot_deliver_lets_its_heart_stop(home: Path, world: World) -> None:
     """A service without a way out must not silence a home."""
     world.answer_by = lambda _key, _body: Retry("no route")
