@@ -52,7 +52,7 @@ def needs(home: Home, now: Settings, environ: Mapping[str, str]) -> Needs:
     if (sink := sink_directory(now)) is not None and not _is_below(sink, home.telemetry):
         writes.append(sink)
     passed = launch.sidecar_environment(home, environ)
-    read = [sys.executable, sys.prefix, sys.base_prefix, __file__, *passed.get("PYTHONPATH", "").split(":")]
+    read = [sys.executable, sys.prefix, sys.base_prefix, __file__, *sys.path]
     return Needs(
         interpreter=sys.executable,
         home=home.path,
