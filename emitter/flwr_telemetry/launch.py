@@ -40,7 +40,8 @@ _PASSED_ON = frozenset(
 if sys.platform != "win32":
     import fcntl
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
-_STARTED_MARK = b"started\n"
+_STARTED_MARK = b"started %10d\n"
+"""With the former sidecar, if it was a zombie then; see ``reaping``."""
 _MAX_STATE_BYTES = 64 * 1024
 
 
@@ -88,7 +89,6 @@ def wake(
         return Wake.THROTTLED
     if not host.lock.exists() and not may_create():
         return Wake.NOT_ALLOWED
-    reaping.take_former(host, _just_touched(host))
     outcome = _claim_start(host, respawn_s)
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)
@@ -184,8 +184,11 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
             return Wake.ALIVE
         if _started_lately(host, respawn_s):
             return Wake.THROTTLED
+        noted = os.pread(descriptor, len(_STARTED_MARK % 0), 0).removeprefix(b"started ")
+        age_s = _just_touched(host) - os.fstat(descriptor).st_mtime
+        left = reaping.take_former(host, int(noted) if noted.strip().isdigit() else 0, age_s)
         # A write sets the file's time on its own file system; the size tells a start from a mere creation.
-        os.pwrite(descriptor, _STARTED_MARK, 0)
+        os.pwrite(descriptor, _STARTED_MARK % left, 0)
         return Wake.STARTED
     finally:
         os.close(descriptor)

@@ -3,7 +3,9 @@
 What we start is no child of ours: init inherits and reaps it. In a container the first process may be the
 training itself, which then has a child that it never asked for; we reap it, exactly that one. Or the first
 process is a program that reaps nothing. Then every sidecar would leave one zombie more for the life of the
-container, so that no other is started; the spool keeps the events, and ``docker run --init`` is the cure.
+container, so that no more than two are started; the spool keeps the events, and ``docker run --init`` is the
+cure. Some first processes reap now and then only: a zombie that was noted at the last start, some time ago,
+and is one still tells them apart.
 
 Asked only before a start, which happens every minute at most. This room must never reap a child of the
 training's own, and never wait for anything.
@@ -21,32 +23,37 @@ from .errors import NobodyReapsError, TelemetryError
 from .layout import HostPaths
 
 _MAX_STATE_BYTES = 64 * 1024
-_SOON_S = 2.0
-"""An init reaps within a moment."""
+NOTED_FOR_S = 10.0
+"""An init that looks now and then has reaped by then."""
 
 _ZOMBIE = "Z"
 
 
-def take_former(host: HostPaths, now: float) -> None:
+def take_former(host: HostPaths, noted: int, noted_for_s: float) -> int:
     """Reap the last sidecar of this host, if it has ended and is our child.
 
     Args:
         host: this one.
-        now: the time of the file system, in seconds since its epoch.
+        noted: what this returned at the last start.
+        noted_for_s: how long ago that was, in seconds.
+
+    Returns:
+        The process, if it has ended and somebody else has yet to reap it; else 0.
 
     Raises:
-        NobodyReapsError: it has ended, and whoever should reap it does not.
+        NobodyReapsError: the one that was noted has not been reaped since.
     """
+    if noted and noted_for_s >= NOTED_FOR_S and _is_zombie_of_its_own(noted):
+        msg = "a sidecar that has ended is reaped by nobody; start the container with an init (--init)"
+        raise NobodyReapsError(msg)
     pid = _former(host)
     if pid is None or not _is_zombie_of_its_own(pid):
-        return
+        return 0
     if _parent(pid) != os.getpid():
-        if now - host.state.stat().st_mtime < _SOON_S:
-            return  # it ended just now, as its last word tells
-        msg = "the last sidecar has ended and nobody reaps it; start the container with an init (--init)"
-        raise NobodyReapsError(msg)
+        return pid
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+    return 0
 
 
 def _former(host: HostPaths) -> int | None:

@@ -104,17 +104,20 @@ assert child.wait() == 7
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_where_nobody_reaps_there_is_one_zombie_at_most(home: Path, collector: Collector) -> None:
+def test_where_nobody_reaps_there_are_two_zombies_at_most(home: Path, collector: Collector) -> None:
     """No other sidecar is started; the events wait, one warning says what to do, ``--once`` delivers them."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     training = """
 delivered()
-os.utime(PATH, (1, 1))  # it ended long ago
+time.sleep(1.1)
+emit()
+wait_until(lambda: sidecars() == ["Z", "Z"])
+os.utime(LOCK, (1, 1))  # they were started long ago
 for _ in range(2):
     time.sleep(1.1)
     emit()
-assert sidecars() == ["Z"], sidecars()
-""".replace("PATH", repr(str(homes.host(home) / "sidecar.json")))
+assert sidecars() == ["Z", "Z"], sidecars()
+""".replace("LOCK", repr(str(homes.host(home) / "sidecar.lock")))
     first = f"""
 child = subprocess.Popen([sys.executable, "-c", {TOOLS + training!r}])
 wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
@@ -125,4 +128,4 @@ sys.exit(child.wait())
     assert done.stderr.count("--init") == 1, done.stderr
     assert len(homes.spooled(home)) == 2
     processes.deliver(home)
-    assert wire.bag(collector.events()).total() == 3
+    assert wire.bag(collector.events()).total() == 4
