@@ -14,6 +14,9 @@ The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the 
 4. A process dies inside its write: torn bytes, which cost no other record (see ``record.py``).
 5. A stopped process holds the lock: a writer waits ``LOCK_WAIT_S`` and appends without it.
 
+On a network file system a handle goes stale (ESTALE) when another host has removed its file: that is races
+2 and 3 seen from there, at whichever call, and the writer opens anew.
+
 Nobody ever truncates. This room must never wait longer than that, and never read a clock for anything
 else.
 """
@@ -21,6 +24,7 @@ else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -81,9 +85,7 @@ class Writer:
         """
         try:
             for _ in range(_TRIES):
-                if self._descriptor < 0:
-                    self._open()
-                if self._append_once(frame, cap_bytes):
+                if self._is_kept(frame, cap_bytes):
                     return
                 self.close()
         except OSError as error:
@@ -91,6 +93,17 @@ class Writer:
             raise from_os_error(error, self._path) from error
         msg = f"{self._path} is replaced faster than it can be written to"
         raise SpoolWriteError(msg)
+
+    def _is_kept(self, frame: bytes, cap_bytes: float) -> bool:
+        """Whether one attempt has put the record into a file that still has a name."""
+        try:
+            if self._descriptor < 0:
+                self._open()
+            return self._append_once(frame, cap_bytes)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                return False
+            raise
 
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
@@ -107,8 +120,9 @@ class Writer:
         """
         try:
             status = os.fstat(descriptor)
-        except OSError:
-            return False
+        except OSError as error:
+            # A stale handle tells nothing more, but is closed all the same: one is left at every adoption.
+            return error.errno == errno.ESTALE
         return (status.st_ino, status.st_dev) == self._identity
 
     def _append_once(self, frame: bytes, cap_bytes: float) -> bool:
@@ -174,12 +188,18 @@ class Writer:
 
 
 def lock_shared(descriptor: int) -> bool:
-    """Take the segment's lock as a writer, waiting at most ``LOCK_WAIT_S``; False if it cannot be had."""
+    """Take the segment's lock as a writer, waiting at most ``LOCK_WAIT_S``; False if it cannot be had.
+
+    Raises:
+        OSError: ESTALE, where the file was removed by another host; a write to it might seem to succeed.
+    """
     deadline: float | None = None
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise
             if error.errno not in BUSY_ERRNOS:
                 return False  # no locks on this file system: the renames alone must do
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,6 @@ FAULTS = {
         errno.EFBIG: SpoolFullError,
         errno.EROFS: SpoolWriteError,
         errno.EIO: SpoolWriteError,
-        errno.ESTALE: SpoolWriteError,
     },
     "open": {
         errno.EMFILE: SpoolWriteError,
@@ -74,6 +74,36 @@ def test_a_fault_of_the_system(
     assert descriptors() == before
     told.append(FRAMES[2])
     assert numbers(home)[-1] == 2
+
+
+@pytest.mark.parametrize("call", ["fstat", "flock", "stat", "write", "fstat after the write"])
+def test_a_handle_that_another_host_made_stale(
+    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The record goes to the segment that is there now; the stale descriptor is closed."""
+    told.append(FRAMES[0])
+    before = descriptors()
+    homes.open_segment(home).unlink()
+    name, _, later = call.partition(" ")
+    fail_once(monkeypatch, name, errno.ESTALE, after=bool(later), module=fcntl if name == "flock" else os)
+    told.append(FRAMES[1])
+    assert numbers(home) == [1]
+    assert descriptors() == before
+
+
+def test_handles_that_are_stale_for_ever(home: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told, and no descriptor stays."""
+    told.append(FRAMES[0])
+    told.writer.close()
+    before = descriptors()
+
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "write", stale)
+    with pytest.raises(SpoolWriteError, match="replaced faster"):
+        told.append(FRAMES[1])
+    assert descriptors() == before
 
 
 def test_a_short_write_is_an_error_and_nobody_truncates(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     import pytest
 
@@ -19,26 +20,33 @@ def descriptors() -> list[str]:
 
 
 def amid(
-    monkeypatch: pytest.MonkeyPatch, step: Callable[[], object], call: str = "write", *, after: int = 0
+    monkeypatch: pytest.MonkeyPatch,
+    step: Callable[[], object],
+    call: str = "write",
+    *,
+    after: int = 0,
+    module: ModuleType = os,
 ) -> None:
     """Do something just before the next system call of this name (after some more), as another might."""
-    real, left = getattr(os, call), [step, *[int] * after]
+    real, left = getattr(module, call), [step, *[int] * after]
 
     def then(*arguments: Any, **options: Any) -> Any:
         if left:
             left.pop()()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(os, call, then)
+    monkeypatch.setattr(module, call, then)
 
 
-def fail_once(monkeypatch: pytest.MonkeyPatch, call: str, number: int, *, after: int = 0) -> None:
+def fail_once(
+    monkeypatch: pytest.MonkeyPatch, call: str, number: int, *, after: int = 0, module: ModuleType = os
+) -> None:
     """Let the next system call of this name (after some more) fail."""
 
     def fail() -> None:
         raise OSError(number, os.strerror(number))
 
-    amid(monkeypatch, fail, call, after=after)
+    amid(monkeypatch, fail, call, after=after, module=module)
 
 
 def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: int | None = None) -> None:
