@@ -38,7 +38,7 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = se
     """
     for path in segments.listing(committed):
         if (mark := waiting.mark(path.name)) is not None:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
                 _discard_segment(host, path, mark.end, now_ns, wait_s)
 
 

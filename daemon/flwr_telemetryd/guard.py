@@ -26,7 +26,7 @@ def check(host: HostPaths) -> None:
 
 def _check(*directories: Path) -> None:
     for directory in directories:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
             files.check_directory(directory)
 
 

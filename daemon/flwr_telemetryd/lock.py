@@ -43,7 +43,8 @@ class Lock:
     def is_named(self) -> bool:
         """Whether its file is still there; if it was removed, another sidecar may hold a new one."""
         try:
-            named, ours = os.lstat(self.host.lock), os.fstat(self._descriptor)
+            with files.stale_is_gone():
+                named, ours = os.lstat(self.host.lock), os.fstat(self._descriptor)
         except FileNotFoundError:
             return False
         return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +31,14 @@ def hosts(home: Home) -> list[HostPaths]:
     return [
         home.host(path.name)
         for path in segments.listing(home.telemetry)
-        if not path.name.startswith(_NOT_HOST) and path.is_dir() and not path.is_symlink()
+        if not path.name.startswith(_NOT_HOST) and _is_directory(path)
     ]
+
+
+def _is_directory(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+        return stat.S_ISDIR(path.lstat().st_mode)
+    return False
 
 
 def strange_hosts(home: Home) -> list[str]:

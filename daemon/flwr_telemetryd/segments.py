@@ -86,13 +86,14 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
         descriptor = files.open_file(host.events, os.O_RDWR)
     except FileNotFoundError:
         return None
+    sealed = host.spool / sealed_name(now_ns)
     try:
-        if os.fstat(descriptor).st_size == 0:
-            return None
-        sealed = host.spool / sealed_name(now_ns)
-        with sealer_lock(descriptor), contextlib.suppress(FileNotFoundError):
-            os.rename(host.events, sealed)
-            return sealed
+        with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+            if os.fstat(descriptor).st_size == 0:
+                return None
+            with sealer_lock(descriptor):
+                os.rename(host.events, sealed)
+                return sealed
         return None  # another sidecar was first
     finally:
         os.close(descriptor)
@@ -132,7 +133,8 @@ def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
     descriptor = files.open_file(path, os.O_RDONLY)
     try:
-        yield from chunks_of(descriptor, offset_bytes)
+        with files.stale_is_gone():
+            yield from chunks_of(descriptor, offset_bytes)
     finally:
         os.close(descriptor)
 
@@ -152,7 +154,8 @@ def listing(directory: Path) -> list[Path]:
 def names(directory: Path) -> list[str]:
     """The names of what is in a directory, in order; nothing if it is not there."""
     try:
-        return sorted(os.listdir(directory))
+        with files.stale_is_gone():
+            return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

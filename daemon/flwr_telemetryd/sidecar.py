@@ -11,6 +11,7 @@ This room must never read the environment: a sidecar judges by the files alone.
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
@@ -159,6 +160,16 @@ class Sidecar:
         Raises:
             SpoolUnsafeError: the directory is no longer surely ours.
         """
+        try:
+            return self._look()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            # Another host of a network file system removed what was looked at: the next look tells how it is.
+            log.info("moved away during a look: %s", error)
+            return None
+
+    def _look(self) -> End | None:
         self._obey_reload()
         if not self._may_go_on():
             return End.DISABLED

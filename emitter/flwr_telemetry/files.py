@@ -8,11 +8,12 @@ create anything without being asked to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
@@ -30,9 +31,27 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 _STANDARD_ERROR = 2
+_TRIES = 3
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@contextlib.contextmanager
+def stale_is_gone() -> Iterator[None]:
+    """Have a stale handle mean what it comes from: another host of a network file system removed the file.
+
+    Not for what a user put there: a settings file that cannot be asked is no settings file that is not there.
+
+    Raises:
+        FileNotFoundError: in place of ESTALE.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ESTALE), error.filename) from error
 
 
 def ensure_directory(path: Path) -> bool:
@@ -103,14 +122,16 @@ def open_file(path: Path | str, flags: int) -> int:
         OSError: the system's refusal.
     """
     try:
-        descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
+        with stale_is_gone():
+            descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
     except OSError as error:
         if error.errno not in UNSAFE_ERRNOS:
             raise
         msg = f"{path} is a link, a FIFO or a device ({error.strerror}); remove it"
         raise SpoolUnsafeError(msg) from error
     try:
-        _check_file(path, descriptor)
+        with stale_is_gone():
+            _check_file(path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -190,6 +211,17 @@ def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes
         SpoolUnsafeError: it is no plain file; a FIFO does not hold us.
         OSError: the system's refusal.
     """
+    tries = _TRIES
+    while True:
+        try:
+            return _read(path, most_bytes, users_own=users_own)
+        except OSError as error:
+            tries -= 1
+            if not tries or error.errno != errno.ESTALE:
+                raise  # else another host of a network file system has replaced it: there is a new one
+
+
+def _read(path: Path, most_bytes: int, *, users_own: bool) -> bytes:
     descriptor = _open_any(path) if users_own else open_file(path, os.O_RDONLY)
     try:
         found = b""

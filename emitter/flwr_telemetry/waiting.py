@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from . import files
 from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 TAKEN_SUFFIX = ".taken"
@@ -135,5 +136,9 @@ def grown_segments(batch: Path) -> Iterator[int]:
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        files.stale_is_gone(),
+        os.scandir(directory) as entries,
+    ):
         yield from entries

@@ -151,6 +151,30 @@ def test_each_call_fails_once(
         one_fault(next(fresh), monkeypatch, call, number, at)
 
 
+@pytest.mark.parametrize(
+    "call", "open read pread lstat fstat scandir listdir rename unlink rmdir mkdir utime".split()
+)
+def test_no_stale_handle_ends_a_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Another host removes things at any moment; a service is not to end at each of them."""
+    fresh = (new_home(tmp_path / str(turn)) for turn in count())
+
+    def lives(at: int) -> list[int]:
+        home = next(fresh)
+        fill(home)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _descriptor: None)
+            world = World(home, Mode.SERVICE, patch)
+            world.answer_by = answer
+            with monkeypatch.context() as fault:
+                places = fail_at(fault, call, errno.ESTALE, at)
+                assert world.sidecar.look() is None
+                world.sidecar._sleep()
+        return sorted(places.values())
+
+    for at in lives(-1):
+        lives(at)
+
+
 def new_home(directory: Path) -> Path:
     """Give a home that does not exist yet, in a directory that does."""
     directory.mkdir(mode=0o700)
