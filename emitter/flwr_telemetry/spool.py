@@ -8,7 +8,8 @@ The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the 
 1. The segment is renamed between a writer's open and its write. The lock excludes it; where a lock
    cannot be had, the record lands in the sealed segment, which is read later or whose tail comes back.
 2. The segment is unlinked between a writer's open and its write: no link is left after the write, and
-   the writer appends once more, to the new segment.
+   the writer appends once more, to the new segment. NFS leaves a link while the file is open; its name
+   tells, and is asked where no lock kept the sealer out.
 3. The spool is removed or replaced under a running process: the path does not name the writer's file
    any more, so it opens (and, if it may, creates) anew.
 4. A process dies inside its write: torn bytes, which cost no other record (see ``record.py``).
@@ -144,7 +145,7 @@ class Writer:
             if written != len(frame):
                 msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
                 raise SpoolFullError(msg)
-            return os.fstat(descriptor).st_nlink > 0
+            return os.fstat(descriptor).st_nlink > 0 and (locked or not _was_removed(descriptor))
         finally:
             if locked:
                 unlock(descriptor)
@@ -185,6 +186,15 @@ class Writer:
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
         return files.open_file(self._path, flags)
+
+
+def _was_removed(descriptor: int) -> bool:
+    """Whether an open file was removed although it has a link: on NFS it is ``.nfs…`` until it is closed."""
+    try:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+    except OSError:
+        return False  # no Linux, and nothing tells
+    return name.startswith(".nfs") or name.endswith(" (deleted)")
 
 
 def lock_shared(descriptor: int) -> bool:

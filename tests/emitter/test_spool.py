@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
@@ -79,6 +80,23 @@ def test_race_2_a_record_in_an_unlinked_segment_is_written_again(
     """Race 2: a write into a file without a name counts for nothing."""
     told.append(FRAMES[0])
     amid(monkeypatch, host.events.unlink)
+    told.append(FRAMES[1])
+    assert numbers(home) == [[1]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
+def test_race_2_a_removed_segment_may_have_a_link_left(
+    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Race 2: NFS gives one to what is removed while it is open; without a lock its name is asked."""
+    told.append(FRAMES[0])
+    no_locks(monkeypatch)
+
+    def remove() -> None:
+        os.link(host.events, home / ".nfs0001")
+        host.events.unlink()
+
+    amid(monkeypatch, remove)
     told.append(FRAMES[1])
     assert numbers(home) == [[1]]
 
