@@ -1,0 +1,265 @@
+"""Homes on network file systems: hosts that see each other's doings late, and locks and handles that fail.
+
+Whatever such a file system does, each event of which a writer was told "spooled" is delivered, once after
+de-duplication by key, nobody ends with a traceback, and in the end nothing is left. (The design allows an
+event to be doubled only where a writer without a lock is stopped in the midst of its append.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.spool import Writer
+from tests.support import faults, homes, hosts, netfs, processes, records, wire
+from tests.support.netfs import Traits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+SERVICE = ["-m", "flwr_telemetryd", "--service"]
+ONCE = ["-m", "flwr_telemetryd", "--once"]
+WRITER = """
+import random, time
+first, count, longest_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+for n in range(first, first + count):
+    told = outcome(event("PING", {"n": n}))
+    assert told == "spooled", told
+    time.sleep(random.choice([0, 0, 0, longest_s]))
+"""
+EVENTS = 60
+
+pytestmark = pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
+
+
+class Shared:
+    """A home that two hosts mount.
+
+    Args:
+        server: the home, as the server has it.
+        mounts: where each host has it.
+        logs: a directory for what processes say.
+    """
+
+    def __init__(self, server: Path, mounts: dict[str, Path], logs: Path) -> None:
+        self.server = server
+        self.mounts = mounts
+        self._logs = logs
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, host: str, words: list[str], **env: str) -> subprocess.Popen[bytes]:
+        """Start Python on a host."""
+        log = self._logs / f"{host}.{len(self._started)}"
+        with log.open("wb") as said:
+            process = subprocess.Popen(
+                hosts.on(host, [sys.executable, *words]),
+                env=processes.environment(self.mounts[host], env),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+        self._started.append(process)
+        return process
+
+    def serve(self, host: str) -> subprocess.Popen[bytes]:
+        """Start a service; when this returns it lives, by its own word."""
+        service = self.start(host, SERVICE)
+        processes.wait_until(Home(self.server).host(host).state.exists)
+        return service
+
+    def write(self, host: str, first: int, *, longest_s: float = 0.05, **env: str) -> subprocess.Popen[bytes]:
+        """Start a writer of ``EVENTS`` events."""
+        code = processes.PRELUDE + WRITER
+        return self.start(host, ["-c", code, str(first), str(EVENTS), str(longest_s)], **env)
+
+    def write_all(self, *on: str, **options: Any) -> list[int]:
+        """Let a writer on each of these hosts come to its end; the numbers of their events."""
+        writers = [self.write(host, n * EVENTS, **options) for n, host in enumerate(on)]
+        assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * len(on), self.said()
+        return list(range(len(on) * EVENTS))
+
+    def serve_what_a_node_writes(self, **options: Any) -> list[int]:
+        """Let services on both login nodes adopt the spool of a node, where writers pause now and then."""
+        services = [self.serve(host) for host in ("login1", "login2")]
+        told = self.write_all("node1", "node1", "login1", **options)
+        self.settle()
+        self.end(*services)
+        assert not (homes.host(self.server, "node1") / "sidecar.lock").exists(), self.said()
+        return told
+
+    def settle(self) -> None:
+        """Wait until nothing is left, while services or sidecars are at it."""
+        processes.wait_until(lambda: not homes.unsent_files(self.server), what="delivery")
+
+    def deliver(self, times: int = 8) -> None:
+        """Run ``--once`` on one host after the other until nothing is left."""
+        for _ in range(times):
+            for host, mount in self.mounts.items():
+                processes.wait_for_end(mount)
+                assert self.start(host, ONCE).wait(processes.PATIENCE_S) in {0, 1}, self.said()
+            if not homes.unsent_files(self.server):
+                return
+        raise AssertionError(f"{homes.unsent_files(self.server)}\n{self.said()}")
+
+    def end(self, *services: subprocess.Popen[bytes]) -> None:
+        """Tell services to end, which they do well."""
+        for service in services:
+            service.send_signal(signal.SIGTERM)
+        assert [service.wait(processes.PATIENCE_S) for service in services] == [0] * len(services)
+
+    def said(self) -> str:
+        """Give all that was said, by processes and in the logs of sidecars."""
+        logs = [*self._logs.iterdir(), *homes.telemetry(self.server).glob("*/sidecar.log*")]
+        return "\n".join(f"{log}:\n{log.read_text()}" for log in logs)
+
+    def close(self) -> None:
+        """End what still runs; nobody may have met what it did not know."""
+        for mount in self.mounts.values():
+            processes.end_all(mount)
+        for process in self._started:
+            process.wait(processes.PATIENCE_S)
+        assert "Traceback" not in self.said(), self.said()
+
+
+@contextlib.contextmanager
+def shared(home: Path, node: Traits, login: Traits | None = None) -> Iterator[Shared]:
+    """Mount the home on a node and on two login nodes."""
+    with contextlib.ExitStack() as stack:
+        mounts = {}
+        for name, traits in (("node1", node), ("login1", login or node), ("login2", login or node)):
+            mounts[name] = stack.enter_context(netfs.mounted(home, home.parent / name, traits))
+        logs = home.parent / "logs"
+        logs.mkdir()
+        yield stack.enter_context(contextlib.closing(Shared(home, mounts, logs)))
+
+
+def quick(home: Path, collector: Collector, **settings: Any) -> None:
+    """Have a home where others' spools are adopted at once."""
+    homes.configure(
+        home, collector.url, **{"adopt_after_s": 0.1, "burst_window_s": 0.05, "idle_exit_s": 0.2, **settings}
+    )
+
+
+def check(collector: Collector, told: list[int]) -> None:
+    """Each event that was told of was delivered, once after de-duplication."""
+    assert wire.serials(collector.events()) == told
+
+
+def test_locks_that_are_refused(home: Path, collector: Collector) -> None:
+    """Sidecars on demand come and go on all hosts; without any lock the renames alone do."""
+    quick(home, collector)
+    with shared(home, Traits(locks="refused", stale="removed")) as network:
+        told = network.write_all("node1", "node1", "login1")
+        network.deliver()
+        check(collector, told)
+
+
+def test_locks_that_do_nothing(home: Path, collector: Collector) -> None:
+    """Two services of one host take themselves for the only one, and so does that of another host."""
+    quick(home, collector)
+    with shared(home, Traits(locks="pretended", stale="removed")) as network:
+        second = network.serve("login1")
+        told = network.serve_what_a_node_writes(longest_s=0.3)
+        network.end(second)
+        check(collector, told)
+
+
+def test_names_and_attributes_that_are_seen_late(home: Path, collector: Collector) -> None:
+    """What another host renames or removes is there for a second; writers and services believe it."""
+    quick(home, collector)
+    with shared(home, Traits(cache_s=1, stale="removed")) as network:
+        check(collector, network.serve_what_a_node_writes(longest_s=0.4))
+
+
+def test_handles_that_go_stale(home: Path, collector: Collector) -> None:
+    """A file or directory that another host moves is gone for whoever has it open: writers, and services."""
+    quick(home, collector, bursts=False)
+    with shared(home, Traits(stale="moved", cache_s=0.3)) as network:
+        check(collector, network.serve_what_a_node_writes(longest_s=0.4))
+
+
+def test_renames_and_removals_that_were_sent_again(home: Path, collector: Collector) -> None:
+    """They are done, and answered as if there had been nothing to do."""
+    quick(home, collector)
+    with shared(home, Traits(retransmit=3)) as network:
+        check(collector, network.serve_what_a_node_writes(longest_s=0.3))
+
+
+@pytest.mark.parametrize("ahead_s", [600.0, -600.0])
+def test_clocks_that_differ_by_minutes(home: Path, collector: Collector, ahead_s: float) -> None:
+    """The server's clock is ahead of the node's and behind the login nodes', or the other way round."""
+    quick(home, collector)
+    with shared(home, Traits(skew_s=ahead_s), Traits(skew_s=-ahead_s)) as network:
+        check(collector, network.serve_what_a_node_writes(longest_s=0.3))
+
+
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
+def test_a_close_that_fails(home: Path, collector: Collector, number: int) -> None:
+    """What was written may be kept or not, so it is done again; nothing is sent twice under two keys."""
+    quick(home, collector)
+    with shared(home, Traits(close_errno=number)) as network:
+        told = network.write_all("node1", "login1")
+        network.deliver()
+        check(collector, told)
+
+
+def test_a_segment_that_is_removed_under_a_writer_without_a_lock(
+    home: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a link left, by a silly name: what was appended to it meanwhile is appended once more."""
+    quick(home, collector)
+    with netfs.mounted(home, tmp_path / "mount", Traits(locks="refused")) as mount:
+        writer = Writer(Home(mount), Home(mount).host(), lambda: True, lambda: None)
+        first, second = map(records.encode, records.series(2))
+        writer.append(first, 1e9)
+        faults.amid(monkeypatch, lambda: processes.deliver(mount))
+        writer.append(second, 1e9)
+        writer.close()
+        processes.deliver(mount)
+    check(collector, [0, 1])
+
+
+def test_files_that_are_removed_while_they_are_open(home: Path, collector: Collector) -> None:
+    """They lie about by silly names until they are closed: nobody takes them for anything of ours."""
+    quick(home, collector, bursts=False)
+    collector.answer_by(lambda _request: 503)
+    with shared(home, Traits()) as network, contextlib.ExitStack() as opened:
+        told = network.write_all("node1", longest_s=0, FLWR_TELEMETRY_SIDECAR="never")
+        mount = network.mounts["login1"]
+        node, login = (homes.host(mount, name) for name in ("node1", "login1"))
+        opened.enter_context((node / "spool" / "events.msgpack").open("rb"))
+        service = network.serve("login1")
+        processes.wait_until(lambda: len(list(login.glob("outbox/*/*.json"))) == len(told))
+        for path in login.glob("outbox/*/*.json"):
+            opened.enter_context(path.open("rb"))
+        for directory in (homes.telemetry(mount), node / "spool", login / "work", login / "outbox"):
+            opened.enter_context((directory / "stray").open("wb"))
+            (directory / "stray").unlink()
+        collector.answer_by(lambda _request: 200)
+        flush = hosts.on("login1", [sys.executable, "-m", "flwr_telemetryd.cli", "flush"])
+        done = processes.program(mount, flush)
+        assert (done.returncode, done.stderr) == (0, "")
+        check(collector, told)
+        kept = {str(path.parent.relative_to(mount)) for path in mount.rglob(".nfs*")}
+        assert {
+            "telemetry",
+            "telemetry/node1/spool",
+            "telemetry/login1/work",
+            "telemetry/login1/outbox",
+        } < kept
+        assert len(kept) == 5  # and the batch
+        opened.close()
+        service.send_signal(signal.SIGHUP)
+        processes.wait_until(lambda: not node.exists() and not homes.tree(login / "outbox"))
+        assert list(home.rglob(".nfs*")) == []
+        network.end(service)
