@@ -169,9 +169,9 @@ def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
 def _begin_again(batch: Batch) -> None:
     for path in segments.listing(batch.path):
         if (mark := waiting.mark(path.name)) is not None:
-            path.rename(batch.path / mark.segment)
+            segments.rename(path, batch.path / mark.segment)
         elif path.name.endswith((BODY_SUFFIX, files.PART_SUFFIX)):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
                     end += len(piece.data)
                     damaged += piece.first
                     kept.keep(piece.data)
-            segment.rename(batch.path / f"{segment.name}.{end}{waiting.TAKEN_SUFFIX}")
+            segments.rename(segment, batch.path / f"{segment.name}.{end}{waiting.TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body)
         segments.fsync_directory(batch.path)

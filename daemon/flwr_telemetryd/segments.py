@@ -160,6 +160,21 @@ def names(directory: Path) -> list[str]:
         return []
 
 
+def rename(path: Path, target: Path) -> None:
+    """Rename a file of a batch that is ours alone, to a name that nobody else gives.
+
+    On NFS a request whose answer was lost is sent again, and then there is nothing left to rename.
+
+    Raises:
+        FileNotFoundError: it is under neither name; the batch is somebody else's.
+    """
+    try:
+        os.rename(path, target)
+    except FileNotFoundError:
+        if not os.path.lexists(target):
+            raise
+
+
 def fsync_directory(path: Path) -> None:
     """Bring the names in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

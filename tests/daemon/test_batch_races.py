@@ -216,6 +216,28 @@ def test_race_12_a_late_append_goes_back_to_the_spool(
     assert begin_again(host, spooling) == [0, 1, 2, 3]
 
 
+def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS sends it again, and says that there is nothing; else a large batch might never be made."""
+    sealed(home, 0, 1)
+    made = take(host)
+    real = os.rename
+
+    def twice(source: str, target: str) -> None:
+        for _ in range(2):
+            real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", twice)
+        for _ in range(2):
+            assert batch.write(made, bursts=True, hardware={}).bodies == 1
+            batch._begin_again(made)
+        batch.write(made, bursts=True, hardware={})
+    discarding.discard(host, batch.commit(made), 9)
+    assert spooling.delivered() == [0, 1]
+
+
 @pytest.mark.parametrize("without_locks", [False, True])
 def test_race_13_a_late_append_between_the_look_and_the_unlink(
     home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, without_locks: bool
