@@ -15,7 +15,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import gone, guard, retention, segments
+from . import gone, guard, purge, retention, segments
 from .clock import Clock, SteadyTime
 from .state import State
 
@@ -87,7 +87,7 @@ class Housekeeping:
 
 
 def sweep_drafts(host: HostPaths) -> None:
-    """Remove the drafts of sidecars that were killed amid a write, as far as that goes.
+    """Remove drafts of sidecars that were killed amid a write, and what a purge left, as far as that goes.
 
     Only for one that surely is alone on its host.
     """
@@ -97,3 +97,4 @@ def sweep_drafts(host: HostPaths) -> None:
             for name in segments.names(directory):
                 if name.endswith(files.PART_SUFFIX):
                     (directory / name).unlink(missing_ok=True)
+        purge.leftovers(host)

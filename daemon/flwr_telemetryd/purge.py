@@ -28,6 +28,7 @@ from .retention import hosts, strange_hosts
 log = logging.getLogger("flwr_telemetryd")
 
 _ASIDE = ".purged"
+_KEPT_BY_NFS = ".nfs"
 
 
 def if_asked(home: Home, consent: Consent) -> None:
@@ -103,10 +104,18 @@ def _purge(host: HostPaths, rooms: Iterable[Path]) -> list[str]:
 
 def _delete(path: Path) -> None:
     """Delete a directory, or what stands in the place of one: to open a FIFO would take for ever."""
-    if stat.S_ISDIR(os.lstat(path).st_mode):
-        shutil.rmtree(path)
-    else:
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
         os.unlink(path)
+        return
+    shutil.rmtree(path, ignore_errors=True)  # what one file resists is done to all the others
+    if os.path.lexists(path) and not _waits_for_closes(path):
+        shutil.rmtree(path)  # says why not
+
+
+def _waits_for_closes(directory: Path) -> bool:
+    """Whether NFS itself will delete what is left, when the last process that has it open closes it."""
+    names = [name for _, _, found in os.walk(directory) for name in found]
+    return bool(names) and all(name.startswith(_KEPT_BY_NFS) for name in names)
 
 
 def _attempt(path: Path, delete: Callable[[Path], object]) -> list[str]:

@@ -37,7 +37,7 @@ for n in range(first, first + count):
     assert told == "spooled", told
     time.sleep(random.choice([0, 0, 0, longest_s]))
 """
-EVENTS = 60
+EVENTS = 40
 
 pytestmark = pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
 
@@ -191,7 +191,7 @@ def test_handles_that_go_stale(home: Path, collector: Collector) -> None:
 def test_renames_and_removals_that_were_sent_again(home: Path, collector: Collector) -> None:
     """They are done, and answered as if there had been nothing to do."""
     quick(home, collector)
-    with shared(home, Traits(retransmit=3)) as network:
+    with shared(home, Traits(retransmit=1)) as network:
         check(collector, network.serve_what_a_node_writes(longest_s=0.3))
 
 
@@ -227,6 +227,28 @@ def test_a_segment_that_is_removed_under_a_writer_without_a_lock(
         writer.close()
         processes.deliver(mount)
     check(collector, [0, 1])
+
+
+def test_switching_off_while_a_workload_has_the_segment_open(
+    home: Path, tmp_path: Path, collector: Collector
+) -> None:
+    """Everything else is deleted, and that segment by the file system, when the workload closes it."""
+    quick(home, collector)
+    with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:
+        root = homes.host(home)
+        with processes.reporter(mount, processes.NEVER) as emit:
+            assert emit() == "spooled"
+            (root / "spool" / "sealed-1.msgpack").write_bytes(b"")  # comes later in a listing
+            done = processes.command(mount, "disable")
+            assert (done.returncode, done.stderr) == (0, "")
+            (kept,) = [path for path in root.rglob("*") if path.is_file()]
+            assert kept.name.startswith(".nfs")
+            processes.wait_until(lambda: emit() == "disabled" and not kept.exists())
+        assert processes.command(mount, "enable").returncode == 0
+        processes.spool_events(mount)
+        processes.deliver(mount)
+        assert [path for path in root.iterdir() if path.name.startswith(".")] == []
+        check(collector, [0])
 
 
 def test_files_that_are_removed_while_they_are_open(home: Path, collector: Collector) -> None:
