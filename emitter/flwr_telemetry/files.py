@@ -275,17 +275,32 @@ def replace_by(
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        for data in pieces:
-            write_all(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
+        try:
+            for data in pieces:
+                write_all(descriptor, data)
+            if durable:
+                os.fsync(descriptor)
+            written = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)  # a network file system may refuse only here what was written
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        # Of a request that was answered into the void NFS sends a second one, which finds nothing to rename.
+        if not _is_at(path, written):
+            raise
+
+
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    """Whether the file of this status has this path."""
+    with contextlib.suppress(OSError):
+        named = os.lstat(path)
+        return (named.st_ino, named.st_dev) == (status.st_ino, status.st_dev)
+    return False
 
 
 def touch(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import SpoolUnsafeError
-from tests.support.faults import descriptors, write_at_most
+from tests.support.faults import amid, descriptors, write_at_most
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,3 +195,45 @@ def test_touch_sets_the_time(tmp_path: Path) -> None:
     files.touch(tmp_path / "new")
     assert 0 < (tmp_path / "old").stat().st_mtime <= (tmp_path / "new").stat().st_mtime
     assert (tmp_path / "old").read_bytes() == b"x"
+
+
+def test_a_rename_that_was_done_and_answered_as_if_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS sends a request again whose answer was lost; what came of it is at the path, and that counts."""
+    real = os.replace
+
+    def twice(source: Path, target: Path) -> None:
+        real(source, target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", twice)
+    files.replace_bytes(tmp_path / "r", b"0123456789")
+    assert (tmp_path / "r").read_bytes() == b"0123456789"
+    amid(monkeypatch, lambda: (tmp_path / f".r.{os.getpid()}.part").unlink(), "replace")
+    with pytest.raises(FileNotFoundError):
+        files.replace_bytes(tmp_path / "r", b"another")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r"]
+    assert (tmp_path / "r").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
+def test_what_a_network_file_system_refuses_only_at_the_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was not written: what was there stays, no draft is left, and the caller is told."""
+    files.replace_bytes(tmp_path / "r", b"0123456789")
+    real, before = os.close, descriptors()
+
+    def refuse(descriptor: int) -> None:
+        real(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "close", refuse)
+    for use in (files.replace_bytes, files.append_bytes, files.append_line):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            use(tmp_path / "r" if use is files.replace_bytes else tmp_path / "a", b"another")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a", "r"]
+    assert (tmp_path / "r").read_bytes() == b"0123456789"
+    assert descriptors() == before
