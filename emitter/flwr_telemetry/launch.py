@@ -40,6 +40,12 @@ _PASSED_ON = frozenset(
 if sys.platform != "win32":
     import fcntl
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
+
+# What is between us and a sidecar leaves at once and hands its child to init: nobody has to wait for one.
+# The wait for a shell is a millisecond; an image without one has Python do it, which takes ten.
+_SHELL = ("/bin/sh", "-c", '"$@" &', "sh")
+_WITHOUT_SHELL = "import os, sys; os.fork() or os.execv(sys.argv[1], sys.argv[1:])"
+
 _STARTED_MARK = b"started %10d\n"
 """With the former sidecar, if it was a zombie then; see ``reaping``."""
 _MAX_STATE_BYTES = 64 * 1024
@@ -219,17 +225,23 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives us and is not our child."""
     subprocess = load("subprocess")
-    # The shell leaves at once and hands its child to init: nobody has to wait for a sidecar, and the
-    # wait for the shell is a millisecond. `-P` keeps the working directory off the module path.
-    command = ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", MODULE]
-    shell = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        close_fds=True,
-        start_new_session=True,
-        cwd=host.root,
-        env=sidecar_environment(home, environ),
-    )
-    shell.wait()
+    # `-P` keeps the working directory off the module path.
+    sidecar = [sys.executable, "-P", "-m", MODULE]
+    for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):
+        try:
+            between = subprocess.Popen(
+                [*middle, *sidecar],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                close_fds=True,
+                start_new_session=True,
+                cwd=host.root,
+                env=sidecar_environment(home, environ),
+            )
+        except OSError as error:
+            if middle is not _SHELL or error.filename != middle[0]:
+                raise
+        else:
+            between.wait()
+            return

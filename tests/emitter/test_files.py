@@ -210,7 +210,7 @@ def test_a_rename_that_was_done_and_answered_as_if_not(
     monkeypatch.setattr(os, "replace", twice)
     files.replace_bytes(tmp_path / "r", b"0123456789")
     assert (tmp_path / "r").read_bytes() == b"0123456789"
-    amid(monkeypatch, lambda: (tmp_path / f".r.{os.getpid()}.part").unlink(), "replace")
+    amid(monkeypatch, (tmp_path / f".r.{os.getpid()}.part").unlink, "replace")
     with pytest.raises(FileNotFoundError):
         files.replace_bytes(tmp_path / "r", b"another")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r"]
