@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr_telemetry import files, settings
+from flwr_telemetry import files, reaping, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
@@ -128,6 +128,7 @@ class Sidecar:
     def run(self) -> End:
         """Look until there is a reason to end."""
         self._state.pid, self._state.mode, self._state.version = os.getpid(), self.mode.value, __version__
+        self._state.born = reaping.birth(os.getpid())
         self._state.started, self._state.ended = self._clock.now().isoformat(), ""
         if self._may_go_on():
             self._manager.ready()

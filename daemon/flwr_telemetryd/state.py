@@ -23,6 +23,7 @@ class State:
 
     Attributes:
         pid: the process that runs, or ran last.
+        born: what tells it from others of that number; see ``reaping.birth``.
         mode: ``on demand``, ``service`` or ``once``.
         version: of this distribution.
         started: when, ISO 8601 in UTC.
@@ -38,6 +39,7 @@ class State:
     """
 
     pid: int = 0
+    born: str = ""
     mode: str = ""
     version: str = ""
     started: str = ""

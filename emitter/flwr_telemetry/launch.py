@@ -46,8 +46,10 @@ _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 _SHELL = ("/bin/sh", "-c", '"$@" &', "sh")
 _WITHOUT_SHELL = "import os, sys; os.fork() or os.execv(sys.argv[1], sys.argv[1:])"
 
-_STARTED_MARK = b"started %10d\n"
+_STARTED_MARK = "started {:<31}\n"
 """With the former sidecar, if it was a zombie then; see ``reaping``."""
+
+_MARK_BYTES = 40
 _MAX_STATE_BYTES = 64 * 1024
 
 
@@ -190,11 +192,11 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
             return Wake.ALIVE
         if _started_lately(host, respawn_s):
             return Wake.THROTTLED
-        noted = os.pread(descriptor, len(_STARTED_MARK % 0), 0).removeprefix(b"started ")
+        noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
         age_s = _just_touched(host) - os.fstat(descriptor).st_mtime
-        left = reaping.take_former(host, int(noted) if noted.strip().isdigit() else 0, age_s)
+        left = reaping.take_former(host, noted.strip(), age_s)
         # A write sets the file's time on its own file system; the size tells a start from a mere creation.
-        os.pwrite(descriptor, _STARTED_MARK % left, 0)
+        os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
         return Wake.STARTED
     finally:
         os.close(descriptor)

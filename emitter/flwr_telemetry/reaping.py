@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from . import files
 from .errors import NobodyReapsError, TelemetryError
@@ -27,9 +28,11 @@ NOTED_FOR_S = 10.0
 """An init that looks now and then has reaped by then."""
 
 _ZOMBIE = "Z"
+_NUMBERS = "/proc/self/ns/pid"
+"""In which process numbers mean what they mean here."""
 
 
-def take_former(host: HostPaths, noted: int, noted_for_s: float) -> int:
+def take_former(host: HostPaths, noted: str, noted_for_s: float) -> str:
     """Reap the last sidecar of this host, if it has ended and is our child.
 
     Args:
@@ -38,52 +41,71 @@ def take_former(host: HostPaths, noted: int, noted_for_s: float) -> int:
         noted_for_s: how long ago that was, in seconds.
 
     Returns:
-        The process, if it has ended and somebody else has yet to reap it; else 0.
+        The process, if it has ended and somebody else has yet to reap it; else nothing.
 
     Raises:
         NobodyReapsError: the one that was noted has not been reaped since.
     """
-    if noted and noted_for_s >= NOTED_FOR_S and _is_zombie_of_its_own(noted):
+    if noted_for_s >= NOTED_FOR_S and _is_left(noted):
         msg = "a sidecar that has ended is reaped by nobody; start the container with an init (--init)"
         raise NobodyReapsError(msg)
     pid = _former(host)
-    if pid is None or not _is_zombie_of_its_own(pid):
-        return 0
-    if _parent(pid) != os.getpid():
-        return pid
+    found = None if pid is None else _status(pid)
+    if pid is None or found is None or found.state != _ZOMBIE or found.session == os.getsid(0):
+        return ""  # ours are started in a session of their own; one in ours was started by the training
+    if found.parent != os.getpid():
+        return f"{pid} {found.start}"
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    return 0
+    return ""
+
+
+def _is_left(noted: str) -> bool:
+    """Whether a process that was noted is a zombie still."""
+    pid, _, start = noted.partition(" ")
+    found = _status(int(pid)) if pid.isdecimal() else None
+    return found is not None and (found.state, found.start) == (_ZOMBIE, start)
+
+
+def birth(pid: int) -> str:
+    """What tells a process from every other that had or has its number, here or in another container.
+
+    Empty where there is no such process, or where nothing tells.
+    """
+    found = _status(pid)
+    try:
+        return "" if found is None else f"{os.readlink(_NUMBERS)} {found.start}"
+    except OSError:
+        return ""
 
 
 def _former(host: HostPaths) -> int | None:
-    """The process that ``sidecar.json`` tells of; a sidecar writes it before anything else."""
+    """The process that ``sidecar.json`` tells of, if its number still means that one.
+
+    A sidecar writes it before anything else. The number alone may have become that of a child of the training
+    that waits for it; above all where containers of one name share a home, whose numbers are all small.
+    """
     try:
-        pid = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))["pid"]
+        told = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))
+        pid, born = told["pid"], told["born"]
     except (OSError, ValueError, LookupError, TypeError, TelemetryError):
         return None
-    return pid if type(pid) is int and pid > 1 else None
+    return pid if type(pid) is int and pid > 1 and born and born == birth(pid) else None
 
 
-def _is_zombie_of_its_own(pid: int) -> bool:
-    """Whether it is a zombie, and in a session that it does not share with us: ours are started in their own.
+class _Status(NamedTuple):
+    """What proc(5) tells of a process."""
 
-    As long as it is a zombie its number is not used again. If somebody reaped it, and the number has become
-    that of a child of the training that is a zombie in its turn, that one is of the training's session.
-    """
-    found = _status(pid)
-    return found is not None and found[0] == _ZOMBIE and int(found[3]) != os.getsid(0)
-
-
-def _parent(pid: int) -> int:
-    found = _status(pid)
-    return 0 if found is None else int(found[1])
+    state: str
+    parent: int
+    session: int
+    start: str
 
 
-def _status(pid: int) -> list[str] | None:
-    """The fields of proc(5) from the state on: state, parent, group, session; None where there are none."""
+def _status(pid: int) -> _Status | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return text.rpartition(")")[2].split()
+    fields = text.rpartition(")")[2].split()
+    return _Status(fields[0], int(fields[1]), int(fields[3]), fields[19])

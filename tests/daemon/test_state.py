@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FULL: dict[str, Any] = {
     "pid": 7,
+    "born": "pid:[4026531836] 12345",
     "mode": "service",
     "version": "1",
     "started": "2026-11-22T10:00:00+00:00",

@@ -82,17 +82,18 @@ for _ in range(2):
     assert len(collector.events()) == 2
 
 
-def test_children_of_the_training_are_its_own(home: Path, collector: Collector) -> None:
-    """A child whose number is in ``sidecar.json`` by chance is not reaped."""
+@pytest.mark.parametrize("apart", [False, True], ids=["same-session", "session-of-its-own"])
+def test_children_of_the_training_are_its_own(home: Path, collector: Collector, apart: bool) -> None:
+    """A child is not reaped whose number a container of the same name has put into ``sidecar.json``."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     done = alone(
         home,
         f"""
-child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"], start_new_session={apart})
 wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
 emit()
 path = {str(homes.host(home) / "sidecar.json")!r}
-wait_until(lambda: os.path.exists(path) and "Z" in sidecars())
+wait_until(lambda: os.path.exists(path) and json.loads(open(path).read())["ended"])
 text = json.loads(open(path).read())
 with open(path, "w") as state:
     json.dump({{**text, "pid": child.pid}}, state)
