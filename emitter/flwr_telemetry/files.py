@@ -138,6 +138,19 @@ def open_file(path: Path | str, flags: int) -> int:
     return descriptor
 
 
+def is_opened_with(descriptor: int, flags: int) -> bool:
+    """Whether a descriptor looks like one that ``open_file`` made with these flags, ``O_CREAT`` apart.
+
+    That much can be told of a file that another host has removed; hardly anybody else opens in this way.
+    """
+    wanted = flags | _SAFE_FLAGS & ~getattr(os, "O_CLOEXEC", 0)
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    except OSError:
+        return False
+    return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
+
+
 def _not_standard(descriptor: int) -> int:
     """The same file under a number that is no standard stream.
 

@@ -16,10 +16,12 @@ The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the 
 5. A stopped process holds the lock: a writer waits ``LOCK_WAIT_S`` and appends without it.
 
 On a network file system a handle goes stale (ESTALE) when another host has removed its file: that is races
-2 and 3 seen from there, at whichever call, and the writer opens anew.
+2 and 3 seen from there, at whichever call, and the writer opens anew. What is written there is only on its
+way: NFS sends it when the lock is released, and tells nobody that the quota is used up or that there is no
+such file any more. The writer has it sent before, at no more cost, and hears of that (see ``network.py``).
 
-Nobody ever truncates. This room must never wait longer than that, and never read a clock for anything
-else.
+Nobody ever truncates. This room must never wait longer than that, but for a server, and never read a clock
+for anything else.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import files
+from . import files, network
 from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
 
@@ -42,6 +44,9 @@ LOCK_WAIT_S = 0.005
 
 _LOCK_POLL_S = 0.0005
 _TRIES = 5
+
+# Read and write, though nothing is read: NFS locks by the access mode, and wants both.
+_FLAGS = os.O_RDWR | os.O_APPEND
 
 
 class CreationRefusedError(Exception):
@@ -72,6 +77,8 @@ class Writer:
         self._path = str(host.events)
         self._descriptor = -1
         self._identity = (0, 0)
+        self._mounts = network.Mounts()
+        self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
         """Append one record; it survives the death of any process once this returns.
@@ -122,8 +129,8 @@ class Writer:
         try:
             status = os.fstat(descriptor)
         except OSError as error:
-            # A stale handle tells nothing more, but is closed all the same: one is left at every adoption.
-            return error.errno == errno.ESTALE
+            # A stale handle tells only how it was opened; unclosed, one more is left at every adoption.
+            return error.errno == errno.ESTALE and files.is_opened_with(descriptor, _FLAGS)
         return (status.st_ino, status.st_dev) == self._identity
 
     def _append_once(self, frame: bytes, cap_bytes: float) -> bool:
@@ -145,7 +152,10 @@ class Writer:
             if written != len(frame):
                 msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
                 raise SpoolFullError(msg)
-            return os.fstat(descriptor).st_nlink > 0 and (locked or not _was_removed(descriptor))
+            if self._is_remote:
+                os.fsync(descriptor)  # letting go of the lock does it, too, but keeps a refusal to itself
+            is_kept = os.fstat(descriptor).st_nlink > 0
+            return is_kept and ((locked and not self._is_remote) or not network.was_removed(descriptor))
         finally:
             if locked:
                 unlock(descriptor)
@@ -158,16 +168,15 @@ class Writer:
         raise SpoolFullError(msg)
 
     def _open(self) -> None:
-        # Read and write, though nothing is read: NFS locks by the access mode, and wants both.
-        flags = os.O_RDWR | os.O_APPEND
         try:
             for directory in (self._host.telemetry, self._host.root, self._host.spool):
                 files.check_directory(directory)
-            descriptor = files.open_file(self._path, flags)
+            descriptor = files.open_file(self._path, _FLAGS)
         except FileNotFoundError:
-            descriptor = self._create(flags | os.O_CREAT)
+            descriptor = self._create(_FLAGS | os.O_CREAT)
         status = os.fstat(descriptor)
         self._descriptor, self._identity = descriptor, (status.st_ino, status.st_dev)
+        self._is_remote = self._mounts.is_remote(status.st_dev)
 
     def _create(self, flags: int) -> int:
         if not self._may_create():
@@ -186,15 +195,6 @@ class Writer:
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
         return files.open_file(self._path, flags)
-
-
-def _was_removed(descriptor: int) -> bool:
-    """Whether an open file was removed although it has a link: on NFS it is ``.nfs…`` until it is closed."""
-    try:
-        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
-    except OSError:
-        return False  # no Linux, and nothing tells
-    return name.startswith(".nfs") or name.endswith(" (deleted)")
 
 
 def lock_shared(descriptor: int) -> bool:

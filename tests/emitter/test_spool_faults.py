@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flwr_telemetry import network
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from tests.support import homes, records
-from tests.support.faults import descriptors, fail_once, write_at_most
+from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from tests.emitter.conftest import Told
 
 FRAMES = [records.encode(event) for event in records.series(3)]
+
+
+def is_free(path: Path) -> bool:
+    """Whether a sealer could have the lock of this segment now."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def numbers(home: Path) -> list[int]:
@@ -104,6 +115,60 @@ def test_handles_that_are_stale_for_ever(home: Path, told: Told, monkeypatch: py
     with pytest.raises(SpoolWriteError, match="replaced faster"):
         told.append(FRAMES[1])
     assert descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EDQUOT, SpoolFullError), (errno.EIO, SpoolWriteError), (errno.ESTALE, None)]
+)
+def test_what_a_server_refuses_when_it_is_sent(
+    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception] | None
+) -> None:
+    """Nobody is told "spooled" of what is only on its way; where the file is gone it is appended again."""
+    monkeypatch.setattr(network.Mounts, "is_remote", lambda *_: True)
+    told.append(FRAMES[0])
+    held: list[bool] = []
+
+    def refuse() -> None:
+        held.append(not is_free(homes.open_segment(home)))
+        homes.open_segment(home).unlink()
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        amid(patch, refuse, "fsync")
+        if kind is None:
+            told.append(FRAMES[1])
+            assert numbers(home) == [1]
+        else:
+            with pytest.raises(kind) as caught:
+                told.append(FRAMES[1])
+            assert os.strerror(number) in str(caught.value)
+    assert held == [True]  # the lock would have sent it, and said nothing
+    told.append(FRAMES[2])
+    assert numbers(home)[-1] == 2
+
+
+def test_a_disk_of_this_machine_is_not_waited_for(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event costs microseconds there, and a process that dies takes nothing with it."""
+    fail_once(monkeypatch, "fsync", errno.EIO)
+    for frame in FRAMES:
+        told.append(frame)
+
+
+def test_a_stale_file_of_somebody_else_is_left_open(
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that closed what it did not know has its own file under our number, and it went stale."""
+    told.append(FRAMES[0])
+    number = told.writer._descriptor
+    os.dup2(os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+    fail_once(monkeypatch, "fstat", errno.ESTALE)
+    fail_once(monkeypatch, "fstat", errno.ESTALE)
+    told.append(FRAMES[1])
+    assert os.readlink(f"/proc/self/fd/{number}") == str(tmp_path / "theirs")
+    assert (tmp_path / "theirs").read_bytes() == b""
+    for name in descriptors():
+        if os.path.realpath(f"/proc/self/fd/{name}") == str(tmp_path / "theirs"):
+            os.close(int(name))
 
 
 def test_a_short_write_is_an_error_and_nobody_truncates(
