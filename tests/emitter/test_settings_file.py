@@ -118,7 +118,7 @@ def test_a_directory_in_its_place_is_refused(path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ELOOP, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE])
 def test_a_file_that_cannot_be_opened_is_refused(
     path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +126,20 @@ def test_a_file_that_cannot_be_opened_is_refused(
     path.write_text("enabled = true")
     fail_once(monkeypatch, "open", number)
     with pytest.raises(SettingsError, match=os.strerror(number)):
+        read(path)
+
+
+def test_a_file_that_another_host_replaces_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale handle says that there is a new one; who hears nothing else is told no."""
+    path.write_text("enabled = true")
+    fail_once(monkeypatch, "open", errno.ESTALE)
+    assert read(path) == {"enabled": True}
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(SettingsError, match=os.strerror(errno.ESTALE)):
         read(path)
 
 
