@@ -161,7 +161,8 @@ def test_locks_that_are_refused(home: Path, collector: Collector) -> None:
     with shared(home, Traits(locks="refused", stale="removed")) as network:
         told = network.write_all("node1", "node1", "login1")
         network.deliver()
-        check(collector, told)
+        # No lock keeps a sealer out between a write and the look at the links: an event may be doubled.
+        assert sorted(set(wire.serials(collector.events()))) == told
 
 
 def test_locks_that_do_nothing(home: Path, collector: Collector) -> None:
