@@ -16,7 +16,7 @@ from flwr_telemetry import files
 from flwr_telemetry.emitter import LOOK_AGAIN_S
 from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.layout import Home, HostPaths, home_directory
-from flwr_telemetry.settings import Settings, load
+from flwr_telemetry.settings import Consent, Settings, load
 
 from . import guard, hardware, purge
 from .clock import Clock
@@ -85,9 +85,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
     consent = load(home, None).consent
     if not consent.enabled:
         purge.if_asked(home, consent)
-        if mode is not Mode.ON_DEMAND:
-            sys.stderr.write(f"flwr-telemetryd: telemetry is off: {consent.reason}\n")
-        return ExitCode.DISABLED
+        return _off(consent, mode)
     host = home.host()
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(anything_waits, hosts(home))):
@@ -98,6 +96,8 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         ask_to_go(host)
     with held(host, WAIT_S if mode is Mode.ON_DEMAND else 4 * WAIT_S, create=True) as lock:
         if lock.hold is Hold.BUSY:
+            if mode is Mode.SERVICE:
+                sys.stderr.write("flwr-telemetryd: another sidecar has this home, and did not give way\n")
             return ExitCode.BUSY
         hardware.step_back()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
@@ -110,7 +110,15 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
             if lock.hold is Hold.BUSY:
                 break
             end = _live(home, mode, lock, signals)
-    return _EXIT_CODES[end]
+    return _off(load(home, None).consent, mode) if end is End.DISABLED else _EXIT_CODES[end]
+
+
+def _off(consent: Consent, mode: Mode) -> int:
+    """How to end where telemetry is off; only somebody's no keeps a service from being started again."""
+    if mode is not Mode.ON_DEMAND:
+        sys.stderr.write(f"flwr-telemetryd: telemetry is off: {consent.reason}\n")
+    said = not consent.enabled and not consent.malformed and consent.decided_by in {"user file", "site file"}
+    return ExitCode.DISABLED if said or mode is not Mode.SERVICE else ExitCode.UNUSABLE
 
 
 def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> End:
@@ -120,7 +128,7 @@ def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> End:
         open_sink,
         lock=lock,
         clock=Clock(sleep=signals.sleep),
-        manager=Manager.of(os.environ),
+        manager=Manager.of(os.environ) if mode is Mode.SERVICE else None,
         reload_asked=signals.reload_asked,
     )
     try:

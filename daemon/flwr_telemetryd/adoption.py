@@ -30,6 +30,7 @@ class Adoption:
         packer: makes the batches.
         troubles: tries again what this machine is in the way of.
         file_system_now: the file system's time, in seconds since the epoch.
+        may_go_on: consent, as it is now.
         put_right: finishes what a death left half done in the outbox of a host.
     """
 
@@ -42,6 +43,7 @@ class Adoption:
         packer: Packer,
         troubles: Troubles,
         file_system_now: Callable[[], float],
+        may_go_on: Callable[[], bool],
         put_right: Callable[[HostPaths], None],
     ) -> None:
         self._home = home
@@ -51,6 +53,7 @@ class Adoption:
         self._packer = packer
         self._troubles = troubles
         self._file_system_now = file_system_now
+        self._may_go_on = may_go_on
         self._put_right = put_right
         self._next = clock.monotonic()
 
@@ -75,6 +78,8 @@ class Adoption:
         ]
         for host in found:
             host.flush.unlink(missing_ok=True)
+            if not self._may_go_on():
+                return
             self._put_right(host)
             for directory in segments.listing(host.outbox):
                 move = functools.partial(outbox.adopt, directory, self._host)

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 log = logging.getLogger("flwr_telemetryd")
 
+_GRAVE = {"host", "seal", "take", "delivery"}
+"""What the steps are called that all others come after."""
+
 
 class Backoff:
     """Failures in a row of one thing.
@@ -125,6 +128,10 @@ class Troubles:
     def since(self) -> float | None:
         """Monotonic seconds of the oldest trouble that lasts; None without one."""
         return min((backoff.since for backoff in self._backoffs.values() if backoff.since), default=None)
+
+    def grave(self) -> bool:
+        """Whether one lasts that keeps everything of this host from being delivered."""
+        return any(backoff.since is not None for name, backoff in self._backoffs.items() if name in _GRAVE)
 
     def _note(self, name: str, word: str) -> None:
         backoff = self._backoffs.setdefault(name, Backoff(self._clock))

@@ -34,7 +34,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,11 +187,23 @@ class Written:
     damaged: int
 
 
-def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written:
+def write(
+    batch: Batch,
+    *,
+    bursts: bool,
+    hardware: Mapping[str, int],
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> Written:
     """Write the bodies of a batch and mark its segments.
 
+    Args:
+        batch: it.
+        bursts: whether to coalesce.
+        hardware: the figures that are added to its events.
+        may_go_on: consent, as it is now; asked before every body, of which there may be very many.
+
     Raises:
-        LetGoError: somebody took the batch over.
+        LetGoError: somebody took the batch over, or telemetry was switched off.
         OSError: the system's refusal; the batch stays and is begun again later.
     """
     coalescer = Coalescer(bursts=bursts, hardware=hardware)
@@ -206,14 +218,14 @@ def write(batch: Batch, *, bursts: bool, hardware: Mapping[str, int]) -> Written
                 if isinstance(piece, record.Record):
                     end += piece.size_bytes
                     for body in coalescer.add(piece.event):
-                        bodies += _put(batch, body)
+                        bodies += _put(batch, body, may_go_on)
                 else:
                     end += len(piece.data)
                     damaged += piece.first
                     kept.keep(piece.data)
             segments.rename(segment, batch.path / f"{segment.name}.{end}{waiting.TAKEN_SUFFIX}")
         for body in coalescer.finish():
-            bodies += _put(batch, body)
+            bodies += _put(batch, body, may_go_on)
         segments.fsync_directory(batch.path)
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error
@@ -237,7 +249,9 @@ def commit(batch: Batch) -> Path:
     return committed
 
 
-def _put(batch: Batch, body: bytes) -> int:
+def _put(batch: Batch, body: bytes, may_go_on: Callable[[], bool]) -> int:
+    if not may_go_on():
+        raise LetGoError(batch.name)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
     descriptor = files.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

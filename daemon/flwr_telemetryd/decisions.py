@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 
+from flwr_telemetry.launch import SERVICE_MODE
 from flwr_telemetry.settings_file import Limits
 
 SEAL_SIZE_BYTES = 4 * 1024 * 1024
@@ -25,7 +26,7 @@ class Mode(enum.Enum):
     """How long a sidecar lives."""
 
     ON_DEMAND = "on demand"
-    SERVICE = "service"
+    SERVICE = SERVICE_MODE
     ONCE = "once"
 
 
@@ -118,7 +119,7 @@ def nap(
         return LONGEST_NAP_S, LONGEST_NAP_S  # the window is over: this machine is in the way of something
     if waits:
         return POLL_S, 0.0
-    if others_wait:
+    if others_wait and calm_s < GONE_AFTER * adopt_after_s(Mode.SERVICE, limits):
         interval_s = adoption_interval_s(Mode.SERVICE, limits)
         return interval_s, interval_s
     return LONGEST_NAP_S, min(FULL_LOOK_S, gone_after_s(Mode.SERVICE, limits))

@@ -23,7 +23,7 @@ from flwr_telemetry import files, launch, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
-from . import lock, not_before, stages
+from . import not_before, stages
 from .backlog import Counter, Left
 from .body import read as read_body
 from .clock import Clock
@@ -150,7 +150,7 @@ class _Drain:
         """Ask the sidecar that lives."""
         files.ensure_directory(self._host.spool)
         files.touch(self._host.flush)
-        lock.wake(self._host)
+        launch.nudge(self._host)
 
     def _run_once(self) -> bool:
         """Run a sidecar until all is done that can be done now; whether it makes sense to go on."""

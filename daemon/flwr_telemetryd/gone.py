@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from flwr_telemetry import files, launch
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
 from . import guard, purge, segments
 from .retention import hosts
 from .serving import anything_waits, has_service
 from .state import State
+
+log = logging.getLogger("flwr_telemetryd")
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
 
@@ -39,11 +44,17 @@ def remove(home: Home, own: HostPaths, state: State, after_s: float, now: float)
     Returns:
         The names of the hosts that are gone.
     """
-    return [
-        host.name
-        for host in hosts(home)
-        if host.name != own.name and _is_gone(home, host, after_s, now) and _remove(host, own, state)
-    ]
+    names = []
+    for host in hosts(home):
+        if host.name != own.name and _is_gone(home, host, after_s, now):
+            try:
+                if _remove(host, own, state):
+                    names.append(host.name)
+            except FileNotFoundError:
+                continue  # another sidecar is at it
+            except (OSError, TelemetryError) as error:
+                log.warning("the empty directory of host %s stays: %s", host.name, error)
+    return names
 
 
 def _is_gone(home: Home, host: HostPaths, after_s: float, now: float) -> bool:
@@ -68,14 +79,14 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
         for room in host.rooms:
             with contextlib.suppress(FileNotFoundError):
                 room.rmdir()
+        # What counts is taken by a rename, so that of two sidecars one adds it up.
         former = State.load(host)
-        with contextlib.suppress(FileNotFoundError):
-            host.state.unlink()
+        if (taken := _take(host.state, own)) is not None:
             state.add(former)
-        with contextlib.suppress(FileNotFoundError):
-            dropped = host.dropped.stat().st_size
-            files.append_bytes(own.dropped, b"\0" * dropped)
-            host.dropped.unlink()
+            taken.unlink()
+        if (taken := _take(host.dropped, own)) is not None:
+            files.append_bytes(own.dropped, b"\0" * taken.stat().st_size)
+            taken.unlink()
         for path in segments.listing(host.root):
             if _is_book(host, path):
                 path.unlink(missing_ok=True)
@@ -85,6 +96,16 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
             return False
         raise
     return True
+
+
+def _take(path: Path, own: HostPaths) -> Path | None:
+    """Make a file of another host a draft of ours; None if there is none, or another sidecar was first."""
+    taken = own.root / f".{path.name}.{secrets.token_hex(4)}{files.PART_SUFFIX}"
+    try:
+        os.rename(path, taken)
+    except FileNotFoundError:
+        return None
+    return taken
 
 
 def _clear_spool(host: HostPaths) -> None:

@@ -74,16 +74,7 @@ def ask_to_go(host: HostPaths) -> None:
 
     Nothing is lost by that, since it may be ended at any moment. A service is not asked; one is enough.
     """
-    _tell(host, Mode.ON_DEMAND, signal.SIGTERM)
-
-
-def wake(host: HostPaths) -> None:
-    """Have a service of this host look now, which it does once in half a minute where nothing happens."""
-    _tell(host, Mode.SERVICE, signal.SIGHUP)
-
-
-def _tell(host: HostPaths, mode: Mode, number: signal.Signals) -> None:
     state = State.load(host)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if state.mode == mode.value and told_alive(host):
-            os.kill(state.pid, number)
+        if state.mode == Mode.ON_DEMAND.value and told_alive(host):
+            os.kill(state.pid, signal.SIGTERM)

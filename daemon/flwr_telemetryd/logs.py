@@ -25,6 +25,19 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
         descriptor = files.open_file(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         return io.TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8", write_through=True)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write to the file of that name: switching off removes it, and a service may sleep through that."""
+        if self.stream is not None and not self._is_named(self.stream):
+            self.stream.close()
+            self.stream = None  # the base class opens it again
+        super().emit(record)
+
+    def _is_named(self, stream: io.TextIOWrapper) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self.baseFilename), os.fstat(stream.fileno()))
+        except OSError:
+            return False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
         """A log that cannot be written, on a full disk above all, is no reason to say anything else."""
 

@@ -109,7 +109,8 @@ class Packer:
 
     def _seal(self, host: HostPaths, limits: Limits, *, takes: bool, at_once: bool) -> None:
         seal = functools.partial(self._seal_if_due, host, limits, takes=takes, at_once=at_once)
-        self._troubles.attempt(f"seal {host.name}", seal, None)
+        name = "seal" if host == self._host else f"seal {host.name}"
+        self._troubles.attempt(name, seal, None)
 
     def _seal_if_due(self, host: HostPaths, limits: Limits, *, takes: bool, at_once: bool) -> None:
         status = None
@@ -138,7 +139,7 @@ class Packer:
 
     def _make(self, made: batch.Batch, limits: Limits) -> None:
         hardware = {} if made.is_adopted else self._hardware
-        written = batch.write(made, bursts=limits.bursts, hardware=hardware)
+        written = batch.write(made, bursts=limits.bursts, hardware=hardware, may_go_on=self._may_go_on)
         committed = batch.commit(made)
         self.made += 1
         self._state.damaged += written.damaged

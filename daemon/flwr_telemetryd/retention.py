@@ -70,7 +70,7 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     Returns:
         How many events were dropped.
     """
-    known = [host for host in hosts(home) if guard.holds(host)]
+    known = [host for host in hosts(home) if guard.holds(host) and _can_be_listed(host)]
     dropped = 0
     cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
     unsent = functools.partial(_unsent, known)
@@ -91,8 +91,17 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
 
 def unsent_bytes(home: Home) -> int:
     """How much of ``spool_max_mib`` is taken."""
-    known = [host for host in hosts(home) if guard.holds(host)]
+    known = [host for host in hosts(home) if guard.holds(host) and _can_be_listed(host)]
     return sum(item.size_bytes for item in _unsent(known))
+
+
+def _can_be_listed(host: HostPaths) -> bool:
+    """Whether we may look into it; what a host keeps from us is that host's trouble."""
+    try:
+        segments.names(host.outbox)
+    except OSError:
+        return False
+    return True
 
 
 def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
@@ -191,11 +200,17 @@ def _events_behind(descriptor: int, offset_bytes: int) -> tuple[int, int]:
 
 
 def _count_and_unlink(host: HostPaths, path: Path, events: int) -> None:
-    """Counted first: a death in between must not hide a loss."""
+    """Counted first: a death in between must not hide a loss. By one sidecar at a time, where locks work."""
+    descriptor = files.open_file(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        files.append_bytes(host.dropped, b"\0" * events)
-    except OSError:
-        path.unlink()  # a full disk must not keep a cap from making room
-        files.append_bytes(host.dropped, b"\0" * events)
-    else:
-        path.unlink()
+        with segments.sealer_lock(descriptor):
+            path.lstat()  # else another one dropped it, or delivered it at last
+            try:
+                files.write_all(descriptor, b"\0" * events)
+            except OSError:
+                path.unlink()  # a full disk must not keep a cap from making room
+                files.write_all(descriptor, b"\0" * events)
+            else:
+                path.unlink()
+    finally:
+        os.close(descriptor)

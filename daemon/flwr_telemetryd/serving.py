@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import HEARTBEAT_FRESH_S
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.waiting import grown_segments, has_bodies
 
-from . import batch, segments
+from . import batch, guard, segments
 from .retention import hosts
 
 
@@ -42,13 +43,22 @@ def adoptable(
         now: the time of the file system; asked once, and only if there is a host to ask about.
         if_asked: whether a host that asks for delivery now need not have been quiet.
     """
-    waiting = [host for host in hosts(home) if host.name != own and anything_waits(host)]
+    waiting = [host for host in hosts(home) if host.name != own and is_waiting(host)]
     if waiting:
         time = now()
         for host in waiting:
             is_due = files.age_s(time, _touched(host)) >= after_s or (if_asked and host.flush.exists())
             if is_due and not has_service(home, host.name, time):
                 yield host
+
+
+def is_waiting(host: HostPaths) -> bool:
+    """The same as ``anything_waits`` of a host that may be in trouble of its own, which is not ours."""
+    try:
+        guard.check(host)
+        return anything_waits(host)
+    except (OSError, TelemetryError):
+        return False
 
 
 def has_service(home: Home, host: str, now: float) -> bool:

@@ -29,7 +29,7 @@ from .adoption import Adoption
 from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
-from .decisions import POLL_S, End, Mode, gone_after_s, nap
+from .decisions import LONGEST_NAP_S, POLL_S, End, Mode, gone_after_s, nap
 from .ending import Ending
 from .housekeeping import Housekeeping, sweep_drafts
 from .lock import Lock
@@ -38,7 +38,7 @@ from .packing import Packer
 from .permission import Permission
 from .rest import Rest
 from .retention import hosts
-from .serving import anything_waits, bodies_wait
+from .serving import anything_waits, bodies_wait, is_waiting
 from .sinks.base import Sink
 from .state import State
 
@@ -106,6 +106,7 @@ class Sidecar:
             packer=self._packer,
             troubles=self._troubles,
             file_system_now=self._file_system_now,
+            may_go_on=self._may_go_on,
             put_right=self._courier.put_right,
         )
         self._asked = mode is Mode.ONCE
@@ -120,7 +121,7 @@ class Sidecar:
         )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._rest = Rest(home, self._clock, self._is_woken)
-        self._has_looked = False
+        self._has_looked = self._works = False
         self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
 
     # A life
@@ -131,13 +132,22 @@ class Sidecar:
         self._state.born = reaping.birth(os.getpid())
         self._state.started, self._state.ended = self._clock.now().isoformat(), ""
         if self._may_go_on():
+            self._save()  # whoever wants to take our place has to know us
             self._manager.ready()
         end: End | None = None
         while end is None:
-            self._rest.note()
-            end = self.look()
-            if end is None:
-                self._sleep()
+            try:
+                self._rest.note()
+                end = self.look()
+                if end is None:
+                    self._sleep()
+            except OSError as error:
+                if self.mode is not Mode.SERVICE:
+                    raise
+                # A server of files that is away for a while ends no service.
+                log.warning("the home cannot be looked at: %s", error)
+                self._manager.feed()
+                self._clock.sleep(LONGEST_NAP_S)
         # Off means off, and what was removed stays so: not even a word about it is written.
         silent = end in {End.DISABLED, End.REMOVED}
         if not silent:
@@ -149,7 +159,7 @@ class Sidecar:
         """Let go of the way out, and leave word why this life ended, if there is one to leave."""
         self._manager.stopping()
         self._courier.close()
-        if why and self.host.root.is_dir():
+        if why and self._may_go_on() and self.host.root.is_dir():
             self._state.ended = f"{self._clock.now().isoformat()} {why}"
             self._save()
         if self.mode is Mode.SERVICE:
@@ -182,7 +192,7 @@ class Sidecar:
             sweep_drafts(self.host)
         self._troubles.new_look()
         self._keep_caps()
-        self._troubles.attempt(f"host {self.host.name}", self._serve, None)
+        self._troubles.attempt("host", self._serve, None)
         self._has_looked = True
         if not self._may_go_on():  # a request may have taken long
             return End.DISABLED
@@ -201,16 +211,20 @@ class Sidecar:
         limits = self._may_go_on.settings.limits
         self._courier.put_right(self.host)
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        works = self._courier.failing_since is None and self._courier.may_try()
-        takes = self._asked or works or not bodies_wait(self.host)
+        may_try = self._courier.may_try()
+        self._works = self._courier.failing_since is None and may_try
+        is_empty = not bodies_wait(self.host)
+        takes = self._asked or self._works or is_empty
         if segments.listing(self.host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
             self._packer.finish(self.host, limits, None if self._is_sole else self._file_system_now())
         self._packer.pack(limits, takes=takes, at_once=self._asked)
-        if takes:
+        # Two services that cannot deliver must not hand each other's batches to and fro.
+        if self._asked or self._works or (may_try and is_empty):
             self._adoption.look(limits)
         if self._courier.may_try():
             self._troubles.attempt("delivery", self._courier.deliver, None)
+            self._works = self._courier.failing_since is None
         if self.mode is not Mode.ONCE:
             self._asked = False
 
@@ -226,13 +240,13 @@ class Sidecar:
             self._clock.sleep(POLL_S)
             return
         limits = self._may_go_on.settings.limits
-        others = [host for host in hosts(self.home) if host.name != self.host.name]
+        others = (host for host in hosts(self.home) if host.name != self.host.name)
         chosen = nap(
             limits,
             waits=anything_waits(self.host),
             barred_s=self._courier.wait_s(),
             calm_s=self._rest.calm_s(),
-            others_wait=any(map(anything_waits, others)),
+            others_wait=any(map(is_waiting, others)),
         )
         self._rest.sleep(*chosen)
 
@@ -244,10 +258,16 @@ class Sidecar:
     def _breathe(self) -> None:
         """Signs of life, at every step: a long backlog and a long sleep are none of death."""
         self._manager.feed()
-        # Whether it can deliver is known once it has tried, if there is anything to try it with.
-        can_deliver = self._courier.failing_since is None and (self._has_looked or self._courier.was_answered)
-        if self.mode is Mode.SERVICE and can_deliver:
+        if self.mode is Mode.SERVICE and self._can_deliver():
             self._troubles.attempt("heartbeat", self._housekeeping.beat, None)
+
+    def _can_deliver(self) -> bool:
+        """Whether others may count on us; a service that cannot must not silence a home.
+
+        It is known once it was tried, if there is anything to try it with.
+        """
+        tried = self._has_looked or self._courier.was_answered
+        return tried and self._works and self._courier.failing_since is None and not self._troubles.grave()
 
     # What others ask for
 

@@ -16,7 +16,7 @@ from flwr_telemetry import launch, settings
 from flwr_telemetry.errors import SettingsError, TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import backlog, lock, purge, setting, stages
+from . import backlog, purge, setting, stages
 from .backlog import Left
 from .clock import Clock
 from .errors import UnusableHomeError
@@ -62,7 +62,7 @@ def switch_off(home: Home, clock: Clock) -> SwitchedOff:
         setting.write_enabled(home, enabled=False)
     except SettingsError:
         aside = setting.write_no_alone(home)
-    lock.wake(home.host())
+    launch.nudge(home.host())
     deadline = clock.monotonic() + END_WAIT_S
     while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)

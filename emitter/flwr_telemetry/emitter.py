@@ -280,6 +280,7 @@ class Emitter:
             return False
         files.ensure_directory(self._host.spool)
         files.touch(self._host.flush)
+        launch.nudge(self._host)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
             wake_again = time.monotonic() + LOOK_AGAIN_S
             while (now := time.monotonic()) < wake_again:

@@ -14,6 +14,7 @@ import contextlib
 import enum
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ from .layout import Home, HostPaths, is_heartbeat
 
 MODULE = "flwr_telemetryd"
 HEARTBEAT_FRESH_S = 90.0
+SERVICE_MODE = "service"
+"""What a service calls itself in ``sidecar.json``."""
+
 GUARD = "FLWR_TELEMETRYD"
 """Set in a sidecar's environment, so that nothing in it can start another."""
 
@@ -137,11 +141,18 @@ def told_alive(host: HostPaths) -> bool:
         if ended or type(pid) is not int or pid <= 1 or pid == os.getpid():
             return False
         os.kill(pid, 0)
-        command = Path(f"/proc/{pid}/cmdline")
-        # A number is used again: on Linux we can tell whether it is one of us.
-        return MODULE.encode() in command.read_bytes() if command.parent.parent.is_dir() else True
+        # A number is used again, and means something else in another container: on Linux we can tell.
+        return reaping.lives(pid, state["born"])
     except (OSError, ValueError, LookupError, TypeError, OverflowError, TelemetryError):
         return False
+
+
+def nudge(host: HostPaths) -> None:
+    """Have a service of this host look now, which it does once in half a minute where nothing happens."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, TelemetryError):
+        state = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))
+        if state["mode"] == SERVICE_MODE and told_alive(host):
+            os.kill(state["pid"], signal.SIGHUP)
 
 
 def served(home: Home, host: HostPaths) -> bool:

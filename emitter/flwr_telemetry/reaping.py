@@ -79,6 +79,12 @@ def birth(pid: int) -> str:
         return ""
 
 
+def lives(pid: int, born: str) -> bool:
+    """Whether a process that ``birth`` told of is there and no zombie; true where nothing tells."""
+    found = _status(pid)
+    return found is None or (found.state != _ZOMBIE and birth(pid) == born)
+
+
 def _former(host: HostPaths) -> int | None:
     """The process that ``sidecar.json`` tells of, if its number still means that one.
 

@@ -54,9 +54,12 @@ class Waiting:
     def __init__(self, host: HostPaths, *, adopted: bool = True) -> None:
         self._host = host
         self._segments = self._spooled()
-        self._batches = {_own_name(name) for name in _batches(host)}
-        if adopted:
-            self._batches = self._in_batches()
+        self._batches: set[str] = set()
+        self._others: set[str] = set()
+        found = self._in_batches()
+        if not adopted:
+            self._others = found - {_own_name(name) for name in _batches(host)}
+        self._batches = found - self._others
 
     def is_over(self) -> bool:
         """Whether everything that waited then has left, delivered, rejected or dropped."""
@@ -84,13 +87,19 @@ class Waiting:
         return found
 
     def _in_batches(self) -> set[str]:
-        """The names of the batches that hold, or may hold, what is this host's."""
-        found = {_own_name(name) for name in _batches(self._host)}
-        for other in _others(self._host):
-            for name in _batches(other):
-                if is_adopted(name) or name in self._batches:  # an outbox is adopted as it is
-                    found.add(_own_name(name))
-        return found
+        """The names of the batches that hold, or may hold, what is this host's.
+
+        All hosts are looked at twice: a batch may be renamed from one that comes later to one before it.
+        """
+        found: set[str] = set()
+        for _ in range(2):
+            found |= {_own_name(name) for name in _batches(self._host)}
+            for other in _others(self._host):
+                with contextlib.suppress(OSError):  # another host's trouble
+                    for name in _batches(other):
+                        if is_adopted(name) or name in self._batches:  # an outbox is adopted as it is
+                            found.add(_own_name(name))
+        return found - self._others
 
 
 def is_adopted(batch: str) -> bool:

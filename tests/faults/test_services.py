@@ -134,8 +134,8 @@ def test_what_a_service_tells_its_manager(home: Path, collector: Collector, tmp_
         assert told == [
             "WATCHDOG_USEC=200000000",
             "WATCHDOG=1",
-            "READY=1",
             "STATUS=0 events delivered in 0 requests",
+            "READY=1",
         ]
         service.send_signal(signal.SIGHUP)
         assert manager.recv(1024).decode().startswith("RELOADING=1\nMONOTONIC_USEC=")

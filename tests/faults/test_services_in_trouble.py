@@ -1,0 +1,291 @@
+"""Services beside others of their kind, and in a home that is not in order."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import multiprocessing
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import settings, waiting
+from flwr_telemetry.layout import Home
+from flwr_telemetry.waiting import Waiting
+from flwr_telemetryd import batch as batches_in_the_making
+from flwr_telemetryd import gone, guard, retention, segments
+from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.manager import Manager
+from flwr_telemetryd.sinks.base import Delivered, Retry
+from flwr_telemetryd.state import State
+from tests.faults.world import World
+from tests.support import homes, processes, records
+from tests.support.collector import Collector
+from tests.support.faults import amid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADOPTED = "0000000000000000001-aaaaaaaa-adopted"
+
+
+def _enforce(home: Path, barrier: object) -> None:
+    known = settings.load(Home(home), None)
+    barrier.wait()  # type: ignore[attr-defined]
+    retention.enforce(Home(home), known.limits, time.time())
+
+
+def test_two_services_that_hold_a_home_to_its_cap_count_a_drop_once(home: Path) -> None:
+    """`dropped` tells how many events are gone, whoever took them."""
+    homes.configure(home, "http://127.0.0.1:9/", spool_max_mib=0.05)
+    for n in range(800):
+        homes.put(home, [records.sample({"n": n})], name=f"sealed-{n:019d}-0011aabb.msgpack")
+    barrier = multiprocessing.get_context("fork").Barrier(2)
+    both = [
+        multiprocessing.get_context("fork").Process(target=_enforce, args=(home, barrier)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    left = len(list(homes.spool(home).glob("sealed-*")))
+    assert (homes.host(home) / "dropped").stat().st_size == 800 - left
+
+
+def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What root left there, or a node that squashes it, is one host's trouble."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nadopt_after_s = 0\n')
+    homes.put(home, records.series(1), host_of="node1")
+    for host in ("node0", homes.host_name()):
+        homes.host(home, host).mkdir(mode=0o700)
+    names = segments.names
+
+    def refused(directory: Path) -> list[str]:
+        if directory.parent.name == "node0":
+            raise PermissionError(errno.EACCES, "Permission denied", str(directory))
+        return names(directory)
+
+    monkeypatch.setattr(segments, "names", refused)
+    monkeypatch.setattr(segments, "listing", lambda path: [path / name for name in refused(path)])
+    world = World(home, Mode.SERVICE, monkeypatch)
+    world.look_for(60, 5)
+    assert world.sent
+    world.sidecar._rest.sleep = lambda *_chosen: None  # type: ignore[method-assign]
+    world.sidecar._sleep()
+
+
+def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(
+    home: Path, collector: Collector
+) -> None:
+    """A node that shuts down a moment after `disable` elsewhere leaves not one file."""
+    homes.configure(home, collector.url)
+    asleep = """
+import sys
+from flwr_telemetryd import decisions
+decisions.POLL_S = decisions.LONGEST_NAP_S = 3600.0
+from flwr_telemetryd.__main__ import main
+sys.exit(main(["--service"]))
+"""
+    service = processes.start(home, ["-c", asleep])
+    state = homes.host(home) / "sidecar.json"
+    processes.wait_until(lambda: state.exists() and state.stat().st_size)
+    with homes.config_file(home).open("a") as config:
+        config.write("enabled = false\n")
+    state.unlink()
+    service.terminate()
+    assert service.wait(processes.PATIENCE_S) == 0
+    assert not state.exists()
+
+
+def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look lists host after host; a rename from a later to an earlier one must not slip past it."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    hosts = {name: Home(home).host(name) for name in ("one", "two")}
+    for host in hosts.values():
+        host.root.mkdir(mode=0o700)
+        host.outbox.mkdir(mode=0o700)
+    (hosts["one"].outbox / ADOPTED).mkdir()
+    (hosts["one"].outbox / ADOPTED / "key.json").write_bytes(b"{}")
+    watched = Waiting(Home(home).host())
+    order = [path.name for path in waiting._others(Home(home).host())]
+    first, last = hosts[order[0]], hosts[order[-1]]
+    if last.name != "one":
+        os.rename(hosts["one"].outbox / ADOPTED, last.outbox / ADOPTED)
+    assert not watched.is_over()
+    batches = waiting._batches
+
+    def taken_over(host: object) -> set[str]:
+        found = batches(host)  # type: ignore[arg-type]
+        if getattr(host, "name", "") == first.name and (last.outbox / ADOPTED).exists():
+            os.rename(last.outbox / ADOPTED, first.outbox / ADOPTED)
+        return found
+
+    monkeypatch.setattr(waiting, "_batches", taken_over)
+    assert not watched.is_over()
+
+
+def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(
+    home: Path, collector: Collector
+) -> None:
+    """All of this host's own is delivered: that is exit code 0."""
+    homes.configure(home, collector.url)
+    batch = homes.host(home, "login2") / "outbox" / ADOPTED
+    (homes.host(home, "login2") / "spool").mkdir(parents=True, mode=0o700)
+    homes.host(home, "login2").chmod(0o700)
+    batch.mkdir(parents=True)
+    batch.parent.chmod(0o700)
+    batch.joinpath("key.json").write_bytes(b"{}")
+    processes.spool_events(home, 1)
+    assert processes.once(home).returncode == ExitCode.OK
+
+
+def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two services hand one batch to each other, every few seconds, for as long as an outage lasts."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nadopt_after_s = 1\nbackoff_s = 3600\n')
+    homes.put(home, records.series(1))
+    world = World(home, Mode.SERVICE, monkeypatch)
+    world.answer = Retry("no route")
+    world.look_for(30, 1)
+    ours = Home(home).host()
+    other = Home(home).host("login2")
+    other.root.mkdir(mode=0o700)
+    ours.outbox.rename(other.outbox)  # login2 adopted it, and cannot deliver either
+    world.look_for(60, 5)
+    assert segments.names(other.outbox)
+    assert segments.names(ours.outbox) == []
+
+
+def test_signs_of_life_are_given_while_a_long_batch_is_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body a second is a slow disk and no death; a watchdog's kill would have it begin again for ever."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nbursts = false\nburst_window_s = 0\n')
+    homes.put(home, records.series(300))
+    told: list[float] = []
+    worlds: list[World] = []
+
+    def now() -> float:
+        return worlds[0].sidecar._clock.monotonic()
+
+    manager = Manager("", 120.0, now)
+    monkeypatch.setattr(manager, "_tell", lambda _lines: told.append(now()))
+    world = World(home, Mode.SERVICE, monkeypatch, manager=manager)
+    worlds.append(world)
+    put = batches_in_the_making._put
+
+    def slow(*arguments: object) -> int:
+        world.pass_time(1)
+        return put(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batches_in_the_making, "_put", slow)
+    world.look_for(2, 1)
+    told.append(now())
+    assert len(world.sent) == 300
+    assert max(after - before for before, after in itertools.pairwise(told)) < 120
+
+
+@pytest.mark.parametrize(
+    ("settings_text", "code"),
+    [("enabled = false\n", ExitCode.DISABLED), ("enabled = maybe\n", ExitCode.UNUSABLE)],
+)
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_only_a_no_keeps_a_service_down(
+    home: Path, collector: Collector, settings_text: str, code: ExitCode, when: str
+) -> None:
+    """Settings that cannot be understood may be half saved: its manager is to try again."""
+    homes.configure(home, collector.url)
+    if when == "at the start":
+        homes.write_settings(home, settings_text)
+    service = processes.start(home, ["-m", "flwr_telemetryd", "--service"], stderr=subprocess.PIPE)
+    if when == "later":
+        processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+        homes.write_settings(home, settings_text)
+    _, said = service.communicate(timeout=processes.PATIENCE_S)
+    assert service.returncode == code
+    assert "telemetry is off" in said
+
+
+def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks again, and delivers when the home is back; whoever is on demand ends."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
+    homes.put(home, records.series(1))
+    world = World(home, Mode.SERVICE, monkeypatch)
+    away = [True] * 5
+
+    def check(_host: object) -> None:
+        if away:
+            away.pop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(guard, "check_root", check)
+
+    def send(_key: str, _body: bytes) -> Delivered:
+        raise KeyboardInterrupt  # it lives as long as it can
+
+    world.answer_by = send
+    with pytest.raises(KeyboardInterrupt):
+        world.sidecar.run()
+    assert away == []
+
+
+def test_a_service_whose_own_directory_is_unsafe_lets_its_heart_stop(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can deliver nothing; other hosts help themselves."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
+    homes.put(home, records.series(1))
+    world = World(home, Mode.SERVICE, monkeypatch)
+    world.look_for(10, 1)
+    heartbeat = Home(home).heartbeat(homes.host_name())
+    assert heartbeat.exists()
+    homes.spool(home).chmod(0o770)
+    world.look()
+    os.utime(heartbeat, (1, 1))
+    world.look_for(300, 10)
+    assert heartbeat.stat().st_mtime == 1
+    homes.spool(home).chmod(0o700)
+    world.look_for(2000, 10)
+    assert heartbeat.stat().st_mtime > 1
+
+
+def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector asked to be left alone for a day, in an earlier life."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
+    homes.put(home, records.series(1))
+    (homes.host(home) / "not-before").write_text("86400\n")
+    World(home, Mode.SERVICE, monkeypatch).look_for(100, 5)
+    assert not Home(home).heartbeat(homes.host_name()).exists()
+
+
+def test_two_that_remove_a_host_count_its_drops_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the file adds it up; the other finds the host gone, and says nothing."""
+    node, own = Home(home).host("node"), Home(home).host()
+    node.root.mkdir(mode=0o700, parents=True)
+    node.telemetry.chmod(0o700)
+    own.root.mkdir(mode=0o700)
+    node.dropped.write_bytes(bytes(7))
+    node.dropped.chmod(0o600)
+    homes.age(node.dropped, 3600)
+    homes.age(node.root, 3600)
+
+    def other() -> None:
+        assert gone.remove(Home(home), own, State(), 600, time.time()) == ["node"]
+
+    amid(monkeypatch, other, "rename")
+    assert gone.remove(Home(home), own, State(), 600, time.time()) == []
+    assert own.dropped.read_bytes() == bytes(7)
