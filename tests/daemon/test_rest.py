@@ -143,7 +143,8 @@ CALM = {"waits": False, "barred_s": 0.0, "calm_s": 1e6, "others_wait": False}
     ("found", "chosen"),
     [
         ({}, (30, 300)),
-        ({"others_wait": True}, (7.5, 7.5)),
+        ({"others_wait": True, "calm_s": 599.0}, (7.5, 7.5)),
+        ({"others_wait": True, "calm_s": 600.0}, (30, 300)),  # nobody can take it
         ({"waits": True, "calm_s": 0.0}, (0.25, 0)),
         ({"waits": True, "calm_s": 5.5, "others_wait": True}, (0.25, 0)),
         ({"waits": True, "calm_s": 7.0}, (30, 30)),
