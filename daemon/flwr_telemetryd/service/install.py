@@ -10,8 +10,6 @@ This room must never ask for consent twice: whoever calls ``install`` has read i
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from ..clock import Clock
 from ..errors import ServiceError
 from . import units
 from .needs import Needs, needs
+from .present import check_ours, check_serves, read
 from .render import render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl
@@ -105,7 +104,8 @@ def install(
         timer: deliver now and then, instead of a process that stays.
 
     Raises:
-        ServiceError: that cannot be here, or a unit is not ours to change; nothing was changed.
+        ServiceError: that cannot be here, or a unit is not ours to change, or serves another home; nothing
+            was changed.
         UnusableHomeError: the home belongs to somebody else.
         TelemetryError, OSError: the system's refusal.
     """
@@ -117,7 +117,9 @@ def install(
     names = (units.ONCE, units.TIMER) if timer else (units.SERVICE,)
     texts = {name: sealed(render(units.shipped(name), found)) for name in names}
     for name in names:
-        _check_ours(place / name)
+        check_ours(place / name)
+    for name in (units.SERVICE, units.ONCE):  # those of the other way of serving would be removed, too
+        check_serves(place / name, home)
     files.make_home(home.path)
     files.ensure_directory(home.telemetry)
     done = Installed(units.TIMER if timer else units.SERVICE, place)
@@ -140,35 +142,12 @@ def uninstall(environ: Mapping[str, str]) -> Removed:
     return _remove(manager, place, (units.TIMER, units.SERVICE, units.ONCE), is_up=is_up)
 
 
-def read(path: Path) -> str | None:
-    """The text of a unit; None if there is none, and an empty text for what is no plain file."""
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return ""
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 def _check_there(found: Needs) -> None:
     """A directory that is made later stays closed to a service that runs already."""
     for directory in found.writes[1:]:
         if not directory.is_dir():
             msg = f"url names a file in {directory}, which is no directory; make it first"
             raise ServiceError(msg)
-
-
-def _check_ours(path: Path) -> None:
-    who = author(read(path))
-    if who not in {Author.WE, Author.NOBODY}:
-        word = (
-            "was edited since it was written" if who is Author.EDITED else "was not written by this command"
-        )
-        msg = (
-            f"{path} {word}, and is left as it is; move it away and install again, and put your own settings "
-            f"beside it by `systemctl --user edit {path.name}`"
-        )
-        raise ServiceError(msg)
 
 
 def _write(path: Path, text: str) -> bool:
@@ -190,7 +169,7 @@ def _start(manager: Systemctl, place: Path, done: Installed, clock: Clock) -> st
     complaint = _started(manager, done.unit, does, clock)
     if manager.show(does, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
         name = units.drop_in(does)
-        _check_ours(place / name)
+        check_ours(place / name)
         if _write(place / name, sealed(units.shipped(units.NO_NAMESPACES))):
             done.written.append(name)
             complaint = manager.do("daemon-reload") or _started(manager, done.unit, does, clock)

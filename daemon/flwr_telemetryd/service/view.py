@@ -23,8 +23,9 @@ from ..errors import ServiceError
 from ..serving import bodies_wait
 from ..state import State
 from . import units
-from .install import NO_MANAGER, read
+from .install import NO_MANAGER
 from .needs import needs, sink_directory
+from .present import read
 from .render import allows, noted, render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl, lingers

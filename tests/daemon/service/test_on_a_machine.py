@@ -241,6 +241,25 @@ def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, re
     assert reached.events() == []
 
 
+def test_a_second_home(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+    """No home loses its service to another without a word, in neither way of serving."""
+    node = login_node
+    served = install(node)
+    homes.configure(node.home / "other", reached.url)
+    (node.home / "link").symlink_to("/home/alice/.flwr")
+    node.give(node.home)
+    for arguments in ([], ["--timer"]):
+        refused = node.command("service", "install", "--home", "/home/alice/other", *arguments)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "serves /home/alice/.flwr, and a user has one service" in refused.stderr
+        assert "`flwr-telemetry service uninstall`" in refused.stderr
+    assert status(node)["pid"] == served["pid"]
+    # Another name of the same home is no other home.
+    assert install(node, "--home", "/home/alice/link")["serves"]
+    assert node.command("service", "uninstall").returncode == 0
+    assert install(node, "--timer", "--home", "/home/alice/other")["home"] == "/home/alice/other"
+
+
 EVIL = 'it\'s 100%h $HOME ${USER} "q" \\n ;#ü'
 
 
