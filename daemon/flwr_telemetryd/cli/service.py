@@ -42,7 +42,7 @@ INSTALL_HELP = help_text("""Put the service in place, start it, and wait until i
 It writes a unit of systemd into ~/.config/systemd/user that runs this very Python for this very home, and
 starts with your first session, or with the machine after `loginctl enable-linger`. To change something,
 use `systemctl --user edit flwr-telemetryd`: a unit that somebody edited is never written over. Installing
-again brings all up to date; what is in place already stays as it is.
+again brings all up to date, a process of an older version too; what is in place already stays as it is.
 
 \b
 Exit codes:

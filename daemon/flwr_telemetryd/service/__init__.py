@@ -4,7 +4,7 @@
     needs.py       what the service needs on this machine: program, directories, variables
     render.py      the text of a unit: pure
     seal.py        whose text it is: ours, edited, somebody else's
-    present.py     what lies where a unit is to be, and whether it may be changed
+    present.py     what is there already, and whether it may be changed
     systemctl.py   the user's manager, and logind
     install.py     put in place, take away
     view.py        how it stands

@@ -24,7 +24,7 @@ from ..clock import Clock
 from ..errors import ServiceError
 from . import units
 from .needs import Needs, needs
-from .present import check_ours, check_serves, read
+from .present import check_ours, check_serves, former_version, read
 from .render import render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl
@@ -129,7 +129,7 @@ def install(
     done.written = [name for name, text in texts.items() if _write(place / name, text)]
     if done.written:  # on another machine, or after an update, there may be namespaces
         _unlink_ours(place / units.drop_in(names[0]))
-    done.complaint = _start(manager, place, done, clock)
+    done.complaint = _start(manager, place, done, home, clock)
     return done
 
 
@@ -158,13 +158,15 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def _start(manager: Systemctl, place: Path, done: Installed, clock: Clock) -> str:
+def _start(manager: Systemctl, place: Path, done: Installed, home: Home, clock: Clock) -> str:
     """Enable and start it, without namespaces if they are refused; what systemd complains of."""
     does = units.ONCE if done.unit == units.TIMER else units.SERVICE
     complaint = manager.do("daemon-reload") or manager.do("enable", done.unit)
     if complaint:
         return complaint
-    if not done.written and manager.show(done.unit, "ActiveState").get("ActiveState") == "active":
+    told = manager.show(done.unit, "ActiveState", "MainPID")
+    is_old = former_version(home, told.get("MainPID", "")) is not None  # the text of the unit is the same
+    if not done.written and told.get("ActiveState") == "active" and not is_old:
         return ""
     complaint = _started(manager, done.unit, does, clock)
     if manager.show(does, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:

@@ -1,4 +1,4 @@
-"""What lies where a unit is to be: its text, and whether we may change it. It only looks."""
+"""What is there already: the text of a unit, whether we may change it, and what runs. It only looks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.version import __version__
 
 from ..errors import ServiceError
+from ..state import State
 from .render import noted
 from .seal import Author, author
 
@@ -59,3 +61,14 @@ def check_serves(path: Path, home: Home) -> None:
 def is_same(served: str, home: Home) -> bool:
     """Whether the home that a unit names is this one, by whatever name."""
     return os.path.realpath(served) == os.path.realpath(home.path)
+
+
+def former_version(home: Home, pid: str) -> str | None:
+    """The version that a running service was started from, if it is not that of now; else None.
+
+    Args:
+        home: which it serves.
+        pid: of its main process, in digits. What another process left says nothing of it.
+    """
+    state = State.load(home.host())
+    return state.version if str(state.pid) == pid and state.version != __version__ else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import HEARTBEAT_FRESH_S
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
+from flwr_telemetry.version import __version__
 
 from .. import health
 from ..errors import ServiceError
@@ -25,7 +27,7 @@ from ..state import State
 from . import units
 from .install import NO_MANAGER
 from .needs import needs, sink_directory
-from .present import read
+from .present import former_version, read
 from .render import allows, noted, render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl, lingers
@@ -205,6 +207,12 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     if now.consent.enabled and view.manager and not view.active.startswith("active"):
         name = os.path.basename(view.unit or "")
         yield f"it does not run; `systemctl --user start {name}` starts it"
+    if view.interpreter == sys.executable and (former := former_version(home, str(view.pid))) is not None:
+        name = os.path.basename(view.unit or "")
+        yield (
+            f"it still runs version {former} and not {__version__}; installing again restarts it, "
+            f"and so does `systemctl --user restart {name}`"
+        )
     if view.fails:
         yield f"what waits cannot be delivered now, and is kept: {view.last_error}"
     if not view.manager:

@@ -241,6 +241,25 @@ def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, re
     assert reached.events() == []
 
 
+def test_an_upgrade(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+    """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
+    node = login_node
+    former = install(node)
+    path = wait_until(lambda: next(flwr_home.rglob("sidecar.json"), None), what="word of the sidecar")
+    # As one of an older version has it; it writes that file again only when there is news.
+    state = json.loads(path.read_text())
+    assert state["pid"] == former["pid"]
+    path.write_text(json.dumps({**state, "version": "0.0.1"}))
+    told = status(node)
+    (problem,) = told["problems"]
+    assert (told["serves"], "still runs version 0.0.1" in problem) == (True, True)
+    again = install(node)
+    assert (again["written"], again["serves"], again["pid"] != former["pid"]) == ([], True, True)
+    wait_until(lambda: json.loads(path.read_text())["pid"] == again["pid"])
+    assert status(node)["problems"] == []
+    assert install(node)["pid"] == again["pid"]
+
+
 def test_a_second_home(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
     """No home loses its service to another without a word, in neither way of serving."""
     node = login_node
