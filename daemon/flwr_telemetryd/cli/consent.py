@@ -51,7 +51,8 @@ Examples:
 ENABLE_HELP = help_text("""Switch telemetry on again.
 
 It writes `enabled = true` into telemetry/config.toml of the home. Any other no stays a no: a
-variable's, or that of the site's file.
+variable's, or that of the site's file. A service that `disable` has ended is not started; the
+answer names the command that does.
 
 \b
 Exit codes:
@@ -103,10 +104,13 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     os.umask(0o077)
     switching.switch_on(found)
     consent = _consent(found, os.environ)
+    start = _start_of_service(found) if consent["enabled"] else None
     if json:
-        print_json(consent)
+        print_json(consent if start is None else {**consent, "start": start})
     else:
         _tell(consent)
+        if start is not None:
+            say(console(), f"The service of this home does not run; `{start}` starts it again.")
     if not consent["enabled"]:
         raise typer.Exit(ExitCode.DISABLED)
 
@@ -124,6 +128,19 @@ def _consent(home: "Home", environ: "Mapping[str, str] | None") -> dict[str, Any
         "reason": consent.reason,
         "change": health.what_would_change(consent),
     }
+
+
+def _start_of_service(home: "Home") -> str | None:
+    """What starts the service of this home, if it is installed and does not run: a no has ended it."""
+    from ..service.present import is_same
+    from ..service.seal import Author
+    from ..service.view import look
+
+    view = look(home, os.environ)
+    if view.author not in {Author.WE.value, Author.EDITED.value} or not is_same(view.home, home):
+        return None
+    is_down = view.active.startswith(("inactive", "failed"))
+    return f"systemctl --user start {os.path.basename(view.unit or '')}" if is_down else None
 
 
 def _tell(consent: dict[str, Any]) -> None:

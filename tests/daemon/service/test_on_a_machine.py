@@ -145,6 +145,15 @@ def test_its_ends(login_node: machine.Machine, flwr_home: Path, reached: Collect
     off = node.command("service", "install")
     assert (off.returncode, off.stdout) == (3, "")
     assert "telemetry is off" in off.stderr
+    # A yes starts nothing, and says what does.
+    enabled = node.command("enable", env={"COLUMNS": "200"})
+    assert enabled.returncode == 0
+    assert enabled.stdout.endswith(f"`systemctl --user start {SERVICE}` starts it again.\n")
+    assert "start" not in json.loads(node.command("enable", "--json", "--home", "/home/alice/other").stdout)
+    assert json.loads(node.command("enable", "--json").stdout)["start"] == f"systemctl --user start {SERVICE}"
+    node.run(["systemctl", "--user", "start", SERVICE], check=True)
+    assert "systemctl" not in node.command("enable").stdout
+    assert node.command("disable").returncode == 0
     # And away it goes, but for what somebody else put beside it.
     gone = node.command("service", "uninstall")
     assert (gone.returncode, gone.stdout) == (0, f"Removed /home/alice/{UNITS / SERVICE}.\n")
