@@ -170,6 +170,7 @@ def test_a_timer(login_node: machine.Machine, reached: Collector) -> None:
     emit(node)
     told = install(node, "--timer")
     assert (told["kind"], told["written"], told["removed"]) == ("timer", [ONCE, TIMER], [SERVICE])
+    assert node.properties(ONCE, "TimeoutStartUSec") == {"TimeoutStartUSec": "infinity"}
     wait_until(lambda: len(reached.events()) == 1)
     settings_of_ones_own(node, TIMER, quick)
     node.run(["systemctl", "--user", "daemon-reload"], check=True)
