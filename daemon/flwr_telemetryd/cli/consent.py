@@ -139,7 +139,7 @@ def _start_of_service(home: "Home") -> str | None:
     view = look(home, os.environ)
     if view.author not in {Author.WE.value, Author.EDITED.value} or not is_same(view.home, home):
         return None
-    is_down = view.active.startswith(("inactive", "failed"))
+    is_down = view.is_for_here and view.active.startswith(("inactive", "failed"))
     return f"systemctl --user start {os.path.basename(view.unit or '')}" if is_down else None
 
 

@@ -39,10 +39,11 @@ Examples:
 
 INSTALL_HELP = help_text("""Put the service in place, start it, and wait until it serves.
 
-It writes a unit of systemd into ~/.config/systemd/user that runs this very Python for this very home, and
-starts with your first session, or with the machine after `loginctl enable-linger`. To change something,
-use `systemctl --user edit flwr-telemetryd`: a unit that somebody edited is never written over. Installing
-again brings all up to date, a process of an older version too; what is in place already stays as it is.
+It writes a unit of systemd into ~/.config/systemd/user that runs this very Python for this very home, on
+this machine and on those where it was installed before. It starts with your first session, or with the
+machine after `loginctl enable-linger`. To change something, use `systemctl --user edit flwr-telemetryd`: a
+unit that somebody edited is never written over, and nor is one that serves another home. Installing again
+brings all up to date, a process of an older version too; what is in place already stays as it is.
 
 \b
 Exit codes:

@@ -69,6 +69,7 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "Restarts": "" if not view.restarts else str(view.restarts),
         "Says": view.status,
         "Runs": view.interpreter,
+        "On": ", ".join(view.hosts),
         "Namespaces": "" if view.namespaces else "refused by this machine; it runs without",
         "Linger": "on" if view.lingers else "off",
         "Last delivery": view.last_delivery or "never",

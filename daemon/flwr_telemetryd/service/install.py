@@ -25,7 +25,7 @@ from ..errors import ServiceError
 from . import units
 from .needs import Needs, needs
 from .present import check_ours, check_serves, former_version, read
-from .render import render
+from .render import hosts_of, render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl
 
@@ -115,7 +115,8 @@ def install(
     found = needs(home, now, environ)
     _check_there(found)
     names = (units.ONCE, units.TIMER) if timer else (units.SERVICE,)
-    texts = {name: sealed(render(units.shipped(name), found)) for name in names}
+    hosts = [host for name in (units.SERVICE, units.TIMER) for host in hosts_of(read(place / name) or "")]
+    texts = {name: sealed(render(units.shipped(name), found, hosts)) for name in names}
     for name in names:
         check_ours(place / name)
     for name in (units.SERVICE, units.ONCE):  # those of the other way of serving would be removed, too
@@ -127,7 +128,8 @@ def install(
     former = _remove(manager, place, others)
     done.removed, done.kept = former.names, former.kept
     done.written = [name for name, text in texts.items() if _write(place / name, text)]
-    if done.written:  # on another machine, or after an update, there may be namespaces
+    joins = bool(hosts) and found.host not in hosts  # those who were here first may need to do without
+    if done.written and not joins:  # after an update there may be namespaces
         _unlink_ours(place / units.drop_in(names[0]))
     done.complaint = _start(manager, place, done, home, clock)
     return done

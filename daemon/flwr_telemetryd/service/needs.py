@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ class Needs:
         writes: directories that it writes to.
         variables: what it needs of this environment.
         private_tmp: whether it can do without everybody's temporary files.
+        host: the name of this machine; empty if no unit can tell it.
     """
 
     interpreter: str
@@ -44,6 +47,7 @@ class Needs:
     writes: tuple[Path, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
     private_tmp: bool = True
+    host: str = ""
 
 
 def needs(home: Home, now: Settings, environ: Mapping[str, str]) -> Needs:
@@ -64,7 +68,14 @@ def needs(home: Home, now: Settings, environ: Mapping[str, str]) -> Needs:
             for path in (*map(str, writes), *filter(None, read))
             for place in _TEMPORARY
         ),
+        host=this_host(),
     )
+
+
+def this_host() -> str:
+    """The name of this machine, as systemd compares it; empty if that would be read as a pattern."""
+    name = platform.node()
+    return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else ""
 
 
 def sink_directory(now: Settings) -> Path | None:

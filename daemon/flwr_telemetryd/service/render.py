@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ServiceError
@@ -15,15 +16,17 @@ from .needs import Needs
 
 _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOTE = "# It serves "
+_HOST = "ConditionHost=|"
 _STRANGE = set("\"'\\")
 
 
-def render(shipped: str, needs: Needs) -> str:
+def render(shipped: str, needs: Needs, hosts: Iterable[str] = ()) -> str:
     """A unit for this machine.
 
     Args:
-        shipped: the text as we ship it; a timer has nothing to fill in.
+        shipped: the text as we ship it; a timer has little to fill in.
         needs: what is filled in.
+        hosts: further machines on which it runs; see `hosts_of`.
 
     Raises:
         ServiceError: a path or a value cannot be written in a unit.
@@ -31,7 +34,9 @@ def render(shipped: str, needs: Needs) -> str:
     lines = []
     for line in shipped.splitlines():
         name, _, value = line.partition("=")
-        if name == "ExecStart":
+        if name == "Documentation" and "\n[Install]\n" in shipped:
+            lines += [line, *_conditions(needs.host, hosts)]
+        elif name == "ExecStart":
             lines += [_command(needs.interpreter, value.rpartition(" ")[2]), *_variables(needs)]
         elif name == "ReadWritePaths":
             lines.append("ReadWritePaths=" + " ".join(_word(f"-{path}") for path in needs.writes))
@@ -55,6 +60,11 @@ def noted(text: str) -> dict[str, str]:
     return {}
 
 
+def hosts_of(text: str) -> list[str]:
+    """The machines on which a unit of ours runs; none if it does so on every one that sees it."""
+    return [line.removeprefix(_HOST) for line in text.splitlines() if line.startswith(_HOST)]
+
+
 def allows(text: str, directory: Path) -> bool:
     """Whether a unit lets its service write to a directory, as far as it was rendered here."""
     words = [_word(f"-{path}") for path in (directory, *directory.parents)]
@@ -64,6 +74,13 @@ def allows(text: str, directory: Path) -> bool:
         if line.startswith("ReadWritePaths=")
         for word in words
     )
+
+
+def _conditions(host: str, hosts: Iterable[str]) -> list[str]:
+    if not host:
+        return []
+    reason = "# Every machine of a shared home sees this file. It is for those where it was installed:"
+    return [reason, *(f"{_HOST}{name}" for name in sorted({host, *hosts}))]
 
 
 def _command(interpreter: str, mode: str) -> str:

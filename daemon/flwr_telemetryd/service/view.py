@@ -26,9 +26,9 @@ from ..serving import bodies_wait
 from ..state import State
 from . import units
 from .install import NO_MANAGER
-from .needs import needs, sink_directory
+from .needs import needs, sink_directory, this_host
 from .present import former_version, read
-from .render import allows, noted, render
+from .render import allows, hosts_of, noted, render
 from .seal import Author, author, sealed
 from .systemctl import UP, Systemctl, lingers
 
@@ -51,6 +51,7 @@ class ServiceStatus:
         current: whether it is what an install would write now.
         home: the home that it serves.
         interpreter: the Python that it runs.
+        hosts: the machines on which it runs; none if on all that see its unit.
         namespaces: whether it has views of its own of files and devices.
         manager: state of the user's manager; empty where none answers.
         enabled, active, result, since, status: systemd's words.
@@ -69,6 +70,7 @@ class ServiceStatus:
     current: bool = False
     home: str = ""
     interpreter: str = ""
+    hosts: list[str] = field(default_factory=list)
     namespaces: bool = True
     manager: str = ""
     enabled: str = ""
@@ -85,6 +87,11 @@ class ServiceStatus:
     last_error: str | None = None
     fails: bool = False
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_for_here(self) -> bool:
+        """Whether it would run on this machine."""
+        return not self.hosts or this_host().lower() in map(str.lower, self.hosts)
 
     def public(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -127,6 +134,7 @@ def _see_unit(view: ServiceStatus, place: Path) -> str | None:
             continue
         view.kind, view.unit = kind, str(place / name)
         view.author = author(text).value
+        view.hosts = hosts_of(text)
         view.namespaces = read(place / units.drop_in(does)) is None
         what = text if name == does else read(place / does)
         view.home = noted(what or "").get("home", view.home)
@@ -147,7 +155,7 @@ def _see_text(view: ServiceStatus, text: str, home: Home, now: Settings, environ
         )
     name = units.SERVICE if view.kind == "service" else units.ONCE
     try:
-        view.current = text == sealed(render(units.shipped(name), needs(home, now, environ)))
+        view.current = text == sealed(render(units.shipped(name), needs(home, now, environ), view.hosts))
     except (ServiceError, OSError):
         view.current = False
 
@@ -204,7 +212,9 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     yield from health.unsafe(home)
     if view.kind is None:
         return
-    if now.consent.enabled and view.manager and not view.active.startswith("active"):
+    if not view.is_for_here:
+        yield f"it runs on {', '.join(view.hosts)}, and not here; `flwr-telemetry service install` lets it"
+    elif now.consent.enabled and view.manager and not view.active.startswith("active"):
         name = os.path.basename(view.unit or "")
         yield f"it does not run; `systemctl --user start {name}` starts it"
     if view.interpreter == sys.executable and (former := former_version(home, str(view.pid))) is not None:
@@ -219,7 +229,7 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
         yield NO_MANAGER
     if view.author == Author.OTHERS.value:
         yield f"{view.unit} was not written by `flwr-telemetry service install`"
-    elif view.author == Author.WE.value and not view.current:
+    elif view.author == Author.WE.value and not view.current and view.is_for_here:
         yield "an install would write the unit anew: something that it depends on has changed"
 
 

@@ -251,6 +251,30 @@ def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, re
     assert reached.events() == []
 
 
+def test_two_login_nodes(login_node: machine.Machine, flwr_home: Path, tmp_path: Path) -> None:
+    """Every node sees the unit in the shared home; it runs on those alone where it was installed."""
+    first = login_node
+    homes.configure(flwr_home, "file:///home/alice/.flwr/telemetry/bodies.jsonl")
+    first.give(first.home)
+    for arguments, unit, enabled in (([], SERVICE, SERVICE), (["--timer"], ONCE, TIMER)):
+        told = install(first, *arguments)
+        with machine.Machine(tmp_path, hostname="login2", home=first.home) as second:
+            second.log_in()
+            elsewhere = status(second)
+            assert (elsewhere["serves"], elsewhere["active"]) == (False, "inactive (dead)")
+            assert [word for word in elsewhere["problems"] if "login1, and not here" in word] != []
+            assert second.properties(unit, "ExecMainPID") == {"ExecMainPID": "0"}
+            both = install(second, *arguments)
+            assert (both["written"], both["hosts"]) == ([enabled], ["login1", "login2"])
+        # The first node has it as before, and its next session, too.
+        again = install(first, *arguments)
+        assert (again["written"], again["pid"], again["hosts"]) == ([], told["pid"], ["login1", "login2"])
+        first.log_out()
+        first.log_in()
+        wait_until(lambda: status(first)["active"].startswith("active"))
+        first.command("service", "uninstall", check=True)
+
+
 def test_an_upgrade(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
     """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
     node = login_node

@@ -78,6 +78,16 @@ def test_what_a_unit_says_of_itself_is_found_again() -> None:
     assert not render.allows(text, Path("/o"))
 
 
+def test_on_which_machines_it_runs() -> None:
+    """On this and those named before, each once, in what a session starts; or nothing is said of it."""
+    text = render.render(units.shipped(units.SERVICE), _needs(host="b"), ["c", "a", "b"])
+    assert render.hosts_of(text) == ["a", "b", "c"]
+    assert text.index("[Unit]") < text.index("\nConditionHost=|a\n") < text.index("[Service]")
+    assert render.hosts_of(render.render(units.shipped(units.TIMER), _needs(host="b"))) == ["b"]
+    assert render.hosts_of(render.render(units.shipped(units.ONCE), _needs(host="b"))) == []
+    assert render.hosts_of(render.render(units.shipped(units.SERVICE), _needs(), ["a"])) == []
+
+
 def test_whose_a_text_is() -> None:
     """One byte more or less is an edit; what has no first line of ours is not ours."""
     ours = seal.sealed("a\nb\n")
