@@ -184,7 +184,7 @@ def _replace_archive(path: Path, source_id: str) -> None:
         if late := b"".join(others()):  # of a sidecar that had opened the file before
             files.append_bytes(path, late)
         if path.lstat().st_size == 0:
-            path.unlink()
+            path.unlink(missing_ok=True)
         else:
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # by which a cap tells its age
 

@@ -60,7 +60,7 @@ class Intake:
                 self._write(data)
                 files.ensure_directory(self._host.outbox)
                 files.ensure_directory(self._batch)
-                os.rename(self._draft, self._batch / f"{key}{BODY_SUFFIX}")
+                segments.rename(self._draft, self._batch / f"{key}{BODY_SUFFIX}")
             except FileNotFoundError:
                 continue
             return True

@@ -94,7 +94,7 @@ def _purge(host: HostPaths, rooms: Iterable[Path]) -> list[str]:
         try:
             os.rename(directory, aside)
         except FileNotFoundError:
-            continue
+            pass  # or NFS did it, and says so to a request that it sent again
         except OSError as error:
             problems.append(sentence(error, directory))  # the others can
             continue

@@ -73,7 +73,7 @@ def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool, now: floa
     ours = batch.make(host, owner, now_ns)
     for path in found:
         with contextlib.suppress(FileNotFoundError):  # a sidecar has it, or has taken ours over
-            os.rename(path, ours.path / path.name)
+            segments.rename(path, ours.path / path.name)
             erased += _rewrite(ours, ours.path / path.name, source_id, now_ns)
     _give_back(ours)
     return erased
@@ -100,7 +100,7 @@ def _rewrite(ours: Batch, segment: Path, source_id: str, now_ns: int) -> int:
             sieve = _Sieve(descriptor, start, source_id)
             files.replace_by(segment, sieve.whole(), durable=True)
             if not sieve.kept:
-                segment.unlink()
+                segment.unlink(missing_ok=True)
         late = b"".join(sieve.others())
         if late:
             discarding.append(ours.host, ours.name, late, now_ns)  # as in race 13
