@@ -173,6 +173,7 @@ class _Server:
         node = self._nodes.get(number)
         if node is None:
             node = self._nodes[number] = _Node(descriptor, parent, name)
+            self._listings.pop(number, None)  # of one that had the number before
         else:
             os.close(descriptor)
             node.parent, node.name = parent, name
