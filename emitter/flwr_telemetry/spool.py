@@ -44,6 +44,8 @@ LOCK_WAIT_S = 0.005
 
 _LOCK_POLL_S = 0.0005
 _TRIES = 5
+_BELIEVED_TRIES = 2
+"""After so many the name of the segment is not believed any more."""
 
 # Read and write, though nothing is read: NFS locks by the access mode, and wants both.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -92,8 +94,8 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            for _ in range(_TRIES):
-                if self._is_kept(frame, cap_bytes):
+            for tries in range(_TRIES):
+                if self._is_kept(frame, cap_bytes, afresh=tries >= _BELIEVED_TRIES):
                     return
                 self.close()
         except OSError as error:
@@ -102,11 +104,11 @@ class Writer:
         msg = f"{self._path} is replaced faster than it can be written to"
         raise SpoolWriteError(msg)
 
-    def _is_kept(self, frame: bytes, cap_bytes: float) -> bool:
+    def _is_kept(self, frame: bytes, cap_bytes: float, *, afresh: bool) -> bool:
         """Whether one attempt has put the record into a file that still has a name."""
         try:
             if self._descriptor < 0:
-                self._open()
+                self._open(afresh=afresh)
             return self._append_once(frame, cap_bytes)
         except OSError as error:
             if error.errno == errno.ESTALE:
@@ -167,16 +169,25 @@ class Writer:
         msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
         raise SpoolFullError(msg)
 
-    def _open(self) -> None:
-        try:
-            for directory in (self._host.telemetry, self._host.root, self._host.spool):
-                files.check_directory(directory)
-            descriptor = files.open_file(self._path, _FLAGS)
-        except FileNotFoundError:
-            descriptor = self._create(_FLAGS | os.O_CREAT)
+    def _open(self, *, afresh: bool) -> None:
+        descriptor = -1
+        if afresh:
+            # This machine remembers a name that another host removed. Only who means to create it has it ask.
+            with contextlib.suppress(FileExistsError):
+                descriptor = self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
+        if descriptor < 0:
+            descriptor = self._open_named()
         status = os.fstat(descriptor)
         self._descriptor, self._identity = descriptor, (status.st_ino, status.st_dev)
         self._is_remote = self._mounts.is_remote(status.st_dev)
+
+    def _open_named(self) -> int:
+        try:
+            for directory in (self._host.telemetry, self._host.root, self._host.spool):
+                files.check_directory(directory)
+            return files.open_file(self._path, _FLAGS)
+        except FileNotFoundError:
+            return self._create(_FLAGS | os.O_CREAT)
 
     def _create(self, flags: int) -> int:
         if not self._may_create():

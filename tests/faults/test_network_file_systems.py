@@ -286,3 +286,19 @@ def test_files_that_are_removed_while_they_are_open(home: Path, collector: Colle
         processes.wait_until(lambda: not node.exists() and not homes.tree(login / "outbox"))
         assert list(home.rglob(".nfs*")) == []
         network.end(service)
+
+
+def test_a_name_that_is_remembered_after_it_is_gone(home: Path, tmp_path: Path, collector: Collector) -> None:
+    """Where opening asks nobody, a removed segment is found again and again: the event goes to a new one."""
+    quick(home, collector)
+    traits = Traits(cache_s=3600)
+    with (
+        netfs.mounted(home, tmp_path / "one", traits) as mount,
+        processes.reporter(mount, processes.NEVER) as emit,
+    ):
+        assert [emit(), emit()] == ["spooled"] * 2
+        for _ in range(2):
+            processes.deliver(home)  # on the server, of which this mount hears nothing
+            assert [emit(), emit()] == ["spooled"] * 2
+        processes.deliver(home)
+    assert wire.bag(collector.events()).total() == 6
