@@ -1,11 +1,12 @@
 """How far a file was relayed: a small file beside it, ``<name>.relayed``, held by one relay at a time.
 
     {"offset": 7340032, "line": 512, "check": "<hex>",
-     "handed": {"end": 8388608, "outbox": "/…/telemetry/<host>", "archive": "2026-11-22.jsonl", "size": 4711}}
+     "handed": {"end": 8388608, "home": "/…/telemetry", "archives": {"<host>": ["2026-11-22.jsonl", 4711]}}}
 
 ``offset`` bytes in ``line`` lines are done; ``check`` is the SHA-256 of the first and the last ``EDGE_BYTES``
 of these, so that another file under the same name is noticed. ``handed`` is there while what lies between
-``offset`` and ``end`` is given to a home: whatever its archive holds behind that place went out since then.
+``offset`` and ``end`` is given to a home: whatever the archives of its hosts hold behind these places went
+out since then.
 
 The lock is on the file itself. Its next version is locked before it takes the name, so that the lock goes
 with the name. Where locks do not work, two relays may send a body twice, under the same key.
@@ -30,25 +31,24 @@ from .segments import Hold
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
 
-_MAX_BYTES = 64 * 1024
+_MAX_BYTES = 4 * 1024 * 1024  # a home may have thousands of hosts
 _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What is being given to a home, and where its archive ended before.
+    """What is being given to a home, and where its archives ended before.
 
     Attributes:
         end: offset in the file, in bytes.
-        outbox: whose; the host's directory.
-        archive: the newest file of its archive; empty if there was none.
-        size: of that, in bytes.
+        home: which; its ``telemetry/``.
+        archives: by host, the newest file of its archive, and the size of that in bytes; a host that had none
+            is not among them.
     """
 
     end: int
-    outbox: str
-    archive: str
-    size: int
+    home: str
+    archives: dict[str, tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,13 @@ class Cursor:
         try:
             told = json.loads(text)
             handed = told.pop("handed")
-            place = Place(**told, handed=None if handed is None else Handed(**handed))
-            numbers = [place.offset, place.line, *([handed["end"], handed["size"]] if handed else [])]
+            numbers = []
+            if handed is not None:
+                archives = {host: (str(name), size) for host, (name, size) in handed["archives"].items()}
+                handed = Handed(handed["end"], str(handed["home"]), archives)
+                numbers = [handed.end, *(size for _, size in archives.values())]
+            place = Place(**told, handed=handed)
+            numbers += [place.offset, place.line]
             if all(type(number) is int and number >= 0 for number in numbers):
                 return place
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):

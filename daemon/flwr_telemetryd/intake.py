@@ -12,16 +12,13 @@ This room must never send, and never write where telemetry is off.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
-from . import burst, segments, stages
-from .body import decoded, key_of
-from .cursor import Handed
+from . import segments
 from .errors import UnusableHomeError
-from .split import member_key
 
 _TRIES = 100
 
@@ -84,65 +81,3 @@ class Intake:
                 segments.fsync_directory(directory)
             except FileNotFoundError:
                 continue  # all of it is delivered
-
-
-def waiting(host: HostPaths) -> set[str]:
-    """The keys of the bodies in the outbox of a host."""
-    return {
-        name.removesuffix(BODY_SUFFIX).removesuffix(SPLIT_SUFFIX)
-        for directory in segments.listing(host.outbox)
-        for name in segments.names(directory)
-        if name.endswith((BODY_SUFFIX, SPLIT_SUFFIX))
-    }
-
-
-def about_to_hand(host: HostPaths, end: int) -> Handed:
-    """Where the archive of a host ends now, for ``taken``."""
-    newest = max(stages.archive_files(host), default=None, key=lambda path: path.name)
-    try:
-        size = 0 if newest is None else os.lstat(newest).st_size
-    except FileNotFoundError:
-        size = 0
-    return Handed(end, str(host.root), "" if newest is None else newest.name, size)
-
-
-def taken(host: HostPaths, handed: Handed | None, bodies: Mapping[str, bytes]) -> set[str]:
-    """The keys of the bodies that this host has already: they wait, or were answered since ``handed``.
-
-    What was archived before that went somewhere else: a home may have delivered into the very file that is
-    relayed. A burst that was refused is told by its first event, which is decided first.
-    """
-    waits = waiting(host)
-    refused = {path.name.removesuffix(BODY_SUFFIX) for path in stages.rejected_bodies(host)}
-    if handed is None or handed.outbox != str(host.root):
-        return bodies.keys() & waits
-    accepted = _archived(host, handed)
-    return {
-        key
-        for key, data in bodies.items()
-        if key in waits | refused | accepted or _first_is_known(key, data, waits | refused, accepted)
-    }
-
-
-def _archived(host: HostPaths, since: Handed) -> set[str]:
-    keys = set()
-    for path in stages.archive_files(host):
-        if path.name >= since.archive:
-            try:
-                start = since.size if path.name == since.archive else 0
-                keys |= {key_of(line) for line, _ in stages.read_archive(path, start)}
-            except FileNotFoundError:
-                continue  # its time was over
-    return keys
-
-
-def _first_is_known(key: str, data: bytes, by_name: set[str], by_bytes: set[str]) -> bool:
-    if "burst" not in decoded(data):
-        return False
-    if member_key(key, 0) in by_name:
-        return True
-    try:
-        first = next(burst.events(data))
-    except (burst.NotABodyError, StopIteration):
-        return False
-    return key_of(burst.dumps(first).encode()) in by_bytes

@@ -7,7 +7,8 @@
 The bodies are put into the outbox of this host, a chunk at a time, byte for byte; a body's key is the
 SHA-256 of its line. What follows is a sidecar's affair (``drain.py``): retries, bursts that are refused, the
 archive. The cursor moves on when a chunk is done, so what a death leaves is in the file or in the outbox.
-What was handed over before a death is told by the outbox and the archive, and is not handed over again.
+What was handed over before a death is told by outboxes and archives, and is not handed over again; whatever
+host of this home adopts it, it is done only when it is delivered (``whereabouts.py``).
 
 A chunk takes at most half of what the cap leaves free: what waits in this home must not be dropped for it.
 
@@ -17,50 +18,25 @@ This room must never send, and never change FILE.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home
 
-from . import batch, cursor, drain, forgotten, guard, intake, purge, retention, stages
+from . import batch, cursor, drain, forgotten, guard, intake, purge, retention, stages, whereabouts
 from .backlog import Left
 from .chunks import Chunk, read
 from .clock import Clock
 from .cursor import Cursor, Place
 from .errors import NoWayOutError
 from .lines import opened, written_bytes
+from .relayed import Relayed
 
 _MIB = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Relayed:
-    """What came of it.
-
-    Attributes:
-        outcome: how it ended; ``DELIVERED`` if every body in the file is delivered or rejected.
-        reason: why telemetry is off, or why something is left; empty otherwise.
-        bodies: how many bodies were delivered or rejected now.
-        events: how many events they stand for.
-        rejected: events among them that the collector refused.
-        forgotten: bodies that were not sent, because their source ID was forgotten in this home.
-        damaged: lines that are no bodies, and were passed by now.
-        rest_bytes: what is left in the file; with ``DELIVERED``, a last line without an end.
-        from_start: whether it is another file than the one that was relayed under this name before.
-    """
-
-    outcome: drain.Outcome = drain.Outcome.DELIVERED
-    reason: str = ""
-    bodies: int = 0
-    events: int = 0
-    rejected: int = 0
-    forgotten: int = 0
-    damaged: int = 0
-    rest_bytes: int = 0
-    from_start: bool = False
+_LOOK_S = 1.0
+"""Between looks at all hosts."""
 
 
 def relay(
@@ -79,7 +55,7 @@ def relay(
         home: whose way out is used.
         environ: this process's variables, for consent and for the way out.
         path: the file.
-        patience_s: give up when for so long, in seconds, nothing is delivered.
+        patience_s: give up when for so long, in seconds, no body of the file is delivered.
         on_damage: told the number of each line that is no body.
         on_progress: told how many bytes are done, of how many.
         clock: time.
@@ -154,7 +130,7 @@ class _Relay:
     def _next(self, place: Place) -> Chunk | None:
         """The next lines; None if there are none, or no room for the first body."""
         chunk = self._read(place)
-        if chunk.too_large and self._deliver(0):  # what waits in this home goes first
+        if chunk.too_large and self._deliver(self._waiting_here()):  # this goes first
             chunk = self._read(place)
             if chunk.too_large:
                 self._give_up(f"spool_max_mib leaves no room for line {chunk.too_large}")
@@ -180,11 +156,16 @@ class _Relay:
         files.make_home(self._home.path)
         files.ensure_directory(self._host.telemetry)
         guard.check(self._host)
-        known = intake.taken(self._host, place.handed, chunk.bodies)
-        if place.handed is None or place.handed.outbox != str(self._host.root):
-            handed = intake.about_to_hand(self._host, chunk.place.offset)
+        dropped = whereabouts.dropped(self._home)
+        handed = place.handed
+        if handed is not None and handed.home != str(self._home.telemetry):
+            handed = None
+        known = whereabouts.taken(self._home, handed, chunk.bodies)
+        if handed is None:
+            handed = whereabouts.about_to_hand(self._home, chunk.place.offset)
             self._cursor.save(replace(place, handed=handed))
-        dropped = self._dropped()
+        names = whereabouts.names_of(chunk.bodies)
+        refused = whereabouts.refused(self._home)
         into = intake.Intake(self._host, batch.new_name(self._clock.time_ns()), self._may_go_on)
         try:
             for key, data in chunk.bodies.items():
@@ -192,34 +173,54 @@ class _Relay:
                     return self._off()
         finally:
             into.settle()
-        if not self._deliver(len(chunk.bodies), place.offset, chunk.place.offset):
-            return False
-        if lost := self._dropped() - dropped:
+        is_delivered = self._deliver(names, place.offset, chunk.place.offset)
+        self._result.rejected += whereabouts.refused_since(self._home, refused, names)
+        lost = whereabouts.dropped(self._home) - dropped
+        if is_delivered and lost > 0 and whereabouts.unanswered(self._home, handed, chunk.bodies):
             # Perhaps of these: they are handed over again.
             return self._give_up(f"a cap (spool_max_mib, spool_max_days) dropped {lost} events")
-        return True
+        return is_delivered
 
-    def _deliver(self, bodies: int, start: int = 0, end: int = 0) -> bool:
-        """Have all that waits on this host delivered, for as long as something is."""
+    def _waiting_here(self) -> frozenset[str]:
+        return frozenset(whereabouts.waiting_on([self._host]))
 
-        def tell(left: Left) -> None:
-            share = 1 - left.bodies / bodies if bodies else 0
-            self._on_progress(start + max(share, 0) * (end - start), self._end)
+    def _deliver(self, names: frozenset[str], start: int = 0, end: int = 0) -> bool:
+        """Have bodies delivered, wherever in this home they are, for as long as one of them leaves it.
 
-        waits = intake.waiting(self._host)
+        That others leave is no reason to go on: that may have no end.
+        """
+        watch = whereabouts.Watch(self._home, names, self._clock.monotonic)
+
+        def tell(_left: Left) -> None:
+            if self._clock.monotonic() - watch.looked_at >= _LOOK_S:
+                share = 1 - len(watch.look()) / max(len(names), 1)
+                self._on_progress(start + share * (end - start), self._end)
+
+        def remaining_s() -> float:
+            return watch.moved_at + self._patience_s - self._clock.monotonic()
+
         while True:
+            moved_at = watch.moved_at
             came_to = drain.drain(
-                self._home, self._environ, timeout_s=self._patience_s, on_progress=tell, clock=self._clock
+                self._home,
+                self._environ,
+                timeout_s=max(remaining_s(), 0),
+                on_progress=tell,
+                clock=self._clock,
             )
-            self._result.rejected += came_to.rejected
             if came_to.outcome is drain.Outcome.DISABLED:
                 return self._off()
-            left = intake.waiting(self._host)
-            if came_to.outcome is drain.Outcome.DELIVERED or not left:
+            left = watch.look()
+            if not left:
                 return True
-            if waits <= left:
-                return self._give_up(came_to.reason)
-            waits = left
+            is_done_here = came_to.outcome is drain.Outcome.DELIVERED
+            if remaining_s() <= 0 or (not is_done_here and watch.moved_at == moved_at):
+                there = ", ".join(sorted(set(left.values())))
+                return self._give_up(
+                    came_to.reason or f"{len(left)} bodies still wait for the sidecar of {there}"
+                )
+            if is_done_here:  # another host adopted them
+                self._clock.sleep(min(_LOOK_S, remaining_s()))
 
     def _give_up(self, reason: str) -> bool:
         self._result.outcome, self._result.reason = drain.Outcome.UNDELIVERED, reason
@@ -233,10 +234,3 @@ class _Relay:
 
     def _may_go_on(self) -> bool:
         return settings.load(self._home, self._environ).consent.enabled
-
-    def _dropped(self) -> int:
-        """How many events a cap has dropped on this host."""
-        try:
-            return os.lstat(self._host.dropped).st_size
-        except FileNotFoundError:
-            return 0

@@ -17,7 +17,7 @@ from tests.support.faults import amid, descriptors, fail_once, no_locks
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLACE = Place(7, 2, "c" * 64, Handed(9, "/a/host", "2026-11-22.jsonl", 4711))
+PLACE = Place(7, 2, "c" * 64, Handed(9, "/a/telemetry", {"host": ("2026-11-22.jsonl", 4711)}))
 
 
 @pytest.fixture

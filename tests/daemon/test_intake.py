@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import batch, intake, outbox, retention, segments
+from flwr_telemetryd import batch, intake, outbox, retention, segments, whereabouts
 from flwr_telemetryd.errors import UnusableHomeError
 from tests.daemon.conftest import OURS, put_right, take_over
 from tests.support import homes, wire
@@ -35,7 +35,7 @@ def test_what_is_put_there_is_due_byte_for_byte(host: HostPaths) -> None:
     before = descriptors()
     _put(host, BODIES)
     assert {body.key: body.read() for body in outbox.due(host)} == BODIES
-    assert intake.waiting(host) == set(BODIES)
+    assert set(whereabouts.waiting_on([host])) == set(BODIES)
     assert [path.name for path in host.outbox.iterdir()] == [NAME]
     assert segments.names(host.work) == []
     assert descriptors() == before
@@ -47,7 +47,7 @@ def test_a_sidecar_that_delivers_and_tidies_up_meanwhile_loses_nothing(host: Hos
     done = threading.Event()
 
     def serve() -> None:
-        while not done.is_set() or intake.waiting(host):
+        while not done.is_set() or whereabouts.waiting_on([host]):
             put_right(host)
             assert take_over(host, OURS) == []
             for body in outbox.due(host):
@@ -97,7 +97,7 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_body(
         _put(host, BODIES)
     into = intake.Intake(host, NAME, lambda: True)
     into.settle()
-    assert intake.waiting(host) == set(list(BODIES)[:1])
+    assert set(whereabouts.waiting_on([host])) == set(list(BODIES)[:1])
     assert segments.names(host.work) == []
 
 

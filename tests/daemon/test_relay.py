@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +16,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.settings_file import Limits
 from flwr_telemetry.wire import to_wire
-from flwr_telemetryd import burst, chunks, forgotten, relay
+from flwr_telemetryd import burst, chunks, drain, forgotten, outbox, relay, retention, segments
+from flwr_telemetryd.backlog import Left
+from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.drain import Outcome
 from flwr_telemetryd.errors import NoSuchFileError, NoWayOutError
+from flwr_telemetryd.relayed import Relayed
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer, Collector
 from tests.support.dying import Lives
 from tests.support.strategies import events, tried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from flwr_telemetry.layout import HostPaths
+    from flwr_telemetryd.body import Body
 
 
 def bodies(count: int, start: int = 0) -> list[bytes]:
@@ -48,7 +58,7 @@ def put(file: Path, lines: Iterable[bytes]) -> None:
         out.writelines(line + b"\n" for line in lines)
 
 
-def run(home: Path, file: Path, patience_s: float = processes.PATIENCE_S, **options: Any) -> relay.Relayed:
+def run(home: Path, file: Path, patience_s: float = processes.PATIENCE_S, **options: Any) -> Relayed:
     return relay.relay(Home(home), processes.environment(home), file, patience_s=patience_s, **options)
 
 
@@ -86,7 +96,7 @@ def test_what_is_appended_later_is_delivered_by_the_next(
     first, later = bodies(3), bodies(2, start=3)
     put(file, first)
     assert run(home, file).bodies == 3
-    assert run(home, file) == relay.Relayed()
+    assert run(home, file) == Relayed()
     put(file, later)
     assert run(home, file).bodies == 2
     assert [request.body for request in collector.requests[3:]] == sorted(later, key=wire.key_of)
@@ -118,7 +128,7 @@ def test_a_line_that_is_no_body_is_told_and_passed_by(home: Path, file: Path, co
     assert told == list(range(1, 2 * len(NO_BODIES), 2))
     assert (relayed.outcome, relayed.damaged) == (Outcome.DELIVERED, len(NO_BODIES))
     assert set(collector.accepted) == keys(good)
-    assert run(home, file) == relay.Relayed()
+    assert run(home, file) == Relayed()
     put(file, [b"more rubbish"])
     run(home, file, on_damage=told.append)
     assert told[-1] == 2 * len(NO_BODIES) + 1
@@ -351,3 +361,144 @@ def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -
         assert relayed.outcome is Outcome.UNDELIVERED
         assert "left alone" in relayed.reason
     assert len(collector.requests) == 1
+
+
+def adopting(monkeypatch: pytest.MonkeyPatch, home: Path, then: Callable[[HostPaths], None]) -> None:
+    """Have a service of another host adopt what is handed over before it is delivered here, and go on."""
+    other = Home(home).host("login2")
+    real = drain.drain
+
+    def drained(*args: Any, **options: Any) -> drain.Drained:
+        other.root.mkdir(mode=0o700, exist_ok=True)
+        Home(home).heartbeat("login2").write_text("{}")  # it lives: nobody adopts from it
+        for directory in segments.listing(Home(home).host().outbox):
+            outbox.adopt(directory, other)
+        done = real(*args, **options)
+        then(other)
+        return done
+
+    monkeypatch.setattr(drain, "drain", drained)
+
+
+def stopped(_host: HostPaths) -> None:
+    """Be a service that does nothing any more."""
+
+
+def held_by(host: HostPaths) -> list[Body]:
+    return list(outbox.due(host))
+
+
+def test_what_another_host_adopted_and_does_not_send_is_not_delivered(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told who has it; the next relay leaves it there, and is done when that host has sent it."""
+    homes.configure(home, collector.url)
+    lines = bodies(3)
+    put(file, lines)
+    other = Home(home).host("login2")
+    adopting(monkeypatch, home, stopped)
+    for _ in range(2):
+        relayed = run(home, file, patience_s=0.3)
+        assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 0)
+        assert "login2" in relayed.reason
+        assert relayed.rest_bytes == file.stat().st_size
+        assert {body.key for body in held_by(other)} == keys(lines)
+        assert homes.waiting(home) == []
+
+    def deliver(host: HostPaths) -> None:
+        """Accept one body, and reject the others, one at a time."""
+        for body in held_by(host)[:1]:
+            if not host.sent.exists():
+                outbox.archive(body, body.read(), Clock().now())
+                outbox.let_go(body)
+            else:
+                outbox.rejected(body, "no")
+
+    adopting(monkeypatch, home, deliver)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 3, 2)
+    assert collector.requests == []
+
+
+def test_what_another_host_has_sent_is_not_handed_over_again(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its archive tells that, after a relay that had given up."""
+    homes.configure(home, collector.url)
+    put(file, bodies(3))
+    other = Home(home).host("login2")
+    with monkeypatch.context() as patch:
+        adopting(patch, home, stopped)
+        assert run(home, file, patience_s=0.3).outcome is Outcome.UNDELIVERED
+    for body in held_by(other):
+        outbox.archive(body, body.read(), Clock().now())
+        outbox.let_go(body)
+    assert (run(home, file).outcome, homes.waiting(home), collector.requests) == (Outcome.DELIVERED, [], [])
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_what_a_cap_drops_on_another_host_is_handed_over_again(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    """Whether that host is there still, or its count was added to that of another one."""
+    homes.configure(home, collector.url)
+    put(file, bodies(3))
+
+    def drop(host: HostPaths) -> None:
+        retention.enforce(Home(home), replace(Limits(), spool_max_days=0), time.time() + 9)
+        if is_gone:
+            third = Home(home).host("login3")
+            third.root.mkdir(mode=0o700, exist_ok=True)
+            host.dropped.rename(third.dropped)
+            shutil.rmtree(host.root)
+
+    with monkeypatch.context() as patch:
+        adopting(patch, home, drop)
+        relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 0)
+    assert "dropped 3 events" in relayed.reason
+    assert run(home, file).bodies == 3
+    assert len(collector.accepted) == 3
+
+
+def test_what_a_cap_drops_of_others_is_no_fault(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archives tell that it was none of these, of a split burst too."""
+    homes.configure(home, collector.url)
+    (whole,) = burst.coalesce(map(to_wire, records.series(3)))
+    put(file, [whole, *bodies(1, start=9)])
+    collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
+    real = drain.drain
+
+    def drained(*args: Any, **options: Any) -> drain.Drained:
+        Home(home).host().dropped.write_bytes(b"\0")
+        return real(*args, **options)
+
+    monkeypatch.setattr(drain, "drain", drained)
+    assert run(home, file).outcome is Outcome.DELIVERED
+
+
+def test_that_others_are_delivered_is_no_reason_to_go_on(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training that never ends, something leaves all the time, and none of the file."""
+    homes.configure(home, collector.url)
+    put(file, bodies(1))
+    now, rounds = [0.0], itertools.count()
+
+    def busy(*_: Any, timeout_s: float, **__: Any) -> drain.Drained:
+        """Deliver the body of an event, and leave that of the next."""
+        turn = next(rounds)
+        assert turn < 20, "it goes on and on"
+        batch = Home(home).host().outbox / "b1"
+        batch.mkdir(exist_ok=True)
+        (batch / f"{turn}.json").touch()
+        (batch / f"{turn - 1}.json").unlink(missing_ok=True)
+        now[0] += timeout_s
+        return drain.Drained(Outcome.UNDELIVERED, Left(1, 1), Left(1, 1), 0, "no answer")
+
+    monkeypatch.setattr(drain, "drain", busy)
+    relayed = run(home, file, patience_s=20, clock=Clock(monotonic=lambda: now[0]))
+    assert (relayed.outcome, relayed.reason) == (Outcome.UNDELIVERED, "no answer")
+    assert now[0] <= 20

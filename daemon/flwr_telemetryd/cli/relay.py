@@ -27,7 +27,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..relay import Relayed
+    from ..relayed import Relayed
 
 SHOWN_LINES = 10
 
