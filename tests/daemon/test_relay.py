@@ -486,13 +486,14 @@ def test_that_others_are_delivered_is_no_reason_to_go_on(
     homes.configure(home, collector.url)
     put(file, bodies(1))
     now, rounds = [0.0], itertools.count()
+    batch = homes.host(home) / "outbox" / "b1"
+    batch.mkdir(mode=0o700, parents=True)
+    (batch / "-1.json").touch()
 
     def busy(*_: Any, timeout_s: float, **__: Any) -> drain.Drained:
         """Deliver the body of an event, and leave that of the next."""
         turn = next(rounds)
         assert turn < 20, "it goes on and on"
-        batch = Home(home).host().outbox / "b1"
-        batch.mkdir(exist_ok=True)
         (batch / f"{turn}.json").touch()
         (batch / f"{turn - 1}.json").unlink(missing_ok=True)
         now[0] += timeout_s
