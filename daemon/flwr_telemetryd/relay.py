@@ -215,10 +215,10 @@ class _Relay:
                 return True
             is_done_here = came_to.outcome is drain.Outcome.DELIVERED
             if remaining_s() <= 0 or (not is_done_here and watch.moved_at == moved_at):
-                there = ", ".join(sorted(set(left.values())))
-                return self._give_up(
-                    came_to.reason or f"{len(left)} bodies still wait for the sidecar of {there}"
-                )
+                there = set(left.values())
+                if self._host.name in there and came_to.reason:
+                    return self._give_up(came_to.reason)
+                return self._give_up(f"{len(left)} bodies wait for the sidecar of {', '.join(sorted(there))}")
             if is_done_here:  # another host adopted them
                 self._clock.sleep(min(_LOOK_S, remaining_s()))
 
