@@ -220,7 +220,7 @@ class _Relay:
                     return self._give_up(came_to.reason)
                 return self._give_up(f"{len(left)} bodies wait for the sidecar of {', '.join(sorted(there))}")
             if is_done_here:  # another host adopted them
-                self._clock.sleep(min(_LOOK_S, remaining_s()))
+                self._clock.sleep(max(min(_LOOK_S, remaining_s()), 0))
 
     def _give_up(self, reason: str) -> bool:
         self._result.outcome, self._result.reason = drain.Outcome.UNDELIVERED, reason
