@@ -61,9 +61,10 @@ def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s:
                 back = give_back_to(host, name, now_ns)
                 path.rename(back / segments.sealed_name(now_ns, end))  # race 12
                 return
-            path.unlink()
-        if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
-            append(host, name, tail, now_ns)  # race 13
+            segments.remove(descriptor, path)
+            # Still under the lock: who gets it next must not add what nobody reads any more.
+            if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
+                append(host, name, tail, now_ns)  # race 13
     finally:
         os.close(descriptor)
 
@@ -71,5 +72,12 @@ def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s:
 def append(host: HostPaths, name: str, data: bytes, now_ns: int) -> None:
     """Give back what came late to a segment of the batch called ``name`` and is in no file any more."""
     adopted = waiting.is_adopted(name)
-    back = give_back_to(host, name, now_ns)
-    files.append_bytes(back / segments.sealed_name(now_ns) if adopted else host.events, data)
+    for last in (False, False, True):
+        back = give_back_to(host, name, now_ns)
+        try:
+            files.append_bytes(back / segments.sealed_name(now_ns) if adopted else host.events, data)
+        except FileNotFoundError:
+            if last:
+                raise
+        else:
+            return  # else another sidecar took that directory over, empty as it was

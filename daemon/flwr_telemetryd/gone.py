@@ -117,7 +117,7 @@ def _clear_spool(host: HostPaths) -> None:
             with segments.sealer_lock(descriptor, 0) as hold:
                 # A writer that appends to it after all sees that it has no name, and does so once more.
                 if hold is not segments.Hold.BUSY and os.fstat(descriptor).st_size == 0:
-                    host.events.unlink()
+                    segments.remove(descriptor, host.events)
         finally:
             os.close(descriptor)
 

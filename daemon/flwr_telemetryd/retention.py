@@ -175,6 +175,7 @@ def _drop_segment(host: HostPaths, path: Path) -> int:
         with segments.sealer_lock(descriptor, 0) as hold:
             if hold is segments.Hold.BUSY:
                 return 0  # that writer has yet to see whether it is in time; next time, then
+            segments.mark_removed(descriptor)
             end = segments.start_offset(path.name)
             events, end = _events_behind(descriptor, end)
             _count_and_unlink(host, path, events)

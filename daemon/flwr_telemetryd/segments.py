@@ -160,6 +160,18 @@ def names(directory: Path) -> list[str]:
         return []
 
 
+def remove(descriptor: int, path: Path) -> None:
+    """Unlink a segment whose lock we hold, so that whoever gets the lock next knows it: ``files.REMOVED``."""
+    mark_removed(descriptor)
+    path.unlink()
+
+
+def mark_removed(descriptor: int) -> None:
+    """Have writers leave this file, although its name, or their memory of it, may last a little longer."""
+    with contextlib.suppress(OSError):  # where modes cannot be changed, links alone must tell
+        os.fchmod(descriptor, files.FILE_MODE | files.REMOVED)
+
+
 def rename(path: Path, target: Path) -> None:
     """Rename a file of a batch that is ours alone, to a name that nobody else gives.
 

@@ -98,6 +98,7 @@ def _rewrite(ours: Batch, segment: Path, source_id: str, now_ns: int) -> int:
             if hold is segments.Hold.BUSY:
                 return 0  # a writer that was stopped in here has yet to see whether it is in time
             sieve = _Sieve(descriptor, start, source_id)
+            segments.mark_removed(descriptor)
             files.replace_by(segment, sieve.whole(), durable=True)
             if not sieve.kept:
                 segment.unlink(missing_ok=True)

@@ -29,6 +29,9 @@ PART_SUFFIX = ".part"
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+REMOVED = stat.S_IXUSR
+"""The mode bit of a segment that is about to be removed: NFS shows a name, and a link, for longer than they
+last, but to whoever has just got the lock it shows a mode as it is."""
 
 _STANDARD_ERROR = 2
 _TRIES = 3

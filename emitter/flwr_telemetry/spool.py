@@ -7,9 +7,9 @@ The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the 
 
 1. The segment is renamed between a writer's open and its write. The lock excludes it; where a lock
    cannot be had, the record lands in the sealed segment, which is read later or whose tail comes back.
-2. The segment is unlinked between a writer's open and its write: no link is left after the write, and
-   the writer appends once more, to the new segment. NFS leaves a link while the file is open; its name
-   tells, and is asked where no lock kept the sealer out.
+2. The segment is unlinked between a writer's open and its write: no link is left after the write, or it is
+   marked as removed, and the writer appends once more, to the new segment. NFS leaves a link while the file
+   is open; its name tells, and is asked where no lock kept the sealer out.
 3. The spool is removed or replaced under a running process: the path does not name the writer's file
    any more, so it opens (and, if it may, creates) anew.
 4. A process dies inside its write: torn bytes, which cost no other record (see ``record.py``).
@@ -156,7 +156,8 @@ class Writer:
                 raise SpoolFullError(msg)
             if self._is_remote:
                 os.fsync(descriptor)  # letting go of the lock does it, too, but keeps a refusal to itself
-            is_kept = os.fstat(descriptor).st_nlink > 0
+            status = os.fstat(descriptor)
+            is_kept = status.st_nlink > 0 and not status.st_mode & files.REMOVED
             return is_kept and ((locked and not self._is_remote) or not network.was_removed(descriptor))
         finally:
             if locked:

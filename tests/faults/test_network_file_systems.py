@@ -18,6 +18,7 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
+from flwr_telemetryd import batch, discarding, segments
 from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
 
@@ -227,6 +228,42 @@ def test_a_segment_that_is_removed_under_a_writer_without_a_lock(
         writer.append(second, 1e9)
         writer.close()
         processes.deliver(mount)
+    check(collector, [0, 1])
+
+
+def test_what_another_host_appends_after_the_tail_was_read(
+    home: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a silly name until it is closed, and the node remembers its old one: a mark tells."""
+    quick(home, collector)
+    with (
+        netfs.mounted(home, tmp_path / "login1", Traits()) as login,
+        netfs.mounted(home, tmp_path / "node1", Traits(cache_s=3600)) as node,
+    ):
+        writer = Writer(Home(node), Home(node).host(), lambda: True, lambda: None)
+        first, second = map(records.encode, records.series(2))
+        writer.append(first, 1e9)
+        host = Home(login).host()
+        segments.seal(host, 1)
+        taken = batch.take(host, "owner", 1)
+        assert taken is not None
+        batch.write(taken, bursts=True, hardware={})
+        committed = batch.commit(taken)
+        late: list[int] = []
+        unlock = segments.unlock_descriptor
+
+        def then(descriptor: int) -> None:
+            unlock(descriptor)
+            if not late and any(host.outbox.glob("*/.nfs*")):
+                late.append(descriptor)
+                writer.append(second, 1e9)
+
+        monkeypatch.setattr(segments, "unlock_descriptor", then)
+        discarding.discard(host, committed, 9)
+        monkeypatch.undo()
+        assert late
+        writer.close()
+    processes.deliver(home)
     check(collector, [0, 1])
 
 
