@@ -98,7 +98,7 @@ def take(host: HostPaths, owner: str, now_ns: int, adopted: Iterable[HostPaths] 
             taken_bytes += segment.lstat().st_size
             if taken and taken_bytes > MAX_BATCH_BYTES:
                 break
-            os.rename(segment, batch.path / segment.name)
+            segments.rename(segment, batch.path / segment.name)
             taken += 1
     if taken:
         return batch
@@ -159,7 +159,7 @@ def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
     batch = Batch(host, name, owner)
     try:
         if path != batch.path:
-            os.rename(path, batch.path)
+            segments.rename(path, batch.path)
         _begin_again(batch)
     except FileNotFoundError as error:
         raise LetGoError(batch.name) from error

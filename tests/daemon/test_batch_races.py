@@ -221,7 +221,6 @@ def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(
 ) -> None:
     """NFS sends it again, and says that there is nothing; else a large batch might never be made."""
     sealed(home, 0, 1)
-    made = take(host)
     real = os.rename
 
     def twice(source: str, target: str) -> None:
@@ -230,6 +229,7 @@ def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", twice)
+        made = batch.take_over(host, take(host).path, THEIRS)
         for _ in range(2):
             assert batch.write(made, bursts=True, hardware={}).bodies == 1
             batch._begin_again(made)

@@ -370,7 +370,7 @@ class _Server:
         node = self._nodes[number]
         node.opened -= 1
         if node.silly and not node.opened:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, KeyError):
                 os.unlink(node.name, dir_fd=self._changed(node.parent))
         return b""
 
