@@ -89,6 +89,7 @@ def test_a_root_that_cannot_be_written_to(home: Path, collector: Collector, kept
     else:
         assert "read-only; set FLWR_HOME to a writable directory" in emitted.stdout
         assert emitted.stderr.count("read-only") == 1
+        assert flushed.returncode == ExitCode.UNUSABLE
         assert collector.requests == []
 
 
