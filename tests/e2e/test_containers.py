@@ -89,7 +89,9 @@ def test_a_root_that_cannot_be_written_to(home: Path, collector: Collector, kept
     else:
         assert "read-only; set FLWR_HOME to a writable directory" in emitted.stdout
         assert emitted.stderr.count("read-only") == 1
-        assert flushed.returncode == ExitCode.UNUSABLE
+        disabled = run("-m", "flwr_telemetryd.cli", "disable")
+        assert disabled.returncode == ExitCode.UNUSABLE
+        assert "FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file" in disabled.stderr
         assert collector.requests == []
 
 
