@@ -94,9 +94,15 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            for tries in range(_TRIES):
-                if self._is_kept(frame, cap_bytes, afresh=tries >= _BELIEVED_TRIES):
-                    return
+            removed = 0
+            for _ in range(_TRIES):
+                try:
+                    if self._is_kept(frame, cap_bytes, afresh=removed >= _BELIEVED_TRIES):
+                        return
+                    removed += 1
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise
                 self.close()
         except OSError as error:
             self.close()
@@ -106,14 +112,10 @@ class Writer:
 
     def _is_kept(self, frame: bytes, cap_bytes: float, *, afresh: bool) -> bool:
         """Whether one attempt has put the record into a file that still has a name."""
-        try:
-            if self._descriptor < 0:
-                self._open(afresh=afresh)
-            return self._append_once(frame, cap_bytes)
-        except OSError as error:
-            if error.errno == errno.ESTALE:
-                return False
-            raise
+        is_new = self._descriptor < 0
+        if is_new:
+            self._open(afresh=afresh)
+        return self._append_once(frame, cap_bytes, is_new=is_new)
 
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
@@ -135,12 +137,20 @@ class Writer:
             return error.errno == errno.ESTALE and files.is_opened_with(descriptor, _FLAGS)
         return (status.st_ino, status.st_dev) == self._identity
 
-    def _append_once(self, frame: bytes, cap_bytes: float) -> bool:
+    def _lock(self, *, is_new: bool) -> bool:
+        try:
+            return lock_shared(self._descriptor)
+        except OSError:
+            if is_new:
+                return False  # a file that was opened just now is not stale; its locks are refused
+            raise
+
+    def _append_once(self, frame: bytes, cap_bytes: float, *, is_new: bool) -> bool:
         """Whether the record is in a file that still has a name."""
         descriptor = self._descriptor
         if not self._is_ours(descriptor):
             return False
-        locked = lock_shared(descriptor)
+        locked = self._lock(is_new=is_new)
         try:
             try:
                 named = os.stat(self._path, follow_symlinks=False)
