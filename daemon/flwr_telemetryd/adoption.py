@@ -12,7 +12,7 @@ from collections.abc import Callable
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings_file import Limits
 
-from . import guard, outbox, segments
+from . import outbox, segments
 from .backoff import Troubles
 from .clock import Clock
 from .decisions import Mode, adopt_after_s, adoption_interval_s
@@ -69,13 +69,9 @@ class Adoption:
     def _adopt(self, limits: Limits) -> None:
         after_s = adopt_after_s(self._mode, limits)
         if_asked = self._mode is Mode.SERVICE  # a process on a node can only leave word
-        found = [
-            host
-            for host in adoptable(
-                self._home, self._host.name, after_s, self._file_system_now, if_asked=if_asked
-            )
-            if self._troubles.attempt(f"host {host.name}", functools.partial(_is_safe, host), otherwise=False)
-        ]
+        found = list(
+            adoptable(self._home, self._host.name, after_s, self._file_system_now, if_asked=if_asked)
+        )
         for host in found:
             host.flush.unlink(missing_ok=True)
             if not self._may_go_on():
@@ -88,8 +84,3 @@ class Adoption:
                 self._packer.finish(host, limits, self._file_system_now())
         if found:
             self._packer.adopt(found, limits)
-
-
-def _is_safe(host: HostPaths) -> bool:
-    guard.check(host)
-    return True

@@ -119,7 +119,7 @@ def nap(
         return LONGEST_NAP_S, LONGEST_NAP_S  # the window is over: this machine is in the way of something
     if waits:
         return POLL_S, 0.0
-    if others_wait and calm_s < GONE_AFTER * adopt_after_s(Mode.SERVICE, limits):
+    if others_wait and calm_s < gone_after_s(Mode.SERVICE, limits):
         interval_s = adoption_interval_s(Mode.SERVICE, limits)
         return interval_s, interval_s
     return LONGEST_NAP_S, min(FULL_LOOK_S, gone_after_s(Mode.SERVICE, limits))
