@@ -2,13 +2,12 @@
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
-import math
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ExitCode, UnusableHomeError
+from ..errors import ExitCode
 from .output import (
     HomeOption,
     JsonOption,
@@ -16,12 +15,12 @@ from .output import (
     console,
     ended,
     help_text,
+    home_to_deliver,
     number,
     print_json,
     progress,
     say,
     show_left,
-    the_home,
 )
 
 if TYPE_CHECKING:
@@ -58,14 +57,9 @@ def flush(
     home: HomeOption = None,
 ) -> None:
     """Deliver what waits, and tell what came of it."""
-    from .. import drain, health
+    from .. import drain
 
-    if math.isnan(timeout):
-        raise typer.BadParameter("a number of seconds is needed", param_hint="'--timeout'")
-    found = the_home(home, os.environ)
-    for problem in health.unsafe(found):
-        raise UnusableHomeError(problem)
-    os.umask(0o077)
+    found = home_to_deliver(home, timeout)
     with progress() as bar:
         task = bar.add_task("Delivering", total=None, word="")
         try:

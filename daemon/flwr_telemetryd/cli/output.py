@@ -7,6 +7,8 @@ This room must never print what came from a file without making control characte
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from flwr_telemetry.layout import Home, home_directory
+
+from ..errors import UnusableHomeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +61,24 @@ def the_home(chosen: str | None, environ: Mapping[str, str]) -> Home:
     if not chosen or "\0" in chosen:
         raise typer.BadParameter("the name of a directory is needed", param_hint="'--home'")
     return Home(home_directory({"FLWR_HOME": chosen}))
+
+
+def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
+    """The home that a command delivers, which has to be safe; what is made in it is for its owner alone.
+
+    Raises:
+        UnusableHomeError: something in it is not surely ours.
+        typer.BadParameter: ``timeout_s`` is no number; and as ``the_home``.
+    """
+    from .. import health
+
+    if math.isnan(timeout_s):
+        raise typer.BadParameter("a number of seconds is needed", param_hint="'--timeout'")
+    found = the_home(chosen, os.environ)
+    for problem in health.unsafe(found):
+        raise UnusableHomeError(problem)
+    os.umask(0o077)
+    return found
 
 
 def console(*, to_stderr: bool = False) -> Console:

@@ -2,7 +2,6 @@
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
-import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import AnotherRelayError, ExitCode, NoSuchFileError, NoWayOutError, UnusableHomeError
+from ..errors import AnotherRelayError, ExitCode, NoSuchFileError, NoWayOutError
 from .output import (
     HomeOption,
     JsonOption,
@@ -18,12 +17,12 @@ from .output import (
     console,
     ended,
     help_text,
+    home_to_deliver,
     number,
     print_json,
     progress,
     say,
     size,
-    the_home,
 )
 
 if TYPE_CHECKING:
@@ -69,14 +68,9 @@ def relay(
     home: HomeOption = None,
 ) -> None:
     """Deliver the file, and tell what came of it."""
-    from .. import health, relay
+    from .. import relay
 
-    if math.isnan(timeout):
-        raise typer.BadParameter("a number of seconds is needed", param_hint="'--timeout'")
-    found = the_home(home, os.environ)
-    for problem in health.unsafe(found):
-        raise UnusableHomeError(problem)
-    os.umask(0o077)
+    found = home_to_deliver(home, timeout)
     with progress() as bar:
         task = bar.add_task("Relaying", total=None, word="")
         damaged: list[int] = []
