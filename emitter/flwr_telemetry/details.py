@@ -22,6 +22,12 @@ with contextlib.suppress(ImportError):  # there is none on Windows
 MAX_DETAILS_BYTES = 8 * 1024
 REDACTED = "<redacted>"
 
+_NONE = b"\x80"
+"""No details, packed."""
+
+_MAX_FINE, _MAX_FINE_BYTES = 256, 256
+"""How many packed details, and how long ones, are remembered to hold nothing that tells."""
+
 # Names that are ordinary words: they say nothing about a person, and replacing them would shred the
 # details ("flower", "server"). They are replaced only inside a path. So is a name of one or two letters.
 COMMON_NAMES = frozenset(
@@ -81,7 +87,7 @@ class Redactor:
         self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
         needles = {*everywhere, *in_paths, *directories} - {"", "/"}
         # A cheap look at the packed bytes spares most events the search; bytes.lower() knows ASCII only.
-        self._needles = tuple(needle.lower().encode() for needle in needles)
+        self._needles = (*(needle.lower().encode() for needle in needles), *_FOLDING)
         self._ascii = all(needle.isascii() for needle in needles)
 
     def may_hold(self, packed: bytes) -> bool:
@@ -91,7 +97,7 @@ class Redactor:
         if not self._ascii:
             return True
         lowered = packed.lower()
-        return any(needle in lowered for needle in self._needles + _FOLDING)
+        return any(needle in lowered for needle in self._needles)
 
     def redact(self, value: Any) -> Any:
         """``value`` with every telling token in a string, keys too, replaced by ``<redacted>``."""
@@ -134,6 +140,41 @@ def who_we_are() -> Redactor:
     return Redactor(names, {path.rstrip("/") for path in directories})
 
 
+class Packing:
+    """``packed_details`` for one process, which reports the same few details over and over.
+
+    Args:
+        redactor: what must not leave.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._pack = record.packer()
+        self._fine: set[bytes] = set()
+
+    def packed(self, details: object) -> bytes:
+        """As ``packed_details``; what was found fine before is not searched again."""
+        if details is None:
+            return _NONE
+        if type(details) is dict:
+            for name, item in details.items():
+                if type(name) is not str or type(item) not in _PLAIN:
+                    break
+            else:
+                try:
+                    packed = self._pack(details)
+                except (ValueError, OverflowError):
+                    return packed_details(details, self._redactor)  # it says what is wrong
+                return packed if packed in self._fine else self._looked_at(details, packed)
+        return packed_details(details, self._redactor)
+
+    def _looked_at(self, details: object, packed: bytes) -> bytes:
+        safe = packed_details(details, self._redactor)
+        if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
+            self._fine.add(packed)
+        return safe
+
+
 def packed_details(details: object, redactor: Redactor) -> bytes:
     """The details as msgpack, checked and redacted.
 
@@ -145,7 +186,7 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
         InvalidEventError: they are not JSON-like, or larger than ``MAX_DETAILS_BYTES`` once packed.
     """
     if details is None:
-        return b"\x80"
+        return _NONE
     flat = type(details) is dict and all(
         type(name) is str and type(item) in _PLAIN for name, item in details.items()
     )

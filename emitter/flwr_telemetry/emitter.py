@@ -53,7 +53,7 @@ class Emitter:
         self._cluster = source.new_id()
         self._redactor = details.who_we_are()
         self._static: dict[str, dict[str, Any]] = {}
-        self._types: dict[str, bytes] = {}
+        self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
         self._writers: set[Writer] = set()
@@ -64,6 +64,7 @@ class Emitter:
         """Forget all that was asked, and let go of all that is open, without closing it."""
         self._lock = threading.Lock()
         self._holder = 0
+        self._details = details.Packing(self._redactor)
         self._seen: tuple[Any, ...] | None = None
         self._look_at = 0.0
         self._signatures: tuple[Any, ...] = ()
@@ -72,6 +73,8 @@ class Emitter:
         self._home: Home
         self._host: HostPaths
         self._settings: settings.Settings
+        self._enabled = self._logging = False
+        self._cap_bytes = 0.0
         self._writer: Writer | None = None
 
     def _after_fork(self) -> None:
@@ -89,13 +92,27 @@ class Emitter:
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str = "flwr"
     ) -> Future[str]:
         """As ``emit.report``; may raise."""
-        if not self._is_free():
+        if self._lock.locked() and not self._is_free():
             return self._emit_apart(event_type, event_details, package)
         # `with`, since nothing can come between taking such a lock and the promise to release it.
         with self._lock:
             self._holder = threading.get_ident()
             try:
-                return self._emit(event_type, event_details, package)
+                now = time.monotonic()
+                due = now >= self._look_at or self._seen != settings.variables()
+                if due:
+                    self._look(now)
+                if not self._enabled:
+                    return self._withhold(event_type, event_details, package)
+                payload = self._pack(event_type, event_details, package)
+                if self._logging:
+                    quietly(notices.log_payload, record.decode(payload))
+                (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
+                if due:
+                    self._wake()
+                return self._done(SPOOLED)
+            except CreationRefusedError:
+                return self._done(DISABLED)  # consent, read afresh, says that nothing may be created
             finally:
                 self._holder = 0
 
@@ -113,22 +130,13 @@ class Emitter:
             time.sleep(_LOCK_POLL_S)
         return True
 
-    def _emit(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> Future[str]:
-        now = time.monotonic()
-        due = now >= self._look_at or self._seen != settings.variables()
-        if due:
-            self._look(now)
-        enabled, logging = self._settings.consent.enabled, self._settings.logging
-        if not (enabled or logging):
-            return self._done(DISABLED)
-        payload = self._pack(event_type, event_details, package)
-        if logging:
-            quietly(notices.log_payload, record.decode(payload))
-        if not (enabled and self._append(payload)):
-            return self._done(DISABLED)
-        if due:
-            self._wake()
-        return self._done(SPOOLED)
+    def _withhold(
+        self, event_type: str, event_details: Mapping[str, Any] | None, package: str
+    ) -> Future[str]:
+        """Telemetry is off: at most, say what would have been reported."""
+        if self._logging:
+            quietly(notices.log_payload, record.decode(self._pack(event_type, event_details, package)))
+        return self._done(DISABLED)
 
     def _emit_apart(
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str
@@ -146,30 +154,27 @@ class Emitter:
         return apart
 
     def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
-        name = details.event_type_name(event_type)
-        packed_type = self._types.get(name)
-        if packed_type is None:
-            packed_type = record.pack(name)
-            if len(self._types) < _MAX_CACHED_TYPES:
-                self._types[name] = packed_type
-        packed_details = details.packed_details(event_details, self._redactor)
+        # A member of an enum hashes by a function in Python; as text it is found at once.
+        name = str.__str__(event_type) if isinstance(event_type, str) else details.event_type_name(event_type)
+        head = self._heads.get(name) or self._head_of(name)
+        packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
         date_us = time.time_ns() // 1000
         last = self._last_date_us
         # No call stands between reading and writing it, so neither a thread nor a handler can come between.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
-        return record.assemble(packed_type, packed_details, packed_context, date_us)
+        return record.assemble(head, packed_details, packed_context, date_us)
 
-    def _append(self, payload: bytes) -> bool:
-        """Whether it is in the spool; False where consent, read afresh, says that nothing may be created."""
-        if self._writer is None:
-            self._writer = Writer(self._home, self._host, self._may_create, self._first_contact)
-            self._writers.add(self._writer)
-        try:
-            self._writer.append(record.frame(payload), self._settings.limits.spool_max_mib * _MIB)
-        except CreationRefusedError:
-            return False
-        return True
+    def _head_of(self, name: str) -> bytes:
+        head = record.event_head(details.event_type_name(name))
+        if len(self._heads) < _MAX_CACHED_TYPES:
+            self._heads[name] = head
+        return head
+
+    def _open(self) -> Writer:
+        self._writer = Writer(self._home, self._host, self._may_create, self._first_contact)
+        self._writers.add(self._writer)
+        return self._writer
 
     def _let_go(self) -> None:
         if self._writer is not None:
@@ -198,22 +203,28 @@ class Emitter:
         except HomeUnavailableError:
             if (refusal := settings.environment_refusal(os.environ)) is None:
                 raise
-            self._settings = settings.Settings(consent=refusal)
+            self._use(settings.Settings(consent=refusal))
             return
         signatures = (settings.signature(home), source.signature(home.source))
         if variables != self._seen or signatures != self._signatures:
             self._let_go()
             self._home, self._host = home, home.host()
-            self._settings = settings.load(home, os.environ)
+            self._use(settings.load(home, os.environ))
             consent = self._settings.consent
             if consent.malformed:
                 self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
-            if consent.enabled or self._settings.logging:
+            if consent.enabled or self._logging:
                 self._identify(may_create=consent.enabled)
             # The source file may have come into being just now.
             self._signatures = (signatures[0], source.signature(home.source))
         self._seen = variables
         self._look_at = now + LOOK_AGAIN_S
+
+    def _use(self, known: settings.Settings) -> None:
+        """Act by these settings from now on; what every event asks is at hand."""
+        self._settings = known
+        self._enabled, self._logging = known.consent.enabled, known.logging
+        self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
         """Bring the IDs up to date with the source file, which is made if it may be."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,12 @@ def pack(value: Any) -> bytes:
     return packed
 
 
+def packer() -> Callable[[Any], bytes]:
+    """``pack`` with a buffer of its own: for one thread at a time, and at half the price."""
+    pack: Callable[[Any], bytes] = msgpack.Packer().pack
+    return pack
+
+
 def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tuple[bytes, bytes]:
     """The context's bytes around its date, packed once and used for many events."""
     count = len(before_date) + 1 + len(after_date)
@@ -117,13 +123,17 @@ def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tu
 
 _EVENT_TYPE_HEAD = b"\x83\xaaevent_type"
 _DETAILS_HEAD = b"\xadevent_details"
-_DATE = struct.Struct(">q")
+_pack_date = struct.Struct(">q").pack
 
 
-def assemble(event_type: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
+def event_head(event_type: str) -> bytes:
+    """The payload's bytes before the details, packed once and used for many events."""
+    return _EVENT_TYPE_HEAD + pack(event_type) + _DETAILS_HEAD
+
+
+def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
     """A payload from parts that are packed already; ``date_us`` in microseconds since the epoch."""
-    head, tail = context
-    return b"".join((_EVENT_TYPE_HEAD, event_type, _DETAILS_HEAD, details, head, _DATE.pack(date_us), tail))
+    return b"".join((event_head, details, context[0], _pack_date(date_us), context[1]))
 
 
 def decode(payload: bytes) -> Event:

@@ -143,8 +143,7 @@ def _stat_key(path: str) -> tuple[int, ...] | None:
 
 def variables() -> tuple[Any, ...]:
     """The raw values of the variables that matter; equal as long as none of them has changed."""
-    get = _VARIABLES.get
-    return tuple([get(name) for name in _WATCHED])
+    return tuple(map(_VARIABLES.get, _WATCHED))
 
 
 def _decide(

@@ -35,10 +35,13 @@ from collections.abc import Callable
 
 from . import files, network
 from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
+from .handle import Handle
 from .layout import Home, HostPaths
 
 if sys.platform != "win32":
     import fcntl
+
+    _LOCK_SHARED, _UNLOCK = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_UN
 
 LOCK_WAIT_S = 0.005
 
@@ -77,8 +80,7 @@ class Writer:
         self._may_create = may_create
         self._on_first_contact = on_first_contact
         self._path = str(host.events)
-        self._descriptor = -1
-        self._identity = (0, 0)
+        self._handle: Handle | None = None
         self._mounts = network.Mounts()
         self._is_remote = False
 
@@ -96,8 +98,14 @@ class Writer:
         try:
             removed = 0
             for _ in range(_TRIES):
+                handle = self._handle
                 try:
-                    if self._is_kept(frame, cap_bytes, afresh=removed >= _BELIEVED_TRIES):
+                    if handle is None:
+                        opened = self._open(afresh=removed >= _BELIEVED_TRIES)
+                        kept = self._append_once(opened, frame, cap_bytes, is_new=True)
+                    else:
+                        kept = handle.is_ours() and self._append_once(handle, frame, cap_bytes)
+                    if kept:
                         return
                     removed += 1
                 except OSError as error:
@@ -110,53 +118,23 @@ class Writer:
         msg = f"{self._path} is replaced faster than it can be written to"
         raise SpoolWriteError(msg)
 
-    def _is_kept(self, frame: bytes, cap_bytes: float, *, afresh: bool) -> bool:
-        """Whether one attempt has put the record into a file that still has a name."""
-        is_new = self._descriptor < 0
-        if is_new:
-            self._open(afresh=afresh)
-        return self._append_once(frame, cap_bytes, is_new=is_new)
-
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0 and self._is_ours(descriptor):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
 
-    def _is_ours(self, descriptor: int) -> bool:
-        """Whether the number still means our file.
-
-        A process may close descriptors that it does not know (a daemon that detaches) and open its own
-        files under their numbers: those must neither be written to, nor locked, nor closed.
-        """
+    def _append_once(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
+        """Whether one attempt has put the record into a file that still has a name."""
+        descriptor = handle.descriptor
         try:
-            status = os.fstat(descriptor)
-        except OSError as error:
-            # A stale handle tells only how it was opened; unclosed, one more is left at every adoption.
-            return error.errno == errno.ESTALE and files.is_opened_with(descriptor, _FLAGS)
-        return (status.st_ino, status.st_dev) == self._identity
-
-    def _lock(self, *, is_new: bool) -> bool:
-        try:
-            return lock_shared(self._descriptor)
+            fcntl.flock(descriptor, _LOCK_SHARED)
+            locked = True
         except OSError:
-            if is_new:
-                return False  # a file that was opened just now is not stale; its locks are refused
-            raise
-
-    def _append_once(self, frame: bytes, cap_bytes: float, *, is_new: bool) -> bool:
-        """Whether the record is in a file that still has a name."""
-        descriptor = self._descriptor
-        if not self._is_ours(descriptor):
-            return False
-        locked = self._lock(is_new=is_new)
+            locked = self._lock(descriptor, is_new=is_new)
         try:
-            try:
-                named = os.stat(self._path, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
-            if (named.st_ino, named.st_dev) != self._identity:
+            named = os.lstat(self._path)
+            if (named.st_ino, named.st_dev) != handle.identity:
                 return False
             if named.st_size + len(frame) > cap_bytes:
                 self._drop()
@@ -167,11 +145,22 @@ class Writer:
             if self._is_remote:
                 os.fsync(descriptor)  # letting go of the lock does it, too, but keeps a refusal to itself
             status = os.fstat(descriptor)
-            is_kept = status.st_nlink > 0 and not status.st_mode & files.REMOVED
-            return is_kept and ((locked and not self._is_remote) or not network.was_removed(descriptor))
+            if status.st_nlink == 0 or status.st_mode & files.REMOVED:
+                return False
+            return (locked and not self._is_remote) or not network.was_removed(descriptor)
+        except FileNotFoundError:
+            return False
         finally:
             if locked:
                 unlock(descriptor)
+
+    def _lock(self, descriptor: int, *, is_new: bool) -> bool:
+        try:
+            return lock_shared(descriptor)
+        except OSError:
+            if is_new:
+                return False  # a file that was opened just now is not stale; its locks are refused
+            raise
 
     def _drop(self) -> None:
         if not self._host.dropped.exists() and not self._may_create():
@@ -180,7 +169,7 @@ class Writer:
         msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
         raise SpoolFullError(msg)
 
-    def _open(self, *, afresh: bool) -> None:
+    def _open(self, *, afresh: bool) -> Handle:
         descriptor = -1
         if afresh:
             # This machine remembers a name that another host removed. Only who means to create it has it ask.
@@ -188,9 +177,13 @@ class Writer:
                 descriptor = self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
         if descriptor < 0:
             descriptor = self._open_named()
-        status = os.fstat(descriptor)
-        self._descriptor, self._identity = descriptor, (status.st_ino, status.st_dev)
-        self._is_remote = self._mounts.is_remote(status.st_dev)
+        try:
+            self._handle = handle = Handle(descriptor, _FLAGS)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._is_remote = self._mounts.is_remote(handle.identity[1])
+        return handle
 
     def _open_named(self) -> int:
         try:
@@ -228,7 +221,7 @@ def lock_shared(descriptor: int) -> bool:
     deadline: float | None = None
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, _LOCK_SHARED)
         except OSError as error:
             if error.errno == errno.ESTALE:
                 raise
@@ -246,5 +239,7 @@ def lock_shared(descriptor: int) -> bool:
 
 def unlock(descriptor: int) -> None:
     """Let go of a lock; what the system may say against it changes nothing for us."""
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    try:  # noqa: SIM105 - `suppress` costs as much as the call
+        fcntl.flock(descriptor, _UNLOCK)
+    except OSError:
+        pass

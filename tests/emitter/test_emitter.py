@@ -144,12 +144,13 @@ def test_an_event_apart_leaves_the_lock_of_the_outer_one_alone(home: Path, subje
     assert subject.emit(0) == "spooled"
     writer = subject.emitter._writer
     assert writer is not None
-    fcntl.flock(writer._descriptor, fcntl.LOCK_SH)
+    assert writer._handle is not None
+    fcntl.flock(writer._handle.descriptor, fcntl.LOCK_SH)
     with subject.emitter._lock:
         assert subject.emit(1) == "spooled"
     with homes.open_segment(home).open("rb") as sealer, pytest.raises(BlockingIOError):
         fcntl.flock(sealer, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    fcntl.flock(writer._descriptor, fcntl.LOCK_UN)
+    fcntl.flock(writer._handle.descriptor, fcntl.LOCK_UN)
 
 
 FORK = """
@@ -158,7 +159,7 @@ from flwr_telemetry import emit
 
 assert outcome(event("PING", {"n": 0})) == "spooled"
 emitter = emit._process.emitter
-descriptor = emitter._writer._descriptor
+descriptor = emitter._writer._handle.descriptor
 path = os.readlink(f"/proc/self/fd/{descriptor}")
 
 def free():

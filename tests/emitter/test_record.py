@@ -272,8 +272,7 @@ def test_an_event_assembled_from_parts_is_the_event(event: dict[str, Any]) -> No
     before = {name: context.pop(name) for name in ids if name in context}
     date_us = context.pop("date")
     parts = record.context_parts(before, context)
-    payload = record.assemble(
-        record.pack(event["event_type"]), record.pack(event["event_details"]), parts, date_us
-    )
+    head = record.event_head(event["event_type"])
+    payload = record.assemble(head, record.pack(event["event_details"]), parts, date_us)
     assert packed(record.decode(payload)) == packed(event)
     assert b"\xa4date\xd3" + struct.pack(">q", date_us) in payload

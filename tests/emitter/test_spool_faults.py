@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import network
+from flwr_telemetry import handle, network
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
@@ -154,12 +154,16 @@ def test_a_disk_of_this_machine_is_not_waited_for(told: Told, monkeypatch: pytes
         told.append(frame)
 
 
+@pytest.mark.parametrize("mark", [True, False], ids=["marked", "without marks"])
 def test_a_stale_file_of_somebody_else_is_left_open(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, mark: bool
 ) -> None:
     """A process that closed what it did not know has its own file under our number, and it went stale."""
+    if not mark:
+        monkeypatch.setattr(handle, "_READ_MARK", -1)
     told.append(FRAMES[0])
-    number = told.writer._descriptor
+    assert told.writer._handle is not None
+    number = told.writer._handle.descriptor
     os.dup2(os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
     fail_once(monkeypatch, "fstat", errno.ESTALE)
     fail_once(monkeypatch, "fstat", errno.ESTALE)
