@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def _temporary_home() -> Iterator[Home]:
 
 def _configure(home: Home, url: str, own: Mapping[str, str]) -> None:
     """Write every setting out, so that none of the site's takes its place."""
-    chosen: dict[str, Any] = {field.name: field.default for field in fields(Limits)}
+    chosen: dict[str, Any] = Limits()._asdict()
     chosen["url"] = url
     if settings.load(home, own).proxy is not None:
         chosen["proxy"] = url  # the site's proxy is not to hear of this: the receiver is its own

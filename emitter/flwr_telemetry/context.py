@@ -8,24 +8,20 @@ The values are exactly those of Flower's own telemetry, got without the program 
 ``uname -p`` that ``platform.architecture()`` and ``platform.platform()`` start.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re
 import sys
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .emit import load
 
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of what is reported.
 
     Attributes:
@@ -132,8 +128,7 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(NamedTuple):
     """A package of Flower's that reports, and the schema of its events.
 
     Attributes:

@@ -7,7 +7,6 @@ holds the home directory, the user name or the host name as a whole token.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -37,11 +36,16 @@ COMMON_NAMES = frozenset(
 )
 _SHORTEST_NAME = 3
 
+_LOGIN_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""What ``getpass.getuser()`` asks, which takes the first; it asks the password entry where none is set."""
+
 # The letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s, the I
 # with a dot and the i without one.
 _FOLDING = tuple(letter.encode() for letter in "\u212a\u017f\u0130\u0131")
 
-_EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_MAX_TYPE_LENGTH = 64
+_CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_IN_TYPES = _CAPITALS | frozenset("0123456789_")
 _PLAIN = frozenset({str, bool, int, type(None)})
 
 
@@ -56,7 +60,8 @@ def event_type_name(event_type: object) -> str:
         raise InvalidEventError(msg)
     # A member of a str enum holds its value as its string; str() would print the member instead.
     name = str.__str__(event_type)
-    if _EVENT_TYPE.fullmatch(name) is None:
+    # Not by a regular expression: to compile one costs as much as a hundred events.
+    if name[:1] not in _CAPITALS or len(name) > _MAX_TYPE_LENGTH or not _IN_TYPES.issuperset(name):
         msg = "an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter"
         raise InvalidEventError(msg)
     return name
@@ -84,7 +89,7 @@ class Redactor:
             rf"(?<=[/\\]){re.escape(name)}(?![\w.-])|(?<![\w.-]){re.escape(name)}(?=[/\\])"
             for name in _longest_first(in_paths)
         ]
-        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+        self._pattern = "|".join(patterns)
         needles = {*everywhere, *in_paths, *directories} - {"", "/"}
         # A cheap look at the packed bytes spares most events the search; bytes.lower() knows ASCII only.
         self._needles = (*(needle.lower().encode() for needle in needles), *_FOLDING)
@@ -92,7 +97,7 @@ class Redactor:
 
     def may_hold(self, packed: bytes) -> bool:
         """False only if nothing in the packed details needs replacing."""
-        if self._pattern is None:
+        if not self._pattern:
             return False
         if not self._ascii:
             return True
@@ -101,15 +106,19 @@ class Redactor:
 
     def redact(self, value: Any) -> Any:
         """``value`` with every telling token in a string, keys too, replaced by ``<redacted>``."""
-        if self._pattern is None:
+        if not self._pattern:
             return value
         if isinstance(value, str):
-            return self._pattern.sub(REDACTED, value)
+            return self._compiled().sub(REDACTED, value)
         if isinstance(value, dict):
             return {self.redact(name): self.redact(item) for name, item in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
         return value
+
+    def _compiled(self) -> re.Pattern[str]:
+        """The search, which hardly any event needs: ``re`` keeps what it has compiled."""
+        return re.compile(self._pattern, re.IGNORECASE)
 
 
 def _telling(name: str) -> bool:
@@ -124,8 +133,7 @@ def who_we_are() -> Redactor:
     """A redactor for this user on this host: what the environment and the password entry say."""
     names: set[str] = set()
     directories: set[str] = set()
-    with contextlib.suppress(OSError, KeyError, ImportError):  # a bare container has no entry at all
-        names.add(getpass.getuser())
+    names.update(filter(None, map(os.environ.get, _LOGIN_VARIABLES)))
     try:
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)

@@ -14,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, notices, record, settings, source
-from .emit import quietly
+from . import context, details, files, launch, record, settings, source
+from .emit import load, quietly
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
-from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from .waiting import Waiting
 
 LOOK_AGAIN_S = 1.0
 BUSY_WAIT_S = 0.005
@@ -106,7 +108,7 @@ class Emitter:
                     return self._withhold(event_type, event_details, package)
                 payload = self._pack(event_type, event_details, package)
                 if self._logging:
-                    quietly(notices.log_payload, record.decode(payload))
+                    quietly(_log_payload, payload)
                 (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
                 if due:
                     self._wake()
@@ -135,7 +137,7 @@ class Emitter:
     ) -> Future[str]:
         """Telemetry is off: at most, say what would have been reported."""
         if self._logging:
-            quietly(notices.log_payload, record.decode(self._pack(event_type, event_details, package)))
+            quietly(_log_payload, self._pack(event_type, event_details, package))
         return self._done(DISABLED)
 
     def _emit_apart(
@@ -172,7 +174,7 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(self._home, self._host, self._may_create, self._first_contact)
+        self._writer = Writer(self._home, self._host, self._may_create, lambda: quietly(_first_contact))
         self._writers.add(self._writer)
         return self._writer
 
@@ -254,9 +256,6 @@ class Emitter:
     def _may_create(self) -> bool:
         return settings.load(self._home, os.environ).consent.enabled
 
-    def _first_contact(self) -> None:
-        quietly(notices.first_contact)
-
     # Delivery
 
     def _wake(self) -> launch.Wake:
@@ -284,7 +283,7 @@ class Emitter:
             self._look(time.monotonic())
         if not self._settings.consent.enabled:
             return False
-        waiting = Waiting(self._host)
+        waiting: Waiting = load("flwr_telemetry.waiting").Waiting(self._host)
         if waiting.is_over():
             return True
         if not self._may_create():
@@ -301,3 +300,14 @@ class Emitter:
                     return False
                 time.sleep(_FLUSH_POLL_S)
         return waiting.is_over()
+
+
+# What hardly any event needs is not loaded before.
+
+
+def _log_payload(payload: bytes) -> None:
+    load("flwr_telemetry.notices").log_payload(record.decode(payload))
+
+
+def _first_contact() -> None:
+    load("flwr_telemetry.notices").first_contact()

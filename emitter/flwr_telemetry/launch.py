@@ -18,8 +18,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from . import files, reaping
+from . import files
 from .emit import load
 from .errors import BUSY_ERRNOS, TelemetryError
 from .layout import Home, HostPaths, is_heartbeat
@@ -120,6 +121,11 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
     )
 
 
+def _reaping() -> Any:
+    """Needed for a start, which hardly any process makes, and where locks do not work."""
+    return load("flwr_telemetry.reaping")
+
+
 def alive(host: HostPaths) -> bool:
     """Whether some process holds the sidecar's lock of this host."""
     try:
@@ -142,7 +148,7 @@ def told_alive(host: HostPaths) -> bool:
             return False
         os.kill(pid, 0)
         # A number is used again, and means something else in another container: on Linux we can tell.
-        return reaping.lives(pid, state["born"])
+        return bool(_reaping().lives(pid, state["born"]))
     except (OSError, ValueError, LookupError, TypeError, OverflowError, TelemetryError):
         return False
 
@@ -205,7 +211,7 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
             return Wake.THROTTLED
         noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
         age_s = _just_touched(host) - os.fstat(descriptor).st_mtime
-        left = reaping.take_former(host, noted.strip(), age_s)
+        left = _reaping().take_former(host, noted.strip(), age_s)
         # A write sets the file's time on its own file system; the size tells a start from a mere creation.
         os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
         return Wake.STARTED

@@ -4,13 +4,10 @@
 touches no disk, and nothing else in the project spells a file name of design section 2.
 """
 
-from __future__ import annotations
-
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import HomeUnavailableError
 
@@ -23,6 +20,7 @@ ADOPTED_SUFFIX = "-adopted"
 """Of the name of a batch whose events come from other hosts of the home."""
 
 _MAX_HOST_LENGTH = 64
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 def home_directory(environ: Mapping[str, str]) -> Path:
@@ -43,7 +41,8 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 def host_name() -> str:
     """This host's directory name: the node name, made safe for a file name, at most 64 characters."""
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    return re.sub(r"[^A-Za-z0-9_-]", "_", node)[:_MAX_HOST_LENGTH] or "_"
+    safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
+    return "".join(safe) or "_"
 
 
 def is_heartbeat(name: str) -> bool:
@@ -51,8 +50,7 @@ def is_heartbeat(name: str) -> bool:
     return name.startswith(HEARTBEAT_PREFIX) and name.endswith(".json")
 
 
-@dataclass(frozen=True, slots=True)
-class HostPaths:
+class HostPaths(NamedTuple):
     """The paths of one host below one home.
 
     Attributes:
@@ -145,8 +143,7 @@ class HostPaths:
         return self.events, self.flush, *kept
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """The ``.flwr`` directory.
 
     Attributes:

@@ -52,7 +52,8 @@ class Loading:
     def load(self, *names: str) -> Any:
         """Import modules, and give the last of them; raises as imports do, and as ``undisturbed``."""
         if not self._loaded.issuperset(names):
-            self.undisturbed(lambda: [importlib.import_module(name) for name in names])
+            if not all(map(_is_there, names)):
+                self.undisturbed(lambda: [importlib.import_module(name) for name in names])
             self._loaded.update(names)
         return importlib.import_module(names[-1])
 
@@ -119,6 +120,12 @@ class Loading:
         if threading.get_ident() in self._forking:
             self._forking.discard(threading.get_ident())
             self._lock.release()
+
+
+def _is_there(name: str) -> bool:
+    """Whether the process has loaded a module by itself, to its end."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", True)
 
 
 def _start(function: Callable[[], None]) -> bool:

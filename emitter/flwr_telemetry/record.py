@@ -27,14 +27,11 @@ that is no event is damage too.
 This room must never touch a file, a clock or the environment.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -60,8 +57,7 @@ class NotAnEventError(ValueError):
     """A payload whose checksum holds, but which is no event of the specification above."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record that was read.
 
     Attributes:
@@ -73,8 +69,7 @@ class Record:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """A run of bytes that belong to no record.
 
     Attributes:

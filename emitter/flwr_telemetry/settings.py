@@ -6,13 +6,10 @@ any no is a no. The one exception: ``FLWR_TELEMETRY_ENABLED=1``, set explicitly,
 site's. This room must never write, and never let a file that it cannot understand pass for a yes.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import settings_file
 from .errors import SettingsError
@@ -41,8 +38,7 @@ _WATCHED = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Consent:
+class Consent(NamedTuple):
     """Whether telemetry is on, and what decided it.
 
     Attributes:
@@ -59,8 +55,7 @@ class Consent:
     malformed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything that is decided outside the code.
 
     Attributes:
@@ -79,7 +74,7 @@ class Settings:
     sidecar: str = "auto"
     proxy: str | None = None
     ca_bundle: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     logging: bool = False
     partner: str | None = None
 
@@ -112,7 +107,7 @@ def load(
     merged: dict[str, Any] = {}
     for _, _, values in files:
         merged.update(values)
-    limits = {field.name: merged[field.name] for field in fields(Limits) if field.name in merged}
+    limits = {name: merged[name] for name in Limits._fields if name in merged}
     sidecar = variables.get("FLWR_TELEMETRY_SIDECAR", "").lower()
     return Settings(
         consent=_decide(home, variables, files, user_id),

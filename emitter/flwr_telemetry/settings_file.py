@@ -4,12 +4,9 @@ What cannot be understood is refused whole, an unknown name and a value of the w
 misspelt ``enabled`` must not pass for a yes. This room must never decide anything.
 """
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import files
 from .emit import load
@@ -25,8 +22,7 @@ _MOST = 1e9
 """No number is larger: what waits for longer than thirty years overflows some library."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The numbers of design section 6, under their names there; fractions and 0 are allowed.
 
     Attributes:
@@ -98,6 +94,8 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     if len(raw) > _MAX_FILE_BYTES:
         msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
         raise SettingsError(msg)
+    if not raw:
+        return {}
     if raw.count(b".") > _MAX_DOTS:
         msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
         raise SettingsError(msg)
@@ -125,7 +123,7 @@ def _problem(name: str, value: object) -> str | None:
         return url_problem(value)
     if name in {"proxy", "ca_bundle"}:
         return None if isinstance(value, str) and value else f"{name} must be a non-empty string"
-    if name in {field.name for field in fields(Limits)}:
+    if name in Limits._fields:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
     return f"there is no setting called {name if name.isprintable() else ascii(name)}"
@@ -135,7 +133,6 @@ def url_problem(value: object) -> str | None:
     """Why ``value`` may not be where events go, or None if it may."""
     if not isinstance(value, str):
         return "url must be a string"
-    ip_address = load("ipaddress").ip_address
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
     try:
         parts = load("urllib.parse").urlsplit(value)
@@ -154,7 +151,7 @@ def url_problem(value: object) -> str | None:
         if host == "localhost":
             return None
         try:
-            return None if ip_address(host).is_loopback else advice
+            return None if load("ipaddress").ip_address(host).is_loopback else advice
         except ValueError:
             return advice
     return advice

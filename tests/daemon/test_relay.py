@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -445,7 +444,7 @@ def test_what_a_cap_drops_on_another_host_is_handed_over_again(
     put(file, bodies(3))
 
     def drop(host: HostPaths) -> None:
-        retention.enforce(Home(home), replace(Limits(), spool_max_days=0), time.time() + 9)
+        retention.enforce(Home(home), Limits(spool_max_days=0), time.time() + 9)
         if is_gone:
             third = Home(home).host("login3")
             third.root.mkdir(mode=0o700, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -48,8 +47,8 @@ def test_paths_are_frozen_values() -> None:
     """Equal paths are equal, and none can be changed."""
     assert HOME.host() == HostPaths(Path("/h/.flwr/telemetry"), host_name())
     for value in (HOME, HOME.host("n1")):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(value, dataclasses.fields(value)[0].name, Path("/x"))
+        with pytest.raises(AttributeError):
+            setattr(value, value._fields[0], Path("/x"))
 
 
 def test_no_disk_is_touched(home: Path) -> None:

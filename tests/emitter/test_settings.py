@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -130,7 +129,7 @@ def test_the_users_word_wins_over_the_sites(home: Path, tmp_path: Path) -> None:
     known = told(home, tmp_path, Case("default", site=site, user=user))
     assert (known.url, known.proxy, known.ca_bundle) == ("https://user.example", "http://p:1", "/x.pem")
     assert known.sidecar == "never"
-    assert asdict(known.limits) == {**asdict(Limits()), "backoff_s": 0.5, "backoff_max_s": 8, "bursts": False}
+    assert known.limits == Limits(backoff_s=0.5, backoff_max_s=8, bursts=False)
 
 
 @pytest.mark.parametrize(
