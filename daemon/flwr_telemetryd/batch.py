@@ -214,10 +214,10 @@ def write(
                 continue
             end = segments.start_offset(segment.name)
             kept = damage.Keeper(batch.host, segment.name)
-            for piece in record.read(segments.chunks(segment, end)):
+            for piece in record.scan(segments.chunks(segment, end), coalescer.member):
                 if isinstance(piece, record.Record):
                     end += piece.size_bytes
-                    for body in coalescer.add(piece.event):
+                    for body in coalescer.take(piece.event):
                         bodies += _put(batch, body, may_go_on)
                 else:
                     end += len(piece.data)

@@ -32,7 +32,7 @@ def holds(path: Path, source_id: str) -> bool:
         return False
 
 
-def _is_of(piece: record.Record | record.Damage, source_id: str) -> bool:
+def _is_of(piece: record.Record[record.Event] | record.Damage, source_id: str) -> bool:
     if isinstance(piece, record.Record):
         return source_of(piece.event) == source_id
     return source_id.encode() in piece.data

@@ -41,7 +41,7 @@ def spool_segments(host: HostPaths) -> list[Path]:
     return [*found, host.events] if host.events.exists() else found
 
 
-def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[record.Record | record.Damage]:
+def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[record.Record[record.Event] | record.Damage]:
     """What is in a segment from ``offset_bytes`` on, or from where its name says that reading begins."""
     return record.read(segments.chunks(path, max(offset_bytes, first_byte(path))))
 

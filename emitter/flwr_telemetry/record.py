@@ -29,9 +29,9 @@ This room must never touch a file, a clock or the environment.
 
 import math
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+from zlib import crc32
 
 import msgpack
 
@@ -51,21 +51,22 @@ _DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
 
 Event = dict[str, Any]
+T = TypeVar("T")
 
 
 class NotAnEventError(ValueError):
     """A payload whose checksum holds, but which is no event of the specification above."""
 
 
-class Record(NamedTuple):
+class Record(NamedTuple, Generic[T]):
     """A record that was read.
 
     Attributes:
-        event: what it says, ``date`` being an integer.
+        event: what it says, ``date`` being an integer; or what else the reader makes of a payload.
         size_bytes: its length in the segment, header and all.
     """
 
-    event: Event
+    event: T
     size_bytes: int
 
 
@@ -90,7 +91,7 @@ def frame(payload: bytes) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         msg = f"a payload of {len(payload)} bytes does not fit into a record"
         raise ValueError(msg)
-    head = HEADER.pack(_ARRAY_2, _UINT_32, zlib.crc32(payload), _BIN_16, len(payload))
+    head = HEADER.pack(_ARRAY_2, _UINT_32, crc32(payload), _BIN_16, len(payload))
     return head + payload
 
 
@@ -118,12 +119,34 @@ def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tu
 
 _EVENT_TYPE_HEAD = b"\x83\xaaevent_type"
 _DETAILS_HEAD = b"\xadevent_details"
+_TYPE_AT = len(_EVENT_TYPE_HEAD)
+_STR_8, _MAX_FIXSTR = 0xD9, 0x1F
 _pack_date = struct.Struct(">q").pack
 
 
 def event_head(event_type: str) -> bytes:
     """The payload's bytes before the details, packed once and used for many events."""
     return _EVENT_TYPE_HEAD + pack(event_type) + _DETAILS_HEAD
+
+
+def event_head_of(payload: bytes) -> bytes:
+    """The first bytes of a payload, as many as ``event_head`` has if it is one of ours."""
+    first = payload[_TYPE_AT : _TYPE_AT + 2].ljust(2, b"\0")
+    size = 2 + first[1] if first[0] == _STR_8 else 1 + (first[0] & _MAX_FIXSTR)
+    return payload[: _TYPE_AT + size + len(_DETAILS_HEAD)]
+
+
+def event_type_in(head: bytes) -> str:
+    """The type that ``event_head`` packs into these bytes.
+
+    Raises:
+        ValueError: it is none; or what else msgpack raises.
+    """
+    event_type = msgpack.unpackb(head[len(_EVENT_TYPE_HEAD) : -len(_DETAILS_HEAD)])
+    if type(event_type) is not str or head != event_head(event_type):
+        msg = "not the beginning of a payload of ours"
+        raise ValueError(msg)
+    return event_type
 
 
 def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
@@ -207,7 +230,7 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
         raise ValueError(msg)
 
 
-def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
+def read(chunks: Iterable[bytes]) -> Iterator[Record[Event] | Damage]:
     """The records and the damage in a segment, in order, in bounded memory.
 
     Args:
@@ -215,6 +238,11 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
 
     The sizes of all that is given add up to the size of the segment.
     """
+    return scan(chunks, decode)
+
+
+def scan(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[Record[T] | Damage]:
+    """The same, by what ``decode`` makes of a payload whose checksum holds; NotAnEventError if it is none."""
     buffer = b""
     at_end = False
     torn = False  # the last thing yielded was damage
@@ -225,52 +253,43 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record | Damage]:
         buffer += chunk or b""
         position = torn_from = 0
         while position < len(buffer):
-            end = _record_end(buffer, position)
+            start = position + HEADER.size
+            end = None
+            if start <= len(buffer):
+                array, uint, checksum, binary, length = HEADER.unpack_from(buffer, position)
+                if array == _ARRAY_2 and uint == _UINT_32 and binary == _BIN_16:
+                    end = start + length
             if end is not None and end <= len(buffer):
-                event = _event_at(buffer, position, end)
-                if event is not None:
-                    if torn_from < position:
-                        yield Damage(buffer[torn_from:position], first=not torn)
-                    yield Record(event, end - position)
-                    torn = False
-                    position = torn_from = end
-                    continue
+                # Garbage full of headers must not cost a checksum over 64 KiB for each of them.
+                if buffer[start : start + 1] in _MAPS and crc32(payload := buffer[start:end]) == checksum:
+                    try:
+                        whole = Record(decode(payload), end - position)
+                    except NotAnEventError:
+                        pass
+                    else:
+                        if torn_from < position:
+                            yield Damage(buffer[torn_from:position], first=not torn)
+                        yield whole
+                        torn = False
+                        position = torn_from = end
+                        continue
             elif not at_end and (end is not None or _may_begin(buffer, position)):
                 break  # the rest of it may be in the next chunk
-            skip = buffer.find(_START, position + 1)
-            if skip < 0:
-                # The last byte may be the first half of a start.
-                keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
-                skip = max(len(buffer) - keep, position + 1)
-            position = skip
+            position = _next_start(buffer, position + 1, at_end=at_end)
         if torn_from < position:
             yield Damage(buffer[torn_from:position], first=not torn)
             torn = True
         buffer = buffer[position:]
 
 
-def _record_end(buffer: bytes, position: int) -> int | None:
-    """Where a record that begins at ``position`` would end; None if no header stands there."""
-    if len(buffer) - position < HEADER.size:
-        return None
-    array, uint, _, binary, length = HEADER.unpack_from(buffer, position)
-    if (array, uint, binary) != (_ARRAY_2, _UINT_32, _BIN_16):
-        return None
-    return position + HEADER.size + int(length)
-
-
-def _event_at(buffer: bytes, position: int, end: int) -> Event | None:
-    """The event of a whole record; None if the checksum does not hold, or it holds over something else."""
-    start = position + HEADER.size
-    if buffer[start : start + 1] not in _MAPS:
-        return None  # garbage full of headers must not cost a checksum over 64 KiB for each of them
-    payload = buffer[start:end]
-    if zlib.crc32(payload) != int.from_bytes(buffer[position + 2 : position + 6]):
-        return None
-    try:
-        return decode(payload)
-    except NotAnEventError:
-        return None
+def _next_start(buffer: bytes, position: int, *, at_end: bool) -> int:
+    """Where the next record may begin; the end of the buffer if nowhere in it."""
+    start = buffer.find(_START, position)
+    if start >= 0:
+        return start
+    # The last byte may be the first half of a start.
+    keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
+    return max(len(buffer) - keep, position)
 
 
 def _may_begin(buffer: bytes, position: int) -> bool:

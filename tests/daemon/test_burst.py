@@ -208,7 +208,7 @@ def test_equal_events_take_little_memory() -> None:
     event = records.sample({"a": "x" * 1000})
     assert [body for _ in range(20_000) for body in coalescer.add(event)] == []
     (group,) = coalescer._groups.values()
-    assert len(group._known) == 1
+    assert len(group._details) == 1
     (body,) = coalescer.finish()
     assert burst.count(json.loads(body)) == 20_000
 

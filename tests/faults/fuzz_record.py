@@ -162,7 +162,7 @@ def main() -> None:
         _by_hypothesis(chosen.minutes, chosen.seed)
         return
     atheris.instrument_func(check)
-    for function in (record.read, record.decode, record.check_event, record.check_json, record._record_end):
+    for function in (record.read, record.scan, record.decode, record.check_event, record.check_json):
         setattr(record, function.__name__, atheris.instrument_func(function))
     steer = [f"-max_total_time={round(60 * chosen.minutes)}", f"-seed={chosen.seed}", "-max_len=4096"]
     own = [option for option in own if option != "--"]

@@ -1,0 +1,142 @@
+"""The events that become one body. Pure: members in, a body out.
+
+How large a body would be is known as an upper bound at any moment, without making it: at first as if no two
+rows had a value in common; once that does not fit any more, by what they have in common. Equal details are
+kept once: a million equal events must not take a million of them.
+
+This room must never touch a file, a clock or the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from json.encoder import encode_basestring_ascii
+from operator import itemgetter
+from typing import Any
+
+from flwr_telemetry.wire import to_wire
+
+from .members import Details, Kind, Member
+
+# Upper bounds of what JSON adds around a burst, a row with its numbers, a name, a cluster ID.
+_BURST_BYTES = 96
+_ROW_BYTES = 30
+_PER_NAME_BYTES = 3
+
+_TOO_MANY_BYTES = 2**62
+
+_ROW_MEMORY_BYTES = 200
+_DETAILS_MEMORY_BYTES, _DETAILS_MEMORY_FACTOR = 600, 4
+_GROUP_MEMORY_BYTES = 8 * 1024
+
+
+def dumps(value: object) -> str:
+    """JSON as every body has it: no white space, ASCII."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+class Group:
+    """Events of one kind.
+
+    Args:
+        kind: what they share.
+
+    Attributes:
+        held_bytes: of memory, roughly.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._rows: list[tuple[int, str, Details]] = []
+        self._details: set[Details] = set()
+        self._clusters: set[str] = set()
+        names_bytes = sum(len(dumps(name)) + _PER_NAME_BYTES for name in kind.names)
+        self._frame_bytes = len(dumps(self._whole({}, "", 0))) + _BURST_BYTES + 3 * names_bytes
+        self._constant: list[tuple[int, str]] | None = None
+        self._varying = list(range(len(kind.names)))
+        self._largest_bytes = self._clusters_bytes = 0
+        self._size_bytes = self._frame_bytes
+        self.held_bytes = _GROUP_MEMORY_BYTES
+
+    def add(self, member: Member, most_bytes: int) -> bool:
+        """Take a member, unless the body might then have more than so many bytes; never refuses the first."""
+        _, details, cluster, date_us = member
+        own_bytes = details.size_bytes if self._constant is None else self._differing_bytes(details)
+        size_bytes = _ROW_BYTES + len(self._varying) + own_bytes
+        if is_new_cluster := cluster not in self._clusters:
+            cluster_bytes = 2 * len(encode_basestring_ascii(cluster)) + 2
+            size_bytes += cluster_bytes
+        first_bytes = max(self._largest_bytes, details.size_bytes)
+        if self._size_bytes + size_bytes + first_bytes > most_bytes and self._rows:
+            if self._constant is not None:
+                return False
+            self._look_closer()
+            return self.add(member, most_bytes)
+        self._size_bytes += size_bytes
+        if is_new_cluster:
+            self._clusters.add(cluster)
+            self._clusters_bytes += cluster_bytes
+        if details not in self._details:
+            self._details.add(details)
+            self._largest_bytes = first_bytes
+            self.held_bytes += _DETAILS_MEMORY_FACTOR * details.size_bytes + _DETAILS_MEMORY_BYTES
+        self._rows.append((date_us, cluster, details))
+        self.held_bytes += _ROW_MEMORY_BYTES
+        return True
+
+    def _look_closer(self) -> None:
+        """Find out which values are the same in all rows, and count those of the others alone."""
+        first = self._rows[0][2].texts
+        self._varying = self._differing()
+        self._constant = [(index, text) for index, text in enumerate(first) if index not in self._varying]
+        uses = Counter(details for _, _, details in self._rows)
+        values_bytes = sum(count * self._differing_bytes(details) for details, count in uses.items())
+        rows_bytes = len(self._rows) * (_ROW_BYTES + len(self._varying))
+        self._size_bytes = self._frame_bytes + self._clusters_bytes + rows_bytes + values_bytes
+
+    def _differing(self) -> list[int]:
+        """The indexes of the details that are not all equal."""
+        indexes = range(len(self._kind.names))
+        return [index for index in indexes if len({details.texts[index] for details in self._details}) > 1]
+
+    def _differing_bytes(self, details: Details) -> int:
+        """What of these details stands in a row; far too much if with them one more would in every row."""
+        texts = details.texts
+        for index, text in self._constant or ():
+            if texts[index] != text:
+                return _TOO_MANY_BYTES
+        return sum([len(texts[index]) for index in self._varying])
+
+    def body(self) -> bytes:
+        """The group as one request body."""
+        self._rows.sort(key=itemgetter(0))
+        base_us, cluster, details = self._rows[0]
+        whole = self._whole(
+            dict(zip(self._kind.names, map(json.loads, details.texts), strict=True)), cluster, base_us
+        )
+        if len(self._rows) == 1:
+            return dumps(whole).encode()
+        clusters: dict[str, int] = {}
+        names = sorted((self._kind.names[index], index) for index in self._differing())
+        # Row by row into text, since ten thousands of rows as lists take many times the memory.
+        values = {known: "".join("," + known.texts[index] for _, index in names) for known in self._details}
+        rows = ",".join(
+            [
+                f"[{clusters.setdefault(cluster, len(clusters))},{date_us - base_us}{values[details]}]"
+                for date_us, cluster, details in self._rows
+            ]
+        )
+        burst = {
+            "count": len(self._rows),
+            "clusters": list(clusters),
+            "varying": [name for name, _ in names],
+            "events": [],
+        }
+        head = dumps({**whole, "burst": burst})
+        return f"{head.removesuffix(']}}')}{rows}]}}}}".encode()
+
+    def _whole(self, details: dict[str, Any], cluster: str, date_us: int) -> dict[str, Any]:
+        context = {**self._kind.context, "cluster": cluster, "date": date_us}
+        event = {"event_type": self._kind.event_type, "event_details": details, "context": context}
+        return to_wire(event)
