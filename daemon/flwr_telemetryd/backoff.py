@@ -95,10 +95,11 @@ class Troubles:
             step: what to do.
             otherwise: the answer if it fails, or has to wait.
         """
-        self._tried.add(name)
         backoff = self._backoffs.get(name)
-        if backoff is not None and not backoff.may_try():
-            return otherwise
+        if backoff is not None:
+            self._tried.add(name)
+            if not backoff.may_try():
+                return otherwise
         try:
             result = step()
         except LetGoError as other:
@@ -134,6 +135,7 @@ class Troubles:
         return any(backoff.since is not None for name, backoff in self._backoffs.items() if name in _GRAVE)
 
     def _note(self, name: str, word: str) -> None:
+        self._tried.add(name)
         backoff = self._backoffs.setdefault(name, Backoff(self._clock))
         wait_s = backoff.failed(self._limits())
         self._state.last_error = f"{name}: {word}"

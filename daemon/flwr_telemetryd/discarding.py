@@ -36,10 +36,10 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = se
 
     One whose lock somebody holds for longer than ``wait_s`` stays, marked, until the next time.
     """
-    for path in segments.listing(committed):
-        if (mark := waiting.mark(path.name)) is not None:
+    for name in segments.names(committed):  # of ten thousands of bodies, perhaps
+        if (mark := waiting.mark(name)) is not None:
             with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
-                _discard_segment(host, path, mark.end, now_ns, wait_s)
+                _discard_segment(host, committed / name, mark.end, now_ns, wait_s)
 
 
 def give_back_to(host: HostPaths, name: str, now_ns: int) -> Path:

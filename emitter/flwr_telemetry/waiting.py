@@ -39,7 +39,7 @@ class Mark(NamedTuple):
 
 def mark(name: str) -> Mark | None:
     """The mark in a file's name; None if it has none."""
-    found = _MARKED.fullmatch(name)
+    found = _MARKED.fullmatch(name) if name.endswith(TAKEN_SUFFIX) else None
     return None if found is None else Mark(found[1], int(found[2]))
 
 
