@@ -6,15 +6,14 @@ Started on demand by the first event, without arguments. This room sets up what 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 import time
 
 from flwr_telemetry import files
-from flwr_telemetry.emitter import LOOK_AGAIN_S
 from flwr_telemetry.errors import TelemetryError, from_os_error
+from flwr_telemetry.launch import LOOK_AGAIN_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.settings import Consent, Settings, load
 
@@ -52,6 +51,30 @@ log = logging.getLogger("flwr_telemetryd")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a sidecar to its end; the exit code says what is left."""
+    words = sys.argv[1:] if arguments is None else arguments
+    mode = _mode(words) if words else Mode.ON_DEMAND
+    if os.name != "posix":
+        return _say("flwr-telemetryd works on Linux and macOS only", ExitCode.UNUSABLE)
+    os.umask(0o077)
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
+    ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
+    try:
+        signals = Signals(ended_early, reloads=mode is Mode.SERVICE)
+        home = Home(home_directory(os.environ))
+        return _serve(home, mode, signals)
+    except TelemetryError as error:
+        return _say(f"flwr-telemetryd: {error}", ExitCode.UNUSABLE)
+    except OSError as error:
+        word = from_os_error(error, str(error.filename or "the home"))
+        return _say(f"flwr-telemetryd: {word}", ExitCode.UNUSABLE)
+    except TerminatedError:
+        return ended_early
+
+
+def _mode(words: list[str]) -> Mode:
+    """What a person or a unit asks for; who is started on demand is spared the parser."""
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="flwr-telemetryd",
         description="Deliver the events in Flower's telemetry spool.",
@@ -61,24 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--service", action="store_true", help="serve until told to stop")
     modes.add_argument("--once", action="store_true", help="deliver what is there, then end")
-    chosen = parser.parse_args(arguments)
-    mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
-    if os.name != "posix":
-        parser.exit(ExitCode.UNUSABLE, "flwr-telemetryd works on Linux and macOS only\n")
-    os.umask(0o077)
-    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
-    ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
-    try:
-        signals = Signals(ended_early, reloads=mode is Mode.SERVICE)
-        home = Home(home_directory(os.environ))
-        return _serve(home, mode, signals)
-    except TelemetryError as error:
-        parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {error}\n")
-    except OSError as error:
-        word = from_os_error(error, str(error.filename or "the home"))
-        parser.exit(ExitCode.UNUSABLE, f"flwr-telemetryd: {word}\n")
-    except TerminatedError:
-        return ended_early
+    chosen = parser.parse_args(words)
+    return Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
+
+
+def _say(word: str, code: ExitCode) -> int:
+    sys.stderr.write(f"{word}\n")
+    return code
 
 
 def _serve(home: Home, mode: Mode, signals: Signals) -> int:
@@ -129,7 +141,7 @@ def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> End:
         lock=lock,
         clock=Clock(sleep=signals.sleep),
         manager=Manager.of(os.environ) if mode is Mode.SERVICE else None,
-        reload_asked=signals.reload_asked,
+        reload_asked=signals.reload_asked if mode is Mode.SERVICE else lambda: False,
     )
     try:
         return sidecar.run()

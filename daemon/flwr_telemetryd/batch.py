@@ -35,8 +35,8 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry import files, record, waiting
 from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, HostPaths
@@ -52,8 +52,7 @@ FOREIGN_WORK_S = 600.0
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """A batch in ``work/``.
 
     Attributes:
@@ -174,8 +173,7 @@ def _begin_again(batch: Batch) -> None:
             path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What came of making a batch.
 
     Attributes:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
@@ -24,8 +23,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _KINDS = {"event_type": str, "event_details": dict, "context": dict}
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A body that waits for delivery.
 
     Attributes:

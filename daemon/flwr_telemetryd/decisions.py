@@ -15,6 +15,7 @@ SERVICE_ADOPT_S = 30.0
 ON_DEMAND_ADOPT_S = 120.0
 POLL_S = 0.25
 LONGEST_NAP_S = 30.0
+ON_DEMAND_LOOK_S = 5.0
 FULL_LOOK_S = 300.0
 """A network file system may show a change late, or give two of them the same time."""
 
@@ -123,6 +124,22 @@ def nap(
         interval_s = adoption_interval_s(Mode.SERVICE, limits)
         return interval_s, interval_s
     return LONGEST_NAP_S, min(FULL_LOOK_S, gone_after_s(Mode.SERVICE, limits))
+
+
+def doze(*, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, float]:
+    """How a sidecar on demand sleeps after a look: lightly, so that who asks for delivery is heard.
+
+    Args:
+        waits: whether anything of this host is undelivered.
+        barred_s: for how long no delivery may be tried.
+        ends_in_s: its end, if nothing happens.
+
+    Returns:
+        As ``nap``.
+    """
+    if waits and barred_s <= 0:
+        return POLL_S, 0.0
+    return POLL_S, max(min(ON_DEMAND_LOOK_S, ends_in_s, barred_s if waits else ends_in_s), 0.0)
 
 
 def adoption_interval_s(mode: Mode, limits: Limits) -> float:

@@ -53,6 +53,7 @@ class Ending:
         self._at_start = Waiting(host, adopted=False)
         self._busy_at = clock.monotonic()
         self._barred_since: float | None = None
+        self._failing_since: float | None = None
         self._progress: tuple[int, ...] = ()
 
     def reason(self, limits: Limits) -> End | None:
@@ -67,7 +68,7 @@ class Ending:
         elif self._barred_since is None:
             self._barred_since = now  # by a Retry-After that an earlier life heard
         failures = (self._courier.failing_since, self._troubles.since(), self._barred_since)
-        since = min((moment for moment in failures if moment is not None), default=None)
+        self._failing_since = since = min((one for one in failures if one is not None), default=None)
         return reason_to_end(
             self._mode,
             limits,
@@ -77,6 +78,13 @@ class Ending:
             may_try=may_try,
             stuck=self._is_stuck(),
         )
+
+    def in_s(self, limits: Limits) -> float:
+        """How long a sidecar on demand has left, if nothing happens any more; in seconds."""
+        ends = [self._busy_at + limits.idle_exit_s]
+        if self._failing_since is not None:
+            ends.append(self._failing_since + limits.offline_exit_s)
+        return min(ends) - self._clock.monotonic()
 
     def _waits(self) -> bool:
         """Whether anything is left to wait for; `--once` does not wait for what came in meanwhile."""

@@ -39,12 +39,13 @@ class Permission:
         self._site_file = site_file
         self._on_change = on_change
         self._on_yes = on_yes
+        self._watched = settings.watched(home, site_file)
         self._key: tuple[object, ...] | None = None
         self.settings: settings.Settings
 
     def __call__(self) -> bool:
         """Whether telemetry is on; if it is the user who switched it off, what was not sent is deleted."""
-        key = settings.signature(self._home, self._site_file)
+        key = settings.signature(self._watched)
         if key != self._key:
             self.settings = settings.load(self._home, None, site_file=self._site_file)
             self._key = key

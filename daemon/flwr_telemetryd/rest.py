@@ -1,15 +1,15 @@
-"""How a sidecar sleeps between two looks: a service ever longer while nothing happens, and by ``stat`` alone.
+"""How a sidecar sleeps between two looks: while nothing changes, and by ``stat`` alone.
 
-A sidecar on demand lives for a minute or so and looks four times a second, so that who asks for delivery is
-heard. A service lives for months. While nothing changes its sleep doubles up to half a minute, and on waking
-it asks a few files for their times before it looks at anything. This room must never list a directory that
-did not change, and never write.
+A service lives for months. While nothing changes its sleep doubles up to half a minute, and on waking it
+asks a few files for their times before it looks at anything. A sidecar on demand lives for a minute or so; it
+wakes four times a second, so that who asks for delivery is heard, and asks its own host's files alone. This
+room must never list a directory that did not change, and never write.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from flwr_telemetry.layout import Home, HostPaths
 
@@ -25,13 +25,17 @@ class Rest:
         home: whose.
         clock: time.
         wakes: asked on every waking; whether something other than the files is a reason to look.
+        only: the one host whose files are asked; None for all of the home.
     """
 
-    def __init__(self, home: Home, clock: Clock, wakes: Callable[[], bool]) -> None:
+    def __init__(
+        self, home: Home, clock: Clock, wakes: Callable[[], bool], only: HostPaths | None = None
+    ) -> None:
         self._home = home
         self._clock = clock
         self._wakes = wakes
-        self._known: list[HostPaths] = []
+        self._is_alone = only is not None
+        self._paths = [] if only is None else _paths(only)
         self._telemetry: object = None
         self._times: object = None
         self._pause_s = POLL_S
@@ -66,19 +70,23 @@ class Rest:
 
     def _signature(self) -> object:
         """What changes whenever a file moves or grows, but for the books of the sidecars."""
-        telemetry = _times([self._home.telemetry])
+        if self._is_alone:
+            return list(map(_times, self._paths))
+        telemetry = _times(str(self._home.telemetry))
         if telemetry != self._telemetry:
-            self._telemetry, self._known = telemetry, hosts(self._home)
-        return telemetry, [_times([host.spool, host.events, host.outbox]) for host in self._known]
+            self._telemetry = telemetry
+            self._paths = [path for host in hosts(self._home) for path in _paths(host)]
+        return telemetry, list(map(_times, self._paths))
 
 
-def _times(paths: Iterable[os.PathLike[str]]) -> list[tuple[int, int, int] | None]:
-    found: list[tuple[int, int, int] | None] = []
-    for path in paths:
-        try:
-            status = os.lstat(path)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    return found
+def _paths(host: HostPaths) -> list[str]:
+    """As texts: to put a path together takes longer than to ask for its times."""
+    return list(map(str, (host.spool, host.flush, host.events, host.outbox)))
+
+
+def _times(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

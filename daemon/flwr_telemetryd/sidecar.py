@@ -29,7 +29,7 @@ from .adoption import Adoption
 from .backoff import Troubles
 from .clock import Clock
 from .courier import Courier
-from .decisions import LONGEST_NAP_S, POLL_S, End, Mode, gone_after_s, nap
+from .decisions import LONGEST_NAP_S, POLL_S, End, Mode, doze, gone_after_s, nap
 from .ending import Ending
 from .housekeeping import Housekeeping, sweep_drafts
 from .lock import Lock
@@ -120,7 +120,7 @@ class Sidecar:
             troubles=self._troubles,
         )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
-        self._rest = Rest(home, self._clock, self._is_woken)
+        self._rest = Rest(home, self._clock, self._is_woken, None if mode is Mode.SERVICE else self.host)
         self._has_looked = self._works = False
         self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
 
@@ -236,15 +236,19 @@ class Sidecar:
     # Between two looks
 
     def _sleep(self) -> None:
-        if self.mode is not Mode.SERVICE:
+        if self.mode is Mode.ONCE:
             self._clock.sleep(POLL_S)
             return
         limits = self._may_go_on.settings.limits
+        waits, barred_s = anything_waits(self.host), self._courier.wait_s()
+        if self.mode is Mode.ON_DEMAND:
+            self._rest.sleep(*doze(waits=waits, barred_s=barred_s, ends_in_s=self._ending.in_s(limits)))
+            return
         others = (host for host in hosts(self.home) if host.name != self.host.name)
         chosen = nap(
             limits,
-            waits=anything_waits(self.host),
-            barred_s=self._courier.wait_s(),
+            waits=waits,
+            barred_s=barred_s,
             calm_s=self._rest.calm_s(),
             others_wait=any(map(is_waiting, others)),
         )

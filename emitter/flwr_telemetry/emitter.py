@@ -25,7 +25,6 @@ from .spool import CreationRefusedError, Writer
 if TYPE_CHECKING:
     from .waiting import Waiting
 
-LOOK_AGAIN_S = 1.0
 BUSY_WAIT_S = 0.005
 """How long an event waits for another thread's, or for the one that its signal handler interrupted."""
 
@@ -207,7 +206,7 @@ class Emitter:
                 raise
             self._use(settings.Settings(consent=refusal))
             return
-        signatures = (settings.signature(home), source.signature(home.source))
+        signatures = (settings.signature(settings.watched(home)), source.signature(home.source))
         if variables != self._seen or signatures != self._signatures:
             self._let_go()
             self._home, self._host = home, home.host()
@@ -220,7 +219,7 @@ class Emitter:
             # The source file may have come into being just now.
             self._signatures = (signatures[0], source.signature(home.source))
         self._seen = variables
-        self._look_at = now + LOOK_AGAIN_S
+        self._look_at = now + launch.LOOK_AGAIN_S
 
     def _use(self, known: settings.Settings) -> None:
         """Act by these settings from now on; what every event asks is at hand."""
@@ -292,7 +291,7 @@ class Emitter:
         files.touch(self._host.flush)
         launch.nudge(self._host)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
-            wake_again = time.monotonic() + LOOK_AGAIN_S
+            wake_again = time.monotonic() + launch.LOOK_AGAIN_S
             while (now := time.monotonic()) < wake_again:
                 if waiting.is_over():
                     return True

@@ -26,6 +26,9 @@ from .errors import BUSY_ERRNOS, TelemetryError
 from .layout import Home, HostPaths, is_heartbeat
 
 MODULE = "flwr_telemetryd"
+LOOK_AGAIN_S = 1.0
+"""How often a process looks whether a sidecar lives, and whether settings have changed, at most."""
+
 HEARTBEAT_FRESH_S = 90.0
 SERVICE_MODE = "service"
 """What a service calls itself in ``sidecar.json``."""

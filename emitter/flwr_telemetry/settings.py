@@ -121,9 +121,14 @@ def load(
     )
 
 
-def signature(home: Home, site_file: Path = SITE_FILE) -> tuple[object, ...]:
-    """What changes when a settings file is written, replaced or removed; three calls of ``stat``."""
-    return tuple(_stat_key(str(path)) for path in (site_file, home.config, home.path))
+def watched(home: Home, site_file: Path = SITE_FILE) -> tuple[str, ...]:
+    """The paths by which ``signature`` tells whether anything has changed."""
+    return str(site_file), str(home.config), str(home.path)
+
+
+def signature(paths: tuple[str, ...]) -> tuple[object, ...]:
+    """What changes when a settings file is written, replaced or removed; one ``stat`` for each path."""
+    return tuple(map(_stat_key, paths))
 
 
 def _stat_key(path: str) -> tuple[int, ...] | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.decisions import FULL_LOOK_S, LONGEST_NAP_S, POLL_S, nap
+from flwr_telemetryd.decisions import FULL_LOOK_S, LONGEST_NAP_S, POLL_S, doze, nap
 from flwr_telemetryd.rest import Rest
 from tests.support import homes, records
 
@@ -27,9 +27,8 @@ class Nights:
         self.naps: list[float] = []
         self.woken = False
         self.happens: tuple[float, Callable[[], object]] | None = None
-        self.rest = Rest(
-            Home(home), Clock(monotonic=lambda: self.now_s, sleep=self._sleep), lambda: self.woken
-        )
+        self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep)
+        self.rest = Rest(Home(home), self.clock, lambda: self.woken)
 
     def _sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -46,13 +45,18 @@ class Nights:
         return self.now_s - start_s
 
 
-@pytest.fixture
-def nights(home: Path) -> Nights:
-    """Give the nights of a service whose home has two hosts."""
+def a_home_of_two(home: Path) -> Nights:
+    """Give the nights of a home that has two hosts."""
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
     return Nights(home)
+
+
+@pytest.fixture
+def nights(home: Path) -> Nights:
+    """Give the nights of its service."""
+    return a_home_of_two(home)
 
 
 def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights: Nights) -> None:
@@ -154,3 +158,32 @@ CALM = {"waits": False, "barred_s": 0.0, "calm_s": 1e6, "others_wait": False}
 def test_how_long_a_service_may_sleep(found: dict[str, float], chosen: tuple[float, float]) -> None:
     """By what waits, and for what."""
     assert nap(Limits(), **{**CALM, **found}) == chosen
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({}, (0.25, 5)),
+        ({"ends_in_s": 3.0}, (0.25, 3)),
+        ({"ends_in_s": -1.0}, (0.25, 0)),
+        ({"waits": True}, (0.25, 0)),
+        ({"waits": True, "barred_s": 2.0}, (0.25, 2)),
+        ({"waits": True, "barred_s": 900.0}, (0.25, 5)),
+        ({"waits": True, "barred_s": 900.0, "ends_in_s": 1.0}, (0.25, 1)),
+        ({"barred_s": 900.0, "ends_in_s": 4.0}, (0.25, 4)),
+    ],
+)
+def test_how_lightly_a_sidecar_on_demand_sleeps(found: dict[str, Any], chosen: tuple[float, float]) -> None:
+    """Never longer than who asks for delivery may have to wait, and not beyond its end."""
+    assert doze(**{"waits": False, "barred_s": 0.0, "ends_in_s": 60.0, **found}) == chosen
+
+
+@pytest.mark.parametrize("name", NEWS)
+def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home: Path, name: str) -> None:
+    """What other hosts do is looked at when it is time to adopt."""
+    nights = a_home_of_two(home)
+    nights.rest = Rest(Home(home), nights.clock, lambda: False, Home(home).host())
+    nights.happens = (1.0, lambda: NEWS[name](home))
+    others = name in {"an event of another host", "a first event", "a batch"}
+    assert nights.sleep(POLL_S, 5) == (5 if others else 1)
+    assert set(nights.naps) == {POLL_S}

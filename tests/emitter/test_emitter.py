@@ -63,13 +63,13 @@ def test_files_are_looked_at_again_once_a_second(home: Path, subject: Subject) -
     """A settings file counts after LOOK_AGAIN_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
-    subject.now_s += 0.9 * emitter.LOOK_AGAIN_S
+    subject.now_s += 0.9 * launch.LOOK_AGAIN_S
     assert subject.emit(1) == "spooled"
-    subject.now_s += 0.1 * emitter.LOOK_AGAIN_S
+    subject.now_s += 0.1 * launch.LOOK_AGAIN_S
     assert subject.emit(2) == "disabled"
     homes.write_settings(home, "")
     assert subject.emit(3) == "disabled"
-    subject.now_s += emitter.LOOK_AGAIN_S
+    subject.now_s += launch.LOOK_AGAIN_S
     assert subject.emit(4) == "spooled"
     assert numbers(home) == [0, 1, 4]
 
@@ -212,7 +212,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home: Path, subject: Subj
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
-        subject.now_s += 2 * emitter.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.LOOK_AGAIN_S
     ((_, text),) = subject.warnings
     assert "line 1: enabled must be true or false" in text
 
@@ -228,7 +228,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(
     host.lock.symlink_to("elsewhere")
     for number in range(3):
         assert subject.emit(number) == "spooled"
-        subject.now_s += 2 * emitter.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.LOOK_AGAIN_S
     assert {cause for cause, _ in subject.warnings} == {"wake:SpoolUnsafeError"}
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)

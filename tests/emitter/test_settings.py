@@ -180,8 +180,8 @@ def test_the_signature_tells_of_every_change(home: Path, tmp_path: Path, change:
         pytest.skip("only root can give a home away")
     site = tmp_path / "telemetry.toml"
     homes.write_settings(home, ON)
-    before = settings.signature(Home(home), site)
+    before = settings.signature(settings.watched(Home(home), site))
     homes.put(home, [])
-    assert settings.signature(Home(home), site) == before
+    assert settings.signature(settings.watched(Home(home), site)) == before
     changes()[change](home, site)
-    assert settings.signature(Home(home), site) != before
+    assert settings.signature(settings.watched(Home(home), site)) != before
