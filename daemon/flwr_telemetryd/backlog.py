@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import record
+from flwr_telemetry import scan
 from flwr_telemetry.layout import HostPaths
 
 from . import stages
@@ -63,7 +63,7 @@ class Counter:
 
 def in_segment(path: Path) -> int:
     """How many events a segment holds."""
-    return sum(isinstance(piece, record.Record) for piece in stages.read_segment(path))
+    return sum(isinstance(piece, scan.Record) for piece in stages.read_segment(path))
 
 
 def in_body(path: Path) -> int:

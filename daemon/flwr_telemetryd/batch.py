@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, record, waiting
+from flwr_telemetry import files, scan, waiting
 from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, HostPaths
 
 from . import damage, segments
@@ -212,8 +212,8 @@ def write(
                 continue
             end = segments.start_offset(segment.name)
             kept = damage.Keeper(batch.host, segment.name)
-            for piece in record.scan(segments.chunks(segment, end), coalescer.member):
-                if isinstance(piece, record.Record):
+            for piece in scan.read_as(segments.chunks(segment, end), coalescer.member):
+                if isinstance(piece, scan.Record):
                     end += piece.size_bytes
                     for body in coalescer.take(piece.event):
                         bodies += _put(batch, body, may_go_on)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, record, scan
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.wire import to_wire
@@ -145,7 +145,7 @@ def _identity(path: Path) -> Segment:
 def _records(path: Path, offset_bytes: int) -> Iterator[tuple[Shown | None, int]]:
     """The events from an offset on, None for damage, each with its length in the segment."""
     for piece in stages.read_segment(path, offset_bytes):
-        if isinstance(piece, record.Record):
+        if isinstance(piece, scan.Record):
             yield Shown("spool", burst.dumps(to_wire(piece.event)).encode(), 1), piece.size_bytes
         else:
             yield None, len(piece.data)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, scan
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.settings_file import Limits
@@ -191,8 +191,8 @@ def _drop_segment(host: HostPaths, path: Path) -> int:
 def _events_behind(descriptor: int, offset_bytes: int) -> tuple[int, int]:
     """The number of events behind an offset, and where they end."""
     events = 0
-    for piece in record.read(segments.chunks_of(descriptor, offset_bytes)):
-        if isinstance(piece, record.Record):
+    for piece in scan.read(segments.chunks_of(descriptor, offset_bytes)):
+        if isinstance(piece, scan.Record):
             events += 1
             offset_bytes += piece.size_bytes
         else:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, record, scan
 from flwr_telemetry.layout import HostPaths
 
 from . import batch, discarding, segments, stages
@@ -32,8 +32,8 @@ def holds(path: Path, source_id: str) -> bool:
         return False
 
 
-def _is_of(piece: record.Record[record.Event] | record.Damage, source_id: str) -> bool:
-    if isinstance(piece, record.Record):
+def _is_of(piece: scan.Record[record.Event] | scan.Damage, source_id: str) -> bool:
+    if isinstance(piece, scan.Record):
         return source_of(piece.event) == source_id
     return source_id.encode() in piece.data
 
@@ -127,8 +127,8 @@ class _Sieve:
 
     def others(self) -> Iterator[bytes]:
         """What is not of the ID, as it stands, from where the last reading ended."""
-        for piece in record.read(segments.chunks_of(self._descriptor, self._end)):
-            if isinstance(piece, record.Record):
+        for piece in scan.read(segments.chunks_of(self._descriptor, self._end)):
+            if isinstance(piece, scan.Record):
                 data, events = os.pread(self._descriptor, piece.size_bytes, self._end), 1
             else:
                 data, events = piece.data, 0

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, record, scan
 from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 from . import burst, segments
@@ -41,9 +41,9 @@ def spool_segments(host: HostPaths) -> list[Path]:
     return [*found, host.events] if host.events.exists() else found
 
 
-def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[record.Record[record.Event] | record.Damage]:
+def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[scan.Record[record.Event] | scan.Damage]:
     """What is in a segment from ``offset_bytes`` on, or from where its name says that reading begins."""
-    return record.read(segments.chunks(path, max(offset_bytes, first_byte(path))))
+    return scan.read(segments.chunks(path, max(offset_bytes, first_byte(path))))
 
 
 def first_byte(path: Path) -> int:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from flwr_telemetry import files, launch, record, settings, source
+from flwr_telemetry import files, launch, scan, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 
@@ -117,7 +117,7 @@ def _tell(problems: list[str], listing: Callable[[], Iterable[Path]], add: Calla
 
 def _add_segment(amount: Spooled, path: Path) -> None:
     for piece in stages.read_segment(path):
-        if isinstance(piece, record.Record):
+        if isinstance(piece, scan.Record):
             amount.events += 1
             amount.bytes += piece.size_bytes
         else:

@@ -29,8 +29,8 @@ This room must never touch a file, a clock or the environment.
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any
 from zlib import crc32
 
 import msgpack
@@ -44,42 +44,15 @@ MAX_DEPTH = 100
 MIN_DATE_US = -62_135_596_800_000_000
 MAX_DATE_US = 253_402_300_799_999_999
 
-_ARRAY_2, _UINT_32, _BIN_16 = 0x92, 0xCE, 0xC5
-_START = b"\x92\xce"
-_MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
+ARRAY_2, UINT_32, BIN_16 = 0x92, 0xCE, 0xC5
 _DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
 
 Event = dict[str, Any]
-T = TypeVar("T")
 
 
 class NotAnEventError(ValueError):
     """A payload whose checksum holds, but which is no event of the specification above."""
-
-
-class Record(NamedTuple, Generic[T]):
-    """A record that was read.
-
-    Attributes:
-        event: what it says, ``date`` being an integer; or what else the reader makes of a payload.
-        size_bytes: its length in the segment, header and all.
-    """
-
-    event: T
-    size_bytes: int
-
-
-class Damage(NamedTuple):
-    """A run of bytes that belong to no record.
-
-    Attributes:
-        data: the bytes; a long run comes in several pieces, ``first`` being true for one of them.
-        first: whether a new run begins here.
-    """
-
-    data: bytes
-    first: bool
 
 
 def frame(payload: bytes) -> bytes:
@@ -91,7 +64,7 @@ def frame(payload: bytes) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         msg = f"a payload of {len(payload)} bytes does not fit into a record"
         raise ValueError(msg)
-    head = HEADER.pack(_ARRAY_2, _UINT_32, crc32(payload), _BIN_16, len(payload))
+    head = HEADER.pack(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload))
     return head + payload
 
 
@@ -228,74 +201,3 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
     else:
         msg = f"a value of type {kind.__name__}"
         raise ValueError(msg)
-
-
-def read(chunks: Iterable[bytes]) -> Iterator[Record[Event] | Damage]:
-    """The records and the damage in a segment, in order, in bounded memory.
-
-    Args:
-        chunks: the segment's bytes, cut anywhere.
-
-    The sizes of all that is given add up to the size of the segment.
-    """
-    return scan(chunks, decode)
-
-
-def scan(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[Record[T] | Damage]:
-    """The same, by what ``decode`` makes of a payload whose checksum holds; NotAnEventError if it is none."""
-    buffer = b""
-    at_end = False
-    torn = False  # the last thing yielded was damage
-    source = iter(chunks)
-    while not at_end:
-        chunk = next(source, None)
-        at_end = chunk is None
-        buffer += chunk or b""
-        position = torn_from = 0
-        while position < len(buffer):
-            start = position + HEADER.size
-            end = None
-            if start <= len(buffer):
-                array, uint, checksum, binary, length = HEADER.unpack_from(buffer, position)
-                if array == _ARRAY_2 and uint == _UINT_32 and binary == _BIN_16:
-                    end = start + length
-            if end is not None and end <= len(buffer):
-                # Garbage full of headers must not cost a checksum over 64 KiB for each of them.
-                if buffer[start : start + 1] in _MAPS and crc32(payload := buffer[start:end]) == checksum:
-                    try:
-                        whole = Record(decode(payload), end - position)
-                    except NotAnEventError:
-                        pass
-                    else:
-                        if torn_from < position:
-                            yield Damage(buffer[torn_from:position], first=not torn)
-                        yield whole
-                        torn = False
-                        position = torn_from = end
-                        continue
-            elif not at_end and (end is not None or _may_begin(buffer, position)):
-                break  # the rest of it may be in the next chunk
-            position = _next_start(buffer, position + 1, at_end=at_end)
-        if torn_from < position:
-            yield Damage(buffer[torn_from:position], first=not torn)
-            torn = True
-        buffer = buffer[position:]
-
-
-def _next_start(buffer: bytes, position: int, *, at_end: bool) -> int:
-    """Where the next record may begin; the end of the buffer if nowhere in it."""
-    start = buffer.find(_START, position)
-    if start >= 0:
-        return start
-    # The last byte may be the first half of a start.
-    keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
-    return max(len(buffer) - keep, position)
-
-
-def _may_begin(buffer: bytes, position: int) -> bool:
-    """Whether the last bytes of the buffer may be the beginning of a header."""
-    rest = buffer[position : position + HEADER.size]
-    if len(rest) == HEADER.size:
-        return False
-    pattern = ((0, _ARRAY_2), (1, _UINT_32), (6, _BIN_16))
-    return all(rest[index] == byte for index, byte in pattern if index < len(rest))

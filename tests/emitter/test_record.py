@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import record
+from flwr_telemetry import record, scan
 from tests.support import records
 from tests.support.strategies import events, packed, tried
 
@@ -70,8 +70,8 @@ def read(data: bytes, sizes: list[int]) -> list[bytes | int]:
     """Read as the project does, in the form of ``naive``; holds every piece against its bytes."""
     found: list[bytes | int] = []
     at = 0
-    for piece in record.read(cut(data, sizes)):
-        if isinstance(piece, record.Record):
+    for piece in scan.read(cut(data, sizes)):
+        if isinstance(piece, scan.Record):
             frame = data[at : at + piece.size_bytes]
             assert packed(piece.event) == packed(msgpack.unpackb(frame[records.HEADER_BYTES :]))
             found.append(frame[records.HEADER_BYTES :])
@@ -229,8 +229,8 @@ def test_memory_is_bounded(filler: bytes) -> None:
     size = 4096
     longest = size + records.HEADER_BYTES + record.MAX_PAYLOAD_BYTES
     garbage = (filler * (300_000 // len(filler) + 1))[:300_000]
-    pieces = list(record.read(cut(garbage, [size] * 100)))
-    lengths = [len(piece.data) for piece in pieces if isinstance(piece, record.Damage)]
+    pieces = list(scan.read(cut(garbage, [size] * 100)))
+    lengths = [len(piece.data) for piece in pieces if isinstance(piece, scan.Damage)]
     assert sum(lengths) == len(garbage)
     assert max(lengths) <= longest
 
@@ -242,7 +242,7 @@ def test_records_are_given_before_more_is_asked_for() -> None:
         yield FRAME * 2 + FRAME[:5]
         pytest.fail("asked for a second chunk")
 
-    reader = record.read(chunks())
+    reader = scan.read(chunks())
     assert [packed(next(reader).event) for _ in range(2)] == [packed(SAMPLE)] * 2
 
 

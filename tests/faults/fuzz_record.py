@@ -20,7 +20,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from flwr_telemetry import record
+from flwr_telemetry import record, scan
 from tests.support import records
 
 if TYPE_CHECKING:
@@ -103,23 +103,23 @@ def check(data: bytes) -> None:
     """Hold the reader to its promises for one input."""
     tape = Tape(data)
     segment, intact = lay(tape)
-    pieces = list(record.read([segment]))
+    pieces = list(scan.read([segment]))
     found = list(_frames(segment, pieces))
     left = iter(found)
     assert all(whole in left for whole in intact), "an intact record is not found"
-    chunked = list(record.read(cut(segment, tape)))
+    chunked = list(scan.read(cut(segment, tape)))
     assert list(_frames(segment, chunked)) == found, "the chunks change what is found"
     runs = [
-        sum(isinstance(piece, record.Damage) and piece.first for piece in each) for each in (pieces, chunked)
+        sum(isinstance(piece, scan.Damage) and piece.first for piece in each) for each in (pieces, chunked)
     ]
     assert runs[0] == runs[1], "the chunks change how much damage is counted"
 
 
-def _frames(segment: bytes, pieces: Sequence[record.Record | record.Damage]) -> Iterator[bytes]:
+def _frames(segment: bytes, pieces: Sequence[scan.Record | scan.Damage]) -> Iterator[bytes]:
     """Give the bytes of every record that was read; each byte of the segment must be told once."""
     at = 0
     for piece in pieces:
-        if isinstance(piece, record.Damage):
+        if isinstance(piece, scan.Damage):
             assert segment[at : at + len(piece.data)] == piece.data, "damage that is not there"
             assert piece.data, "damage of nothing"
             at += len(piece.data)
@@ -162,8 +162,13 @@ def main() -> None:
         _by_hypothesis(chosen.minutes, chosen.seed)
         return
     atheris.instrument_func(check)
-    for function in (record.read, record.scan, record.decode, record.check_event, record.check_json):
-        setattr(record, function.__name__, atheris.instrument_func(function))
+    for module, name in (
+        (scan, "read_as"),
+        (record, "decode"),
+        (record, "check_event"),
+        (record, "check_json"),
+    ):
+        setattr(module, name, atheris.instrument_func(getattr(module, name)))
     steer = [f"-max_total_time={round(60 * chosen.minutes)}", f"-seed={chosen.seed}", "-max_len=4096"]
     own = [option for option in own if option != "--"]
     atheris.Setup([sys.argv[0], *steer, *own, *([chosen.corpus] if chosen.corpus else [])], check)
