@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from . import context, details, files, launch, record, settings, source
@@ -97,7 +98,7 @@ class Emitter:
             return self._emit_apart(event_type, event_details, package)
         # `with`, since nothing can come between taking such a lock and the promise to release it.
         with self._lock:
-            self._holder = threading.get_ident()
+            self._holder = get_ident()
             try:
                 now = time.monotonic()
                 due = now >= self._look_at or self._seen != settings.variables()
@@ -119,7 +120,7 @@ class Emitter:
 
     def _is_free(self) -> bool:
         """Whether the lock can be had soon; never for a signal handler that interrupted its holder."""
-        if self._holder == threading.get_ident():
+        if self._holder == get_ident():
             return False
         deadline: float | None = None
         while self._lock.locked():

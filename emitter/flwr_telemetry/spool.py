@@ -50,6 +50,8 @@ _TRIES = 5
 _BELIEVED_TRIES = 2
 """After so many the name of the segment is not believed any more."""
 
+_GONE = frozenset({errno.ENOENT, errno.ESTALE})
+
 # Read and write, though nothing is read: NFS locks by the access mode, and wants both.
 _FLAGS = os.O_RDWR | os.O_APPEND
 
@@ -95,26 +97,27 @@ class Writer:
             SpoolError: it is not in the spool, or only torn.
             CreationRefusedError: telemetry is off.
         """
+        handle = self._handle
         try:
-            removed = 0
-            for _ in range(_TRIES):
-                handle = self._handle
-                try:
-                    if handle is None:
-                        opened = self._open(afresh=removed >= _BELIEVED_TRIES)
-                        kept = self._append_once(opened, frame, cap_bytes, is_new=True)
-                    else:
-                        kept = handle.is_ours() and self._append_once(handle, frame, cap_bytes)
-                    if kept:
-                        return
-                    removed += 1
-                except OSError as error:
-                    if error.errno != errno.ESTALE:
-                        raise
-                self.close()
+            if handle is None or not handle.is_ours() or not self._is_kept(handle, frame, cap_bytes):
+                self._append_anew(frame, cap_bytes, failed=0 if handle is None else 1)
         except OSError as error:
             self.close()
             raise from_os_error(error, self._path) from error
+
+    def _append_anew(self, frame: bytes, cap_bytes: float, *, failed: int) -> None:
+        """Append to a segment that is opened now, after so many failures."""
+        for tries in range(failed, _TRIES):
+            self.close()
+            try:
+                handle = self._open(afresh=tries >= _BELIEVED_TRIES)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                continue
+            if self._is_kept(handle, frame, cap_bytes, is_new=True):
+                return
+        self.close()
         msg = f"{self._path} is replaced faster than it can be written to"
         raise SpoolWriteError(msg)
 
@@ -124,15 +127,15 @@ class Writer:
         if handle is not None:
             handle.close()
 
-    def _append_once(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
+    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
         """Whether one attempt has put the record into a file that still has a name."""
-        descriptor = handle.descriptor
+        descriptor, locked = handle.descriptor, False
         try:
-            fcntl.flock(descriptor, _LOCK_SHARED)
-            locked = True
-        except OSError:
-            locked = self._lock(descriptor, is_new=is_new)
-        try:
+            try:
+                fcntl.flock(descriptor, _LOCK_SHARED)
+                locked = True
+            except OSError:
+                locked = self._lock(descriptor, is_new=is_new)
             named = os.lstat(self._path)
             if (named.st_ino, named.st_dev) != handle.identity:
                 return False
@@ -148,7 +151,9 @@ class Writer:
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
             return (locked and not self._is_remote) or not network.was_removed(descriptor)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             return False
         finally:
             if locked:
