@@ -29,7 +29,10 @@ def through(value: Any, redactor: Redactor = NOBODY) -> Any:
     parts = record.context_parts({}, records.sample()["context"])
     _, tail = parts
     head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
-    payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + packed_details(value, redactor) + head + tail
+    once = packed_details(value, redactor)
+    again = details.Packing(redactor)
+    assert [again.packed(value), again.packed(value)] == [once, once]
+    payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + once + head + tail
     return record.decode(payload)["event_details"]
 
 

@@ -114,6 +114,26 @@ class _Member(StrEnum):
     PING = "PING"
 
 
+def test_what_was_found_fine_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not is, and what is long or one of too many; a refusal says the same both times."""
+    searched: list[bytes] = []
+    monkeypatch.setattr(
+        Redactor, "may_hold", lambda _self, packed: bool(searched.append(packed)) or b"z" in packed
+    )
+    subject = details.Packing(SOMEBODY)
+    for value, searches in ({"n": 1}, 1), ({"a": "zquill"}, 2), ({"a": "x" * 300}, 2), ({"a": [1]}, 2):
+        searched.clear()
+        assert subject.packed(value) == subject.packed(dict(value))
+        assert len(searched) == searches
+    for value in {"n": 2**64}, {"a": "\ud800"}, {"a": "x" * MAX_DETAILS_BYTES}:
+        for _ in range(2):
+            with pytest.raises(InvalidEventError):
+                subject.packed(value)
+    for number in range(1000):
+        subject.packed({"n": number})
+    assert len(subject._fine) == 256
+
+
 @pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
 def test_event_types(event_type: str) -> None:
     """A plain string of the form, whoever carries it, becomes a plain string."""

@@ -37,6 +37,15 @@ def test_modules_are_loaded_in_a_thread_that_leaves_no_trace() -> None:
     assert threading.enumerate() == threads
 
 
+def test_what_the_process_has_loaded_takes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what it is loading just now does: a module that is half there is waited for."""
+    monkeypatch.setattr(loading, "_start", lambda _function: pytest.fail("a thread"))
+    assert Loading().load("json", "threading") is threading
+    monkeypatch.setattr(threading.__spec__, "_initializing", True, raising=False)
+    with pytest.raises(pytest.fail.Exception):
+        Loading().load("json", "threading")
+
+
 def test_who_cannot_be_loaded_is_told_where_it_was_asked_for() -> None:
     """An import's own error is raised in the thread that asked."""
     with pytest.raises(ModuleNotFoundError):
