@@ -26,7 +26,7 @@ def test_the_table_of_fields_is_made_from_the_declaration() -> None:
     assert readme.with_fields(_README) == _README
 
 
-@pytest.mark.parametrize("name", Limits.__dataclass_fields__)
+@pytest.mark.parametrize("name", Limits._fields)
 def test_every_limit_is_named(name: str) -> None:
     """Every number that can be set is named in the README."""
     assert f"`{name}`" in _README or f"\n{name} = " in _README

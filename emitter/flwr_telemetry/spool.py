@@ -50,8 +50,6 @@ _TRIES = 5
 _BELIEVED_TRIES = 2
 """After so many the name of the segment is not believed any more."""
 
-_GONE = frozenset({errno.ENOENT, errno.ESTALE})
-
 # Read and write, though nothing is read: NFS locks by the access mode, and wants both.
 _FLAGS = os.O_RDWR | os.O_APPEND
 
@@ -97,26 +95,34 @@ class Writer:
             SpoolError: it is not in the spool, or only torn.
             CreationRefusedError: telemetry is off.
         """
-        handle = self._handle
         try:
-            if handle is None or not handle.is_ours() or not self._is_kept(handle, frame, cap_bytes):
-                self._append_anew(frame, cap_bytes, failed=0 if handle is None else 1)
+            handle, removed = self._handle, 0
+            if handle is not None:
+                try:
+                    if handle.is_ours() and self._is_kept(handle, frame, cap_bytes):
+                        return
+                    removed = 1
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise
+            self._append_anew(frame, cap_bytes, removed)
         except OSError as error:
             self.close()
             raise from_os_error(error, self._path) from error
 
-    def _append_anew(self, frame: bytes, cap_bytes: float, *, failed: int) -> None:
-        """Append to a segment that is opened now, after so many failures."""
-        for tries in range(failed, _TRIES):
+    def _append_anew(self, frame: bytes, cap_bytes: float, removed: int) -> None:
+        """Append to a segment that is opened now, after one was removed so many times."""
+        for _ in range(_TRIES):
             self.close()
             try:
-                handle = self._open(afresh=tries >= _BELIEVED_TRIES)
+                if self._is_kept(
+                    self._open(afresh=removed >= _BELIEVED_TRIES), frame, cap_bytes, is_new=True
+                ):
+                    return
+                removed += 1
             except OSError as error:
                 if error.errno != errno.ESTALE:
                     raise
-                continue
-            if self._is_kept(handle, frame, cap_bytes, is_new=True):
-                return
         self.close()
         msg = f"{self._path} is replaced faster than it can be written to"
         raise SpoolWriteError(msg)
@@ -129,14 +135,14 @@ class Writer:
 
     def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
         """Whether one attempt has put the record into a file that still has a name."""
-        descriptor, locked = handle.descriptor, False
+        descriptor = handle.descriptor
         try:
-            try:
-                fcntl.flock(descriptor, _LOCK_SHARED)
-                locked = True
-            except OSError:
-                locked = self._lock(descriptor, is_new=is_new)
-            named = os.lstat(self._path)
+            fcntl.flock(descriptor, _LOCK_SHARED)
+            locked = True
+        except OSError:
+            locked = self._lock(descriptor, is_new=is_new)
+        try:
+            named = os.stat(self._path, follow_symlinks=False)
             if (named.st_ino, named.st_dev) != handle.identity:
                 return False
             if named.st_size + len(frame) > cap_bytes:
@@ -151,9 +157,7 @@ class Writer:
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
             return (locked and not self._is_remote) or not network.was_removed(descriptor)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
+        except FileNotFoundError:
             return False
         finally:
             if locked:
