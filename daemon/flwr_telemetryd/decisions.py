@@ -6,6 +6,7 @@ Durations are in seconds; ages are differences, never times of a clock.
 from __future__ import annotations
 
 import enum
+import math
 
 from flwr_telemetry.launch import SERVICE_MODE
 from flwr_telemetry.settings_file import Limits
@@ -131,7 +132,7 @@ def doze(*, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, floa
 
     Args:
         waits: whether anything of this host is undelivered.
-        barred_s: for how long no delivery may be tried.
+        barred_s: for how long nothing can be done for it: a backoff, or the burst window.
         ends_in_s: its end, if nothing happens.
 
     Returns:
@@ -139,7 +140,7 @@ def doze(*, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, floa
     """
     if waits and barred_s <= 0:
         return POLL_S, 0.0
-    return POLL_S, max(min(ON_DEMAND_LOOK_S, ends_in_s, barred_s if waits else ends_in_s), 0.0)
+    return POLL_S, max(min(ON_DEMAND_LOOK_S, ends_in_s, barred_s if waits else math.inf), 0.0)
 
 
 def adoption_interval_s(mode: Mode, limits: Limits) -> float:

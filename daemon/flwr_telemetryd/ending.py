@@ -5,6 +5,8 @@ This room must never end anything itself.
 
 from __future__ import annotations
 
+import math
+
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetry.waiting import Waiting
@@ -79,12 +81,17 @@ class Ending:
             stuck=self._is_stuck(),
         )
 
-    def in_s(self, limits: Limits) -> float:
-        """How long a sidecar on demand has left, if nothing happens any more; in seconds."""
-        ends = [self._busy_at + limits.idle_exit_s]
+    def in_s(self, limits: Limits, *, waits: bool) -> float:
+        """How long a sidecar on demand has left, if nothing happens any more; in seconds.
+
+        Args:
+            limits: the numbers.
+            waits: whether anything is undelivered.
+        """
+        ends = [] if waits else [self._busy_at + limits.idle_exit_s]
         if self._failing_since is not None:
             ends.append(self._failing_since + limits.offline_exit_s)
-        return min(ends) - self._clock.monotonic()
+        return min(ends, default=math.inf) - self._clock.monotonic()
 
     def _waits(self) -> bool:
         """Whether anything is left to wait for; `--once` does not wait for what came in meanwhile."""

@@ -88,6 +88,13 @@ class Packer:
         if takes:
             self._take_all(limits, ())
 
+    def window_s(self, limits: Limits) -> float:
+        """The seconds that are left of the burst window of this host's open segment; 0 if none is known."""
+        if self._host.name not in self._first_seen:
+            return 0.0
+        _, since = self._first_seen[self._host.name]
+        return max(since + limits.burst_window_s - self._clock.monotonic(), 0.0)
+
     def adopt(self, hosts: Sequence[HostPaths], limits: Limits) -> None:
         """Seal what other hosts have spooled, and take it all together."""
         for host in hosts:

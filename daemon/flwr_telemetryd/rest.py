@@ -2,8 +2,8 @@
 
 A service lives for months. While nothing changes its sleep doubles up to half a minute, and on waking it
 asks a few files for their times before it looks at anything. A sidecar on demand lives for a minute or so; it
-wakes four times a second, so that who asks for delivery is heard, and asks its own host's files alone. This
-room must never list a directory that did not change, and never write.
+wakes four times a second, so that who asks for delivery is heard, and looks for that and for events alone.
+This room must never list a directory that did not change, and never write.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Rest:
         self._clock = clock
         self._wakes = wakes
         self._is_alone = only is not None
-        self._paths = [] if only is None else _paths(only)
+        self._paths = [] if only is None else [str(only.flush), str(only.events)]
         self._telemetry: object = None
         self._times: object = None
         self._pause_s = POLL_S

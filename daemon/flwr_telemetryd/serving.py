@@ -17,9 +17,13 @@ from .retention import hosts
 
 def anything_waits(host: HostPaths) -> bool:
     """Whether a host has anything that was not delivered."""
+    return _size(host) > 0 or more_waits(host)
+
+
+def more_waits(host: HostPaths) -> bool:
+    """Whether a host has anything that was not delivered besides the open segment."""
     return (
-        _size(host) > 0
-        or bool(segments.sealed_segments(host))
+        bool(segments.sealed_segments(host))
         or bool(batch.unfinished(host, owner=""))
         or bodies_wait(host)
         or any(any(grown_segments(directory)) for directory in segments.listing(host.outbox))

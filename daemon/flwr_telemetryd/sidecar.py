@@ -38,7 +38,7 @@ from .packing import Packer
 from .permission import Permission
 from .rest import Rest
 from .retention import hosts
-from .serving import anything_waits, bodies_wait, is_waiting
+from .serving import anything_waits, bodies_wait, is_waiting, more_waits
 from .sinks.base import Sink
 from .state import State
 
@@ -242,7 +242,10 @@ class Sidecar:
         limits = self._may_go_on.settings.limits
         waits, barred_s = anything_waits(self.host), self._courier.wait_s()
         if self.mode is Mode.ON_DEMAND:
-            self._rest.sleep(*doze(waits=waits, barred_s=barred_s, ends_in_s=self._ending.in_s(limits)))
+            ends_in_s = self._ending.in_s(limits, waits=waits)
+            if barred_s <= 0 and waits and not more_waits(self.host):
+                barred_s = self._packer.window_s(limits)
+            self._rest.sleep(*doze(waits=waits, barred_s=barred_s, ends_in_s=ends_in_s))
             return
         others = (host for host in hosts(self.home) if host.name != self.host.name)
         chosen = nap(
