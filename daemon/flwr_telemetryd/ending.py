@@ -54,6 +54,7 @@ class Ending:
         # What other hosts' sidecars have is theirs to deliver.
         self._at_start = Waiting(host, adopted=False)
         self._busy_at = clock.monotonic()
+        self._waited = False
         self._barred_since: float | None = None
         self._failing_since: float | None = None
         self._progress: tuple[int, ...] = ()
@@ -62,8 +63,9 @@ class Ending:
         """Why to end after this look, or None."""
         now = self._clock.monotonic()
         waits = self._troubles.attempt("look", self._waits, otherwise=True)
-        if waits:
+        if waits or self._waited:  # between two looks nobody knows when it was over
             self._busy_at = now
+        self._waited = waits
         may_try = self._courier.may_try()
         if not waits or may_try:
             self._barred_since = None

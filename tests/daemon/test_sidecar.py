@@ -8,7 +8,11 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd import lock
+from flwr_telemetryd.__main__ import open_sink
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.decisions import End, Mode
 from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.sidecar import Sidecar
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 
@@ -46,6 +50,29 @@ def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -
     work.unlink()
     assert sidecar.wait(processes.PATIENCE_S) == ExitCode.OK
     assert wire.serials(collector.events()) == [0, 1]
+
+
+def test_on_demand_it_looks_when_there_is_something_to_see(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not four times a second: not in the burst window, and not while it is idle; and it ends in time."""
+    out = tmp_path / "out.jsonl"
+    homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
+    homes.put(home, records.series(3))
+    now_s, looks = [0.0], []
+    look = Sidecar.look
+    monkeypatch.setattr(Sidecar, "look", lambda self: looks.append(now_s[0]) or look(self))
+
+    def sleep(seconds: float) -> None:
+        assert 0 < seconds <= 0.25
+        now_s[0] += seconds
+
+    clock = Clock(monotonic=lambda: now_s[0], sleep=sleep)
+    subject = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=tmp_path / "none")
+    assert subject.run() is End.IDLE
+    assert 65 <= now_s[0] <= 66  # the burst window, and `idle_exit_s`
+    assert len(looks) <= 20
+    assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
 def test_drafts_of_a_killed_sidecar_are_swept(home: Path, collector: Collector) -> None:
