@@ -1,0 +1,118 @@
+"""The homes of a fleet: of which kinds they are, how often something happens in them, and what is left there.
+
+The mixes are assumptions, chosen to differ in what matters after an outage: how many sidecars are alive and
+wait for the collector, and how much of what they hold is above what they send anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flwr_telemetryd.decisions import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flwr_telemetryd.backoff import Backoff
+
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Homes that are alike.
+
+    Attributes:
+        name: for the table.
+        mode: how long their sidecars live.
+        every_s: from one burst to the next, on average.
+        bodies: that a burst comes to, however large it is: it enters and it leaves.
+        in_phase: all bursts of this kind happen at once, at multiples of ``every_s``; else at random.
+    """
+
+    name: str
+    mode: Mode
+    every_s: float
+    bodies: int = 2
+    in_phase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A fleet, as shares of kinds; they come to 1."""
+
+    name: str
+    shares: Sequence[tuple[float, Kind]]
+
+    def counts(self, homes: int) -> list[tuple[int, Kind]]:
+        """How many homes there are of each kind."""
+        return [(round(share * homes), kind) for share, kind in self.shares]
+
+    def requests_per_s(self, homes: int) -> float:
+        """What a collector sees of the fleet on an ordinary day."""
+        return sum(count * kind.bodies / kind.every_s for count, kind in self.counts(homes))
+
+
+class Place:
+    """One home, and the life of a sidecar in it; names as in ``sidecar.py`` and its parts."""
+
+    __slots__ = (
+        "alive",
+        "answered",
+        "backoff",
+        "barred_since",
+        "busy_at",
+        "cleared_at",
+        "first_seen",
+        "kind",
+        "next_look",
+        "not_before",
+        "outbox",
+        "outbox_since",
+        "owed_from",
+        "owes",
+        "pause_until",
+        "spooled_at",
+        "started_at",
+    )
+
+    def __init__(self, kind: Kind, backoff: Backoff) -> None:
+        self.kind = kind
+        self.backoff = backoff
+        self.alive = self.answered = False
+        self.outbox = 0
+        self.outbox_since = 0.0
+        self.spooled_at: float | None = None  # the oldest event that is in no batch
+        self.first_seen = self.busy_at = 0.0
+        self.next_look = math.inf
+        self.not_before = self.pause_until = 0.0
+        self.barred_since: float | None = None
+        self.started_at = -math.inf
+        self.owes = False  # something lies here since before the recovery
+        self.owed_from = self.cleared_at = math.inf
+
+    def waits(self) -> bool:
+        """Whether anything is undelivered."""
+        return self.outbox > 0 or self.spooled_at is not None
+
+
+LAPTOP = Kind("laptop", Mode.ON_DEMAND, DAY_S / 4)
+CI = Kind("CI machine", Mode.ON_DEMAND, HOUR_S / 2)
+CLUSTER = Kind("cluster", Mode.SERVICE, HOUR_S / 12)
+CALM_CLUSTER = Kind("calm cluster", Mode.SERVICE, HOUR_S)
+IN_PHASE = [
+    Kind(kind.name, kind.mode, kind.every_s, in_phase=kind is not LAPTOP) for kind in (LAPTOP, CI, CLUSTER)
+]
+
+USUAL = Mix("the usual mix", [(0.75, LAPTOP), (0.20, CI), (0.05, CLUSTER)])
+MIXES = (
+    USUAL,
+    Mix("laptops alone", [(1.0, LAPTOP)]),
+    Mix("CI machines alone", [(1.0, CI)]),
+    Mix("clusters alone", [(1.0, CLUSTER)]),
+    Mix("calm clusters alone", [(1.0, CALM_CLUSTER)]),
+    Mix("the usual mix, in phase", list(zip((0.75, 0.20, 0.05), IN_PHASE, strict=True))),
+)

@@ -1,0 +1,79 @@
+"""What is compared: ways to come back after an outage, and ways in which a collector is away and returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUCKET_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How sidecars come back.
+
+    Attributes:
+        name: for the table.
+        jitter: whether the waits of the backoff are drawn; else each is as long as its bound.
+        pause: after the first success that follows a failure, an earlier life's included: the wait before
+            the rest, given for how long the body had waited and a number from 0 to 1.
+        spread: what is added to a ``Retry-After``, given its seconds and a number from 0 to 1.
+    """
+
+    name: str
+    jitter: bool = True
+    pause: Callable[[float, float], float] = field(default=lambda _waited_s, _random: 0.0)
+    spread: Callable[[float, float], float] = field(default=lambda _after_s, _random: 0.0)
+
+
+class Collector:
+    """Away for a while; counts what reaches it.
+
+    Args:
+        away: from when to when, in seconds.
+        end_s: of the simulation.
+        tells: how an absent collector asks to be left alone, by the seconds since it went and until it is
+            back; None for one that cannot be reached at all.
+        capacity_per_s: what it can take after it is back; it answers 503 beyond that.
+        overload_after_s: the ``Retry-After`` of that answer, if there is one.
+    """
+
+    def __init__(
+        self,
+        away: tuple[float, float],
+        end_s: float,
+        *,
+        tells: Callable[[float, float], float] | None = None,
+        capacity_per_s: float = math.inf,
+        overload_after_s: float | None = None,
+    ) -> None:
+        self._from_s, self._until_s = away
+        self._tells = tells
+        self._capacity_per_s = capacity_per_s
+        self._overload_after_s = overload_after_s
+        self._second = (-1, 0)
+        self.seen = [0] * (math.ceil(end_s / BUCKET_S) + 1)
+        self.tried = [0] * len(self.seen)
+        """Also those that did not reach it."""
+
+    def answer(self, now: float) -> tuple[HTTPStatus | None, float | None]:
+        """What comes of a request: its status, None for no connection, and a ``Retry-After``."""
+        bucket = int(now / BUCKET_S)
+        self.tried[bucket] += 1
+        if self._from_s <= now < self._until_s:
+            if self._tells is None:
+                return None, None
+            self.seen[bucket] += 1
+            return HTTPStatus.SERVICE_UNAVAILABLE, self._tells(now - self._from_s, self._until_s - now)
+        self.seen[bucket] += 1
+        second, taken = self._second
+        taken = taken + 1 if second == int(now) else 1
+        self._second = (int(now), taken)
+        if now >= self._until_s and taken > self._capacity_per_s:
+            return HTTPStatus.SERVICE_UNAVAILABLE, self._overload_after_s
+        return HTTPStatus.OK, None

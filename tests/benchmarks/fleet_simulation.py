@@ -1,0 +1,231 @@
+"""A fleet under a simulated clock: what each home does is decided by the functions that decide in a sidecar.
+
+Of a sidecar are taken ``delivery.outcome_of`` and ``retry_after_s``, ``Backoff`` (and by it ``backoff_s``),
+``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What ``sidecar.py``,
+``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack, deliver, end or
+sleep. A home is looked at when something is due, not four times a second; a request takes no time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flwr_telemetry.settings_file import Limits
+from flwr_telemetryd.backoff import Backoff
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, Mode, reason_to_end, seal_is_due
+from flwr_telemetryd.delivery import outcome_of
+from flwr_telemetryd.sinks.base import Retry
+from tests.benchmarks.fleet_homes import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.benchmarks.fleet_homes import Kind
+    from tests.benchmarks.fleet_policies import Collector, Policy
+
+STARTS_IN_S = 0.3
+CALM_S = 60.0
+"""By then a service looks at the times of its files once in half a minute."""
+
+_NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+class Simulation:
+    """One run.
+
+    Args:
+        counts: the homes.
+        policy: how they come back.
+        collector: what they meet.
+        seed: all chance comes from it.
+    """
+
+    def __init__(
+        self, counts: Sequence[tuple[int, Kind]], policy: Policy, collector: Collector, seed: int
+    ) -> None:
+        self._policy = policy
+        self._collector = collector
+        self._limits = Limits()
+        self._chance = random.Random(seed)
+        self._now = 0.0
+        draw = self._chance.random if policy.jitter else lambda: 1.0
+        self._clock = Clock(monotonic=lambda: self._now, random=draw)
+        self._queue: list[tuple[float, int, bool, Place]] = []
+        self._number = 0
+        self.places = [Place(kind, Backoff(self._clock)) for count, kind in counts for _ in range(count)]
+        for place in self.places:
+            place.alive = place.kind.mode is Mode.SERVICE
+            self._next_burst(place)
+
+    def run(self, until_s: float) -> None:
+        """Let time pass."""
+        queue = self._queue
+        while queue and queue[0][0] < until_s:
+            self._now, _, is_burst, place = heapq.heappop(queue)
+            if is_burst:
+                self._burst(place)
+                self._next_burst(place)
+            elif place.next_look == self._now:
+                place.next_look = math.inf
+                self._look(place)
+        self._now = until_s
+
+    def note_debts(self) -> int:
+        """The collector is back: note who holds something; how many requests the living are sure to make."""
+        requests = 0
+        for place in self.places:
+            if place.waits():
+                place.owes = True
+                if place.alive:
+                    place.owed_from = self._now
+                    requests += place.outbox + place.kind.bodies * (place.spooled_at is not None)
+        self._recovered_at = self._now
+        return requests
+
+    # What happens in a home
+
+    def _next_burst(self, place: Place) -> None:
+        kind = place.kind
+        if kind.in_phase:
+            when = (self._now // kind.every_s + 1) * kind.every_s
+        else:
+            when = self._now + self._chance.expovariate(1 / kind.every_s)
+        self._push(when, place, is_burst=True)
+
+    def _burst(self, place: Place) -> None:
+        now = self._now
+        is_new = place.spooled_at is None
+        if is_new:
+            place.spooled_at = now
+        if not place.alive:
+            if now - place.started_at >= self._limits.respawn_s:
+                self._start(place)
+            return  # what a throttle leaves behind waits for the next event
+        if is_new:
+            is_asleep = place.kind.mode is Mode.SERVICE and now - place.busy_at > CALM_S
+            place.first_seen = now + (self._chance.random() * LONGEST_NAP_S if is_asleep else POLL_S)
+        place.busy_at = now
+        self._plan(place)
+
+    def _start(self, place: Place) -> None:
+        place.alive, place.answered = True, False
+        place.backoff = Backoff(self._clock)
+        place.barred_since, place.pause_until = None, 0.0
+        place.started_at = self._now
+        place.first_seen = place.busy_at = self._now + STARTS_IN_S
+        if place.owes and place.owed_from == math.inf:
+            place.owed_from = self._now
+        self._look_at(place, place.first_seen)
+
+    def _look(self, place: Place) -> None:
+        """Pack, deliver, end or sleep: ``Sidecar._serve`` and ``Ending.reason``."""
+        now = self._now
+        if place.waits():
+            place.busy_at = now
+        may_try = self._barred_s(place) <= 0
+        if place.spooled_at is not None and place.first_seen <= now:
+            takes = self._takes(place, may_try=may_try)
+            age_s = now - place.first_seen
+            if seal_is_due(1, age_s, self._limits.burst_window_s, takes=takes, at_once=False):
+                place.outbox_since = place.outbox_since if place.outbox else now
+                place.outbox += place.kind.bodies
+                place.spooled_at = None
+        if may_try:
+            self._deliver(place)
+        if place.owes and not place.outbox and (place.spooled_at or math.inf) > self._recovered_at:
+            place.owes, place.cleared_at = False, now
+        self._end(place)
+        if place.alive:
+            self._plan(place)
+
+    def _deliver(self, place: Place) -> None:
+        """``Courier.deliver``: body after body, until one has to wait."""
+        now = self._now
+        while place.outbox:
+            status, after_s = self._collector.answer(now)
+            outcome = Retry("no connection")
+            if status is not None:
+                headers = {} if after_s is None else {"Retry-After": f"{math.ceil(after_s)}"}
+                outcome = outcome_of(status, headers, "", _NOW)
+            if isinstance(outcome, Retry):
+                self._failed(place, outcome)
+                return
+            is_first = not place.answered or place.backoff.since is not None
+            place.answered = True
+            place.backoff.succeeded()
+            place.not_before = 0.0
+            place.outbox -= 1
+            if is_first and place.waits():
+                pause_s = self._policy.pause(now - place.outbox_since, self._chance.random())
+                if pause_s > 0:
+                    place.pause_until = now + pause_s
+                    return
+
+    def _failed(self, place: Place, outcome: Retry) -> None:
+        at_least_s = 0.0
+        if outcome.after_s is not None:
+            at_least_s = outcome.after_s + self._policy.spread(outcome.after_s, self._chance.random())
+            place.not_before = self._now + at_least_s
+        place.backoff.failed(self._limits, at_least_s)
+
+    def _end(self, place: Place) -> None:
+        now = self._now
+        waits, may_try = place.waits(), self._barred_s(place) <= 0
+        if not waits or may_try:
+            place.barred_since = None
+        elif place.barred_since is None:
+            place.barred_since = now
+        since = min(place.backoff.since or math.inf, place.barred_since or math.inf)
+        end = reason_to_end(
+            place.kind.mode,
+            self._limits,
+            waits=waits,
+            quiet_s=now - place.busy_at,
+            failing_s=None if since == math.inf else now - since,
+            may_try=may_try,
+            stuck=False,
+        )
+        place.alive = end is None
+
+    # When to look again
+
+    def _barred_s(self, place: Place) -> float:
+        """``Courier.wait_s``, and a pause."""
+        return max(place.backoff.wait_s(), place.not_before - self._now, place.pause_until - self._now)
+
+    def _takes(self, place: Place, *, may_try: bool) -> bool:
+        return (place.backoff.since is None and may_try) or not place.outbox
+
+    def _plan(self, place: Place) -> None:
+        """Look again as soon as anything is due; a burst may bring that forward."""
+        now, limits = self._now, self._limits
+        barred_s = self._barred_s(place)
+        due = math.inf
+        if place.outbox:
+            due = now + barred_s
+        if place.spooled_at is not None:
+            if self._takes(place, may_try=barred_s <= 0):
+                due = min(due, place.first_seen + limits.burst_window_s)
+            elif place.backoff.since is None:
+                due = min(due, now + barred_s)
+        if place.kind.mode is Mode.ON_DEMAND:
+            if not place.waits():
+                due = min(due, place.busy_at + limits.idle_exit_s)
+            for since in (place.backoff.since, place.barred_since):
+                if since is not None:
+                    due = min(due, since + limits.offline_exit_s)
+        self._look_at(place, max(due, now + POLL_S))
+
+    def _look_at(self, place: Place, when: float) -> None:
+        if when != place.next_look and when != math.inf:
+            place.next_look = when
+            self._push(when, place, is_burst=False)
+
+    def _push(self, when: float, place: Place, *, is_burst: bool) -> None:
+        self._number += 1
+        heapq.heappush(self._queue, (when, self._number, is_burst, place))
