@@ -27,6 +27,7 @@ class Policy:
 
     name: str
     jitter: bool = True
+    remembers: bool = False
     pause: Callable[[float, float], float] = field(default=lambda _waited_s, _random: 0.0)
     spread: Callable[[float, float], float] = field(default=lambda _after_s, _random: 0.0)
 

@@ -114,7 +114,10 @@ class Simulation:
 
     def _start(self, place: Place) -> None:
         place.alive, place.answered = True, False
+        failures = place.backoff._failures
         place.backoff = Backoff(self._clock)
+        if self._policy.remembers:
+            place.backoff._failures = failures
         place.barred_since, place.pause_until = None, 0.0
         place.started_at = self._now
         place.first_seen = place.busy_at = self._now + STARTS_IN_S
@@ -176,7 +179,7 @@ class Simulation:
     def _end(self, place: Place) -> None:
         now = self._now
         waits, may_try = place.waits(), self._barred_s(place) <= 0
-        if not waits or may_try:
+        if not waits or may_try or place.pause_until > now:
             place.barred_since = None
         elif place.barred_since is None:
             place.barred_since = now
@@ -199,7 +202,8 @@ class Simulation:
         return max(place.backoff.wait_s(), place.not_before - self._now, place.pause_until - self._now)
 
     def _takes(self, place: Place, *, may_try: bool) -> bool:
-        return (place.backoff.since is None and may_try) or not place.outbox
+        is_paused = place.pause_until > self._now
+        return (place.backoff.since is None and may_try) or (not place.outbox and not is_paused)
 
     def _plan(self, place: Place) -> None:
         """Look again as soon as anything is due; a burst may bring that forward."""
