@@ -6,6 +6,7 @@ wait for the collector, and how much of what they hold is above what they send a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,6 +78,7 @@ class Place:
         "pause_until",
         "spooled_at",
         "started_at",
+        "tried_at",
     )
 
     def __init__(self, kind: Kind, backoff: Backoff) -> None:
@@ -90,7 +92,7 @@ class Place:
         self.next_look = math.inf
         self.not_before = self.pause_until = 0.0
         self.barred_since: float | None = None
-        self.started_at = -math.inf
+        self.started_at = self.tried_at = -math.inf
         self.owes = False  # something lies here since before the recovery
         self.owed_from = self.cleared_at = math.inf
 
@@ -103,16 +105,13 @@ LAPTOP = Kind("laptop", Mode.ON_DEMAND, DAY_S / 4)
 CI = Kind("CI machine", Mode.ON_DEMAND, HOUR_S / 2)
 CLUSTER = Kind("cluster", Mode.SERVICE, HOUR_S / 12)
 CALM_CLUSTER = Kind("calm cluster", Mode.SERVICE, HOUR_S)
-IN_PHASE = [
-    Kind(kind.name, kind.mode, kind.every_s, in_phase=kind is not LAPTOP) for kind in (LAPTOP, CI, CLUSTER)
-]
+USUAL_SHARES = {LAPTOP: 0.75, CI: 0.20, CLUSTER: 0.05}
 
-USUAL = Mix("the usual mix", [(0.75, LAPTOP), (0.20, CI), (0.05, CLUSTER)])
-MIXES = (
-    USUAL,
-    Mix("laptops alone", [(1.0, LAPTOP)]),
-    Mix("CI machines alone", [(1.0, CI)]),
-    Mix("clusters alone", [(1.0, CLUSTER)]),
-    Mix("calm clusters alone", [(1.0, CALM_CLUSTER)]),
-    Mix("the usual mix, in phase", list(zip((0.75, 0.20, 0.05), IN_PHASE, strict=True))),
+USUAL = Mix("usual mix", [(share, kind) for kind, share in USUAL_SHARES.items()])
+IN_PHASE = Mix(
+    "usual mix, in phase",
+    [(share, dataclasses.replace(kind, in_phase=kind is not LAPTOP)) for kind, share in USUAL_SHARES.items()],
+)
+LAPTOPS, CIS, CLUSTERS, CALM_CLUSTERS = (
+    Mix(f"{kind.name}s alone", [(1.0, kind)]) for kind in (LAPTOP, CI, CLUSTER, CALM_CLUSTER)
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+from flwr_telemetry.settings_file import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,16 +22,26 @@ class Policy:
     Attributes:
         name: for the table.
         jitter: whether the waits of the backoff are drawn; else each is as long as its bound.
-        pause: after the first success that follows a failure, an earlier life's included: the wait before
-            the rest, given for how long the body had waited and a number from 0 to 1.
-        spread: what is added to a ``Retry-After``, given its seconds and a number from 0 to 1.
+        most_pause_s: see ``delivery.pause_s``; 0 for none.
+        most_spread_s: see ``delivery.spread_s``; 0 for none.
+        last_try: whether a sidecar that is about to end, since it failed for too long, tries once more.
     """
 
     name: str
     jitter: bool = True
-    remembers: bool = False
-    pause: Callable[[float, float], float] = field(default=lambda _waited_s, _random: 0.0)
-    spread: Callable[[float, float], float] = field(default=lambda _after_s, _random: 0.0)
+    most_pause_s: float = 0.0
+    most_spread_s: float = 0.0
+    last_try: bool = False
+
+
+LONGEST_S = Limits().backoff_max_s
+NONE = Policy("no jitter", jitter=False)
+FULL = Policy("full jitter")
+PAUSE = Policy("full jitter, pause", most_pause_s=LONGEST_S)
+CHOSEN = Policy(
+    "chosen: pause, spread, last try", most_pause_s=LONGEST_S, most_spread_s=LONGEST_S, last_try=True
+)
+POLICIES = (NONE, FULL, PAUSE, CHOSEN)
 
 
 class Collector:

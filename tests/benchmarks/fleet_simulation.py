@@ -1,9 +1,10 @@
 """A fleet under a simulated clock: what each home does is decided by the functions that decide in a sidecar.
 
-Of a sidecar are taken ``delivery.outcome_of`` and ``retry_after_s``, ``Backoff`` (and by it ``backoff_s``),
-``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What ``sidecar.py``,
-``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack, deliver, end or
-sleep. A home is looked at when something is due, not four times a second; a request takes no time.
+Of a sidecar are taken ``delivery.outcome_of``, ``pause_s`` and ``spread_s``, ``Backoff`` (and by it
+``backoff_s``), ``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
+``sidecar.py``, ``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack,
+deliver, end or sleep. A home is looked at when something is due, not four times a second; a request takes
+no time.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.backoff import Backoff
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, Mode, reason_to_end, seal_is_due
-from flwr_telemetryd.delivery import outcome_of
+from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, End, Mode, reason_to_end, seal_is_due
+from flwr_telemetryd.delivery import outcome_of, pause_s, spread_s
 from flwr_telemetryd.sinks.base import Retry
 from tests.benchmarks.fleet_homes import Place
 
@@ -52,7 +53,7 @@ class Simulation:
         self._collector = collector
         self._limits = Limits()
         self._chance = random.Random(seed)
-        self._now = 0.0
+        self._now, self._recovered_at = 0.0, math.inf
         draw = self._chance.random if policy.jitter else lambda: 1.0
         self._clock = Clock(monotonic=lambda: self._now, random=draw)
         self._queue: list[tuple[float, int, bool, Place]] = []
@@ -75,17 +76,13 @@ class Simulation:
                 self._look(place)
         self._now = until_s
 
-    def note_debts(self) -> int:
-        """The collector is back: note who holds something; how many requests the living are sure to make."""
-        requests = 0
-        for place in self.places:
-            if place.waits():
-                place.owes = True
-                if place.alive:
-                    place.owed_from = self._now
-                    requests += place.outbox + place.kind.bodies * (place.spooled_at is not None)
+    def note_debts(self) -> None:
+        """The collector is back: note who holds something."""
         self._recovered_at = self._now
-        return requests
+        for place in self.places:
+            place.owes = place.waits()
+            if place.owes and place.alive:
+                place.owed_from = self._now
 
     # What happens in a home
 
@@ -114,10 +111,7 @@ class Simulation:
 
     def _start(self, place: Place) -> None:
         place.alive, place.answered = True, False
-        failures = place.backoff._failures
         place.backoff = Backoff(self._clock)
-        if self._policy.remembers:
-            place.backoff._failures = failures
         place.barred_since, place.pause_until = None, 0.0
         place.started_at = self._now
         place.first_seen = place.busy_at = self._now + STARTS_IN_S
@@ -130,7 +124,7 @@ class Simulation:
         now = self._now
         if place.waits():
             place.busy_at = now
-        may_try = self._barred_s(place) <= 0
+        may_try = self._barred_s(place) <= 0 and place.pause_until <= now
         if place.spooled_at is not None and place.first_seen <= now:
             takes = self._takes(place, may_try=may_try)
             age_s = now - place.first_seen
@@ -149,6 +143,7 @@ class Simulation:
     def _deliver(self, place: Place) -> None:
         """``Courier.deliver``: body after body, until one has to wait."""
         now = self._now
+        place.tried_at = now
         while place.outbox:
             status, after_s = self._collector.answer(now)
             outcome = Retry("no connection")
@@ -164,21 +159,23 @@ class Simulation:
             place.not_before = 0.0
             place.outbox -= 1
             if is_first and place.waits():
-                pause_s = self._policy.pause(now - place.outbox_since, self._chance.random())
-                if pause_s > 0:
-                    place.pause_until = now + pause_s
+                rest_s = pause_s(now - place.outbox_since, self._policy.most_pause_s, self._chance.random())
+                if rest_s > 0:
+                    place.pause_until = now + rest_s
                     return
 
     def _failed(self, place: Place, outcome: Retry) -> None:
         at_least_s = 0.0
         if outcome.after_s is not None:
-            at_least_s = outcome.after_s + self._policy.spread(outcome.after_s, self._chance.random())
+            at_least_s = outcome.after_s + spread_s(
+                outcome.after_s, self._policy.most_spread_s, self._chance.random()
+            )
             place.not_before = self._now + at_least_s
         place.backoff.failed(self._limits, at_least_s)
 
     def _end(self, place: Place) -> None:
         now = self._now
-        waits, may_try = place.waits(), self._barred_s(place) <= 0
+        waits, may_try = place.waits(), self._barred_s(place) <= 0  # a pause is none of its business
         if not waits or may_try or place.pause_until > now:
             place.barred_since = None
         elif place.barred_since is None:
@@ -193,13 +190,16 @@ class Simulation:
             may_try=may_try,
             stuck=False,
         )
+        if end is End.OFFLINE and self._policy.last_try and place.tried_at < now and now >= place.not_before:
+            self._deliver(place)  # a Retry-After is never skipped
+            end = end if place.backoff.since is not None else None
         place.alive = end is None
 
     # When to look again
 
     def _barred_s(self, place: Place) -> float:
-        """``Courier.wait_s``, and a pause."""
-        return max(place.backoff.wait_s(), place.not_before - self._now, place.pause_until - self._now)
+        """``Courier.wait_s``."""
+        return max(place.backoff.wait_s(), place.not_before - self._now)
 
     def _takes(self, place: Place, *, may_try: bool) -> bool:
         is_paused = place.pause_until > self._now
@@ -208,7 +208,7 @@ class Simulation:
     def _plan(self, place: Place) -> None:
         """Look again as soon as anything is due; a burst may bring that forward."""
         now, limits = self._now, self._limits
-        barred_s = self._barred_s(place)
+        barred_s = max(self._barred_s(place), place.pause_until - now)
         due = math.inf
         if place.outbox:
             due = now + barred_s
@@ -226,7 +226,7 @@ class Simulation:
         self._look_at(place, max(due, now + POLL_S))
 
     def _look_at(self, place: Place, when: float) -> None:
-        if when != place.next_look and when != math.inf:
+        if when not in {place.next_look, math.inf}:
             place.next_look = when
             self._push(when, place, is_burst=False)
 
