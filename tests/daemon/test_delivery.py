@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from flwr_telemetryd.delivery import MAX_RETRY_AFTER_S, backoff_s, outcome_of, retry_after_s
+from flwr_telemetryd.delivery import (
+    MAX_RETRY_AFTER_S,
+    backoff_s,
+    outcome_of,
+    pause_s,
+    retry_after_s,
+    spread_s,
+)
 from flwr_telemetryd.sinks.base import Delivered, Refused, Retry
 from tests.support.strategies import tried
 
@@ -144,3 +152,18 @@ def test_backoff_by_the_defaults() -> None:
     """1, 2, 4, … seconds, and a quarter of an hour at most."""
     bounds = [backoff_s(failures, 1, 900, 1) for failures in range(1, 13)]
     assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+
+
+@tried(200)
+@given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
+@pytest.mark.parametrize("drawn", [pause_s, spread_s])
+def test_what_is_drawn_beside_the_backoff_has_bounds(
+    drawn: Callable[[float, float, float], float], given_s: float, most_s: float, one: float, two: float
+) -> None:
+    """From 0 to the most and to what it is drawn from, evenly; of a negative time nothing."""
+    bound = max(min(given_s, most_s), 0)
+    low, high = sorted([one, two])
+    assert 0 <= drawn(given_s, most_s, low) <= drawn(given_s, most_s, high) <= bound
+    assert drawn(given_s, most_s, 0) == 0
+    assert drawn(given_s, most_s, 0.5) == pytest.approx(bound / 2)
+    assert drawn(given_s, most_s, 1) == bound
