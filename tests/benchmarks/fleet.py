@@ -69,7 +69,11 @@ SCENES = (
     Scene("clusters alone", fleet_homes.CLUSTERS, part=50),
     Scene("calm clusters alone", fleet_homes.CALM_CLUSTERS),
     Scene("in phase, back at a burst", fleet_homes.IN_PHASE),
-    Scene("in phase, back after one", fleet_homes.IN_PHASE, times=Times(back_s=10 * HOUR_S + 120)),
+    Scene(
+        "in phase, back after one",
+        fleet_homes.IN_PHASE,
+        times=Times(back_s=10 * HOUR_S + 120, end_s=14 * HOUR_S),
+    ),
     Scene("usual mix, told when it is back", fleet_homes.USUAL, part=10, tells=_until_back),
     Scene("usual mix, takes 2 x, 503", fleet_homes.USUAL, part=10, capacity=2),
     Scene("usual mix, takes 2 x, 503 for 60 s", fleet_homes.USUAL, part=10, capacity=2, overload_after_s=60),

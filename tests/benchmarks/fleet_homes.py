@@ -78,6 +78,7 @@ class Place:
         "pause_until",
         "spooled_at",
         "started_at",
+        "told_until",
         "tried_at",
     )
 
@@ -90,7 +91,7 @@ class Place:
         self.spooled_at: float | None = None  # the oldest event that is in no batch
         self.first_seen = self.busy_at = 0.0
         self.next_look = math.inf
-        self.not_before = self.pause_until = 0.0
+        self.told_until = self.not_before = self.pause_until = 0.0  # without and with what was added
         self.barred_since: float | None = None
         self.started_at = self.tried_at = -math.inf
         self.owes = False  # something lies here since before the recovery

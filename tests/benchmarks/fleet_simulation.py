@@ -113,6 +113,9 @@ class Simulation:
         place.alive, place.answered = True, False
         place.backoff = Backoff(self._clock)
         place.barred_since, place.pause_until = None, 0.0
+        place.not_before = 0.0
+        if place.told_until > self._now:  # an earlier life was
+            self._bar(place, place.told_until)
         place.started_at = self._now
         place.first_seen = place.busy_at = self._now + STARTS_IN_S
         if place.owes and place.owed_from == math.inf:
@@ -156,7 +159,7 @@ class Simulation:
             is_first = not place.answered or place.backoff.since is not None
             place.answered = True
             place.backoff.succeeded()
-            place.not_before = 0.0
+            place.not_before = place.told_until = 0.0
             place.outbox -= 1
             if is_first and place.waits():
                 rest_s = pause_s(now - place.outbox_since, self._policy.most_pause_s, self._chance.random())
@@ -167,11 +170,14 @@ class Simulation:
     def _failed(self, place: Place, outcome: Retry) -> None:
         at_least_s = 0.0
         if outcome.after_s is not None:
-            at_least_s = outcome.after_s + spread_s(
-                outcome.after_s, self._policy.most_spread_s, self._chance.random()
-            )
-            place.not_before = self._now + at_least_s
+            self._bar(place, self._now + outcome.after_s)
+            at_least_s = place.not_before - self._now
         place.backoff.failed(self._limits, at_least_s)
+
+    def _bar(self, place: Place, told_until: float) -> None:
+        place.told_until = told_until
+        after_s = told_until - self._now
+        place.not_before = told_until + spread_s(after_s, self._policy.most_spread_s, self._chance.random())
 
     def _end(self, place: Place) -> None:
         now = self._now
@@ -190,15 +196,16 @@ class Simulation:
             may_try=may_try,
             stuck=False,
         )
-        if end is End.OFFLINE and self._policy.last_try and place.tried_at < now and now >= place.not_before:
-            self._deliver(place)  # a Retry-After is never skipped
+        is_told = now < place.told_until  # which is never skipped, but what was added to it is
+        if end is End.OFFLINE and self._policy.last_try and place.tried_at < now and not is_told:
+            self._deliver(place)
             end = end if place.backoff.since is not None else None
         place.alive = end is None
 
     # When to look again
 
     def _barred_s(self, place: Place) -> float:
-        """``Courier.wait_s``."""
+        """``Courier.wait_s``, what is added to a ``Retry-After`` included."""
         return max(place.backoff.wait_s(), place.not_before - self._now)
 
     def _takes(self, place: Place, *, may_try: bool) -> bool:
