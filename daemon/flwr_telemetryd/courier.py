@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from . import burst, damage, forgotten, not_before, outbox, segments
 from .backoff import Backoff, Troubles
 from .body import Body, intact
 from .clock import Clock
+from .delivery import pause_s, spread_s
 from .sinks.base import Delivered, Refused, Retry, Sink
 from .split import Split, split
 from .state import State
@@ -56,6 +58,8 @@ class Courier:
     ) -> None:
         self._home = home
         self._host = host
+        self._rests_until = -math.inf
+        self._hurries = False
         self._state = state
         self._clock = clock
         self._open_sink = open_sink
@@ -93,12 +97,21 @@ class Courier:
     def skip_backoff(self) -> None:
         """Try at once, whatever failed before; a ``Retry-After`` is not skipped."""
         self._backoff.skip()
+        self._rests_until = -math.inf
 
     def may_try(self) -> bool:
-        """Whether neither a backoff nor a ``Retry-After`` is to be waited for."""
+        """Whether there is no reason to wait."""
         return self.wait_s() <= 0
 
     def wait_s(self) -> float:
+        """The seconds to wait, for whatever reason; 0 or less if there is none."""
+        return max(self.barred_s(), self._rests_until - self._clock.monotonic())
+
+    def rests(self) -> bool:
+        """Whether the first success after a failure was a moment ago; see ``delivery.pause_s``."""
+        return self._rests_until > self._clock.monotonic()
+
+    def barred_s(self) -> float:
         """The seconds that are left of a backoff or else of a ``Retry-After``; 0 or less if there is none."""
         if wait_s := self._backoff.wait_s():
             return wait_s
@@ -111,15 +124,20 @@ class Courier:
             put_right = functools.partial(outbox.put_right, host, directory, self._clock.time_ns())
             self._state.damaged += self._troubles.attempt(f"outbox/{directory.name}", put_right, 0)
 
-    def deliver(self) -> None:
-        """Send what is in this host's outbox, until one body has to wait."""
+    def deliver(self, *, hurries: bool) -> None:
+        """Send what is in this host's outbox, until one body has to wait.
+
+        Args:
+            hurries: somebody asked for it, so that no success is followed by a rest.
+        """
+        self._hurries = hurries
         self.put_right(self._host)
         for body in self._in_turn():
             if not self._may_go_on():
                 return
             # What this machine is in the way of costs this body a wait, and no other anything.
             send = functools.partial(self._send, body)
-            if not self._troubles.attempt(body.path.name, send, otherwise=True):
+            if not self._troubles.attempt(body.path.name, send, otherwise=True) or self.rests():
                 return
 
     def _in_turn(self) -> Iterator[Body]:
@@ -222,18 +240,29 @@ class Courier:
 
     def _succeeded(self) -> None:
         self.was_answered = True
+        self._state.next_try = self._state.last_error = ""
+        if self.failing_since is not None and not self._hurries:
+            now, most_s = self._clock.monotonic(), self._settings.limits.backoff_max_s
+            rest_s = pause_s(now - self.failing_since, most_s, self._clock.random())
+            self._rests_until = now + rest_s
+            self._state.next_try = self._in(rest_s)
+            log.info("delivered again; the rest follows in %.1f s", rest_s)
         self._backoff.succeeded()
         self._last_failed = None
-        self._state.next_try = self._state.last_error = ""
         not_before.forget(self._host)
 
     def _failed(self, outcome: Retry) -> None:
-        wait_s = self._backoff.failed(self._settings.limits, outcome.after_s or 0.0)
+        limits, asked_s = self._settings.limits, outcome.after_s or 0.0
+        asked_s += spread_s(asked_s, limits.backoff_max_s, self._clock.random())
+        wait_s = self._backoff.failed(limits, asked_s)
         self._state.last_error = outcome.reason
-        self._state.next_try = (self._clock.now() + timedelta(seconds=wait_s)).isoformat()
+        self._state.next_try = self._in(wait_s)
         log.warning("not delivered: %s; next try in %.1f s", outcome.reason, wait_s)
         if outcome.after_s is not None:
             try:
                 not_before.keep(self._host, outcome.after_s)
             except (OSError, TelemetryError) as error:
                 log.warning("the Retry-After is not kept beyond this life: %s", error)
+
+    def _in(self, seconds: float) -> str:
+        return (self._clock.now() + timedelta(seconds=seconds)).isoformat()

@@ -66,7 +66,7 @@ class Ending:
         if waits or self._waited:  # between two looks nobody knows when it was over
             self._busy_at = now
         self._waited = waits
-        may_try = self._courier.may_try()
+        may_try = self._courier.barred_s() <= 0  # a rest of its own is no reason to end
         if not waits or may_try:
             self._barred_since = None
         elif self._barred_since is None:

@@ -121,7 +121,7 @@ class Sidecar:
         )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._rest = Rest(home, self._clock, self._is_woken, None if mode is Mode.SERVICE else self.host)
-        self._has_looked = self._works = False
+        self._has_looked = self._works = self._tries_last = False
         self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
 
     # A life
@@ -202,7 +202,14 @@ class Sidecar:
         if not self._may_go_on():
             return End.DISABLED
         self._save()
-        return self._ending.reason(self._may_go_on.settings.limits)
+        end = self._ending.reason(self._may_go_on.settings.limits)
+        if end is End.OFFLINE and not self._tries_last:
+            # The collector may be back since the last try, and the next event is days away, perhaps.
+            self._tries_last = True
+            self._courier.skip_backoff()
+            return None
+        self._tries_last = False
+        return end
 
     def _serve(self) -> None:
         guard.check(self.host)
@@ -212,9 +219,9 @@ class Sidecar:
         self._courier.put_right(self.host)
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
         may_try = self._courier.may_try()
-        self._works = self._courier.failing_since is None and may_try
+        self._works = self._courier.failing_since is None and self._courier.barred_s() <= 0
         is_empty = not bodies_wait(self.host)
-        takes = self._asked or self._works or is_empty
+        takes = self._asked or ((self._works or is_empty) and not self._courier.rests())
         if segments.listing(self.host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
             self._packer.finish(self.host, limits, None if self._is_sole else self._file_system_now())
@@ -223,7 +230,8 @@ class Sidecar:
         if self._asked or self._works or (may_try and is_empty):
             self._adoption.look(limits)
         if self._courier.may_try():
-            self._troubles.attempt("delivery", self._courier.deliver, None)
+            deliver = functools.partial(self._courier.deliver, hurries=self._asked)
+            self._troubles.attempt("delivery", deliver, None)
             self._works = self._courier.failing_since is None
         if self.mode is not Mode.ONCE:
             self._asked = False

@@ -17,6 +17,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.collector import Collector
@@ -52,6 +53,26 @@ def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -
     assert wire.serials(collector.events()) == [0, 1]
 
 
+WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s": 1}
+
+
+class Life:
+    """A sidecar on demand under a time that passes only while it sleeps; chance is always the same."""
+
+    def __init__(self, home: Path, *, random: float = 0.5) -> None:
+        self.now_s = 0.0
+        self.happens: dict[float, Callable[[], object]] = {}
+        clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep, random=lambda: random)
+        site_file = home.parent / "none.toml"
+        self.sidecar = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=site_file)
+
+    def _sleep(self, seconds: float) -> None:
+        assert 0 < seconds <= 0.25
+        self.now_s += seconds
+        for at_s in [at_s for at_s in self.happens if at_s <= self.now_s]:
+            self.happens.pop(at_s)()
+
+
 def test_on_demand_it_looks_when_there_is_something_to_see(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,20 +80,60 @@ def test_on_demand_it_looks_when_there_is_something_to_see(
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     homes.put(home, records.series(3))
-    now_s, looks = [0.0], []
+    life, looks = Life(home), []
     look = Sidecar.look
-    monkeypatch.setattr(Sidecar, "look", lambda self: looks.append(now_s[0]) or look(self))
-
-    def sleep(seconds: float) -> None:
-        assert 0 < seconds <= 0.25
-        now_s[0] += seconds
-
-    clock = Clock(monotonic=lambda: now_s[0], sleep=sleep)
-    subject = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=tmp_path / "none")
-    assert subject.run() is End.IDLE
-    assert 65 <= now_s[0] <= 66  # the burst window, and `idle_exit_s`
+    monkeypatch.setattr(Sidecar, "look", lambda self: looks.append(1) or look(self))
+    assert life.sidecar.run() is End.IDLE
+    assert 65 <= life.now_s <= 66  # the burst window, and `idle_exit_s`
     assert len(looks) <= 20
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
+
+
+def _outage(home: Path, collector: Collector, life: Life, until_s: float) -> list[float]:
+    """Let three bodies meet a collector that is away for so long; when each request comes."""
+    came: list[float] = []
+
+    def answer(_request: object) -> int:
+        came.append(life.now_s)
+        return 503 if life.now_s < until_s else 200
+
+    collector.answer_by(answer)
+    homes.put(home, records.series(3))
+    return came
+
+
+@pytest.mark.parametrize("asked_at_s", [None, 301.0, 600.0])
+def test_after_an_outage_one_body_goes_before_the_others(
+    home: Path, collector: Collector, asked_at_s: float | None
+) -> None:
+    """A fleet that comes back must not bring all that it has at once; who asks for it has it now."""
+    homes.configure(home, collector.url, **WAITS, bursts=False, offline_exit_s=1e6)
+    life = Life(home)
+    came = _outage(home, collector, life, 300.0)
+
+    if asked_at_s is not None:
+        life.happens[asked_at_s] = (homes.spool(home) / "flush").touch
+    assert life.sidecar.run() is End.IDLE
+    first, second, third = (at_s for at_s in came if at_s >= 300)
+    assert third - second <= 0.5
+    rest_s = 0.5 * (first - came[0])
+    if asked_at_s is None:
+        assert rest_s <= second - first <= rest_s + 0.5
+    else:
+        assert asked_at_s <= second <= asked_at_s + 0.5 < first + rest_s
+    assert wire.serials(collector.events()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("back_at_s", [90.0, 200.0])
+def test_before_it_gives_up_it_tries_once_more(home: Path, collector: Collector, back_at_s: float) -> None:
+    """Its last wait may be long, and the next event days away; what is not delivered is kept."""
+    homes.configure(home, collector.url, **WAITS, offline_exit_s=100)
+    life = Life(home, random=1.0)
+    came = _outage(home, collector, life, back_at_s)
+    assert life.sidecar.run() is (End.IDLE if back_at_s < 100 else End.OFFLINE)
+    assert 100 <= came[-1] <= 101
+    assert came[-2] < 64
+    assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)
 
 
 def test_drafts_of_a_killed_sidecar_are_swept(home: Path, collector: Collector) -> None:
