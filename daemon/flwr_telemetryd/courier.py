@@ -10,21 +10,18 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import math
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from flwr_telemetry import files
-from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Settings
 
-from . import burst, damage, forgotten, not_before, outbox, segments
-from .backoff import Backoff, Troubles
+from . import burst, damage, forgotten, outbox, segments
+from .backoff import Troubles
 from .body import Body, intact
 from .clock import Clock
-from .delivery import pause_s, spread_s
+from .patience import Patience
 from .sinks.base import Delivered, Refused, Retry, Sink
 from .split import Split, split
 from .state import State
@@ -58,7 +55,6 @@ class Courier:
     ) -> None:
         self._home = home
         self._host = host
-        self._rests_until = -math.inf
         self._hurries = False
         self._state = state
         self._clock = clock
@@ -68,17 +64,12 @@ class Courier:
         self._settings: Settings
         self._sink: Sink | None = None
         self._sink_key: tuple[object, ...] = ()
-        self._backoff = Backoff(clock)
+        self.patience = Patience(host, clock, lambda: self._settings.limits)
         self._last_failed: Path | None = None
         self._undecided: dict[Path, Split] = {}
         self._accepted: dict[Path, bool] = {}
         self.was_answered = False
         """Whether any request of this life was."""
-
-    @property
-    def failing_since(self) -> float | None:
-        """Monotonic seconds of the first failure since the last success; None without one."""
-        return self._backoff.since
 
     def use(self, settings: Settings) -> None:
         """Send as these settings say from now on."""
@@ -93,30 +84,6 @@ class Courier:
         if self._sink is not None:
             self._sink.close()
             self._sink = None
-
-    def skip_backoff(self) -> None:
-        """Try at once, whatever failed before; a ``Retry-After`` is not skipped."""
-        self._backoff.skip()
-        self._rests_until = -math.inf
-
-    def may_try(self) -> bool:
-        """Whether there is no reason to wait."""
-        return self.wait_s() <= 0
-
-    def wait_s(self) -> float:
-        """The seconds to wait, for whatever reason; 0 or less if there is none."""
-        return max(self.barred_s(), self._rests_until - self._clock.monotonic())
-
-    def rests(self) -> bool:
-        """Whether the first success after a failure was a moment ago; see ``delivery.pause_s``."""
-        return self._rests_until > self._clock.monotonic()
-
-    def barred_s(self) -> float:
-        """The seconds that are left of a backoff or else of a ``Retry-After``; 0 or less if there is none."""
-        if wait_s := self._backoff.wait_s():
-            return wait_s
-        not_before.put_right(self._host, self._file_system_now)
-        return not_before.remaining_s(self._host, self._file_system_now)
 
     def put_right(self, host: HostPaths) -> None:
         """Finish what a death left half done in the outbox of ``host``; nothing of it is sent before that."""
@@ -137,7 +104,7 @@ class Courier:
                 return
             # What this machine is in the way of costs this body a wait, and no other anything.
             send = functools.partial(self._send, body)
-            if not self._troubles.attempt(body.path.name, send, otherwise=True) or self.rests():
+            if not self._troubles.attempt(body.path.name, send, otherwise=True) or self.patience.rests():
                 return
 
     def _in_turn(self) -> Iterator[Body]:
@@ -235,34 +202,19 @@ class Courier:
             log.warning("body %s rejected; its reason is beside it", body.key)
             self._state.rejected += 1
 
-    def _file_system_now(self) -> float:
-        return files.now(self._host.state)
-
     def _succeeded(self) -> None:
         self.was_answered = True
+        self._last_failed = None
         self._state.next_try = self._state.last_error = ""
-        if self.failing_since is not None and not self._hurries:
-            now, most_s = self._clock.monotonic(), self._settings.limits.backoff_max_s
-            rest_s = pause_s(now - self.failing_since, most_s, self._clock.random())
-            self._rests_until = now + rest_s
+        if rest_s := self.patience.succeeded(hurries=self._hurries):
             self._state.next_try = self._in(rest_s)
             log.info("delivered again; the rest follows in %.1f s", rest_s)
-        self._backoff.succeeded()
-        self._last_failed = None
-        not_before.forget(self._host)
 
     def _failed(self, outcome: Retry) -> None:
-        limits, asked_s = self._settings.limits, outcome.after_s or 0.0
-        asked_s += spread_s(asked_s, limits.backoff_max_s, self._clock.random())
-        wait_s = self._backoff.failed(limits, asked_s)
+        wait_s = self.patience.failed(outcome.after_s)
         self._state.last_error = outcome.reason
         self._state.next_try = self._in(wait_s)
         log.warning("not delivered: %s; next try in %.1f s", outcome.reason, wait_s)
-        if outcome.after_s is not None:
-            try:
-                not_before.keep(self._host, outcome.after_s)
-            except (OSError, TelemetryError) as error:
-                log.warning("the Retry-After is not kept beyond this life: %s", error)
 
     def _in(self, seconds: float) -> str:
         return (self._clock.now() + timedelta(seconds=seconds)).isoformat()

@@ -13,9 +13,9 @@ from flwr_telemetry.waiting import Waiting
 
 from .backoff import Troubles
 from .clock import Clock
-from .courier import Courier
 from .decisions import End, Mode, reason_to_end
 from .packing import Packer
+from .patience import Patience
 from .serving import anything_waits
 from .state import State
 
@@ -29,7 +29,7 @@ class Ending:
         clock: time.
         state: what was requested, rejected and damaged.
         packer: knows what batches were made.
-        courier: knows whether deliveries fail.
+        patience: knows whether deliveries fail.
         troubles: knows what this machine is in the way of.
     """
 
@@ -41,7 +41,7 @@ class Ending:
         clock: Clock,
         state: State,
         packer: Packer,
-        courier: Courier,
+        patience: Patience,
         troubles: Troubles,
     ) -> None:
         self._host = host
@@ -49,7 +49,7 @@ class Ending:
         self._clock = clock
         self._state = state
         self._packer = packer
-        self._courier = courier
+        self._patience = patience
         self._troubles = troubles
         # What other hosts' sidecars have is theirs to deliver.
         self._at_start = Waiting(host, adopted=False)
@@ -66,12 +66,12 @@ class Ending:
         if waits or self._waited:  # between two looks nobody knows when it was over
             self._busy_at = now
         self._waited = waits
-        may_try = self._courier.barred_s() <= 0  # a rest of its own is no reason to end
+        may_try = self._patience.barred_s() <= 0  # a rest of its own is no reason to end
         if not waits or may_try:
             self._barred_since = None
         elif self._barred_since is None:
             self._barred_since = now  # by a Retry-After that an earlier life heard
-        failures = (self._courier.failing_since, self._troubles.since(), self._barred_since)
+        failures = (self._patience.failing_since, self._troubles.since(), self._barred_since)
         self._failing_since = since = min((one for one in failures if one is not None), default=None)
         return reason_to_end(
             self._mode,

@@ -99,6 +99,7 @@ class Sidecar:
             may_go_on=self._may_go_on,
             troubles=self._troubles,
         )
+        self._patience = self._courier.patience
         self._adoption = Adoption(
             home,
             mode,
@@ -116,7 +117,7 @@ class Sidecar:
             clock=self._clock,
             state=self._state,
             packer=self._packer,
-            courier=self._courier,
+            patience=self._patience,
             troubles=self._troubles,
         )
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
@@ -206,7 +207,7 @@ class Sidecar:
         if end is End.OFFLINE and not self._tries_last:
             # The collector may be back since the last try, and the next event is days away, perhaps.
             self._tries_last = True
-            self._courier.skip_backoff()
+            self._patience.skip()
             return None
         self._tries_last = False
         return end
@@ -218,10 +219,10 @@ class Sidecar:
         limits = self._may_go_on.settings.limits
         self._courier.put_right(self.host)
         # While deliveries fail no new batch is taken: an outage ends in a few well-coalesced uploads.
-        may_try = self._courier.may_try()
-        self._works = self._courier.failing_since is None and self._courier.barred_s() <= 0
+        may_try = self._patience.wait_s() <= 0
+        self._works = self._patience.failing_since is None and self._patience.barred_s() <= 0
         is_empty = not bodies_wait(self.host)
-        takes = self._asked or ((self._works or is_empty) and not self._courier.rests())
+        takes = self._asked or ((self._works or is_empty) and not self._patience.rests())
         if segments.listing(self.host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
             self._packer.finish(self.host, limits, None if self._is_sole else self._file_system_now())
@@ -229,10 +230,10 @@ class Sidecar:
         # Two services that cannot deliver must not hand each other's batches to and fro.
         if self._asked or self._works or (may_try and is_empty):
             self._adoption.look(limits)
-        if self._courier.may_try():
+        if self._patience.wait_s() <= 0:
             deliver = functools.partial(self._courier.deliver, hurries=self._asked)
             self._troubles.attempt("delivery", deliver, None)
-            self._works = self._courier.failing_since is None
+            self._works = self._patience.failing_since is None
         if self.mode is not Mode.ONCE:
             self._asked = False
 
@@ -248,7 +249,7 @@ class Sidecar:
             self._clock.sleep(POLL_S)
             return
         limits = self._may_go_on.settings.limits
-        waits, barred_s = anything_waits(self.host), self._courier.wait_s()
+        waits, barred_s = anything_waits(self.host), self._patience.wait_s()
         if self.mode is Mode.ON_DEMAND:
             ends_in_s = self._ending.in_s(limits, waits=waits)
             if barred_s <= 0 and waits and not more_waits(self.host):
@@ -282,7 +283,7 @@ class Sidecar:
         It is known once it was tried, if there is anything to try it with.
         """
         tried = self._has_looked or self._courier.was_answered
-        return tried and self._works and self._courier.failing_since is None and not self._troubles.grave()
+        return tried and self._works and self._patience.failing_since is None and not self._troubles.grave()
 
     # What others ask for
 
@@ -305,7 +306,7 @@ class Sidecar:
 
     def _deliver_now(self) -> None:
         self._asked = True
-        self._courier.skip_backoff()
+        self._patience.skip()
         self._troubles.skip()
 
     def _use(self, known: settings.Settings) -> None:

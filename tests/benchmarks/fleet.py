@@ -4,7 +4,7 @@ The functions that decide in a sidecar are driven by a simulated clock for a hun
 a day with an outage of six hours; smaller fleets show what the answer depends on. The figures are peaks
 of what the collector sees after the outage, as multiples of the steady rate before it (goal: at most 2, and
 all delivered within an hour), for our policy, for others, and without jitter. The same seed gives the same
-figures on every machine; with 100,000 homes it takes some ten minutes.
+figures on every machine; with 100,000 homes it takes some minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from tests.benchmarks.fleet_homes import Mix
 
 SHOWN_BEFORE_MINUTES, SHOWN_AFTER_MINUTES = 30, 90
+LEGEND = """\
+Rates are multiples of the steady rate, the mean before the outage.
+steady peak: the highest minute before it; outage: tries while it lasts; peak, 10 s: the highest minute and
+ten seconds after it, and in which minute; even: the peak if the requests of the first hour came evenly;
+alive: homes with something to deliver whose sidecar lives when the collector is back; slowest: until a home
+has delivered what it held then, from its next start on if no sidecar lives; late: homes that take more than
+an hour; asleep: homes without an event until the end.
+"""
 HEAD = "steady peak outage |  peak  10 s  at min | even  | alive  slowest  late asleep"
 
 HALF_A_DAY = Times(end_s=14 * HOUR_S)
@@ -145,7 +153,7 @@ def main() -> None:
     parser.add_argument("--only-main", action="store_true", help="the largest fleet alone")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    print(f"{'':34} {HEAD}")
+    print(f"{LEGEND}\n{'':34} {HEAD}")
     kept: dict[str, dict[str, dict[str, object]]] = {}
     for scene in SCENES[:1] if chosen.only_main else SCENES:
         found = measure(scene, chosen.homes, chosen.seed)

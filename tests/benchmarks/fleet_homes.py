@@ -62,7 +62,6 @@ class Place:
 
     __slots__ = (
         "alive",
-        "answered",
         "backoff",
         "barred_since",
         "busy_at",
@@ -72,12 +71,12 @@ class Place:
         "next_look",
         "not_before",
         "outbox",
-        "outbox_since",
         "owed_from",
         "owes",
-        "pause_until",
+        "rests_until",
         "spooled_at",
         "started_at",
+        "told_at",
         "told_until",
         "tried_at",
     )
@@ -85,14 +84,14 @@ class Place:
     def __init__(self, kind: Kind, backoff: Backoff) -> None:
         self.kind = kind
         self.backoff = backoff
-        self.alive = self.answered = False
+        self.alive = False
         self.outbox = 0
-        self.outbox_since = 0.0
         self.spooled_at: float | None = None  # the oldest event that is in no batch
         self.first_seen = self.busy_at = 0.0
         self.next_look = math.inf
-        self.told_until = self.not_before = self.pause_until = 0.0  # without and with what was added
+        self.told_until = self.not_before = self.rests_until = 0.0  # without and with what was added
         self.barred_since: float | None = None
+        self.told_at: float | None = None
         self.started_at = self.tried_at = -math.inf
         self.owes = False  # something lies here since before the recovery
         self.owed_from = self.cleared_at = math.inf

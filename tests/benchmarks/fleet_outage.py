@@ -91,7 +91,7 @@ def outage(  # each is a part of the scene
         (times.away_s, times.back_s),
         times.end_s,
         tells=tells,
-        capacity_per_s=capacity * mix.requests_per_s(homes),
+        capacity_per_s=max(capacity * mix.requests_per_s(homes), 1.0),
         overload_after_s=overload_after_s,
     )
     simulation = Simulation(mix.counts(homes), policy, collector, seed)
@@ -116,7 +116,7 @@ def outage(  # each is a part of the scene
         peak_minute=after.index(max(after)),
         floor=sum(after[:60]) / 60 / steady,
         alive=alive,
-        slowest_s=max(took),
+        slowest_s=max(took, default=0.0),
         late=sum(took_s > HOUR_S for took_s in [*took, *open_]),
         asleep=sum(since_s == -math.inf for since_s in open_),
         minutes=minutes,

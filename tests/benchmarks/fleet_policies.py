@@ -22,14 +22,14 @@ class Policy:
     Attributes:
         name: for the table.
         jitter: whether the waits of the backoff are drawn; else each is as long as its bound.
-        most_pause_s: see ``delivery.pause_s``; 0 for none.
+        most_rest_s: see ``delivery.rest_s``; 0 for none.
         most_spread_s: see ``delivery.spread_s``; 0 for none.
         last_try: whether a sidecar that is about to end, since it failed for too long, tries once more.
     """
 
     name: str
     jitter: bool = True
-    most_pause_s: float = 0.0
+    most_rest_s: float = 0.0
     most_spread_s: float = 0.0
     last_try: bool = False
 
@@ -37,11 +37,11 @@ class Policy:
 LONGEST_S = Limits().backoff_max_s
 NONE = Policy("no jitter", jitter=False)
 FULL = Policy("full jitter")
-PAUSE = Policy("full jitter, pause", most_pause_s=LONGEST_S)
+REST = Policy("full jitter, rest", most_rest_s=LONGEST_S)
 CHOSEN = Policy(
-    "chosen: pause, spread, last try", most_pause_s=LONGEST_S, most_spread_s=LONGEST_S, last_try=True
+    "chosen: rest, spread, last try", most_rest_s=LONGEST_S, most_spread_s=LONGEST_S, last_try=True
 )
-POLICIES = (NONE, FULL, PAUSE, CHOSEN)
+POLICIES = (NONE, FULL, REST, CHOSEN)
 
 
 class Collector:

@@ -1,6 +1,6 @@
 """A fleet under a simulated clock: what each home does is decided by the functions that decide in a sidecar.
 
-Of a sidecar are taken ``delivery.outcome_of``, ``pause_s`` and ``spread_s``, ``Backoff`` (and by it
+Of a sidecar are taken ``delivery.outcome_of``, ``rest_s`` and ``spread_s``, ``Backoff`` (and by it
 ``backoff_s``), ``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
 ``sidecar.py``, ``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack,
 deliver, end or sleep. A home is looked at when something is due, not four times a second; a request takes
@@ -19,7 +19,7 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.backoff import Backoff
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, End, Mode, reason_to_end, seal_is_due
-from flwr_telemetryd.delivery import outcome_of, pause_s, spread_s
+from flwr_telemetryd.delivery import outcome_of, rest_s, spread_s
 from flwr_telemetryd.sinks.base import Retry
 from tests.benchmarks.fleet_homes import Place
 
@@ -110,11 +110,13 @@ class Simulation:
         self._plan(place)
 
     def _start(self, place: Place) -> None:
-        place.alive, place.answered = True, False
+        place.alive = True
         place.backoff = Backoff(self._clock)
-        place.barred_since, place.pause_until = None, 0.0
+        place.barred_since, place.rests_until = None, 0.0
         place.not_before = 0.0
+        place.told_at = None
         if place.told_until > self._now:  # an earlier life was
+            place.told_at = self._now
             self._bar(place, place.told_until)
         place.started_at = self._now
         place.first_seen = place.busy_at = self._now + STARTS_IN_S
@@ -127,12 +129,11 @@ class Simulation:
         now = self._now
         if place.waits():
             place.busy_at = now
-        may_try = self._barred_s(place) <= 0 and place.pause_until <= now
+        may_try = self._barred_s(place) <= 0 and place.rests_until <= now
         if place.spooled_at is not None and place.first_seen <= now:
             takes = self._takes(place, may_try=may_try)
             age_s = now - place.first_seen
             if seal_is_due(1, age_s, self._limits.burst_window_s, takes=takes, at_once=False):
-                place.outbox_since = place.outbox_since if place.outbox else now
                 place.outbox += place.kind.bodies
                 place.spooled_at = None
         if may_try:
@@ -156,15 +157,14 @@ class Simulation:
             if isinstance(outcome, Retry):
                 self._failed(place, outcome)
                 return
-            is_first = not place.answered or place.backoff.since is not None
-            place.answered = True
+            since = place.told_at if place.backoff.since is None else place.backoff.since
             place.backoff.succeeded()
+            place.told_at = None
             place.not_before = place.told_until = 0.0
             place.outbox -= 1
-            if is_first and place.waits():
-                rest_s = pause_s(now - place.outbox_since, self._policy.most_pause_s, self._chance.random())
-                if rest_s > 0:
-                    place.pause_until = now + rest_s
+            if since is not None:
+                place.rests_until = now + rest_s(now - since, self._policy.most_rest_s, self._chance.random())
+                if place.rests_until > now:
                     return
 
     def _failed(self, place: Place, outcome: Retry) -> None:
@@ -181,8 +181,8 @@ class Simulation:
 
     def _end(self, place: Place) -> None:
         now = self._now
-        waits, may_try = place.waits(), self._barred_s(place) <= 0  # a pause is none of its business
-        if not waits or may_try or place.pause_until > now:
+        waits, may_try = place.waits(), self._barred_s(place) <= 0  # a rest is none of its business
+        if not waits or may_try or place.rests_until > now:
             place.barred_since = None
         elif place.barred_since is None:
             place.barred_since = now
@@ -209,13 +209,13 @@ class Simulation:
         return max(place.backoff.wait_s(), place.not_before - self._now)
 
     def _takes(self, place: Place, *, may_try: bool) -> bool:
-        is_paused = place.pause_until > self._now
-        return (place.backoff.since is None and may_try) or (not place.outbox and not is_paused)
+        is_resting = place.rests_until > self._now
+        return (place.backoff.since is None and may_try) or (not place.outbox and not is_resting)
 
     def _plan(self, place: Place) -> None:
         """Look again as soon as anything is due; a burst may bring that forward."""
         now, limits = self._now, self._limits
-        barred_s = max(self._barred_s(place), place.pause_until - now)
+        barred_s = max(self._barred_s(place), place.rests_until - now)
         due = math.inf
         if place.outbox:
             due = now + barred_s

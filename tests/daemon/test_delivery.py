@@ -15,7 +15,7 @@ from flwr_telemetryd.delivery import (
     MAX_RETRY_AFTER_S,
     backoff_s,
     outcome_of,
-    pause_s,
+    rest_s,
     retry_after_s,
     spread_s,
 )
@@ -156,7 +156,7 @@ def test_backoff_by_the_defaults() -> None:
 
 @tried(200)
 @given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
-@pytest.mark.parametrize("drawn", [pause_s, spread_s])
+@pytest.mark.parametrize("drawn", [rest_s, spread_s])
 def test_what_is_drawn_beside_the_backoff_has_bounds(
     drawn: Callable[[float, float, float], float], given_s: float, most_s: float, one: float, two: float
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.benchmarks import fleet_homes
 from tests.benchmarks.fleet_homes import HOUR_S
 from tests.benchmarks.fleet_outage import Figures, Times, outage
-from tests.benchmarks.fleet_policies import CHOSEN, FULL, NONE, PAUSE, Policy
+from tests.benchmarks.fleet_policies import CHOSEN, FULL, NONE, REST, Policy
 
 HOMES = 2000
 TIMES = Times(settled_s=0.25 * HOUR_S, away_s=1.5 * HOUR_S, back_s=3.5 * HOUR_S, end_s=5 * HOUR_S)
@@ -31,13 +31,13 @@ def test_the_chosen_policy_keeps_the_peak_low() -> None:
 
 @pytest.mark.parametrize("policy", [NONE, FULL], ids=lambda policy: policy.name)
 def test_the_backoff_alone_does_not(policy: Policy) -> None:
-    """Without a pause a home brings everything at once, with jitter or without."""
+    """Without a rest a home brings everything at once, with jitter or without."""
     assert figures(policy).peak > 3
 
 
 def test_without_a_last_try_some_wait_for_their_next_event() -> None:
     """A sidecar that ends between two tries leaves what it holds, though the collector is back."""
-    assert figures(PAUSE).late > 0
+    assert figures(REST).late > 0
 
 
 def test_a_moment_that_is_named_to_all_is_no_peak() -> None:
