@@ -1,0 +1,111 @@
+"""The figures for people and programs: a table, Markdown, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from tests.benchmarks import machine
+from tests.benchmarks.figures import Figure, Spread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
+_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """All of one run."""
+
+    machine: dict[str, Any]
+    peers: list[str]
+    figures: list[Figure]
+    failures: dict[str, str]
+    quick: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file."""
+        return {
+            "machine": self.machine,
+            "peers": self.peers,
+            "quick": self.quick,
+            "figures": [figure.as_json() for figure in self.figures],
+            "failures": self.failures,
+        }
+
+
+def write(run: Run, directory: Path) -> None:
+    """The JSON and the Markdown."""
+    (directory / "benchmarks.json").write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
+    (directory / "benchmarks.md").write_text(markdown(run), encoding="utf-8")
+
+
+def table(run: Run) -> Table:
+    """For a terminal."""
+    shown = Table(*HEADS, title=machine.in_words(run.machine))
+    for figure in run.figures:
+        colour = {True: "green", False: "red", None: ""}[figure.is_reached]
+        shown.add_row(*_cells(figure), style=colour)
+    return shown
+
+
+def markdown(run: Run) -> str:
+    """For a README."""
+    quick = " By `--quick`." if run.quick else ""
+    lines = [
+        f"Machine: {machine.in_words(run.machine)}.{quick} Medians, with the quartiles in brackets; ratios are those "
+        "of rounds in turn. Beside: " + (", ".join(run.peers) or "no peers") + ", and floors.",
+        "",
+        f"| {' | '.join(HEADS)} |",
+        "|" + " --- |" * len(HEADS),
+        *(f"| {' | '.join(_cells(figure))} |" for figure in run.figures),
+    ]
+    lines += [f"\n`{row}` could not be measured: {why}" for row, why in run.failures.items()]
+    return "\n".join(lines) + "\n"
+
+
+def in_words(figure: Figure) -> str:
+    """One figure on one line."""
+    _, what, ours, beside, theirs, ratio, target, reached, _ = _cells(figure)
+    target = f"; to reach {target}: {reached}" if target else ""
+    return f"{what}: {ours}; {beside}: {theirs}; ratio {ratio}{target}"
+
+
+def _cells(figure: Figure) -> list[str]:
+    reached = {True: "yes", False: "no", None: ""}[figure.is_reached]
+    beside = f"{figure.beside} ({figure.note})" if figure.note else figure.beside
+    return [
+        figure.row,
+        figure.what,
+        spread(figure.ours, figure.unit),
+        beside,
+        spread(figure.theirs, figure.unit),
+        spread(figure.ratios, "×"),
+        figure.target.text if figure.target else "",
+        reached,
+        str(max(len(figure.ours), len(figure.theirs)) or ""),
+    ]
+
+
+def spread(values: Sequence[float], unit: str) -> str:
+    """A median with its quartiles."""
+    if not values:
+        return "–"
+    of = Spread.of(values)
+    around = f" ({number(of.low)} to {number(of.high)})" if of.n > 1 and of.low != of.high else ""
+    return f"{number(of.median)}{around} {unit}".rstrip()
+
+
+def number(value: float) -> str:
+    """Three digits that count, and no exponent; small ratios as what is divided by."""
+    if not value:
+        return "0"
+    places = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"
