@@ -41,7 +41,7 @@ def main() -> int:
     options = _options()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, refresh_per_second=2
     )

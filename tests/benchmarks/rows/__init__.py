@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.rows import steady
+from tests.benchmarks.rows import memory, scale, steady, throughput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,4 +14,7 @@ if TYPE_CHECKING:
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "steady": steady.measure,
+    "throughput": throughput.measure,
+    "memory": memory.measure,
+    "scale": scale.measure,
 }

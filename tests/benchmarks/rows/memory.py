@@ -1,0 +1,44 @@
+"""Peak memory of a sidecar that works off a spool beside that of its imports alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.rows import spools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.bench import Bench
+
+KINDS = (
+    ("equal", 1, "one event"),
+    ("equal", 1_000_000, "equal events"),
+    ("workloads", 100_000, "workloads of two events"),
+    ("distinct", 100_000, "all details distinct"),
+    ("apart", 20_000, "events of which no two share a body"),
+)
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """What the system says was the most that was resident."""
+    for kind, full, what in KINDS:
+        count = full if full == 1 else bench.pick(full, full // 10)
+        ours, theirs, requests = [], [], 0
+        with spools.kept(bench, kind, count) as spool:
+            for _ in bench.turns(bench.pick(3, 1), f"peak memory, {what}", share=1 / len(KINDS)):
+                theirs.append(spools.floor(bench).peak_mib)
+                once = spools.once(bench, spool)
+                ours.append(once.peak_mib)
+                requests = once.requests
+        yield Figure(
+            "memory",
+            f"--once, {count:,} {what}" if count > 1 else f"--once, {what}",
+            "its imports alone",
+            "MiB",
+            tuple(ours),
+            tuple(theirs),
+            Target("≤ 1.3 ×", "ratio", at_most=1.3),
+            f"{requests:,} requests" if requests > 1 else "",
+        )

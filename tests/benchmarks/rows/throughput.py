@@ -1,0 +1,36 @@
+"""The sidecar's way from spool to outbox beside msgpack decoding alone of the same bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.figures import Figure, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.bench import Bench
+
+EVENTS = 100_000
+KINDS = {
+    "equal": "equal events",
+    "workloads": "workloads of two events, each with a run-id-hash",
+    "distinct": "all details distinct",
+}
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Events a second, by both."""
+    for kind, what in KINDS.items():
+        rounds, processes = 3, bench.pick(3, 1)
+        found = []
+        for _ in bench.turns(processes, f"spool to outbox, {what}", share=1 / len(KINDS)):
+            with bench.place() as home:
+                found += bench.tell(home, "coalescing.py", home, kind, EVENTS, rounds)
+        ours, theirs = (
+            tuple(EVENTS / one[name] / 1e3 for one in found) for name in ("coalesce_s", "decode_s")
+        )
+        target = Target("≥ 1/2", "ratio", at_least=0.5)
+        note = f"{found[0]['bodies']:,} bodies of {EVENTS:,} events"
+        what = f"spool to outbox, {what}"
+        yield Figure("throughput", what, "msgpack decoding alone", "events/ms", ours, theirs, target, note)
