@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.rows import memory, scale, steady, throughput
+from tests.benchmarks.rows import cpu, held_up, herd, memory, scale, starting, steady, throughput, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "steady": steady.measure,
+    "herd": herd.measure,
+    "held-up": held_up.measure,
+    "import": starting.measure_import,
+    "first": starting.measure_first,
+    "cpu": cpu.measure,
+    "wire": wire.measure,
     "throughput": throughput.measure,
     "memory": memory.measure,
     "scale": scale.measure,

@@ -1,0 +1,60 @@
+"""What the collector hears of many workloads at once: requests, and bytes on the wire, TLS and all."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.bench import tell
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.peers import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.bench import Bench
+    from tests.benchmarks.collecting import Counts
+    from tests.benchmarks.peers import Contender
+
+WORKLOADS, THEIR_WORKLOADS = 1000, 100
+FLOWER = "flwr-1.41"
+REQUESTS = Target("≤ 4", "ours", at_most=4)
+BYTES = Target("≤ 1/30", "ratio", at_most=1 / 30)
+PATIENCE_S = 120
+
+
+def measure(bench: Bench) -> Iterator[Figure]:
+    """Of us, and of Flower's own telemetry; its figures are those of fewer workloads, multiplied."""
+    contenders = [one for one in bench.everybody() if one.name in {OURS.name, FLOWER}]
+    found: dict[str, list[Counts]] = {}
+    for _ in bench.turns(bench.pick(3, 1), f"{WORKLOADS} workloads at once"):
+        for one in contenders:
+            workloads = WORKLOADS if one is OURS else THEIR_WORKLOADS
+            found.setdefault(one.name, []).append(_many(bench, one, workloads))
+    more = WORKLOADS / THEIR_WORKLOADS
+    ours, theirs = found[OURS.name], found.get(FLOWER, [])
+    beside = next((one.title for one in contenders if one.name == FLOWER), "–")
+    note = f"{THEIR_WORKLOADS} workloads, times {more:g}" if theirs else "without peers"
+    for what, unit, of, target in (
+        ("requests", "", lambda counts: counts.requests, REQUESTS),
+        ("connections", "", lambda counts: counts.connections, None),
+        ("bytes sent", "kB", lambda counts: counts.sent_bytes / 1e3, None),
+        ("bytes both ways", "kB", lambda counts: (counts.sent_bytes + counts.received_bytes) / 1e3, BYTES),
+    ):
+        mine, their = tuple(map(of, ours)), tuple(more * of(counts) for counts in theirs)
+        what = f"{WORKLOADS} workloads × 2 events at once: {what}"
+        yield Figure("wire", what, beside, unit, mine, their, target, note)
+
+
+def _many(bench: Bench, one: Contender, workloads: int) -> Counts:
+    origin = bench.collector.counted_origin
+    bench.collector.ask("reset")
+    with bench.place(f"{origin}/api/v1/event") as home:
+        command = bench.command(one, 2 * workloads, "many", origin=origin)
+        tell(command, bench.environment(home))
+        deadline_s = time.monotonic() + PATIENCE_S
+        while (counts := bench.collector.ask()).events < 2 * workloads:
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"{one.title}: {counts.events} of {2 * workloads} events have arrived")
+            time.sleep(0.2)
+    return bench.collector.ask()
