@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.rows import cpu, held_up, herd, memory, scale, starting, steady, throughput, wire
+from tests.benchmarks.rows import (
+    cpu,
+    held_up,
+    herd,
+    idle,
+    memory,
+    scale,
+    starting,
+    steady,
+    throughput,
+    wall,
+    wire,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +31,10 @@ ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "import": starting.measure_import,
     "first": starting.measure_first,
     "cpu": cpu.measure,
+    "wall": wall.measure,
     "wire": wire.measure,
     "throughput": throughput.measure,
     "memory": memory.measure,
     "scale": scale.measure,
+    "idle": idle.measure,
 }
