@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("row", nargs="*", default=[*ROWS], help=f"of {', '.join(ROWS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="few rounds, and minutes instead of half an hour")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds, and minutes instead of half an hour"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks", metavar="DIR")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the peers' environments stay")
     parser.add_argument("--without-peers", action="store_true", help="floors alone")
@@ -43,7 +45,11 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 200)
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, refresh_per_second=2
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        refresh_per_second=2,
     )
     with bar, tempfile.TemporaryDirectory(dir=out, prefix="scratch-") as scratch:
         task = bar.add_task("peers", total=len(options.row))

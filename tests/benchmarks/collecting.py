@@ -70,7 +70,9 @@ def main(directory: Path) -> None:
                 forwarder.reset()
             elif word in {"hang", "answer"}:
                 collector.hangs = word == "hang"
-            counted = {name: getattr(forwarder, name) for name in ("sent_bytes", "received_bytes", "connections")}
+            counted = {
+                name: getattr(forwarder, name) for name in ("sent_bytes", "received_bytes", "connections")
+            }
             _tell({**collector.counts, **counted})
 
 

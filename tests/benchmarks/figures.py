@@ -65,6 +65,7 @@ class Figure:
         theirs: those of the peer or floor in the same rounds; empty if there is none.
         target: what is to be reached, if anything.
         note: what has to be known besides, as why a peer is missing.
+        size: how many events it is about, for a plot.
     """
 
     row: str
@@ -75,6 +76,7 @@ class Figure:
     theirs: tuple[float, ...] = ()
     target: Target | None = None
     note: str = ""
+    size: int = 0
 
     @property
     def ratios(self) -> tuple[float, ...]:

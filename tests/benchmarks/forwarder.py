@@ -1,4 +1,4 @@
-"""A forwarder on loopback that counts the bytes of both ways: what a network carries, but for its own heads."""
+"""A forwarder on loopback that counts the bytes of both ways: what TCP carries."""
 
 from __future__ import annotations
 

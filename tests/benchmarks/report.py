@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tests.benchmarks import machine
+from tests.benchmarks import machine, plots
 from tests.benchmarks.figures import Figure, Spread
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Run:
 
 
 def write(run: Run, directory: Path) -> None:
-    """The JSON and the Markdown."""
+    """The JSON, the Markdown, and the plots."""
     (directory / "benchmarks.json").write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
+    plots.draw(run.figures, directory)
     (directory / "benchmarks.md").write_text(markdown(run), encoding="utf-8")
 
 
@@ -60,8 +61,10 @@ def markdown(run: Run) -> str:
     """For a README."""
     quick = " By `--quick`." if run.quick else ""
     lines = [
-        f"Machine: {machine.in_words(run.machine)}.{quick} Medians, with the quartiles in brackets; ratios are those "
-        "of rounds in turn. Beside: " + (", ".join(run.peers) or "no peers") + ", and floors.",
+        f"Machine: {machine.in_words(run.machine)}.{quick} Medians, with the quartiles in "
+        "brackets; ratios are those of rounds in turn. Beside: "
+        + (", ".join(run.peers) or "no peers")
+        + ", and floors.",
         "",
         f"| {' | '.join(HEADS)} |",
         "|" + " --- |" * len(HEADS),
@@ -87,7 +90,7 @@ def _cells(figure: Figure) -> list[str]:
         spread(figure.ours, figure.unit),
         beside,
         spread(figure.theirs, figure.unit),
-        spread(figure.ratios, "×"),
+        spread(figure.ratios, "times"),
         figure.target.text if figure.target else "",
         reached,
         str(max(len(figure.ours), len(figure.theirs)) or ""),
@@ -97,7 +100,7 @@ def _cells(figure: Figure) -> list[str]:
 def spread(values: Sequence[float], unit: str) -> str:
     """A median with its quartiles."""
     if not values:
-        return "–"
+        return "-"
     of = Spread.of(values)
     around = f" ({number(of.low)} to {number(of.high)})" if of.n > 1 and of.low != of.high else ""
     return f"{number(of.median)}{around} {unit}".rstrip()

@@ -12,9 +12,7 @@ def begin(origin):
     telemetry.TELEMETRY_EVENTS_URL = f"{origin}/api/v1/event"
     futures = []
     types = telemetry.EventType
-    enter, leave = (
-        getattr(types, f"FLWR_SIMULATION_RUN_{end}", types.PING) for end in ("ENTER", "LEAVE")
-    )
+    enter, leave = (getattr(types, f"FLWR_SIMULATION_RUN_{end}", types.PING) for end in ("ENTER", "LEAVE"))
 
     def emit(details):
         futures.append(telemetry.event(leave if "success" in details else enter, details))

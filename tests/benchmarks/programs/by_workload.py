@@ -1,7 +1,8 @@
 """A small workload as Flower's commands are made: ``python by_workload.py ORIGIN HASHES``.
 
-It reports that it starts, works so much, reports that it ends, and ends by ``flwr_exit``. Where ORIGIN is ``-``
-the events go where they go; with ``-`` for HASHES it prints how many a second it can do, and does no more.
+It reports that it starts, works so much, reports that it ends, and ends by ``flwr_exit``. Where ORIGIN is
+``-`` the events go where they go. With ``-`` for HASHES it prints how many a second it can do, and does no
+more.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """A spool to its outbox, beside decoding alone, in turn: ``python coalescing.py HOME KIND EVENTS ROUNDS``.
 
-Prints seconds of wall time a round, for both: reading what is in the page's cache, and for us writing the bodies,
-fsync and all.
+Prints seconds of wall time a round, for both: reading what is in the page's cache, and for us writing the
+bodies, fsync and all.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Events while a stopped process holds the lock of the segment, and while none does: ``python held_up.py EVENTS``.
+"""Events while a stopped process holds the lock of the segment, and while none does.
 
-Prints milliseconds of each.
+``python held_up.py EVENTS`` prints milliseconds of each.
 """
 
 import json

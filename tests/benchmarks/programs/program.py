@@ -2,8 +2,8 @@
 
 Each reports so many events to the collector at ORIGIN, sees to their delivery as its documentation says, and
 prints in JSON how long each call took. With ``herd`` it says that it is there and waits for a line of input
-before the calls that count. With ``many`` each two events come from a workload, that is a process, of their own,
-forked from one that has imported but not reported; at most 50 live at once.
+before the calls that count. With ``many`` each two events come from a workload, that is a process, of their
+own, forked from one that has imported but not reported; they report when all of them are there.
 
 Imports nothing but the standard library: it runs in the environments of the peers.
 """
@@ -14,11 +14,10 @@ import sys
 import time
 
 DETAILS = {"backend": "ray", "num-supernodes": 10}
-AT_ONCE = 50
 
 
 def main(begin):
-    """``begin(origin)`` makes ready and gives two functions: one that reports, given details; one that ends."""
+    """``begin(origin)`` gives two functions: one reports, given details; one sees to the end."""
     origin, calls, *mode = sys.argv[1:]
     if mode == ["many"]:
         many(begin, origin, int(calls) // 2)
@@ -47,20 +46,19 @@ def timed(emit, calls):
 
 
 def many(begin, origin, workloads):
-    """Two events each by so many processes."""
-    living = 0
+    """Two events each by so many processes, which wait for each other."""
+    waited_for, kept_open = os.pipe()
     for _ in range(workloads):
-        if living == AT_ONCE:
-            os.wait()
-            living -= 1
         if os.fork() == 0:
+            os.close(kept_open)
+            os.read(waited_for, 1)  # until nobody has the other end
             emit, end = begin(origin)
             run = {**DETAILS, "run-id-hash": os.urandom(32).hex()}
             emit(run)
             emit({**run, "success": True})
             end()
             os._exit(0)
-        living += 1
-    for _ in range(living):
+    os.close(kept_open)
+    for _ in range(workloads):
         os.wait()
     print(json.dumps({"calls_ns": []}), flush=True)

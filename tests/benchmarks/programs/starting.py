@@ -1,6 +1,7 @@
 """Import and first event of a process: ``python starting.py bare|flwr [floor]``; prints milliseconds.
 
-With ``floor``: an import of what is there already, an append of the same length to a new file, `import msgpack`.
+With ``floor``: an import of what is there already, an append of the same length to a new file, and the
+import of msgpack.
 """
 
 import json

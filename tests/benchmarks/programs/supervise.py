@@ -1,7 +1,7 @@
 """Run a command, and count what it and all that comes of it take: ``python supervise.py COMMAND…``.
 
-Whoever loses its parent, as a sidecar means to, becomes this process's child (PR_SET_CHILD_SUBREAPER), so that
-it is waited for and the system says what it took, to its last. Prints seconds of processor time of each.
+Whoever loses its parent, as a sidecar means to, becomes this process's child (PR_SET_CHILD_SUBREAPER), so
+that it is waited for and the system says what it took, to its last. Prints seconds of processor time of each.
 """
 
 import ctypes

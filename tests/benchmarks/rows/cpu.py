@@ -42,11 +42,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 times.setdefault(one.name, []).append(_theirs(bench, one))
     mine = tuple(times[OURS.name])
     emitter, sidecar = (tuple(part[at] * 1e3 for part in parts) for at in (0, 1))
-    yield Figure("cpu", f"of {EVENTS} events: the reporting program", "–", "ms", emitter)
-    yield Figure("cpu", f"of {EVENTS} events: the sidecar's life", "–", "ms", sidecar)
+    yield Figure("cpu", f"of {EVENTS} events: the reporting program", "-", "ms", emitter)
+    yield Figure("cpu", f"of {EVENTS} events: the sidecar's life", "-", "ms", sidecar)
     what = "processor time per event until delivered"
     if len(everybody) == 1:
-        yield Figure("cpu", what, "–", "ms", mine, note="without peers")
+        yield Figure("cpu", what, "-", "ms", mine, note="without peers")
     for one in everybody[1:]:
         target = TARGET if one.name == "flwr-1.41" else None
         events = FEWER.get(one.name, EVENTS)

@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     ours, *others = bench.everybody()
     peers = [one for one in others if one.name in NAMES]
     times: dict[str, list[list[float]]] = {}
-    for _ in bench.turns(bench.pick(5, 1), f"{PROCESSES} processes at once"):
+    for _ in bench.turns(bench.pick(3, 1), f"{PROCESSES} processes at once"):
         for one in (ours, *peers):
             calls = OURS if one is ours else THEIRS
             times.setdefault(one.name, []).append(_herd(bench, one, calls))
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         mine = tuple(quantile(calls, percent) for calls in times[ours.name])
         what = f"event() under {PROCESSES} processes, p{percent}"
         if not peers:
-            yield Figure("herd", what, "–", "µs", mine, note="without peers")
+            yield Figure("herd", what, "-", "µs", mine, note="without peers")
         for one in peers:
             their = tuple(quantile(calls, percent) for calls in times[one.name])
             target = NAMES[one.name] if percent == 99 else None

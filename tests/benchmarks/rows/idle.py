@@ -86,9 +86,7 @@ def _fill(home: Path) -> None:
 
 
 def _start(bench: Bench, home: Path, words: tuple[str, ...]) -> psutil.Process:
-    child = subprocess.Popen(
-        [sys.executable, *words], env=bench.environment(home), stderr=subprocess.DEVNULL
-    )
+    child = subprocess.Popen([sys.executable, *words], env=bench.environment(home), stderr=subprocess.DEVNULL)
     return psutil.Process(child.pid)
 
 

@@ -39,6 +39,6 @@ def measure(bench: Bench) -> Iterator[Figure]:
             "MiB",
             tuple(ours),
             tuple(theirs),
-            Target("≤ 1.3 ×", "ratio", at_most=1.3),
+            Target("≤ 1.3 times", "ratio", at_most=1.3),
             f"{requests:,} requests" if requests > 1 else "",
         )

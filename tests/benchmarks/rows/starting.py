@@ -30,7 +30,9 @@ def measure_import(bench: Bench) -> Iterator[Figure]:
         mine, nothing = (tuple(one["import_ms"] for one in them) for them in (ours, floors))
         target = IMPORT if loaded == "flwr" else None
         beside = "an import of what is loaded already"
-        yield Figure("import", f"from flwr_telemetry import event, in {what}", beside, "ms", mine, nothing, target)
+        yield Figure(
+            "import", f"from flwr_telemetry import event, in {what}", beside, "ms", mine, nothing, target
+        )
 
 
 def measure_first(bench: Bench) -> Iterator[Figure]:

@@ -28,7 +28,7 @@ def _floors(bench: Bench) -> Iterator[Figure]:
     for _ in bench.turns(processes, "event() and its floors", share=0.5):
         with bench.place() as home:
             found += bench.tell(home, "steadily.py", CALLS, rounds, FLWR_TELEMETRY_SIDECAR="never")
-    for percent, target in ((50, Target("≤ 6 ×", "ratio", at_most=6)), (99, None)):
+    for percent, target in ((50, Target("≤ 6 times", "ratio", at_most=6)), (99, None)):
         ours, write, five = (
             tuple(quantile(times[name], percent) / 1e3 for times in found)
             for name in ("event", "write", "five")

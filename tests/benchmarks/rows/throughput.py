@@ -21,10 +21,11 @@ KINDS = {
 
 def measure(bench: Bench) -> Iterator[Figure]:
     """Events a second, by both."""
-    for kind, what in KINDS.items():
+    for kind, events in KINDS.items():
+        what = f"spool to outbox, {events}"
         rounds, processes = 3, bench.pick(3, 1)
         found = []
-        for _ in bench.turns(processes, f"spool to outbox, {what}", share=1 / len(KINDS)):
+        for _ in bench.turns(processes, what, share=1 / len(KINDS)):
             with bench.place() as home:
                 found += bench.tell(home, "coalescing.py", home, kind, EVENTS, rounds)
         ours, theirs = (
@@ -32,5 +33,4 @@ def measure(bench: Bench) -> Iterator[Figure]:
         )
         target = Target("≥ 1/2", "ratio", at_least=0.5)
         note = f"{found[0]['bodies']:,} bodies of {EVENTS:,} events"
-        what = f"spool to outbox, {what}"
         yield Figure("throughput", what, "msgpack decoding alone", "events/ms", ours, theirs, target, note)

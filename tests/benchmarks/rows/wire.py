@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.benchmarks.peers import Contender
 
 WORKLOADS, THEIR_WORKLOADS = 1000, 100
+WHAT = f"{WORKLOADS} workloads of 2 events at once"
+# Both events of a workload come in other bodies, and each has to say whose it is.
+IDS_BYTES = WORKLOADS * 2 * (len('"",') * 2 + 36 + 64)
 FLOWER = "flwr-1.41"
 REQUESTS = Target("≤ 4", "ours", at_most=4)
 BYTES = Target("≤ 1/30", "ratio", at_most=1 / 30)
@@ -33,17 +36,23 @@ def measure(bench: Bench) -> Iterator[Figure]:
             found.setdefault(one.name, []).append(_many(bench, one, workloads))
     more = WORKLOADS / THEIR_WORKLOADS
     ours, theirs = found[OURS.name], found.get(FLOWER, [])
-    beside = next((one.title for one in contenders if one.name == FLOWER), "–")
+    beside = next((one.title for one in contenders if one.name == FLOWER), "-")
     note = f"{THEIR_WORKLOADS} workloads, times {more:g}" if theirs else "without peers"
-    for what, unit, of, target in (
+    for counted, unit, of, target in (
         ("requests", "", lambda counts: counts.requests, REQUESTS),
         ("connections", "", lambda counts: counts.connections, None),
         ("bytes sent", "kB", lambda counts: counts.sent_bytes / 1e3, None),
-        ("bytes both ways", "kB", lambda counts: (counts.sent_bytes + counts.received_bytes) / 1e3, BYTES),
+        ("bytes both ways", "kB", _both_ways_kb, BYTES),
     ):
         mine, their = tuple(map(of, ours)), tuple(more * of(counts) for counts in theirs)
-        what = f"{WORKLOADS} workloads × 2 events at once: {what}"
-        yield Figure("wire", what, beside, unit, mine, their, target, note)
+        yield Figure("wire", f"{WHAT}: {counted}", beside, unit, mine, their, target, note)
+    mine, ids = tuple(map(_both_ways_kb, ours)), (IDS_BYTES / 1e3,) * len(ours)
+    floor = "the cluster IDs and run-id-hashes alone, as JSON has them"
+    yield Figure("wire", f"{WHAT}: bytes both ways", floor, "kB", mine, ids)
+
+
+def _both_ways_kb(counts: Counts) -> float:
+    return (counts.sent_bytes + counts.received_bytes) / 1e3
 
 
 def _many(bench: Bench, one: Contender, workloads: int) -> Counts:

@@ -1,0 +1,91 @@
+"""The figures as pictures: how cost grows, and ourselves among the peers."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.benchmarks.figures import Figure
+
+COST, PEERS = "cost.svg", "peers.svg"
+_OURS, _OTHERS, _FLOOR = "#d55e00", "#999999", "#0072b2"  # told apart by everybody
+_BARS = (  # row, unit, title; what Flower's users and the other peers' have in common
+    ("steady", "µs", "a call, µs (median)"),
+    ("cpu", "ms", "processor time per event until delivered, ms"),
+)
+
+
+def draw(figures: Sequence[Figure], directory: Path) -> None:
+    """Draw what there are figures for; nothing without matplotlib."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print("no plots: pip install 'flwr-telemetry[bench]'")
+        return
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "flwr-telemetry", "svg.fonttype": "none", "font.size": 9})
+    grown = [figure for figure in figures if figure.row == "scale" and figure.size]
+    if grown:
+        _save(directory / COST, (6, 4), 1, lambda axes: _cost(axes[0], grown))
+    bars = [(title, found) for row, unit, title in _BARS if (found := _by_peer(figures, row, unit))]
+    if bars:
+        _save(directory / PEERS, (6, 2.6 * len(bars)), len(bars), lambda axes: _peers(axes, bars))
+
+
+def _save(path: Path, size: tuple[float, float], rows: int, fill: Callable[[Any], None]) -> None:
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(rows, 1, figsize=size, layout="constrained", squeeze=False)
+    fill(axes[:, 0])
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _cost(axes: Any, figures: Sequence[Figure]) -> None:
+    """Seconds over events, both on logarithmic scales: what is linear is a straight line of slope one."""
+    sizes = [figure.size for figure in figures]
+    for name, colour, values in (
+        ("flwr-telemetryd --once", _OURS, [figure.ours for figure in figures]),
+        ("msgpack decoding alone", _FLOOR, [figure.theirs for figure in figures]),
+    ):
+        seconds = [size * statistics.median(one) / 1e6 for size, one in zip(sizes, values, strict=True)]
+        axes.loglog(sizes, seconds, marker="o", color=colour, label=name)
+        axes.annotate(
+            f"{1e6 * seconds[-1] / sizes[-1]:.1f} µs an event",
+            (sizes[-1], seconds[-1]),
+            xytext=(-6, 8),
+            textcoords="offset points",
+            ha="right",
+            color=colour,
+        )
+    axes.set(xlabel="events in the spool", ylabel="processor time, s, beyond that of one workload")
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(loc="upper left", frameon=False)
+
+
+def _by_peer(figures: Sequence[Figure], row: str, unit: str) -> dict[str, float]:
+    """The medians by contender, ourselves first."""
+    found: dict[str, float] = {}
+    for figure in figures:
+        is_peer = figure.beside[:1] != "-" and any(letter.isdigit() for letter in figure.beside)
+        if figure.row == row and figure.unit == unit and is_peer and figure.theirs:
+            found.setdefault("flwr-telemetry", statistics.median(figure.ours))
+            found[figure.beside] = statistics.median(figure.theirs)
+    return found
+
+
+def _peers(all_axes: Any, bars: Sequence[tuple[str, dict[str, float]]]) -> None:
+    """Bars on a logarithmic scale, each with its number."""
+    for axes, (title, found) in zip(all_axes, bars, strict=True):
+        names = list(found)[::-1]
+        values = [found[name] for name in names]
+        colours = [_OURS if name == "flwr-telemetry" else _OTHERS for name in names]
+        drawn = axes.barh(names, values, color=colours)
+        axes.bar_label(drawn, labels=[f"{value:,.3g}" for value in values], padding=3)
+        axes.set(xscale="log", title=title)
+        axes.margins(x=0.15)
+        axes.spines[["top", "right"]].set_visible(False)
