@@ -32,9 +32,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the peers' environments stay")
     parser.add_argument("--without-peers", action="store_true", help="floors alone")
     parser.add_argument("--minutes", type=float, default=3, help="for which the idle are watched (3)")
+    parser.add_argument(
+        "--publish", action="store_true", help="put table and plots into the README beside this"
+    )
     options = parser.parse_args()
     if unknown := set(options.row) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    if options.publish and (options.quick or options.without_peers or len(options.row) < len(ROWS)):
+        parser.error("only a whole run is published")
     return options
 
 
@@ -72,6 +77,8 @@ def main() -> int:
             figures, failures = _measure(options.row, bench, console)
     run = report.Run(machine.facts(out), [one.title for one in there], figures, failures, quick=options.quick)
     report.write(run, out)
+    if options.publish:
+        report.publish(run, out)
     console.print(report.table(run))
     console.print(f"written to {out}")
     return 1 if failures else 0

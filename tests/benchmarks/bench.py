@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import peers
-from tests.support import homes
+from tests.support import homes, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class Bench:
         try:
             yield home
         finally:
-            _end_sidecar(home)
+            processes.end_all(home / ".flwr")
             shutil.rmtree(home, ignore_errors=True)
 
     @property
@@ -116,13 +116,3 @@ def tell(command: list[str], environment: dict[str, str]) -> Any:
         words = " ".join(command[:4])
         raise RuntimeError(f"{words} ended with {done.returncode}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _end_sidecar(home: Path) -> None:
-    """End what serves a home, if anything does."""
-    for path in (home / ".flwr" / "telemetry").glob("*/sidecar.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            pid = json.loads(path.read_text())["pid"]
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"flwr_telemetryd" in words:
-                os.kill(pid, 9)

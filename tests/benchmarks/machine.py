@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ def facts(directory: Path) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "file_system": _file_system(directory.resolve()),
+        "flwr_telemetry": metadata.version("flwr-telemetry"),
+        "flwr": metadata.version("flwr"),
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -14,10 +16,12 @@ from tests.benchmarks.figures import Figure, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
+TIMES = "times"
 _DIGITS = 3
+_AS_A_PART = 0.5  # below, a ratio is said as a fraction
+_BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,25 @@ class Run:
 
 
 def write(run: Run, directory: Path) -> None:
-    """The JSON, the Markdown, and the plots."""
+    """The JSON, the Markdown (whole, and what has a target), and the plots."""
     (directory / "benchmarks.json").write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
-    plots.draw(run.figures, directory)
     (directory / "benchmarks.md").write_text(markdown(run), encoding="utf-8")
+    aims = replace(run, figures=[figure for figure in run.figures if figure.target])
+    (directory / "summary.md").write_text(markdown(aims), encoding="utf-8")
+    plots.draw(run.figures, directory)
+
+
+def publish(run: Run, directory: Path) -> None:
+    """Put the whole table where its marker is in the README beside this, and the plots beside it."""
+    here = Path(__file__).parent
+    text = (here / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    table = f"{before}{_BEGIN}\n{markdown(run)}{_END}{after}"
+    (here / "README.md").write_text(table, encoding="utf-8")
+    for name in (plots.COST, plots.PEERS):
+        if (directory / name).exists():
+            shutil.copyfile(directory / name, here / name)
 
 
 def table(run: Run) -> Table:
@@ -90,7 +109,7 @@ def _cells(figure: Figure) -> list[str]:
         spread(figure.ours, figure.unit),
         beside,
         spread(figure.theirs, figure.unit),
-        spread(figure.ratios, "times"),
+        spread(figure.ratios, TIMES),
         figure.target.text if figure.target else "",
         reached,
         str(max(len(figure.ours), len(figure.theirs)) or ""),
@@ -102,12 +121,20 @@ def spread(values: Sequence[float], unit: str) -> str:
     if not values:
         return "-"
     of = Spread.of(values)
-    around = f" ({number(of.low)} to {number(of.high)})" if of.n > 1 and of.low != of.high else ""
-    return f"{number(of.median)}{around} {unit}".rstrip()
+    if unit == TIMES and of.most < _AS_A_PART:
+        say, unit = _part, ""
+    else:
+        say = number
+    around = f" ({say(of.low)} to {say(of.high)})" if of.n > 1 and of.low != of.high else ""
+    return f"{say(of.median)}{around} {unit}".rstrip()
+
+
+def _part(value: float) -> str:
+    return f"1/{number(1 / value)}"
 
 
 def number(value: float) -> str:
-    """Three digits that count, and no exponent; small ratios as what is divided by."""
+    """Three digits that count, and no exponent."""
     if not value:
         return "0"
     places = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))

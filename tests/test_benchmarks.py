@@ -1,0 +1,58 @@
+"""What the benchmarks make of their values is right; the values themselves are nobody's promise."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.benchmarks import report
+from tests.benchmarks.figures import Figure, Spread, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT_MOST_HALF = Target("≤ 1/2", "ratio", at_most=0.5)
+
+
+def figure(ours: tuple[float, ...], theirs: tuple[float, ...], target: Target | None = None) -> Figure:
+    return Figure("row", "what", "peer", "ms", ours, theirs, target)
+
+
+def test_a_ratio_is_that_of_each_round() -> None:
+    """The rounds are taken in turn, so that what slows a machine for a while slows both."""
+    assert figure((1.0, 20.0), (2.0, 40.0)).ratios == (0.5, 0.5)
+    assert figure((1.0, 3.0, 5.0), (6.0,)).ratios == (0.5,)
+    assert figure((1.0,), ()).ratios == ()
+
+
+@pytest.mark.parametrize(("theirs", "reached"), [((2.0,), True), ((1.5,), False), ((), None)])
+def test_a_target_is_held_against_the_median(theirs: tuple[float, ...], *, reached: bool | None) -> None:
+    """A missing peer is neither a success nor a failure."""
+    assert figure((1.0,), theirs, AT_MOST_HALF).is_reached is reached
+    assert figure((1.0,), theirs).is_reached is None
+
+
+def test_a_spread_of_one_value_is_that_value() -> None:
+    """A round that takes two minutes is taken once."""
+    assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0, 1)
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
+
+
+def test_a_run_is_written_whole(tmp_path: Path) -> None:
+    """The files hold every figure, and the summary those that have a target."""
+    machine = dict.fromkeys(
+        ("cpu", "cores", "memory_gib", "kernel", "python", "file_system", "date"), "something"
+    )
+    figures = [figure((1.0,), (400.0,), AT_MOST_HALF), figure((1.0, 2.0), (4.0, 4.0))]
+    run = report.Run(machine, ["a peer"], figures, {"other": "why"}, quick=True)
+    report.write(run, tmp_path)
+    told = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert [one["reached"] for one in told["figures"]] == [True, None]
+    assert told["figures"][1]["ratio"]["values"] == [0.25, 0.5]
+    whole, summary = (tmp_path / f"{name}.md" for name in ("benchmarks", "summary"))
+    assert whole.read_text().count("| row |") == 3
+    assert summary.read_text().count("| row |") == 2
+    assert "| 1/400 | ≤ 1/2 | yes |" in summary.read_text()
+    assert "`other` could not be measured: why" in whole.read_text()
