@@ -26,12 +26,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("row", nargs="*", default=[*ROWS], help=f"of {', '.join(ROWS)}; default: all")
     parser.add_argument(
-        "--quick", action="store_true", help="few rounds, and minutes instead of half an hour"
+        "--quick", action="store_true", help="few rounds, and ten minutes instead of half an hour"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks", metavar="DIR")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the peers' environments stay")
     parser.add_argument("--without-peers", action="store_true", help="floors alone")
-    parser.add_argument("--minutes", type=float, default=3, help="for which the idle are watched (3)")
+    parser.add_argument("--minutes", type=float, help="for which the idle are watched (3, or 1)")
     parser.add_argument(
         "--publish", action="store_true", help="put table and plots into the README beside this"
     )
@@ -71,7 +71,7 @@ def main() -> int:
                 tuple(there),
                 tuple(missing),
                 options.quick,
-                options.minutes,
+                options.minutes or (1 if options.quick else 3),
                 lambda what, share: bar.update(task, description=what, advance=share),
             )
             figures, failures = _measure(options.row, bench, console)

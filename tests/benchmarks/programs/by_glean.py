@@ -1,4 +1,4 @@
-"""Events by Glean, which uploads a ping whenever 500 have come, and the rest as a ping at the next start."""
+"""Events by Glean, which uploads a ping whenever 500 have come."""
 
 import json
 import os
