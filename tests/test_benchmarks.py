@@ -40,14 +40,21 @@ def test_a_spread_of_one_value_is_that_value() -> None:
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
 
 
+MACHINE = dict.fromkeys(
+    ("cpu", "cores", "memory_gib", "kernel", "python", "file_system", "date"), "something"
+)
+RUN = report.Run(
+    MACHINE,
+    ["a peer"],
+    [figure((1.0,), (400.0,), AT_MOST_HALF), figure((1.0, 2.0), (4.0, 4.0))],
+    {"other": "why"},
+    quick=True,
+)
+
+
 def test_a_run_is_written_whole(tmp_path: Path) -> None:
     """The files hold every figure, and the summary those that have a target."""
-    machine = dict.fromkeys(
-        ("cpu", "cores", "memory_gib", "kernel", "python", "file_system", "date"), "something"
-    )
-    figures = [figure((1.0,), (400.0,), AT_MOST_HALF), figure((1.0, 2.0), (4.0, 4.0))]
-    run = report.Run(machine, ["a peer"], figures, {"other": "why"}, quick=True)
-    report.write(run, tmp_path)
+    report.write(RUN, tmp_path)
     told = json.loads((tmp_path / "benchmarks.json").read_text())
     assert [one["reached"] for one in told["figures"]] == [True, None]
     assert told["figures"][1]["ratio"]["values"] == [0.25, 0.5]
@@ -56,3 +63,14 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
     assert summary.read_text().count("| row |") == 2
     assert "| 1/400 | ≤ 1/2 | yes |" in summary.read_text()
     assert "`other` could not be measured: why" in whole.read_text()
+
+
+def test_a_published_table_takes_the_place_of_the_last(tmp_path: Path) -> None:
+    """What stands around the markers stays."""
+    page = tmp_path / "README.md"
+    page.write_text((report.HERE / "README.md").read_text())
+    for _ in range(2):
+        report.publish(RUN, tmp_path, tmp_path)
+    assert page.read_text().count("| row | what | 1.00 ms |") == 1
+    assert page.read_text().startswith("# What it costs")
+    assert page.read_text().endswith("(peers.svg)\n")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
+HERE = Path(__file__).parent
 TIMES = "times"
 _DIGITS = 3
 _AS_A_PART = 0.5  # below, a ratio is said as a fraction
@@ -54,9 +55,8 @@ def write(run: Run, directory: Path) -> None:
     plots.draw(run.figures, directory)
 
 
-def publish(run: Run, directory: Path) -> None:
-    """Put the whole table where its marker is in the README beside this, and the plots beside it."""
-    here = Path(__file__).parent
+def publish(run: Run, directory: Path, here: Path = HERE) -> None:
+    """Put the whole table where its marker is in the README of a directory, and the plots beside it."""
     text = (here / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)

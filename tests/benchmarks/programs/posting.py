@@ -1,4 +1,4 @@
-"""The least that a sidecar can take, by ``python posting.py ORIGIN``: its imports and one request over TLS."""
+"""The least that a sidecar can take: its imports and one request over TLS. ``python posting.py ORIGIN``."""
 
 import os
 import sys
