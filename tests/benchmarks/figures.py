@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +120,11 @@ def _spread_as_json(values: Sequence[float]) -> dict[str, Any] | None:
 def quantile(values: Sequence[float], percent: int) -> float:
     """So many percent of the values are below it."""
     return statistics.quantiles(values, n=100)[percent - 1]
+
+
+def number(value: float) -> str:
+    """Three digits that count, and no exponent."""
+    if not value:
+        return "0"
+    places = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from tests.benchmarks.figures import number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -57,7 +59,7 @@ def _cost(axes: Any, figures: Sequence[Figure]) -> None:
         axes.annotate(
             f"{1e6 * seconds[-1] / sizes[-1]:.1f} µs an event",
             (sizes[-1], seconds[-1]),
-            xytext=(-6, 8),
+            xytext=(0, -16),
             textcoords="offset points",
             ha="right",
             color=colour,
@@ -85,7 +87,7 @@ def _peers(all_axes: Any, bars: Sequence[tuple[str, dict[str, float]]]) -> None:
         values = [found[name] for name in names]
         colours = [_OURS if name == "flwr-telemetry" else _OTHERS for name in names]
         drawn = axes.barh(names, values, color=colours)
-        axes.bar_label(drawn, labels=[f"{value:,.3g}" for value in values], padding=3)
+        axes.bar_label(drawn, labels=[number(value) for value in values], padding=3)
         axes.set(xscale="log", title=title)
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)

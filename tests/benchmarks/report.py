@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from tests.benchmarks import machine, plots
-from tests.benchmarks.figures import Figure, Spread
+from tests.benchmarks.figures import Figure, Spread, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
 HERE = Path(__file__).parent
 TIMES = "times"
-_DIGITS = 3
 _AS_A_PART = 0.5  # below, a ratio is said as a fraction
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
@@ -131,11 +129,3 @@ def spread(values: Sequence[float], unit: str) -> str:
 
 def _part(value: float) -> str:
     return f"1/{number(1 / value)}"
-
-
-def number(value: float) -> str:
-    """Three digits that count, and no exponent."""
-    if not value:
-        return "0"
-    places = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{places}f}"
