@@ -55,15 +55,8 @@ def _cost(axes: Any, figures: Sequence[Figure]) -> None:
         ("msgpack decoding alone", _FLOOR, [figure.theirs for figure in figures]),
     ):
         seconds = [size * statistics.median(one) / 1e6 for size, one in zip(sizes, values, strict=True)]
-        axes.loglog(sizes, seconds, marker="o", color=colour, label=name)
-        axes.annotate(
-            f"{1e6 * seconds[-1] / sizes[-1]:.1f} µs an event",
-            (sizes[-1], seconds[-1]),
-            xytext=(0, -16),
-            textcoords="offset points",
-            ha="right",
-            color=colour,
-        )
+        label = f"{name}: {number(1e6 * seconds[-1] / sizes[-1])} µs an event"
+        axes.loglog(sizes, seconds, marker="o", color=colour, label=label)
     axes.set(xlabel="events in the spool", ylabel="processor time, s, beyond that of one workload")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(loc="upper left", frameon=False)
