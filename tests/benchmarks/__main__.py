@@ -95,6 +95,9 @@ def _measure(rows: list[str], bench: Bench, console: Console) -> tuple[list[Figu
         except (RuntimeError, OSError, AssertionError, ValueError, LookupError) as error:
             failures[name] = repr(error)
             console.print(f"{name}: [red]{failures[name]}")
+        except KeyboardInterrupt:
+            failures[name] = "interrupted; the rows after it were not begun"
+            break
     return figures, failures
 
 

@@ -32,13 +32,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 once = spools.once(bench, spool)
                 ours.append(once.peak_mib)
                 requests = once.requests
-        yield Figure(
-            "memory",
-            f"--once, {count:,} {what}" if count > 1 else f"--once, {what}",
-            "its imports alone",
-            "MiB",
-            tuple(ours),
-            tuple(theirs),
-            Target("≤ 1.3 times", "ratio", at_most=1.3),
-            f"{requests:,} requests" if requests > 1 else "",
-        )
+        events = f"{count:,} {what}, {requests:,} requests" if count > 1 else what
+        target = Target("≤ 1.3 times", "ratio", at_most=1.3)
+        ratio = tuple(ours), tuple(theirs)
+        yield Figure("memory", f"--once, {events}", "its imports alone", "MiB", *ratio, target)

@@ -22,15 +22,15 @@ KINDS = {
 def measure(bench: Bench) -> Iterator[Figure]:
     """Events a second, by both."""
     for kind, events in KINDS.items():
-        what = f"spool to outbox, {events}"
+        way = f"spool to outbox, {events}"
         rounds, processes = 3, bench.pick(3, 1)
         found = []
-        for _ in bench.turns(processes, what, share=1 / len(KINDS)):
+        for _ in bench.turns(processes, way, share=1 / len(KINDS)):
             with bench.place() as home:
                 found += bench.tell(home, "coalescing.py", home, kind, EVENTS, rounds)
         ours, theirs = (
             tuple(EVENTS / one[name] / 1e3 for one in found) for name in ("coalesce_s", "decode_s")
         )
         target = Target("≥ 1/2", "ratio", at_least=0.5)
-        note = f"{found[0]['bodies']:,} bodies of {EVENTS:,} events"
-        yield Figure("throughput", what, "msgpack decoding alone", "events/ms", ours, theirs, target, note)
+        what = f"{way}: {found[0]['bodies']:,} bodies of {EVENTS:,} events"
+        yield Figure("throughput", what, "msgpack decoding alone", "events/ms", ours, theirs, target)
