@@ -37,4 +37,6 @@ def import_all():
 if __name__ == "__main__":
     if "many" in sys.argv:
         import_all()
+    if "flower" in sys.argv:
+        importlib.import_module("flwr.supercore.telemetry")
     program.main(begin)

@@ -61,7 +61,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         for (what, unit, target), mine, other in zip(
             (
                 ("waking-ups a minute", "", WAKE_UPS if is_service else None),
-                ("processor", "% of a core", BUSY if is_service else None),
+                ("processor", "% of a core", BUSY),
                 ("memory of its own (USS)", "MiB", None),
                 ("memory with its share (PSS)", "MiB", None),
             ),
