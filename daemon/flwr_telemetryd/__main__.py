@@ -6,6 +6,7 @@ Started on demand by the first event, without arguments. This room sets up what 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -89,7 +90,8 @@ def _mode(words: list[str]) -> Mode:
 
 
 def _say(word: str, code: ExitCode) -> int:
-    sys.stderr.write(f"{word}\n")
+    with contextlib.suppress(AttributeError, OSError):  # there may be none, or a full one
+        sys.stderr.write(f"{word}\n")
     return code
 
 

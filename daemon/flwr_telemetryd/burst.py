@@ -121,6 +121,7 @@ class Coalescer:
         if not group.add(member, MAX_BODY_BYTES):
             full = (group.body(),)
             self._held_bytes -= held_bytes
+            self._members.forget_details()  # which it held
             group = self._begin(kind)
             held_bytes = group.held_bytes
             group.add(member, MAX_BODY_BYTES)

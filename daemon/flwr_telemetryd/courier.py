@@ -64,7 +64,8 @@ class Courier:
         self._settings: Settings
         self._sink: Sink | None = None
         self._sink_key: tuple[object, ...] = ()
-        self.patience = Patience(host, clock, lambda: self._settings.limits)
+        fails = bool(state.next_try)
+        self.patience = Patience(host, clock, lambda: self._settings.limits, fails=fails)
         self._last_failed: Path | None = None
         self._undecided: dict[Path, Split] = {}
         self._accepted: dict[Path, bool] = {}
@@ -104,7 +105,10 @@ class Courier:
                 return
             # What this machine is in the way of costs this body a wait, and no other anything.
             send = functools.partial(self._send, body)
-            if not self._troubles.attempt(body.path.name, send, otherwise=True) or self.patience.rests():
+            if (
+                not self._troubles.attempt(body.path.name, send, otherwise=True)
+                or self.patience.rest_left_s() > 0
+            ):
                 return
 
     def _in_turn(self) -> Iterator[Body]:
@@ -152,13 +156,13 @@ class Courier:
             self._failed(outcome)
             return False
         if isinstance(outcome, Refused):
-            self._succeeded()
+            self._succeeded(body)
             if forgotten.holds(self._home, data):  # while it was on its way
                 outbox.let_go(body)
                 return True
             return self._refused(body, outcome, is_burst="burst" in event)
         self._accepted[body.path] = False  # before anything that may fail: it must not be sent again
-        self._succeeded()
+        self._succeeded(body)
         self._state.delivered_events += burst.count(event)
         self._state.last_delivery = self._clock.now().isoformat()
         return self._file_away(body, data)
@@ -202,13 +206,18 @@ class Courier:
             log.warning("body %s rejected; its reason is beside it", body.key)
             self._state.rejected += 1
 
-    def _succeeded(self) -> None:
+    def _succeeded(self, body: Body) -> None:
         self.was_answered = True
         self._last_failed = None
         self._state.next_try = self._state.last_error = ""
-        if rest_s := self.patience.succeeded(hurries=self._hurries):
+        if rest_s := self.patience.succeeded(waited_s=self._waited_s(body), hurries=self._hurries):
             self._state.next_try = self._in(rest_s)
             log.info("delivered again; the rest follows in %.1f s", rest_s)
+
+    def _waited_s(self, body: Body) -> float:
+        """Since its batch was taken, as the name of that tells."""
+        taken_ns = body.path.parent.name.partition("-")[0]
+        return (self._clock.time_ns() - int(taken_ns)) / 1e9 if taken_ns.isdecimal() else 0.0
 
     def _failed(self, outcome: Retry) -> None:
         wait_s = self.patience.failed(outcome.after_s)

@@ -127,10 +127,11 @@ def nap(
     return LONGEST_NAP_S, min(FULL_LOOK_S, gone_after_s(Mode.SERVICE, limits))
 
 
-def doze(*, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, float]:
+def doze(limits: Limits, *, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, float]:
     """How a sidecar on demand sleeps after a look: lightly, so that who asks for delivery is heard.
 
     Args:
+        limits: the numbers.
         waits: whether anything of this host is undelivered.
         barred_s: for how long nothing can be done for it: a backoff, or the burst window.
         ends_in_s: its end, if nothing happens.
@@ -140,7 +141,8 @@ def doze(*, waits: bool, barred_s: float, ends_in_s: float) -> tuple[float, floa
     """
     if waits and barred_s <= 0:
         return POLL_S, 0.0
-    return POLL_S, max(min(ON_DEMAND_LOOK_S, ends_in_s, barred_s if waits else math.inf), 0.0)
+    look_s = min(ON_DEMAND_LOOK_S, adoption_interval_s(Mode.ON_DEMAND, limits))
+    return POLL_S, max(min(look_s, ends_in_s, barred_s if waits else math.inf), 0.0)
 
 
 def adoption_interval_s(mode: Mode, limits: Limits) -> float:

@@ -69,18 +69,18 @@ def backoff_s(failures: int, first_s: float, most_s: float, random: float) -> fl
     return random * min(most_s, first_s * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
 
 
-def rest_s(failed_for_s: float, most_s: float, random: float) -> float:
+def rest_s(waited_s: float, most_s: float, random: float) -> float:
     """How long to rest after the first success that follows a failure, before anything else is sent.
 
     What failed for long was in the way of a whole fleet: the first body of each home is drawn apart by the
     backoff, and what the home has beside it must not come with it.
 
     Args:
-        failed_for_s: since the first failure.
+        waited_s: how long the body that got through had waited; a clock set back makes it negative.
         most_s: it is never longer.
         random: from 0 to 1.
     """
-    return random * min(most_s, max(failed_for_s, 0.0))
+    return random * min(most_s, max(waited_s, 0.0))
 
 
 def spread_s(after_s: float, most_s: float, random: float) -> float:

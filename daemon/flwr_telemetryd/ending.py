@@ -31,6 +31,10 @@ class Ending:
         packer: knows what batches were made.
         patience: knows whether deliveries fail.
         troubles: knows what this machine is in the way of.
+
+    Attributes:
+        waits: whether anything was undelivered after the last look.
+        barred_s: for how long nothing may be tried then.
     """
 
     def __init__(
@@ -54,19 +58,19 @@ class Ending:
         # What other hosts' sidecars have is theirs to deliver.
         self._at_start = Waiting(host, adopted=False)
         self._busy_at = clock.monotonic()
-        self._waited = False
+        self.waits, self.barred_s = False, 0.0
         self._barred_since: float | None = None
         self._failing_since: float | None = None
         self._progress: tuple[int, ...] = ()
 
     def reason(self, limits: Limits) -> End | None:
         """Why to end after this look, or None."""
-        now = self._clock.monotonic()
-        waits = self._troubles.attempt("look", self._waits, otherwise=True)
-        if waits or self._waited:  # between two looks nobody knows when it was over
+        now, waited = self._clock.monotonic(), self.waits
+        waits = self.waits = self._troubles.attempt("look", self._waits, otherwise=True)
+        if waits or waited:  # between two looks nobody knows when it was over
             self._busy_at = now
-        self._waited = waits
-        may_try = self._patience.barred_s() <= 0  # a rest of its own is no reason to end
+        self.barred_s = self._patience.barred_s()
+        may_try = self.barred_s <= 0  # a rest of its own is no reason to end
         if not waits or may_try:
             self._barred_since = None
         elif self._barred_since is None:
@@ -83,14 +87,9 @@ class Ending:
             stuck=self._is_stuck(),
         )
 
-    def in_s(self, limits: Limits, *, waits: bool) -> float:
-        """How long a sidecar on demand has left, if nothing happens any more; in seconds.
-
-        Args:
-            limits: the numbers.
-            waits: whether anything is undelivered.
-        """
-        ends = [] if waits else [self._busy_at + limits.idle_exit_s]
+    def in_s(self, limits: Limits) -> float:
+        """How long a sidecar on demand has left after a look, if nothing happens any more; in seconds."""
+        ends = [] if self.waits else [self._busy_at + limits.idle_exit_s]
         if self._failing_since is not None:
             ends.append(self._failing_since + limits.offline_exit_s)
         return min(ends, default=math.inf) - self._clock.monotonic()

@@ -26,8 +26,8 @@ _PER_NAME_BYTES = 3
 
 _TOO_MANY_BYTES = 2**62
 
-_ROW_MEMORY_BYTES = 200
-_DETAILS_MEMORY_BYTES, _DETAILS_MEMORY_FACTOR = 600, 4
+_ROW_MEMORY_BYTES, _CLUSTER_MEMORY_BYTES = 200, 120
+_DETAILS_MEMORY_BYTES, _DETAILS_MEMORY_FACTOR = 300, 2
 _GROUP_MEMORY_BYTES = 8 * 1024
 
 
@@ -69,14 +69,15 @@ class Group:
             size_bytes += cluster_bytes
         first_bytes = max(self._largest_bytes, details.size_bytes)
         if self._size_bytes + size_bytes + first_bytes > most_bytes and self._rows:
-            if self._constant is not None:
+            if self._constant is not None and own_bytes < _TOO_MANY_BYTES:
                 return False
-            self._look_closer()
+            self._look_closer(details)
             return self.add(member, most_bytes)
         self._size_bytes += size_bytes
         if is_new_cluster:
             self._clusters.add(cluster)
             self._clusters_bytes += cluster_bytes
+            self.held_bytes += _CLUSTER_MEMORY_BYTES
         if details not in self._details:
             self._details.add(details)
             self._largest_bytes = first_bytes
@@ -85,23 +86,23 @@ class Group:
         self.held_bytes += _ROW_MEMORY_BYTES
         return True
 
-    def _look_closer(self) -> None:
-        """Find out which values are the same in all rows, and count those of the others alone."""
-        first = self._rows[0][2].texts
-        self._varying = self._differing()
+    def _look_closer(self, more: Details) -> None:
+        """Find out which values are the same in all rows, and in these; count those of the others alone."""
+        first = more.texts
+        self._varying = self._differing(more)
         self._constant = [(index, text) for index, text in enumerate(first) if index not in self._varying]
         uses = Counter(details for _, _, details in self._rows)
         values_bytes = sum(count * self._differing_bytes(details) for details, count in uses.items())
         rows_bytes = len(self._rows) * (_ROW_BYTES + len(self._varying))
         self._size_bytes = self._frame_bytes + self._clusters_bytes + rows_bytes + values_bytes
 
-    def _differing(self) -> list[int]:
+    def _differing(self, *more: Details) -> list[int]:
         """The indexes of the details that are not all equal."""
-        indexes = range(len(self._kind.names))
-        return [index for index in indexes if len({details.texts[index] for details in self._details}) > 1]
+        texts = [details.texts for details in (*self._details, *more)]
+        return [index for index in range(len(self._kind.names)) if len({text[index] for text in texts}) > 1]
 
     def _differing_bytes(self, details: Details) -> int:
-        """What of these details stands in a row; far too much if with them one more would in every row."""
+        """What of these details stands in a row; far too much if they lack what all others have in common."""
         texts = details.texts
         for index, text in self._constant or ():
             if texts[index] != text:

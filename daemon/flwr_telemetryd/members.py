@@ -111,6 +111,11 @@ class Members:
         for shape in self._shapes:
             shape.kinds.clear()
 
+    def forget_details(self) -> None:
+        """Begin anew with the details alone: kinds that others still use stay the same objects."""
+        self._details = {}
+        self._forget_packed()
+
     def _forget_packed(self) -> None:
         self._packed: dict[bytes, tuple[tuple[str, ...], Details]] = {}
         self._packed_bytes = 0
@@ -121,7 +126,7 @@ class Members:
         Raises:
             NotAnEventError: as ``record.decode`` does.
         """
-        for shape in self._shapes:
+        for place, shape in enumerate(self._shapes):
             own = len(payload) - len(shape.tail) - _OWN.size
             start = own - len(shape.head)
             if start > 0 and payload.endswith(shape.tail) and payload.startswith(shape.head, start):
@@ -129,6 +134,8 @@ class Members:
                 if date_key == _DATE_KEY and record.MIN_DATE_US <= date_us <= record.MAX_DATE_US:
                     member = self._member(shape, payload[:start], cluster, date_us)
                     if member is not None:
+                        if place:  # the next one is of the same context, mostly
+                            self._shapes.insert(0, self._shapes.pop(place))
                         return member
         event = record.decode(payload)
         self._note_shape(payload, event)
@@ -199,7 +206,11 @@ class Members:
             return
         before, tail = record.context_parts(dict(items[: place + 1]), dict(items[place + 2 :]))
         own_bytes = len(cluster.encode()) + len(_DATE_KEY)
-        if own_bytes != _CLUSTER_BYTES + len(_DATE_KEY) or before not in payload:
-            return
-        shape = _Shape(before[:-own_bytes], tail, self._with_hardware(event["context"]), {})
+        start = len(payload) - len(tail) - 8 - len(before)
+        if own_bytes != _CLUSTER_BYTES + len(_DATE_KEY) or not payload.startswith(before, max(start, 0)):
+            return  # packed in another way
+        head = before[:-own_bytes]
+        if any((shape.head, shape.tail) == (head, tail) for shape in self._shapes):
+            return  # it is known; what stands before it is packed in another way
+        shape = _Shape(head, tail, self._with_hardware(event["context"]), {})
         self._shapes = [shape, *self._shapes][:_MAX_SHAPES]

@@ -35,14 +35,16 @@ class Patience:
         host: where a ``Retry-After`` is kept.
         clock: time and chance.
         limits: asked anew each time, since they may change.
+        fails: whether the life before this one failed to the end.
     """
 
-    def __init__(self, host: HostPaths, clock: Clock, limits: Callable[[], Limits]) -> None:
+    def __init__(self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], *, fails: bool) -> None:
         self._host = host
         self._clock = clock
         self._limits = limits
         self._backoff = Backoff(clock)
         self._told_at: float | None = None
+        self._fails = fails
         self._spread_until = self._rests_until = -math.inf
 
     @property
@@ -63,21 +65,21 @@ class Patience:
                 log.warning("the Retry-After is not kept beyond this life: %s", error)
         return wait_s
 
-    def succeeded(self, *, hurries: bool) -> float:
+    def succeeded(self, *, waited_s: float, hurries: bool) -> float:
         """Note a success; the seconds to rest after it.
 
         Args:
+            waited_s: how long the body that got through had waited.
             hurries: somebody asked for delivery, so that there is no rest.
         """
-        now = self._clock.monotonic()
-        since = self._told_at if self._backoff.since is None else self._backoff.since
+        failed = self._fails or self._told_at is not None or self._backoff.since is not None
         self._backoff.succeeded()
-        self._told_at, self._spread_until = None, -math.inf
+        self._fails, self._told_at, self._spread_until = False, None, -math.inf
         not_before.forget(self._host)
-        if since is None or hurries:
+        if hurries or not failed:
             return 0.0
-        wait_s = rest_s(now - since, self._limits().backoff_max_s, self._clock.random())
-        self._rests_until = now + wait_s
+        wait_s = rest_s(waited_s, self._limits().backoff_max_s, self._clock.random())
+        self._rests_until = self._clock.monotonic() + wait_s
         return wait_s
 
     def skip(self) -> None:
@@ -87,11 +89,11 @@ class Patience:
 
     def wait_s(self) -> float:
         """The seconds to wait, for whatever reason; 0 or less if there is none."""
-        return max(self.barred_s(), self._rests_until - self._clock.monotonic())
+        return max(self.barred_s(), self.rest_left_s())
 
-    def rests(self) -> bool:
-        """Whether the first success after a failure was a moment ago."""
-        return self._rests_until > self._clock.monotonic()
+    def rest_left_s(self) -> float:
+        """The seconds that are left of a rest; 0 or less if there is none."""
+        return self._rests_until - self._clock.monotonic()
 
     def barred_s(self) -> float:
         """The seconds to wait for the collector's sake; 0 or less if there are none."""

@@ -35,7 +35,7 @@ class Rest:
         self._clock = clock
         self._wakes = wakes
         self._is_alone = only is not None
-        self._paths = [] if only is None else [str(only.flush), str(only.events)]
+        self._paths = [] if only is None else [str(only.flush), str(only.events), str(only.lock)]
         self._telemetry: object = None
         self._times: object = None
         self._pause_s = POLL_S

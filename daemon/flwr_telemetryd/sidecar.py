@@ -38,7 +38,7 @@ from .packing import Packer
 from .permission import Permission
 from .rest import Rest
 from .retention import hosts
-from .serving import anything_waits, bodies_wait, is_waiting, more_waits
+from .serving import bodies_wait, is_waiting, more_waits
 from .sinks.base import Sink
 from .state import State
 
@@ -222,7 +222,7 @@ class Sidecar:
         may_try = self._patience.wait_s() <= 0
         self._works = self._patience.failing_since is None and self._patience.barred_s() <= 0
         is_empty = not bodies_wait(self.host)
-        takes = self._asked or ((self._works or is_empty) and not self._patience.rests())
+        takes = self._asked or ((self._works or is_empty) and self._patience.rest_left_s() <= 0)
         if segments.listing(self.host.work):
             # Only a lock of our own says that all others are dead; else a batch must have been left alone.
             self._packer.finish(self.host, limits, None if self._is_sole else self._file_system_now())
@@ -249,12 +249,12 @@ class Sidecar:
             self._clock.sleep(POLL_S)
             return
         limits = self._may_go_on.settings.limits
-        waits, barred_s = anything_waits(self.host), self._patience.wait_s()
+        waits, barred_s = self._ending.waits, max(self._ending.barred_s, self._patience.rest_left_s())
         if self.mode is Mode.ON_DEMAND:
-            ends_in_s = self._ending.in_s(limits, waits=waits)
-            if barred_s <= 0 and waits and not more_waits(self.host):
+            if barred_s <= 0 and not self._troubles.attempt("look", self._more_waits, otherwise=True):
                 barred_s = self._packer.window_s(limits)
-            self._rest.sleep(*doze(waits=waits, barred_s=barred_s, ends_in_s=ends_in_s))
+            ends_in_s = self._ending.in_s(limits)
+            self._rest.sleep(*doze(limits, waits=waits, barred_s=barred_s, ends_in_s=ends_in_s))
             return
         others = (host for host in hosts(self.home) if host.name != self.host.name)
         chosen = nap(
@@ -265,6 +265,9 @@ class Sidecar:
             others_wait=any(map(is_waiting, others)),
         )
         self._rest.sleep(*chosen)
+
+    def _more_waits(self) -> bool:
+        return more_waits(self.host)
 
     def _is_woken(self) -> bool:
         """Whether there is a reason to look, other than what the files of the home tell."""

@@ -37,7 +37,7 @@ COMMON_NAMES = frozenset(
 _SHORTEST_NAME = 3
 
 _LOGIN_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
-"""What ``getpass.getuser()`` asks, which takes the first; it asks the password entry where none is set."""
+"""What ``getpass.getuser()`` asks before the password entry; the module is not worth loading."""
 
 # The letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s, the I
 # with a dot and the i without one.
@@ -92,7 +92,7 @@ class Redactor:
         self._pattern = "|".join(patterns)
         needles = {*everywhere, *in_paths, *directories} - {"", "/"}
         # A cheap look at the packed bytes spares most events the search; bytes.lower() knows ASCII only.
-        self._needles = (*(needle.lower().encode() for needle in needles), *_FOLDING)
+        self._needles = (*(needle.lower().encode(errors="surrogateescape") for needle in needles), *_FOLDING)
         self._ascii = all(needle.isascii() for needle in needles)
 
     def may_hold(self, packed: bytes) -> bool:
@@ -133,7 +133,9 @@ def who_we_are() -> Redactor:
     """A redactor for this user on this host: what the environment and the password entry say."""
     names: set[str] = set()
     directories: set[str] = set()
-    names.update(filter(None, map(os.environ.get, _LOGIN_VARIABLES)))
+    name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
+    with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
+        names.add(name or pwd.getpwuid(os.getuid()).pw_name)
     try:
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
@@ -173,6 +175,8 @@ class Packing:
                     packed = self._pack(details)
                 except (ValueError, OverflowError):
                     return packed_details(details, self._redactor)  # it says what is wrong
+                if len(packed) > MAX_DETAILS_BYTES:
+                    self._pack = record.packer()  # whose buffer would stay so large
                 return packed if packed in self._fine else self._looked_at(details, packed)
         return packed_details(details, self._redactor)
 

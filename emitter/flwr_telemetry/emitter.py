@@ -206,6 +206,7 @@ class Emitter:
             if (refusal := settings.environment_refusal(os.environ)) is None:
                 raise
             self._use(settings.Settings(consent=refusal))
+            self._seen = None
             return
         signatures = (settings.signature(settings.watched(home)), source.signature(home.source))
         if variables != self._seen or signatures != self._signatures:
@@ -269,7 +270,7 @@ class Emitter:
                 environ=os.environ,
                 may_create=self._may_create,
             )
-        except (OSError, RuntimeError, ValueError, TelemetryError) as error:
+        except (OSError, RuntimeError, ValueError, ImportError, TelemetryError) as error:
             cause = f"wake:{type(error).__name__}"
             self._warn(cause, f"No sidecar could be started ({error}); events wait in the spool")
             return launch.Wake.NOT_ALLOWED

@@ -142,7 +142,10 @@ class Writer:
         except OSError:
             locked = self._lock(descriptor, is_new=is_new)
         try:
-            named = os.stat(self._path, follow_symlinks=False)
+            try:
+                named = os.stat(self._path, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
             if (named.st_ino, named.st_dev) != handle.identity:
                 return False
             if named.st_size + len(frame) > cap_bytes:
@@ -157,8 +160,6 @@ class Writer:
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
             return (locked and not self._is_remote) or not network.was_removed(descriptor)
-        except FileNotFoundError:
-            return False
         finally:
             if locked:
                 unlock(descriptor)

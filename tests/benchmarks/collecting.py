@@ -1,8 +1,9 @@
 """A TLS collector in a process of its own, so that its work is nobody's: ``python -m … DIRECTORY``.
 
-It obeys one word a line on its standard input (``counts``, ``reset``, ``hang``, ``answer``) with one line of
-JSON each, and ends with its input. The authorities that it writes for its clients are those that an
-installation has, and its own: to read them is part of what TLS costs.
+It obeys one word a line on its standard input (``counts``, ``reset``, ``hang``, ``answer``; ``unzip`` to say
+that it takes compressed bodies, ``plain`` not to) with one line of JSON each, and ends with its input. The
+authorities that it writes for its clients are those that an installation has, and its own: to read them is
+part of what TLS costs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Counting(TlsCollector):
     def __init__(self, certificate: trustme.LeafCert) -> None:
         super().__init__(certificate)
         self.counts = {"requests": 0, "events": 0}
-        self.hangs = False
+        self.hangs = self.unzips = False
 
     def take(self, request: Request) -> Answer:
         if self.hangs:
@@ -41,7 +42,10 @@ class _Counting(TlsCollector):
         with self._lock:
             self.counts["requests"] += 1
             self.counts["events"] += events
-        return Answer(200, {"Content-Type": request.headers.get("content-type", "text/plain")}, b"{}")
+        headers = {"Content-Type": request.headers.get("content-type", "text/plain")}
+        if self.unzips:
+            headers["Accept-Encoding"] = "gzip"
+        return Answer(200, headers, b"{}")
 
 
 def _events_in(request: Request) -> int:
@@ -70,6 +74,8 @@ def main(directory: Path) -> None:
                 forwarder.reset()
             elif word in {"hang", "answer"}:
                 collector.hangs = word == "hang"
+            elif word in {"unzip", "plain"}:
+                collector.unzips = word == "unzip"
             counted = {
                 name: getattr(forwarder, name) for name in ("sent_bytes", "received_bytes", "connections")
             }

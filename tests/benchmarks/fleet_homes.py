@@ -66,17 +66,18 @@ class Place:
         "barred_since",
         "busy_at",
         "cleared_at",
+        "fails",
         "first_seen",
         "kind",
         "next_look",
         "not_before",
         "outbox",
+        "outbox_since",
         "owed_from",
         "owes",
         "rests_until",
         "spooled_at",
         "started_at",
-        "told_at",
         "told_until",
         "tried_at",
     )
@@ -91,7 +92,8 @@ class Place:
         self.next_look = math.inf
         self.told_until = self.not_before = self.rests_until = 0.0  # without and with what was added
         self.barred_since: float | None = None
-        self.told_at: float | None = None
+        self.fails = False  # or the life before did, to its end
+        self.outbox_since = 0.0
         self.started_at = self.tried_at = -math.inf
         self.owes = False  # something lies here since before the recovery
         self.owed_from = self.cleared_at = math.inf

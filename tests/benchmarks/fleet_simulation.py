@@ -114,9 +114,8 @@ class Simulation:
         place.backoff = Backoff(self._clock)
         place.barred_since, place.rests_until = None, 0.0
         place.not_before = 0.0
-        place.told_at = None
         if place.told_until > self._now:  # an earlier life was
-            place.told_at = self._now
+            place.fails = True
             self._bar(place, place.told_until)
         place.started_at = self._now
         place.first_seen = place.busy_at = self._now + STARTS_IN_S
@@ -134,6 +133,7 @@ class Simulation:
             takes = self._takes(place, may_try=may_try)
             age_s = now - place.first_seen
             if seal_is_due(1, age_s, self._limits.burst_window_s, takes=takes, at_once=False):
+                place.outbox_since = place.outbox_since if place.outbox else now
                 place.outbox += place.kind.bodies
                 place.spooled_at = None
         if may_try:
@@ -157,17 +157,18 @@ class Simulation:
             if isinstance(outcome, Retry):
                 self._failed(place, outcome)
                 return
-            since = place.told_at if place.backoff.since is None else place.backoff.since
+            failed, place.fails = place.fails, False
             place.backoff.succeeded()
-            place.told_at = None
             place.not_before = place.told_until = 0.0
             place.outbox -= 1
-            if since is not None:
-                place.rests_until = now + rest_s(now - since, self._policy.most_rest_s, self._chance.random())
+            if failed:
+                waited_s, most_s = now - place.outbox_since, self._policy.most_rest_s
+                place.rests_until = now + rest_s(waited_s, most_s, self._chance.random())
                 if place.rests_until > now:
                     return
 
     def _failed(self, place: Place, outcome: Retry) -> None:
+        place.fails = True
         at_least_s = 0.0
         if outcome.after_s is not None:
             self._bar(place, self._now + outcome.after_s)

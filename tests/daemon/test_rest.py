@@ -175,7 +175,7 @@ def test_how_long_a_service_may_sleep(found: dict[str, float], chosen: tuple[flo
 )
 def test_how_lightly_a_sidecar_on_demand_sleeps(found: dict[str, Any], chosen: tuple[float, float]) -> None:
     """Never longer than who asks for delivery may have to wait, and not beyond its end."""
-    assert doze(**{"waits": False, "barred_s": 0.0, "ends_in_s": 60.0, **found}) == chosen
+    assert doze(Limits(), **{"waits": False, "barred_s": 0.0, "ends_in_s": 60.0, **found}) == chosen
 
 
 @pytest.mark.parametrize("name", NEWS)

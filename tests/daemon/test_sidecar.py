@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,7 +63,13 @@ class Life:
     def __init__(self, home: Path, *, random: float = 0.5) -> None:
         self.now_s = 0.0
         self.happens: dict[float, Callable[[], object]] = {}
-        clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep, random=lambda: random)
+        began_ns = time.time_ns()
+        clock = Clock(
+            monotonic=lambda: self.now_s,
+            time_ns=lambda: began_ns + int(1e9 * self.now_s),
+            sleep=self._sleep,
+            random=lambda: random,
+        )
         site_file = home.parent / "none.toml"
         self.sidecar = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=site_file)
 

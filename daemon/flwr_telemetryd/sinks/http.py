@@ -8,7 +8,9 @@ address and no credentials. One request, body and answer, never takes longer tha
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -22,10 +24,13 @@ from flwr_telemetry.version import __version__
 
 from ..deadline import deadline
 from ..delivery import outcome_of
-from .base import Outcome, Retry
+from .base import Outcome, Refused, Retry
 from .words import word_for
 
 MAX_ANSWER_BYTES = 64 * 1024
+
+_WORTH_ZIPPING_BYTES = 4096
+_ZIP_LEVEL = 6
 
 _SHORTEST_S = 0.001
 
@@ -70,6 +75,8 @@ class HttpSink:
         bundle = settings.ca_bundle or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
         bundle = bundle or environ.get("SSL_CERT_FILE") or environ.get("SSL_CERT_DIR")
         self._session.verify = bundle or True
+        self._zips = False
+        """Whether the collector has said that it takes compressed bodies (RFC 7694)."""
         if settings.proxy is not None:
             self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
         else:
@@ -119,10 +126,29 @@ class HttpSink:
         )
 
     def _post(self, key: str, body: bytes) -> Outcome:
-        with self._request("POST", data=body, headers={"Idempotency-Key": key}) as answer:
+        headers = {"Idempotency-Key": key}
+        zips = self._zips and len(body) >= _WORTH_ZIPPING_BYTES
+        if zips:
+            headers["Content-Encoding"] = "gzip"
+        data = gzip.compress(body, _ZIP_LEVEL, mtime=0) if zips else body
+        with self._request("POST", data=data, headers=headers) as answer:
             # The status alone decides; what follows is for the reason of a refusal.
             text = _beginning(answer)
-            return outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+            self._zips = takes_gzip(answer.headers.get("Accept-Encoding", ""))
+            outcome = outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+        if zips and isinstance(outcome, Refused):
+            self._zips = False  # it may be how the body came; only a word about the body itself may cost it
+            return self._post(key, body)
+        return outcome
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether the ``Accept-Encoding`` of an answer names gzip, and not to refuse it."""
+    for word in accepted.lower().split(","):
+        coding, _, weight = word.partition(";")
+        if coding.strip() in {"gzip", "x-gzip"}:
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
+    return False
 
 
 def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:

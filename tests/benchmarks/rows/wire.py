@@ -21,6 +21,7 @@ WHAT = f"{WORKLOADS} workloads of 2 events at once"
 # Both events of a workload come in other bodies, and each has to say whose it is.
 IDS_BYTES = WORKLOADS * 2 * (len('"",') * 2 + 36 + 64)
 FLOWER = "flwr-1.41"
+ZIPPED = "to a collector that takes compressed bodies"
 REQUESTS = Target("≤ 4", "ours", at_most=4)
 BYTES = Target("≤ 1/30", "ratio", at_most=1 / 30)
 PATIENCE_S = 120
@@ -34,6 +35,9 @@ def measure(bench: Bench) -> Iterator[Figure]:
         for one in contenders:
             workloads = WORKLOADS if one is OURS else THEIR_WORKLOADS
             found.setdefault(one.name, []).append(_many(bench, one, workloads))
+        bench.collector.ask("unzip")
+        found.setdefault(ZIPPED, []).append(_many(bench, OURS, WORKLOADS))
+        bench.collector.ask("plain")
     more = WORKLOADS / THEIR_WORKLOADS
     ours, theirs = found[OURS.name], found.get(FLOWER, [])
     beside = next((one.title for one in contenders if one.name == FLOWER), "-")
@@ -46,6 +50,9 @@ def measure(bench: Bench) -> Iterator[Figure]:
     ):
         mine, their = tuple(map(of, ours)), tuple(more * of(counts) for counts in theirs)
         yield Figure("wire", f"{WHAT}: {counted}", beside, unit, mine, their, target, note)
+    mine = tuple(map(_both_ways_kb, found[ZIPPED]))
+    their = tuple(more * _both_ways_kb(counts) for counts in theirs)
+    yield Figure("wire", f"{WHAT}: bytes both ways, {ZIPPED}", beside, "kB", mine, their, BYTES, note)
     mine, ids = tuple(map(_both_ways_kb, ours)), (IDS_BYTES / 1e3,) * len(ours)
     floor = "the cluster IDs and run-id-hashes alone, as JSON has them"
     yield Figure("wire", f"{WHAT}: bytes both ways", floor, "kB", mine, ids)

@@ -330,3 +330,53 @@ def test_a_word_for_an_exception_that_came_from_itself() -> None:
     error = ValueError(SECRET)
     error.args = (error, error)
     assert word_for(error) == "the request failed (ValueError)"
+
+
+LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("accepted", "zips"),
+    [
+        (None, False),
+        ("", False),
+        ("identity", False),
+        ("br, deflate", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("gzip", True),
+        ("br, GZip;q=0.5", True),
+        ("x-gzip", True),
+    ],
+)
+def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(
+    collector: Collector, accepted: str | None, zips: bool
+) -> None:
+    """Not the first of a life, and none that is small; the key stays that of the body."""
+    headers = {} if accepted is None else {"Accept-Encoding": accepted}
+    collector.answer_by(lambda _request: Answer(200, headers))
+    sink = sink_for(collector.url)
+    for number, body in enumerate((LARGE, LARGE + b" ", BODY)):
+        assert sink.send(f"{number:064}", body) == Delivered()
+    sink.close()
+    first, second, third = collector.requests
+    assert (first.body, third.body) == (LARGE, BODY)
+    assert "content-encoding" not in {**first.headers, **third.headers}
+    if zips:
+        assert second.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(second.body) == LARGE + b" "
+    else:
+        assert second.body == LARGE + b" "
+        assert "content-encoding" not in second.headers
+    assert [int(request.key) for request in collector.requests] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("status", [400, 415])
+def test_a_word_about_the_compression_costs_no_body(collector: Collector, status: int) -> None:
+    """What is refused compressed is sent as it is, and so is what follows."""
+    accepts = Answer(200, {"Accept-Encoding": "gzip"})
+    collector.answer_by(lambda request: status if "content-encoding" in request.headers else accepts)
+    sink = sink_for(collector.url)
+    assert [sink.send(f"{number:064}", LARGE) for number in range(2)] == [Delivered()] * 2
+    sink.close()
+    assert [request.headers.get("content-encoding") for request in collector.requests] == [None, "gzip", None]
