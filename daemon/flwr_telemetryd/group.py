@@ -55,7 +55,7 @@ class Group:
         self._frame_bytes = len(dumps(self._whole({}, "", 0))) + _BURST_BYTES + 3 * names_bytes
         self._constant: list[tuple[int, str]] | None = None
         self._varying = list(range(len(kind.names)))
-        self._largest_bytes = self._clusters_bytes = 0
+        self._largest_bytes = self._longest_bytes = self._clusters_bytes = 0
         self._size_bytes = self._frame_bytes
         self.held_bytes = _GROUP_MEMORY_BYTES
 
@@ -64,11 +64,13 @@ class Group:
         _, details, cluster, date_us = member
         own_bytes = details.size_bytes if self._constant is None else self._differing_bytes(details)
         size_bytes = _ROW_BYTES + len(self._varying) + own_bytes
+        longest_bytes, largest_bytes = self._longest_bytes, max(self._largest_bytes, details.size_bytes)
         if is_new_cluster := cluster not in self._clusters:
-            cluster_bytes = 2 * len(encode_basestring_ascii(cluster)) + 2
+            cluster_bytes = len(encode_basestring_ascii(cluster)) + 1
+            longest_bytes = max(longest_bytes, cluster_bytes)
             size_bytes += cluster_bytes
-        first_bytes = max(self._largest_bytes, details.size_bytes)
-        if self._size_bytes + size_bytes + first_bytes > most_bytes and self._rows:
+        # Whichever event turns out to be the earliest stands at the head of the body, whole.
+        if self._size_bytes + size_bytes + longest_bytes + largest_bytes > most_bytes and self._rows:
             if self._constant is not None and own_bytes < _TOO_MANY_BYTES:
                 return False
             self._look_closer(details)
@@ -77,10 +79,11 @@ class Group:
         if is_new_cluster:
             self._clusters.add(cluster)
             self._clusters_bytes += cluster_bytes
+            self._longest_bytes = longest_bytes
             self.held_bytes += _CLUSTER_MEMORY_BYTES
         if details not in self._details:
             self._details.add(details)
-            self._largest_bytes = first_bytes
+            self._largest_bytes = largest_bytes
             self.held_bytes += _DETAILS_MEMORY_FACTOR * details.size_bytes + _DETAILS_MEMORY_BYTES
         self._rows.append((date_us, cluster, details))
         self.held_bytes += _ROW_MEMORY_BYTES
@@ -88,9 +91,9 @@ class Group:
 
     def _look_closer(self, more: Details) -> None:
         """Find out which values are the same in all rows, and in these; count those of the others alone."""
-        first = more.texts
         self._varying = self._differing(more)
-        self._constant = [(index, text) for index, text in enumerate(first) if index not in self._varying]
+        varying = set(self._varying)
+        self._constant = [(index, text) for index, text in enumerate(more.texts) if index not in varying]
         uses = Counter(details for _, _, details in self._rows)
         values_bytes = sum(count * self._differing_bytes(details) for details, count in uses.items())
         rows_bytes = len(self._rows) * (_ROW_BYTES + len(self._varying))
