@@ -202,6 +202,26 @@ def test_memory_is_bounded() -> None:
     assert early + late == 400
 
 
+def test_details_of_a_body_that_was_given_are_forgotten() -> None:
+    """However many bodies a batch comes to: what is long in JSON fills one before the memory is full."""
+    coalescer = burst.Coalescer()
+    bodies = 0
+    for number in range(300):
+        bodies += len(list(coalescer.add(records.sample({"a": "\0" * 8000 + str(number)}, cluster="c"))))
+        assert len(coalescer._members._details) <= 25
+    assert bodies >= 12
+
+
+def test_a_value_that_changes_now_and_then_splits_no_burst() -> None:
+    """What was the same in all rows is counted in each from then on, which may well fit."""
+    coalescer = burst.Coalescer()
+    for number in range(18_000):
+        event = records.sample({"same": "x" * 600, "round": number // 2000}, cluster="c", date_us=number)
+        assert list(coalescer.add(event)) == []
+    (body,) = coalescer.finish()
+    assert check(body)["burst"]["varying"] == ["round"]
+
+
 def test_equal_events_take_little_memory() -> None:
     """A hundred thousand equal details are held once."""
     coalescer = burst.Coalescer()

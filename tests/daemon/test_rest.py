@@ -50,6 +50,7 @@ def a_home_of_two(home: Path) -> Nights:
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
+    Home(home).host().lock.touch()
     return Nights(home)
 
 
@@ -178,12 +179,15 @@ def test_how_lightly_a_sidecar_on_demand_sleeps(found: dict[str, Any], chosen: t
     assert doze(Limits(), **{"waits": False, "barred_s": 0.0, "ends_in_s": 60.0, **found}) == chosen
 
 
-@pytest.mark.parametrize("name", NEWS)
+NEWS_ON_DEMAND = {**NEWS, "the lock removed": lambda home: Home(home).host().lock.unlink()}
+
+
+@pytest.mark.parametrize("name", NEWS_ON_DEMAND)
 def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home: Path, name: str) -> None:
     """What other hosts do is looked at when it is time to adopt."""
     nights = a_home_of_two(home)
     nights.rest = Rest(Home(home), nights.clock, lambda: False, Home(home).host())
-    nights.happens = (1.0, lambda: NEWS[name](home))
+    nights.happens = (1.0, lambda: NEWS_ON_DEMAND[name](home))
     others = name in {"an event of another host", "a first event", "a batch"}
     assert nights.sleep(POLL_S, 5) == (5 if others else 1)
     assert set(nights.naps) == {POLL_S}

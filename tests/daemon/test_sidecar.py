@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -93,6 +95,27 @@ def test_on_demand_it_looks_when_there_is_something_to_see(
     assert life.sidecar.run() is End.IDLE
     assert 65 <= life.now_s <= 66  # the burst window, and `idle_exit_s`
     assert len(looks) <= 20
+    assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
+
+
+def test_a_disk_that_fails_for_a_while_ends_no_life(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not between two looks either."""
+    out = tmp_path / "out.jsonl"
+    homes.configure(home, out.as_uri(), **WAITS)
+    homes.put(home, records.series(3))
+    life, listdir, failed = Life(home), os.listdir, []
+
+    def fails_for_a_while(path: str) -> list[str]:
+        if life.now_s < 2:
+            failed.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", fails_for_a_while)
+    assert life.sidecar.run() is End.IDLE
+    assert failed
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import pwd
 from collections.abc import Iterator
 from typing import Any
 
@@ -181,6 +182,39 @@ def test_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     left = {"a": "<redacted>", "b": "<redacted>", "c": "/x/<redacted>/y"}
     assert through(secrets, redactor) == {**left, "d": "<redacted>" if os.geteuid() == 0 else secrets["d"]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "known"),
+    [
+        ({"LOGNAME": "zquill", "USER": "trainbox", "USERNAME": "trainbox"}, "zquill"),
+        ({"LOGNAME": "", "USER": "zquill", "USERNAME": "trainbox"}, "zquill"),
+        ({"USERNAME": "zquill"}, "zquill"),
+        ({}, ""),
+        ({"LOGNAME": "zquill", "USER": "\udcffbob"}, "zquill"),
+        ({"LOGNAME": "\udcffbob"}, "\udcffbob"),
+    ],
+)
+def test_who_logged_in_is_whom_getpass_names(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], known: str
+) -> None:
+    """The first variable that is set, whatever bytes are in it; else the password entry of the real user."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    asked: list[int] = []
+    entry = pwd.getpwuid(os.geteuid())
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: asked.append(number) or entry)
+    redactor = details.who_we_are()
+    assert asked == ([] if known else [os.getuid()]) + [os.geteuid()]
+    if known:
+        assert getpass.getuser() == known
+    if known.isascii():
+        assert through({"a": "zquill", "b": "trainbox"}, redactor)["a"] == (
+            "<redacted>" if known else "zquill"
+        )
+        assert through({"b": "trainbox"}, redactor) == {"b": "trainbox"}
 
 
 def test_a_home_that_is_the_root_redacts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

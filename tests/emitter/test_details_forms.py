@@ -129,6 +129,10 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch: pytest.MonkeyPat
         for _ in range(2):
             with pytest.raises(InvalidEventError):
                 subject.packed(value)
+    pack = subject._pack
+    with pytest.raises(InvalidEventError):
+        subject.packed({"a": "x" * 100_000})
+    assert subject._pack is not pack  # its buffer would have stayed so large
     for number in range(1000):
         subject.packed({"n": number})
     assert len(subject._fine) == 256

@@ -234,6 +234,21 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(
     assert not processes.sidecars(home)
 
 
+def test_what_cannot_be_loaded_for_a_start_costs_no_event(
+    home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package was removed under a process that has reported before."""
+    monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
+
+    def gone() -> None:
+        raise ModuleNotFoundError
+
+    monkeypatch.setattr(launch, "_reaping", gone)
+    assert subject.emit(0) == "spooled"
+    assert [cause for cause, _ in subject.warnings] == ["wake:ModuleNotFoundError"]
+    assert not processes.sidecars(home)
+
+
 def test_who_delivers_is_asked_at_most_once_a_second(
     home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
