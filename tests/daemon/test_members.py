@@ -84,6 +84,16 @@ def test_what_is_no_event_is_none_on_either_way(
         assert told(subject.of_payload(bytes(payload))) == expected
 
 
+@pytest.mark.parametrize("beyond", [record.MIN_DATE_US - 1, record.MAX_DATE_US + 1, -(2**63), 2**63 - 1])
+def test_a_date_beyond_the_calendar_is_no_event(beyond: int) -> None:
+    """Though all its other bytes are known."""
+    subject, event = Members({}), records.sample({}, cluster=CLUSTERS[0])
+    subject.of_payload(as_the_emitter_packs(event))
+    event["context"]["date"] = beyond
+    with pytest.raises(record.NotAnEventError):
+        subject.of_payload(as_the_emitter_packs(event))
+
+
 def test_equal_events_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first, neither the whole is decoded nor its details; a second kind costs its details."""
     calls = []

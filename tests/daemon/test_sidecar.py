@@ -15,6 +15,7 @@ from flwr_telemetryd.__main__ import open_sink
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.decisions import End, Mode
 from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.patience import Patience
 from flwr_telemetryd.sidecar import Sidecar
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
@@ -152,6 +153,21 @@ def test_after_an_outage_one_body_goes_before_the_others(
     else:
         assert asked_at_s <= second <= asked_at_s + 0.5 < first + rest_s
     assert wire.serials(collector.events()) == [0, 1, 2]
+
+
+def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(
+    home: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector may have named one moment to a whole fleet."""
+    homes.configure(home, collector.url, **WAITS, offline_exit_s=1e6)
+    life = Life(home)
+    came = _outage(home, collector, life, 0.0)
+    homes.host(home).joinpath("not-before").write_text("100\n")
+    homes.host(home).joinpath("not-before").chmod(0o600)
+    began_s = (homes.host(home) / "not-before").stat().st_mtime
+    monkeypatch.setattr(Patience, "_file_system_now", lambda _self: began_s + life.now_s)
+    assert life.sidecar.run() is End.IDLE
+    assert 145 <= came[0] <= 155
 
 
 @pytest.mark.parametrize("back_at_s", [90.0, 200.0])
