@@ -73,4 +73,4 @@ def test_a_published_table_takes_the_place_of_the_last(tmp_path: Path) -> None:
         report.publish(RUN, tmp_path, tmp_path)
     assert page.read_text().count("| row | what | 1.00 ms |") == 1
     assert page.read_text().startswith("# What it costs")
-    assert page.read_text().endswith("(peers.svg)\n")
+    assert page.read_text().endswith("(fleet.svg)\n")
