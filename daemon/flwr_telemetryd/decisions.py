@@ -16,8 +16,7 @@ SERVICE_ADOPT_S = 30.0
 ON_DEMAND_ADOPT_S = 120.0
 POLL_S = 0.25
 LONGEST_NAP_S = 30.0
-ON_DEMAND_LOOK_S = 5.0
-FULL_LOOK_S = 300.0
+FULL_LOOK_S = 600.0
 """A network file system may show a change late, or give two of them the same time."""
 
 GONE_AFTER = 20
@@ -141,8 +140,8 @@ def doze(limits: Limits, *, waits: bool, barred_s: float, ends_in_s: float) -> t
     """
     if waits and barred_s <= 0:
         return POLL_S, 0.0
-    look_s = min(ON_DEMAND_LOOK_S, adoption_interval_s(Mode.ON_DEMAND, limits))
-    return POLL_S, max(min(look_s, ends_in_s, barred_s if waits else math.inf), 0.0)
+    others_s = adoption_interval_s(Mode.ON_DEMAND, limits)
+    return POLL_S, max(min(others_s, ends_in_s, barred_s if waits else math.inf), 0.0)
 
 
 def adoption_interval_s(mode: Mode, limits: Limits) -> float:

@@ -147,9 +147,9 @@ CALM = {"waits": False, "barred_s": 0.0, "calm_s": 1e6, "others_wait": False}
 @pytest.mark.parametrize(
     ("found", "chosen"),
     [
-        ({}, (30, 300)),
+        ({}, (30, 600)),
         ({"others_wait": True, "calm_s": 599.0}, (7.5, 7.5)),
-        ({"others_wait": True, "calm_s": 600.0}, (30, 300)),  # nobody can take it
+        ({"others_wait": True, "calm_s": 600.0}, (30, 600)),  # nobody can take it
         ({"waits": True, "calm_s": 0.0}, (0.25, 0)),
         ({"waits": True, "calm_s": 5.5, "others_wait": True}, (0.25, 0)),
         ({"waits": True, "calm_s": 7.0}, (30, 30)),
@@ -164,12 +164,12 @@ def test_how_long_a_service_may_sleep(found: dict[str, float], chosen: tuple[flo
 @pytest.mark.parametrize(
     ("found", "chosen"),
     [
-        ({}, (0.25, 5)),
+        ({}, (0.25, 30)),
         ({"ends_in_s": 3.0}, (0.25, 3)),
         ({"ends_in_s": -1.0}, (0.25, 0)),
         ({"waits": True}, (0.25, 0)),
         ({"waits": True, "barred_s": 2.0}, (0.25, 2)),
-        ({"waits": True, "barred_s": 900.0}, (0.25, 5)),
+        ({"waits": True, "barred_s": 900.0}, (0.25, 30)),
         ({"waits": True, "barred_s": 900.0, "ends_in_s": 1.0}, (0.25, 1)),
         ({"barred_s": 900.0, "ends_in_s": 4.0}, (0.25, 4)),
     ],

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -10,14 +11,14 @@ import msgpack
 CHUNK_BYTES = 256 * 1024
 
 
-def decode(data: bytes) -> int:
-    """Decode all records of a segment; how many there are."""
+def decode(data: bytes, use: Callable[[dict], object] = bool) -> int:
+    """Decode all records of a segment, and do something with each; how many there are."""
     unpacker = msgpack.Unpacker(max_buffer_size=0)
     count = 0
     for start in range(0, len(data), CHUNK_BYTES):
         unpacker.feed(data[start : start + CHUNK_BYTES])
         for _checksum, payload in unpacker:
-            msgpack.unpackb(payload)
+            use(msgpack.unpackb(payload))
             count += 1
     return count
 

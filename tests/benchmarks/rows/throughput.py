@@ -28,9 +28,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
         for _ in bench.turns(processes, way, share=1 / len(KINDS)):
             with bench.place() as home:
                 found += bench.tell(home, "coalescing.py", home, kind, EVENTS, rounds)
-        ours, theirs = (
-            tuple(EVENTS / one[name] / 1e3 for one in found) for name in ("coalesce_s", "decode_s")
+        ours, theirs, with_json = (
+            tuple(EVENTS / one[name] / 1e3 for one in found) for name in ("coalesce_s", "decode_s", "json_s")
         )
         target = Target("≥ 1/2", "ratio", at_least=0.5)
         what = f"{way}: {found[0]['bodies']:,} bodies of {EVENTS:,} events"
         yield Figure("throughput", what, "msgpack decoding alone", "events/ms", ours, theirs, target)
+        beside = "decoding, and what is an event's own as JSON"
+        yield Figure("throughput", what, beside, "events/ms", ours, with_json)
