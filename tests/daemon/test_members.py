@@ -46,7 +46,7 @@ def told(member: Member) -> tuple[Any, ...]:
     return kind.event_type, kind.names, packed([list(kind.context), common]), found.texts, cluster, date_us
 
 
-@tried(300)
+@tried(150)
 @given(st.lists(st.tuples(events, st.booleans()), max_size=10), st.sampled_from([{}, HARDWARE]))
 def test_both_ways_come_to_the_same(crowd: list[tuple[Any, bool]], hardware: dict[str, int]) -> None:
     """Whatever was seen before, however it is packed; and what belongs together is one object."""
@@ -59,7 +59,7 @@ def test_both_ways_come_to_the_same(crowd: list[tuple[Any, bool]], hardware: dic
         assert kinds.setdefault(packed(told(member)[:3]), member[0]) is member[0]
 
 
-@tried(500)
+@tried(250)
 @given(events, events, st.data())
 def test_what_is_no_event_is_none_on_either_way(
     known: dict[str, Any], event: dict[str, Any], data: st.DataObject

@@ -169,7 +169,7 @@ def test_an_outage_leaves_the_rest_for_the_next(
     put(file, lines)
     collector.answer_by(lambda _request: 200 if len(collector.accepted) < 6 else 503)
     for _ in range(2):
-        relayed = run(home, file, patience_s=2)
+        relayed = run(home, file, patience_s=1)
         assert relayed.outcome is Outcome.UNDELIVERED
         assert "503" in relayed.reason
         assert relayed.rest_bytes == sum(len(line) + 1 for line in lines[4:])

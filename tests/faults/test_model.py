@@ -12,4 +12,4 @@ from tests.support import strategies
 @pytest.mark.parametrize("locks", model.LOCKS)
 def test_the_model(locks: str) -> None:
     """Whatever happens to a home in whatever order, nothing acknowledged is lost, nothing counts twice."""
-    model.run(locks, settings(strategies.tried(30), stateful_step_count=30, print_blob=False))
+    model.run(locks, settings(strategies.tried(20), stateful_step_count=30, print_blob=False))
