@@ -23,8 +23,8 @@ from typing import Any
 from flwr_telemetry.record import Event
 from flwr_telemetry.wire import date_text, date_us
 
-from .group import Group, dumps
-from .members import Kind, Member, Members
+from .group import Group
+from .members import Kind, Member, Members, dumps
 
 __all__ = ["Coalescer", "NotABodyError", "coalesce", "count", "dumps", "events", "expand"]
 

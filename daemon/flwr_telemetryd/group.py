@@ -17,7 +17,7 @@ from typing import Any
 
 from flwr_telemetry.wire import to_wire
 
-from .members import Details, Kind, Member
+from .members import Details, Kind, Member, dumps
 
 # Upper bounds of what JSON adds around a burst, a row with its numbers, a name, a cluster ID.
 _BURST_BYTES = 96
@@ -29,11 +29,6 @@ _TOO_MANY_BYTES = 2**62
 _ROW_MEMORY_BYTES, _CLUSTER_MEMORY_BYTES = 200, 120
 _DETAILS_MEMORY_BYTES, _DETAILS_MEMORY_FACTOR = 300, 2
 _GROUP_MEMORY_BYTES = 8 * 1024
-
-
-def dumps(value: object) -> str:
-    """JSON as every body has it: no white space, ASCII."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 class Group:

@@ -21,7 +21,9 @@ import msgpack
 from flwr_telemetry import record
 from flwr_telemetry.record import Event
 
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
+dumps = json.JSONEncoder(separators=(",", ":")).encode
+"""JSON as every body has it: no white space, ASCII."""
+
 _TEXT_OF: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
     int: int.__repr__,
@@ -186,7 +188,7 @@ class Members:
         return found
 
     def _details_of(self, values: Mapping[str, Any]) -> Details:
-        texts = tuple([_TEXT_OF.get(type(value), _dumps)(value) for value in values.values()])
+        texts = tuple([_TEXT_OF.get(type(value), dumps)(value) for value in values.values()])
         return self._details.get(texts) or self._details.setdefault(texts, Details(texts))
 
     def _kind(self, event_type: str, names: tuple[str, ...], context: dict[str, Any]) -> Kind:

@@ -251,7 +251,8 @@ class Sidecar:
         limits = self._may_go_on.settings.limits
         waits, barred_s = self._ending.waits, max(self._ending.barred_s, self._patience.rest_left_s())
         if self.mode is Mode.ON_DEMAND:
-            if barred_s <= 0 and not self._troubles.attempt("look", self._more_waits, otherwise=True):
+            more = functools.partial(more_waits, self.host)
+            if barred_s <= 0 and not self._troubles.attempt("look", more, otherwise=True):
                 barred_s = self._packer.window_s(limits)
             ends_in_s = self._ending.in_s(limits)
             self._rest.sleep(*doze(limits, waits=waits, barred_s=barred_s, ends_in_s=ends_in_s))
@@ -265,9 +266,6 @@ class Sidecar:
             others_wait=any(map(is_waiting, others)),
         )
         self._rest.sleep(*chosen)
-
-    def _more_waits(self) -> bool:
-        return more_waits(self.host)
 
     def _is_woken(self) -> bool:
         """Whether there is a reason to look, other than what the files of the home tell."""
