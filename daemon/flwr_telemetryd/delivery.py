@@ -69,26 +69,16 @@ def backoff_s(failures: int, first_s: float, most_s: float, random: float) -> fl
     return random * min(most_s, first_s * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
 
 
-def rest_s(waited_s: float, most_s: float, random: float) -> float:
-    """How long to rest after the first success that follows a failure, before anything else is sent.
+def drawn_s(from_s: float, most_s: float, random: float) -> float:
+    """A random part of a time, by which the homes of a fleet are drawn apart.
 
-    What failed for long was in the way of a whole fleet: the first body of each home is drawn apart by the
-    backoff, and what the home has beside it must not come with it.
-
-    Args:
-        waited_s: how long the body that got through had waited; a clock set back makes it negative.
-        most_s: it is never longer.
-        random: from 0 to 1.
-    """
-    return random * min(most_s, max(waited_s, 0.0))
-
-
-def spread_s(after_s: float, most_s: float, random: float) -> float:
-    """What to add to a ``Retry-After``, for a collector may name one moment to a whole fleet.
+    Of what a body had waited, for a rest after the first success that follows a failure: the first body of
+    each home is drawn apart by the backoff, and what the home has beside it must not come with it. Of a
+    ``Retry-After``, to be added to it: a collector may name one moment to a whole fleet.
 
     Args:
-        after_s: the seconds that it asked for.
-        most_s: never more than this is added.
+        from_s: that time; a clock set back makes it negative.
+        most_s: never more than this.
         random: from 0 to 1.
     """
-    return random * min(most_s, max(after_s, 0.0))
+    return random * min(most_s, max(from_s, 0.0))

@@ -23,7 +23,7 @@ from flwr_telemetry.settings_file import Limits
 from . import not_before
 from .backoff import Backoff
 from .clock import Clock
-from .delivery import rest_s, spread_s
+from .delivery import drawn_s
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -55,7 +55,7 @@ class Patience:
     def failed(self, after_s: float | None) -> float:
         """Note a failure, and what the collector asked for; the seconds to wait."""
         limits, asked_s = self._limits(), after_s or 0.0
-        asked_s += spread_s(asked_s, limits.backoff_max_s, self._clock.random())
+        asked_s += drawn_s(asked_s, limits.backoff_max_s, self._clock.random())
         wait_s = self._backoff.failed(limits, asked_s)
         if after_s is not None:
             self._told_at = self._clock.monotonic()
@@ -78,7 +78,7 @@ class Patience:
         not_before.forget(self._host)
         if hurries or not failed:
             return 0.0
-        wait_s = rest_s(waited_s, self._limits().backoff_max_s, self._clock.random())
+        wait_s = drawn_s(waited_s, self._limits().backoff_max_s, self._clock.random())
         self._rests_until = self._clock.monotonic() + wait_s
         return wait_s
 
@@ -105,7 +105,7 @@ class Patience:
         if left_s > 0 and self._told_at is None:  # an earlier life was told
             self._told_at = now
             most_s = self._limits().backoff_max_s
-            self._spread_until = now + left_s + spread_s(left_s, most_s, self._clock.random())
+            self._spread_until = now + left_s + drawn_s(left_s, most_s, self._clock.random())
         return max(left_s, self._spread_until - now)
 
     def _file_system_now(self) -> float:

@@ -22,8 +22,8 @@ class Policy:
     Attributes:
         name: for the table.
         jitter: whether the waits of the backoff are drawn; else each is as long as its bound.
-        most_rest_s: see ``delivery.rest_s``; 0 for none.
-        most_spread_s: see ``delivery.spread_s``; 0 for none.
+        most_rest_s: after a success that follows a failure, see ``delivery.drawn_s``; 0 for none.
+        most_spread_s: added to a ``Retry-After``, see there; 0 for none.
         last_try: whether a sidecar that is about to end, since it failed for too long, tries once more.
     """
 

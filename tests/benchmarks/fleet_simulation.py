@@ -1,6 +1,6 @@
 """A fleet under a simulated clock: what each home does is decided by the functions that decide in a sidecar.
 
-Of a sidecar are taken ``delivery.outcome_of``, ``rest_s`` and ``spread_s``, ``Backoff`` (and by it
+Of a sidecar are taken ``delivery.outcome_of`` and ``drawn_s``, ``Backoff`` (and by it
 ``backoff_s``), ``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
 ``sidecar.py``, ``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack,
 deliver, end or sleep. A home is looked at when something is due, not four times a second; a request takes
@@ -19,7 +19,7 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.backoff import Backoff
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, End, Mode, reason_to_end, seal_is_due
-from flwr_telemetryd.delivery import outcome_of, rest_s, spread_s
+from flwr_telemetryd.delivery import drawn_s, outcome_of
 from flwr_telemetryd.sinks.base import Retry
 from tests.benchmarks.fleet_homes import Place
 
@@ -163,7 +163,7 @@ class Simulation:
             place.outbox -= 1
             if failed:
                 waited_s, most_s = now - place.outbox_since, self._policy.most_rest_s
-                place.rests_until = now + rest_s(waited_s, most_s, self._chance.random())
+                place.rests_until = now + drawn_s(waited_s, most_s, self._chance.random())
                 if place.rests_until > now:
                     return
 
@@ -178,7 +178,7 @@ class Simulation:
     def _bar(self, place: Place, told_until: float) -> None:
         place.told_until = told_until
         after_s = told_until - self._now
-        place.not_before = told_until + spread_s(after_s, self._policy.most_spread_s, self._chance.random())
+        place.not_before = told_until + drawn_s(after_s, self._policy.most_spread_s, self._chance.random())
 
     def _end(self, place: Place) -> None:
         now = self._now

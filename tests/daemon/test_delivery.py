@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -14,10 +13,9 @@ from requests.structures import CaseInsensitiveDict
 from flwr_telemetryd.delivery import (
     MAX_RETRY_AFTER_S,
     backoff_s,
+    drawn_s,
     outcome_of,
-    rest_s,
     retry_after_s,
-    spread_s,
 )
 from flwr_telemetryd.sinks.base import Delivered, Refused, Retry
 from tests.support.strategies import tried
@@ -156,14 +154,13 @@ def test_backoff_by_the_defaults() -> None:
 
 @tried(200)
 @given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
-@pytest.mark.parametrize("drawn", [rest_s, spread_s])
 def test_what_is_drawn_beside_the_backoff_has_bounds(
-    drawn: Callable[[float, float, float], float], given_s: float, most_s: float, one: float, two: float
+    given_s: float, most_s: float, one: float, two: float
 ) -> None:
     """From 0 to the most and to what it is drawn from, evenly; of a negative time nothing."""
     bound = max(min(given_s, most_s), 0)
     low, high = sorted([one, two])
-    assert 0 <= drawn(given_s, most_s, low) <= drawn(given_s, most_s, high) <= bound
-    assert drawn(given_s, most_s, 0) == 0
-    assert drawn(given_s, most_s, 0.5) == pytest.approx(bound / 2)
-    assert drawn(given_s, most_s, 1) == bound
+    assert 0 <= drawn_s(given_s, most_s, low) <= drawn_s(given_s, most_s, high) <= bound
+    assert drawn_s(given_s, most_s, 0) == 0
+    assert drawn_s(given_s, most_s, 0.5) == pytest.approx(bound / 2)
+    assert drawn_s(given_s, most_s, 1) == bound
