@@ -1,4 +1,4 @@
-"""The README's page for clusters: its five commands are taken from it by letter, and run."""
+"""The README for clusters: its five commands are taken from it by letter, and run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.collector import Collector
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ROOT = readme.README.parent
+_ROOT = readme.ROOT
 
 
 def _commands() -> list[str]:
-    text = readme.README.read_text(encoding="utf-8")
+    text = readme.SYSTEMD.read_text(encoding="utf-8")
     found = re.search(r"<!-- cluster-commands -->\n```sh\n(.*?)\n```", text, re.DOTALL)
     assert found is not None
     return found[1].splitlines()

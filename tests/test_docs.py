@@ -1,4 +1,4 @@
-"""What the README promises is true: its tables are those of the code, its commands those that exist."""
+"""What the READMEs promise is true: their tables are those of the code, their commands and links exist."""
 
 from __future__ import annotations
 
@@ -11,25 +11,44 @@ import pytest
 from flwr_telemetry.settings_file import Limits
 from tests.support import processes, readme
 
-_ROOT = Path(__file__).resolve().parents[1]
-_README = readme.README.read_text(encoding="utf-8")
+_FIRST, _EMITTER, _DAEMON = (
+    path.read_text(encoding="utf-8") for path in (readme.FIRST, readme.EMITTER, readme.DAEMON)
+)
 
 
 def _block(name: str) -> str:
-    found = re.search(rf"<!-- {name}-command -->\n```sh\n(.*)\n```", _README)
+    found = re.search(rf"<!-- {name}-command -->\n```sh\n(.*)\n```", _FIRST)
     assert found is not None
     return found[1]
 
 
+def _commands(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| `flwr-telemetry (\w+)[^`]*` \| (.*) \|$", text, re.MULTILINE))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Give the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_first_page_is_short() -> None:
+    """It is for everybody; what concerns some has a page of its own."""
+    assert len(_FIRST.splitlines()) <= 80
+
+
 def test_the_table_of_fields_is_made_from_the_declaration() -> None:
-    """Every declared field stands in the README, in order, with its type and reason, and no other."""
-    assert readme.with_fields(_README) == _README
+    """Every declared field has a row in the emitter's README, in order, and nothing else has one."""
+    assert readme.with_fields(_EMITTER) == _EMITTER
 
 
 @pytest.mark.parametrize("name", Limits._fields)
-def test_every_limit_is_named(name: str) -> None:
-    """Every number that can be set is named in the README."""
-    assert f"`{name}`" in _README or f"\n{name} = " in _README
+def test_every_limit_has_a_row(name: str) -> None:
+    """Every number that can be set stands in the daemon's README with its default."""
+    found = re.search(rf"^\| `{name}` \| (\w+) \|", _DAEMON, re.MULTILINE)
+    assert found is not None
+    default = str(Limits._field_defaults[name])
+    assert found[1] == {"None": "120", "True": "true"}.get(default, default)
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])
@@ -41,17 +60,34 @@ def test_the_two_commands_are_single_lines(name: str) -> None:
 def test_ci_runs_the_very_test_command() -> None:
     """`.ci/run` finds the README's test command by its marker."""
     script = r"""sed -n '/<!-- test-command -->/,/^```$/{/^python3 /p}' README.md"""
-    assert script in (_ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    found = subprocess.run(["sh", "-c", script], cwd=_ROOT, capture_output=True, text=True, check=True)
+    assert script in (readme.ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    found = subprocess.run(["sh", "-c", script], cwd=readme.ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == _block("test")
 
 
 def test_every_command_of_the_table_exists_and_no_other(home: Path) -> None:
-    """The README's table of commands lists just what `flwr-telemetry --help` does, with existing options."""
-    listed = dict(re.findall(r"^\| `flwr-telemetry (\w+)[^`]*` \| (.*) \|$", _README, re.MULTILINE))
+    """The daemon's README lists the commands of `flwr-telemetry --help`, with options that exist."""
+    listed = _commands(_DAEMON)
     told = processes.command(home, "--help", env={"COLUMNS": "120"}).stdout
     assert set(listed) == set(re.findall(r"^│ (\w+)  ", told, re.MULTILINE))
     for name, text in listed.items():
         described = processes.command(home, name, "--help", env={"COLUMNS": "120"}).stdout
         for option in re.findall(r"`(--\w+)", text):
             assert option in described
+
+
+def test_the_first_page_names_five_of_them() -> None:
+    """The commands of a day."""
+    assert len(_commands(_FIRST)) == 5
+    assert _commands(_FIRST).keys() < _commands(_DAEMON).keys()
+
+
+@pytest.mark.parametrize("page", readme.ALL, ids=lambda page: page.parent.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A link between the pages names a file, and a heading of it, that exist."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    assert links
+    for name, anchor in links:
+        target = page.parent / name if name else page
+        assert target.exists(), name
+        assert not anchor or anchor in _anchors(target), anchor

@@ -1,7 +1,7 @@
-"""Each sentence of Flower's page on telemetry is kept by what the README names beside it: here it is run.
+"""Each sentence of Flower's page on telemetry is kept by what the emitter's README names beside it.
 
-The commands are taken from the README's table by letter and run by a shell, as a reader would; `server.py`
-reports as a Flower server does.
+A shell runs the commands of the README's table by letter, as a reader would. `server.py` reports as a Flower
+server does.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from flwr_telemetry import EventType, event
 print(event(EventType.START_SERVER_ENTER, {"n": 1}).result())
 """
 
-_TABLE = readme.README.read_text(encoding="utf-8").partition("| Flower's page | kept by |\n| --- | --- |\n")[
-    2
-]
+_HEAD = "| Flower's page | kept by |\n| --- | --- |\n"
+_TABLE = readme.EMITTER.read_text(encoding="utf-8").partition(_HEAD)[2]
 _KEPT_BY = dict(re.findall(r"^\| (.*?) \| (.*) \|$", _TABLE.partition("\n\n")[0], re.MULTILINE))
 _RUN: set[str] = set()
 
@@ -193,9 +192,9 @@ def test_the_request(reader: Reader, words: list[str]) -> None:
 @keeps("We will update this page and publish changes in the changelog")
 def test_changes_are_told(words: list[str]) -> None:
     """The table cannot fall behind the code, and the changelog has the heading."""
-    text = readme.README.read_text(encoding="utf-8")
+    text = readme.EMITTER.read_text(encoding="utf-8")
     assert readme.with_fields(text) == text
-    assert "\n### What is collected\n" in readme.README.with_name(words[0]).read_text(encoding="utf-8")
+    assert "\n### What is collected\n" in (readme.ROOT / words[0]).read_text(encoding="utf-8")
 
 
 @keeps("view all the reported telemetry information")

@@ -1,4 +1,4 @@
-"""Flower's telemetry module under us: what its own tests ask, and the README's two ways to adopt it."""
+"""Flower's telemetry module under us: what its own tests ask, and the two ways of the emitter's README."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import sides
+from tests.support import readme
 
 if TYPE_CHECKING:
     from tests.e2e.sides import Side
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-README = Path(__file__).resolve().parents[2] / "README.md"
 OWN_TESTS = "tests.e2e.flowers_own"
 ONE_EVENT = "from flwr.common import EventType, event; print(event(EventType.PING).result())"
 
 
 def block(name: str) -> str:
-    """Give the code that stands behind this marker in the README."""
-    found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    """Give the code that stands behind this marker in the emitter's README."""
+    text = readme.EMITTER.read_text(encoding="utf-8")
+    found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -42,7 +43,7 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path: Path, 
     """They all pass as Flower is; under us nobody waits for an answer, so that one fails and no other."""
 
     def failed(one: Side) -> set[str]:
-        one.changes["PYTHONPATH"] = f"{sides.TRAP}:{README.parent}"
+        one.changes["PYTHONPATH"] = f"{sides.TRAP}:{readme.ROOT}"
         _, printed = one.run("-m", "unittest", "-v", OWN_TESTS)
         assert re.search(r"^Ran 9 tests", printed, re.MULTILINE), printed
         return set(re.findall(r"^(?:FAIL|ERROR): (\w+)", printed, re.MULTILINE))

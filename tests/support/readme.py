@@ -1,4 +1,7 @@
-"""The parts of the README that are made from the code: `python -m tests.support.readme` writes them anew."""
+"""The five READMEs, and the table in one of them that is made from the code.
+
+``python -m tests.support.readme`` writes that table anew.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,13 @@ from pathlib import Path
 
 from flwr_telemetry.context import FIELDS
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+FIRST = ROOT / "README.md"
+EMITTER = ROOT / "emitter" / "README.md"
+DAEMON = ROOT / "daemon" / "README.md"
+SYSTEMD = ROOT / "systemd" / "README.md"
+TESTS = ROOT / "tests" / "README.md"
+ALL = (FIRST, EMITTER, DAEMON, SYSTEMD, TESTS)
 
 _BEGIN = (
     "<!-- fields: made from emitter/flwr_telemetry/context.py by `python -m tests.support.readme`; "
@@ -16,7 +25,7 @@ _END = "<!-- /fields -->"
 
 
 def with_fields(text: str) -> str:
-    """Give the README with the table of fields as the declaration has it."""
+    """Give the emitter's README with the table of fields as the declaration has it."""
     rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
     table = "\n".join(["| field | type | why |", "| --- | --- | --- |", *rows])
     before, begin, rest = text.partition(_BEGIN)
@@ -27,4 +36,4 @@ def with_fields(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_fields(README.read_text(encoding="utf-8")), encoding="utf-8")
+    EMITTER.write_text(with_fields(EMITTER.read_text(encoding="utf-8")), encoding="utf-8")
