@@ -144,16 +144,16 @@ class Emitter:
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str
     ) -> Future[str]:
         """Emit through a copy with its own descriptor and lock, so that the event in progress goes on."""
-        apart = self._sibling()
+        sibling = self._sibling()
         try:
-            return apart.emit(event_type, event_details, package)
+            return sibling.emit(event_type, event_details, package)
         finally:
-            apart._close_writer()  # noqa: SLF001 - it is one of us
+            sibling._close_writer()  # noqa: SLF001 - another Emitter
 
     def _sibling(self) -> Emitter:
-        apart = copy.copy(self)
-        apart._start_afresh()  # noqa: SLF001
-        return apart
+        sibling = copy.copy(self)
+        sibling._start_afresh()  # noqa: SLF001 - another Emitter
+        return sibling
 
     def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not.

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from .errors import TelemetryError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 WAIT_S = 5.0
 """How long a thread waits for the import of another thread."""
@@ -38,7 +38,7 @@ class Guard:
         self._is_cut_off = False
         """Whether this process was forked amid an import of another thread."""
 
-    def call(self, function: Callable[[], T]) -> T:
+    def call(self, function: Callable[[], _T]) -> _T:
         """Call a function that only imports.
 
         Raises:
@@ -46,7 +46,7 @@ class Guard:
                 ``WAIT_S``, or this process was forked amid an import.
         """
         if self._is_cut_off:
-            raise TelemetryError("the process was forked in the midst of an import that the emitter needs")
+            raise TelemetryError("the process was forked amid an import; report an event before the fork")
         wait_s = self._wait_s(WAIT_S)
         # A signal handler may raise right after `acquire`, before any variable holds its result. Hence the
         # lock is released if this thread owns it.
@@ -61,16 +61,16 @@ class Guard:
             finally:
                 self._began = None
         finally:
-            self._release()
+            # Not `suppress`: a handler could raise inside it, before the release.
+            try:  # noqa: SIM105
+                self._lock.release()
+            except RuntimeError:
+                pass  # this thread does not own the lock
 
     def _wait_s(self, most_s: float) -> float:
         """The time to wait for another thread: none if its import takes too long already."""
         began = self._began
         return 0.0 if began is not None and time.monotonic() - began > WAIT_S else most_s
-
-    def _release(self) -> None:
-        with contextlib.suppress(RuntimeError):  # this thread does not own the lock
-            self._lock.release()
 
     def before_fork(self) -> None:
         """Wait until no other thread imports, but not for long."""
@@ -78,7 +78,8 @@ class Guard:
 
     def after_fork_in_parent(self) -> None:
         """Undo ``before_fork``."""
-        self._release()
+        with contextlib.suppress(RuntimeError):  # this thread waited in vain
+            self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Undo ``before_fork``; a lock that a thread of the parent owns is replaced."""
@@ -99,21 +100,21 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def undisturbed(function: Callable[[], T]) -> Callable[[], T]:
+def undisturbed(function: Callable[[], _T]) -> Callable[[], _T]:
     """Decorate a function that imports: the guard holds while it runs, and its result is kept for later.
 
     The function must import with plain statements, so that tools that freeze programs see what it needs. It
     must not call another decorated function. It raises as ``Guard.call`` and as imports do.
     """
-    kept: list[T] = []
+    kept: list[_T] = []
 
-    def once() -> T:
+    def once() -> _T:
         if not kept:  # the thread that held the guard before may have been here
             kept.append(function())
         return kept[0]
 
     @functools.wraps(function)
-    def call() -> T:
+    def call() -> _T:
         return kept[0] if kept else _guard.call(once)
 
     return call
