@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from modulefinder import ModuleFinder
 from typing import TYPE_CHECKING
 
 import pytest
@@ -233,3 +234,27 @@ def test_the_first_event_at_the_very_end_of_the_interpreter(home: Path) -> None:
     """Its future is done, and the process ends: nothing waits for a thread that cannot run any more."""
     homes.configure(home, "http://127.0.0.1:9/")
     assert processes.workload(home, AT_THE_VERY_END, NEVER).stdout != ""
+
+
+LOADED = """
+import sys
+told = outcome(event("PING"))
+flush(0)
+print(json.dumps([told, sorted(sys.modules)]))
+"""
+
+
+def test_a_tool_that_freezes_programs_finds_all_imports(home: Path, tmp_path: Path) -> None:
+    """No module is imported by a string: not for settings, for payloads or for a flush."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    told, loaded = processes.answers(home, LOADED, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"})
+    assert told == "spooled"
+    program = tmp_path / "program.py"
+    program.write_text("import flwr_telemetry")
+    finder = ModuleFinder()
+    finder.run_script(str(program))
+    # Python itself imports others by a string, for example codecs.
+    ours = {name for name in loaded if name.partition(".")[0] == "flwr_telemetry"}
+    others = "tomllib urllib.parse ipaddress importlib.metadata email.parser json msgpack".split()
+    assert {"flwr_telemetry.log", "flwr_telemetry.settings_file", "flwr_telemetry.spool"} < ours
+    assert {*ours, *others} <= {*loaded} & finder.modules.keys()
