@@ -20,8 +20,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flwr_telemetry.record import Event
-from flwr_telemetry.wire import date_text, date_us
+from flwr_telemetry.record import Event, date_text, date_us
 
 from .group import Group
 from .members import Kind, Member, Members, dumps

@@ -15,7 +15,7 @@ from json.encoder import encode_basestring_ascii
 from operator import itemgetter
 from typing import Any
 
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 
 from .members import Details, Kind, Member, dumps
 

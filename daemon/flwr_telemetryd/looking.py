@@ -15,7 +15,7 @@ from pathlib import Path
 from flwr_telemetry import files, record, scan
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 
 from . import burst, health, retention, stages
 from .body import read as read_body

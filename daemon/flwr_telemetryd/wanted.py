@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flwr_telemetry.wire import date_us
+from flwr_telemetry.record import date_us
 
 from . import stages
 

@@ -1,13 +1,41 @@
-"""The public names of the emitter, and nothing else.
+"""flwr-telemetry's emitter: records the events of a process in the spool on this machine's disk.
 
-They are loaded when first asked for, so that a process which only *might* emit (every Python process
-under ``flwr-telemetry run``) pays for none of them. Importing this package must never load a
-third-party module, write a file or start anything.
+In comes an event: a type and details, from ``event()`` or from an adopted Flower. Out goes one record,
+appended to the open segment. A sidecar (package ``flwr_telemetryd``) delivers it; the emitter starts one if
+none runs.
+
+On the disk it creates ``$FLWR_HOME/source`` (Flower's own file, the source ID) and, in
+``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped`` and ``sidecar.lock``.
+Everything else there is the sidecar's.
+
+It never uses the network, never raises into its caller, never waits for more than locks and milliseconds, and
+leaves no thread and no child process. If telemetry is off, it creates nothing. Importing this package imports
+no third-party module: the public names are imported when they are first used, so that a process which may
+never emit pays for none of them.
+
+    emit           event() and flush(), which catch every exception
+    emitter        the steps of an event, and the state of a process
+    imports        guards the imports of the first event against signals and forks
+    context        the declaration and the values of all collected fields
+    details        checks, redacts and packs a caller's details
+    event_types    the names of Flower's events
+    record         the record format and the wire format
+    spool          appends to the open segment
+    source         the source ID
+    settings       consent and settings, from the environment and the files
+    settings_file  one settings file
+    switch         the words that mean yes
+    launch         starts a sidecar
+    waiting        what is still undelivered, for flush()
+    log            warnings, payloads and the first notice
+    flower         adopts an unchanged Flower (finder, ``functions``, ``site``)
+    files, layout, errors, version, scan    the ground, for both packages
+    network, reaping    file servers; sidecars that ended as zombies
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # the name mypy knows; `typing` itself is not worth loading here
+TYPE_CHECKING = False  # mypy knows this name; importing `typing` for it would cost too much here
 if TYPE_CHECKING:
     from .emit import event, flush
     from .event_types import EventType

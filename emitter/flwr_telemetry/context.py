@@ -1,40 +1,38 @@
-"""What is collected, declared field by field with its reason. The documentation is made from this.
+"""Declares every collected field with its reason, and computes the fields that a process never changes.
 
-Nothing that is not declared in ``FIELDS`` can get into a context of ours: the emitter's part is built by
-walking that list. No field may hold a user name, host name, path or address. ``hw.cpu_count_physical``,
-``hw.memory_gib`` and ``burst`` are declared here and added by the sidecar.
+The documentation is made from ``FIELDS``. An event's context holds no field that is not declared there,
+because the emitter builds its part by iterating over that list. No field may hold a user name, host name,
+path or address. The sidecar adds ``hw.cpu_count_physical``, ``hw.memory_gib`` and ``burst``.
 
-The values are exactly those of Flower's own telemetry, got without the program ``file`` and the
-``uname -p`` that ``platform.architecture()`` and ``platform.platform()`` start.
+The values are exactly those of Flower's own telemetry. But no program is started for them, while
+``platform.architecture()`` starts ``file`` and ``platform.platform()`` starts ``uname -p``.
 """
 
 import os
 import platform
 import re
 import sys
-import uuid
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from .emit import load
+from .imports import undisturbed
+from .source import is_uuid
 
 UNKNOWN = "unknown"
 
 
 class Field(NamedTuple):
-    """One field of what is reported.
-
-    Attributes:
-        name: its path in the wire format, with dots.
-        kind: its JSON type, in words.
-        why: the question that it answers, from Flower's public page where that has one.
-        get: computes the part that is the same for a whole process; None for what each event brings.
-    """
+    """One reported field."""
 
     name: str
+    """The path in the wire format, with dots."""
     kind: str
+    """The JSON type, in words."""
     why: str
+    """The question that the field answers, from Flower's public page if that has one."""
     get: Callable[[], Any] | None = None
+    """Computes a value that is the same for a whole process; None if the value changes with the event."""
 
 
 def _platform(name: str) -> Callable[[], Any]:
@@ -49,19 +47,19 @@ def _uname_version() -> str:
 
 
 def platform_text() -> str:
-    """``platform.platform()``, without starting ``uname -p``, whose answer Linux leaves blank."""
+    """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
     if sys.platform != "linux":
         return platform.platform()
     uname = platform.uname()
     libc = "".join(platform.libc_ver())
     text = "-".join(part for part in (uname.system, uname.release, uname.machine, "with", libc) if part)
-    # The same clean-up as the original, which wants to be usable as a file name.
+    # As in the original, which makes the text safe as a file name.
     text = re.sub(r'[/\\:;"()]', "-", text.replace(" ", "_")).replace("unknown", "")
     return re.sub("-{2,}", "-", text).rstrip("-")
 
 
 def architecture() -> list[str]:
-    """``platform.architecture()`` from the first bytes of the executable, as ``file`` would read them."""
+    """``platform.architecture()`` by the first bytes of the executable, which ``file`` would read."""
     if sys.platform != "linux":
         return list(platform.architecture())
     try:
@@ -129,19 +127,16 @@ FIELDS: tuple[Field, ...] = (
 
 
 class Package(NamedTuple):
-    """A package of Flower's that reports, and the schema of its events.
-
-    Attributes:
-        key: the name in the context that holds its name and version.
-        has_partner: whether its events say who the partner is.
-        holders: its modules that know its name and version, the newest first.
-        distributions: the names under which it may be installed.
-    """
+    """A package of Flower's that reports events, and their schema."""
 
     key: str
+    """The field of the context that holds the package's name and version."""
     has_partner: bool
+    """Whether its events have a ``partner``."""
     holders: tuple[str, ...]
+    """The modules that know the package's name and version, the newest first."""
     distributions: tuple[str, ...]
+    """The names under which it may be installed."""
 
 
 PACKAGES = {
@@ -157,7 +152,7 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
 
     Args:
         package: one of ``PACKAGES``.
-        version: name and version of that package, as it is installed.
+        version: the name and version of the installed package.
     """
     name, number = version
     context: dict[str, Any] = {
@@ -171,10 +166,10 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
 
 
 def package_version(package: str, modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
-    """Name and version of the installed ``package``; both ``unknown`` without one, as in Flower.
+    """Name and version of the installed ``package``; both are ``unknown`` if there is none, as in Flower.
 
-    A package that is loaded knows its version already; asking the package index of this environment
-    costs far more and comes second.
+    An imported package knows its version. Only otherwise the metadata of this environment are searched,
+    because that costs far more.
     """
     loaded = sys.modules if modules is None else modules
     for holder in PACKAGES[package].holders:
@@ -182,8 +177,7 @@ def package_version(package: str, modules: Mapping[str, Any] | None = None) -> t
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
             return name, version
-    # `email.parser` is what `metadata` loads only when it reads a version.
-    metadata = load("email.parser", "importlib.metadata")
+    metadata = _metadata()
     for name in PACKAGES[package].distributions:
         try:
             return name, metadata.version(name)
@@ -192,17 +186,16 @@ def package_version(package: str, modules: Mapping[str, Any] | None = None) -> t
     return UNKNOWN, UNKNOWN
 
 
+@undisturbed
+def _metadata() -> ModuleType:
+    import email.parser  # noqa: F401 - `importlib.metadata` imports it only when it reads a version
+    import importlib.metadata
+
+    return importlib.metadata
+
+
 def partner_id(configured: str | None) -> str:
     """``FLWR_TELEMETRY_PARTNER_ID`` as Flower reports it: the UUID, ``unavailable`` or ``invalid``."""
     if not configured:
         return "unavailable"
     return configured if is_uuid(configured) else "invalid"
-
-
-def is_uuid(text: str) -> bool:
-    """Whether ``text`` is a UUID in any form that ``uuid.UUID`` takes, as Flower decides it."""
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

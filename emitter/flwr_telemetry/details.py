@@ -1,7 +1,8 @@
-"""What a caller hands over, made safe: checked, redacted, packed. Pure but for learning who we are.
+"""Checks, redacts and packs the event type and the details that a caller gives.
 
-Nothing leaves this room that JSON cannot say, that is larger than ``MAX_DETAILS_BYTES``, or that
-holds the home directory, the user name or the host name as a whole token.
+Nothing leaves this module that JSON cannot express, that is larger than ``MAX_DETAILS_BYTES``, or that holds
+the home directory, the user name or the host name as a whole token. Only ``identity_redactor`` asks the
+system; all else is pure.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from typing import Any
 from . import record
 from .errors import InvalidEventError
 
-with contextlib.suppress(ImportError):  # there is none on Windows
+with contextlib.suppress(ImportError):  # Windows has none
     import pwd
 
 MAX_DETAILS_BYTES = 8 * 1024
 REDACTED = "<redacted>"
 
 _NONE = b"\x80"
-"""No details, packed."""
+"""An empty map, packed."""
 
 _MAX_FINE, _MAX_FINE_BYTES = 256, 256
-"""How many packed details, and how long ones, are remembered to hold nothing that tells."""
+"""At most so many packed details, and none longer, are remembered as free of names and paths."""
 
-# Names that are ordinary words: they say nothing about a person, and replacing them would shred the
-# details ("flower", "server"). They are replaced only inside a path. So is a name of one or two letters.
+# Names that are ordinary words ("flower", "server") identify no person, and replacing them would spoil the
+# details. They are replaced only inside a path. So is a name of one or two letters.
 COMMON_NAMES = frozenset(
     "admin administrator app client daemon data debian default docker flower flwr guest home host "
     "jovyan local localhost localdomain machine main nobody node none null python ray root server "
@@ -37,9 +38,9 @@ COMMON_NAMES = frozenset(
 _SHORTEST_NAME = 3
 
 _LOGIN_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
-"""What ``getpass.getuser()`` asks before the password entry; the module is not worth loading."""
+"""The variables that ``getpass.getuser()`` reads before the password entry; its import would be expensive."""
 
-# The letters beyond ASCII that a search regardless of case takes for ASCII ones: Kelvin sign, long s, the I
+# Letters beyond ASCII that a case-insensitive search takes for ASCII ones: the Kelvin sign, the long s, the I
 # with a dot and the i without one.
 _FOLDING = tuple(letter.encode() for letter in "\u212a\u017f\u0130\u0131")
 
@@ -50,7 +51,7 @@ _PLAIN = frozenset({str, bool, int, type(None)})
 
 
 def event_type_name(event_type: object) -> str:
-    """The plain name of an event type: a member of some ``EventType``, or a string of its form.
+    """The plain name of an event type: a member of an ``EventType`` enum, or a string of its form.
 
     Raises:
         InvalidEventError: it is neither.
@@ -58,9 +59,9 @@ def event_type_name(event_type: object) -> str:
     if not isinstance(event_type, str):
         msg = f"an event type is an EventType or a string, not {type(event_type).__name__}"
         raise InvalidEventError(msg)
-    # A member of a str enum holds its value as its string; str() would print the member instead.
+    # The string of a str enum's member is its value; str() would give the name of the member instead.
     name = str.__str__(event_type)
-    # Not by a regular expression: to compile one costs as much as a hundred events.
+    # No regular expression: compiling one costs as much as a hundred events.
     if name[:1] not in _CAPITALS or len(name) > _MAX_TYPE_LENGTH or not _IN_TYPES.issuperset(name):
         msg = "an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter"
         raise InvalidEventError(msg)
@@ -68,7 +69,7 @@ def event_type_name(event_type: object) -> str:
 
 
 class Redactor:
-    """Finds what would tell who or where we are, and takes it out.
+    """Replaces names and paths that identify the user or the host.
 
     Args:
         names: user and host names.
@@ -76,10 +77,10 @@ class Redactor:
     """
 
     def __init__(self, names: Iterable[str], directories: Iterable[str]) -> None:
-        everywhere = {name for name in names if _telling(name)}
+        everywhere = {name for name in names if _is_telling(name)}
         in_paths = {name for name in names if name} - everywhere
         patterns = [
-            # A path is a token of its own wherever it stands: what follows must not lengthen its last part.
+            # A path counts wherever it stands, unless the next character belongs to its last part.
             rf"{re.escape(path)}(?![\w-])"
             for path in sorted(set(directories), key=len, reverse=True)
             if path not in {"", "/", "\\"}
@@ -91,12 +92,13 @@ class Redactor:
         ]
         self._pattern = "|".join(patterns)
         needles = {*everywhere, *in_paths, *directories} - {"", "/"}
-        # A cheap look at the packed bytes spares most events the search; bytes.lower() knows ASCII only.
+        # A cheap search in the packed bytes spares most events the regular expression. bytes.lower() changes
+        # ASCII letters only.
         self._needles = (*(needle.lower().encode(errors="surrogateescape") for needle in needles), *_FOLDING)
         self._ascii = all(needle.isascii() for needle in needles)
 
     def may_hold(self, packed: bytes) -> bool:
-        """False only if nothing in the packed details needs replacing."""
+        """False only if nothing in the packed details has to be replaced."""
         if not self._pattern:
             return False
         if not self._ascii:
@@ -105,7 +107,7 @@ class Redactor:
         return any(needle in lowered for needle in self._needles)
 
     def redact(self, value: Any) -> Any:
-        """``value`` with every telling token in a string, keys too, replaced by ``<redacted>``."""
+        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``."""
         if not self._pattern:
             return value
         if isinstance(value, str):
@@ -117,11 +119,11 @@ class Redactor:
         return value
 
     def _compiled(self) -> re.Pattern[str]:
-        """The search, which hardly any event needs: ``re`` keeps what it has compiled."""
+        """Compiled late, because hardly any event needs it; ``re`` caches it."""
         return re.compile(self._pattern, re.IGNORECASE)
 
 
-def _telling(name: str) -> bool:
+def _is_telling(name: str) -> bool:
     return len(name) >= _SHORTEST_NAME and name.lower() not in COMMON_NAMES
 
 
@@ -129,8 +131,8 @@ def _longest_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (-len(name), name))
 
 
-def who_we_are() -> Redactor:
-    """A redactor for this user on this host: what the environment and the password entry say."""
+def identity_redactor() -> Redactor:
+    """A redactor for this user on this host, by the environment and the password entry."""
     names: set[str] = set()
     directories: set[str] = set()
     name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
@@ -150,12 +152,8 @@ def who_we_are() -> Redactor:
     return Redactor(names, {path.rstrip("/") for path in directories})
 
 
-class Packing:
-    """``packed_details`` for one process, which reports the same few details over and over.
-
-    Args:
-        redactor: what must not leave.
-    """
+class DetailsEncoder:
+    """``packed_details`` for one process; fast, because a process reports the same few details repeatedly."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -163,7 +161,7 @@ class Packing:
         self._fine: set[bytes] = set()
 
     def packed(self, details: object) -> bytes:
-        """As ``packed_details``; what was found fine before is not searched again."""
+        """As ``packed_details``; details that were safe before are not searched again."""
         if details is None:
             return _NONE
         if type(details) is dict:
@@ -174,13 +172,13 @@ class Packing:
                 try:
                     packed = self._pack(details)
                 except (ValueError, OverflowError):
-                    return packed_details(details, self._redactor)  # it says what is wrong
+                    return packed_details(details, self._redactor)  # which raises the error
                 if len(packed) > MAX_DETAILS_BYTES:
-                    self._pack = record.packer()  # whose buffer would stay so large
-                return packed if packed in self._fine else self._looked_at(details, packed)
+                    self._pack = record.packer()  # the buffer of the old one would stay this large
+                return packed if packed in self._fine else self._checked(details, packed)
         return packed_details(details, self._redactor)
 
-    def _looked_at(self, details: object, packed: bytes) -> bytes:
+    def _checked(self, details: object, packed: bytes) -> bytes:
         safe = packed_details(details, self._redactor)
         if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
             self._fine.add(packed)
@@ -192,7 +190,7 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
 
     Args:
         details: a mapping of JSON-like values (tuples count as lists), or None for an empty one.
-        redactor: what must not leave.
+        redactor: replaces the names and paths that must not leave.
 
     Raises:
         InvalidEventError: they are not JSON-like, or larger than ``MAX_DETAILS_BYTES`` once packed.
@@ -208,7 +206,7 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
         if redactor.may_hold(packed):
             packed = record.pack(redactor.redact(plain))
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        msg = f"event_details must be a JSON-like mapping: {_word(error)}"
+        msg = f"event_details must be a JSON-like mapping: {_reason(error)}"
         raise InvalidEventError(msg) from error
     if len(packed) > MAX_DETAILS_BYTES:
         msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
@@ -216,8 +214,8 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
     return packed
 
 
-def _word(error: Exception) -> str:
-    # The codec's own message quotes the offending text, which has no business in a log.
+def _reason(error: Exception) -> str:
+    # The codec's own message quotes the offending text, which must not get into a log.
     return "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
 
 

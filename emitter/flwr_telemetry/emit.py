@@ -1,34 +1,26 @@
-"""event() and flush(): what Flower calls, and the one place that catches everything.
+"""Defines event() and flush(), which Flower calls, and catches every exception for them.
 
-The way of an event is ``emitter.py``: it is checked and packed, appended to the spool, and then, at most
-once a second, somebody is found who delivers it. Nothing here may touch the network, raise into the
-caller, wait for anything but a lock, and that for milliseconds, or leave a thread, a child or an open
-pipe behind. If anything is wrong, telemetry loses.
+``emitter.py`` does the work. No function here uses the network, raises into its caller, or leaves a thread,
+a child process or an open pipe behind. An event waits for locks only, and for milliseconds; the first one
+also waits for its imports. If anything is wrong, the event is lost and the caller goes on.
 
-Loading this module loads nothing but what every Python process has; third-party modules come with the first
-event, which waits for them (``loading.py``).
+This module imports only what every Python process has; third-party modules are imported at the first event
+(see ``imports.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from .errors import TelemetryError
-from .loading import Loading
+from .imports import undisturbed
+from .log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
-
-LOGGER_NAME = "flwr-telemetry"
-"""Flower's own."""
-
-_MAX_WARNINGS = 64
 
 
 def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
@@ -40,10 +32,10 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
             the host name are replaced in its strings.
 
     Returns:
-        A future that is done: its result is ``"spooled"``, or ``"disabled"`` where telemetry is off; or
-        it carries a ``flwr_telemetry.errors.TelemetryError`` that says what to do.
+        A future that is done. Its result is ``"spooled"``, or ``"disabled"`` if telemetry is off; or it
+        carries a ``flwr_telemetry.errors.TelemetryError`` whose message says what to do.
 
-    Never raises, never waits for the network. Form and use are those of ``flwr``'s own ``event``.
+    Never raises, never waits for the network. Signature and use are those of ``flwr``'s own ``event``.
     """
     return report("flwr", event_type, event_details)
 
@@ -51,8 +43,8 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
 def report(package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
     """``event`` for one of ``context.PACKAGES``, in the schema of that package."""
     try:
-        return (_process.emitter or _emitter()).emit(event_type, event_details, package)
-    except Exception as error:  # noqa: BLE001 - promise 1: whatever is wrong, telemetry loses
+        return _emitter().emit(event_type, event_details, package)
+    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         return _failed(error)
 
 
@@ -63,8 +55,8 @@ def flush(timeout: float = 2.0) -> bool:
         timeout: how long to wait, in seconds.
 
     Returns:
-        Whether all that was spooled at the call is delivered (or rejected). False at once if nothing
-        can serve the request. Never raises.
+        Whether everything that was spooled at the call is delivered, or rejected. False at once if no sidecar
+        or service can serve the request. Never raises.
     """
     try:
         return _emitter().flush(timeout)
@@ -73,60 +65,23 @@ def flush(timeout: float = 2.0) -> bool:
         return False
 
 
-class _Process:
-    """The one object of a process: the emitter, once there is one, what it loads and has warned of."""
-
-    def __init__(self) -> None:
-        self.emitter: Emitter | None = None
-        self.loading = Loading()
-        self.warned: set[str] = set()
-
-
-_process = _Process()
-_process.loading.watch_forks()
-
-
+@undisturbed
 def _emitter() -> Emitter:
-    if _process.emitter is None:
-        _process.loading.undisturbed(_make_emitter)
-    assert _process.emitter is not None
-    return _process.emitter
+    """The emitter of this process, made by the first event.
 
-
-def _make_emitter() -> None:
-    """Make it, unless somebody else's first event has.
-
-    Who we are is asked here too: the C library's locks are no better off in a forked child than Python's.
+    It asks the C library for the user here, under the guard: that library's locks do not survive a fork
+    either.
     """
-    if _process.emitter is None:
-        from .emitter import Emitter
+    from .emitter import Emitter
 
-        _process.emitter = Emitter(warn)
-
-
-def load(*names: str) -> Any:
-    """As ``Loading.load``."""
-    return _process.loading.load(*names)
-
-
-def quietly(function: Callable[..., object], *arguments: object) -> None:
-    """Call something that the process may have replaced, such as a log handler; its failure is its own."""
-    with contextlib.suppress(Exception):
-        function(*arguments)
-
-
-def warn(cause: str, message: str) -> None:
-    """Log one warning per process and cause, as long as there are not too many causes."""
-    if cause not in _process.warned and len(_process.warned) < _MAX_WARNINGS:
-        _process.warned.add(cause)
-        quietly(logging.getLogger(LOGGER_NAME).warning, "%s", message)
+    return Emitter(warn)
 
 
 def _failed(error: Exception) -> Future[str]:
-    """A future that carries ``error``, or one of our classes in its place. Uses only what is loaded."""
+    """A future that carries ``error``, or a TelemetryError in its place. Imports nothing."""
     ours = error
     if not isinstance(error, TelemetryError):
-        # Its text may quote the event, so only its kind is told; the original stays reachable as the cause.
+        # Only the type is told, because the text may quote the event. The original stays as the cause.
         ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
         ours.__cause__ = error
     warn(str(ours), f"An event could not be recorded: {ours}")

@@ -1,8 +1,8 @@
-"""The way of an event, readable from top to bottom; the state of a process, one object.
+"""Records an event, step by step; one object holds the state of a process.
 
-*Look*: at most once a second, and at once when a variable that matters has changed, settings and source
-are asked again. *Pack*: the event is checked, redacted and put between parts that were packed before.
-*Append*: it goes to the spool. *Wake*: if a second has passed, somebody is found who delivers it.
+*Refresh*: settings and source are read again, at most once a second, and at once if a variable has changed.
+*Pack*: the event is checked, redacted and put between parts that were packed before. *Append*: it is written
+to the spool. *Wake*: at most once a second, a sidecar is started if none runs and no service serves the home.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, record, settings, source
-from .emit import load, quietly
+from . import context, details, files, launch, log, record, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
+from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .waiting import Waiting
 
 BUSY_WAIT_S = 0.005
-"""How long an event waits for another thread's, or for the one that its signal handler interrupted."""
+"""How long an event waits for the event of another thread."""
 
 SPOOLED, DISABLED = "spooled", "disabled"
 
@@ -38,13 +38,13 @@ _MIB = 1024 * 1024
 
 
 class Emitter:
-    """What a process knows, and what it holds open.
+    """The state of a process: its settings, IDs and packed parts, and the open segment.
 
     Args:
         warn: logs one warning, given its cause and its text.
 
     Raises:
-        UnsupportedPlatformError: there are no POSIX locks and renames here.
+        UnsupportedPlatformError: this system has no POSIX locks and renames.
     """
 
     def __init__(self, warn: Callable[[str, str], None]) -> None:
@@ -53,7 +53,7 @@ class Emitter:
             raise UnsupportedPlatformError(msg)
         self._warn = warn
         self._cluster = source.new_id()
-        self._redactor = details.who_we_are()
+        self._redactor = details.identity_redactor()
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
@@ -63,12 +63,12 @@ class Emitter:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
-        """Forget all that was asked, and let go of all that is open, without closing it."""
+        """Forget the settings and IDs, and the open segment without closing it."""
         self._lock = threading.Lock()
         self._holder = 0
-        self._details = details.Packing(self._redactor)
+        self._details = details.DetailsEncoder(self._redactor)
         self._seen: tuple[Any, ...] | None = None
-        self._look_at = 0.0
+        self._refresh_at = 0.0
         self._signatures: tuple[Any, ...] = ()
         self._ids: dict[str, str] = {}
         self._contexts: dict[str, tuple[bytes, bytes]] = {}
@@ -80,46 +80,46 @@ class Emitter:
         self._writer: Writer | None = None
 
     def _after_fork(self) -> None:
-        self._futures = {}  # a thread that the child does not have may have been asking one
-        # A child shares its parent's open file and with it the lock on it: unlocking would unlock the
-        # parent's. So it closes what it inherited before it does anything else, and starts afresh.
+        self._futures = {}  # a thread that the child does not have may hold a lock of one
+        # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
+        # So the child first closes every file that it inherited, and starts afresh.
         for writer in list(self._writers):
             writer.close()
         self._writers.clear()
         self._start_afresh()
 
-    # The way of an event
+    # Recording an event
 
     def emit(
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str = "flwr"
     ) -> Future[str]:
         """As ``emit.report``; may raise."""
         if self._lock.locked() and not self._is_free():
-            return self._emit_apart(event_type, event_details, package)
-        # `with`, since nothing can come between taking such a lock and the promise to release it.
+            return self._emit_from_sibling(event_type, event_details, package)
+        # `with`, because no signal handler can run between taking such a lock and the promise to release it.
         with self._lock:
             self._holder = get_ident()
             try:
                 now = time.monotonic()
-                due = now >= self._look_at or self._seen != settings.variables()
+                due = now >= self._refresh_at or self._seen != settings.variables()
                 if due:
-                    self._look(now)
+                    self._refresh(now)
                 if not self._enabled:
                     return self._withhold(event_type, event_details, package)
                 payload = self._pack(event_type, event_details, package)
                 if self._logging:
-                    quietly(_log_payload, payload)
+                    log.quietly(log.log_payload, payload)
                 (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
                 if due:
                     self._wake()
                 return self._done(SPOOLED)
             except CreationRefusedError:
-                return self._done(DISABLED)  # consent, read afresh, says that nothing may be created
+                return self._done(DISABLED)  # consent, read again, allows no new file
             finally:
                 self._holder = 0
 
     def _is_free(self) -> bool:
-        """Whether the lock can be had soon; never for a signal handler that interrupted its holder."""
+        """Whether the lock becomes free soon; never for a signal handler that interrupted its holder."""
         if self._holder == get_ident():
             return False
         deadline: float | None = None
@@ -135,35 +135,35 @@ class Emitter:
     def _withhold(
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str
     ) -> Future[str]:
-        """Telemetry is off: at most, say what would have been reported."""
+        """Telemetry is off: log the payload if that is asked for, and record nothing."""
         if self._logging:
-            quietly(_log_payload, self._pack(event_type, event_details, package))
+            log.quietly(log.log_payload, self._pack(event_type, event_details, package))
         return self._done(DISABLED)
 
-    def _emit_apart(
+    def _emit_from_sibling(
         self, event_type: str, event_details: Mapping[str, Any] | None, package: str
     ) -> Future[str]:
-        """The same with a descriptor and a lock of its own, so that it can disturb nobody."""
-        apart = self._sibling()
+        """Emit through a copy with its own descriptor and lock, so that the event in progress goes on."""
+        sibling = self._sibling()
         try:
-            return apart.emit(event_type, event_details, package)
+            return sibling.emit(event_type, event_details, package)
         finally:
-            apart._let_go()  # noqa: SLF001 - it is one of us
+            sibling._close_writer()  # noqa: SLF001 - another Emitter
 
     def _sibling(self) -> Emitter:
-        apart = copy.copy(self)
-        apart._start_afresh()  # noqa: SLF001
-        return apart
+        sibling = copy.copy(self)
+        sibling._start_afresh()  # noqa: SLF001 - another Emitter
+        return sibling
 
     def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
-        # A member of an enum hashes by a function in Python; as text it is found at once.
+        # An enum member's hash is a slow Python function; that of its text is not.
         name = str.__str__(event_type) if isinstance(event_type, str) else details.event_type_name(event_type)
         head = self._heads.get(name) or self._head_of(name)
         packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
         date_us = time.time_ns() // 1000
         last = self._last_date_us
-        # No call stands between reading and writing it, so neither a thread nor a handler can come between.
+        # There is no call between reading and writing it, so no thread or handler can run between them.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
         return record.assemble(head, packed_details, packed_context, date_us)
 
@@ -174,11 +174,13 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(self._home, self._host, self._may_create, lambda: quietly(_first_contact))
+        self._writer = Writer(
+            self._home, self._host, self._may_create, lambda: log.quietly(log.first_contact)
+        )
         self._writers.add(self._writer)
         return self._writer
 
-    def _let_go(self) -> None:
+    def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writers.discard(self._writer)
@@ -189,16 +191,16 @@ class Emitter:
         if finished is None:
             finished = self._futures[result] = Future()
             finished.set_result(result)
-        # A finished future does not change any more, so another may share all that it consists of; to make
-        # one from nothing costs a tenth of an event.
+        # A finished future never changes, so another one may share its parts. To make a new one from scratch
+        # takes a tenth of an event's time.
         future: Future[str] = Future.__new__(Future)
         future.__dict__.update(finished.__dict__)
         return future
 
-    # What is looked at again at most once a second
+    # Refreshing, at most once a second
 
-    def _look(self, now: float) -> None:
-        """Settings, source and context, as they are now."""
+    def _refresh(self, now: float) -> None:
+        """Read settings and source again if they have changed."""
         variables = settings.variables()
         try:
             home = Home(home_directory(os.environ))
@@ -210,7 +212,7 @@ class Emitter:
             return
         signatures = (settings.signature(settings.watched(home)), source.signature(home.source))
         if variables != self._seen or signatures != self._signatures:
-            self._let_go()
+            self._close_writer()
             self._home, self._host = home, home.host()
             self._use(settings.load(home, os.environ))
             consent = self._settings.consent
@@ -218,23 +220,23 @@ class Emitter:
                 self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
             if consent.enabled or self._logging:
                 self._identify(may_create=consent.enabled)
-            # The source file may have come into being just now.
+            # The source file may have been created just now.
             self._signatures = (signatures[0], source.signature(home.source))
         self._seen = variables
-        self._look_at = now + launch.LOOK_AGAIN_S
+        self._refresh_at = now + launch.LOOK_AGAIN_S
 
     def _use(self, known: settings.Settings) -> None:
-        """Act by these settings from now on; what every event asks is at hand."""
+        """Use these settings from now on; those that every event needs get attributes of their own."""
         self._settings = known
         self._enabled, self._logging = known.consent.enabled, known.logging
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
-        """Bring the IDs up to date with the source file, which is made if it may be."""
+        """Update the IDs by the source file; create that one if it is missing and consent allows it."""
         path = self._home.source
         found = source.look(path)
         if found is None and may_create and self._may_create():
-            with contextlib.suppress(OSError):  # the writer will say it better
+            with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
                 files.make_home(self._home.path)
             found = source.ensure(path)
         self._ids = {
@@ -245,7 +247,7 @@ class Emitter:
         self._contexts = {}
 
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
-        """The packed context of a package's events, made once for many."""
+        """The packed context of a package's events, made once for many events."""
         if package not in self._static:
             self._static[package] = context.static_context(package, context.package_version(package))
         ids = self._ids
@@ -260,7 +262,7 @@ class Emitter:
     # Delivery
 
     def _wake(self) -> launch.Wake:
-        """See that somebody delivers; whatever is in the way of that, the event is in the spool."""
+        """Make sure that a sidecar or service delivers. If that fails, the event still is in the spool."""
         try:
             return launch.wake(
                 self._home,
@@ -281,10 +283,10 @@ class Emitter:
             return self._sibling().flush(timeout_s)
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            self._look(time.monotonic())
+            self._refresh(time.monotonic())
         if not self._settings.consent.enabled:
             return False
-        waiting: Waiting = load("flwr_telemetry.waiting").Waiting(self._host)
+        waiting = _waiting()(self._host)
         if waiting.is_over():
             return True
         if not self._may_create():
@@ -303,12 +305,8 @@ class Emitter:
         return waiting.is_over()
 
 
-# What hardly any event needs is not loaded before.
+@undisturbed
+def _waiting() -> type[Waiting]:
+    from .waiting import Waiting
 
-
-def _log_payload(payload: bytes) -> None:
-    load("flwr_telemetry.notices").log_payload(record.decode(payload))
-
-
-def _first_contact() -> None:
-    load("flwr_telemetry.notices").first_contact()
+    return Waiting

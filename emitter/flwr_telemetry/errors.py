@@ -1,18 +1,18 @@
-"""What can go wrong in the emitter, as one small tree.
+"""Defines the errors of the emitter, as one small tree.
 
     TelemetryError
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
-    ├── NobodyReapsError         no sidecar can be started without leaving zombies; the event is kept
+    ├── NobodyReapsError         a sidecar would be left as a zombie, so none is started; the event is kept
     └── SpoolError               the event is valid but could not be kept
-        ├── HomeUnavailableError no home directory can be told
-        ├── SpoolUnsafeError     a directory or file is not what we may write to
+        ├── HomeUnavailableError no home directory is known
+        ├── SpoolUnsafeError     a directory or file is one that the emitter may not write to
         ├── SpoolFullError       a cap or the disk is reached
         └── SpoolWriteError      the system refused (read-only, no permission, short write, …)
 
-Every one of them reaches a caller only inside the future that ``event()`` returns, if at all. Each message
-says what to do. None may hold the *content* of an event.
+A caller meets them only inside the future that ``event()`` returns. Each message says what to do. No message
+may hold the *content* of an event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TelemetryError(Exception):
 
 
 class InvalidEventError(TelemetryError, ValueError):
-    """The event type or the details are not of the documented form."""
+    """The event type or the details do not have the documented form."""
 
 
 class SettingsError(TelemetryError):
@@ -37,7 +37,7 @@ class UnsupportedPlatformError(TelemetryError):
 
 
 class NobodyReapsError(TelemetryError):
-    """The first process of this container reaps no orphans; never in a future, only in a warning."""
+    """The first process of this container reaps no orphans. Only a warning tells it, never a future."""
 
 
 class SpoolError(TelemetryError):
@@ -45,11 +45,11 @@ class SpoolError(TelemetryError):
 
 
 class HomeUnavailableError(SpoolError):
-    """There is no home directory: neither ``FLWR_HOME`` nor ``HOME`` nor a password entry."""
+    """There is no home directory: no ``FLWR_HOME``, no ``HOME`` and no password entry."""
 
 
 class SpoolUnsafeError(SpoolError):
-    """A path of the spool is a link, a device, someone else's, or writable by others."""
+    """A path of the spool is a link or a device, belongs to another user, or others can write to it."""
 
 
 class SpoolFullError(SpoolError):
@@ -57,15 +57,15 @@ class SpoolFullError(SpoolError):
 
 
 class SpoolWriteError(SpoolError):
-    """The system refused to write; the message carries its word."""
+    """The system refused to write; the message quotes the system."""
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
-"""What the system says of a link, a FIFO or a device where a plain file is expected."""
+"""The system's errors for a link, a FIFO or a device in place of a plain file."""
 
 BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
-"""What it says of a lock that somebody holds; anything else means that locks do not work there."""
+"""Its errors for a lock that another process holds. Any other error means that locks do not work there."""
 
 _ADVICE = {
     errno.EROFS: "the file system is read-only; set FLWR_HOME to a writable directory",
@@ -79,12 +79,12 @@ _ADVICE = {
 
 
 def from_os_error(error: OSError, path: str) -> SpoolError:
-    """Translate what the system said about ``path`` into this tree: total over every errno."""
+    """Translate a system error about ``path`` into this tree; every errno has its place."""
     number = error.errno or 0
-    word = error.strerror or type(error).__name__
+    reason = error.strerror or type(error).__name__
     if number in _FULL:
-        return SpoolFullError(f"{path}: {word}; free some space or set FLWR_TELEMETRY_ENABLED=0")
+        return SpoolFullError(f"{path}: {reason}; free some space or set FLWR_TELEMETRY_ENABLED=0")
     if number in UNSAFE_ERRNOS:
-        return SpoolUnsafeError(f"{path} is no plain file or directory ({word}); remove it")
+        return SpoolUnsafeError(f"{path} is no plain file or directory ({reason}); remove it")
     advice = _ADVICE.get(number, "set FLWR_TELEMETRY_ENABLED=0 if this persists")
-    return SpoolWriteError(f"{path}: {word}; {advice}")
+    return SpoolWriteError(f"{path}: {reason}; {advice}")

@@ -1,7 +1,7 @@
-"""EventType: the names of all events that Flower has ever reported.
+"""Defines EventType: the names of all events that any release of Flower reports.
 
-The union of the members of every release from 1.0 to 1.42 (the enum first appeared in 1.2), so that
-one emitter serves them all. A name is never removed: an old release keeps reporting it.
+It is the union of the members in every release from 1.0 to 1.42 (the enum first appeared in 1.2), so that one
+emitter serves them all. A name is never removed, because an old release goes on reporting it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class EventType(str, Enum):  # noqa: UP042 - as Flower's own, to the text that str() gives
+class EventType(str, Enum):  # noqa: UP042 - like Flower's own, so that str() gives the same text
     """Types of telemetry events; every value equals its name, as in Flower."""
 
     PING = "PING"

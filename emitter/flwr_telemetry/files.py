@@ -1,8 +1,8 @@
-"""Directories and files that are surely ours: the few calls by which both packages open and create.
+"""Opens, creates and replaces files and directories safely, for both packages.
 
-A directory is 0700 and a file 0600, whatever the umask. Nothing is followed: a link, FIFO, device or
-file of another user in our place is refused with a word, never opened for good. No function here may
-create anything without being asked to.
+A directory has the mode 0700 and a file 0600, whatever the umask. A link, a FIFO, a device or a file of
+another user in the place of one of ours is refused with a message, and never used. No function here creates
+anything unless its caller asks for it.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if sys.platform != "win32":
     import fcntl
 
 SKEW_S = 3600.0
-"""A time may lie so far ahead: the clocks of hosts that share a home differ by minutes."""
+"""A time may lie this far in the future, because the clocks of hosts that share a home differ by minutes."""
 
 PART_SUFFIX = ".part"
-"""Of a file that is being written; a death leaves it."""
+"""The suffix of a file that is being written. If its writer is killed, the file stays."""
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 REMOVED = stat.S_IXUSR
-"""The mode bit of a segment that is about to be removed: NFS shows a name, and a link, for longer than they
-last, but to whoever has just got the lock it shows a mode as it is."""
+"""The mode bit that a segment gets before it is unlinked. NFS clients cache names and link counts, but they
+refresh attributes when they take a lock."""
 
 _STANDARD_ERROR = 2
 _TRIES = 3
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-# O_NONBLOCK so that a FIFO in a file's place answers at once instead of holding the caller.
+# O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
 def stale_is_gone() -> Iterator[None]:
-    """Have a stale handle mean what it comes from: another host of a network file system removed the file.
+    """Treat a stale handle as a missing file, because another host of a network file system removed the file.
 
-    Not for what a user put there: a settings file that cannot be asked is no settings file that is not there.
+    Not for a settings file: one that cannot be read must not count as one that is missing.
 
     Raises:
         FileNotFoundError: in place of ESTALE.
@@ -58,13 +58,13 @@ def stale_is_gone() -> Iterator[None]:
 
 
 def ensure_directory(path: Path) -> bool:
-    """Make ``path`` a directory of ours; its parent must exist.
+    """Create the directory ``path``, or check the one that is there; its parent must exist.
 
     Returns:
         Whether this call created it.
 
     Raises:
-        SpoolUnsafeError: something else stands there.
+        SpoolUnsafeError: it is no directory, or not safe; see ``check_directory``.
         OSError: the system's refusal.
     """
     try:
@@ -78,7 +78,7 @@ def ensure_directory(path: Path) -> bool:
 
 
 def make_home(path: Path) -> None:
-    """Make the home and its parents, as far as they are not there; whose they are is consent's affair."""
+    """Create the home and its parents if they are missing. Consent checks their owner, not this function."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.mkdir(path, DIRECTORY_MODE)
@@ -90,7 +90,7 @@ def make_home(path: Path) -> None:
 
 
 def check_directory(path: Path) -> None:
-    """Raise SpoolUnsafeError unless ``path`` is a real directory that only its owner, us, can write to."""
+    """Raise SpoolUnsafeError unless ``path`` is a directory of this user that nobody else can write to."""
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         msg = f"{path} is a link or no directory; remove it"
@@ -104,24 +104,24 @@ def check_directory(path: Path) -> None:
 
 
 def check_file(path: Path | str) -> None:
-    """Raise SpoolUnsafeError unless ``path`` is a plain file of ours that nobody else can write to.
+    """Raise SpoolUnsafeError unless ``path`` is a plain file of this user that nobody else can write to.
 
     Raises:
         SpoolUnsafeError: it is something else.
-        OSError: the system's refusal; FileNotFoundError where nothing is.
+        OSError: the system's refusal; FileNotFoundError if there is no file.
     """
     _check_status(path, os.lstat(path))
 
 
 def open_file(path: Path | str, flags: int) -> int:
-    """A descriptor of a plain file of ours.
+    """A descriptor of a plain file of this user.
 
     Args:
-        path: what to open.
+        path: the file to open.
         flags: the access mode and, to create it, ``O_CREAT``.
 
     Raises:
-        SpoolUnsafeError: it is no plain file, or not ours.
+        SpoolUnsafeError: it is no plain file, or belongs to another user.
         OSError: the system's refusal.
     """
     try:
@@ -142,9 +142,10 @@ def open_file(path: Path | str, flags: int) -> int:
 
 
 def is_opened_with(descriptor: int, flags: int) -> bool:
-    """Whether a descriptor looks like one that ``open_file`` made with these flags, ``O_CREAT`` apart.
+    """Whether ``open_file`` may have opened a descriptor with these flags, ``O_CREAT`` apart.
 
-    That much can be told of a file that another host has removed; hardly anybody else opens in this way.
+    The flags can be read even if another host has removed the file. Hardly any other code opens files with
+    them.
     """
     wanted = flags | _SAFE_FLAGS & ~getattr(os, "O_CLOEXEC", 0)
     try:
@@ -157,8 +158,8 @@ def is_opened_with(descriptor: int, flags: int) -> bool:
 def _not_standard(descriptor: int) -> int:
     """The same file under a number that is no standard stream.
 
-    Where a process has closed one of them, the next file opened takes its place, and whatever the process
-    prints or fails with would go into it.
+    If a process has closed one of those, the next file that it opens takes the number. Then all that the
+    process prints would go into the file.
     """
     if descriptor > _STANDARD_ERROR:
         return descriptor
@@ -172,7 +173,7 @@ def _check_file(path: Path | str, descriptor: int) -> None:
     status = os.fstat(descriptor)
     _check_status(path, status)
     if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
-        os.fchmod(descriptor, FILE_MODE)  # just created, and a umask took away what the owner needs
+        os.fchmod(descriptor, FILE_MODE)  # just created, under a umask that took away rights of the owner
 
 
 def _check_status(path: Path | str, status: os.stat_result) -> None:
@@ -188,14 +189,14 @@ def _check_status(path: Path | str, status: os.stat_result) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write ``data``, in as many calls as the system needs."""
+    """Write all of ``data``, in as many calls as that takes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def append_bytes(path: Path, data: bytes) -> None:
-    """Append ``data`` to the file at ``path``, created if need be, in one write where the system can."""
+    """Append ``data`` to the file at ``path``, created if it is missing; in one write if the system can."""
     descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         write_all(descriptor, data)
@@ -204,7 +205,7 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line; one that was torn by a full disk or a death before stays a line of its own."""
+    """Append a line. If a full disk or a kill cut off the last line, that one stays a line of its own."""
     descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
@@ -216,15 +217,15 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
-    """At most so many bytes of a plain file.
+    """The first ``most_bytes`` bytes of a plain file.
 
     Args:
-        path: which.
-        most_bytes: how many.
-        users_own: it is the user's to put there, not ours: it may be a link to a file, whoever owns that.
+        path: the file.
+        most_bytes: the most bytes to read.
+        users_own: the user may have put the file there, also as a link, and it may have any owner.
 
     Raises:
-        SpoolUnsafeError: it is no plain file; a FIFO does not hold us.
+        SpoolUnsafeError: it is no plain file; a FIFO does not block the caller.
         OSError: the system's refusal.
     """
     tries = _TRIES
@@ -234,7 +235,7 @@ def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes
         except OSError as error:
             tries -= 1
             if not tries or error.errno != errno.ESTALE:
-                raise  # else another host of a network file system has replaced it: there is a new one
+                raise  # after ESTALE there is a new file: another host of a network file system replaced it
 
 
 def _read(path: Path, most_bytes: int, *, users_own: bool) -> bytes:
@@ -262,13 +263,13 @@ def _open_any(path: Path) -> int:
 
 
 def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: bool = False) -> None:
-    """Put ``data`` at ``path``, whole or not at all.
+    """Replace the file at ``path`` atomically by one that holds ``data``.
 
     Args:
-        path: where.
-        data: what.
-        durable: have it on the disk before it is named.
-        users_own: it is the user's: whoever may read or write what stands there, it is replaced.
+        path: the file; it need not exist.
+        data: the new content.
+        durable: force the content to the disk before the file gets its name.
+        users_own: replace the old file whatever its owner and mode are.
 
     Raises:
         As ``replace_by``.
@@ -279,10 +280,10 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: 
 def replace_by(
     path: Path, pieces: Iterable[bytes], *, durable: bool = False, users_own: bool = False
 ) -> None:
-    """The same for what is too long to be held in memory.
+    """The same for content that is too long for the memory, in pieces.
 
     Raises:
-        SpoolUnsafeError: what stands there is no file of ours; it is left as it is.
+        SpoolUnsafeError: the old one is no plain file of this user; it stays.
         OSError: the system's refusal.
     """
     if not users_own:
@@ -298,7 +299,7 @@ def replace_by(
                 os.fsync(descriptor)
             written = os.fstat(descriptor)
         finally:
-            os.close(descriptor)  # a network file system may refuse only here what was written
+            os.close(descriptor)  # a network file system may report a failed write only here
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -306,13 +307,13 @@ def replace_by(
     try:
         os.replace(temporary, path)
     except FileNotFoundError:
-        # Of a request that was answered into the void NFS sends a second one, which finds nothing to rename.
+        # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
         if not _is_at(path, written):
             raise
 
 
 def _is_at(path: Path, status: os.stat_result) -> bool:
-    """Whether the file of this status has this path."""
+    """Whether the file with this status has this path."""
     with contextlib.suppress(OSError):
         named = os.lstat(path)
         return (named.st_ino, named.st_dev) == (status.st_ino, status.st_dev)
@@ -320,7 +321,7 @@ def _is_at(path: Path, status: os.stat_result) -> bool:
 
 
 def touch(path: Path) -> None:
-    """Create ``path`` or set its times to now, as the file system tells now."""
+    """Create ``path``, or set its times to the present, by the clock of the file system."""
     descriptor = open_file(path, os.O_WRONLY | os.O_CREAT)
     try:
         os.utime(descriptor)
@@ -329,16 +330,16 @@ def touch(path: Path) -> None:
 
 
 def age_s(now: float, then: float) -> float:
-    """The age of something, between two times of its file system; negative where ``then`` lies ahead.
+    """The age of something in seconds, between two times of its file system; negative if ``then`` is ahead.
 
-    What lies further ahead than ``SKEW_S`` was written before a clock was set back, and by nobody since.
-    Nothing tells how old it is; it is infinitely old, so that nobody waits until the clock has caught up.
+    A time that is ahead by more than ``SKEW_S`` means that the clock was set back. The age is infinite then,
+    so that nothing waits until the clock has caught up.
     """
     age = now - then
     return age if age >= -SKEW_S else math.inf
 
 
 def now(path: Path) -> float:
-    """The time of the file system, in seconds since its epoch: that of ``path``, touched for it."""
+    """The present time of the file system, in seconds since the epoch; it touches ``path`` to learn it."""
     touch(path)
     return os.stat(path).st_mtime

@@ -18,11 +18,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from . import files
-from .emit import load
 from .errors import BUSY_ERRNOS, TelemetryError
+from .imports import undisturbed
 from .layout import Home, HostPaths, is_heartbeat
 
 MODULE = "flwr_telemetryd"
@@ -124,9 +124,21 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
     )
 
 
-def _reaping() -> Any:
-    """Needed for a start, which hardly any process makes, and where locks do not work."""
-    return load("flwr_telemetry.reaping")
+# Hardly any process starts a sidecar, and locks work nearly everywhere: these imports wait.
+
+
+@undisturbed
+def _reaping() -> ModuleType:
+    from . import reaping
+
+    return reaping
+
+
+@undisturbed
+def _subprocess() -> ModuleType:
+    import subprocess
+
+    return subprocess
 
 
 def alive(host: HostPaths) -> bool:
@@ -246,7 +258,7 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives us and is not our child."""
-    subprocess = load("subprocess")
+    subprocess = _subprocess()
     # `-P` keeps the working directory off the module path.
     sidecar = [sys.executable, "-P", "-m", MODULE]
     for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):

@@ -1,7 +1,7 @@
-"""Every path of the spool, as frozen values.
+"""Defines every path below a home, as frozen values.
 
-``Home`` is the ``.flwr`` directory, ``HostPaths`` the part that belongs to one host. Building either
-touches no disk, and nothing else in the project spells a file name of design section 2.
+``Home`` is the ``.flwr`` directory, ``HostPaths`` the part of it that belongs to one host. Making one never
+touches the disk. No other module spells the name of a file or directory in a home.
 """
 
 import os
@@ -17,7 +17,7 @@ SEGMENT_SUFFIX = ".msgpack"
 BODY_SUFFIX = ".json"
 SPLIT_SUFFIX = ".split"
 ADOPTED_SUFFIX = "-adopted"
-"""Of the name of a batch whose events come from other hosts of the home."""
+"""The suffix of a batch whose events come from other hosts of the home."""
 
 _MAX_HOST_LENGTH = 64
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -27,7 +27,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
     """The ``.flwr`` directory: ``FLWR_HOME``, else ``~/.flwr``, made absolute.
 
     Raises:
-        HomeUnavailableError: if the home directory cannot be told.
+        HomeUnavailableError: no home directory is known.
     """
     if configured := environ.get("FLWR_HOME"):
         return Path(os.path.abspath(configured))
@@ -39,7 +39,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def host_name() -> str:
-    """This host's directory name: the node name, made safe for a file name, at most 64 characters."""
+    """The name of this host's directory: the node name, safe as a file name, at most 64 characters."""
     node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
     return "".join(safe) or "_"
@@ -51,15 +51,12 @@ def is_heartbeat(name: str) -> bool:
 
 
 class HostPaths(NamedTuple):
-    """The paths of one host below one home.
-
-    Attributes:
-        telemetry: the directory ``telemetry/`` of the home.
-        name: the host's directory name, as ``host_name`` makes it.
-    """
+    """The paths of one host below one home."""
 
     telemetry: Path
+    """The directory ``telemetry/`` of the home."""
     name: str
+    """The name of the host's directory, as ``host_name`` makes it."""
 
     @property
     def root(self) -> Path:
@@ -78,12 +75,12 @@ class HostPaths(NamedTuple):
 
     @property
     def flush(self) -> Path:
-        """Touched to ask for delivery now."""
+        """A process touches it to ask for delivery now."""
         return self.spool / "flush"
 
     @property
     def work(self) -> Path:
-        """Batches in the making."""
+        """Unfinished batches."""
         return self.root / "work"
 
     @property
@@ -93,17 +90,17 @@ class HostPaths(NamedTuple):
 
     @property
     def sent(self) -> Path:
-        """The archive of what was accepted."""
+        """The archive of accepted bodies."""
         return self.root / "sent"
 
     @property
     def rejected(self) -> Path:
-        """What the collector refused."""
+        """Bodies that the collector rejected."""
         return self.root / "rejected"
 
     @property
     def damaged(self) -> Path:
-        """Bytes that were no record."""
+        """Quarantined bytes that are no record."""
         return self.root / "damaged"
 
     @property
@@ -113,22 +110,22 @@ class HostPaths(NamedTuple):
 
     @property
     def dropped(self) -> Path:
-        """One byte for every event that a cap dropped."""
+        """One byte for every event that was dropped at a cap."""
         return self.root / "dropped"
 
     @property
     def not_before(self) -> Path:
-        """A ``Retry-After`` that outlives the sidecar."""
+        """The time of a ``Retry-After``, for the next sidecar."""
         return self.root / "not-before"
 
     @property
     def lock(self) -> Path:
-        """Held for the sidecar's whole life; never unlinked."""
+        """A running sidecar holds its lock; it is never unlinked."""
         return self.root / "sidecar.lock"
 
     @property
     def state(self) -> Path:
-        """Who runs and what it did last, for ``status``."""
+        """The sidecar's process and its last actions, for ``status``."""
         return self.root / "sidecar.json"
 
     @property
@@ -138,28 +135,25 @@ class HostPaths(NamedTuple):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every single file, as far as its name is known beforehand."""
+        """Every single file whose name is known beforehand."""
         kept = (self.dropped, self.not_before, self.lock, self.state, self.log)
         return self.events, self.flush, *kept
 
 
 class Home(NamedTuple):
-    """The ``.flwr`` directory.
-
-    Attributes:
-        path: absolute; it need not exist.
-    """
+    """The ``.flwr`` directory."""
 
     path: Path
+    """Absolute; it need not exist."""
 
     @property
     def source(self) -> Path:
-        """The source ID, Flower's own file."""
+        """Flower's own file, which holds the source ID."""
         return self.path / "source"
 
     @property
     def telemetry(self) -> Path:
-        """Everything that is ours."""
+        """The directory of everything but the source ID."""
         return self.path / "telemetry"
 
     @property
@@ -169,12 +163,12 @@ class Home(NamedTuple):
 
     @property
     def forgotten(self) -> Path:
-        """SHA-256 of every source ID that the user had forgotten, one a line."""
+        """The SHA-256 of every forgotten source ID, one a line."""
         return self.telemetry / "forgotten"
 
     @property
     def forgetting(self) -> Path:
-        """The source ID that is being forgotten, as long as that is not done."""
+        """The source ID that is being forgotten, until that is done."""
         return self.telemetry / "forgetting"
 
     def heartbeat(self, host: str) -> Path:
@@ -182,5 +176,5 @@ class Home(NamedTuple):
         return self.telemetry / f"{HEARTBEAT_PREFIX}{host}.json"
 
     def host(self, name: str | None = None) -> HostPaths:
-        """The paths of the host called ``name``; without one, of this host."""
+        """The paths of the host with this name; without a name, of this host."""
         return HostPaths(self.telemetry, name or host_name())

@@ -1,4 +1,4 @@
-"""The record format: bytes in, bytes out. This docstring is its specification.
+"""Encodes and decodes records and their wire format. This docstring specifies the record format.
 
 A segment is a sequence of records. Each is one msgpack object ``[crc32(payload), payload]`` in fixed
 widths, so that it can be found again after damage::
@@ -9,27 +9,31 @@ widths, so that it can be found again after damage::
     6       C5 n n           bin 16, big-endian: length of the payload, at most 65535
     9       payload          n bytes
 
-An undamaged segment is thus a plain msgpack stream. The payload is a msgpack map::
+Thus an undamaged segment is a plain msgpack stream. The payload is a msgpack map::
 
     {"event_type": str, "event_details": map,
      "context": {"partner": str, "source": str, "cluster": str, "date": int, "flower": map, …}}
 
 ``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Events of flwr-datasets have
-``package`` in place of ``flower``, and no ``partner``. Everything else in the context is of the wire
-format, and everything in the payload can be said in JSON: no binary, no
-extension, no NaN or infinity, only strings as keys.
+``package`` in place of ``flower``, and no ``partner``. Everything else in the context has the wire format,
+and JSON can express everything in the payload: no binary, no extension, no NaN or infinity, only strings as
+keys.
 
-Who writes: any process of the host, one record in one ``write``. Who deletes: the sidecar alone, a
-whole segment at a time. A reader that meets bytes which are no record scans for the next header whose
-checksum holds; a torn or corrupt record costs itself and no other. A valid checksum over something
-that is no event is damage too.
+On the wire, an event is Flower's own JSON. It differs from the payload in ``context.date`` alone: there the
+date is ISO 8601 text, exactly as Flower's ``datetime.isoformat()`` gives it.
 
-This room must never touch a file, a clock or the environment.
+Any process of the host writes, one record in one ``write``. Only the sidecar deletes, a whole segment at a
+time. A reader that meets bytes which are no record searches for the next header whose checksum is right, so
+that a torn or corrupt record costs no other record. A right checksum over something that is no event is
+damage, too.
+
+This module never touches a file, a clock or the environment.
 """
 
 import math
 import struct
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
@@ -38,28 +42,30 @@ import msgpack
 HEADER = struct.Struct(">BBIBH")
 MAX_PAYLOAD_BYTES = 0xFFFF
 MAX_DEPTH = 100
-"""Deepest nesting of containers in the details; far below the limits of msgpack and json."""
+"""The deepest nesting of containers in the details, far below the limits of msgpack and json."""
 
-# What fits into datetime, which has to print it: the years 1 to 9999.
+# The years 1 to 9999, because datetime has to print the date.
 MIN_DATE_US = -62_135_596_800_000_000
 MAX_DATE_US = 253_402_300_799_999_999
 
 ARRAY_2, UINT_32, BIN_16 = 0x92, 0xCE, 0xC5
 _DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 Event = dict[str, Any]
 
 
 class NotAnEventError(ValueError):
-    """A payload whose checksum holds, but which is no event of the specification above."""
+    """The checksum of a payload is right, but it is no event of the specification above."""
 
 
 def frame(payload: bytes) -> bytes:
     """One record around ``payload``.
 
     Raises:
-        ValueError: if the payload is longer than the format can say.
+        ValueError: the payload is longer than ``MAX_PAYLOAD_BYTES``.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         msg = f"a payload of {len(payload)} bytes does not fit into a record"
@@ -69,13 +75,13 @@ def frame(payload: bytes) -> bytes:
 
 
 def pack(value: Any) -> bytes:
-    """``value`` in msgpack, strictly: raises what msgpack raises, ValueError and its kin."""
+    """``value`` in msgpack; raises as msgpack does, ValueError above all."""
     packed: bytes = msgpack.packb(value)
     return packed
 
 
 def packer() -> Callable[[Any], bytes]:
-    """``pack`` with a buffer of its own: for one thread at a time, and at half the price."""
+    """``pack`` with a buffer of its own, at half the cost; for one thread at a time."""
     pack: Callable[[Any], bytes] = msgpack.Packer().pack
     return pack
 
@@ -110,10 +116,10 @@ def event_head_of(payload: bytes) -> bytes:
 
 
 def event_type_in(head: bytes) -> str:
-    """The type that ``event_head`` packs into these bytes.
+    """The event type in the bytes that ``event_head`` made.
 
     Raises:
-        ValueError: it is none; or what else msgpack raises.
+        ValueError: ``event_head`` did not make them; or as msgpack does.
     """
     event_type = msgpack.unpackb(head[len(_EVENT_TYPE_HEAD) : -len(_DETAILS_HEAD)])
     if type(event_type) is not str or head != event_head(event_type):
@@ -123,7 +129,7 @@ def event_type_in(head: bytes) -> str:
 
 
 def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
-    """A payload from parts that are packed already; ``date_us`` in microseconds since the epoch."""
+    """A payload from packed parts; ``date_us`` in microseconds since the epoch."""
     return b"".join((event_head, details, context[0], _pack_date(date_us), context[1]))
 
 
@@ -131,11 +137,11 @@ def decode(payload: bytes) -> Event:
     """The event in ``payload``.
 
     Raises:
-        NotAnEventError: if it is none; no other exception, whatever the bytes are.
+        NotAnEventError: it holds no event. No other exception, whatever the bytes are.
     """
     try:
         event = msgpack.unpackb(payload)
-    # ValueError covers broken UTF-8, excess bytes, odd keys and deep nesting; the rest is truncation.
+    # ValueError covers broken UTF-8, excess bytes, wrong keys and deep nesting; the others truncation.
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise NotAnEventError(type(error).__name__) from error
     check_event(event)
@@ -143,7 +149,7 @@ def decode(payload: bytes) -> Event:
 
 
 def check_event(event: Any) -> None:
-    """Hold ``event`` against the specification above; NotAnEventError if it is not met."""
+    """Raise NotAnEventError unless ``event`` meets the specification above."""
     if type(event) is not dict or event.keys() != {"event_type", "event_details", "context"}:
         msg = "not a map of event_type, event_details and context"
         raise NotAnEventError(msg)
@@ -169,12 +175,12 @@ def check_event(event: Any) -> None:
 
 
 def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
-    """Make sure that ``value`` can be said in JSON and in msgpack.
+    """Check that JSON and msgpack can express ``value``.
 
-    ``depth`` is how many containers may be nested. Types are taken exactly, as msgpack gives them.
+    ``depth`` is the number of containers that may be nested. Types must be exact, as msgpack gives them.
 
     Raises:
-        ValueError: it cannot; the message names the kind of the offending value, never the value.
+        ValueError: they cannot; the message names the type of the offending value, never the value.
     """
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -201,3 +207,23 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
     else:
         msg = f"a value of type {kind.__name__}"
         raise ValueError(msg)
+
+
+def date_text(date_us: int) -> str:
+    """``2026-11-22T10:00:00.123456+00:00`` for microseconds since the epoch (no fraction if it is 0)."""
+    return (_EPOCH + timedelta(microseconds=date_us)).isoformat()
+
+
+def date_us(text: str) -> int:
+    """The inverse of ``date_text``; raises ValueError if ``text`` is no date with an offset."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        msg = "a date without an offset"
+        raise ValueError(msg)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_wire(event: dict[str, Any]) -> dict[str, Any]:
+    """A record's event in the wire format; the order of all names is kept."""
+    context = event["context"]
+    return {**event, "context": {**context, "date": date_text(context["date"])}}

@@ -1,9 +1,7 @@
-"""A segment is read: records in order, and what is none, in bounded memory. Bytes in, values out.
+"""Reads the records and the damage in the bytes of a segment, in order and in bounded memory.
 
-A reader that meets damage looks for the next header whose checksum holds, so that a torn or corrupt record
-costs itself and no other (``record.py``).
-
-This room must never touch a file.
+After damage, the reader searches for the next header whose checksum is right, so that a torn or corrupt
+record costs no other record (see ``record.py``). This module never touches a file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,33 +11,26 @@ from zlib import crc32
 from . import record
 
 _START = b"\x92\xce"
-_MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
+_MAPS = {b"\x83", b"\xde", b"\xdf"}  # the possible first bytes of a map of three
 
 T = TypeVar("T")
 
 
 class Record(NamedTuple, Generic[T]):
-    """A record that was read.
-
-    Attributes:
-        event: what it says, ``date`` being an integer; or what else the reader makes of a payload.
-        size_bytes: its length in the segment, header and all.
-    """
+    """A record that was read."""
 
     event: T
+    """The decoded payload; an event with an integer ``date``, unless the caller decodes otherwise."""
     size_bytes: int
+    """The length in the segment, with the header."""
 
 
 class Damage(NamedTuple):
-    """A run of bytes that belong to no record.
-
-    Attributes:
-        data: the bytes; a long run comes in several pieces, ``first`` being true for one of them.
-        first: whether a new run begins here.
-    """
+    """A run of bytes that belong to no record, or a piece of a long run."""
 
     data: bytes
     first: bool
+    """Whether this is the first piece of its run."""
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
@@ -48,16 +39,16 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
     Args:
         chunks: the segment's bytes, cut anywhere.
 
-    The sizes of all that is given add up to the size of the segment.
+    The sizes of all records and pieces add up to the size of the segment.
     """
     return read_as(chunks, record.decode)
 
 
 def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[Record[T] | Damage]:
-    """The same, by what ``decode`` makes of a payload whose checksum holds; NotAnEventError if it is none."""
+    """The same with another decoder; ``decode`` raises NotAnEventError for a payload that is no event."""
     buffer = b""
     at_end = False
-    torn = False  # the last thing yielded was damage
+    torn = False  # whether damage was yielded last
     source = iter(chunks)
     while not at_end:
         chunk = next(source, None)
@@ -72,7 +63,7 @@ def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[R
                 if array == record.ARRAY_2 and uint == record.UINT_32 and binary == record.BIN_16:
                     end = start + length
             if end is not None and end <= len(buffer):
-                # Garbage full of headers must not cost a checksum over 64 KiB for each of them.
+                # Garbage may be full of headers; not each of them must cost a checksum over 64 KiB.
                 if buffer[start : start + 1] in _MAPS and crc32(payload := buffer[start:end]) == checksum:
                     try:
                         whole = Record(decode(payload), end - position)
@@ -95,11 +86,11 @@ def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[R
 
 
 def _next_start(buffer: bytes, position: int, *, at_end: bool) -> int:
-    """Where the next record may begin; the end of the buffer if nowhere in it."""
+    """The next position where a record may begin; the end of the buffer if there is none."""
     start = buffer.find(_START, position)
     if start >= 0:
         return start
-    # The last byte may be the first half of a start.
+    # The last byte may be the first half of a header's start.
     keep = 1 if not at_end and buffer.endswith(_START[:1]) else 0
     return max(len(buffer) - keep, position)
 

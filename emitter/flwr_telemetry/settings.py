@@ -1,9 +1,10 @@
-"""May I, and why: the only reader of the environment, and of the settings files (``settings_file.py``).
+"""Decides whether telemetry is on, and why, and merges all settings.
 
-One order, one answer. Telemetry is off if the site's file, the environment or the user's file says so:
-any no is a no. The one exception: ``FLWR_TELEMETRY_ENABLED=1``, set explicitly, overrides
-``DO_NOT_TRACK``. Everything else in the files is a property of the home; the user's word wins over the
-site's. This room must never write, and never let a file that it cannot understand pass for a yes.
+No other module reads the environment; ``settings_file.py`` reads each file. Telemetry is off if the site's
+file, the environment or the user's file says so. There is one exception: ``FLWR_TELEMETRY_ENABLED=1``
+overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the site's.
+
+This module never writes. A file that it cannot understand switches telemetry off.
 """
 
 import os
@@ -20,8 +21,8 @@ from .switch import says_yes
 SITE_FILE = Path("/etc/flwr/telemetry.toml")
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
-# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. What is behind
-# it is a plain dict; where it is not, we do without noticing changes between two looks.
+# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. It wraps a plain
+# dict, which is read here. Without such a dict, changes are noticed at the next pass only.
 _VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
 _encode = getattr(os.environ, "encodekey", lambda name: name)
 _WATCHED = tuple(
@@ -39,44 +40,34 @@ _WATCHED = tuple(
 
 
 class Consent(NamedTuple):
-    """Whether telemetry is on, and what decided it.
-
-    Attributes:
-        enabled: the answer.
-        decided_by: ``site file``, ``user file``, ``FLWR_TELEMETRY_ENABLED``, ``DO_NOT_TRACK``, ``owner``
-            or ``default``.
-        reason: one sentence for a person: file and line, or the variable's value.
-        malformed: a settings file could not be understood; nothing may be purged for that.
-    """
+    """Whether telemetry is on, and why."""
 
     enabled: bool
     decided_by: str
+    """``site file``, ``user file``, ``FLWR_TELEMETRY_ENABLED``, ``DO_NOT_TRACK``, ``owner``, ``default``."""
     reason: str
+    """One sentence for a person, with file and line or with the variable's value."""
     malformed: bool = False
+    """Whether a settings file could not be understood; that is no reason to purge."""
 
 
 class Settings(NamedTuple):
-    """Everything that is decided outside the code.
-
-    Attributes:
-        consent: may I, and why.
-        url: where events go: https, http to loopback, or ``file:///…``.
-        sidecar: ``auto``, ``always`` or ``never``: may a sidecar be started.
-        proxy: of the requests; None: the environment's.
-        ca_bundle: path of the certificates to trust; None: the environment's or the built-in ones.
-        limits: the numbers.
-        logging: log every payload (environment only).
-        partner: the raw ``FLWR_TELEMETRY_PARTNER_ID`` (environment only).
-    """
+    """All settings of a home and a process."""
 
     consent: Consent
     url: str = DEFAULT_URL
+    """The collector: https, http to a loopback address, or ``file:///…``."""
     sidecar: str = "auto"
+    """Whether a process may start a sidecar: ``auto``, ``always`` or ``never``."""
     proxy: str | None = None
+    """The proxy of the requests; None means the environment's."""
     ca_bundle: str | None = None
+    """The path of the certificates to trust; None means the environment's or the built-in ones."""
     limits: Limits = Limits()
     logging: bool = False
+    """Whether every payload is logged; only the environment sets it."""
     partner: str | None = None
+    """The raw ``FLWR_TELEMETRY_PARTNER_ID``; only the environment sets it."""
 
 
 def load(
@@ -86,15 +77,15 @@ def load(
     site_file: Path = SITE_FILE,
     user_id: int | None = None,
 ) -> Settings:
-    """Read everything afresh.
+    """Read all settings again.
 
     Args:
-        home: whose settings.
-        environ: the process's variables; None to judge by the files alone, as the sidecar does.
+        home: the home whose settings are read.
+        environ: the variables of the process; None decides by the files alone, as the sidecar does.
         site_file: the site's settings.
         user_id: the effective user; None asks the system.
 
-    Never raises for what a file holds or for how it cannot be read: telemetry is then off.
+    Never raises because of a file: if one cannot be read or understood, telemetry is off.
     """
     variables = environ or {}
     files: list[tuple[str, Path, dict[str, Any]]] = []
@@ -122,12 +113,12 @@ def load(
 
 
 def watched(home: Home, site_file: Path = SITE_FILE) -> tuple[str, ...]:
-    """The paths by which ``signature`` tells whether anything has changed."""
+    """The paths that ``signature`` needs to notice a change of the settings."""
     return str(site_file), str(home.config), str(home.path)
 
 
 def signature(paths: tuple[str, ...]) -> tuple[object, ...]:
-    """What changes when a settings file is written, replaced or removed; one ``stat`` for each path."""
+    """A value that changes when a settings file is written, replaced or removed; one ``stat`` per path."""
     return tuple(map(_stat_key, paths))
 
 
@@ -142,7 +133,7 @@ def _stat_key(path: str) -> tuple[int, ...] | None:
 
 
 def variables() -> tuple[Any, ...]:
-    """The raw values of the variables that matter; equal as long as none of them has changed."""
+    """The raw values of all variables that this module reads; equal as long as none has changed."""
     return tuple(map(_VARIABLES.get, _WATCHED))
 
 
@@ -184,7 +175,7 @@ def _by_file(name: str, path: Path, *, enabled: bool) -> Consent:
 
 
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
-    """The environment's no, if it says one."""
+    """The opt-out in the environment; None if there is none."""
     asked = environ.get("FLWR_TELEMETRY_ENABLED")
     if asked is not None and not says_yes(asked):
         return Consent(
@@ -203,7 +194,7 @@ def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
 
 
 def is_owned(path: Path, user_id: int | None = None) -> bool:
-    """Whether ``path``, or its nearest existing parent, belongs to the user; None asks the system who."""
+    """Whether ``path``, or its nearest existing parent, belongs to the user; None: the effective user."""
     if user_id is None:
         if not hasattr(os, "geteuid"):
             return True

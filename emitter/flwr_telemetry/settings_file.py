@@ -1,66 +1,63 @@
-"""One settings file: TOML, the same keys for the site's and the user's. Read and checked here.
+"""Reads and checks one settings file in TOML; the site's and the user's have the same keys.
 
-What cannot be understood is refused whole, an unknown name and a value of the wrong type included: a
-misspelt ``enabled`` must not pass for a yes. This room must never decide anything.
+A file with any error is refused as a whole, also for an unknown name or a value of the wrong type: a misspelt
+``enabled = false`` must not leave telemetry on. This module decides nothing.
 """
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from . import files
-from .emit import load
 from .errors import SettingsError, SpoolUnsafeError
+from .imports import undisturbed
 
 SIDECAR_CHOICES = ("auto", "always", "never")
 
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
-"""A name of some thousand parts takes the parser a minute."""
+"""A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
 _MOST = 1e9
-"""No number is larger: what waits for longer than thirty years overflows some library."""
+"""The largest number; a wait of more than thirty years overflows some library."""
 
 
 class Limits(NamedTuple):
-    """The numbers of design section 6, under their names there; fractions and 0 are allowed.
-
-    Attributes:
-        burst_window_s: from the first event of a quiet spool to its seal.
-        idle_exit_s: an on-demand sidecar with nothing left ends after this.
-        offline_exit_s: an on-demand sidecar that cannot deliver ends after this.
-        respawn_s: no second start within this time, whoever asks.
-        connect_timeout_s: to open a connection to the collector.
-        request_deadline_s: a whole request, body and answer.
-        backoff_s: the first wait after a failure, doubled with each further one.
-        backoff_max_s: the longest of these waits.
-        spool_max_mib: spool and outbox together, per home.
-        spool_max_days: the age at which what was not sent is dropped.
-        sent_max_mib: the archive of what was sent; also ``rejected/`` and ``damaged/``, each.
-        sent_max_days: the same, by age.
-        adopt_after_s: another host's spool that has not grown for so long is adopted; None stands for
-            the default, 120, or 30 in a service.
-        bursts: coalesce events into bursts.
-    """
+    """The numbers among the settings; fractions and 0 are allowed."""
 
     burst_window_s: float = 5
+    """The time from the first event in an empty spool to the seal of its segment."""
     idle_exit_s: float = 60
+    """An on-demand sidecar exits after this time without events."""
     offline_exit_s: float = 600
+    """An on-demand sidecar exits after this time without a delivery."""
     respawn_s: float = 10
+    """The least time between two starts of a sidecar."""
     connect_timeout_s: float = 5
+    """The longest time to open a connection to the collector."""
     request_deadline_s: float = 30
+    """The longest time for a whole request and its answer."""
     backoff_s: float = 1
+    """The wait after a failure; each further failure doubles it."""
     backoff_max_s: float = 900
+    """The longest of these waits."""
     spool_max_mib: float = 64
+    """The largest size of spool and outbox together, per home."""
     spool_max_days: float = 14
+    """The age at which undelivered events are dropped."""
     sent_max_mib: float = 16
+    """The largest size of the archive ``sent/``, and of each of ``rejected/`` and ``damaged/``."""
     sent_max_days: float = 30
+    """The age at which files in these three are deleted."""
     adopt_after_s: float | None = None
+    """Another host's spool is adopted if it has not grown for this time; None: 120, or 30 in a service."""
     bursts: bool = True
+    """Whether events are coalesced into bursts."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The settings in a file; none if there is no file.
+    """The settings in a file; an empty dict if there is no file.
 
     Raises:
         SettingsError: it cannot be read or understood; the message names the file and, where known, the line.
@@ -69,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file, as far as a settings file may be long; none if there is no file.
+    """The first bytes of a file, one more than a settings file may have; no bytes if there is no file.
 
     Raises:
         SettingsError: it cannot be read.
@@ -86,7 +83,7 @@ def content(path: Path) -> bytes:
 
 
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
-    """The settings in the bytes of a file; ``path`` is what an error calls it.
+    """The settings in the bytes of a file; error messages call the file ``path``.
 
     Raises:
         SettingsError: they cannot be understood.
@@ -100,7 +97,7 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
         msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
         raise SettingsError(msg)
     try:
-        values: dict[str, Any] = load("tomllib").loads(raw.decode("utf-8"))
+        values: dict[str, Any] = _tomllib().loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
@@ -114,7 +111,7 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
 
 
 def _problem(name: str, value: object) -> str | None:
-    """What is wrong with one setting, or None."""
+    """The error in one setting; None if there is none."""
     if name in {"enabled", "bursts"}:
         return None if isinstance(value, bool) else f"{name} must be true or false"
     if name == "sidecar":
@@ -130,12 +127,12 @@ def _problem(name: str, value: object) -> str | None:
 
 
 def url_problem(value: object) -> str | None:
-    """Why ``value`` may not be where events go, or None if it may."""
+    """The reason why ``value`` is no valid URL of a collector; None if it is valid."""
     if not isinstance(value, str):
         return "url must be a string"
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
     try:
-        parts = load("urllib.parse").urlsplit(value)
+        parts = _urllib_parse().urlsplit(value)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return advice
@@ -151,14 +148,14 @@ def url_problem(value: object) -> str | None:
         if host == "localhost":
             return None
         try:
-            return None if load("ipaddress").ip_address(host).is_loopback else advice
+            return None if _ipaddress().ip_address(host).is_loopback else advice
         except ValueError:
             return advice
     return advice
 
 
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
-    """``path, line N`` of a setting."""
+    """``path, line N`` of a setting; only the path if the line is unknown."""
     try:
         known = files.read_bytes(path, _MAX_FILE_BYTES, users_own=True) if raw is None else raw
     except (OSError, SpoolUnsafeError):
@@ -167,3 +164,27 @@ def where(path: Path, name: str, raw: bytes | None = None) -> str:
         if re.match(rf"\s*[\[\"']*{re.escape(name)}\b", line):
             return f"{path}, line {number}"
     return str(path)
+
+
+# Most homes have no settings file, and few files have a URL. Hence each import happens when it is needed.
+
+
+@undisturbed
+def _tomllib() -> ModuleType:
+    import tomllib
+
+    return tomllib
+
+
+@undisturbed
+def _urllib_parse() -> ModuleType:
+    import urllib.parse
+
+    return urllib.parse
+
+
+@undisturbed
+def _ipaddress() -> ModuleType:
+    import ipaddress
+
+    return ipaddress

@@ -1,8 +1,7 @@
-"""The source ID: Flower's own file ``$FLWR_HOME/source``, a UUID4 in text.
+"""Reads and creates the source ID: a UUID4 as text in Flower's own file ``$FLWR_HOME/source``.
 
-It is created whole or not at all, by whoever is first; all others take what is there. An empty file,
-left by the race in Flower's own code, is healed. This room must never overwrite an ID, and never write
-at all unless it is told that it may.
+The first process creates it atomically, and all others read it. An empty file, which a race in Flower's own
+code leaves, is repaired. This module never overwrites an ID, and never writes unless its caller allows it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import uuid
 from pathlib import Path
 
 from . import files
-from .context import is_uuid
 from .errors import SpoolUnsafeError
 
 if sys.platform != "win32":
@@ -32,11 +30,11 @@ _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def look(path: Path) -> str | None:
-    """The source ID as it is on disk.
+    """The source ID on the disk.
 
     Returns:
-        The ID; ``invalid`` if the file holds something else; ``unavailable`` if it cannot be read; None
-        if there is none yet, or only an empty file.
+        The ID; ``invalid`` if the file holds anything else; ``unavailable`` if it cannot be read; None if it
+        is missing or empty.
     """
     try:
         raw = files.read_bytes(path, _MAX_BYTES, users_own=True)
@@ -51,10 +49,10 @@ def look(path: Path) -> str | None:
 
 
 def ensure(path: Path) -> str:
-    """The source ID, created if there is none; ``unavailable`` if it cannot be.
+    """The source ID, created if there is none; ``unavailable`` if that fails.
 
-    The directory of ``path`` must exist. Every process of every host that calls this at the same moment
-    gets the same answer, where file locks work; where they do not, the file settles it at the next look.
+    The directory of ``path`` must exist. If file locks work, every process of every host that calls this at
+    the same moment gets the same ID. If they do not, all have the same ID once they read the file again.
     """
     deadline = time.monotonic() + _HEAL_WAIT_S
     for _ in range(3):
@@ -72,12 +70,21 @@ def ensure(path: Path) -> str:
 
 
 def new_id() -> str:
-    """A random UUID4 in text, as source and cluster IDs are."""
+    """A random UUID4 as text, for a source or cluster ID."""
     return str(uuid.uuid4())
 
 
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` is a UUID in any form that ``uuid.UUID`` accepts, which is Flower's own check."""
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def signature(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file is replaced, removed or written; None if there is none."""
+    """A value that changes when the file is replaced, removed or written; None if there is no file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -86,7 +93,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 
 def _new_file(path: Path) -> Path:
-    """A complete source file under a name of its own, beside the real one."""
+    """A complete source file under a temporary name, in the same directory."""
     temporary = path.with_name(f"source.{new_id()}")
     descriptor = files.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
@@ -100,7 +107,7 @@ def _new_file(path: Path) -> Path:
 
 
 def _create(path: Path) -> None:
-    """Put an ID where there is no file: the first link wins, the others find it there."""
+    """Create the source file: the first link wins, and the others find the file there."""
     temporary = _new_file(path)
     try:
         try:
@@ -108,7 +115,7 @@ def _create(path: Path) -> None:
         except FileExistsError:
             return
         except OSError as error:
-            # File systems without hard links (some network and FUSE ones): an exclusive create is next best.
+            # Some network and FUSE file systems have no hard links; there a rename has to do.
             if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}:
                 raise
             if not path.exists():
@@ -119,7 +126,7 @@ def _create(path: Path) -> None:
 
 
 def _heal(path: Path, deadline: float) -> None:
-    """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
+    """Replace an empty file under its lock, so that two processes do not replace each other's ID."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
         while True:
@@ -128,13 +135,13 @@ def _heal(path: Path, deadline: float) -> None:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    return  # somebody is at it; two at once would report two IDs
+                    return  # another process repairs it; two at once would report two IDs
                 time.sleep(_POLL_S)
             except OSError:
                 break  # no locks on this file system
         mine, named = os.fstat(descriptor), os.stat(path)
         if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
-            return  # somebody healed it, or Flower wrote at last
+            return  # another process repaired it, or Flower wrote at last
         temporary = _new_file(path)
         try:
             os.replace(temporary, path)

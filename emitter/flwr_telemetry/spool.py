@@ -1,27 +1,27 @@
-"""The spool, as a writer sees it: one record, one ``write`` to the open segment, under a shared lock.
+"""Appends records to the open segment: one ``write`` for each, under a shared lock.
 
-Appends are atomic among themselves. The sidecar takes the same lock exclusively, renames the segment
-(``segments.py`` over there) and reads it later.
+Appends are atomic among themselves. The sidecar takes the same lock exclusively, renames the segment (see
+``segments.py`` in the daemon) and reads it later.
 
 The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the list.
 
-1. The segment is renamed between a writer's open and its write. The lock excludes it; where a lock
-   cannot be had, the record lands in the sealed segment, which is read later or whose tail comes back.
-2. The segment is unlinked between a writer's open and its write: no link is left after the write, or it is
-   marked as removed, and the writer appends once more, to the new segment. NFS leaves a link while the file
-   is open; its name tells, and is asked where no lock kept the sealer out.
-3. The spool is removed or replaced under a running process: the path does not name the writer's file
-   any more, so it opens (and, if it may, creates) anew.
-4. A process dies inside its write: torn bytes, which cost no other record (see ``record.py``).
-5. A stopped process holds the lock: a writer waits ``LOCK_WAIT_S`` and appends without it.
+1. The segment is renamed between a writer's open and its write. The lock prevents that. Without a lock, the
+   record gets into the sealed segment, which is read later, or whose tail returns to the spool.
+2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or its
+   mode says that it is removed, and the writer appends again, to the new segment. NFS keeps a link while
+   the file is open; without a lock, the writer also checks the name that NFS gave to it.
+3. The spool is removed or replaced under a running process. The path does not name the writer's file any
+   more, so the writer opens the new file, or creates it if consent allows that.
+4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
+5. A stopped process holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without the lock.
 
-On a network file system a handle goes stale (ESTALE) when another host has removed its file: that is races
-2 and 3 seen from there, at whichever call, and the writer opens anew. What is written there is only on its
-way: NFS sends it when the lock is released, and tells nobody that the quota is used up or that there is no
-such file any more. The writer has it sent before, at no more cost, and hears of that (see ``network.py``).
+On a network file system a handle becomes stale (ESTALE) when another host has removed its file. Those are
+races 2 and 3, at any call, and the writer opens the file again. NFS sends written bytes only when the lock
+is released, and then reports neither an exceeded quota nor a removed file. So the writer calls fsync before,
+at the same cost, and gets these errors (see ``network.py``).
 
-Nobody ever truncates. This room must never wait longer than that, but for a server, and never read a clock
-for anything else.
+No process ever truncates a segment. This module never waits longer than that, except for a file server, and
+reads the clock for nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from collections.abc import Callable
 
 from . import files, network
 from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
-from .handle import Handle
 from .layout import Home, HostPaths
 
 if sys.platform != "win32":
@@ -48,23 +47,80 @@ LOCK_WAIT_S = 0.005
 _LOCK_POLL_S = 0.0005
 _TRIES = 5
 _BELIEVED_TRIES = 2
-"""After so many the name of the segment is not believed any more."""
+"""After so many failed tries, the name of the segment may be a cached one."""
 
-# Read and write, though nothing is read: NFS locks by the access mode, and wants both.
+# Read and write, though nothing is read: NFS locks by the access mode, and needs both.
 _FLAGS = os.O_RDWR | os.O_APPEND
 
 
+_MARK = 61
+"""A real-time signal that hardly any other program would choose."""
+
+_READ_MARK = getattr(fcntl, "F_GETSIG", -1) if sys.platform != "win32" else -1
+
+
 class CreationRefusedError(Exception):
-    """Consent, read afresh, does not allow to create the spool: telemetry is off, nothing is wrong."""
+    """Consent, read again, does not allow a new spool: telemetry is off, which is no error."""
+
+
+class Handle:
+    """A file that stays open between events, and a check that its descriptor still means it.
+
+    A process may close descriptors that it does not know, as a daemon does that detaches, and open its own
+    files under their numbers. Those must not be written to, locked or closed. So the check comes before every
+    event. On Linux the open file has a mark: the number of the signal that would announce input. Reading it
+    costs a quarter of ``fstat``, and works even if another host has removed the file.
+
+    Args:
+        descriptor: of the file; only ``close`` closes it.
+        flags: the flags with which it was opened.
+    """
+
+    __slots__ = ("_flags", "_is_marked", "descriptor", "identity")
+
+    def __init__(self, descriptor: int, flags: int) -> None:
+        self.descriptor = descriptor
+        self._flags = flags
+        status = os.fstat(descriptor)
+        self.identity = (status.st_ino, status.st_dev)
+        self._is_marked = _mark(descriptor)
+
+    def is_ours(self) -> bool:
+        """Whether the descriptor still means the file."""
+        try:
+            if self._is_marked:
+                return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
+            status = os.fstat(self.descriptor)
+        except OSError as error:
+            # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
+            return error.errno == errno.ESTALE and files.is_opened_with(self.descriptor, self._flags)
+        return (status.st_ino, status.st_dev) == self.identity
+
+    def close(self) -> None:
+        """Close the file, if it is still ours."""
+        if self.is_ours():
+            with contextlib.suppress(OSError):
+                os.close(self.descriptor)
+
+
+def _mark(descriptor: int) -> bool:
+    """Mark an open file; False if the system has no such mark."""
+    if _READ_MARK < 0:
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, _MARK)
+        return fcntl.fcntl(descriptor, _READ_MARK) == _MARK
+    except OSError:
+        return False
 
 
 class Writer:
-    """A descriptor of the open segment, for one thread at a time.
+    """Appends to the open segment, for one thread at a time.
 
     Args:
         home: the home; its directories are created when first needed.
         host: this host's part of it.
-        may_create: asked before anything is created.
+        may_create: whether consent allows a new file; called before every creation.
         on_first_contact: called when this writer created ``telemetry/``.
     """
 
@@ -85,14 +141,14 @@ class Writer:
         self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
-        """Append one record; it survives the death of any process once this returns.
+        """Append one record; once this returns, the record survives the death of any process.
 
         Args:
             frame: the whole record.
-            cap_bytes: the size of the open segment from which on the record is dropped and counted.
+            cap_bytes: the largest size of the open segment; a record beyond it is dropped and counted.
 
         Raises:
-            SpoolError: it is not in the spool, or only torn.
+            SpoolError: the record is not in the spool, or only torn.
             CreationRefusedError: telemetry is off.
         """
         try:
@@ -111,12 +167,12 @@ class Writer:
             raise from_os_error(error, self._path) from error
 
     def _append_anew(self, frame: bytes, cap_bytes: float, removed: int) -> None:
-        """Append to a segment that is opened now, after one was removed so many times."""
+        """Append to a newly opened segment; ``removed`` counts how many have been removed before."""
         for _ in range(_TRIES):
             self.close()
             try:
                 if self._is_kept(
-                    self._open(afresh=removed >= _BELIEVED_TRIES), frame, cap_bytes, is_new=True
+                    self._open(exclusively=removed >= _BELIEVED_TRIES), frame, cap_bytes, is_new=True
                 ):
                     return
                 removed += 1
@@ -134,7 +190,7 @@ class Writer:
             handle.close()
 
     def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
-        """Whether one attempt has put the record into a file that still has a name."""
+        """Whether one attempt wrote the record into a file that still has its name."""
         descriptor = handle.descriptor
         try:
             fcntl.flock(descriptor, _LOCK_SHARED)
@@ -155,7 +211,7 @@ class Writer:
                 msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
                 raise SpoolFullError(msg)
             if self._is_remote:
-                os.fsync(descriptor)  # letting go of the lock does it, too, but keeps a refusal to itself
+                os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
             status = os.fstat(descriptor)
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
@@ -169,7 +225,7 @@ class Writer:
             return lock_shared(descriptor)
         except OSError:
             if is_new:
-                return False  # a file that was opened just now is not stale; its locks are refused
+                return False  # a file that was just opened is not stale: the server refuses locks
             raise
 
     def _drop(self) -> None:
@@ -179,10 +235,10 @@ class Writer:
         msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
         raise SpoolFullError(msg)
 
-    def _open(self, *, afresh: bool) -> Handle:
+    def _open(self, *, exclusively: bool) -> Handle:
         descriptor = -1
-        if afresh:
-            # This machine remembers a name that another host removed. Only who means to create it has it ask.
+        if exclusively:
+            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
             with contextlib.suppress(FileExistsError):
                 descriptor = self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
         if descriptor < 0:
@@ -211,7 +267,7 @@ class Writer:
         try:
             descriptor = self._create_segment(flags)
         except FileNotFoundError:
-            descriptor = self._create_segment(flags)  # a sidecar removed what was empty a moment ago
+            descriptor = self._create_segment(flags)  # a sidecar just removed the empty directory
         if first:
             self._on_first_contact()
         return descriptor

@@ -1,4 +1,4 @@
-"""Which words mean yes. Must stay as small as it is: who only adopts Flower loads it too."""
+"""Defines the words that mean yes. It stays small, because every process that adopts Flower imports it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ _YES = frozenset({"1", "true", "yes", "on"})
 
 
 def says_yes(value: object) -> bool:
-    """Whether a value of ``FLWR_TELEMETRY_ENABLED`` is a yes."""
+    """Whether a value of ``FLWR_TELEMETRY_ENABLED`` switches telemetry on."""
     return isinstance(value, str) and value.lower() in _YES

@@ -1,11 +1,14 @@
-"""Is all that was spooled at some moment delivered? Answered by looking at the directory alone.
+"""Tells whether everything that was in the spool at some moment is delivered, by reading directories alone.
 
-Things move one way, spool → work → outbox → gone, and keep their identity: a segment its inode, a batch
-its name. Each look lists the directories in that order, so that nothing can slip past it. A sidecar of
-another host may adopt them; then they are in batches there, and are looked for there, too. One thing goes
-back: a segment whose events are in bodies already lies beside them, marked ``<name>.<end>.taken`` with how
-far it was read; if a writer that was stopped has added to it since, it returns to the spool. This room must
-never write.
+Segments and batches move one way: spool → work → outbox → deleted. A segment keeps its inode, a batch its
+name. Each pass lists the directories in that order, so that it cannot miss one that moves meanwhile. The
+sidecar of another host may adopt them; then they are in batches there, and each pass lists those, too.
+
+One kind of file moves back. A segment whose events are in bodies stays beside them, named
+``<name>.<end>.taken``; ``end`` tells how far it was read. If a stopped writer has appended to it since, it
+returns to the spool.
+
+This module never writes.
 """
 
 from __future__ import annotations
@@ -26,29 +29,26 @@ _MARKED = re.compile(rf"(.+)\.([0-9]{{1,18}}){re.escape(TAKEN_SUFFIX)}")
 
 
 class Mark(NamedTuple):
-    """What the name of a segment in a batch tells.
-
-    Attributes:
-        segment: its name before.
-        end: how far it was read, in bytes.
-    """
+    """The meaning of a segment's name in a batch."""
 
     segment: str
+    """Its name before."""
     end: int
+    """How far it was read, in bytes."""
 
 
 def mark(name: str) -> Mark | None:
-    """The mark in a file's name; None if it has none."""
+    """The mark in a file's name; None if the name has none."""
     found = _MARKED.fullmatch(name) if name.endswith(TAKEN_SUFFIX) else None
     return None if found is None else Mark(found[1], int(found[2]))
 
 
 class Waiting:
-    """What is undelivered on one host at the moment when this is made.
+    """Everything that is undelivered on one host at the moment when this object is made.
 
     Args:
-        host: whose spool and outbox.
-        adopted: whether what other hosts had adopted by then counts, which may or may not be this host's.
+        host: the host whose spool and outbox count.
+        adopted: whether batches count that other hosts had adopted by then; nothing tells whose they are.
     """
 
     def __init__(self, host: HostPaths, *, adopted: bool = True) -> None:
@@ -62,20 +62,20 @@ class Waiting:
         self._batches = found - self._others
 
     def is_over(self) -> bool:
-        """Whether everything that waited then has left, delivered, rejected or dropped."""
+        """Whether everything that waited then is delivered, rejected or dropped."""
         if self._segments:
             self._segments &= self._spooled()
-            # What left the spool since the last look is in one of the batches that exist now.
+            # A segment that left the spool since the last pass is in one of the batches that exist now.
             self._batches |= self._in_batches()
         self._batches &= self._in_batches()
         return not self._segments and not self._batches
 
     def _spooled(self) -> set[int]:
-        """The inodes of the segments that hold anything which is in no body yet."""
+        """The inodes of the segments with events that are in no body yet."""
         found: set[int] = set()
         for batch in _entries(self._host.outbox):
             found.update(grown_segments(Path(batch.path)))
-        # Listed last, since this is where those go.
+        # Listed last, because grown segments return to the spool.
         for entry in _entries(self._host.spool):
             if entry.name.endswith(SEGMENT_SUFFIX):
                 try:
@@ -87,37 +87,37 @@ class Waiting:
         return found
 
     def _in_batches(self) -> set[str]:
-        """The names of the batches that hold, or may hold, what is this host's.
+        """The names of the batches that hold, or may hold, events of this host.
 
-        All hosts are looked at twice: a batch may be renamed from one that comes later to one before it.
+        Two passes over all hosts, because a batch may move from a host that comes later to one before it.
         """
         found: set[str] = set()
         for _ in range(2):
             found |= {_own_name(name) for name in _batches(self._host)}
             for other in _others(self._host):
-                with contextlib.suppress(OSError):  # another host's trouble
+                with contextlib.suppress(OSError):  # that host has the problem, not this one
                     for name in _batches(other):
-                        if is_adopted(name) or name in self._batches:  # an outbox is adopted as it is
+                        if is_adopted(name) or name in self._batches:  # an adopted outbox keeps its names
                             found.add(_own_name(name))
         return found - self._others
 
 
 def is_adopted(batch: str) -> bool:
-    """Whether a batch of this name holds events of other hosts than the one that makes it."""
+    """Whether a batch of this name holds events of other hosts than its own."""
     return batch.endswith(ADOPTED_SUFFIX)
 
 
 def _own_name(batch: str) -> str:
-    """What a batch is called, wherever it is."""
+    """The name of a batch without the suffix that an adoption adds."""
     return batch.removesuffix(ADOPTED_SUFFIX)
 
 
 def _batches(host: HostPaths) -> set[str]:
-    """The names of the batches in the making, and of the committed ones that have bodies left."""
+    """The names of the unfinished batches, and of the committed ones that have bodies left."""
     making = {
         entry.name.partition(".")[0]
         for entry in _entries(host.work)
-        if entry.is_dir(follow_symlinks=False)  # anything else is nobody's batch
+        if entry.is_dir(follow_symlinks=False)  # anything else is no batch
     }
     return making | {entry.name for entry in _entries(host.outbox) if has_bodies(Path(entry.path))}
 
@@ -129,12 +129,12 @@ def _others(host: HostPaths) -> Iterator[HostPaths]:
 
 
 def has_bodies(batch: Path) -> bool:
-    """Whether a committed batch still holds a body that was not delivered."""
+    """Whether a committed batch still holds an undelivered body."""
     return any(entry.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) for entry in _entries(batch))
 
 
 def grown_segments(batch: Path) -> Iterator[int]:
-    """The inodes of the segments in a committed batch that were added to after they were read."""
+    """The inodes of the segments in a committed batch that have grown since they were read."""
     for entry in _entries(batch):
         marked = mark(entry.name)
         if marked is not None:

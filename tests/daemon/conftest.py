@@ -106,7 +106,7 @@ def spooling(host: HostPaths) -> Spooling:
 
 def burst_of(events: list[dict[str, Any]]) -> bytes:
     """Give the body of a burst of these records' events."""
-    from flwr_telemetry.wire import to_wire
+    from flwr_telemetry.record import to_wire
     from flwr_telemetryd import burst
 
     (body,) = burst.coalesce([to_wire(event) for event in events])

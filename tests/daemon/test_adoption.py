@@ -11,7 +11,7 @@ import pytest
 
 from flwr_telemetry import waiting
 from flwr_telemetry.layout import Home
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import batch, burst, discarding, outbox, segments
 from tests.daemon.conftest import OURS, THEIRS, make
 from tests.support import homes, processes, records, wire

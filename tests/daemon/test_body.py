@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import body, burst
 from tests.support import records, strategies, wire
 

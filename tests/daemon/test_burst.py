@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry import record
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import burst
 from tests.support import records, wire
 from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words

@@ -9,7 +9,7 @@ import pytest
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import burst, forgotten
 from tests.daemon.conftest import burst_of
 from tests.support import records

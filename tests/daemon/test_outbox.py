@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import burst, outbox
 from flwr_telemetryd.body import Body, decoded
 from flwr_telemetryd.split import split

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetry.wire import to_wire
 from flwr_telemetryd import burst, chunks, drain, forgotten, outbox, relay, retention, segments
 from flwr_telemetryd.backlog import Left
 from flwr_telemetryd.clock import Clock

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetry.wire import to_wire
 from flwr_telemetryd import burst, retention, segments
 from tests.daemon.conftest import EVENTS, FRAMES
 from tests.support import homes

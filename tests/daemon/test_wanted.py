@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flwr_telemetry.wire import to_wire
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd import burst, wanted
 from flwr_telemetryd.wanted import Chooser, Wanted
 from tests.support import records

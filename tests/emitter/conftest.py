@@ -1,4 +1,4 @@
-"""What the rooms of the emitter share."""
+"""Fixtures that the tests of the emitter share."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def through(value: Any, redactor: Redactor = NOBODY) -> Any:
     _, tail = parts
     head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
     once = packed_details(value, redactor)
-    again = details.Packing(redactor)
+    again = details.DetailsEncoder(redactor)
     assert [again.packed(value), again.packed(value)] == [once, once]
     payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + once + head + tail
     return record.decode(payload)["event_details"]
@@ -168,11 +168,11 @@ def test_letters_that_only_unicode_lowers_to_ascii(written: str) -> None:
     assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
-def test_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and home of the environment, the password entry's and the host's names are known."""
     monkeypatch.setenv("LOGNAME", "zquill")
     monkeypatch.setenv("HOME", "/srv/people/zq/")
-    redactor = details.who_we_are()
+    redactor = details.identity_redactor()
     assert getpass.getuser() == "zquill"
     secrets = {
         "a": "zquill",
@@ -206,7 +206,7 @@ def test_who_logged_in_is_whom_getpass_names(
     asked: list[int] = []
     entry = pwd.getpwuid(os.geteuid())
     monkeypatch.setattr(pwd, "getpwuid", lambda number: asked.append(number) or entry)
-    redactor = details.who_we_are()
+    redactor = details.identity_redactor()
     assert asked == ([] if known else [os.getuid()]) + [os.geteuid()]
     if known:
         assert getpass.getuser() == known

@@ -120,7 +120,7 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         Redactor, "may_hold", lambda _self, packed: bool(searched.append(packed)) or b"z" in packed
     )
-    subject = details.Packing(SOMEBODY)
+    subject = details.DetailsEncoder(SOMEBODY)
     for value, searches in ({"n": 1}, 1), ({"a": "zquill"}, 2), ({"a": "x" * 300}, 2), ({"a": [1]}, 2):
         searched.clear()
         assert subject.packed(value) == subject.packed(dict(value))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import emit, emitter, launch
+from flwr_telemetry import emit, emitter, launch, log
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import InvalidEventError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -50,7 +50,7 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
     subject = Subject()
     monkeypatch.setattr(emitter, "time", subject)
     yield subject
-    subject.emitter._let_go()
+    subject.emitter._close_writer()
     assert faults.descriptors() == before
 
 
@@ -158,7 +158,7 @@ import fcntl, threading
 from flwr_telemetry import emit
 
 assert outcome(event("PING", {"n": 0})) == "spooled"
-emitter = emit._process.emitter
+emitter = emit._emitter()
 descriptor = emitter._writer._handle.descriptor
 path = os.readlink(f"/proc/self/fd/{descriptor}")
 
@@ -264,7 +264,7 @@ def test_who_delivers_is_asked_at_most_once_a_second(
 @pytest.fixture
 def quiet_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a process that has warned of nothing yet."""
-    monkeypatch.setattr(emit, "_process", emit._Process())
+    monkeypatch.setattr(log, "_warned", set())
 
 
 def _first(_number: int) -> str:
@@ -275,13 +275,13 @@ def _each(number: int) -> str:
     return f"cause {number}"
 
 
-@pytest.mark.parametrize(("cause", "count"), [(_first, 1), (_each, emit._MAX_WARNINGS)])
+@pytest.mark.parametrize(("cause", "count"), [(_first, 1), (_each, log.MAX_WARNINGS)])
 def test_one_warning_per_cause(
     quiet_process: None, caplog: pytest.LogCaptureFixture, cause: Callable[[int], str], count: int
 ) -> None:
     """A process warns once of each cause, and of no more than so many causes."""
     for number in range(200):
-        emit.warn(cause(number), "text with a % in it")
+        log.warn(cause(number), "text with a % in it")
     assert [record.getMessage() for record in caplog.records] == ["text with a % in it"] * count
     assert {(record.name, record.levelno) for record in caplog.records} == {
         ("flwr-telemetry", logging.WARNING)

@@ -22,7 +22,7 @@ from unittest import mock
 import pytest
 
 import flwr_telemetry
-from flwr_telemetry import emit, flower
+from flwr_telemetry import emit, flower, log
 from tests.support import processes
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_nothing_goes_where_the_program_does_not_want_it(
     flower.install()
     module = load(telemetry)
     module.TELEMETRY_EVENTS_URL = "https://another"
-    monkeypatch.setattr(emit._process, "warned", set())
+    monkeypatch.setattr(log, "_warned", set())
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
         assert module.event("PING").result() == module.create_event("PING") == "disabled"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -505,8 +505,8 @@ def test_without_our_emitter_flower_falls_silent(
     telemetry: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
-    monkeypatch.setitem(sys.modules, "flwr_telemetry.adopted", None)
-    monkeypatch.delattr(flwr_telemetry, "adopted", raising=False)
+    monkeypatch.setitem(sys.modules, "flwr_telemetry.flower.functions", None)
+    monkeypatch.delattr(flower, "functions", raising=False)
     flower.install()
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
         module = load(telemetry)

@@ -12,7 +12,7 @@ import pytest
 import flwr_telemetry
 from tests.support import processes
 
-SITE = Path(flwr_telemetry.__file__).with_name("site")
+SITE = Path(flwr_telemetry.__file__).with_name("flower") / "site"
 
 # Says whether our hook is in place, and what a program can see of the site's own sitecustomize.
 LOOK = """

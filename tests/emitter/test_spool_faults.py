@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import handle, network
+from flwr_telemetry import network, spool
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
@@ -160,7 +160,7 @@ def test_a_stale_file_of_somebody_else_is_left_open(
 ) -> None:
     """A process that closed what it did not know has its own file under our number, and it went stale."""
     if not mark:
-        monkeypatch.setattr(handle, "_READ_MARK", -1)
+        monkeypatch.setattr(spool, "_READ_MARK", -1)
     told.append(FRAMES[0])
     assert told.writer._handle is not None
     number = told.writer._handle.descriptor

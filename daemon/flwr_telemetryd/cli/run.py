@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
-SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("site")
+SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("flower") / "site"
 
 
 def command_of(arguments: Sequence[str]) -> list[str] | None:

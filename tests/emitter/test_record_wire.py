@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flwr_telemetry import wire
+from flwr_telemetry import record
 from tests.support.strategies import MAX_DATE_US, MIN_DATE_US, dates_us, events, packed, tried
 
 
@@ -17,8 +17,8 @@ from tests.support.strategies import MAX_DATE_US, MIN_DATE_US, dates_us, events,
 @given(dates_us)
 def test_a_date_as_text_is_the_same_moment(moment_us: int) -> None:
     """Text and microseconds are each other's inverse over the whole calendar, to the microsecond."""
-    text = wire.date_text(moment_us)
-    assert wire.date_us(text) == moment_us
+    text = record.date_text(moment_us)
+    assert record.date_us(text) == moment_us
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
     assert datetime.fromisoformat(text) == moment
     assert len(text) == (32 if moment_us % 1_000_000 else 25)
@@ -36,13 +36,13 @@ def test_a_date_as_text_is_the_same_moment(moment_us: int) -> None:
 )
 def test_dates(moment_us: int, text: str) -> None:
     """The text is that of ``datetime.isoformat()`` in UTC."""
-    assert wire.date_text(moment_us) == text
-    assert wire.date_us(text) == moment_us
+    assert record.date_text(moment_us) == text
+    assert record.date_us(text) == moment_us
 
 
 def test_another_offset_is_the_same_moment() -> None:
     """A date of another zone is understood."""
-    assert wire.date_us("1970-01-01T02:00:00.000001+02:00") == 1
+    assert record.date_us("1970-01-01T02:00:00.000001+02:00") == 1
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_another_offset_is_the_same_moment() -> None:
 def test_no_date(text: str) -> None:
     """What is no date with an offset is refused."""
     with pytest.raises(ValueError, match=r"."):
-        wire.date_us(text)
+        record.date_us(text)
 
 
 @tried(50)
@@ -59,8 +59,8 @@ def test_no_date(text: str) -> None:
 def test_the_wire_differs_from_the_record_in_the_date_alone(event: dict[str, Any]) -> None:
     """Values, types and the order of all names stay, and the record's event stays as it was."""
     before = copy.deepcopy(event)
-    on_the_wire = wire.to_wire(event)
+    on_the_wire = record.to_wire(event)
     assert packed(event) == packed(before)
-    assert on_the_wire["context"]["date"] == wire.date_text(event["context"]["date"])
+    assert on_the_wire["context"]["date"] == record.date_text(event["context"]["date"])
     on_the_wire["context"]["date"] = event["context"]["date"]
     assert packed(on_the_wire) == packed(before)

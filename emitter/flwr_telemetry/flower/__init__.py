@@ -1,15 +1,15 @@
-"""Adopt into a Flower that knows nothing of us.
+"""Adopts an unchanged Flower: its events go through this package, and Flower itself sends nothing.
 
 ``install`` puts one finder on ``sys.meta_path``. It waits for a telemetry module of Flower's and, right
-after Flower has executed it, replaces ``event`` and ``create_event`` there by ours (``adopted.py``).
-Whoever imports them later gets ours; Flower's own ``EventType``, its ``state`` and its logger stay as they
-are.
+after Flower has executed it, replaces ``event`` and ``create_event`` there (see ``functions.py``). Every
+later import of them gets the replacements. Flower's own ``EventType``, its ``state`` and its logger stay.
 
-Every Python process under ``flwr-telemetry run`` pays for this module, whether it ever sees Flower or
-not. Hence it must never import anything at its top but ``sys``, and never raise into the import of
-somebody else. And once it is installed Flower must never send by itself: if our own emitter cannot
-be loaded, Flower's events are dropped with one warning, because a user's no may stand in a file
-that only our emitter reads.
+Every Python process under ``flwr-telemetry run`` pays for this module, even one that never imports Flower.
+Hence it imports nothing but ``sys`` at its top, and holds finder and loader itself: one more module would
+cost each of these processes one more file. It never raises into the import of another package.
+
+Once it is installed, Flower never sends by itself. If the emitter cannot be imported, Flower's events are
+dropped with one warning, because a user's opt-out may be in a file that only the emitter reads.
 
 A site that cannot change Flower writes one line into its own ``sitecustomize``:
 
@@ -18,7 +18,7 @@ A site that cannot change Flower writes one line into its own ``sitecustomize``:
 
 import sys
 
-# The name alone is what type checkers look for; ``typing`` would be the dearest import of the start.
+# Type checkers know this name; the module ``typing`` would be the most expensive import here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,37 +32,37 @@ else:
 
 __all__ = ["install"]
 
-# The telemetry modules, and the package that reports by each.
+# The telemetry modules, and the package that reports through each.
 _PACKAGES = {
     "flwr.supercore.telemetry": "flwr",  # from 1.32 on
     "flwr.common.telemetry": "flwr",
     "flwr_datasets.common.telemetry": "flwr-datasets",
 }
 MARK = "_of_flwr_telemetry"
-"""The name under which a function that stands in holds itself; a wrapper that copies it holds another."""
+"""The attribute in which a replacement holds itself. In a wrapper that copied it, it is another function."""
 
 
 def install() -> None:
-    """Report through our emitter what Flower reports, in this process, from now on.
+    """Report Flower's events through this package, in this process, from now on.
 
-    May be called at any time and any number of times: a Flower that is loaded already is changed at
-    once, and so is each module that holds one of the two functions by then. Changes nothing where there
-    is no Flower. Never raises.
+    May be called at any time and any number of times. A Flower that is imported already is changed at once,
+    and so is each module that holds one of the two functions by then. Changes nothing where there is no
+    Flower. Never raises.
     """
     try:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
-        # Only now, so that an import in another thread meets the finder or is met here.
+        # After the finder is in place: another thread's import finds it there, or is found here.
         for name in _PACKAGES:
             if sys.modules.get(name) is not None:
-                __import__(name)  # waits for another thread that is still executing it
+                __import__(name)  # waits for a thread that still executes the module
                 _adopt(sys.modules[name], rebind=True)
-    except Exception as error:  # noqa: BLE001 - a training must not fail for its telemetry
+    except Exception as error:  # noqa: BLE001 - telemetry must not make a training fail
         _warn("Flower could not be adopted, so it reports by itself", error)
 
 
 class _Finder:
-    """Finds Flower's telemetry module as the finders behind it do, and wraps its loader."""
+    """Finds Flower's telemetry modules as the finders behind it do, and wraps their loader."""
 
     def find_spec(
         self,
@@ -70,21 +70,21 @@ class _Finder:
         path: "Sequence[str] | None" = None,
         target: "ModuleType | None" = None,
     ) -> "ModuleSpec | None":
-        """Return the spec that Python would have found, or None to let Python find it without us."""
-        # Who came before us since may know where Flower is; who answers for few names lets us be asked
-        # for one of all the others first.
+        """The spec that Python would have found; None lets Python go on with the next finder."""
+        # A finder that was put before this one may find Flower itself, and then this one is never asked for
+        # it. But this one is asked for other names, and moves to the front then.
         if sys.meta_path[0] is not self and self in sys.meta_path:
-            # In front before it is gone from behind: other threads import meanwhile.
+            # Inserted before it is removed, because other threads import meanwhile.
             sys.meta_path.insert(0, self)
             del sys.meta_path[len(sys.meta_path) - 1 - sys.meta_path[::-1].index(self)]
         if fullname not in _PACKAGES:
             return None
         try:
-            # Those before us have been asked. To ask only those behind us ends, even where another
-            # finder does the same.
+            # Python has asked the finders before this one. Asking only those behind it cannot recurse for
+            # ever, even if another finder does the same.
             behind = sys.meta_path.index(self) + 1
             for finder in sys.meta_path[behind:]:
-                # One of the old kind has none, and Python passes it over.
+                # An old finder has no ``find_spec``, and Python skips it, too.
                 find = getattr(finder, "find_spec", None)
                 if find is None or finder is self:
                     continue
@@ -92,32 +92,31 @@ class _Finder:
                 if spec is not None:
                     return _wrapped(spec)
         except Exception:  # noqa: BLE001
-            # Python asks the same finders next; what is wrong with one of them is raised there.
+            # Python asks the same finders next, and gets the same exception.
             return None
         return None
 
 
 def _wrapped(spec: "ModuleSpec") -> "ModuleSpec":
     loader = spec.loader
-    # Without ``exec_module`` it is one of the old kind, which Python calls otherwise.
+    # Python calls a loader without ``exec_module``, an old one, in another way.
     if loader is not None and hasattr(loader, "exec_module") and not isinstance(loader, _Loader):
         spec.loader = _Loader(loader)
     return spec
 
 
 class _Loader(Loader):
-    """Stands before a module's own loader until the module is executed, then is gone from it.
+    """Wraps a module's own loader until the module is executed, and adopts the module then.
 
-    ``inspect``, ``importlib.resources`` and ``reload`` find the module's own loader afterwards. Until then
-    all but the two methods of PEP 451 is the own loader's.
+    Afterwards the module has its own loader again, for ``inspect``, ``importlib.resources`` and ``reload``.
+    Until then every attribute but the two methods of PEP 451 is the own loader's.
     """
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
     def __getattr__(self, name: str) -> "Any":
-        # Only what is missing here comes this way. Copying and unpickling ask an instance without
-        # a ``_loader`` for its attributes: that must not come here again for ever.
+        # Copying and unpickling ask an instance without ``_loader`` for attributes: no endless recursion.
         if name == "_loader":
             raise AttributeError(name)
         return getattr(self._loader, name)
@@ -137,13 +136,13 @@ class _Loader(Loader):
 def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
     """Replace the two functions in a telemetry module of Flower's; never raises.
 
-    With ``rebind``, also wherever else in a module the old ones are held.
+    With ``rebind``, also in every other module that holds the old ones.
     """
     try:
-        # On the function, since a module that is executed again keeps all its other names.
+        # The function has the mark, because a module that is executed again keeps all its other names.
         if not callable(getattr(module, "event", None)) or _is_adopted(module.event):
             return
-        ours = _stand_ins(module)
+        ours = _replacements(module)
         theirs = {name: getattr(module, name) for name in ours if hasattr(module, name)}
         for name, new in ours.items():
             setattr(new, MARK, new)
@@ -156,27 +155,27 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
 
 
 def _is_adopted(event: "Callable[..., Any]") -> bool:
-    # A mock has whatever it is asked for.
+    # A mock has every attribute, but none that is a function.
     return type(getattr(event, MARK, None)) is type(_is_adopted)
 
 
 def _rebind(old: object, new: object) -> None:
-    # Over copies, for other threads import on meanwhile.
+    # Copies, because other threads import meanwhile.
     for module in list(sys.modules.values()):
         try:
-            # Not by asking the module: a lazy one would be loaded by that.
+            # Not ``vars(module)``, which would load a lazy module.
             names = object.__getattribute__(module, "__dict__")
             for name in [name for name, value in list(names.items()) if value is old]:
                 names[name] = new
-        except Exception:  # noqa: BLE001, S112 - not a module, and so not one that holds Flower's
+        except Exception:  # noqa: BLE001, S112 - not a module
             continue
 
 
-def _stand_ins(module: "ModuleType") -> "dict[str, Callable[..., Any]]":
+def _replacements(module: "ModuleType") -> "dict[str, Callable[..., Any]]":
     try:
-        from .adopted import stand_ins
+        from .functions import replacements
 
-        return stand_ins(module, _PACKAGES[module.__name__])
+        return replacements(module, _PACKAGES[module.__name__], MARK)
     except Exception as error:  # noqa: BLE001
         _warn("the emitter could not be loaded, so this process reports nothing", error)
         return {"event": _dropped_event, "create_event": _dropped_create_event}
@@ -199,5 +198,5 @@ def _warn(what: str, error: Exception) -> None:
         import logging
 
         logging.getLogger("flwr-telemetry").warning("flwr-telemetry: %s: %r", what, error)
-    except Exception:  # noqa: BLE001, S110 - there is nobody left to tell
+    except Exception:  # noqa: BLE001, S110 - there is no other way to tell
         pass

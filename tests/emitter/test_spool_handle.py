@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import handle
-from flwr_telemetry.handle import Handle
+from flwr_telemetry import spool
+from flwr_telemetry.spool import Handle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ FLAGS = os.O_RDWR | os.O_APPEND
 def marks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Be on a system that knows marks, or on one that does not."""
     if not request.param:
-        monkeypatch.setattr(handle, "_READ_MARK", -1)
+        monkeypatch.setattr(spool, "_READ_MARK", -1)
     return bool(request.param)
 
 

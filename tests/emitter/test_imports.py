@@ -1,0 +1,260 @@
+"""The guard of imports: one thread at a time, no fork amid an import, and no wait without an end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from modulefinder import ModuleFinder
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import imports
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.imports import Guard, undisturbed
+from tests.support import homes, processes
+from tests.support.processes import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Busy:
+    """A guard under which another thread imports until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        self._now, self._go_on = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self.guard.call, args=[self._import])
+        self._thread.start()
+        assert self._now.wait(30)
+
+    def _import(self) -> None:
+        self._now.set()
+        self._go_on.wait(30)
+
+    def end(self) -> None:
+        self._go_on.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
+    """Give a guard under which another thread imports."""
+    busy = Busy()
+    yield busy
+    busy.end()
+
+
+def test_an_import_happens_once() -> None:
+    """The result is kept, and the guard is not asked again; an exception is not kept."""
+    done: list[int] = []
+
+    @undisturbed
+    def importing() -> int:
+        done.append(1)
+        if len(done) == 1:
+            raise ModuleNotFoundError
+        return len(done)
+
+    with pytest.raises(ModuleNotFoundError):
+        importing()
+    assert [importing(), importing()] == [2, 2]
+
+
+def test_an_import_is_plain() -> None:
+    """It starts no thread, and runs in the one that needs it."""
+    threads = threading.enumerate()
+    assert Guard().call(threading.get_ident) == threading.get_ident()
+    assert threading.enumerate() == threads
+
+
+def test_threads_wait_for_each_other(busy: Busy) -> None:
+    """A thread that needs a module while another imports waits, and has it then."""
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.append(busy.guard.call(lambda: 7)))
+    waiting.start()
+    assert found == []
+    busy.end()
+    waiting.join()
+    assert found == [7]
+
+
+def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails at once, at whatever depth, and the interrupted one goes on; afterwards all is well."""
+    guard = Guard()
+    told: list[str] = []
+
+    def handler(*_: object) -> None:
+        with pytest.raises(TelemetryError) as raised:
+            guard.call(lambda: told.append("imported"))
+        told.append(str(raised.value))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        assert guard.call(lambda: os.kill(os.getpid(), signal.SIGUSR1) or "done") == "done"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told == ["the event was reported in the midst of an import that it needs itself"]
+    assert guard.call(lambda: 7) == 7
+
+
+def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked() -> None:
+    """Another thread imports afterwards, and so does this one."""
+    guard = Guard()
+    with pytest.raises(KeyboardInterrupt):
+        guard.call(lambda: signal.raise_signal(signal.SIGINT))
+    found: list[int] = []
+    other = threading.Thread(target=lambda: found.append(guard.call(lambda: 7)))
+    other.start()
+    other.join()
+    assert [*found, guard.call(lambda: 8)] == [7, 8]
+
+
+def test_a_slow_import_is_waited_for_once(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it goes on, every further import fails at once, and no fork waits; then all is well."""
+    monkeypatch.setattr(imports, "WAIT_S", 0.01)
+    for _ in range(2):
+        with pytest.raises(TelemetryError, match="another thread still imports"):
+            busy.guard.call(lambda: None)
+    assert busy.guard._wait_s(imports.FORK_WAIT_S) == 0
+    monkeypatch.undo()
+    busy.end()
+    assert busy.guard.call(lambda: 7) == 7
+
+
+def forked(code: Callable[[], None]) -> int:
+    """Run this in a forked child, and give its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            code()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - a child of a test never returns into pytest
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(
+    busy: Busy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait forever for a thread that it does not have, so it fails; its parent goes on."""
+    monkeypatch.setattr(imports, "FORK_WAIT_S", 0.01)
+    busy.guard.before_fork()
+
+    def child() -> None:
+        busy.guard.after_fork_in_child()
+        with pytest.raises(TelemetryError, match="forked amid"):
+            busy.guard.call(lambda: None)
+
+    assert forked(child) == 0
+    busy.guard.after_fork_in_parent()
+    busy.end()
+    assert busy.guard.call(lambda: 7) == 7
+
+
+def test_a_fork_in_a_handler_that_interrupts_an_import() -> None:
+    """In the child the import goes on, an event in the handler fails, and later imports work."""
+    guard = Guard()
+
+    def child() -> None:
+        guard.after_fork_in_child()
+        with pytest.raises(TelemetryError, match="needs itself"):
+            guard.call(lambda: None)
+
+    def importing() -> int:
+        guard.before_fork()
+        code = forked(child)
+        guard.after_fork_in_parent()
+        return code
+
+    assert guard.call(importing) == 0
+    assert guard.call(lambda: 7) == 7
+
+
+A_HOOK_BEFORE_OURS = """
+import logging, os, threading  # logging holds a lock of its own over a fork, from its import on
+first, second_forks, first_may_go_on = threading.local(), threading.Event(), threading.Event()
+
+def before():  # of two hooks the one that came first runs last, and so behind ours
+    if not hasattr(first, "forks"):
+        return first_may_go_on.set()
+    second_forks.set()
+    first_may_go_on.wait(30)
+
+os.register_at_fork(before=before)
+"""
+OVERLAPPING_FORKS = """
+def fork():
+    child = os.fork()
+    if child == 0:
+        told = outcome(event("PING", {"n": os.getpid()}))
+        os._exit(0 if told == "spooled" else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+def fork_first():
+    first.forks = True
+    fork()
+
+def fork_second():
+    second_forks.wait(30)
+    fork()
+
+codes = []
+threads = [threading.Thread(target=target) for target in (fork_first, fork_second)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(codes, outcome(event("PING")))
+"""
+
+
+def test_two_forks_at_a_time_leave_nothing_locked(home: Path) -> None:
+    """The second fork waits in vain for the first one's lock, and must not make that one forget it."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    code = A_HOOK_BEFORE_OURS + processes.PRELUDE + OVERLAPPING_FORKS
+    done = processes.run(home, ["-W", "ignore", "-c", code], NEVER)
+    assert (done.stdout, done.stderr) == ("[0, 0] spooled\n", "")
+
+
+AT_THE_VERY_END = """
+class Last:
+    def __del__(self, event=event, outcome=outcome, print=print):
+        print(outcome(event("PING")), flush=True)
+
+Last.itself = Last()  # a cycle through a class: freed when the interpreter is all but gone
+"""
+
+
+def test_the_first_event_at_the_very_end_of_the_interpreter(home: Path) -> None:
+    """Its future is done, and the process ends: nothing waits for a thread that cannot run any more."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    assert processes.workload(home, AT_THE_VERY_END, NEVER).stdout != ""
+
+
+LOADED = """
+import sys
+told = outcome(event("PING"))
+flush(0)
+print(json.dumps([told, sorted(sys.modules)]))
+"""
+
+
+def test_a_tool_that_freezes_programs_finds_all_imports(home: Path, tmp_path: Path) -> None:
+    """No module is imported by a string: not for settings, for payloads or for a flush."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    told, loaded = processes.answers(home, LOADED, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"})
+    assert told == "spooled"
+    program = tmp_path / "program.py"
+    program.write_text("import flwr_telemetry")
+    finder = ModuleFinder()
+    finder.run_script(str(program))
+    # Python itself imports others by a string, for example codecs.
+    ours = {name for name in loaded if name.partition(".")[0] == "flwr_telemetry"}
+    others = "tomllib urllib.parse ipaddress importlib.metadata email.parser json msgpack".split()
+    assert {"flwr_telemetry.log", "flwr_telemetry.settings_file", "flwr_telemetry.spool"} < ours
+    assert {*ours, *others} <= {*loaded} & finder.modules.keys()
