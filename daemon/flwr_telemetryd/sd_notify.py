@@ -1,7 +1,7 @@
-"""What a service tells the service manager that started it, by systemd's notification protocol.
+"""Messages to the service manager that started this process, in systemd's notification protocol.
 
-One datagram of ``NAME=value`` lines to the socket that ``NOTIFY_SOCKET`` names (sd_notify(3)). Without such
-a socket nothing is told. This room must never wait for the manager, and never fail a sidecar.
+One datagram of ``NAME=value`` lines goes to the socket that ``NOTIFY_SOCKET`` names (sd_notify(3)); without
+such a socket nothing is sent. This module must never wait for the manager, and never fail a sidecar.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Callable, Mapping
 log = logging.getLogger("flwr_telemetryd")
 
 _FEEDS = 4
-"""So often in one watchdog interval a sign of life is given at most."""
+"""The watchdog is fed at most so many times in its interval."""
 
 _MICRO = 1_000_000
 
 
-class Manager:
+class ServiceManager:
     """The service manager of this process, if it has one.
 
     Args:
         address: its socket, in the file system or, with a leading ``@``, abstract; empty for none.
-        watchdog_s: without a sign of life for so long it ends us; infinite for never.
+        watchdog_s: it kills a process that is silent for so long; infinite for never.
         monotonic: seconds that never run backwards.
     """
 
@@ -44,17 +44,17 @@ class Manager:
         self._failed = False
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Manager:
-        """The one that this environment tells of."""
+    def of(cls, environ: Mapping[str, str]) -> ServiceManager:
+        """The manager that this environment names."""
         watchdog_s = math.inf
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
-            told = environ.get("WATCHDOG_USEC", "")
-            if told.isdecimal() and int(told) > 0:
-                watchdog_s = int(told) / _MICRO
+            interval = environ.get("WATCHDOG_USEC", "")
+            if interval.isdecimal() and int(interval) > 0:
+                watchdog_s = int(interval) / _MICRO
         return cls(environ.get("NOTIFY_SOCKET", ""), watchdog_s)
 
     def ready(self) -> None:
-        """We serve from now on, or again."""
+        """The start, or a reload, is over."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
@@ -62,17 +62,17 @@ class Manager:
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """This is the end."""
+        """This process is about to end."""
         self._tell("STOPPING=1")
 
-    def status(self, words: str) -> None:
-        """How it goes, in one line; told only when it is news."""
-        if words != self._status:
-            self._status = words
-            self._tell(f"STATUS={words}")
+    def status(self, summary: str) -> None:
+        """One line for ``systemctl status``; sent only if it changed."""
+        if summary != self._status:
+            self._status = summary
+            self._tell(f"STATUS={summary}")
 
-    def feed(self) -> None:
-        """A sign of life; cheap enough for every step."""
+    def watchdog(self) -> None:
+        """Feed the watchdog; cheap enough for every step."""
         if math.isinf(self._watchdog_s):
             return
         now = self._monotonic()
@@ -80,8 +80,8 @@ class Manager:
             self._fed_at = now
             self._tell("WATCHDOG=1")
 
-    def allow(self, longest_step_s: float) -> None:
-        """See to it that one step that takes so long is not taken for death."""
+    def extend_watchdog(self, longest_step_s: float) -> None:
+        """Make the interval of the watchdog long enough for one step that takes so long."""
         if 2 * longest_step_s > self._watchdog_s:
             self._watchdog_s = 2 * longest_step_s
             self._tell(f"WATCHDOG_USEC={int(self._watchdog_s * _MICRO)}")
@@ -90,10 +90,10 @@ class Manager:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
-                way.setblocking(False)
-                way.sendto(lines.encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendto(lines.encode(), self._address)
         except OSError as error:
             if not self._failed:
-                log.warning("the service manager does not hear us: %s", error)
+                log.warning("cannot send to the service manager: %s", error)
             self._failed = True
