@@ -81,10 +81,6 @@ class Backoff:
         """The seconds that are left to wait; 0 if none are."""
         return max(self._next_try - self._clock.monotonic(), 0.0)
 
-    def may_try(self) -> bool:
-        """Whether the wait is over."""
-        return self.wait_s() <= 0
-
 
 class RetryPolicy:
     """When the uploader of one run may send."""
@@ -94,7 +90,7 @@ class RetryPolicy:
         self._clock = runtime.clock
         self._backoff = Backoff(runtime.clock)
         self._earlier_run_failed = bool(runtime.state.next_try)
-        self._told_at: float | None = None
+        self._was_told = False
         self._retry_after_until = self._spread_until = -math.inf
 
     @property
@@ -107,7 +103,7 @@ class RetryPolicy:
         asked_s = after_s or 0.0
         wait_s = self._backoff.failed(self._runtime.limits, asked_s + self._jitter(asked_s))
         if after_s is not None:
-            self._told_at = self._clock.monotonic()
+            self._was_told = True
             try:
                 retry_after.keep(self._runtime.host, after_s)
             except (OSError, TelemetryError) as error:
@@ -121,9 +117,9 @@ class RetryPolicy:
             waited_s: how long the body that got through had waited.
             flush_requested: a user asked for delivery, so that there is no wait.
         """
-        failed = self._earlier_run_failed or self._told_at is not None or self._backoff.since is not None
+        failed = self._earlier_run_failed or self._was_told or self._backoff.since is not None
         self._backoff.succeeded()
-        self._earlier_run_failed, self._told_at, self._retry_after_until = False, None, -math.inf
+        self._earlier_run_failed, self._was_told, self._retry_after_until = False, False, -math.inf
         retry_after.forget(self._runtime.host)
         if flush_requested or not failed:
             return 0.0
@@ -151,8 +147,8 @@ class RetryPolicy:
         host, now = self._runtime.host, self._clock.monotonic()
         retry_after.repair(host, self._runtime.file_system_now)
         left_s = retry_after.remaining_s(host, self._runtime.file_system_now)
-        if left_s > 0 and self._told_at is None:  # the collector told an earlier run
-            self._told_at = now
+        if left_s > 0 and not self._was_told:  # the collector told an earlier run
+            self._was_told = True
             self._retry_after_until = now + left_s + self._jitter(left_s)
         return max(left_s, self._retry_after_until - now)
 

@@ -7,7 +7,6 @@ of committed bodies. This module must never send.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from flwr_telemetry.layout import HostPaths
 
-from . import batch, discarding, hardware, segments
+from . import batch, discarding, segments
+from .hardware import figures
 from .runtime import Runtime
 from .schedule import seal_is_due
 
@@ -33,8 +33,8 @@ class Batcher:
         self._runtime = runtime
         self._host = runtime.host
         self._owner = secrets.token_hex(8)
-        self._hardware = hardware.figures()
-        self._first_seen: dict[str, tuple[int, float]] = {}
+        self._hardware = figures()
+        self._first_seen: tuple[int, float] | None = None
         self.made = 0
         """Batches committed."""
         self.sealed = 0
@@ -55,22 +55,23 @@ class Batcher:
             may_batch: whether new batches are made now.
             immediately: whether to seal before the burst window is over.
         """
-        self._seal(self._host, may_batch=may_batch, immediately=immediately)
+        seal = functools.partial(self._seal_if_due, may_batch=may_batch, immediately=immediately)
+        self._runtime.faults.run("seal", seal, None)
         if may_batch:
             self._take_all(())
 
     def window_s(self) -> float:
         """The seconds that are left of the burst window of this host's open segment; 0 if none is known."""
-        if self._host.name not in self._first_seen:
+        if self._first_seen is None:
             return 0.0
-        _, since = self._first_seen[self._host.name]
-        return max(since + self._runtime.limits.burst_window_s - self._runtime.clock.monotonic(), 0.0)
+        window_s = self._runtime.limits.burst_window_s
+        return max(self._first_seen[1] + window_s - self._runtime.clock.monotonic(), 0.0)
 
     def adopt(self, hosts: Sequence[HostPaths]) -> None:
         """Seal the segments of other hosts, and make batches of them together."""
         for host in hosts:
             if self._runtime.checkpoint():
-                self._seal(host, may_batch=True, immediately=True)
+                self._runtime.faults.run(f"seal {host.name}", functools.partial(self._seal, host), None)
         self._take_all(hosts)
 
     def _take_all(self, adopted: Sequence[HostPaths]) -> None:
@@ -85,26 +86,22 @@ class Batcher:
         """How many batches of this run could not be finished."""
         return sum(path.name.endswith(f".{self._owner}") for path in segments.listing(self._host.work))
 
-    def _seal(self, host: HostPaths, *, may_batch: bool, immediately: bool) -> None:
-        seal = functools.partial(self._seal_if_due, host, may_batch=may_batch, immediately=immediately)
-        name = "seal" if host == self._host else f"seal {host.name}"
-        self._runtime.faults.run(name, seal, None)
-
-    def _seal_if_due(self, host: HostPaths, *, may_batch: bool, immediately: bool) -> None:
-        status = None
-        with contextlib.suppress(FileNotFoundError):
-            status = os.lstat(host.events)
-        if status is None or status.st_size == 0:
-            self._first_seen.pop(host.name, None)
-            return
+    def _seal_if_due(self, *, may_batch: bool, immediately: bool) -> None:
+        inode, size_bytes = _open_segment(self._host)
         now = self._runtime.clock.monotonic()
-        inode, since = self._first_seen.setdefault(host.name, (status.st_ino, now))
-        if inode != status.st_ino:
-            _, since = self._first_seen[host.name] = (status.st_ino, now)
-        window_s = self._runtime.limits.burst_window_s
-        if seal_is_due(status.st_size, now - since, window_s, may_batch=may_batch, immediately=immediately):
+        if size_bytes == 0:
+            self._first_seen = None
+            return
+        if self._first_seen is None or self._first_seen[0] != inode:
+            self._first_seen = inode, now
+        age_s, window_s = now - self._first_seen[1], self._runtime.limits.burst_window_s
+        if seal_is_due(size_bytes, age_s, window_s, may_batch=may_batch, immediately=immediately):
+            self._seal(self._host)
+            self._first_seen = None
+
+    def _seal(self, host: HostPaths) -> None:
+        if _open_segment(host)[1]:
             self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
-            self._first_seen.pop(host.name, None)
 
     def _take(self, adopted: Sequence[HostPaths]) -> bool:
         taken = batch.take(self._host, self._owner, self._runtime.clock.time_ns(), adopted)
@@ -116,14 +113,19 @@ class Batcher:
         self._make(batch.take_over(self._host, path, self._owner))
 
     def _make(self, made: batch.Batch) -> None:
-        written = batch.write(
-            made,
-            bursts=self._runtime.limits.bursts,
-            hardware={} if made.is_adopted else self._hardware,
-            checkpoint=self._runtime.checkpoint,
-        )
+        hardware, bursts = {} if made.is_adopted else self._hardware, self._runtime.limits.bursts
+        written = batch.write(made, bursts=bursts, hardware=hardware, checkpoint=self._runtime.checkpoint)
         committed = batch.commit(made)
         self.made += 1
         self._runtime.state.damaged += written.damaged
         log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
         discarding.discard(made.host, committed, self._runtime.clock.time_ns())
+
+
+def _open_segment(host: HostPaths) -> tuple[int, int]:
+    """The inode and the size of a host's open segment; zeros if there is none."""
+    try:
+        status = os.lstat(host.events)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_size

@@ -42,26 +42,23 @@ class LocalFaults:
         Returns:
             What the step returns; ``default`` if it fails or has to wait.
         """
-        backoff = self._backoffs.get(name)
-        if backoff is not None:
+        if backoff := self._backoffs.get(name):
             self._tried.add(name)
-            if not backoff.may_try():
+            if backoff.wait_s() > 0:
                 return default
         try:
             result = step()
+            self._backoffs.pop(name, None)
+            return result
         except LostRaceError as other:
             log.info("another sidecar has batch %s", other)
-            return default
         except (OSError, TelemetryError) as error:
             self._note(name, str(error))
-            return default
         except Exception as error:
             # A defect in one step must not stop the others. The log gets the traceback.
             log.exception("%s", name)
             self._note(name, f"unexpected {type(error).__name__}")
-            return default
-        self._backoffs.pop(name, None)
-        return result
+        return default
 
     def end_pass(self) -> None:
         """Forget the faults whose step was not tried in this pass: there is nothing left to do for it."""

@@ -45,7 +45,7 @@ class Housekeeping:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._steady_time = SteadyTime(runtime.file_system_now, runtime.clock.monotonic)
-        self._retention_at = self._heartbeat_at = self._prune_at = runtime.clock.monotonic()
+        self._next: dict[str, float] = {}
         self._sealed_before = -1
         self._has_heartbeat = False
 
@@ -55,31 +55,25 @@ class Housekeeping:
         Args:
             sealed: how many segments this run has sealed.
         """
-        now = self._runtime.clock.monotonic()
-        if now >= self._retention_at or sealed != self._sealed_before:
-            self._retention_at, self._sealed_before = now + RETENTION_S, sealed
+        if self._is_due("caps", RETENTION_S) or sealed != self._sealed_before:
+            self._sealed_before = sealed
             dropped = enforce(self._runtime.home, self._runtime.limits, self._steady_time())
             if dropped:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
         """Delete now and then the empty directories of hosts that are gone; see ``prune_hosts``."""
-        runtime, now = self._runtime, self._runtime.clock.monotonic()
-        if now < self._prune_at:
-            return
+        runtime = self._runtime
         after_s = gone_after_s(runtime.mode, runtime.limits)
-        self._prune_at = now + min(after_s, RETENTION_S)
-        if len(hosts(runtime.home)) > 1:
+        if self._is_due("hosts", min(after_s, RETENTION_S)) and len(hosts(runtime.home)) > 1:
             names = prune_hosts(runtime.home, runtime.host, runtime.state, after_s, runtime.file_system_now())
             if names:
                 log.info("empty directories of hosts that are gone, deleted: %s", ", ".join(names))
 
     def write_heartbeat(self) -> None:
         """Tell every host of the home that a service delivers this host's events."""
-        now = self._runtime.clock.monotonic()
-        if now < self._heartbeat_at:
+        if not self._is_due("heartbeat", HEARTBEAT_S):
             return
-        self._heartbeat_at = now + HEARTBEAT_S
         heartbeat = self._runtime.home.heartbeat(self._runtime.host.name)
         if self._has_heartbeat and heartbeat.exists():
             # No rename: the other sidecars wake when the time of the directory changes.
@@ -87,6 +81,13 @@ class Housekeeping:
         else:
             files.replace_bytes(heartbeat, b'{"pid": %d}\n' % os.getpid())
             self._has_heartbeat = True
+
+    def _is_due(self, name: str, interval_s: float) -> bool:
+        now = self._runtime.clock.monotonic()
+        is_due = now >= self._next.get(name, now)
+        if is_due:
+            self._next[name] = now + interval_s
+        return is_due
 
 
 def remove_temporary_files(host: HostPaths) -> None:

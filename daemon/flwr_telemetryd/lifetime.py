@@ -9,11 +9,11 @@ This module must never write, and never list a directory that did not change.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable
 
-from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.waiting import Waiting
 
 from .backoff import RetryPolicy
@@ -57,14 +57,10 @@ class ExitPolicy:
             self._blocked_since = now  # by a Retry-After of an earlier run
         failures = (self._retry_policy.failing_since, self._runtime.faults.since(), self._blocked_since)
         self._failing_since = since = min((one for one in failures if one is not None), default=None)
+        quiet_s, failing_s = now - self._busy_at, None if since is None else now - since
+        mode, limits, stuck = self._runtime.mode, self._runtime.limits, self._is_stuck()
         return reason_to_end(
-            self._runtime.mode,
-            self._runtime.limits,
-            waits=waits,
-            quiet_s=now - self._busy_at,
-            failing_s=None if since is None else now - since,
-            may_try=may_try,
-            stuck=self._is_stuck(),
+            mode, limits, waits=waits, quiet_s=quiet_s, failing_s=failing_s, may_try=may_try, stuck=stuck
         )
 
     def in_s(self) -> float:
@@ -100,9 +96,9 @@ class IdleWait:
         self._home = runtime.home
         self._clock = runtime.clock
         self._is_woken = is_woken
-        self._is_alone = runtime.mode is not Mode.SERVICE
-        own = runtime.host
-        self._paths = [str(own.flush), str(own.events), str(own.lock)] if self._is_alone else []
+        self._is_alone, own = runtime.mode is not Mode.SERVICE, runtime.host
+        # Strings, because building a path takes longer than reading its times.
+        self._paths = [str(path) for path in (own.flush, own.events, own.lock) if self._is_alone]
         self._telemetry: object = None
         self._times: object = None
         self._pause_s = POLL_S
@@ -137,18 +133,12 @@ class IdleWait:
 
     def _signature(self) -> object:
         """The times that change whenever a file moves or grows, without the sidecars' state files."""
-        if self._is_alone:
-            return list(map(_times, self._paths))
-        telemetry = _times(str(self._home.telemetry))
+        telemetry = None if self._is_alone else _times(str(self._home.telemetry))
         if telemetry != self._telemetry:
             self._telemetry = telemetry
-            self._paths = [path for host in hosts(self._home) for path in _paths(host)]
+            paths = [(host.spool, host.flush, host.events, host.outbox) for host in hosts(self._home)]
+            self._paths = [str(path) for path in itertools.chain(*paths)]
         return telemetry, list(map(_times, self._paths))
-
-
-def _paths(host: HostPaths) -> list[str]:
-    """As strings: building a path takes longer than reading its times."""
-    return list(map(str, (host.spool, host.flush, host.events, host.outbox)))
 
 
 def _times(path: str) -> tuple[int, int, int] | None:

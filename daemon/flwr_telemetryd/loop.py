@@ -182,8 +182,7 @@ class Sidecar:
 
     def _serve(self) -> None:
         guard.check(self.host)
-        if self._faults.run("flush", self._take_flush_request, default=False):
-            self._deliver_now()
+        self._faults.run("flush", self._obey_flush, None)
         self._queue.repair(self.host)
         # While deliveries fail no new batch is made: an outage ends in a few well-coalesced uploads.
         policy, flush = self._retry_policy, self._flush_requested
@@ -211,28 +210,24 @@ class Sidecar:
     # Between two passes
 
     def _sleep(self) -> None:
-        mode, limits = self._runtime.mode, self._runtime.limits
-        waits = self._exit_policy.waits
+        mode, limits, waits = self._runtime.mode, self._runtime.limits, self._exit_policy.waits
         blocked_s = max(self._exit_policy.blocked_s, self._retry_policy.spread_left_s())
         if mode is Mode.ONCE:
             self._runtime.clock.sleep(POLL_S)
-        elif mode is Mode.ON_DEMAND:
+            return
+        if mode is Mode.ON_DEMAND:
             more = functools.partial(more_waits, self.host)
             if blocked_s <= 0 and not self._faults.run("backlog", more, default=True):
                 blocked_s = self._batcher.window_s()
             ends_in_s = self._exit_policy.in_s()
             wait = on_demand_wait(limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s)
-            self._idle_wait.sleep(*wait)
         else:
             others = (host for host in hosts(self._runtime.home) if host.name != self.host.name)
+            quiet_s, others_wait = self._idle_wait.quiet_s(), any(map(is_waiting, others))
             wait = service_wait(
-                limits,
-                waits=waits,
-                blocked_s=blocked_s,
-                quiet_s=self._idle_wait.quiet_s(),
-                others_wait=any(map(is_waiting, others)),
+                limits, waits=waits, blocked_s=blocked_s, quiet_s=quiet_s, others_wait=others_wait
             )
-            self._idle_wait.sleep(*wait)
+        self._idle_wait.sleep(*wait)
 
     def _is_woken(self) -> bool:
         """Whether there is a reason for a pass besides the files: SIGHUP, or an opt-out."""
@@ -254,13 +249,12 @@ class Sidecar:
 
     # Requests of others
 
-    def _take_flush_request(self) -> bool:
-        """Whether somebody asked for delivery now; the request is deleted, so a later one counts anew."""
-        if not self.host.flush.exists():
-            return False
-        # The result of the removal does not count: NFS may repeat the call and report that nothing was there.
-        self.host.flush.unlink(missing_ok=True)
-        return True
+    def _obey_flush(self) -> None:
+        """Delete a request for delivery, so that a later one counts anew, and obey it."""
+        if self.host.flush.exists():
+            # NFS may repeat the call and report that nothing was there, so the result does not count.
+            self.host.flush.unlink(missing_ok=True)
+            self._deliver_now()
 
     def _obey_reload(self) -> None:
         if self._reload_asked():

@@ -31,17 +31,13 @@ class ServiceManager:
     """
 
     def __init__(
-        self,
-        address: str = "",
-        watchdog_s: float = math.inf,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, address: str = "", watchdog_s: float = math.inf, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog_s = watchdog_s
         self._monotonic = monotonic
         self._fed_at = -math.inf
-        self._status = ""
-        self._failed = False
+        self._status, self._failed = "", False
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> ServiceManager:
@@ -73,10 +69,8 @@ class ServiceManager:
 
     def watchdog(self) -> None:
         """Feed the watchdog; cheap enough for every step."""
-        if math.isinf(self._watchdog_s):
-            return
         now = self._monotonic()
-        if now - self._fed_at >= self._watchdog_s / _FEEDS:
+        if math.isfinite(self._watchdog_s) and now - self._fed_at >= self._watchdog_s / _FEEDS:
             self._fed_at = now
             self._tell("WATCHDOG=1")
 

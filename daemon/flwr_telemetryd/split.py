@@ -10,6 +10,7 @@ This module must never send, and never decide what an answer means.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -68,22 +69,17 @@ def finish(host: HostPaths, path: Path) -> Split | None:
         FileNotFoundError: another sidecar finished it.
     """
     key = path.name.removesuffix(SPLIT_SUFFIX)
-    try:
+    data, count = b"", 0
+    with contextlib.suppress(*damage.NO_FILE_OF_OURS):
         data = body.read(path)
-    except damage.NO_FILE_OF_OURS:
-        data = b""
-    if "burst" not in body.intact(key, data):
-        damage.set_aside(host, path)
-        return None
-    count = 0
-    try:
-        for event in burst.events(data):
-            member = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
-            files.replace_bytes(member, burst.dumps(event).encode(), durable=True)
-            count += 1
-    except burst.NotABodyError:
-        damage.set_aside(host, path)
-        return None
-    segments.fsync_directory(path.parent)
-    path.unlink()
-    return Split(host, path.parent, key, count)
+    with contextlib.suppress(burst.NotABodyError):
+        if "burst" in body.intact(key, data):
+            for event in burst.events(data):
+                event_file = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
+                files.replace_bytes(event_file, burst.dumps(event).encode(), durable=True)
+                count += 1
+            segments.fsync_directory(path.parent)
+            path.unlink()
+            return Split(host, path.parent, key, count)
+    damage.set_aside(host, path)
+    return None

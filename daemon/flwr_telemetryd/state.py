@@ -7,7 +7,7 @@ one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flwr_telemetry import files
@@ -54,15 +54,10 @@ class State:
             known = json.loads(files.read_bytes(host.state, _MAX_BYTES))
         except (OSError, TelemetryError, ValueError, RecursionError):
             return cls()
-        state = cls()
-        if isinstance(known, dict):
-            for item in fields(cls):
-                if item.name.startswith("_"):
-                    continue
-                value = known.get(item.name)
-                if type(value) is type(getattr(state, item.name)):
-                    setattr(state, item.name, value)
-        return state
+        if not isinstance(known, dict):
+            return cls()
+        usual = cls().public().items()
+        return cls(**{name: known[name] for name, value in usual if type(known.get(name)) is type(value)})
 
     def save(self, host: HostPaths) -> None:
         """Write the state, if it has changed."""

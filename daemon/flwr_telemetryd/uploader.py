@@ -64,14 +64,13 @@ class Uploader:
 
     def _due(self) -> Iterator[Body]:
         """The body that failed last comes at the end: the collector may fail on that one alone."""
-        last: Body | None = None
+        last: list[Body] = []
         for body in self._queue.due():
             if body.path == self._last_failed:
-                last = body
+                last.append(body)
             else:
                 yield body
-        if last is not None:
-            yield last
+        yield from last
 
     def _upload(self, body: Body) -> bool:
         """Send one body; whether to go on with the next."""
