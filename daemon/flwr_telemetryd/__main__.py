@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
     try:
-        signals = Signals(ended_early, reloads=mode is Mode.SERVICE)
+        signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
         return _serve(home, mode, signals)
     except TelemetryError as error:
