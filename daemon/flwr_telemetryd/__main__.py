@@ -1,7 +1,7 @@
 """``flwr-telemetryd [--service | --once]``: the sidecar as a process.
 
 Started on demand by the first event, without arguments. This room sets up what belongs to the process
-(signals, priority, log, the lock, the service manager) and leaves the work to ``sidecar.py``.
+(signals, priority, log, the lock, the service manager) and leaves the work to ``loop.py``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from flwr_telemetry.settings import Consent, Settings, load
 
 from . import guard, hardware, purge
 from .clock import Clock
-from .decisions import End, Mode
 from .errors import ExitCode
 from .lock import WAIT_S, Lock, ask_to_go, held
 from .logs import set_up_log
-from .manager import Manager
+from .loop import Sidecar
 from .retention import hosts
+from .runtime import Mode
+from .schedule import ExitReason
+from .sd_notify import ServiceManager
 from .segments import Hold
 from .serving import anything_waits
-from .sidecar import Sidecar
 from .signals import Signals, TerminatedError
 from .sinks.base import Sink
 
@@ -39,12 +40,12 @@ LINGER_S = LOOK_AGAIN_S + 0.25
 """A writer that saw us alive does not look again for so long; we look once more after that."""
 
 _EXIT_CODES = {
-    End.IDLE: ExitCode.OK,
-    End.DRAINED: ExitCode.OK,
-    End.OFFLINE: ExitCode.UNDELIVERED,
-    End.UNDELIVERED: ExitCode.UNDELIVERED,
-    End.DISABLED: ExitCode.DISABLED,
-    End.REMOVED: ExitCode.UNUSABLE,
+    ExitReason.IDLE: ExitCode.OK,
+    ExitReason.DRAINED: ExitCode.OK,
+    ExitReason.OFFLINE: ExitCode.UNDELIVERED,
+    ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
+    ExitReason.DISABLED: ExitCode.DISABLED,
+    ExitReason.REMOVED: ExitCode.UNUSABLE,
 }
 
 log = logging.getLogger("flwr_telemetryd")
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
     try:
-        signals = Signals(ended_early, reloads=mode is Mode.SERVICE)
+        signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
         return _serve(home, mode, signals)
     except TelemetryError as error:
@@ -116,7 +117,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         hardware.step_back()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
         end = _live(home, mode, lock, signals)
-    while mode is Mode.ON_DEMAND and end is End.IDLE:
+    while mode is Mode.ON_DEMAND and end is ExitReason.IDLE:
         time.sleep(LINGER_S)
         if not load(home, None).consent.enabled or not anything_waits(host):
             break
@@ -124,7 +125,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
             if lock.hold is Hold.BUSY:
                 break
             end = _live(home, mode, lock, signals)
-    return _off(load(home, None).consent, mode) if end is End.DISABLED else _EXIT_CODES[end]
+    return _off(load(home, None).consent, mode) if end is ExitReason.DISABLED else _EXIT_CODES[end]
 
 
 def _off(consent: Consent, mode: Mode) -> int:
@@ -135,14 +136,14 @@ def _off(consent: Consent, mode: Mode) -> int:
     return ExitCode.DISABLED if said or mode is not Mode.SERVICE else ExitCode.UNUSABLE
 
 
-def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> End:
+def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> ExitReason:
     sidecar = Sidecar(
         home,
         mode,
         open_sink,
         lock=lock,
         clock=Clock(sleep=signals.sleep),
-        manager=Manager.of(os.environ) if mode is Mode.SERVICE else None,
+        manager=ServiceManager.of(os.environ) if mode is Mode.SERVICE else None,
         reload_asked=signals.reload_asked if mode is Mode.SERVICE else lambda: False,
     )
     try:

@@ -1,86 +1,53 @@
-"""What other hosts of the home left behind becomes this host's work: spools, unfinished batches, outboxes.
+"""Adoption: the spools, unfinished batches and outboxes that other hosts left behind become this host's.
 
-Everything is taken by a rename, so that of two sidecars that adopt at the same time each has its part, and
-nothing is sent by both. This room must never send, and never touch a host that a service of its own serves.
+Every step is a rename, so two sidecars that adopt at the same time share the work and nothing is sent twice.
+This module must never send, and never touch a host that has a service of its own.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-
-from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.settings_file import Limits
 
 from . import outbox, segments
-from .backoff import Troubles
-from .clock import Clock
-from .decisions import Mode, adopt_after_s, adoption_interval_s
-from .packing import Packer
+from .batcher import Batcher
+from .outbox import Queue
+from .runtime import Mode, Runtime
+from .schedule import adopt_after_s, adoption_interval_s
 from .serving import adoptable
 
 
 class Adoption:
-    """One life's.
+    """Looks at the other hosts of the home, in intervals."""
 
-    Args:
-        home: whose.
-        mode: how old an idle spool has to be depends on it.
-        clock: time.
-        packer: makes the batches.
-        troubles: tries again what this machine is in the way of.
-        file_system_now: the file system's time, in seconds since the epoch.
-        may_go_on: consent, as it is now.
-        put_right: finishes what a death left half done in the outbox of a host.
-    """
+    def __init__(self, runtime: Runtime, queue: Queue, batcher: Batcher) -> None:
+        self._runtime = runtime
+        self._queue = queue
+        self._batcher = batcher
+        self._next = runtime.clock.monotonic()
 
-    def __init__(
-        self,
-        home: Home,
-        mode: Mode,
-        *,
-        clock: Clock,
-        packer: Packer,
-        troubles: Troubles,
-        file_system_now: Callable[[], float],
-        may_go_on: Callable[[], bool],
-        put_right: Callable[[HostPaths], None],
-    ) -> None:
-        self._home = home
-        self._host = home.host()
-        self._mode = mode
-        self._clock = clock
-        self._packer = packer
-        self._troubles = troubles
-        self._file_system_now = file_system_now
-        self._may_go_on = may_go_on
-        self._put_right = put_right
-        self._next = clock.monotonic()
+    def run(self) -> None:
+        """Adopt what is there, if the interval is over."""
+        mode, now = self._runtime.mode, self._runtime.clock.monotonic()
+        if now >= self._next:
+            if mode is not Mode.ONCE:
+                self._next = now + adoption_interval_s(mode, self._runtime.limits)
+            self._runtime.faults.run("adoption", self._adopt, None)
 
-    def look(self, limits: Limits) -> None:
-        """Take what is there, if it is time to look for it."""
-        now = self._clock.monotonic()
-        if now < self._next:
-            return
-        if self._mode is not Mode.ONCE:
-            self._next = now + adoption_interval_s(self._mode, limits)
-        self._troubles.attempt("adoption", functools.partial(self._adopt, limits), None)
-
-    def _adopt(self, limits: Limits) -> None:
-        after_s = adopt_after_s(self._mode, limits)
-        if_asked = self._mode is Mode.SERVICE  # a process on a node can only leave word
-        found = list(
-            adoptable(self._home, self._host.name, after_s, self._file_system_now, if_asked=if_asked)
-        )
+    def _adopt(self) -> None:
+        runtime, own = self._runtime, self._runtime.host
+        after_s = adopt_after_s(runtime.mode, runtime.limits)
+        # A process on a node cannot signal a service elsewhere; it asks by touching `spool/flush`.
+        if_asked = runtime.mode is Mode.SERVICE
+        found = list(adoptable(runtime.home, own.name, after_s, runtime.file_system_now, if_asked=if_asked))
         for host in found:
             host.flush.unlink(missing_ok=True)
-            if not self._may_go_on():
+            if not runtime.checkpoint():
                 return
-            self._put_right(host)
+            self._queue.repair(host)
             for directory in segments.listing(host.outbox):
-                move = functools.partial(outbox.adopt, directory, self._host)
-                self._troubles.attempt(f"outbox/{directory.name}", move, None)
+                move = functools.partial(outbox.adopt, directory, own)
+                runtime.faults.run(f"outbox/{directory.name}", move, None)
             if segments.listing(host.work):
-                self._packer.finish(host, limits, self._file_system_now())
+                self._batcher.resume(host, runtime.file_system_now())
         if found:
-            self._packer.adopt(found, limits)
+            self._batcher.adopt(found)

@@ -1,47 +1,63 @@
-"""A wait after each failure, growing with the failures in a row; and what goes wrong on this machine.
+"""When to try again: backoff, Retry-After, and jitter after an outage.
 
-The courier has one backoff for the collector. Everything local (a full disk, a file that cannot be read)
-has one of its own for each thing that is tried, so that one bad file delays nothing but itself, and no
-local fault ever looks like a collector that cannot be reached.
+* A *backoff* follows each failure. It is drawn evenly from 0 to a bound that doubles (full jitter).
+* A *Retry-After* outlives a sidecar (``retry_after.py``). A random time is added to it, because the collector
+  may have named one moment to a whole fleet.
+* A *spread* follows the first success after a failure. One body of each home came at a random time; the
+  other bodies of the homes must not all come with it (``tests/benchmarks/fleet.py``).
+
+A request for delivery ends every wait but the collector's Retry-After. This module must never send.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+import math
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings_file import Limits
 
+from . import retry_after
 from .clock import Clock
-from .delivery import backoff_s
-from .errors import LetGoError
-from .state import State
-
-T = TypeVar("T")
+from .runtime import Runtime
 
 log = logging.getLogger("flwr_telemetryd")
 
-_GRAVE = {"host", "seal", "take", "delivery"}
-"""What the steps are called that all others come after."""
+_MOST_DOUBLINGS = 60
+
+
+def backoff_s(failures: int, first_s: float, most_s: float, random: float) -> float:
+    """How long to wait after ``failures`` in a row: full jitter.
+
+    Args:
+        failures: 1 after the first one.
+        first_s: the bound after the first one; it doubles with each.
+        most_s: the bound never exceeds this.
+        random: from 0 to 1.
+    """
+    return random * min(most_s, first_s * 2.0 ** min(max(failures - 1, 0), _MOST_DOUBLINGS))
+
+
+def jitter(from_s: float, most_s: float, random: float) -> float:
+    """A random part of a time, which draws the homes of a fleet apart.
+
+    Args:
+        from_s: the age of the body that got through, or a ``Retry-After``. A clock that was set back makes
+            the age negative; it counts as 0.
+        most_s: the upper limit.
+        random: from 0 to 1.
+    """
+    return random * min(most_s, max(from_s, 0.0))
 
 
 class Backoff:
-    """Failures in a row of one thing.
-
-    Args:
-        clock: time and chance.
-
-    Attributes:
-        since: monotonic seconds of the first of them; None after a success.
-    """
+    """The failures in a row of one step, or of the collector."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failures = 0
-        self._next_try = 0.0
+        self._failures, self._next_try = 0, 0.0
         self.since: float | None = None
+        """Monotonic seconds of the first failure; None after a success."""
 
     def failed(self, limits: Limits, at_least_s: float = 0.0) -> float:
         """Note a failure; the seconds to wait, never less than ``at_least_s``."""
@@ -49,8 +65,7 @@ class Backoff:
         self._failures += 1
         self.since = now if self.since is None else self.since
         random = self._clock.random()
-        wait_s = backoff_s(self._failures, limits.backoff_s, limits.backoff_max_s, random)
-        wait_s = max(wait_s, at_least_s)
+        wait_s = max(backoff_s(self._failures, limits.backoff_s, limits.backoff_max_s, random), at_least_s)
         self._next_try = now + wait_s
         return wait_s
 
@@ -58,85 +73,84 @@ class Backoff:
         """Forget all failures."""
         self._failures, self._next_try, self.since = 0, 0.0, None
 
-    def skip(self) -> None:
-        """Do not wait any longer this time."""
+    def reset(self) -> None:
+        """End the current wait; the failures still count."""
         self._next_try = 0.0
 
     def wait_s(self) -> float:
         """The seconds that are left to wait; 0 if none are."""
         return max(self._next_try - self._clock.monotonic(), 0.0)
 
-    def may_try(self) -> bool:
-        """Whether the wait is over."""
-        return self.wait_s() <= 0
 
+class RetryPolicy:
+    """When the uploader of one run may send."""
 
-class Troubles:
-    """Steps that may fail on this machine, each with its own backoff.
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._backoff = Backoff(runtime.clock)
+        self._earlier_run_failed = bool(runtime.state.next_try)
+        self._was_told = False
+        self._retry_after_until = self._spread_until = -math.inf
 
-    Args:
-        clock: time and chance.
-        state: where the last word of a trouble is noted.
-        limits: asked anew for each failure, since they may change.
-    """
+    @property
+    def failing_since(self) -> float | None:
+        """Monotonic seconds of the first failure since the last success; None without one."""
+        return self._backoff.since
 
-    def __init__(self, clock: Clock, state: State, limits: Callable[[], Limits]) -> None:
-        self._clock = clock
-        self._state = state
-        self._limits = limits
-        self._backoffs: dict[str, Backoff] = {}
-        self._tried: set[str] = set()
+    def failed(self, after_s: float | None) -> float:
+        """Note a failure, and the collector's ``Retry-After``; the seconds to wait."""
+        asked_s = after_s or 0.0
+        wait_s = self._backoff.failed(self._runtime.limits, asked_s + self._jitter(asked_s))
+        if after_s is not None:
+            self._was_told = True
+            try:
+                retry_after.keep(self._runtime.host, after_s)
+            except (OSError, TelemetryError) as error:
+                log.warning("the Retry-After is not kept for the next run: %s", error)
+        return wait_s
 
-    def attempt(self, name: str, step: Callable[[], T], otherwise: T) -> T:
-        """Do a step, unless it failed lately.
+    def succeeded(self, *, waited_s: float, flush_requested: bool) -> float:
+        """Note a success; the seconds to wait before the next body.
 
         Args:
-            name: of what the step is about; it has a backoff of its own.
-            step: what to do.
-            otherwise: the answer if it fails, or has to wait.
+            waited_s: how long the body that got through had waited.
+            flush_requested: a user asked for delivery, so that there is no wait.
         """
-        backoff = self._backoffs.get(name)
-        if backoff is not None:
-            self._tried.add(name)
-            if not backoff.may_try():
-                return otherwise
-        try:
-            result = step()
-        except LetGoError as other:
-            log.info("another sidecar has batch %s", other)
-            return otherwise
-        except (OSError, TelemetryError) as error:
-            self._note(name, str(error))
-            return otherwise
-        except Exception as error:
-            # A defect of ours must not stop what else there is to do; it is told in full, and it counts.
-            log.exception("%s", name)
-            self._note(name, f"unexpected {type(error).__name__}")
-            return otherwise
-        self._backoffs.pop(name, None)
-        return result
+        failed = self._earlier_run_failed or self._was_told or self._backoff.since is not None
+        self._backoff.succeeded()
+        self._earlier_run_failed, self._was_told, self._retry_after_until = False, False, -math.inf
+        retry_after.forget(self._runtime.host)
+        if flush_requested or not failed:
+            return 0.0
+        wait_s = self._jitter(waited_s)
+        self._spread_until = self._clock.monotonic() + wait_s
+        return wait_s
 
-    def new_look(self) -> None:
-        """Forget the troubles with what was not tried since the last look: it is gone."""
-        self._backoffs = {name: backoff for name, backoff in self._backoffs.items() if name in self._tried}
-        self._tried = set()
+    def reset(self) -> None:
+        """End the current waits, but not a ``Retry-After``."""
+        self._backoff.reset()
+        self._retry_after_until = self._spread_until = -math.inf
 
-    def skip(self) -> None:
-        """Do not wait any longer this time."""
-        for backoff in self._backoffs.values():
-            backoff.skip()
+    def wait_s(self) -> float:
+        """The seconds to wait for any reason; 0 or less if there is none."""
+        return max(self.blocked_s(), self.spread_left_s())
 
-    def since(self) -> float | None:
-        """Monotonic seconds of the oldest trouble that lasts; None without one."""
-        return min((backoff.since for backoff in self._backoffs.values() if backoff.since), default=None)
+    def spread_left_s(self) -> float:
+        """The seconds to wait because an outage has just ended; 0 or less if there are none."""
+        return self._spread_until - self._clock.monotonic()
 
-    def grave(self) -> bool:
-        """Whether one lasts that keeps everything of this host from being delivered."""
-        return any(backoff.since is not None for name, backoff in self._backoffs.items() if name in _GRAVE)
+    def blocked_s(self) -> float:
+        """The seconds to wait because of a failure or a ``Retry-After``; 0 or less if there are none."""
+        if wait_s := self._backoff.wait_s():
+            return wait_s
+        host, now = self._runtime.host, self._clock.monotonic()
+        retry_after.repair(host, self._runtime.file_system_now)
+        left_s = retry_after.remaining_s(host, self._runtime.file_system_now)
+        if left_s > 0 and not self._was_told:  # the collector told an earlier run
+            self._was_told = True
+            self._retry_after_until = now + left_s + self._jitter(left_s)
+        return max(left_s, self._retry_after_until - now)
 
-    def _note(self, name: str, word: str) -> None:
-        self._tried.add(name)
-        backoff = self._backoffs.setdefault(name, Backoff(self._clock))
-        wait_s = backoff.failed(self._limits())
-        self._state.last_error = f"{name}: {word}"
-        log.warning("%s: %s; again in %.1f s", name, word, wait_s)
+    def _jitter(self, from_s: float) -> float:
+        return jitter(from_s, self._runtime.limits.backoff_max_s, self._clock.random())

@@ -21,7 +21,7 @@ Races, continued from ``segments.py``; each number is named by a test:
 9.  Death while bodies are written, or before the commit: the batch is taken over, its bodies are
     deleted, its marks are taken off, and it begins again.
 10. Two sidecars take one segment, take over one batch or commit it: one rename succeeds; the other gets
-    ENOENT, raises ``LetGoError`` and leaves it.
+    ENOENT, raises ``LostRaceError`` and leaves it.
 
 This room must never deliver, and never delete a segment.
 """
@@ -44,7 +44,7 @@ from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, HostPaths
 from . import damage, segments
 from .body import key_of
 from .burst import Coalescer
-from .errors import LetGoError
+from .errors import LostRaceError
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -149,7 +149,7 @@ def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
         owner: this life of a sidecar.
 
     Raises:
-        LetGoError: somebody else was first.
+        LostRaceError: somebody else was first.
     """
     name = path.name.partition(".")[0]
     if path.parent != host.work:
@@ -161,7 +161,7 @@ def take_over(host: HostPaths, path: Path, owner: str) -> Batch:
             segments.rename(path, batch.path)
         _begin_again(batch)
     except FileNotFoundError as error:
-        raise LetGoError(batch.name) from error
+        raise LostRaceError(batch.name) from error
     return batch
 
 
@@ -190,7 +190,7 @@ def write(
     *,
     bursts: bool,
     hardware: Mapping[str, int],
-    may_go_on: Callable[[], bool] = lambda: True,
+    checkpoint: Callable[[], bool] = lambda: True,
 ) -> Written:
     """Write the bodies of a batch and mark its segments.
 
@@ -198,10 +198,10 @@ def write(
         batch: it.
         bursts: whether to coalesce.
         hardware: the figures that are added to its events.
-        may_go_on: consent, as it is now; asked before every body, of which there may be very many.
+        checkpoint: consent, as it is now; asked before every body, of which there may be very many.
 
     Raises:
-        LetGoError: somebody took the batch over, or telemetry was switched off.
+        LostRaceError: somebody took the batch over, or telemetry was switched off.
         OSError: the system's refusal; the batch stays and is begun again later.
     """
     coalescer = Coalescer(bursts=bursts, hardware=hardware)
@@ -216,17 +216,17 @@ def write(
                 if isinstance(piece, scan.Record):
                     end += piece.size_bytes
                     for body in coalescer.take(piece.event):
-                        bodies += _put(batch, body, may_go_on)
+                        bodies += _put(batch, body, checkpoint)
                 else:
                     end += len(piece.data)
                     damaged += piece.first
                     kept.keep(piece.data)
             segments.rename(segment, batch.path / f"{segment.name}.{end}{waiting.TAKEN_SUFFIX}")
         for body in coalescer.finish():
-            bodies += _put(batch, body, may_go_on)
+            bodies += _put(batch, body, checkpoint)
         segments.fsync_directory(batch.path)
     except FileNotFoundError as error:
-        raise LetGoError(batch.name) from error
+        raise LostRaceError(batch.name) from error
     return Written(bodies, damaged)
 
 
@@ -234,22 +234,22 @@ def commit(batch: Batch) -> Path:
     """Make the batch exist: one rename into the outbox; its path there.
 
     Raises:
-        LetGoError: somebody took the batch over.
+        LostRaceError: somebody took the batch over.
     """
     files.ensure_directory(batch.host.outbox)
     committed = batch.host.outbox / batch.name
     try:
         os.rename(batch.path, committed)
     except FileNotFoundError as error:
-        raise LetGoError(batch.name) from error
+        raise LostRaceError(batch.name) from error
     segments.fsync_directory(batch.host.outbox)
     segments.fsync_directory(batch.host.work)
     return committed
 
 
-def _put(batch: Batch, body: bytes, may_go_on: Callable[[], bool]) -> int:
-    if not may_go_on():
-        raise LetGoError(batch.name)
+def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
+    if not checkpoint():
+        raise LostRaceError(batch.name)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
     descriptor = files.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

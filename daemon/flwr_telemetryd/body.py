@@ -1,10 +1,10 @@
-"""A request body as a file: its key, its bytes, and whether it is still what was written.
+"""A request body as a file: its key, its bytes, and whether the bytes are still those that were written.
 
-A file's name is its idempotency key. For a body as it was committed that is the SHA-256 of its bytes, so
-a burst whose bytes were bent on the disk is told by its name. A plain body may be an event of a split
-burst, whose key says nothing of its bytes: there, only what is no event at all is told.
+A file's name is its idempotency key. The key of a committed body is the SHA-256 of its bytes, so the name
+shows whether a burst was damaged on the disk. A plain body may be an event of a split burst, whose key does
+not depend on its bytes. There, damage shows only if the bytes are no event.
 
-This room must never write, send or delete anything.
+This module must never write, send or delete.
 """
 
 from __future__ import annotations
@@ -24,23 +24,18 @@ _KINDS = {"event_type": str, "event_details": dict, "context": dict}
 
 
 class Body(NamedTuple):
-    """A body that waits for delivery.
-
-    Attributes:
-        host: whose outbox.
-        path: its file.
-    """
+    """A body that waits for delivery in the outbox of a host."""
 
     host: HostPaths
     path: Path
 
     @property
     def key(self) -> str:
-        """Its idempotency key: the SHA-256 of the body, or of ``<burst key>/<index>`` for a split one."""
+        """The idempotency key: the SHA-256 of the body, or of ``<burst key>/<index>`` for a split one."""
         return self.path.name.removesuffix(BODY_SUFFIX)
 
     def read(self) -> bytes:
-        """Its bytes; FileNotFoundError if somebody delivered it. See ``read``."""
+        """The bytes; FileNotFoundError if another sidecar delivered it. See ``read``."""
         return read(self.path)
 
 
@@ -50,7 +45,7 @@ def key_of(data: bytes) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a body's file; of one that is larger than any body, a beginning that is still too long."""
+    """The bytes of a body's file; if it is larger than any body, a beginning that is too long as well."""
     data = bytearray()
     for chunk in segments.chunks(path):
         data += chunk
@@ -60,7 +55,7 @@ def read(path: Path) -> bytes:
 
 
 def decoded(data: bytes) -> dict[str, Any]:
-    """A body as JSON; empty if it is none, which only damage on the disk can bring about."""
+    """A body as JSON; empty if it is no JSON object, which only damage on the disk can cause."""
     if len(data) > burst.MAX_BODY_BYTES:
         return {}
     try:
@@ -71,7 +66,7 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 def intact(key: str, data: bytes) -> dict[str, Any]:
-    """A body as JSON, if it is what was written under ``key``, as far as that can be told; else empty."""
+    """A body as JSON; empty if the bytes are surely not those that were written under ``key``."""
     whole = decoded(data)
     if not (_KEY.fullmatch(key) and data.isascii() and whole.keys() - {"burst"} == _KINDS.keys()):
         return {}

@@ -42,7 +42,7 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = se
                 _discard_segment(host, committed / name, mark.end, now_ns, wait_s)
 
 
-def give_back_to(host: HostPaths, name: str, now_ns: int) -> Path:
+def return_directory(host: HostPaths, name: str, now_ns: int) -> Path:
     """The directory that a segment of the batch called ``name`` goes back to."""
     if waiting.is_adopted(name):
         return batch.make(host, secrets.token_hex(8), now_ns, adopted=True).path
@@ -58,7 +58,7 @@ def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s:
             if hold is segments.Hold.BUSY:
                 return  # race 14: a writer that was stopped in here has yet to see whether it is in time
             if os.fstat(descriptor).st_size > end:
-                back = give_back_to(host, name, now_ns)
+                back = return_directory(host, name, now_ns)
                 path.rename(back / segments.sealed_name(now_ns, end))  # race 12
                 return
             segments.remove(descriptor, path)
@@ -73,7 +73,7 @@ def append(host: HostPaths, name: str, data: bytes, now_ns: int) -> None:
     """Give back what came late to a segment of the batch called ``name`` and is in no file any more."""
     adopted = waiting.is_adopted(name)
     for last in (False, False, True):
-        back = give_back_to(host, name, now_ns)
+        back = return_directory(host, name, now_ns)
         try:
             files.append_bytes(back / segments.sealed_name(now_ns) if adopted else host.events, data)
         except FileNotFoundError:

@@ -23,7 +23,7 @@ from flwr_telemetry import files, launch, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
-from . import not_before, stages
+from . import retry_after, stages
 from .backlog import Counter, Left
 from .body import read as read_body
 from .clock import Clock
@@ -180,7 +180,7 @@ class _Drain:
 
     def _retry_after_s(self) -> float:
         # By this host's own clock, so that nothing is touched: near enough for a wait that is only skipped.
-        return not_before.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
+        return retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 
     def _why_not(self) -> str:
         if self._word:

@@ -128,10 +128,10 @@ def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, o
     with held(host, 0, create=own) as lock:
         alone = own and lock.is_sole
         if alone:
-            housekeeping.sweep_drafts(host)
+            housekeeping.remove_temporary_files(host)
         for directory in segments.listing(host.outbox):
             if alone:
-                outbox.put_right(host, directory, now_ns)
+                outbox.repair(host, directory, now_ns)
             else:
                 discarding.discard(host, directory, now_ns, wait_s=0)
         erased.spool += sieve.sift(host, source_id, now_ns, alone=alone, now=now)

@@ -1,15 +1,6 @@
-"""What can go wrong in the sidecar and the command, as one small tree.
+"""The errors of the sidecar and of the command, and the exit codes.
 
-    SidecarError
-    ├── LetGoError          somebody else took over what we were working on; not a fault
-    ├── ServiceError        no service can be put in place, or asked, here; the message says why
-    ├── UnusableHomeError   the directory cannot be used; the message says why and what to do
-    │   └── NoCursorError   how far a file was relayed cannot be noted beside it, or told from what is there
-    ├── NoSuchFileError     there is no file that can be relayed
-    ├── NoWayOutError       the home delivers into a file itself
-    └── AnotherRelayError   another relay is at work on the same file
-
-The outside world's answers are no errors here: ``sinks`` turns every one of them into an outcome.
+An answer of the collector is no error: ``sinks`` turns each one into an outcome.
 """
 
 from __future__ import annotations
@@ -21,8 +12,8 @@ class SidecarError(Exception):
     """Base of every error of this package."""
 
 
-class LetGoError(SidecarError):
-    """A rename was lost to another sidecar: it has the work now."""
+class LostRaceError(SidecarError):
+    """Another sidecar won a rename and does the work now; not a fault."""
 
 
 class ServiceError(SidecarError):
@@ -34,15 +25,15 @@ class UnusableHomeError(SidecarError):
 
 
 class NoCursorError(UnusableHomeError):
-    """A relay cannot note how far it came: the place cannot be written to, or something else stands there."""
+    """A relay cannot note its offset: the place is not writable, or another file is there."""
 
 
 class NoSuchFileError(SidecarError):
-    """What was named is no file that can be relayed."""
+    """The named file cannot be relayed."""
 
 
 class NoWayOutError(SidecarError):
-    """A home that delivers into a file cannot be the way out of another one."""
+    """A relay cannot deliver through a home that itself delivers into a file."""
 
 
 class AnotherRelayError(SidecarError):
@@ -50,20 +41,17 @@ class AnotherRelayError(SidecarError):
 
 
 class ExitCode(enum.IntEnum):
-    """How the commands end.
-
-    Attributes:
-        OK: all is delivered, or nothing was to be done.
-        UNDELIVERED: something is left that could not be delivered now; it is kept.
-        USAGE: the command line cannot be understood.
-        DISABLED: telemetry is off, and the command needs it on.
-        BUSY: another sidecar serves this home, and did not end in time; or another relay has the file.
-        UNUSABLE: the home cannot be read or written.
-    """
+    """The exit codes of the commands."""
 
     OK = 0
+    """Everything is delivered, or there was nothing to do."""
     UNDELIVERED = 1
+    """Something could not be delivered now; it is kept."""
     USAGE = 2
+    """The command line is not valid."""
     DISABLED = 3
+    """Telemetry is off, and the command needs it on."""
     BUSY = 4
+    """Another sidecar has this home and did not end in time, or another relay has the file."""
     UNUSABLE = 5
+    """The home cannot be read or written."""

@@ -1,22 +1,34 @@
-"""What a sidecar does besides delivering: caps, heartbeat, and what others left behind.
+"""Housekeeping: caps, the heartbeat, temporary files, and directories of hosts that are gone.
 
-Each has its own time, so that a look at a quiet home stays cheap.
+Each has its own interval, so that a pass over a quiet home stays cheap.
+
+A home of many hosts must not fill up, because a container has a new name at every start. So an empty
+directory of a host that was not seen for a while is deleted, with the state files in it; its counters are
+added to this host's. The system removes a directory only while it is empty: a writer that comes at the same
+moment keeps its directory or makes it anew, and no event is lost. This module must never delete a file that
+holds an event.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, launch
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.settings_file import Limits
 
-from . import gone, guard, purge, retention, segments
-from .clock import Clock, SteadyTime
+from . import guard, purge, segments
+from .clock import SteadyTime
+from .retention import enforce, hosts
+from .runtime import Runtime
+from .schedule import gone_after_s
+from .serving import anything_waits, has_service
 from .state import State
 
 HEARTBEAT_S = 30.0
@@ -24,72 +36,64 @@ RETENTION_S = 60.0
 
 log = logging.getLogger("flwr_telemetryd")
 
+_NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
+
 
 class Housekeeping:
-    """One life's.
+    """The housekeeping of one run."""
 
-    Args:
-        home: whose.
-        host: the sidecar's own.
-        clock: time.
-        file_system_now: the file system's, in seconds since the epoch.
-    """
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._steady_time = SteadyTime(runtime.file_system_now, runtime.clock.monotonic)
+        self._next: dict[str, float] = {}
+        self._sealed_before = -1
+        self._has_heartbeat = False
 
-    def __init__(
-        self, home: Home, host: HostPaths, clock: Clock, file_system_now: Callable[[], float]
-    ) -> None:
-        self._home = home
-        self._host = host
-        self._clock = clock
-        self._steady_time = SteadyTime(file_system_now, clock.monotonic)
-        self._file_system_now = file_system_now
-        self._retention_at = self._heartbeat_at = self._gone_at = clock.monotonic()
-        self._kept_caps_of = -1
-        self._has_beaten = False
-
-    def keep_caps(self, limits: Limits, sealed: int) -> None:
-        """Hold the home to its caps, now and then, and whenever something came that is not delivered yet.
+    def keep_caps(self, sealed: int) -> None:
+        """Enforce the caps now and then, and whenever a segment was sealed.
 
         Args:
-            limits: the caps.
-            sealed: how many segments were sealed in this life.
+            sealed: how many segments this run has sealed.
         """
-        now = self._clock.monotonic()
-        if now >= self._retention_at or sealed != self._kept_caps_of:
-            self._retention_at = now + RETENTION_S
-            self._kept_caps_of = sealed
-            dropped = retention.enforce(self._home, limits, self._steady_time())
+        if self._is_due("caps", RETENTION_S) or sealed != self._sealed_before:
+            self._sealed_before = sealed
+            dropped = enforce(self._runtime.home, self._runtime.limits, self._steady_time())
             if dropped:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
-    def remove_gone(self, state: State, after_s: float) -> None:
-        """Remove, now and then, the directories of hosts that are empty and gone; see ``gone.remove``."""
-        now = self._clock.monotonic()
-        if now >= self._gone_at:
-            self._gone_at = now + min(after_s, RETENTION_S)
-            if len(retention.hosts(self._home)) > 1:
-                names = gone.remove(self._home, self._host, state, after_s, self._file_system_now())
-                if names:
-                    log.info("hosts that are gone, and had nothing left: %s", ", ".join(names))
+    def prune(self) -> None:
+        """Delete now and then the empty directories of hosts that are gone; see ``prune_hosts``."""
+        runtime = self._runtime
+        after_s = gone_after_s(runtime.mode, runtime.limits)
+        if self._is_due("hosts", min(after_s, RETENTION_S)) and len(hosts(runtime.home)) > 1:
+            names = prune_hosts(runtime.home, runtime.host, runtime.state, after_s, runtime.file_system_now())
+            if names:
+                log.info("empty directories of hosts that are gone, deleted: %s", ", ".join(names))
 
-    def beat(self) -> None:
-        """Tell every host of the home that a service looks after it."""
-        now = self._clock.monotonic()
-        if now < self._heartbeat_at:
+    def write_heartbeat(self) -> None:
+        """Tell every host of the home that a service delivers this host's events."""
+        if not self._is_due("heartbeat", HEARTBEAT_S):
             return
-        self._heartbeat_at = now + HEARTBEAT_S
-        heartbeat = self._home.heartbeat(self._host.name)
-        if self._has_beaten and heartbeat.exists():
-            files.touch(heartbeat)  # the directory, by whose time others tell whether to look, stays as it is
+        heartbeat = self._runtime.home.heartbeat(self._runtime.host.name)
+        if self._has_heartbeat and heartbeat.exists():
+            # No rename: the other sidecars wake when the time of the directory changes.
+            files.touch(heartbeat)
         else:
             files.replace_bytes(heartbeat, b'{"pid": %d}\n' % os.getpid())
-            self._has_beaten = True
+            self._has_heartbeat = True
+
+    def _is_due(self, name: str, interval_s: float) -> bool:
+        now = self._runtime.clock.monotonic()
+        is_due = now >= self._next.get(name, now)
+        if is_due:
+            self._next[name] = now + interval_s
+        return is_due
 
 
-def sweep_drafts(host: HostPaths) -> None:
-    """Remove drafts of sidecars that were killed amid a write, and what a purge left, as far as that goes.
+def remove_temporary_files(host: HostPaths) -> None:
+    """Delete the temporary files of writes and purges that a death cut short, as far as possible.
 
-    Only for one that surely is alone on its host.
+    Only a sidecar that is surely alone on its host may call this.
     """
     with contextlib.suppress(OSError, TelemetryError):
         guard.check(host)
@@ -98,3 +102,96 @@ def sweep_drafts(host: HostPaths) -> None:
                 if name.endswith(files.PART_SUFFIX):
                     (directory / name).unlink(missing_ok=True)
         purge.leftovers(host)
+
+
+def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: float) -> list[str]:
+    """Delete the directories of hosts that hold nothing and were not seen for a while.
+
+    Args:
+        home: the home.
+        own: this host, which stays; the drops of the others are added to its own.
+        state: the state of this host's sidecar; the counters of the others are added to it.
+        after_s: how long nothing of a host must have changed.
+        now: the file system's time.
+
+    Returns:
+        The names of the hosts whose directories are deleted.
+    """
+    names = []
+    for host in hosts(home):
+        if host.name != own.name and _is_gone(home, host, after_s, now):
+            try:
+                if _remove(host, own, state):
+                    names.append(host.name)
+            except FileNotFoundError:
+                continue  # another sidecar is deleting it
+            except (OSError, TelemetryError) as error:
+                log.warning("the empty directory of host %s stays: %s", host.name, error)
+    return names
+
+
+def _is_gone(home: Home, host: HostPaths, after_s: float, now: float) -> bool:
+    if not guard.holds(host) or any(files.age_s(now, time) < after_s for time in _times(host)):
+        return False
+    if anything_waits(host) or any(map(segments.names, (host.sent, host.rejected, host.damaged))):
+        return False
+    return not (has_service(home, host.name, now) or launch.alive(host))
+
+
+def _times(host: HostPaths) -> Iterator[float]:
+    for path in (host.root, *host.rooms, *host.files):
+        with contextlib.suppress(OSError):
+            yield path.lstat().st_mtime
+
+
+def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
+    """Delete a host's directory; False if it holds something to keep, or something came just now."""
+    purge.leftovers(host)
+    _clear_spool(host)
+    try:
+        for directory in host.rooms:
+            with contextlib.suppress(FileNotFoundError):
+                directory.rmdir()
+        # The counters are taken by a rename, so that only one of two sidecars adds them.
+        former = State.load(host)
+        if (taken := _take(host.state, own)) is not None:
+            state.add(former)
+            taken.unlink()
+        if (taken := _take(host.dropped, own)) is not None:
+            files.append_bytes(own.dropped, b"\0" * taken.stat().st_size)
+            taken.unlink()
+        for path in segments.listing(host.root):
+            if path.name.endswith(files.PART_SUFFIX) or path.name.startswith(
+                (host.lock.name, host.log.name, host.not_before.name)
+            ):
+                path.unlink(missing_ok=True)
+        host.root.rmdir()
+    except OSError as error:
+        if error.errno in _NOT_EMPTY:
+            return False
+        raise
+    return True
+
+
+def _take(path: Path, own: HostPaths) -> Path | None:
+    """Make another host's file a temporary file here; None if it is gone, or another sidecar was first."""
+    taken = own.root / f".{path.name}.{secrets.token_hex(4)}{files.PART_SUFFIX}"
+    try:
+        os.rename(path, taken)
+    except FileNotFoundError:
+        return None
+    return taken
+
+
+def _clear_spool(host: HostPaths) -> None:
+    """Delete a request for delivery, and a segment that never held anything."""
+    host.flush.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = files.open_file(host.events, os.O_RDWR)
+        try:
+            with segments.sealer_lock(descriptor, 0) as hold:
+                # A writer that appends to it after all sees that it has no name, and appends again.
+                if hold is not segments.Hold.BUSY and os.fstat(descriptor).st_size == 0:
+                    segments.remove(descriptor, host.events)
+        finally:
+            os.close(descriptor)

@@ -12,7 +12,7 @@ from flwr_telemetry import files
 from flwr_telemetry.launch import told_alive
 from flwr_telemetry.layout import HostPaths
 
-from .decisions import Mode
+from .runtime import Mode
 from .segments import Hold, wait_for_lock
 from .state import State
 

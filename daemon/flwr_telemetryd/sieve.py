@@ -20,7 +20,7 @@ from flwr_telemetry.layout import HostPaths
 
 from . import batch, discarding, segments, stages
 from .batch import Batch
-from .errors import LetGoError
+from .errors import LostRaceError
 from .forgotten import source_of
 
 
@@ -54,7 +54,7 @@ def sift(host: HostPaths, source_id: str, now_ns: int, *, alone: bool, now: floa
     owner = secrets.token_hex(8)
     erased = 0
     for path in batch.unfinished(host, owner, now=None if alone else now):
-        with contextlib.suppress(LetGoError):
+        with contextlib.suppress(LostRaceError):
             left = batch.take_over(host, path, owner)
             if not left.is_adopted:
                 _give_back(left)

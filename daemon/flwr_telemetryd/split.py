@@ -1,16 +1,16 @@
 """A refused burst becomes bodies of one event each, in Flower's plain form.
 
-``<key>.json`` is renamed to ``<key>.split``, the members are written beside it, then it is unlinked. A
-split file is never sent again; while it is there its members are not delivered either, so that writing
-them twice doubles nothing, and it goes when all of them are on the disk.
+``<key>.json`` is renamed to ``<key>.split``, the events are written beside it, then it is unlinked. A split
+file is never sent. While it exists its events are not sent either, so writing them twice doubles nothing.
 
 16. Death within a split: it is done again from the split file, with the same keys and the same bytes.
 
-This room must never send, and never decide what an answer means.
+This module must never send, and never decide what an answer means.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -26,22 +26,18 @@ from .body import Body
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A burst that was split.
-
-    Attributes:
-        host: whose outbox.
-        directory: the batch.
-        key: of the burst.
-        count: of its events.
-    """
+    """A burst that was split."""
 
     host: HostPaths
     directory: Path
+    """The batch."""
     key: str
+    """The key of the burst."""
     count: int
+    """How many events it has."""
 
     def members(self, first: int = 0) -> Iterator[Body]:
-        """Its events' bodies, in order of time, from the one with this index on; some may be gone."""
+        """The bodies of its events, in order of time, from index ``first`` on; some may be gone."""
         for index in range(first, self.count):
             yield Body(self.host, self.directory / f"{member_key(self.key, index)}{BODY_SUFFIX}")
 
@@ -55,8 +51,8 @@ def split(whole: Body) -> Split | None:
     """Turn a refused burst into bodies of one event each.
 
     Returns:
-        What came of it; without events if somebody else split it. None if it is no burst, but damage, and
-        was set aside.
+        The split burst; it has no events if another sidecar split it. None if the file is damaged: then it
+        is quarantined.
     """
     path = whole.path.with_suffix(SPLIT_SUFFIX)
     try:
@@ -67,28 +63,23 @@ def split(whole: Body) -> Split | None:
 
 
 def finish(host: HostPaths, path: Path) -> Split | None:
-    """Write the members of a split file beside it, then unlink it; None if it is damaged, and set aside.
+    """Write the events of a split file beside it, then unlink it; None if it is damaged and quarantined.
 
     Raises:
-        FileNotFoundError: somebody else finished it.
+        FileNotFoundError: another sidecar finished it.
     """
     key = path.name.removesuffix(SPLIT_SUFFIX)
-    try:
+    data, count = b"", 0
+    with contextlib.suppress(*damage.NO_FILE_OF_OURS):
         data = body.read(path)
-    except damage.NO_FILE_OF_OURS:
-        data = b""
-    if "burst" not in body.intact(key, data):
-        damage.set_aside(host, path)
-        return None
-    count = 0
-    try:
-        for event in burst.events(data):
-            member = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
-            files.replace_bytes(member, burst.dumps(event).encode(), durable=True)
-            count += 1
-    except burst.NotABodyError:
-        damage.set_aside(host, path)
-        return None
-    segments.fsync_directory(path.parent)
-    path.unlink()
-    return Split(host, path.parent, key, count)
+    with contextlib.suppress(burst.NotABodyError):
+        if "burst" in body.intact(key, data):
+            for event in burst.events(data):
+                event_file = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
+                files.replace_bytes(event_file, burst.dumps(event).encode(), durable=True)
+                count += 1
+            segments.fsync_directory(path.parent)
+            path.unlink()
+            return Split(host, path.parent, key, count)
+    damage.set_aside(host, path)
+    return None

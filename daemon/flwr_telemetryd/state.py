@@ -1,13 +1,13 @@
-"""``sidecar.json``: who runs and what it did last, for ``status``.
+"""``sidecar.json``: the sidecar that runs, or ran last, and its counters; for ``status``.
 
-Nothing depends on this file: it may be lost or stale, and no decision is made from it. The counters in
-it go on from one sidecar to the next.
+No decision depends on this file: it may be lost or stale. Each sidecar continues the counters of the last
+one.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flwr_telemetry import files
@@ -19,76 +19,64 @@ _MAX_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class State:
-    """What is known of a host's sidecar.
-
-    Attributes:
-        pid: the process that runs, or ran last.
-        born: what tells it from others of that number; see ``reaping.birth``.
-        mode: ``on demand``, ``service`` or ``once``.
-        version: of this distribution.
-        started: when, ISO 8601 in UTC.
-        ended: when and why; empty while it runs.
-        damaged: runs of bytes that were no record, ever.
-        rejected: events that the collector refused, ever.
-        retried: requests that failed and were or will be repeated, ever.
-        requests: requests made, ever.
-        delivered_events: events that were accepted, ever.
-        last_delivery: when, ISO 8601 in UTC; empty if never.
-        next_try: when, ISO 8601 in UTC; empty if nothing waits for it.
-        last_error: a word; empty after a success.
-    """
+    """The state of a host's sidecar. Counters count from the first sidecar on; times are ISO 8601 in UTC."""
 
     pid: int = 0
     born: str = ""
+    """Tells the process from later ones with the same number; see ``reaping.birth``."""
     mode: str = ""
+    """``on demand``, ``service`` or ``once``."""
     version: str = ""
+    """The version of this distribution."""
     started: str = ""
     ended: str = ""
+    """The time and the reason; empty while it runs."""
     damaged: int = 0
+    """Runs of bytes that were no record, and damaged bodies."""
     rejected: int = 0
+    """Events that the collector refused."""
     retried: int = 0
+    """Requests that failed and are repeated."""
     requests: int = 0
     delivered_events: int = 0
     last_delivery: str = ""
+    """Empty if there was none."""
     next_try: str = ""
+    """Empty if nothing waits for it."""
     last_error: str = ""
+    """Empty after a success."""
     _saved: str = field(default="", repr=False)
 
     @classmethod
     def load(cls, host: HostPaths) -> State:
-        """The state as it was left; an empty one where there is none or it cannot be read."""
+        """The last sidecar's state; an empty one if there is none or it cannot be read."""
         try:
             known = json.loads(files.read_bytes(host.state, _MAX_BYTES))
         except (OSError, TelemetryError, ValueError, RecursionError):
             return cls()
-        state = cls()
-        if isinstance(known, dict):
-            for item in fields(cls):
-                if item.name.startswith("_"):
-                    continue
-                value = known.get(item.name)
-                if type(value) is type(getattr(state, item.name)):
-                    setattr(state, item.name, value)
-        return state
+        if not isinstance(known, dict):
+            return cls()
+        usual = cls().public().items()
+        return cls(**{name: known[name] for name, value in usual if type(known.get(name)) is type(value)})
 
     def save(self, host: HostPaths) -> None:
-        """Write the state, if it differs from what was written last."""
+        """Write the state, if it has changed."""
         text = json.dumps(self.public(), indent=1)
         if text != self._saved:
             files.replace_bytes(host.state, text.encode() + b"\n")
             self._saved = text
 
     def add(self, other: State) -> None:
-        """Count what another host's sidecars had counted."""
+        """Add the counters of another host's sidecar."""
         for name in ("damaged", "rejected", "retried", "requests", "delivered_events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def in_words(self) -> str:
-        """How it goes, in one line for a service manager."""
+    def summary(self) -> str:
+        """The state in one line, for a service manager."""
         if self.last_error:
-            return "; next try ".join(word for word in (self.last_error, self.next_try) if word)
+            return "; next try ".join(filter(None, (self.last_error, self.next_try)))
         return f"{self.delivered_events} events delivered in {self.requests} requests"
 
     def public(self) -> dict[str, Any]:
-        """All that a reader may see."""
+        """The state as it is written."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("_")}

@@ -19,7 +19,7 @@ from flwr_telemetry import files, launch, scan, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 
-from . import health, not_before, retention, segments, stages
+from . import health, retention, retry_after, segments, stages
 from .body import read as read_body
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
@@ -90,7 +90,7 @@ def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> H
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
         next_try=state.next_try or None,
-        retry_after_s=round(max(not_before.remaining_s(host, time.time), 0.0), 1),
+        retry_after_s=round(max(retry_after.remaining_s(host, time.time), 0.0), 1),
         last_error=state.last_error or None,
     )
     # In the order in which events move, so that none slips past.

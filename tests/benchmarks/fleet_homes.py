@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.runtime import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Mix:
 
 
 class Place:
-    """One home, and the life of a sidecar in it; names as in ``sidecar.py`` and its parts."""
+    """One home, and the life of a sidecar in it; names as in ``loop.py`` and its parts."""
 
     __slots__ = (
         "alive",

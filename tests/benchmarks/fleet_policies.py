@@ -22,7 +22,7 @@ class Policy:
     Attributes:
         name: for the table.
         jitter: whether the waits of the backoff are drawn; else each is as long as its bound.
-        most_rest_s: after a success that follows a failure, see ``delivery.drawn_s``; 0 for none.
+        most_rest_s: after a success that follows a failure, see ``backoff.jitter``; 0 for none.
         most_spread_s: added to a ``Retry-After``, see there; 0 for none.
         last_try: whether a sidecar that is about to end, since it failed for too long, tries once more.
     """

@@ -1,8 +1,8 @@
 """A fleet under a simulated clock: what each home does is decided by the functions that decide in a sidecar.
 
-Of a sidecar are taken ``delivery.outcome_of`` and ``drawn_s``, ``Backoff`` (and by it
-``backoff_s``), ``decisions.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
-``sidecar.py``, ``courier.py`` and ``ending.py`` put together from them is repeated here without files: pack,
+Of a sidecar are taken ``responses.outcome_of``, ``backoff.jitter``, ``Backoff`` (and by it
+``backoff_s``), ``schedule.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
+``loop.py``, ``uploader.py`` and ``lifetime.py`` put together from them is repeated here without files: pack,
 deliver, end or sleep. A home is looked at when something is due, not four times a second; a request takes
 no time.
 """
@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd.backoff import Backoff
+from flwr_telemetryd.backoff import Backoff, jitter
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.decisions import LONGEST_NAP_S, POLL_S, End, Mode, reason_to_end, seal_is_due
-from flwr_telemetryd.delivery import drawn_s, outcome_of
+from flwr_telemetryd.responses import outcome_of
+from flwr_telemetryd.runtime import Mode
+from flwr_telemetryd.schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end, seal_is_due
 from flwr_telemetryd.sinks.base import Retry
 from tests.benchmarks.fleet_homes import Place
 
@@ -105,7 +106,7 @@ class Simulation:
             return  # what a throttle leaves behind waits for the next event
         if is_new:
             is_asleep = place.kind.mode is Mode.SERVICE and now - place.busy_at > CALM_S
-            place.first_seen = now + (self._chance.random() * LONGEST_NAP_S if is_asleep else POLL_S)
+            place.first_seen = now + (self._chance.random() * LONGEST_WAIT_S if is_asleep else POLL_S)
         place.busy_at = now
         self._plan(place)
 
@@ -124,7 +125,7 @@ class Simulation:
         self._look_at(place, place.first_seen)
 
     def _look(self, place: Place) -> None:
-        """Pack, deliver, end or sleep: ``Sidecar._serve`` and ``Ending.reason``."""
+        """Pack, deliver, end or sleep: ``Sidecar._serve`` and ``ExitPolicy.reason``."""
         now = self._now
         if place.waits():
             place.busy_at = now
@@ -132,7 +133,7 @@ class Simulation:
         if place.spooled_at is not None and place.first_seen <= now:
             takes = self._takes(place, may_try=may_try)
             age_s = now - place.first_seen
-            if seal_is_due(1, age_s, self._limits.burst_window_s, takes=takes, at_once=False):
+            if seal_is_due(1, age_s, self._limits.burst_window_s, may_batch=takes, immediately=False):
                 place.outbox_since = place.outbox_since if place.outbox else now
                 place.outbox += place.kind.bodies
                 place.spooled_at = None
@@ -145,7 +146,7 @@ class Simulation:
             self._plan(place)
 
     def _deliver(self, place: Place) -> None:
-        """``Courier.deliver``: body after body, until one has to wait."""
+        """``Uploader.deliver``: body after body, until one has to wait."""
         now = self._now
         place.tried_at = now
         while place.outbox:
@@ -163,7 +164,7 @@ class Simulation:
             place.outbox -= 1
             if failed:
                 waited_s, most_s = now - place.outbox_since, self._policy.most_rest_s
-                place.rests_until = now + drawn_s(waited_s, most_s, self._chance.random())
+                place.rests_until = now + jitter(waited_s, most_s, self._chance.random())
                 if place.rests_until > now:
                     return
 
@@ -178,7 +179,7 @@ class Simulation:
     def _bar(self, place: Place, told_until: float) -> None:
         place.told_until = told_until
         after_s = told_until - self._now
-        place.not_before = told_until + drawn_s(after_s, self._policy.most_spread_s, self._chance.random())
+        place.not_before = told_until + jitter(after_s, self._policy.most_spread_s, self._chance.random())
 
     def _end(self, place: Place) -> None:
         now = self._now
@@ -198,7 +199,7 @@ class Simulation:
             stuck=False,
         )
         is_told = now < place.told_until  # which is never skipped, but what was added to it is
-        if end is End.OFFLINE and self._policy.last_try and place.tried_at < now and not is_told:
+        if end is ExitReason.OFFLINE and self._policy.last_try and place.tried_at < now and not is_told:
             self._deliver(place)
             end = end if place.backoff.since is not None else None
         place.alive = end is None
@@ -206,7 +207,7 @@ class Simulation:
     # When to look again
 
     def _barred_s(self, place: Place) -> float:
-        """``Courier.wait_s``, what is added to a ``Retry-After`` included."""
+        """``Uploader.wait_s``, what is added to a ``Retry-After`` included."""
         return max(place.backoff.wait_s(), place.not_before - self._now)
 
     def _takes(self, place: Place, *, may_try: bool) -> bool:

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flwr_telemetry import settings
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd import batch, outbox, segments
-from flwr_telemetryd.errors import LetGoError
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.errors import LostRaceError
+from flwr_telemetryd.faults import LocalFaults
+from flwr_telemetryd.runtime import Mode, Runtime
+from flwr_telemetryd.state import State
 from tests.support import homes, records, wire
 
 if TYPE_CHECKING:
@@ -41,18 +47,26 @@ def make(host: HostPaths, made: batch.Batch) -> Path:
     return batch.commit(made)
 
 
+def a_runtime(home: Path, mode: Mode = Mode.ONCE, clock: Clock | None = None) -> Runtime:
+    """Give what the parts of a sidecar on this host share; telemetry is on."""
+    clock, state = clock or Clock(), State()
+    known = settings.load(Home(home), None, site_file=home / "no-site")
+    faults = LocalFaults(clock, state, Limits)
+    return Runtime(Home(home), Home(home).host(), mode, clock, state, faults, lambda: True, lambda: known)
+
+
 def take_over(host: HostPaths, owner: str = OURS, **options: Any) -> list[batch.Batch]:
     """Take over what is unfinished, as a sidecar does: whoever loses a rename lets go."""
     found = []
     for path in batch.unfinished(host, owner, **options):
-        with contextlib.suppress(LetGoError):
+        with contextlib.suppress(LostRaceError):
             found.append(batch.take_over(host, path, owner))
     return found
 
 
-def put_right(host: HostPaths) -> int:
+def repair(host: HostPaths) -> int:
     """Finish what a death left half done; how many files were damaged."""
-    return sum(outbox.put_right(host, directory, 9) for directory in segments.listing(host.outbox))
+    return sum(outbox.repair(host, directory, 9) for directory in segments.listing(host.outbox))
 
 
 def begin_again(host: HostPaths, spooling: Spooling) -> list[int]:
@@ -80,11 +94,11 @@ class Spooling:
     def delivered(self) -> list[int]:
         """Let every due body be delivered, as a sidecar does; give the numbers of their events."""
         found: list[int] = []
-        put_right(self.host)
+        repair(self.host)
         for body in list(outbox.due(self.host)):
             data = body.read()
             found += [event["event_details"]["n"] for event in wire.expand(data)]
-            outbox.let_go(body)
+            outbox.remove(body)
         return sorted(found)
 
 

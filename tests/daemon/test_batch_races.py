@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetryd import batch, discarding, segments
-from flwr_telemetryd.errors import LetGoError
+from flwr_telemetryd.errors import LostRaceError
 from tests.daemon.conftest import FRAMES, OURS, THEIRS, begin_again, make, sealed, take, take_over
 from tests.support import homes, records
 from tests.support.faults import amid, no_locks
@@ -136,7 +136,7 @@ def test_race_10_who_is_slow_to_take_over_is_told(home: Path, host: HostPaths) -
     take(host, "2" * 16)
     (path,) = batch.unfinished(host, OURS)
     take_over(host, THEIRS)
-    with pytest.raises(LetGoError):
+    with pytest.raises(LostRaceError):
         batch.take_over(host, path, OURS)
 
 
@@ -144,12 +144,12 @@ def test_race_10_who_is_slow_to_take_over_is_told(home: Path, host: HostPaths) -
 def test_race_10_who_lost_the_batch_lets_go(
     home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Race 10: amid the write or at the commit, LetGoError; the other delivers each event once."""
+    """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
     sealed(home, 0, 1)
     made = take(host)
     theirs: list[batch.Batch] = []
     amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
-    with pytest.raises(LetGoError):
+    with pytest.raises(LostRaceError):
         make(host, made)
     make(host, theirs[0])
     assert spooling.delivered() == [0, 1]
@@ -161,7 +161,7 @@ def test_race_10_who_lost_the_commit_lets_go(home: Path, host: HostPaths, spooli
     made = take(host)
     batch.write(made, bursts=True, hardware={})
     batch.commit(made)
-    with pytest.raises(LetGoError):
+    with pytest.raises(LostRaceError):
         batch.commit(made)
     assert spooling.delivered() == [0]
 

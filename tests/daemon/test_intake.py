@@ -10,7 +10,7 @@ import pytest
 
 from flwr_telemetryd import batch, intake, outbox, retention, segments, whereabouts
 from flwr_telemetryd.errors import UnusableHomeError
-from tests.daemon.conftest import OURS, put_right, take_over
+from tests.daemon.conftest import OURS, repair, take_over
 from tests.support import homes, wire
 from tests.support.faults import amid, descriptors, fail_once
 
@@ -48,11 +48,11 @@ def test_a_sidecar_that_delivers_and_tidies_up_meanwhile_loses_nothing(host: Hos
 
     def serve() -> None:
         while not done.is_set() or whereabouts.waiting_on([host]):
-            put_right(host)
+            repair(host)
             assert take_over(host, OURS) == []
             for body in outbox.due(host):
                 delivered[body.key] = body.read()
-                outbox.let_go(body)
+                outbox.remove(body)
 
     sidecar = threading.Thread(target=serve)
     sidecar.start()

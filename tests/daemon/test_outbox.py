@@ -13,7 +13,7 @@ from flwr_telemetry.record import to_wire
 from flwr_telemetryd import burst, outbox
 from flwr_telemetryd.body import Body, decoded
 from flwr_telemetryd.split import split
-from tests.daemon.conftest import put_right
+from tests.daemon.conftest import repair
 from tests.support import records, wire
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
@@ -43,14 +43,14 @@ def put(host: HostPaths, data: bytes, *, batch: str = "b1", name: str | None = N
 
 def due(host: HostPaths) -> dict[str, bytes]:
     """Give the bodies that are due, by key."""
-    put_right(host)
+    repair(host)
     return {body.key: body.read() for body in outbox.due(host)}
 
 
 def deliver(body: Body, data: bytes, now: datetime) -> None:
     """Do with an accepted body what a sidecar does: archive it, then let it go."""
     outbox.archive(body, data, now)
-    outbox.let_go(body)
+    outbox.remove(body)
 
 
 def test_what_is_due_comes_oldest_batch_first(host: HostPaths) -> None:
@@ -59,7 +59,7 @@ def test_what_is_due_comes_oldest_batch_first(host: HostPaths) -> None:
     put(host, b"half", batch="b1", name=".k.json.7.part")
     (host.outbox / "b0").mkdir()
     assert list(outbox.due(host)) == [sooner, later]
-    assert put_right(host) == 0
+    assert repair(host) == 0
     assert sorted(os.listdir(host.outbox)) == ["b1", "b2"]
     assert os.listdir(sooner.path.parent) == [sooner.path.name]
 
@@ -75,20 +75,20 @@ def test_a_delivered_body_is_a_line_of_the_archive(host: HostPaths) -> None:
 def test_a_rejected_body_is_kept_with_its_reason(host: HostPaths) -> None:
     """For a look; what vanished meanwhile was somebody's success, and no word of it stays."""
     body = put(host, b"{}")
-    assert outbox.rejected(body, "the collector answered 400: nö")
+    assert outbox.reject(body, "the collector answered 400: nö")
     assert (host.rejected / f"{body.key}.json").read_bytes() == b"{}"
     assert (host.rejected / f"{body.key}.reason.txt").read_text() == "the collector answered 400: nö\n"
     assert list(host.outbox.iterdir()) == []
     gone = Body(host, host.outbox / "b1" / "gone.json")
-    assert not outbox.rejected(gone, "again")
+    assert not outbox.reject(gone, "again")
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
 def test_two_sidecars_reject_one_body(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes second leaves the reason of the first."""
     body = put(host, b"{}")
-    amid(monkeypatch, lambda: outbox.rejected(body, "theirs"), "rename")
-    assert not outbox.rejected(body, "ours")
+    amid(monkeypatch, lambda: outbox.reject(body, "theirs"), "rename")
+    assert not outbox.reject(body, "ours")
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
@@ -182,7 +182,7 @@ def test_race_16_while_a_split_file_is_there_no_member_is_due(host: HostPaths) -
     put(host, b"half", name=f"{next(iter(MEMBERS))}.json")
     other = put(host, b'{"a":1}', batch="b2")
     assert list(outbox.due(host)) == [other]
-    assert put_right(host) == 0
+    assert repair(host) == 0
     assert not whole.exists()
     assert due(host) == {**MEMBERS, other.key: b'{"a":1}'}
 
@@ -232,7 +232,7 @@ def test_a_burst_is_archived_as_it_was_sent(host: HostPaths) -> None:
 def test_bodies_are_private(host: HostPaths, tmp_path: Path) -> None:
     """Whatever is written on the way is 0600, below directories of 0700."""
     members = list(split(put(host, BURST)).members())
-    outbox.rejected(members[0], "no")
+    outbox.reject(members[0], "no")
     deliver(members[1], members[1].read(), NOW)
     found = [path for room in (host.rejected, host.sent) for path in (room, *room.iterdir())] + [
         members[2].path

@@ -409,9 +409,9 @@ def test_what_another_host_adopted_and_does_not_send_is_not_delivered(
         for body in held_by(host)[:1]:
             if not host.sent.exists():
                 outbox.archive(body, body.read(), Clock().now())
-                outbox.let_go(body)
+                outbox.remove(body)
             else:
-                outbox.rejected(body, "no")
+                outbox.reject(body, "no")
 
     adopting(monkeypatch, home, deliver)
     relayed = run(home, file)
@@ -431,7 +431,7 @@ def test_what_another_host_has_sent_is_not_handed_over_again(
         assert run(home, file, patience_s=0.3).outcome is Outcome.UNDELIVERED
     for body in held_by(other):
         outbox.archive(body, body.read(), Clock().now())
-        outbox.let_go(body)
+        outbox.remove(body)
     assert (run(home, file).outcome, homes.waiting(home), collector.requests) == (Outcome.DELIVERED, [], [])
 
 

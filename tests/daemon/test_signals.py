@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SET_UP = """
-import ctypes, os, signal, sys, time
+import os, signal, sys, time
 from flwr_telemetryd.signals import Signals, TerminatedError
-signals = Signals(7, reloads={reloads})
+signals = Signals(reloads={reloads})
 try:
     print("set up", flush=True)
     {body}
@@ -42,24 +42,6 @@ def test_the_end_is_raised_wherever_python_waits(home: Path, number: int) -> Non
     child.send_signal(number)
     told, _ = child.communicate(timeout=processes.PATIENCE_S)
     assert (told, child.returncode) == ("terminated\n", 5)
-
-
-def test_what_python_cannot_interrupt_is_not_waited_for(home: Path) -> None:
-    """A look-up of a name goes on whatever a handler would do; here the lock of a C library does."""
-    stuck = """
-    mutex = ctypes.create_string_buffer(64)
-    lock = ctypes.CDLL(None).pthread_mutex_lock
-    lock(mutex)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    print("stuck", flush=True)
-    lock(mutex)
-"""
-    child = begin(home, stuck)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "stuck\n"
-    child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=processes.PATIENCE_S)
-    assert child.returncode == 7
 
 
 def test_a_hangup_is_heard_in_a_sleep(home: Path) -> None:
@@ -92,3 +74,17 @@ def test_signals_that_were_blocked_by_others_are_heard(home: Path) -> None:
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=processes.PATIENCE_S)
     assert child.returncode == 5
+
+
+def test_a_signal_just_before_a_sleep_ends_it(home: Path) -> None:
+    """Its handler runs before the sleep; the byte of the signal ends the sleep once, and only once."""
+    body = """
+    os.kill(os.getpid(), signal.SIGHUP)
+    began = time.monotonic()
+    signals.sleep(3600)
+    signals.sleep(0.2)
+    print(signals.reload_asked(), 0.2 <= time.monotonic() - began < 3600)
+"""
+    child = begin(home, body)
+    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    assert (told, child.returncode) == ("True True\n", 0)

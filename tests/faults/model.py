@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import get_state_machine_test, rule
 
-from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.runtime import Mode
 from tests.faults.model_parts import ANSWERS, DAY_S, HOUR_S, ModelCollector
 from tests.faults.model_processes import Processes, refusals, slots
 

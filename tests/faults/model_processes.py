@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from flwr_telemetryd.decisions import End, Mode
+from flwr_telemetryd.runtime import Mode
+from flwr_telemetryd.schedule import ExitReason
 from tests.faults.model_actor import DeathError, Moment
 from tests.faults.model_ledger import see
 from tests.faults.model_parts import Life, ModelCollector, Pen
@@ -111,7 +112,7 @@ class Processes(RuleBasedStateMachine):
         life = self.world.life(slot, Mode.ON_DEMAND)
         if not life.actor.stopped:
             self._before(life)
-            if life.actor.start(life.sidecar.look, moment):
+            if life.actor.start(life.sidecar.run_pass, moment):
                 self._after(slot, life, life.actor.outcome)
         self.world.check()
 
@@ -166,7 +167,7 @@ class Processes(RuleBasedStateMachine):
             life.is_off = True
             self.world.ledger.excuse(self.world.seen.waiting, "purged")
 
-    def _after(self, slot: int, life: Life, outcome: Callable[[], End | None]) -> End | None:
+    def _after(self, slot: int, life: Life, outcome: Callable[[], ExitReason | None]) -> ExitReason | None:
         try:
             end = outcome()
         except DeathError:
@@ -179,7 +180,7 @@ class Processes(RuleBasedStateMachine):
             return None
         life.is_off = self.world.state == "off"
         if end is not None:
-            self.world.end_life(slot, "" if end is End.DISABLED else end.value)
+            self.world.end_life(slot, "" if end is ExitReason.DISABLED else end.value)
         return end
 
     def _look(self, slot: int, moment: Moment | None, mode: Mode = Mode.ON_DEMAND) -> None:
@@ -192,7 +193,7 @@ class Processes(RuleBasedStateMachine):
         life.may_fail = fails and moment.looks
         before, heard, alone = world.seen, len(world.heard), not world.stopped()
         barred_s = world.barred_s(life.sidecar.host)
-        end = self._after(slot, life, lambda: life.actor.run(life.sidecar.look, moment))
+        end = self._after(slot, life, lambda: life.actor.run(life.sidecar.run_pass, moment))
         world.check()
         if not alone:
             return
@@ -202,16 +203,16 @@ class Processes(RuleBasedStateMachine):
         if moment is None:
             self._check_end(life, end, before.waiting)
 
-    def _check_end(self, life: Life, end: End | None, waited: frozenset[str]) -> None:
+    def _check_end(self, life: Life, end: ExitReason | None, waited: frozenset[str]) -> None:
         world = self.world
-        assert (end is End.DISABLED) == (world.state != "on")
+        assert (end is ExitReason.DISABLED) == (world.state != "on")
         if world.state == "off":
             assert world.unsent() == []
         elif world.state == "malformed":
             assert world.seen.waiting == waited
-        elif end in {End.IDLE, End.DRAINED}:
+        elif end in {ExitReason.IDLE, ExitReason.DRAINED}:
             waiting = see([life.sidecar.host.root]).waiting
-            assert not (waiting & life.known if end is End.DRAINED else waiting)
+            assert not (waiting & life.known if end is ExitReason.DRAINED else waiting)
 
     # What is stopped
 

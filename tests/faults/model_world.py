@@ -23,8 +23,8 @@ from flwr_telemetry import spool
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetryd import segments
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.loop import Sidecar
 from flwr_telemetryd.segments import Hold
-from flwr_telemetryd.sidecar import Sidecar
 from flwr_telemetryd.sinks.http import HttpSink
 from tests.faults.model_actor import Actor, installed
 from tests.faults.model_hands import Hands
@@ -46,7 +46,7 @@ from tests.support import homes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flwr_telemetryd.decisions import Mode
+    from flwr_telemetryd.runtime import Mode
     from tests.support.collector import Answer, Request
 
 
@@ -165,7 +165,7 @@ class World(Hands):
         """Kill a sidecar; what the system closes is closed."""
         self.ledger.excuse(self.late(life.actor), "race 13, and a death amid it")
         life.actor.kill()
-        life.sidecar._courier.close()
+        life.sidecar._uploader.close()
         self.lives = {slot: each for slot, each in self.lives.items() if each is not life}
 
     def late(self, actor: Actor) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.segments import Hold
 from tests.faults.scene import unfinished
 from tests.faults.world import DAY_S, YEAR_S, Named, World, fails, from_now, taken

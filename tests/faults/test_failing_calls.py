@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sinks.base import Delivered, Refused
 from tests.faults.scene import SEALED, body_of, committed, unfinished
 from tests.faults.world import World, fails
@@ -126,7 +126,7 @@ def one_fault(home: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: in
 def look(world: World) -> bool:
     """Look once, and let time pass; where that ends the sidecar's life, the next one begins."""
     try:
-        ended = world.sidecar.look() is not None
+        ended = world.sidecar.run_pass() is not None
     except (OSError, TelemetryError):  # with these a process ends, and says so
         ended = True
     world.pass_time(1000)
@@ -167,7 +167,7 @@ def test_no_stale_handle_ends_a_life(tmp_path: Path, monkeypatch: pytest.MonkeyP
             world.answer_by = answer
             with monkeypatch.context() as fault:
                 places = fail_at(fault, call, errno.ESTALE, at)
-                assert world.sidecar.look() is None
+                assert world.sidecar.run_pass() is None
                 world.sidecar._sleep()
         return sorted(places.values())
 

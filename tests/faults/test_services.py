@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.decisions import Mode
 from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sinks.base import Delivered, Retry
 from tests.faults.world import World
 from tests.support import homes, hosts, processes, records, wire
@@ -174,18 +174,18 @@ def test_a_hangup_has_files_read_that_do_not_look_changed(home: Path, world: Wor
     """A network file system may show old times, and whoever asks for it has changed something."""
     asked = []
     world.sidecar._reload_asked = lambda: bool(asked and asked.pop())
-    world.sidecar.look()
+    world.sidecar.run_pass()
     path = homes.config_file(home)
     before = path.stat()
     text = path.read_text()
     with path.open("r+") as settings:
         settings.write(text.replace(":9/", ":8/"))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    world.sidecar.look()
-    assert ":9/" in world.sidecar._may_go_on.settings.url
+    world.sidecar.run_pass()
+    assert ":9/" in world.sidecar._checkpoint.settings.url
     asked.append(True)
-    world.sidecar.look()
-    assert ":8/" in world.sidecar._may_go_on.settings.url
+    world.sidecar.run_pass()
+    assert ":8/" in world.sidecar._checkpoint.settings.url
 
 
 def test_a_service_that_never_could_deliver_does_not_say_that_it_serves(home: Path, world: World) -> None:
@@ -218,8 +218,8 @@ def test_a_command_wakes_a_service_that_sleeps(home: Path, what: str) -> None:
     """Nobody at a prompt waits for half a minute; the time that is passed for it here never is."""
     homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
     asleep = """
-from flwr_telemetryd import decisions
-decisions.POLL_S = decisions.LONGEST_NAP_S = 3600.0
+from flwr_telemetryd import schedule
+schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
 from flwr_telemetryd.__main__ import main
 sys.exit(main(["--service"]))
 """

@@ -17,10 +17,10 @@ from flwr_telemetry import settings, waiting
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 from flwr_telemetryd import batch as batches_in_the_making
-from flwr_telemetryd import gone, guard, retention, segments
-from flwr_telemetryd.decisions import Mode
+from flwr_telemetryd import guard, housekeeping, retention, segments
 from flwr_telemetryd.errors import ExitCode
-from flwr_telemetryd.manager import Manager
+from flwr_telemetryd.runtime import Mode
+from flwr_telemetryd.sd_notify import ServiceManager
 from flwr_telemetryd.sinks.base import Delivered, Retry
 from flwr_telemetryd.state import State
 from tests.faults.world import World
@@ -77,7 +77,7 @@ def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(
     world = World(home, Mode.SERVICE, monkeypatch)
     world.look_for(60, 5)
     assert world.sent
-    world.sidecar._rest.sleep = lambda *_chosen: None  # type: ignore[method-assign]
+    world.sidecar._idle_wait.sleep = lambda *_chosen: None  # type: ignore[method-assign]
     world.sidecar._sleep()
 
 
@@ -88,8 +88,8 @@ def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(
     homes.configure(home, collector.url)
     asleep = """
 import sys
-from flwr_telemetryd import decisions
-decisions.POLL_S = decisions.LONGEST_NAP_S = 3600.0
+from flwr_telemetryd import schedule
+schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
 from flwr_telemetryd.__main__ import main
 sys.exit(main(["--service"]))
 """
@@ -176,9 +176,9 @@ def test_signs_of_life_are_given_while_a_long_batch_is_written(
     worlds: list[World] = []
 
     def now() -> float:
-        return worlds[0].sidecar._clock.monotonic()
+        return worlds[0].sidecar._runtime.clock.monotonic()
 
-    manager = Manager("", 120.0, now)
+    manager = ServiceManager("", 120.0, now)
     monkeypatch.setattr(manager, "_tell", lambda _lines: told.append(now()))
     world = World(home, Mode.SERVICE, monkeypatch, manager=manager)
     worlds.append(world)
@@ -284,8 +284,8 @@ def test_two_that_remove_a_host_count_its_drops_once(home: Path, monkeypatch: py
     homes.age(node.root, 3600)
 
     def other() -> None:
-        assert gone.remove(Home(home), own, State(), 600, time.time()) == ["node"]
+        assert housekeeping.prune_hosts(Home(home), own, State(), 600, time.time()) == ["node"]
 
     amid(monkeypatch, other, "rename")
-    assert gone.remove(Home(home), own, State(), 600, time.time()) == []
+    assert housekeeping.prune_hosts(Home(home), own, State(), 600, time.time()) == []
     assert own.dropped.read_bytes() == bytes(7)

@@ -11,7 +11,7 @@ from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.lock import Lock
-from flwr_telemetryd.sidecar import Sidecar
+from flwr_telemetryd.loop import Sidecar
 from flwr_telemetryd.sinks.base import Delivered, Retry
 from tests.support import homes, wire
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from flwr_telemetryd.decisions import End, Mode
+    from flwr_telemetryd.runtime import Mode
+    from flwr_telemetryd.schedule import ExitReason
     from flwr_telemetryd.sinks.base import Outcome
 
 DAY_S = 86_400.0
@@ -98,9 +99,9 @@ class World:
 
     # Time
 
-    def look(self) -> End | None:
+    def look(self) -> ExitReason | None:
         """Let the sidecar look once."""
-        end = self.sidecar.look()
+        end = self.sidecar.run_pass()
         for path in homes.telemetry(self.home).rglob("*"):
             status = path.lstat()
             if self._times.get(status.st_ino) != status.st_mtime_ns:

@@ -32,7 +32,7 @@ _TICK_S = 0.002
 
 _PRELOADED = """
 import flwr_telemetry.emitter, flwr_telemetry.launch, flwr_telemetry.settings, tomllib
-import flwr_telemetryd.sidecar, flwr_telemetryd.status, flwr_telemetryd.looking
+import flwr_telemetryd.loop, flwr_telemetryd.status, flwr_telemetryd.looking
 import flwr_telemetryd.sinks.file, flwr_telemetryd.sinks.http, flwr_telemetryd.cli.app
 import rich.console, rich.table, flwr_telemetryd.__main__
 """

@@ -23,7 +23,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from ..deadline import deadline
-from ..delivery import outcome_of
+from ..responses import outcome_of
 from .base import Outcome, Refused, Retry
 from .words import word_for
 

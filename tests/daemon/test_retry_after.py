@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import not_before
+from flwr_telemetryd import retry_after
 from tests.support import faults
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def told(host: HostPaths, text: str, at_s: float = NOW_S) -> None:
 
 def remaining_s(host: HostPaths) -> float:
     """Ask how long is to be waited, at NOW_S."""
-    return not_before.remaining_s(host, lambda: NOW_S)
+    return retry_after.remaining_s(host, lambda: NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -56,23 +56,23 @@ def test_what_asks_for_nothing(host: HostPaths, text: str) -> None:
 
 def test_what_is_kept_is_left_in_full(host: HostPaths) -> None:
     """The file is stamped by its own file system."""
-    not_before.keep(host, 12.5)
+    retry_after.keep(host, 12.5)
     written = host.not_before.stat().st_mtime
-    assert not_before.remaining_s(host, lambda: written) == 12.5
-    not_before.forget(host)
+    assert retry_after.remaining_s(host, lambda: written) == 12.5
+    retry_after.forget(host)
     assert remaining_s(host) == 0
-    not_before.forget(host)
+    retry_after.forget(host)
 
 
 def test_a_clock_that_was_set_back_starts_the_wait_anew(host: HostPaths) -> None:
     """A time that lies ahead becomes the file system's now, so that the wait ends; others stay."""
     told(host, "60\n", NOW_S * 2)
-    not_before.put_right(host, lambda: NOW_S)
+    retry_after.repair(host, lambda: NOW_S)
     stamped = host.not_before.stat().st_mtime
     assert stamped < NOW_S * 2
-    assert not_before.remaining_s(host, lambda: stamped + 61) < 0
+    assert retry_after.remaining_s(host, lambda: stamped + 61) < 0
     told(host, "60\n", NOW_S - 30)
-    not_before.put_right(host, lambda: NOW_S)
+    retry_after.repair(host, lambda: NOW_S)
     assert remaining_s(host) == 30
 
 
@@ -83,7 +83,7 @@ def test_a_link_in_its_place_is_not_touched(host: HostPaths) -> None:
     os.utime(target, (NOW_S * 2, NOW_S * 2))
     host.not_before.symlink_to(target)
     os.utime(host.not_before, (NOW_S * 2, NOW_S * 2), follow_symlinks=False)
-    not_before.put_right(host, lambda: NOW_S)
+    retry_after.repair(host, lambda: NOW_S)
     assert target.stat().st_mtime == NOW_S * 2
 
 
@@ -95,6 +95,6 @@ def test_whoever_cannot_tell_the_time_waits(host: HostPaths, monkeypatch: pytest
         raise OSError(28, os.strerror(28))
 
     before = faults.descriptors()
-    not_before.put_right(host, now)
-    assert not_before.remaining_s(host, now) == 60
+    retry_after.repair(host, now)
+    assert retry_after.remaining_s(host, now) == 60
     assert faults.descriptors() == before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd.manager import Manager
+from flwr_telemetryd.sd_notify import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def heard(bound: socket.socket) -> list[str]:
 def test_a_life_as_the_manager_hears_it(ear: tuple[str, socket.socket]) -> None:
     """Each word once, a status only when it is news."""
     address, bound = ear
-    manager = Manager.of({"NOTIFY_SOCKET": address})
+    manager = ServiceManager.of({"NOTIFY_SOCKET": address})
     manager.ready()
     for words in ("a", "a", "b"):
         manager.status(words)
@@ -60,14 +60,14 @@ def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear: tuple[str, socket.
     """However often a sign of life could be given; and a step that may take longer is announced."""
     address, bound = ear
     now = [0.0]
-    manager = Manager(address, 100, monotonic=lambda: now[0])
+    manager = ServiceManager(address, 100, monotonic=lambda: now[0])
     for _ in range(1000):
-        manager.feed()
+        manager.watchdog()
         now[0] += 0.25
     assert heard(bound) == ["WATCHDOG=1"] * 10
-    manager.allow(50)
-    manager.allow(80)
-    manager.allow(60)
+    manager.extend_watchdog(50)
+    manager.extend_watchdog(80)
+    manager.extend_watchdog(60)
     assert heard(bound) == ["WATCHDOG_USEC=160000000"]
 
 
@@ -88,13 +88,13 @@ def test_a_watchdog_that_is_not_ours_is_not_fed(
 ) -> None:
     """It is ours if the environment says so, and means this process."""
     address, bound = ear
-    Manager.of({"NOTIFY_SOCKET": address, **environ}).feed()
+    ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
     assert heard(bound) == (["WATCHDOG=1"] if fed else [])
 
 
 def test_a_manager_that_is_gone_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It fails nothing."""
-    manager = Manager(str(tmp_path / "nobody"), 1)
+    manager = ServiceManager(str(tmp_path / "nobody"), 1)
     manager.ready()
     manager.stopping()
     assert len(caplog.records) == 1
@@ -102,8 +102,8 @@ def test_a_manager_that_is_gone_is_told_of_once(tmp_path: Path, caplog: pytest.L
 
 def test_without_a_manager_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
     """Nor is it a fault."""
-    manager = Manager.of({})
+    manager = ServiceManager.of({})
     manager.ready()
-    manager.feed()
-    manager.allow(1e6)
+    manager.watchdog()
+    manager.extend_watchdog(1e6)
     assert not caplog.records

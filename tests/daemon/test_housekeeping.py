@@ -11,7 +11,7 @@ import pytest
 
 from flwr_telemetry import spool
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import gone
+from flwr_telemetryd import housekeeping
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records
 from tests.support.faults import amid
@@ -62,7 +62,7 @@ def remove(home: Path, state: State | None = None) -> list[str]:
     """Remove what is gone now."""
     os.utime(home)
     now = os.stat(home).st_mtime
-    return gone.remove(Home(home), Home(home).host(), state or State(), AFTER_S, now)
+    return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
 
 
 def test_what_is_empty_and_gone_is_removed_and_what_it_counted_is_kept(home: Path, node: HostPaths) -> None:

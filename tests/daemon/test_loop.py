@@ -13,10 +13,10 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd import lock
 from flwr_telemetryd.__main__ import open_sink
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.decisions import End, Mode
 from flwr_telemetryd.errors import ExitCode
-from flwr_telemetryd.patience import Patience
-from flwr_telemetryd.sidecar import Sidecar
+from flwr_telemetryd.loop import Sidecar
+from flwr_telemetryd.runtime import Mode, Runtime
+from flwr_telemetryd.schedule import ExitReason
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 
@@ -90,12 +90,12 @@ def test_on_demand_it_looks_when_there_is_something_to_see(
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     homes.put(home, records.series(3))
-    life, looks = Life(home), []
-    look = Sidecar.look
-    monkeypatch.setattr(Sidecar, "look", lambda self: looks.append(1) or look(self))
-    assert life.sidecar.run() is End.IDLE
+    life, passes = Life(home), []
+    run_pass = Sidecar.run_pass
+    monkeypatch.setattr(Sidecar, "run_pass", lambda self: passes.append(1) or run_pass(self))
+    assert life.sidecar.run() is ExitReason.IDLE
     assert 65 <= life.now_s <= 66  # the burst window, and `idle_exit_s`
-    assert len(looks) <= 20
+    assert len(passes) <= 20
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
@@ -115,7 +115,7 @@ def test_a_disk_that_fails_for_a_while_ends_no_life(
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", fails_for_a_while)
-    assert life.sidecar.run() is End.IDLE
+    assert life.sidecar.run() is ExitReason.IDLE
     assert failed
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
@@ -144,7 +144,7 @@ def test_after_an_outage_one_body_goes_before_the_others(
 
     if asked_at_s is not None:
         life.happens[asked_at_s] = (homes.spool(home) / "flush").touch
-    assert life.sidecar.run() is End.IDLE
+    assert life.sidecar.run() is ExitReason.IDLE
     first, second, third = (at_s for at_s in came if at_s >= 300)
     assert third - second <= 0.5
     rest_s = 0.5 * (first - came[0])
@@ -165,8 +165,8 @@ def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(
     homes.host(home).joinpath("not-before").write_text("100\n")
     homes.host(home).joinpath("not-before").chmod(0o600)
     began_s = (homes.host(home) / "not-before").stat().st_mtime
-    monkeypatch.setattr(Patience, "_file_system_now", lambda _self: began_s + life.now_s)
-    assert life.sidecar.run() is End.IDLE
+    monkeypatch.setattr(Runtime, "file_system_now", lambda _self: began_s + life.now_s)
+    assert life.sidecar.run() is ExitReason.IDLE
     assert 145 <= came[0] <= 155
 
 
@@ -176,7 +176,7 @@ def test_before_it_gives_up_it_tries_once_more(home: Path, collector: Collector,
     homes.configure(home, collector.url, **WAITS, offline_exit_s=100)
     life = Life(home, random=1.0)
     came = _outage(home, collector, life, back_at_s)
-    assert life.sidecar.run() is (End.IDLE if back_at_s < 100 else End.OFFLINE)
+    assert life.sidecar.run() is (ExitReason.IDLE if back_at_s < 100 else ExitReason.OFFLINE)
     assert 100 <= came[-1] <= 101
     assert came[-2] < 64
     assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)

@@ -1,0 +1,61 @@
+"""``not-before``: a ``Retry-After`` that outlives the sidecar that received it.
+
+The file holds the number of seconds, and its modification time tells when the collector asked, so that no
+host's clock counts. The wait never exceeds a day, however wrong the file or a clock is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import HostPaths
+
+from .responses import MAX_RETRY_AFTER_S
+
+_MAX_BYTES = 64
+_TOLERANCE_S = 1.0
+
+
+def keep(host: HostPaths, after_s: float) -> None:
+    """Note that the collector asked for no request for ``after_s`` seconds from now on."""
+    files.replace_bytes(host.not_before, f"{after_s}\n".encode())
+
+
+def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
+    """The seconds that are left to wait; 0 or less if there are none.
+
+    Args:
+        host: the host whose file is read.
+        now: gives the file system's time, in seconds since the epoch; called only if it matters.
+    """
+    try:
+        asked_s = min(float(files.read_bytes(host.not_before, _MAX_BYTES)), MAX_RETRY_AFTER_S)
+        written = host.not_before.stat().st_mtime
+    except (OSError, TelemetryError, ValueError):
+        return 0.0
+    if not asked_s > 0:  # NaN, too
+        return 0.0
+    try:
+        # The age is negative if a clock was set back; see `repair`.
+        return asked_s - max(now() - written, 0.0)
+    except (OSError, TelemetryError):
+        return asked_s  # without the time, the whole wait is left
+
+
+def repair(host: HostPaths, now: Callable[[], float]) -> None:
+    """Start the wait again if the file's time lies ahead of ``now``, because a clock was set back since.
+
+    Otherwise the wait would last until that clock has caught up, which may take years.
+    """
+    with contextlib.suppress(OSError, TelemetryError):
+        if host.not_before.lstat().st_mtime > now() + _TOLERANCE_S:
+            files.touch(host.not_before)
+
+
+def forget(host: HostPaths) -> None:
+    """Delete the file, because a request succeeded."""
+    with contextlib.suppress(OSError):  # a file that cannot be removed holds no wait either
+        host.not_before.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""One frozen value with everything that the parts of a sidecar share.
+
+The value only holds these things; it decides nothing. This module must import nothing above the ground:
+clock, state and the emitter's settings.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from flwr_telemetry import files
+from flwr_telemetry.launch import SERVICE_MODE
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.settings import Settings
+from flwr_telemetry.settings_file import Limits
+
+from .clock import Clock
+from .state import State
+
+T = TypeVar("T")
+
+
+class Mode(enum.Enum):
+    """How long a sidecar runs."""
+
+    ON_DEMAND = "on demand"
+    SERVICE = SERVICE_MODE
+    ONCE = "once"
+
+
+class Faults(Protocol):
+    """Runs the steps that may fail on this machine; see ``LocalFaults``."""
+
+    def run(self, name: str, step: Callable[[], T], default: T) -> T:
+        """Run a step; ``default`` if it fails, or failed too recently."""
+
+    def since(self) -> float | None:
+        """Monotonic seconds of the oldest fault that lasts; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The parts of a sidecar take this, and nothing that is in it."""
+
+    home: Home
+    host: HostPaths
+    """This host; its sidecar is this process."""
+    mode: Mode
+    clock: Clock
+    state: State
+    faults: Faults
+    checkpoint: Callable[[], bool]
+    """Called before every request and every write; False if telemetry is off. It also acts: it reads changed
+    settings, deletes unsent events after an opt-out, and feeds the watchdog and the heartbeat."""
+    settings: Callable[[], Settings]
+    """The settings as the last checkpoint read them."""
+
+    @property
+    def limits(self) -> Limits:
+        """The numbers in the settings, as they are now."""
+        return self.settings().limits
+
+    def file_system_now(self) -> float:
+        """The file system's time, in seconds since the epoch."""
+        return files.now(self.host.state)
