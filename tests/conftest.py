@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+processes.restore_signals()
+
 _SCRUBBED = {
     "DO_NOT_TRACK",
     "SLURM_JOB_ID",

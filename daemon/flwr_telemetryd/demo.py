@@ -10,6 +10,7 @@ This room must never touch the user's own home or the network, and leaves no fil
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -158,13 +159,11 @@ def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Calla
     """Run the processes, as many at a time as there are processors."""
     waiting = iter(range(count))
     running: list[subprocess.Popen[str]] = []
-    at_a_time = max(2, os.cpu_count() or 1)
+    at_a_time = processors()
     try:
         while True:
-            for number in waiting:
-                running.append(_start(number, home, own))
-                if len(running) >= at_a_time:
-                    break
+            more = itertools.islice(waiting, at_a_time - len(running))
+            running.extend(_start(number, home, own) for number in more)
             if not running:
                 return
             time.sleep(_POLL_S)
@@ -179,6 +178,11 @@ def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Calla
         for process in running:
             process.kill()
             process.communicate()
+
+
+def processors() -> int:
+    """How many processors this process may use, at least 1."""
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
 def _start(number: int, home: Home, own: Mapping[str, str]) -> subprocess.Popen[str]:

@@ -61,7 +61,7 @@ def test_kill_at_a_stage(home: Path, collector: Collector, moment: str) -> None:
         homes.put(home, records.series(60, start=start))
         victim = processes.start_once(home)
         while victim.poll() is None:
-            if next(homes.host(home).glob(moment), None) is not None:
+            if homes.find(homes.host(home), moment):
                 victim.kill()
         victim.wait()
     _settle(home, collector, list(range(120)))

@@ -18,17 +18,11 @@ if TYPE_CHECKING:
     from tests.support.collector import Collector
 
 
-def _modes(directory: Path) -> dict[str, int]:
-    return {
-        str(path.relative_to(directory)): stat.S_IMODE(path.lstat().st_mode)
-        for path in [directory, *directory.rglob("*")]
-    }
-
-
 def _assert_private(home: Path) -> None:
     top = homes.telemetry(home)
-    for name, mode in _modes(top).items():
-        assert mode == (0o700 if (top / name).is_dir() else 0o600), f"{name}: {mode:o}"
+    modes = homes.stable(lambda: {path: path.lstat().st_mode for path in (top, *homes.find(top, "**/*"))})
+    for path, mode in modes.items():
+        assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), f"{path}: {mode:o}"
 
 
 def test_an_event_makes_the_source_and_one_open_segment(home: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
+from flwr_telemetry.layout import Home
 from flwr_telemetryd import demo, workload
 from flwr_telemetryd.receiver import Receiver
+from tests.support.processes import NEVER
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _receiver(*kinds_and_numbers: tuple[str, int]) -> Receiver:
@@ -46,3 +54,17 @@ def test_what_is_missing_or_doubled_is_found(got: list[tuple[str, int]], missing
     report = demo.report(1, _receiver(*got), 1.0, "")
     assert not report.complete
     assert (report.events_missing, report.events_doubled) == (missing, doubled)
+
+
+def test_no_more_workloads_run_at_a_time_than_there_are_processors(home: Path) -> None:
+    """A busy machine gets no further process until one has ended."""
+    home.mkdir()
+    running = []
+    demo._run_workloads(
+        demo.processors() + 4,
+        Home(home),
+        {**os.environ, **NEVER},
+        lambda: running.append(len(psutil.Process().children())),
+    )
+    assert len(running) == demo.processors() + 4
+    assert max(running) < demo.processors()

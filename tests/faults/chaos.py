@@ -180,7 +180,7 @@ class Chaos:
 
     def _let_heartbeats_age(self) -> None:
         """As if the 90 s were over for which a killed service counts as one that serves."""
-        for heartbeat in homes.telemetry(self.home).glob("service-*.json"):
+        for heartbeat in homes.find(homes.telemetry(self.home), "service-*.json"):
             heartbeat.unlink(missing_ok=True)
 
     def _let_the_collector_fall(self) -> None:

@@ -120,8 +120,15 @@ class Shared:
 
     def said(self) -> str:
         """Give all that was said, by processes and in the logs of sidecars."""
-        logs = [*self._logs.iterdir(), *homes.telemetry(self.server).glob("*/sidecar.log*")]
-        return "\n".join(f"{log}:\n{log.read_text()}" for log in logs)
+        return homes.stable(
+            lambda: "\n".join(
+                f"{log}:\n{log.read_text()}"
+                for log in (
+                    *self._logs.iterdir(),
+                    *homes.find(homes.telemetry(self.server), "*/sidecar.log*"),
+                )
+            )
+        )
 
     def close(self) -> None:
         """End what still runs; nobody may have met what it did not know."""
@@ -254,7 +261,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
 
         def then(descriptor: int) -> None:
             unlock(descriptor)
-            if not late and any(host.outbox.glob("*/.nfs*")):
+            if not late and homes.find(host.outbox, "*/.nfs*"):
                 late.append(descriptor)
                 writer.append(second, 1e9)
 
@@ -279,7 +286,7 @@ def test_switching_off_while_a_workload_has_the_segment_open(
             (root / "spool" / "sealed-1.msgpack").write_bytes(b"")  # comes later in a listing
             done = processes.command(mount, "disable")
             assert (done.returncode, done.stderr) == (0, "")
-            (kept,) = [path for path in root.rglob("*") if path.is_file()]
+            (kept,) = [path for path in homes.find(root, "**/*") if path.is_file()]
             assert kept.name.startswith(".nfs")
             processes.wait_until(lambda: emit() == "disabled" and not kept.exists())
         assert processes.command(mount, "enable").returncode == 0
@@ -299,8 +306,8 @@ def test_files_that_are_removed_while_they_are_open(home: Path, collector: Colle
         node, login = (homes.host(mount, name) for name in ("node1", "login1"))
         opened.enter_context((node / "spool" / "events.msgpack").open("rb"))
         service = network.serve("login1")
-        processes.wait_until(lambda: len(list(login.glob("outbox/*/*.json"))) == len(told))
-        for path in login.glob("outbox/*/*.json"):
+        processes.wait_until(lambda: len(homes.find(login, "outbox/*/*.json")) == len(told))
+        for path in homes.find(login, "outbox/*/*.json"):
             opened.enter_context(path.open("rb"))
         for directory in (homes.telemetry(mount), node / "spool", login / "work", login / "outbox"):
             opened.enter_context((directory / "stray").open("wb"))
@@ -310,7 +317,7 @@ def test_files_that_are_removed_while_they_are_open(home: Path, collector: Colle
         done = processes.program(mount, flush)
         assert (done.returncode, done.stderr) == (0, "")
         check(collector, told)
-        kept = {str(path.parent.relative_to(mount)) for path in mount.rglob(".nfs*")}
+        kept = {str(path.parent.relative_to(mount)) for path in homes.find(mount, "**/.nfs*")}
         assert {
             "telemetry",
             "telemetry/node1/spool",
@@ -321,7 +328,7 @@ def test_files_that_are_removed_while_they_are_open(home: Path, collector: Colle
         opened.close()
         service.send_signal(signal.SIGHUP)
         processes.wait_until(lambda: not node.exists() and not homes.tree(login / "outbox"))
-        assert list(home.rglob(".nfs*")) == []
+        assert homes.find(home, "**/.nfs*") == []
         network.end(service)
 
 

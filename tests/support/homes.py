@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.support import records, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+T = TypeVar("T")
 
 # Short times, so that a test that waits for something waits for little.
 QUICK: dict[str, Any] = {
@@ -108,9 +111,22 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
 
 
+def stable(view: Callable[[], T]) -> T:
+    """Give a view of a home; take it again where a file or directory vanished meanwhile."""
+    for _ in range(1000):
+        with contextlib.suppress(FileNotFoundError):
+            return view()
+    return view()
+
+
+def find(directory: Path, pattern: str) -> list[Path]:
+    """Give the paths below a directory that match a pattern, in order, while sidecars work on them."""
+    return stable(lambda: sorted(directory.glob(pattern)))
+
+
 def segments(home: Path) -> list[Path]:
     """Give this host's segments, the sealed ones first, in order."""
-    return [*sorted(spool(home).glob("sealed-*.msgpack")), *spool(home).glob("events.msgpack")]
+    return [*find(spool(home), "sealed-*.msgpack"), *find(spool(home), "events.msgpack")]
 
 
 def spooled(home: Path) -> list[records.Payload]:
@@ -120,12 +136,12 @@ def spooled(home: Path) -> list[records.Payload]:
 
 def waiting(home: Path) -> list[Path]:
     """Give the bodies in the outbox."""
-    return sorted(host(home).glob("outbox/*/*.json"))
+    return find(host(home), "outbox/*/*.json")
 
 
 def rejected(home: Path) -> list[Path]:
     """Give the bodies that were refused."""
-    return sorted(host(home).glob("rejected/*.json"))
+    return find(host(home), "rejected/*.json")
 
 
 def rejected_events(home: Path) -> list[wire.Event]:
@@ -135,9 +151,7 @@ def rejected_events(home: Path) -> list[wire.Event]:
 
 def sent(home: Path) -> list[bytes]:
     """Give the lines of the archive of what was sent."""
-    return [
-        line for path in sorted(host(home).glob("sent/*.jsonl")) for line in path.read_bytes().splitlines()
-    ]
+    return [line for path in find(host(home), "sent/*.jsonl") for line in path.read_bytes().splitlines()]
 
 
 def unsent_files(home: Path) -> list[Path]:
@@ -145,17 +159,22 @@ def unsent_files(home: Path) -> list[Path]:
     return [
         path
         for room in ("spool", "work", "outbox")
-        for path in telemetry(home).glob(f"*/{room}/**/*")
+        for path in find(telemetry(home), f"*/{room}/**/*")
         if path.is_file() and path.name != "flush"
     ]
 
 
 def tree(directory: Path) -> list[str]:
     """Give every path below a directory."""
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+    return sorted(str(path.relative_to(directory)) for path in find(directory, "**/*"))
 
 
 def contents(directory: Path) -> dict[str, bytes]:
     """Give every file below a directory, by its path there."""
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
+    return stable(
+        lambda: {
+            str(path.relative_to(directory)): path.read_bytes()
+            for path in find(directory, "**/*")
+            if path.is_file()
+        }
+    )

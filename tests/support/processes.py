@@ -42,6 +42,21 @@ def outcome(future):
 _SIDECAR_WORDS = re.compile(r"flwr[-_]telemetryd(?!\.cli)")
 
 
+def restore_signals() -> None:
+    """Give children the default action of the signals that `nohup` and a shell's `&` have everything ignore.
+
+    A child ignores what this process ignores, but has the default action of what this process handles.
+    """
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGHUP: lambda *_: None,  # nohup asks this process to outlive its terminal
+    }
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def environment(home: Path, changes: Environment | None = None) -> dict[str, str]:
     """Give the scrubbed environment of a process for this home; a change to None takes a name away."""
     chosen: dict[str, str | None] = {**os.environ, "FLWR_HOME": str(home), **(changes or {})}

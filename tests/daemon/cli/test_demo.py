@@ -71,7 +71,7 @@ def test_ending_it_leaves_nothing(home: Path, tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    processes.wait_until(lambda: list(temporary.glob("*/telemetry/*/sidecar.json")))
+    processes.wait_until(lambda: homes.find(temporary, "*/telemetry/*/sidecar.json"))
     demo.send_signal(signal.SIGTERM)
     _, said = demo.communicate(timeout=processes.PATIENCE_S)
     assert (demo.returncode, said) == (128 + signal.SIGTERM, "")

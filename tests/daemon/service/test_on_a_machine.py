@@ -279,7 +279,7 @@ def test_an_upgrade(login_node: machine.Machine, flwr_home: Path, reached: Colle
     """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
     node = login_node
     former = install(node)
-    path = wait_until(lambda: next(flwr_home.rglob("sidecar.json"), None), what="word of the sidecar")
+    (path,) = wait_until(lambda: homes.find(flwr_home, "**/sidecar.json"), what="word of the sidecar")
     # As one of an older version has it; it writes that file again only when there is news.
     state = json.loads(path.read_text())
     assert state["pid"] == former["pid"]
