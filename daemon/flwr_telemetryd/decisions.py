@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 
-from flwr_telemetry.launch import SERVICE_MODE
+from flwr_telemetry.presence import SERVICE_MODE
 from flwr_telemetry.settings_file import Limits
 
 SEAL_SIZE_BYTES = 4 * 1024 * 1024

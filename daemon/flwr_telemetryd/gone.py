@@ -17,13 +17,15 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from flwr_telemetry import files, launch
+from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.locks import LockResult
 
 from . import guard, purge, segments
+from .locks import sealer_lock
 from .retention import hosts
-from .serving import anything_waits, has_service
+from .serving import anything_waits
 from .state import State
 
 log = logging.getLogger("flwr_telemetryd")
@@ -45,8 +47,9 @@ def remove(home: Home, own: HostPaths, state: State, after_s: float, now: float)
         The names of the hosts that are gone.
     """
     names = []
+    served = presence.served_hosts(home, lambda: now)
     for host in hosts(home):
-        if host.name != own.name and _is_gone(home, host, after_s, now):
+        if host.name != own.name and host.name not in served and _is_gone(host, after_s, now):
             try:
                 if _remove(host, own, state):
                     names.append(host.name)
@@ -57,12 +60,12 @@ def remove(home: Home, own: HostPaths, state: State, after_s: float, now: float)
     return names
 
 
-def _is_gone(home: Home, host: HostPaths, after_s: float, now: float) -> bool:
+def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
     if not guard.holds(host) or any(files.age_s(now, time) < after_s for time in _times(host)):
         return False
     if anything_waits(host) or any(map(segments.names, (host.sent, host.rejected, host.damaged))):
         return False
-    return not (has_service(home, host.name, now) or launch.alive(host))
+    return not presence.alive(host)
 
 
 def _times(host: HostPaths) -> Iterator[float]:
@@ -114,9 +117,9 @@ def _clear_spool(host: HostPaths) -> None:
     with contextlib.suppress(FileNotFoundError):
         descriptor = files.open_file(host.events, os.O_RDWR)
         try:
-            with segments.sealer_lock(descriptor, 0) as hold:
+            with sealer_lock(descriptor, 0) as result:
                 # A writer that appends to it after all sees that it has no name, and does so once more.
-                if hold is not segments.Hold.BUSY and os.fstat(descriptor).st_size == 0:
+                if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
                     segments.remove(descriptor, host.events)
         finally:
             os.close(descriptor)

@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr_telemetry import files, reaping, settings
+from flwr_telemetry import files, presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
@@ -32,7 +32,7 @@ from .courier import Courier
 from .decisions import LONGEST_NAP_S, POLL_S, End, Mode, doze, gone_after_s, nap
 from .ending import Ending
 from .housekeeping import Housekeeping, sweep_drafts
-from .lock import Lock
+from .locks import HostLock
 from .manager import Manager
 from .packing import Packer
 from .permission import Permission
@@ -65,7 +65,7 @@ class Sidecar:
         mode: Mode,
         open_sink: Callable[[settings.Settings], Sink],
         *,
-        lock: Lock | None = None,
+        lock: HostLock | None = None,
         clock: Clock | None = None,
         site_file: Path = settings.SITE_FILE,
         manager: Manager | None = None,
@@ -123,14 +123,14 @@ class Sidecar:
         self._housekeeping = Housekeeping(home, self.host, self._clock, self._file_system_now)
         self._rest = Rest(home, self._clock, self._is_woken, None if mode is Mode.SERVICE else self.host)
         self._has_looked = self._works = self._tries_last = False
-        self._drafts_may_lie = self._is_sole = lock is None or lock.is_sole
+        self._drafts_may_lie = self._is_sole = lock is None or lock.is_exclusive
 
     # A life
 
     def run(self) -> End:
         """Look until there is a reason to end."""
         self._state.pid, self._state.mode, self._state.version = os.getpid(), self.mode.value, __version__
-        self._state.born = reaping.birth(os.getpid())
+        self._state.born = presence.birth(os.getpid())
         self._state.started, self._state.ended = self._clock.now().isoformat(), ""
         if self._may_go_on():
             self._save()  # whoever wants to take our place has to know us
@@ -185,7 +185,7 @@ class Sidecar:
         self._obey_reload()
         if not self._may_go_on():
             return End.DISABLED
-        if self._lock is not None and not self._lock.is_named():
+        if self._lock is not None and not self._lock.is_linked():
             return End.REMOVED  # without the host's own lock this life would be another one's double
         guard.check_root(self.host)
         if self._drafts_may_lie:

@@ -7,14 +7,11 @@ it go on from one sidecar to the next.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flwr_telemetry import files
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry import files, presence
 from flwr_telemetry.layout import HostPaths
-
-_MAX_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -23,7 +20,7 @@ class State:
 
     Attributes:
         pid: the process that runs, or ran last.
-        born: what tells it from others of that number; see ``reaping.birth``.
+        born: what tells it from others of that number; see ``presence.birth``.
         mode: ``on demand``, ``service`` or ``once``.
         version: of this distribution.
         started: when, ISO 8601 in UTC.
@@ -57,18 +54,10 @@ class State:
     @classmethod
     def load(cls, host: HostPaths) -> State:
         """The state as it was left; an empty one where there is none or it cannot be read."""
-        try:
-            known = json.loads(files.read_bytes(host.state, _MAX_BYTES))
-        except (OSError, TelemetryError, ValueError, RecursionError):
-            return cls()
-        state = cls()
-        if isinstance(known, dict):
-            for item in fields(cls):
-                if item.name.startswith("_"):
-                    continue
-                value = known.get(item.name)
-                if type(value) is type(getattr(state, item.name)):
-                    setattr(state, item.name, value)
+        known, state = presence.read_state(host), cls()
+        for name, default in state.public().items():
+            if type(value := known.get(name)) is type(default):
+                setattr(state, name, value)
         return state
 
     def save(self, host: HostPaths) -> None:
