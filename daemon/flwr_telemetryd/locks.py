@@ -61,7 +61,7 @@ def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Ho
         yield HostLock(host, LockResult.BUSY)  # the whole directory was removed
         return
     try:
-        result = wait_exclusive(descriptor, wait_s, _HOST_POLL_S)
+        result = wait(try_exclusive, descriptor, wait_s, _HOST_POLL_S)
         if result is LockResult.UNSUPPORTED and state_claims_alive(host):
             result = LockResult.BUSY
         yield HostLock(host, result, descriptor)
@@ -72,18 +72,13 @@ def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Ho
 @contextlib.contextmanager
 def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[LockResult]:
     """Hold the lock of a segment exclusively, after a wait of at most ``wait_s``; yields the result."""
-    result = wait_exclusive(descriptor, wait_s, _SEAL_POLL_S)
+    result = wait(try_exclusive, descriptor, wait_s, _SEAL_POLL_S)
     try:
         yield result
     finally:
         if result is LockResult.HELD:
             with contextlib.suppress(OSError):
                 unlock_descriptor(descriptor)
-
-
-def wait_exclusive(descriptor: int, wait_s: float, poll_s: float) -> LockResult:
-    """Wait for an exclusive lock; arguments as for ``flwr_telemetry.locks.wait``."""
-    return wait(try_exclusive, descriptor, wait_s, poll_s)
 
 
 def try_exclusive(descriptor: int) -> LockResult:

@@ -11,7 +11,6 @@ for a moment, to see whether it is free.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from . import health, not_before, retention, stages
 from .body import read as read_body
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
-
-_LONGEST_S = 1e9
 
 
 def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
@@ -60,13 +57,14 @@ def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.S
 
 
 def _services(home: Home) -> Iterator[ServiceView]:
-    for host, age_s in presence.heartbeats(home, lambda: presence.file_system_now(home)).items():
+    for host, age_s in presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry)).items():
         fresh = age_s < presence.HEARTBEAT_FRESH_S
-        yield ServiceView(host, round(min(max(age_s, 0.0), _LONGEST_S), 1), fresh)
+        yield ServiceView(host, round(max(age_s, 0.0), 1), fresh)
 
 
 def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> HostView:
     state = State.load(host)
+    retry_after_s = not_before.remaining_s(host, lambda: presence.file_system_now(host.root))
     view = HostView(
         host=host.name,
         this_host=this_host,
@@ -83,7 +81,7 @@ def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> H
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
         next_try=state.next_try or None,
-        retry_after_s=round(max(not_before.remaining_s(host, time.time), 0.0), 1),
+        retry_after_s=round(max(retry_after_s, 0.0), 1),
         last_error=state.last_error or None,
     )
     # In the order in which events move, so that none slips past.

@@ -1,6 +1,6 @@
 """File locks: one attempt each, or a wait that ends by the clock and by a number of attempts.
 
-The kernel drops a lock when the last descriptor of its open file is closed, so no lock outlives its process.
+The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
 This module must never block in a system call: every attempt has ``LOCK_NB``.
@@ -20,11 +20,9 @@ from .errors import BUSY_ERRNOS
 if sys.platform != "win32":
     import fcntl
 
-    LOCK_SHARED, _LOCK_EXCLUSIVE, _UNLOCK = (
-        fcntl.LOCK_SH | fcntl.LOCK_NB,
-        fcntl.LOCK_EX | fcntl.LOCK_NB,
-        fcntl.LOCK_UN,
-    )
+    LOCK_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+    _LOCK_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+    _UNLOCK = fcntl.LOCK_UN
 
 
 class LockResult(enum.Enum):
@@ -77,7 +75,7 @@ def wait(attempt: Callable[[int], LockResult], descriptor: int, wait_s: float, p
     """Repeat an attempt while the lock is busy.
 
     Args:
-        attempt: ``try_shared`` or ``try_exclusive``.
+        attempt: ``try_shared``, ``try_exclusive`` or a function like them.
         descriptor: of the file to lock.
         wait_s: no attempt starts later than this, in seconds; 0 or less means one attempt.
         poll_s: time between two attempts, in seconds.

@@ -28,6 +28,9 @@ HEARTBEAT_FRESH_S = 90.0
 SERVICE_MODE = "service"
 """The mode of a service in ``sidecar.json``."""
 
+LONGEST_AGE_S = 1e9
+"""The age of a heartbeat whose time lies too far ahead to tell: JSON has no infinity."""
+
 ZOMBIE = "Z"
 """The state of a process that has ended and was not reaped."""
 
@@ -55,7 +58,9 @@ def heartbeat_files(home: Home) -> dict[str, Path]:
 
 
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
-    """The age of every heartbeat in seconds, by host; negative if it was written after ``now``.
+    """The age of every heartbeat in seconds, at most ``LONGEST_AGE_S``, by host.
+
+    It is negative if the heartbeat was written after ``now``.
 
     Args:
         home: the home; without any heartbeat if its directory cannot be listed.
@@ -69,7 +74,7 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     if not beats:
         return {}
     moment = now()
-    return {host: files.age_s(moment, beat) for host, beat in beats.items()}
+    return {host: min(files.age_s(moment, beat), LONGEST_AGE_S) for host, beat in beats.items()}
 
 
 def served_hosts(home: Home, now: Callable[[], float]) -> set[str]:
@@ -91,15 +96,15 @@ def last_touched(host: HostPaths) -> float:
     return max(times, default=0.0)
 
 
-def file_system_now(home: Home) -> float:
+def file_system_now(directory: Path) -> float:
     """The file system's time for a reader that may change nothing: the time of a file without a name.
 
-    A home that cannot be written leaves this host's clock.
+    This host's clock must do for a directory that cannot be written.
     """
     from tempfile import TemporaryFile
 
     try:
-        with TemporaryFile(prefix=".", suffix=files.PART_SUFFIX, dir=home.telemetry) as file:
+        with TemporaryFile(prefix=".", suffix=files.PART_SUFFIX, dir=directory) as file:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return time.time()

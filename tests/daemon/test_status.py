@@ -130,14 +130,17 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(
     for host, age_s in {"login1": 5, "login2": 100}.items():
         Home(home).heartbeat(host).write_text("{}")
         homes.age(Home(home).heartbeat(host), age_s)
+    (homes.host(home) / "not-before").write_text("60\n")
     before = homes.tree(home)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
-    first, second = _look(home).services
-    assert [(view.host, view.fresh) for view in (first, second)] == [("login1", True), ("login2", False)]
+    view = _look(home)
+    assert 0 < view.hosts[0].retry_after_s <= 60
+    first, second = view.services
+    assert [(each.host, each.fresh) for each in (first, second)] == [("login1", True), ("login2", False)]
     assert 5 <= first.age_s < 60
     assert service_status(Home(home), {}).heartbeats == {
-        view.host: pytest.approx(view.age_s, abs=30) for view in (first, second)
+        each.host: pytest.approx(each.age_s, abs=30) for each in (first, second)
     }
     assert homes.tree(home) == before
 

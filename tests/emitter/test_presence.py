@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import signal
 import subprocess
@@ -65,11 +64,11 @@ def test_the_age_of_a_heartbeat(
 
 
 def test_ages_by_host(home: Path, paths: HostPaths) -> None:
-    """Fresh or not; a time far ahead is that of a clock that was set back since."""
+    """Fresh or not. A time far ahead is that of a clock that was set back since; its age fits into JSON."""
     for host, age_s in {"a": -60, "b": 30.5, "c": 1e6, "d": -3601}.items():
         beat(home, NOW_S - age_s, f"service-{host}.json")
     ages = presence.heartbeats(Home(home), lambda: NOW_S)
-    assert ages == {"a": -60, "b": 30.5, "c": 1e6, "d": math.inf}
+    assert ages == {"a": -60, "b": 30.5, "c": 1e6, "d": presence.LONGEST_AGE_S}
     assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "b"}
     assert list(presence.heartbeat_files(Home(home))) == ["a", "b", "c", "d"]
 
@@ -107,9 +106,9 @@ def test_the_time_of_a_file_system_leaves_no_trace(
     """It is the time of no clock of this process, except where nothing can be written."""
     began_s, before, touched_ns = time.time(), homes.tree(home), homes.telemetry(home).stat().st_mtime_ns
     monkeypatch.setattr(time, "time", lambda: 5.0)
-    assert presence.file_system_now(Home(home)) == pytest.approx(began_s, abs=60)
+    assert presence.file_system_now(homes.telemetry(home)) == pytest.approx(began_s, abs=60)
     assert (homes.tree(home), homes.telemetry(home).stat().st_mtime_ns) == (before, touched_ns)
-    assert presence.file_system_now(Home(home / "missing")) == 5
+    assert presence.file_system_now(home / "missing") == 5
 
 
 LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}

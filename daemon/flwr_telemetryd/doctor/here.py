@@ -131,7 +131,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return Check("sidecar", Verdict.SKIPPED, "cannot be told, since the home cannot be looked into")
     try:
         alive = presence.alive(host)
-        served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home))
+        served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home.telemetry))
     except (OSError, TelemetryError) as error:
         return Check("sidecar", Verdict.FAULT, health.sentence(error, host.lock))
     state = State.load(host)

@@ -191,7 +191,7 @@ def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
     view.last_delivery, view.last_error = state.last_delivery or None, state.last_error or None
     try:
         view.fails = bool(state.last_error) and bodies_wait(home.host())
-        ages = presence.heartbeats(home, lambda: presence.file_system_now(home))
+        ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
         view.heartbeats = {host: round(age_s, 1) for host, age_s in ages.items()}
     except (OSError, TelemetryError) as error:
         view.problems.append(health.sentence(error, home.telemetry))
