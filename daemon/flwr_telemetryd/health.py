@@ -102,7 +102,7 @@ def _neighbours(home: Home) -> Iterator[str]:
     for room in host.rooms:
         if room != host.spool:
             yield from _told(files.check_directory, room)
-    for path in (*host.files, home.forgotten, *presence.heartbeat_files(home).values()):
+    for path in (*host.files, home.forgotten, *presence.heartbeat_files(home)):
         yield from _told(files.check_file, path)
 
 

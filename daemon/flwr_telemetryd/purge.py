@@ -61,7 +61,7 @@ def all_but_the_past(home: Home) -> list[str]:
         for path in segments.listing(host.root):
             if _is_book(host, path):
                 problems += _attempt(path, os.unlink)
-    heartbeats = presence.heartbeat_files(home).values()
+    heartbeats = presence.heartbeat_files(home)
     for path in segments.listing(home.telemetry):
         is_draft = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
         if is_draft or (path in heartbeats and not path.is_dir()):

@@ -41,20 +41,22 @@ _PID_NAMESPACE = "/proc/self/ns/pid"
 # Heartbeats
 
 
-def heartbeat_files(home: Home) -> dict[str, Path]:
-    """The heartbeat file of every host that has one, in the order of their names.
+def heartbeat_files(home: Home) -> list[Path]:
+    """The heartbeat files of all hosts, in the order of their names.
 
     Raises:
         OSError: ``telemetry/`` is there and cannot be listed.
     """
     try:
         with files.stale_is_gone():
-            names = sorted(filter(is_heartbeat, os.listdir(home.telemetry)))
+            return sorted(Path(entry.path) for entry in _heartbeat_entries(home))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {
-        name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json"): home.telemetry / name for name in names
-    }
+        return []
+
+
+def _heartbeat_entries(home: Home) -> list[os.DirEntry[str]]:
+    with os.scandir(home.telemetry) as entries:
+        return [entry for entry in entries if is_heartbeat(entry.name)]
 
 
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
@@ -68,9 +70,12 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """
     beats: dict[str, float] = {}
     with contextlib.suppress(OSError):
-        for host, path in heartbeat_files(home).items():
-            for beat in _times(path):
-                beats[host] = beat
+        for entry in _heartbeat_entries(home):
+            host = entry.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
+            try:
+                beats[host] = entry.stat(follow_symlinks=False).st_mtime
+            except OSError:
+                continue  # a service that ends removes its heartbeat
     if not beats:
         return {}
     moment = now()
@@ -113,7 +118,7 @@ def file_system_now(directory: Path) -> float:
 def _times(*paths: Path) -> Iterator[float]:
     for path in paths:
         with contextlib.suppress(OSError):
-            yield path.lstat().st_mtime
+            yield os.lstat(path).st_mtime
 
 
 # The sidecar of a host

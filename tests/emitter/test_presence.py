@@ -70,7 +70,23 @@ def test_ages_by_host(home: Path, paths: HostPaths) -> None:
     ages = presence.heartbeats(Home(home), lambda: NOW_S)
     assert ages == {"a": -60, "b": 30.5, "c": 1e6, "d": presence.LONGEST_AGE_S}
     assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "b"}
-    assert list(presence.heartbeat_files(Home(home))) == ["a", "b", "c", "d"]
+    assert presence.heartbeat_files(Home(home)) == [Home(home).heartbeat(host) for host in "abcd"]
+
+
+def test_a_heartbeat_that_is_removed_meanwhile(
+    home: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others count all the same."""
+    for host in "abc":
+        beat(home, NOW_S, f"service-{host}.json")
+    real = presence.is_heartbeat
+
+    def then(name: str) -> bool:
+        Home(home).heartbeat("b").unlink(missing_ok=True)  # after it was listed
+        return real(name)
+
+    monkeypatch.setattr(presence, "is_heartbeat", then)
+    assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "c"}
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
