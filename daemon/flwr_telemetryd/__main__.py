@@ -9,26 +9,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 
-from flwr_telemetry import files
+from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.launch import LOOK_AGAIN_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
+from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings import Consent, Settings, load
 
 from . import guard, hardware, purge
 from .clock import Clock
 from .errors import ExitCode
-from .lock import WAIT_S, Lock, ask_to_go, held
+from .locks import WAIT_S, HostLock, held
 from .logs import set_up_log
 from .loop import Sidecar
 from .retention import hosts
 from .runtime import Mode
 from .schedule import ExitReason
 from .sd_notify import ServiceManager
-from .segments import Hold
 from .serving import anything_waits
 from .signals import Signals, TerminatedError
 from .sinks.base import Sink
@@ -108,9 +109,9 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         _create(home, host)
     guard.check_root(host)
     if mode is Mode.SERVICE:
-        ask_to_go(host)
+        request_exit(host)
     with held(host, WAIT_S if mode is Mode.ON_DEMAND else 4 * WAIT_S, create=True) as lock:
-        if lock.hold is Hold.BUSY:
+        if lock.result is LockResult.BUSY:
             if mode is Mode.SERVICE:
                 sys.stderr.write("flwr-telemetryd: another sidecar has this home, and did not give way\n")
             return ExitCode.BUSY
@@ -122,10 +123,18 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         if not load(home, None).consent.enabled or not anything_waits(host):
             break
         with held(host, WAIT_S) as lock:
-            if lock.hold is Hold.BUSY:
+            if lock.result is LockResult.BUSY:
                 break
             end = _live(home, mode, lock, signals)
     return _off(load(home, None).consent, mode) if end is ExitReason.DISABLED else _EXIT_CODES[end]
+
+
+def request_exit(host: HostPaths) -> None:
+    """Ask a sidecar on demand that holds the lock to end, because a service takes over its work.
+
+    It may be ended at any moment without loss. A service is not asked: one is enough.
+    """
+    presence.signal_sidecar(host, Mode.ON_DEMAND.value, signal.SIGTERM)
 
 
 def _off(consent: Consent, mode: Mode) -> int:
@@ -136,7 +145,7 @@ def _off(consent: Consent, mode: Mode) -> int:
     return ExitCode.DISABLED if said or mode is not Mode.SERVICE else ExitCode.UNUSABLE
 
 
-def _live(home: Home, mode: Mode, lock: Lock, signals: Signals) -> ExitReason:
+def _live(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReason:
     sidecar = Sidecar(
         home,
         mode,

@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flwr_telemetry import files
+from flwr_telemetry.locks import LockResult
 
 from . import segments
 from .errors import AnotherRelayError, NoCursorError
-from .segments import Hold
+from .locks import try_exclusive
 
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
@@ -121,7 +122,7 @@ class Cursor:
         try:
             descriptor = files.open_file(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
-                segments.try_lock(descriptor)
+                try_exclusive(descriptor)
                 files.write_all(descriptor, json.dumps(asdict(place)).encode() + b"\n")
                 os.fsync(descriptor)
                 os.rename(draft, self.path)
@@ -166,11 +167,11 @@ def _lock(path: Path) -> int:
             descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise _unwritable(path, error) from error
-        hold = segments.try_lock(descriptor)
-        if hold is not Hold.BUSY and _is_named(path, descriptor):
+        result = try_exclusive(descriptor)
+        if result is not LockResult.BUSY and _is_named(path, descriptor):
             return descriptor
         os.close(descriptor)
-        if hold is Hold.BUSY:
+        if result is LockResult.BUSY:
             break
         # Else a newer one took its name before we had the lock.
     raise AnotherRelayError(f"another relay is at work on it: {path} is locked")

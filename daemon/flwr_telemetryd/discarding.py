@@ -27,11 +27,13 @@ from pathlib import Path
 
 from flwr_telemetry import files, waiting
 from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.locks import LockResult
 
 from . import batch, segments
+from .locks import SEAL_WAIT_S, sealer_lock
 
 
-def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = segments.SEAL_WAIT_S) -> None:
+def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = SEAL_WAIT_S) -> None:
     """Unlink the segments of a committed batch, as far as they are in its bodies.
 
     One whose lock somebody holds for longer than ``wait_s`` stays, marked, until the next time.
@@ -54,8 +56,8 @@ def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s:
     name = path.parent.name
     descriptor = files.open_file(path, os.O_RDWR)
     try:
-        with segments.sealer_lock(descriptor, wait_s) as hold:
-            if hold is segments.Hold.BUSY:
+        with sealer_lock(descriptor, wait_s) as result:
+            if result is LockResult.BUSY:
                 return  # race 14: a writer that was stopped in here has yet to see whether it is in time
             if os.fstat(descriptor).st_size > end:
                 back = return_directory(host, name, now_ns)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO
 
-from flwr_telemetry import files, launch, settings
+from flwr_telemetry import files, launch, presence, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
@@ -137,7 +137,7 @@ class _Drain:
                 break
             if self._retry_after_s() > self._deadline - self._clock.monotonic():
                 break
-            if launch.alive(self._host):
+            if presence.alive(self._host):
                 self._ask()
             elif not self._run_once():
                 break
@@ -150,7 +150,7 @@ class _Drain:
         """Ask the sidecar that lives."""
         files.ensure_directory(self._host.spool)
         files.touch(self._host.flush)
-        launch.nudge(self._host)
+        presence.signal_service(self._host)
 
     def _run_once(self) -> bool:
         """Run a sidecar until all is done that can be done now; whether it makes sense to go on."""

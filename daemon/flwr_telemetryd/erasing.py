@@ -34,7 +34,7 @@ from .body import decoded
 from .body import read as read_body
 from .clock import Clock
 from .health import sentence
-from .lock import held
+from .locks import held
 from .retention import hosts, strange_hosts
 
 WAIT_S = 5.0
@@ -126,7 +126,7 @@ def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, o
     now_ns = clock.time_ns()
     purge.leftovers(host)
     with held(host, 0, create=own) as lock:
-        alone = own and lock.is_sole
+        alone = own and lock.is_exclusive
         if alone:
             housekeeping.remove_temporary_files(host)
         for directory in segments.listing(host.outbox):

@@ -11,12 +11,12 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flwr_telemetry import files, source
+from flwr_telemetry import files, presence, source
 from flwr_telemetry.errors import TelemetryError, from_os_error
-from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
+from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
 
-from . import forgotten, segments
+from . import forgotten
 from .errors import SidecarError
 
 _MIB = 1024 * 1024
@@ -102,8 +102,7 @@ def _neighbours(home: Home) -> Iterator[str]:
     for room in host.rooms:
         if room != host.spool:
             yield from _told(files.check_directory, room)
-    heartbeats = [path for path in segments.listing(home.telemetry) if is_heartbeat(path.name)]
-    for path in (*host.files, home.forgotten, *heartbeats):
+    for path in (*host.files, home.forgotten, *presence.heartbeat_files(home)):
         yield from _told(files.check_file, path)
 
 

@@ -19,16 +19,18 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from flwr_telemetry import files, launch
+from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.locks import LockResult
 
 from . import guard, purge, segments
 from .clock import SteadyTime
+from .locks import sealer_lock
 from .retention import enforce, hosts
 from .runtime import Runtime
 from .schedule import gone_after_s
-from .serving import anything_waits, has_service
+from .serving import anything_waits
 from .state import State
 
 HEARTBEAT_S = 30.0
@@ -118,8 +120,9 @@ def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: f
         The names of the hosts whose directories are deleted.
     """
     names = []
+    served = presence.served_hosts(home, lambda: now)
     for host in hosts(home):
-        if host.name != own.name and _is_gone(home, host, after_s, now):
+        if host.name != own.name and host.name not in served and _is_gone(host, after_s, now):
             try:
                 if _remove(host, own, state):
                     names.append(host.name)
@@ -130,12 +133,12 @@ def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: f
     return names
 
 
-def _is_gone(home: Home, host: HostPaths, after_s: float, now: float) -> bool:
+def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
     if not guard.holds(host) or any(files.age_s(now, time) < after_s for time in _times(host)):
         return False
     if anything_waits(host) or any(map(segments.names, (host.sent, host.rejected, host.damaged))):
         return False
-    return not (has_service(home, host.name, now) or launch.alive(host))
+    return not presence.alive(host)
 
 
 def _times(host: HostPaths) -> Iterator[float]:
@@ -189,9 +192,9 @@ def _clear_spool(host: HostPaths) -> None:
     with contextlib.suppress(FileNotFoundError):
         descriptor = files.open_file(host.events, os.O_RDWR)
         try:
-            with segments.sealer_lock(descriptor, 0) as hold:
+            with sealer_lock(descriptor, 0) as result:
                 # A writer that appends to it after all sees that it has no name, and appends again.
-                if hold is not segments.Hold.BUSY and os.fstat(descriptor).st_size == 0:
+                if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
                     segments.remove(descriptor, host.events)
         finally:
             os.close(descriptor)

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr_telemetry import reaping, settings
+from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
@@ -31,7 +31,7 @@ from .consent import ConsentGate
 from .faults import LocalFaults
 from .housekeeping import Housekeeping, remove_temporary_files
 from .lifetime import ExitPolicy, IdleWait
-from .lock import Lock
+from .locks import HostLock
 from .outbox import Queue
 from .retention import hosts
 from .runtime import Mode, Runtime
@@ -65,7 +65,7 @@ class Sidecar:
         mode: Mode,
         open_sink: Callable[[settings.Settings], Sink],
         *,
-        lock: Lock | None = None,
+        lock: HostLock | None = None,
         clock: Clock | None = None,
         site_file: Path = settings.SITE_FILE,
         manager: ServiceManager | None = None,
@@ -91,7 +91,7 @@ class Sidecar:
         self._idle_wait = IdleWait(runtime, self._is_woken)
         self._flush_requested = mode is Mode.ONCE
         self._has_passed = self._works = self._tries_last = False
-        self._temporary_files_may_exist = self._is_sole = lock is None or lock.is_sole
+        self._temporary_files_may_exist = self._is_sole = lock is None or lock.is_exclusive
 
     # One run
 
@@ -99,7 +99,7 @@ class Sidecar:
         """Make passes until there is a reason to end."""
         state, clock = self._state, self._runtime.clock
         state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
-        state.born = reaping.birth(os.getpid())
+        state.born = presence.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
         if self._checkpoint():
             self._save()  # another sidecar needs the process ID to ask this one to end
@@ -154,7 +154,7 @@ class Sidecar:
         self._obey_reload()
         if not self._checkpoint():
             return ExitReason.DISABLED
-        if self._lock is not None and not self._lock.is_named():
+        if self._lock is not None and not self._lock.is_linked():
             return ExitReason.REMOVED  # without the lock's file, another sidecar may run on this host
         guard.check_root(self.host)
         if self._temporary_files_may_exist:

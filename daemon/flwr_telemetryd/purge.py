@@ -16,9 +16,9 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths, is_heartbeat
+from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent
 
 from . import guard, segments
@@ -61,9 +61,10 @@ def all_but_the_past(home: Home) -> list[str]:
         for path in segments.listing(host.root):
             if _is_book(host, path):
                 problems += _attempt(path, os.unlink)
+    heartbeats = presence.heartbeat_files(home)
     for path in segments.listing(home.telemetry):
         is_draft = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
-        if is_draft or (is_heartbeat(path.name) and not path.is_dir()):
+        if is_draft or (path in heartbeats and not path.is_dir()):
             problems += _attempt(path, os.unlink)
     return problems
 

@@ -17,9 +17,11 @@ from typing import NamedTuple
 from flwr_telemetry import files, scan
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
+from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings_file import Limits
 
 from . import body, burst, damage, guard, segments
+from .locks import sealer_lock
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
@@ -172,8 +174,8 @@ def _drop_segment(host: HostPaths, path: Path) -> int:
     """The same for a segment, to which a writer that was stopped may still add something."""
     descriptor = files.open_file(path, os.O_RDWR)
     try:
-        with segments.sealer_lock(descriptor, 0) as hold:
-            if hold is segments.Hold.BUSY:
+        with sealer_lock(descriptor, 0) as result:
+            if result is LockResult.BUSY:
                 return 0  # that writer has yet to see whether it is in time; next time, then
             segments.mark_removed(descriptor)
             end = segments.start_offset(path.name)
@@ -204,7 +206,7 @@ def _count_and_unlink(host: HostPaths, path: Path, events: int) -> None:
     """Counted first: a death in between must not hide a loss. By one sidecar at a time, where locks work."""
     descriptor = files.open_file(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        with segments.sealer_lock(descriptor):
+        with sealer_lock(descriptor):
             path.lstat()  # else another one dropped it, or delivered it at last
             try:
                 files.write_all(descriptor, b"\0" * events)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from flwr_telemetry import files
-from flwr_telemetry.launch import SERVICE_MODE
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.presence import SERVICE_MODE
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.settings_file import Limits
 

@@ -16,63 +16,21 @@ This room must never delete anything.
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 import re
 import secrets
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import lock_descriptor, unlock_descriptor
-
 from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
 
-SEAL_WAIT_S = 1.0
+from .locks import sealer_lock
+
 CHUNK_BYTES = 256 * 1024
 
-_LOCK_POLL_S = 0.0005
 _HEX = 8
-
-
-class Hold(enum.Enum):
-    """What came of asking for an exclusive lock."""
-
-    HELD = "ours"
-    BUSY = "somebody else's"
-    NO_LOCKS = "this file system has none"
-
-
-@contextlib.contextmanager
-def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[Hold]:
-    """Hold the segment's lock exclusively, waiting for it at most ``wait_s``; yields what came of it."""
-    hold = wait_for_lock(descriptor, wait_s, _LOCK_POLL_S)
-    try:
-        yield hold
-    finally:
-        if hold is Hold.HELD:
-            with contextlib.suppress(OSError):
-                unlock_descriptor(descriptor)
-
-
-def wait_for_lock(descriptor: int, wait_s: float, poll_s: float) -> Hold:
-    """Try for an exclusive lock every ``poll_s`` until it is had, or ``wait_s`` are over."""
-    deadline = time.monotonic() + wait_s
-    hold = try_lock(descriptor)
-    while hold is Hold.BUSY and time.monotonic() < deadline:
-        time.sleep(poll_s)
-        hold = try_lock(descriptor)
-    return hold
-
-
-def try_lock(descriptor: int) -> Hold:
-    """One attempt at an exclusive lock."""
-    try:
-        return Hold.HELD if lock_descriptor(descriptor, blocking=False) else Hold.BUSY
-    except OSError:
-        return Hold.NO_LOCKS
 
 
 def seal(host: HostPaths, now_ns: int) -> Path | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from flwr_telemetry import files
+from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.launch import HEARTBEAT_FRESH_S
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.waiting import grown_segments, has_bodies
 
@@ -50,9 +49,10 @@ def adoptable(
     waiting = [host for host in hosts(home) if host.name != own and is_waiting(host)]
     if waiting:
         time = now()
+        served = presence.served_hosts(home, lambda: time)
         for host in waiting:
             is_due = files.age_s(time, _touched(host)) >= after_s or (if_asked and host.flush.exists())
-            if is_due and not has_service(home, host.name, time):
+            if is_due and host.name not in served:
                 yield host
 
 
@@ -63,21 +63,6 @@ def is_waiting(host: HostPaths) -> bool:
         return anything_waits(host)
     except (OSError, TelemetryError):
         return False
-
-
-def has_service(home: Home, host: str, now: float) -> bool:
-    """Whether a service on that host told lately that it lives.
-
-    Args:
-        home: the home.
-        host: the name of a host.
-        now: the time of the file system.
-    """
-    try:
-        beat = os.lstat(home.heartbeat(host)).st_mtime
-    except OSError:
-        return False
-    return files.age_s(now, beat) < HEARTBEAT_FRESH_S
 
 
 def _size(host: HostPaths) -> int:

@@ -17,11 +17,13 @@ from pathlib import Path
 
 from flwr_telemetry import files, record, scan
 from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.locks import LockResult
 
 from . import batch, discarding, segments, stages
 from .batch import Batch
 from .errors import LostRaceError
 from .forgotten import source_of
+from .locks import sealer_lock
 
 
 def holds(path: Path, source_id: str) -> bool:
@@ -94,8 +96,8 @@ def _rewrite(ours: Batch, segment: Path, source_id: str, now_ns: int) -> int:
     start = segments.start_offset(segment.name)
     descriptor = files.open_file(segment, os.O_RDWR)
     try:
-        with segments.sealer_lock(descriptor) as hold:
-            if hold is segments.Hold.BUSY:
+        with sealer_lock(descriptor) as result:
+            if result is LockResult.BUSY:
                 return 0  # a writer that was stopped in here has yet to see whether it is in time
             sieve = _Sieve(descriptor, start, source_id)
             segments.mark_removed(descriptor)

@@ -10,11 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flwr_telemetry import files
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry import files, presence
 from flwr_telemetry.layout import HostPaths
-
-_MAX_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -23,7 +20,7 @@ class State:
 
     pid: int = 0
     born: str = ""
-    """Tells the process from later ones with the same number; see ``reaping.birth``."""
+    """Tells the process from later ones with the same number; see ``presence.birth``."""
     mode: str = ""
     """``on demand``, ``service`` or ``once``."""
     version: str = ""
@@ -49,15 +46,12 @@ class State:
 
     @classmethod
     def load(cls, host: HostPaths) -> State:
-        """The last sidecar's state; an empty one if there is none or it cannot be read."""
-        try:
-            known = json.loads(files.read_bytes(host.state, _MAX_BYTES))
-        except (OSError, TelemetryError, ValueError, RecursionError):
-            return cls()
-        if not isinstance(known, dict):
-            return cls()
-        usual = cls().public().items()
-        return cls(**{name: known[name] for name, value in usual if type(known.get(name)) is type(value)})
+        """The state as it was left; an empty one where there is none or it cannot be read."""
+        known, state = presence.read_state(host), cls()
+        for name, default in state.public().items():
+            if type(value := known.get(name)) is type(default):
+                setattr(state, name, value)
+        return state
 
     def save(self, host: HostPaths) -> None:
         """Write the state, if it has changed."""

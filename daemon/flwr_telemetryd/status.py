@@ -4,27 +4,24 @@ It works on a home that is missing, unreadable or damaged: what cannot be seen b
 ``problems``. The numbers are a snapshot of things that move; an event on its way from one stage to the
 next may be counted at both or at neither.
 
-This room must never write, never start anything, and lock nothing but for the probe of the sidecar's
-lock.
+This module must never start a process, and never leave a file behind. It takes no lock, except the sidecar's
+for a moment, to see whether it is free.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from flwr_telemetry import files, launch, scan, settings, source
+from flwr_telemetry import presence, scan, settings, source
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
+from flwr_telemetry.layout import Home, HostPaths
 
-from . import health, retention, retry_after, segments, stages
+from . import health, retention, retry_after, stages
 from .body import read as read_body
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
-
-_LONGEST_S = 1e9
 
 
 def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
@@ -60,20 +57,14 @@ def look(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.S
 
 
 def _services(home: Home) -> Iterator[ServiceView]:
-    now = time.time()
-    for path in segments.listing(home.telemetry):
-        if is_heartbeat(path.name):
-            try:
-                age_s = files.age_s(now, path.lstat().st_mtime)
-            except OSError:
-                continue
-            host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
-            fresh = age_s < launch.HEARTBEAT_FRESH_S
-            yield ServiceView(host, round(min(max(age_s, 0.0), _LONGEST_S), 1), fresh)
+    for host, age_s in presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry)).items():
+        fresh = age_s < presence.HEARTBEAT_FRESH_S
+        yield ServiceView(host, round(max(age_s, 0.0), 1), fresh)
 
 
 def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> HostView:
     state = State.load(host)
+    retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
     view = HostView(
         host=host.name,
         this_host=this_host,
@@ -90,7 +81,7 @@ def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> H
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
         next_try=state.next_try or None,
-        retry_after_s=round(max(retry_after.remaining_s(host, time.time), 0.0), 1),
+        retry_after_s=round(max(retry_after_s, 0.0), 1),
         last_error=state.last_error or None,
     )
     # In the order in which events move, so that none slips past.
@@ -141,7 +132,7 @@ def _add(amount: Bodies, body: bytes) -> None:
 
 def _alive(host: HostPaths) -> bool | None:
     try:
-        return launch.alive(host)
+        return presence.alive(host)
     except (OSError, TelemetryError):
         return None  # a lock that we may not even open says nothing
 

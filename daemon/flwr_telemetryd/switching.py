@@ -12,7 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import launch, settings
+from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import SettingsError, TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
@@ -62,7 +62,7 @@ def switch_off(home: Home, clock: Clock) -> SwitchedOff:
         setting.write_enabled(home, enabled=False)
     except SettingsError:
         aside = setting.write_no_alone(home)
-    launch.nudge(home.host())
+    presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
     while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
@@ -110,6 +110,6 @@ def _count(known: list[HostPaths], clock: Clock) -> Left:
 
 def _lives(host: HostPaths) -> bool:
     try:
-        return launch.alive(host)
+        return presence.alive(host)
     except (OSError, TelemetryError):
         return False  # what stands in the lock's place is no sidecar's

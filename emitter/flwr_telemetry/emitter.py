@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, log, record, settings, source
+from . import context, details, files, launch, log, presence, record, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -293,7 +293,7 @@ class Emitter:
             return False
         files.ensure_directory(self._host.spool)
         files.touch(self._host.flush)
-        launch.nudge(self._host)
+        presence.signal_service(self._host)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
             wake_again = time.monotonic() + launch.LOOK_AGAIN_S
             while (now := time.monotonic()) < wake_again:

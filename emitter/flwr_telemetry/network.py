@@ -1,10 +1,11 @@
-"""What is different where a server keeps the files: NFS and its like, on Linux.
+"""Network file systems on Linux, NFS above all: is a file on one, and was it removed while it was open?
 
-A write there ends in this machine's memory. What the server says to it (the quota is used up, another host
-has removed the file) is told at the next fsync or close. And a file that this machine removes while it is
-open is renamed to ``.nfs…`` until it is closed: it keeps its link, and whoever writes to it is told nothing.
+A write there ends in this machine's memory. The server's answer (the quota is used up, another host removed
+the file) arrives at the next fsync or close. A file that this machine removes while it is open is renamed to
+``.nfs…`` until it is closed. It keeps its link, so a writer to it gets no error.
 
-Asked for a device once, when a segment is opened there first. This room must never ask a server anything.
+A device is looked up once, when a segment on it is first opened. This module must never send a request to a
+server.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 
 _TYPES = frozenset("nfs nfs4 cifs smb3".split())
-"""File systems that send what was written when a lock is let go, or a file closed, and not before."""
+"""File systems that send written data only when a lock is released or a file is closed."""
 
 _MOUNTS = "/proc/self/mountinfo"
 _REMOVED = " (deleted)"
@@ -20,22 +21,22 @@ _SILLY = ".nfs"
 
 
 class Mounts:
-    """Which devices are a server's, as far as that was asked."""
+    """Remembers which devices are network file systems."""
 
     def __init__(self) -> None:
         self._known: dict[int, bool] = {}
 
     def is_remote(self, device: int) -> bool:
-        """Whether the files of this device (``st_dev``) are kept by a server."""
+        """Whether a server keeps the files of this device (``st_dev``)."""
         if os.major(device):
             return False  # a disk of this machine
         if device not in self._known:
-            self._known[device] = _look(device)
+            self._known[device] = _is_network(device)
         return self._known[device]
 
 
-def _look(device: int) -> bool:
-    """What proc(5) says of a device; no where there is no such file, or nothing in it."""
+def _is_network(device: int) -> bool:
+    """Whether proc(5) lists a network file system for this device; false where there is no proc(5)."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
@@ -48,10 +49,10 @@ def _look(device: int) -> bool:
     return False
 
 
-def was_removed(descriptor: int) -> bool:
-    """Whether this machine has removed the file of a descriptor, whatever its number of links tells."""
+def is_unlinked(descriptor: int) -> bool:
+    """Whether this machine has removed the file of a descriptor, although it may still have a link."""
     try:
         name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
     except OSError:
-        return False  # no Linux, and nothing tells
+        return False  # not Linux
     return name.startswith(_SILLY) or name.endswith(_REMOVED)

@@ -9,16 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 import uuid
 from pathlib import Path
 
 from . import files
 from .errors import SpoolUnsafeError
-
-if sys.platform != "win32":
-    import fcntl
+from .locks import LockResult, wait_exclusive
 
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
@@ -61,7 +58,7 @@ def ensure(path: Path) -> str:
             return found
         try:
             if path.exists():
-                _heal(path, deadline)
+                _heal(path, deadline - time.monotonic())
             else:
                 _create(path)
         except OSError:
@@ -125,23 +122,15 @@ def _create(path: Path) -> None:
             temporary.unlink()
 
 
-def _heal(path: Path, deadline: float) -> None:
-    """Replace an empty file under its lock, so that two processes do not replace each other's ID."""
+def _heal(path: Path, wait_s: float) -> None:
+    """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    return  # another process repairs it; two at once would report two IDs
-                time.sleep(_POLL_S)
-            except OSError:
-                break  # no locks on this file system
+        if wait_exclusive(descriptor, wait_s, _POLL_S) is LockResult.BUSY:
+            return  # another process is healing it; two at once would report two IDs
         mine, named = os.fstat(descriptor), os.stat(path)
         if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
-            return  # another process repaired it, or Flower wrote at last
+            return  # another process healed it, or Flower wrote at last
         temporary = _new_file(path)
         try:
             os.replace(temporary, path)

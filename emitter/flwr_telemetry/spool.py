@@ -30,19 +30,20 @@ import contextlib
 import errno
 import os
 import sys
-import time
 from collections.abc import Callable
 
 from . import files, network
-from .errors import BUSY_ERRNOS, SpoolFullError, SpoolWriteError, from_os_error
+from .errors import SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
+from .locks import LockResult, unlock, wait_shared
 
 if sys.platform != "win32":
     import fcntl
 
-    _LOCK_SHARED, _UNLOCK = fcntl.LOCK_SH | fcntl.LOCK_NB, fcntl.LOCK_UN
+    from .locks import LOCK_SHARED
 
 LOCK_WAIT_S = 0.005
+"""No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
 _TRIES = 5
@@ -193,7 +194,7 @@ class Writer:
         """Whether one attempt wrote the record into a file that still has its name."""
         descriptor = handle.descriptor
         try:
-            fcntl.flock(descriptor, _LOCK_SHARED)
+            fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
             locked = self._lock(descriptor, is_new=is_new)
@@ -215,18 +216,20 @@ class Writer:
             status = os.fstat(descriptor)
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
-            return (locked and not self._is_remote) or not network.was_removed(descriptor)
+            return (locked and not self._is_remote) or not network.is_unlinked(descriptor)
         finally:
             if locked:
                 unlock(descriptor)
 
     def _lock(self, descriptor: int, *, is_new: bool) -> bool:
         try:
-            return lock_shared(descriptor)
+            # A sleep is a little longer than asked for, and the last one starts before the wait is over.
+            result = wait_shared(descriptor, LOCK_WAIT_S - 2 * _LOCK_POLL_S, _LOCK_POLL_S)
         except OSError:
             if is_new:
                 return False  # a file that was just opened is not stale: the server refuses locks
             raise
+        return result is LockResult.HELD
 
     def _drop(self) -> None:
         if not self._host.dropped.exists() and not self._may_create():
@@ -276,36 +279,3 @@ class Writer:
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
         return files.open_file(self._path, flags)
-
-
-def lock_shared(descriptor: int) -> bool:
-    """Take the segment's lock as a writer, waiting at most ``LOCK_WAIT_S``; False if it cannot be had.
-
-    Raises:
-        OSError: ESTALE, where the file was removed by another host; a write to it might seem to succeed.
-    """
-    deadline: float | None = None
-    while True:
-        try:
-            fcntl.flock(descriptor, _LOCK_SHARED)
-        except OSError as error:
-            if error.errno == errno.ESTALE:
-                raise
-            if error.errno not in BUSY_ERRNOS:
-                return False  # no locks on this file system: the renames alone must do
-        else:
-            return True
-        now = time.monotonic()
-        if deadline is None:
-            deadline = now + LOCK_WAIT_S - 2 * _LOCK_POLL_S  # a sleep is a little longer than asked for
-        elif now >= deadline:
-            return False
-        time.sleep(_LOCK_POLL_S)
-
-
-def unlock(descriptor: int) -> None:
-    """Let go of a lock; what the system may say against it changes nothing for us."""
-    try:  # noqa: SIM105 - `suppress` costs as much as the call
-        fcntl.flock(descriptor, _UNLOCK)
-    except OSError:
-        pass

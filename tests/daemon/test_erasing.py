@@ -12,7 +12,7 @@ import pytest
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetryd import batch, burst, erasing, lock, segments, sieve
+from flwr_telemetryd import batch, burst, erasing, locks, segments, sieve
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.erasing import Erased
 from tests.daemon.conftest import burst_of, make, take
@@ -195,7 +195,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home: Path, host: HostPa
         if not committed and now[0] > 1:
             committed.append(make(host, made))
 
-    with lock.held(host, 0):
+    with locks.held(host, 0):
         clock = Clock(monotonic=lambda: now[0], sleep=commit)
         assert erasing.erase(Home(home), GONE, clock) == (Erased(outbox=2), [])
     assert now[0] < erasing.WAIT_S

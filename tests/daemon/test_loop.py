@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import lock
+from flwr_telemetryd import __main__ as program
 from flwr_telemetryd.__main__ import open_sink
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import ExitCode
@@ -273,7 +273,7 @@ def test_on_demand_gives_way_to_a_service(home: Path, collector: Collector) -> N
     processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
     second = processes.run(home, ["-m", "flwr_telemetryd", "--service"])
     assert second.returncode == ExitCode.BUSY
-    lock.ask_to_go(Home(home).host())
+    program.request_exit(Home(home).host())
     assert service.poll() is None
     service.terminate()
     assert service.wait(processes.PATIENCE_S) == 0

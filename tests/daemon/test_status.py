@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
 from flwr_telemetry.waiting import TAKEN_SUFFIX
 from flwr_telemetryd import batch, burst, discarding, segments, status
-from flwr_telemetryd.lock import held
-from flwr_telemetryd.segments import Hold
+from flwr_telemetryd.locks import held
+from flwr_telemetryd.service.view import look as service_status
 from flwr_telemetryd.split import member_key
 from flwr_telemetryd.view import Bodies
 from tests.support import homes, records
@@ -112,9 +116,33 @@ def test_a_sidecar_lives_while_its_lock_is_held(home: Path) -> None:
     """The lock tells, not the word that somebody left."""
     homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
-        assert lock.hold is Hold.HELD
+        assert lock.result is LockResult.HELD
         assert _look(home).hosts[0].sidecar.alive
     assert not _look(home).hosts[0].sidecar.alive
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
+def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """Both commands judge by the file system's time, and leave nothing in the home."""
+    homes.put(home, records.series(1))
+    for host, age_s in {"login1": 5, "login2": 100}.items():
+        Home(home).heartbeat(host).write_text("{}")
+        homes.age(Home(home).heartbeat(host), age_s)
+    (homes.host(home) / "not-before").write_text("60\n")
+    before = homes.tree(home)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
+    view = _look(home)
+    assert 0 < view.hosts[0].retry_after_s <= 60
+    first, second = view.services
+    assert [(each.host, each.fresh) for each in (first, second)] == [("login1", True), ("login2", False)]
+    assert 5 <= first.age_s < 60
+    assert service_status(Home(home), {}).heartbeats == {
+        each.host: pytest.approx(each.age_s, abs=30) for each in (first, second)
+    }
+    assert homes.tree(home) == before
 
 
 def test_the_totals_are_the_sums_over_all_hosts(home: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import emit, emitter, launch, log
+from flwr_telemetry import emit, emitter, launch, log, presence
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import InvalidEventError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -254,7 +254,7 @@ def test_who_delivers_is_asked_at_most_once_a_second(
 ) -> None:
     """Only an event that looked again also wakes."""
     asked: list[float] = []
-    monkeypatch.setattr(launch, "alive", lambda _host: not asked.append(subject.now_s))
+    monkeypatch.setattr(presence, "alive", lambda _host: not asked.append(subject.now_s))
     for number in range(10):
         assert subject.emit(number) == "spooled"
         subject.now_s += 0.3

@@ -13,7 +13,7 @@ import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import files, launch
+from flwr_telemetry import files, launch, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home, HostPaths
@@ -48,9 +48,9 @@ def started(paths: HostPaths, at_s: float, *, size: int = 8) -> None:
     os.utime(paths.lock, (at_s, at_s))
 
 
-def beat(home: Path, at_s: float, name: str = "service-other.json") -> None:
-    """Let a service's heart have beaten."""
-    path = homes.telemetry(home) / name
+def beat(home: Path, at_s: float) -> None:
+    """Write the heartbeat of another host's service."""
+    path = Home(home).heartbeat("other")
     path.touch()
     os.utime(path, (at_s, at_s))
 
@@ -120,37 +120,6 @@ def test_who_may(home: Path, paths: HostPaths, environ: dict[str, str], setting:
 
 
 @pytest.mark.parametrize(
-    ("name", "beaten_s", "fresh"),
-    [
-        ("service-other.json", NOW_S, True),
-        ("service-other.json", NOW_S - 89, True),
-        ("service-other.json", NOW_S - 91, False),
-        ("service-other.json", NOW_S + 3600, True),
-        ("service-other.json", NOW_S + 3601, False),
-        ("service-other.json.part", NOW_S, False),
-        (".service-other.json", NOW_S, False),
-        ("config.toml", NOW_S, False),
-    ],
-)
-def test_the_age_of_a_heartbeat(
-    home: Path, paths: HostPaths, name: str, beaten_s: float, fresh: bool
-) -> None:
-    """It is a difference between two times of that file system, and of heartbeats only."""
-    beat(home, beaten_s, name)
-    assert launch.served(Home(home), paths) is fresh
-    beat(home, NOW_S, "service-second.json")
-    assert launch.served(Home(home), paths)
-
-
-def test_a_flush_counts_as_now(home: Path, paths: HostPaths) -> None:
-    """Who asks for delivery without a new event has touched `flush`, which tells the time."""
-    beat(home, NOW_S)
-    paths.flush.touch()
-    os.utime(paths.flush, (NOW_S + 100, NOW_S + 100))
-    assert not launch.served(Home(home), paths)
-
-
-@pytest.mark.parametrize(
     ("before_s", "throttled"),
     [(0, True), (9, True), (11, False), (86_400, False), (-9, True), (-11, False), (-86_400, False)],
 )
@@ -190,7 +159,7 @@ def test_of_many_who_ask_at_once_one_starts(home: Path, paths: HostPaths) -> Non
     assert told.count(Wake.STARTED) == 1
     assert set(told) <= {Wake.STARTED, Wake.ALIVE, Wake.THROTTLED}
     assert len(os.listdir("/proc/self/fd")) == before
-    processes.wait_until(lambda: launch.alive(paths), what="the sidecar that was started")
+    processes.wait_until(lambda: presence.alive(paths), what="the sidecar that was started")
 
 
 def test_nothing_is_started_without_consent(home: Path, paths: HostPaths) -> None:

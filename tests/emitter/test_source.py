@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -94,7 +93,7 @@ def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path: Path) -> None:
     """A healer that has the lock looks again before it replaces anything."""
     path.write_text(ID)  # between the healer's first look and its lock
     before = source.signature(path)
-    source._heal(path, time.monotonic() + 60)
+    source._heal(path, 60)
     assert source.signature(path) == before
     assert os.listdir(path.parent) == ["source"]
 

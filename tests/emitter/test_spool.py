@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from flwr_telemetry import scan, spool
+from flwr_telemetry import locks, scan, spool
 from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.spool import CreationRefusedError
@@ -214,8 +214,8 @@ def test_race_5_the_wait_for_the_lock_is_bounded(
 ) -> None:
     """Race 5: the wait ends by the clock, within LOCK_WAIT_S."""
     clock = [0.0]
-    monkeypatch.setattr(spool.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(spool.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     told.append(FRAMES[1])
     assert spool.LOCK_WAIT_S / 2 < clock[0] <= spool.LOCK_WAIT_S
 

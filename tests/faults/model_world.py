@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from flwr_telemetry import spool
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.locks import LockResult
 from flwr_telemetryd import segments
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.loop import Sidecar
-from flwr_telemetryd.segments import Hold
 from flwr_telemetryd.sinks.http import HttpSink
 from tests.faults.model_actor import Actor, installed
 from tests.faults.model_hands import Hands
@@ -40,7 +40,7 @@ from tests.faults.model_parts import (
     Pen,
     Time,
 )
-from tests.faults.world import Named
+from tests.faults.world import Linked
 from tests.support import homes
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ class World(Hands):
                     home,
                     mode,
                     lambda chosen: HttpSink(chosen, {}),
-                    lock=Named(home.host(), Hold.NO_LOCKS if self.locks == "refused" else Hold.HELD),
+                    lock=Linked(
+                        home.host(), LockResult.UNSUPPORTED if self.locks == "refused" else LockResult.HELD
+                    ),
                     clock=Clock(
                         self.time.monotonic, self.time.time_ns, self.time.sleep, random.Random(slot).random
                     ),

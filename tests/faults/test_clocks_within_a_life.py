@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.segments import Hold
 from tests.faults.scene import unfinished
-from tests.faults.world import DAY_S, YEAR_S, Named, World, fails, from_now, taken
+from tests.faults.world import DAY_S, YEAR_S, Linked, World, fails, from_now, taken
 from tests.support import homes, records
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def test_a_batch_of_the_future_is_finished_without_locks(
     path = unfinished(home, records.series(2))
     for place in (path, *path.parents[:3]):
         from_now(place, ahead_s)
-    alone = World(home, Mode.SERVICE, monkeypatch, lock=Named(Home(home).host(), Hold.NO_LOCKS))
+    alone = World(home, Mode.SERVICE, monkeypatch, lock=Linked(Home(home).host(), LockResult.UNSUPPORTED))
     alone.look_for(3600, 30)
     assert alone.arrived == [0, 1]
 

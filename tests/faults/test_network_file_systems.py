@@ -18,7 +18,7 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
-from flwr_telemetryd import batch, discarding, segments
+from flwr_telemetryd import batch, discarding, locks, segments
 from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
 
@@ -257,7 +257,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
         batch.write(taken, bursts=True, hardware={})
         committed = batch.commit(taken)
         late: list[int] = []
-        unlock = segments.unlock_descriptor
+        unlock = locks.unlock_descriptor
 
         def then(descriptor: int) -> None:
             unlock(descriptor)
@@ -265,7 +265,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
                 late.append(descriptor)
                 writer.append(second, 1e9)
 
-        monkeypatch.setattr(segments, "unlock_descriptor", then)
+        monkeypatch.setattr(locks, "unlock_descriptor", then)
         discarding.discard(host, committed, 9)
         monkeypatch.undo()
         assert late

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.lock import Lock
+from flwr_telemetryd.locks import HostLock
 from flwr_telemetryd.loop import Sidecar
 from flwr_telemetryd.sinks.base import Delivered, Retry
 from tests.support import homes, wire
@@ -31,10 +31,10 @@ YEAR_S = 365 * DAY_S
 _JUST_NOW_S = 30.0
 
 
-class Named(Lock):
-    """What came of asking for a host's lock, where nobody ever replaces the host's directory."""
+class Linked(HostLock):
+    """The lock of a host whose directory nobody replaces."""
 
-    def is_named(self) -> bool:
+    def is_linked(self) -> bool:
         return True
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import psutil
 
-from flwr_telemetry import files, launch
+from flwr_telemetry import files, launch, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings import Settings
 
-from .. import guard, health, retention, segments
+from .. import guard, health, retention
 from ..clock import Clock
-from ..segments import Hold
+from ..locks import try_exclusive
 from ..state import State
 from .check import NOT_WRITTEN, Check, Verdict
 
@@ -86,15 +87,15 @@ def locks(home: Home, *, may_write: bool) -> Check:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=place) as first:
             second = files.open_file(first.name, os.O_RDWR)
             try:
-                holds = (segments.try_lock(first.fileno()), segments.try_lock(second))
+                results = (try_exclusive(first.fileno()), try_exclusive(second))
             finally:
                 os.close(second)
     except (OSError, TelemetryError) as error:
         return Check("locks", Verdict.FAULT, health.sentence(error, place), "make the home writable")
     kind = _file_system(place)
-    if holds == (Hold.HELD, Hold.BUSY):
+    if results == (LockResult.HELD, LockResult.BUSY):
         return Check("locks", Verdict.OK, f"file locks work, on {kind}")
-    word = "refuses file locks" if Hold.NO_LOCKS in holds else "grants file locks that do not hold"
+    word = "refuses file locks" if LockResult.UNSUPPORTED in results else "grants file locks that do not hold"
     return Check(
         "locks",
         Verdict.NOTE,
@@ -129,7 +130,8 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     if any(health.unsafe(home)):
         return Check("sidecar", Verdict.SKIPPED, "cannot be told, since the home cannot be looked into")
     try:
-        alive, served = launch.alive(host), launch.served(home, host)
+        alive = presence.alive(host)
+        served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home.telemetry))
     except (OSError, TelemetryError) as error:
         return Check("sidecar", Verdict.FAULT, health.sentence(error, host.lock))
     state = State.load(host)

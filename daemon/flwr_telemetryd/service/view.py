@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Any
 
 import psutil
 
-from flwr_telemetry import files, settings
+from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.launch import HEARTBEAT_FRESH_S
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
@@ -193,17 +191,10 @@ def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
     view.last_delivery, view.last_error = state.last_delivery or None, state.last_error or None
     try:
         view.fails = bool(state.last_error) and bodies_wait(home.host())
-        view.heartbeats = dict(_heartbeats(home))
+        ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
+        view.heartbeats = {host: round(age_s, 1) for host, age_s in ages.items()}
     except (OSError, TelemetryError) as error:
         view.problems.append(health.sentence(error, home.telemetry))
-
-
-def _heartbeats(home: Home) -> Iterator[tuple[str, float]]:
-    with tempfile.TemporaryFile(dir=home.telemetry) as file:  # without a name, where the system can
-        time = os.fstat(file.fileno()).st_mtime
-    for path in home.telemetry.glob(home.heartbeat("*").name):
-        host = path.name.removeprefix(home.heartbeat("").stem).removesuffix(path.suffix)
-        yield host, round(files.age_s(time, path.lstat().st_mtime), 1)
 
 
 def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
@@ -240,4 +231,5 @@ def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
         return False
     if view.kind == "timer":
         return view.result == "success"
-    return view.heartbeats.get(home.host().name, HEARTBEAT_FRESH_S) < HEARTBEAT_FRESH_S
+    age_s = view.heartbeats.get(home.host().name, presence.HEARTBEAT_FRESH_S)
+    return age_s < presence.HEARTBEAT_FRESH_S

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.locks import LockResult, wait
 
-from ..segments import Hold, wait_for_lock
+from ..locks import try_exclusive
 from .base import Delivered, Outcome, Retry
 
 LOCK_WAIT_S = 5.0
@@ -44,7 +45,7 @@ class FileSink:
     def _append(self, body: bytes) -> Outcome:
         descriptor = files.open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            if wait_for_lock(descriptor, LOCK_WAIT_S, _POLL_S) is Hold.BUSY:
+            if wait(try_exclusive, descriptor, LOCK_WAIT_S, _POLL_S) is LockResult.BUSY:
                 return Retry(f"{self._path} is locked by another process")
             if not os.path.samestat(os.lstat(self._path), os.fstat(descriptor)):
                 return Retry(f"{self._path} was replaced meanwhile")

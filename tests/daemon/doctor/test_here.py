@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,9 @@ import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import segments
+from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.doctor import Verdict, examine, here
-from flwr_telemetryd.segments import Hold
 from tests.support import homes, records
 
 if TYPE_CHECKING:
@@ -43,13 +43,15 @@ def test_locks_that_work(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "holds", [[Hold.NO_LOCKS, Hold.NO_LOCKS], [Hold.HELD, Hold.HELD], [Hold.HELD, Hold.NO_LOCKS]]
+    "results", [*itertools.permutations([LockResult.HELD, LockResult.HELD, LockResult.UNSUPPORTED], 2)]
 )
-def test_locks_that_do_not_hold(home: Path, holds: list[Hold], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_that_do_not_hold(
+    home: Path, results: tuple[LockResult, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is lost by that: a note, with what to do."""
     homes.put(home, records.series(1))
-    answers = iter(holds)
-    monkeypatch.setattr(segments, "try_lock", lambda _descriptor: next(answers))
+    answers = iter(results)
+    monkeypatch.setattr(here, "try_exclusive", lambda _descriptor: next(answers))
     found = locks(home)
     assert found.verdict is Verdict.NOTE
     assert "sidecar" in found.advice
@@ -139,6 +141,15 @@ def test_a_service_elsewhere_is_told(home: Path) -> None:
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
     assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
+
+
+def test_a_service_that_died_after_the_last_event(home: Path) -> None:
+    """Its heartbeat is younger than the spool, and still too old."""
+    homes.age(homes.put(home, records.series(1)), 1200)
+    heartbeat = Home(home).heartbeat("login1")
+    heartbeat.write_text("{}")
+    homes.age(heartbeat, 600)
+    assert "the next event starts one" in here.sidecar(Home(home), now(home), {}).found
 
 
 def test_before_the_first_event_nobody_delivers(home: Path) -> None:

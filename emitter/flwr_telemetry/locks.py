@@ -1,0 +1,102 @@
+"""File locks: one attempt each, or a wait that ends by the clock and by a number of attempts.
+
+The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
+A wait may run in the training process, where a frozen or virtual clock must not hang it.
+
+This module must never block in a system call: every attempt has ``LOCK_NB``.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import math
+import sys
+import time
+from collections.abc import Callable
+
+from .errors import BUSY_ERRNOS
+
+if sys.platform != "win32":
+    import fcntl
+
+    LOCK_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+    _LOCK_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+    _UNLOCK = fcntl.LOCK_UN
+
+
+class LockResult(enum.Enum):
+    """The answer to an attempt at a lock."""
+
+    HELD = "this process holds it"
+    BUSY = "another process holds it"
+    UNSUPPORTED = "this file system has no locks"
+
+
+def try_shared(descriptor: int) -> LockResult:
+    """One attempt at a shared lock.
+
+    Raises:
+        OSError: ESTALE. Another host removed the file, so a write to it would be lost.
+    """
+    try:
+        fcntl.flock(descriptor, LOCK_SHARED)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
+        return _refused(error)
+    return LockResult.HELD
+
+
+def try_exclusive(descriptor: int) -> LockResult:
+    """One attempt at an exclusive lock."""
+    try:
+        fcntl.flock(descriptor, _LOCK_EXCLUSIVE)
+    except OSError as error:
+        return _refused(error)
+    return LockResult.HELD
+
+
+def _refused(error: OSError) -> LockResult:
+    return LockResult.BUSY if error.errno in BUSY_ERRNOS else LockResult.UNSUPPORTED
+
+
+def wait_shared(descriptor: int, wait_s: float, poll_s: float) -> LockResult:
+    """Wait for a shared lock; arguments as for ``wait``, errors as of ``try_shared``."""
+    return wait(try_shared, descriptor, wait_s, poll_s)
+
+
+def wait_exclusive(descriptor: int, wait_s: float, poll_s: float) -> LockResult:
+    """Wait for an exclusive lock; arguments as for ``wait``."""
+    return wait(try_exclusive, descriptor, wait_s, poll_s)
+
+
+def wait(attempt: Callable[[int], LockResult], descriptor: int, wait_s: float, poll_s: float) -> LockResult:
+    """Repeat an attempt while the lock is busy.
+
+    Args:
+        attempt: ``try_shared``, ``try_exclusive`` or a function like them.
+        descriptor: of the file to lock.
+        wait_s: no attempt starts later than this, in seconds; 0 or less means one attempt.
+        poll_s: time between two attempts, in seconds.
+    """
+    result = attempt(descriptor)
+    if result is not LockResult.BUSY:
+        return result  # no clock is read for a free lock: it is part of every event
+    deadline = time.monotonic() + wait_s
+    for _ in range(math.ceil(wait_s / poll_s)):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(poll_s)
+        result = attempt(descriptor)
+        if result is not LockResult.BUSY:
+            break
+    return result
+
+
+def unlock(descriptor: int) -> None:
+    """Release a lock. An error of the system is ignored, because closing the file releases it, too."""
+    try:  # noqa: SIM105 - `suppress` costs as much as the call
+        fcntl.flock(descriptor, _UNLOCK)
+    except OSError:
+        pass

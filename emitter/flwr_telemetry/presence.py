@@ -1,0 +1,243 @@
+"""Does a sidecar or a service live? The only reader of heartbeats and of ``sidecar.json``.
+
+In: the lock, the state and the heartbeats of a home. Out: ages, answers and signals. Every age is a
+difference between two times of the home's file system, because the clocks of hosts that share a home differ.
+
+This module must never start a process, and never leave a file behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import files
+from .errors import TelemetryError
+from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
+from .locks import LockResult, try_exclusive
+
+HEARTBEAT_FRESH_S = 90.0
+"""A service whose heartbeat is younger serves its home."""
+
+SERVICE_MODE = "service"
+"""The mode of a service in ``sidecar.json``."""
+
+LONGEST_AGE_S = 1e9
+"""The age of a heartbeat whose time lies too far ahead to tell: JSON has no infinity."""
+
+ZOMBIE = "Z"
+"""The state of a process that has ended and was not reaped."""
+
+_MAX_STATE_BYTES = 64 * 1024
+_PID_NAMESPACE = "/proc/self/ns/pid"
+
+
+# Heartbeats
+
+
+def heartbeat_files(home: Home) -> list[Path]:
+    """The heartbeat files of all hosts, in the order of their names.
+
+    Raises:
+        OSError: ``telemetry/`` is there and cannot be listed.
+    """
+    try:
+        with files.stale_is_gone():
+            return sorted(Path(entry.path) for entry in _heartbeat_entries(home))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _heartbeat_entries(home: Home) -> list[os.DirEntry[str]]:
+    with os.scandir(home.telemetry) as entries:
+        return [entry for entry in entries if is_heartbeat(entry.name)]
+
+
+def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
+    """The age of every heartbeat in seconds, at most ``LONGEST_AGE_S``, by host.
+
+    It is negative if the heartbeat was written after ``now``.
+
+    Args:
+        home: the home; without any heartbeat if its directory cannot be listed.
+        now: gives the time of the file system; called only if there is a heartbeat.
+    """
+    beats: dict[str, float] = {}
+    with contextlib.suppress(OSError):
+        for entry in _heartbeat_entries(home):
+            host = entry.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
+            try:
+                beats[host] = entry.stat(follow_symlinks=False).st_mtime
+            except OSError:
+                continue  # a service that ends removes its heartbeat
+    if not beats:
+        return {}
+    moment = now()
+    return {host: min(files.age_s(moment, beat), LONGEST_AGE_S) for host, beat in beats.items()}
+
+
+def served_hosts(home: Home, now: Callable[[], float]) -> set[str]:
+    """The hosts with a service whose heartbeat is fresh; ``now`` as for ``heartbeats``."""
+    return {host for host, age_s in heartbeats(home, now).items() if age_s < HEARTBEAT_FRESH_S}
+
+
+def has_fresh_heartbeat(home: Home, now: Callable[[], float]) -> bool:
+    """Whether a service of any host serves this home; ``now`` as for ``heartbeats``."""
+    return bool(served_hosts(home, now))
+
+
+def last_touched(host: HostPaths) -> float:
+    """The file system's time for a process that has just appended an event or touched ``flush``.
+
+    A sidecar may have removed both since. The time of the spool then tells when.
+    """
+    times = [*_times(host.events, host.flush)] or [*_times(host.spool)]
+    return max(times, default=0.0)
+
+
+def file_system_now(directory: Path) -> float:
+    """The file system's time for a reader that may change nothing: the time of a file without a name.
+
+    This host's clock must do for a directory that cannot be written.
+    """
+    from tempfile import TemporaryFile
+
+    try:
+        with TemporaryFile(prefix=".", suffix=files.PART_SUFFIX, dir=directory) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
+
+
+def _times(*paths: Path) -> Iterator[float]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield os.lstat(path).st_mtime
+
+
+# The sidecar of a host
+
+
+class SidecarState(NamedTuple):
+    """The process that ``sidecar.json`` names."""
+
+    pid: int
+    born: str
+    """The result of ``birth`` for it."""
+    mode: str
+    ended: str
+    """When and why it ended; empty while it runs."""
+
+
+def read_state(host: HostPaths) -> dict[str, Any]:
+    """All of ``sidecar.json``; empty if it is missing or damaged."""
+    try:
+        found = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))
+    except (OSError, TelemetryError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def sidecar_state(host: HostPaths) -> SidecarState | None:
+    """The process that runs or ran last; None if the file is missing or damaged."""
+    found = read_state(host)
+    try:
+        state = SidecarState(**{name: found[name] for name in SidecarState._fields})
+    except KeyError:
+        return None
+    is_whole = [type(value) for value in state] == [int, str, str, str] and state.pid > 1
+    return state if is_whole else None
+
+
+def alive(host: HostPaths) -> bool:
+    """Whether some process holds the sidecar's lock of this host.
+
+    Raises:
+        SpoolUnsafeError: another kind of file stands in the place of the lock.
+        OSError: the lock cannot be opened.
+    """
+    try:
+        descriptor = files.open_file(host.lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        result = try_exclusive(descriptor)
+        return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY
+    finally:
+        os.close(descriptor)  # releases the lock
+
+
+def state_claims_alive(host: HostPaths) -> bool:
+    """Whether ``sidecar.json`` names a process that lives; for file systems without locks."""
+    state = sidecar_state(host)
+    return state is not None and _runs(state)
+
+
+def signal_service(host: HostPaths) -> None:
+    """Wake a service of this host, which otherwise looks for work every 30 s in a quiet home."""
+    signal_sidecar(host, SERVICE_MODE, signal.SIGHUP)
+
+
+def signal_sidecar(host: HostPaths, mode: str, number: signal.Signals) -> None:
+    """Send a signal to the sidecar of this host if one of this mode lives; never raises."""
+    state = sidecar_state(host)
+    if state is not None and state.mode == mode and _runs(state):
+        with contextlib.suppress(OSError):
+            os.kill(state.pid, number)
+
+
+def _runs(state: SidecarState) -> bool:
+    if state.ended or state.pid == os.getpid():
+        return False
+    try:
+        os.kill(state.pid, 0)
+    except (OSError, OverflowError):
+        return False
+    # A number is used again, and means another process in another container. Linux can tell.
+    return lives(state.pid, state.born)
+
+
+# Processes
+
+
+class ProcessStatus(NamedTuple):
+    """A part of proc(5)'s ``stat``."""
+
+    state: str
+    parent: int
+    session: int
+    start: str
+
+
+def process_status(pid: int) -> ProcessStatus | None:
+    """The status of a process; None if there is none, or no proc(5)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
+
+
+def birth(pid: int) -> str:
+    """A text that no other process with this number has, here or in another container.
+
+    Empty if there is no such process, or no proc(5).
+    """
+    found = process_status(pid)
+    try:
+        return "" if found is None else f"{os.readlink(_PID_NAMESPACE)} {found.start}"
+    except OSError:
+        return ""
+
+
+def lives(pid: int, born: str) -> bool:
+    """Whether the process with this number and this ``birth`` runs; true where proc(5) is missing."""
+    found = process_status(pid)
+    return found is None or (found.state != ZOMBIE and birth(pid) == born)

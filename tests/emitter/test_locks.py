@@ -1,0 +1,121 @@
+"""Attempts at file locks, their three answers, and waits that end although a clock stands still."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import locks
+from flwr_telemetry.errors import BUSY_ERRNOS
+from flwr_telemetry.locks import LockResult
+from tests.support.faults import fail_once, no_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ATTEMPTS = [locks.try_shared, locks.try_exclusive]
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Iterator[int]:
+    """Give a descriptor of a file."""
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def second(first: int, tmp_path: Path) -> Iterator[int]:
+    """Give another open file of the same name, as another process has it."""
+    descriptor = os.open(tmp_path / "file", os.O_RDWR)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_shared_locks_exclude_exclusive_ones(first: int, second: int) -> None:
+    """Writers share a segment; a sealer has it alone."""
+    assert locks.try_shared(first) is LockResult.HELD
+    assert locks.try_shared(second) is LockResult.HELD
+    assert locks.try_exclusive(second) is LockResult.BUSY
+    locks.unlock(first)
+    assert locks.try_exclusive(second) is LockResult.HELD
+    assert locks.try_shared(first) is LockResult.BUSY
+    assert locks.try_exclusive(first) is LockResult.BUSY
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+@pytest.mark.parametrize("number", sorted(BUSY_ERRNOS))
+def test_what_says_that_a_lock_is_busy(
+    first: int, monkeypatch: pytest.MonkeyPatch, attempt: Callable[[int], LockResult], number: int
+) -> None:
+    """Systems have several words for it."""
+    fail_once(monkeypatch, "flock", number, module=fcntl)
+    assert attempt(first) is LockResult.BUSY
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_a_file_system_without_locks(
+    first: int, monkeypatch: pytest.MonkeyPatch, attempt: Callable[[int], LockResult]
+) -> None:
+    """Nothing is waited for, and nothing is raised when a lock is released."""
+    no_locks(monkeypatch)
+    assert attempt(first) is LockResult.UNSUPPORTED
+    assert locks.wait(attempt, first, 60, 10) is LockResult.UNSUPPORTED
+    locks.unlock(first)
+
+
+def test_a_writer_hears_of_a_stale_file(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host removed the file: a write to it might seem to succeed."""
+    fail_once(monkeypatch, "flock", errno.ESTALE, module=fcntl)
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        locks.wait_shared(first, 1, 0.1)
+
+
+@pytest.mark.parametrize("step_s", [0, 0.25, 1, 1e9], ids=["frozen", "slow", "exact", "set ahead"])
+def test_a_wait_ends_by_the_clock_and_by_its_attempts(
+    first: int, second: int, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """A clock that stands still, or that a test of the host's replaced, hangs no training."""
+    now_s, slept = [0.0], [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept[0] += seconds
+        now_s[0] += seconds * step_s
+
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+    assert locks.try_exclusive(first) is LockResult.HELD
+    assert locks.wait_exclusive(second, 1, 0.125) is LockResult.BUSY
+    assert slept == [0.125 if step_s > 1 else 1]
+
+
+@pytest.mark.parametrize("wait_s", [0, -1])
+def test_no_wait_is_one_attempt(
+    first: int, second: int, monkeypatch: pytest.MonkeyPatch, wait_s: float
+) -> None:
+    """Nobody sleeps."""
+    with monkeypatch.context() as patch:
+        patch.delattr(locks.time, "sleep")
+        assert locks.wait_shared(first, wait_s, 0.1) is LockResult.HELD
+        assert locks.wait_exclusive(second, wait_s, 0.1) is LockResult.BUSY
+
+
+def test_a_free_lock_costs_no_look_at_the_clock(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is part of every event."""
+    with monkeypatch.context() as patch:
+        patch.delattr(locks.time, "monotonic")
+        assert locks.wait_shared(first, 1, 0.1) is LockResult.HELD
+
+
+def test_a_lock_that_is_released_during_the_wait(
+    first: int, second: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is had at the next attempt."""
+    monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))
+    assert locks.try_exclusive(first) is LockResult.HELD
+    assert locks.wait_exclusive(second, 1, 0.1) is LockResult.HELD

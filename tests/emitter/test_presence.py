@@ -1,0 +1,254 @@
+"""Heartbeats by the time of their file system, and the process that ``sidecar.json`` names."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry import files, presence
+from flwr_telemetry.layout import Home, HostPaths
+from tests.support import faults, homes, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW_S = 1_800_000_000
+
+
+@pytest.fixture
+def paths(home: Path) -> HostPaths:
+    """Give a host with one event in its spool, appended at NOW_S."""
+    host = Home(home).host()
+    files.append_bytes(homes.put(home, []), b"x")
+    os.utime(host.events, (NOW_S, NOW_S))
+    return host
+
+
+def beat(home: Path, at_s: float, name: str = "service-other.json") -> None:
+    """Write a heartbeat."""
+    path = homes.telemetry(home) / name
+    path.touch()
+    os.utime(path, (at_s, at_s))
+
+
+@pytest.mark.parametrize(
+    ("name", "beaten_s", "fresh"),
+    [
+        ("service-other.json", NOW_S, True),
+        ("service-other.json", NOW_S - 89, True),
+        ("service-other.json", NOW_S - 91, False),
+        ("service-other.json", NOW_S + 3600, True),
+        ("service-other.json", NOW_S + 3601, False),
+        ("service-other.json.part", NOW_S, False),
+        (".service-other.json", NOW_S, False),
+        ("config.toml", NOW_S, False),
+    ],
+)
+def test_the_age_of_a_heartbeat(
+    home: Path, paths: HostPaths, name: str, beaten_s: float, fresh: bool
+) -> None:
+    """It is a difference between two times of that file system, and of heartbeats only."""
+    beat(home, beaten_s, name)
+    assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths)) is fresh
+    beat(home, NOW_S, "service-second.json")
+    assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths))
+
+
+def test_ages_by_host(home: Path, paths: HostPaths) -> None:
+    """Fresh or not. A time far ahead is that of a clock that was set back since; its age fits into JSON."""
+    for host, age_s in {"a": -60, "b": 30.5, "c": 1e6, "d": -3601}.items():
+        beat(home, NOW_S - age_s, f"service-{host}.json")
+    ages = presence.heartbeats(Home(home), lambda: NOW_S)
+    assert ages == {"a": -60, "b": 30.5, "c": 1e6, "d": presence.LONGEST_AGE_S}
+    assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "b"}
+    assert presence.heartbeat_files(Home(home)) == [Home(home).heartbeat(host) for host in "abcd"]
+
+
+def test_a_heartbeat_that_is_removed_meanwhile(
+    home: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others count all the same."""
+    for host in "abc":
+        beat(home, NOW_S, f"service-{host}.json")
+    real = presence.is_heartbeat
+
+    def then(name: str) -> bool:
+        Home(home).heartbeat("b").unlink(missing_ok=True)  # after it was listed
+        return real(name)
+
+    monkeypatch.setattr(presence, "is_heartbeat", then)
+    assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "c"}
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
+def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path: Path, what: str) -> None:
+    """So that a look at such a home touches no file."""
+    home = Home(tmp_path / "another")
+    if what != "nothing":
+        home.path.mkdir()
+        (home.telemetry.touch if what == "a file" else home.telemetry.mkdir)()
+
+    def now() -> float:
+        raise AssertionError
+
+    assert presence.heartbeats(home, now) == {}
+    assert not presence.has_fresh_heartbeat(home, now)
+
+
+def test_a_flush_counts_as_now(home: Path, paths: HostPaths) -> None:
+    """Who asks for delivery without a new event has touched `flush`; without both the spool tells."""
+    assert presence.last_touched(paths) == NOW_S
+    paths.flush.touch()
+    os.utime(paths.flush, (NOW_S + 100, NOW_S + 100))
+    assert presence.last_touched(paths) == NOW_S + 100
+    paths.flush.unlink()
+    paths.events.unlink()
+    os.utime(paths.spool, (NOW_S + 7, NOW_S + 7))
+    assert presence.last_touched(paths) == NOW_S + 7
+
+
+def test_the_time_of_a_file_system_leaves_no_trace(
+    home: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the time of no clock of this process, except where nothing can be written."""
+    began_s, before, touched_ns = time.time(), homes.tree(home), homes.telemetry(home).stat().st_mtime_ns
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    assert presence.file_system_now(homes.telemetry(home)) == pytest.approx(began_s, abs=60)
+    assert (homes.tree(home), homes.telemetry(home).stat().st_mtime_ns) == (before, touched_ns)
+    assert presence.file_system_now(home / "missing") == 5
+
+
+LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", "[" * 20_000),
+        *(json.dumps({**LIVING, name: value}) for name, value in [("pid", True), ("pid", 1), ("pid", "2")]),
+        *(json.dumps({**LIVING, name: None}) for name in LIVING),
+        *(json.dumps({name: LIVING[name] for name in LIVING if name != left}) for left in LIVING),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_damaged_state_names_nobody(paths: HostPaths, text: str) -> None:
+    """And nobody is sent a signal."""
+    paths.state.write_text(text)
+    assert presence.sidecar_state(paths) is None
+    assert not presence.state_claims_alive(paths)
+    presence.signal_service(paths)
+    paths.state.unlink()
+
+
+def test_what_a_state_tells(paths: HostPaths) -> None:
+    """Four values; what else is in it is for ``status``."""
+    assert presence.read_state(paths) == {}
+    paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
+    assert presence.sidecar_state(paths) == (2, "x", "service", "")
+    assert presence.read_state(paths)["requests"] == 7
+
+
+class Sleeper:
+    """A process that tells of SIGHUP and ends by SIGTERM, and its state."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._paths = paths
+        assert self.read() == b"ready\n"
+
+    def save(self, **changes: Any) -> None:
+        born = presence.birth(self.process.pid)
+        state = {"pid": self.process.pid, "born": born, "mode": "service", "ended": "", **changes}
+        self._paths.state.write_text(json.dumps(state))
+
+    def read(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+_SLEEPER = r"""
+import os, signal
+signal.signal(signal.SIGHUP, lambda *_: os.write(1, b"woken\n"))
+os.write(1, b"ready\n")
+input()
+"""
+
+
+@pytest.fixture
+def sleeper(paths: HostPaths) -> Iterator[Sleeper]:
+    """Give a living process whose state was saved."""
+    sleeper = Sleeper(paths)
+    with sleeper.process:
+        sleeper.save()
+        yield sleeper
+        sleeper.process.kill()
+
+
+OTHERS = {
+    "ended": {"ended": "2026-11-22T10:00:00+00:00 idle"},
+    "of another birth": {"born": "pid:[4026531836] 1"},
+    "we": {"pid": os.getpid(), "born": presence.birth(os.getpid())},
+    "far too large": {"pid": 2**70},
+    "nobody": {"pid": 2**22 + 1},
+}
+
+
+@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
+def test_who_does_not_live(paths: HostPaths, sleeper: Sleeper, changes: dict[str, Any]) -> None:
+    """A number means nothing by itself; nobody is sent a signal by mistake."""
+    assert presence.state_claims_alive(paths)
+    sleeper.save(**changes)
+    assert not presence.state_claims_alive(paths)
+    presence.signal_service(paths)
+    presence.signal_sidecar(paths, "on demand", signal.SIGKILL)
+    sleeper.save()
+    presence.signal_service(paths)
+    assert sleeper.read() == b"woken\n"
+    assert sleeper.process.poll() is None
+
+
+def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths: HostPaths, sleeper: Sleeper) -> None:
+    """One on demand looks by itself; a service is never asked to end."""
+    presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
+    sleeper.save(mode="on demand")
+    presence.signal_service(paths)
+    presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
+    assert sleeper.process.wait(processes.PATIENCE_S) == -signal.SIGTERM
+    assert sleeper.read() == b""
+
+
+def test_a_zombie_does_not_live(paths: HostPaths, sleeper: Sleeper) -> None:
+    """A process that ended and was not reaped still has its number."""
+    sleeper.process.kill()
+    os.waitid(os.P_PID, sleeper.process.pid, os.WEXITED | os.WNOWAIT)
+    assert presence.birth(sleeper.process.pid)
+    assert not presence.state_claims_alive(paths)
+
+
+def test_what_says_that_a_sidecar_lives(
+    paths: HostPaths, sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock; its state only where there are no locks."""
+    before = faults.descriptors()
+    assert not presence.alive(paths)
+    paths.lock.touch(0o600)
+    assert not presence.alive(paths)
+    with paths.lock.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert presence.alive(paths)
+    faults.no_locks(monkeypatch)
+    assert presence.alive(paths)
+    sleeper.save(ended="now")
+    assert not presence.alive(paths)
+    assert faults.descriptors() == before
