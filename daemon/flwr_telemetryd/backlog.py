@@ -1,13 +1,15 @@
-"""How much is left to deliver on a host, counted again and again at little cost. Only looks."""
+"""How much of a host is not delivered yet. Read-only: this module never writes or locks."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import scan
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 
 from . import stages
@@ -16,56 +18,57 @@ from .body import read as read_body
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is not delivered yet.
-
-    Attributes:
-        events: in segments and bodies.
-        bodies: committed ones.
-    """
+    """Counts of what is not delivered yet."""
 
     events: int
+    """Events in segments and in bodies."""
+
     bodies: int
+    """Bodies in committed batches."""
 
 
 class Counter:
-    """Counts what is left, reading each segment and body once for each size that it has.
+    """Counts what is left, again and again at little cost: a file is read once for each size that it has."""
 
-    Args:
-        host: whose.
-    """
-
-    def __init__(self, host: HostPaths) -> None:
-        self._host = host
+    def __init__(self, hosts: Iterable[HostPaths]) -> None:
+        self._hosts = list(hosts)
         self._known: dict[tuple[int, int], int] = {}
 
-    def left(self) -> Left:
-        """What is left now."""
+    def left(self, is_over: Callable[[], bool] = lambda: False) -> Left:
+        """Count what is left now.
+
+        A file that vanishes or cannot be read counts nothing, because a count must not stop its caller.
+
+        Args:
+            is_over: asked before each file; True ends the count early.
+        """
         seen: dict[tuple[int, int], int] = {}
         events = bodies = 0
-        for path in stages.spool_segments(self._host):
-            events += self._events(path, seen, in_segment)
-        for path in stages.outbox_bodies(self._host):
-            events += self._events(path, seen, in_body)
-            bodies += 1
+        for host in self._hosts:
+            for is_body, listing, count in (
+                (False, stages.spool_segments, _in_segment),
+                (True, stages.outbox_bodies, _in_body),
+            ):
+                with contextlib.suppress(OSError, TelemetryError):
+                    for path in listing(host):
+                        if is_over():
+                            return Left(events, bodies)
+                        with contextlib.suppress(OSError, TelemetryError):
+                            events += self._events(path, seen, count)
+                            bodies += is_body
         self._known = seen
         return Left(events, bodies)
 
     def _events(self, path: Path, seen: dict[tuple[int, int], int], count: Callable[[Path], int]) -> int:
-        try:
-            status = os.lstat(path)
-            key = (status.st_ino, status.st_size)
-            known = self._known.get(key)
-            seen[key] = count(path) if known is None else known
-        except FileNotFoundError:
-            return 0
+        status = os.lstat(path)
+        key = (status.st_ino, status.st_size)
+        seen[key] = self._known[key] if key in self._known else count(path)
         return seen[key]
 
 
-def in_segment(path: Path) -> int:
-    """How many events a segment holds."""
+def _in_segment(path: Path) -> int:
     return sum(isinstance(piece, scan.Record) for piece in stages.read_segment(path))
 
 
-def in_body(path: Path) -> int:
-    """How many events a body's file stands for."""
+def _in_body(path: Path) -> int:
     return stages.count_events(read_body(path))

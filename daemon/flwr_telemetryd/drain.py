@@ -1,10 +1,10 @@
-"""Have everything that waits on this host delivered now, whoever does it.
+"""``flwr-telemetry flush``: have a sidecar deliver everything that waits on this host now.
 
-Where a sidecar lives it is asked, by touching ``spool/flush``; where none does, one is run to the end of
-its work (``flwr-telemetryd --once``). Both are repeated, with growing pauses, until nothing is left of
-what waited at the call, or the time is over. A ``Retry-After`` is never cut short.
+If a sidecar runs, this module asks it by touching ``spool/flush``. If none runs, it starts ``flwr-telemetryd
+--once``. It repeats both, with growing pauses, until everything that waited at the call is gone or the time
+is over. A ``Retry-After`` is never cut short.
 
-This room must never deliver anything itself, and never leave the sidecar behind that it started.
+This module never delivers anything itself, and ends the sidecar that it started.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ LONGEST_PAUSE_S = 8.0
 END_WAIT_S = 5.0
 
 _PREFIX = "flwr-telemetryd: "
-"""Of the last words of a sidecar; ours is put before them again."""
+"""Stripped from a sidecar's message, because the command puts its own name in front."""
 
 
 class Outcome(enum.Enum):
-    """How it ended."""
+    """How a flush ended."""
 
     DELIVERED = "nothing is left of what waited"
     UNDELIVERED = "something is left"
@@ -49,21 +49,21 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What came of it.
-
-    Attributes:
-        outcome: how it ended.
-        before: what waited at the call.
-        left: what waits now, events that came in since included.
-        rejected: events that the collector refused meanwhile; they are kept in ``rejected/``.
-        reason: why telemetry is off, or why something is left; empty if all is delivered.
-    """
+    """Result of a flush."""
 
     outcome: Outcome
+
     before: Left
+    """What waited at the call."""
+
     left: Left
+    """What waits now, newer events included."""
+
     rejected: int
+    """Events that the collector refused during the flush; they are kept in ``rejected/``."""
+
     reason: str
+    """Why telemetry is off, or why something is left; empty after a full delivery."""
 
 
 def drain(
@@ -74,18 +74,18 @@ def drain(
     on_progress: Callable[[Left], None] = lambda _left: None,
     clock: Clock | None = None,
 ) -> Drained:
-    """Wait until all that waits on this host now is delivered or rejected.
+    """Wait until everything that waits on this host now is delivered or rejected.
 
     Args:
-        home: the home.
-        environ: this process's variables, for consent and for the way out.
-        timeout_s: for how long, in seconds.
-        on_progress: told what is left, several times a second.
-        clock: time.
+        home: the home whose events are delivered.
+        environ: this process's variables, for consent and for proxies.
+        timeout_s: the longest wait, in seconds.
+        on_progress: receives what is left, several times a second.
+        clock: the source of time.
 
     Raises:
         UnusableHomeError: a sidecar cannot work with this home.
-        TelemetryError, OSError: nor can we.
+        TelemetryError, OSError: this process cannot work with it.
     """
     return _Drain(home, environ, timeout_s, on_progress, clock or Clock()).run()
 
@@ -105,8 +105,8 @@ class _Drain:
         self._on_progress = on_progress
         self._clock = clock
         self._deadline = clock.monotonic() + timeout_s
-        self._count = Counter(self._host)
-        self._word = ""
+        self._count = Counter([self._host])
+        self._message = ""
 
     def run(self) -> Drained:
         consent = settings.load(self._home, self._environ).consent
@@ -121,16 +121,16 @@ class _Drain:
         for path in set(stages.rejected_bodies(self._host)) - rejected:
             with contextlib.suppress(FileNotFoundError):
                 refused += stages.count_events(read_body(path))
-        # Asked once more: what waited may be gone because switching off deleted it.
+        # Checked again, because an opt-out may have deleted what waited.
         consent = settings.load(self._home, self._environ).consent
         if not consent.enabled:
             return Drained(Outcome.DISABLED, before, left, refused, consent.reason)
         if self._waiting.is_over():
             return Drained(Outcome.DELIVERED, before, left, refused, "")
-        return Drained(Outcome.UNDELIVERED, before, left, refused, self._why_not())
+        return Drained(Outcome.UNDELIVERED, before, left, refused, self._reason_left())
 
     def _repeat(self) -> None:
-        """Try until nothing is left, the time is over or telemetry is off."""
+        """Ask or start a sidecar until nothing is left, the time is over or telemetry is off."""
         pause_s = FIRST_PAUSE_S
         while not self._waiting.is_over():
             if not settings.load(self._home, self._environ).consent.enabled:
@@ -147,15 +147,15 @@ class _Drain:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _ask(self) -> None:
-        """Ask the sidecar that lives."""
+        """Ask the running sidecar to deliver."""
         files.ensure_directory(self._host.spool)
         files.touch(self._host.flush)
         presence.signal_service(self._host)
 
     def _run_once(self) -> bool:
-        """Run a sidecar until all is done that can be done now; whether it makes sense to go on."""
+        """Run a sidecar to its end; False if another try cannot help."""
         with _sidecar(self._home, self._environ) as (process, log):
-            while process.poll() is None and self._look():
+            while process.poll() is None and self._report():
                 self._clock.sleep(POLL_S)
             code = process.poll()
             log.seek(0)
@@ -164,35 +164,35 @@ class _Drain:
             raise UnusableHomeError(lines[-1] if lines else f"{self._home.path} cannot be used")
         expected = {ExitCode.OK, ExitCode.UNDELIVERED, ExitCode.BUSY, ExitCode.DISABLED}
         if code is None or code < 0 or code in expected:
-            return True  # a sidecar that somebody killed is no reason to give up
-        self._word = f"the sidecar ended with {code}: {lines[-1] if lines else 'no word'}"
+            return True  # a killed sidecar is no reason to give up
+        self._message = f"the sidecar ended with {code}: {lines[-1] if lines else 'no message'}"
         return False
 
     def _watch(self, pause_s: float) -> None:
         end = min(self._clock.monotonic() + pause_s, self._deadline)
-        while self._look() and self._clock.monotonic() < end:
+        while self._report() and self._clock.monotonic() < end:
             self._clock.sleep(POLL_S)
 
-    def _look(self) -> bool:
-        """Tell what is left; whether to go on waiting."""
+    def _report(self) -> bool:
+        """Report what is left; True while waiting makes sense."""
         self._on_progress(self._count.left())
         return not self._waiting.is_over() and self._clock.monotonic() < self._deadline
 
     def _retry_after_s(self) -> float:
-        # By this host's own clock, so that nothing is touched: near enough for a wait that is only skipped.
+        # The host's own clock is exact enough here, and reading it touches no file.
         return retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 
-    def _why_not(self) -> str:
-        if self._word:
-            return self._word
+    def _reason_left(self) -> str:
+        if self._message:
+            return self._message
         wait_s = self._retry_after_s()
         if wait_s > 0:
-            return f"the collector asked to be left alone for another {wait_s:.0f} s"
+            return f"the collector asked for no requests for another {wait_s:.0f} s"
         return State.load(self._host).last_error or "the time was too short"
 
 
 def _nameless_file() -> IO[bytes]:
-    """A file without a name, in memory if possible: a container may have no place to write."""
+    """A file without a name, in memory if possible, because a container may have no writable directory."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("sidecar"), "w+b")
     return tempfile.TemporaryFile()
@@ -200,7 +200,7 @@ def _nameless_file() -> IO[bytes]:
 
 @contextlib.contextmanager
 def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """``flwr-telemetryd --once`` as a child, with what it says; it is ended with the block."""
+    """``flwr-telemetryd --once`` as a child, with its standard error; the child ends with the block."""
     with _nameless_file() as log:
         process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
             [sys.executable, "-P", "-m", launch.MODULE, "--once"],
@@ -213,7 +213,7 @@ def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[tuple[subproces
         try:
             yield process, log
         finally:
-            # It may be ended at any moment: what it has not finished is begun again.
+            # A sidecar may be ended at any moment, because the next one begins its unfinished work again.
             if process.poll() is None:
                 process.terminate()
                 try:

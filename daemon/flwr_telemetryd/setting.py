@@ -1,8 +1,7 @@
-"""Write ``enabled`` into the user's settings file, and leave the rest of it as the user wrote it.
+"""Writes ``enabled`` into the user's settings file, and keeps every other line as the user wrote it.
 
-The only writer of that file. This room must never lose a line that it did not write, and never leave a
-moment without a file that says no where one was to say it: a new file is written whole, brought to the
-disk, and put in place by one rename.
+Nothing else writes that file. A new version is written whole, fsynced, and renamed into place, because an
+opt-out must be readable at every moment.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ _LINE = re.compile(rb"""^(\s*["']?enabled["']?\s*=\s*)(?:true|false)""", re.MULT
 
 
 def write_enabled(home: Home, *, enabled: bool) -> None:
-    """Set ``enabled``; every other line and comment stays, and a link to a file stays one.
+    """Set ``enabled``. Every other line and comment stays, and a link stays a link.
 
     Raises:
-        SettingsError: the file cannot be understood, or not be edited; it is left as it is.
-        TelemetryError, OSError: it cannot be written.
+        SettingsError: the file cannot be parsed or edited; it is left as it is.
+        TelemetryError, OSError: the file cannot be written.
     """
-    _make_room(home)
+    _make_directories(home)
     old = settings_file.content(home.config)
     new = _edited(home.config, old, enabled=enabled)
     if new != old:
         _put(Path(os.path.realpath(home.config)), new)
 
 
-def write_no_alone(home: Home) -> Path:
-    """Put a file that says no and nothing else in the place of one that nobody understands.
+def replace_by_opt_out(home: Home) -> Path:
+    """Replace a settings file that cannot be parsed by one that holds the opt-out alone.
 
     Returns:
-        Where the old one is kept.
+        The path under which the old file is kept.
 
     Raises:
-        TelemetryError, OSError: that cannot be done; the old one, which is as good as a no, is there still.
+        TelemetryError, OSError: the system refuses. The old file stays, and a malformed file means off too.
     """
-    _make_room(home)
+    _make_directories(home)
     aside = _kept_aside(home.config)
     _put(home.config, b"enabled = false\n")
     return aside
 
 
-def _make_room(home: Home) -> None:
+def _make_directories(home: Home) -> None:
     files.make_home(home.path)
     files.ensure_directory(home.telemetry)
 
@@ -60,7 +59,7 @@ def _put(path: Path, text: bytes) -> None:
 
 
 def _kept_aside(path: Path) -> Path:
-    """Give a file, or a link as it is, a second name that nothing has."""
+    """Give a file, or a link itself, a second name that is free."""
     for number in itertools.count(1):
         aside = path.with_name(f"{path.name}{MALFORMED_SUFFIX}{f'-{number}' if number > 1 else ''}")
         try:
@@ -75,14 +74,14 @@ def _kept_aside(path: Path) -> Path:
 
 
 def _edited(path: Path, old: bytes, *, enabled: bool) -> bytes:
-    """The text with the setting in it, in its place or else in the first line."""
-    word = b"true" if enabled else b"false"
+    """The file's text with the setting changed in its line, or added as the first line."""
+    value = b"true" if enabled else b"false"
     values = settings_file.parse(path, old)
-    new, found = _LINE.subn(rb"\1" + word, old, count=1)
+    new, found = _LINE.subn(rb"\1" + value, old, count=1)
     if not found:
-        new = b"enabled = " + word + b"\n" + old
+        new = b"enabled = " + value + b"\n" + old
     if settings_file.parse(path, new) != {**values, "enabled": enabled}:
-        # Such as a value of several lines, one of which looks like the setting.
-        msg = f"{path} is written in a way that cannot be edited; set enabled = {word.decode()} there by hand"
+        # For example a multi-line value, one line of which looks like the setting.
+        msg = f"{path} cannot be edited automatically; set enabled = {value.decode()} there by hand"
         raise SettingsError(msg)
     return new

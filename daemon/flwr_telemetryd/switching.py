@@ -1,14 +1,13 @@
-"""Switch telemetry off or on for good: the user's word, and all that follows from it.
+"""``flwr-telemetry disable`` and ``enable``: write the setting, and do what follows from it.
 
-*Off*: the setting is written; a sidecar that runs sees it before its next request and ends; what was not
-sent is deleted on every host. At most the request in flight still goes out. *On*: the setting is written.
+After an opt-out, a running sidecar sees the setting before its next request and ends. Everything unsent is
+deleted on every host of the home. At most the request in flight still goes out.
 
-This room must never work in a home that belongs to another user.
+This module never works in a home that belongs to another user.
 """
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,100 +15,85 @@ from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import SettingsError, TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import backlog, purge, setting, stages
-from .backlog import Left
+from . import purge, setting
+from .backlog import Counter, Left
 from .clock import Clock
 from .errors import UnusableHomeError
 from .retention import hosts
 
 COUNT_S = 0.5
-"""What waits has to be counted before the no is written, after which a sidecar deletes it, too."""
+"""Seconds for counting what waits. The count comes before the opt-out, after which a sidecar deletes files
+too."""
 
 END_WAIT_S = 5.0
+"""Seconds that a running sidecar has to end."""
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchedOff:
-    """What came of switching off.
-
-    Attributes:
-        purged: what waited, on all hosts together, as far as that could be counted within ``COUNT_S``.
-        sidecar_ended: whether none runs any more; else one has a request in flight, and ends with it.
-        aside: where a settings file is kept that could not be understood or edited; None without one.
-        problems: what could not be deleted, one sentence each.
-    """
+    """Result of an opt-out."""
 
     purged: Left
+    """Unsent events and bodies on all hosts, as far as they could be counted within ``COUNT_S``."""
+
     sidecar_ended: bool
+    """False if a sidecar still runs: it has a request in flight, and ends after it."""
+
     aside: Path | None
+    """The old settings file, if it could not be parsed or edited."""
+
     problems: list[str]
+    """One sentence for each thing that could not be deleted."""
 
 
 def switch_off(home: Home, clock: Clock) -> SwitchedOff:
-    """Write the no, wait at most ``END_WAIT_S`` for sidecars to end, and purge.
+    """Write the opt-out, wait at most ``END_WAIT_S`` for sidecars to end, and delete what was not sent.
 
     Raises:
-        UnusableHomeError: the home belongs to somebody else.
+        UnusableHomeError: the home belongs to another user.
         TelemetryError, OSError: the setting cannot be written.
     """
     check_owner(home)
     known = hosts(home)
-    waiting = _count(known, clock)
+    count_ends = clock.monotonic() + COUNT_S
+    waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
     aside: Path | None = None
     try:
         setting.write_enabled(home, enabled=False)
     except SettingsError:
-        aside = setting.write_no_alone(home)
+        aside = setting.replace_by_opt_out(home)
     presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
     while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
     purge.all_but_the_past(home)
-    # Once more, for a writer that had read the yes a moment before the no was written.
+    # Twice, because a writer may have read the old setting a moment before the new one was written.
     problems = purge.all_but_the_past(home)
     return SwitchedOff(waiting, not lives, aside, problems)
 
 
 def switch_on(home: Home) -> None:
-    """Write the yes; whether telemetry is on then is for ``settings.load`` to say.
+    """Write the opt-in. Other settings may still switch telemetry off: see ``settings.load``.
 
     Raises:
-        As ``switch_off``; and SettingsError if the file cannot be understood.
+        SettingsError: the settings file cannot be parsed or edited.
+        UnusableHomeError, TelemetryError, OSError: as ``switch_off``.
     """
     check_owner(home)
     setting.write_enabled(home, enabled=True)
 
 
 def check_owner(home: Home) -> None:
-    """Raise UnusableHomeError unless the home is ours, or would be."""
+    """Raise UnusableHomeError if the home, or the directory that it would be made in, is another user's."""
     if not settings.is_owned(home.path):
         msg = f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
         raise UnusableHomeError(msg)
-
-
-def _count(known: list[HostPaths], clock: Clock) -> Left:
-    """What waits; nothing that stands in its place, and no number of files, may keep a no from being said."""
-    deadline = clock.monotonic() + COUNT_S
-    events = bodies = 0
-    for host in known:
-        for is_body, listing, count in (
-            (False, stages.spool_segments, backlog.in_segment),
-            (True, stages.outbox_bodies, backlog.in_body),
-        ):
-            with contextlib.suppress(OSError, TelemetryError):
-                for path in listing(host):
-                    if clock.monotonic() >= deadline:
-                        return Left(events, bodies)
-                    with contextlib.suppress(OSError, TelemetryError):
-                        events += count(path)
-                        bodies += is_body
-    return Left(events, bodies)
 
 
 def _lives(host: HostPaths) -> bool:
     try:
         return presence.alive(host)
     except (OSError, TelemetryError):
-        return False  # what stands in the lock's place is no sidecar's
+        return False  # something that is not a sidecar's lock stands in its place

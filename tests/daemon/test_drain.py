@@ -67,7 +67,7 @@ def test_a_retry_after_is_not_waited_for_in_vain(home: Path, collector: Collecto
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     drained = _drain(home, timeout_s=3600)
     assert drained.outcome is drain.Outcome.UNDELIVERED
-    assert "asked to be left alone" in drained.reason
+    assert "asked for no requests" in drained.reason
     assert len(collector.requests) == 1
 
 

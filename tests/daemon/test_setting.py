@@ -148,7 +148,7 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home: Path) -> None:
     for number, text in enumerate(texts, start=1):
         homes.write_settings(home, text)
         homes.config_file(home).chmod(0 if number == 2 else 0o664)
-        aside = setting.write_no_alone(Home(home))
+        aside = setting.replace_by_opt_out(Home(home))
         assert homes.config_file(home).read_text() == "enabled = false\n"
         aside.chmod(0o600)
         assert aside.read_bytes() == text
@@ -162,7 +162,7 @@ def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home: Path, tmp_path
     homes.write_settings(home, "")
     homes.config_file(home).unlink()
     homes.config_file(home).symlink_to(kept)
-    aside = setting.write_no_alone(Home(home))
+    aside = setting.replace_by_opt_out(Home(home))
     assert (aside.is_symlink(), kept.read_text()) == (True, "enabled = maybe")
     assert homes.config_file(home).read_text() == "enabled = false\n"
     assert not homes.config_file(home).is_symlink()
@@ -178,6 +178,6 @@ def test_at_no_moment_a_no_is_missing(home: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(OSError, match="No space"):
-        setting.write_no_alone(Home(home))
+        setting.replace_by_opt_out(Home(home))
     monkeypatch.undo()
     assert homes.config_file(home).read_text() == "enabled = maybe"
