@@ -130,6 +130,11 @@ class Coalescer:
             return itertools.chain(full, self.finish())
         return full
 
+    @staticmethod
+    def source_of(member: Member) -> object:
+        """The source ID of a member; None without one."""
+        return member[0].context.get("source")
+
     def _begin(self, kind: Kind) -> Group:
         group = self._groups[kind] = Group(kind)
         self._held_bytes += group.held_bytes
