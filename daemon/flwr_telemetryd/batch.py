@@ -7,10 +7,10 @@
                                           outbox/<batch>/ ──discard──▶ only bodies are left
 
 *Take* renames segments into the batch, so a segment is in exactly one. *Write* coalesces them into
-bodies, fsynced. *Mark* renames each segment to ``<name>.<end>.taken``, where ``<end>`` is how far it was
-read. *Commit* is one rename of the directory. *Discard* unlinks the marked segments. A batch exists
-whole or not at all, and whoever comes later knows from the names alone what is left to do; discarding is
-done in ``discarding.py``.
+bodies, fsynced, and leaves out events of a forgotten source ID. *Mark* renames each segment to
+``<name>.<end>.taken``, where ``<end>`` is how far it was read. *Commit* is one rename of the directory.
+*Discard* unlinks the marked segments. A batch exists whole or not at all, and whoever comes later knows from
+the names alone what is left to do; discarding is done in ``discarding.py``.
 
 A batch may also take the segments of other hosts of the home. Its name says so (``…-adopted``), since what
 this host adds to its own events must not get into theirs, whoever finishes the batch.
