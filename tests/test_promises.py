@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import homes, processes, readme
+from tests.support import homes, processes, readme, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,9 @@ def test_deleting_the_source(reader: Reader, words: list[str]) -> None:
         seen.append(reader.does("cat ~/.flwr/source").stdout)
         assert reader.does(way).returncode == 0
     assert len(set(seen)) == 3
-    assert [event["context"]["source"] for event in homes.spooled(reader.home)] == [seen[0], seen[2]]
+    bodies = wire.expand_all(path.read_bytes() for path in homes.waiting(reader.home))
+    unsent = [*bodies, *homes.spooled(reader.home)]
+    assert [event["context"]["source"] for event in unsent] == [seen[0], seen[2]]
 
 
 @keeps("you can send a deletion request mentioning the source ID")

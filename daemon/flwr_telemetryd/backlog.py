@@ -47,7 +47,7 @@ class Counter:
         for host in self._hosts:
             for is_body, listing, count in (
                 (False, stages.spool_segments, _in_segment),
-                (True, stages.outbox_bodies, _in_body),
+                (True, stages.outbox_bodies, in_body),
             ):
                 with contextlib.suppress(OSError, TelemetryError):
                     for path in listing(host):
@@ -70,5 +70,6 @@ def _in_segment(path: Path) -> int:
     return sum(isinstance(piece, scan.Record) for piece in stages.read_segment(path))
 
 
-def _in_body(path: Path) -> int:
+def in_body(path: Path) -> int:
+    """How many events a body's file holds; 0 for a damaged one."""
     return stages.count_events(read_body(path))

@@ -7,10 +7,10 @@
                                           outbox/<batch>/ ──discard──▶ only bodies are left
 
 *Take* renames segments into the batch, so a segment is in exactly one. *Write* coalesces them into
-bodies, fsynced. *Mark* renames each segment to ``<name>.<end>.taken``, where ``<end>`` is how far it was
-read. *Commit* is one rename of the directory. *Discard* unlinks the marked segments. A batch exists
-whole or not at all, and whoever comes later knows from the names alone what is left to do; discarding is
-done in ``discarding.py``.
+bodies, fsynced, and leaves out events of a forgotten source ID. *Mark* renames each segment to
+``<name>.<end>.taken``, where ``<end>`` is how far it was read. *Commit* is one rename of the directory.
+*Discard* unlinks the marked segments. A batch exists whole or not at all, and whoever comes later knows from
+the names alone what is left to do; discarding is done in ``discarding.py``.
 
 A batch may also take the segments of other hosts of the home. Its name says so (``…-adopted``), since what
 this host adds to its own events must not get into theirs, whoever finishes the batch.
@@ -39,9 +39,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flwr_telemetry import files, scan, waiting
-from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, HostPaths
+from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
 
-from . import damage, segments
+from . import damage, forgotten, segments
 from .body import key_of
 from .burst import Coalescer
 from .errors import LostRaceError
@@ -76,7 +76,14 @@ class Batch(NamedTuple):
         return waiting.is_adopted(self.name)
 
 
-def take(host: HostPaths, owner: str, now_ns: int, adopted: Iterable[HostPaths] = ()) -> Batch | None:
+def take(
+    host: HostPaths,
+    owner: str,
+    now_ns: int,
+    adopted: Iterable[HostPaths] = (),
+    *,
+    only: Callable[[Path], bool] = lambda _: True,
+) -> Batch | None:
     """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any.
 
     Args:
@@ -84,10 +91,11 @@ def take(host: HostPaths, owner: str, now_ns: int, adopted: Iterable[HostPaths] 
         owner: this life of a sidecar.
         now_ns: nanoseconds since the epoch, for the name.
         adopted: the hosts whose segments are taken instead of those of ``host``.
+        only: whether a segment is taken.
     """
     others = list(adopted)
     spools = [segments.sealed_segments(spooled) for spooled in others or [host]]
-    sealed = sorted(itertools.chain(*spools), key=lambda path: path.name)
+    sealed = sorted(filter(only, itertools.chain(*spools)), key=lambda path: path.name)
     if not sealed:
         return None
     batch = make(host, owner, now_ns, adopted=bool(others))
@@ -174,15 +182,14 @@ def _begin_again(batch: Batch) -> None:
 
 
 class Written(NamedTuple):
-    """What came of making a batch.
-
-    Attributes:
-        bodies: how many bodies it has.
-        damaged: how many runs of damage its segments held.
-    """
+    """The counts of a batch that was written."""
 
     bodies: int
+    """Bodies in the batch."""
     damaged: int
+    """Runs of damage in its segments."""
+    forgotten: int = 0
+    """Events that were left out, because their source ID was forgotten."""
 
 
 def write(
@@ -194,6 +201,9 @@ def write(
 ) -> Written:
     """Write the bodies of a batch and mark its segments.
 
+    Events whose source ID is noted in the home's ``forgotten`` file are left out. The file is read anew for
+    each batch.
+
     Args:
         batch: it.
         bursts: whether to coalesce.
@@ -202,10 +212,12 @@ def write(
 
     Raises:
         LostRaceError: somebody took the batch over, or telemetry was switched off.
-        OSError: the system's refusal; the batch stays and is begun again later.
+        OSError, SpoolUnsafeError: the system's refusal, or a ``forgotten`` file that cannot be read. The
+            batch stays and is begun again later.
     """
+    noted = forgotten.hashes(Home(batch.host.telemetry.parent))
     coalescer = Coalescer(bursts=bursts, hardware=hardware)
-    bodies = damaged = 0
+    bodies = damaged = left_out = 0
     try:
         for segment in segments.listing(batch.path):
             if not segments.is_sealed(segment.name) or not damage.is_segment(batch.host, segment):
@@ -215,6 +227,9 @@ def write(
             for piece in scan.read_as(segments.chunks(segment, end), coalescer.member):
                 if isinstance(piece, scan.Record):
                     end += piece.size_bytes
+                    if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
+                        left_out += 1
+                        continue
                     for body in coalescer.take(piece.event):
                         bodies += _put(batch, body, checkpoint)
                 else:
@@ -227,7 +242,7 @@ def write(
         segments.fsync_directory(batch.path)
     except FileNotFoundError as error:
         raise LostRaceError(batch.name) from error
-    return Written(bodies, damaged)
+    return Written(bodies, damaged, left_out)
 
 
 def commit(batch: Batch) -> Path:

@@ -119,6 +119,8 @@ class Batcher:
         self.made += 1
         self._runtime.state.damaged += written.damaged
         log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
+        if written.forgotten:
+            log.info("batch %s: %d events of a forgotten source ID left out", made.name, written.forgotten)
         discarding.discard(made.host, committed, self._runtime.clock.time_ns())
 
 

@@ -84,7 +84,7 @@ def _expand(whole: Event) -> Iterator[Event]:
 def count(body: Mapping[str, Any]) -> int:
     """How many events a decoded body stands for; 0 for one that was never made by ``coalesce``."""
     if "burst" not in body:
-        return 1
+        return 1 if body else 0
     number = body["burst"].get("count") if isinstance(body["burst"], dict) else 0
     return number if type(number) is int and number > 0 else 0
 
@@ -128,6 +128,11 @@ class Coalescer:
         if self._held_bytes > MAX_HELD_BYTES or not self._bursts:
             return itertools.chain(full, self.finish())
         return full
+
+    @staticmethod
+    def source_of(member: Member) -> object:
+        """The source ID of a member; None without one."""
+        return member[0].context.get("source")
 
     def _begin(self, kind: Kind) -> Group:
         group = self._groups[kind] = Group(kind)

@@ -24,8 +24,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.waiting import Waiting
 
 from . import retry_after, stages
-from .backlog import Counter, Left
-from .body import read as read_body
+from .backlog import Counter, Left, in_body
 from .clock import Clock
 from .errors import ExitCode, UnusableHomeError
 from .state import State
@@ -120,7 +119,7 @@ class _Drain:
         refused = 0
         for path in set(stages.rejected_bodies(self._host)) - rejected:
             with contextlib.suppress(FileNotFoundError):
-                refused += stages.count_events(read_body(path))
+                refused += in_body(path)
         # Checked again, because an opt-out may have deleted what waited.
         consent = settings.load(self._home, self._environ).consent
         if not consent.enabled:

@@ -1,67 +1,103 @@
-"""Delete everything on this machine that carries one source ID; what carries another stays.
+"""Forget a source ID: delete everything on this machine that carries it. Events of other IDs stay.
 
-The ID is put into ``forgetting``, noted in ``forgotten``, and its own file removed first. From then on no
-sidecar sends what carries it, and no process reports under it for longer than a second. So what is out of
-reach here for a moment (a batch that a sidecar is making, an event that a slow process still brings) is
-deleted where it would have been sent, and this room need not win any race. ``forgetting`` stays until
-somebody has said that all is done (``done``), so that a death loses neither the ID nor the way back.
+``erase`` first writes the ID to ``forgetting``, notes its hash in ``forgotten`` and removes ``source``. From
+then on batches leave out its events (``batch.write``), a sidecar deletes its bodies instead of sending them,
+and every process reports under a new ID within a second. So a thing that is out of reach now, such as a batch
+that a sidecar is making, is deleted later, and this module need not win any race. ``forgetting`` stays until
+``done``: after a death the ID is still known, and the next call goes on.
 
-    spool, work  see ``sieve.py``
+    spool, work  segments that hold the ID become a batch, which leaves its events out
     outbox       bodies are unlinked, as if another sidecar had delivered them
     sent         a day's file is replaced by one without the ID
     rejected     bodies and their reasons are unlinked
-    damaged      what holds the text of the ID is unlinked
-    drafts       go, where no sidecar lives that may be writing them
+    damaged      files that hold the text of the ID are unlinked
+    drafts       are unlinked where no sidecar lives that may be writing them
 
-This room must never delete, change or send what carries another ID.
+The request to delete what Flower has received is only shown. The user sends it, or nobody does.
+
+This module must never send, and never delete or change an event of another ID.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from flwr_telemetry import files, source
+from flwr_telemetry import files, record, scan, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.waiting import mark
 
-from . import discarding, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
+from . import batch, discarding, forgotten, guard, hardware, housekeeping, outbox, purge, segments, stages
+from .batch import Batch
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
+from .errors import LostRaceError
 from .health import sentence
 from .locks import held
 from .retention import hosts, strange_hosts
+from .state import State
 
 WAIT_S = 5.0
-"""How long a sidecar that runs has to commit a batch that it is making."""
+"""How long a running sidecar has to commit a batch that it is making."""
+
+ADDRESS = "telemetry@flower.dev"
+"""Deletion requests go there, as Flower's page on telemetry says."""
 
 _POLL_S = 0.05
 
 
 @dataclass(slots=True)
 class Erased:
-    """How many events were deleted.
-
-    Attributes:
-        spool: in segments.
-        outbox: in bodies that waited.
-        sent: in the archive.
-        rejected: in bodies that the collector refused.
-    """
+    """How many events were deleted."""
 
     spool: int = 0
+    """In segments."""
     outbox: int = 0
+    """In bodies that waited."""
     sent: int = 0
+    """In the archive."""
     rejected: int = 0
+    """In bodies that the collector refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A mail that asks for deletion."""
+
+    to: str
+    """The address."""
+    subject: str
+    """One line."""
+    body: str
+    """The text."""
+    mailto: str
+    """The whole mail as a URL, which opens in a mail program."""
+
+
+def request_for(source_id: str) -> Request:
+    """The request to delete what was reported under a source ID."""
+    subject = f"Deletion request for source ID {source_id}"
+    body = (
+        "Hello,\n\nplease delete all events that were logged under this source ID of Flower's "
+        f"telemetry:\n\n{source_id}\n\nThank you."
+    )
+    # RFC 6068: line breaks are CRLF, and everything but unreserved characters is percent-encoded.
+    mailto = (
+        f"mailto:{ADDRESS}?subject={quote(subject)}&body={quote(body.replace(chr(10), chr(13) + chr(10)))}"
+    )
+    return Request(ADDRESS, subject, body, mailto)
 
 
 def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
-    """Forget an ID: note it, remove its file, and delete all that carries it.
+    """Forget an ID: note it, remove its file, and delete everything that carries it.
 
     Args:
         home: the home.
@@ -69,7 +105,8 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
         clock: time.
 
     Returns:
-        What was deleted; and what could not be, one sentence each. Doing it again goes on where this ended.
+        The counts of what was deleted; and one sentence for each thing that could not be. Another call goes
+        on where this one ended.
 
     Raises:
         TelemetryError, OSError: the ID cannot be noted; nothing is changed then.
@@ -82,11 +119,10 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
     erased = Erased()
     problems = dict.fromkeys(strange_hosts(home))
     known = hosts(home)
-    own = home.host().name
-    now = files.now(home.forgetting)
+    unsent = _Unsent(home, source_id, erased, clock)
 
     def on_every_host(step: Callable[[HostPaths], bool]) -> bool:
-        """Whether any of them says so; one that is not ours, or fails, keeps no other from it."""
+        """Whether the step says so of any host. A host that is not ours, or fails, stops no other."""
         found = False
         for host in known:
             try:
@@ -97,9 +133,7 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
         return found
 
     deadline = clock.monotonic() + WAIT_S
-    while left := on_every_host(
-        lambda host: _waiting(host, source_id, erased, clock, own=host.name == own, now=now)
-    ):
+    while left := on_every_host(unsent.erase):
         if clock.monotonic() >= deadline:
             break
         clock.sleep(_POLL_S)
@@ -111,39 +145,104 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[Erased, list[str]]:
 
 
 def pending(home: Home) -> str | None:
-    """The ID that a call before this one did not come to an end with; None without one."""
+    """The ID of an earlier call that did not finish; None without one."""
     found = source.look(home.forgetting)
     return None if found in {source.INVALID, source.UNAVAILABLE} else found
 
 
 def done(home: Home) -> None:
-    """Say that all that was deleted was told, and nothing is left to do."""
+    """Note that nothing is left to delete, and that the user was told the counts."""
     home.forgetting.unlink(missing_ok=True)
 
 
-def _waiting(host: HostPaths, source_id: str, erased: Erased, clock: Clock, *, own: bool, now: float) -> bool:
-    """Delete what was not sent, as far as it is within reach; whether anything of it is left."""
-    now_ns = clock.time_ns()
-    purge.leftovers(host)
-    with held(host, 0, create=own) as lock:
-        alone = own and lock.is_exclusive
-        if alone:
-            housekeeping.remove_temporary_files(host)
+class _Unsent:
+    """Deletes what was not sent, host by host."""
+
+    def __init__(self, home: Home, source_id: str, erased: Erased, clock: Clock) -> None:
+        self._own = home.host()
+        self._source_id = source_id
+        self._erased = erased
+        self._clock = clock
+        self._owner = secrets.token_hex(8)
+        self._bursts = settings.load(home, None).limits.bursts
+        self._now = files.now(home.forgetting)
+
+    def erase(self, host: HostPaths) -> bool:
+        """Delete as much as is within reach; whether anything is left."""
+        now_ns = self._clock.time_ns()
+        is_own = host.name == self._own.name
+        purge.leftovers(host)
+        with held(host, 0, create=is_own) as lock:
+            is_sole = is_own and lock.is_exclusive
+            if is_sole:
+                housekeeping.remove_temporary_files(host)
+            for directory in segments.listing(host.outbox):
+                if is_sole:
+                    outbox.repair(host, directory, now_ns)
+                else:
+                    discarding.discard(host, directory, now_ns, wait_s=0)
+            damaged = self._coalesce(host, now_ns, is_sole=is_sole)
+            if is_sole and damaged:
+                state = State.load(host)
+                state.damaged += damaged
+                state.save(host)
+        self._erase_bodies(host)
+        return self._waits(host)
+
+    def _coalesce(self, host: HostPaths, now_ns: int, *, is_sole: bool) -> int:
+        """Make batches of the segments that hold the ID; how many runs of damage they had.
+
+        A sidecar may run meanwhile: race 10 decides who has a segment or a batch.
+        """
+        damaged = 0
+        for path in batch.unfinished(host, self._owner, now=None if is_sole else self._now):
+            if any(map(self._is_in, segments.listing(path))):
+                with contextlib.suppress(LostRaceError):
+                    damaged += self._make(batch.take_over(host, path, self._owner), now_ns)
+        if self._is_in(host.events):
+            segments.seal(host, now_ns)
+        while (taken := batch.take(host, self._owner, now_ns, only=self._is_in)) is not None:
+            with contextlib.suppress(LostRaceError):
+                damaged += self._make(taken, now_ns)
+        return damaged
+
+    def _make(self, made: Batch, now_ns: int) -> int:
+        # The figures of this machine are those of this host's own events alone.
+        is_own = made.host.name == self._own.name and not made.is_adopted
+        written = batch.write(made, bursts=self._bursts, hardware=hardware.figures() if is_own else {})
+        discarding.discard(made.host, batch.commit(made), now_ns, wait_s=0)
+        self._erased.spool += written.forgotten
+        return written.damaged
+
+    def _erase_bodies(self, host: HostPaths) -> None:
+        self._erased.outbox += sum(_events(path, self._source_id) for path in stages.outbox_bodies(host))
         for directory in segments.listing(host.outbox):
-            if alone:
-                outbox.repair(host, directory, now_ns)
-            else:
-                discarding.discard(host, directory, now_ns, wait_s=0)
-        erased.spool += sieve.sift(host, source_id, now_ns, alone=alone, now=now)
-    erased.outbox += sum(_events(path, source_id) for path in stages.outbox_bodies(host))
-    for directory in segments.listing(host.outbox):
-        for path in segments.listing(directory):
-            # The events of a burst that is being split lie beside it; they were counted with it.
-            if path.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) and _events(path, source_id):
-                path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-    return _waits(host, source_id)
+            for path in segments.listing(directory):
+                # The events of a burst that is being split lie beside it; they were counted with it.
+                if path.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) and _events(path, self._source_id):
+                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+    def _waits(self, host: HostPaths) -> bool:
+        """Whether anything that is not sent still carries the ID."""
+        batches = map(segments.listing, segments.listing(host.outbox))
+        marked = (path for path in itertools.chain(*batches) if mark(path.name) is not None)
+        return any(map(self._is_in, (*stages.spool_segments(host), *marked))) or any(
+            _events(path, self._source_id) for path in stages.outbox_bodies(host)
+        )
+
+    def _is_in(self, path: Path) -> bool:
+        """Whether a segment, in any directory, holds an event of the ID, or damage with its text in it."""
+        try:
+            return any(map(self._is_of, stages.read_segment(path)))
+        except FileNotFoundError:
+            return False
+
+    def _is_of(self, piece: scan.Record[record.Event] | scan.Damage) -> bool:
+        if isinstance(piece, scan.Record):
+            return forgotten.source_of(piece.event) == self._source_id
+        return self._source_id.encode() in piece.data
 
 
 def _past(host: HostPaths, source_id: str, erased: Erased) -> bool:
@@ -152,15 +251,6 @@ def _past(host: HostPaths, source_id: str, erased: Erased) -> bool:
     _rejected(host, source_id, erased)
     _texts(host, source_id)
     return False
-
-
-def _waits(host: HostPaths, source_id: str) -> bool:
-    """Whether anything that is not sent still carries the ID."""
-    committed = (path for batch in segments.listing(host.outbox) for path in segments.listing(batch))
-    marked = (path for path in committed if mark(path.name) is not None)
-    return any(sieve.holds(path, source_id) for path in (*stages.spool_segments(host), *marked)) or any(
-        _events(path, source_id) for path in stages.outbox_bodies(host)
-    )
 
 
 def _archive(host: HostPaths, source_id: str, erased: Erased) -> None:
@@ -198,7 +288,7 @@ def _rejected(host: HostPaths, source_id: str, erased: Erased) -> None:
 
 
 def _texts(host: HostPaths, source_id: str) -> None:
-    """What is no body, but may name the ID: damage, and the reason of a body that is gone."""
+    """Delete other files with the text of the ID: damage, and the reason of a body that is gone."""
     text = source_id.encode()
     reasons = [path for path in segments.listing(host.rejected) if not path.name.endswith(BODY_SUFFIX)]
     for path in (*segments.listing(host.damaged), *reasons):
@@ -208,7 +298,7 @@ def _texts(host: HostPaths, source_id: str) -> None:
 
 
 def _overlapping(path: Path, size_bytes: int) -> Iterator[bytes]:
-    """The bytes of a file in pieces, so that whatever is so long is whole in one of them."""
+    """The bytes of a file in pieces that overlap, so that a text of this size is whole in one of them."""
     end = b""
     for chunk in segments.chunks(path):
         yield end + chunk
@@ -229,5 +319,5 @@ def _events_in(body: bytes, source_id: str) -> int:
 
 
 def _is_of(body: bytes, source_id: str) -> bool:
-    """Whether a body carries the ID; one that is torn does if the text of the ID is in it."""
+    """Whether a body carries the ID. A torn body does if the text of the ID is in it."""
     return source_id.encode() in body and forgotten.source_of(decoded(body)) in {source_id, None}

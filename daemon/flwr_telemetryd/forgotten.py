@@ -1,8 +1,13 @@
-"""Source IDs that the user had forgotten: what carries one of them is deleted, never sent."""
+"""Source IDs that the user had forgotten.
+
+``forgotten`` holds one hash a line. Batches leave out every event whose source ID is noted there
+(``batch.write``). A committed body of such an ID is deleted instead of sent.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 from flwr_telemetry import files
@@ -42,6 +47,11 @@ def add(home: Home, source_id: str) -> None:
         files.append_line(home.forgotten, hash_of(source_id).encode())
 
 
+def is_noted(source_id: object, noted: Collection[str]) -> bool:
+    """Whether ``noted``, as given by ``hashes``, has this source ID. Anything but a text is no ID."""
+    return isinstance(source_id, str) and hash_of(source_id) in noted
+
+
 def source_of(event: dict[str, Any]) -> str | None:
     """The source ID that an event or a body carries; None if it has none."""
     context = event.get("context")
@@ -55,6 +65,5 @@ def holds(home: Home, body: bytes) -> bool:
     Raises:
         OSError: the file is there but cannot be read; then nothing may be sent.
     """
-    known = hashes(home)
-    source_id = source_of(decoded(body)) if known else None
-    return source_id is not None and hash_of(source_id) in known
+    noted = hashes(home)
+    return bool(noted) and is_noted(source_of(decoded(body)), noted)

@@ -20,7 +20,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings_file import Limits
 
-from . import body, burst, damage, guard, segments
+from . import body, damage, guard, segments, stages
 from .locks import sealer_lock
 
 _MIB = 1024 * 1024
@@ -160,7 +160,7 @@ def _drop(item: _Item) -> int:
         if segments.is_sealed(path.name):
             return _drop_segment(item.host, path)
         # A damaged one held something, too.
-        events = max(burst.count(body.decoded(body.read(path))), 1)
+        events = max(stages.count_events(body.read(path)), 1)
         _count_and_unlink(item.host, path, events)
     except FileNotFoundError:
         return 0  # delivered at last

@@ -91,11 +91,7 @@ def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int
 
 def count_events(body: bytes) -> int:
     """How many events a body stands for; 0 if it is damaged."""
-    whole = decoded(body)
-    try:
-        return burst.count(whole) if whole else 0
-    except (LookupError, TypeError, ValueError):
-        return 0
+    return burst.count(decoded(body))
 
 
 def expand(body: bytes) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.processes import command
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
     from pathlib import Path
 
@@ -55,10 +56,13 @@ def mixed(*, start: int) -> list[records.Payload]:
     return [other[0], mine[0], other[1], mine[1], other[2], mine[2], other[3]]
 
 
-def records_in(home: Path) -> list[bytes]:
-    """Give the payloads in the segments of all hosts, each in its very bytes."""
-    segments = homes.telemetry(home).glob("*/spool/*.msgpack")
-    return sorted(payload for path in segments for payload in records.split(path.read_bytes()))
+def unsent_of(home: Path, source: str, host: str | None = None) -> Counter[str]:
+    """Give the events of an ID that wait on a host, in segments and in bodies."""
+    root = homes.host(home, host)
+    spooled = [event for path in root.glob("spool/*.msgpack") for event in records.decode(path.read_bytes())]
+    bodies = wire.expand_all(path.read_bytes() for path in root.glob("outbox/*/*.json"))
+    waiting = [*spooled, *map(wire.plain, bodies)]
+    return wire.bag(event for event in waiting if event["context"]["source"] == source)
 
 
 def lines_of_archives(home: Path) -> list[bytes]:
@@ -109,7 +113,10 @@ def assert_request(request: dict[str, str]) -> None:
 def test_forget_deletes_what_is_of_this_id_and_no_other(
     home: Path, collector: Collector, tmp_path: Path
 ) -> None:
-    """In every stage of every host mine go and those of others stay, byte for byte, to be delivered once."""
+    """In every stage of every host mine go and those of others stay, to be delivered once.
+
+    A file without mine stays byte for byte. Events that were in one segment with mine are in bodies.
+    """
     furnish(home, collector)
     bodies = [
         *homes.telemetry(home).glob("*/outbox/*/*.json"),
@@ -119,7 +126,9 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(
     reasons = [path.with_suffix(".reason.txt") for path in bodies if path.parent.name == "rejected"]
     kept = {str(path) for path in reasons if str(path.with_suffix("").with_suffix(".json")) in theirs}
     assert (len(theirs), len(reasons), len(kept)) == (3, 4, 2)
-    spooled, archived = others(records_in(home)), others(lines_of_archives(home))
+    waiting = [unsent_of(home, OTHER, host) for host in (None, "node-7")]
+    assert [each.total() for each in waiting] == [9, 4]
+    archived = others(lines_of_archives(home))
     sealed = homes.spool(home) / "sealed-1700000000000000000-abcd.msgpack"
     whole = sealed.read_bytes()
     elsewhere = tmp_path / "elsewhere"
@@ -136,7 +145,7 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(
     assert not elsewhere.exists()
     assert [path.read_bytes() for path in bodies if path.exists()] == list(theirs.values())
     assert {str(path) for path in reasons if path.exists()} == kept
-    assert records_in(home) == spooled
+    assert [unsent_of(home, OTHER, host) for host in (None, "node-7")] == waiting
     assert lines_of_archives(home) == archived
     assert sealed.read_bytes() == whole
     # Then others' events are delivered, once each, and nothing that a slow process still brings of mine.

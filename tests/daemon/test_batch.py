@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import batch, discarding, segments
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home
+from flwr_telemetryd import batch, burst, discarding, forgotten, segments
 from tests.daemon.conftest import EVENTS, FRAMES, OURS, begin_again, make, sealed, take, take_over
-from tests.support import homes, wire
+from tests.support import homes, records, wire
 from tests.support.faults import descriptors, fail_once
 
 if TYPE_CHECKING:
@@ -92,3 +95,96 @@ def test_without_bursts_each_event_is_a_body(home: Path, host: HostPaths, spooli
     made = take(host)
     assert batch.write(made, bursts=False, hardware={}).bodies == 3
     assert all("burst" not in json.loads(body) for body in spooling.bodies(made.path))
+
+
+GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+def of(number: int, source: str) -> bytes:
+    """Give the record of an event with this number and source ID."""
+    return records.encode(records.sample({"n": number}, source=source))
+
+
+@pytest.mark.parametrize("bursts", [True, False])
+def test_events_of_a_forgotten_source_are_left_out(
+    home: Path, host: HostPaths, spooling: Spooling, bursts: bool
+) -> None:
+    """They count as neither bodies nor damage. Their segments go like all others."""
+    homes.put_bytes(home, of(1, GONE) + of(2, OTHER) + b"torn", name=segments.sealed_name(1))
+    homes.put_bytes(home, of(3, GONE), name=segments.sealed_name(2))
+    homes.put_bytes(home, of(4, OTHER) + of(5, GONE), name=segments.sealed_name(3))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    assert batch.write(made, bursts=bursts, hardware={"memory_gib": 7}) == batch.Written(
+        bodies=1 if bursts else 2, damaged=1, forgotten=3
+    )
+    committed = batch.commit(made)
+    discarding.discard(host, committed, 9)
+    assert not any(GONE.encode() in path.read_bytes() for path in committed.iterdir())
+    assert spooling.delivered() == [2, 4]
+    assert homes.unsent_files(home) == []
+
+
+def test_what_is_noted_counts_from_the_next_batch_on(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """The file is read anew for each batch, and for a batch that begins again."""
+    for number in range(2):
+        homes.put_bytes(home, of(number, GONE), name=segments.sealed_name(number + 1))
+    made = take(host)
+    assert batch.write(made, bursts=True, hardware={}).forgotten == 0
+    forgotten.add(Home(home), GONE)
+    (again,) = take_over(host, OURS)
+    assert batch.write(again, bursts=True, hardware={}) == batch.Written(bodies=0, damaged=0, forgotten=2)
+    discarding.discard(host, batch.commit(again), 9)
+    assert begin_again(host, spooling) == []
+
+
+def test_what_was_delivered_of_a_segment_is_not_left_out_again(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """A segment that is read from an offset on: only what lies behind it counts."""
+    before = of(1, OTHER) + of(2, GONE)
+    data = before + of(3, GONE) + of(4, OTHER)
+    homes.put_bytes(home, data, name=segments.sealed_name(1, len(before)))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    assert batch.write(made, bursts=True, hardware={}).forgotten == 1
+    discarding.discard(host, batch.commit(made), 9)
+    assert begin_again(host, spooling) == [4]
+
+
+def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """Race 12: the grown segment goes back to the spool, and the next batch leaves out what is noted."""
+    segment = homes.put_bytes(home, of(1, GONE) + of(2, OTHER), name=segments.sealed_name(1))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)
+    batch.write(made, bursts=True, hardware={})
+    os.write(descriptor, of(3, GONE) + of(4, OTHER))
+    os.close(descriptor)
+    discarding.discard(host, batch.commit(made), 9)
+    assert begin_again(host, spooling) == [2, 4]
+
+
+def test_nothing_is_looked_at_twice_where_nothing_is_noted(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
+    sealed(home, 0, 1)
+    monkeypatch.delattr(burst.Coalescer, "source_of")
+    assert batch.write(take(host), bursts=True, hardware={}).bodies == 1
+
+
+def test_no_batch_is_written_while_it_is_unknown_what_is_forgotten(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """The file cannot be read: the batch stays as it was taken, and is made later."""
+    sealed(home, 0)
+    Home(home).forgotten.mkdir()
+    made = take(host)
+    with pytest.raises((OSError, TelemetryError)):
+        batch.write(made, bursts=True, hardware={})
+    assert spooling.bodies(made.path) == []
+    Home(home).forgotten.rmdir()
+    assert begin_again(host, spooling) == [0]

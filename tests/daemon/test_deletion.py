@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from flwr_telemetryd.deletion import ADDRESS, request_for
+from flwr_telemetryd.erasing import ADDRESS, request_for
 
 ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 

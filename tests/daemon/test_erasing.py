@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetryd import batch, burst, erasing, locks, segments, sieve
+from flwr_telemetryd import batch, burst, erasing, locks, segments, status
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.erasing import Erased
-from tests.daemon.conftest import burst_of, make, take
+from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
+from tests.daemon.test_batch_races import DeathError, die
 from tests.support import homes, processes, records, wire
+from tests.support.faults import amid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +37,20 @@ def series(n: int, source: str) -> list[records.Payload]:
     return [records.sample({"n": number}, source=source) for number in range(n)]
 
 
+def event(number: int, source: str = OTHER) -> bytes:
+    """Give the record of an event with this number."""
+    return records.encode(records.sample({"n": number}, source=source))
+
+
+def quick_clock() -> Clock:
+    """Give a clock whose waits take no time."""
+    now = [0.0]
+    return Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
 def erase(home: Path) -> Erased:
     """Forget the ID, by a clock whose waits are short."""
-    now = [0.0]
-    clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    erased, problems = erasing.erase(Home(home), GONE, clock)
+    erased, problems = erasing.erase(Home(home), GONE, quick_clock())
     assert problems == []
     assert erasing.pending(Home(home)) == GONE
     erasing.done(Home(home))
@@ -175,31 +190,234 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path
 
 
 def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home: Path, host: HostPaths) -> None:
-    """Nobody holds the lock, so nobody is making it; its other events are back in the spool."""
+    """Nobody holds the lock, so nobody is making it; its other events are in the outbox."""
     data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
     homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
     assert erase(home) == Erased(spool=2)
-    assert [event["context"]["source"] for event in homes.spooled(home)] == [OTHER]
+    (body,) = homes.waiting(home)
+    assert [event["context"]["source"] for event in wire.expand(body.read_bytes())] == [OTHER]
+    assert homes.spooled(home) == []
 
 
-def test_a_batch_that_a_sidecar_is_making_is_waited_for(home: Path, host: HostPaths) -> None:
-    """Within a bound; what is still in it then is deleted where it would be sent."""
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_batch_that_a_sidecar_is_making_is_waited_for(
+    home: Path, host: HostPaths, is_written: bool
+) -> None:
+    """Within a bound. Its bodies are deleted, or the sidecar leaves the events out itself."""
     homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
     made = take(host)
+    if is_written:
+        batch.write(made, bursts=True, hardware={})
     (host.root / "sidecar.lock").touch(mode=0o600)
     now, committed = [0.0], []
 
     def commit(seconds: float) -> None:
         now[0] += seconds
         if not committed and now[0] > 1:
-            committed.append(make(host, made))
+            committed.append(batch.commit(made) if is_written else make(host, made))
 
     with locks.held(host, 0):
         clock = Clock(monotonic=lambda: now[0], sleep=commit)
-        assert erasing.erase(Home(home), GONE, clock) == (Erased(outbox=2), [])
+        assert erasing.erase(Home(home), GONE, clock) == (Erased(outbox=2 if is_written else 0), [])
     assert now[0] < erasing.WAIT_S
     assert homes.unsent_files(home) == []
+
+
+@given(
+    parts=st.lists(
+        st.lists(st.one_of(st.booleans(), st.binary(max_size=40)), max_size=6), min_size=1, max_size=4
+    )
+)
+def test_only_what_is_of_the_id_leaves_the_spool(
+    tmp_path_factory: Any, parts: list[list[bool | bytes]]
+) -> None:
+    """From any mixture of events and damage, in sealed segments and in the open one."""
+    home = tmp_path_factory.mktemp("any") / ".flwr"
+    host = Home(home).host()
+    host.root.mkdir(mode=0o700, parents=True)
+    host.telemetry.chmod(0o700)
+    numbers, gone = [], 0
+    for at_ns, part in enumerate(parts):
+        data = b""
+        for number, what in enumerate(part, start=10 * at_ns):
+            if isinstance(what, bytes):
+                data += what
+            elif what:
+                data += event(number, GONE)
+                gone += 1
+            else:
+                data += event(number)
+                numbers.append(number)
+        if data:
+            homes.put_bytes(home, data, name=segments.sealed_name(at_ns) if at_ns else "events.msgpack")
+    assert erase(home) == Erased(spool=gone)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert segments.names(host.work) == []
+    assert begin_again(host, Spooling(host)) == sorted(numbers)
+    damage = sum(len(what) for part in parts for what in part if isinstance(what, bytes))
+    assert sum(path.stat().st_size for path in segments.listing(host.damaged)) == damage
+
+
+def test_a_part_that_was_delivered_is_not_delivered_again(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """A segment is read from its offset on; nothing before it is left either."""
+    before = event(1) + event(2, GONE)
+    name = segments.sealed_name(1, len(before))
+    homes.put_bytes(home, before + event(3, GONE) + event(4), name=name)
+    assert erase(home) == Erased(spool=1)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert begin_again(host, spooling) == [4]
+
+
+def test_segments_of_others_are_not_touched(home: Path, host: HostPaths) -> None:
+    """A segment without the ID is not even renamed, and nor is a dead sidecar's batch."""
+    homes.put_bytes(home, event(1), name=segments.sealed_name(1))
+    made = take(host)
+    paths = [*made.path.iterdir(), homes.put_bytes(home, event(2), name=segments.sealed_name(2))]
+    paths.append(homes.put_bytes(home, event(3)))
+    before = [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+    assert erase(home) == Erased()
+    assert [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths] == before
+    assert not host.outbox.exists()
+
+
+def test_segments_of_nothing_else_leave_nothing(home: Path, host: HostPaths) -> None:
+    """No file and no empty batch is left for a sidecar."""
+    homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(2, GONE))
+    assert erase(home) == Erased(spool=2)
+    for directory in (host.spool, host.work, host.outbox, host.damaged):
+        assert segments.names(directory) == []
+
+
+@pytest.mark.parametrize("bursts", [True, False])
+def test_events_of_others_are_as_the_sidecar_would_send_them(
+    home: Path, host: HostPaths, bursts: bool
+) -> None:
+    """This host's events get its figures and those of other hosts none; the settings decide on bursts."""
+    homes.configure(home, bursts=bursts)
+    for name in (None, "node7"):
+        homes.put_bytes(home, event(1) + event(2, GONE) + event(3), host_of=name)
+    assert erase(home) == Erased(spool=2)
+    for name, is_own in ((host.name, True), ("node7", False)):
+        bodies = [path.read_bytes() for path in homes.host(home, name).glob("outbox/*/*.json")]
+        assert len(bodies) == (1 if bursts else 2)
+        events = wire.expand_all(bodies)
+        assert wire.serials(events) == [1, 3]
+        assert [("memory_gib" in each["context"]["hw"]) for each in events] == [is_own] * 2
+
+
+def test_damage_counts_as_damage_and_nothing_else_does(home: Path, host: HostPaths) -> None:
+    """`status` tells of the damage that lay between; events that were left out are no loss."""
+    homes.put_bytes(home, event(1) + b"torn" + event(2, GONE) + b"torn, too" + event(3, GONE))
+    erase(home)
+    (view,) = status.look(Home(home), {}).hosts
+    assert (view.counters.damaged, view.counters.dropped, view.counters.rejected) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(
+    home: Path, host: HostPaths, spooling: Spooling, is_alive: bool
+) -> None:
+    """A sidecar that may live keeps its batch, and leaves the events out when it begins the batch again."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    made = take(host, THEIRS)
+    batch.write(made, bursts=True, hardware={})
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    with locks.held(host, 0) if is_alive else contextlib.nullcontext():
+        erased, problems = erasing.erase(Home(home), GONE, quick_clock())
+        assert (erased.spool, len(problems)) == ((0, 1) if is_alive else (1, 0))
+        assert made.path.exists() is is_alive
+    assert begin_again(host, spooling) == [1]
+
+
+def test_an_adopted_batch_stays_adopted(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """Its events are other hosts', and must not get the figures of this one."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
+    homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
+    assert batch.take(host, THEIRS, 1, [HostPaths(host.telemetry, "node")]) is not None
+    assert erase(home) == Erased(spool=2)
+    (committed,) = host.outbox.iterdir()
+    assert committed.name.endswith("-adopted")
+    (body,) = spooling.bodies()
+    assert "memory_gib" not in json.loads(body)["context"]["hw"]
+    assert begin_again(host, spooling) == [1]
+
+
+@pytest.mark.parametrize("race", [12, 13])
+def test_what_a_writer_without_the_lock_adds_is_not_lost(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, race: int
+) -> None:
+    """It appends after its segment was read: events of other IDs go back to the spool."""
+    path = homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    commit = batch.commit
+
+    def append() -> None:
+        os.write(descriptor, event(3) + event(4, GONE))
+
+    def late(made: batch.Batch) -> Path:
+        monkeypatch.undo()
+        if race == 12:
+            append()
+        else:
+            amid(monkeypatch, append, "unlink")
+        return commit(made)
+
+    monkeypatch.setattr(batch, "commit", late)
+    assert erase(home) == Erased(spool=2)
+    monkeypatch.undo()
+    os.close(descriptor)
+    assert begin_again(host, spooling) == [1, 3]
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
+def test_death_at_any_call_loses_and_doubles_nothing(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The next call, and the next sidecar, find every event of other IDs once, and none of the ID."""
+    for step in itertools.count():
+        homes.put_bytes(home, event(1) + event(2, GONE))
+        homes.put_bytes(home, event(3, GONE) + event(4), name=segments.sealed_name(1))
+        with monkeypatch.context() as patch:
+            die(patch, call, step)
+            with contextlib.suppress(DeathError):
+                erase(home)
+                break
+        erase(home)
+        assert not any(GONE.encode() in data for data in homes.contents(home).values())
+        assert begin_again(host, spooling) == [1, 4]
+    assert begin_again(host, spooling) == [1, 4]
+    assert step >= 2
+
+
+@pytest.mark.parametrize(
+    ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
+)
+def test_a_sidecar_that_takes_the_batch_over_has_it(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    """It holds the lock of the host: whoever loses the rename leaves the batch."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(3) + event(4, GONE), name=segments.sealed_name(2))
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    taken = []
+    real = batch.write
+
+    def write(*arguments: Any, **options: Any) -> batch.Written:
+        monkeypatch.undo()
+        amid(monkeypatch, lambda: taken.extend(take_over(host, OURS)), call, after=after)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(batch, "write", write)
+    with locks.held(host, 0):
+        erased, _ = erasing.erase(Home(home), GONE, quick_clock())
+    monkeypatch.undo()
+    assert (len(taken), erased) == (1, Erased())
+    assert begin_again(host, spooling) == [1, 3]
+    assert erase(home) == Erased()
 
 
 def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path: Path) -> None:
@@ -304,7 +522,7 @@ def test_the_way_back_is_there_until_all_is_told(
     def die(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sieve, "sift", die)
+    monkeypatch.setattr(batch, "write", die)
     with pytest.raises(KeyboardInterrupt):
         erasing.erase(Home(home), GONE, Clock())
     monkeypatch.undo()

@@ -99,6 +99,8 @@ class Scenario:
         meanwhile: what another life runs while one is stopped.
         host_of: whose spool it is; by default this host's.
         judge: what is asked of the outcome.
+        put: fills the spool.
+        again: what is run to its end before sidecars recover; nothing by default.
         every: the suite takes each so many of the points.
     """
 
@@ -108,6 +110,8 @@ class Scenario:
     meanwhile: str = ONCE
     host_of: str | None = None
     judge: Callable[[Outcome], None] = each_once
+    put: Callable[[Path, str | None], None] = put_events
+    again: str = ""
     every: int = 1
 
     def step(self) -> int:
@@ -161,7 +165,7 @@ class Round:
         with Collector() as collector:
             collector.answer_by(whole_requests(self._scenario.decide()))
             homes.configure(self._home, collector.url, adopt_after_s=0, **self._scenario.settings)
-            put_events(self._home, self._scenario.host_of)
+            self._scenario.put(self._home, self._scenario.host_of)
             for point in points:
                 if (death := self._die(point, what)) is None:
                     break
@@ -186,6 +190,9 @@ class Round:
         raise AssertionError(life)
 
     def _recover(self) -> None:
+        if self._scenario.again:
+            life = self._live(self._scenario.again)
+            assert life.status == 0, life
         for _ in range(_MOST_LIVES):
             life = self._live(ONCE)
             if life.status == 0:

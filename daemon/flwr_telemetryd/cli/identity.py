@@ -28,8 +28,7 @@ from .output import (
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
 
-    from ..deletion import Request
-    from ..erasing import Erased
+    from ..erasing import Erased, Request
 
 SOURCE_HELP = help_text("""Show the source ID: the random name under which this home reports.
 
@@ -116,7 +115,7 @@ def forget(
     home: HomeOption = None,
 ) -> None:
     """Forget the ID, tell what was deleted, and show the request."""
-    from .. import deletion, erasing, switching
+    from .. import erasing, switching
     from ..clock import Clock
 
     found = the_home(home, os.environ)
@@ -136,7 +135,7 @@ def forget(
     except KeyboardInterrupt:
         complain(f"interrupted; `flwr-telemetry forget` goes on with {chosen}")
         raise
-    request = deletion.request_for(chosen)
+    request = erasing.request_for(chosen)
     if json:
         print_json({"source": chosen, "deleted": asdict(erased), "request": asdict(request)})
     else:

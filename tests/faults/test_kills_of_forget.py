@@ -1,0 +1,117 @@
+"""Death of `forget` between any two system calls: other IDs' events count once, and it can be run again.
+
+See `test_kills.py` for how the points are found. Where `forget` is stopped instead, a sidecar runs meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import homes, records
+from tests.support.dying import Lives
+from tests.support.kills import (
+    NUMBERS,
+    ONCE,
+    SIDECAR,
+    Outcome,
+    Scenario,
+    at_every_point,
+    each_once,
+    each_once_unlocked,
+    put_events,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GONE = "77777777-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+GONE_NUMBERS = range(50, 60)
+FORGET = f"""
+import os, sys
+from pathlib import Path
+from flwr_telemetry.layout import Home
+from flwr_telemetryd import erasing
+from flwr_telemetryd.clock import Clock
+
+home, now = Home(Path(os.environ["FLWR_HOME"])), [0.0]
+clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+erased, problems = erasing.erase(home, {GONE!r}, clock)
+if not problems:
+    erasing.done(home)
+sys.exit(bool(problems))
+"""
+
+UNLOCKED = "import fcntl\nfcntl.flock = lambda *_: None\n"
+
+
+def put_mixed(home: Path, host_of: str | None) -> None:
+    """Put events of another ID into each segment, and into one of their own."""
+    put_events(home, host_of)
+    numbers = iter(GONE_NUMBERS)
+
+    def of_the_id(count: int) -> bytes:
+        events = [records.sample({"n": next(numbers)}, source=GONE) for _ in range(count)]
+        return b"".join(map(records.encode, events))
+
+    for path in homes.telemetry(home).glob("*/spool/*.msgpack"):
+        with path.open("ab") as segment:
+            segment.write(of_the_id(2))
+    homes.put_bytes(home, of_the_id(3), name="sealed-0000000000000000009-00000009.msgpack", host_of=host_of)
+
+
+def _others(outcome: Outcome) -> Outcome:
+    """Of the ID each event may have been sent once before its hash was noted; what came of the others."""
+    gone = [number for number in outcome.numbers if number in GONE_NUMBERS]
+    assert len(gone) == len(set(gone))
+    return replace(outcome, numbers=[number for number in outcome.numbers if number in NUMBERS])
+
+
+def others_once(outcome: Outcome) -> None:
+    """Every event of other IDs counts once."""
+    each_once(_others(outcome))
+
+
+def others_once_unlocked(outcome: Outcome) -> None:
+    """The same. A sidecar that is stopped within its append to the archive may lose that line."""
+    each_once_unlocked(replace(_others(outcome), unarchived=set()))
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    """Give processes that die where they are told to."""
+    with Lives(*SIDECAR, "flwr_telemetryd.erasing") as running:
+        yield running
+
+
+SCENARIOS = {
+    "run-again": Scenario(code=FORGET, put=put_mixed, again=FORGET, every=8),
+    "run-again-of-another-host": Scenario(
+        code=FORGET, put=put_mixed, again=FORGET, host_of="elsewhere", every=10
+    ),
+    "not-run-again": Scenario(code=FORGET, put=put_mixed, judge=others_once, every=10),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_death_between_any_two_calls(lives: Lives, tmp_path: Path, name: str) -> None:
+    """The next call, or the next sidecar, finds every event of other IDs once."""
+    scenario = SCENARIOS[name]
+    assert at_every_point(lives, scenario, tmp_path / "homes") >= 20 // scenario.step()
+
+
+@pytest.mark.parametrize(("code", "meanwhile"), [(FORGET, ONCE), (ONCE, FORGET)], ids=["forget", "sidecar"])
+def test_stopped_between_any_two_calls(lives: Lives, tmp_path: Path, code: str, meanwhile: str) -> None:
+    """One is stopped and the other runs to its end; their locks are pretended, so each has the host's."""
+    scenario = Scenario(
+        code=UNLOCKED + code,
+        meanwhile=UNLOCKED + meanwhile,
+        put=put_mixed,
+        judge=others_once_unlocked,
+        again=FORGET,
+        every=40,
+    )
+    assert at_every_point(lives, scenario, tmp_path / "homes", "pause") >= 100 // scenario.step()
