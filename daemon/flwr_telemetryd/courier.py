@@ -17,7 +17,7 @@ from pathlib import Path
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Settings
 
-from . import burst, damage, forgotten, outbox, segments
+from . import archive, burst, damage, forgotten, outbox, segments
 from .backoff import Troubles
 from .body import Body, intact
 from .clock import Clock
@@ -171,7 +171,7 @@ class Courier:
         """Archive a body that was accepted, and let it go; tried again if the disk is full, but not sent."""
         if not self._accepted[body.path]:
             if not forgotten.holds(self._home, data):  # it may have been forgotten on its way
-                outbox.archive(body, data, self._clock.now())
+                archive.archive(body.host, data, self._clock.now())
             self._accepted[body.path] = True
         outbox.let_go(body)
         del self._accepted[body.path]

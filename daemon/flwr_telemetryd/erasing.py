@@ -29,7 +29,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.waiting import mark
 
-from . import discarding, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
+from . import archive, discarding, forgotten, guard, housekeeping, outbox, purge, segments, sieve, stages
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
@@ -164,22 +164,22 @@ def _waits(host: HostPaths, source_id: str) -> bool:
 
 
 def _archive(host: HostPaths, source_id: str, erased: Erased) -> None:
-    for path in stages.archive_files(host):
+    for path in archive.archive_files(host):
         text = source_id.encode()
         if any(text in chunk for chunk in _overlapping(path, len(text))):
-            erased.sent += sum(_events_in(body, source_id) for body, _ in stages.read_archive(path))
+            erased.sent += sum(_events_in(body, source_id) for body, _ in archive.read_archive(path))
             _replace_archive(path, source_id)
 
 
 def _replace_archive(path: Path, source_id: str) -> None:
-    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
 
         def others() -> Iterator[bytes]:
-            while line := archive.readline(stages.MAX_LINE_BYTES):
+            while line := file.readline(archive.MAX_LINE_BYTES):
                 if not _is_of(line, source_id):
                     yield line
 
-        status = os.fstat(archive.fileno())
+        status = os.fstat(file.fileno())
         files.replace_by(path, others(), durable=True)
         if late := b"".join(others()):  # of a sidecar that had opened the file before
             files.append_bytes(path, late)

@@ -8,6 +8,7 @@ from typing import Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 
+from .archive import append_line
 from .body import decoded
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -39,7 +40,7 @@ def add(home: Home, source_id: str) -> None:
     """Note an ID, for good."""
     if not notes(home, source_id):
         files.ensure_directory(home.telemetry)
-        files.append_line(home.forgotten, hash_of(source_id).encode())
+        append_line(home.forgotten, hash_of(source_id).encode())
 
 
 def source_of(event: dict[str, Any]) -> str | None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from flwr_telemetry import files
@@ -72,18 +71,6 @@ def due(host: HostPaths) -> Iterator[Body]:
         for name in names:
             if name.endswith(BODY_SUFFIX):
                 yield Body(host, directory / name)
-
-
-def archive(body: Body, data: bytes, now: datetime) -> None:
-    """Note a body that was accepted.
-
-    Args:
-        body: the body.
-        data: its bytes, as they were sent.
-        now: the day decides on the archive's file; in UTC.
-    """
-    files.ensure_directory(body.host.sent)
-    files.append_line(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data)
 
 
 def let_go(body: Body) -> None:

@@ -203,18 +203,6 @@ def append_bytes(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append a line; one that was torn by a full disk or a death before stays a line of its own."""
-    descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        write_all(descriptor, line + b"\n")
-    finally:
-        os.close(descriptor)
-
-
 def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
     """At most so many bytes of a plain file.
 
