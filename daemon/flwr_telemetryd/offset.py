@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from .segments import Hold
 
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
+SYNC_EVERY_S = 1.0
 
 _WIDTH = 256
 _MAX_BYTES = 4 * 1024 * 1024  # a former version noted the archives of every host here
@@ -66,6 +68,7 @@ class OffsetFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._synced_at = time.monotonic()
         self.place = self._read()
 
     def _read(self) -> Place | None:
@@ -83,7 +86,7 @@ class OffsetFile:
         raise NoCursorError(f"{self._path} does not tell how far the file was relayed; move it away")
 
     def save(self, place: Place) -> None:
-        """Save a place; it is on the disk on return.
+        """Save a place, so that it outlives this process; a power failure may cost the last ``SYNC_EVERY_S``.
 
         Raises:
             NoCursorError: it cannot be written, or not brought to the disk. The file holds either place then.
@@ -92,12 +95,21 @@ class OffsetFile:
         try:
             if os.pwrite(self._descriptor, text, 0) < len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as if it had failed
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        is_new, self.place = self.place is None, place
+        if is_new or time.monotonic() - self._synced_at >= SYNC_EVERY_S:
+            self.sync()
+        if is_new:
+            segments.fsync_directory(self._path.parent)
+
+    def sync(self) -> None:
+        """Bring the place to the disk; raises as ``save``."""
+        try:
             os.fsync(self._descriptor)
         except OSError as error:
             raise _unwritable(self._path, error) from error
-        if self.place is None:
-            segments.fsync_directory(self._path.parent)
-        self.place = place
+        self._synced_at = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -116,7 +128,9 @@ def held(file: Path) -> Iterator[OffsetFile]:
     try:
         if segments.try_lock(descriptor) is Hold.BUSY:
             raise AnotherRelayError(f"another relay is at work on it: {path} is locked")
-        yield OffsetFile(path, descriptor)
+        held = OffsetFile(path, descriptor)
+        yield held
+        held.sync()
     finally:
         os.close(descriptor)
 

@@ -229,9 +229,8 @@ class _Relay:
             return False
         body = line.data or b""
         key = key_of(body)
-        event = (
-            intact(key, body) if body.strip() == body else {}
-        )  # another program's line end is none of ours
+        # No sidecar writes space around a body; a line end of another program makes it another body.
+        event = intact(key, body) if body.strip() == body else {}
         if not event:
             self._result.damaged += 1
             on_damage(self._place.line + 1)

@@ -121,7 +121,7 @@ def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(
 def test_a_lock_that_stays_busy_stops_no_record_of_one_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever was stopped while it holds the lock must not; across hosts nothing else keeps lines apart."""
+    """A process that was stopped with the lock must not. Across hosts nothing else keeps lines apart."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
     monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
     path = tmp_path / "file"

@@ -124,6 +124,7 @@ def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(
     with offset.held(file) as held:
         held.save(PLACE)
         with monkeypatch.context() as patch:
+            patch.setattr(offset, "SYNC_EVERY_S", 0)
             fail_once(patch, call, errno.ENOSPC)
             with pytest.raises(NoCursorError, match="space"):
                 held.save(Place(99))
