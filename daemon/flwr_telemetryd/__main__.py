@@ -18,7 +18,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.launch import LOOK_AGAIN_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
-from flwr_telemetry.settings import Consent, Settings, load
+from flwr_telemetry.settings import Consent, load
 
 from . import guard, hardware, purge
 from .clock import Clock
@@ -32,7 +32,7 @@ from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .serving import anything_waits
 from .signals import Signals, TerminatedError
-from .sinks.base import Sink
+from .sinks import open_sink
 
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
 """A look-up of a name cannot be interrupted; it must end well before ``request_deadline_s``."""
@@ -166,17 +166,6 @@ def _create(home: Home, host: HostPaths) -> None:
     files.make_home(home.path)
     files.ensure_directory(host.telemetry)
     files.ensure_directory(host.root)
-
-
-def open_sink(settings: Settings) -> Sink:
-    """The way out that the settings name."""
-    if settings.url.startswith("file:"):
-        from .sinks.file import FileSink
-
-        return FileSink(settings.url)
-    from .sinks.http import HttpSink
-
-    return HttpSink(settings, os.environ)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
+from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.settings_file import Limits
 
 from . import retry_after
 from .clock import Clock
-from .runtime import Runtime
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -83,13 +85,16 @@ class Backoff:
 
 
 class RetryPolicy:
-    """When the uploader of one run may send."""
+    """When the sender of one run may send."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._clock = runtime.clock
-        self._backoff = Backoff(runtime.clock)
-        self._earlier_run_failed = bool(runtime.state.next_try)
+    def __init__(
+        self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], *, earlier_run_failed: bool
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._limits = limits
+        self._backoff = Backoff(clock)
+        self._earlier_run_failed = earlier_run_failed
         self._was_told = False
         self._retry_after_until = self._spread_until = -math.inf
 
@@ -101,11 +106,11 @@ class RetryPolicy:
     def failed(self, after_s: float | None) -> float:
         """Note a failure, and the collector's ``Retry-After``; the seconds to wait."""
         asked_s = after_s or 0.0
-        wait_s = self._backoff.failed(self._runtime.limits, asked_s + self._jitter(asked_s))
+        wait_s = self._backoff.failed(self._limits(), asked_s + self._jitter(asked_s))
         if after_s is not None:
             self._was_told = True
             try:
-                retry_after.keep(self._runtime.host, after_s)
+                retry_after.keep(self._host, after_s)
             except (OSError, TelemetryError) as error:
                 log.warning("the Retry-After is not kept for the next run: %s", error)
         return wait_s
@@ -120,7 +125,7 @@ class RetryPolicy:
         failed = self._earlier_run_failed or self._was_told or self._backoff.since is not None
         self._backoff.succeeded()
         self._earlier_run_failed, self._was_told, self._retry_after_until = False, False, -math.inf
-        retry_after.forget(self._runtime.host)
+        retry_after.forget(self._host)
         if flush_requested or not failed:
             return 0.0
         wait_s = self._jitter(waited_s)
@@ -144,13 +149,16 @@ class RetryPolicy:
         """The seconds to wait because of a failure or a ``Retry-After``; 0 or less if there are none."""
         if wait_s := self._backoff.wait_s():
             return wait_s
-        host, now = self._runtime.host, self._clock.monotonic()
-        retry_after.repair(host, self._runtime.file_system_now)
-        left_s = retry_after.remaining_s(host, self._runtime.file_system_now)
+        now = self._clock.monotonic()
+        retry_after.repair(self._host, self._file_system_now)
+        left_s = retry_after.remaining_s(self._host, self._file_system_now)
         if left_s > 0 and not self._was_told:  # the collector told an earlier run
             self._was_told = True
             self._retry_after_until = now + left_s + self._jitter(left_s)
         return max(left_s, self._retry_after_until - now)
 
     def _jitter(self, from_s: float) -> float:
-        return jitter(from_s, self._runtime.limits.backoff_max_s, self._clock.random())
+        return jitter(from_s, self._limits().backoff_max_s, self._clock.random())
+
+    def _file_system_now(self) -> float:
+        return files.now(self._host.state)

@@ -84,9 +84,10 @@ def _expand(whole: Event) -> Iterator[Event]:
 def count(body: Mapping[str, Any]) -> int:
     """How many events a decoded body stands for; 0 for one that was never made by ``coalesce``."""
     if "burst" not in body:
-        return 1 if body else 0
-    number = body["burst"].get("count") if isinstance(body["burst"], dict) else 0
-    return number if type(number) is int and number > 0 else 0
+        return 1
+    burst = body["burst"] if isinstance(body["burst"], dict) else {}
+    number, rows = burst.get("count"), burst.get("events")
+    return number if type(number) is int and type(rows) is list and number == len(rows) else 0
 
 
 class Coalescer:

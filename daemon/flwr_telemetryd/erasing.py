@@ -34,7 +34,19 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.waiting import mark
 
-from . import batch, discarding, forgotten, guard, hardware, housekeeping, outbox, purge, segments, stages
+from . import (
+    archive,
+    batch,
+    discarding,
+    forgotten,
+    guard,
+    hardware,
+    housekeeping,
+    outbox,
+    purge,
+    segments,
+    stages,
+)
 from .batch import Batch
 from .body import decoded
 from .body import read as read_body
@@ -254,22 +266,22 @@ def _past(host: HostPaths, source_id: str, erased: Erased) -> bool:
 
 
 def _archive(host: HostPaths, source_id: str, erased: Erased) -> None:
-    for path in stages.archive_files(host):
+    for path in archive.archive_files(host):
         text = source_id.encode()
         if any(text in chunk for chunk in _overlapping(path, len(text))):
-            erased.sent += sum(_events_in(body, source_id) for body, _ in stages.read_archive(path))
+            erased.sent += sum(_events_in(body, source_id) for body, _ in archive.read_archive(path))
             _replace_archive(path, source_id)
 
 
 def _replace_archive(path: Path, source_id: str) -> None:
-    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
 
         def others() -> Iterator[bytes]:
-            while line := archive.readline(stages.MAX_LINE_BYTES):
+            while line := file.readline(archive.MAX_LINE_BYTES):
                 if not _is_of(line, source_id):
                     yield line
 
-        status = os.fstat(archive.fileno())
+        status = os.fstat(file.fileno())
         files.replace_by(path, others(), durable=True)
         if late := b"".join(others()):  # of a sidecar that had opened the file before
             files.append_bytes(path, late)

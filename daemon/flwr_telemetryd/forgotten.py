@@ -13,6 +13,7 @@ from typing import Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 
+from .archive import append_line
 from .body import decoded
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -44,7 +45,7 @@ def add(home: Home, source_id: str) -> None:
     """Note an ID, for good."""
     if not notes(home, source_id):
         files.ensure_directory(home.telemetry)
-        files.append_line(home.forgotten, hash_of(source_id).encode())
+        append_line(home.forgotten, hash_of(source_id).encode())
 
 
 def is_noted(source_id: object, noted: Collection[str]) -> bool:

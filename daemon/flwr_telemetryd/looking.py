@@ -17,7 +17,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import to_wire
 
-from . import burst, health, retention, stages
+from . import archive, burst, health, retention, stages
 from .body import read as read_body
 
 Segment = tuple[int, bytes]
@@ -108,9 +108,9 @@ class Looker:
         self._keys[place] = present
 
     def _sent(self, host: HostPaths) -> Iterator[Shown]:
-        for path in stages.archive_files(host):
+        for path in archive.archive_files(host):
             try:
-                for raw, end in stages.read_archive(path, self._archive_ends.get(path, 0)):
+                for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
                     self._archive_ends[path] = end
                     yield from self._body("sent", raw, path)
             except FileNotFoundError:

@@ -23,14 +23,13 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
-from . import burst, damage, discarding, forgotten, segments, split
+from . import archive, burst, damage, discarding, forgotten, segments, split
 from .body import Body, intact
 from .runtime import Runtime
 
@@ -134,7 +133,7 @@ class Queue:
         path = loaded.body.path
         if not self._accepted[path]:
             if not forgotten.holds(self._runtime.home, loaded.data):
-                archive(loaded.body, loaded.data, self._runtime.clock.now())
+                archive.archive(loaded.body.host, loaded.data, self._runtime.clock.now())
             self._accepted[path] = True
         remove(loaded.body)
         del self._accepted[path]
@@ -198,18 +197,6 @@ def due(host: HostPaths) -> Iterator[Body]:
         for name in names:
             if name.endswith(BODY_SUFFIX):
                 yield Body(host, directory / name)
-
-
-def archive(body: Body, data: bytes, now: datetime) -> None:
-    """Append an accepted body to the archive.
-
-    Args:
-        body: the body.
-        data: the bytes that were sent.
-        now: in UTC; the day names the file.
-    """
-    files.ensure_directory(body.host.sent)
-    files.append_line(body.host.sent / f"{now:%Y-%m-%d}.jsonl", data)
 
 
 def remove(body: Body) -> None:

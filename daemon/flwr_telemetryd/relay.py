@@ -1,42 +1,95 @@
-"""Deliver a file that sidecars without a way out have delivered into (``url = "file:///…"``).
+"""Deliver a file that sidecars without a network have delivered into (``url = "file:///…"``).
 
-    FILE ──a chunk──▶ work/ ──▶ outbox/ ──sidecar──▶ sent/, rejected/
-                                                │
-    FILE.relayed ◀── how far ───────────────────┘
+    FILE ──a line──▶ collector ──accepted──▶ sent/<date>.jsonl
+                                └─refused──▶ rejected/<key>.json, <key>.reason.txt
+    FILE.relayed ◀── the offset, after each body
 
-The bodies are put into the outbox of this host, a chunk at a time, byte for byte; a body's key is the
-SHA-256 of its line. What follows is a sidecar's affair (``drain.py``): retries, bursts that are refused, the
-archive. The cursor moves on when a chunk is done, so what a death leaves is in the file or in the outbox.
-What was handed over before a death is told by outboxes and archives, and is not handed over again; whatever
-host of this home adopts it, it is done only when it is delivered (``whereabouts.py``).
+Each line is sent byte for byte through the sink that the uploader uses; its key is the SHA-256 of the line.
+A refused burst is sent event by event, under the keys that ``split.py`` gives them. Consent is checked before
+each request. After an opt-out only the body that was just accepted is recorded.
 
-A chunk takes at most half of what the cap leaves free: what waits in this home must not be dropped for it.
+A relay that dies sends at most one body again, under the same key: the one that it had not noted yet.
 
-This room must never send, and never change FILE.
+This module must never change FILE, and never touch the outbox.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flwr_telemetry import files, settings
-from flwr_telemetry.layout import Home
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import BODY_SUFFIX, Home
+from flwr_telemetry.settings import Settings
+from flwr_telemetry.settings_file import Limits
 
-from . import batch, cursor, drain, forgotten, guard, intake, purge, retention, stages, whereabouts
-from .backlog import Left
-from .chunks import Chunk, read
+from . import archive, burst, drain, forgotten, guard, locks, offset, outbox, purge, retention, retry_after
+from .archive import Line
+from .backoff import RetryPolicy
+from .body import intact, key_of
 from .clock import Clock
-from .cursor import Cursor, Place
-from .errors import NoWayOutError
-from .lines import opened, written_bytes
-from .relayed import Relayed
+from .errors import NoSuchFileError, NoWayOutError
+from .offset import OffsetFile, Place
+from .sinks import open_sink
+from .sinks.base import Delivered, Refused, Retry, Sink
+from .split import member_key
+from .state import State
 
-_MIB = 1024 * 1024
-_LOOK_S = 1.0
-"""Between looks at all hosts."""
+LONGEST_PAUSE_S = 8.0
+"""The longest backoff: a person may be waiting. A ``Retry-After`` may be longer."""
+
+RECENT_KEYS = 500
+CAPS_EVERY_BYTES = 4 * 1024 * 1024
+"""The caps of ``sent/`` are kept whenever so much was archived, and at the end."""
+
+
+@dataclass(slots=True)
+class Relayed:
+    """The result of a relay."""
+
+    outcome: drain.Outcome = drain.Outcome.DELIVERED
+    """``DELIVERED`` if every body in the file is delivered or rejected."""
+
+    reason: str = ""
+    """Why telemetry is off, or why something is left; empty otherwise."""
+
+    bodies: int = 0
+    """Bodies that were delivered or rejected now."""
+
+    events: int = 0
+    """Events that were delivered or rejected now."""
+
+    rejected: int = 0
+    """Events among them that the collector refused."""
+
+    forgotten: int = 0
+    """Bodies that were not sent because their source ID was forgotten in this home."""
+
+    damaged: int = 0
+    """Lines that are no bodies and were skipped now."""
+
+    rest_bytes: int = 0
+    """Bytes that are left in the file; with ``DELIVERED``, a last line without an end."""
+
+    from_start: bool = False
+    """Whether another file was relayed under this name before."""
+
+
+class _StopError(Exception):
+    """The relay ends before the end of the file."""
+
+    def __init__(self, outcome: drain.Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
 
 
 def relay(
@@ -49,34 +102,68 @@ def relay(
     on_progress: Callable[[float, int], None] = lambda _done, _all: None,
     clock: Clock | None = None,
 ) -> Relayed:
-    """Deliver what is new in a file.
+    """Deliver the lines of a file that were not delivered before.
 
     Args:
-        home: whose way out is used.
-        environ: this process's variables, for consent and for the way out.
+        home: its settings say where to, and its ``sent/`` and ``rejected/`` keep the bodies.
+        environ: this process's variables, for consent.
         path: the file.
-        patience_s: give up when for so long, in seconds, no body of the file is delivered.
+        patience_s: give up when the collector has answered about no body for so long, in seconds.
         on_damage: told the number of each line that is no body.
         on_progress: told how many bytes are done, of how many.
-        clock: time.
+        clock: time and chance.
 
     Raises:
         NoSuchFileError: there is no such file.
-        NoWayOutError: the home has no way out but a file.
+        NoWayOutError: the home delivers into a file itself.
         AnotherRelayError: another relay has the file.
-        UnusableHomeError, TelemetryError, OSError: the cursor cannot be kept, or the home not be used.
+        UnusableHomeError, TelemetryError, OSError: the offset cannot be kept, or the home not be used.
+    """
+    try:
+        _enabled(home, environ)
+    except _StopError as stop:
+        return Relayed(stop.outcome, stop.reason)
+    path = path.resolve()  # so that all names of a file share one offset
+    with _opened(path) as file, offset.held(path) as held:
+        return _Relay(home, environ, file, held, patience_s, clock or Clock()).run(on_damage, on_progress)
+
+
+def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
+    """The settings as they are now.
+
+    Raises:
+        _StopError: telemetry is off.
+        NoWayOutError: the home delivers into a file.
     """
     chosen = settings.load(home, environ)
     if not chosen.consent.enabled:
-        return Relayed(drain.Outcome.DISABLED, chosen.consent.reason)
+        raise _StopError(drain.Outcome.DISABLED, chosen.consent.reason)
     if chosen.url.startswith("file:"):
         raise NoWayOutError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
             "choose a home with a way out by --home or FLWR_HOME"
         )
-    path = path.resolve()  # so that all names of a file have one cursor
-    with opened(path) as file, cursor.held(path) as held:
-        return _Relay(home, environ, file, held, patience_s, on_progress, clock or Clock()).run(on_damage)
+    return chosen
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    """A plain file of any owner, open for reading.
+
+    Raises:
+        NoSuchFileError: it is none, or cannot be read.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+        raise NoSuchFileError(f"{path} cannot be read: {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoSuchFileError(f"{path} is no plain file")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
 
 
 class _Relay:
@@ -85,152 +172,212 @@ class _Relay:
         home: Home,
         environ: Mapping[str, str],
         file: io.BufferedReader,
-        held: Cursor,
+        held: OffsetFile,
         patience_s: float,
-        on_progress: Callable[[float, int], None],
         clock: Clock,
     ) -> None:
         self._home = home
         self._host = home.host()
         self._environ = environ
         self._file = file
-        self._cursor = held
+        self._held = held
         self._patience_s = patience_s
-        self._on_progress = on_progress
         self._clock = clock
-        self._end = written_bytes(file)
+        self._place = held.place or Place()
+        self._end = archive.written_bytes(file)
         self._result = Relayed()
+        self._state = State()  # what this relay adds to the host's
+        self._recent: deque[str] = deque(maxlen=RECENT_KEYS)
+        self._settings: Settings | None = None
+        self._sink: Sink | None = None
+        self._retries = RetryPolicy(self._host, clock, self._limits, earlier_run_failed=False)
+        self._answered_at = clock.monotonic()
+        self._uncapped_bytes = 0
 
-    def run(self, on_damage: Callable[[int], None]) -> Relayed:
-        result, place = self._result, self._start()
-        while (chunk := self._next(place)) is not None and self._is_done(place, chunk):
-            for number in chunk.damaged:
-                on_damage(number)
-            result.damaged += len(chunk.damaged)
-            result.forgotten += chunk.forgotten
-            result.bodies += len(chunk.bodies)
-            result.events += sum(map(stages.count_events, chunk.bodies.values()))
-            # What a death before this would tell once more was told; what it would send once more is known.
-            self._cursor.save(chunk.place)
-            place = chunk.place
-        result.rest_bytes = self._end - place.offset
+    def run(self, on_damage: Callable[[int], None], on_progress: Callable[[float, int], None]) -> Relayed:
+        result = self._result
+        if self._place.check != offset.check_of(self._file.fileno(), self._place.offset):
+            result.from_start = True
+            self._place = Place()
+        self._save()  # nothing is sent where the offset cannot be kept
+        try:
+            for line in archive.lines(self._file, self._place.offset, self._end):
+                was_sent = self._do(line, on_damage)
+                self._place = Place(line.end, self._place.line + 1)
+                if was_sent:
+                    self._save()
+                on_progress(line.end, self._end)
+        except _StopError as stop:
+            result.outcome, result.reason = stop.outcome, stop.reason
+            if stop.outcome is drain.Outcome.DISABLED:
+                purge.if_asked(self._home, settings.load(self._home, None).consent)
+        finally:
+            self._finish()
+        self._save()  # lines that are no bodies are reported once
+        result.rest_bytes = self._end - self._place.offset
         return result
 
-    def _start(self) -> Place:
-        place = self._cursor.place or Place()
-        if place.check != cursor.check_of(self._file.fileno(), place.offset):
-            self._result.from_start = True
-            place = Place()
-        if place.offset < self._end:
-            self._cursor.save(place)  # where that cannot be done, nothing is sent
-        return place
+    def _save(self) -> None:
+        check = offset.check_of(self._file.fileno(), self._place.offset)
+        self._place = replace(self._place, check=check)
+        if self._place != self._held.place:
+            self._held.save(self._place)
 
-    # Reading
-
-    def _next(self, place: Place) -> Chunk | None:
-        """The next lines; None if there are none, or no room for the first body."""
-        chunk = self._read(place)
-        if chunk.too_large and self._deliver(self._waiting_here()):  # this goes first
-            chunk = self._read(place)
-            if chunk.too_large:
-                self._give_up(f"spool_max_mib leaves no room for line {chunk.too_large}")
-        return chunk if chunk.place.offset > place.offset else None
-
-    def _read(self, place: Place) -> Chunk:
-        return read(self._file, place, self._end, self._room_bytes(), self._is_forgotten)
-
-    def _is_forgotten(self, body: bytes) -> bool:
-        return forgotten.holds(self._home, body)
-
-    def _room_bytes(self) -> int:
-        cap_bytes = settings.load(self._home, self._environ).limits.spool_max_mib * _MIB
-        free_bytes = cap_bytes - retention.unsent_bytes(self._home)
-        return int(max(free_bytes, 0) / 2)
-
-    # Handing over
-
-    def _is_done(self, place: Place, chunk: Chunk) -> bool:
-        """Hand a chunk over and have it delivered; False, with the reason told, if that is not all done."""
-        if not chunk.bodies:
+    def _do(self, line: Line, on_damage: Callable[[int], None]) -> bool:
+        """Deliver or skip a line; whether the collector answered about it."""
+        if line.data == b"":
+            return False
+        body = line.data or b""
+        key = key_of(body)
+        # No sidecar writes space around a body; a line end of another program makes it another body.
+        event = intact(key, body) if body.strip() == body else {}
+        if not event:
+            self._result.damaged += 1
+            on_damage(self._place.line + 1)
+        elif key in self._recent:
+            pass  # a sidecar that died after its append wrote the line again
+        elif self._deliver(key, body, event):
+            self._recent.append(key)
+            self._result.bodies += 1
             return True
-        files.make_home(self._home.path)
-        files.ensure_directory(self._host.telemetry)
-        guard.check(self._host)
-        dropped = whereabouts.dropped(self._home)
-        handed = place.handed
-        if handed is not None and handed.home != str(self._home.telemetry):
-            handed = None
-        known = whereabouts.taken(self._home, handed, chunk.bodies)
-        if handed is None:
-            handed = whereabouts.about_to_hand(self._home, chunk.place.offset)
-            self._cursor.save(replace(place, handed=handed))
-        names = whereabouts.names_of(chunk.bodies)
-        refused = whereabouts.refused(self._home)
-        into = intake.Intake(self._host, batch.new_name(self._clock.time_ns()), self._may_go_on)
+        else:
+            self._result.forgotten += 1
+        return False
+
+    def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> bool:
+        """Send a body until it is accepted or refused; False if its source ID is forgotten."""
+        if self._place.members:
+            return self._deliver_members(key, body, "the collector refused it")
+        outcome = self._send(key, body)
+        if isinstance(outcome, Refused) and "burst" in event:
+            return self._deliver_members(key, body, outcome.reason)
+        return self._settle(key, body, burst.count(event), outcome)
+
+    def _deliver_members(self, key: str, body: bytes, reason: str) -> bool:
+        """Send a refused burst event by event; if its first event is refused too, none of the others."""
+        done, refused = self._place.members, ""
         try:
-            for key, data in chunk.bodies.items():
-                if key not in known and not into.put(key, data):
-                    return self._off()
-        finally:
-            into.settle()
-        is_delivered = self._deliver(names, place.offset, chunk.place.offset)
-        self._result.rejected += whereabouts.refused_since(self._home, refused, names)
-        lost = whereabouts.dropped(self._home) - dropped
-        if is_delivered and lost > 0 and whereabouts.unanswered(self._home, handed, chunk.bodies):
-            # Perhaps of these: they are handed over again.
-            return self._give_up(f"a cap (spool_max_mib, spool_max_days) dropped {lost} events")
-        return is_delivered
+            for index, event in enumerate(burst.events(body)):
+                member, data = member_key(key, index), burst.dumps(event).encode()
+                if index < done:
+                    continue
+                outcome = Refused(refused) if refused else self._send(member, data)
+                if not self._settle(member, data, 1, outcome):
+                    return False
+                if index == 0 and isinstance(outcome, Refused):
+                    refused = f"{outcome.reason} (the first event of its burst)"
+                elif not refused:
+                    self._place = replace(self._place, members=index + 1)
+                    self._save()
+        except burst.NotABodyError:
+            self._settle(key, body, 1, Refused(reason))
+        return True
 
-    def _waiting_here(self) -> frozenset[str]:
-        return frozenset(whereabouts.waiting_on([self._host]))
+    def _send(self, key: str, body: bytes) -> Delivered | Refused | None:
+        """Send a body until the collector answers about it; None if its source ID is forgotten.
 
-    def _deliver(self, names: frozenset[str], start: int = 0, end: int = 0) -> bool:
-        """Have bodies delivered, wherever in this home they are, for as long as one of them leaves it.
-
-        That others leave is no reason to go on: that may have no end.
+        Raises:
+            _StopError: telemetry is off, or the patience is over.
         """
-        watch = whereabouts.Watch(self._home, names, self._clock.monotonic)
-
-        def tell(_left: Left) -> None:
-            if self._clock.monotonic() - watch.looked_at >= _LOOK_S:
-                share = 1 - len(watch.look()) / max(len(names), 1)
-                self._on_progress(start + share * (end - start), self._end)
-
-        def remaining_s() -> float:
-            return watch.moved_at + self._patience_s - self._clock.monotonic()
-
         while True:
-            moved_at = watch.moved_at
-            came_to = drain.drain(
-                self._home,
-                self._environ,
-                timeout_s=max(remaining_s(), 0),
-                on_progress=tell,
-                clock=self._clock,
-            )
-            if came_to.outcome is drain.Outcome.DISABLED:
-                return self._off()
-            left = watch.look()
-            if not left:
-                return True
-            is_done_here = came_to.outcome is drain.Outcome.DELIVERED
-            if remaining_s() <= 0 or (not is_done_here and watch.moved_at == moved_at):
-                there = set(left.values())
-                if self._host.name in there and came_to.reason:
-                    return self._give_up(came_to.reason)
-                return self._give_up(f"{len(left)} bodies wait for the sidecar of {', '.join(sorted(there))}")
-            if is_done_here:  # another host adopted them
-                self._clock.sleep(max(min(_LOOK_S, remaining_s()), 0))
+            self._wait()
+            sink = self._open()
+            if forgotten.holds(self._home, body):
+                return None
+            outcome = sink.send(key, body)
+            self._state.requests += 1
+            if not isinstance(outcome, Delivered):
+                _enabled(self._home, self._environ)  # after an opt-out nothing more is written
+            if not isinstance(outcome, Retry):
+                self._answered_at = self._clock.monotonic()
+                self._retries.succeeded(waited_s=0, flush_requested=True)
+                self._state.last_error = ""
+                return outcome
+            self._state.retried += 1
+            self._state.last_error = outcome.reason
+            self._retries.failed(outcome.after_s)
 
-    def _give_up(self, reason: str) -> bool:
-        self._result.outcome, self._result.reason = drain.Outcome.UNDELIVERED, reason
-        return False
+    def _wait(self) -> None:
+        """Wait for the next try; raises _StopError if that lies beyond the patience."""
+        while (wait_s := self._retries.wait_s()) > 0:
+            if self._clock.monotonic() + wait_s > self._answered_at + self._patience_s:
+                asked_s = retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
+                reason = self._state.last_error
+                if asked_s > 0:
+                    reason = f"the collector asked for no requests for another {asked_s:.0f} s"
+                raise _StopError(drain.Outcome.UNDELIVERED, reason)
+            self._clock.sleep(wait_s)
 
-    def _off(self) -> bool:
-        purge.if_asked(self._home, settings.load(self._home, None).consent)
-        consent = settings.load(self._home, self._environ).consent
-        self._result.outcome, self._result.reason = drain.Outcome.DISABLED, consent.reason
-        return False
+    def _open(self) -> Sink:
+        """The sink that the settings name now; raises as ``_enabled``."""
+        chosen = _enabled(self._home, self._environ)
+        if self._sink is None or chosen != self._settings:
+            self._close()
+            files.make_home(self._home.path)
+            files.ensure_directory(self._host.telemetry)
+            guard.check(self._host)
+            files.ensure_directory(self._host.root)
+            self._sink, self._settings = open_sink(chosen), chosen
+        return self._sink
 
-    def _may_go_on(self) -> bool:
-        return settings.load(self._home, self._environ).consent.enabled
+    def _limits(self) -> Limits:
+        limits = self._settings.limits if self._settings else Limits()
+        return limits._replace(backoff_max_s=min(limits.backoff_max_s, LONGEST_PAUSE_S))
+
+    def _settle(self, key: str, data: bytes, events: int, outcome: Delivered | Refused | None) -> bool:
+        """Keep a body that the collector answered about; False if it was not sent."""
+        if outcome is None:
+            return False
+        is_kept = not forgotten.holds(self._home, data)  # it may have been forgotten while it was on its way
+        if is_kept:
+            files.ensure_directory(self._host.root)  # a service of another host removes empty ones
+        if isinstance(outcome, Refused):
+            if is_kept:
+                self._reject(key, data, outcome.reason)
+            self._result.rejected += events
+            self._state.rejected += events
+        else:
+            if is_kept:
+                archive.archive(self._host, data, self._clock.now())
+                self._keep_caps(len(data))
+            self._state.delivered_events += events
+            self._state.last_delivery = self._clock.now().isoformat()
+        self._result.events += events
+        return True
+
+    def _reject(self, key: str, data: bytes, reason: str) -> None:
+        files.ensure_directory(self._host.rejected)
+        kept = self._host.rejected / f"{key}{BODY_SUFFIX}"
+        files.replace_bytes(outbox.reason_of(kept), reason.encode() + b"\n")
+        files.replace_bytes(kept, data, durable=True)
+
+    def _keep_caps(self, archived_bytes: int) -> None:
+        """Hold the home to its caps now and then: perhaps no sidecar ever runs in it."""
+        self._uncapped_bytes += archived_bytes
+        if self._uncapped_bytes >= CAPS_EVERY_BYTES and self._settings:
+            self._uncapped_bytes = 0
+            retention.enforce(self._home, self._settings.limits, files.now(self._host.state))
+
+    def _finish(self) -> None:
+        self._close()
+        # Neither of these may hide why the relay ended.
+        with contextlib.suppress(OSError, TelemetryError, NoWayOutError, _StopError):
+            if self._state.requests:
+                _enabled(self._home, self._environ)
+                self._add_counters()
+                self._keep_caps(CAPS_EVERY_BYTES)
+
+    def _add_counters(self) -> None:
+        """Add to the host's counters. A sidecar that runs would overwrite them with its own."""
+        with locks.held(self._host, 0, create=True) as held:
+            if held.is_exclusive:
+                state = State.load(self._host)
+                state.add(self._state)
+                state.last_delivery = self._state.last_delivery or state.last_delivery
+                state.last_error = self._state.last_error
+                state.save(self._host)
+
+    def _close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None

@@ -2,7 +2,7 @@
 
     spool     the open segment, the sealed ones, and those of batches in the making (``work/``)
     outbox    bodies that wait for delivery; a burst that is being split counts as the burst
-    sent      the archive: one body a line
+    sent      the archive: one body a line (``archive.py``)
     rejected  bodies that the collector refused
 
 Everything is read as a stream, and everything may move on or vanish while it is read: FileNotFoundError
@@ -13,23 +13,17 @@ This room must never create, lock, rename or delete anything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, record, scan
+from flwr_telemetry import record, scan
 from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 from . import burst, segments
 from .body import decoded
 from .body import read as read_body
 from .split import member_key
-
-ARCHIVE_SUFFIX = ".jsonl"
-
-MAX_LINE_BYTES = 2 * burst.MAX_BODY_BYTES
-"""A longer line of the archive is none of ours."""
 
 
 def spool_segments(host: HostPaths) -> list[Path]:
@@ -64,29 +58,6 @@ def outbox_bodies(host: HostPaths) -> Iterator[Path]:
 def rejected_bodies(host: HostPaths) -> list[Path]:
     """The files of the bodies that the collector refused."""
     return [path for path in segments.listing(host.rejected) if path.name.endswith(BODY_SUFFIX)]
-
-
-def archive_files(host: HostPaths) -> list[Path]:
-    """The files of what was sent, by day."""
-    return [path for path in segments.listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX)]
-
-
-def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:
-    """The bodies in one day's archive, each with the offset at which its line ends.
-
-    A line that is still being written is not given, nor is one longer than any body can be.
-    """
-    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
-        end = file.seek(offset_bytes)
-        begun = 0  # bytes of this line that were skipped
-        while line := file.readline(MAX_LINE_BYTES):
-            if not line.endswith(b"\n"):
-                begun += len(line)
-                continue
-            end += begun + len(line)
-            if not begun:
-                yield line[:-1], end
-            begun = 0
 
 
 def count_events(body: bytes) -> int:

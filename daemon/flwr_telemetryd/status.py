@@ -18,7 +18,7 @@ from flwr_telemetry import presence, scan, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
-from . import health, retention, retry_after, stages
+from . import archive, health, retention, retry_after, stages
 from .body import read as read_body
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
@@ -87,7 +87,7 @@ def _look_at_host(host: HostPaths, problems: list[str], *, this_host: bool) -> H
     # In the order in which events move, so that none slips past.
     _tell(problems, lambda: stages.spool_segments(host), lambda path: _add_segment(view.spool, path))
     _tell(problems, lambda: stages.outbox_bodies(host), lambda path: _add_body(view.outbox, path))
-    _tell(problems, lambda: stages.archive_files(host), lambda path: _add_archive(view.sent, path))
+    _tell(problems, lambda: archive.archive_files(host), lambda path: _add_archive(view.sent, path))
     _tell(problems, lambda: stages.rejected_bodies(host), lambda path: _add_body(view.rejected, path))
     return view
 
@@ -120,7 +120,7 @@ def _add_body(amount: Bodies, path: Path) -> None:
 
 
 def _add_archive(amount: Bodies, path: Path) -> None:
-    for body, _ in stages.read_archive(path):
+    for body, _ in archive.read_archive(path):
         _add(amount, body)
 
 

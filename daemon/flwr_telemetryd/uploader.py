@@ -35,7 +35,12 @@ class Uploader:
         self._sink_key: tuple[object, ...] = ()
         self._last_failed: Path | None = None
         self._flush_requested = False
-        self.retry_policy = RetryPolicy(runtime)
+        self.retry_policy = RetryPolicy(
+            runtime.host,
+            runtime.clock,
+            lambda: runtime.limits,
+            earlier_run_failed=bool(runtime.state.next_try),
+        )
         self.was_answered = False
         """Whether the collector has answered any request of this run."""
 

@@ -204,18 +204,6 @@ def append_bytes(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append a line. If a full disk or a kill cut off the last line, that one stays a line of its own."""
-    descriptor = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        write_all(descriptor, line + b"\n")
-    finally:
-        os.close(descriptor)
-
-
 def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
     """The first ``most_bytes`` bytes of a plain file.
 

@@ -57,6 +57,10 @@ def test_an_event_of_a_split_burst_is_known_by_its_form() -> None:
         {name: EVENTS[0][name] for name in ("event_type", "context")},
         {**EVENTS[0], "burst": None},
         {**EVENTS[0], "burst": {"count": 0}},
+        {**EVENTS[0], "burst": {"count": 0, "events": []}},
+        {**EVENTS[0], "burst": {"count": 1}},
+        {**EVENTS[0], "burst": {"count": 2, "events": [[0, 0]]}},
+        {**EVENTS[0], "burst": {"count": True, "events": [[0, 0]]}},
     ],
 )
 def test_what_is_no_event_is_damage(value: Any) -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd import __main__ as program
-from flwr_telemetryd.__main__ import open_sink
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.loop import Sidecar
 from flwr_telemetryd.runtime import Mode, Runtime
 from flwr_telemetryd.schedule import ExitReason
+from flwr_telemetryd.sinks import open_sink
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd import burst, outbox
+from flwr_telemetryd import archive, burst, outbox
 from flwr_telemetryd.body import Body, decoded
 from flwr_telemetryd.split import split
 from tests.daemon.conftest import repair
@@ -49,7 +49,7 @@ def due(host: HostPaths) -> dict[str, bytes]:
 
 def deliver(body: Body, data: bytes, now: datetime) -> None:
     """Do with an accepted body what a sidecar does: archive it, then let it go."""
-    outbox.archive(body, data, now)
+    archive.archive(body.host, data, now)
     outbox.remove(body)
 
 

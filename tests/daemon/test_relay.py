@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
-import shutil
-import time
-from pathlib import Path
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,24 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.record import to_wire
-from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd import burst, chunks, drain, forgotten, outbox, relay, retention, segments
-from flwr_telemetryd.backlog import Left
+from flwr_telemetry.wire import to_wire
+from flwr_telemetryd import archive, burst, forgotten, relay
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.drain import Outcome
 from flwr_telemetryd.errors import NoSuchFileError, NoWayOutError
-from flwr_telemetryd.relayed import Relayed
+from flwr_telemetryd.relay import Relayed
+from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer, Collector
 from tests.support.dying import Lives
+from tests.support.faults import fail_once
 from tests.support.strategies import events, tried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+    from pathlib import Path
 
-    from flwr_telemetry.layout import HostPaths
-    from flwr_telemetryd.body import Body
+    from tests.support.collector import Request
 
 
 def bodies(count: int, start: int = 0) -> list[bytes]:
@@ -69,7 +68,7 @@ def cursor_of(file: Path) -> dict[str, Any]:
 def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(
     home: Path, file: Path, collector: Collector
 ) -> None:
-    """A property: bytes and keys are those of the lines; what stands there twice is sent once a chunk."""
+    """A property: bytes and keys are those of the lines; what stands there twice is sent once."""
     lines: list[bytes] = []
 
     @tried(60)
@@ -98,7 +97,7 @@ def test_what_is_appended_later_is_delivered_by_the_next(
     assert run(home, file) == Relayed()
     put(file, later)
     assert run(home, file).bodies == 2
-    assert [request.body for request in collector.requests[3:]] == sorted(later, key=wire.key_of)
+    assert [request.body for request in collector.requests] == first + later
     assert file.read_bytes().splitlines() == first + later
     assert cursor_of(file)["offset"] == file.stat().st_size
 
@@ -114,6 +113,7 @@ NO_BODIES = [
     b"[" * 100_000,
     b'{"event_type":"' + b"x" * 3_000_000 + b'"}',
     burst.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 0}}).encode(),
+    next(burst.coalesce(map(to_wire, records.series(3)))).replace(b'"count":3', b'"count":2'),
 ]
 
 
@@ -159,57 +159,178 @@ def test_another_file_under_the_name_is_read_from_its_beginning(
         assert set(collector.accepted) >= keys(file.read_bytes().splitlines())
 
 
-def test_an_outage_leaves_the_rest_for_the_next(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was accepted is not sent again, what was not is neither lost nor piled up in the outbox."""
-    monkeypatch.setattr(chunks, "MAX_BODIES", 4)
+def test_an_outage_leaves_the_rest_for_the_next(home: Path, file: Path, collector: Collector) -> None:
+    """What was accepted is not sent again, what was not is not lost; nothing is put into the outbox."""
     homes.configure(home, collector.url)
     lines = bodies(10)
     put(file, lines)
-    collector.answer_by(lambda _request: 200 if len(collector.accepted) < 6 else 503)
-    for _ in range(2):
+    answered: list[str] = []
+
+    def decide(request: Request) -> int:
+        if len(answered) == 6 and fails[0]:
+            return 503
+        answered.append(request.key)
+        return 200
+
+    fails = [True]
+    collector.answer_by(decide)
+    for count in (6, 0):
         relayed = run(home, file, patience_s=1)
-        assert relayed.outcome is Outcome.UNDELIVERED
+        assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, count)
         assert "503" in relayed.reason
-        assert relayed.rest_bytes == sum(len(line) + 1 for line in lines[4:])
-    assert len(homes.waiting(home)) == 2
-    collector.answer_by(lambda _request: 200)
+        assert relayed.rest_bytes == sum(len(line) + 1 for line in lines[6:])
+    assert homes.unsent_files(home) == []
+    fails[0] = False
     assert run(home, file).outcome is Outcome.DELIVERED
-    answered = [request.key for request in collector.requests if request.key in collector.accepted]
-    assert set(collector.accepted) == keys(lines)
-    assert len(homes.sent(home)) == len(lines)
-    assert len(answered) >= len(lines)
+    assert answered == list(map(wire.key_of, lines))
+    assert homes.sent(home) == lines
+
+
+def test_a_short_outage_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+    """A failure costs a wait, and no line."""
+    homes.configure(home, collector.url, backoff_s=0.1)
+    put(file, bodies(3))
+    collector.answer_with(200, 503, "reset", 500)
+    assert run(home, file).outcome is Outcome.DELIVERED
+    assert len(collector.accepted) == 3
+    state = State.load(Home(home).host())
+    assert (state.requests, state.retried, state.delivered_events, state.last_error) == (6, 3, 3, "")
+
+
+def test_the_pauses_grow_to_one_that_a_person_waits_for(home: Path, file: Path, collector: Collector) -> None:
+    """The patience counts from the last answer, and no wait begins that would outlast it."""
+    homes.configure(home, collector.url, backoff_s=1, backoff_max_s=900)
+    lines = bodies(2)
+    put(file, lines)
+    now, waits = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 1.0)
+    collector.answer_by(lambda request: 200 if request.key == wire.key_of(lines[0]) and waits else 503)
+    relayed = run(home, file, patience_s=20, clock=clock)
+    assert waits == [1, 1, 2, 4, 8]
+    assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 1)
 
 
 def test_a_refused_burst_comes_as_its_events(home: Path, file: Path, collector: Collector) -> None:
-    """The sidecar splits it; what is refused alone is kept in `rejected/` and is done."""
+    """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
     homes.configure(home, collector.url)
-    (whole,) = burst.coalesce(map(to_wire, records.series(3)))
+    some = [to_wire(event) for event in records.series(3)]
+    (whole,) = burst.coalesce(some)
     single = bodies(1, start=9)[0]
     put(file, [whole, single])
 
-    def decide(request: Any) -> int:
+    def decide(request: Request) -> int:
         return 422 if b"burst" in request.body or b'"n":9' in request.body else 200
 
     collector.answer_by(decide)
     relayed = run(home, file)
-    assert (relayed.outcome, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 4, 1)
-    assert set(collector.accepted) == {wire.member_key(wire.key_of(whole), index) for index in range(3)}
-    assert [path.stem for path in homes.rejected(home)] == [wire.key_of(single)]
+    assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 2, 4, 1)
+    singly = [burst.dumps(event).encode() for event in some]
+    members = {wire.member_key(wire.key_of(whole), n): body for n, body in enumerate(singly)}
+    assert collector.accepted == members
+    assert homes.sent(home) == list(members.values())
+    (kept,) = homes.rejected(home)
+    assert (kept.stem, kept.read_bytes()) == (wire.key_of(single), single)
+    assert "answered 422" in kept.with_suffix(".reason.txt").read_text()
 
 
-def test_a_sidecar_that_lives_delivers_it(home: Path, file: Path, collector: Collector) -> None:
-    """It is asked, and stays; it never takes a chunk that is being put into the outbox for its own."""
-    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+def test_if_its_first_event_is_refused_too_no_other_is_sent(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """All are rejected; of others, whose first one is accepted, each is judged by itself."""
+    homes.configure(home, collector.url)
+    (one,) = burst.coalesce(map(to_wire, records.series(3)))
+    (other,) = burst.coalesce(map(to_wire, records.series(3, start=5)))
+    put(file, [one, other])
+
+    def decide(request: Request) -> int:
+        bad = (b"burst", b'"n":0', b'"n":6')
+        return 422 if any(text in request.body for text in bad) else 200
+
+    collector.answer_by(decide)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 6, 4)
+    assert len(collector.requests) == 2 + 4
+    keys_of_one, keys_of_other = (
+        [wire.member_key(wire.key_of(whole), index) for index in range(3)] for whole in (one, other)
+    )
+    assert set(collector.accepted) == {keys_of_other[0], keys_of_other[2]}
+    assert {path.stem for path in homes.rejected(home)} == {*keys_of_one, keys_of_other[1]}
+    state = State.load(Home(home).host())
+    assert (state.rejected, state.delivered_events, state.requests) == (4, 2, 6)
+
+
+def test_a_burst_that_is_sent_by_half_goes_on_from_there(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """An outage among its events sends none of them twice."""
+    homes.configure(home, collector.url)
+    (whole,) = burst.coalesce(map(to_wire, records.series(4)))
+    put(file, [whole, *bodies(1, start=9)])
+    collector.answer_with(422, 200, 200, 503)
+    collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
+    assert run(home, file, patience_s=0).outcome is Outcome.UNDELIVERED
+    assert cursor_of(file)["members"] == 2
+    assert run(home, file).outcome is Outcome.DELIVERED
+    assert len(homes.sent(home)) == len(collector.accepted) == 5
+    assert len(collector.requests) == 1 + 5 + 1
+    assert cursor_of(file)["members"] == 0
+
+
+def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """Its rows are none; the next line is delivered."""
+    homes.configure(home, collector.url)
+    bent = burst.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
+    put(file, [bent, *bodies(1)])
+    collector.answer_with(422)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 2, 1)
+    assert [path.stem for path in homes.rejected(home)] == [wire.key_of(bent)]
+
+
+def test_a_sidecar_that_lives_goes_on_beside_it(home: Path, file: Path, collector: Collector) -> None:
+    """Both record what they sent, and neither takes anything from the other."""
+    homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
     pid = processes.running_sidecar(home)
-    lines = bodies(400, start=1)
+    lines = bodies(100, start=1)
     put(file, lines)
-    assert run(home, file).outcome is Outcome.DELIVERED
-    assert keys(lines) < set(collector.accepted)
-    assert len(collector.requests) == 401
+    words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
+    with processes.start(home, words, stdout=subprocess.PIPE) as started:
+        processes.emit(home, 20)
+        started.communicate(timeout=processes.PATIENCE_S)
+    assert started.returncode == 0
+    processes.wait_until(lambda: len(homes.sent(home)) == 121)
+    assert keys(homes.sent(home)) == set(collector.accepted) > keys(lines)
+    assert len(collector.requests) == 121
     assert processes.sidecars(home) == [pid]
+
+
+def test_the_home_stays_within_its_caps(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perhaps no sidecar ever runs in it: the relay itself holds it to them, while it runs and at the end."""
+    homes.configure(home, collector.url, sent_max_mib=0.01)
+    monkeypatch.setattr(relay, "CAPS_EVERY_BYTES", 20_000)
+    most, real = [0], archive.archive
+
+    def watched(host: Any, *arguments: Any) -> None:
+        real(host, *arguments)
+        most[0] = max(most[0], sum(path.stat().st_size for path in archive.archive_files(host)))
+
+    monkeypatch.setattr(archive, "archive", watched)
+    lines = bodies(100)
+    put(file, lines)
+    assert run(home, file).bodies == 100
+    assert 10_000 < most[0] < 32_000
+    assert 0 < sum(map(len, homes.sent(home))) < 11_000
+    assert homes.sent(home)[-1] == lines[-1]
 
 
 def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(
@@ -236,32 +357,23 @@ def test_what_was_forgotten_here_is_not_sent(home: Path, file: Path, collector: 
     assert wire.key_of(gone) not in collector.accepted
 
 
-def test_a_chunk_takes_half_of_the_room_that_the_cap_leaves(
-    home: Path, file: Path, collector: Collector
+@pytest.mark.parametrize("status", [200, 422])
+def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(
+    home: Path, file: Path, collector: Collector, status: int
 ) -> None:
-    """Nothing of this home is dropped for it, and a body for which there is no room is left and told."""
-    homes.configure(home, collector.url, spool_max_mib=0.01)
-    lines = bodies(30)
-    put(file, lines)
-    assert run(home, file).outcome is Outcome.DELIVERED
-    assert set(collector.accepted) == keys(lines)
-    put(file, [burst.dumps(to_wire(records.sample({"n": 1, "pad": "x" * 8000}))).encode()])
-    relayed = run(home, file)
-    assert relayed.outcome is Outcome.UNDELIVERED
-    assert "no room for line 31" in relayed.reason
-    assert not (homes.host(home) / "dropped").exists()
-
-
-def test_what_a_cap_drops_is_handed_over_again(home: Path, file: Path, collector: Collector) -> None:
-    """It is in the file still, so it is not lost: the cursor stays before it."""
-    homes.configure(home, collector.url, spool_max_days=0)
-    put(file, bodies(3))
-    relayed = run(home, file)
-    assert relayed.outcome is Outcome.UNDELIVERED
-    assert "dropped 3 events" in relayed.reason
+    """Neither in `sent/` nor in `rejected/`; what comes after it is not sent."""
     homes.configure(home, collector.url)
-    assert run(home, file).bodies == 3
-    assert len(collector.accepted) == 3
+    put(file, [burst.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
+
+    def decide(_request: Request) -> int:
+        forgotten.add(Home(home), "gone")
+        return status
+
+    collector.answer_by(decide)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.forgotten) == (Outcome.DELIVERED, 1, 2)
+    assert len(collector.requests) == 1
+    assert homes.sent(home) == homes.rejected(home) == []
 
 
 def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home: Path, file: Path, collector: Collector) -> None:
@@ -269,14 +381,40 @@ def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home: Path, file: Path, c
     homes.configure(home, collector.url)
     put(file, bodies(20))
 
-    def decide(_request: object) -> int:
+    def decide(_request: object) -> Answer:
         homes.configure(home, collector.url, enabled=False)
-        return 503
+        return Answer(429, {"Retry-After": "7"})
 
     collector.answer_by(decide)
+    homes.put(home, records.series(3))
     assert run(home, file).outcome is Outcome.DISABLED
     assert len(collector.requests) == 1
     assert homes.unsent_files(home) == []
+    assert not (homes.host(home) / "not-before").exists()
+    homes.configure(home, collector.url)
+    collector.answer_by(lambda _request: 200)
+    assert run(home, file).bodies == 20
+
+
+def test_a_no_of_the_environment_ends_it_and_deletes_nothing(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """It is the person's who relays, not the home's."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    put(file, bodies(3))
+    environ = processes.environment(home)
+
+    def decide(_request: Request) -> int:
+        environ["FLWR_TELEMETRY_ENABLED"] = "0"
+        return 200
+
+    collector.answer_by(decide)
+    relayed = relay.relay(Home(home), environ, file, patience_s=9)
+    assert (relayed.outcome, relayed.bodies) == (Outcome.DISABLED, 1)
+    assert "FLWR_TELEMETRY_ENABLED" in relayed.reason
+    assert len(homes.sent(home)) == len(collector.requests) == 1
+    assert len(homes.spooled(home)) == 3
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable"])
@@ -303,19 +441,34 @@ def test_a_home_that_delivers_into_a_file_is_no_way_out(home: Path, file: Path) 
         run(home, file)
 
 
+def test_what_cannot_be_recorded_is_sent_again(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: under the same key, so that the collector counts it once."""
+    homes.configure(home, collector.url)
+    lines = bodies(2)
+    put(file, lines)
+    real = archive.append_line
+
+    def full(path: Path, line: bytes) -> None:
+        fail_once(monkeypatch, "write", errno.ENOSPC)
+        real(path, line)
+
+    monkeypatch.setattr(archive, "append_line", full)
+    with pytest.raises(OSError, match="space"):
+        run(home, file)
+    monkeypatch.undo()
+    assert run(home, file).bodies == 2
+    assert len(collector.requests) == 3
+    assert homes.sent(home) == list(collector.accepted.values()) == lines
+
+
 DYING = """
 import os, sys
 from pathlib import Path
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import __main__, chunks, drain, relay
-from flwr_telemetryd.backlog import Left
+from flwr_telemetryd import drain, relay
 
-def here(*_, **__):  # in this very process, so that it can be struck there, too
-    outcome = drain.Outcome.UNDELIVERED if __main__.main(["--once"]) else drain.Outcome.DELIVERED
-    return drain.Drained(outcome, Left(0, 0), Left(0, 0), 0, "")
-
-chunks.MAX_BODIES = 2
-drain.drain = here
 came_to = relay.relay(Home(Path(os.environ["FLWR_HOME"])), os.environ, Path(os.environ["FILE"]), patience_s=0)
 sys.exit(came_to.outcome is not drain.Outcome.DELIVERED or came_to.rest_bytes > 0)
 """
@@ -323,17 +476,23 @@ sys.exit(came_to.outcome is not drain.Outcome.DELIVERED or came_to.rest_bytes > 
 
 def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_path: Path) -> None:
     """SIGKILL before any change that a relay makes; the next one goes on and repeats one request at most."""
-    (whole,) = burst.coalesce(map(to_wire, records.series(2, start=4, cluster="c")))
-    lines = [*bodies(3), whole]
-    expected = keys(lines[:3]) | {wire.member_key(wire.key_of(whole), index) for index in range(2)}
-    step = int(os.environ.get("KILLS_EVERY", "7"))
-    with Lives("flwr_telemetryd.__main__", "flwr_telemetryd.relay", "flwr_telemetryd.sinks.http") as lives:
+    (whole,) = burst.coalesce(map(to_wire, records.series(3, start=4, cluster="c")))
+    (refused,) = burst.coalesce(map(to_wire, records.series(2, start=8, cluster="c")))
+    lines = [*bodies(3), whole, refused]
+    expected = keys(lines[:3]) | {wire.member_key(wire.key_of(whole), index) for index in range(3)}
+    rejected = {wire.member_key(wire.key_of(refused), index) for index in range(2)}
+    step = int(os.environ.get("KILLS_EVERY", "3"))
+
+    def decide(request: Request) -> int:
+        return 422 if b"burst" in request.body or b'"n":8' in request.body else 200
+
+    with Lives("flwr_telemetryd.relay", "flwr_telemetryd.sinks.http") as lives:
         for point in itertools.count(0, step):
             root = tmp_path / str(point)
             home, file = root / ".flwr", root / "metrics.jsonl"
             root.mkdir()
             with Collector() as collector:
-                collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
+                collector.answer_by(decide)
                 homes.configure(home, collector.url)
                 put(file, lines)
                 env = {**processes.environment(home), "FILE": str(file)}
@@ -341,8 +500,13 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
                 after = lives.live(DYING, env)
                 assert after.status == 0, (death, after)
                 assert set(collector.accepted) == expected, death
+                assert {path.stem for path in homes.rejected(home)} == rejected, death
+                assert all(path.with_suffix(".reason.txt").exists() for path in homes.rejected(home)), death
+                sent = homes.sent(home)
+                assert {*sent} == {*collector.accepted.values()}, death
+                assert len(sent) <= len(expected) + 1, death
                 answers = [request.key for request in collector.requests if b"burst" not in request.body]
-                assert len(answers) <= len(expected) + 1, (death, answers)
+                assert len(answers) <= len(expected) + 2, (death, answers)
                 assert homes.unsent_files(home) == [], death
                 assert cursor_of(file)["offset"] == file.stat().st_size
             if not death.struck:
@@ -362,143 +526,31 @@ def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -
     assert len(collector.requests) == 1
 
 
-def adopting(monkeypatch: pytest.MonkeyPatch, home: Path, then: Callable[[HostPaths], None]) -> None:
-    """Have a service of another host adopt what is handed over before it is delivered here, and go on."""
-    other = Home(home).host("login2")
-    real = drain.drain
+def test_a_short_retry_after_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+    """Within the patience; the sidecars of this host heed it, too, until it is over."""
+    homes.configure(home, collector.url, backoff_max_s=900)
+    put(file, bodies(2))
+    not_before = homes.host(home) / "not-before"
+    now, waits = [0.0], list[float]()
 
-    def drained(*args: Any, **options: Any) -> drain.Drained:
-        other.root.mkdir(mode=0o700, exist_ok=True)
-        Home(home).heartbeat("login2").write_text("{}")  # it lives: nobody adopts from it
-        for directory in segments.listing(Home(home).host().outbox):
-            outbox.adopt(directory, other)
-        done = real(*args, **options)
-        then(other)
-        return done
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+        assert not_before.read_text() == "30.0\n"
+        homes.age(not_before, 30)
 
-    monkeypatch.setattr(drain, "drain", drained)
-
-
-def stopped(_host: HostPaths) -> None:
-    """Be a service that does nothing any more."""
-
-
-def held_by(host: HostPaths) -> list[Body]:
-    return list(outbox.due(host))
+    collector.answer_with(Answer(503, {"Retry-After": "30"}))
+    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 0.5)
+    assert run(home, file, clock=clock).outcome is Outcome.DELIVERED
+    assert waits == [30 + 4]
+    assert not not_before.exists()
 
 
-def test_what_another_host_adopted_and_does_not_send_is_not_delivered(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", ["a\0b", "x" * 300])
+def test_a_name_that_is_none_is_refused_in_words(
+    home: Path, file: Path, collector: Collector, text: str
 ) -> None:
-    """It is told who has it; the next relay leaves it there, and is done when that host has sent it."""
+    """Nothing that can be typed becomes a traceback."""
     homes.configure(home, collector.url)
-    lines = bodies(3)
-    put(file, lines)
-    other = Home(home).host("login2")
-    adopting(monkeypatch, home, stopped)
-    for _ in range(2):
-        relayed = run(home, file, patience_s=0.3)
-        assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 0)
-        assert "login2" in relayed.reason
-        assert relayed.rest_bytes == file.stat().st_size
-        assert {body.key for body in held_by(other)} == keys(lines)
-        assert homes.waiting(home) == []
-
-    def deliver(host: HostPaths) -> None:
-        """Accept one body, and reject the others, one at a time."""
-        for body in held_by(host)[:1]:
-            if not host.sent.exists():
-                outbox.archive(body, body.read(), Clock().now())
-                outbox.remove(body)
-            else:
-                outbox.reject(body, "no")
-
-    adopting(monkeypatch, home, deliver)
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 3, 2)
-    assert collector.requests == []
-
-
-def test_what_another_host_has_sent_is_not_handed_over_again(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its archive tells that, after a relay that had given up."""
-    homes.configure(home, collector.url)
-    put(file, bodies(3))
-    other = Home(home).host("login2")
-    with monkeypatch.context() as patch:
-        adopting(patch, home, stopped)
-        assert run(home, file, patience_s=0.3).outcome is Outcome.UNDELIVERED
-    for body in held_by(other):
-        outbox.archive(body, body.read(), Clock().now())
-        outbox.remove(body)
-    assert (run(home, file).outcome, homes.waiting(home), collector.requests) == (Outcome.DELIVERED, [], [])
-
-
-@pytest.mark.parametrize("is_gone", [False, True])
-def test_what_a_cap_drops_on_another_host_is_handed_over_again(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch, is_gone: bool
-) -> None:
-    """Whether that host is there still, or its count was added to that of another one."""
-    homes.configure(home, collector.url)
-    put(file, bodies(3))
-
-    def drop(host: HostPaths) -> None:
-        retention.enforce(Home(home), Limits(spool_max_days=0), time.time() + 9)
-        if is_gone:
-            third = Home(home).host("login3")
-            third.root.mkdir(mode=0o700, exist_ok=True)
-            host.dropped.rename(third.dropped)
-            shutil.rmtree(host.root)
-
-    with monkeypatch.context() as patch:
-        adopting(patch, home, drop)
-        relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 0)
-    assert "dropped 3 events" in relayed.reason
-    assert run(home, file).bodies == 3
-    assert len(collector.accepted) == 3
-
-
-def test_what_a_cap_drops_of_others_is_no_fault(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The archives tell that it was none of these, of a split burst too."""
-    homes.configure(home, collector.url)
-    (whole,) = burst.coalesce(map(to_wire, records.series(3)))
-    put(file, [whole, *bodies(1, start=9)])
-    collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
-    real = drain.drain
-
-    def drained(*args: Any, **options: Any) -> drain.Drained:
-        Home(home).host().dropped.write_bytes(b"\0")
-        return real(*args, **options)
-
-    monkeypatch.setattr(drain, "drain", drained)
-    assert run(home, file).outcome is Outcome.DELIVERED
-
-
-def test_that_others_are_delivered_is_no_reason_to_go_on(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a training that never ends, something leaves all the time, and none of the file."""
-    homes.configure(home, collector.url)
-    put(file, bodies(1))
-    now, rounds = [0.0], itertools.count()
-    batch = homes.host(home) / "outbox" / "b1"
-    batch.mkdir(mode=0o700, parents=True)
-    (batch / "-1.json").touch()
-
-    def busy(*_: Any, timeout_s: float, **__: Any) -> drain.Drained:
-        """Deliver the body of an event, and leave that of the next."""
-        turn = next(rounds)
-        assert turn < 20, "it goes on and on"
-        (batch / f"{turn}.json").touch()
-        (batch / f"{turn - 1}.json").unlink(missing_ok=True)
-        now[0] += timeout_s
-        return drain.Drained(Outcome.UNDELIVERED, Left(1, 1), Left(1, 1), 0, "no answer")
-
-    monkeypatch.setattr(drain, "drain", busy)
-    relayed = run(home, file, patience_s=20, clock=Clock(monotonic=lambda: now[0]))
-    assert (relayed.outcome, relayed.reason) == (Outcome.UNDELIVERED, "no answer")
-    assert now[0] <= 20
+    with pytest.raises((NoSuchFileError, ValueError)):
+        run(home, file.with_name(text))

@@ -105,7 +105,7 @@ def test_a_no_on_one_host_ends_a_service_on_another(home: Path, tmp_path: Path, 
 def test_a_file_is_relayed_from_such_a_home(
     home: Path, mount: Path, tmp_path: Path, collector: Collector
 ) -> None:
-    """Each body is put into the outbox there, and delivered once."""
+    """Each body is delivered once, and recorded there."""
     node, file = tmp_path / "node", tmp_path / "out.jsonl"
     homes.configure(node, f"file://{file}", bursts=False)
     processes.spool_events(node, 3)

@@ -26,7 +26,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..relayed import Relayed
+    from ..relay import Relayed
 
 SHOWN_LINES = 10
 
@@ -34,11 +34,11 @@ HELP = help_text("""Deliver the bodies in a file that hosts without a way out ha
 
 Where no host of a home can reach the collector, its settings say where to put the bodies instead:
 url = "file:///shared/metrics.jsonl". This command delivers that file from a machine with a network,
-byte for byte, through the home and the sidecar of this machine.
+byte for byte, through the home of this machine: its settings say where to.
 
 How far it came is kept beside the file, in FILE.relayed. Run it again at any time, or from cron:
 after an interruption it goes on, and what was appended since is delivered. FILE is never changed.
-A line that is no body is told and passed by; a last line without an end is left for the next time.
+Invalid lines are reported and skipped; a last line without an end is left for the next time.
 
 \b
 Exit codes:
@@ -69,7 +69,9 @@ def relay(
 ) -> None:
     """Deliver the file, and tell what came of it."""
     from .. import relay
+    from ..__main__ import RESOLVER_OPTIONS
 
+    os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     found = home_to_deliver(home, timeout)
     with progress() as bar:
         task = bar.add_task("Relaying", total=None, word="")

@@ -1,23 +1,24 @@
-"""Cursor: how far a file was relayed, held by one, never half written."""
+"""Offset: how far a file was relayed, held by one, never half written."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetryd import cursor
-from flwr_telemetryd.cursor import Handed, Place
+from flwr_telemetryd import offset
 from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
-from tests.support.faults import amid, descriptors, fail_once, no_locks
+from flwr_telemetryd.offset import Place
+from tests.support.faults import descriptors, fail_once, no_locks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLACE = Place(7, 2, "c" * 64, Handed(9, "/a/telemetry", {"host": ("2026-11-22.jsonl", 4711)}))
+PLACE = Place(7, 2, "c" * 64, 3)
 
 
 @pytest.fixture
@@ -28,27 +29,27 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_is_saved_is_there_for_the_next(file: Path) -> None:
-    """Every part of it, and no draft and no descriptor is left."""
+    """Every part of it, and nothing else and no descriptor is left."""
     before = descriptors()
-    with cursor.held(file) as held:
+    with offset.held(file) as held:
         assert held.place is None
         held.save(Place())
         held.save(PLACE)
-    with cursor.held(file) as held:
+    with offset.held(file) as held:
         assert held.place == PLACE
     assert os.listdir(file.parent) == ["metrics.jsonl.relayed"]
     assert descriptors() == before
 
 
-def test_one_holds_it_and_its_next_version(file: Path) -> None:
-    """The lock goes with the name; it ends with the block."""
-    with cursor.held(file) as held:
+def test_one_holds_it_from_save_to_save(file: Path) -> None:
+    """The lock ends with the block."""
+    with offset.held(file) as held:
         for place in (None, Place(1), Place(2)):
             if place:
                 held.save(place)
-            with pytest.raises(AnotherRelayError), cursor.held(file):
+            with pytest.raises(AnotherRelayError), offset.held(file):
                 pass
-    with cursor.held(file):
+    with offset.held(file):
         pass
 
 
@@ -60,7 +61,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
     def contend() -> None:
         while not done.is_set():
             try:
-                with cursor.held(file) as held:
+                with offset.held(file) as held:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
                     for number in range(20):
@@ -85,48 +86,67 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
         b"[]",
         b"{}",
         b"[" * 60_000,
-        b'{"handed": {"end": 1}}',
-        b'{"offset": -1, "line": 0, "check": "", "handed": null}',
-        b'{"offset": true, "line": 0, "check": "", "handed": null}',
+        b'{"offset": 1}',
+        b'{"offset": -1, "line": 0, "check": ""}',
+        b'{"offset": true, "line": 0, "check": ""}',
+        b'{"offset": 1, "line": 0, "check": 7}',
+        b'{"offset": 1, "line": 0, "check": "", "members": -1}',
     ],
 )
 def test_what_is_no_cursor_is_left_and_told(file: Path, text: bytes) -> None:
     """It may be somebody's file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
-    with pytest.raises(NoCursorError, match="move it away"), cursor.held(file):
+    with pytest.raises(NoCursorError, match="move it away"), offset.held(file):
         pass
     assert other.read_bytes() == text
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "rename", "open"])
-def test_a_save_that_fails_leaves_the_old_one(file: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a full disk: the place stays, and so does the lock."""
-    with cursor.held(file) as held:
+def test_that_of_a_former_version_is_read(file: Path) -> None:
+    """It may tell of bodies that were handed over, and be longer than any is now."""
+    path = file.with_name("metrics.jsonl.relayed")
+    archives = {"h" * 900: ["2026-11-22.jsonl", 4711]}
+    handed = {"end": 9, "home": "/a/telemetry", "archives": archives}
+    path.write_text(json.dumps({"offset": 7, "line": 2, "check": "c" * 64, "handed": handed}) + "\n")
+    path.chmod(0o600)
+    with offset.held(file) as held:
+        assert held.place == Place(7, 2, "c" * 64)
+        held.save(PLACE)
+    with offset.held(file) as held:
+        assert held.place == PLACE
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fsync"])
+def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(
+    file: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk; the lock stays."""
+    with offset.held(file) as held:
         held.save(PLACE)
         with monkeypatch.context() as patch:
+            patch.setattr(offset, "SYNC_EVERY_S", 0)
             fail_once(patch, call, errno.ENOSPC)
             with pytest.raises(NoCursorError, match="space"):
                 held.save(Place(99))
-        with pytest.raises(AnotherRelayError), cursor.held(file):
+        with pytest.raises(AnotherRelayError), offset.held(file):
             pass
     assert os.listdir(file.parent) == ["metrics.jsonl.relayed"]
-    with cursor.held(file) as held:
-        assert held.place == PLACE
+    with offset.held(file) as held:
+        assert held.place == (PLACE if call == "pwrite" else Place(99))
 
 
 def test_the_check_tells_files_apart(file: Path) -> None:
     """By what lies before the offset: of a short one all, of a long one both edges."""
 
-    def check(data: bytes, offset: int) -> str:
+    def check(data: bytes, size: int) -> str:
         file.write_bytes(data)
         descriptor = os.open(file, os.O_RDONLY)
         try:
-            return cursor.check_of(descriptor, offset)
+            return offset.check_of(descriptor, size)
         finally:
             os.close(descriptor)
 
-    long = os.urandom(3 * cursor.EDGE_BYTES)
+    long = os.urandom(3 * offset.EDGE_BYTES)
     end = len(long) - 5
     assert check(long, end) == check(long + b"more", end)
     assert check(long, end) != check(b"x" + long[1:], end)
@@ -142,18 +162,15 @@ def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(
 ) -> None:
     """As of a file on a read-only disk, or of somebody else's directory."""
     fail_once(monkeypatch, "open", number)
-    with pytest.raises(NoCursorError, match="copy the file"), cursor.held(file):
+    with pytest.raises(NoCursorError, match="copy the file"), offset.held(file):
         pass
 
 
 def test_where_locks_do_not_work_it_is_kept_all_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two relays may then be at it: one of them may have to leave, and none loses anything."""
+    """Two relays may then be at it; the one that saves last is believed."""
     no_locks(monkeypatch)
-    with cursor.held(file) as one, cursor.held(file) as other:
+    with offset.held(file) as one, offset.held(file) as other:
         one.save(Place(1))
         other.save(PLACE)
-        amid(monkeypatch, lambda: os.unlink(file.with_name(".metrics.jsonl.relayed.part")), "rename")
-        with pytest.raises(AnotherRelayError):
-            one.save(Place(2))
-    with cursor.held(file) as held:
+    with offset.held(file) as held:
         assert held.place == PLACE
