@@ -19,10 +19,9 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flwr_telemetry import spool
+from flwr_telemetry import locks
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.locks import LockResult
-from flwr_telemetryd import segments
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.loop import Sidecar
 from flwr_telemetryd.sinks.http import HttpSink
@@ -86,9 +85,8 @@ class World(Hands):
         self.path.parent.mkdir()
         self._collector.start_afresh(self._decide)
         until.enter_context(installed(self.locks))
-        for module in (segments, spool):
-            until.callback(setattr, module, "time", module.time)
-            module.time = self.time
+        until.callback(setattr, locks, "time", locks.time)
+        locks.time = self.time
         log = logging.getLogger("flwr_telemetryd")
         handler = Faults(self.ledger.faults)
         until.callback(log.setLevel, log.level)
