@@ -8,10 +8,11 @@ On the disk it creates ``$FLWR_HOME/source`` (Flower's own file, the source ID) 
 ``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped`` and ``sidecar.lock``.
 Everything else there is the sidecar's.
 
-It never uses the network, never raises into its caller, never waits for more than locks and milliseconds, and
-leaves no thread and no child process. If telemetry is off, it creates nothing. Importing this package imports
-no third-party module: the public names are imported when they are first used, so that a process which may
-never emit pays for none of them.
+It never uses the network and never raises into its caller. It waits for locks only, and for milliseconds. It
+leaves no thread and no child process. If telemetry is off, it creates nothing.
+
+Importing this package imports no third-party module. The public names are imported when they are first used,
+so that a process which never emits does not pay for them.
 
     emit           event() and flush(), which catch every exception
     emitter        the steps of an event, and the state of a process
@@ -26,7 +27,7 @@ never emit pays for none of them.
     settings_file  one settings file
     switch         the words that mean yes
     launch         starts a sidecar
-    waiting        what is still undelivered, for flush()
+    waiting        tells whether everything is delivered, for flush()
     log            warnings, payloads and the first notice
     flower         adopts an unchanged Flower (finder, ``functions``, ``site``)
     files, layout, errors, version, scan    the ground, for both packages

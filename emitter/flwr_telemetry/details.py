@@ -1,8 +1,8 @@
 """Checks, redacts and packs the event type and the details that a caller gives.
 
-Nothing leaves this module that JSON cannot express, that is larger than ``MAX_DETAILS_BYTES``, or that holds
-the home directory, the user name or the host name as a whole token. Only ``identity_redactor`` asks the
-system; all else is pure.
+Details leave this module only if JSON can express them and if they are no larger than ``MAX_DETAILS_BYTES``.
+They never hold the home directory, the user name or the host name as a whole token. Only
+``identity_redactor`` asks the system; everything else is pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Defines EventType: the names of all events that any release of Flower reports.
 
-It is the union of the members in every release from 1.0 to 1.42 (the enum first appeared in 1.2), so that one
-emitter serves them all. A name is never removed, because an old release goes on reporting it.
+It is the union of the members in every release from 1.0 to 1.42, so that one emitter serves them all. The
+enum first appeared in 1.2. A name is never removed, because an old release goes on reporting it.
 """
 
 from __future__ import annotations

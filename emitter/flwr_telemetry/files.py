@@ -1,7 +1,7 @@
 """Opens, creates and replaces files and directories safely, for both packages.
 
 A directory has the mode 0700 and a file 0600, whatever the umask. A link, a FIFO, a device or a file of
-another user in the place of one of ours is refused with a message, and never used. No function here creates
+another user in their place is refused with a message, and never used. No function here creates
 anything unless its caller asks for it.
 """
 

@@ -23,9 +23,8 @@ On the wire, an event is Flower's own JSON. It differs from the payload in ``con
 date is ISO 8601 text, exactly as Flower's ``datetime.isoformat()`` gives it.
 
 Any process of the host writes, one record in one ``write``. Only the sidecar deletes, a whole segment at a
-time. A reader that meets bytes which are no record searches for the next header whose checksum is right, so
-that a torn or corrupt record costs no other record. A right checksum over something that is no event is
-damage, too.
+time. After bytes that are no record, a reader searches for the next header whose checksum is right. So a torn
+or corrupt record costs no other record. A right checksum over something that is no event is damage, too.
 
 This module never touches a file, a clock or the environment.
 """

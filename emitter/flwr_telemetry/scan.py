@@ -1,7 +1,7 @@
 """Reads the records and the damage in the bytes of a segment, in order and in bounded memory.
 
-After damage, the reader searches for the next header whose checksum is right, so that a torn or corrupt
-record costs no other record (see ``record.py``). This module never touches a file.
+After damage, the reader searches for the next header whose checksum is right. So a torn or corrupt record
+costs no other record (see ``record.py``). This module never touches a file.
 """
 
 from collections.abc import Callable, Iterable, Iterator

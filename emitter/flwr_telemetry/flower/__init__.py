@@ -9,7 +9,7 @@ Hence it imports nothing but ``sys`` at its top, and holds finder and loader its
 cost each of these processes one more file. It never raises into the import of another package.
 
 Once it is installed, Flower never sends by itself. If the emitter cannot be imported, Flower's events are
-dropped with one warning, because a user's opt-out may be in a file that only the emitter reads.
+dropped with one warning: a user's opt-out may be in a file that only the emitter reads.
 
 A site that cannot change Flower writes one line into its own ``sitecustomize``:
 

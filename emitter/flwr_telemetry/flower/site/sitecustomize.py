@@ -2,8 +2,8 @@
 
 `flwr-telemetry run` puts the directory of this file in front of PYTHONPATH, so every Python process of the
 run executes it at its start. Many of them never import Flower. Some run an interpreter without
-flwr-telemetry, or one too old for it. Hence this file must never keep a process from starting, must never
-hide a sitecustomize further down the path, and must be valid in every Python (no annotations, no f-strings).
+flwr-telemetry, or one too old for it. Hence this file must never keep a process from starting, and must never
+hide a sitecustomize further down the path. It must be valid in every Python: no annotations, no f-strings.
 """
 
 import os
