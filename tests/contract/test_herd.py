@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 _HERD = 200
 # What every Flower has loaded long before its first event: 200 processes that load it at one moment on two
 # cores need more than the seconds that an event waits for what it loads.
+# They are nice, because the tests that run at the same time need a processor, too.
 _CODE = """
 import sys, os
+os.nice(19)
 import concurrent.futures, email.parser, importlib.metadata, json, platform, subprocess, tomllib, uuid
 from flwr_telemetry import event
 sys.stdin.buffer.read()
@@ -55,14 +57,15 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(
     home: Path, collector: Collector, tmp_path: Path
 ) -> None:
     """Of 200 processes that emit at one moment every event arrives, of one source, by one sidecar."""
-    homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=10)
+    homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=600)
     gate, opener = os.pipe()
+    began = time.monotonic()
     told = tmp_path / "told"
     with told.open("ab") as out, _Watch(home) as watch:
         herd = [processes.start(home, ["-c", _CODE, str(n)], stdin=gate, stdout=out) for n in range(_HERD)]
         os.close(gate)
         os.close(opener)
-        assert {member.wait(processes.PATIENCE_S) for member in herd} == {0}
+        assert {member.wait(4 * processes.PATIENCE_S) for member in herd} == {0}
         assert told.read_text().splitlines() == ["spooled"] * _HERD
         processes.wait_until(lambda: len(collector.events()) >= _HERD)
         pid = processes.running_sidecar(home)
@@ -72,5 +75,6 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(
     assert uuid.UUID(events[0]["context"]["source"]).version == 4
     assert len({event["context"]["cluster"] for event in events}) == _HERD
     assert watch.seen == {pid}
-    assert len(collector.requests) < _HERD / 10
+    windows = time.monotonic() - began
+    assert len(collector.requests) < max(_HERD / 10, windows)
     assert {path.name for path in home.iterdir()} == {"source", "telemetry"}

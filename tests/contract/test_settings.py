@@ -310,7 +310,7 @@ def change(text):
         file.write(text)
     os.rename(path + ".new", path)
 def until(wanted):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 50
     while outcome(event("PING")) != wanted:
         assert time.monotonic() < deadline, wanted
         time.sleep(0.05)

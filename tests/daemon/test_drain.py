@@ -76,7 +76,11 @@ def test_a_collector_that_never_answers_is_left_in_time(home: Path, collector: C
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: "hang")
-    drained = _drain(home, timeout_s=2)
+    drained = processes.in_time(
+        lambda limit_s: _drain(home, timeout_s=limit_s),
+        first_s=2,
+        enough=lambda _: bool(collector.requests),
+    )
     assert drained.outcome is drain.Outcome.UNDELIVERED
     assert (drained.left.events, drained.left.bodies) == (1, 1)
     assert processes.processes_of(home) == {}

@@ -141,12 +141,11 @@ def test_the_epilog_delivers_and_never_drains_the_node(
 ) -> None:
     """As the job's user, within its limit of time, whatever the collector does; or it does nothing."""
     tmp_path.chmod(0o755)
-    text = (Path(__file__).parents[2] / "systemd" / "slurm-epilog.sh").read_text(encoding="utf-8")
+    shipped = (Path(__file__).parents[2] / "systemd" / "slurm-epilog.sh").read_text(encoding="utf-8")
     command = Path(sys.executable).with_name("flwr-telemetryd")
     epilog = tmp_path / "epilog.sh"
-    epilog.write_text(
-        text.replace("/usr/local/bin/flwr-telemetryd", str(command)).replace("LIMIT_S=15", "LIMIT_S=3")
-    )
+    text = shipped.replace("/usr/local/bin/flwr-telemetryd", str(command))
+    epilog.write_text(text.replace("LIMIT_S=15", "LIMIT_S=50"))
     epilog.chmod(0o755)
     with Cluster(tmp_path) as cluster, Collector(cluster.socket()) as collector:
         table = Table(cluster, collector)
@@ -159,10 +158,12 @@ def test_the_epilog_delivers_and_never_drains_the_node(
 
         # A collector that never answers costs the node the limit, and no event.
         _configure(cluster, collector.url, request_deadline_s=600)
+        epilog.write_text(text.replace("LIMIT_S=15", "LIMIT_S=8"))
         collector.answer_by(lambda _request: "hang")
         cluster.wait_for(_job(cluster, 10, EVENTS))
         assert len(collector.requests) == 1
         assert cluster.users_processes() == []
+        epilog.write_text(text.replace("LIMIT_S=15", "LIMIT_S=50"))
         collector.answer_by(lambda _request: 200)
         cluster.wait_for(_job(cluster, 20, EVENTS, array="1-4"))
         left = cluster.users_processes()
@@ -175,7 +176,7 @@ def test_the_epilog_delivers_and_never_drains_the_node(
         # Whatever is amiss, it ends well.
         for environment in ({}, {"SLURM_JOB_USER": "root"}, {"SLURM_JOB_USER": "nobody at all"}):
             assert cluster.run([str(epilog)], user="root", env=environment).returncode == 0
-        epilog.write_text(text)
+        epilog.write_text(shipped)
         assert cluster.run([str(epilog)], user="root", env={"SLURM_JOB_USER": cluster.user}).returncode == 0
         assert "State=IDLE" in cluster.scontrol("show", "node", NODE)
     record_property("table", "\n".join(table.rows))

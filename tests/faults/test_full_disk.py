@@ -114,7 +114,7 @@ import time, uuid
 first = outcome(event("PING"))
 os.unlink({str(disk.home.parent / "filler")!r})
 second = outcome(event("PING"))
-end = time.monotonic() + 10
+end = time.monotonic() + 50
 while not os.path.exists({str(disk.home / "source")!r}) and time.monotonic() < end:
     event("PING")
     time.sleep(0.05)

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import functools
 import json
+import math
 import os
 import signal
 import stat
@@ -386,7 +387,7 @@ class _Server:
     # Directories
 
     def _opendir(self, node: int, _data: bytes) -> bytes:
-        at, _ = self._listings.get(node, (0.0, []))
+        at, _ = self._listings.get(node, (-math.inf, []))
         if time.monotonic() - at >= self._traits.cache_s:
             descriptor = os.open(
                 f"/proc/self/fd/{self._nodes[node].descriptor}", os.O_RDONLY | os.O_DIRECTORY

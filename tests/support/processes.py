@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Environment = Mapping[str, str | None]
+
+T = TypeVar("T")
 
 PATIENCE_S = 60.0  # an upper bound for what hangs, never a figure that a test asserts
 
@@ -217,6 +219,14 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S, what
             return value
         assert time.monotonic() < deadline_s, f"waited in vain: {what or condition}"
         time.sleep(0.01)
+
+
+def in_time(attempt: Callable[[float], T], *, first_s: float, enough: Callable[[T], bool]) -> T:
+    """Attempt something within a short limit of time, and within longer ones on a busy machine."""
+    limit_s = first_s
+    while not enough(outcome := attempt(limit_s)) and 4 * limit_s < PATIENCE_S:
+        limit_s *= 4
+    return outcome
 
 
 def wait_for_count(things: Callable[[], Sized], count: int) -> None:

@@ -81,7 +81,11 @@ def test_what_is_left_is_told_with_the_reason(home: Path, file: Path, collector:
     """Exit code 1, what went wrong, and what to do; refused and rotated are told, too."""
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: 503)
-    done = command(home, "relay", "--timeout", "0.5", str(file))
+    done = processes.in_time(
+        lambda limit_s: command(home, "relay", "--timeout", str(limit_s), str(file)),
+        first_s=0.5,
+        enough=lambda done: "503" in done.stderr,
+    )
     assert done.returncode == 1
     assert "are left: the collector answered 503." in done.stderr
     assert "run the same command again" in done.stderr
