@@ -188,12 +188,12 @@ class _Unsent:
             is_sole = is_own and lock.is_exclusive
             if is_sole:
                 housekeeping.remove_temporary_files(host)
+            damaged = self._coalesce(host, now_ns, is_sole=is_sole)
             for directory in segments.listing(host.outbox):
                 if is_sole:
                     outbox.repair(host, directory, now_ns)
                 else:
                     discarding.discard(host, directory, now_ns, wait_s=0)
-            damaged = self._coalesce(host, now_ns, is_sole=is_sole)
             if is_sole and damaged:
                 state = State.load(host)
                 state.damaged += damaged
@@ -210,19 +210,19 @@ class _Unsent:
         for path in batch.unfinished(host, self._owner, now=None if is_sole else self._now):
             if any(map(self._is_in, segments.listing(path))):
                 with contextlib.suppress(LostRaceError):
-                    damaged += self._make(batch.take_over(host, path, self._owner), now_ns)
+                    damaged += self._make(batch.take_over(host, path, self._owner))
         if self._is_in(host.events):
             segments.seal(host, now_ns)
         while (taken := batch.take(host, self._owner, now_ns, only=self._is_in)) is not None:
             with contextlib.suppress(LostRaceError):
-                damaged += self._make(taken, now_ns)
+                damaged += self._make(taken)
         return damaged
 
-    def _make(self, made: Batch, now_ns: int) -> int:
+    def _make(self, made: Batch) -> int:
         # The figures of this machine are those of this host's own events alone.
         is_own = made.host.name == self._own.name and not made.is_adopted
         written = batch.write(made, bursts=self._bursts, hardware=hardware.figures() if is_own else {})
-        discarding.discard(made.host, batch.commit(made), now_ns, wait_s=0)
+        batch.commit(made)
         self._erased.spool += written.forgotten
         return written.damaged
 

@@ -23,6 +23,7 @@ from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of,
 from tests.daemon.test_batch_races import DeathError, die
 from tests.support import homes, processes, records, wire
 from tests.support.faults import amid
+from tests.support.strategies import tried
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,6 +225,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(
     assert homes.unsent_files(home) == []
 
 
+@tried(60)
 @given(
     parts=st.lists(
         st.lists(st.one_of(st.booleans(), st.binary(max_size=40)), max_size=6), min_size=1, max_size=4
