@@ -33,7 +33,7 @@ from . import discarding, forgotten, guard, housekeeping, outbox, purge, segment
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
-from .health import sentence
+from .errors import sentence
 from .lock import held
 from .retention import hosts, strange_hosts
 

@@ -90,7 +90,7 @@ class Sidecar:
         self._idle_wait = IdleWait(runtime, self._is_woken)
         self._flush_requested = mode is Mode.ONCE
         self._has_passed = self._works = self._tries_last = False
-        self._temporary_files_may_exist = self._is_sole = lock is None or lock.is_sole
+        self._is_exclusive = lock is None or lock.is_sole
 
     # One run
 
@@ -101,6 +101,8 @@ class Sidecar:
         state.born = reaping.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
         if self._checkpoint():
+            if self._is_exclusive:
+                remove_temporary_files(self.host)
             self._save()  # another sidecar needs the process ID to ask this one to end
             self._manager.ready()
         reason: ExitReason | None = None
@@ -118,10 +120,10 @@ class Sidecar:
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
         # After an opt-out or the removal of the directory, nothing is written, not even the reason.
-        silent = reason in {ExitReason.DISABLED, ExitReason.REMOVED}
-        if not silent:
-            log.info("ending: %s", reason.value)
-        self.close("" if silent else reason.value)
+        why = "" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value
+        if why:
+            log.info("ending: %s", why)
+        self.close(why)
         return reason
 
     def close(self, why: str) -> None:
@@ -156,9 +158,6 @@ class Sidecar:
         if self._lock is not None and not self._lock.is_named():
             return ExitReason.REMOVED  # without the lock's file, another sidecar may run on this host
         guard.check_root(self.host)
-        if self._temporary_files_may_exist:
-            self._temporary_files_may_exist = False
-            remove_temporary_files(self.host)
         self._faults.end_pass()
         caps = ("caps", self._housekeeping.keep_caps)
         for name, step in (caps, ("host", self._serve), caps, ("gone", self._housekeeping.prune)):
@@ -188,7 +187,7 @@ class Sidecar:
         may_batch = flush or ((self._works or is_empty) and policy.spread_left_s() <= 0)
         if segments.listing(self.host.work):
             # Only this host's lock proves that all other owners are dead; otherwise the batch must be old.
-            self._batcher.resume(self.host, None if self._is_sole else self._runtime.file_system_now())
+            self._batcher.resume(self.host, None if self._is_exclusive else self._runtime.file_system_now())
         self._batcher.run(may_batch=may_batch, immediately=flush)
         # Two services that cannot deliver must not adopt each other's batches again and again.
         if flush or self._works or (may_try and is_empty):

@@ -21,6 +21,7 @@ from flwr_telemetry.layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbea
 
 from . import health, retention, retry_after, segments, stages
 from .body import read as read_body
+from .errors import sentence
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
 
@@ -110,9 +111,9 @@ def _tell(problems: list[str], listing: Callable[[], Iterable[Path]], add: Calla
             except FileNotFoundError:
                 continue  # it moved on
             except (OSError, TelemetryError) as error:
-                problems.append(health.sentence(error, path))
+                problems.append(sentence(error, path))
     except (OSError, TelemetryError) as error:
-        problems.append(health.sentence(error, None))
+        problems.append(sentence(error, None))
 
 
 def _add_segment(amount: Spooled, path: Path) -> None:

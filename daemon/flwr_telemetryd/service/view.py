@@ -21,7 +21,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from .. import health
-from ..errors import ServiceError
+from ..errors import ServiceError, sentence
 from ..serving import bodies_wait
 from ..state import State
 from . import units
@@ -195,7 +195,7 @@ def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
         view.fails = bool(state.last_error) and bodies_wait(home.host())
         view.heartbeats = dict(_heartbeats(home))
     except (OSError, TelemetryError) as error:
-        view.problems.append(health.sentence(error, home.telemetry))
+        view.problems.append(sentence(error, home.telemetry))
 
 
 def _heartbeats(home: Home) -> Iterator[tuple[str, float]]:
