@@ -6,8 +6,6 @@ This module must never send, and never touch a host that has a service of its ow
 
 from __future__ import annotations
 
-import functools
-
 from . import outbox, segments
 from .batcher import Batcher
 from .outbox import Queue
@@ -45,8 +43,7 @@ class Adoption:
                 return
             self._queue.repair(host)
             for directory in segments.listing(host.outbox):
-                move = functools.partial(outbox.adopt, directory, own)
-                runtime.faults.run(f"outbox/{directory.name}", move, None)
+                runtime.faults.run(f"outbox/{directory.name}", outbox.adopt, None, directory, own)
             if segments.listing(host.work):
                 self._batcher.resume(host, runtime.file_system_now())
         if found:

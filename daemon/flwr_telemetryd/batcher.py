@@ -7,7 +7,6 @@ of committed bodies. This module must never send.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import secrets
@@ -46,7 +45,7 @@ class Batcher:
             if not self._runtime.checkpoint():
                 return
             name = f"batch {path.name.partition('.')[0]}"
-            self._runtime.faults.run(name, functools.partial(self._resume_one, path), None)
+            self._runtime.faults.run(name, self._resume_one, None, path)
 
     def run(self, *, may_batch: bool, immediately: bool) -> None:
         """Seal this host's segment if it is due, and make batches of its sealed segments.
@@ -55,8 +54,7 @@ class Batcher:
             may_batch: whether new batches are made now.
             immediately: whether to seal before the burst window is over.
         """
-        seal = functools.partial(self._seal_if_due, may_batch=may_batch, immediately=immediately)
-        self._runtime.faults.run("seal", seal, None)
+        self._runtime.faults.run("seal", self._seal_if_due, None, may_batch, immediately)
         if may_batch:
             self._take_all(())
 
@@ -71,22 +69,21 @@ class Batcher:
         """Seal the segments of other hosts, and make batches of them together."""
         for host in hosts:
             if self._runtime.checkpoint():
-                self._runtime.faults.run(f"seal {host.name}", functools.partial(self._seal, host), None)
+                self._runtime.faults.run(f"seal {host.name}", self._seal, None, host)
         self._take_all(hosts)
 
     def _take_all(self, adopted: Sequence[HostPaths]) -> None:
         # Unfinished batches must not pile up, but one bad batch must not stop the others either.
-        take = functools.partial(self._take, adopted)
         name = "adopt" if adopted else "take"
         while self._runtime.checkpoint() and self._unfinished() < MAX_UNFINISHED:
-            if not self._runtime.faults.run(name, take, default=False):
+            if not self._runtime.faults.run(name, self._take, False, adopted):
                 return
 
     def _unfinished(self) -> int:
         """How many batches of this run could not be finished."""
         return sum(path.name.endswith(f".{self._owner}") for path in segments.listing(self._host.work))
 
-    def _seal_if_due(self, *, may_batch: bool, immediately: bool) -> None:
+    def _seal_if_due(self, may_batch: bool, immediately: bool) -> None:
         inode, size_bytes = _open_segment(self._host)
         now = self._runtime.clock.monotonic()
         if size_bytes == 0:

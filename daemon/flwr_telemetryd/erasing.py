@@ -51,8 +51,7 @@ from .batch import Batch
 from .body import decoded
 from .body import read as read_body
 from .clock import Clock
-from .errors import LostRaceError
-from .health import sentence
+from .errors import LostRaceError, sentence
 from .locks import held
 from .retention import hosts, strange_hosts
 from .state import State

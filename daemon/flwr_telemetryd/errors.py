@@ -6,6 +6,9 @@ An answer of the collector is no error: ``sinks`` turns each one into an outcome
 from __future__ import annotations
 
 import enum
+from pathlib import Path
+
+from flwr_telemetry.errors import TelemetryError, from_os_error
 
 
 class SidecarError(Exception):
@@ -38,6 +41,18 @@ class NoWayOutError(SidecarError):
 
 class AnotherRelayError(SidecarError):
     """The same file is being relayed by another process."""
+
+
+def sentence(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
+    """An error as one sentence for a person, with what to do about it.
+
+    Args:
+        error: the error.
+        path: the file that it is about, if the error does not name it.
+    """
+    if isinstance(error, OSError):
+        return str(from_os_error(error, str(error.filename or path or "a file")))
+    return str(error)
 
 
 class ExitCode(enum.IntEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings_file import Limits
@@ -18,6 +18,7 @@ from .clock import Clock
 from .errors import LostRaceError
 from .state import State
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("flwr_telemetryd")
@@ -36,8 +37,8 @@ class LocalFaults:
         self._backoffs: dict[str, Backoff] = {}
         self._tried: set[str] = set()
 
-    def run(self, name: str, step: Callable[[], T], default: T) -> T:
-        """Run a step, unless the step of this name failed and its backoff lasts.
+    def run(self, name: str, step: Callable[P, T], default: T, *args: P.args, **options: P.kwargs) -> T:
+        """Run ``step(*args, **options)``, unless a step of this name failed and its backoff lasts.
 
         Returns:
             What the step returns; ``default`` if it fails or has to wait.
@@ -47,7 +48,7 @@ class LocalFaults:
             if backoff.wait_s() > 0:
                 return default
         try:
-            result = step()
+            result = step(*args, **options)
             self._backoffs.pop(name, None)
             return result
         except LostRaceError as other:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flwr_telemetry import files, presence, source
-from flwr_telemetry.errors import TelemetryError, from_os_error
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
 
 from . import forgotten
-from .errors import SidecarError
+from .errors import sentence
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -65,13 +65,6 @@ def can_be_read(home: Home) -> bool:
     except (OSError, TelemetryError):
         return False
     return True
-
-
-def sentence(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
-    """What the system or one of our own guards said, with what to do about it."""
-    if isinstance(error, OSError):
-        return str(from_os_error(error, str(error.filename or path or "a file")))
-    return str(error)
 
 
 def _check(path: Path) -> None:

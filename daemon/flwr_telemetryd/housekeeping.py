@@ -25,6 +25,7 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.locks import LockResult
 
 from . import guard, purge, segments
+from .batcher import Batcher
 from .clock import SteadyTime
 from .locks import sealer_lock
 from .retention import enforce, hosts
@@ -44,21 +45,18 @@ _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
 class Housekeeping:
     """The housekeeping of one run."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, batcher: Batcher) -> None:
         self._runtime = runtime
+        self._batcher = batcher
         self._steady_time = SteadyTime(runtime.file_system_now, runtime.clock.monotonic)
         self._next: dict[str, float] = {}
-        self._sealed_before = -1
+        self._sealed_before = 0
         self._has_heartbeat = False
 
-    def keep_caps(self, sealed: int) -> None:
-        """Enforce the caps now and then, and whenever a segment was sealed.
-
-        Args:
-            sealed: how many segments this run has sealed.
-        """
-        if self._is_due("caps", RETENTION_S) or sealed != self._sealed_before:
-            self._sealed_before = sealed
+    def keep_caps(self) -> None:
+        """Enforce the caps now and then, and whenever a segment was sealed."""
+        if self._is_due("caps", RETENTION_S) or self._batcher.sealed != self._sealed_before:
+            self._sealed_before = self._batcher.sealed
             dropped = enforce(self._runtime.home, self._runtime.limits, self._steady_time())
             if dropped:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)

@@ -46,7 +46,7 @@ class ExitPolicy:
     def reason(self) -> ExitReason | None:
         """Why to end after this pass, or None."""
         now, waited = self._clock.monotonic(), self.waits
-        waits = self.waits = self._runtime.faults.run("backlog", self._waits, default=True)
+        waits = self.waits = self._runtime.faults.run("backlog", self._waits, True)
         if waits or waited:  # between two passes nobody sees when the last one was delivered
             self._busy_at = now
         self.blocked_s = self._retry_policy.blocked_s()

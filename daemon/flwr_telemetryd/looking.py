@@ -19,6 +19,7 @@ from flwr_telemetry.record import to_wire
 
 from . import archive, burst, health, retention, stages
 from .body import read as read_body
+from .errors import sentence
 
 Segment = tuple[int, bytes]
 
@@ -130,7 +131,7 @@ class Looker:
             self.problems[f"{path} holds something that is no body; it is not shown"] = None
 
     def _cannot(self, error: OSError | TelemetryError, path: Path) -> None:
-        self.problems[health.sentence(error, path)] = None
+        self.problems[sentence(error, path)] = None
 
 
 def _identity(path: Path) -> Segment:

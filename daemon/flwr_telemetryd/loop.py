@@ -12,7 +12,6 @@ This module must never read the environment: a sidecar decides by the files alon
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import os
 from collections.abc import Callable
@@ -87,11 +86,11 @@ class Sidecar:
         self._batcher = Batcher(runtime)
         self._adoption = Adoption(runtime, self._queue, self._batcher)
         self._exit_policy = ExitPolicy(runtime, self._batcher, self._retry_policy)
-        self._housekeeping = Housekeeping(runtime)
+        self._housekeeping = Housekeeping(runtime, self._batcher)
         self._idle_wait = IdleWait(runtime, self._is_woken)
         self._flush_requested = mode is Mode.ONCE
         self._has_passed = self._works = self._tries_last = False
-        self._temporary_files_may_exist = self._is_sole = lock is None or lock.is_exclusive
+        self._is_exclusive = lock is None or lock.is_exclusive
 
     # One run
 
@@ -102,6 +101,8 @@ class Sidecar:
         state.born = presence.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
         if self._checkpoint():
+            if self._is_exclusive:
+                remove_temporary_files(self.host)
             self._save()  # another sidecar needs the process ID to ask this one to end
             self._manager.ready()
         reason: ExitReason | None = None
@@ -119,10 +120,10 @@ class Sidecar:
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
         # After an opt-out or the removal of the directory, nothing is written, not even the reason.
-        silent = reason in {ExitReason.DISABLED, ExitReason.REMOVED}
-        if not silent:
-            log.info("ending: %s", reason.value)
-        self.close("" if silent else reason.value)
+        why = "" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value
+        if why:
+            log.info("ending: %s", why)
+        self.close(why)
         return reason
 
     def close(self, why: str) -> None:
@@ -157,19 +158,13 @@ class Sidecar:
         if self._lock is not None and not self._lock.is_linked():
             return ExitReason.REMOVED  # without the lock's file, another sidecar may run on this host
         guard.check_root(self.host)
-        if self._temporary_files_may_exist:
-            self._temporary_files_may_exist = False
-            remove_temporary_files(self.host)
         self._faults.end_pass()
-        self._keep_caps()
-        self._faults.run("host", self._serve, None)
-        self._has_passed = True
-        if not self._checkpoint():  # a request may have taken long
-            return ExitReason.DISABLED
-        self._keep_caps()
-        self._faults.run("gone", self._housekeeping.prune, None)
-        if not self._checkpoint():
-            return ExitReason.DISABLED
+        caps = ("caps", self._housekeeping.keep_caps)
+        for name, step in (caps, ("host", self._serve), caps, ("gone", self._housekeeping.prune)):
+            self._faults.run(name, step, None)
+            self._has_passed |= name == "host"
+            if not self._checkpoint():  # a request may have taken long
+                return ExitReason.DISABLED
         self._save()
         reason = self._exit_policy.reason()
         if reason is ExitReason.OFFLINE and not self._tries_last:
@@ -192,20 +187,16 @@ class Sidecar:
         may_batch = flush or ((self._works or is_empty) and policy.spread_left_s() <= 0)
         if segments.listing(self.host.work):
             # Only this host's lock proves that all other owners are dead; otherwise the batch must be old.
-            self._batcher.resume(self.host, None if self._is_sole else self._runtime.file_system_now())
+            self._batcher.resume(self.host, None if self._is_exclusive else self._runtime.file_system_now())
         self._batcher.run(may_batch=may_batch, immediately=flush)
         # Two services that cannot deliver must not adopt each other's batches again and again.
         if flush or self._works or (may_try and is_empty):
             self._adoption.run()
         if policy.wait_s() <= 0:
-            deliver = functools.partial(self._uploader.deliver, flush_requested=flush)
-            self._faults.run("delivery", deliver, None)
+            self._faults.run("delivery", self._uploader.deliver, None, flush_requested=flush)
             self._works = policy.failing_since is None
         if self._runtime.mode is not Mode.ONCE:
             self._flush_requested = False
-
-    def _keep_caps(self) -> None:
-        self._faults.run("caps", lambda: self._housekeeping.keep_caps(self._batcher.sealed), None)
 
     # Between two passes
 
@@ -216,8 +207,7 @@ class Sidecar:
             self._runtime.clock.sleep(POLL_S)
             return
         if mode is Mode.ON_DEMAND:
-            more = functools.partial(more_waits, self.host)
-            if blocked_s <= 0 and not self._faults.run("backlog", more, default=True):
+            if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
                 blocked_s = self._batcher.window_s()
             ends_in_s = self._exit_policy.in_s()
             wait = on_demand_wait(limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s)

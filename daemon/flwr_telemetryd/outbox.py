@@ -18,7 +18,6 @@ This module must never send, and never decide what an answer means.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import logging
 import os
@@ -60,8 +59,8 @@ class Queue:
     def repair(self, host: HostPaths) -> None:
         """Finish the steps that a death cut short in the outbox of ``host``."""
         for directory in segments.listing(host.outbox):
-            step = functools.partial(repair, host, directory, self._runtime.clock.time_ns())
-            self._state.damaged += self._runtime.faults.run(f"outbox/{directory.name}", step, 0)
+            name, now_ns = f"outbox/{directory.name}", self._runtime.clock.time_ns()
+            self._state.damaged += self._runtime.faults.run(name, repair, 0, host, directory, now_ns)
 
     def due(self) -> Iterator[Body]:
         """The bodies to send, oldest batch first.

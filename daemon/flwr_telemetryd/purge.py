@@ -22,7 +22,7 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent
 
 from . import guard, segments
-from .health import sentence
+from .errors import sentence
 from .retention import hosts, strange_hosts
 
 log = logging.getLogger("flwr_telemetryd")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
@@ -20,6 +20,7 @@ from flwr_telemetry.settings_file import Limits
 from .clock import Clock
 from .state import State
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -34,7 +35,7 @@ class Mode(enum.Enum):
 class Faults(Protocol):
     """Runs the steps that may fail on this machine; see ``LocalFaults``."""
 
-    def run(self, name: str, step: Callable[[], T], default: T) -> T:
+    def run(self, name: str, step: Callable[P, T], default: T, *args: P.args, **options: P.kwargs) -> T:
         """Run a step; ``default`` if it fails, or failed too recently."""
 
     def since(self) -> float | None:

@@ -20,6 +20,7 @@ from flwr_telemetry.layout import Home, HostPaths
 
 from . import archive, health, retention, retry_after, stages
 from .body import read as read_body
+from .errors import sentence
 from .state import State
 from .view import Bodies, Counters, HostView, ServiceView, SidecarView, Spooled, Status
 
@@ -101,9 +102,9 @@ def _tell(problems: list[str], listing: Callable[[], Iterable[Path]], add: Calla
             except FileNotFoundError:
                 continue  # it moved on
             except (OSError, TelemetryError) as error:
-                problems.append(health.sentence(error, path))
+                problems.append(sentence(error, path))
     except (OSError, TelemetryError) as error:
-        problems.append(health.sentence(error, None))
+        problems.append(sentence(error, None))
 
 
 def _add_segment(amount: Spooled, path: Path) -> None:

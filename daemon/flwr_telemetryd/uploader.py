@@ -7,7 +7,6 @@ file.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -62,8 +61,7 @@ class Uploader:
             if not self._runtime.checkpoint():
                 return
             # A local fault delays this body alone.
-            upload = functools.partial(self._upload, body)
-            go_on = self._runtime.faults.run(body.path.name, upload, default=True)
+            go_on = self._runtime.faults.run(body.path.name, self._upload, True, body)
             if not go_on or self.retry_policy.spread_left_s() > 0:
                 return
 

@@ -13,7 +13,7 @@ from flwr_telemetry.record import to_wire
 from flwr_telemetryd import archive, burst, outbox
 from flwr_telemetryd.body import Body, decoded
 from flwr_telemetryd.split import split
-from tests.daemon.conftest import repair
+from tests.daemon.conftest import a_runtime, repair
 from tests.support import records, wire
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
@@ -240,3 +240,49 @@ def test_bodies_are_private(host: HostPaths, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in found if path.is_dir()} == {0o700}
     written = [path for path in found if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+
+
+def test_the_queue_gives_a_checked_body_or_quarantines_it(home: Path, host: HostPaths) -> None:
+    """A body that is gone, or damaged, leaves nothing to send; damage is counted."""
+    runtime = a_runtime(home)
+    queue = outbox.Queue(runtime)
+    whole, bent = put(host, BURST), put(host, b"{}", name=f"{'0' * 64}.json")
+    loaded = queue.load(whole)
+    assert loaded is not None
+    assert (loaded.data, loaded.event["burst"]["count"]) == (BURST, 4)
+    assert queue.load(bent) is None
+    assert queue.load(bent) is None
+    assert runtime.state.damaged == 1
+    assert len(list(host.damaged.iterdir())) == 1
+
+
+def test_an_accepted_body_is_not_given_again_while_the_archive_fails(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is archived and removed by the next load, and counted once."""
+    runtime = a_runtime(home)
+    queue, body = outbox.Queue(runtime), put(host, BURST)
+    loaded = queue.load(body)
+    assert loaded is not None
+    fail_once(monkeypatch, "write", 28)
+    with pytest.raises(OSError, match="space"):
+        queue.accept(loaded)
+    assert body.path.exists()
+    assert queue.load(body) is None
+    assert not body.path.exists()
+    assert runtime.state.delivered_events == 4
+    assert len(list(host.sent.iterdir())) == 1
+
+
+def test_the_events_of_a_refused_burst_wait_for_its_first(home: Path, host: HostPaths) -> None:
+    """Only the first is due, until the collector has decided on it; if it is refused, so are the others."""
+    queue = outbox.Queue(runtime := a_runtime(home))
+    loaded = queue.load(put(host, BURST))
+    assert loaded is not None
+    first, *_ = queue.reject(loaded, "no")
+    assert [body.key for body in queue.due()] == [first.key]
+    single = queue.load(first)
+    assert single is not None
+    assert list(queue.reject(single, "no")) == []
+    assert list(queue.due()) == []
+    assert runtime.state.rejected == 4

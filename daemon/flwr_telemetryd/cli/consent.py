@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import ExitCode
+from ..errors import ExitCode, sentence
 from .output import (
     HomeOption,
     JsonOption,
@@ -71,7 +71,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Write the no, purge, and tell what became of it."""
     from flwr_telemetry.errors import TelemetryError
 
-    from .. import health, switching
+    from .. import switching
     from ..clock import Clock
     from ..errors import SidecarError
 
@@ -80,7 +80,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     try:
         done = switching.switch_off(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
-        why = ended(health.sentence(error, found.path))
+        why = ended(sentence(error, found.path))
         complain(f"{why} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
         raise typer.Exit(ExitCode.UNUSABLE) from None
     consent = _consent(found, None)  # by the files alone: a variable may say the same, but not for good

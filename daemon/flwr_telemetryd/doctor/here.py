@@ -21,6 +21,7 @@ from flwr_telemetry.settings import Settings
 
 from .. import guard, health, retention
 from ..clock import Clock
+from ..errors import sentence
 from ..locks import try_exclusive
 from ..state import State
 from .check import NOT_WRITTEN, Check, Verdict
@@ -75,7 +76,7 @@ def _other_hosts(home: Home) -> Iterator[str]:
             try:
                 guard.check(host)
             except (OSError, TelemetryError) as error:
-                yield health.sentence(error, host.root)
+                yield sentence(error, host.root)
 
 
 def locks(home: Home, *, may_write: bool) -> Check:
@@ -91,7 +92,7 @@ def locks(home: Home, *, may_write: bool) -> Check:
             finally:
                 os.close(second)
     except (OSError, TelemetryError) as error:
-        return Check("locks", Verdict.FAULT, health.sentence(error, place), "make the home writable")
+        return Check("locks", Verdict.FAULT, sentence(error, place), "make the home writable")
     kind = _file_system(place)
     if results == (LockResult.HELD, LockResult.BUSY):
         return Check("locks", Verdict.OK, f"file locks work, on {kind}")
@@ -113,7 +114,7 @@ def clock(home: Home, clock: Clock, *, may_write: bool) -> Check:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest(home)) as file:
             theirs = os.fstat(file.fileno()).st_mtime
     except OSError as error:
-        return Check("clock", Verdict.FAULT, health.sentence(error, home.path), "make the home writable")
+        return Check("clock", Verdict.FAULT, sentence(error, home.path), "make the home writable")
     ahead_s = theirs - ours
     if abs(ahead_s) > files.SKEW_S:
         found = f"the file system's clock and this machine's are {abs(ahead_s):.0f} s apart"
@@ -133,7 +134,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         alive = presence.alive(host)
         served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home.telemetry))
     except (OSError, TelemetryError) as error:
-        return Check("sidecar", Verdict.FAULT, health.sentence(error, host.lock))
+        return Check("sidecar", Verdict.FAULT, sentence(error, host.lock))
     state = State.load(host)
     if alive:
         known = state.pid and not state.ended

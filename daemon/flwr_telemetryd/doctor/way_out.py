@@ -20,8 +20,8 @@ from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings import Settings
 
-from .. import health
 from ..clock import Clock
+from ..errors import sentence
 from ..sinks.base import Retry
 from ..sinks.http import HttpSink, Reached
 from .check import OFF, Check, Verdict
@@ -66,7 +66,7 @@ def _file(url: str) -> Check:
             raise PermissionError(errno.EACCES, "it cannot be written to", str(path))
     except (OSError, TelemetryError) as error:
         advice = "make its directory, or set another url"
-        return Check("collector", Verdict.FAULT, health.sentence(error, path), advice)
+        return Check("collector", Verdict.FAULT, sentence(error, path), advice)
     return Check("collector", Verdict.OK, f"bodies are appended to {path}; nothing leaves this machine")
 
 

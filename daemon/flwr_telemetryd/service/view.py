@@ -19,7 +19,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from .. import health
-from ..errors import ServiceError
+from ..errors import ServiceError, sentence
 from ..serving import bodies_wait
 from ..state import State
 from . import units
@@ -194,7 +194,7 @@ def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
         ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
         view.heartbeats = {host: round(age_s, 1) for host, age_s in ages.items()}
     except (OSError, TelemetryError) as error:
-        view.problems.append(health.sentence(error, home.telemetry))
+        view.problems.append(sentence(error, home.telemetry))
 
 
 def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
