@@ -43,7 +43,7 @@ class AnotherRelayError(SidecarError):
     """The same file is being relayed by another process."""
 
 
-def sentence(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
+def describe(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
     """An error as one sentence for a person, with what to do about it.
 
     Args:

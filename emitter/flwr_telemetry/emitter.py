@@ -24,7 +24,7 @@ from .layout import Home, HostPaths, home_directory
 from .spool import CreationRefusedError, Writer
 
 if TYPE_CHECKING:
-    from .waiting import Waiting
+    from .pending import Waiting
 
 BUSY_WAIT_S = 0.005
 """How long an event waits for the event of another thread."""
@@ -307,6 +307,6 @@ class Emitter:
 
 @undisturbed
 def _waiting() -> type[Waiting]:
-    from .waiting import Waiting
+    from .pending import Waiting
 
     return Waiting

@@ -123,9 +123,9 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
 
 @undisturbed
 def _reaping() -> ModuleType:
-    from . import reaping
+    from . import reaper
 
-    return reaping
+    return reaper
 
 
 @undisturbed

@@ -97,34 +97,12 @@ def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tu
 
 _EVENT_TYPE_HEAD = b"\x83\xaaevent_type"
 _DETAILS_HEAD = b"\xadevent_details"
-_TYPE_AT = len(_EVENT_TYPE_HEAD)
-_STR_8, _MAX_FIXSTR = 0xD9, 0x1F
 _pack_date = struct.Struct(">q").pack
 
 
 def event_head(event_type: str) -> bytes:
     """The payload's bytes before the details, packed once and used for many events."""
     return _EVENT_TYPE_HEAD + pack(event_type) + _DETAILS_HEAD
-
-
-def event_head_of(payload: bytes) -> bytes:
-    """The first bytes of a payload, as many as ``event_head`` has if it is one of ours."""
-    first = payload[_TYPE_AT : _TYPE_AT + 2].ljust(2, b"\0")
-    size = 2 + first[1] if first[0] == _STR_8 else 1 + (first[0] & _MAX_FIXSTR)
-    return payload[: _TYPE_AT + size + len(_DETAILS_HEAD)]
-
-
-def event_type_in(head: bytes) -> str:
-    """The event type in the bytes that ``event_head`` made.
-
-    Raises:
-        ValueError: ``event_head`` did not make them; or as msgpack does.
-    """
-    event_type = msgpack.unpackb(head[len(_EVENT_TYPE_HEAD) : -len(_DETAILS_HEAD)])
-    if type(event_type) is not str or head != event_head(event_type):
-        msg = "not the beginning of a payload of ours"
-        raise ValueError(msg)
-    return event_type
 
 
 def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:

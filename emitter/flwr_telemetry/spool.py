@@ -1,9 +1,9 @@
 """Appends records to the open segment: one ``write`` for each, under a shared lock.
 
 Appends are atomic among themselves. The sidecar takes the same lock exclusively, renames the segment (see
-``segments.py`` in the daemon) and reads it later.
+``spool/segments.py`` in the daemon) and reads it later.
 
-The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the list.
+The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` continue the list.
 
 1. The segment is renamed between a writer's open and its write. The lock prevents that. Without a lock, the
    record gets into the sealed segment, which is read later, or whose tail returns to the spool.
@@ -18,7 +18,7 @@ The races of appending, numbered; ``segments.py`` and ``batch.py`` continue the 
 On a network file system a handle becomes stale (ESTALE) when another host has removed its file. Those are
 races 2 and 3, at any call, and the writer opens the file again. NFS sends written bytes only when the lock
 is released, and then reports neither an exceeded quota nor a removed file. So the writer calls fsync before,
-at the same cost, and gets these errors (see ``network.py``).
+at the same cost, and gets these errors (see ``nfs.py``).
 
 No process ever truncates a segment. This module never waits longer than that, except for a file server, and
 reads the clock for nothing else.
@@ -32,7 +32,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import files, network
+from . import files, nfs
 from .errors import SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
 from .locks import LockResult, unlock, wait_shared
@@ -138,7 +138,7 @@ class Writer:
         self._on_first_contact = on_first_contact
         self._path = str(host.events)
         self._handle: Handle | None = None
-        self._mounts = network.Mounts()
+        self._mounts = nfs.Mounts()
         self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
@@ -216,7 +216,7 @@ class Writer:
             status = os.fstat(descriptor)
             if status.st_nlink == 0 or status.st_mode & files.REMOVED:
                 return False
-            return (locked and not self._is_remote) or not network.is_unlinked(descriptor)
+            return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
         finally:
             if locked:
                 unlock(descriptor)

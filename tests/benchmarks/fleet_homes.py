@@ -16,7 +16,7 @@ from flwr_telemetryd.runtime import Mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flwr_telemetryd.backoff import Backoff
+    from flwr_telemetryd.delivery.backoff import Backoff
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -58,7 +58,7 @@ class Mix:
 
 
 class Place:
-    """One home, and the life of a sidecar in it; names as in ``loop.py`` and its parts."""
+    """One home, and the life of a sidecar in it; names as in ``sidecar/loop.py`` and its parts."""
 
     __slots__ = (
         "alive",

@@ -2,9 +2,9 @@
 
 Of a sidecar are taken ``responses.outcome_of``, ``backoff.jitter``, ``Backoff`` (and by it
 ``backoff_s``), ``schedule.seal_is_due`` and ``reason_to_end``, and the defaults, ``Limits``. What
-``loop.py``, ``uploader.py`` and ``lifetime.py`` put together from them is repeated here without files: pack,
-deliver, end or sleep. A home is looked at when something is due, not four times a second; a request takes
-no time.
+``sidecar/loop.py``, ``delivery/uploader.py`` and ``sidecar/lifetime.py`` put together from them is repeated
+here without files: pack, deliver, end or sleep. A home is looked at when something is due, not four times a
+second; a request takes no time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd.backoff import Backoff, jitter
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.responses import outcome_of
+from flwr_telemetryd.delivery.backoff import Backoff, jitter
+from flwr_telemetryd.delivery.outcome import Retry
+from flwr_telemetryd.delivery.responses import outcome_of
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end, seal_is_due
-from flwr_telemetryd.sinks.base import Retry
+from flwr_telemetryd.sidecar.schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end, seal_is_due
 from tests.benchmarks.fleet_homes import Place
 
 if TYPE_CHECKING:

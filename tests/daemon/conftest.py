@@ -11,11 +11,13 @@ import pytest
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd import batch, outbox, segments
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.delivery.faults import LocalFaults
 from flwr_telemetryd.errors import LostRaceError
-from flwr_telemetryd.faults import LocalFaults
+from flwr_telemetryd.outbox import batch, queue
 from flwr_telemetryd.runtime import Mode, Runtime
+from flwr_telemetryd.spool import segments
+from flwr_telemetryd.spool.directory import listing
 from flwr_telemetryd.state import State
 from tests.support import homes, records, wire
 
@@ -66,7 +68,7 @@ def take_over(host: HostPaths, owner: str = OURS, **options: Any) -> list[batch.
 
 def repair(host: HostPaths) -> int:
     """Finish what a death left half done; how many files were damaged."""
-    return sum(outbox.repair(host, directory, 9) for directory in segments.listing(host.outbox))
+    return sum(queue.repair(host, directory, 9) for directory in listing(host.outbox))
 
 
 def begin_again(host: HostPaths, spooling: Spooling) -> list[int]:
@@ -95,10 +97,10 @@ class Spooling:
         """Let every due body be delivered, as a sidecar does; give the numbers of their events."""
         found: list[int] = []
         repair(self.host)
-        for body in list(outbox.due(self.host)):
+        for body in list(queue.due(self.host)):
             data = body.read()
             found += [event["event_details"]["n"] for event in wire.expand(data)]
-            outbox.remove(body)
+            queue.remove(body)
         return sorted(found)
 
 
@@ -121,8 +123,8 @@ def spooling(host: HostPaths) -> Spooling:
 def burst_of(events: list[dict[str, Any]]) -> bytes:
     """Give the body of a burst of these records' events."""
     from flwr_telemetry.record import to_wire
-    from flwr_telemetryd import burst
+    from flwr_telemetryd.burst import codec
 
-    (body,) = burst.coalesce([to_wire(event) for event in events])
+    (body,) = codec.coalesce([to_wire(event) for event in events])
     assert "burst" in json.loads(body)
     return body

@@ -12,7 +12,7 @@ import pytest
 
 from flwr_telemetry import context, record
 from flwr_telemetry.emitter import Emitter
-from flwr_telemetryd.burst import Coalescer, expand
+from flwr_telemetryd.burst.codec import Coalescer, expand
 from tests.support import homes, processes
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import record, scan
+from flwr_telemetry import record
+from flwr_telemetryd.spool.reader import Damage, Record
+from flwr_telemetryd.spool.reader import read as read_
 from tests.support import records
 from tests.support.strategies import events, packed, tried
 
@@ -70,8 +72,8 @@ def read(data: bytes, sizes: list[int]) -> list[bytes | int]:
     """Read as the project does, in the form of ``naive``; holds every piece against its bytes."""
     found: list[bytes | int] = []
     at = 0
-    for piece in scan.read(cut(data, sizes)):
-        if isinstance(piece, scan.Record):
+    for piece in read_(cut(data, sizes)):
+        if isinstance(piece, Record):
             frame = data[at : at + piece.size_bytes]
             assert packed(piece.event) == packed(msgpack.unpackb(frame[records.HEADER_BYTES :]))
             found.append(frame[records.HEADER_BYTES :])
@@ -229,8 +231,8 @@ def test_memory_is_bounded(filler: bytes) -> None:
     size = 4096
     longest = size + records.HEADER_BYTES + record.MAX_PAYLOAD_BYTES
     garbage = (filler * (300_000 // len(filler) + 1))[:300_000]
-    pieces = list(scan.read(cut(garbage, [size] * 100)))
-    lengths = [len(piece.data) for piece in pieces if isinstance(piece, scan.Damage)]
+    pieces = list(read_(cut(garbage, [size] * 100)))
+    lengths = [len(piece.data) for piece in pieces if isinstance(piece, Damage)]
     assert sum(lengths) == len(garbage)
     assert max(lengths) <= longest
 
@@ -242,7 +244,7 @@ def test_records_are_given_before_more_is_asked_for() -> None:
         yield FRAME * 2 + FRAME[:5]
         pytest.fail("asked for a second chunk")
 
-    reader = scan.read(chunks())
+    reader = read_(chunks())
     assert [packed(next(reader).event) for _ in range(2)] == [packed(SAMPLE)] * 2
 
 

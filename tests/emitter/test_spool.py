@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from flwr_telemetry import locks, scan, spool
+from flwr_telemetry import locks, spool
 from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.spool import CreationRefusedError
-from flwr_telemetryd import segments
+from flwr_telemetryd.spool import reader, segments
 from tests.support import homes, processes, records
 from tests.support.faults import amid, no_locks
 
@@ -175,12 +175,12 @@ def test_race_4_torn_bytes_cost_no_other_record(home: Path, host: HostPaths, tol
     done = processes.run(home, ["-c", DIE, str(home), size, FRAMES[1].hex()])
     assert done.returncode == -signal.SIGKILL, done.stderr
     told.append(FRAMES[2])
-    pieces = list(scan.read(segments.chunks(host.events)))
-    assert [piece.event["event_details"]["n"] for piece in pieces if isinstance(piece, scan.Record)] == [
+    pieces = list(reader.read(segments.chunks(host.events)))
+    assert [piece.event["event_details"]["n"] for piece in pieces if isinstance(piece, reader.Record)] == [
         0,
         2,
     ]
-    assert [piece.data for piece in pieces if isinstance(piece, scan.Damage)] == [FRAMES[1][:kept]]
+    assert [piece.data for piece in pieces if isinstance(piece, reader.Damage)] == [FRAMES[1][:kept]]
 
 
 HOLD = """

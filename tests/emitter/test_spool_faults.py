@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import network, spool
+from flwr_telemetry import nfs, spool
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
@@ -124,7 +124,7 @@ def test_what_a_server_refuses_when_it_is_sent(
     home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception] | None
 ) -> None:
     """Nobody is told "spooled" of what is only on its way; where the file is gone it is appended again."""
-    monkeypatch.setattr(network.Mounts, "is_remote", lambda *_: True)
+    monkeypatch.setattr(nfs.Mounts, "is_remote", lambda *_: True)
     told.append(FRAMES[0])
     held: list[bool] = []
 

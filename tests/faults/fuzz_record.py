@@ -20,7 +20,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from flwr_telemetry import record, scan
+from flwr_telemetry import record
+from flwr_telemetryd.spool import reader
 from tests.support import records
 
 if TYPE_CHECKING:
@@ -103,23 +104,23 @@ def check(data: bytes) -> None:
     """Hold the reader to its promises for one input."""
     tape = Tape(data)
     segment, intact = lay(tape)
-    pieces = list(scan.read([segment]))
+    pieces = list(reader.read([segment]))
     found = list(_frames(segment, pieces))
     left = iter(found)
     assert all(whole in left for whole in intact), "an intact record is not found"
-    chunked = list(scan.read(cut(segment, tape)))
+    chunked = list(reader.read(cut(segment, tape)))
     assert list(_frames(segment, chunked)) == found, "the chunks change what is found"
     runs = [
-        sum(isinstance(piece, scan.Damage) and piece.first for piece in each) for each in (pieces, chunked)
+        sum(isinstance(piece, reader.Damage) and piece.first for piece in each) for each in (pieces, chunked)
     ]
     assert runs[0] == runs[1], "the chunks change how much damage is counted"
 
 
-def _frames(segment: bytes, pieces: Sequence[scan.Record | scan.Damage]) -> Iterator[bytes]:
+def _frames(segment: bytes, pieces: Sequence[reader.Record | reader.Damage]) -> Iterator[bytes]:
     """Give the bytes of every record that was read; each byte of the segment must be told once."""
     at = 0
     for piece in pieces:
-        if isinstance(piece, scan.Damage):
+        if isinstance(piece, reader.Damage):
             assert segment[at : at + len(piece.data)] == piece.data, "damage that is not there"
             assert piece.data, "damage of nothing"
             at += len(piece.data)
@@ -163,7 +164,7 @@ def main() -> None:
         return
     atheris.instrument_func(check)
     for module, name in (
-        (scan, "read_as"),
+        (reader, "read_as"),
         (record, "decode"),
         (record, "check_event"),
         (record, "check_json"),

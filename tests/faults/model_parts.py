@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flwr_telemetry.spool import Writer
-    from flwr_telemetryd.loop import Sidecar
+    from flwr_telemetryd.sidecar.loop import Sidecar
     from tests.faults.model_actor import Actor
 
 OTHER_HOST = "another"

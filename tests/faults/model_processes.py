@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.schedule import ExitReason
+from flwr_telemetryd.sidecar.schedule import ExitReason
 from tests.faults.model_actor import DeathError, Moment
 from tests.faults.model_ledger import see
 from tests.faults.model_parts import Life, ModelCollector, Pen

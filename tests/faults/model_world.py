@@ -22,23 +22,14 @@ from typing import TYPE_CHECKING
 from flwr_telemetry import locks
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.locks import LockResult
+from flwr_telemetry.locks import time as time_
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.loop import Sidecar
-from flwr_telemetryd.sinks.http import HttpSink
+from flwr_telemetryd.delivery.http import HttpSink
+from flwr_telemetryd.sidecar.loop import Sidecar
 from tests.faults.model_actor import Actor, installed
 from tests.faults.model_hands import Hands
 from tests.faults.model_ledger import Seen, in_body, in_segment, see
-from tests.faults.model_parts import (
-    ANSWERS,
-    DAY_S,
-    REFUSALS,
-    Faults,
-    HomeOf,
-    Life,
-    ModelCollector,
-    Pen,
-    Time,
-)
+from tests.faults.model_parts import ANSWERS, DAY_S, REFUSALS, Faults, HomeOf, Life, ModelCollector, Pen, Time
 from tests.faults.world import Linked
 from tests.support import homes
 
@@ -85,7 +76,7 @@ class World(Hands):
         self.path.parent.mkdir()
         self._collector.start_afresh(self._decide)
         until.enter_context(installed(self.locks))
-        until.callback(setattr, locks, "time", locks.time)
+        until.callback(setattr, locks, "time", time_)
         locks.time = self.time
         log = logging.getLogger("flwr_telemetryd")
         handler = Faults(self.ledger.faults)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetryd.delivery.outcome import Delivered, Refused
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sinks.base import Delivered, Refused
 from tests.faults.scene import SEALED, body_of, committed, unfinished
 from tests.faults.world import World, fails
 from tests.support import homes, records, wire
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from flwr_telemetryd.sinks.base import Outcome
+    from flwr_telemetryd.delivery.outcome import Outcome
 
 EVENTS = records.series(12)
 

@@ -83,7 +83,7 @@ def others_once_unlocked(outcome: Outcome) -> None:
 @pytest.fixture(scope="module")
 def lives() -> Iterator[Lives]:
     """Give processes that die where they are told to."""
-    with Lives(*SIDECAR, "flwr_telemetryd.erasing") as running:
+    with Lives(*SIDECAR, "flwr_telemetryd.admin.forget") as running:
         yield running
 
 

@@ -18,7 +18,9 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
-from flwr_telemetryd import batch, discarding, locks, segments
+from flwr_telemetryd.outbox import batch, discard
+from flwr_telemetryd.spool import locks, segments
+from flwr_telemetryd.spool.locks import unlock_descriptor
 from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
 
@@ -257,7 +259,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
         batch.write(taken, bursts=True, hardware={})
         committed = batch.commit(taken)
         late: list[int] = []
-        unlock = locks.unlock_descriptor
+        unlock = unlock_descriptor
 
         def then(descriptor: int) -> None:
             unlock(descriptor)
@@ -266,7 +268,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
                 writer.append(second, 1e9)
 
         monkeypatch.setattr(locks, "unlock_descriptor", then)
-        discarding.discard(host, committed, 9)
+        discard.discard(host, committed, 9)
         monkeypatch.undo()
         assert late
         writer.close()

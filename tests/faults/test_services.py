@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.layout import Home
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sinks.base import Delivered, Retry
 from tests.faults.world import World
 from tests.support import homes, hosts, processes, records, wire
 

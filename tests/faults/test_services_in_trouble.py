@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry import settings, waiting
+from flwr_telemetry import pending, settings
 from flwr_telemetry.layout import Home
-from flwr_telemetry.waiting import Waiting
-from flwr_telemetryd import batch as batches_in_the_making
-from flwr_telemetryd import guard, housekeeping, retention, segments
+from flwr_telemetry.pending import Waiting
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
+from flwr_telemetryd.outbox import batch as batches_in_the_making
+from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sd_notify import ServiceManager
-from flwr_telemetryd.sinks.base import Delivered, Retry
+from flwr_telemetryd.sidecar import housekeeping
+from flwr_telemetryd.sidecar.sd_notify import ServiceManager
+from flwr_telemetryd.spool import directory as directory_module
+from flwr_telemetryd.spool.directory import entry_names
 from flwr_telemetryd.state import State
 from tests.faults.world import World
 from tests.support import homes, processes, records
@@ -65,15 +68,15 @@ def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(
     homes.put(home, records.series(1), host_of="node1")
     for host in ("node0", homes.host_name()):
         homes.host(home, host).mkdir(mode=0o700)
-    names = segments.names
+    names = entry_names
 
     def refused(directory: Path) -> list[str]:
         if directory.parent.name == "node0":
             raise PermissionError(errno.EACCES, "Permission denied", str(directory))
         return names(directory)
 
-    monkeypatch.setattr(segments, "names", refused)
-    monkeypatch.setattr(segments, "listing", lambda path: [path / name for name in refused(path)])
+    monkeypatch.setattr(directory_module, "entry_names", refused)
+    monkeypatch.setattr(directory_module, "listing", lambda path: [path / name for name in refused(path)])
     world = World(home, Mode.SERVICE, monkeypatch)
     world.look_for(60, 5)
     assert world.sent
@@ -116,12 +119,12 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
     (hosts["one"].outbox / ADOPTED).mkdir()
     (hosts["one"].outbox / ADOPTED / "key.json").write_bytes(b"{}")
     watched = Waiting(Home(home).host())
-    order = [path.name for path in waiting._others(Home(home).host())]
+    order = [path.name for path in pending._others(Home(home).host())]
     first, last = hosts[order[0]], hosts[order[-1]]
     if last.name != "one":
         os.rename(hosts["one"].outbox / ADOPTED, last.outbox / ADOPTED)
     assert not watched.is_over()
-    batches = waiting._batches
+    batches = pending._batches
 
     def taken_over(host: object) -> set[str]:
         found = batches(host)  # type: ignore[arg-type]
@@ -129,7 +132,7 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
             os.rename(last.outbox / ADOPTED, first.outbox / ADOPTED)
         return found
 
-    monkeypatch.setattr(waiting, "_batches", taken_over)
+    monkeypatch.setattr(pending, "_batches", taken_over)
     assert not watched.is_over()
 
 
@@ -162,8 +165,8 @@ def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(
     other.root.mkdir(mode=0o700)
     ours.outbox.rename(other.outbox)  # login2 adopted it, and cannot deliver either
     world.look_for(60, 5)
-    assert segments.names(other.outbox)
-    assert segments.names(ours.outbox) == []
+    assert entry_names(other.outbox)
+    assert entry_names(ours.outbox) == []
 
 
 def test_signs_of_life_are_given_while_a_long_batch_is_written(
@@ -230,7 +233,7 @@ def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(
             away.pop()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(guard, "check_root", check)
+    monkeypatch.setattr(directory_module, "check_root", check)
 
     def send(_key: str, _body: bytes) -> Delivered:
         raise KeyboardInterrupt  # it lives as long as it can

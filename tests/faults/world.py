@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.locks import HostLock
-from flwr_telemetryd.loop import Sidecar
-from flwr_telemetryd.sinks.base import Delivered, Retry
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from flwr_telemetryd.sidecar.loop import Sidecar
+from flwr_telemetryd.spool.locks import HostLock
 from tests.support import homes, wire
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from flwr_telemetryd.delivery.outcome import Outcome
     from flwr_telemetryd.runtime import Mode
-    from flwr_telemetryd.schedule import ExitReason
-    from flwr_telemetryd.sinks.base import Outcome
+    from flwr_telemetryd.sidecar.schedule import ExitReason
 
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Decide = Callable[[Request], Reply]
 
-SIDECAR = ("flwr_telemetryd.__main__", "flwr_telemetryd.sinks.http", "psutil", "encodings.idna")
+SIDECAR = ("flwr_telemetryd.sidecar.process", "flwr_telemetryd.delivery.http", "psutil", "encodings.idna")
 ONCE = """
 import sys
 from flwr_telemetryd.__main__ import main

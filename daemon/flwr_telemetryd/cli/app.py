@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError, from_os_error
 from flwr_telemetry.version import __version__
 
 from ..errors import ExitCode, SidecarError
-from . import consent, demo, doctor, fields, flush, identity, inspect, relay, service, status
+from . import demo, doctor, fields, flush, inspect, relay, service, source, status, switch
 from .output import complain, help_text
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ app.command("status", help=status.HELP)(status.status)
 app.command("inspect", help=inspect.HELP)(inspect.inspect)
 app.command("flush", help=flush.HELP)(flush.flush)
 app.command("relay", help=relay.HELP)(relay.relay)
-app.command("disable", help=consent.DISABLE_HELP)(consent.disable)
-app.command("enable", help=consent.ENABLE_HELP)(consent.enable)
+app.command("disable", help=switch.DISABLE_HELP)(switch.disable)
+app.command("enable", help=switch.ENABLE_HELP)(switch.enable)
 app.command("fields", help=fields.HELP)(fields.fields)
-app.command("source", help=identity.SOURCE_HELP)(identity.source)
-app.command("forget", help=identity.FORGET_HELP)(identity.forget)
+app.command("source", help=source.SOURCE_HELP)(source.source)
+app.command("forget", help=source.FORGET_HELP)(source.forget)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.add_typer(service.app, name="service")
 app.command("demo", help=demo.HELP)(demo.demo)

@@ -28,7 +28,7 @@ from .output import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ..demo import Report
+    from ..admin.demo.run import Report
 
 MAX_WORKLOADS = 10_000
 SHOWN_ROWS = 4
@@ -59,7 +59,7 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """Run the demo and show what it measured."""
-    from ..demo import DemoError, run
+    from ..admin.demo.run import DemoError, run
 
     # The default action of these would leave the home and the sidecar behind.
     for number_of_signal in (signal.SIGTERM, signal.SIGHUP):

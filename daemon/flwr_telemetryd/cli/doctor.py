@@ -24,7 +24,7 @@ from .output import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..doctor import Check
+    from ..admin.doctor import Check
 
 HELP = help_text("""Check what telemetry needs on this machine, and say what to do.
 
@@ -50,9 +50,9 @@ _NARROW = 50
 
 def doctor(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Check one thing after the other, and show each at once."""
-    from ..__main__ import RESOLVER_OPTIONS
+    from ..admin.doctor import Verdict, examine
     from ..clock import Clock
-    from ..doctor import Verdict, examine
+    from ..delivery.deadline import RESOLVER_OPTIONS
 
     # A look-up of a name cannot be interrupted, and a checked name should be one that a sidecar finds.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)

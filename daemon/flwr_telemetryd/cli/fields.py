@@ -32,7 +32,7 @@ Examples:
 def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show the declaration, each field with its value on this machine."""
     from ..clock import Clock
-    from ..example import examples
+    from ..inspect.fields import examples
 
     found = examples(the_home(home, os.environ), os.environ, Clock())
     if json:

@@ -26,7 +26,7 @@ from .output import (
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
 
-    from ..drain import Drained
+    from ..admin.flush import FlushResult
 
 HELP = help_text("""Deliver what waits on this host now, and wait for it.
 
@@ -57,13 +57,13 @@ def flush(
     home: HomeOption = None,
 ) -> None:
     """Deliver what waits, and tell what came of it."""
-    from .. import drain
+    from ..admin.flush import drain
 
     found = home_to_deliver(home, timeout)
     with progress() as bar:
         task = bar.add_task("Delivering", total=None, word="")
         try:
-            drained = drain.drain(
+            drained = drain(
                 found, os.environ, timeout_s=timeout, on_progress=lambda left: show_left(bar, task, left)
             )
         except KeyboardInterrupt:
@@ -84,7 +84,7 @@ _EXIT_CODES = {
 }
 
 
-def _public(drained: "Drained") -> dict[str, object]:
+def _public(drained: "FlushResult") -> dict[str, object]:
     return {
         "outcome": drained.outcome.name.lower(),
         "waited": {"events": drained.before.events, "bodies": drained.before.bodies},
@@ -94,16 +94,16 @@ def _public(drained: "Drained") -> dict[str, object]:
     }
 
 
-def _tell(drained: "Drained", home: "Home") -> None:
-    from ..drain import Outcome
+def _tell(drained: "FlushResult", home: "Home") -> None:
+    from ..admin.flush import Outcome
 
     if drained.outcome is Outcome.DISABLED:
         from flwr_telemetry import settings
 
-        from .. import health
+        from ..inspect import problems
 
         consent = settings.load(home, os.environ).consent
-        change = "" if consent.enabled else health.what_would_change(consent)
+        change = "" if consent.enabled else problems.how_to_change(consent)
         complain(f"nothing is delivered, because telemetry is off: {ended(drained.reason)} {change}".rstrip())
     elif drained.outcome is Outcome.UNDELIVERED:
         complain(

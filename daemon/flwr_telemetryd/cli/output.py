@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from ..backlog import Left
+    from ..outbox.backlog import Backlog
 
 HomeOption = Annotated[
     Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
@@ -70,12 +70,12 @@ def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
         UnusableHomeError: something in it is not surely ours.
         typer.BadParameter: ``timeout_s`` is no number; and as ``the_home``.
     """
-    from .. import health
+    from ..inspect import problems
 
     if math.isnan(timeout_s):
         raise typer.BadParameter("a number of seconds is needed", param_hint="'--timeout'")
     found = the_home(chosen, os.environ)
-    for problem in health.unsafe(found):
+    for problem in problems.unsafe(found):
         raise UnusableHomeError(problem)
     os.umask(0o077)
     return found
@@ -165,7 +165,7 @@ def progress() -> Progress:
     )
 
 
-def show_left(bar: Progress, task: TaskID, left: Left) -> None:
+def show_left(bar: Progress, task: TaskID, left: Backlog) -> None:
     """Move a bar on to what is left to deliver, of the most that there was."""
     most = max(left.events, bar.tasks[task].total or 0)
     word = f"{number(left.events, 'event')} left"

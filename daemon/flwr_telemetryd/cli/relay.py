@@ -26,7 +26,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..relay import Relayed
+    from ..admin.relay.relay import RelayResult
 
 SHOWN_LINES = 10
 
@@ -68,8 +68,8 @@ def relay(
     home: HomeOption = None,
 ) -> None:
     """Deliver the file, and tell what came of it."""
-    from .. import relay
-    from ..__main__ import RESOLVER_OPTIONS
+    from ..admin.relay.relay import relay_file
+    from ..delivery.deadline import RESOLVER_OPTIONS
 
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     found = home_to_deliver(home, timeout)
@@ -86,7 +86,7 @@ def relay(
             bar.update(task, completed=done, total=total, word=f"{size(done)} of {size(total)}")
 
         try:
-            relayed = relay.relay(
+            relayed = relay_file(
                 found,
                 os.environ,
                 Path(file),
@@ -114,8 +114,8 @@ def relay(
     raise typer.Exit(_exit_code(relayed))
 
 
-def _exit_code(relayed: "Relayed") -> ExitCode:
-    from ..drain import Outcome
+def _exit_code(relayed: "RelayResult") -> ExitCode:
+    from ..admin.flush import Outcome
 
     if relayed.outcome is Outcome.DISABLED:
         return ExitCode.DISABLED
@@ -123,12 +123,12 @@ def _exit_code(relayed: "Relayed") -> ExitCode:
     return ExitCode.OK if complete else ExitCode.UNDELIVERED
 
 
-def _public(relayed: "Relayed") -> dict[str, object]:
+def _public(relayed: "RelayResult") -> dict[str, object]:
     return {**asdict(relayed), "outcome": relayed.outcome.name.lower(), "reason": relayed.reason or None}
 
 
-def _tell(relayed: "Relayed", file: str) -> None:
-    from ..drain import Outcome
+def _tell(relayed: "RelayResult", file: str) -> None:
+    from ..admin.flush import Outcome
 
     out = console()
     if relayed.from_start:
@@ -149,8 +149,8 @@ def _tell(relayed: "Relayed", file: str) -> None:
         say(out, f"Not sent, because the source ID was forgotten in this home: {bodies}.")
 
 
-def _problems(relayed: "Relayed", file: str) -> list[str]:
-    from ..drain import Outcome
+def _problems(relayed: "RelayResult", file: str) -> list[str]:
+    from ..admin.flush import Outcome
 
     found = []
     if relayed.damaged > SHOWN_LINES:

@@ -1,7 +1,5 @@
 """``flwr-telemetry service``: the sidecar as a service of this user's systemd."""
 
-# No postponed annotations in this file: typer 0.9 reads them as they stand.
-
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,21 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, ServiceError
-from .output import (
-    HomeOption,
-    JsonOption,
-    complain,
-    console,
-    ended,
-    help_text,
-    print_json,
-    say,
-    the_home,
-)
-from .service_shown import show, tell_installed
+from .output import HomeOption, JsonOption, complain, console, ended, help_text, print_json, say, the_home
 
 if TYPE_CHECKING:
-    from ..service.view import ServiceStatus
+    from ..admin.service.status import ServiceStatus
+from typing import TYPE_CHECKING
+
+from .output import rows, size, span
+
+if TYPE_CHECKING:
+    from ..admin.service.install import Installed
+    from ..admin.service.status import ServiceStatus
+
 
 HELP = help_text("""Let a service of yours deliver: on a login node, for all hosts that share your home.
 
@@ -36,6 +31,7 @@ Examples:
   flwr-telemetry service logs -f
   flwr-telemetry service uninstall
 """)
+
 
 INSTALL_HELP = help_text("""Put the service in place, start it, and wait until it serves.
 
@@ -59,6 +55,7 @@ Examples:
   flwr-telemetry service install --home /scratch/alice/.flwr
 """)
 
+
 UNINSTALL_HELP = help_text("""Stop the service and take it away.
 
 Telemetry itself stays as it was: the next event starts a sidecar again where that is allowed.
@@ -74,6 +71,7 @@ Examples:
   flwr-telemetry service uninstall --json
 """)
 
+
 STATUS_HELP = help_text("""Show whether the service serves, and what is in the way.
 
 \b
@@ -86,6 +84,7 @@ Examples:
   flwr-telemetry service status
   flwr-telemetry service status --json
 """)
+
 
 LOGS_HELP = help_text("""Show what the service said.
 
@@ -102,7 +101,9 @@ Examples:
   flwr-telemetry service logs -f
 """)
 
+
 _LAST_WORDS = 5
+
 
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
@@ -119,16 +120,17 @@ def install(
     """Install, wait until it serves, and tell."""
     from flwr_telemetry import settings
 
-    from .. import health, switching
+    from ..admin import switch
+    from ..admin.service.install import install as put_in_place
+    from ..admin.service.status import wait
     from ..clock import Clock
-    from ..service.install import install as put_in_place
-    from ..service.waiting import wait
+    from ..inspect import problems
 
     found = the_home(home, os.environ)
-    switching.check_owner(found)
+    switch.check_owner(found)
     now = settings.load(found, os.environ)
     if not now.consent.enabled:
-        complain(f"telemetry is off: {ended(now.consent.reason)} {health.what_would_change(now.consent)}")
+        complain(f"telemetry is off: {ended(now.consent.reason)} {problems.how_to_change(now.consent)}")
         raise typer.Exit(ExitCode.DISABLED)
     os.umask(0o077)
     clock = Clock()
@@ -158,7 +160,7 @@ def install(
 @app.command("uninstall", help=UNINSTALL_HELP)
 def uninstall(*, json: JsonOption = False) -> None:
     """Stop, disable, remove; tell what stays."""
-    from ..service.install import uninstall as take_away
+    from ..admin.service.install import uninstall as take_away
 
     done = take_away(os.environ)
     if json:
@@ -176,7 +178,7 @@ def uninstall(*, json: JsonOption = False) -> None:
 @app.command("status", help=STATUS_HELP)
 def status(*, json: JsonOption = False, home: HomeOption = None) -> None:
     """Show the view, for people or for programs."""
-    from ..service.view import look
+    from ..admin.service.status import look
 
     view = look(the_home(home, os.environ), os.environ)
     if json:
@@ -195,7 +197,7 @@ def logs(
     home: HomeOption = None,
 ) -> None:
     """Become the program that shows it."""
-    from ..service.logs import find
+    from ..admin.service.status import find
 
     try:
         log = find(the_home(home, os.environ), os.environ, lines=lines, follow=follow)
@@ -207,6 +209,76 @@ def logs(
 
 
 def _last_words(view: "ServiceStatus") -> list[str]:
-    from ..service.systemctl import Systemctl
+    from ..admin.service.systemctl import Systemctl
 
     return Systemctl(os.environ).last_words(Path(view.unit).name, _LAST_WORDS) if view.unit else []
+
+
+_LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."
+
+
+_NO_NAMESPACES = (
+    "This machine refuses user namespaces: the service runs without a view of its own of files and devices."
+)
+
+
+def tell_installed(done: "Installed", view: "ServiceStatus", words: list[str]) -> None:
+    """What was written, whether it serves, and if not, why: with the last words of the service."""
+    out = console()
+    for name in done.written:
+        say(out, f"Wrote {done.directory / name}.")
+    for name in done.removed:
+        say(out, f"Removed {done.directory / name}.")
+    if not view.namespaces:
+        say(out, _NO_NAMESPACES)
+    for word in done.kept:
+        say(out, ended(word))
+    if view.serves:
+        does = "serves" if view.kind == "service" else "delivers now and then for"
+        say(out, f"{done.unit} {does} {view.home}.", "bold")
+        if not view.lingers:
+            say(out, _LINGER_ADVICE)
+        return
+    state = done.complaint or f"systemd says {view.active or 'nothing'}"
+    complain(f"{done.unit} does not serve: {ended(state)}")
+    for problem in view.problems:
+        complain(problem)
+    for word in words:
+        complain(f"  {word}")
+
+
+def show(view: "ServiceStatus") -> None:
+    """All that is known of it, and what is in the way."""
+    out = console()
+    if view.kind is None:
+        say(out, "No service is installed; `flwr-telemetry service install` does that.", "bold")
+    else:
+        say(out, f"The {view.kind} {'serves' if view.serves else 'does not serve'} {view.home}.", "bold")
+        say(out)
+        rows(out, _rows(view))
+    for host, age_s in sorted(view.heartbeats.items()):
+        say(out, f"Heartbeat of {host}: {span(age_s)} ago.")
+    if view.kind is not None and not view.lingers:
+        say(out, _LINGER_ADVICE)
+    for problem in view.problems:
+        say(out, f"Problem: {ended(problem)}", "red")
+
+
+def _rows(view: "ServiceStatus") -> dict[str, str]:
+    table = {
+        "Unit": f"{view.unit} ({view.author})",
+        "State": f"{view.enabled}, {view.active}".strip(", "),
+        "Last result" if view.kind == "timer" else "Result": view.result,
+        "Last run" if view.kind == "timer" else "Since": view.since,
+        "Process": "" if view.pid is None else str(view.pid),
+        "Memory": "" if view.memory_bytes is None else size(view.memory_bytes),
+        "Restarts": "" if not view.restarts else str(view.restarts),
+        "Says": view.status,
+        "Runs": view.interpreter,
+        "On": ", ".join(view.hosts),
+        "Namespaces": "" if view.namespaces else "refused by this machine; it runs without",
+        "Linger": "on" if view.lingers else "off",
+        "Last delivery": view.last_delivery or "never",
+        "Last error": view.last_error or "",
+    }
+    return {name: value for name, value in table.items() if value}

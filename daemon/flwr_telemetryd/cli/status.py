@@ -23,7 +23,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..view import Bodies, HostView, ServiceView, Status
+    from ..inspect.status import Bodies, HostView, ServiceView, Status
 
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
@@ -43,7 +43,7 @@ Examples:
 
 def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show the view, for people or for programs."""
-    from ..status import look
+    from ..inspect.status import look
 
     view = look(the_home(home, os.environ), os.environ)
     if json:

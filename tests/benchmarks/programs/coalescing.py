@@ -14,7 +14,7 @@ import decoding
 import spooling
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import batch
+from flwr_telemetryd.outbox import batch
 
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -26,7 +26,7 @@ if sys.argv[1:] == ["floor"]:
 
     told()
 else:
-    from flwr_telemetryd.__main__ import main
+    from flwr_telemetryd.sidecar.process import main
 
     code = main(["--once"])
     told()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flwr_telemetry import record
 from flwr_telemetry.context import static_context
-from flwr_telemetryd import segments
+from flwr_telemetryd.spool import segments
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 SOURCE = str(uuid.uuid4())

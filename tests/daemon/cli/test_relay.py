@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd import burst
+from flwr_telemetryd.burst import codec
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
     """Give a file of three bodies, in a directory of its own."""
     (tmp_path / "shared").mkdir()
     path = tmp_path / "shared" / "metrics.jsonl"
-    path.write_text("".join(burst.dumps(to_wire(event)) + "\n" for event in records.series(3)))
+    path.write_text("".join(codec.dumps(to_wire(event)) + "\n" for event in records.series(3)))
     return path
 
 

@@ -1,0 +1,156 @@
+"""Checks of the way out: the proxy, the name of the collector, and whether anybody answers there.
+
+The collector is asked for headers alone (HEAD), in the very way in which a body would be sent: same
+proxy, same certificates, same deadline. No event is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.settings import Settings
+
+from ...clock import Clock
+from ...delivery.http import HttpSink, Reached
+from ...delivery.outcome import Retry
+from ...errors import describe
+from .check import OFF, Check, Verdict
+
+_CLOCK_NOTE_S = 300.0
+_PROXY_REFUSES = 407
+# What somebody answers who takes events, and is asked for headers alone.
+_EXPECTED = frozenset({*range(200, 300), 400, 405, 411, 415, 422, 501})
+
+
+def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
+    """All of it, as far as one leads to the next."""
+    if not now.consent.enabled:
+        yield Check("collector", Verdict.SKIPPED, OFF)
+        return
+    if now.url.startswith("file:"):
+        yield _file(now.url)
+        return
+    sink = HttpSink(now, environ)
+    try:
+        proxy = sink.proxy
+        found = _proxy(now, proxy)
+        yield found
+        if found.verdict is Verdict.FAULT:
+            return
+        if proxy is None:
+            name = _name(now.url)
+            yield name
+            if name.verdict is Verdict.FAULT:
+                return
+        yield _collector(now, sink.reach(), clock)
+    finally:
+        sink.close()
+
+
+def _file(url: str) -> Check:
+    path = Path(unquote(urlsplit(url).path))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            files.check_file(path)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "it cannot be written to", str(path))
+    except (OSError, TelemetryError) as error:
+        advice = "make its directory, or set another url"
+        return Check("collector", Verdict.FAULT, describe(error, path), advice)
+    return Check("collector", Verdict.OK, f"bodies are appended to {path}; nothing leaves this machine")
+
+
+def _proxy(now: Settings, proxy: str | None) -> Check:
+    if proxy is None:
+        return Check("proxy", Verdict.OK, "none")
+    shown = _address(proxy)
+    if shown is None:
+        return Check(
+            "proxy",
+            Verdict.FAULT,
+            "what the settings or the environment name is no valid address",
+            "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40",
+        )
+    if now.proxy is not None:
+        return Check("proxy", Verdict.OK, f"{shown}, by the settings")
+    return Check(
+        "proxy",
+        Verdict.NOTE,
+        f"{shown}, by this process's environment; a sidecar has that of the process which started it",
+        "to be sure, set proxy in config.toml",
+    )
+
+
+def _address(proxy: str) -> str | None:
+    """Host and port of a proxy, never its credentials; None if it cannot be told where those end."""
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        return None
+    return f"{host}:{port}" if port else host
+
+
+def _name(url: str) -> Check:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        found = {item[4][0] for item in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no host name"
+        advice = "check this machine's name resolution; where there is none, set proxy in config.toml"
+        return Check("name", Verdict.FAULT, f"{host} cannot be looked up: {why}", advice)
+    return Check("name", Verdict.OK, f"{host} is {min(map(str, found))}")
+
+
+def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
+    host = urlsplit(now.url).netloc
+    secure = "TLS and its certificate are fine" if now.url.startswith("https:") else "no TLS, on loopback"
+    if isinstance(reached, Retry):
+        return Check(
+            "collector",
+            Verdict.FAULT,
+            f"{host}: {reached.reason}",
+            f"events are kept for {now.limits.spool_max_days:g} days; set proxy, ca_bundle or another url "
+            "in config.toml if they are to go another way",
+        )
+    if reached.status == _PROXY_REFUSES:
+        return Check(
+            "collector", Verdict.FAULT, "the proxy refuses (407)", "give its user and password in proxy"
+        )
+    if reached.status not in _EXPECTED:
+        return Check(
+            "collector",
+            Verdict.NOTE,
+            f"{host} answers {reached.status} ({secure}); no event was sent, so this may say nothing",
+            "see the last error in `flwr-telemetry status` after the next event",
+        )
+    ahead_s = _ahead_s(reached.date, clock.now())
+    if abs(ahead_s) > _CLOCK_NOTE_S:
+        verdict = Verdict.FAULT if abs(ahead_s) > files.SKEW_S else Verdict.NOTE
+        where = "ahead of" if ahead_s > 0 else "behind"
+        found = f"{host} answers ({secure}); this machine's clock is {abs(ahead_s):.0f} s {where} its clock"
+        return Check("collector", verdict, found, "set this machine's clock by NTP")
+    return Check("collector", Verdict.OK, f"{host} answers ({secure}); no event was sent")
+
+
+def _ahead_s(date: str, now: datetime) -> float:
+    """How far our clock is ahead of an HTTP date; 0 if there is none."""
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return 0.0
+    theirs = theirs if theirs.tzinfo is not None else theirs.replace(tzinfo=UTC)
+    return (now - theirs).total_seconds()

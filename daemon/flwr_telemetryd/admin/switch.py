@@ -1,0 +1,100 @@
+"""``flwr-telemetry disable`` and ``enable``: write the setting, and do what follows from it.
+
+After an opt-out, a running sidecar sees the setting before its next request and ends. Everything unsent is
+deleted on every host of the home. At most the request in flight still goes out.
+
+This module never works in a home that belongs to another user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_telemetry import presence, settings
+from flwr_telemetry.errors import SettingsError, TelemetryError
+from flwr_telemetry.layout import Home, HostPaths
+
+from ..clock import Clock
+from ..errors import UnusableHomeError
+from ..outbox import purge
+from ..outbox.backlog import Backlog, Counter
+from ..spool.directory import known_hosts
+from . import config_file
+
+COUNT_S = 0.5
+"""Seconds for counting what waits. The count comes before the opt-out, after which a sidecar deletes files
+too."""
+
+END_WAIT_S = 5.0
+"""Seconds that a running sidecar has to end."""
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DisableResult:
+    """Result of an opt-out."""
+
+    purged: Backlog
+    """Unsent events and bodies on all hosts, as far as they could be counted within ``COUNT_S``."""
+
+    sidecar_ended: bool
+    """False if a sidecar still runs: it has a request in flight, and ends after it."""
+
+    aside: Path | None
+    """The old settings file, if it could not be parsed or edited."""
+
+    problems: list[str]
+    """One sentence for each thing that could not be deleted."""
+
+
+def switch_off(home: Home, clock: Clock) -> DisableResult:
+    """Write the opt-out, wait at most ``END_WAIT_S`` for sidecars to end, and delete what was not sent.
+
+    Raises:
+        UnusableHomeError: the home belongs to another user.
+        TelemetryError, OSError: the setting cannot be written.
+    """
+    check_owner(home)
+    known = known_hosts(home)
+    count_ends = clock.monotonic() + COUNT_S
+    waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
+    aside: Path | None = None
+    try:
+        config_file.write_enabled(home, enabled=False)
+    except SettingsError:
+        aside = config_file.replace_by_opt_out(home)
+    presence.signal_service(home.host())
+    deadline = clock.monotonic() + END_WAIT_S
+    while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
+        clock.sleep(_POLL_S)
+    purge.everything_but_sent(home)
+    # Twice, because a writer may have read the old setting a moment before the new one was written.
+    problems = purge.everything_but_sent(home)
+    return DisableResult(waiting, not lives, aside, problems)
+
+
+def switch_on(home: Home) -> None:
+    """Write the opt-in. Other settings may still switch telemetry off: see ``settings.load``.
+
+    Raises:
+        SettingsError: the settings file cannot be parsed or edited.
+        UnusableHomeError, TelemetryError, OSError: as ``switch_off``.
+    """
+    check_owner(home)
+    config_file.write_enabled(home, enabled=True)
+
+
+def check_owner(home: Home) -> None:
+    """Raise UnusableHomeError if the home, or the directory that it would be made in, is another user's."""
+    if not settings.is_owned(home.path):
+        msg = f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
+        raise UnusableHomeError(msg)
+
+
+def _lives(host: HostPaths) -> bool:
+    try:
+        return presence.alive(host)
+    except (OSError, TelemetryError):
+        return False  # something that is not a sidecar's lock stands in its place

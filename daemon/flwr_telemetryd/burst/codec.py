@@ -1,0 +1,133 @@
+"""Coalesce events into bodies and expand them again. Pure: events in, bodies out, nothing lost.
+
+Events of one source with equal ``event_type``, equal names in ``event_details`` (in equal order) and
+equal context but for ``cluster`` and ``date`` become one body: the earliest event, whole, plus ::
+
+    "burst": {"count": n, "clusters": […], "varying": [names, sorted],
+              "events": [[index into clusters, µs since context.date, values of varying …], …]}
+
+Equality is equality of the msgpack bytes, because in Python ``1 == True == 1.0``. No body is larger than
+``MAX_BODY_BYTES``. Memory is bounded, whatever a spool holds: a full body is given at once. All bodies are
+given when they hold more than ``MAX_HELD_BYTES``.
+
+This module must never open a file, read a clock or use the network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from flwr_telemetry.record import Event, date_text, date_us
+
+from .encoder import BurstEncoder
+from .grouping import GroupKey, RecordGrouper, Row, dumps
+
+__all__ = ["Coalescer", "NotABodyError", "coalesce", "count", "dumps", "events", "expand"]
+
+MAX_BODY_BYTES = 1024 * 1024 - 1
+MAX_HELD_BYTES = 4 * 1024 * 1024
+
+
+class NotABodyError(ValueError):
+    """Something that ``coalesce`` never made: damage on the disk."""
+
+
+def coalesce(events: Iterable[Event], *, bursts: bool = True) -> Iterator[bytes]:
+    """The bodies for ``events``, given in the wire format, in any order.
+
+    ``expand`` gives back exactly these events, as a multiset. With ``bursts`` false, each event becomes
+    a body of its own.
+    """
+    coalescer = Coalescer(bursts=bursts)
+    for event in events:
+        context = {**event["context"], "date": date_us(event["context"]["date"])}
+        yield from coalescer.add({**event, "context": context})
+    yield from coalescer.finish()
+
+
+def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
+    """The events in a body, in the wire format, in order of time. A plain event is the only one in its body.
+
+    Raises:
+        NotABodyError: ``coalesce`` never made this body.
+    """
+    return list(events(body))
+
+
+def events(body: bytes | str | Mapping[str, Any]) -> Iterator[Event]:
+    """As ``expand``, but one by one: a body of a megabyte may hold a hundred thousand events."""
+    try:
+        whole = dict(json.loads(body) if isinstance(body, (bytes, str)) else body)
+        burst = whole.pop("burst", None)
+        if burst is None:
+            yield whole
+            return
+        base_us = date_us(whole["context"]["date"])
+        for cluster, offset_us, *values in burst["events"]:
+            own = {"cluster": burst["clusters"][cluster], "date": date_text(base_us + offset_us)}
+            details = {**whole["event_details"], **dict(zip(burst["varying"], values, strict=True))}
+            yield {**whole, "event_details": details, "context": {**whole["context"], **own}}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise NotABodyError(type(error).__name__) from error
+
+
+def count(body: Mapping[str, Any]) -> int:
+    """The number of events in a decoded body; 0 if ``coalesce`` never made it."""
+    if "burst" not in body:
+        return 1 if body else 0
+    burst = body["burst"] if isinstance(body["burst"], dict) else {}
+    number, rows = burst.get("count"), burst.get("events")
+    return number if type(number) is int and type(rows) is list and number == len(rows) else 0
+
+
+class Coalescer:
+    """Takes events one by one and gives each body as soon as it is full.
+
+    Args:
+        bursts: whether events may share a body.
+        hardware: added to ``context.hw`` of every event.
+    """
+
+    def __init__(self, *, bursts: bool = True, hardware: Mapping[str, int] | None = None) -> None:
+        self._bursts = bursts
+        self._grouper = RecordGrouper(hardware or {})
+        self._encoders: dict[GroupKey, BurstEncoder] = {}
+        self._held_bytes = 0
+        self.row = self._grouper.of_payload
+        """Makes the row for ``take`` of a record's payload. Raises as ``record.decode`` does."""
+
+    @staticmethod
+    def source_of(row: Row) -> object:
+        """The source ID of a row; None without one."""
+        return row[0].context.get("source")
+
+    def add(self, event: Event) -> Iterable[bytes]:
+        """As ``take``, for an event as ``record.decode`` gives it."""
+        return self.take(self._grouper.of_event(event))
+
+    def take(self, row: Row) -> Iterable[bytes]:
+        """Take one event. Gives the bodies that are full now."""
+        key, values, cluster, date_us = row
+        full: tuple[bytes, ...] = ()
+        encoder = self._encoders.get(key)
+        added_bytes = encoder.add(values, cluster, date_us, MAX_BODY_BYTES) if encoder else 0
+        if not added_bytes:
+            if encoder:
+                full = (encoder.body(),)
+                self._held_bytes -= encoder.held_bytes
+            encoder = self._encoders[key] = BurstEncoder(key)
+            encoder.add(values, cluster, date_us, MAX_BODY_BYTES)
+            added_bytes = encoder.held_bytes
+        self._held_bytes += added_bytes
+        if self._held_bytes > MAX_HELD_BYTES or not self._bursts:
+            return itertools.chain(full, self.finish())
+        return full
+
+    def finish(self) -> Iterator[bytes]:
+        """The bodies of all events that were taken and not yet given. The coalescer is empty then."""
+        encoders, self._encoders, self._held_bytes = self._encoders, {}, 0
+        while encoders:
+            yield encoders.popitem()[1].body()  # frees the memory of each body before it makes the next

@@ -1,0 +1,88 @@
+"""Adoption: the spools, unfinished batches and outboxes that other hosts left behind become this host's.
+
+Every step is a rename, so two sidecars that adopt at the same time share the work and nothing is sent twice.
+This module must never send, and never touch a host that has a service of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from flwr_telemetry import files, presence
+from flwr_telemetry.layout import Home, HostPaths
+
+from ..outbox.backlog import is_waiting
+from ..outbox.queue import Queue, adopt
+from ..runtime import Mode, Runtime
+from ..spool.directory import known_hosts, listing
+from .batcher import Batcher
+from .schedule import adopt_after_s, adoption_interval_s
+
+
+class Adoption:
+    """Looks at the other hosts of the home, in intervals."""
+
+    def __init__(self, runtime: Runtime, queue: Queue, batcher: Batcher) -> None:
+        self._runtime = runtime
+        self._queue = queue
+        self._batcher = batcher
+        self._next = runtime.clock.monotonic()
+
+    def run(self) -> None:
+        """Adopt what is there, if the interval is over."""
+        mode, now = self._runtime.mode, self._runtime.clock.monotonic()
+        if now >= self._next:
+            if mode is not Mode.ONCE:
+                self._next = now + adoption_interval_s(mode, self._runtime.limits)
+            self._runtime.faults.run("adoption", self._adopt, None)
+
+    def _adopt(self) -> None:
+        runtime, own = self._runtime, self._runtime.host
+        after_s = adopt_after_s(runtime.mode, runtime.limits)
+        # A process on a node cannot signal a service elsewhere; it asks by touching `spool/flush`.
+        if_asked = runtime.mode is Mode.SERVICE
+        found = list(adoptable(runtime.home, own.name, after_s, runtime.file_system_now, if_asked=if_asked))
+        for host in found:
+            host.flush.unlink(missing_ok=True)
+            if not runtime.checkpoint():
+                return
+            self._queue.repair(host)
+            for directory in listing(host.outbox):
+                runtime.faults.run(f"outbox/{directory.name}", adopt, None, directory, own)
+            if listing(host.work):
+                self._batcher.resume(host, runtime.file_system_now())
+        if found:
+            self._batcher.adopt(found)
+
+
+def adoptable(
+    home: Home, own: str, after_s: float, now: Callable[[], float], *, if_asked: bool = False
+) -> Iterator[HostPaths]:
+    """The other hosts of a home that have something to deliver and nobody who does it.
+
+    Args:
+        home: the home.
+        own: the name of this host.
+        after_s: how long their spool must not have grown.
+        now: the time of the file system; asked once, and only if there is a host to ask about.
+        if_asked: whether a host that asks for delivery now need not have been quiet.
+    """
+    waiting = [host for host in known_hosts(home) if host.name != own and is_waiting(host)]
+    if waiting:
+        time = now()
+        served = presence.served_hosts(home, lambda: time)
+        for host in waiting:
+            is_due = files.age_s(time, _touched(host)) >= after_s or (if_asked and host.flush.exists())
+            if is_due and host.name not in served:
+                yield host
+
+
+def _touched(host: HostPaths) -> float:
+    times = [0.0]
+    for path in (host.events, host.spool):
+        try:
+            times.append(os.lstat(path).st_mtime)
+        except OSError:
+            continue
+    return max(times)

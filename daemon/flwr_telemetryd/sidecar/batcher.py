@@ -1,0 +1,132 @@
+"""The batcher: finishes unfinished batches, seals this host's segment, and turns segments into bodies.
+
+Batches are built on this host even for adopted events: all coalesce together, and recovery looks in one
+place. Each step has its own local fault, so a failing batch stops neither the other batches nor the delivery
+of committed bodies. This module must never send.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from flwr_telemetry.layout import HostPaths
+
+from ..hardware import hardware_facts
+from ..outbox import batch, discard
+from ..runtime import Runtime
+from ..spool import segments
+from ..spool.directory import listing
+from .schedule import seal_is_due
+
+MAX_UNFINISHED = 8
+
+log = logging.getLogger("flwr_telemetryd")
+
+
+class Batcher:
+    """Makes the batches of one run."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._host = runtime.host
+        self._owner = secrets.token_hex(8)
+        self._hardware = hardware_facts()
+        self._first_seen: tuple[int, float] | None = None
+        self.made = 0
+        """Batches committed."""
+        self.sealed = 0
+        """Segments sealed."""
+
+    def resume(self, host: HostPaths, now: float | None) -> None:
+        """Finish the batches that a host left unfinished; see ``batch.unfinished`` for ``now``."""
+        for path in batch.unfinished(host, self._owner, now=now):
+            if not self._runtime.checkpoint():
+                return
+            name = f"batch {path.name.partition('.')[0]}"
+            self._runtime.faults.run(name, self._resume_one, None, path)
+
+    def run(self, *, may_batch: bool, immediately: bool) -> None:
+        """Seal this host's segment if it is due, and make batches of its sealed segments.
+
+        Args:
+            may_batch: whether new batches are made now.
+            immediately: whether to seal before the burst window is over.
+        """
+        self._runtime.faults.run("seal", self._seal_if_due, None, may_batch, immediately)
+        if may_batch:
+            self._take_all(())
+
+    def window_s(self) -> float:
+        """The seconds that are left of the burst window of this host's open segment; 0 if none is known."""
+        if self._first_seen is None:
+            return 0.0
+        window_s = self._runtime.limits.burst_window_s
+        return max(self._first_seen[1] + window_s - self._runtime.clock.monotonic(), 0.0)
+
+    def adopt(self, hosts: Sequence[HostPaths]) -> None:
+        """Seal the segments of other hosts, and make batches of them together."""
+        for host in hosts:
+            if self._runtime.checkpoint():
+                self._runtime.faults.run(f"seal {host.name}", self._seal, None, host)
+        self._take_all(hosts)
+
+    def _take_all(self, adopted: Sequence[HostPaths]) -> None:
+        # Unfinished batches must not pile up, but one bad batch must not stop the others either.
+        name = "adopt" if adopted else "take"
+        while self._runtime.checkpoint() and self._unfinished() < MAX_UNFINISHED:
+            if not self._runtime.faults.run(name, self._take, False, adopted):
+                return
+
+    def _unfinished(self) -> int:
+        """How many batches of this run could not be finished."""
+        return sum(path.name.endswith(f".{self._owner}") for path in listing(self._host.work))
+
+    def _seal_if_due(self, may_batch: bool, immediately: bool) -> None:
+        inode, size_bytes = _open_segment(self._host)
+        now = self._runtime.clock.monotonic()
+        if size_bytes == 0:
+            self._first_seen = None
+            return
+        if self._first_seen is None or self._first_seen[0] != inode:
+            self._first_seen = inode, now
+        age_s, window_s = now - self._first_seen[1], self._runtime.limits.burst_window_s
+        if seal_is_due(size_bytes, age_s, window_s, may_batch=may_batch, immediately=immediately):
+            self._seal(self._host)
+            self._first_seen = None
+
+    def _seal(self, host: HostPaths) -> None:
+        if _open_segment(host)[1]:
+            self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
+
+    def _take(self, adopted: Sequence[HostPaths]) -> bool:
+        taken = batch.take(self._host, self._owner, self._runtime.clock.time_ns(), adopted)
+        if taken is not None:
+            self._make(taken)
+        return taken is not None
+
+    def _resume_one(self, path: Path) -> None:
+        self._make(batch.take_over(self._host, path, self._owner))
+
+    def _make(self, made: batch.Batch) -> None:
+        hardware, bursts = {} if made.is_adopted else self._hardware, self._runtime.limits.bursts
+        written = batch.write(made, bursts=bursts, hardware=hardware, checkpoint=self._runtime.checkpoint)
+        committed = batch.commit(made)
+        self.made += 1
+        self._runtime.state.damaged += written.damaged
+        log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
+        if written.forgotten:
+            log.info("batch %s: %d events of a forgotten source ID left out", made.name, written.forgotten)
+        discard.discard(made.host, committed, self._runtime.clock.time_ns())
+
+
+def _open_segment(host: HostPaths) -> tuple[int, int]:
+    """The inode and the size of a host's open segment; zeros if there is none."""
+    try:
+        status = os.lstat(host.events)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_size

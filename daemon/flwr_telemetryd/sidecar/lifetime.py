@@ -1,0 +1,149 @@
+"""When a sidecar wakes and when it ends: what it remembers between two passes for ``schedule.py``.
+
+A service runs for months. While nothing changes, its sleep doubles up to half a minute, and on waking it only
+reads the times of a few files. A sidecar on demand runs for about a minute. It wakes four times a second and
+looks for requests and new events alone.
+
+This module must never write, and never list a directory that did not change.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable
+
+from flwr_telemetry.pending import Waiting
+
+from ..delivery.backoff import RetryPolicy
+from ..outbox.backlog import anything_waits
+from ..runtime import Mode, Runtime
+from ..spool.directory import known_hosts
+from .batcher import Batcher
+from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end
+
+
+class ExitPolicy:
+    """Whether the sidecar ends after a pass."""
+
+    def __init__(self, runtime: Runtime, batcher: Batcher, retry_policy: RetryPolicy) -> None:
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._batcher = batcher
+        self._retry_policy = retry_policy
+        # Adopted batches of other hosts' sidecars are theirs to deliver.
+        self._at_start = Waiting(runtime.host, adopted=False)
+        self._busy_at = runtime.clock.monotonic()
+        self._blocked_since: float | None = None
+        self._failing_since: float | None = None
+        self._progress: tuple[int, ...] = ()
+        self.waits = False
+        """Whether anything was undelivered after the last pass."""
+        self.blocked_s = 0.0
+        """The seconds after the last pass in which no request may be tried."""
+
+    def reason(self) -> ExitReason | None:
+        """Why to end after this pass, or None."""
+        now, waited = self._clock.monotonic(), self.waits
+        waits = self.waits = self._runtime.faults.run("backlog", self._waits, True)
+        if waits or waited:  # between two passes nobody sees when the last one was delivered
+            self._busy_at = now
+        self.blocked_s = self._retry_policy.blocked_s()
+        may_try = self.blocked_s <= 0  # the spread after an outage is no reason to end
+        if not waits or may_try:
+            self._blocked_since = None
+        elif self._blocked_since is None:
+            self._blocked_since = now  # by a Retry-After of an earlier run
+        failures = (self._retry_policy.failing_since, self._runtime.faults.since(), self._blocked_since)
+        self._failing_since = since = min((one for one in failures if one is not None), default=None)
+        quiet_s, failing_s = now - self._busy_at, None if since is None else now - since
+        mode, limits, stuck = self._runtime.mode, self._runtime.limits, self._is_stuck()
+        return reason_to_end(
+            mode, limits, waits=waits, quiet_s=quiet_s, failing_s=failing_s, may_try=may_try, stuck=stuck
+        )
+
+    def in_s(self) -> float:
+        """The seconds until a sidecar on demand ends if nothing happens any more."""
+        limits = self._runtime.limits
+        ends = [] if self.waits else [self._busy_at + limits.idle_exit_s]
+        if self._failing_since is not None:
+            ends.append(self._failing_since + limits.offline_exit_s)
+        return min(ends, default=math.inf) - self._clock.monotonic()
+
+    def _waits(self) -> bool:
+        """Whether anything is left to wait for; `--once` ignores events that came after its start."""
+        if self._runtime.mode is Mode.ONCE:
+            return not self._at_start.is_over()
+        return anything_waits(self._runtime.host)
+
+    def _is_stuck(self) -> bool:
+        """Whether this pass changed nothing; then the backlog waits for another process."""
+        state, before = self._runtime.state, self._progress
+        self._progress = (self._batcher.made, state.requests, state.damaged, state.rejected)
+        return self._progress == before
+
+
+class IdleWait:
+    """Sleeps between two passes, until something changes.
+
+    Args:
+        runtime: in mode service, the files of all hosts wake it; in the other modes those of this host alone.
+        is_woken: called on every waking; whether there is a reason for a pass besides the files.
+    """
+
+    def __init__(self, runtime: Runtime, is_woken: Callable[[], bool]) -> None:
+        self._home = runtime.home
+        self._clock = runtime.clock
+        self._is_woken = is_woken
+        self._is_alone, own = runtime.mode is not Mode.SERVICE, runtime.host
+        # Strings, because building a path takes longer than reading its times.
+        self._paths = [str(path) for path in (own.flush, own.events, own.lock) if self._is_alone]
+        self._telemetry: object = None
+        self._times: object = None
+        self._pause_s = POLL_S
+        self._changed_at = runtime.clock.monotonic()
+
+    def snapshot(self) -> None:
+        """Note the times of the files before a pass: a change during the pass is a reason for another one."""
+        self._times = self._signature()
+
+    def quiet_s(self) -> float:
+        """The seconds since a waking at which something had changed."""
+        return self._clock.monotonic() - self._changed_at
+
+    def sleep(self, longest_s: float, most_s: float) -> None:
+        """Sleep until something has changed in the home since ``snapshot``.
+
+        Args:
+            longest_s: the longest time between two readings of the files' times.
+            most_s: the longest time in all; a pass is due after it even if nothing changed.
+        """
+        now = self._clock.monotonic()
+        end = now + most_s
+        while True:
+            self._clock.sleep(min(self._pause_s, longest_s, max(end - now, POLL_S)))
+            now = self._clock.monotonic()
+            if self._is_woken() or self._signature() != self._times:
+                self._pause_s, self._changed_at = POLL_S, now
+                return
+            self._pause_s = min(2 * self._pause_s, LONGEST_WAIT_S)
+            if now >= end:
+                return
+
+    def _signature(self) -> object:
+        """The times that change whenever a file moves or grows, without the sidecars' state files."""
+        telemetry = None if self._is_alone else _times(str(self._home.telemetry))
+        if telemetry != self._telemetry:
+            self._telemetry = telemetry
+            paths = [(host.spool, host.flush, host.events, host.outbox) for host in known_hosts(self._home)]
+            self._paths = [str(path) for path in itertools.chain(*paths)]
+        return telemetry, list(map(_times, self._paths))
+
+
+def _times(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,0 +1,268 @@
+"""The loop: one pass after the other, until there is a reason to end.
+
+    consent? ─▶ flush? ─▶ unfinished batches ─▶ seal ─▶ take, write, commit ─▶ adopt ─▶ deliver ─▶ caps
+
+Every decision is a function of the clock and of the directory. The memory of the sidecar (waits, failures)
+may be lost at any moment without harm. After an opt-out the sidecar ends before its next request or write; if
+the user opted out, the unsent events are deleted.
+
+This module must never read the environment: a sidecar decides by the files alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr_telemetry import presence, settings
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home
+from flwr_telemetry.version import __version__
+
+from ..clock import Clock
+from ..delivery.faults import LocalFaults
+from ..delivery.outcome import Sink
+from ..delivery.uploader import Uploader
+from ..outbox.backlog import bodies_wait, is_waiting, more_waits
+from ..outbox.purge import remove_temporary_files
+from ..outbox.queue import Queue
+from ..runtime import Mode, Runtime
+from ..spool.directory import check_ownership, check_root, known_hosts, listing
+from ..spool.locks import HostLock
+from ..state import State
+from .adoption import Adoption
+from .batcher import Batcher
+from .consent import ConsentGate
+from .housekeeping import Housekeeping
+from .lifetime import ExitPolicy, IdleWait
+from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, on_demand_wait, service_wait
+from .sd_notify import ServiceManager
+
+log = logging.getLogger("flwr_telemetryd")
+
+
+class Sidecar:
+    """One run of a sidecar.
+
+    Args:
+        home: the home whose events it delivers.
+        mode: how long it runs.
+        open_sink: makes the sink that the settings name.
+        lock: the host's lock, or the failed attempt to get it; None if the caller has no other sidecar.
+        clock: time and chance.
+        site_file: the site's settings.
+        manager: the service manager that started it.
+        reload_asked: whether SIGHUP came since the last call.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        mode: Mode,
+        open_sink: Callable[[settings.Settings], Sink],
+        *,
+        lock: HostLock | None = None,
+        clock: Clock | None = None,
+        site_file: Path = settings.SITE_FILE,
+        manager: ServiceManager | None = None,
+        reload_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        clock, self.host = clock or Clock(), home.host()
+        self._lock = lock
+        self._manager = manager or ServiceManager()
+        self._reload_asked = reload_asked
+        self._checkpoint = gate = ConsentGate(home, site_file, self._keepalive)
+        self._state = State.load(self.host)
+        self._faults = LocalFaults(clock, self._state, lambda: gate.settings.limits)
+        self._runtime = runtime = Runtime(
+            home, self.host, mode, clock, self._state, self._faults, gate, lambda: gate.settings
+        )
+        self._queue = Queue(runtime)
+        self._uploader = Uploader(runtime, self._queue, open_sink)
+        self._retry_policy = self._uploader.retry_policy
+        self._batcher = Batcher(runtime)
+        self._adoption = Adoption(runtime, self._queue, self._batcher)
+        self._exit_policy = ExitPolicy(runtime, self._batcher, self._retry_policy)
+        self._housekeeping = Housekeeping(runtime, self._batcher)
+        self._idle_wait = IdleWait(runtime, self._is_woken)
+        self._flush_requested = mode is Mode.ONCE
+        self._has_passed = self._works = self._tries_last = False
+        self._is_exclusive = lock is None or lock.is_exclusive
+
+    # One run
+
+    def run(self) -> ExitReason:
+        """Make passes until there is a reason to end."""
+        state, clock = self._state, self._runtime.clock
+        state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
+        state.born = presence.birth(os.getpid())
+        state.started, state.ended = clock.now().isoformat(), ""
+        if self._checkpoint():
+            if self._is_exclusive:
+                remove_temporary_files(self.host)
+            self._save()  # another sidecar needs the process ID to ask this one to end
+            self._manager.ready()
+        reason: ExitReason | None = None
+        while reason is None:
+            try:
+                self._idle_wait.snapshot()
+                reason = self.run_pass()
+                if reason is None:
+                    self._sleep()
+            except OSError as error:
+                if self._runtime.mode is not Mode.SERVICE:
+                    raise
+                # A service outlives a file server that is down for a while.
+                log.warning("cannot read the home: %s", error)
+                self._manager.watchdog()
+                clock.sleep(LONGEST_WAIT_S)
+        # After an opt-out or the removal of the directory, nothing is written, not even the reason.
+        why = "" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value
+        if why:
+            log.info("ending: %s", why)
+        self.close(why)
+        return reason
+
+    def close(self, why: str) -> None:
+        """Close the connections, and note why this run ended, unless ``why`` is empty."""
+        self._manager.stopping()
+        self._uploader.close()
+        if why and self._checkpoint() and self.host.root.is_dir():
+            self._state.ended = f"{self._runtime.clock.now().isoformat()} {why}"
+            self._save()
+        if self._runtime.mode is Mode.SERVICE:
+            self._runtime.home.heartbeat(self.host.name).unlink(missing_ok=True)
+
+    def run_pass(self) -> ExitReason | None:
+        """Do everything that is due now; why to end, or None.
+
+        Raises:
+            SpoolUnsafeError: the directory is not safe any more.
+        """
+        try:
+            return self._pass()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            # Another host of a network file system deleted or moved a file; the next pass sees the result.
+            log.info("moved away during a pass: %s", error)
+            return None
+
+    def _pass(self) -> ExitReason | None:
+        self._obey_reload()
+        if not self._checkpoint():
+            return ExitReason.DISABLED
+        if self._lock is not None and not self._lock.is_linked():
+            return ExitReason.REMOVED  # without the lock's file, another sidecar may run on this host
+        check_root(self.host)
+        self._faults.end_pass()
+        caps = ("caps", self._housekeeping.keep_caps)
+        for name, step in (caps, ("host", self._serve), caps, ("gone", self._housekeeping.prune)):
+            self._faults.run(name, step, None)
+            self._has_passed |= name == "host"
+            if not self._checkpoint():  # a request may have taken long
+                return ExitReason.DISABLED
+        self._save()
+        reason = self._exit_policy.reason()
+        if reason is ExitReason.OFFLINE and not self._tries_last:
+            # One more try: the collector may be back, and the next event may come days later.
+            self._tries_last = True
+            self._retry_policy.reset()
+            return None
+        self._tries_last = False
+        return reason
+
+    def _serve(self) -> None:
+        check_ownership(self.host)
+        self._faults.run("flush", self._obey_flush, None)
+        self._queue.repair(self.host)
+        # While deliveries fail no new batch is made: an outage ends in a few well-coalesced uploads.
+        policy, flush = self._retry_policy, self._flush_requested
+        may_try = policy.wait_s() <= 0
+        self._works = policy.failing_since is None and policy.blocked_s() <= 0
+        is_empty = not bodies_wait(self.host)
+        may_batch = flush or ((self._works or is_empty) and policy.spread_left_s() <= 0)
+        if listing(self.host.work):
+            # Only this host's lock proves that all other owners are dead; otherwise the batch must be old.
+            self._batcher.resume(self.host, None if self._is_exclusive else self._runtime.file_system_now())
+        self._batcher.run(may_batch=may_batch, immediately=flush)
+        # Two services that cannot deliver must not adopt each other's batches again and again.
+        if flush or self._works or (may_try and is_empty):
+            self._adoption.run()
+        if policy.wait_s() <= 0:
+            self._faults.run("delivery", self._uploader.deliver, None, flush_requested=flush)
+            self._works = policy.failing_since is None
+        if self._runtime.mode is not Mode.ONCE:
+            self._flush_requested = False
+
+    # Between two passes
+
+    def _sleep(self) -> None:
+        mode, limits, waits = self._runtime.mode, self._runtime.limits, self._exit_policy.waits
+        blocked_s = max(self._exit_policy.blocked_s, self._retry_policy.spread_left_s())
+        if mode is Mode.ONCE:
+            self._runtime.clock.sleep(POLL_S)
+            return
+        if mode is Mode.ON_DEMAND:
+            if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
+                blocked_s = self._batcher.window_s()
+            ends_in_s = self._exit_policy.in_s()
+            wait = on_demand_wait(limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s)
+        else:
+            others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
+            quiet_s, others_wait = self._idle_wait.quiet_s(), any(map(is_waiting, others))
+            wait = service_wait(
+                limits, waits=waits, blocked_s=blocked_s, quiet_s=quiet_s, others_wait=others_wait
+            )
+        self._idle_wait.sleep(*wait)
+
+    def _is_woken(self) -> bool:
+        """Whether there is a reason for a pass besides the files: SIGHUP, or an opt-out."""
+        self._obey_reload()
+        return self._flush_requested or not self._checkpoint()
+
+    def _keepalive(self) -> None:
+        """Feeds the watchdog and the heartbeat during long uploads and sleeps."""
+        self._manager.extend_watchdog(self._runtime.limits.request_deadline_s)
+        self._manager.watchdog()
+        if self._runtime.mode is Mode.SERVICE and self._can_deliver():
+            self._faults.run("heartbeat", self._housekeeping.write_heartbeat, None)
+
+    def _can_deliver(self) -> bool:
+        """Whether other hosts may rely on this service, because it delivered or has nothing to deliver."""
+        tried = self._has_passed or self._uploader.was_answered
+        works = self._works and self._retry_policy.failing_since is None
+        return tried and works and not self._faults.blocks_delivery()
+
+    # Requests of others
+
+    def _obey_flush(self) -> None:
+        """Delete a request for delivery, so that a later one counts anew, and obey it."""
+        if self.host.flush.exists():
+            # NFS may repeat the call and report that nothing was there, so the result does not count.
+            self.host.flush.unlink(missing_ok=True)
+            self._deliver_now()
+
+    def _obey_reload(self) -> None:
+        if self._reload_asked():
+            self._manager.reloading()
+            self._checkpoint.invalidate()
+            if self._checkpoint():
+                self._deliver_now()
+                log.info("settings read again")
+            self._manager.ready()
+
+    def _deliver_now(self) -> None:
+        self._flush_requested = True
+        self._retry_policy.reset()
+        self._faults.reset()
+
+    def _save(self) -> None:
+        self._manager.status(self._state.summary())
+        try:
+            self._state.save(self.host)
+        except (OSError, TelemetryError) as error:
+            log.warning("cannot write %s: %s", self.host.state, error)

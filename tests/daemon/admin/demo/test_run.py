@@ -1,0 +1,70 @@
+"""The demo's own judgement: what is missing or doubled at its receiver is found."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.admin.demo import run, workload
+from flwr_telemetryd.admin.demo.receiver import Receiver
+from tests.support.processes import NEVER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _receiver(*kinds_and_numbers: tuple[str, int]) -> Receiver:
+    with Receiver() as receiver:
+        for index, (kind, number) in enumerate(kinds_and_numbers):
+            event = {
+                "event_type": kind,
+                "event_details": {"run-id-hash": workload.run_id_hash(number)},
+                "context": {},
+            }
+            receiver.take(str(index), json.dumps(event).encode())
+    return receiver
+
+
+ENTER, LEAVE = workload.ENTER.value, workload.LEAVE.value
+
+
+def test_every_event_once_is_complete() -> None:
+    """Two events of each workload, and no other."""
+    report = run.report(2, _receiver((ENTER, 0), (LEAVE, 0), (ENTER, 1), (LEAVE, 1)), 1.0, "")
+    assert report.complete
+    assert (report.events_written, report.requests, report.flower_requests) == (4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("got", "missing", "doubled"),
+    [
+        ([], 2, 0),
+        ([(ENTER, 0)], 1, 0),
+        ([(ENTER, 0), (LEAVE, 1)], 1, 1),
+        ([(ENTER, 0), (LEAVE, 0), (LEAVE, 0)], 0, 1),
+    ],
+)
+def test_what_is_missing_or_doubled_is_found(got: list[tuple[str, int]], missing: int, doubled: int) -> None:
+    """An event that arrived twice does not make up for one that did not."""
+    report = run.report(1, _receiver(*got), 1.0, "")
+    assert not report.complete
+    assert (report.events_missing, report.events_doubled) == (missing, doubled)
+
+
+def test_no_more_workloads_run_at_a_time_than_there_are_processors(home: Path) -> None:
+    """A busy machine gets no further process until one has ended."""
+    home.mkdir()
+    running = []
+    run._run_workloads(
+        run.processors() + 4,
+        Home(home),
+        {**os.environ, **NEVER},
+        lambda: running.append(len(psutil.Process().children())),
+    )
+    assert len(running) == run.processors() + 4
+    assert max(running) < run.processors()

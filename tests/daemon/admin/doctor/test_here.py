@@ -1,0 +1,183 @@
+"""The home, its locks, the clock and the sidecar, as the doctor sees them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry import settings
+from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
+from flwr_telemetryd.admin.doctor import Verdict, examine, here
+from flwr_telemetryd.clock import Clock
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetryd.admin.doctor import Check
+
+
+def now(home: Path, environ: dict[str, str] | None = None) -> settings.Settings:
+    """Give the settings of a home."""
+    return settings.load(Home(home), environ or {}, site_file=home / "none")
+
+
+def locks(home: Path) -> Check:
+    """Check the locks."""
+    return here.locks(Home(home), may_write=True)
+
+
+def test_locks_that_work(home: Path) -> None:
+    """Tried on a file of its own, of which nothing is left."""
+    homes.put(home, records.series(1))
+    before = homes.tree(home)
+    found = locks(home)
+    assert (found.verdict, found.advice) == (Verdict.OK, "")
+    assert homes.tree(home) == before
+
+
+@pytest.mark.parametrize(
+    "results", [*itertools.permutations([LockResult.HELD, LockResult.HELD, LockResult.UNSUPPORTED], 2)]
+)
+def test_locks_that_do_not_hold(
+    home: Path, results: tuple[LockResult, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost by that: a note, with what to do."""
+    homes.put(home, records.series(1))
+    answers = iter(results)
+    monkeypatch.setattr(here, "try_exclusive", lambda _descriptor: next(answers))
+    found = locks(home)
+    assert found.verdict is Verdict.NOTE
+    assert "sidecar" in found.advice
+
+
+def test_a_lock_that_the_system_refuses_is_no_fault(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system without locks."""
+    homes.put(home, records.series(1))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert locks(home).verdict is Verdict.NOTE
+
+
+def test_a_home_that_cannot_be_written_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault, and the system's own word."""
+    homes.put(home, records.series(1))
+    real = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if "doctor" in str(path):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = [locks(home), here.clock(Home(home), Clock(), may_write=True)]
+    assert [check.verdict for check in found] == [Verdict.FAULT] * 2
+    assert all("read-only" in check.found.lower() for check in found)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "verdict"),
+    [(0, Verdict.OK), (3000, Verdict.OK), (4000, Verdict.FAULT), (-4000, Verdict.FAULT)],
+)
+def test_two_clocks(home: Path, ahead_s: int, verdict: Verdict) -> None:
+    """The file system's and this machine's may differ by minutes, as those of two hosts do."""
+    homes.put(home, records.series(1))
+    clock = Clock()
+    ahead = Clock(time_ns=lambda: clock.time_ns() + ahead_s * 10**9)
+    assert here.clock(Home(home), ahead, may_write=True).verdict is verdict
+
+
+def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home: Path) -> None:
+    """And where it is off nothing is tried that would write."""
+    off = now(home, {"DO_NOT_TRACK": "1"})
+    assert here.telemetry(off).verdict is Verdict.NOTE
+    found = {check.name: check.verdict for check in examine(Home(home), {"DO_NOT_TRACK": "1"}, Clock())}
+    assert {found[name] for name in ("locks", "clock", "collector")} == {Verdict.SKIPPED}
+    homes.write_settings(home, "enabled = maybe")
+    assert here.telemetry(now(home)).verdict is Verdict.FAULT
+
+
+def test_the_nearest_directory_is_where_the_next_file_would_be(home: Path) -> None:
+    """Of what exists of the home."""
+    assert here.nearest(Home(home)) == home.parent
+    homes.put(home, records.series(1))
+    assert here.nearest(Home(home)) == homes.spool(home)
+
+
+@pytest.mark.parametrize(
+    ("state", "settings_text", "env", "verdict", "word"),
+    [
+        ("{}", "", {}, Verdict.OK, "the next event starts one"),
+        ("{}", 'sidecar = "never"', {}, Verdict.NOTE, "sidecar = never"),
+        ("{}", "", {"SLURM_JOB_ID": "7"}, Verdict.NOTE, "batch job"),
+        ("{}", 'sidecar = "always"', {"SLURM_JOB_ID": "7"}, Verdict.OK, "the next event starts one"),
+        ("{}", 'sidecar = "never"', {"DO_NOT_TRACK": "1"}, Verdict.OK, "none runs"),
+        ('{"last_error": "no answer"}', "", {}, Verdict.NOTE, "no answer"),
+    ],
+)
+def test_who_delivers(
+    home: Path, state: str, settings_text: str, env: dict[str, str], verdict: Verdict, word: str
+) -> None:
+    """And what it met last."""
+    homes.put(home, [])
+    homes.write_settings(home, settings_text)
+    (homes.host(home) / "sidecar.json").write_text(state)
+    found = here.sidecar(Home(home), now(home, env), env)
+    assert found.verdict is verdict
+    assert word in found.found
+
+
+def test_a_service_elsewhere_is_told(home: Path) -> None:
+    """By its fresh heartbeat."""
+    homes.put(home, records.series(1))
+    (homes.telemetry(home) / "service-login1.json").write_text("{}")
+    assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
+
+
+def test_a_service_that_died_after_the_last_event(home: Path) -> None:
+    """Its heartbeat is younger than the spool, and still too old."""
+    homes.age(homes.put(home, records.series(1)), 1200)
+    heartbeat = Home(home).heartbeat("login1")
+    heartbeat.write_text("{}")
+    homes.age(heartbeat, 600)
+    assert "the next event starts one" in here.sidecar(Home(home), now(home), {}).found
+
+
+def test_before_the_first_event_nobody_delivers(home: Path) -> None:
+    """And nothing is made to find that out."""
+    assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("what", ["telemetry", "host"])
+def test_nothing_is_tried_behind_a_link(home: Path, tmp_path: Path, what: str) -> None:
+    """The link is a fault; nothing is written behind it, and nothing is made up about the sidecar."""
+    homes.configure(home, (tmp_path / "bodies.jsonl").as_uri())
+    homes.put(home, records.series(1))
+    place = homes.telemetry(home) if what == "telemetry" else homes.host(home)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").stat().st_mtime_ns
+    found = {check.name: check for check in examine(Home(home), {}, Clock())}
+    assert found["home"].verdict is Verdict.FAULT
+    assert {found[name].verdict for name in ("locks", "clock")} == {Verdict.SKIPPED}
+    assert "next event" not in found["sidecar"].found
+    assert (tmp_path / "elsewhere").stat().st_mtime_ns == before
+
+
+def test_nobody_is_told_to_remove_what_is_somebody_elses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under sudo."""
+    homes.put(home, records.series(1))
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
+    found = [check for check in examine(Home(home), {}, Clock()) if check.name == "home"]
+    assert [check.verdict for check in found] == [Verdict.NOTE]
+    assert "another user" in found[0].found

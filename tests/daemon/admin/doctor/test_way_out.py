@@ -1,0 +1,172 @@
+"""The way out, as the doctor sees it: every address is loopback's, and nothing is sent but a HEAD."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry.settings import Consent, Settings
+from flwr_telemetryd.admin.doctor import Check, Verdict, way_out
+from flwr_telemetryd.clock import Clock
+from tests.support.collector import Answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+YES = Consent(enabled=True, decided_by="default", reason="")
+SECRET = "quite-secret"
+
+
+def checks(url: str, environ: dict[str, str] | None = None, **more: Any) -> dict[str, Check]:
+    """Give what is found, by name."""
+    return {
+        check.name: check for check in way_out.check(Settings(YES, url=url, **more), environ or {}, Clock())
+    }
+
+
+def test_a_collector_that_answers(collector: Collector) -> None:
+    """No proxy, a name that is found, an answer; and one request, without a body."""
+    found = checks(collector.url)
+    assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(
+        ("proxy", "name", "collector"), Verdict.OK
+    )
+    assert [(request.method, request.body) for request in collector.requests] == [("HEAD", b"")]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict"),
+    [
+        (timedelta(minutes=2), Verdict.OK),
+        (timedelta(minutes=20), Verdict.NOTE),
+        (timedelta(hours=-3), Verdict.FAULT),
+    ],
+)
+def test_a_clock_that_goes_wrong_shows_by_the_answers_date(
+    collector: Collector, ahead: timedelta, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events would carry a wrong time."""
+    moment = datetime.now(UTC) - ahead
+    reached = way_out.Reached(405, format_datetime(moment, usegmt=True))
+    monkeypatch.setattr(way_out.HttpSink, "reach", lambda _self: reached)
+    found = checks(collector.url)["collector"]
+    assert found.verdict is verdict
+    assert verdict is Verdict.OK or "NTP" in found.advice
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Wed, 99 Nov 2026 10:00:00 GMT"])
+def test_an_answer_without_a_date_is_an_answer(
+    collector: Collector, date: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of the clock then."""
+    monkeypatch.setattr(way_out.HttpSink, "reach", lambda _self: way_out.Reached(200, date))
+    assert checks(collector.url)["collector"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("by", ["settings", "environment"])
+def test_a_proxy_is_named_without_its_credentials(collector: Collector, by: str) -> None:
+    """Where it comes from is told; the name of the collector is for it to look up."""
+    proxy = f"http://alice:{SECRET}@127.0.0.1:{collector.port}"
+    url = "https://telemetry.example/api"
+    found = checks(url, proxy=proxy) if by == "settings" else checks(url, {"https_proxy": proxy})
+    assert found["proxy"].verdict is (Verdict.OK if by == "settings" else Verdict.NOTE)
+    assert f"127.0.0.1:{collector.port}" in found["proxy"].found
+    assert "name" not in found
+    assert found["collector"].verdict is Verdict.FAULT
+    assert SECRET not in "".join(check.found + check.advice for check in found.values())
+    assert {request.method for request in collector.requests} == {"CONNECT"}
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://alice:12/quite-secret@127.0.0.1:1",
+        "http://alice:12#quite-secret@127.0.0.1:1",
+        "http://alice:quite-secret/x@127.0.0.1:1",
+        "alice:p//quite-secret@127.0.0.1",
+        "http://127.0.0.1:notaport",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://",
+    ],
+)
+def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy: str) -> None:
+    """Whatever of it may be a password."""
+    for found in (
+        checks("https://127.0.0.1:9/", proxy=proxy),
+        checks("https://127.0.0.1:9/", {"https_proxy": proxy}),
+    ):
+        assert list(found) == ["proxy"]
+        assert found["proxy"].verdict is Verdict.FAULT
+        assert not any(word in found["proxy"].found for word in ("alice", "12", "secret"))
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, Verdict.OK),
+        (405, Verdict.OK),
+        (302, Verdict.NOTE),
+        (403, Verdict.NOTE),
+        (503, Verdict.NOTE),
+        (407, Verdict.FAULT),
+    ],
+)
+def test_what_is_answered_is_told(collector: Collector, status: int, verdict: Verdict) -> None:
+    """A portal answers too; whoever refuses a HEAD alone may take events."""
+    collector.answer_by(lambda _request: status)
+    assert checks(collector.url)["collector"].verdict is verdict
+
+
+def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector is not asked for then."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = checks("https://telemetry.example/api")
+    assert found["name"].verdict is Verdict.FAULT
+    assert "telemetry.example" in found["name"].found
+    assert "collector" not in found
+
+
+def test_a_file_takes_the_collectors_place(tmp_path: Path) -> None:
+    """Where its directory is, and can be written to; it is not made for that."""
+    path = tmp_path / "a b.jsonl"
+    assert checks(path.as_uri())["collector"].verdict is Verdict.OK
+    assert not path.exists()
+    path.write_text("")
+    assert checks(path.as_uri())["collector"].verdict is Verdict.OK
+    assert checks((tmp_path / "none" / "a.jsonl").as_uri())["collector"].verdict is Verdict.FAULT
+    assert checks(tmp_path.as_uri())["collector"].verdict is Verdict.FAULT
+    (tmp_path / "link").symlink_to(path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    path.chmod(0o666)
+    for name in ("link", "fifo", path.name):
+        assert checks((tmp_path / name).as_uri())["collector"].verdict is Verdict.FAULT
+
+
+def test_off_is_not_tried(collector: Collector) -> None:
+    """Not even a name is looked up."""
+    off = Settings(Consent(enabled=False, decided_by="user file", reason=""), url=collector.url)
+    (found,) = way_out.check(off, {}, Clock())
+    assert found.verdict is Verdict.SKIPPED
+    assert collector.requests == []
+
+
+def test_an_answer_that_never_comes_is_a_fault(collector: Collector) -> None:
+    """Within the deadline of a request."""
+    from flwr_telemetry.settings_file import Limits
+
+    collector.answer_by(lambda _request: "hang")
+    found = checks(collector.url, limits=Limits(request_deadline_s=0.2))["collector"]
+    assert found.verdict is Verdict.FAULT
+    assert "request_deadline_s" in found.found
+    collector.answer_by(lambda _request: Answer(200, {}))

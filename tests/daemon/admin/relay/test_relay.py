@@ -1,0 +1,559 @@
+"""Relay: a file of bodies is delivered byte for byte, once, whatever interrupts it."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.admin.flush import Outcome
+from flwr_telemetryd.admin.relay import relay
+from flwr_telemetryd.admin.relay.relay import RelayResult
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.errors import NoSuchFileError, NoWayOutError
+from flwr_telemetryd.outbox import archive, forgotten
+from flwr_telemetryd.state import State
+from tests.support import homes, processes, records, wire
+from tests.support.collector import Answer, Collector
+from tests.support.dying import Lives
+from tests.support.faults import fail_once
+from tests.support.strategies import events, tried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.support.collector import Request
+
+
+def bodies(count: int, start: int = 0) -> list[bytes]:
+    """Give bodies of one event each."""
+    return [codec.dumps(to_wire(event)).encode() for event in records.series(count, start=start)]
+
+
+def keys(lines: Iterable[bytes]) -> set[str]:
+    """Give the keys under which these lines have to arrive."""
+    return set(map(wire.key_of, lines))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Give the path of the file, in a directory of its own."""
+    (tmp_path / "shared").mkdir()
+    return tmp_path / "shared" / "metrics.jsonl"
+
+
+def put(file: Path, lines: Iterable[bytes]) -> None:
+    with file.open("ab") as out:
+        out.writelines(line + b"\n" for line in lines)
+
+
+def run(home: Path, file: Path, patience_s: float = processes.PATIENCE_S, **options: Any) -> RelayResult:
+    return relay.relay_file(Home(home), processes.environment(home), file, patience_s=patience_s, **options)
+
+
+def cursor_of(file: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(file.with_name(f"{file.name}.relayed").read_bytes())
+    return told
+
+
+def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """A property: bytes and keys are those of the lines; what stands there twice is sent once."""
+    lines: list[bytes] = []
+
+    @tried(60)
+    @given(st.lists(events, min_size=1, max_size=6), st.booleans())
+    def collect(some: list[Any], bursts: bool) -> None:
+        lines.extend(codec.coalesce(map(to_wire, some), bursts=bursts))
+
+    collect()
+    homes.configure(home, collector.url)
+    put(file, itertools.chain.from_iterable((line, b"", line) for line in lines))
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.damaged, relayed.rest_bytes) == (Outcome.DELIVERED, 0, 0)
+    assert set(collector.accepted) == keys(lines)
+    assert collector.accepted == {wire.key_of(line): line for line in lines}
+    assert len(collector.requests) == relayed.bodies == len(set(lines))
+
+
+def test_what_is_appended_later_is_delivered_by_the_next(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """Nothing is sent again, and nothing new is no fault; the file stays as it was."""
+    homes.configure(home, collector.url)
+    first, later = bodies(3), bodies(2, start=3)
+    put(file, first)
+    assert run(home, file).bodies == 3
+    assert run(home, file) == RelayResult()
+    put(file, later)
+    assert run(home, file).bodies == 2
+    assert [request.body for request in collector.requests] == first + later
+    assert file.read_bytes().splitlines() == first + later
+    assert cursor_of(file)["offset"] == file.stat().st_size
+
+
+NO_BODIES = [
+    b"rubbish",
+    b"{}",
+    b'{"event_type":"PING","event_details":{}}',
+    bodies(1)[0][:-7],
+    bodies(1)[0] + b"\r",
+    b" " + bodies(1)[0],
+    b"\0" * 50,
+    b"[" * 100_000,
+    b'{"event_type":"' + b"x" * 3_000_000 + b'"}',
+    codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 0}}).encode(),
+    next(codec.coalesce(map(to_wire, records.series(3)))).replace(b'"count":3', b'"count":2'),
+]
+
+
+def test_a_line_that_is_no_body_is_told_and_passed_by(home: Path, file: Path, collector: Collector) -> None:
+    """It is told by its number, once, and costs no other line anything."""
+    homes.configure(home, collector.url)
+    good = bodies(len(NO_BODIES))
+    put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
+    told: list[int] = []
+    relayed = run(home, file, on_damage=told.append)
+    assert told == list(range(1, 2 * len(NO_BODIES), 2))
+    assert (relayed.outcome, relayed.damaged) == (Outcome.DELIVERED, len(NO_BODIES))
+    assert set(collector.accepted) == keys(good)
+    assert run(home, file) == RelayResult()
+    put(file, [b"more rubbish"])
+    run(home, file, on_damage=told.append)
+    assert told[-1] == 2 * len(NO_BODIES) + 1
+
+
+def test_a_last_line_without_an_end_is_left(home: Path, file: Path, collector: Collector) -> None:
+    """Somebody may be writing it; it is delivered when it is whole."""
+    homes.configure(home, collector.url)
+    one, two = bodies(2)
+    file.write_bytes(one + b"\n" + two)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.rest_bytes) == (Outcome.DELIVERED, 1, len(two))
+    put(file, [b""])
+    assert run(home, file).rest_bytes == 0
+    assert set(collector.accepted) == keys([one, two])
+
+
+def test_another_file_under_the_name_is_read_from_its_beginning(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """As after a rotation: whether it is shorter or longer than the one before."""
+    homes.configure(home, collector.url)
+    put(file, bodies(2))
+    run(home, file)
+    for count in (1, 5):
+        file.unlink()
+        put(file, bodies(count))
+        assert run(home, file).from_start
+        assert set(collector.accepted) >= keys(file.read_bytes().splitlines())
+
+
+def test_an_outage_leaves_the_rest_for_the_next(home: Path, file: Path, collector: Collector) -> None:
+    """What was accepted is not sent again, what was not is not lost; nothing is put into the outbox."""
+    homes.configure(home, collector.url)
+    lines = bodies(10)
+    put(file, lines)
+    answered: list[str] = []
+
+    def decide(request: Request) -> int:
+        if len(answered) == 6 and fails[0]:
+            return 503
+        answered.append(request.key)
+        return 200
+
+    fails = [True]
+    collector.answer_by(decide)
+    for count in (6, 0):
+        relayed = run(home, file, patience_s=1)
+        assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, count)
+        assert "503" in relayed.reason
+        assert relayed.rest_bytes == sum(len(line) + 1 for line in lines[6:])
+    assert homes.unsent_files(home) == []
+    fails[0] = False
+    assert run(home, file).outcome is Outcome.DELIVERED
+    assert answered == list(map(wire.key_of, lines))
+    assert homes.sent(home) == lines
+
+
+def test_a_short_outage_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+    """A failure costs a wait, and no line."""
+    homes.configure(home, collector.url, backoff_s=0.1)
+    put(file, bodies(3))
+    collector.answer_with(200, 503, "reset", 500)
+    assert run(home, file).outcome is Outcome.DELIVERED
+    assert len(collector.accepted) == 3
+    state = State.load(Home(home).host())
+    assert (state.requests, state.retried, state.delivered_events, state.last_error) == (6, 3, 3, "")
+
+
+def test_the_pauses_grow_to_one_that_a_person_waits_for(home: Path, file: Path, collector: Collector) -> None:
+    """The patience counts from the last answer, and no wait begins that would outlast it."""
+    homes.configure(home, collector.url, backoff_s=1, backoff_max_s=900)
+    lines = bodies(2)
+    put(file, lines)
+    now, waits = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 1.0)
+    collector.answer_by(lambda request: 200 if request.key == wire.key_of(lines[0]) and waits else 503)
+    relayed = run(home, file, patience_s=20, clock=clock)
+    assert waits == [1, 1, 2, 4, 8]
+    assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 1)
+
+
+def test_a_refused_burst_comes_as_its_events(home: Path, file: Path, collector: Collector) -> None:
+    """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
+    homes.configure(home, collector.url)
+    some = [to_wire(event) for event in records.series(3)]
+    (whole,) = codec.coalesce(some)
+    single = bodies(1, start=9)[0]
+    put(file, [whole, single])
+
+    def decide(request: Request) -> int:
+        return 422 if b"burst" in request.body or b'"n":9' in request.body else 200
+
+    collector.answer_by(decide)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 2, 4, 1)
+    singly = [codec.dumps(event).encode() for event in some]
+    members = {wire.member_key(wire.key_of(whole), n): body for n, body in enumerate(singly)}
+    assert collector.accepted == members
+    assert homes.sent(home) == list(members.values())
+    (kept,) = homes.rejected(home)
+    assert (kept.stem, kept.read_bytes()) == (wire.key_of(single), single)
+    assert "answered 422" in kept.with_suffix(".reason.txt").read_text()
+
+
+def test_if_its_first_event_is_refused_too_no_other_is_sent(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """All are rejected; of others, whose first one is accepted, each is judged by itself."""
+    homes.configure(home, collector.url)
+    (one,) = codec.coalesce(map(to_wire, records.series(3)))
+    (other,) = codec.coalesce(map(to_wire, records.series(3, start=5)))
+    put(file, [one, other])
+
+    def decide(request: Request) -> int:
+        bad = (b"burst", b'"n":0', b'"n":6')
+        return 422 if any(text in request.body for text in bad) else 200
+
+    collector.answer_by(decide)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 6, 4)
+    assert len(collector.requests) == 2 + 4
+    keys_of_one, keys_of_other = (
+        [wire.member_key(wire.key_of(whole), index) for index in range(3)] for whole in (one, other)
+    )
+    assert set(collector.accepted) == {keys_of_other[0], keys_of_other[2]}
+    assert {path.stem for path in homes.rejected(home)} == {*keys_of_one, keys_of_other[1]}
+    state = State.load(Home(home).host())
+    assert (state.rejected, state.delivered_events, state.requests) == (4, 2, 6)
+
+
+def test_a_burst_that_is_sent_by_half_goes_on_from_there(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """An outage among its events sends none of them twice."""
+    homes.configure(home, collector.url)
+    (whole,) = codec.coalesce(map(to_wire, records.series(4)))
+    put(file, [whole, *bodies(1, start=9)])
+    collector.answer_with(422, 200, 200, 503)
+    collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
+    assert run(home, file, patience_s=0).outcome is Outcome.UNDELIVERED
+    assert cursor_of(file)["members"] == 2
+    assert run(home, file).outcome is Outcome.DELIVERED
+    assert len(homes.sent(home)) == len(collector.accepted) == 5
+    assert len(collector.requests) == 1 + 5 + 1
+    assert cursor_of(file)["members"] == 0
+
+
+def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """Its rows are none; the next line is delivered."""
+    homes.configure(home, collector.url)
+    bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
+    put(file, [bent, *bodies(1)])
+    collector.answer_with(422)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 2, 1)
+    assert [path.stem for path in homes.rejected(home)] == [wire.key_of(bent)]
+
+
+def test_a_sidecar_that_lives_goes_on_beside_it(home: Path, file: Path, collector: Collector) -> None:
+    """Both record what they sent, and neither takes anything from the other."""
+    homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
+    processes.emit(home, 1)
+    pid = processes.running_sidecar(home)
+    lines = bodies(100, start=1)
+    put(file, lines)
+    words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
+    with processes.start(home, words, stdout=subprocess.PIPE) as started:
+        processes.emit(home, 20)
+        started.communicate(timeout=processes.PATIENCE_S)
+    assert started.returncode == 0
+    processes.wait_until(lambda: len(homes.sent(home)) == 121)
+    assert keys(homes.sent(home)) == set(collector.accepted) > keys(lines)
+    assert len(collector.requests) == 121
+    assert processes.sidecars(home) == [pid]
+
+
+def test_the_home_stays_within_its_caps(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perhaps no sidecar ever runs in it: the relay itself holds it to them, while it runs and at the end."""
+    homes.configure(home, collector.url, sent_max_mib=0.01)
+    monkeypatch.setattr(relay, "CAPS_EVERY_BYTES", 20_000)
+    most, real = [0], archive.archive
+
+    def watched(host: Any, *arguments: Any) -> None:
+        real(host, *arguments)
+        most[0] = max(most[0], sum(path.stat().st_size for path in archive.archive_files(host)))
+
+    monkeypatch.setattr(archive, "archive", watched)
+    lines = bodies(100)
+    put(file, lines)
+    assert run(home, file).bodies == 100
+    assert 10_000 < most[0] < 32_000
+    assert 0 < sum(map(len, homes.sent(home))) < 11_000
+    assert homes.sent(home)[-1] == lines[-1]
+
+
+def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """Its own archive says that the bodies were accepted, but it was the file that took them."""
+    homes.configure(home, file.as_uri())
+    homes.put(home, records.series(3))
+    processes.deliver(home)
+    assert homes.sent(home) == file.read_bytes().splitlines()
+    homes.configure(home, collector.url)
+    run(home, file)
+    assert set(collector.accepted) == keys(file.read_bytes().splitlines())
+
+
+def test_what_was_forgotten_here_is_not_sent(home: Path, file: Path, collector: Collector) -> None:
+    """An ID that the user had forgotten in this home does not go out through it."""
+    homes.configure(home, collector.url)
+    gone = codec.dumps(to_wire(records.sample({"n": 9}, source="gone"))).encode()
+    forgotten.add(Home(home), "gone")
+    put(file, [gone, *bodies(1)])
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.forgotten) == (Outcome.DELIVERED, 1, 1)
+    assert wire.key_of(gone) not in collector.accepted
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(
+    home: Path, file: Path, collector: Collector, status: int
+) -> None:
+    """Neither in `sent/` nor in `rejected/`; what comes after it is not sent."""
+    homes.configure(home, collector.url)
+    put(file, [codec.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
+
+    def decide(_request: Request) -> int:
+        forgotten.add(Home(home), "gone")
+        return status
+
+    collector.answer_by(decide)
+    relayed = run(home, file)
+    assert (relayed.outcome, relayed.bodies, relayed.forgotten) == (Outcome.DELIVERED, 1, 2)
+    assert len(collector.requests) == 1
+    assert homes.sent(home) == homes.rejected(home) == []
+
+
+def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home: Path, file: Path, collector: Collector) -> None:
+    """Whoever switches telemetry off finds nothing in the outbox afterwards."""
+    homes.configure(home, collector.url)
+    put(file, bodies(20))
+
+    def decide(_request: object) -> Answer:
+        homes.configure(home, collector.url, enabled=False)
+        return Answer(429, {"Retry-After": "7"})
+
+    collector.answer_by(decide)
+    homes.put(home, records.series(3))
+    assert run(home, file).outcome is Outcome.DISABLED
+    assert len(collector.requests) == 1
+    assert homes.unsent_files(home) == []
+    assert not (homes.host(home) / "not-before").exists()
+    homes.configure(home, collector.url)
+    collector.answer_by(lambda _request: 200)
+    assert run(home, file).bodies == 20
+
+
+def test_a_no_of_the_environment_ends_it_and_deletes_nothing(
+    home: Path, file: Path, collector: Collector
+) -> None:
+    """It is the person's who relays, not the home's."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    put(file, bodies(3))
+    environ = processes.environment(home)
+
+    def decide(_request: Request) -> int:
+        environ["FLWR_TELEMETRY_ENABLED"] = "0"
+        return 200
+
+    collector.answer_by(decide)
+    relayed = relay.relay_file(Home(home), environ, file, patience_s=9)
+    assert (relayed.outcome, relayed.bodies) == (Outcome.DISABLED, 1)
+    assert "FLWR_TELEMETRY_ENABLED" in relayed.reason
+    assert len(homes.sent(home)) == len(collector.requests) == 1
+    assert len(homes.spooled(home)) == 3
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable"])
+def test_what_is_no_file_is_refused(home: Path, file: Path, collector: Collector, kind: str) -> None:
+    """In words, before anything is created; a FIFO holds nobody."""
+    homes.configure(home, collector.url)
+    if kind == "directory":
+        file.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "unreadable":
+        file = file / "below a file"
+        file.parent.touch()
+    with pytest.raises(NoSuchFileError, match=file.name):
+        run(home, file)
+    assert [path.name for path in file.parent.parent.glob("**/*.relayed")] == []
+
+
+def test_a_home_that_delivers_into_a_file_is_no_way_out(home: Path, file: Path) -> None:
+    """It would write the file into itself."""
+    homes.configure(home, file.as_uri())
+    put(file, bodies(1))
+    with pytest.raises(NoWayOutError, match="--home"):
+        run(home, file)
+
+
+def test_what_cannot_be_recorded_is_sent_again(
+    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: under the same key, so that the collector counts it once."""
+    homes.configure(home, collector.url)
+    lines = bodies(2)
+    put(file, lines)
+    real = archive.append_line
+
+    def full(path: Path, line: bytes) -> None:
+        fail_once(monkeypatch, "write", errno.ENOSPC)
+        real(path, line)
+
+    monkeypatch.setattr(archive, "append_line", full)
+    with pytest.raises(OSError, match="space"):
+        run(home, file)
+    monkeypatch.undo()
+    assert run(home, file).bodies == 2
+    assert len(collector.requests) == 3
+    assert homes.sent(home) == list(collector.accepted.values()) == lines
+
+
+DYING = """
+import os, sys
+from pathlib import Path
+from flwr_telemetry.layout import Home
+from flwr_telemetryd import drain, relay
+
+home = Home(Path(os.environ["FLWR_HOME"]))
+came_to = relay.relay_file(home, os.environ, Path(os.environ["FILE"]), patience_s=0)
+sys.exit(came_to.outcome is not drain.Outcome.DELIVERED or came_to.rest_bytes > 0)
+"""
+
+
+def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_path: Path) -> None:
+    """SIGKILL before any change that a relay makes; the next one goes on and repeats one request at most."""
+    (whole,) = codec.coalesce(map(to_wire, records.series(3, start=4, cluster="c")))
+    (refused,) = codec.coalesce(map(to_wire, records.series(2, start=8, cluster="c")))
+    lines = [*bodies(3), whole, refused]
+    expected = keys(lines[:3]) | {wire.member_key(wire.key_of(whole), index) for index in range(3)}
+    rejected = {wire.member_key(wire.key_of(refused), index) for index in range(2)}
+    step = int(os.environ.get("KILLS_EVERY", "3"))
+
+    def decide(request: Request) -> int:
+        return 422 if b"burst" in request.body or b'"n":8' in request.body else 200
+
+    with Lives("flwr_telemetryd.admin.relay.relay", "flwr_telemetryd.delivery.http") as lives:
+        for point in itertools.count(0, step):
+            root = tmp_path / str(point)
+            home, file = root / ".flwr", root / "metrics.jsonl"
+            root.mkdir()
+            with Collector() as collector:
+                collector.answer_by(decide)
+                homes.configure(home, collector.url)
+                put(file, lines)
+                env = {**processes.environment(home), "FILE": str(file)}
+                death = lives.live(DYING, env, at=point, what="die")
+                after = lives.live(DYING, env)
+                assert after.status == 0, (death, after)
+                assert set(collector.accepted) == expected, death
+                assert {path.stem for path in homes.rejected(home)} == rejected, death
+                assert all(path.with_suffix(".reason.txt").exists() for path in homes.rejected(home)), death
+                sent = homes.sent(home)
+                assert {*sent} == {*collector.accepted.values()}, death
+                assert len(sent) <= len(expected) + 1, death
+                answers = [request.key for request in collector.requests if b"burst" not in request.body]
+                assert len(answers) <= len(expected) + 2, (death, answers)
+                assert homes.unsent_files(home) == [], death
+                assert cursor_of(file)["offset"] == file.stat().st_size
+            if not death.struck:
+                break
+    assert point > step
+
+
+def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -> None:
+    """It is told, and nobody is asked again before its time."""
+    homes.configure(home, collector.url)
+    put(file, bodies(2))
+    collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
+    for _ in range(2):
+        relayed = run(home, file)
+        assert relayed.outcome is Outcome.UNDELIVERED
+        assert "left alone" in relayed.reason
+    assert len(collector.requests) == 1
+
+
+def test_a_short_retry_after_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+    """Within the patience; the sidecars of this host heed it, too, until it is over."""
+    homes.configure(home, collector.url, backoff_max_s=900)
+    put(file, bodies(2))
+    not_before = homes.host(home) / "not-before"
+    now, waits = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+        assert not_before.read_text() == "30.0\n"
+        homes.age(not_before, 30)
+
+    collector.answer_with(Answer(503, {"Retry-After": "30"}))
+    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 0.5)
+    assert run(home, file, clock=clock).outcome is Outcome.DELIVERED
+    assert waits == [30 + 4]
+    assert not not_before.exists()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x" * 300])
+def test_a_name_that_is_none_is_refused_in_words(
+    home: Path, file: Path, collector: Collector, text: str
+) -> None:
+    """Nothing that can be typed becomes a traceback."""
+    homes.configure(home, collector.url)
+    with pytest.raises((NoSuchFileError, ValueError)):
+        run(home, file.with_name(text))

@@ -1,0 +1,183 @@
+"""The user's word is written into the user's own file, and nothing else of it is touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry import settings_file
+from flwr_telemetry.errors import SettingsError, SpoolUnsafeError
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.admin import config_file
+from tests.support import homes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = 'url = "https://example.org/"\n'
+
+
+def written(home: Path, *, enabled: bool = False) -> str:
+    """Write the word, and give the file."""
+    config_file.write_enabled(Home(home), enabled=enabled)
+    return homes.config_file(home).read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "enabled = false\n"),
+        (URL, f"enabled = false\n{URL}"),
+        ("enabled = true\n", "enabled = false\n"),
+        ("enabled = false\n", "enabled = false\n"),
+        ("enabled=true", "enabled=false"),
+        (f"# enabled = true\n{URL}", f"enabled = false\n# enabled = true\n{URL}"),
+        (
+            f"# mine\n{URL}  enabled  =  true  # why\nbursts = false",
+            f"# mine\n{URL}  enabled  =  false  # why\nbursts = false",
+        ),
+        ('"enabled" = true\n', '"enabled" = false\n'),
+        (f"\n\n{URL}enabled = true\r\nbursts = true\r\n", f"\n\n{URL}enabled = false\r\nbursts = true\r\n"),
+    ],
+)
+def test_every_other_line_stays(home: Path, before: str, after: str) -> None:
+    """The value is changed where it stands; where it does not, a first line is added."""
+    homes.write_settings(home, before.encode())
+    config_file.write_enabled(Home(home), enabled=False)
+    assert homes.config_file(home).read_bytes() == after.encode()
+
+
+_LINES = st.lists(
+    st.sampled_from(
+        [
+            "# enabled = true",
+            "enabled = true",
+            "enabled = false # x",
+            'url = "https://example.org/a=enabled"',
+            "bursts = false",
+            "burst_window_s = 3",
+            "",
+            "  ",
+            'proxy = "enabled = true"',
+            'ca_bundle = """',
+            '"""',
+            "[table]",
+        ]
+    ),
+    max_size=8,
+)
+
+
+@given(lines=_LINES, enabled=st.booleans())
+def test_the_file_says_so_or_is_left_alone(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], enabled: bool
+) -> None:
+    """Whatever stood there, it is understood and says the word, or it is as it was and an error says why."""
+    home = tmp_path_factory.mktemp("any") / ".flwr"
+    before = "\n".join(lines)
+    homes.write_settings(home, before)
+    try:
+        old = settings_file.read(homes.config_file(home))
+        config_file.write_enabled(Home(home), enabled=enabled)
+    except SettingsError:
+        assert homes.config_file(home).read_text() == before
+    else:
+        after = homes.config_file(home).read_text()
+        assert tomllib.loads(after) == {**old, "enabled": enabled}
+        assert [line for line in before.split("\n") if "enabled" not in line] == [
+            line for line in after.split("\n") if "enabled" not in line
+        ]
+
+
+def test_a_value_that_looks_like_the_setting_is_not_edited(home: Path) -> None:
+    """A line within a text of several lines is not the setting."""
+    text = 'ca_bundle = """\nenabled = true\n"""\n'
+    homes.write_settings(home, text)
+    with pytest.raises(SettingsError, match="by hand"):
+        config_file.write_enabled(Home(home), enabled=False)
+    assert homes.config_file(home).read_text() == text
+
+
+def test_the_file_is_made_with_its_directories(home: Path) -> None:
+    """Private, whatever the umask."""
+    os.umask(0)
+    assert written(home, enabled=True) == "enabled = true\n"
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (home, homes.telemetry(home))]
+    assert modes == [0o700, 0o700]
+    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])
+def test_a_file_as_an_editor_makes_it_is_the_users_own(home: Path, mode: int) -> None:
+    """A no must not fail on how widely the old file could be read or written."""
+    homes.write_settings(home, URL)
+    homes.config_file(home).chmod(mode)
+    assert written(home) == f"enabled = false\n{URL}"
+
+
+def test_a_link_stays_a_link(home: Path, tmp_path: Path) -> None:
+    """As of who keeps all settings in one place: what it points at is written."""
+    homes.write_settings(home, "")
+    kept = tmp_path / "dotfiles.toml"
+    kept.write_text(URL)
+    homes.config_file(home).unlink()
+    homes.config_file(home).symlink_to(kept)
+    assert written(home) == f"enabled = false\n{URL}"
+    assert homes.config_file(home).is_symlink()
+    assert kept.read_text() == f"enabled = false\n{URL}"
+
+
+def test_a_directory_that_is_not_ours_is_refused(home: Path) -> None:
+    """Others could put anything there."""
+    homes.write_settings(home, "")
+    homes.telemetry(home).chmod(0o777)
+    with pytest.raises(SpoolUnsafeError, match="chmod 700"):
+        config_file.write_enabled(Home(home), enabled=False)
+
+
+def test_what_cannot_be_understood_is_kept_beside_whole(home: Path) -> None:
+    """Bytes that are no text included, however often, and what may not even be read."""
+    texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
+    for number, text in enumerate(texts, start=1):
+        homes.write_settings(home, text)
+        homes.config_file(home).chmod(0 if number == 2 else 0o664)
+        aside = config_file.replace_by_opt_out(Home(home))
+        assert homes.config_file(home).read_text() == "enabled = false\n"
+        aside.chmod(0o600)
+        assert aside.read_bytes() == text
+    assert len(list(homes.telemetry(home).iterdir())) == 1 + len(texts)
+
+
+def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home: Path, tmp_path: Path) -> None:
+    """What it points at is not touched."""
+    kept = tmp_path / "dotfiles.toml"
+    kept.write_text("enabled = maybe")
+    homes.write_settings(home, "")
+    homes.config_file(home).unlink()
+    homes.config_file(home).symlink_to(kept)
+    aside = config_file.replace_by_opt_out(Home(home))
+    assert (aside.is_symlink(), kept.read_text()) == (True, "enabled = maybe")
+    assert homes.config_file(home).read_text() == "enabled = false\n"
+    assert not homes.config_file(home).is_symlink()
+
+
+@pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
+def test_at_no_moment_a_no_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """A death or a full disk in the midst leaves what was there, which nobody takes for a yes."""
+    homes.write_settings(home, "enabled = maybe")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OSError, match="No space"):
+        config_file.replace_by_opt_out(Home(home))
+    monkeypatch.undo()
+    assert homes.config_file(home).read_text() == "enabled = maybe"

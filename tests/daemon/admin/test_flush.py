@@ -1,0 +1,135 @@
+"""Drain: whoever delivers, it ends when nothing is left of what waited, and leaves nobody behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.admin import flush
+from flwr_telemetryd.errors import UnusableHomeError
+from flwr_telemetryd.outbox.backlog import Backlog
+from tests.support import homes, processes, records
+from tests.support.collector import Answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+
+def _drain(home: Path, timeout_s: float = processes.PATIENCE_S, **options) -> flush.FlushResult:
+    return flush.drain(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
+
+
+def test_progress_goes_down_to_nothing(home: Path, collector: Collector) -> None:
+    """What is left is told while it is delivered: all at first, nothing at last."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(home, records.series(20))
+    told: list[Backlog] = []
+    drained = _drain(home, on_progress=told.append)
+    assert drained.outcome is flush.Outcome.DELIVERED
+    assert (drained.before, drained.left) == (Backlog(20, 0), Backlog(0, 0))
+    assert told[0].events == 20
+    assert [left.events for left in told] == sorted((left.events for left in told), reverse=True)
+
+
+def test_events_that_come_later_are_not_waited_for(home: Path, collector: Collector) -> None:
+    """A workload that goes on reporting must not hold a flush for ever."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    late = processes.spool_events
+
+    def more(left: Backlog) -> None:
+        if left.events == 0 and not homes.spooled(home):
+            late(home, 1, start_at=7)
+
+    assert _drain(home, on_progress=more).outcome is flush.Outcome.DELIVERED
+
+
+def test_it_tries_again_until_the_collector_is_back(home: Path, collector: Collector) -> None:
+    """A failure is no end while there is time."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_with(503, 503)
+    drained = _drain(home)
+    assert drained.outcome is flush.Outcome.DELIVERED
+    assert len(collector.requests) == 3
+
+
+def test_a_retry_after_is_not_waited_for_in_vain(home: Path, collector: Collector) -> None:
+    """Longer than the time that is left: nothing can come of it, and nobody is asked again."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
+    drained = _drain(home, timeout_s=3600)
+    assert drained.outcome is flush.Outcome.UNDELIVERED
+    assert "asked for no requests" in drained.reason
+    assert len(collector.requests) == 1
+
+
+def test_a_collector_that_never_answers_is_left_in_time(home: Path, collector: Collector) -> None:
+    """The sidecar that was started for it ends with the call."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    collector.answer_by(lambda _request: "hang")
+    drained = processes.in_time(
+        lambda limit_s: _drain(home, timeout_s=limit_s),
+        first_s=2,
+        enough=lambda _: bool(collector.requests),
+    )
+    assert drained.outcome is flush.Outcome.UNDELIVERED
+    assert (drained.left.events, drained.left.bodies) == (1, 1)
+    assert processes.processes_of(home) == {}
+
+
+def test_what_is_refused_is_done_and_counted(home: Path, collector: Collector) -> None:
+    """Nothing is left of it but a record."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    collector.answer_by(lambda _request: 422)
+    drained = _drain(home)
+    assert drained.outcome is flush.Outcome.DELIVERED
+    assert drained.rejected == 3
+
+
+def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home: Path, collector: Collector) -> None:
+    """Whatever ends it, the next one goes on."""
+    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+    processes.emit(home, 2)
+    pid = processes.running_sidecar(home)
+    collector.answer_with("hang")
+    killer = threading.Thread(
+        target=lambda: (processes.wait_until(lambda: collector.requests), processes.kill(pid))
+    )
+    killer.start()
+    drained = _drain(home)
+    killer.join()
+    assert drained.outcome is flush.Outcome.DELIVERED
+
+
+def test_switching_off_meanwhile_ends_it(home: Path, collector: Collector) -> None:
+    """Consent is asked again before every try."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+
+    def refuse(_request: object) -> int:
+        homes.configure(home, collector.url, enabled=False)
+        return 503
+
+    collector.answer_by(refuse)
+    drained = _drain(home)
+    assert drained.outcome is flush.Outcome.DISABLED
+    assert str(homes.config_file(home)) in drained.reason
+
+
+def test_a_home_that_a_sidecar_cannot_use_is_told(home: Path, collector: Collector) -> None:
+    """Its own word comes through."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    os.mkfifo(homes.host(home) / "sidecar.log")
+    with pytest.raises(UnusableHomeError, match=r"sidecar\.log"):
+        _drain(home)

@@ -1,0 +1,573 @@
+"""Forgetting an ID: everything that carries it goes, everything else stays as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetryd.admin import forget
+from flwr_telemetryd.admin.forget import ErasedCounts
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.inspect import status
+from flwr_telemetryd.outbox import batch
+from flwr_telemetryd.spool import segments
+from flwr_telemetryd.spool.directory import entry_names, listing
+from flwr_telemetryd.spool.locks import held
+from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
+from tests.daemon.outbox.test_batch_races import DeathError, die
+from tests.support import homes, processes, records, wire
+from tests.support.faults import amid
+from tests.support.strategies import tried
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+def series(n: int, source: str) -> list[records.Payload]:
+    """Give so many events of this ID."""
+    return [records.sample({"n": number}, source=source) for number in range(n)]
+
+
+def event(number: int, source: str = OTHER) -> bytes:
+    """Give the record of an event with this number."""
+    return records.encode(records.sample({"n": number}, source=source))
+
+
+def quick_clock() -> Clock:
+    """Give a clock whose waits take no time."""
+    now = [0.0]
+    return Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+
+def erase(home: Path) -> ErasedCounts:
+    """Forget the ID, by a clock whose waits are short."""
+    erased, problems = forget.erase(Home(home), GONE, quick_clock())
+    assert problems == []
+    assert forget.pending(Home(home)) == GONE
+    forget.done(Home(home))
+    return erased
+
+
+def test_the_id_is_noted_and_its_file_goes(home: Path, host: HostPaths) -> None:
+    """First of all, so that nothing under it can leave any more."""
+    (home / "source").write_text(GONE)
+    assert erase(home) == ErasedCounts()
+    assert not (home / "source").exists()
+    assert (homes.telemetry(home) / "forgotten").read_text() == hashlib.sha256(
+        GONE.encode()
+    ).hexdigest() + "\n"
+
+
+def test_at_every_stage_of_every_host(home: Path, collector: Collector) -> None:
+    """What carries another ID stays to the byte, and is delivered once."""
+    homes.configure(home, collector.url)
+    for source in (GONE, OTHER):
+        homes.put(home, series(2, source))
+        processes.deliver(home)
+    collector.answer_by(lambda _request: 422)
+    for source in (GONE, OTHER):
+        homes.put(home, series(1, source))
+        processes.deliver(home)
+    collector.answer_by(lambda _request: 503)
+    for source in (GONE, OTHER):
+        homes.put(home, series(4, source))
+        processes.once(home)
+    homes.put(home, [*series(5, OTHER), *series(6, GONE)])
+    homes.put(home, series(7, GONE), host_of="node7")
+    damaged = homes.host(home) / "damaged"
+    damaged.mkdir(mode=0o700, exist_ok=True)
+    for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
+        (damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
+    before = {
+        path: path.read_bytes()
+        for path in [*homes.rejected(home), *homes.waiting(home), damaged / "b.bin"]
+        if GONE.encode() not in path.read_bytes()
+    }
+    assert len(before) == 3
+    archive = [line for line in homes.sent(home) if GONE.encode() not in line]
+
+    assert erase(home) == ErasedCounts(spool=13, outbox=4, sent=2, rejected=1)
+
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert {path: path.read_bytes() for path in before} == before
+    assert homes.sent(home) == archive != []
+    assert len(list((homes.host(home) / "rejected").glob("*.reason.txt"))) == 1
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home)
+    assert wire.serials(collector.events()[-9:]) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_again_finds_nothing(home: Path) -> None:
+    """Doing it twice is doing it once."""
+    homes.put(home, [*series(2, OTHER), *series(3, GONE)])
+    assert erase(home).spool == 3
+    before = homes.contents(home)
+    assert erase(home) == ErasedCounts()
+    assert homes.contents(home) == before
+
+
+def test_an_archive_keeps_its_age_and_what_is_no_body(home: Path, host: HostPaths) -> None:
+    """The caps go by its time; a torn or foreign line is nobody's, unless it holds the ID."""
+    day = host.sent / "2026-11-22.jsonl"
+    day.parent.mkdir(mode=0o700)
+    gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
+    lines = [b"no body", other, b'{"context": 3}', b"x" * 3_000_000, other, b"torn"]
+    day.write_bytes(b"\n".join([gone, *lines[:3], gone, gone[:-9], *lines[3:]]))
+    os.utime(day, (1_000_000, 1_000_000))
+    assert erase(home).sent == 5
+    assert day.read_bytes() == b"\n".join(lines)
+    assert day.stat().st_mtime == 1_000_000
+
+
+def test_a_torn_end_of_an_archive_goes(home: Path, host: HostPaths) -> None:
+    """A death in the midst of the last line left it; another's body that names the ID in passing stays."""
+    host.sent.mkdir(mode=0o700)
+    other = burst_of([records.sample({"n": n, "was": GONE}, source=OTHER) for n in range(2)])
+    (host.sent / "2026-11-22.jsonl").write_bytes(other + b"\n" + burst_of(series(2, GONE))[:-9])
+    assert erase(home).sent == 0
+    assert (host.sent / "2026-11-22.jsonl").read_bytes() == other + b"\n"
+
+
+def test_an_archive_of_nothing_else_goes(home: Path, host: HostPaths) -> None:
+    """No empty file tells of the day."""
+    host.sent.mkdir(mode=0o700)
+    (host.sent / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
+    assert erase(home).sent == 2
+    assert list(host.sent.iterdir()) == []
+
+
+def test_what_a_sidecar_archives_meanwhile_is_kept(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the old file open: what it added there, and what is of another ID, is added to the new one."""
+    host.sent.mkdir(mode=0o700)
+    day = host.sent / "2026-11-22.jsonl"
+    gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
+    day.write_bytes(gone + b"\n")
+    sidecars = os.open(day, os.O_WRONLY | os.O_APPEND)
+    replace = files.replace_by
+
+    def late(*arguments: Any, **options: Any) -> None:
+        replace(*arguments, **options)
+        if arguments[0] == day:
+            os.write(sidecars, other + b"\n" + gone + b"\n")
+
+    monkeypatch.setattr(files, "replace_by", late)
+    erase(home)
+    os.close(sidecars)
+    assert day.read_bytes() == other + b"\n"
+
+
+def test_a_burst_that_is_being_split_is_counted_once(home: Path, host: HostPaths) -> None:
+    """Its events lie beside it, as a death left them."""
+    whole = burst_of(series(3, GONE))
+    directory = host.outbox / "1"
+    directory.mkdir(parents=True, mode=0o700)
+    key = wire.key_of(whole)
+    (directory / f"{key}.split").write_bytes(whole)
+    for index, event in enumerate(wire.expand(whole)[:2]):
+        (directory / f"{wire.member_key(key, index)}.json").write_text(codec.dumps(event))
+    assert erase(home).outbox == 3
+    assert not directory.exists()
+
+
+def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path, host: HostPaths) -> None:
+    """A death between commit and discard left it beside its bodies: it goes, and is not counted again."""
+    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
+    committed = make(host, take(host))
+    assert any(path.name.endswith(".taken") for path in committed.iterdir())
+    assert erase(home) == ErasedCounts(outbox=2)
+    assert not committed.exists()
+
+
+def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home: Path, host: HostPaths) -> None:
+    """Nobody holds the lock, so nobody is making it; its other events are in the outbox."""
+    data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
+    homes.put_bytes(home, data, name=segments.sealed_name(1))
+    take(host)
+    assert erase(home) == ErasedCounts(spool=2)
+    (body,) = homes.waiting(home)
+    assert [event["context"]["source"] for event in wire.expand(body.read_bytes())] == [OTHER]
+    assert homes.spooled(home) == []
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_batch_that_a_sidecar_is_making_is_waited_for(
+    home: Path, host: HostPaths, is_written: bool
+) -> None:
+    """Within a bound. Its bodies are deleted, or the sidecar leaves the events out itself."""
+    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
+    made = take(host)
+    if is_written:
+        batch.write(made, bursts=True, hardware={})
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    now, committed = [0.0], []
+
+    def commit(seconds: float) -> None:
+        now[0] += seconds
+        if not committed and now[0] > 1:
+            committed.append(batch.commit(made) if is_written else make(host, made))
+
+    with held(host, 0):
+        clock = Clock(monotonic=lambda: now[0], sleep=commit)
+        assert forget.erase(Home(home), GONE, clock) == (ErasedCounts(outbox=2 if is_written else 0), [])
+    assert now[0] < forget.WAIT_S
+    assert homes.unsent_files(home) == []
+
+
+@tried(60)
+@given(
+    parts=st.lists(
+        st.lists(st.one_of(st.booleans(), st.binary(max_size=40)), max_size=6), min_size=1, max_size=4
+    )
+)
+def test_only_what_is_of_the_id_leaves_the_spool(
+    tmp_path_factory: Any, parts: list[list[bool | bytes]]
+) -> None:
+    """From any mixture of events and damage, in sealed segments and in the open one."""
+    home = tmp_path_factory.mktemp("any") / ".flwr"
+    host = Home(home).host()
+    host.root.mkdir(mode=0o700, parents=True)
+    host.telemetry.chmod(0o700)
+    numbers, gone = [], 0
+    for at_ns, part in enumerate(parts):
+        data = b""
+        for number, what in enumerate(part, start=10 * at_ns):
+            if isinstance(what, bytes):
+                data += what
+            elif what:
+                data += event(number, GONE)
+                gone += 1
+            else:
+                data += event(number)
+                numbers.append(number)
+        if data:
+            homes.put_bytes(home, data, name=segments.sealed_name(at_ns) if at_ns else "events.msgpack")
+    assert erase(home) == ErasedCounts(spool=gone)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert entry_names(host.work) == []
+    assert begin_again(host, Spooling(host)) == sorted(numbers)
+    damage = sum(len(what) for part in parts for what in part if isinstance(what, bytes))
+    assert sum(path.stat().st_size for path in listing(host.damaged)) == damage
+
+
+def test_a_part_that_was_delivered_is_not_delivered_again(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """A segment is read from its offset on; nothing before it is left either."""
+    before = event(1) + event(2, GONE)
+    name = segments.sealed_name(1, len(before))
+    homes.put_bytes(home, before + event(3, GONE) + event(4), name=name)
+    assert erase(home) == ErasedCounts(spool=1)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+    assert begin_again(host, spooling) == [4]
+
+
+def test_segments_of_others_are_not_touched(home: Path, host: HostPaths) -> None:
+    """A segment without the ID is not even renamed, and nor is a dead sidecar's batch."""
+    homes.put_bytes(home, event(1), name=segments.sealed_name(1))
+    made = take(host)
+    paths = [*made.path.iterdir(), homes.put_bytes(home, event(2), name=segments.sealed_name(2))]
+    paths.append(homes.put_bytes(home, event(3)))
+    before = [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+    assert erase(home) == ErasedCounts()
+    assert [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in paths] == before
+    assert not host.outbox.exists()
+
+
+def test_segments_of_nothing_else_leave_nothing(home: Path, host: HostPaths) -> None:
+    """No file and no empty batch is left for a sidecar."""
+    homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(2, GONE))
+    assert erase(home) == ErasedCounts(spool=2)
+    for directory in (host.spool, host.work, host.outbox, host.damaged):
+        assert entry_names(directory) == []
+
+
+@pytest.mark.parametrize("bursts", [True, False])
+def test_events_of_others_are_as_the_sidecar_would_send_them(
+    home: Path, host: HostPaths, bursts: bool
+) -> None:
+    """This host's events get its figures and those of other hosts none; the settings decide on bursts."""
+    homes.configure(home, bursts=bursts)
+    for name in (None, "node7"):
+        homes.put_bytes(home, event(1) + event(2, GONE) + event(3), host_of=name)
+    assert erase(home) == ErasedCounts(spool=2)
+    for name, is_own in ((host.name, True), ("node7", False)):
+        bodies = [path.read_bytes() for path in homes.host(home, name).glob("outbox/*/*.json")]
+        assert len(bodies) == (1 if bursts else 2)
+        events = wire.expand_all(bodies)
+        assert wire.serials(events) == [1, 3]
+        assert [("memory_gib" in each["context"]["hw"]) for each in events] == [is_own] * 2
+
+
+def test_damage_counts_as_damage_and_nothing_else_does(home: Path, host: HostPaths) -> None:
+    """`status` tells of the damage that lay between; events that were left out are no loss."""
+    homes.put_bytes(home, event(1) + b"torn" + event(2, GONE) + b"torn, too" + event(3, GONE))
+    erase(home)
+    (view,) = status.look(Home(home), {}).hosts
+    assert (view.counters.damaged, view.counters.dropped, view.counters.rejected) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(
+    home: Path, host: HostPaths, spooling: Spooling, is_alive: bool
+) -> None:
+    """A sidecar that may live keeps its batch, and leaves the events out when it begins the batch again."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    made = take(host, THEIRS)
+    batch.write(made, bursts=True, hardware={})
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    with held(host, 0) if is_alive else contextlib.nullcontext():
+        erased, problems = forget.erase(Home(home), GONE, quick_clock())
+        assert (erased.spool, len(problems)) == ((0, 1) if is_alive else (1, 0))
+        assert made.path.exists() is is_alive
+    assert begin_again(host, spooling) == [1]
+
+
+def test_an_adopted_batch_stays_adopted(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """Its events are other hosts', and must not get the figures of this one."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
+    homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
+    assert batch.take(host, THEIRS, 1, [HostPaths(host.telemetry, "node")]) is not None
+    assert erase(home) == ErasedCounts(spool=2)
+    (committed,) = host.outbox.iterdir()
+    assert committed.name.endswith("-adopted")
+    (body,) = spooling.bodies()
+    assert "memory_gib" not in json.loads(body)["context"]["hw"]
+    assert begin_again(host, spooling) == [1]
+
+
+@pytest.mark.parametrize("race", [12, 13])
+def test_what_a_writer_without_the_lock_adds_is_not_lost(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, race: int
+) -> None:
+    """It appends after its segment was read: events of other IDs go back to the spool."""
+    path = homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    commit = batch.commit
+
+    def append() -> None:
+        os.write(descriptor, event(3) + event(4, GONE))
+
+    def late(made: batch.Batch) -> Path:
+        monkeypatch.undo()
+        if race == 12:
+            append()
+        else:
+            amid(monkeypatch, append, "unlink")
+        return commit(made)
+
+    monkeypatch.setattr(batch, "commit", late)
+    assert erase(home) == ErasedCounts(spool=2)
+    monkeypatch.undo()
+    os.close(descriptor)
+    assert begin_again(host, spooling) == [1, 3]
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
+def test_death_at_any_call_loses_and_doubles_nothing(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The next call, and the next sidecar, find every event of other IDs once, and none of the ID."""
+    for step in itertools.count():
+        homes.put_bytes(home, event(1) + event(2, GONE))
+        homes.put_bytes(home, event(3, GONE) + event(4), name=segments.sealed_name(1))
+        with monkeypatch.context() as patch:
+            die(patch, call, step)
+            with contextlib.suppress(DeathError):
+                erase(home)
+                break
+        erase(home)
+        assert not any(GONE.encode() in data for data in homes.contents(home).values())
+        assert begin_again(host, spooling) == [1, 4]
+    assert begin_again(host, spooling) == [1, 4]
+    assert step >= 2
+
+
+@pytest.mark.parametrize(
+    ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
+)
+def test_a_sidecar_that_takes_the_batch_over_has_it(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    """It holds the lock of the host: whoever loses the rename leaves the batch."""
+    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(3) + event(4, GONE), name=segments.sealed_name(2))
+    (host.root / "sidecar.lock").touch(mode=0o600)
+    taken = []
+    real = batch.write
+
+    def write(*arguments: Any, **options: Any) -> batch.Written:
+        monkeypatch.undo()
+        amid(monkeypatch, lambda: taken.extend(take_over(host, OURS)), call, after=after)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(batch, "write", write)
+    with held(host, 0):
+        erased, _ = forget.erase(Home(home), GONE, quick_clock())
+    monkeypatch.undo()
+    assert (len(taken), erased) == (1, ErasedCounts())
+    assert begin_again(host, spooling) == [1, 3]
+    assert erase(home) == ErasedCounts()
+
+
+def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path: Path) -> None:
+    """The ID is forgotten all the same, on the other hosts too, and it is told what stands in the way."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
+    host.sent.symlink_to(elsewhere)
+    homes.put(home, series(3, GONE), host_of="node7")
+    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    assert "is a link" in problem
+    assert erased == ErasedCounts(spool=3)
+    assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
+    host.sent.unlink()
+    elsewhere.chmod(0o700)
+    elsewhere.rename(host.sent)
+    assert erase(home) == ErasedCounts(sent=2)
+
+
+def test_another_source_is_not_removed(home: Path) -> None:
+    """Where an ID of before is forgotten, the present one stays."""
+    (home / "telemetry").mkdir(parents=True, mode=0o700)
+    (home / "source").write_text(OTHER)
+    erase(home)
+    assert (home / "source").read_text() == OTHER
+
+
+def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home: Path, collector: Collector) -> None:
+    """The request was under way when the ID was forgotten; its copy does not come back."""
+    homes.configure(home, collector.url, bursts=False)
+    homes.put(home, series(2, GONE))
+    answers = iter([200, 422])
+
+    def forget_and_answer(_request: object) -> int:
+        forgotten = homes.telemetry(home) / "forgotten"
+        answer = next(answers)
+        if answer == 422:
+            forgotten.write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return answer
+
+    collector.answer_by(forget_and_answer)
+    processes.deliver(home)
+    assert len(collector.requests) == 2
+    assert len(homes.sent(home)) == 1
+    assert homes.rejected(home) == []
+
+
+def test_what_is_accepted_in_flight_is_not_archived(home: Path, collector: Collector) -> None:
+    """The same where the collector takes it."""
+    homes.configure(home, collector.url)
+    homes.put(home, series(2, GONE))
+
+    def forget_and_accept(_request: object) -> int:
+        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return 200
+
+    collector.answer_by(forget_and_accept)
+    processes.deliver(home)
+    assert (len(collector.requests), homes.sent(home)) == (1, [])
+
+
+@pytest.mark.parametrize("where", ["open segment", "committed segment"])
+def test_what_another_process_holds_is_told(home: Path, host: HostPaths, where: str) -> None:
+    """A writer was stopped with the lock: it is not said that all is gone, and the next call finds it."""
+    data = b"".join(map(records.encode, series(2, GONE)))
+    if where == "open segment":
+        path = homes.put_bytes(home, data)
+    else:
+        homes.put_bytes(home, data, name=segments.sealed_name(1))
+        made = take(host)
+        batch.write(made, bursts=True, hardware={})
+        (path,) = (path for path in batch.commit(made).iterdir() if path.name.endswith(".taken"))
+    descriptor = os.open(path, os.O_RDWR)
+    now = iter(range(100))
+    clock = Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _, (problem,) = forget.erase(Home(home), GONE, clock)
+    finally:
+        os.close(descriptor)
+    assert "another process" in problem
+    assert forget.pending(Home(home)) == GONE
+    erase(home)
+    assert homes.unsent_files(home) == []
+
+
+def test_a_dead_batch_of_another_host_is_gone_through(home: Path, host: HostPaths) -> None:
+    """Nobody has touched it for so long that its maker is dead."""
+    homes.put(home, series(2, GONE), host_of="node7", name=segments.sealed_name(1))
+    made = take(Home(home).host("node7"))
+    homes.age(made.path, 10_000)
+    assert erase(home).spool == 2
+
+
+def test_the_way_back_is_there_until_all_is_told(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Death at any moment: the ID is known to whoever goes on, though its own file is gone."""
+    (home / "source").write_text(GONE)
+    homes.put(home, series(3, GONE))
+
+    def die(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "write", die)
+    with pytest.raises(KeyboardInterrupt):
+        forget.erase(Home(home), GONE, Clock())
+    monkeypatch.undo()
+    assert not (home / "source").exists()
+    assert forget.pending(Home(home)) == GONE
+    told = json.loads(processes.command(home, "forget", "--yes", "--json").stdout)
+    assert (told["source"], told["deleted"]["spool"]) == (GONE, 3)
+    assert forget.pending(Home(home)) is None
+    assert GONE.encode() not in b"".join(homes.contents(home).values())
+
+
+def test_what_was_never_finished_goes_too(home: Path, host: HostPaths) -> None:
+    """Drafts of who was killed, what a purge had renamed aside, a torn record, the reason of no body."""
+    body = burst_of(series(2, GONE))
+    torn = records.encode(series(1, GONE)[0])[:-3]
+    files_with_it = {
+        "sent/.2026-11-22.jsonl.7.part": body,
+        "outbox/1/.k.json.7.part": body,
+        "rejected/k.reason.txt": b"400: " + body,
+        ".spool.ab.purged/events.msgpack": torn,
+        "spool/events.msgpack": torn,
+    }
+    for name, data in files_with_it.items():
+        path = host.root / name
+        path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        path.parent.chmod(0o700)
+        path.write_bytes(data)
+    host.outbox.chmod(0o700)
+    erase(home)
+    assert not any(GONE.encode() in data for data in homes.contents(home).values())
+
+
+def test_a_host_that_is_a_link_is_told(home: Path, host: HostPaths, tmp_path: Path) -> None:
+    """What lies behind it is not touched, and it is not said that there was nothing."""
+    homes.put(home, series(3, GONE))
+    host.root.rename(tmp_path / "elsewhere")
+    host.root.symlink_to(tmp_path / "elsewhere")
+    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    assert erased == ErasedCounts()
+    assert str(host.root) in problem

@@ -1,0 +1,256 @@
+"""Coalescing is lossless: what a body expands to is what went in, whatever that was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import uuid
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry import record
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst import codec
+from tests.support import records, wire
+from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MIB = 1024 * 1024
+HARDWARE = {"cpu_count_physical": 4, "memory_gib": 16}
+
+# Few names, types, sources and clusters, so that many events have something in common.
+names = st.sampled_from(["a", "b", "run-id-hash", ""]) | words(max_size=3)
+events = st.builds(
+    records.sample,
+    st.dictionaries(names, lookalikes | json_values(), max_size=3),
+    event_type=st.sampled_from(["PING", "PONG"]),
+    cluster=st.sampled_from(["c1", "c2", ""]) | words(max_size=3),
+    source=st.sampled_from(["s1", "s2"]),
+    date_us=dates_us | st.integers(1_795_000_000_000_000, 1_795_000_000_000_003),
+    hw=st.sampled_from([{"cpu_count": 8}, {"cpu_count": 8.0}, {"cpu_count": True}, {}, None]),
+)
+crowds = st.lists(events, max_size=12)
+
+
+def bag(events: Iterable[dict[str, Any]]) -> Counter[bytes]:
+    """Give a multiset that tells 1, 1.0 and True apart, and the order of names."""
+    return Counter(map(packed, events))
+
+
+def check(body: bytes) -> dict[str, Any]:
+    """Hold a body against everything that the design says of its form; give it decoded."""
+    assert len(body) < MIB
+    text = body.decode("ascii")
+    whole: dict[str, Any] = json.loads(text)
+    assert json.dumps(whole, separators=(",", ":")) == text
+    if "burst" not in whole:
+        assert list(whole) == ["event_type", "event_details", "context"]
+        return whole
+    told = whole["burst"]
+    assert list(whole) == ["event_type", "event_details", "context", "burst"]
+    assert list(told) == ["count", "clusters", "varying", "events"]
+    rows = told["events"]
+    assert told["count"] == len(rows) == codec.count(whole) > 1
+    assert len(set(told["clusters"])) == len(told["clusters"]) > 0
+    assert {row[0] for row in rows} == set(range(len(told["clusters"])))
+    assert told["varying"] == sorted(set(told["varying"]))
+    assert set(told["varying"]) <= set(whole["event_details"])
+    assert all(earlier[1] <= later[1] for earlier, later in pairwise(rows))
+    own = [whole["event_details"][name] for name in told["varying"]]
+    assert packed(rows[0]) == packed([0, 0, *own])
+    assert told["clusters"][0] == whole["context"]["cluster"]
+    for index in range(len(told["varying"])):
+        assert len({packed(row[2 + index]) for row in rows}) > 1
+    return whole
+
+
+def group_of(event: dict[str, Any]) -> bytes:
+    """Give by what events belong together."""
+    context = {name: value for name, value in event["context"].items() if name not in {"cluster", "date"}}
+    return packed([event["event_type"], list(event["event_details"]), context])
+
+
+@tried(300)
+@given(crowds, st.booleans(), st.integers(0, 3))
+def test_expanding_gives_back_exactly_what_went_in(
+    crowd: list[dict[str, Any]], bursts: bool, twice: int
+) -> None:
+    """Any multiset of events, equal ones too, in any order, with bursts or without."""
+    crowd = crowd + crowd[:twice]
+    on_the_wire = [to_wire(event) for event in crowd]
+    bodies = list(codec.coalesce(on_the_wire, bursts=bursts))
+    wholes = list(map(check, bodies))
+    assert bag(event for body in bodies for event in codec.expand(body)) == bag(on_the_wire)
+    assert bag(event for whole in wholes for event in codec.expand(whole)) == bag(on_the_wire)
+    # The colleagues' reader, which was written from the design, agrees.
+    assert bag(wire.expand_all(bodies)) == bag(on_the_wire)
+    assert len(bodies) == (len(set(map(group_of, crowd))) if bursts else len(crowd))
+
+
+@tried(100)
+@given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
+def test_hardware_is_added_to_every_event_that_has_room(
+    crowd: list[dict[str, Any]], hardware: dict[str, int]
+) -> None:
+    """The figures come behind what is in `hw`, in every member, and the record's event stays as it was."""
+    before = packed(crowd)
+    coalescer = codec.Coalescer(hardware=hardware)
+    bodies = [body for event in crowd for body in coalescer.add(event)] + list(coalescer.finish())
+    assert packed(crowd) == before
+    expected = []
+    for event in crowd:
+        hw = event["context"]["hw"]
+        added = hw if hw is None else {**hw, **hardware}
+        expected.append(to_wire({**event, "context": {**event["context"], "hw": added}}))
+    assert bag(event for body in bodies for event in codec.expand(body)) == bag(expected)
+    assert list(coalescer.finish()) == []
+
+
+def _text(rng: random.Random, size: int) -> str:
+    """Give text of so many bytes, of which JSON makes up to six times as many."""
+    return "".join(rng.choice('\0\x7f"\\aé') for _ in range(size))
+
+
+def _many_clusters(rng: random.Random) -> list[dict[str, Any]]:
+    return [
+        records.sample(cluster=str(uuid.UUID(int=rng.getrandbits(128))), date_us=rng.randrange(10**15))
+        for _ in range(40_000)
+    ]
+
+
+def _one_value_varies(rng: random.Random) -> list[dict[str, Any]]:
+    return [
+        records.sample(
+            {"backend": "ray", "run-id-hash": hashlib.sha256(bytes([n % 256, n >> 8])).hexdigest()},
+            cluster="c",
+            date_us=n,
+        )
+        for n in range(20_000)
+    ]
+
+
+def _big_details(rng: random.Random) -> list[dict[str, Any]]:
+    return [records.sample({"a": _text(rng, 8000), "b": 1}, cluster="c", date_us=n) for n in range(120)]
+
+
+def _biggest_records(rng: random.Random) -> list[dict[str, Any]]:
+    return [records.sample({"a": "\0" * 64_000}, cluster="c", date_us=-n) for n in range(12)]
+
+
+def _varies_late(rng: random.Random) -> list[dict[str, Any]]:
+    return [
+        records.sample({"same": "x" * 3000, "n": n, "late": int(n == 900)}, cluster="c", date_us=1000 - n)
+        for n in range(1000)
+    ]
+
+
+def _all_vary_at_last(rng: random.Random) -> list[dict[str, Any]]:
+    alike = [records.sample({"a": "x" * 7000}, cluster="c", date_us=n + 1) for n in range(2000)]
+    return [*alike, records.sample({"a": "y"}, cluster="c", date_us=0)]
+
+
+def _late_long_cluster(rng: random.Random) -> list[dict[str, Any]]:
+    room = [records.sample({"a": f"{n:04d}" * 500}, cluster="c", date_us=n + 1) for n in range(470)]
+    return [
+        *room,
+        *(records.sample({"a": str(n)}, cluster="\0" * 9000 + str(n), date_us=-n) for n in range(4)),
+    ]
+
+
+LARGE = [
+    _many_clusters,
+    _one_value_varies,
+    _big_details,
+    _biggest_records,
+    _varies_late,
+    _all_vary_at_last,
+    _late_long_cluster,
+]
+
+
+@pytest.mark.parametrize("make", LARGE)
+def test_a_body_stays_under_1_mib(make: Any) -> None:
+    """Large bursts are split, none of their bodies is too large, few are small, and nothing is lost."""
+    crowd = make(random.Random(1))
+    assert all(len(record.pack(event)) <= record.MAX_PAYLOAD_BYTES for event in crowd)
+    on_the_wire = [to_wire(event) for event in crowd]
+    bodies = list(codec.coalesce(on_the_wire))
+    for body in bodies:
+        check(body)
+    assert bag(event for body in bodies for event in codec.expand(body)) == bag(on_the_wire)
+    plain = sum(len(codec.dumps(event)) for event in on_the_wire)
+    assert len(bodies) <= 1 + 2 * plain // MIB
+
+
+def test_memory_is_bounded() -> None:
+    """Groups that hold much together are given before the end, and nothing is held twice."""
+    coalescer = codec.Coalescer()
+    early = 0
+    for number in range(400):
+        early += len(list(coalescer.add(records.sample({f"name-{number}": "x" * 60_000}))))
+        assert coalescer._held_bytes <= codec.MAX_HELD_BYTES
+    late = len(list(coalescer.finish()))
+    assert early > 0
+    assert early + late == 400
+
+
+def test_large_contexts_count_as_memory() -> None:
+    """Bodies are given before the end, though each holds but one small event of a large context."""
+    coalescer = codec.Coalescer()
+    early = 0
+    for number in range(200):
+        event = records.sample({}, cluster="c", hw={"cpu_count": number, "name": "x" * 60_000})
+        early += len(list(coalescer.add(event)))
+        assert len(coalescer._encoders) <= codec.MAX_HELD_BYTES // 60_000
+    assert early + len(list(coalescer.finish())) == 200
+
+
+def test_nothing_is_held_of_a_body_that_was_given() -> None:
+    """However many bodies a batch comes to: what is long in JSON fills one before the memory is full."""
+    coalescer = codec.Coalescer()
+    bodies = 0
+    for number in range(300):
+        bodies += len(list(coalescer.add(records.sample({"a": "\0" * 8000 + str(number)}, cluster="c"))))
+        (encoder,) = coalescer._encoders.values()
+        assert len(encoder._values) <= 25
+        assert coalescer._held_bytes == encoder.held_bytes
+    assert bodies >= 12
+
+
+def test_a_value_that_changes_now_and_then_splits_no_burst() -> None:
+    """What was the same in all rows is counted in each from then on, which may well fit."""
+    coalescer = codec.Coalescer()
+    for number in range(18_000):
+        event = records.sample({"same": "x" * 600, "round": number // 2000}, cluster="c", date_us=number)
+        assert list(coalescer.add(event)) == []
+    (body,) = coalescer.finish()
+    assert check(body)["burst"]["varying"] == ["round"]
+
+
+def test_equal_events_take_little_memory() -> None:
+    """A hundred thousand equal details are held once."""
+    coalescer = codec.Coalescer()
+    event = records.sample({"a": "x" * 1000})
+    assert [body for _ in range(20_000) for body in coalescer.add(event)] == []
+    (encoder,) = coalescer._encoders.values()
+    assert len(encoder._values) == 1
+    (body,) = coalescer.finish()
+    assert codec.count(json.loads(body)) == 20_000
+
+
+@pytest.mark.parametrize("text", [str, bytes, json.loads], ids=["text", "bytes", "decoded"])
+def test_expand_takes_a_body_in_any_form(text: Any) -> None:
+    """A plain event is its own only member."""
+    event = to_wire(records.sample({"a": 1}))
+    body = codec.dumps(event)
+    given_ = body.encode() if text is bytes else text(body)
+    assert codec.expand(given_) == [event]
+    assert codec.count(event) == 1

@@ -1,0 +1,216 @@
+"""What is not decoded is what it would be if it were: the short way and the long way come to the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetry import record
+from flwr_telemetryd.burst import grouping
+from flwr_telemetryd.burst.grouping import RecordGrouper, Row
+from tests.support import records
+from tests.support.strategies import dates_us, details, packed, tried, words
+
+HARDWARE = {"memory_gib": 16}
+CLUSTERS = [f"{letter * 8}-0000-4000-8000-000000000000" for letter in "abc"]
+
+few = st.sampled_from([{}, {"n": 1}, {"n": 1.0}, {"n": True}, {"a": "§context", "event_details": {"b": []}}])
+events = st.builds(
+    records.sample,
+    few | details(),
+    event_type=st.sampled_from(["PING", "P" * 31, "P" * 32, "P" * 64, "íevent_details"]),
+    cluster=st.sampled_from(CLUSTERS) | st.text("ä", min_size=18, max_size=18) | words(),
+    date_us=dates_us,
+    hw=st.sampled_from([{"cpu_count": 8}, {"cpu_count": 8.0}, None]),
+)
+events = events | events.map(records.of_datasets)
+
+
+def as_the_emitter_packs(event: dict[str, Any]) -> bytes:
+    """Give the payload in the order of the emitter's."""
+    context = dict(event["context"])
+    before = {name: context.pop(name) for name in ("partner", "source", "cluster") if name in context}
+    date_us = context.pop("date")
+    parts = record.context_parts(before, context)
+    head = record.event_head(event["event_type"])
+    return record.assemble(head, record.pack(event["event_details"]), parts, date_us)
+
+
+def told(row: Row) -> tuple[Any, ...]:
+    """Give all that a row says, by bytes."""
+    key, values, cluster, date_us = row
+    return key.event_type, key.names, packed(list(key.context.items())), values, cluster, date_us
+
+
+@tried(150)
+@given(st.lists(st.tuples(events, st.booleans()), max_size=10), st.sampled_from([{}, HARDWARE]))
+def test_both_ways_come_to_the_same(crowd: list[tuple[Any, bool]], hardware: dict[str, int]) -> None:
+    """Whatever was seen before, however it is packed; keys are equal exactly where their bytes are."""
+    subject = RecordGrouper(hardware)
+    keys: dict[bytes, grouping.GroupKey] = {}
+    for event, ours in crowd:
+        payload = as_the_emitter_packs(event) if ours else record.pack(event)
+        row = subject.of_payload(payload)
+        assert told(row) == told(RecordGrouper(hardware).of_event(record.decode(payload)))
+        assert keys.setdefault(packed(told(row)[:3]), row[0]) == row[0]
+    assert len(set(keys.values())) == len(keys)
+
+
+@tried(250)
+@given(events, events, st.data())
+def test_what_is_no_event_is_none_on_either_way(
+    known: dict[str, Any], event: dict[str, Any], data: st.DataObject
+) -> None:
+    """A payload that differs from a known one anywhere is what decoding it says."""
+    subject = RecordGrouper({})
+    subject.of_payload(as_the_emitter_packs(known))
+    payload = bytearray(
+        as_the_emitter_packs({**event, "context": {**known["context"], "cluster": CLUSTERS[0]}})
+    )
+    start = data.draw(st.integers(0, len(payload)))
+    end = data.draw(st.integers(start, min(start + 3, len(payload))))
+    payload[start:end] = data.draw(
+        st.binary(max_size=3) | st.sampled_from([b"\xc0", b"\x80", b"\x90", b"\xff"])
+    )
+    try:
+        expected = told(subject.of_event(record.decode(bytes(payload))))
+    except record.NotAnEventError:
+        with pytest.raises(record.NotAnEventError):
+            subject.of_payload(bytes(payload))
+    else:
+        assert told(subject.of_payload(bytes(payload))) == expected
+
+
+def test_every_byte_counts() -> None:
+    """Whatever byte of a known payload changes, and however, the result is that of decoding."""
+    subject = RecordGrouper({})
+    known = as_the_emitter_packs(records.sample({"n": 1}, cluster=CLUSTERS[0]))
+    subject.of_payload(known)
+    for place, old in enumerate(known):
+        for new in (old ^ 1, old ^ 0x80, 0xC0):
+            payload = known[:place] + bytes([new]) + known[place + 1 :]
+            try:
+                expected = told(subject.of_event(record.decode(payload)))
+            except record.NotAnEventError:
+                with pytest.raises(record.NotAnEventError):
+                    subject.of_payload(payload)
+            else:
+                assert told(subject.of_payload(payload)) == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), b"", [b""], msgpack.Timestamp(1), {"a": {b"b": 1}}])
+def test_details_that_json_cannot_say_are_no_event(value: Any) -> None:
+    """Though their context is known."""
+    subject, event = RecordGrouper({}), records.sample({}, cluster=CLUSTERS[0])
+    known = as_the_emitter_packs(event)
+    subject.of_payload(known)
+    payload = known.replace(b"\xadevent_details\x80", b"\xadevent_details" + packed({"n": value}), 1)
+    with pytest.raises(record.NotAnEventError):
+        record.decode(payload)
+    with pytest.raises(record.NotAnEventError):
+        subject.of_payload(payload)
+
+
+@pytest.mark.parametrize("beyond", [record.MIN_DATE_US - 1, record.MAX_DATE_US + 1, -(2**63), 2**63 - 1])
+def test_a_date_beyond_the_calendar_is_no_event(beyond: int) -> None:
+    """Though all its other bytes are known."""
+    subject, event = RecordGrouper({}), records.sample({}, cluster=CLUSTERS[0])
+    subject.of_payload(as_the_emitter_packs(event))
+    event["context"]["date"] = beyond
+    with pytest.raises(record.NotAnEventError):
+        subject.of_payload(as_the_emitter_packs(event))
+
+
+def _elsewhere(cluster: str, date_us: int) -> dict[str, Any]:
+    """Give what looks like the cluster and the date of a context, and is none."""
+    return {"§cluster": cluster, "cluster": cluster, "date": -(2**40) + date_us}
+
+
+def _in_details(number: int) -> bytes:
+    event = records.sample(_elsewhere(CLUSTERS[number], number), cluster=CLUSTERS[0], date_us=number)
+    return as_the_emitter_packs(event)
+
+
+def _behind_the_date(number: int) -> bytes:
+    event = records.sample({}, cluster=CLUSTERS[0], hw=_elsewhere(CLUSTERS[number], number))
+    return as_the_emitter_packs(event)
+
+
+def _of_a_probe(number: int) -> bytes:
+    """The real cluster and date are those of a probe, and packed in another way."""
+    probe, date_us = grouping._PROBES[0]
+    payload = as_the_emitter_packs(
+        records.sample({}, cluster=probe.decode(), date_us=date_us, hw=_elsewhere(probe.decode(), number))
+    )
+    return payload.replace(b"\xd9\x24" + probe, b"\xda\x00\x24" + probe, 1)
+
+
+def _context_first(number: int) -> bytes:
+    """The details end with what looks like a context, and the context stands before them."""
+    event = records.sample({}, cluster=CLUSTERS[1], date_us=5)
+    inner = {**event["context"], "cluster": CLUSTERS[number]}
+    before = {name: inner.pop(name) for name in ("partner", "source", "cluster")}
+    date_us = inner.pop("date")
+    parts = record.context_parts(before, inner)
+    head = b"\x83" + record.pack("context") + record.pack(event["context"])
+    head += record.pack("event_type") + record.pack("PING") + record.pack("event_details") + b"\x81"
+    return record.assemble(head, b"", parts, date_us + number)
+
+
+@pytest.mark.parametrize("make", [_in_details, _behind_the_date, _of_a_probe, _context_first])
+def test_what_only_looks_like_cluster_and_date(make: Any) -> None:
+    """The same bytes elsewhere in the payload are not taken for the context's own."""
+    subject = RecordGrouper({})
+    for number in (0, 1, 2, 0):
+        payload = make(number)
+        assert told(subject.of_payload(payload)) == told(subject.of_event(record.decode(payload)))
+
+
+def test_equal_events_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first event costs two probes and its details. Equal ones cost nothing, others their details."""
+    calls = []
+    monkeypatch.setattr(
+        record, "decode", lambda payload, real=record.decode: calls.append(1) or real(payload)
+    )
+    real_unpack = grouping.msgpack.unpackb
+    monkeypatch.setattr(grouping.msgpack, "unpackb", lambda data: calls.append(2) or real_unpack(data))
+    subject = RecordGrouper(HARDWARE)
+    for number in range(4):
+        event = records.sample({"n": 1}, cluster=CLUSTERS[number % 3], date_us=number)
+        subject.of_payload(as_the_emitter_packs(event))
+    assert calls == [2, 2, 2]
+    calls.clear()
+    event = records.sample({"n": 2}, cluster=CLUSTERS[0])
+    subject.of_payload(as_the_emitter_packs(event))
+    assert calls == [2]
+
+
+def _entries(subject: RecordGrouper) -> int:
+    return sum(1 + len(rows) for _, rows in subject._cache.values())
+
+
+def test_memory_does_not_grow_with_a_spool() -> None:
+    """Twenty thousand different events, of thousands of contexts: the cache is emptied now and then."""
+    subject = RecordGrouper({})
+    most = 0
+    for number in range(20_000):
+        hw = {"cpu_count": number % 5000}
+        event = records.sample({"n": number, f"name-{number}": "x"}, cluster=CLUSTERS[0], hw=hw)
+        subject.of_payload(as_the_emitter_packs(event))
+        most = max(most, _entries(subject))
+        assert subject._cached_bytes <= grouping._MAX_CACHED_BYTES
+    assert 100 < most < 3000
+
+
+def test_the_cache_counts_what_json_makes_of_few_bytes() -> None:
+    """Long details, and many of them, take more memory than their bytes in a record."""
+    subject = RecordGrouper({})
+    for number in range(100):
+        event = records.sample({"a": "\0" * 60_000, "n": number}, cluster=CLUSTERS[0])
+        subject.of_payload(as_the_emitter_packs(event))
+        held = sum(len(values) for _, rows in subject._cache.values() for _, values in rows.values())
+        assert held <= grouping._MAX_CACHED_BYTES

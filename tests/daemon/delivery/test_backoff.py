@@ -1,0 +1,45 @@
+"""The waits before another try: their bounds, whatever happens."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetryd.delivery.backoff import backoff_s, jitter
+from tests.support.strategies import tried
+
+finite = st.floats(0, 1e6)
+
+
+@tried(200)
+@given(st.integers(-5, 10**9), finite, finite, st.floats(0, 1), st.floats(0, 1))
+def test_backoff_has_bounds(failures: int, first_s: float, most_s: float, one: float, two: float) -> None:
+    """Between 0 and a bound that doubles up to the most, evenly in the random number."""
+    bound = backoff_s(failures, first_s, most_s, 1)
+    assert bound == min(most_s, first_s * 2 ** min(max(failures - 1, 0), 60))
+    low, high = sorted([one, two])
+    assert (
+        0 <= backoff_s(failures, first_s, most_s, low) <= backoff_s(failures, first_s, most_s, high) <= bound
+    )
+    assert backoff_s(failures, first_s, most_s, 0) == 0
+    assert backoff_s(failures, first_s, most_s, 0.5) == pytest.approx(bound / 2)
+    assert bound <= backoff_s(failures + 1, first_s, most_s, 1) <= max(2 * bound, bound)
+
+
+def test_backoff_by_the_defaults() -> None:
+    """1, 2, 4, … seconds, and a quarter of an hour at most."""
+    bounds = [backoff_s(failures, 1, 900, 1) for failures in range(1, 13)]
+    assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+
+
+@tried(200)
+@given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
+def test_what_is_drawn_beside_the_backoff_has_bounds(
+    given_s: float, most_s: float, one: float, two: float
+) -> None:
+    """From 0 to the most and to what it is drawn from, evenly; of a negative time nothing."""
+    bound = max(min(given_s, most_s), 0)
+    low, high = sorted([one, two])
+    assert 0 <= jitter(given_s, most_s, low) <= jitter(given_s, most_s, high) <= bound
+    assert jitter(given_s, most_s, 0) == 0
+    assert jitter(given_s, most_s, 0.5) == pytest.approx(bound / 2)
+    assert jitter(given_s, most_s, 1) == bound

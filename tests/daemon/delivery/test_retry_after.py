@@ -1,0 +1,100 @@
+"""A Retry-After that outlives a sidecar: for how long it holds, whatever the file says and clocks do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd.delivery import retry_after
+from tests.support import faults
+
+if TYPE_CHECKING:
+    from flwr_telemetry.layout import HostPaths
+
+NOW_S = 1_795_000_000.0
+
+
+def told(host: HostPaths, text: str, at_s: float = NOW_S) -> None:
+    """Let the collector have asked for something at some time."""
+    host.not_before.write_text(text)
+    os.utime(host.not_before, (at_s, at_s))
+
+
+def remaining_s(host: HostPaths) -> float:
+    """Ask how long is to be waited, at NOW_S."""
+    return retry_after.remaining_s(host, lambda: NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_s", "left_s"),
+    [
+        ("60\n", NOW_S, 60),
+        ("60\n", NOW_S - 45, 15),
+        ("60\n", NOW_S - 75, -15),
+        ("60\n", NOW_S + 45, 60),
+        ("1e9", NOW_S, 86_400),
+        ("inf", NOW_S, 86_400),
+        ("1e400", NOW_S - 100_000, 86_400 - 100_000),
+    ],
+)
+def test_what_is_left_of_it(host: HostPaths, text: str, at_s: float, left_s: float) -> None:
+    """The seconds since it was told are over; it is never more than a day, nor more than was asked for."""
+    told(host, text, at_s)
+    assert remaining_s(host) == left_s
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "-nan", "-1", "-inf", "0", "\0", "6 0"])
+def test_what_asks_for_nothing(host: HostPaths, text: str) -> None:
+    """Garbage is no wait, and nor is a number that is none."""
+    told(host, text)
+    assert remaining_s(host) <= 0
+    host.not_before.write_bytes(b"\xff\xfe6\x000\x00")
+    assert remaining_s(host) <= 0
+
+
+def test_what_is_kept_is_left_in_full(host: HostPaths) -> None:
+    """The file is stamped by its own file system."""
+    retry_after.keep(host, 12.5)
+    written = host.not_before.stat().st_mtime
+    assert retry_after.remaining_s(host, lambda: written) == 12.5
+    retry_after.forget(host)
+    assert remaining_s(host) == 0
+    retry_after.forget(host)
+
+
+def test_a_clock_that_was_set_back_starts_the_wait_anew(host: HostPaths) -> None:
+    """A time that lies ahead becomes the file system's now, so that the wait ends; others stay."""
+    told(host, "60\n", NOW_S * 2)
+    retry_after.repair(host, lambda: NOW_S)
+    stamped = host.not_before.stat().st_mtime
+    assert stamped < NOW_S * 2
+    assert retry_after.remaining_s(host, lambda: stamped + 61) < 0
+    told(host, "60\n", NOW_S - 30)
+    retry_after.repair(host, lambda: NOW_S)
+    assert remaining_s(host) == 30
+
+
+def test_a_link_in_its_place_is_not_touched(host: HostPaths) -> None:
+    """Nothing is followed, and nothing is raised."""
+    target = host.root / "precious"
+    target.touch()
+    os.utime(target, (NOW_S * 2, NOW_S * 2))
+    host.not_before.symlink_to(target)
+    os.utime(host.not_before, (NOW_S * 2, NOW_S * 2), follow_symlinks=False)
+    retry_after.repair(host, lambda: NOW_S)
+    assert target.stat().st_mtime == NOW_S * 2
+
+
+def test_whoever_cannot_tell_the_time_waits(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not cut a wait short."""
+    told(host, "60\n")
+
+    def now() -> float:
+        raise OSError(28, os.strerror(28))
+
+    before = faults.descriptors()
+    retry_after.repair(host, now)
+    assert retry_after.remaining_s(host, now) == 60
+    assert faults.descriptors() == before

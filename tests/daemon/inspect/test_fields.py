@@ -1,0 +1,79 @@
+"""What `fields` shows is what this machine would report, made by the code that makes what is sent."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from flwr_telemetry import context
+from flwr_telemetry.context import FIELDS
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.inspect.fields import examples
+from tests.support import homes, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.support.collector import Collector
+
+
+def shown(home: Path, environ: dict[str, str] | None = None) -> dict[str, Any]:
+    """Give the examples by the names of their fields."""
+    return {field.name: example for field, example in examples(Home(home), environ or {}, Clock())}
+
+
+def test_they_are_those_of_a_real_event(home: Path, collector: Collector) -> None:
+    """Of an event that was delivered from here, but for what each event brings itself."""
+    homes.configure(home, collector.url)
+    processes.spool_events(home)
+    processes.deliver(home)
+    ((body),) = collector.accepted.values()
+    told = shown(home)
+    for field in FIELDS:
+        value: Any = json.loads(body)
+        for name in field.name.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if field.name.startswith(("burst.", "event_")) or field.name in {"context.cluster", "context.date"}:
+            assert told[field.name] is not None
+        else:
+            assert told[field.name] == value, field.name
+
+
+def test_every_type_is_as_declared(home: Path) -> None:
+    """Each example is of the JSON type that stands beside it."""
+    kinds = {"string": str, "integer": int, "array": list, "object": dict}
+    for field, example in examples(Home(home), {}, Clock()):
+        assert example is None or type(example) is kinds[field.kind], field.name
+
+
+def test_the_ids_are_those_of_this_home_and_process(home: Path) -> None:
+    """Nothing is made for an example: without a source there is none."""
+    partner = str(uuid.uuid4())
+    told = shown(home, {"FLWR_TELEMETRY_PARTNER_ID": partner})
+    assert (told["context.partner"], told["context.source"]) == (partner, "unavailable")
+    assert os.listdir(home.parent) == []
+
+
+def test_a_package_that_is_not_installed_reports_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fields are there, without an example; Flower's own are there in any case."""
+
+    def version(package: str, _modules: object = None) -> tuple[str, str]:
+        return (
+            ("unknown", "unknown")
+            if package == "flwr-datasets"
+            else ("flwr", importlib.metadata.version("flwr"))
+        )
+
+    monkeypatch.setattr(context, "package_version", version)
+    told = shown(home)
+    assert (told["context.package.package_name"], told["context.flower.package_name"]) == (None, "flwr")
+    monkeypatch.setattr(context, "package_version", lambda *_: ("unknown", "unknown"))
+    assert shown(home)["context.flower.package_version"] == "unknown"
+    monkeypatch.setattr(context, "package_version", lambda package, *_: (package, "1"))
+    assert shown(home)["context.package.package_name"] == "flwr-datasets"

@@ -1,0 +1,96 @@
+"""What somebody wants to see: by type, and by time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.inspect import filters
+from flwr_telemetryd.inspect.filters import EventFilter, Selector
+from tests.support import records
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "ago"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("10min", timedelta(minutes=10)),
+        ("10m", timedelta(minutes=10)),
+        ("2h", timedelta(hours=2)),
+        ("1.5 h", timedelta(minutes=90)),
+        ("3D", timedelta(days=3)),
+        (" 1w ", timedelta(weeks=1)),
+        ("2026-11-25", timedelta(hours=12)),
+        ("2026-11-25T11:30", timedelta(minutes=30)),
+        ("2026-11-25 11:30:00+01:00", timedelta(hours=1, minutes=30)),
+        ("2026-11-25T11:00:00Z", timedelta(hours=1)),
+    ],
+)
+def test_a_moment_as_people_name_it(text: str, ago: timedelta) -> None:
+    """A length of time before now, or a date; without an offset it is meant here."""
+    assert NOW - filters.since(text, NOW) == ago
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
+)
+def test_what_names_no_moment(text: str) -> None:
+    """It is refused, whatever it is."""
+    with pytest.raises(ValueError, match="names no moment"):
+        filters.since(text, NOW)
+
+
+def _body(*ages_s: float, event_type: str = "RUN_ENTER") -> dict[str, Any]:
+    """Give the body of events of this type that happened so long before now."""
+    events = [
+        records.sample({"n": n}, event_type=event_type, date_us=int((NOW.timestamp() - age_s) * 1e6))
+        for n, age_s in enumerate(ages_s)
+    ]
+    (body,) = codec.coalesce([to_wire(event) for event in events])
+    whole: dict[str, Any] = json.loads(body)
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken"),
+    [
+        ("RUN_ENTER", True),
+        ("run_enter", True),
+        ("run_*", True),
+        ("*_ENTER", True),
+        ("RUN", False),
+        ("R?N_ENTER", True),
+    ],
+)
+def test_by_type(pattern: str, taken: bool) -> None:
+    """In any case, as a whole, with the wildcards that a shell has."""
+    assert EventFilter(pattern).takes(_body(0)) is taken
+    assert EventFilter(pattern).takes(_body(0, 1)) is taken
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "taken"), [([10], True), ([60], True), ([61], False), ([100, 10], True), ([100, 61], False)]
+)
+def test_by_time(ages_s: list[float], taken: bool) -> None:
+    """A burst is wanted if any event of it is late enough."""
+    choice = EventFilter(since_us=int((NOW.timestamp() - 60) * 1e6))
+    assert choice.takes(_body(*ages_s)) is taken
+    events = list(Selector(choice, expand=True).parts(json.dumps(_body(*ages_s)).encode()))
+    assert len(events) == sum(age_s <= 60 for age_s in ages_s)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"event_type": 3}, {"event_type": "A"}, {"event_type": "A", "context": {"date": "x"}}, {"burst": 3}],
+)
+def test_what_cannot_be_told_is_not_wanted(body: dict[str, Any]) -> None:
+    """Nothing that lies in a home makes a look fail."""
+    assert not EventFilter("A", since_us=0).takes(body)
+    assert EventFilter().everything

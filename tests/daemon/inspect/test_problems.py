@@ -1,0 +1,171 @@
+"""What is in the way, and what would change it: the sentences of the view."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.inspect import status
+from flwr_telemetryd.outbox import forgotten
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _look(home: Path, environ: dict[str, str] | None = None) -> status.Status:
+    return status.look(Home(home), environ or {})
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def _file(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.write_text("")
+
+
+def _open_to_all(path: Path) -> None:
+    path.chmod(0o777)
+
+
+@pytest.mark.parametrize("harm", [_link, _file, _open_to_all])
+@pytest.mark.parametrize("room", ["telemetry", "host", "spool"])
+def test_an_unsafe_directory_is_a_problem(home: Path, harm: Callable[[Path], None], room: str) -> None:
+    """A link, a file, or what others can write to in our place is named, with what to do."""
+    homes.put(home, records.series(1))
+    path = {"telemetry": homes.telemetry(home), "host": homes.host(home), "spool": homes.spool(home)}[room]
+    harm(path)
+    (problem,) = _look(home).problems
+    assert str(path) in problem
+    assert "remove it" in problem or "chmod 700" in problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_user_is_a_problem(home: Path) -> None:
+    """What belongs to somebody else is not looked into."""
+    homes.put(home, records.series(1))
+    os.chown(homes.telemetry(home), 12345, 12345)
+    view = _look(home)
+    assert view.hosts == []
+    assert "belongs to another user" in view.problems[0]
+
+
+def test_a_home_that_is_a_file_is_a_problem(home: Path) -> None:
+    """FLWR_HOME may name anything."""
+    home.write_text("")
+    (problem,) = _look(home).problems
+    assert problem.startswith(f"{home} is no directory")
+
+
+def test_what_may_not_be_read_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EACCES from a directory becomes a sentence; no number is made up."""
+    homes.put(home, records.series(1))
+    telemetry = homes.telemetry(home)
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != telemetry)
+    view = _look(home)
+    assert view.hosts == []
+    assert view.problems == [
+        f"{telemetry}: Permission denied; no permission; set FLWR_HOME to a directory of your own"
+    ]
+
+
+def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only home keeps nobody from looking, but from recording."""
+    homes.put(home, records.series(1))
+    monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
+    view = _look(home)
+    assert view.problems == [
+        f"{homes.spool(home)} cannot be written to; set FLWR_HOME to a writable directory"
+    ]
+    assert view.hosts[0].spool.events == 1
+    assert _look(home, {"DO_NOT_TRACK": "1"}).problems == []
+
+
+def test_a_spool_at_its_cap_is_a_problem(home: Path) -> None:
+    """New events are dropped there, and a person can do something about it."""
+    homes.configure(home, spool_max_mib=0.001)
+    homes.put(home, records.series(3))
+    (problem,) = _look(home).problems
+    assert "flwr-telemetry flush" in problem
+
+
+def test_a_source_that_is_no_uuid_is_a_problem(home: Path) -> None:
+    """It is reported as `invalid`, as in Flower, and told how to mend."""
+    home.mkdir()
+    (home / "source").write_text("me\n")
+    view = _look(home)
+    assert view.source == "invalid"
+    assert "holds no UUID" in view.problems[0]
+
+
+def test_a_source_that_was_forgotten_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a backup was put back: what is reported under it is deleted, and somebody should know."""
+    source = str(uuid.uuid4())
+    homes.put(home, records.series(1))
+    (home / "source").write_text(source)
+    assert _look(home).problems == []
+    forgotten.add(Home(home), source)
+    (problem,) = _look(home).problems
+    assert "was forgotten" in problem
+
+    def refuse(_home: Home) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(forgotten, "hashes", refuse)
+    (problem,) = _look(home).problems
+    assert str(Home(home).forgotten) in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("enabled = true\nburst_window_s = soon\n", "line 2"),
+        ('enabled = true\nurl = "http://example.org/"\n', "line 2: url must be https"),
+        ("enabled = true\n\nspool_max_mib = -1\n", "line 3: spool_max_mib"),
+    ],
+)
+def test_a_malformed_settings_file_is_told_by_line(home: Path, text: str, told: str) -> None:
+    """Telemetry is off then, and where events would go is not made up."""
+    homes.write_settings(home, text)
+    view = _look(home)
+    assert (view.enabled, view.decided_by, view.url) == (False, "user file", None)
+    assert str(homes.config_file(home)) in view.reason
+    assert told in view.reason
+    assert "correct the file" in view.change
+
+
+@pytest.mark.parametrize(
+    ("environ", "decided_by", "change"),
+    [
+        ({"FLWR_TELEMETRY_ENABLED": "0"}, "FLWR_TELEMETRY_ENABLED", "unset FLWR_TELEMETRY_ENABLED"),
+        ({"DO_NOT_TRACK": "1"}, "DO_NOT_TRACK", "unset DO_NOT_TRACK"),
+        ({"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"}, "FLWR_TELEMETRY_ENABLED", "switch it off"),
+        ({}, "default", "switch it off"),
+    ],
+)
+def test_what_decides_is_told_with_what_would_change_it(
+    home: Path, environ: dict[str, str], decided_by: str, change: str
+) -> None:
+    """One answer to "why?", and one to "what can I do?"."""
+    view = _look(home, environ)
+    assert view.decided_by == decided_by
+    assert change in view.change
+
+
+def test_the_site_file_is_told_as_the_sites(home: Path, tmp_path: Path) -> None:
+    """What the site decides no user can change."""
+    site_file = tmp_path / "telemetry.toml"
+    site_file.write_text("# a comment\nenabled = false\n")
+    view = status.look(Home(home), {}, site_file=site_file)
+    assert view.reason == f"{site_file}, line 2 says enabled = false"
+    assert "whole site" in view.change

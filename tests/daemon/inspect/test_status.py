@@ -1,0 +1,181 @@
+"""The read-only view: what it counts, in a home that is missing, whole or damaged."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
+from flwr_telemetry.pending import TAKEN_SUFFIX
+from flwr_telemetryd.admin.service.status import look as service_status
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.inspect import status
+from flwr_telemetryd.inspect.status import Bodies
+from flwr_telemetryd.outbox import batch
+from flwr_telemetryd.outbox.discard import discard as discard_
+from flwr_telemetryd.outbox.split import member_key
+from flwr_telemetryd.spool import segments
+from flwr_telemetryd.spool.locks import held
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _look(home: Path) -> status.Status:
+    return status.look(Home(home), {})
+
+
+def _commit(home: Path, *, discard: bool = False) -> Path:
+    """Take what is spooled into a committed batch, and stop before or after the discard."""
+    host = Home(home).host()
+    segments.seal(host, 1)
+    taken = batch.take(host, "owner", 2)
+    assert taken is not None
+    batch.write(taken, bursts=True, hardware={})
+    committed = batch.commit(taken)
+    if discard:
+        discard_(host, committed, 3)
+    return committed
+
+
+def test_a_missing_home_is_no_problem_and_stays_missing(home: Path) -> None:
+    """Before the first event there is nothing to see, and looking makes nothing."""
+    view = _look(home)
+    assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
+    assert (view.hosts, view.problems) == ([], [])
+    assert homes.tree(home.parent) == []
+
+
+def test_segments_of_every_room_are_counted(home: Path) -> None:
+    """The open segment, a sealed one and those of a batch in the making are all spool."""
+    host = Home(home).host()
+    homes.put(home, records.series(2))
+    segments.seal(host, 1)
+    taken = batch.take(host, "owner", 2)
+    assert taken is not None
+    batch.write(taken, bursts=True, hardware={})  # marks its segments, and is not committed
+    homes.put(home, records.series(3))
+    segments.seal(host, 3)
+    homes.put(home, records.series(4))
+    (view,) = _look(home).hosts
+    assert view.spool.events == 9
+    assert view.outbox == Bodies()
+
+
+def test_a_committed_batch_counts_as_bodies_alone(home: Path) -> None:
+    """Its segments are in its bodies already, even if nobody came to discard them."""
+    homes.put(home, records.series(5))
+    committed = _commit(home)
+    assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
+    (view,) = _look(home).hosts
+    assert view.spool.events == 0
+    assert (view.outbox.bodies, view.outbox.events) == (1, 5)
+    assert view.outbox.bytes == sum(path.stat().st_size for path in homes.waiting(home))
+
+
+def test_a_burst_that_is_being_split_counts_once(home: Path) -> None:
+    """The split file and the members that are written beside it are the same events."""
+    homes.put(home, records.series(3))
+    (body,) = _commit(home, discard=True).iterdir()
+    split = body.rename(body.with_suffix(".split"))
+    first = codec.expand(split.read_bytes())[0]
+    split.with_name(f"{member_key(split.stem, 0)}.json").write_text(codec.dumps(first))
+    (view,) = _look(home).hosts
+    assert (view.outbox.bodies, view.outbox.events) == (1, 3)
+
+
+def test_the_archive_and_the_rejected_are_counted_by_events(home: Path) -> None:
+    """A burst in the archive is one body of many events; a line that is being written is none yet."""
+    homes.put(home, records.series(4))
+    (body,) = _commit(home, discard=True).iterdir()
+    sent = homes.host(home) / "sent"
+    sent.mkdir()
+    (sent / "2026-11-22.jsonl").write_bytes(body.read_bytes() + b"\n" + body.read_bytes()[:100])
+    rejected = homes.host(home) / "rejected"
+    rejected.mkdir()
+    (rejected / "ab.reason.txt").write_text("no\n")
+    body.rename(rejected / body.name)
+    (view,) = _look(home).hosts
+    assert (view.sent.bodies, view.sent.events) == (1, 4)
+    assert (view.rejected.bodies, view.rejected.events) == (1, 4)
+
+
+def test_the_counters_outlive_the_sidecar(home: Path) -> None:
+    """They are read from what the last one left, and from the size of `dropped`."""
+    homes.put(home, [])
+    host = homes.host(home)
+    (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
+    (host / "dropped").write_bytes(b"\0" * 4)
+    view = _look(home)
+    assert view.public()["hosts"][0]["counters"] == {"damaged": 1, "dropped": 4, "rejected": 2, "retried": 3}
+    assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
+
+
+def test_a_sidecar_lives_while_its_lock_is_held(home: Path) -> None:
+    """The lock tells, not the word that somebody left."""
+    homes.put(home, [])
+    with held(Home(home).host(), 0, create=True) as lock:
+        assert lock.result is LockResult.HELD
+        assert _look(home).hosts[0].sidecar.alive
+    assert not _look(home).hosts[0].sidecar.alive
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
+def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """Both commands judge by the file system's time, and leave nothing in the home."""
+    homes.put(home, records.series(1))
+    for host, age_s in {"login1": 5, "login2": 100}.items():
+        Home(home).heartbeat(host).write_text("{}")
+        homes.age(Home(home).heartbeat(host), age_s)
+    (homes.host(home) / "not-before").write_text("60\n")
+    before = homes.tree(home)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
+    view = _look(home)
+    assert 0 < view.hosts[0].retry_after_s <= 60
+    first, second = view.services
+    assert [(each.host, each.fresh) for each in (first, second)] == [("login1", True), ("login2", False)]
+    assert 5 <= first.age_s < 60
+    assert service_status(Home(home), {}).heartbeats == {
+        each.host: pytest.approx(each.age_s, abs=30) for each in (first, second)
+    }
+    assert homes.tree(home) == before
+
+
+def test_the_totals_are_the_sums_over_all_hosts(home: Path) -> None:
+    """On a shared home every host is shown, and the sums beside them."""
+    homes.put(home, records.series(2))
+    homes.put(home, records.series(3), host_of="another")
+    view = _look(home)
+    assert {host.host: host.spool.events for host in view.hosts} == {homes.host_name(): 2, "another": 3}
+    assert [host.host for host in view.hosts if host.this_host] == [homes.host_name()]
+    assert view.public()["totals"]["spool"]["events"] == 5
+
+
+def test_damage_stops_nothing(home: Path) -> None:
+    """Rubbish in every file costs what it covers, and no other number."""
+    homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
+    host = homes.host(home)
+    for path, data in {
+        "sidecar.json": b"{",
+        "outbox/1/ab.json": b"[",
+        "outbox/1/cd.json": b'{"burst": {"count": "many"}}',
+        "outbox/1/ef.split": b"\xff",
+        "sent/2026-11-22.jsonl": b"{\n\n" + b"x" * 3_000_000 + b'\n{"event_type": "PING"}\n',
+        "rejected/ab.json": b"",
+        "not-before": b"soon",
+    }.items():
+        (host / path).parent.mkdir(parents=True, exist_ok=True)
+        (host / path).write_bytes(data)
+    view = _look(home)
+    assert view.problems == []
+    assert view.hosts[0].spool.events == 1
+    assert (view.hosts[0].outbox.bodies, view.hosts[0].outbox.events) == (3, 0)
+    assert (view.hosts[0].sent.bodies, view.hosts[0].sent.events) == (3, 1)

@@ -1,0 +1,134 @@
+"""Archive: lines are read one at a time, as far as they are written, and appended whole."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flwr_telemetryd.outbox import archive
+from tests.support import processes
+from tests.support.faults import amid, write_at_most
+from tests.support.strategies import tried
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@tried(200)
+@given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.data())
+def test_from_any_line_to_any_byte_they_are_those_of_the_file(some: list[bytes], data: st.DataObject) -> None:
+    """A property: what lies between an offset and an end is given whole, and what is cut is not given."""
+    import tempfile
+
+    whole = b"".join(line + b"\n" for line in some)
+    first = data.draw(st.integers(0, len(some)))
+    start = sum(len(line) + 1 for line in some[:first])
+    end = data.draw(st.integers(start, len(whole)))
+    with tempfile.TemporaryFile() as file:
+        file.write(whole)
+        file.flush()
+        told = list(archive.lines(file, start, end))
+    count = whole[start:end].count(b"\n")
+    assert [line.data for line in told] == some[first : first + count]
+    ends = [start + sum(len(line) + 1 for line in some[first : first + n + 1]) for n in range(count)]
+    assert [line.end for line in told] == ends
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 5])
+def test_a_line_that_is_too_long_is_told_without_being_held(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whatever length it is, and whether it ends where a piece of it does."""
+    monkeypatch.setattr(archive, "MAX_LINE_BYTES", 10)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * (18 + size) + b"\nshort\n" + b"y" * 30)
+    with path.open("rb") as file:
+        assert list(archive.lines(file)) == [(None, 19 + size), (b"short", 25 + size)]
+
+
+def test_its_length_is_looked_at_when_nobody_writes(tmp_path: Path) -> None:
+    """A line that is being written under the lock is waited for."""
+    path = tmp_path / "file"
+    path.write_bytes(b"half a ")
+    with path.open("ab", buffering=0) as writer, path.open("rb") as file:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        told: list[int] = []
+        reader = threading.Thread(target=lambda: told.append(archive.written_bytes(file)))
+        reader.start()
+        writer.write(b"line\n")
+        fcntl.flock(writer, fcntl.LOCK_UN)
+        reader.join(processes.PATIENCE_S)
+        assert told == [12]
+
+
+def test_whoever_keeps_the_lock_holds_nobody_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process that was stopped amid a line: what can be seen is taken as it is."""
+    monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
+    path = tmp_path / "file"
+    path.write_bytes(b"half a ")
+    with path.open("ab") as writer, path.open("rb") as file:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert archive.written_bytes(file) == 7
+
+
+def test_processes_that_append_at_once_tear_no_line(tmp_path: Path) -> None:
+    """A sidecar and a relay may record in one file."""
+    path = tmp_path / "2026-11-22.jsonl"
+    code = f"""
+import sys
+from pathlib import Path
+from flwr_telemetryd import archive
+for number in range(50):
+    archive.append_line(Path({str(path)!r}), (sys.argv[1] * 5000 + str(number)).encode())
+"""
+    writers = [processes.start(tmp_path, ["-c", code, name]) for name in "abc"]
+    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * 3
+    expected = {(name * 5000 + str(number)).encode() for name in "abc" for number in range(50)}
+    assert set(path.read_bytes().splitlines()) == expected
+
+
+def test_a_torn_line_stays_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a full disk, or a death amid a write."""
+    path = tmp_path / "file"
+    with monkeypatch.context() as patch:
+        write_at_most(patch, 3, full_at_call=2)
+        with pytest.raises(OSError, match="space"):
+            archive.append_line(path, b"first")
+    archive.append_line(path, b"second")
+    assert path.read_bytes() == b"fir\nsecond\n"
+
+
+@pytest.mark.parametrize("across_hosts", [False, True])
+def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, across_hosts: bool
+) -> None:
+    """As by a cap or a rotation: the line goes into the new file."""
+    path, old = tmp_path / "file", tmp_path / "old"
+    path.write_bytes(b"")
+    path.chmod(0o600)
+    amid(monkeypatch, lambda: path.rename(old), "lstat")
+    archive.append_line(path, b"line", across_hosts=across_hosts)
+    assert (old.read_bytes(), path.read_bytes()) == (b"", b"line\n")
+
+
+def test_a_lock_that_stays_busy_stops_no_record_of_one_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped with the lock must not. Across hosts nothing else keeps lines apart."""
+    monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
+    path = tmp_path / "file"
+    with path.open("ab") as stopped:
+        path.chmod(0o600)
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        archive.append_line(path, b"one")
+        with pytest.raises(BlockingIOError, match="locked"):
+            archive.append_line(path, b"two", across_hosts=True)
+    assert path.read_bytes() == b"one\n"

@@ -1,0 +1,192 @@
+"""A batch in the making: what becomes of segments, of damage, and of the system's refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.outbox import batch, discard, forgotten
+from flwr_telemetryd.spool import segments
+from tests.daemon.conftest import EVENTS, FRAMES, OURS, begin_again, make, sealed, take, take_over
+from tests.support import homes, records, wire
+from tests.support.faults import descriptors, fail_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetry.layout import HostPaths
+    from tests.daemon.conftest import Spooling
+
+
+def test_the_way_of_a_batch(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """Segments become bodies under their keys, the marks say how far, and only bodies are left at the end."""
+    first, second = sealed(home, 1, 0), sealed(home, 2, at_ns=2)
+    before = descriptors()
+    made = take(host)
+    assert not segments.sealed_segments(host)
+    assert batch.write(made, bursts=True, hardware={"memory_gib": 7}) == batch.Written(bodies=1, damaged=0)
+    names = {path.name for path in made.path.iterdir()}
+    marks = {
+        f"{path.name}.{size}.taken"
+        for path, size in ((first, len(FRAMES[0] + FRAMES[1])), (second, len(FRAMES[2])))
+    }
+    (body,) = spooling.bodies(made.path)
+    assert names == {*marks, f"{wire.key_of(body)}.json"}
+    committed = batch.commit(made)
+    assert committed == host.outbox / made.name
+    discard.discard(host, committed, 9)
+    assert [path.name for path in committed.iterdir()] == [f"{batch.key_of(body)}.json"]
+    assert [event["context"]["hw"]["memory_gib"] for event in wire.expand(body)] == [7] * 3
+    assert wire.bag(map(wire.plain, wire.expand(body))) == wire.bag(EVENTS[:3])
+    assert descriptors() == before
+
+
+def test_the_oldest_go_first_and_a_batch_is_bounded(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch takes so many bytes, at least one segment, in order of their names."""
+    paths = [sealed(home, number, at_ns=number + 1) for number in range(5)]
+    monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 2 * len(FRAMES[0]) + 5)
+    sizes = []
+    for _ in range(3):
+        names = sorted(path.name for path in take(host).path.iterdir())
+        assert names == [path.name for path in paths[sum(sizes) :][: len(names)]]
+        sizes.append(len(names))
+    assert sizes == [2, 2, 1]
+    assert batch.take(host, OURS, 1) is None
+    monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
+    sealed(home, 1)
+    assert len(list(take(host).path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
+def test_a_fault_keeps_the_batch(
+    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The system's refusal costs nothing: no descriptor stays, and the batch is begun again later."""
+    sealed(home, 0)
+    made = take(host)
+    before = descriptors()
+    fail_once(monkeypatch, call, 28)
+    with pytest.raises(OSError, match="No space"):
+        make(host, made)
+    assert descriptors() == before
+    assert begin_again(host, spooling) == [0]
+
+
+def test_damage_is_kept_once(home: Path, host: HostPaths) -> None:
+    """Bytes that are no record are kept beside, once, however often the batch begins again."""
+    data = b"torn" + FRAMES[0] + b"more"
+    segment = homes.put_bytes(home, data, name=segments.sealed_name(1))
+    take(host)
+    for _ in range(3):
+        (made,) = take_over(host, OURS)
+        assert batch.write(made, bursts=True, hardware={}) == batch.Written(bodies=1, damaged=2)
+    assert (host.damaged / f"{segment.name.removesuffix('.msgpack')}.bin").read_bytes() == b"tornmore"
+
+
+def test_without_bursts_each_event_is_a_body(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """No body has a burst."""
+    sealed(home, 0, 1, 2)
+    made = take(host)
+    assert batch.write(made, bursts=False, hardware={}).bodies == 3
+    assert all("burst" not in json.loads(body) for body in spooling.bodies(made.path))
+
+
+GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
+
+
+def of(number: int, source: str) -> bytes:
+    """Give the record of an event with this number and source ID."""
+    return records.encode(records.sample({"n": number}, source=source))
+
+
+@pytest.mark.parametrize("bursts", [True, False])
+def test_events_of_a_forgotten_source_are_left_out(
+    home: Path, host: HostPaths, spooling: Spooling, bursts: bool
+) -> None:
+    """They count as neither bodies nor damage. Their segments go like all others."""
+    homes.put_bytes(home, of(1, GONE) + of(2, OTHER) + b"torn", name=segments.sealed_name(1))
+    homes.put_bytes(home, of(3, GONE), name=segments.sealed_name(2))
+    homes.put_bytes(home, of(4, OTHER) + of(5, GONE), name=segments.sealed_name(3))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    assert batch.write(made, bursts=bursts, hardware={"memory_gib": 7}) == batch.Written(
+        bodies=1 if bursts else 2, damaged=1, forgotten=3
+    )
+    committed = batch.commit(made)
+    discard.discard(host, committed, 9)
+    assert not any(GONE.encode() in path.read_bytes() for path in committed.iterdir())
+    assert spooling.delivered() == [2, 4]
+    assert homes.unsent_files(home) == []
+
+
+def test_what_is_noted_counts_from_the_next_batch_on(home: Path, host: HostPaths, spooling: Spooling) -> None:
+    """The file is read anew for each batch, and for a batch that begins again."""
+    for number in range(2):
+        homes.put_bytes(home, of(number, GONE), name=segments.sealed_name(number + 1))
+    made = take(host)
+    assert batch.write(made, bursts=True, hardware={}).forgotten == 0
+    forgotten.add(Home(home), GONE)
+    (again,) = take_over(host, OURS)
+    assert batch.write(again, bursts=True, hardware={}) == batch.Written(bodies=0, damaged=0, forgotten=2)
+    discard.discard(host, batch.commit(again), 9)
+    assert begin_again(host, spooling) == []
+
+
+def test_what_was_delivered_of_a_segment_is_not_left_out_again(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """A segment that is read from an offset on: only what lies behind it counts."""
+    before = of(1, OTHER) + of(2, GONE)
+    data = before + of(3, GONE) + of(4, OTHER)
+    homes.put_bytes(home, data, name=segments.sealed_name(1, len(before)))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    assert batch.write(made, bursts=True, hardware={}).forgotten == 1
+    discard.discard(host, batch.commit(made), 9)
+    assert begin_again(host, spooling) == [4]
+
+
+def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """Race 12: the grown segment goes back to the spool, and the next batch leaves out what is noted."""
+    segment = homes.put_bytes(home, of(1, GONE) + of(2, OTHER), name=segments.sealed_name(1))
+    forgotten.add(Home(home), GONE)
+    made = take(host)
+    descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)
+    batch.write(made, bursts=True, hardware={})
+    os.write(descriptor, of(3, GONE) + of(4, OTHER))
+    os.close(descriptor)
+    discard.discard(host, batch.commit(made), 9)
+    assert begin_again(host, spooling) == [2, 4]
+
+
+def test_nothing_is_looked_at_twice_where_nothing_is_noted(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
+    sealed(home, 0, 1)
+    monkeypatch.delattr(codec.Coalescer, "source_of")
+    assert batch.write(take(host), bursts=True, hardware={}).bodies == 1
+
+
+def test_no_batch_is_written_while_it_is_unknown_what_is_forgotten(
+    home: Path, host: HostPaths, spooling: Spooling
+) -> None:
+    """The file cannot be read: the batch stays as it was taken, and is made later."""
+    sealed(home, 0)
+    Home(home).forgotten.mkdir()
+    made = take(host)
+    with pytest.raises((OSError, TelemetryError)):
+        batch.write(made, bursts=True, hardware={})
+    assert spooling.bodies(made.path) == []
+    Home(home).forgotten.rmdir()
+    assert begin_again(host, spooling) == [0]

@@ -1,0 +1,103 @@
+"""Forgotten source IDs: what carries one of them is known by its hash, and never sent."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.outbox import forgotten
+from tests.daemon.conftest import burst_of
+from tests.support import records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetry.layout import HostPaths
+
+MINE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "11111111-1111-4111-8111-111111111111"
+
+
+def body(source: object) -> bytes:
+    """Give a plain body of this source."""
+    return codec.dumps(to_wire(records.sample(source=source))).encode()  # type: ignore[arg-type]
+
+
+def note(home: Path, *lines: str | bytes) -> None:
+    """Write the file of forgotten IDs."""
+    Home(home).forgotten.write_bytes(
+        b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
+    )
+
+
+def hash_of(source: str) -> str:
+    """Give what the design says is noted."""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def test_the_hash_tells_no_id() -> None:
+    """It is the lower-case hex SHA-256 of the ID's text."""
+    assert forgotten.hash_of(MINE) == hash_of(MINE)
+
+
+@pytest.mark.parametrize("others", [[], [hash_of(OTHER)], ["", " # "], ["x" * 100_000]])
+def test_a_forgotten_source_is_held_back(home: Path, host: HostPaths, others: list[str]) -> None:
+    """Plain events and bursts of it, and of no other, whatever else the file says."""
+    assert not forgotten.holds(Home(home), body(MINE))
+    note(home, *others, hash_of(MINE))
+    assert forgotten.holds(Home(home), body(MINE))
+    assert forgotten.holds(Home(home), burst_of(records.series(3, source=MINE)))
+    third = "22222222-2222-4222-8222-222222222222"
+    assert not forgotten.holds(Home(home), body(third))
+    assert not forgotten.holds(Home(home), burst_of(records.series(3, source=third)))
+
+
+@pytest.mark.parametrize("source", ["", None, 7, [MINE], {}])
+def test_a_body_without_a_source_is_nobodys(home: Path, host: HostPaths, source: object) -> None:
+    """It carries no ID that could have been forgotten."""
+    note(home, hash_of(MINE))
+    assert not forgotten.holds(Home(home), body(source))
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"context":[]}', b"\xff", b'{"context":{}}'])
+def test_a_damaged_body_is_nobodys(home: Path, host: HostPaths, data: bytes) -> None:
+    """Nothing is raised."""
+    note(home, hash_of(MINE))
+    assert not forgotten.holds(Home(home), data)
+
+
+def test_one_broken_byte_hides_no_forgotten_id(home: Path, host: HostPaths) -> None:
+    """The other lines count."""
+    note(home, b"\xff", hash_of(MINE))
+    assert forgotten.holds(Home(home), body(MINE))
+
+
+def test_a_file_that_cannot_be_read_lets_nothing_out(home: Path, host: HostPaths) -> None:
+    """Consent first: where it cannot be told who is forgotten, the body does not go."""
+    Home(home).forgotten.mkdir()
+    try:
+        held = forgotten.holds(Home(home), body(MINE))
+    except (OSError, TelemetryError):
+        held = True
+    assert held
+
+
+def test_an_id_is_noted_once(home: Path, host: HostPaths) -> None:
+    """A line of its own for each, and none that tells an ID."""
+    for source in ("a", "b", "a"):
+        forgotten.add(Home(home), source)
+    noted = Home(home).forgotten.read_text()
+    assert noted.splitlines() == [forgotten.hash_of("a"), forgotten.hash_of("b")]
+    assert forgotten.hashes(Home(home)) == set(noted.split())
+
+
+def test_a_torn_line_before_costs_nothing(home: Path, host: HostPaths) -> None:
+    """As of a disk that was full: the next ID still has a line of its own."""
+    Home(home).forgotten.write_text("abc")
+    forgotten.add(Home(home), "a")
+    assert forgotten.hash_of("a") in forgotten.hashes(Home(home))

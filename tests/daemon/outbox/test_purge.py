@@ -1,0 +1,201 @@
+"""Opting out strands nothing: what was not sent goes, on every host, and what was sent stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import settings
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.spool import CreationRefusedError, Writer
+from flwr_telemetryd.outbox import purge
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNSENT = ["spool/events.msgpack", "spool/sealed-1-1.msgpack", "work/b.me/s.msgpack", "outbox/b/k.json"]
+PAST = [
+    "sent/2026-11-22.jsonl",
+    "rejected/k.json",
+    "damaged/d.bin",
+    "dropped",
+    "sidecar.lock",
+    "sidecar.json",
+]
+
+
+def fill(host: HostPaths) -> None:
+    """Put something at every stage."""
+    for name in (*UNSENT, *PAST):
+        path = host.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def left(host: HostPaths) -> list[str]:
+    """Give every file of a host, the hidden ones too."""
+    return sorted(str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "node7",
+        "service-node",
+    ],
+)
+def test_what_was_not_sent_goes_on_every_host(home: Path, other: str) -> None:
+    """Spool, work and outbox; the record of the past, the settings and the source stay."""
+    hosts = [Home(home).host(), Home(home).host(other)]
+    for host in hosts:
+        fill(host)
+    (home / "source").write_text("x")
+    homes.write_settings(home, "enabled = false\n")
+    purge.unsent(Home(home))
+    assert [left(host) for host in hosts] == [sorted(PAST)] * 2
+    assert (home / "source").exists()
+    assert Home(home).config.exists()
+    purge.unsent(Home(home))
+
+
+def test_all_but_the_past_goes(home: Path) -> None:
+    """The books and what was refused go too; the archive and the lock, which is never unlinked, stay."""
+    hosts = [Home(home).host(), Home(home).host("node7")]
+    more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "kept-by-somebody"]
+    for host in hosts:
+        fill(host)
+        for name in more:
+            (host.root / name).write_bytes(b"x")
+    for path in (Home(home).heartbeat("gone"), Home(home).config, Home(home).forgotten, home / "source"):
+        path.write_bytes(b"x")
+    assert purge.everything_but_sent(Home(home)) == []
+    kept = ["kept-by-somebody", "sent/2026-11-22.jsonl", "sidecar.lock"]
+    assert [left(host) for host in hosts] == [kept] * 2
+    files = [path.name for path in (home, *home.rglob("*")) if path.is_file()]
+    assert {"config.toml", "forgotten", "source"} < set(files)
+    assert "service-gone.json" not in files
+
+
+def test_a_purge_that_died_is_finished_by_the_next(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Death between the rename and the deletion leaves nothing for ever."""
+    host = Home(home).host()
+    fill(host)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # it never came to that
+    purge.unsent(Home(home))
+    monkeypatch.undo()
+    purge.unsent(Home(home))
+    assert left(host) == sorted(PAST)
+
+
+def test_a_writer_at_the_moment_of_the_purge_stops(home: Path) -> None:
+    """Its segment went aside: it sees that the path is gone, asks, and creates nothing."""
+    host = Home(home).host()
+    consents = [True, False]
+    writer = Writer(Home(home), host, lambda: consents.pop(0), lambda: None)
+    frame = records.encode(records.sample())
+    writer.append(frame, 1e9)
+    purge.unsent(Home(home))
+    with pytest.raises(CreationRefusedError):
+        writer.append(frame, 1e9)
+    assert left(host) == []
+    assert not host.spool.exists()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "file", "link", "socket"])
+@pytest.mark.parametrize("room", ["spool", "work", "rejected"])
+def test_what_is_no_directory_goes_too(home: Path, tmp_path: Path, room: str, kind: str) -> None:
+    """It is not opened, which a FIFO would make take for ever; nothing of it is left for a later purge."""
+    host = Home(home).host()
+    fill(host)
+    place: Path = getattr(host, room)
+    shutil.rmtree(place, ignore_errors=True)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "file":
+        place.write_text("x")
+    elif kind == "link":
+        place.symlink_to(tmp_path)
+    else:
+        os.mknod(place, 0o600 | stat.S_IFSOCK)
+    assert purge.everything_but_sent(Home(home)) == []
+    assert left(host) == ["sent/2026-11-22.jsonl", "sidecar.lock"]
+    assert sorted(path.name for path in host.root.iterdir()) == ["sent", "sidecar.lock"]
+
+
+def test_a_host_that_is_a_link_is_told(home: Path, tmp_path: Path) -> None:
+    """What lies behind it is not ours to delete, and may not have been sent."""
+    host = Home(home).host()
+    fill(host)
+    host.root.rename(tmp_path / "elsewhere")
+    host.root.symlink_to(tmp_path / "elsewhere")
+    (problem,) = purge.everything_but_sent(Home(home))
+    assert str(host.root) in problem
+
+
+def test_a_link_in_the_way_is_not_followed(home: Path, tmp_path: Path) -> None:
+    """What a link points at is not ours to delete."""
+    host = Home(home).host()
+    fill(host)
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    (treasure / "x").touch()
+    shutil.rmtree(host.outbox)
+    host.outbox.symlink_to(treasure)
+    (host.work / "link").symlink_to(treasure)
+    purge.unsent(Home(home))
+    assert os.listdir(treasure) == ["x"]
+
+
+@pytest.mark.parametrize("room", ["telemetry", "root"])
+def test_a_purge_stays_in_its_own_home(home: Path, tmp_path: Path, room: str) -> None:
+    """Through a link in a directory's place nothing is deleted; other hosts are purged all the same."""
+    host = Home(home).host("n1")
+    fill(host)
+    other = Home(home).host("n2")
+    fill(other)
+    place: Path = getattr(host, room)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    before = homes.tree(tmp_path / "elsewhere")
+    purge.unsent(Home(home))
+    assert homes.tree(tmp_path / "elsewhere") == before
+    assert room == "telemetry" or left(other) == sorted(PAST)
+
+
+@pytest.mark.parametrize(
+    ("site", "user", "purged"),
+    [
+        ("", "enabled = false", True),
+        ("enabled = true", "enabled = false", True),
+        ("enabled = false", "", False),
+        ("enabled = false", "enabled = false", False),
+        ("", "enabled = maybe", False),
+        ("enabled = maybe", "enabled = false", False),
+        ("", "", False),
+        ("", "enabled = true", False),
+    ],
+)
+def test_only_the_users_own_no_deletes(
+    home: Path, tmp_path: Path, site: str, user: str, purged: bool
+) -> None:
+    """A site's no, a yes and a file that cannot be understood purge nothing."""
+    fill(Home(home).host())
+    (tmp_path / "site.toml").write_text(site)
+    homes.write_settings(home, user)
+    consent = settings.load(Home(home), None, site_file=tmp_path / "site.toml").consent
+    purge.if_asked(Home(home), consent)
+    assert (left(Home(home).host()) == sorted(PAST)) is purged
+
+
+def test_another_users_process_purges_nothing(home: Path) -> None:
+    """Who does not own the home has no say in it."""
+    fill(Home(home).host())
+    consent = settings.load(Home(home), None, site_file=home / "none", user_id=os.geteuid() + 1).consent
+    assert not consent.enabled
+    purge.if_asked(Home(home), consent)
+    assert len(left(Home(home).host())) == len(UNSENT) + len(PAST)

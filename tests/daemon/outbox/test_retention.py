@@ -1,0 +1,223 @@
+"""Caps by size and by age: the oldest goes first, and every event that is dropped is counted."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
+from flwr_telemetry.settings_file import Limits
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.outbox import retention
+from flwr_telemetryd.spool import segments
+from flwr_telemetryd.spool.directory import known_hosts
+from tests.daemon.conftest import EVENTS, FRAMES
+from tests.support import homes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetry.layout import HostPaths
+
+NOW_S = 1_800_000_000.0
+DAY_S = 86_400.0
+MIB = 1024 * 1024
+PLENTY = Limits()
+(BURST,) = codec.coalesce([to_wire(event) for event in EVENTS[:4]])
+PLAIN = codec.dumps(to_wire(EVENTS[4])).encode()
+
+
+def put(path: Path, data: bytes, age_s: float = 0) -> Path:
+    """Put a file in place that was last touched so long ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    os.utime(path, (NOW_S - age_s, NOW_S - age_s))
+    return path
+
+
+def sealed(host: HostPaths, count: int, age_s: float, *, offset: int = 0) -> Path:
+    """Put a sealed segment of so many events in place."""
+    return put(host.spool / segments.sealed_name(1, offset), b"".join(FRAMES[:count]), age_s)
+
+
+def enforce(home: Path, **limits: float) -> int:
+    """Hold a home to its caps."""
+    return retention.enforce(Home(home), Limits(**limits), NOW_S)
+
+
+def dropped(host: HostPaths) -> bytes:
+    """Give what the counter says."""
+    return host.dropped.read_bytes() if host.dropped.exists() else b""
+
+
+def test_nothing_goes_below_the_caps(home: Path, host: HostPaths) -> None:
+    """What is young and little stays, and so does what looks as if it came from the future."""
+    paths = [
+        sealed(host, 2, 13 * DAY_S),
+        sealed(host, 1, -1000 * DAY_S),
+        put(host.outbox / "b/k.json", PLAIN),
+    ]
+    paths += [put(room / "x", b"x", 29 * DAY_S) for room in (host.sent, host.rejected, host.damaged)]
+    assert enforce(home) == 0
+    assert all(path.exists() for path in paths)
+    assert not host.dropped.exists()
+
+
+def test_what_is_too_old_goes_and_is_counted(home: Path, host: HostPaths) -> None:
+    """Segments, bodies, bursts and bursts that are being split, each by its events."""
+    old = 14 * DAY_S + 1
+    kept = [sealed(host, 3, old - 2), put(host.outbox / "b/k3.json", PLAIN, old - 2)]
+    gone = {
+        sealed(host, 2, old): 2,
+        sealed(host, 3, old, offset=len(FRAMES[0])): 2,
+        put(host.outbox / "b/k1.json", PLAIN, old): 1,
+        put(host.outbox / "b/k2.json", BURST, old): 4,
+        put(host.outbox / "c/k4.split", BURST, old): 4,
+    }
+    assert enforce(home) == sum(gone.values())
+    assert dropped(host) == b"\0" * sum(gone.values())
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in gone)
+
+
+def test_over_the_size_the_oldest_goes_first(home: Path, host: HostPaths) -> None:
+    """Wherever it waits, across all hosts of the home; what just fits stays."""
+    other = Home(home).host("other")
+    order = [
+        sealed(host, 1, 500),
+        put(other.outbox / "b/k.json", PLAIN, 400),
+        sealed(other, 2, 300),
+        put(host.outbox / "b/k.json", BURST, 200),
+    ]
+    sizes = [path.stat().st_size for path in order]
+    assert enforce(home, spool_max_mib=sum(sizes) / MIB) == 0
+    assert enforce(home, spool_max_mib=(sum(sizes) - 1) / MIB) == 1
+    assert [path.exists() for path in order] == [False, True, True, True]
+    assert enforce(home, spool_max_mib=(sizes[3] + 1) / MIB) == 3
+    assert [path.exists() for path in order] == [False, False, False, True]
+    assert enforce(home, spool_max_mib=0) == 4
+    assert (len(dropped(host)), len(dropped(other))) == (5, 3)
+
+
+def test_the_open_segment_and_batches_in_the_making_are_left(home: Path, host: HostPaths) -> None:
+    """They are their writers' and their owner's affair."""
+    paths = [
+        put(host.events, FRAMES[0], 99 * DAY_S),
+        put(host.work / "b.me" / segments.sealed_name(1), FRAMES[1], 99 * DAY_S),
+        put(host.outbox / "b" / f"{segments.sealed_name(1)}.9.taken", FRAMES[1], 99 * DAY_S),
+    ]
+    assert enforce(home, spool_max_mib=0, spool_max_days=0) == 0
+    assert all(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("room", ["sent", "rejected", "damaged"])
+def test_the_record_of_the_past_has_caps_of_its_own(home: Path, host: HostPaths, room: str) -> None:
+    """Each room by age and by size, the oldest first; nothing of it is counted as dropped."""
+    directory = getattr(host, room)
+    old, middle, new = (put(directory / f"{age}", b"x" * 1000, age * DAY_S) for age in (31, 20, 10))
+    enforce(home)
+    assert [path.exists() for path in (old, middle, new)] == [False, True, True]
+    enforce(home, sent_max_mib=1500 / MIB)
+    assert [path.exists() for path in (old, middle, new)] == [False, False, True]
+    assert not host.dropped.exists()
+
+
+def test_one_days_archive_over_the_cap_keeps_its_newest_lines(home: Path, host: HostPaths) -> None:
+    """It is shortened to whole lines, not deleted."""
+    lines = [b'{"n":%d}\n' % number for number in range(1000)]
+    path = put(host.sent / "2026-11-22.jsonl", b"".join(lines))
+    cap = sum(map(len, lines)) // 2
+    enforce(home, sent_max_mib=cap / MIB)
+    left = path.read_bytes().splitlines(keepends=True)
+    assert 0 < sum(map(len, left)) <= cap
+    assert left == lines[-len(left) :]
+
+
+def test_what_vanishes_meanwhile_is_not_counted(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was delivered at last."""
+    path = put(host.outbox / "b/k.json", BURST, 99 * DAY_S)
+    items = list(retention._unsent([host]))
+    path.unlink()
+    assert [retention._drop(item) for item in items] == [0]
+    assert not host.dropped.exists()
+    assert host.outbox.exists()
+
+
+def test_damage_in_a_segment_is_no_event(home: Path, host: HostPaths) -> None:
+    """Only what could have been delivered is counted."""
+    put(host.spool / segments.sealed_name(1), b"torn" + FRAMES[0] + FRAMES[1][:-1], 99 * DAY_S)
+    assert enforce(home) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b'{"burst":{}}',
+        b'{"burst":{"count":"x"}}',
+        b'{"burst":{"count":null}}',
+    ],
+)
+def test_a_damaged_body_goes_like_any_other(home: Path, host: HostPaths, data: bytes) -> None:
+    """However little it says, it is one body, and it does not stay for ever."""
+    path = put(host.outbox / "b/k.json", data, 99 * DAY_S)
+    enforce(home)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("room", ["spool", "outbox", "sent"])
+def test_caps_are_for_our_own_rooms(home: Path, host: HostPaths, tmp_path: Path, room: str) -> None:
+    """Through a link in a room's place nothing is counted and nothing deleted."""
+    place: Path = getattr(host, room)
+    place.symlink_to(tmp_path / "elsewhere")
+    theirs = [
+        put(tmp_path / "elsewhere" / name, b"x", 99 * DAY_S) for name in (segments.sealed_name(1), "b/k.json")
+    ]
+    assert enforce(home) == 0
+    assert all(path.exists() for path in theirs)
+
+
+@pytest.mark.parametrize("name", ["spool/sealed-0000000000000000001-00000000.msgpack", "outbox/b/k.json"])
+def test_what_is_no_file_of_ours_goes_uncounted(home: Path, host: HostPaths, name: str) -> None:
+    """It cannot be counted, and must not keep the cap from what comes after it."""
+    path = host.root / name
+    path.parent.mkdir(parents=True, mode=0o700)
+    path.symlink_to("elsewhere")
+    os.utime(path, (1, 1), follow_symlinks=False)
+    old = sealed(host, 2, 99 * DAY_S)
+    assert enforce(home) == 2
+    assert not old.exists()
+    assert not os.path.lexists(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "node7",
+        "_",
+        "x" * 64,
+        "service-node",
+    ],
+)
+def test_every_host_is_known(home: Path, name: str) -> None:
+    """Whatever a node is called, its directory is one of the home's."""
+    host = Home(home).host(name)
+    sealed(host, 1, 0)
+    assert known_hosts(Home(home)) == [host]
+
+
+def test_what_is_no_host(home: Path, host: HostPaths) -> None:
+    """Files, links and hidden directories are none; a home without anything has none."""
+    homes.configure(home)
+    Home(home).heartbeat("x").write_text("{}")
+    (host.telemetry / ".aside").mkdir()
+    (host.telemetry / "link").symlink_to(host.root)
+    assert known_hosts(Home(home)) == [host]
+    assert known_hosts(Home(home / "none")) == []

@@ -1,0 +1,207 @@
+"""What other hosts left: taken by renames, made here, told apart from what is this host's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flwr_telemetry import pending
+from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.outbox import batch, discard, queue
+from flwr_telemetryd.spool import segments
+from tests.daemon.conftest import OURS, THEIRS, make
+from tests.support import homes, processes, records, wire
+from tests.support.faults import amid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+NODES = [f"node{number}" for number in range(5)]
+LONG_AGO_S = 3600.0
+
+
+def left_behind(home: Path, host_of: str, numbers: range, **where: Any) -> Path:
+    """Put events into the spool of a node that was not heard of for an hour."""
+    segment = homes.put(home, records.series(len(numbers), start=numbers.start), host_of=host_of, **where)
+    for path in (segment, segment.parent):
+        homes.age(path, LONG_AGO_S)
+    return segment
+
+
+def hw(collector: Collector) -> dict[int, bool]:
+    """Give for each event, by its number, whether figures of this host are in it."""
+    return {
+        event["event_details"]["n"]: "memory_gib" in event["context"]["hw"] for event in collector.events()
+    }
+
+
+def test_the_events_of_all_hosts_become_one_body(home: Path, collector: Collector) -> None:
+    """As long as nothing but workload and time tells them apart; this host's own have more in them."""
+    homes.configure(home, collector.url)
+    for number, node in enumerate(NODES):
+        left_behind(home, node, range(3 * number, 3 * number + 3))
+    homes.put(home, records.series(3, start=100))
+    processes.deliver(home)
+    assert hw(collector) == {**dict.fromkeys(range(15), False), **dict.fromkeys(range(100, 103), True)}
+    assert sorted(json.loads(body)["burst"]["count"] for body in homes.sent(home)) == [3, 15]
+    assert homes.unsent_files(home) == []
+
+
+def silent(home: Path, host_of: str) -> None:
+    """Make a node look as if nobody had been there for an hour."""
+    homes.put_bytes(home, b"", host_of=host_of)
+    for path in (homes.host(home, host_of) / "spool", *(homes.host(home, host_of) / "spool").iterdir()):
+        homes.age(path, LONG_AGO_S)
+
+
+def commit(home: Path, host_of: str, *numbers: int) -> list[bytes]:
+    """Put these events into the outbox of a node, each a body of its own; give the bodies."""
+    events = [to_wire(records.sample({"n": number})) for number in numbers]
+    bodies = list(codec.coalesce(events, bursts=False))
+    for body in bodies:
+        path = homes.host(home, host_of) / "outbox" / "b1" / f"{wire.key_of(body)}.json"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(body)
+    silent(home, host_of)
+    return bodies
+
+
+def test_an_outbox_is_adopted_byte_for_byte(home: Path, collector: Collector) -> None:
+    """It is sent under its keys, and filed away by whoever sent it."""
+    homes.configure(home, collector.url)
+    homes.put_bytes(home, b"", host_of="node")
+    bodies = commit(home, "node", 1, 2)
+    processes.deliver(home)
+    assert sorted(request.body for request in collector.requests) == sorted(bodies)
+    assert sorted(homes.sent(home)) == sorted(bodies)
+    assert homes.tree(homes.host(home, "node") / "outbox") == []
+
+
+@pytest.mark.parametrize("left", ["1-aa.taken", "key.split", "sealed-1-2.msgpack.9.taken"])
+def test_a_batch_in_which_something_is_half_done_stays(home: Path, left: str) -> None:
+    """Whose segments it holds is told by where it is; a rename would make them this host's."""
+    commit(home, "node", 1)
+    directory = homes.host(home, "node") / "outbox" / "b1"
+    (directory / left).touch()
+    Home(home).host().root.mkdir(mode=0o700)
+    queue.adopt(directory, Home(home).host())
+    assert directory.is_dir()
+    (directory / left).rename(directory / ".nfs0001")
+    queue.adopt(directory, Home(home).host())
+    assert not directory.exists()
+
+
+def test_an_unfinished_batch_of_another_host_is_adopted(home: Path, collector: Collector) -> None:
+    """What its dead owner would have added to these events is not added by us."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2), host_of="node", name="sealed-1-00000001.msgpack")
+    node = Home(home).host("node")
+    for host in (node, Home(home).host()):
+        host.root.mkdir(mode=0o700, exist_ok=True)
+    made = batch.take(node, THEIRS, 1)
+    assert made is not None
+    silent(home, "node")
+    homes.age(made.path, LONG_AGO_S)
+    processes.deliver(home)
+    assert hw(collector) == {0: False, 1: False}
+
+
+def test_an_adopted_batch_is_finished_as_one(home: Path, collector: Collector) -> None:
+    """Death amid an adoption: the next life knows by the name whose events these are not."""
+    homes.configure(home, collector.url)
+    left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
+    homes.put(home, records.series(1, start=100))
+    made = batch.take(Home(home).host(), THEIRS, 1, [Home(home).host("node")])
+    assert made is not None
+    assert made.is_adopted
+    processes.deliver(home)
+    assert hw(collector) == {0: False, 1: False, 100: True}
+
+
+@pytest.mark.parametrize("when", ["before the look", "before the unlink"])
+def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(
+    home: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Races 12 and 13: it does not go to the spool of this host, whose figures it would get."""
+    homes.configure(home, collector.url)
+    left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
+    here = Home(home).host()
+    here.root.mkdir(mode=0o700)
+    made = batch.take(here, OURS, 1, [Home(home).host("node")])
+    assert made is not None
+    (segment,) = made.path.iterdir()
+    writer = os.open(segment, os.O_WRONLY | os.O_APPEND)
+    committed = make(here, made)
+    late = records.encode(records.sample({"n": 2}))
+    if when == "before the look":
+        os.write(writer, late)
+    else:
+        amid(monkeypatch, lambda: os.write(writer, late), "unlink")
+    discard.discard(here, committed, 9)
+    monkeypatch.undo()
+    os.close(writer)
+    assert segments.sealed_segments(here) == []
+    processes.deliver(home)
+    assert hw(collector) == {0: False, 1: False, 2: False}
+
+
+def test_a_host_with_a_service_of_its_own_is_left_alone(home: Path, collector: Collector) -> None:
+    """As long as its heart beats."""
+    homes.configure(home, collector.url)
+    left_behind(home, "login2", range(1))
+    heartbeat = Home(home).heartbeat("login2")
+    heartbeat.write_text("{}")
+    processes.deliver(home)
+    assert collector.requests == []
+    homes.age(heartbeat, 100)
+    processes.deliver(home)
+    assert hw(collector) == {0: False}
+
+
+def test_who_waits_on_another_host_sees_what_was_adopted(home: Path) -> None:
+    """A segment that leaves its spool is not delivered yet: it is in a batch of the host that took it."""
+    left_behind(home, "node", range(1), name="sealed-1-00000001.msgpack")
+    node, here = Home(home).host("node"), Home(home).host()
+    here.root.mkdir(mode=0o700)
+    waits = pending.Waiting(node)
+    made = batch.take(here, OURS, 1, [node])
+    assert made is not None
+    assert not waits.is_over()
+    committed = make(here, made)
+    assert not waits.is_over()
+    discard.discard(here, committed, 9)
+    assert not waits.is_over()
+    for body in committed.iterdir():
+        body.unlink()
+    assert waits.is_over()
+
+
+def test_who_waits_on_another_host_sees_an_outbox_and_a_batch_that_were_adopted(home: Path) -> None:
+    """They are told by their names."""
+    commit(home, "node", 1)
+    homes.put(home, records.series(1), host_of="node", name="sealed-1-00000001.msgpack")
+    node, here = Home(home).host("node"), Home(home).host()
+    here.root.mkdir(mode=0o700)
+    unfinished = batch.take(node, THEIRS, 1)
+    assert unfinished is not None
+    both, bodies_last = pending.Waiting(node), pending.Waiting(node)
+    queue.adopt(node.outbox / "b1", here)
+    ours = batch.take_over(here, unfinished.path, OURS)
+    assert pending.Waiting(node, adopted=False).is_over()
+    shutil.copytree(ours.path, home / "kept")
+    shutil.rmtree(ours.path)
+    assert not bodies_last.is_over()
+    shutil.copytree(home / "kept", ours.path)
+    shutil.rmtree(here.outbox)
+    assert not both.is_over()
+    shutil.rmtree(ours.path)
+    assert both.is_over()
+    assert bodies_last.is_over()

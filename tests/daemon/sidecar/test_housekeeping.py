@@ -1,0 +1,197 @@
+"""Directories of hosts that are empty and gone; on a real directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import spool
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.sidecar import housekeeping
+from flwr_telemetryd.state import State
+from tests.support import homes, processes, records
+from tests.support.faults import amid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flwr_telemetry.layout import HostPaths
+    from tests.support.collector import Collector
+
+AFTER_S = 600.0
+BOOKS = {
+    "sidecar.json": '{"pid": 9, "mode": "on demand", "ended": "", "delivered_events": 7, "rejected": 2}',
+    "sidecar.lock": "started\n",
+    "sidecar.log": "words\n",
+    "sidecar.log.1": "older words\n",
+    "not-before": "3600\n",
+    "dropped": "\0\0\0",
+    ".sidecar.json.9.part": "half",
+    "spool/flush": "",
+    "spool/events.msgpack": "",
+}
+
+
+@pytest.fixture
+def node(home: Path) -> HostPaths:
+    """Give a host that was not heard of for an hour; all that it left are books."""
+    host = Home(home).host("node")
+    for room in host.rooms:
+        room.mkdir(mode=0o700, parents=True)
+    for directory in (host.telemetry, host.root):
+        directory.chmod(0o700)
+    for name, words in BOOKS.items():
+        (host.root / name).write_text(words)
+        (host.root / name).chmod(0o600)
+    Home(home).host().root.mkdir(mode=0o700)
+    long_ago(host)
+    return host
+
+
+def long_ago(host: HostPaths) -> None:
+    """Make everything of a host an hour old."""
+    for path in (*host.root.rglob("*"), host.root):
+        homes.age(path, 3600)
+
+
+def remove(home: Path, state: State | None = None) -> list[str]:
+    """Remove what is gone now."""
+    os.utime(home)
+    now = os.stat(home).st_mtime
+    return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
+
+
+def test_what_is_empty_and_gone_is_removed_and_what_it_counted_is_kept(home: Path, node: HostPaths) -> None:
+    """Its drops and its counters are this host's now."""
+    state = State(delivered_events=1)
+    assert remove(home, state) == ["node"]
+    assert not node.root.exists()
+    assert (state.delivered_events, state.rejected) == (8, 2)
+    assert (homes.host(home) / "dropped").read_bytes() == bytes(3)
+    assert remove(home, state) == []
+
+
+KEPT = [
+    "spool/events.msgpack",
+    "spool/sealed-1-00000001.msgpack",
+    "spool/.nfs000000000001",
+    "work/b.1/x",
+    "outbox/b/k.json",
+    "sent/2026-11-22.jsonl",
+    "rejected/k.json",
+    "damaged/d",
+    "notes.txt",
+]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_holds_anything_stays(home: Path, node: HostPaths, name: str) -> None:
+    """However long ago that was; a file that is still open elsewhere, on NFS, too."""
+    path = node.root / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(records.encode(records.sample({"n": 0})))
+    long_ago(node)
+    before = homes.tree(node.root)
+    assert remove(home) == []
+    assert path.stat().st_size
+    if name not in {"notes.txt", "spool/.nfs000000000001"}:  # where it shows only when all else is gone
+        assert homes.tree(node.root) == before
+
+
+def test_what_others_can_write_to_is_left_alone(home: Path, node: HostPaths) -> None:
+    """It may be anybody's."""
+    node.spool.chmod(0o777)
+    assert remove(home) == []
+    assert node.events.exists()
+
+
+def test_an_event_that_comes_after_the_look_keeps_its_segment(
+    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is unlinked only while it is empty."""
+    amid(monkeypatch, lambda: homes.put(home, records.series(1), host_of="node"), "unlink")
+    assert remove(home) == []
+    assert node.events.stat().st_size
+
+
+@pytest.mark.parametrize("lately", ["spool", "sidecar.json", "spool/flush", "sent", ""])
+def test_who_was_there_lately_is_not_gone(home: Path, node: HostPaths, lately: str) -> None:
+    """By the youngest of all its times."""
+    homes.age(node.root / lately, -3600 + 300)
+    assert remove(home) == []
+    assert node.spool.is_dir()
+
+
+def test_a_host_with_a_sidecar_is_not_gone(home: Path, node: HostPaths) -> None:
+    """Its lock is held, where locks reach from host to host."""
+    with node.lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove(home) == []
+    assert remove(home) == ["node"]
+
+
+def test_a_host_with_a_service_is_not_gone(home: Path, node: HostPaths) -> None:
+    """As long as its heart beats."""
+    Home(home).heartbeat("node").write_text("{}")
+    assert remove(home) == []
+
+
+def test_a_link_in_its_place_is_not_followed(home: Path, node: HostPaths, tmp_path: Path) -> None:
+    """What it points at is no host's directory."""
+    node.root.rename(tmp_path / "elsewhere")
+    node.root.symlink_to(tmp_path / "elsewhere")
+    assert remove(home) == []
+    assert len(homes.tree(tmp_path / "elsewhere")) >= len(BOOKS)
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_an_event_that_comes_amid_it_is_kept(
+    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The host comes back just then: what it writes is in its spool, whatever was removed before."""
+    calls = [0]
+
+    def come() -> None:
+        calls[0] += 1
+        if calls[0] == at + 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "rmdir", real)
+                homes.put(home, records.series(1), host_of="node", name="late.msgpack")
+
+    real = os.rmdir
+
+    def rmdir(path: str) -> None:
+        come()
+        real(path)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    remove(home)
+    monkeypatch.undo()
+    if calls[0] > at:
+        assert (homes.host(home, "node") / "spool" / "late.msgpack").stat().st_size
+
+
+def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_again(
+    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event is spooled."""
+    shutil.rmtree(node.root)
+    amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
+    writer = spool.Writer(Home(home), node, lambda: True, lambda: None)
+    frame = records.encode(records.sample({"n": 0}))
+    writer.append(frame, 1e9)
+    writer.close()
+    assert node.events.read_bytes() == frame
+
+
+def test_a_sidecar_removes_hosts_that_are_gone(home: Path, node: HostPaths, collector: Collector) -> None:
+    """In any mode; the counters go into its books."""
+    homes.configure(home, collector.url, adopt_after_s=60)
+    homes.put(home, records.series(2))
+    processes.deliver(home)
+    assert not node.root.exists()
+    assert State.load(Home(home).host()).delivered_events == 9

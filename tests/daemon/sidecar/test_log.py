@@ -1,0 +1,68 @@
+"""The sidecar's log: the file, and what a journal is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd.sidecar.log import JournalFormatter, is_journal
+from tests.support import homes, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.collector import Collector
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no sidecar")
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)],
+)
+def test_every_line_has_its_priority(level: str, priority: int) -> None:
+    """Those of a traceback, too."""
+    try:
+        raise ValueError("first\nsecond")  # noqa: TRY301 - it is for its traceback
+    except ValueError:
+        record = logging.LogRecord("n", getattr(logging, level), "p", 1, "what\never", (), sys.exc_info())
+    lines = JournalFormatter().format(record).splitlines()
+    assert len(lines) > 4
+    assert all(line.startswith(f"<{priority}>") for line in lines)
+
+
+def test_a_journal_is_known_by_its_descriptor(tmp_path: Path) -> None:
+    """Not by the variable alone, which children inherit whose output goes elsewhere."""
+    with (tmp_path / "stream").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        told = f"{status.st_dev}:{status.st_ino}"
+        assert is_journal({"JOURNAL_STREAM": told}, stream.fileno())
+        assert not is_journal({"JOURNAL_STREAM": told})
+        assert not is_journal({}, stream.fileno())
+    assert not is_journal({"JOURNAL_STREAM": told}, 1_000_000)
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_what_a_sidecar_says_at_its_standard_error(
+    home: Path, collector: Collector, tmp_path: Path, journal: bool
+) -> None:
+    """Priorities for a journal, times for a person; the file has the same words."""
+    homes.configure(home, collector.url)
+    processes.spool_events(home)
+    said = tmp_path / "said"
+    with said.open("w") as stream:
+        status = os.fstat(stream.fileno())
+        env = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino if journal else 0}"}
+        processes.start(home, ["-m", "flwr_telemetryd", "--once"], env, stderr=stream).wait()
+    lines = said.read_text().splitlines()
+    assert lines
+    form = r"<[346]>\w.*" if journal else r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \d+ [A-Z]+ \w.*"
+    assert all(re.fullmatch(form, line) for line in lines)
+    words = [re.sub(r"^<\d>|^\S+ \d+ [A-Z]+ ", "", line) for line in lines]
+    log = (homes.host(home) / "sidecar.log").read_text().splitlines()
+    assert words == [line.split(" ", 3)[3] for line in log]

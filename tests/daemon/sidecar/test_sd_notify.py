@@ -1,0 +1,109 @@
+"""What a service tells its manager, over a real socket; by sd_notify(3)."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetryd.sidecar.sd_notify import ServiceManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=["path", "abstract"])
+def ear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """Give a socket of a service manager, and its address as the environment spells it."""
+    if request.param == "abstract" and sys.platform != "linux":
+        pytest.skip("abstract sockets are Linux's")
+    address = str(tmp_path / "notify") if request.param == "path" else f"@flwr-{secrets.token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+        bound.bind("\0" + address[1:] if address.startswith("@") else address)
+        bound.setblocking(False)
+        yield address, bound
+
+
+def heard(bound: socket.socket) -> list[str]:
+    """Give what was told since the last call."""
+    found = []
+    while True:
+        try:
+            found.append(bound.recv(4096).decode())
+        except BlockingIOError:
+            return found
+
+
+def test_a_life_as_the_manager_hears_it(ear: tuple[str, socket.socket]) -> None:
+    """Each word once, a status only when it is news."""
+    address, bound = ear
+    manager = ServiceManager.of({"NOTIFY_SOCKET": address})
+    manager.ready()
+    for words in ("a", "a", "b"):
+        manager.status(words)
+    manager.reloading()
+    manager.ready()
+    manager.stopping()
+    first, *states, reloading, again, last = heard(bound)
+    assert (first, again, last) == ("READY=1", "READY=1", "STOPPING=1")
+    assert states == ["STATUS=a", "STATUS=b"]
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
+
+
+def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear: tuple[str, socket.socket]) -> None:
+    """However often a sign of life could be given; and a step that may take longer is announced."""
+    address, bound = ear
+    now = [0.0]
+    manager = ServiceManager(address, 100, monotonic=lambda: now[0])
+    for _ in range(1000):
+        manager.watchdog()
+        now[0] += 0.25
+    assert heard(bound) == ["WATCHDOG=1"] * 10
+    manager.extend_watchdog(50)
+    manager.extend_watchdog(80)
+    manager.extend_watchdog(60)
+    assert heard(bound) == ["WATCHDOG_USEC=160000000"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "fed"),
+    [
+        ({}, False),
+        ({"WATCHDOG_USEC": "1000000"}, True),
+        ({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(os.getpid())}, True),
+        ({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}, False),
+        ({"WATCHDOG_USEC": "0"}, False),
+        ({"WATCHDOG_USEC": "soon"}, False),
+        ({"WATCHDOG_USEC": "-5"}, False),
+    ],
+)
+def test_a_watchdog_that_is_not_ours_is_not_fed(
+    ear: tuple[str, socket.socket], environ: dict[str, str], fed: bool
+) -> None:
+    """It is ours if the environment says so, and means this process."""
+    address, bound = ear
+    ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
+    assert heard(bound) == (["WATCHDOG=1"] if fed else [])
+
+
+def test_a_manager_that_is_gone_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It fails nothing."""
+    manager = ServiceManager(str(tmp_path / "nobody"), 1)
+    manager.ready()
+    manager.stopping()
+    assert len(caplog.records) == 1
+
+
+def test_without_a_manager_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is it a fault."""
+    manager = ServiceManager.of({})
+    manager.ready()
+    manager.watchdog()
+    manager.extend_watchdog(1e6)
+    assert not caplog.records

@@ -1,0 +1,94 @@
+"""The lock that lets one sidecar run on a host, and the lock of a segment."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry import presence
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.locks import LockResult
+from flwr_telemetryd.spool import locks
+from flwr_telemetryd.spool.locks import held, sealer_lock
+from flwr_telemetryd.state import State
+from tests.support import faults, homes, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def host(home: Path) -> HostPaths:
+    """Give a host whose directory is there."""
+    homes.put(home, [])
+    return Home(home).host()
+
+
+def test_one_holder_at_a_time(host: HostPaths) -> None:
+    """The second is told, and the lock is free when the block ends; its file stays."""
+    before = faults.descriptors()
+    with held(host, 0, create=True) as first, held(host, 0) as second:
+        assert (first.result, first.is_exclusive) == (LockResult.HELD, True)
+        assert (second.result, second.is_exclusive) == (LockResult.BUSY, False)
+        assert presence.alive(host)
+    with held(host, 0) as third:
+        assert third.result is LockResult.HELD
+    assert not presence.alive(host)
+    assert host.lock.exists()
+    assert faults.descriptors() == before
+
+
+def test_without_a_lock_file_it_is_busy(host: HostPaths) -> None:
+    """Who may not create it does not: everything was removed."""
+    with held(host, 0) as lock:
+        assert lock.result is LockResult.BUSY
+    assert not host.lock.exists()
+
+
+def test_a_lock_file_that_was_replaced(host: HostPaths) -> None:
+    """Another sidecar may hold the new one."""
+    with held(host, 0, create=True) as lock:
+        assert lock.is_linked()
+        host.lock.unlink()
+        assert not lock.is_linked()
+        host.lock.touch()
+        assert not lock.is_linked()
+
+
+@pytest.mark.parametrize(
+    ("ended", "result"), [("", LockResult.BUSY), ("2026-11-22 idle", LockResult.UNSUPPORTED)]
+)
+def test_without_locks_the_state_tells(
+    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch, ended: str, result: LockResult
+) -> None:
+    """A process that ``sidecar.json`` names and that lives counts as the holder; but nobody is sure."""
+    faults.no_locks(monkeypatch)
+    with processes.start(home, ["-c", "input()"], stdin=-1) as other:
+        State(pid=other.pid, born=presence.birth(other.pid), ended=ended).save(host)
+        with held(host, 60, create=True) as lock:
+            assert (lock.result, lock.is_exclusive) == (result, False)
+        other.kill()
+    with held(host, 60) as lock:
+        assert lock.result is LockResult.UNSUPPORTED
+
+
+def test_the_lock_of_a_segment_is_released(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the block, though the file stays open; where nothing was locked nothing is released."""
+    path = homes.put(home, [])
+    descriptor = os.open(path, os.O_RDWR)
+    with path.open("r+b") as writer:
+        with sealer_lock(descriptor, 0) as result:
+            assert result is LockResult.HELD
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        monkeypatch.delattr(locks, "unlock_descriptor")
+        with sealer_lock(descriptor, 0) as result:
+            assert result is LockResult.BUSY
+        faults.no_locks(monkeypatch)
+        with sealer_lock(descriptor, 0) as result:
+            assert result is LockResult.UNSUPPORTED
+    os.close(descriptor)

@@ -1,0 +1,119 @@
+"""Is all that was spooled delivered: a look at the directory that nothing slips past."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.pending import Waiting, has_bodies
+from tests.support import homes, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEALED = "sealed-0000000000000000001-00000001.msgpack"
+
+
+@pytest.fixture
+def host(home: Path) -> HostPaths:
+    """Give a host with one event in its open segment."""
+    homes.put(home, [records.sample()])
+    return Home(home).host()
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename as a sidecar does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def test_an_event_is_seen_at_every_stage_of_its_way(host: HostPaths) -> None:
+    """Open, sealed, taken, committed, refused and split: it waits until the last body is gone."""
+    waiting = Waiting(host)
+    committed = host.outbox / "b1"
+    key = committed / "k.json"
+    steps = [
+        lambda: move(host.events, host.spool / SEALED),
+        lambda: move(host.spool / SEALED, host.work / "b1.me" / SEALED),
+        lambda: (host.work / "b1.me" / "k.json").write_bytes(b"{}"),
+        lambda: move(host.work / "b1.me", host.work / "b1.another"),
+        lambda: move(host.work / "b1.another", committed),
+        (committed / SEALED).unlink,
+        lambda: move(key, committed / "k.split"),
+        lambda: (committed / "m.json").write_bytes(b"{}"),
+        (committed / "k.split").unlink,
+    ]
+    for step in steps:
+        assert not waiting.is_over()
+        step()
+    assert not waiting.is_over()
+    (committed / "m.json").unlink()
+    assert waiting.is_over()
+    assert waiting.is_over()
+
+
+def test_all_the_way_between_two_looks(host: HostPaths) -> None:
+    """What was delivered since the last look is not waited for."""
+    waiting = Waiting(host)
+    host.events.unlink()
+    assert waiting.is_over()
+
+
+def test_what_comes_later_is_not_waited_for(home: Path, host: HostPaths) -> None:
+    """A busy workload beside us cannot keep us waiting."""
+    waiting = Waiting(host)
+    move(host.events, host.outbox / "b1" / "k.json")  # keeps the inode in use
+    homes.put(home, [records.sample()])
+    assert not waiting.is_over()
+    (host.outbox / "b1" / "k.json").unlink()
+    homes.put(home, [records.sample()], name=SEALED)
+    assert waiting.is_over()
+
+
+@pytest.mark.parametrize("stage", ["spool", "work", "outbox"])
+def test_where_it_waits_at_the_call(host: HostPaths, stage: str) -> None:
+    """What was under way already is waited for like what was spooled."""
+    place = {
+        "spool": host.spool / SEALED,
+        "work": host.work / "b1.me" / SEALED,
+        "outbox": host.outbox / "b1" / "k.json",
+    }[stage]
+    move(host.events, place)
+    waiting = Waiting(host)
+    assert not waiting.is_over()
+    place.unlink()
+    if stage == "work":
+        place.parent.rmdir()
+    assert waiting.is_over()
+
+
+def test_nothing_waits(home: Path) -> None:
+    """No directory, an empty segment, a flush and a batch without bodies are nothing to wait for."""
+    host = Home(home).host()
+    assert Waiting(host).is_over()
+    homes.put_bytes(home, b"")
+    host.flush.touch()
+    (host.outbox / "b1").mkdir(parents=True)
+    (host.outbox / "b1" / f"{SEALED}.7.taken").write_bytes(b"x")
+    before = homes.tree(home)
+    assert Waiting(host).is_over()
+    assert homes.tree(home) == before
+
+
+def test_what_is_a_body(tmp_path: Path) -> None:
+    """A body or a burst that is being split; nothing else, and no directory is no body."""
+    assert not has_bodies(tmp_path / "gone")
+    batch = tmp_path / "b"
+    batch.mkdir()
+    for name, counts in {
+        "k.json.part": False,
+        f"{SEALED}.1.taken": False,
+        "k.split": True,
+        "k.json": True,
+    }.items():
+        (batch / name).touch()
+        assert has_bodies(batch) is counts
+        os.unlink(batch / name)

@@ -1,0 +1,161 @@
+"""Imports go one way: none goes up, none reaches past the face of a package, none closes a circle."""
+
+import ast
+import functools
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EMITTER, DAEMON = "flwr_telemetry", "flwr_telemetryd"
+SOURCES = {EMITTER: ROOT / "emitter", DAEMON: ROOT / "daemon"}
+
+_GROUND = {"clock", "errors", "state", "hardware", "runtime"}
+_OUTBOX = {*_GROUND, "spool", "burst", "outbox"}
+BELOW = {
+    **dict.fromkeys(_GROUND, _GROUND),
+    "spool": _GROUND,
+    "burst": _GROUND,
+    "outbox": _OUTBOX,
+    "delivery": _OUTBOX,
+    "sidecar": {*_OUTBOX, "delivery"},
+    "inspect": {*_OUTBOX, "delivery"},
+    "admin": {*_OUTBOX, "delivery", "inspect"},
+    "cli": {*_OUTBOX, "delivery", "inspect", "admin"},
+    "__main__": {"sidecar"},
+    "": set(),
+}
+"""What each package of the daemon may import besides itself, by the first part of a module's name."""
+
+
+def modules():
+    """Every module's dotted name, with its file."""
+    found = {}
+    for top, source in SOURCES.items():
+        for path in (source / top).rglob("*.py"):
+            parts = path.relative_to(source).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return {name: path for name, path in found.items() if not name.endswith("sitecustomize")}
+
+
+def is_for_types_alone(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def statements(tree):
+    """All import statements that run, those inside functions included."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        children = node.orelse if is_for_types_alone(node) else ast.iter_child_nodes(node)
+        waiting += children
+
+
+def imported(name, path, known):
+    """The modules of ours that a module imports."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+            continue
+        parts = package.split(".")
+        above = parts[: len(parts) - node.level + 1] if node.level else []
+        base = ".".join([*above, *filter(None, [node.module])])
+        for alias in node.names:
+            whole = f"{base}.{alias.name}"
+            if whole in known or base in known:
+                yield whole if whole in known else base
+
+
+@functools.cache
+def _graph():
+    known = modules()
+    return {name: frozenset(imported(name, path, known)) - {name} for name, path in known.items()}
+
+
+def graph():
+    return {name: set(targets) for name, targets in _graph().items()}
+
+
+def face(package):
+    """The modules that a package names for others."""
+    path = SOURCES[DAEMON].joinpath(DAEMON, package, "__init__.py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def faults(imports, faces):
+    """One sentence for each import that goes up, or past a face."""
+    for name, targets in sorted(imports.items()):
+        top, _, rest = name.partition(".")
+        package = rest.partition(".")[0]
+        for target in sorted(targets):
+            other, _, path = target.partition(".")
+            wanted, _, module = path.partition(".")
+            if top == EMITTER and other == DAEMON:
+                yield f"{name} imports {target}: the emitter never imports the daemon"
+            if top == other == DAEMON and wanted != package:
+                if wanted not in BELOW[package]:
+                    yield f"{name} imports {target}: {wanted} is not below {package}"
+                elif module and module.partition(".")[0] not in faces[wanted]:
+                    yield f"{name} imports {target}: the face of {wanted} does not name it"
+
+
+def circle(imports):
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+PACKAGES = sorted(set(BELOW) - _GROUND - {"", "__main__"})
+
+
+def test_arrows_go_down():
+    assert list(faults(graph(), {package: face(package) for package in PACKAGES})) == []
+
+
+@pytest.mark.parametrize("package", [EMITTER, DAEMON])
+def test_there_is_no_circle(package):
+    ours = {
+        name: {target for target in targets if target.partition(".")[0] == package}
+        for name, targets in graph().items()
+        if name.partition(".")[0] == package
+    }
+
+    assert circle(ours) is None
+
+
+def test_an_import_turned_round_is_found():
+    imports = graph()
+    imports[f"{DAEMON}.spool.segments"].add(f"{DAEMON}.outbox.batch")
+    imports[f"{DAEMON}.outbox.batch"].add(f"{DAEMON}.burst.encoder")
+    imports[f"{EMITTER}.spool"].add(f"{DAEMON}.state")
+
+    found = list(faults(imports, {package: face(package) for package in PACKAGES}))
+
+    assert [sentence.partition(":")[0] for sentence in found] == [
+        f"{EMITTER}.spool imports {DAEMON}.state",
+        f"{DAEMON}.outbox.batch imports {DAEMON}.burst.encoder",
+        f"{DAEMON}.spool.segments imports {DAEMON}.outbox.batch",
+    ]
+    assert circle(imports) is not None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_face_says_what_its_package_is(package):
+    """Each face has a docstring of a few lines, and names only modules that are there."""
+    directory = SOURCES[DAEMON] / DAEMON / package
+    tree = ast.parse((directory / "__init__.py").read_text(encoding="utf-8"))
+    lines = ast.get_docstring(tree).splitlines()
+
+    there = {path.stem for path in directory.iterdir()}
+    there |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert 5 <= len(lines) <= 15
+    assert face(package) <= there
