@@ -217,7 +217,7 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path: Path, monkeypatch: pyt
     emitter, daemon = (
         str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
     )
-    site = str(Path(flwr_telemetry.__file__).with_name("site"))
+    site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
     monkeypatch.chdir(Path(emitter).parent)
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
     passed = launch.sidecar_environment(Home(Path("/x")), {"PYTHONPATH": os.pathsep.join(entries)})

@@ -34,14 +34,14 @@ FORGET = f"""
 import os, sys
 from pathlib import Path
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import erasing
+from flwr_telemetryd.admin import forget
 from flwr_telemetryd.clock import Clock
 
 home, now = Home(Path(os.environ["FLWR_HOME"])), [0.0]
 clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-erased, problems = erasing.erase(home, {GONE!r}, clock)
+erased, problems = forget.erase(home, {GONE!r}, clock)
 if not problems:
-    erasing.done(home)
+    forget.done(home)
 sys.exit(bool(problems))
 """
 

@@ -218,7 +218,7 @@ def test_a_command_wakes_a_service_that_sleeps(home: Path, what: str) -> None:
     """Nobody at a prompt waits for half a minute; the time that is passed for it here never is."""
     homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
     asleep = """
-from flwr_telemetryd import schedule
+from flwr_telemetryd.sidecar import schedule
 schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
 from flwr_telemetryd.__main__ import main
 sys.exit(main(["--service"]))

@@ -91,7 +91,7 @@ def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(
     homes.configure(home, collector.url)
     asleep = """
 import sys
-from flwr_telemetryd import schedule
+from flwr_telemetryd.sidecar import schedule
 schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
 from flwr_telemetryd.__main__ import main
 sys.exit(main(["--service"]))

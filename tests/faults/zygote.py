@@ -32,8 +32,8 @@ _TICK_S = 0.002
 
 _PRELOADED = """
 import flwr_telemetry.emitter, flwr_telemetry.launch, flwr_telemetry.settings, tomllib
-import flwr_telemetryd.loop, flwr_telemetryd.status, flwr_telemetryd.looking
-import flwr_telemetryd.sinks.file, flwr_telemetryd.sinks.http, flwr_telemetryd.cli.app
+import flwr_telemetryd.sidecar.loop, flwr_telemetryd.inspect.status, flwr_telemetryd.inspect.follow
+import flwr_telemetryd.delivery.file, flwr_telemetryd.delivery.http, flwr_telemetryd.cli.app
 import rich.console, rich.table, flwr_telemetryd.__main__
 """
 _ONCE = "from flwr_telemetryd.__main__ import main\nsys.exit(main(['--once']))"

@@ -178,7 +178,7 @@ def test_hosts_that_write_at_once_tear_no_line(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time
 from flwr_telemetry import files
-from flwr_telemetryd.sinks import file
+from flwr_telemetryd.delivery import file
 
 def stale(descriptor, data):  # at the end as it was seen, a while ago, in two halves
     end = os.fstat(descriptor).st_size

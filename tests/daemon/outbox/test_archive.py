@@ -84,7 +84,7 @@ def test_processes_that_append_at_once_tear_no_line(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from flwr_telemetryd import archive
+from flwr_telemetryd.outbox import archive
 for number in range(50):
     archive.append_line(Path({str(path)!r}), (sys.argv[1] * 5000 + str(number)).encode())
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SET_UP = """
 import os, signal, sys, time
-from flwr_telemetryd.signals import Signals, TerminatedError
+from flwr_telemetryd.sidecar.signals import Signals, TerminatedError
 signals = Signals(reloads={reloads})
 try:
     print("set up", flush=True)

@@ -10,7 +10,7 @@ import os
 import sys
 
 try:
-    from ... import flower
+    from flwr_telemetry import flower
 
     flower.install()
 except Exception:  # noqa: BLE001, S110

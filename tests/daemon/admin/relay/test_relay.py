@@ -469,11 +469,12 @@ DYING = """
 import os, sys
 from pathlib import Path
 from flwr_telemetry.layout import Home
-from flwr_telemetryd import drain, relay
+from flwr_telemetryd.admin import flush
+from flwr_telemetryd.admin.relay import relay
 
 home = Home(Path(os.environ["FLWR_HOME"]))
 came_to = relay.relay_file(home, os.environ, Path(os.environ["FILE"]), patience_s=0)
-sys.exit(came_to.outcome is not drain.Outcome.DELIVERED or came_to.rest_bytes > 0)
+sys.exit(came_to.outcome is not flush.Outcome.DELIVERED or came_to.rest_bytes > 0)
 """
 
 
@@ -525,7 +526,7 @@ def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -
     for _ in range(2):
         relayed = run(home, file)
         assert relayed.outcome is Outcome.UNDELIVERED
-        assert "left alone" in relayed.reason
+        assert "asked for no requests" in relayed.reason
     assert len(collector.requests) == 1
 
 
