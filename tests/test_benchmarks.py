@@ -1,26 +1,20 @@
 """What the benchmarks make of their values is right; the values themselves are nobody's promise."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.figures import Figure, Spread, Target
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 AT_MOST_HALF = Target("≤ 1/2", "ratio", at_most=0.5)
 
 
-def figure(ours: tuple[float, ...], theirs: tuple[float, ...], target: Target | None = None) -> Figure:
+def figure(ours, theirs, target=None):
     return Figure("row", "what", "peer", "ms", ours, theirs, target)
 
 
-def test_a_ratio_is_that_of_each_round() -> None:
+def test_a_ratio_is_that_of_each_round():
     """The rounds are taken in turn, so that what slows a machine for a while slows both."""
     assert figure((1.0, 20.0), (2.0, 40.0)).ratios == (0.5, 0.5)
     assert figure((1.0, 3.0, 5.0), (6.0,)).ratios == (0.5,)
@@ -28,13 +22,13 @@ def test_a_ratio_is_that_of_each_round() -> None:
 
 
 @pytest.mark.parametrize(("theirs", "reached"), [((2.0,), True), ((1.5,), False), ((), None)])
-def test_a_target_is_held_against_the_median(theirs: tuple[float, ...], *, reached: bool | None) -> None:
+def test_a_target_is_held_against_the_median(theirs, *, reached):
     """A missing peer is neither a success nor a failure."""
     assert figure((1.0,), theirs, AT_MOST_HALF).is_reached is reached
     assert figure((1.0,), theirs).is_reached is None
 
 
-def test_a_spread_of_one_value_is_that_value() -> None:
+def test_a_spread_of_one_value_is_that_value():
     """A round that takes two minutes is taken once."""
     assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0, 1)
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
@@ -52,7 +46,7 @@ RUN = report.Run(
 )
 
 
-def test_a_run_is_written_whole(tmp_path: Path) -> None:
+def test_a_run_is_written_whole(tmp_path):
     """The files hold every figure, and the summary those that have a target."""
     report.write(RUN, tmp_path)
     told = json.loads((tmp_path / "benchmarks.json").read_text())
@@ -65,7 +59,7 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
     assert "`other` could not be measured: why" in whole.read_text()
 
 
-def test_a_published_table_takes_the_place_of_the_last(tmp_path: Path) -> None:
+def test_a_published_table_takes_the_place_of_the_last(tmp_path):
     """What stands around the markers stays."""
     page = tmp_path / "README.md"
     page.write_text((report.HERE / "README.md").read_text())

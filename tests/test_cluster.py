@@ -1,31 +1,25 @@
 """The README for clusters: its five commands are taken from it by letter, and run."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, machine, processes, readme
 from tests.support.collector import Collector
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _ROOT = readme.ROOT
 
 
-def _commands() -> list[str]:
+def _commands():
     text = readme.SYSTEMD.read_text(encoding="utf-8")
     found = re.search(r"<!-- cluster-commands -->\n```sh\n(.*?)\n```", text, re.DOTALL)
     assert found is not None
     return found[1].splitlines()
 
 
-def test_from_nothing_to_a_serving_login_node(tmp_path: Path) -> None:
+def test_from_nothing_to_a_serving_login_node(tmp_path):
     """Five commands of a user without rights, in a clone, with a real logind; then an event is delivered."""
     if reason := machine.why_not(system=True):
         pytest.skip(reason)

@@ -1,10 +1,7 @@
 """What the READMEs promise is true: their tables are those of the code, their commands and links exist."""
 
-from __future__ import annotations
-
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -16,34 +13,34 @@ _FIRST, _EMITTER, _DAEMON = (
 )
 
 
-def _block(name: str) -> str:
+def _block(name):
     found = re.search(rf"<!-- {name}-command -->\n```sh\n(.*)\n```", _FIRST)
     assert found is not None
     return found[1]
 
 
-def _commands(text: str) -> dict[str, str]:
+def _commands(text):
     return dict(re.findall(r"^\| `flwr-telemetry (\w+)[^`]*` \| (.*) \|$", text, re.MULTILINE))
 
 
-def _anchors(page: Path) -> set[str]:
+def _anchors(page):
     """Give the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_first_page_is_short() -> None:
+def test_the_first_page_is_short():
     """It is for everybody; what concerns some has a page of its own."""
     assert len(_FIRST.splitlines()) <= 80
 
 
-def test_the_table_of_fields_is_made_from_the_declaration() -> None:
+def test_the_table_of_fields_is_made_from_the_declaration():
     """Every declared field has a row in the emitter's README, in order, and nothing else has one."""
     assert readme.with_fields(_EMITTER) == _EMITTER
 
 
 @pytest.mark.parametrize("name", Limits._fields)
-def test_every_limit_has_a_row(name: str) -> None:
+def test_every_limit_has_a_row(name):
     """Every number that can be set stands in the daemon's README with its default."""
     found = re.search(rf"^\| `{name}` \| (\w+) \|", _DAEMON, re.MULTILINE)
     assert found is not None
@@ -52,20 +49,18 @@ def test_every_limit_has_a_row(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])
-def test_the_two_commands_are_single_lines(name: str) -> None:
-    """Each of the two commands makes its own environment and is one line."""
+def test_the_two_commands_are_single_lines(name):
     assert _block(name).startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
 
-def test_ci_runs_the_very_test_command() -> None:
-    """`.ci/run` finds the README's test command by its marker."""
+def test_ci_runs_the_very_test_command():
     script = r"""sed -n '/<!-- test-command -->/,/^```$/{/^python3 /p}' README.md"""
     assert script in (readme.ROOT / ".ci" / "run").read_text(encoding="utf-8")
     found = subprocess.run(["sh", "-c", script], cwd=readme.ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == _block("test")
 
 
-def test_every_command_of_the_table_exists_and_no_other(home: Path) -> None:
+def test_every_command_of_the_table_exists_and_no_other(home):
     """The daemon's README lists the commands of `flwr-telemetry --help`, with options that exist."""
     listed = _commands(_DAEMON)
     told = processes.command(home, "--help", env={"COLUMNS": "120"}).stdout
@@ -76,14 +71,14 @@ def test_every_command_of_the_table_exists_and_no_other(home: Path) -> None:
             assert option in described
 
 
-def test_the_first_page_names_five_of_them() -> None:
+def test_the_first_page_names_five_of_them():
     """The commands of a day."""
     assert len(_commands(_FIRST)) == 5
     assert _commands(_FIRST).keys() < _commands(_DAEMON).keys()
 
 
 @pytest.mark.parametrize("page", readme.ALL, ids=lambda page: page.parent.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_leads_somewhere(page):
     """A link between the pages names a file, and a heading of it, that exist."""
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
     assert links

@@ -1,7 +1,5 @@
 """The private machines of other tests are private, and gone afterwards."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from tests.support import machine
 
 
 @pytest.mark.parametrize("user_namespaces", [True, False])
-def test_a_machine(tmp_path: Path, *, user_namespaces: bool) -> None:
+def test_a_machine(tmp_path, *, user_namespaces):
     """Its user has no rights and no network but its own; nothing gets out, and nothing of it stays."""
     if reason := machine.why_not():
         pytest.skip(reason)
@@ -38,7 +36,7 @@ def test_a_machine(tmp_path: Path, *, user_namespaces: bool) -> None:
     assert (tmp_path / "ours").read_text() == "ours"
 
 
-def _is_in(group: Path, pid: int) -> bool:
+def _is_in(group, pid):
     try:
         return f"/{group.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:

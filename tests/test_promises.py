@@ -4,25 +4,16 @@ A shell runs the commands of the README's table by letter, as a reader would. `s
 server does.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
-import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, readme, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.collector import Collector
 
 _SERVER = """
 from flwr_telemetry import EventType, event
@@ -32,18 +23,18 @@ print(event(EventType.START_SERVER_ENTER, {"n": 1}).result())
 _HEAD = "| Flower's page | kept by |\n| --- | --- |\n"
 _TABLE = readme.EMITTER.read_text(encoding="utf-8").partition(_HEAD)[2]
 _KEPT_BY = dict(re.findall(r"^\| (.*?) \| (.*) \|$", _TABLE.partition("\n\n")[0], re.MULTILINE))
-_RUN: set[str] = set()
+_RUN = set()
 
 
 class Reader:
     """Somebody with a shell, a home and the page."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home):
         self.home = home
         self.directory = home.parent
         (self.directory / "server.py").write_text(_SERVER)
 
-    def does(self, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def does(self, command, **more):
         """Run a command of the table, as it stands there."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         env = {"PATH": path, **processes.NEVER, **more, "FLWR_HOME": None}
@@ -51,19 +42,19 @@ class Reader:
 
 
 @pytest.fixture
-def reader(home: Path) -> Reader:
+def reader(home):
     """Give somebody whose `~/.flwr` is the home of this test."""
     return Reader(home)
 
 
-def keeps(sentence: str) -> Callable[..., pytest.MarkDecorator]:
+def keeps(sentence):
     """Note that a test runs this row, and hand it the commands in it."""
     _RUN.add(sentence)
-    return pytest.mark.parametrize("words", [re.findall(r"`([^`]+)`", _KEPT_BY[sentence])], ids=[sentence])  # type: ignore[return-value]
+    return pytest.mark.parametrize("words", [re.findall(r"`([^`]+)`", _KEPT_BY[sentence])], ids=[sentence])
 
 
 @keeps("You will always be able to disable telemetry")
-def test_disable(reader: Reader, words: list[str]) -> None:
+def test_disable(reader, words):
     """After the command nothing is reported, by anybody who uses this home."""
     assert reader.does("python server.py").stdout == "spooled\n"
     assert reader.does(words[0]).returncode == 0
@@ -72,7 +63,7 @@ def test_disable(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("by prepending your command")
-def test_the_variable(reader: Reader, words: list[str]) -> None:
+def test_the_variable(reader, words):
     """Not one file, the `.flwr` included, and no process."""
     before = homes.tree(reader.directory)
     done = reader.does(words[0], FLWR_TELEMETRY_SIDECAR="auto")
@@ -82,7 +73,7 @@ def test_the_variable(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("export it in .bashrc to disable Flower telemetry permanently")
-def test_for_good(reader: Reader, words: list[str]) -> None:
+def test_for_good(reader, words):
     """A line in a file that every shell reads, or one in our own."""
     export, line, path = words
     (reader.directory / ".bashrc").write_text(f"{export}\n")
@@ -94,7 +85,7 @@ def test_for_good(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("anonymous and do not contain any personally identifiable information")
-def test_anonymous(reader: Reader, words: list[str]) -> None:
+def test_anonymous(reader, words):
     """Neither user, host nor home is in any example, nor in an event whose details name them."""
     names = {"USER": "theodora", "LOGNAME": "theodora"}
     told = reader.does(words[0], **names)
@@ -114,7 +105,7 @@ def test_anonymous(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("You can easily inspect what anonymous metrics are being reported")
-def test_inspect(reader: Reader, collector: Collector, words: list[str]) -> None:
+def test_inspect(reader, collector, words):
     """Before and after it is sent; and what was sent lies there byte for byte."""
     homes.configure(reader.home, collector.url)
     reader.does("python server.py")
@@ -126,7 +117,7 @@ def test_inspect(reader: Reader, collector: Collector, words: list[str]) -> None
 
 
 @keeps("Flower version, operating system, Python version, hardware properties, execution mode")
-def test_what_is_collected(reader: Reader, words: list[str]) -> None:
+def test_what_is_collected(reader, words):
     """Each of the page's headings is the reason of a field, and each field has one."""
     told = json.loads(reader.does(f"{words[0]} --json").stdout)
     reasons = " ".join(field["why"].lower() for field in told)
@@ -143,7 +134,7 @@ def test_what_is_collected(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("a random in-memory cluster ID each time a Flower workload starts")
-def test_the_cluster(reader: Reader, words: list[str]) -> None:
+def test_the_cluster(reader, words):
     """Another one in each run, a UUID4, and in no file but the segment of events."""
     reader.does("python server.py; python server.py")
     group, name = words[0].split(".")
@@ -155,7 +146,7 @@ def test_the_cluster(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("a random source ID in ~/.flwr/source the first time a telemetry event is generated")
-def test_the_source(reader: Reader, words: list[str]) -> None:
+def test_the_source(reader, words):
     """There is none before that, and the command makes none."""
     assert "no source ID yet" in reader.does(words[0]).stdout
     assert not reader.home.exists()
@@ -166,7 +157,7 @@ def test_the_source(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("You may delete the source ID at any time")
-def test_deleting_the_source(reader: Reader, words: list[str]) -> None:
+def test_deleting_the_source(reader, words):
     """The next event starts a new one, whichever way it went."""
     remove, forget = words
     seen = []
@@ -181,7 +172,7 @@ def test_deleting_the_source(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("you can send a deletion request mentioning the source ID")
-def test_the_request(reader: Reader, words: list[str]) -> None:
+def test_the_request(reader, words):
     """To the page's address, with the ID in it."""
     reader.does("python server.py")
     source = reader.does("cat ~/.flwr/source").stdout
@@ -192,7 +183,7 @@ def test_the_request(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("We will update this page and publish changes in the changelog")
-def test_changes_are_told(words: list[str]) -> None:
+def test_changes_are_told(words):
     """The table cannot fall behind the code, and the changelog has the heading."""
     text = readme.EMITTER.read_text(encoding="utf-8")
     assert readme.with_fields(text) == text
@@ -200,8 +191,7 @@ def test_changes_are_told(words: list[str]) -> None:
 
 
 @keeps("view all the reported telemetry information")
-def test_logging(reader: Reader, words: list[str]) -> None:
-    """What is logged is what is spooled."""
+def test_logging(reader, words):
     done = reader.does(words[0])
     assert done.stdout == "spooled\n"
     (line,) = [line for line in done.stderr.splitlines() if " - POST - " in line]
@@ -210,7 +200,7 @@ def test_logging(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("without sending any anonymous usage metrics, use both")
-def test_logging_alone(reader: Reader, words: list[str]) -> None:
+def test_logging_alone(reader, words):
     """Shown, and not written or sent."""
     before = homes.tree(reader.directory)
     done = reader.does(words[0], FLWR_TELEMETRY_SIDECAR="auto")
@@ -221,7 +211,7 @@ def test_logging_alone(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("Logging is disabled by default")
-def test_no_logging(reader: Reader, words: list[str]) -> None:
+def test_no_logging(reader, words):
     """But for one line in the life of a home, which says how to see and how to switch off."""
     (line,) = reader.does("python server.py").stderr.splitlines()
     assert line.startswith("INFO flwr-telemetry ")
@@ -231,7 +221,7 @@ def test_no_logging(reader: Reader, words: list[str]) -> None:
 
 
 @keeps("reach out to us via Slack or email")
-def test_contact(reader: Reader, words: list[str]) -> None:
+def test_contact(reader, words):
     """Whoever asks for help is told of both."""
     channel, address, ask = words
     told = reader.does(ask, COLUMNS="200").stdout
@@ -239,7 +229,7 @@ def test_contact(reader: Reader, words: list[str]) -> None:
     assert address in told
 
 
-def test_every_row_is_run() -> None:
+def test_every_row_is_run():
     """A promise that no test keeps is none."""
     assert set(_KEPT_BY) == _RUN
     assert len(_RUN) == 15

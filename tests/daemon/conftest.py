@@ -1,15 +1,12 @@
 """What the rooms of the sidecar share."""
 
-from __future__ import annotations
-
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetry import settings
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.faults import LocalFaults
@@ -21,35 +18,31 @@ from flwr_telemetryd.spool.directory import listing
 from flwr_telemetryd.state import State
 from tests.support import homes, records, wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
 OURS, THEIRS = "0" * 16, "1" * 16
 EVENTS = records.series(10)
 FRAMES = [records.encode(event) for event in EVENTS]
 
 
-def sealed(home: Path, *numbers: int, at_ns: int = 1) -> Path:
+def sealed(home, *numbers, at_ns=1):
     """Put a sealed segment with these events into the spool."""
     data = b"".join(FRAMES[number] for number in numbers)
     return homes.put_bytes(home, data, name=segments.sealed_name(at_ns))
 
 
-def take(host: HostPaths, owner: str = OURS) -> batch.Batch:
+def take(host, owner=OURS):
     """Take what is sealed."""
     taken = batch.take(host, owner, 1)
     assert taken is not None
     return taken
 
 
-def make(host: HostPaths, made: batch.Batch) -> Path:
+def make(host, made):
     """Write and commit a batch."""
     batch.write(made, bursts=True, hardware={})
     return batch.commit(made)
 
 
-def a_runtime(home: Path, mode: Mode = Mode.ONCE, clock: Clock | None = None) -> Runtime:
+def a_runtime(home, mode=Mode.ONCE, clock=None):
     """Give what the parts of a sidecar on this host share; telemetry is on."""
     clock, state = clock or Clock(), State()
     known = settings.load(Home(home), None, site_file=home / "no-site")
@@ -57,7 +50,7 @@ def a_runtime(home: Path, mode: Mode = Mode.ONCE, clock: Clock | None = None) ->
     return Runtime(Home(home), Home(home).host(), mode, clock, state, faults, lambda: True, lambda: known)
 
 
-def take_over(host: HostPaths, owner: str = OURS, **options: Any) -> list[batch.Batch]:
+def take_over(host, owner=OURS, **options):
     """Take over what is unfinished, as a sidecar does: whoever loses a rename lets go."""
     found = []
     for path in batch.unfinished(host, owner, **options):
@@ -66,12 +59,12 @@ def take_over(host: HostPaths, owner: str = OURS, **options: Any) -> list[batch.
     return found
 
 
-def repair(host: HostPaths) -> int:
+def repair(host):
     """Finish what a death left half done; how many files were damaged."""
     return sum(queue.repair(host, directory, 9) for directory in listing(host.outbox))
 
 
-def begin_again(host: HostPaths, spooling: Spooling) -> list[int]:
+def begin_again(host, spooling):
     """Be the next sidecar: take over, take what is left, and deliver all; the numbers of the events."""
     for unfinished in take_over(host, THEIRS):
         make(host, unfinished)
@@ -86,16 +79,16 @@ def begin_again(host: HostPaths, spooling: Spooling) -> list[int]:
 class Spooling:
     """What lies at the stages of one host, told by the numbers of its events."""
 
-    def __init__(self, host: HostPaths) -> None:
+    def __init__(self, host):
         self.host = host
 
-    def bodies(self, directory: Path | None = None) -> list[bytes]:
+    def bodies(self, directory=None):
         """Give the bodies in a batch, or in all committed ones."""
         return [path.read_bytes() for path in sorted((directory or self.host.outbox).rglob("*.json"))]
 
-    def delivered(self) -> list[int]:
+    def delivered(self):
         """Let every due body be delivered, as a sidecar does; give the numbers of their events."""
-        found: list[int] = []
+        found = []
         repair(self.host)
         for body in list(queue.due(self.host)):
             data = body.read()
@@ -105,7 +98,7 @@ class Spooling:
 
 
 @pytest.fixture
-def host(home: Path) -> HostPaths:
+def host(home):
     """Give this host's paths, its directory made."""
     host = Home(home).host()
     for path in (host.telemetry, host.root):
@@ -115,12 +108,12 @@ def host(home: Path) -> HostPaths:
 
 
 @pytest.fixture
-def spooling(host: HostPaths) -> Spooling:
+def spooling(host):
     """Give a view of this host's stages."""
     return Spooling(host)
 
 
-def burst_of(events: list[dict[str, Any]]) -> bytes:
+def burst_of(events):
     """Give the body of a burst of these records' events."""
     from flwr_telemetry.record import to_wire
     from flwr_telemetryd.burst import codec

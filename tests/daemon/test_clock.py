@@ -1,7 +1,5 @@
 """Time without the steps that somebody makes it take."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ steps = st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1e9, 1e9)), max_size=20
 
 @strategies.tried(300)
 @given(steps)
-def test_time_never_runs_ahead_of_what_has_passed(taken: list[tuple[float, float]]) -> None:
+def test_time_never_runs_ahead_of_what_has_passed(taken):
     """However a clock is set, no more passes than did pass, nor is the file system ahead of itself."""
     now, elapsed = 1.8e9, 0.0
     time = SteadyTime(lambda: now, lambda: elapsed)
@@ -27,7 +25,7 @@ def test_time_never_runs_ahead_of_what_has_passed(taken: list[tuple[float, float
         assert told[-1] <= now
 
 
-def test_a_step_forward_and_back_leaves_no_trace() -> None:
+def test_a_step_forward_and_back_leaves_no_trace():
     """A clock that was wrong for a while makes nothing older, and later nothing younger."""
     now, elapsed = 1000.0, 0.0
     time = SteadyTime(lambda: now, lambda: elapsed)
@@ -39,6 +37,6 @@ def test_a_step_forward_and_back_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("time_ns", [-(10**18), 0, 10**18, 2**63 - 1])
-def test_every_time_has_a_date(time_ns: int) -> None:
+def test_every_time_has_a_date(time_ns):
     """A clock before 1970 is one at 1970."""
     assert Clock(time_ns=lambda: time_ns).now().year >= 1970

@@ -1,20 +1,14 @@
 """``sidecar.json``: for those who look; nothing depends on it, so nothing about it may do harm."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetryd.state import State
 
-if TYPE_CHECKING:
-    from flwr_telemetry.layout import HostPaths
-
-FULL: dict[str, Any] = {
+FULL = {
     "pid": 7,
     "born": "pid:[4026531836] 12345",
     "mode": "service",
@@ -32,7 +26,7 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_what_is_saved_is_loaded(host: HostPaths) -> None:
+def test_what_is_saved_is_loaded(host):
     """Every field that is public comes back, and the file is private."""
     state = State(**FULL)
     assert state.public() == FULL
@@ -44,7 +38,7 @@ def test_what_is_saved_is_loaded(host: HostPaths) -> None:
     assert os.listdir(host.root) == ["sidecar.json"]
 
 
-def test_what_has_not_changed_is_not_written(host: HostPaths) -> None:
+def test_what_has_not_changed_is_not_written(host):
     """A sidecar that has nothing to tell leaves the disk alone."""
     state = State(**FULL)
     state.save(host)
@@ -68,7 +62,7 @@ def test_what_has_not_changed_is_not_written(host: HostPaths) -> None:
         pytest.param(b"[" * 60_000, id="deep"),
     ],
 )
-def test_what_cannot_be_read_is_an_empty_state(host: HostPaths, content: bytes) -> None:
+def test_what_cannot_be_read_is_an_empty_state(host, content):
     """Damage costs the counters and nothing else."""
     host.state.write_bytes(content)
     assert State.load(host).public() == State().public()
@@ -87,7 +81,7 @@ def test_what_cannot_be_read_is_an_empty_state(host: HostPaths, content: bytes) 
         ("x", 1),
     ],
 )
-def test_a_field_of_another_type_is_left_out(host: HostPaths, name: str, value: object) -> None:
+def test_a_field_of_another_type_is_left_out(host, name, value):
     """The others are read."""
     host.state.write_text(json.dumps({**FULL, name: value}))
     kept = {**FULL, name: getattr(State(), name)} if name in FULL else FULL
@@ -95,6 +89,6 @@ def test_a_field_of_another_type_is_left_out(host: HostPaths, name: str, value: 
     assert State.load(host)._saved == ""
 
 
-def test_no_file_is_an_empty_state(host: HostPaths) -> None:
+def test_no_file_is_an_empty_state(host):
     """The first sidecar of a host begins at nought."""
     assert State.load(host).public() == State().public()

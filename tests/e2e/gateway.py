@@ -5,24 +5,16 @@ and by the authorities that it names. So an unmodified Flower delivers to a coll
 TLS, and no byte leaves this machine: the proxy knows no other host.
 """
 
-from __future__ import annotations
-
 import json
 import select
 import socket
 import socketserver
 import threading
-from typing import TYPE_CHECKING, Any, Self
 
 import trustme
 
-from tests.support.collector import Answer, Request
+from tests.support.collector import Answer
 from tests.support.tls import TlsCollector
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.wire import Event
 
 FLOWERS_HOST = "telemetry.flower.ai"
 FLOWERS_PATH = "/api/v1/event"
@@ -33,7 +25,7 @@ _NO_PROXY = "127.0.0.1,localhost,::1,0.0.0.0"
 class _FlowersCollector(TlsCollector):
     """Keeps every request, for Flower sends no idempotency keys."""
 
-    def take(self, request: Request) -> Answer:
+    def take(self, request):
         with self._lock:
             self._requests.append(request)
             reply = self._decide(request)
@@ -48,7 +40,7 @@ class Gateway:
         silent: never answer a request.
     """
 
-    def __init__(self, directory: Path, *, silent: bool = False) -> None:
+    def __init__(self, directory, *, silent=False):
         authority = trustme.CA()
         self._bundle = directory / "gateway.pem"
         authority.cert_pem.write_to_path(str(self._bundle))
@@ -58,12 +50,12 @@ class Gateway:
         self._proxy = _Proxy(self._collector.port)
         self._thread = threading.Thread(target=self._proxy.serve_forever, kwargs={"poll_interval": 0.02})
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         self._collector.__enter__()
         self._thread.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception):
         self._proxy.shutdown()
         self._thread.join()
         self._proxy.stopping.set()
@@ -71,7 +63,7 @@ class Gateway:
         self._collector.__exit__(*exception)
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self):
         """By which a process finds the way out, and nothing else."""
         proxy = f"http://127.0.0.1:{self._proxy.server_address[1]}"
         names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -82,33 +74,30 @@ class Gateway:
         }
 
     @property
-    def asked_for(self) -> list[str]:
+    def asked_for(self):
         """What somebody wanted to reach, by host or address; but for whom Ray asks of itself."""
         return [target for target in self._proxy.asked_for if not any(host in target for host in _RAYS)]
 
-    def events(self) -> list[Event]:
+    def events(self):
         """Give the events that Flower itself has sent, in order of arrival."""
         requests = self._collector.requests
         assert {(request.method, request.path) for request in requests} <= {("POST", FLOWERS_PATH)}
-        found: list[Any] = [json.loads(request.body) for request in requests]
-        return found
+        return [json.loads(request.body) for request in requests]
 
 
 class _Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = False  # so that server_close waits for every tunnel
     request_queue_size = 256
 
-    def __init__(self, collector_port: int) -> None:
+    def __init__(self, collector_port):
         super().__init__(("127.0.0.1", 0), _Tunnel)
         self.collector_port = collector_port
-        self.asked_for: list[str] = []
+        self.asked_for = []
         self.stopping = threading.Event()
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
-    server: _Proxy
-
-    def handle(self) -> None:
+    def handle(self):
         method, target, *_ = [*self.rfile.readline().decode("latin-1").split(), "", ""]
         while self.rfile.readline().strip():
             pass  # the rest of the head
@@ -120,7 +109,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             self._carry({self.connection: collector, collector: self.connection})
 
-    def _carry(self, other: dict[socket.socket, socket.socket]) -> None:
+    def _carry(self, other):
         while not self.server.stopping.is_set():
             for ready in select.select(list(other), [], [], 0.05)[0]:
                 try:

@@ -5,8 +5,6 @@ them for the next time. What pytest is to be told besides stands in ``PYTEST_ADD
 fails in any of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # What stands beside each release: the flwr-datasets that agrees with its rich.
-RELEASES: dict[str, tuple[str, ...]] = {
+RELEASES = {
     "1.8.0": (),
     "1.13.1": (),
     "1.20.0": (),
@@ -27,7 +25,7 @@ RELEASES: dict[str, tuple[str, ...]] = {
 ONE_BY_ONE = {"1.8.0"}  # two of its Rays on one machine become one cluster
 
 
-def environment(directory: Path, release: str) -> Path:
+def environment(directory, release):
     """Make the virtual environment of a release, or bring it up to date, and give its interpreter."""
     python = directory / release / "bin" / "python"
     if not python.exists():
@@ -37,7 +35,7 @@ def environment(directory: Path, release: str) -> Path:
     return python
 
 
-def main() -> int:
+def main():
     """Run the tests in each environment, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.releases")
     parser.add_argument("release", nargs="*", default=[*RELEASES], help=f"of {', '.join(RELEASES)}")

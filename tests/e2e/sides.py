@@ -4,8 +4,6 @@ Both sides have a home, a way out (``gateway.py``) and a witness in every proces
 What Flower's code reported on our side has to arrive at our collector, and nothing else may leave.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json
@@ -18,16 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.e2e.gateway import Gateway
 from tests.support import homes, processes, wire
 from tests.support.collector import Collector
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from tests.support.wire import Event
+from tests.support.wire import Event
 
 TRAP = Path(__file__).parent / "trap"
 BIN = Path(sys.executable).parent
@@ -61,18 +55,18 @@ class Side:
         changes: to the environment of its processes.
     """
 
-    def __init__(self, directory: Path, prefix: Sequence[str], gateway: Gateway, ray: str) -> None:
+    def __init__(self, directory, prefix, gateway, ray):
         self.scratch = directory
         self.home = directory / "home" / ".flwr"
         self.prefix = list(prefix)
         self.gateway = gateway
-        self.told: list[object] = []
-        self.changes: dict[str, str] = {}
+        self.told = []
+        self.changes = {}
         self._notes = directory / "trap.jsonl"
         self._ray = ray
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self):
         """What every process of the run has."""
         return {
             "HOME": str(self.home.parent),
@@ -87,14 +81,14 @@ class Side:
             **self.changes,
         }
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *words, **options):
         """Start a Python program of Flower's."""
         environment = processes.environment(self.home, self.environment)
         command = [*self.prefix, sys.executable, *words]
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         return subprocess.Popen(command, env=environment, text=True, **{**streams, **options})
 
-    def run(self, *words: str) -> tuple[int, str]:
+    def run(self, *words):
         """Run a Python program of Flower's to its end; give its status and what it printed."""
         with self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             try:
@@ -103,25 +97,25 @@ class Side:
                 process.kill()
         return process.returncode, printed
 
-    def complete(self, *words: str) -> str:
+    def complete(self, *words):
         """Run a Python program of Flower's to its good end; give what it printed."""
         status, printed = self.run(*words)
         assert status == 0, printed
         return printed
 
-    def notes(self, kind: str) -> list[dict[str, Any]]:
+    def notes(self, kind):
         """Give what the witnesses wrote down of that kind."""
         lines = map(json.loads, self._notes.read_text().splitlines()) if self._notes.exists() else ()
         return [line for line in lines if line["kind"] == kind]
 
-    def reported(self, kind: str = "reported") -> list[Event]:
+    def reported(self, kind="reported"):
         """Give type and details of every event that Flower's code reported; or of which that ``returned``."""
         names = ("event_type", "event_details")
         return [{name: line[name] for name in names} for line in self.notes(kind)]
 
 
 @contextlib.contextmanager
-def side(directory: Path, prefix: Sequence[str] = (), *, silent: bool = False) -> Iterator[Side]:
+def side(directory, prefix=(), *, silent=False):
     """Give one side; with a way out that never answers if it is to be silent."""
     (directory / "home" / ".flwr").mkdir(parents=True, mode=0o700)
     # The name of a socket in Ray's directory may have 107 bytes at most.
@@ -137,7 +131,7 @@ def side(directory: Path, prefix: Sequence[str] = (), *, silent: bool = False) -
 
 
 @contextlib.contextmanager
-def ours(directory: Path, url: str, *, prefix: Sequence[str] = OURS, **settings: Any) -> Iterator[Side]:
+def ours(directory, url, *, prefix=OURS, **settings):
     """Give our side, which delivers to this address."""
     with side(directory / "ours", prefix) as found:
         homes.configure(found.home, url, **settings)
@@ -145,13 +139,13 @@ def ours(directory: Path, url: str, *, prefix: Sequence[str] = OURS, **settings:
 
 
 @contextlib.contextmanager
-def both(directory: Path, collector: Collector) -> Iterator[tuple[Side, Side]]:
+def both(directory, collector):
     """Give Flower's own side, and ours, which delivers to the collector."""
     with side(directory / "flower") as theirs, ours(directory, collector.url) as our_own:
         yield theirs, our_own
 
 
-def on_each(run: Callable[[Side], object], *sides: Side, at_once: bool) -> list[str]:
+def on_each(run, *sides, at_once):
     """Do the same on all sides, at once or one after the other; give what failed, and on which."""
     failures = []
     with ThreadPoolExecutor(len(sides) if at_once else 1) as pool:
@@ -163,7 +157,7 @@ def on_each(run: Callable[[Side], object], *sides: Side, at_once: bool) -> list[
     return failures
 
 
-def _story(error: BaseException | None) -> str:
+def _story(error):
     """Give an error and those that it came after."""
     story = []
     while error is not None:
@@ -172,7 +166,7 @@ def _story(error: BaseException | None) -> str:
     return ", after ".join(story)
 
 
-def arrived(our_own: Side, collector: Collector, *, killed: bool = False) -> list[Event]:
+def arrived(our_own, collector, *, killed=False):
     """Wait until as much has arrived as was reported, and for the sidecar's end; give what has come.
 
     It is just what Flower's code reported, of one source, and Flower itself has sent nothing. Where processes
@@ -207,7 +201,7 @@ class Comparison:
     came: list[Event]
 
 
-def side_by_side(directory: Path, run: Callable[[Side], object]) -> Comparison:
+def side_by_side(directory, run):
     """Do the same on both sides, and hold them against each other.
 
     What Flower's code reports under us has to be what it reports without us. But Flower is not sure to do the
@@ -231,7 +225,7 @@ def side_by_side(directory: Path, run: Callable[[Side], object]) -> Comparison:
     raise AssertionError("".join(tries))
 
 
-def _table(reported: Counter[str], sent: Sequence[Event], came: Sequence[Event]) -> str:
+def _table(reported, sent, came):
     """Hold what came against what Flower sent, key by key; give how many there are of each kind."""
     for event in came:
         added = [event["context"]["hw"].pop(name) for name in ("cpu_count_physical", "memory_gib")]
@@ -248,9 +242,9 @@ def _table(reported: Counter[str], sent: Sequence[Event], came: Sequence[Event])
     return "\n".join([head, "| --- | --- | --- | --- |", *lines])
 
 
-def _kinds(events: Sequence[Event]) -> Counter[str]:
+def _kinds(events):
     """Count events by type and details, without what differs from run to run."""
-    kinds: Counter[str] = Counter()
+    kinds = Counter()
     for event in events:
         details = event["event_details"]
         hasty = event["event_type"] == HASTY and "exit_code" not in details
@@ -260,7 +254,7 @@ def _kinds(events: Sequence[Event]) -> Counter[str]:
     return kinds
 
 
-def _schema(event: Event) -> str:
+def _schema(event):
     """Give type and context as Flower's JSON text, in its order, without what differs from run to run."""
     context = copy.deepcopy(event["context"])
     for name in ("source", "cluster"):

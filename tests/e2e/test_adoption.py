@@ -1,21 +1,14 @@
 """Flower's telemetry module under us: what its own tests ask, and the two ways of the emitter's README."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e import sides
 from tests.support import readme
-
-if TYPE_CHECKING:
-    from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +16,7 @@ OWN_TESTS = "tests.e2e.flowers_own"
 ONE_EVENT = "from flwr.common import EventType, event; print(event(EventType.PING).result())"
 
 
-def block(name: str) -> str:
+def block(name):
     """Give the code that stands behind this marker in the emitter's README."""
     text = readme.EMITTER.read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", text, re.DOTALL)
@@ -31,7 +24,7 @@ def block(name: str) -> str:
     return found[1]
 
 
-def installed() -> Path:
+def installed():
     """Give the directory of the Flower that is installed."""
     spec = importlib.util.find_spec("flwr")
     assert spec is not None
@@ -39,10 +32,8 @@ def installed() -> Path:
     return Path(directory)
 
 
-def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path: Path, collector: Collector) -> None:
-    """They all pass as Flower is; under us nobody waits for an answer, so that one fails and no other."""
-
-    def failed(one: Side) -> set[str]:
+def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collector):
+    def failed(one):
         one.changes["PYTHONPATH"] = f"{sides.TRAP}:{readme.ROOT}"
         _, printed = one.run("-m", "unittest", "-v", OWN_TESTS)
         assert re.search(r"^Ran 9 tests", printed, re.MULTILINE), printed
@@ -54,7 +45,7 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path: Path, 
         assert ours.gateway.asked_for == []
 
 
-def test_flower_with_the_readmes_module_in_its_place(tmp_path: Path, collector: Collector) -> None:
+def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
     """A copy of the installed Flower that imports our functions reports through us, with no help at all."""
     copy = tmp_path / "changed" / "flwr"
     shutil.copytree(installed(), copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,7 +59,7 @@ def test_flower_with_the_readmes_module_in_its_place(tmp_path: Path, collector: 
     assert version == ".".join(map(str, sides.RELEASE))
 
 
-def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path: Path, collector: Collector) -> None:
+def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
     """A site that cannot change how Flower is started changes what Python does at its start."""
     site = tmp_path / "site"
     site.mkdir()
@@ -79,9 +70,7 @@ def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path: Path, collecto
 
 
 @pytest.mark.parametrize(("switch", "asks"), [("0", True), ("1", False)])
-def test_the_search_for_updates_is_flowers_own(
-    tmp_path: Path, collector: Collector, switch: str, asks: bool
-) -> None:
+def test_the_search_for_updates_is_flowers_own(tmp_path, collector, switch, asks):
     """It is no event: off or on, telemetry does not change it, and the variable in the README does."""
     if not (installed() / "supercore" / "update_check.py").exists():
         pytest.skip("this release asks for no updates")

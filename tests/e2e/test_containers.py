@@ -1,13 +1,10 @@
 """In a container: a root that cannot be written to, users without a name, no shell, host names of chance."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -15,12 +12,6 @@ import pytest
 from flwr_telemetry import launch
 from flwr_telemetryd.errors import ExitCode
 from tests.support import homes, hosts, processes, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 NAMELESS = 54321
 READ_ONLY = """
@@ -48,7 +39,7 @@ exec "$@"
 """
 
 
-def in_mounts(script: str, words: Sequence[str]) -> list[str]:
+def in_mounts(script, words):
     """Give the command that runs these words where the script has changed what is mounted."""
     unshare = ["unshare", "--mount"]
     bash = shutil.which("bash")
@@ -68,12 +59,12 @@ except ChildProcessError:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["home-is-a-volume", "nothing-can-be-written"])
-def test_a_root_that_cannot_be_written_to(home: Path, collector: Collector, kept: bool) -> None:
+def test_a_root_that_cannot_be_written_to(home, collector, kept):
     """A home on a volume works as ever, with no place for other files; without one the training goes on."""
     homes.configure(home, collector.url)
     env = {**processes.NEVER, "KEPT": str(home) if kept else ""}
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words):
         return processes.program(home, in_mounts(READ_ONLY, [sys.executable, *words]), env, cwd="/")
 
     emitted = run("-c", EMIT, "0")
@@ -105,9 +96,7 @@ def test_a_root_that_cannot_be_written_to(home: Path, collector: Collector, kept
     ],
     ids=["no-name", "a-name-of-its-own", "home-is-the-root", "no-home"],
 )
-def test_a_user_without_a_password_entry(
-    tmp_path: Path, collector: Collector, variables: dict[str, str | None]
-) -> None:
+def test_a_user_without_a_password_entry(tmp_path, collector, variables):
     """Emitter, sidecar and commands work by number alone; no name is known that could be told."""
     home = tmp_path / "volume" / ".flwr"
     home.parent.mkdir(mode=0o700)
@@ -120,7 +109,7 @@ def test_a_user_without_a_password_entry(
     capable = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     user = ["setpriv", *rights, *capable]
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*words):
         env = {**processes.NEVER, "OUTSIDE": str(volume), "FLWR_HOME": "/mnt/volume/.flwr", **variables}
         return processes.program(home, in_mounts(VOLUME, [*user, sys.executable, *words]), env)
 
@@ -139,7 +128,7 @@ def test_a_user_without_a_password_entry(
     assert {path.stat().st_uid for path in home.rglob("*")} == {NAMELESS}
 
 
-def test_without_a_shell(home: Path, collector: Collector) -> None:
+def test_without_a_shell(home, collector):
     """An image that holds Python and nothing else: a sidecar is started, and is nobody's child."""
     homes.configure(home, collector.url)
     done = processes.program(home, in_mounts(NO_SHELL, [sys.executable, "-c", EMIT + TELL_CHILDREN, "0"]))
@@ -149,7 +138,7 @@ def test_without_a_shell(home: Path, collector: Collector) -> None:
     assert psutil.Process(processes.running_sidecar(home)).environ().keys() >= {launch.GUARD, "FLWR_HOME"}
 
 
-def test_hosts_with_names_of_chance_leave_nothing_behind(home: Path, collector: Collector) -> None:
+def test_hosts_with_names_of_chance_leave_nothing_behind(home, collector):
     """Twenty containers come and go on one volume; whoever comes later delivers, and clears their places."""
     homes.configure(home, collector.url, adopt_after_s=0.05)
     spawned = [

@@ -1,25 +1,17 @@
 """flwr-datasets reports in a schema of its own, and shares everything else with Flower."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e import sides
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.e2e
 
 PARTITIONS = str(Path(__file__).with_name("partitions.py"))
 
 
-def test_every_event_of_flwr_datasets_arrives(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_event_of_flwr_datasets_arrives(tmp_path, record_property):
     """It says `package` in place of `flower` and no partner; beside Flower it is one workload with it."""
     pytest.importorskip("flwr_datasets", reason="flwr-datasets comes with `python -m tests.e2e.releases`")
     found = sides.side_by_side(tmp_path, lambda one: one.complete(PARTITIONS, str(one.scratch)))

@@ -3,20 +3,10 @@
 A SuperLink, two SuperNodes and all that they start, on loopback, by ``federation.py``.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.e2e import sides
 from tests.e2e.federation import Federation, simulate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.e2e.sides import Side
 
 pytestmark = [
     pytest.mark.e2e,
@@ -27,7 +17,7 @@ pytestmark = [
 COMPLETED, FAILED = "finished:completed", "finished:failed"
 
 
-def deploy(one: Side, isolation: str, status: str) -> None:
+def deploy(one, isolation, status):
     """Run the app on a federation until it completes or fails, and end that."""
     with Federation(one, isolation) as federation:
         run = federation.run(num_rounds=1, fail=status == FAILED)
@@ -38,12 +28,7 @@ def deploy(one: Side, isolation: str, status: str) -> None:
 @pytest.mark.parametrize(
     ("isolation", "status"), [("subprocess", COMPLETED), ("process", COMPLETED), ("subprocess", FAILED)]
 )
-def test_every_event_of_a_deployment_arrives(
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-    isolation: str,
-    status: str,
-) -> None:
+def test_every_event_of_a_deployment_arrives(tmp_path, record_property, isolation, status):
     """Each process of a federation reports through us alone, however the apps are started and end."""
     table = sides.side_by_side(tmp_path, lambda one: deploy(one, isolation, status)).table
     record_property("table", table)
@@ -52,18 +37,13 @@ def test_every_event_of_a_deployment_arrives(
 @pytest.mark.parametrize(
     ("run_config", "status"), [({}, COMPLETED), ({"fail": True}, FAILED), ({"exit_hard": True}, FAILED)]
 )
-def test_every_event_of_flwr_run_arrives(
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-    run_config: dict[str, bool],
-    status: str,
-) -> None:
+def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, status):
     """`flwr run` starts a SuperLink, that a simulation, and that Ray: all report through us alone.
 
     So they do if the server app raises, and if the client app takes its Ray worker with it.
     """
 
-    def run(one: Side) -> None:
+    def run(one):
         done = simulate(one, **run_config)
         assert done.status == status, done.output
 

@@ -1,23 +1,14 @@
 """However a process of Flower's ends, what it reported before arrives, and it waits for nobody."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e import sides
 from tests.e2e.federation import Federation
 from tests.support import processes, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.e2e.sides import Side
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +43,7 @@ flwr_exit(0, event_type=EventType.PING, event_details={"n": 2})
 """
 
 
-def ends(ours: Side, code: str, status: int, collector: Collector) -> list[int]:
+def ends(ours, code, status, collector):
     """Run it to its end before a collector that never answers; give what arrives once that does."""
     collector.answer_by(lambda _request: "hang")
     assert ours.run("-c", PROGRAM + code)[0] == status
@@ -62,9 +53,7 @@ def ends(ours: Side, code: str, status: int, collector: Collector) -> list[int]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_process_ends_without_waiting_and_loses_nothing(
-    tmp_path: Path, collector: Collector, end: str
-) -> None:
+def test_a_process_ends_without_waiting_and_loses_nothing(tmp_path, collector, end):
     """The end, its status and what was reported are as if telemetry were not there."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
         told = ends(ours, *ENDS[end], collector)
@@ -72,7 +61,7 @@ def test_a_process_ends_without_waiting_and_loses_nothing(
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 15), reason="it has no flwr_exit")
-def test_flowers_own_exit_waits_for_nobody(tmp_path: Path, collector: Collector) -> None:
+def test_flowers_own_exit_waits_for_nobody(tmp_path, collector):
     """`flwr_exit` reports a last event and asks for its result, which is there at once."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
         assert ends(ours, FLWR_EXIT, 0, collector) == [0, 1, 2]
@@ -80,7 +69,7 @@ def test_flowers_own_exit_waits_for_nobody(tmp_path: Path, collector: Collector)
     assert last["event_details"] == {"n": 2, "exit_code": 0}
 
 
-def catches_sigterm(pid: int) -> bool:
+def catches_sigterm(pid):
     """Tell whether a process has a handler for SIGTERM; one that has just ended has none."""
     try:
         caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
@@ -91,14 +80,10 @@ def catches_sigterm(pid: int) -> bool:
 
 @pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_a_superlink_reported_before_a_signal_arrives(
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-    number: signal.Signals,
-) -> None:
+def test_what_a_superlink_reported_before_a_signal_arrives(tmp_path, record_property, number):
     """A SuperLink and what it started end by a signal as Flower's own do, with nothing lost."""
 
-    def end(one: Side) -> None:
+    def end(one):
         with Federation(one, nodes=0) as link:
             wait_for_types(one, "RUN_SUPERLINK_ENTER", "RUN_SUPEREXEC_ENTER")
             # Flower reports that it starts before it can be told to end.
@@ -110,7 +95,7 @@ def test_what_a_superlink_reported_before_a_signal_arrives(
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
-def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path: Path, collector: Collector) -> None:
+def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path, collector):
     """A node and the server app are told to end amid a training, then all that is left of it is killed."""
     with sides.ours(tmp_path, collector.url) as ours:
         with Federation(ours) as federation:
@@ -127,7 +112,7 @@ def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path: Path, c
         sides.arrived(ours, collector, killed=True)
 
 
-def wait_for_types(one: Side, *types: str) -> None:
+def wait_for_types(one, *types):
     """Wait until Flower's code has reported events of all these types."""
     processes.wait_until(
         lambda: set(types) <= {event["event_type"] for event in one.reported()}, what=" and ".join(types)

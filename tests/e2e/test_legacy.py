@@ -1,10 +1,7 @@
 """What came before apps, as Flower made it and under ``flwr-telemetry run``: it is deprecated, and in use."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,22 +11,17 @@ from tests.e2e.sides import PATIENCE_S
 from tests.e2e.test_simulation import ROUNDS
 from tests.support import processes
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.e2e.sides import Side
-
 pytestmark = pytest.mark.e2e
 
 LEGACY = str(Path(__file__).with_name("legacy.py"))
 
 
-def simulate(one: Side) -> None:
+def simulate(one):
     """Run a whole simulation to its good end."""
     one.complete(LEGACY, "simulation")
 
 
-def serve(one: Side) -> None:
+def serve(one):
     """Run a server and its clients to their good end; a client of today's gRPC wants a server at once."""
     address = f"{HOST}:{free_ports(1)[0]}"
     with one.start(LEGACY, "server", address) as server, ThreadPoolExecutor() as pool:
@@ -42,11 +34,7 @@ def serve(one: Side) -> None:
 
 
 @pytest.mark.parametrize("train", [serve, simulate])
-def test_every_event_of_a_legacy_training_arrives(
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-    train: Callable[[Side], None],
-) -> None:
+def test_every_event_of_a_legacy_training_arrives(tmp_path, record_property, train):
     """A server with its clients, and a simulation with its Ray, report through us alone."""
     found = sides.side_by_side(tmp_path, train)
     record_property("table", found.table)

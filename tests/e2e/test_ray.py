@@ -1,18 +1,12 @@
 """Ray kills what its workers leave behind: a sidecar that goes with them is replaced, and nothing is lost."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e import sides
 from tests.support import processes, wire
-
-if TYPE_CHECKING:
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -21,9 +15,7 @@ SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
 
 
 @pytest.mark.skipif(sides.RELEASE < sides.RAYS_APART, reason="this Ray kills only what stayed its child")
-def test_a_sidecar_that_dies_with_a_ray_worker_is_replaced(
-    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sidecar_that_dies_with_a_ray_worker_is_replaced(tmp_path, collector, monkeypatch):
     """The strictest Ray kills the sidecar with its worker; the next event outside Ray starts another."""
     monkeypatch.setenv(SUBREAPER, "true")
     # What is spooled stays there until the end, so that the sidecar dies with events that are not sent.

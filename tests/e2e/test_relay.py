@@ -1,24 +1,16 @@
 """Nodes without a way out put their bodies into one file; a machine that has one delivers each once."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, wire
 from tests.support.processes import PATIENCE_S, PRELUDE, wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector, Request
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
@@ -36,18 +28,18 @@ assert flush(timeout=60)
 """
 
 
-def _on_node(name: str, home: Path, first: int, *, bursts: bool) -> subprocess.Popen[bytes]:
+def _on_node(name, home, first, *, bursts):
     """Start a workload on a host that has not even a loopback; a sidecar there delivers into the file."""
     words = [sys.executable, "-c", PRELUDE + _EMIT, str(first), str(EACH), str(int(bursts))]
     return subprocess.Popen([*_NODE, name, *words], env=processes.environment(home))
 
 
-def _start_relay(home: Path, file: Path) -> subprocess.Popen[str]:
+def _start_relay(home, file):
     words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
     return processes.start(home, words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0)
 
 
-def _keys(line: bytes) -> set[str]:
+def _keys(line):
     """Give the keys under which a line arrives at a collector that takes no burst."""
     count = len(wire.expand(line))
     return (
@@ -55,9 +47,7 @@ def _keys(line: bytes) -> set[str]:
     )
 
 
-def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(
-    tmp_path: Path, home: Path, collector: Collector
-) -> None:
+def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(tmp_path, home, collector):
     """Three nodes write at once; two relays are killed; the collector refuses bursts, and fails a while."""
     file, nodes_home = tmp_path / "shared" / "metrics.jsonl", tmp_path / "nodes" / ".flwr"
     for directory in (file.parent, nodes_home.parent):
@@ -81,7 +71,7 @@ def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(
 
     failures = [503] * 2
 
-    def decide(request: Request) -> int:
+    def decide(request):
         if b'"burst"' in request.body:
             return 422
         return failures.pop() if len(collector.accepted) > 550 and failures else 200

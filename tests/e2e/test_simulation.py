@@ -1,16 +1,10 @@
 """The simulation engine, as Flower made it and under ``flwr-telemetry run``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e import sides
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.e2e
 
@@ -18,9 +12,7 @@ SIMULATION = str(Path(__file__).with_name("simulation.py"))
 NODES, ROUNDS = 10, 3
 
 
-def test_every_event_of_a_simulation_arrives(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_event_of_a_simulation_arrives(tmp_path, record_property):
     """Driver and Ray's workers report through us alone, and each process is one workload."""
     found = sides.side_by_side(tmp_path, lambda one: one.complete(SIMULATION))
     record_property("table", found.table)
@@ -33,7 +25,7 @@ def test_every_event_of_a_simulation_arrives(
     assert len(workers) <= NODES
 
 
-def test_every_event_of_a_cluster_arrives(tmp_path: Path) -> None:
+def test_every_event_of_a_cluster_arrives(tmp_path):
     """Workers on all nodes of a Ray cluster share the source, the spool and the sidecar of the machine."""
     found = sides.side_by_side(tmp_path, lambda one: one.complete(SIMULATION, "cluster"))
     trainings = [line for line in found.reported if line["event_type"] == "PING"]
@@ -42,6 +34,6 @@ def test_every_event_of_a_cluster_arrives(tmp_path: Path) -> None:
     assert len([word for word in words if word.startswith("--raylet-name=")]) == 3
 
 
-def test_what_a_failing_app_reported_arrives(tmp_path: Path) -> None:
+def test_what_a_failing_app_reported_arrives(tmp_path):
     """An exception in the server app ends the run as it ends Flower's own, and is told as a failure."""
     sides.side_by_side(tmp_path, lambda one: one.told.append(one.run(SIMULATION, "fail")[0]))

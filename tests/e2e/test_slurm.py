@@ -1,10 +1,7 @@
 """Slurm, for real: jobs only write, nothing of ours outlives them, and every event is delivered once."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,9 +9,6 @@ from tests.support import homes, slurm, wire
 from tests.support.collector import Collector
 from tests.support.processes import wait_until
 from tests.support.slurm import LOGIN, NODE, Cluster
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.skipif(slurm.why_not() is not None, reason=str(slurm.why_not()))
 
@@ -41,23 +35,21 @@ with open(f"said-{first}", "w") as said:
 class Table:
     """Events that were reported as spooled, and those that arrived, job by job."""
 
-    def __init__(self, cluster: Cluster, collector: Collector) -> None:
+    def __init__(self, cluster, collector):
         self._cluster = cluster
         self._collector = collector
         self.rows = ["what                              tasks  written  delivered  processes left"]
 
-    def written(self, start: int, stop: int) -> list[int]:
+    def written(self, start, stop):
         """Give the numbers in a range that emitters noted."""
         found = [path.read_text().split() for path in self._cluster.home.glob("said-*")]
         return sorted(n for numbers in found for n in map(int, numbers) if start <= n < stop)
 
-    def delivered(self, start: int, stop: int) -> list[int]:
+    def delivered(self, start, stop):
         """Give the numbers in a range that arrived, after de-duplication by key alone."""
         return [n for n in wire.serials(self._collector.events()) if start <= n < stop]
 
-    def complete(
-        self, what: str, tasks: int, start: int, stop: int, left: list[str], *, cut: int = 0
-    ) -> None:
+    def complete(self, what, tasks, start, stop, left, *, cut=0):
         """Hold what arrived to what was written, and add a row, with the processes that the jobs left.
 
         A task that was cut may have died between an event and its note: so many may be there on top.
@@ -72,19 +64,19 @@ class Table:
         self.rows.append(f"{what:<32}{tasks:>7}{len(written):>9}{len(delivered):>11}{len(left):>16}")
 
 
-def _configure(cluster: Cluster, url: str, **settings: Any) -> None:
+def _configure(cluster, url, **settings):
     home = cluster.home / ".flwr"
     homes.configure(home, url, **{"adopt_after_s": 0.5, **settings})
     cluster.give(home)
 
 
-def _job(cluster: Cluster, first: int, count: int, **options: Any) -> str:
+def _job(cluster, first, count, **options):
     return cluster.submit(f"exec {sys.executable} -P emit.py {first} {count}", **options)
 
 
 def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_jobs(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+    tmp_path, record_property
+):
     """An array, cancelled jobs, one with a sidecar; an on-demand one and a service on a login node."""
     tmp_path.chmod(0o755)
     with Cluster(tmp_path) as cluster, Collector(cluster.socket()) as collector:
@@ -136,9 +128,7 @@ def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_j
     record_property("table", "\n".join(table.rows))
 
 
-def test_the_epilog_delivers_and_never_drains_the_node(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property):
     """As the job's user, within its limit of time, whatever the collector does; or it does nothing."""
     tmp_path.chmod(0o755)
     shipped = (Path(__file__).parents[2] / "systemd" / "slurm-epilog.sh").read_text(encoding="utf-8")

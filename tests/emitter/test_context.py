@@ -1,11 +1,8 @@
 """The context: Flower's very values, got cheaply, and nothing but what is declared."""
 
-from __future__ import annotations
-
 import json
 import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
@@ -14,9 +11,6 @@ from flwr_telemetry import context, record
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetryd.burst.codec import Coalescer, expand
 from tests.support import homes, processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
 OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
@@ -44,7 +38,7 @@ print(json.dumps([ours, theirs]))
 
 
 @pytest.mark.parametrize("programs", ["as_it_is", "none", "unset", "file_alone"])
-def test_the_values_are_those_of_the_platform_module(home: Path, tmp_path: Path, programs: str) -> None:
+def test_the_values_are_those_of_the_platform_module(home, tmp_path, programs):
     """With and without `file` and `uname` on PATH, every value is what Flower would report."""
     directory = tmp_path / "programs"
     directory.mkdir()
@@ -56,7 +50,7 @@ def test_the_values_are_those_of_the_platform_module(home: Path, tmp_path: Path,
     assert [list(ours[name]) for name in ours] == [list(theirs[name]) for name in theirs]
 
 
-def flattened(value: dict[str, Any], prefix: str = "") -> list[str]:
+def flattened(value, prefix=""):
     """Give the names of an event with dots, in order; what a caller brings is not looked into."""
     names = []
     for name, item in value.items():
@@ -77,7 +71,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("package", context.PACKAGES)
-def test_nothing_undeclared_gets_in(home: Path, package: str) -> None:
+def test_nothing_undeclared_gets_in(home, package):
     """A spooled event has the declared fields in the declared order, and the sidecar adds the other two."""
     homes.configure(home, sidecar="never")
     emitter = Emitter(lambda _cause, text: pytest.fail(text))
@@ -93,15 +87,14 @@ def test_nothing_undeclared_gets_in(home: Path, package: str) -> None:
     assert [flattened(member) for member in expand(body)] == [plain, plain]
 
 
-def test_every_field_is_declared_with_its_reason() -> None:
+def test_every_field_is_declared_with_its_reason():
     """Each has a name of its own, a JSON type and a question that it answers."""
     assert len({field.name for field in context.FIELDS}) == len(context.FIELDS)
     assert {field.kind for field in context.FIELDS} == {"string", "integer", "array", "object"}
     assert all(len(field.why) > 10 for field in context.FIELDS)
 
 
-def test_values_have_the_declared_types() -> None:
-    """What the documentation says of a value's type is so."""
+def test_values_have_the_declared_types():
     static = context.static_context("flwr", ("flwr", "1.41.0"))
     kinds = {"string": str, "integer": int, "array": list}
     for field in context.FIELDS:
@@ -122,7 +115,7 @@ def test_values_have_the_declared_types() -> None:
         ),
     ],
 )
-def test_a_loaded_flower_knows_its_version(modules: dict[str, Any], version: tuple[str, str]) -> None:
+def test_a_loaded_flower_knows_its_version(modules, version):
     """The version is that of the Flower in this process, old or new."""
     loaded = {
         name: SimpleNamespace(package_name=name_, package_version=number)
@@ -131,7 +124,7 @@ def test_a_loaded_flower_knows_its_version(modules: dict[str, Any], version: tup
     assert context.package_version("flwr", loaded) == version
 
 
-def test_an_installed_flower_is_found_without_loading_it() -> None:
+def test_an_installed_flower_is_found_without_loading_it():
     """Where none is loaded the package index of the environment tells."""
     from importlib import metadata
 
@@ -153,6 +146,6 @@ PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"
         (PARTNER[:-1], "invalid"),
     ],
 )
-def test_partner(configured: str | None, reported: str) -> None:
+def test_partner(configured, reported):
     """The partner is reported by Flower's own rule."""
     assert context.partner_id(configured) == reported

@@ -1,12 +1,8 @@
 """Details: what JSON can say passes unchanged, and nothing that tells who or where we are passes at all."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import pwd
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +21,7 @@ ASCII = Redactor([ASCII_NAME, ASCII_HOST, "zq"], [ASCII_HOME])
 UNICODE = Redactor([NAME, HOST, HOST.partition(".")[0]], [HOME, "/nfs/zoë.quill"])
 
 
-def through(value: Any, redactor: Redactor = NOBODY) -> Any:
+def through(value, redactor=NOBODY):
     """Give what an event that carries these details says in the end."""
     parts = record.context_parts({}, records.sample()["context"])
     _, tail = parts
@@ -37,7 +33,7 @@ def through(value: Any, redactor: Redactor = NOBODY) -> Any:
     return record.decode(payload)["event_details"]
 
 
-def strings(value: Any) -> Iterator[str]:
+def strings(value):
     """Give every string in a value, keys too."""
     if isinstance(value, str):
         yield value
@@ -50,7 +46,7 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(item)
 
 
-def holds_token(text: str, token: str) -> bool:
+def holds_token(text, token):
     """Whether the token stands in the text with no letter or digit beside it, whatever its case."""
     for at in range(len(text) - len(token) + 1):
         if text[at : at + len(token)].lower() != token.lower():
@@ -66,20 +62,20 @@ innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 
 @tried(100)
 @given(any_details(innocent))
-def test_innocent_details_pass_unchanged(value: dict[str, Any]) -> None:
+def test_innocent_details_pass_unchanged(value):
     """Whatever JSON can say comes out of the record as it went in, to the type and the order."""
     for redactor in (NOBODY, ASCII, UNICODE):
         assert packed(through(value, redactor)) == packed(value)
 
 
-def cased(token: str) -> st.SearchStrategy[str]:
+def cased(token):
     """Give a token in any mixture of cases."""
     return st.lists(st.booleans(), min_size=len(token), max_size=len(token)).map(
         lambda ups: "".join(c.upper() if up else c.lower() for c, up in zip(token, ups, strict=True))
     )
 
 
-def telling(*tokens: str) -> st.SearchStrategy[str]:
+def telling(*tokens):
     """Give texts that are full of these tokens, and of what may stand beside them."""
     beside = st.sampled_from(
         [*"/\\ .,-_:@~\n", "", "a", "9", "é", "file://", "<", "<redacted>", "..", "-x", "_x"]
@@ -93,12 +89,12 @@ def telling(*tokens: str) -> st.SearchStrategy[str]:
     [(ASCII, [ASCII_NAME, ASCII_HOST, ASCII_HOME]), (UNICODE, [NAME, HOST, HOST.partition(".")[0], HOME])],
     ids=["ascii", "unicode"],
 )
-def test_no_telling_token_remains(redactor: Redactor, tokens: list[str]) -> None:
+def test_no_telling_token_remains(redactor, tokens):
     """Whatever strings hold them and however they are nested, no telling token is left whole."""
 
     @tried(250)
     @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
-    def holds(value: dict[str, Any]) -> None:
+    def holds(value):
         for text in strings(through(value, redactor)):
             for token in tokens:
                 assert not holds_token(text, token), (value, text)
@@ -112,7 +108,7 @@ def test_no_telling_token_remains(redactor: Redactor, tokens: list[str]) -> None
         lambda text: text.replace("/", "").replace("\\", "")
     )
 )
-def test_short_and_common_names_do_not_shred_words(text: str) -> None:
+def test_short_and_common_names_do_not_shred_words(text):
     """A name that is an ordinary word, or shorter than three letters, stays where no path is."""
     redactor = Redactor(["zq", "server", "root", "FLOWER", "node"], ["/root", "/home/zq"])
     assert through({text: text}, redactor) == {text: text}
@@ -136,8 +132,7 @@ def test_short_and_common_names_do_not_shred_words(text: str) -> None:
         ("the zq of server", "the zq of server"),
     ],
 )
-def test_short_and_common_names_go_inside_a_path(text: str, left: str) -> None:
-    """In a path a short or common name is somebody's."""
+def test_short_and_common_names_go_inside_a_path(text, left):
     redactor = Redactor(["zq", "root", "server"], ["/root", "/home/zq"])
     assert through({"a": [text]}, redactor) == {"a": [left]}
 
@@ -157,18 +152,18 @@ def test_short_and_common_names_go_inside_a_path(text: str, left: str) -> None:
         ("zq-node77", "zq-node77"),
     ],
 )
-def test_what_is_replaced(text: str, left: str) -> None:
+def test_what_is_replaced(text, left):
     """Whole tokens are replaced and nothing else."""
     assert through({text: 1}, ASCII) == {left: 1}
 
 
 @pytest.mark.parametrize("written", ["mi\u212ae", "m\u0130ke", "m\u0131ke", "mike\u017f", "MIKE"])
-def test_letters_that_only_unicode_lowers_to_ascii(written: str) -> None:
+def test_letters_that_only_unicode_lowers_to_ascii(written):
     """U+212A is a K in any case-insensitive comparison, U+0130 and U+0131 are an i, U+017F is an s."""
     assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
-def test_identity_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_redactor(monkeypatch):
     """User and home of the environment, the password entry's and the host's names are known."""
     monkeypatch.setenv("LOGNAME", "zquill")
     monkeypatch.setenv("HOME", "/srv/people/zq/")
@@ -195,15 +190,13 @@ def test_identity_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"LOGNAME": "\udcffbob"}, "\udcffbob"),
     ],
 )
-def test_who_logged_in_is_whom_getpass_names(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], known: str
-) -> None:
+def test_who_logged_in_is_whom_getpass_names(monkeypatch, variables, known):
     """The first variable that is set, whatever bytes are in it; else the password entry of the real user."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    asked: list[int] = []
+    asked = []
     entry = pwd.getpwuid(os.geteuid())
     monkeypatch.setattr(pwd, "getpwuid", lambda number: asked.append(number) or entry)
     redactor = details.identity_redactor()
@@ -217,6 +210,6 @@ def test_who_logged_in_is_whom_getpass_names(
         assert through({"b": "trainbox"}, redactor) == {"b": "trainbox"}
 
 
-def test_a_home_that_is_the_root_redacts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_the_root_redacts_nothing(monkeypatch):
     """`/` is everybody's."""
     assert through({"a": "/ /x"}, Redactor(["", "x1"], ["", "/"])) == {"a": "/ /x"}

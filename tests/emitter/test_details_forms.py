@@ -1,11 +1,8 @@
 """Details: what is taken for JSON, what is refused, and what is an event type."""
 
-from __future__ import annotations
-
 from collections import UserDict
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any
 
 import msgpack
 import pytest
@@ -19,7 +16,7 @@ NOBODY = Redactor((), ())
 SOMEBODY = Redactor(["zquill"], [])
 
 
-def through(value: Any) -> Any:
+def through(value):
     """Give what these details are once they are packed."""
     return msgpack.unpackb(packed_details(value, NOBODY))
 
@@ -35,7 +32,7 @@ class Level(IntEnum):
 class Loud(str):
     __slots__ = ()
 
-    def __str__(self) -> str:
+    def __str__(self):
         return "loud"
 
 
@@ -50,26 +47,26 @@ class Loud(str):
         ({"a": True, "b": 2**64 - 1, "c": -(2**63)}, {"a": True, "b": 2**64 - 1, "c": -(2**63)}),
     ],
 )
-def test_kin_of_json_types_become_exact(value: Any, plain: dict[str, Any]) -> None:
+def test_kin_of_json_types_become_exact(value, plain):
     """Other mappings, tuples, enums and subclasses are taken for what they hold."""
     assert packed(through(value)) == packed(plain)
 
 
-def _deep(depth: int) -> dict[str, Any]:
-    value: dict[str, Any] = {}
+def _deep(depth):
+    value = {}
     for _ in range(depth - 1):
         value = {"a": value}
     return value
 
 
-def _endless() -> dict[str, Any]:
-    value: dict[str, Any] = {}
+def _endless():
+    value = {}
     value["a"] = [value]
     return value
 
 
 SECRET = "quite-secret"
-REFUSED: dict[str, Any] = {
+REFUSED = {
     "list": [SECRET],
     "text": SECRET,
     "number": 7,
@@ -93,14 +90,14 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
-def test_what_json_cannot_say_is_refused(value: Any) -> None:
+def test_what_json_cannot_say_is_refused(value):
     """The refusal is of our tree and does not quote the caller."""
     with pytest.raises(InvalidEventError) as caught:
         packed_details(value, SOMEBODY)
     assert SECRET not in str(caught.value)
 
 
-def test_the_deepest_and_the_longest_details() -> None:
+def test_the_deepest_and_the_longest_details():
     """100 containers and 8192 bytes are accepted, redaction counts, and one more is too many."""
     assert through(_deep(record.MAX_DEPTH)) == _deep(record.MAX_DEPTH)
     room = MAX_DETAILS_BYTES - len(packed({"a": "x" * 5000})) + 5000
@@ -114,9 +111,9 @@ class _Member(StrEnum):
     PING = "PING"
 
 
-def test_what_was_found_fine_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_found_fine_is_not_searched_again(monkeypatch):
     """What was not is, and what is long or one of too many; a refusal says the same both times."""
-    searched: list[bytes] = []
+    searched = []
     monkeypatch.setattr(
         Redactor, "may_hold", lambda _self, packed: bool(searched.append(packed)) or b"z" in packed
     )
@@ -139,7 +136,7 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
-def test_event_types(event_type: str) -> None:
+def test_event_types(event_type):
     """A plain string of the form, whoever carries it, becomes a plain string."""
     name = details.event_type_name(event_type)
     assert type(name) is str
@@ -149,7 +146,7 @@ def test_event_types(event_type: str) -> None:
 @pytest.mark.parametrize(
     "event_type", ["", "a", "9A", "_A", "A" * 65, "PING\n", "PÏNG", "A-B", None, 7, b"PING", ["A"]]
 )
-def test_what_is_no_event_type(event_type: Any) -> None:
+def test_what_is_no_event_type(event_type):
     """Anything else is refused."""
     with pytest.raises(InvalidEventError):
         details.event_type_name(event_type)

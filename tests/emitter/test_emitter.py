@@ -1,11 +1,8 @@
 """The object of a process: what it looks at again, and that forks, signals and homes confuse nothing."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,35 +12,31 @@ from flwr_telemetry.errors import InvalidEventError, TelemetryError
 from flwr_telemetry.layout import Home
 from tests.support import faults, homes, processes
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 
 class Subject:
     """An emitter, what it warned of, and a clock that a test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now_s = 1000.0
-        self.warnings: list[tuple[str, str]] = []
+        self.warnings = []
         self.emitter = Emitter(lambda cause, text: self.warnings.append((cause, text)))
 
     # What the emitter takes for the module `time`; that of the spool stays the real one.
 
-    def monotonic(self) -> float:
+    def monotonic(self):
         return self.now_s
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds):
         self.now_s += seconds
 
     time_ns = staticmethod(time.time_ns)
 
-    def emit(self, number: int) -> str:
+    def emit(self, number):
         return self.emitter.emit("PING", {"n": number}).result()
 
 
 @pytest.fixture
-def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
+def subject(monkeypatch):
     """Give an emitter that starts no sidecar and leaves no descriptor."""
     before = faults.descriptors()
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
@@ -54,12 +47,12 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
     assert faults.descriptors() == before
 
 
-def numbers(home: Path) -> list[int]:
+def numbers(home):
     """Give the numbers of the events in a spool, in order."""
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
 
-def test_files_are_looked_at_again_once_a_second(home: Path, subject: Subject) -> None:
+def test_files_are_looked_at_again_once_a_second(home, subject):
     """A settings file counts after LOOK_AGAIN_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
@@ -74,7 +67,7 @@ def test_files_are_looked_at_again_once_a_second(home: Path, subject: Subject) -
     assert numbers(home) == [0, 1, 4]
 
 
-def test_a_variable_counts_at_once(home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_counts_at_once(home, subject, monkeypatch):
     """The process's own word is not waited for."""
     assert subject.emit(0) == "spooled"
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
@@ -84,9 +77,7 @@ def test_a_variable_counts_at_once(home: Path, subject: Subject, monkeypatch: py
     assert numbers(home) == [0, 2]
 
 
-def test_another_home_in_the_same_process(
-    home: Path, tmp_path: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_home_in_the_same_process(home, tmp_path, subject, monkeypatch):
     """Events go where FLWR_HOME, or HOME without it, points at their time; the cluster stays."""
     other = tmp_path / "home" / "other"
     assert subject.emit(0) == "spooled"
@@ -107,7 +98,7 @@ def test_another_home_in_the_same_process(
     assert len(faults.descriptors()) == open_before
 
 
-def test_an_event_within_an_event_goes_apart(home: Path, subject: Subject) -> None:
+def test_an_event_within_an_event_goes_apart(home, subject):
     """Where the lock is held, by a nested signal or a stuck thread, a descriptor of its own does it."""
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
@@ -124,9 +115,7 @@ def test_an_event_within_an_event_goes_apart(home: Path, subject: Subject) -> No
     assert len({event["context"]["cluster"] for event in events}) == 1
 
 
-def test_a_handler_that_interrupts_the_write(
-    home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
     """The inner event is in the spool when the outer one goes on, and takes nothing from it."""
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
@@ -139,7 +128,7 @@ def test_a_handler_that_interrupts_the_write(
     assert len(set(dates)) == len(dates)
 
 
-def test_an_event_apart_leaves_the_lock_of_the_outer_one_alone(home: Path, subject: Subject) -> None:
+def test_an_event_apart_leaves_the_lock_of_the_outer_one_alone(home, subject):
     """The inner event unlocks its own description of the segment, not the one it interrupted."""
     assert subject.emit(0) == "spooled"
     writer = subject.emitter._writer
@@ -199,7 +188,7 @@ print(json.dumps([codes, held, free(), told]))
 """
 
 
-def test_a_fork_in_a_thread_amid_an_event(home: Path) -> None:
+def test_a_fork_in_a_thread_amid_an_event(home):
     """The child closes what it inherited and emits; the lock of its parent is neither kept nor lost."""
     env = {"FLWR_TELEMETRY_SIDECAR": "never", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     assert processes.answers(home, FORK, env) == [[0], True, True, "spooled"]
@@ -207,7 +196,7 @@ def test_a_fork_in_a_thread_amid_an_event(home: Path) -> None:
     assert len({event["context"]["cluster"] for event in homes.spooled(home)}) == 1
 
 
-def test_a_malformed_file_is_warned_of_when_it_changes(home: Path, subject: Subject) -> None:
+def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     """Not at every look: once for what is wrong, with the line."""
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
@@ -217,9 +206,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home: Path, subject: Subj
     assert "line 1: enabled must be true or false" in text
 
 
-def test_a_sidecar_that_cannot_be_started_costs_no_event(
-    home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch):
     """Whatever is in the way of delivery, the event is in the spool and one cause is told."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
     host = Home(home).host()
@@ -234,13 +221,11 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(
     assert not processes.sidecars(home)
 
 
-def test_what_cannot_be_loaded_for_a_start_costs_no_event(
-    home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_loaded_for_a_start_costs_no_event(home, subject, monkeypatch):
     """The package was removed under a process that has reported before."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
 
-    def gone() -> None:
+    def gone():
         raise ModuleNotFoundError
 
     monkeypatch.setattr(launch, "_reaping", gone)
@@ -249,11 +234,9 @@ def test_what_cannot_be_loaded_for_a_start_costs_no_event(
     assert not processes.sidecars(home)
 
 
-def test_who_delivers_is_asked_at_most_once_a_second(
-    home: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch):
     """Only an event that looked again also wakes."""
-    asked: list[float] = []
+    asked = []
     monkeypatch.setattr(presence, "alive", lambda _host: not asked.append(subject.now_s))
     for number in range(10):
         assert subject.emit(number) == "spooled"
@@ -262,23 +245,21 @@ def test_who_delivers_is_asked_at_most_once_a_second(
 
 
 @pytest.fixture
-def quiet_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def quiet_process(monkeypatch):
     """Be a process that has warned of nothing yet."""
     monkeypatch.setattr(log, "_warned", set())
 
 
-def _first(_number: int) -> str:
+def _first(_number):
     return "the same"
 
 
-def _each(number: int) -> str:
+def _each(number):
     return f"cause {number}"
 
 
 @pytest.mark.parametrize(("cause", "count"), [(_first, 1), (_each, log.MAX_WARNINGS)])
-def test_one_warning_per_cause(
-    quiet_process: None, caplog: pytest.LogCaptureFixture, cause: Callable[[int], str], count: int
-) -> None:
+def test_one_warning_per_cause(quiet_process, caplog, cause, count):
     """A process warns once of each cause, and of no more than so many causes."""
     for number in range(200):
         log.warn(cause(number), "text with a % in it")
@@ -288,12 +269,10 @@ def test_one_warning_per_cause(
     }
 
 
-def test_what_is_unexpected_is_told_without_its_content(
-    quiet_process: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, monkeypatch):
     """A fault of our own becomes one of our classes; its text, which may quote the event, stays inside."""
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise KeyError("secret")
 
     monkeypatch.setattr(Emitter, "emit", fail)
@@ -306,7 +285,7 @@ def test_what_is_unexpected_is_told_without_its_content(
     assert emit.flush() is False
 
 
-def test_a_refused_event_is_not_spooled(home: Path, subject: Subject) -> None:
+def test_a_refused_event_is_not_spooled(home, subject):
     """It raises within, and the future of ``event`` carries it; the next is spooled."""
     with pytest.raises(InvalidEventError):
         subject.emitter.emit("PING", {"n": float("nan")})

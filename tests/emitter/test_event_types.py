@@ -1,7 +1,5 @@
 """The names of events: all that Flower has, and nothing that could be mistaken."""
 
-from __future__ import annotations
-
 import ast
 import sysconfig
 from pathlib import Path
@@ -10,7 +8,7 @@ from flwr_telemetry.details import event_type_name
 from flwr_telemetry.event_types import EventType
 
 
-def flowers_own() -> dict[str, str | None]:
+def flowers_own():
     """Give the members of the installed Flower's enum and their values, read without loading it."""
     source = Path(sysconfig.get_path("purelib"), "flwr", "supercore", "telemetry.py").read_text()
     (enum,) = [
@@ -25,14 +23,13 @@ def flowers_own() -> dict[str, str | None]:
     }
 
 
-def test_every_member_of_the_installed_flower_is_there() -> None:
-    """No event of the installed Flower is unknown to us."""
+def test_every_member_of_the_installed_flower_is_there():
     theirs = flowers_own()
     assert len(theirs) > 20
     assert theirs.keys() <= EventType.__members__.keys()
 
 
-def test_every_value_is_its_name() -> None:
+def test_every_value_is_its_name():
     """As in Flower, so that either can be used as the plain string."""
     for name, member in EventType.__members__.items():
         assert (member.value, member, event_type_name(member)) == (name, name, name)

@@ -1,12 +1,9 @@
 """Directories and files that are surely ours: whatever else stands in their place is refused with a word."""
 
-from __future__ import annotations
-
 import errno
 import math
 import os
 import stat
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,20 +11,17 @@ from flwr_telemetry import files
 from flwr_telemetry.errors import SpoolUnsafeError
 from tests.support.faults import amid, descriptors, write_at_most
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 UMASKS = [0, 0o022, 0o077, 0o277, 0o777]
 
 
-def mode(path: Path) -> int:
+def mode(path):
     """Give a path's permissions."""
     return stat.S_IMODE(path.lstat().st_mode)
 
 
 @pytest.mark.parametrize("umask", UMASKS)
-def test_modes_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+def test_modes_whatever_the_umask(tmp_path, umask):
     """A directory is 0700 and every file 0600, by whichever call it was made."""
     directory = tmp_path / "d"
     os.umask(umask)
@@ -43,7 +37,7 @@ def test_modes_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     )
 
 
-def test_a_directory_is_made_once(tmp_path: Path) -> None:
+def test_a_directory_is_made_once(tmp_path):
     """Who made it is told so, whoever comes later is not, and a parent is never made."""
     assert files.ensure_directory(tmp_path / "d")
     assert not files.ensure_directory(tmp_path / "d")
@@ -52,7 +46,7 @@ def test_a_directory_is_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o720, 0o702, 0o777, 0o1777])
-def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, bits: int) -> None:
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path, bits):
     """Somebody else could put anything there."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(bits)
@@ -62,7 +56,7 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, bits: i
 
 
 @pytest.mark.parametrize("bits", [0o700, 0o755, 0o500])
-def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path: Path, bits: int) -> None:
+def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path, bits):
     """A user's own choice of modes stays."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(bits)
@@ -71,7 +65,7 @@ def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path: Path, bits:
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
-def test_what_is_no_directory_is_refused(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_directory_is_refused(tmp_path, kind):
     """A link is not followed, not even to a directory of ours."""
     path = tmp_path / "d"
     (tmp_path / "real").mkdir(mode=0o700)
@@ -89,7 +83,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("call", ["append", "touch", "read", "write", "replace", "read_bytes"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
-def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: str, call: str) -> None:
+def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
     """Nothing is followed, nothing waits for the other end, nothing is made, and no descriptor stays."""
     path, target = tmp_path / "f", tmp_path / "target"
     if kind == "link":
@@ -121,7 +115,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path: Path, kind: str, call: str) 
 
 
 @pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
-def test_a_file_that_others_may_write_to_is_refused(tmp_path: Path, bits: int) -> None:
+def test_a_file_that_others_may_write_to_is_refused(tmp_path, bits):
     """Whatever is in it may be anybody's; what others may only read is used as it is."""
     path = tmp_path / "f"
     path.write_bytes(b"x")
@@ -139,13 +133,13 @@ def test_a_file_that_others_may_write_to_is_refused(tmp_path: Path, bits: int) -
 @pytest.mark.parametrize(
     ("then_s", "age_s"), [(90, 10), (100, 0), (160, -60), (3700, -3600), (3701, math.inf), (-1e9, 100 + 1e9)]
 )
-def test_an_age_is_negative_for_some_minutes_at_most(then_s: float, age_s: float) -> None:
+def test_an_age_is_negative_for_some_minutes_at_most(then_s, age_s):
     """Clocks of hosts differ by minutes; years ahead are a clock that was set back since."""
     assert files.age_s(100, then_s) == age_s
 
 
 @as_root
-def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_what_belongs_to_somebody_else_is_refused(tmp_path):
     """Another user's file or directory is not written to, even where we could."""
     (tmp_path / "d").mkdir(mode=0o700)
     (tmp_path / "f").touch()
@@ -158,14 +152,14 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == b""
 
 
-def test_every_descriptor_is_closed_on_exec(tmp_path: Path) -> None:
+def test_every_descriptor_is_closed_on_exec(tmp_path):
     """A program that the workload starts inherits nothing of ours."""
     descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
-def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(tmp_path, monkeypatch):
     """A system that takes less than it is given gets the rest too."""
     write_at_most(monkeypatch, 3)
     files.append_bytes(tmp_path / "a", b"0123456789")
@@ -174,7 +168,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "a").read_bytes() == (tmp_path / "r").read_bytes() == b"0123456789"
 
 
-def test_a_replacement_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replacement_is_whole_or_not_at_all(tmp_path, monkeypatch):
     """Where the disk is full amid it, the old content stays and nothing is left over."""
     (tmp_path / "r").write_bytes(b"old")
     before = descriptors()
@@ -187,7 +181,7 @@ def test_a_replacement_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     assert descriptors() == before
 
 
-def test_touch_sets_the_time(tmp_path: Path) -> None:
+def test_touch_sets_the_time(tmp_path):
     """An old file is as new as one that was made now, and its content stays."""
     (tmp_path / "old").write_bytes(b"x")
     os.utime(tmp_path / "old", (0, 0))
@@ -197,13 +191,11 @@ def test_touch_sets_the_time(tmp_path: Path) -> None:
     assert (tmp_path / "old").read_bytes() == b"x"
 
 
-def test_a_rename_that_was_done_and_answered_as_if_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rename_that_was_done_and_answered_as_if_not(tmp_path, monkeypatch):
     """NFS sends a request again whose answer was lost; what came of it is at the path, and that counts."""
     real = os.replace
 
-    def twice(source: Path, target: Path) -> None:
+    def twice(source, target):
         real(source, target)
         real(source, target)
 
@@ -218,14 +210,12 @@ def test_a_rename_that_was_done_and_answered_as_if_not(
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
-def test_what_a_network_file_system_refuses_only_at_the_close(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypatch, number):
     """It was not written: what was there stays, no draft is left, and the caller is told."""
     files.replace_bytes(tmp_path / "r", b"0123456789")
     real, before = os.close, descriptors()
 
-    def refuse(descriptor: int) -> None:
+    def refuse(descriptor):
         real(descriptor)
         raise OSError(number, os.strerror(number))
 

@@ -1,7 +1,5 @@
 """The hook, on toy Flowers of both layouts; a real one is run in ``tests/e2e``."""
 
-from __future__ import annotations
-
 import functools
 import importlib.util
 import inspect
@@ -16,7 +14,6 @@ import zipfile
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -24,10 +21,6 @@ import pytest
 import flwr_telemetry
 from flwr_telemetry import emit, flower, log
 from tests.support import processes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from importlib.machinery import ModuleSpec
 
 NEWER, OLDER = "flwr.supercore.telemetry", "flwr.common.telemetry"
 DATASETS = "flwr_datasets.common.telemetry"
@@ -51,21 +44,21 @@ TELEMETRY = """
 class Emitter:
     """Stands in for our ``report`` and keeps what it was called with."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, Mapping[str, Any] | None]] = []
-        self.packages: set[str] = set()
-        self.answer: Callable[[Future[str]], None] = lambda future: future.set_result("spooled")
+    def __init__(self):
+        self.calls = []
+        self.packages = set()
+        self.answer = lambda future: future.set_result("spooled")
 
-    def __call__(self, package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
+    def __call__(self, package, event_type, event_details):
         self.packages.add(package)
         self.calls.append((str(getattr(event_type, "value", event_type)), event_details))
-        future: Future[str] = Future()
+        future = Future()
         self.answer(future)
         return future
 
 
 @pytest.fixture(autouse=True)
-def emitter(monkeypatch: pytest.MonkeyPatch) -> Emitter:
+def emitter(monkeypatch):
     """Put the stand-in where the hook looks for our ``report``."""
     ours = Emitter()
     monkeypatch.setattr(emit, "report", ours)
@@ -73,11 +66,11 @@ def emitter(monkeypatch: pytest.MonkeyPatch) -> Emitter:
 
 
 @pytest.fixture(autouse=True)
-def _imports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _imports_of_its_own(monkeypatch):
     """Give each test finders of its own, and no Flower that another has loaded."""
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, flower._Finder)])
 
-    def flowers() -> list[str]:
+    def flowers():
         return [name for name in sys.modules if name.partition(".")[0] in ("flwr", "flwr_datasets")]
 
     theirs = {name: sys.modules.pop(name) for name in flowers()}
@@ -88,14 +81,14 @@ def _imports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(params=[NEWER, OLDER])
-def telemetry(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def telemetry(request, tmp_path, monkeypatch):
     """Give the name of the telemetry module of a toy Flower of the newer or the older layout."""
     write_flower(tmp_path / "flower", request.param)
     monkeypatch.syspath_prepend(tmp_path / "flower")
     return str(request.param)
 
 
-def write_flower(root: Path, telemetry: str, text: str = TELEMETRY) -> None:
+def write_flower(root, telemetry, text=TELEMETRY):
     """Write a Flower with that telemetry module; its ``….common`` passes ``event`` on, as the real one."""
     top = telemetry.partition(".")[0]
     for package in (top, f"{top}/common", f"{top}/supercore"):
@@ -105,12 +98,12 @@ def write_flower(root: Path, telemetry: str, text: str = TELEMETRY) -> None:
     (root / (telemetry.replace(".", "/") + ".py")).write_text(textwrap.dedent(text))
 
 
-def load(name: str) -> ModuleType:
+def load(name):
     """Import a module by its dotted name."""
     return importlib.import_module(name)
 
 
-def test_every_import_after_the_hook_gets_our_functions(telemetry: str, emitter: Emitter) -> None:
+def test_every_import_after_the_hook_gets_our_functions(telemetry, emitter):
     """Flower's own module and those that import from it hold our functions in either layout."""
     flower.install()
     module = load(telemetry)
@@ -120,9 +113,7 @@ def test_every_import_after_the_hook_gets_our_functions(telemetry: str, emitter:
     assert (len(emitter.calls), emitter.packages) == (2, {"flwr"})
 
 
-def test_flwr_datasets_reports_as_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emitter: Emitter
-) -> None:
+def test_flwr_datasets_reports_as_itself(tmp_path, monkeypatch, emitter):
     """The events of flwr-datasets are told from those of ``flwr``, though both have the same names."""
     write_flower(tmp_path / "datasets", DATASETS)
     monkeypatch.syspath_prepend(tmp_path / "datasets")
@@ -133,7 +124,7 @@ def test_flwr_datasets_reports_as_itself(
     assert [name for name, _ in emitter.calls] == ["LOAD_SPLIT_CALLED", "PING"]
 
 
-def test_ours_look_like_those_that_they_replace(telemetry: str) -> None:
+def test_ours_look_like_those_that_they_replace(telemetry):
     """Name, module and signature are Flower's, so they are documented and pickled as Flower's."""
     flower.install()
     module = load(telemetry)
@@ -144,7 +135,7 @@ def test_ours_look_like_those_that_they_replace(telemetry: str) -> None:
         assert pickle.loads(pickle.dumps(ours)) is ours
 
 
-def test_a_no_to_flowers_module_is_a_no(telemetry: str, emitter: Emitter) -> None:
+def test_a_no_to_flowers_module_is_a_no(telemetry, emitter):
     """A program that switches Flower's module off at run time, as its tests do, is obeyed."""
     flower.install()
     module = load(telemetry)
@@ -159,9 +150,7 @@ def test_a_no_to_flowers_module_is_a_no(telemetry: str, emitter: Emitter) -> Non
 @pytest.mark.parametrize(
     ("value", "result"), [("0", "disabled"), ("no", "disabled"), ("true", "spooled"), ("1", "spooled")]
 )
-def test_what_flower_has_read_of_the_variable_counts(
-    telemetry: str, tmp_path: Path, value: str, result: str
-) -> None:
+def test_what_flower_has_read_of_the_variable_counts(telemetry, tmp_path, value, result):
     """Flower asks once, when it is loaded: a no of then stays a no, whatever the variable says later."""
     text = f"FLWR_TELEMETRY_ENABLED = {value!r}\n" + textwrap.dedent(TELEMETRY)
     write_flower(tmp_path / "flower", telemetry, text)
@@ -169,9 +158,7 @@ def test_what_flower_has_read_of_the_variable_counts(
     assert load(telemetry).event("PING").result() == result
 
 
-def test_a_variable_that_says_no_is_for_our_emitter_to_obey(
-    telemetry: str, emitter: Emitter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_that_says_no_is_for_our_emitter_to_obey(telemetry, emitter, tmp_path, monkeypatch):
     """It says no by itself, and logs what would be sent where that is asked for, as Flower does."""
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     text = "import os\nFLWR_TELEMETRY_ENABLED = os.environ['FLWR_TELEMETRY_ENABLED']\n"
@@ -182,13 +169,7 @@ def test_a_variable_that_says_no_is_for_our_emitter_to_obey(
     assert emitter.calls == [("PING", None)]
 
 
-def test_nothing_goes_where_the_program_does_not_want_it(
-    telemetry: str,
-    emitter: Emitter,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_nothing_goes_where_the_program_does_not_want_it(telemetry, emitter, tmp_path, caplog, monkeypatch):
     """A program that gives Flower's module another address gets one warning, and nothing is reported."""
     text = "TELEMETRY_EVENTS_URL = 'https://one'\n" + textwrap.dedent(TELEMETRY)
     write_flower(tmp_path / "flower", telemetry, text)
@@ -204,7 +185,7 @@ def test_nothing_goes_where_the_program_does_not_want_it(
     assert emitter.calls == [("PING", {"a": 1})]
 
 
-def test_flower_meets_none_of_our_errors(telemetry: str, emitter: Emitter) -> None:
+def test_flower_meets_none_of_our_errors(telemetry, emitter):
     """Flower's exit asks the future for its result, unguarded: what could not be spooled is ``disabled``."""
     flower.install()
     emitter.answer = lambda future: future.set_exception(OSError("full"))
@@ -213,7 +194,7 @@ def test_flower_meets_none_of_our_errors(telemetry: str, emitter: Emitter) -> No
     assert module.create_event("PING", {}) == "disabled"
 
 
-def test_a_create_event_of_the_programs_own_is_called(telemetry: str, emitter: Emitter) -> None:
+def test_a_create_event_of_the_programs_own_is_called(telemetry, emitter):
     """Who puts a function in the place of ``create_event`` sees the events, by Flower's own ``event``."""
     flower.install()
     module = load(telemetry)
@@ -227,7 +208,7 @@ def test_a_create_event_of_the_programs_own_is_called(telemetry: str, emitter: E
     assert module.event("PING", {"a": 2}).result() == "spooled"
 
 
-def test_a_create_event_that_wraps_ours_is_called(telemetry: str, emitter: Emitter) -> None:
+def test_a_create_event_that_wraps_ours_is_called(telemetry, emitter):
     """It has Flower's name and all that ours holds, and is the program's own all the same."""
     flower.install()
     module = load(telemetry)
@@ -237,7 +218,7 @@ def test_a_create_event_that_wraps_ours_is_called(telemetry: str, emitter: Emitt
     assert emitter.calls == []
 
 
-def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry: str, emitter: Emitter) -> None:
+def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry, emitter):
     """A patch that began before us puts it back at its end: Flower must not send for that."""
     module = load(telemetry)
     with mock.patch.object(module, "create_event"):
@@ -246,7 +227,7 @@ def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry: str,
     assert module.event("PING").result() == "spooled"
 
 
-def test_the_rest_of_the_module_stays_flowers_own(telemetry: str) -> None:
+def test_the_rest_of_the_module_stays_flowers_own(telemetry):
     """Only the two functions are replaced; Flower's own event types and state stay in place."""
     flower.install()
     module = load(telemetry)
@@ -254,7 +235,7 @@ def test_the_rest_of_the_module_stays_flowers_own(telemetry: str) -> None:
     assert module.state == {"executor": None}
 
 
-def test_flowers_call_forms_are_kept(telemetry: str, emitter: Emitter) -> None:
+def test_flowers_call_forms_are_kept(telemetry, emitter):
     """Positional and keyword arguments, and those of releases without details, reach our emitter."""
     flower.install()
     module = load(telemetry)
@@ -267,14 +248,14 @@ def test_flowers_call_forms_are_kept(telemetry: str, emitter: Emitter) -> None:
     assert emitter.calls == [("PING", details) for details in (None, {"a": 1}, None, {"a": 2}, None)]
 
 
-def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) -> None:
+def test_a_loaded_flower_is_changed_at_once(telemetry, emitter):
     """Every module that holds an old function, under whatever name, gets ours."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
     users_own = ModuleType("users_own")
-    users_own.event = old  # type: ignore[attr-defined]
+    users_own.event = old
     sys.modules["users_own"] = users_own
-    sys.modules["flwr.absent"] = None  # type: ignore[assignment]  # how Python forbids an import
+    sys.modules["flwr.absent"] = None  # how Python forbids an import
     flower.install()
     assert module.event is common.event is vars(common)["report"]
     assert module.event.__wrapped__ is old
@@ -282,9 +263,7 @@ def test_a_loaded_flower_is_changed_at_once(telemetry: str, emitter: Emitter) ->
     assert vars(sys.modules.pop("users_own"))["event"] is module.event
 
 
-def test_a_module_that_cannot_be_asked_stops_nothing(
-    telemetry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkeypatch):
     """What is no module, and a lazy one whose import would fail, are passed over; all others get ours."""
     monkeypatch.setitem(sys.modules, "absent", None)
     (tmp_path / "flower" / "failing.py").write_text("raise ImportError")
@@ -303,7 +282,7 @@ def test_a_module_that_cannot_be_asked_stops_nothing(
     assert hasattr(module.create_event, flower.MARK)
 
 
-def test_installing_twice_changes_nothing(telemetry: str) -> None:
+def test_installing_twice_changes_nothing(telemetry):
     """There is one finder, and nothing is wrapped twice, however often and whenever it is installed."""
     flower.install()
     module = load(telemetry)
@@ -312,7 +291,7 @@ def test_installing_twice_changes_nothing(telemetry: str) -> None:
     assert (dict(vars(module)), list(sys.meta_path)) == before
 
 
-def test_a_reload_is_adopted_again(telemetry: str, emitter: Emitter) -> None:
+def test_a_reload_is_adopted_again(telemetry, emitter):
     """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
     flower.install()
     module = load(telemetry)
@@ -323,7 +302,7 @@ def test_a_reload_is_adopted_again(telemetry: str, emitter: Emitter) -> None:
     assert emitter.calls == [("PING", {"a": 1}), ("PING", {"a": 2})]
 
 
-def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None:
+def test_the_module_keeps_its_own_loader(telemetry, tmp_path):
     """Its spec, source and file are found as if nobody had stood before its loader."""
     flower.install()
     module = load(telemetry)
@@ -334,18 +313,18 @@ def test_the_module_keeps_its_own_loader(telemetry: str, tmp_path: Path) -> None
     assert str(module.__file__).startswith(str(tmp_path))
 
 
-def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry: str) -> None:
+def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry):
     """Who looks Flower's module up without loading it can ask its loader for all that a loader gives."""
     flower.install()
     spec = importlib.util.find_spec(telemetry)
     assert spec is not None
-    loader: Any = spec.loader
+    loader = spec.loader
     assert loader.is_package(telemetry) is False
     assert loader.get_source(telemetry) == textwrap.dedent(TELEMETRY)
     assert importlib.util.find_spec("flwr.common.nothing") is None
 
 
-def test_a_lazy_loader_is_adopted(telemetry: str, emitter: Emitter) -> None:
+def test_a_lazy_loader_is_adopted(telemetry, emitter):
     """A module whose execution is put off gets our functions when it is executed."""
     flower.install()
     spec = importlib.util.find_spec(telemetry)
@@ -357,9 +336,7 @@ def test_a_lazy_loader_is_adopted(telemetry: str, emitter: Emitter) -> None:
     assert module.event("PING").result() == "spooled"
 
 
-def test_a_flower_in_a_zip_archive_is_adopted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emitter: Emitter
-) -> None:
+def test_a_flower_in_a_zip_archive_is_adopted(tmp_path, monkeypatch, emitter):
     """One importer serves all modules of an archive, and none of the others is touched."""
     write_flower(tmp_path / "flower", NEWER)
     with zipfile.ZipFile(tmp_path / "flower.zip", "w") as archive:
@@ -371,7 +348,7 @@ def test_a_flower_in_a_zip_archive_is_adopted(
     assert ".zip" in str(load(NEWER).__file__)
 
 
-def test_without_flower_python_says_so_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_flower_python_says_so_itself(tmp_path, monkeypatch):
     """Where no Flower is installed, importing it fails as it always does."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     flower.install()
@@ -379,7 +356,7 @@ def test_without_flower_python_says_so_itself(tmp_path: Path, monkeypatch: pytes
         load(NEWER)
 
 
-def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path, monkeypatch):
     """An error in Flower's own module reaches whoever imports it, and the module is not kept."""
     write_flower(tmp_path / "flower", NEWER, "raise OSError('no pool')")
     monkeypatch.syspath_prepend(tmp_path / "flower")
@@ -389,9 +366,7 @@ def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path: Path, monkeypatch: 
     assert NEWER not in sys.modules
 
 
-def test_a_flower_without_the_functions_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flower_without_the_functions_is_left_alone(tmp_path, monkeypatch):
     """A release that reports in another way than we know gets nothing that it did not have."""
     write_flower(tmp_path / "flower", NEWER, "EventType = event = None")
     monkeypatch.syspath_prepend(tmp_path / "flower")
@@ -404,10 +379,10 @@ def test_a_flower_without_the_functions_is_left_alone(
 class _Asking:
     """A finder as import hooks of others are made: it asks all finders, itself by a guard excepted."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.inside = False
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, name, path=None, target=None):
         if self.inside or not name.startswith("flwr."):
             return None
         self.inside = True
@@ -418,7 +393,7 @@ class _Asking:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before_us", "behind_us"])
-def test_hooks_of_others_get_along_with_ours(telemetry: str, emitter: Emitter, *, before: bool) -> None:
+def test_hooks_of_others_get_along_with_ours(telemetry, emitter, *, before):
     """A finder that asks all finders for the module neither recurses nor keeps us from it."""
     flower.install()
     sys.meta_path.insert(0 if before else 1, _Asking())
@@ -428,14 +403,14 @@ def test_hooks_of_others_get_along_with_ours(telemetry: str, emitter: Emitter, *
     assert type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
 
 
-def test_a_finder_that_comes_later_hides_nothing(telemetry: str, emitter: Emitter, tmp_path: Path) -> None:
+def test_a_finder_that_comes_later_hides_nothing(telemetry, emitter, tmp_path):
     """One that finds all of Flower by itself, as those of type checkers do, finds it behind us."""
 
     class Their(importlib.machinery.SourceFileLoader):
         pass
 
     class Finder:
-        def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        def find_spec(self, name, path=None, target=None):
             if not name.startswith("flwr"):
                 return None
             spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -445,7 +420,7 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry: str, emitter: Emitte
             return spec
 
     flower.install()
-    sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder())
     (tmp_path / "flower" / "something_else.py").touch()
     load("something_else")
     del sys.modules["something_else"]
@@ -454,42 +429,42 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry: str, emitter: Emitte
     assert module.event("PING").result() == "spooled"
 
 
-def test_a_finder_of_the_old_kind_is_passed_over(telemetry: str, emitter: Emitter) -> None:
+def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
     """Python asks none that cannot find a spec, 3.11 with a warning, and Flower is adopted all the same."""
     flower.install()
 
     class Old:
-        def find_module(self, name: str, path: Any = None) -> None:
+        def find_module(self, name, path=None):
             return None
 
-    sys.meta_path.insert(1, Old())  # type: ignore[arg-type]
+    sys.meta_path.insert(1, Old())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         assert load(telemetry).event("PING").result() == "spooled"
 
 
-def test_a_finder_that_fails_fails_as_without_us(telemetry: str) -> None:
+def test_a_finder_that_fails_fails_as_without_us(telemetry):
     """What another finder raises is what Python raises, and not of our making."""
 
     class Broken:
-        def find_spec(self, name: str, path: Any, target: Any) -> None:
+        def find_spec(self, name, path, target):
             if name == telemetry:
                 message = "a finder of theirs"
                 raise ImportError(message)
 
     flower.install()
-    sys.meta_path.insert(1, Broken())  # type: ignore[arg-type]
+    sys.meta_path.insert(1, Broken())
     with pytest.raises(ImportError, match="a finder of theirs"):
         load(telemetry)
 
 
-def test_threads_that_import_at_once_all_get_ours(telemetry: str, emitter: Emitter) -> None:
+def test_threads_that_import_at_once_all_get_ours(telemetry, emitter):
     """Whoever waited for another thread's import of Flower sees it adopted."""
     flower.install()
     together = threading.Barrier(8)
-    seen: list[object] = []
+    seen = []
 
-    def importing() -> None:
+    def importing():
         together.wait()
         seen.append(load(telemetry).event("PING").result())
 
@@ -501,9 +476,7 @@ def test_threads_that_import_at_once_all_get_ours(telemetry: str, emitter: Emitt
     assert seen == ["spooled"] * 8
 
 
-def test_without_our_emitter_flower_falls_silent(
-    telemetry: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_our_emitter_flower_falls_silent(telemetry, monkeypatch, caplog):
     """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
     monkeypatch.setitem(sys.modules, "flwr_telemetry.flower.functions", None)
     monkeypatch.delattr(flower, "functions", raising=False)
@@ -515,7 +488,7 @@ def test_without_our_emitter_flower_falls_silent(
     assert module.create_event(module.EventType.PING, {}) == "disabled"
 
 
-def test_the_hook_loads_nothing_until_flower_comes(home: Path) -> None:
+def test_the_hook_loads_nothing_until_flower_comes(home):
     """A process that never imports Flower pays for this module and its package alone."""
     code = """
         import json, sys

@@ -1,12 +1,9 @@
 """The guard of imports: one thread at a time, no fork amid an import, and no wait without an end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading
 from modulefinder import ModuleFinder
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,44 +13,40 @@ from flwr_telemetry.imports import Guard, undisturbed
 from tests.support import homes, processes
 from tests.support.processes import NEVER
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 
 class Busy:
     """A guard under which another thread imports until it is told to go on."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.guard = Guard()
         self._now, self._go_on = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self.guard.call, args=[self._import])
         self._thread.start()
         assert self._now.wait(30)
 
-    def _import(self) -> None:
+    def _import(self):
         self._now.set()
         self._go_on.wait(30)
 
-    def end(self) -> None:
+    def end(self):
         self._go_on.set()
         self._thread.join()
 
 
 @pytest.fixture
-def busy() -> Iterator[Busy]:
+def busy():
     """Give a guard under which another thread imports."""
     busy = Busy()
     yield busy
     busy.end()
 
 
-def test_an_import_happens_once() -> None:
+def test_an_import_happens_once():
     """The result is kept, and the guard is not asked again; an exception is not kept."""
-    done: list[int] = []
+    done = []
 
     @undisturbed
-    def importing() -> int:
+    def importing():
         done.append(1)
         if len(done) == 1:
             raise ModuleNotFoundError
@@ -64,16 +57,16 @@ def test_an_import_happens_once() -> None:
     assert [importing(), importing()] == [2, 2]
 
 
-def test_an_import_is_plain() -> None:
+def test_an_import_is_plain():
     """It starts no thread, and runs in the one that needs it."""
     threads = threading.enumerate()
     assert Guard().call(threading.get_ident) == threading.get_ident()
     assert threading.enumerate() == threads
 
 
-def test_threads_wait_for_each_other(busy: Busy) -> None:
+def test_threads_wait_for_each_other(busy):
     """A thread that needs a module while another imports waits, and has it then."""
-    found: list[int] = []
+    found = []
     waiting = threading.Thread(target=lambda: found.append(busy.guard.call(lambda: 7)))
     waiting.start()
     assert found == []
@@ -82,12 +75,12 @@ def test_threads_wait_for_each_other(busy: Busy) -> None:
     assert found == [7]
 
 
-def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch):
     """It fails at once, at whatever depth, and the interrupted one goes on; afterwards all is well."""
     guard = Guard()
-    told: list[str] = []
+    told = []
 
-    def handler(*_: object) -> None:
+    def handler(*_):
         with pytest.raises(TelemetryError) as raised:
             guard.call(lambda: told.append("imported"))
         told.append(str(raised.value))
@@ -101,19 +94,19 @@ def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch: pytest.Mo
     assert guard.call(lambda: 7) == 7
 
 
-def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked() -> None:
+def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
     """Another thread imports afterwards, and so does this one."""
     guard = Guard()
     with pytest.raises(KeyboardInterrupt):
         guard.call(lambda: signal.raise_signal(signal.SIGINT))
-    found: list[int] = []
+    found = []
     other = threading.Thread(target=lambda: found.append(guard.call(lambda: 7)))
     other.start()
     other.join()
     assert [*found, guard.call(lambda: 8)] == [7, 8]
 
 
-def test_a_slow_import_is_waited_for_once(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_import_is_waited_for_once(busy, monkeypatch):
     """While it goes on, every further import fails at once, and no fork waits; then all is well."""
     monkeypatch.setattr(imports, "WAIT_S", 0.01)
     for _ in range(2):
@@ -125,7 +118,7 @@ def test_a_slow_import_is_waited_for_once(busy: Busy, monkeypatch: pytest.Monkey
     assert busy.guard.call(lambda: 7) == 7
 
 
-def forked(code: Callable[[], None]) -> int:
+def forked(code):
     """Run this in a forked child, and give its exit code."""
     pid = os.fork()
     if pid == 0:
@@ -138,14 +131,12 @@ def forked(code: Callable[[], None]) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(
-    busy: Busy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(busy, monkeypatch):
     """It would wait forever for a thread that it does not have, so it fails; its parent goes on."""
     monkeypatch.setattr(imports, "FORK_WAIT_S", 0.01)
     busy.guard.before_fork()
 
-    def child() -> None:
+    def child():
         busy.guard.after_fork_in_child()
         with pytest.raises(TelemetryError, match="forked amid"):
             busy.guard.call(lambda: None)
@@ -156,16 +147,16 @@ def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(
     assert busy.guard.call(lambda: 7) == 7
 
 
-def test_a_fork_in_a_handler_that_interrupts_an_import() -> None:
+def test_a_fork_in_a_handler_that_interrupts_an_import():
     """In the child the import goes on, an event in the handler fails, and later imports work."""
     guard = Guard()
 
-    def child() -> None:
+    def child():
         guard.after_fork_in_child()
         with pytest.raises(TelemetryError, match="needs itself"):
             guard.call(lambda: None)
 
-    def importing() -> int:
+    def importing():
         guard.before_fork()
         code = forked(child)
         guard.after_fork_in_parent()
@@ -213,7 +204,7 @@ print(codes, outcome(event("PING")))
 """
 
 
-def test_two_forks_at_a_time_leave_nothing_locked(home: Path) -> None:
+def test_two_forks_at_a_time_leave_nothing_locked(home):
     """The second fork waits in vain for the first one's lock, and must not make that one forget it."""
     homes.configure(home, "http://127.0.0.1:9/")
     code = A_HOOK_BEFORE_OURS + processes.PRELUDE + OVERLAPPING_FORKS
@@ -230,7 +221,7 @@ Last.itself = Last()  # a cycle through a class: freed when the interpreter is a
 """
 
 
-def test_the_first_event_at_the_very_end_of_the_interpreter(home: Path) -> None:
+def test_the_first_event_at_the_very_end_of_the_interpreter(home):
     """Its future is done, and the process ends: nothing waits for a thread that cannot run any more."""
     homes.configure(home, "http://127.0.0.1:9/")
     assert processes.workload(home, AT_THE_VERY_END, NEVER).stdout != ""
@@ -244,7 +235,7 @@ print(json.dumps([told, sorted(sys.modules)]))
 """
 
 
-def test_a_tool_that_freezes_programs_finds_all_imports(home: Path, tmp_path: Path) -> None:
+def test_a_tool_that_freezes_programs_finds_all_imports(home, tmp_path):
     """No module is imported by a string: not for settings, for payloads or for a flush."""
     homes.configure(home, "http://127.0.0.1:9/")
     told, loaded = processes.answers(home, LOADED, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"})

@@ -1,13 +1,10 @@
 """May I start a sidecar: the guards one by one, in order, and what a sidecar gets of our environment."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,17 +13,14 @@ import flwr_telemetryd
 from flwr_telemetry import files, launch, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from tests.support import homes, processes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 NOW_S = 1_800_000_000
 
 
 @pytest.fixture
-def paths(home: Path) -> HostPaths:
+def paths(home):
     """Give a host with one event in its spool, appended at NOW_S."""
     host = Home(home).host()
     files.append_bytes(homes.put(home, []), b"x")
@@ -35,34 +29,27 @@ def paths(home: Path) -> HostPaths:
 
 
 @pytest.fixture
-def living(paths: HostPaths) -> Iterator[None]:
+def living(paths):
     """Hold the lock as a sidecar does."""
     with paths.lock.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def started(paths: HostPaths, at_s: float, *, size: int = 8) -> None:
+def started(paths, at_s, *, size=8):
     """Leave the trace of a start at that time of the file system; of size 0, that of a mere probe."""
     files.append_bytes(paths.lock, b"started\n"[:size])
     os.utime(paths.lock, (at_s, at_s))
 
 
-def beat(home: Path, at_s: float) -> None:
+def beat(home, at_s):
     """Write the heartbeat of another host's service."""
     path = Home(home).heartbeat("other")
     path.touch()
     os.utime(path, (at_s, at_s))
 
 
-def wake(
-    home: Path,
-    environ: Mapping[str, str] | None = None,
-    setting: str = "auto",
-    *,
-    respawn_s: float = 10,
-    may: bool = True,
-) -> Wake:
+def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
     """Ask for a sidecar, with or without consent."""
     return launch.wake(
         Home(home),
@@ -74,7 +61,7 @@ def wake(
     )
 
 
-def test_a_living_sidecar_comes_before_everything(home: Path, living: None) -> None:
+def test_a_living_sidecar_comes_before_everything(home, living):
     """Where one runs nothing else is asked, whoever asks."""
     beat(home, NOW_S)
     assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
@@ -93,7 +80,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(("environ", "setting"), FORBIDDEN.values(), ids=FORBIDDEN)
-def test_who_may_not_start_one(home: Path, paths: HostPaths, environ: dict[str, str], setting: str) -> None:
+def test_who_may_not_start_one(home, paths, environ, setting):
     """The setting, the recursion guard and the batch job: nothing is started, but a service may serve."""
     assert wake(home, environ, setting) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
@@ -111,7 +98,7 @@ def test_who_may_not_start_one(home: Path, paths: HostPaths, environ: dict[str, 
         ({}, "auto"),
     ],
 )
-def test_who_may(home: Path, paths: HostPaths, environ: dict[str, str], setting: str) -> None:
+def test_who_may(home, paths, environ, setting):
     """Half a batch job is none, `always` overrides it, and then a service comes before the throttle."""
     started(paths, NOW_S)
     assert wake(home, environ, setting) is Wake.THROTTLED
@@ -123,13 +110,13 @@ def test_who_may(home: Path, paths: HostPaths, environ: dict[str, str], setting:
     ("before_s", "throttled"),
     [(0, True), (9, True), (11, False), (86_400, False), (-9, True), (-11, False), (-86_400, False)],
 )
-def test_the_throttle_and_a_clock_that_was_set(paths: HostPaths, before_s: float, throttled: bool) -> None:
+def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
     """No second start within the time; a clock stepped back by more than that does not block for long."""
     started(paths, NOW_S - before_s)
     assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
 
 
-def test_the_trace_of_a_probe_is_no_start(paths: HostPaths) -> None:
+def test_the_trace_of_a_probe_is_no_start(paths):
     """An empty lock file was made by somebody who only looked."""
     started(paths, NOW_S, size=0)
     assert launch._claim_start(paths, 10) is Wake.STARTED
@@ -138,19 +125,19 @@ def test_the_trace_of_a_probe_is_no_start(paths: HostPaths) -> None:
     assert launch._claim_start(paths, 0) is Wake.STARTED
 
 
-def test_the_lock_comes_before_the_throttle_under_it(paths: HostPaths, living: None) -> None:
+def test_the_lock_comes_before_the_throttle_under_it(paths, living):
     """A sidecar that came up since the first look is seen."""
     assert launch._claim_start(paths, 10) is Wake.ALIVE
 
 
-def test_of_many_who_ask_at_once_one_starts(home: Path, paths: HostPaths) -> None:
+def test_of_many_who_ask_at_once_one_starts(home, paths):
     """Sixteen first events start one sidecar, and looking leaves no descriptor."""
     homes.configure(home, respawn_s=60, idle_exit_s=60)
     files.touch(paths.events)
     gate = threading.Barrier(16)
     before = len(os.listdir("/proc/self/fd"))
 
-    def ask(_: int) -> Wake:
+    def ask(_):
         gate.wait()
         return wake(home, os.environ, respawn_s=60)
 
@@ -162,14 +149,14 @@ def test_of_many_who_ask_at_once_one_starts(home: Path, paths: HostPaths) -> Non
     processes.wait_until(lambda: presence.alive(paths), what="the sidecar that was started")
 
 
-def test_nothing_is_started_without_consent(home: Path, paths: HostPaths) -> None:
+def test_nothing_is_started_without_consent(home, paths):
     """Where consent, read afresh, says no, not even the lock comes into being."""
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_a_lock_that_is_no_file_starts_nothing(home: Path, paths: HostPaths, kind: str) -> None:
+def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
     """What stands in the lock's place is refused, with no target made."""
     if kind == "link":
         paths.lock.symlink_to("elsewhere")
@@ -202,7 +189,7 @@ NEEDED = {
 }
 
 
-def test_what_a_sidecar_gets_of_our_environment() -> None:
+def test_what_a_sidecar_gets_of_our_environment():
     """What it needs to run and to find a way out; no secret, no setting, no hook."""
     environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
     assert launch.sidecar_environment(Home(Path("/x")), environ) == {
@@ -212,7 +199,7 @@ def test_what_a_sidecar_gets_of_our_environment() -> None:
     }
 
 
-def test_what_a_sidecar_gets_of_our_module_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
     """Entries that hold our packages stay, made absolute; what could shadow them or hook in goes."""
     emitter, daemon = (
         str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
@@ -224,7 +211,7 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path: Path, monkeypatch: pyt
     assert passed["PYTHONPATH"].split(os.pathsep) == [emitter, daemon]
 
 
-def test_the_guard_is_for_everything_below_a_sidecar(home: Path) -> None:
+def test_the_guard_is_for_everything_below_a_sidecar(home):
     """What a sidecar passes on forbids to start another."""
     environ = launch.sidecar_environment(Home(home), os.environ)
     Home(home).host().root.mkdir(parents=True)

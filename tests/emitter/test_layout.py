@@ -1,7 +1,5 @@
 """Paths: frozen values that touch no disk."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -30,7 +28,7 @@ BELOW_THE_HOST = {
 }
 
 
-def test_the_layout() -> None:
+def test_the_layout():
     """Every path is where the design puts it, and there is no other."""
     host = HOME.host("n1")
     properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
@@ -43,7 +41,7 @@ def test_the_layout() -> None:
     assert HOME.heartbeat("n1") == Path("/h/.flwr/telemetry/service-n1.json")
 
 
-def test_paths_are_frozen_values() -> None:
+def test_paths_are_frozen_values():
     """Equal paths are equal, and none can be changed."""
     assert HOME.host() == HostPaths(Path("/h/.flwr/telemetry"), host_name())
     for value in (HOME, HOME.host("n1")):
@@ -51,7 +49,7 @@ def test_paths_are_frozen_values() -> None:
             setattr(value, value._fields[0], Path("/x"))
 
 
-def test_no_disk_is_touched(home: Path) -> None:
+def test_no_disk_is_touched(home):
     """A home that does not exist has paths and does not come into being."""
     assert Home(home).host().events.name == "events.msgpack"
     assert not home.exists()
@@ -66,18 +64,18 @@ def test_no_disk_is_touched(home: Path) -> None:
         ({"HOME": "/c/"}, "/c/.flwr"),
     ],
 )
-def test_the_home(environ: dict[str, str], path: str) -> None:
+def test_the_home(environ, path):
     """FLWR_HOME is the directory itself; without it, or empty, it is below HOME."""
     assert home_directory(environ) == Path(path)
 
 
-def test_a_relative_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_home_is_made_absolute(tmp_path, monkeypatch):
     """What moves the working directory later does not move the home."""
     monkeypatch.chdir(tmp_path)
     assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
 
 
-def test_no_home_is_an_error_that_says_what_to_do() -> None:
+def test_no_home_is_an_error_that_says_what_to_do():
     """A HOME that is no absolute path names no directory."""
     with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
         home_directory({"HOME": "relative"})
@@ -96,7 +94,7 @@ def test_no_home_is_an_error_that_says_what_to_do() -> None:
         (".", "_"),
     ],
 )
-def test_the_name_of_a_host(node: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_host(node, name, monkeypatch):
     """Whatever a node is called, its directory has a safe name of 1 to 64 characters."""
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))

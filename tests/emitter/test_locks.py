@@ -1,11 +1,8 @@
 """Attempts at file locks, their three answers, and waits that end although a clock stands still."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,15 +11,11 @@ from flwr_telemetry.errors import BUSY_ERRNOS
 from flwr_telemetry.locks import LockResult
 from tests.support.faults import fail_once, no_locks
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 ATTEMPTS = [locks.try_shared, locks.try_exclusive]
 
 
 @pytest.fixture
-def first(tmp_path: Path) -> Iterator[int]:
+def first(tmp_path):
     """Give a descriptor of a file."""
     descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     yield descriptor
@@ -30,14 +23,14 @@ def first(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.fixture
-def second(first: int, tmp_path: Path) -> Iterator[int]:
+def second(first, tmp_path):
     """Give another open file of the same name, as another process has it."""
     descriptor = os.open(tmp_path / "file", os.O_RDWR)
     yield descriptor
     os.close(descriptor)
 
 
-def test_shared_locks_exclude_exclusive_ones(first: int, second: int) -> None:
+def test_shared_locks_exclude_exclusive_ones(first, second):
     """Writers share a segment; a sealer has it alone."""
     assert locks.try_shared(first) is LockResult.HELD
     assert locks.try_shared(second) is LockResult.HELD
@@ -50,18 +43,14 @@ def test_shared_locks_exclude_exclusive_ones(first: int, second: int) -> None:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("number", sorted(BUSY_ERRNOS))
-def test_what_says_that_a_lock_is_busy(
-    first: int, monkeypatch: pytest.MonkeyPatch, attempt: Callable[[int], LockResult], number: int
-) -> None:
+def test_what_says_that_a_lock_is_busy(first, monkeypatch, attempt, number):
     """Systems have several words for it."""
     fail_once(monkeypatch, "flock", number, module=fcntl)
     assert attempt(first) is LockResult.BUSY
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_a_file_system_without_locks(
-    first: int, monkeypatch: pytest.MonkeyPatch, attempt: Callable[[int], LockResult]
-) -> None:
+def test_a_file_system_without_locks(first, monkeypatch, attempt):
     """Nothing is waited for, and nothing is raised when a lock is released."""
     no_locks(monkeypatch)
     assert attempt(first) is LockResult.UNSUPPORTED
@@ -69,7 +58,7 @@ def test_a_file_system_without_locks(
     locks.unlock(first)
 
 
-def test_a_writer_hears_of_a_stale_file(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_hears_of_a_stale_file(first, monkeypatch):
     """Another host removed the file: a write to it might seem to succeed."""
     fail_once(monkeypatch, "flock", errno.ESTALE, module=fcntl)
     with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
@@ -77,13 +66,11 @@ def test_a_writer_hears_of_a_stale_file(first: int, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("step_s", [0, 0.25, 1, 1e9], ids=["frozen", "slow", "exact", "set ahead"])
-def test_a_wait_ends_by_the_clock_and_by_its_attempts(
-    first: int, second: int, monkeypatch: pytest.MonkeyPatch, step_s: float
-) -> None:
+def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch, step_s):
     """A clock that stands still, or that a test of the host's replaced, hangs no training."""
     now_s, slept = [0.0], [0.0]
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds):
         slept[0] += seconds
         now_s[0] += seconds * step_s
 
@@ -95,9 +82,7 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(
 
 
 @pytest.mark.parametrize("wait_s", [0, -1])
-def test_no_wait_is_one_attempt(
-    first: int, second: int, monkeypatch: pytest.MonkeyPatch, wait_s: float
-) -> None:
+def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
     """Nobody sleeps."""
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "sleep")
@@ -105,16 +90,14 @@ def test_no_wait_is_one_attempt(
         assert locks.wait_exclusive(second, wait_s, 0.1) is LockResult.BUSY
 
 
-def test_a_free_lock_costs_no_look_at_the_clock(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_lock_costs_no_look_at_the_clock(first, monkeypatch):
     """It is part of every event."""
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "monotonic")
         assert locks.wait_shared(first, 1, 0.1) is LockResult.HELD
 
 
-def test_a_lock_that_is_released_during_the_wait(
-    first: int, second: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):
     """It is had at the next attempt."""
     monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))
     assert locks.try_exclusive(first) is LockResult.HELD

@@ -1,9 +1,6 @@
 """What is a server's and what is not, by the mounts of this very machine."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,17 +8,14 @@ from flwr_telemetry import nfs
 from flwr_telemetry.nfs import Mounts
 from tests.support import netfs
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def is_remote(path: Path | str) -> bool:
+def is_remote(path):
     """Ask anew about the device that a path is on."""
     return Mounts().is_remote(os.stat(path).st_dev)
 
 
 @pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
-def test_a_mount_is_told_by_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
     """Only what sends late counts: not every file system of another process, and none of this machine."""
     (tmp_path / "served").mkdir()
     with netfs.mounted(tmp_path / "served", tmp_path / "mount", netfs.Traits()) as mount:
@@ -31,7 +25,7 @@ def test_a_mount_is_told_by_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert not any(map(is_remote, (tmp_path, "/proc", "/dev", "/sys")))
 
 
-def test_a_device_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_is_asked_for_once(monkeypatch):
     """A list of mounts may be long; one that cannot be read tells of no server."""
     mounts, device = Mounts(), os.stat("/proc").st_dev
     monkeypatch.setattr(nfs, "_TYPES", {"proc"})

@@ -1,36 +1,30 @@
 """Is all that was spooled delivered: a look at the directory that nothing slips past."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting, has_bodies
 from tests.support import homes, records
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEALED = "sealed-0000000000000000001-00000001.msgpack"
 
 
 @pytest.fixture
-def host(home: Path) -> HostPaths:
+def host(home):
     """Give a host with one event in its open segment."""
     homes.put(home, [records.sample()])
     return Home(home).host()
 
 
-def move(source: Path, target: Path) -> None:
+def move(source, target):
     """Rename as a sidecar does."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
 
 
-def test_an_event_is_seen_at_every_stage_of_its_way(host: HostPaths) -> None:
+def test_an_event_is_seen_at_every_stage_of_its_way(host):
     """Open, sealed, taken, committed, refused and split: it waits until the last body is gone."""
     waiting = Waiting(host)
     committed = host.outbox / "b1"
@@ -55,14 +49,14 @@ def test_an_event_is_seen_at_every_stage_of_its_way(host: HostPaths) -> None:
     assert waiting.is_over()
 
 
-def test_all_the_way_between_two_looks(host: HostPaths) -> None:
+def test_all_the_way_between_two_looks(host):
     """What was delivered since the last look is not waited for."""
     waiting = Waiting(host)
     host.events.unlink()
     assert waiting.is_over()
 
 
-def test_what_comes_later_is_not_waited_for(home: Path, host: HostPaths) -> None:
+def test_what_comes_later_is_not_waited_for(home, host):
     """A busy workload beside us cannot keep us waiting."""
     waiting = Waiting(host)
     move(host.events, host.outbox / "b1" / "k.json")  # keeps the inode in use
@@ -74,7 +68,7 @@ def test_what_comes_later_is_not_waited_for(home: Path, host: HostPaths) -> None
 
 
 @pytest.mark.parametrize("stage", ["spool", "work", "outbox"])
-def test_where_it_waits_at_the_call(host: HostPaths, stage: str) -> None:
+def test_where_it_waits_at_the_call(host, stage):
     """What was under way already is waited for like what was spooled."""
     place = {
         "spool": host.spool / SEALED,
@@ -90,7 +84,7 @@ def test_where_it_waits_at_the_call(host: HostPaths, stage: str) -> None:
     assert waiting.is_over()
 
 
-def test_nothing_waits(home: Path) -> None:
+def test_nothing_waits(home):
     """No directory, an empty segment, a flush and a batch without bodies are nothing to wait for."""
     host = Home(home).host()
     assert Waiting(host).is_over()
@@ -103,7 +97,7 @@ def test_nothing_waits(home: Path) -> None:
     assert homes.tree(home) == before
 
 
-def test_what_is_a_body(tmp_path: Path) -> None:
+def test_what_is_a_body(tmp_path):
     """A body or a burst that is being split; nothing else, and no directory is no body."""
     assert not has_bodies(tmp_path / "gone")
     batch = tmp_path / "b"

@@ -1,7 +1,5 @@
 """Heartbeats by the time of their file system, and the process that ``sidecar.json`` names."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -9,23 +7,18 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetry import files, presence
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from tests.support import faults, homes, processes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NOW_S = 1_800_000_000
 
 
 @pytest.fixture
-def paths(home: Path) -> HostPaths:
+def paths(home):
     """Give a host with one event in its spool, appended at NOW_S."""
     host = Home(home).host()
     files.append_bytes(homes.put(home, []), b"x")
@@ -33,7 +26,7 @@ def paths(home: Path) -> HostPaths:
     return host
 
 
-def beat(home: Path, at_s: float, name: str = "service-other.json") -> None:
+def beat(home, at_s, name="service-other.json"):
     """Write a heartbeat."""
     path = homes.telemetry(home) / name
     path.touch()
@@ -53,9 +46,7 @@ def beat(home: Path, at_s: float, name: str = "service-other.json") -> None:
         ("config.toml", NOW_S, False),
     ],
 )
-def test_the_age_of_a_heartbeat(
-    home: Path, paths: HostPaths, name: str, beaten_s: float, fresh: bool
-) -> None:
+def test_the_age_of_a_heartbeat(home, paths, name, beaten_s, fresh):
     """It is a difference between two times of that file system, and of heartbeats only."""
     beat(home, beaten_s, name)
     assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths)) is fresh
@@ -63,7 +54,7 @@ def test_the_age_of_a_heartbeat(
     assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths))
 
 
-def test_ages_by_host(home: Path, paths: HostPaths) -> None:
+def test_ages_by_host(home, paths):
     """Fresh or not. A time far ahead is that of a clock that was set back since; its age fits into JSON."""
     for host, age_s in {"a": -60, "b": 30.5, "c": 1e6, "d": -3601}.items():
         beat(home, NOW_S - age_s, f"service-{host}.json")
@@ -73,15 +64,13 @@ def test_ages_by_host(home: Path, paths: HostPaths) -> None:
     assert presence.heartbeat_files(Home(home)) == [Home(home).heartbeat(host) for host in "abcd"]
 
 
-def test_a_heartbeat_that_is_removed_meanwhile(
-    home: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
     """The others count all the same."""
     for host in "abc":
         beat(home, NOW_S, f"service-{host}.json")
     real = presence.is_heartbeat
 
-    def then(name: str) -> bool:
+    def then(name):
         Home(home).heartbeat("b").unlink(missing_ok=True)  # after it was listed
         return real(name)
 
@@ -90,21 +79,21 @@ def test_a_heartbeat_that_is_removed_meanwhile(
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
-def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path: Path, what: str) -> None:
+def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
     """So that a look at such a home touches no file."""
     home = Home(tmp_path / "another")
     if what != "nothing":
         home.path.mkdir()
         (home.telemetry.touch if what == "a file" else home.telemetry.mkdir)()
 
-    def now() -> float:
+    def now():
         raise AssertionError
 
     assert presence.heartbeats(home, now) == {}
     assert not presence.has_fresh_heartbeat(home, now)
 
 
-def test_a_flush_counts_as_now(home: Path, paths: HostPaths) -> None:
+def test_a_flush_counts_as_now(home, paths):
     """Who asks for delivery without a new event has touched `flush`; without both the spool tells."""
     assert presence.last_touched(paths) == NOW_S
     paths.flush.touch()
@@ -116,9 +105,7 @@ def test_a_flush_counts_as_now(home: Path, paths: HostPaths) -> None:
     assert presence.last_touched(paths) == NOW_S + 7
 
 
-def test_the_time_of_a_file_system_leaves_no_trace(
-    home: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_of_a_file_system_leaves_no_trace(home, paths, monkeypatch):
     """It is the time of no clock of this process, except where nothing can be written."""
     began_s, before, touched_ns = time.time(), homes.tree(home), homes.telemetry(home).stat().st_mtime_ns
     monkeypatch.setattr(time, "time", lambda: 5.0)
@@ -140,7 +127,7 @@ LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}
     ],
     ids=lambda text: text[:40],
 )
-def test_a_damaged_state_names_nobody(paths: HostPaths, text: str) -> None:
+def test_a_damaged_state_names_nobody(paths, text):
     """And nobody is sent a signal."""
     paths.state.write_text(text)
     assert presence.sidecar_state(paths) is None
@@ -149,7 +136,7 @@ def test_a_damaged_state_names_nobody(paths: HostPaths, text: str) -> None:
     paths.state.unlink()
 
 
-def test_what_a_state_tells(paths: HostPaths) -> None:
+def test_what_a_state_tells(paths):
     """Four values; what else is in it is for ``status``."""
     assert presence.read_state(paths) == {}
     paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
@@ -160,19 +147,19 @@ def test_what_a_state_tells(paths: HostPaths) -> None:
 class Sleeper:
     """A process that tells of SIGHUP and ends by SIGTERM, and its state."""
 
-    def __init__(self, paths: HostPaths) -> None:
+    def __init__(self, paths):
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._paths = paths
         assert self.read() == b"ready\n"
 
-    def save(self, **changes: Any) -> None:
+    def save(self, **changes):
         born = presence.birth(self.process.pid)
         state = {"pid": self.process.pid, "born": born, "mode": "service", "ended": "", **changes}
         self._paths.state.write_text(json.dumps(state))
 
-    def read(self) -> bytes:
+    def read(self):
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
@@ -186,7 +173,7 @@ input()
 
 
 @pytest.fixture
-def sleeper(paths: HostPaths) -> Iterator[Sleeper]:
+def sleeper(paths):
     """Give a living process whose state was saved."""
     sleeper = Sleeper(paths)
     with sleeper.process:
@@ -205,7 +192,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
-def test_who_does_not_live(paths: HostPaths, sleeper: Sleeper, changes: dict[str, Any]) -> None:
+def test_who_does_not_live(paths, sleeper, changes):
     """A number means nothing by itself; nobody is sent a signal by mistake."""
     assert presence.state_claims_alive(paths)
     sleeper.save(**changes)
@@ -218,7 +205,7 @@ def test_who_does_not_live(paths: HostPaths, sleeper: Sleeper, changes: dict[str
     assert sleeper.process.poll() is None
 
 
-def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths: HostPaths, sleeper: Sleeper) -> None:
+def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths, sleeper):
     """One on demand looks by itself; a service is never asked to end."""
     presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
     sleeper.save(mode="on demand")
@@ -228,7 +215,7 @@ def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths: HostPaths, sleeper:
     assert sleeper.read() == b""
 
 
-def test_a_zombie_does_not_live(paths: HostPaths, sleeper: Sleeper) -> None:
+def test_a_zombie_does_not_live(paths, sleeper):
     """A process that ended and was not reaped still has its number."""
     sleeper.process.kill()
     os.waitid(os.P_PID, sleeper.process.pid, os.WEXITED | os.WNOWAIT)
@@ -236,9 +223,7 @@ def test_a_zombie_does_not_live(paths: HostPaths, sleeper: Sleeper) -> None:
     assert not presence.state_claims_alive(paths)
 
 
-def test_what_says_that_a_sidecar_lives(
-    paths: HostPaths, sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_says_that_a_sidecar_lives(paths, sleeper, monkeypatch):
     """Its lock; its state only where there are no locks."""
     before = faults.descriptors()
     assert not presence.alive(paths)

@@ -1,25 +1,17 @@
 """Who reaps a sidecar: init, the training that is one, or nobody; real processes in a PID namespace."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 ALONE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def _may() -> bool:
+def _may():
     done = shutil.which("unshare") and subprocess.run([*ALONE, "true"], capture_output=True, check=False)
     return bool(done) and done.returncode == 0
 
@@ -61,12 +53,12 @@ def delivered():
 """
 
 
-def alone(home: Path, code: str) -> subprocess.CompletedProcess[str]:
+def alone(home, code):
     """Run a workload as the first process of a namespace."""
     return processes.program(home, [*ALONE, sys.executable, "-c", TOOLS + code])
 
 
-def test_a_training_that_is_the_first_process_reaps_its_sidecars(home: Path, collector: Collector) -> None:
+def test_a_training_that_is_the_first_process_reaps_its_sidecars(home, collector):
     """At the next event that needs one: never more than one zombie, and every event is delivered."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     done = alone(
@@ -83,7 +75,7 @@ for _ in range(2):
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["same-session", "session-of-its-own"])
-def test_children_of_the_training_are_its_own(home: Path, collector: Collector, apart: bool) -> None:
+def test_children_of_the_training_are_its_own(home, collector, apart):
     """A child is not reaped whose number a container of the same name has put into ``sidecar.json``."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     done = alone(
@@ -105,7 +97,7 @@ assert child.wait() == 7
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_where_nobody_reaps_there_are_two_zombies_at_most(home: Path, collector: Collector) -> None:
+def test_where_nobody_reaps_there_are_two_zombies_at_most(home, collector):
     """No other sidecar is started; the events wait, one warning says what to do, ``--once`` delivers them."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     training = """

@@ -1,11 +1,8 @@
 """The record format: what was framed is read again, and damage costs nothing but what it touches."""
 
-from __future__ import annotations
-
 import itertools
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
 
 import msgpack.fallback
 import pytest
@@ -18,15 +15,12 @@ from flwr_telemetryd.spool.reader import read as read_
 from tests.support import records
 from tests.support.strategies import events, packed, tried
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 GIGANTIC = b"\x92\xce\0\0\0\0\xc5\xff\xff"
 SAMPLE = records.sample({"n": 1})
 FRAME = record.frame(record.pack(SAMPLE))
 
 
-def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
+def cut(data, sizes):
     """Cut data into chunks of these sizes, over and over; empty ones too."""
     at = 0
     for size in itertools.cycle([*sizes, 7]):
@@ -36,9 +30,9 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
         at += size
 
 
-def naive(data: bytes) -> list[bytes | int]:
+def naive(data):
     """Read by the letter and byte by byte: a payload for each record, a length for each run of damage."""
-    found: list[bytes | int] = []
+    found = []
     at = 0
     while at < len(data):
         payload = naive_payload(data, at)
@@ -53,7 +47,7 @@ def naive(data: bytes) -> list[bytes | int]:
     return found
 
 
-def naive_payload(data: bytes, at: int) -> bytes | None:
+def naive_payload(data, at):
     head = data[at : at + records.HEADER_BYTES]
     if len(head) < records.HEADER_BYTES or head[:2] != b"\x92\xce" or head[6:7] != b"\xc5":
         return None
@@ -68,9 +62,9 @@ def naive_payload(data: bytes, at: int) -> bytes | None:
     return payload if isinstance(event, dict) and "event_type" in event else None
 
 
-def read(data: bytes, sizes: list[int]) -> list[bytes | int]:
+def read(data, sizes):
     """Read as the project does, in the form of ``naive``; holds every piece against its bytes."""
-    found: list[bytes | int] = []
+    found = []
     at = 0
     for piece in read_(cut(data, sizes)):
         if isinstance(piece, Record):
@@ -96,7 +90,7 @@ frames = events.map(records.encode)
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged(draw):
     """Give bytes that are no whole record, nor begin one that the next bytes could complete."""
     frame = draw(frames)
     at = draw(st.integers(0, len(frame) - 1))
@@ -118,7 +112,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @tried(60)
 @given(st.lists(events, max_size=6), chunk_sizes)
-def test_what_was_framed_is_read_again(given_events: list[dict[str, Any]], sizes: list[int]) -> None:
+def test_what_was_framed_is_read_again(given_events, sizes):
     """Any events, cut into any chunks, come back equal to the byte, in order, with their sizes."""
     payloads = [record.pack(event) for event in given_events]
     assert read(b"".join(map(record.frame, payloads)), sizes) == payloads
@@ -126,9 +120,7 @@ def test_what_was_framed_is_read_again(given_events: list[dict[str, Any]], sizes
 
 @tried(120)
 @given(st.lists(st.tuples(st.booleans(), frames, damaged()), max_size=6), chunk_sizes)
-def test_damage_costs_only_the_records_it_touches(
-    items: list[tuple[bool, bytes, bytes]], sizes: list[int]
-) -> None:
+def test_damage_costs_only_the_records_it_touches(items, sizes):
     """Between any damage every intact record is given, as by a reader that tries every byte."""
     segment = b"".join(frame if good else bad for good, frame, bad in items)
     found = read(segment, sizes)
@@ -140,7 +132,7 @@ def test_damage_costs_only_the_records_it_touches(
 
 @pytest.mark.parametrize("behind", [b"", FRAME, FRAME * 100, FRAME * 400])
 @pytest.mark.parametrize("size", [1000, 70_000, 1_000_000])
-def test_a_header_of_gigantic_length_hides_nothing(behind: bytes, size: int) -> None:
+def test_a_header_of_gigantic_length_hides_nothing(behind, size):
     """Records behind a header that promises 64 KiB are given, whether so much follows or not."""
     segment = FRAME + GIGANTIC + behind
     count = len(behind) // len(FRAME)
@@ -148,22 +140,22 @@ def test_a_header_of_gigantic_length_hides_nothing(behind: bytes, size: int) -> 
     assert read(segment, [size]) == [payload, len(GIGANTIC), *[payload] * count]
 
 
-def _changed(**changes: Any) -> dict[str, Any]:
+def _changed(**changes):
     return {**SAMPLE, "context": {**SAMPLE["context"], **changes}}
 
 
-def _without(name: str) -> dict[str, Any]:
+def _without(name):
     return {**SAMPLE, "context": {key: value for key, value in SAMPLE["context"].items() if key != name}}
 
 
-def _nested(depth: int) -> list[Any]:
-    value: list[Any] = []
+def _nested(depth):
+    value = []
     for _ in range(depth - 1):
         value = [value]
     return value
 
 
-NO_EVENTS: dict[str, bytes] = {
+NO_EVENTS = {
     "empty": b"",
     "torn": record.pack(SAMPLE)[:-1],
     "bytes_behind": record.pack(SAMPLE) + b"\0",
@@ -195,7 +187,7 @@ NO_EVENTS: dict[str, bytes] = {
 }
 
 
-def test_an_event_of_flwr_datasets_is_one() -> None:
+def test_an_event_of_flwr_datasets_is_one():
     """It names its package in place of Flower and no partner; without either it is damage like another."""
     event = records.of_datasets(SAMPLE)
     assert record.decode(packed(event)) == event
@@ -205,7 +197,7 @@ def test_an_event_of_flwr_datasets_is_one() -> None:
 
 
 @pytest.mark.parametrize("payload", NO_EVENTS.values(), ids=NO_EVENTS)
-def test_a_checksum_over_something_else_is_damage(payload: bytes) -> None:
+def test_a_checksum_over_something_else_is_damage(payload):
     """A valid record of something that is no event is damage, and its neighbours are read."""
     good, whole = FRAME[records.HEADER_BYTES :], records.frame(payload)
     assert read(FRAME + whole + FRAME, [50]) == [good, len(whole), good]
@@ -216,7 +208,7 @@ def test_a_checksum_over_something_else_is_damage(payload: bytes) -> None:
     st.binary(max_size=80)
     | st.builds(lambda a, b: record.pack(SAMPLE)[:a] + b, st.integers(0, 400), st.binary())
 )
-def test_no_bytes_make_the_decoder_raise_anything_else(payload: bytes) -> None:
+def test_no_bytes_make_the_decoder_raise_anything_else(payload):
     """Whatever the bytes are, they are an event or no event."""
     try:
         event = record.decode(payload)
@@ -226,7 +218,7 @@ def test_no_bytes_make_the_decoder_raise_anything_else(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"\x92", b"\x92\xce", GIGANTIC, b"x" * 70_000 + b"\x92\xce"])
-def test_memory_is_bounded(filler: bytes) -> None:
+def test_memory_is_bounded(filler):
     """A piece of damage is no longer than a chunk and a record, however long the damage is."""
     size = 4096
     longest = size + records.HEADER_BYTES + record.MAX_PAYLOAD_BYTES
@@ -237,10 +229,10 @@ def test_memory_is_bounded(filler: bytes) -> None:
     assert max(lengths) <= longest
 
 
-def test_records_are_given_before_more_is_asked_for() -> None:
+def test_records_are_given_before_more_is_asked_for():
     """The reader does not run ahead of its caller: one chunk is enough for the records in it."""
 
-    def chunks() -> Iterator[bytes]:
+    def chunks():
         yield FRAME * 2 + FRAME[:5]
         pytest.fail("asked for a second chunk")
 
@@ -250,7 +242,7 @@ def test_records_are_given_before_more_is_asked_for() -> None:
 
 @tried(50)
 @given(st.lists(events, max_size=5))
-def test_an_undamaged_segment_is_a_plain_msgpack_stream(given_events: list[dict[str, Any]]) -> None:
+def test_an_undamaged_segment_is_a_plain_msgpack_stream(given_events):
     """Another implementation of msgpack, in pure Python, reads pairs of a checksum and a payload."""
     reader = msgpack.fallback.Unpacker()
     reader.feed(b"".join(record.frame(record.pack(event)) for event in given_events))
@@ -258,7 +250,7 @@ def test_an_undamaged_segment_is_a_plain_msgpack_stream(given_events: list[dict[
     assert list(reader) == [[zlib.crc32(payload), payload] for payload in payloads]
 
 
-def test_the_longest_payload() -> None:
+def test_the_longest_payload():
     """65535 bytes fit into a record, one more is refused."""
     assert record.frame(b"x" * 65_535)[6:9] == b"\xc5\xff\xff"
     with pytest.raises(ValueError, match="65536"):
@@ -267,7 +259,7 @@ def test_the_longest_payload() -> None:
 
 @tried(50)
 @given(events)
-def test_an_event_assembled_from_parts_is_the_event(event: dict[str, Any]) -> None:
+def test_an_event_assembled_from_parts_is_the_event(event):
     """Parts packed apart make the payload in the order of the wire, the date as a fixed int 64."""
     context = dict(event["context"])
     ids = ("partner", "source", "cluster")

@@ -1,9 +1,7 @@
 """May I, and why: any no is a no, and every answer names what decided it."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -12,9 +10,6 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import load
 from flwr_telemetry.settings_file import Limits
 from tests.support import homes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ON, OFF, BAD = "enabled = true\n", "# off\nenabled = false\n", "enabled = maybe\n"
 TELEMETRY, TRACK = "FLWR_TELEMETRY_ENABLED", "DO_NOT_TRACK"
@@ -73,7 +68,7 @@ CASES = {
 }
 
 
-def told(home: Path, tmp_path: Path, case: Case) -> settings.Settings:
+def told(home, tmp_path, case):
     """Put the files in place, and load."""
     site = tmp_path / "telemetry.toml"
     if case.site is not None:
@@ -85,7 +80,7 @@ def told(home: Path, tmp_path: Path, case: Case) -> settings.Settings:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_decision(home: Path, tmp_path: Path, case: Case) -> None:
+def test_the_decision(home, tmp_path, case):
     """The answer, what decided it, and a reason that names the line or the value."""
     consent = told(home, tmp_path, case).consent
     assert (consent.enabled, consent.decided_by) == (case.enabled, case.decided_by)
@@ -94,7 +89,7 @@ def test_the_decision(home: Path, tmp_path: Path, case: Case) -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path: Path, deep: bool) -> None:
+def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, deep):
     """A home that would have to be made is judged by where it would be made."""
     home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
     site = tmp_path / "telemetry.toml"
@@ -104,14 +99,14 @@ def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path
     assert not home.path.exists()
 
 
-def test_a_home_below_a_file_is_judged_by_the_file(tmp_path: Path) -> None:
+def test_a_home_below_a_file_is_judged_by_the_file(tmp_path):
     """Whatever stands in the way, an answer is given; the writer will say the rest."""
     (tmp_path / "file").write_text("")
     home = Home(tmp_path / "file" / ".flwr")
     assert load(home, {}, site_file=tmp_path / "none", user_id=os.geteuid()).consent.enabled
 
 
-def test_without_an_environment_the_files_alone_decide(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_environment_the_files_alone_decide(home, monkeypatch):
     """The sidecar's answer does not depend on the process that happened to start it."""
     for name in (TELEMETRY, TRACK):
         monkeypatch.setenv(name, "0" if name == TELEMETRY else "1")
@@ -121,7 +116,7 @@ def test_without_an_environment_the_files_alone_decide(home: Path, monkeypatch: 
     assert (known.sidecar, known.logging, known.partner) == ("auto", False, None)
 
 
-def test_the_users_word_wins_over_the_sites(home: Path, tmp_path: Path) -> None:
+def test_the_users_word_wins_over_the_sites(home, tmp_path):
     """For everything but the yes and no, setting by setting."""
     site = 'url = "https://site.example"\nproxy = "http://p:1"\nsidecar = "never"\n'
     site += "backoff_s = 7\nbackoff_max_s = 8"
@@ -144,9 +139,7 @@ def test_the_users_word_wins_over_the_sites(home: Path, tmp_path: Path) -> None:
         ("", "always", "always"),
     ],
 )
-def test_who_says_whether_a_sidecar_may_start(
-    home: Path, variable: str | None, in_file: str | None, chosen: str
-) -> None:
+def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
     """The process's own word first, if it is one, then the files'."""
     if in_file is not None:
         homes.write_settings(home, f'sidecar = "{in_file}"')
@@ -156,14 +149,14 @@ def test_who_says_whether_a_sidecar_may_start(
 
 @pytest.mark.parametrize("text", [ON, BAD])
 @pytest.mark.parametrize(("value", "logging"), [("1", True), ("0", False), ("true", False), (None, False)])
-def test_logging_is_the_environments_affair(home: Path, text: str, value: str | None, logging: bool) -> None:
+def test_logging_is_the_environments_affair(home, text, value, logging):
     """Payloads are logged for `1` alone, whether or not the files can be understood."""
     homes.write_settings(home, text)
     environ = {} if value is None else {"FLWR_TELEMETRY_LOGGING": value}
     assert load(Home(home), environ, site_file=home / "none").logging is logging
 
 
-def changes() -> dict[str, Any]:
+def changes():
     """Give what can happen to settings."""
     return {
         "user_written": lambda home, site: homes.write_settings(home, OFF),
@@ -174,8 +167,7 @@ def changes() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("change", changes())
-def test_the_signature_tells_of_every_change(home: Path, tmp_path: Path, change: str) -> None:
-    """What could change the answer changes the signature, and nothing else does."""
+def test_the_signature_tells_of_every_change(home, tmp_path, change):
     if change == "owner" and os.geteuid() != 0:
         pytest.skip("only root can give a home away")
     site = tmp_path / "telemetry.toml"

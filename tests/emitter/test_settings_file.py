@@ -1,11 +1,8 @@
 """One settings file: what is understood, and what is refused with file and line."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,12 +10,9 @@ from flwr_telemetry.errors import SettingsError
 from flwr_telemetry.settings_file import Limits, read, url_problem, where
 from tests.support.faults import fail_once
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     """Give where the file is to be."""
     return tmp_path / "config.toml"
 
@@ -41,14 +35,14 @@ def path(tmp_path: Path) -> Path:
         ("\ufeff".strip("\ufeff") + "enabled = true\r\n", {"enabled": True}),
     ],
 )
-def test_what_is_understood(path: Path, text: str, values: dict[str, Any]) -> None:
+def test_what_is_understood(path, text, values):
     """Every setting is read as it stands."""
     path.write_text(text, newline="")
     assert read(path) == values
 
 
 @pytest.mark.parametrize("name", [name for name in Limits._fields if name != "bursts"])
-def test_every_limit_is_a_number(path: Path, name: str) -> None:
+def test_every_limit_is_a_number(path, name):
     """Fractions and 0 are accepted; negative, infinite and other values are not, and the line is named."""
     for text in ("0", "1.5", "86400", "1e9"):
         path.write_text(f"{name} = {text}\n")
@@ -84,7 +78,7 @@ def test_every_limit_is_a_number(path: Path, name: str) -> None:
         ("x = " + "[" * 5000, "no valid TOML"),
     ],
 )
-def test_what_is_refused(path: Path, text: str, word: str) -> None:
+def test_what_is_refused(path, text, word):
     """A file that cannot be understood is refused whole; the message names the file and the line."""
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -96,21 +90,21 @@ def test_what_is_refused(path: Path, text: str, word: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"enabled = false # \xff", b"# " + b"x" * 65_536], ids=["no_utf8", "too_long"]
 )
-def test_bytes_that_are_refused(path: Path, data: bytes) -> None:
+def test_bytes_that_are_refused(path, data):
     """Broken text and a file beyond 64 KiB pass for no yes."""
     path.write_bytes(data)
     with pytest.raises(SettingsError, match=r"config\.toml"):
         read(path)
 
 
-def test_no_file_says_nothing(path: Path) -> None:
+def test_no_file_says_nothing(path):
     """A file that is not there, or below a file, has no settings."""
     assert read(path) == {}
     path.write_text("")
     assert read(path / "config.toml") == {}
 
 
-def test_a_directory_in_its_place_is_refused(path: Path) -> None:
+def test_a_directory_in_its_place_is_refused(path):
     """What cannot be read is no yes."""
     path.mkdir()
     with pytest.raises(SettingsError, match="no plain file"):
@@ -118,9 +112,7 @@ def test_a_directory_in_its_place_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE])
-def test_a_file_that_cannot_be_opened_is_refused(
-    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_opened_is_refused(path, number, monkeypatch):
     """Whatever the system says but that there is none, the answer is no."""
     path.write_text("enabled = true")
     for _ in range(3):  # where another host has just replaced it, there is a new one: it is tried again
@@ -129,13 +121,13 @@ def test_a_file_that_cannot_be_opened_is_refused(
         read(path)
 
 
-def test_a_file_that_another_host_replaces_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_host_replaces_is_read_again(path, monkeypatch):
     """A stale handle says that there is a new one; who hears nothing else is told no."""
     path.write_text("enabled = true")
     fail_once(monkeypatch, "open", errno.ESTALE)
     assert read(path) == {"enabled": True}
 
-    def fail(*_: object, **__: object) -> int:
+    def fail(*_, **__):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     monkeypatch.setattr(os, "open", fail)
@@ -143,12 +135,12 @@ def test_a_file_that_another_host_replaces_is_read_again(path: Path, monkeypatch
         read(path)
 
 
-def test_a_fifo_in_its_place_holds_nobody(path: Path) -> None:
+def test_a_fifo_in_its_place_holds_nobody(path):
     """Reading a FIFO answers at once, with a refusal."""
     os.mkfifo(path)
-    told: list[object] = []
+    told = []
 
-    def look() -> None:
+    def look():
         try:
             told.append(read(path))
         except SettingsError as error:
@@ -207,18 +199,18 @@ URLS = {
 
 
 @pytest.mark.parametrize(("url", "may"), URLS.items())
-def test_url_problem(url: str, may: bool) -> None:
+def test_url_problem(url, may):
     """Https anywhere, http on loopback only, a file by its absolute path, and no credentials."""
     assert (url_problem(url) is None) is may
 
 
 @pytest.mark.parametrize("value", [None, 1, True, ["https://x"], b"https://x"])
-def test_a_url_is_a_string(value: object) -> None:
+def test_a_url_is_a_string(value):
     """Anything else is refused with a word."""
     assert url_problem(value) == "url must be a string"
 
 
-def test_where_a_setting_stands(path: Path) -> None:
+def test_where_a_setting_stands(path):
     """The line of a setting is found; without one, the file is named."""
     path.write_text("# enabled\n  'enabled' = true\nenabled_x = 1\n")
     assert where(path, "enabled") == f"{path}, line 2"

@@ -1,7 +1,5 @@
 """Our ``sitecustomize``, in processes of its own: it adopts, it chains, and it never harms a process."""
 
-from __future__ import annotations
-
 import ast
 import os
 import textwrap
@@ -25,12 +23,12 @@ print(sys.modules.get("sitecustomize"), vars(sys.modules.get("sitecustomize", sy
 """
 
 
-def python_path(*entries: Path) -> dict[str, str]:
+def python_path(*entries):
     """Give a PYTHONPATH of these directories."""
     return {"PYTHONPATH": os.pathsep.join(map(str, entries))}
 
 
-def theirs(tmp_path: Path, text: str) -> Path:
+def theirs(tmp_path, text):
     """Write a sitecustomize of somebody else's, and give its directory."""
     directory = tmp_path / "theirs"
     directory.mkdir()
@@ -38,14 +36,14 @@ def theirs(tmp_path: Path, text: str) -> Path:
     return directory
 
 
-def test_every_process_adopts_flower(home: Path) -> None:
+def test_every_process_adopts_flower(home):
     """A process with our directory on its path has the hook, once, and its standard streams are its own."""
     done = processes.run(home, ["-c", LOOK], python_path(SITE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 @pytest.mark.parametrize("option", ["-S", "-E", "-I"])
-def test_a_process_that_wants_no_site_gets_none(home: Path, option: str) -> None:
+def test_a_process_that_wants_no_site_gets_none(home, option):
     """An interpreter told to ignore the path or ``site`` runs as without us."""
     done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
@@ -69,7 +67,7 @@ def test_a_process_that_wants_no_site_gets_none(home: Path, option: str) -> None
         pytest.param("import os; os._exit(4)", id="ends_it_at_once"),
     ],
 )
-def test_another_sitecustomize_runs_as_without_us(home: Path, tmp_path: Path, text: str) -> None:
+def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
     """What another sitecustomize down the path does, prints, breaks and leaves behind is the same with us."""
     directory = theirs(tmp_path, text)
     with_us, without_us = (
@@ -81,7 +79,7 @@ def test_another_sitecustomize_runs_as_without_us(home: Path, tmp_path: Path, te
     assert with_us.stderr.splitlines()[-2:] == without_us.stderr.splitlines()[-2:]
 
 
-def test_without_another_there_is_no_sitecustomize(home: Path) -> None:
+def test_without_another_there_is_no_sitecustomize(home):
     """Where Python itself has none, a program finds none, as without us."""
     if processes.run(home, ["-c", "import sitecustomize"]).returncode == 0:
         pytest.skip("this Python comes with one")
@@ -89,7 +87,7 @@ def test_without_another_there_is_no_sitecustomize(home: Path) -> None:
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'sitecustomize'"
 
 
-def test_both_take_effect(home: Path, tmp_path: Path) -> None:
+def test_both_take_effect(home, tmp_path):
     """The hook is in place when the other one runs, and stays when that one fails."""
     directory = theirs(tmp_path, f"{LOOK}\nraise ValueError('bad luck')")
     done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
@@ -97,7 +95,7 @@ def test_both_take_effect(home: Path, tmp_path: Path) -> None:
     assert "ValueError: bad luck" in done.stderr
 
 
-def test_a_path_that_holds_us_twice_ends(home: Path, tmp_path: Path) -> None:
+def test_a_path_that_holds_us_twice_ends(home, tmp_path):
     """Two names of our directory chain through each other to the next one, which runs once."""
     again = tmp_path / "again"
     again.symlink_to(SITE)
@@ -105,7 +103,7 @@ def test_a_path_that_holds_us_twice_ends(home: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n1\n", "")
 
 
-def test_the_path_of_the_process_stays_as_it_was(home: Path, tmp_path: Path) -> None:
+def test_the_path_of_the_process_stays_as_it_was(home, tmp_path):
     """Our directory is where PYTHONPATH says, for programs that hand their path to their children."""
     directory = theirs(tmp_path, "")
     done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(directory, SITE))
@@ -115,7 +113,7 @@ def test_the_path_of_the_process_stays_as_it_was(home: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("fault", ["raise ImportError", "raise RuntimeError", "def broken(:"])
-def test_without_our_package_the_process_runs_on(home: Path, tmp_path: Path, fault: str) -> None:
+def test_without_our_package_the_process_runs_on(home, tmp_path, fault):
     """Where our package is missing or broken, a process starts, silently, and the next one is chained to."""
     directory = theirs(tmp_path, "print('theirs')")
     (directory / "flwr_telemetry.py").write_text(fault)
@@ -123,6 +121,6 @@ def test_without_our_package_the_process_runs_on(home: Path, tmp_path: Path, fau
     assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n0\n", "")
 
 
-def test_any_python_can_read_it() -> None:
+def test_any_python_can_read_it():
     """An interpreter too old for us, which a run may start as well, finds nothing that it cannot parse."""
     ast.parse((SITE / "sitecustomize.py").read_text(encoding="ascii"), feature_version=(3, 4))

@@ -1,38 +1,31 @@
 """The source ID: whole or not at all, by whoever is first, and never a file left over."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry import source
 from tests.support.faults import descriptors, fail_once, no_locks
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     """Give where the source is to be: a directory that holds nothing else."""
     (tmp_path / "flwr").mkdir()
     return tmp_path / "flwr" / "source"
 
 
-def at_once(count: int, work: Callable[[], str]) -> list[str]:
+def at_once(count, work):
     """Do the same in so many threads that start together."""
     gate = threading.Barrier(count)
 
-    def run(_: int) -> str:
+    def run(_):
         gate.wait()
         return work()
 
@@ -54,14 +47,14 @@ def at_once(count: int, work: Callable[[], str]) -> list[str]:
         (ID.encode() * 1000, "invalid"),
     ],
 )
-def test_look(path: Path, content: bytes, told: str | None) -> None:
+def test_look(path, content, told):
     """What a file says, by Flower's own rule; an empty one says nothing yet."""
     path.write_bytes(content)
     assert source.look(path) == told
     assert path.read_bytes() == content
 
 
-def test_look_where_nothing_can_be_read(path: Path) -> None:
+def test_look_where_nothing_can_be_read(path):
     """No file is no answer yet; one that cannot be read is unavailable."""
     assert source.look(path) is None
     path.mkdir()
@@ -69,7 +62,7 @@ def test_look_where_nothing_can_be_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_all_who_come_at_once_agree(path: Path, content: bytes | None) -> None:
+def test_all_who_come_at_once_agree(path, content):
     """Thirty-two first comers get one ID, the file holds it, and no other file is left."""
     if content is not None:
         path.write_bytes(content)
@@ -80,7 +73,7 @@ def test_all_who_come_at_once_agree(path: Path, content: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("content", [ID, "no id"])
-def test_what_is_there_is_never_overwritten(path: Path, content: str) -> None:
+def test_what_is_there_is_never_overwritten(path, content):
     """An ID, or other content, stays to the byte and to the inode."""
     path.write_text(content)
     before = source.signature(path)
@@ -89,7 +82,7 @@ def test_what_is_there_is_never_overwritten(path: Path, content: str) -> None:
     assert path.read_text() == content
 
 
-def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path: Path) -> None:
+def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
     """A healer that has the lock looks again before it replaces anything."""
     path.write_text(ID)  # between the healer's first look and its lock
     before = source.signature(path)
@@ -98,7 +91,7 @@ def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path: Path) -> None:
     assert os.listdir(path.parent) == ["source"]
 
 
-def test_an_empty_file_is_healed_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_file_is_healed_without_locks(path, monkeypatch):
     """A file system that knows no locks keeps nobody from an ID."""
     path.touch()
     no_locks(monkeypatch)
@@ -109,7 +102,7 @@ NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EAC
 
 
 @pytest.mark.parametrize("number", NO_LINKS)
-def test_a_file_system_without_hard_links(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links(path, number, monkeypatch):
     """Where link() is refused the ID is put in place otherwise, and nothing is left over."""
     fail_once(monkeypatch, "link", number)
     told = source.ensure(path)
@@ -127,9 +120,7 @@ def test_a_file_system_without_hard_links(path: Path, number: int, monkeypatch: 
         ("write", errno.EDQUOT),
     ],
 )
-def test_a_source_that_cannot_be_made_leaves_nothing(
-    path: Path, call: str, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeypatch):
     """The answer is `unavailable`, no temporary file stays, and the next attempt works."""
     before = descriptors()
     fail_once(monkeypatch, call, number)
@@ -139,9 +130,7 @@ def test_a_source_that_cannot_be_made_leaves_nothing(
     assert source.ensure(path) == path.read_text()
 
 
-def test_an_empty_file_that_cannot_be_healed_leaves_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
     """Where the replacement fails, no temporary file stays beside the empty one."""
     path.touch()
     fail_once(monkeypatch, "replace", errno.EIO)
@@ -149,14 +138,14 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(
     assert os.listdir(path.parent) == ["source"]
 
 
-def test_no_directory_is_unavailable(path: Path) -> None:
+def test_no_directory_is_unavailable(path):
     """Where the directory is missing there is no ID, and none is made."""
     path.parent.rmdir()
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
 
 
-def test_the_signature_tells_of_every_change(path: Path) -> None:
+def test_the_signature_tells_of_every_change(path):
     """Made, replaced, written and removed: each is seen by one call of stat."""
     seen = [source.signature(path)]
     path.write_text(ID)

@@ -1,35 +1,26 @@
 """The writer's side of the spool: the races of its docstring, by number."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from flwr_telemetry import locks, spool
 from flwr_telemetry.errors import SpoolWriteError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetryd.spool import reader, segments
 from tests.support import homes, processes, records
 from tests.support.faults import amid, no_locks
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.emitter.conftest import Told
-
 FRAMES = [records.encode(event) for event in records.series(3)]
 
 
-def numbers(home: Path) -> list[list[int]]:
+def numbers(home):
     """Give the numbers of the events in each segment, the sealed ones first."""
     return [
         [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
@@ -37,7 +28,7 @@ def numbers(home: Path) -> list[list[int]]:
     ]
 
 
-def is_free(path: Path) -> bool:
+def is_free(path):
     """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
@@ -47,11 +38,9 @@ def is_free(path: Path) -> bool:
         return True
 
 
-def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(
-    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told, monkeypatch):
     """Race 1: at the moment of the write the lock is held, and right after it is free."""
-    seen: list[bool] = []
+    seen = []
     told.append(FRAMES[0])
     amid(monkeypatch, lambda: seen.append(is_free(host.events)))
     told.append(FRAMES[1])
@@ -62,9 +51,7 @@ def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(
     assert numbers(home) == [[0, 1], [2]]
 
 
-def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(
-    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(home, host, told, monkeypatch):
     """Race 1: a rename that the lock could not keep out costs nothing, and doubles nothing."""
     told.append(FRAMES[0])
     no_locks(monkeypatch)
@@ -74,9 +61,7 @@ def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(
     assert numbers(home) == [[0, 1], [2]]
 
 
-def test_race_2_a_record_in_an_unlinked_segment_is_written_again(
-    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_2_a_record_in_an_unlinked_segment_is_written_again(home, host, told, monkeypatch):
     """Race 2: a write into a file without a name counts for nothing."""
     told.append(FRAMES[0])
     amid(monkeypatch, host.events.unlink)
@@ -85,14 +70,12 @@ def test_race_2_a_record_in_an_unlinked_segment_is_written_again(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
-def test_race_2_a_removed_segment_may_have_a_link_left(
-    home: Path, host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeypatch):
     """Race 2: NFS gives one to what is removed while it is open; without a lock its name is asked."""
     told.append(FRAMES[0])
     no_locks(monkeypatch)
 
-    def remove() -> None:
+    def remove():
         os.link(host.events, home / ".nfs0001")
         host.events.unlink()
 
@@ -101,11 +84,11 @@ def test_race_2_a_removed_segment_may_have_a_link_left(
     assert numbers(home) == [[1]]
 
 
-def test_race_2_for_ever_is_an_error(told: Told, host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
     """Race 2: a spool that is replaced faster than it can be written to ends with a word."""
     real = os.write
 
-    def lose(descriptor: int, data: bytes) -> int:
+    def lose(descriptor, data):
         host.events.unlink()
         return real(descriptor, data)
 
@@ -115,9 +98,7 @@ def test_race_2_for_ever_is_an_error(told: Told, host: HostPaths, monkeypatch: p
 
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
-def test_race_3_a_spool_that_is_removed_is_made_again(
-    home: Path, host: HostPaths, told: Told, what: str
-) -> None:
+def test_race_3_a_spool_that_is_removed_is_made_again(home, host, told, what):
     """Race 3: whatever was removed under a process, its next event is in a spool; first, it asks."""
     told.append(FRAMES[0])
     path = home if what == "home" else getattr(host, what)
@@ -127,7 +108,7 @@ def test_race_3_a_spool_that_is_removed_is_made_again(
     assert (told.asked, told.contacts) == (2, 2 if what in {"home", "telemetry"} else 1)
 
 
-def test_race_3_a_spool_that_is_replaced_is_the_spool(home: Path, host: HostPaths, told: Told) -> None:
+def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
     """Race 3: the record goes to the file that has the name now."""
     told.append(FRAMES[0])
     host.events.rename(host.events.with_name("elsewhere"))
@@ -136,7 +117,7 @@ def test_race_3_a_spool_that_is_replaced_is_the_spool(home: Path, host: HostPath
     assert numbers(home) == [[1, 2]]
 
 
-def test_race_3_nothing_is_made_again_without_consent(home: Path, host: HostPaths, told: Told) -> None:
+def test_race_3_nothing_is_made_again_without_consent(home, host, told):
     """Race 3: where consent, read afresh, says no, nothing comes into being; later it may again."""
     told.append(FRAMES[0])
     shutil.rmtree(host.telemetry)
@@ -168,7 +149,7 @@ Writer(home, home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.a
 
 
 @pytest.mark.parametrize("kept", [1, 8, 9, 200])
-def test_race_4_torn_bytes_cost_no_other_record(home: Path, host: HostPaths, told: Told, kept: int) -> None:
+def test_race_4_torn_bytes_cost_no_other_record(home, host, told, kept):
     """Race 4: a process dies inside its write, and the records before and after are read."""
     told.append(FRAMES[0])
     size = str(len(FRAMES[0]) + kept)
@@ -192,7 +173,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.fixture
-def stopped(home: Path, host: HostPaths, told: Told) -> Iterator[None]:
+def stopped(home, host, told):
     """Let a process hold the segment's lock, and stop it."""
     told.append(FRAMES[0])
     with processes.start(home, ["-c", HOLD, str(host.events)]) as holder:
@@ -201,7 +182,7 @@ def stopped(home: Path, host: HostPaths, told: Told) -> Iterator[None]:
         holder.kill()
 
 
-def test_race_5_a_stopped_process_does_not_hold_up_a_training(home: Path, stopped: None, told: Told) -> None:
+def test_race_5_a_stopped_process_does_not_hold_up_a_training(home, stopped, told):
     """Race 5: a writer that does not get the lock appends without it, and leaves it to its holder."""
     told.append(FRAMES[1])
     told.append(FRAMES[2])
@@ -209,10 +190,7 @@ def test_race_5_a_stopped_process_does_not_hold_up_a_training(home: Path, stoppe
     assert not is_free(Home(home).host().events)
 
 
-def test_race_5_the_wait_for_the_lock_is_bounded(
-    host: HostPaths, stopped: None, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Race 5: the wait ends by the clock, within LOCK_WAIT_S."""
+def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(locks.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
@@ -220,7 +198,7 @@ def test_race_5_the_wait_for_the_lock_is_bounded(
     assert spool.LOCK_WAIT_S / 2 < clock[0] <= spool.LOCK_WAIT_S
 
 
-def test_the_first_contact_is_told_by_who_made_the_directory(told: Told, another: Told) -> None:
+def test_the_first_contact_is_told_by_who_made_the_directory(told, another):
     """Once a home; not by whoever finds it there."""
     told.append(FRAMES[0])
     another.append(FRAMES[1])

@@ -1,11 +1,8 @@
 """Every fault of the system, one call and one errno at a time, and what stands in the spool's way."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +11,10 @@ from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteEr
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-    from tests.emitter.conftest import Told
-
 FRAMES = [records.encode(event) for event in records.series(3)]
 
 
-def is_free(path: Path) -> bool:
+def is_free(path):
     """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
@@ -33,7 +24,7 @@ def is_free(path: Path) -> bool:
         return True
 
 
-def numbers(home: Path) -> list[int]:
+def numbers(home):
     """Give the numbers of the events in the spool."""
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
@@ -68,9 +59,7 @@ FAULTS = {
     [(call, number, kind) for call, numbers_ in FAULTS.items() for number, kind in numbers_.items()],
     ids=[f"{call}-{errno.errorcode[number]}" for call, numbers_ in FAULTS.items() for number in numbers_],
 )
-def test_a_fault_of_the_system(
-    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[Exception]
-) -> None:
+def test_a_fault_of_the_system(home, told, monkeypatch, call, number, kind):
     """One of our classes, with the system's word; no descriptor stays, and the next append works."""
     if call == "lstat":  # asked of a spool that is there
         told.append(FRAMES[0])
@@ -88,9 +77,7 @@ def test_a_fault_of_the_system(
 
 
 @pytest.mark.parametrize("call", ["fstat", "flock", "stat", "write", "fstat after the write"])
-def test_a_handle_that_another_host_made_stale(
-    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
     """The record goes to the segment that is there now; the stale descriptor is closed."""
     told.append(FRAMES[0])
     before = descriptors()
@@ -102,13 +89,13 @@ def test_a_handle_that_another_host_made_stale(
     assert descriptors() == before
 
 
-def test_handles_that_are_stale_for_ever(home: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handles_that_are_stale_for_ever(home, told, monkeypatch):
     """The caller is told, and no descriptor stays."""
     told.append(FRAMES[0])
     told.writer.close()
     before = descriptors()
 
-    def stale(*_: object) -> None:
+    def stale(*_):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     monkeypatch.setattr(os, "write", stale)
@@ -120,15 +107,13 @@ def test_handles_that_are_stale_for_ever(home: Path, told: Told, monkeypatch: py
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.EDQUOT, SpoolFullError), (errno.EIO, SpoolWriteError), (errno.ESTALE, None)]
 )
-def test_what_a_server_refuses_when_it_is_sent(
-    home: Path, told: Told, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception] | None
-) -> None:
+def test_what_a_server_refuses_when_it_is_sent(home, told, monkeypatch, number, kind):
     """Nobody is told "spooled" of what is only on its way; where the file is gone it is appended again."""
     monkeypatch.setattr(nfs.Mounts, "is_remote", lambda *_: True)
     told.append(FRAMES[0])
-    held: list[bool] = []
+    held = []
 
-    def refuse() -> None:
+    def refuse():
         held.append(not is_free(homes.open_segment(home)))
         homes.open_segment(home).unlink()
         raise OSError(number, os.strerror(number))
@@ -147,7 +132,7 @@ def test_what_a_server_refuses_when_it_is_sent(
     assert numbers(home)[-1] == 2
 
 
-def test_a_disk_of_this_machine_is_not_waited_for(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_of_this_machine_is_not_waited_for(told, monkeypatch):
     """An event costs microseconds there, and a process that dies takes nothing with it."""
     fail_once(monkeypatch, "fsync", errno.EIO)
     for frame in FRAMES:
@@ -155,9 +140,7 @@ def test_a_disk_of_this_machine_is_not_waited_for(told: Told, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("mark", [True, False], ids=["marked", "without marks"])
-def test_a_stale_file_of_somebody_else_is_left_open(
-    told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, mark: bool
-) -> None:
+def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path, *, mark):
     """A process that closed what it did not know has its own file under our number, and it went stale."""
     if not mark:
         monkeypatch.setattr(spool, "_READ_MARK", -1)
@@ -175,9 +158,7 @@ def test_a_stale_file_of_somebody_else_is_left_open(
             os.close(int(name))
 
 
-def test_a_short_write_is_an_error_and_nobody_truncates(
-    host: HostPaths, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch):
     """The caller learns of it, the torn bytes stay, and the next append works."""
     write_at_most(monkeypatch, 20)
     with pytest.raises(SpoolFullError, match="only 20 of"):
@@ -187,7 +168,7 @@ def test_a_short_write_is_an_error_and_nobody_truncates(
     assert host.events.read_bytes() == FRAMES[0][:20] + FRAMES[1]
 
 
-def test_a_segment_at_its_cap_counts_what_it_drops(home: Path, host: HostPaths, told: Told) -> None:
+def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
     """What would go beyond the cap is dropped, one byte for each; what just fits is kept."""
     size = len(FRAMES[0])
     told.append(FRAMES[0], size)
@@ -200,9 +181,7 @@ def test_a_segment_at_its_cap_counts_what_it_drops(home: Path, host: HostPaths, 
 
 
 @pytest.mark.parametrize("room", ["telemetry", "root", "spool"])
-def test_a_directory_that_is_not_surely_ours_is_not_written_to(
-    home: Path, host: HostPaths, told: Told, room: str
-) -> None:
+def test_a_directory_that_is_not_surely_ours_is_not_written_to(home, host, told, room):
     """A directory that others may write to, or a link to one, is refused with what to do."""
     told.append(FRAMES[0])
     told.writer.close()

@@ -1,37 +1,31 @@
 """A number means the file that was opened under it, or it is left alone: marked, or without marks."""
 
-from __future__ import annotations
-
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry import spool
 from flwr_telemetry.spool import Handle
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FLAGS = os.O_RDWR | os.O_APPEND
 
 
 @pytest.fixture(params=[True, False], ids=["marked", "without marks"])
-def marks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def marks(request, monkeypatch):
     """Be on a system that knows marks, or on one that does not."""
     if not request.param:
         monkeypatch.setattr(spool, "_READ_MARK", -1)
     return bool(request.param)
 
 
-def opened(path: Path) -> Handle:
+def opened(path):
     """Open a file as a writer does."""
     return Handle(os.open(path, FLAGS | os.O_CREAT), FLAGS)
 
 
 @pytest.mark.usefixtures("marks")
-def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path: Path) -> None:
+def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path):
     """However much is written to it, and though it has lost its name."""
     subject = opened(tmp_path / "ours")
     assert subject.is_ours()
@@ -45,7 +39,7 @@ def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("marks")
-def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path):
     """A process that closed what it did not know has opened its own under our number."""
     subject = opened(tmp_path / "ours")
     theirs = os.open(tmp_path / "theirs", FLAGS | os.O_CREAT)
@@ -57,7 +51,7 @@ def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path: Path) -> N
     os.close(subject.descriptor)
 
 
-def test_our_file_opened_by_somebody_else_is_theirs(tmp_path: Path, *, marks: bool) -> None:
+def test_our_file_opened_by_somebody_else_is_theirs(tmp_path, *, marks):
     """A mark is on what was opened, not on the file: nobody else's lock on it is let go of."""
     subject = opened(tmp_path / "ours")
     theirs = os.open(tmp_path / "ours", FLAGS)
@@ -67,7 +61,7 @@ def test_our_file_opened_by_somebody_else_is_theirs(tmp_path: Path, *, marks: bo
     os.close(subject.descriptor)
 
 
-def test_a_mark_asks_for_no_signal(tmp_path: Path) -> None:
+def test_a_mark_asks_for_no_signal(tmp_path):
     """Nothing is sent: that takes O_ASYNC."""
     subject = opened(tmp_path / "ours")
     assert not fcntl.fcntl(subject.descriptor, fcntl.F_GETFL) & os.O_ASYNC

@@ -1,12 +1,9 @@
 """The user's word is written into the user's own file, and nothing else of it is touched."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat
 import tomllib
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -18,13 +15,10 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin import config_file
 from tests.support import homes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 URL = 'url = "https://example.org/"\n'
 
 
-def written(home: Path, *, enabled: bool = False) -> str:
+def written(home, *, enabled=False):
     """Write the word, and give the file."""
     config_file.write_enabled(Home(home), enabled=enabled)
     return homes.config_file(home).read_text()
@@ -47,7 +41,7 @@ def written(home: Path, *, enabled: bool = False) -> str:
         (f"\n\n{URL}enabled = true\r\nbursts = true\r\n", f"\n\n{URL}enabled = false\r\nbursts = true\r\n"),
     ],
 )
-def test_every_other_line_stays(home: Path, before: str, after: str) -> None:
+def test_every_other_line_stays(home, before, after):
     """The value is changed where it stands; where it does not, a first line is added."""
     homes.write_settings(home, before.encode())
     config_file.write_enabled(Home(home), enabled=False)
@@ -76,9 +70,7 @@ _LINES = st.lists(
 
 
 @given(lines=_LINES, enabled=st.booleans())
-def test_the_file_says_so_or_is_left_alone(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], enabled: bool
-) -> None:
+def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
     """Whatever stood there, it is understood and says the word, or it is as it was and an error says why."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     before = "\n".join(lines)
@@ -96,7 +88,7 @@ def test_the_file_says_so_or_is_left_alone(
         ]
 
 
-def test_a_value_that_looks_like_the_setting_is_not_edited(home: Path) -> None:
+def test_a_value_that_looks_like_the_setting_is_not_edited(home):
     """A line within a text of several lines is not the setting."""
     text = 'ca_bundle = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
@@ -105,7 +97,7 @@ def test_a_value_that_looks_like_the_setting_is_not_edited(home: Path) -> None:
     assert homes.config_file(home).read_text() == text
 
 
-def test_the_file_is_made_with_its_directories(home: Path) -> None:
+def test_the_file_is_made_with_its_directories(home):
     """Private, whatever the umask."""
     os.umask(0)
     assert written(home, enabled=True) == "enabled = true\n"
@@ -115,14 +107,14 @@ def test_the_file_is_made_with_its_directories(home: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])
-def test_a_file_as_an_editor_makes_it_is_the_users_own(home: Path, mode: int) -> None:
+def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
     """A no must not fail on how widely the old file could be read or written."""
     homes.write_settings(home, URL)
     homes.config_file(home).chmod(mode)
     assert written(home) == f"enabled = false\n{URL}"
 
 
-def test_a_link_stays_a_link(home: Path, tmp_path: Path) -> None:
+def test_a_link_stays_a_link(home, tmp_path):
     """As of who keeps all settings in one place: what it points at is written."""
     homes.write_settings(home, "")
     kept = tmp_path / "dotfiles.toml"
@@ -134,7 +126,7 @@ def test_a_link_stays_a_link(home: Path, tmp_path: Path) -> None:
     assert kept.read_text() == f"enabled = false\n{URL}"
 
 
-def test_a_directory_that_is_not_ours_is_refused(home: Path) -> None:
+def test_a_directory_that_is_not_ours_is_refused(home):
     """Others could put anything there."""
     homes.write_settings(home, "")
     homes.telemetry(home).chmod(0o777)
@@ -142,7 +134,7 @@ def test_a_directory_that_is_not_ours_is_refused(home: Path) -> None:
         config_file.write_enabled(Home(home), enabled=False)
 
 
-def test_what_cannot_be_understood_is_kept_beside_whole(home: Path) -> None:
+def test_what_cannot_be_understood_is_kept_beside_whole(home):
     """Bytes that are no text included, however often, and what may not even be read."""
     texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
     for number, text in enumerate(texts, start=1):
@@ -155,7 +147,7 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home: Path) -> None:
     assert len(list(homes.telemetry(home).iterdir())) == 1 + len(texts)
 
 
-def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home: Path, tmp_path: Path) -> None:
+def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home, tmp_path):
     """What it points at is not touched."""
     kept = tmp_path / "dotfiles.toml"
     kept.write_text("enabled = maybe")
@@ -169,11 +161,11 @@ def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home: Path, tmp_path
 
 
 @pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
-def test_at_no_moment_a_no_is_missing(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_at_no_moment_a_no_is_missing(home, monkeypatch, call):
     """A death or a full disk in the midst leaves what was there, which nobody takes for a yes."""
     homes.write_settings(home, "enabled = maybe")
 
-    def refuse(*_: object, **__: object) -> None:
+    def refuse(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, call, refuse)

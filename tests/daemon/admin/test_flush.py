@@ -1,10 +1,7 @@
 """Drain: whoever delivers, it ends when nothing is left of what waited, and leaves nobody behind."""
 
-from __future__ import annotations
-
 import os
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,21 +12,16 @@ from flwr_telemetryd.outbox.backlog import Backlog
 from tests.support import homes, processes, records
 from tests.support.collector import Answer
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def _drain(home: Path, timeout_s: float = processes.PATIENCE_S, **options) -> flush.FlushResult:
+def _drain(home, timeout_s=processes.PATIENCE_S, **options):
     return flush.drain(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
 
 
-def test_progress_goes_down_to_nothing(home: Path, collector: Collector) -> None:
+def test_progress_goes_down_to_nothing(home, collector):
     """What is left is told while it is delivered: all at first, nothing at last."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(20))
-    told: list[Backlog] = []
+    told = []
     drained = _drain(home, on_progress=told.append)
     assert drained.outcome is flush.Outcome.DELIVERED
     assert (drained.before, drained.left) == (Backlog(20, 0), Backlog(0, 0))
@@ -37,20 +29,20 @@ def test_progress_goes_down_to_nothing(home: Path, collector: Collector) -> None
     assert [left.events for left in told] == sorted((left.events for left in told), reverse=True)
 
 
-def test_events_that_come_later_are_not_waited_for(home: Path, collector: Collector) -> None:
+def test_events_that_come_later_are_not_waited_for(home, collector):
     """A workload that goes on reporting must not hold a flush for ever."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     late = processes.spool_events
 
-    def more(left: Backlog) -> None:
+    def more(left):
         if left.events == 0 and not homes.spooled(home):
             late(home, 1, start_at=7)
 
     assert _drain(home, on_progress=more).outcome is flush.Outcome.DELIVERED
 
 
-def test_it_tries_again_until_the_collector_is_back(home: Path, collector: Collector) -> None:
+def test_it_tries_again_until_the_collector_is_back(home, collector):
     """A failure is no end while there is time."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -60,7 +52,7 @@ def test_it_tries_again_until_the_collector_is_back(home: Path, collector: Colle
     assert len(collector.requests) == 3
 
 
-def test_a_retry_after_is_not_waited_for_in_vain(home: Path, collector: Collector) -> None:
+def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
     """Longer than the time that is left: nothing can come of it, and nobody is asked again."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
@@ -71,7 +63,7 @@ def test_a_retry_after_is_not_waited_for_in_vain(home: Path, collector: Collecto
     assert len(collector.requests) == 1
 
 
-def test_a_collector_that_never_answers_is_left_in_time(home: Path, collector: Collector) -> None:
+def test_a_collector_that_never_answers_is_left_in_time(home, collector):
     """The sidecar that was started for it ends with the call."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
@@ -86,7 +78,7 @@ def test_a_collector_that_never_answers_is_left_in_time(home: Path, collector: C
     assert processes.processes_of(home) == {}
 
 
-def test_what_is_refused_is_done_and_counted(home: Path, collector: Collector) -> None:
+def test_what_is_refused_is_done_and_counted(home, collector):
     """Nothing is left of it but a record."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -96,7 +88,7 @@ def test_what_is_refused_is_done_and_counted(home: Path, collector: Collector) -
     assert drained.rejected == 3
 
 
-def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home: Path, collector: Collector) -> None:
+def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
     """Whatever ends it, the next one goes on."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
@@ -111,12 +103,12 @@ def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home: Path, collector:
     assert drained.outcome is flush.Outcome.DELIVERED
 
 
-def test_switching_off_meanwhile_ends_it(home: Path, collector: Collector) -> None:
+def test_switching_off_meanwhile_ends_it(home, collector):
     """Consent is asked again before every try."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
 
-    def refuse(_request: object) -> int:
+    def refuse(_request):
         homes.configure(home, collector.url, enabled=False)
         return 503
 
@@ -126,7 +118,7 @@ def test_switching_off_meanwhile_ends_it(home: Path, collector: Collector) -> No
     assert str(homes.config_file(home)) in drained.reason
 
 
-def test_a_home_that_a_sidecar_cannot_use_is_told(home: Path, collector: Collector) -> None:
+def test_a_home_that_a_sidecar_cannot_use_is_told(home, collector):
     """Its own word comes through."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))

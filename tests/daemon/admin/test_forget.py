@@ -1,14 +1,11 @@
 """Forgetting an ID: everything that carries it goes, everything else stays as it is."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
 import itertools
 import json
 import os
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -31,31 +28,26 @@ from tests.support import homes, processes, records, wire
 from tests.support.faults import amid
 from tests.support.strategies import tried
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
-def series(n: int, source: str) -> list[records.Payload]:
+def series(n, source):
     """Give so many events of this ID."""
     return [records.sample({"n": number}, source=source) for number in range(n)]
 
 
-def event(number: int, source: str = OTHER) -> bytes:
+def event(number, source=OTHER):
     """Give the record of an event with this number."""
     return records.encode(records.sample({"n": number}, source=source))
 
 
-def quick_clock() -> Clock:
+def quick_clock():
     """Give a clock whose waits take no time."""
     now = [0.0]
     return Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
 
 
-def erase(home: Path) -> ErasedCounts:
+def erase(home):
     """Forget the ID, by a clock whose waits are short."""
     erased, problems = forget.erase(Home(home), GONE, quick_clock())
     assert problems == []
@@ -64,7 +56,7 @@ def erase(home: Path) -> ErasedCounts:
     return erased
 
 
-def test_the_id_is_noted_and_its_file_goes(home: Path, host: HostPaths) -> None:
+def test_the_id_is_noted_and_its_file_goes(home, host):
     """First of all, so that nothing under it can leave any more."""
     (home / "source").write_text(GONE)
     assert erase(home) == ErasedCounts()
@@ -74,7 +66,7 @@ def test_the_id_is_noted_and_its_file_goes(home: Path, host: HostPaths) -> None:
     ).hexdigest() + "\n"
 
 
-def test_at_every_stage_of_every_host(home: Path, collector: Collector) -> None:
+def test_at_every_stage_of_every_host(home, collector):
     """What carries another ID stays to the byte, and is delivered once."""
     homes.configure(home, collector.url)
     for source in (GONE, OTHER):
@@ -113,7 +105,7 @@ def test_at_every_stage_of_every_host(home: Path, collector: Collector) -> None:
     assert wire.serials(collector.events()[-9:]) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
 
 
-def test_again_finds_nothing(home: Path) -> None:
+def test_again_finds_nothing(home):
     """Doing it twice is doing it once."""
     homes.put(home, [*series(2, OTHER), *series(3, GONE)])
     assert erase(home).spool == 3
@@ -122,7 +114,7 @@ def test_again_finds_nothing(home: Path) -> None:
     assert homes.contents(home) == before
 
 
-def test_an_archive_keeps_its_age_and_what_is_no_body(home: Path, host: HostPaths) -> None:
+def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
     """The caps go by its time; a torn or foreign line is nobody's, unless it holds the ID."""
     day = host.sent / "2026-11-22.jsonl"
     day.parent.mkdir(mode=0o700)
@@ -135,7 +127,7 @@ def test_an_archive_keeps_its_age_and_what_is_no_body(home: Path, host: HostPath
     assert day.stat().st_mtime == 1_000_000
 
 
-def test_a_torn_end_of_an_archive_goes(home: Path, host: HostPaths) -> None:
+def test_a_torn_end_of_an_archive_goes(home, host):
     """A death in the midst of the last line left it; another's body that names the ID in passing stays."""
     host.sent.mkdir(mode=0o700)
     other = burst_of([records.sample({"n": n, "was": GONE}, source=OTHER) for n in range(2)])
@@ -144,7 +136,7 @@ def test_a_torn_end_of_an_archive_goes(home: Path, host: HostPaths) -> None:
     assert (host.sent / "2026-11-22.jsonl").read_bytes() == other + b"\n"
 
 
-def test_an_archive_of_nothing_else_goes(home: Path, host: HostPaths) -> None:
+def test_an_archive_of_nothing_else_goes(home, host):
     """No empty file tells of the day."""
     host.sent.mkdir(mode=0o700)
     (host.sent / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
@@ -152,9 +144,7 @@ def test_an_archive_of_nothing_else_goes(home: Path, host: HostPaths) -> None:
     assert list(host.sent.iterdir()) == []
 
 
-def test_what_a_sidecar_archives_meanwhile_is_kept(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_sidecar_archives_meanwhile_is_kept(home, host, monkeypatch):
     """It had the old file open: what it added there, and what is of another ID, is added to the new one."""
     host.sent.mkdir(mode=0o700)
     day = host.sent / "2026-11-22.jsonl"
@@ -163,7 +153,7 @@ def test_what_a_sidecar_archives_meanwhile_is_kept(
     sidecars = os.open(day, os.O_WRONLY | os.O_APPEND)
     replace = files.replace_by
 
-    def late(*arguments: Any, **options: Any) -> None:
+    def late(*arguments, **options):
         replace(*arguments, **options)
         if arguments[0] == day:
             os.write(sidecars, other + b"\n" + gone + b"\n")
@@ -174,7 +164,7 @@ def test_what_a_sidecar_archives_meanwhile_is_kept(
     assert day.read_bytes() == other + b"\n"
 
 
-def test_a_burst_that_is_being_split_is_counted_once(home: Path, host: HostPaths) -> None:
+def test_a_burst_that_is_being_split_is_counted_once(home, host):
     """Its events lie beside it, as a death left them."""
     whole = burst_of(series(3, GONE))
     directory = host.outbox / "1"
@@ -187,7 +177,7 @@ def test_a_burst_that_is_being_split_is_counted_once(home: Path, host: HostPaths
     assert not directory.exists()
 
 
-def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path, host: HostPaths) -> None:
+def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host):
     """A death between commit and discard left it beside its bodies: it goes, and is not counted again."""
     homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
     committed = make(host, take(host))
@@ -196,7 +186,7 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home: Path
     assert not committed.exists()
 
 
-def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home: Path, host: HostPaths) -> None:
+def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host):
     """Nobody holds the lock, so nobody is making it; its other events are in the outbox."""
     data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
     homes.put_bytes(home, data, name=segments.sealed_name(1))
@@ -208,9 +198,7 @@ def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home: Path, host: H
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_a_batch_that_a_sidecar_is_making_is_waited_for(
-    home: Path, host: HostPaths, is_written: bool
-) -> None:
+def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
     """Within a bound. Its bodies are deleted, or the sidecar leaves the events out itself."""
     homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
     made = take(host)
@@ -219,7 +207,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(
     (host.root / "sidecar.lock").touch(mode=0o600)
     now, committed = [0.0], []
 
-    def commit(seconds: float) -> None:
+    def commit(seconds):
         now[0] += seconds
         if not committed and now[0] > 1:
             committed.append(batch.commit(made) if is_written else make(host, made))
@@ -237,9 +225,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(
         st.lists(st.one_of(st.booleans(), st.binary(max_size=40)), max_size=6), min_size=1, max_size=4
     )
 )
-def test_only_what_is_of_the_id_leaves_the_spool(
-    tmp_path_factory: Any, parts: list[list[bool | bytes]]
-) -> None:
+def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
     """From any mixture of events and damage, in sealed segments and in the open one."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     host = Home(home).host()
@@ -267,9 +253,7 @@ def test_only_what_is_of_the_id_leaves_the_spool(
     assert sum(path.stat().st_size for path in listing(host.damaged)) == damage
 
 
-def test_a_part_that_was_delivered_is_not_delivered_again(
-    home: Path, host: HostPaths, spooling: Spooling
-) -> None:
+def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
     """A segment is read from its offset on; nothing before it is left either."""
     before = event(1) + event(2, GONE)
     name = segments.sealed_name(1, len(before))
@@ -279,7 +263,7 @@ def test_a_part_that_was_delivered_is_not_delivered_again(
     assert begin_again(host, spooling) == [4]
 
 
-def test_segments_of_others_are_not_touched(home: Path, host: HostPaths) -> None:
+def test_segments_of_others_are_not_touched(home, host):
     """A segment without the ID is not even renamed, and nor is a dead sidecar's batch."""
     homes.put_bytes(home, event(1), name=segments.sealed_name(1))
     made = take(host)
@@ -291,7 +275,7 @@ def test_segments_of_others_are_not_touched(home: Path, host: HostPaths) -> None
     assert not host.outbox.exists()
 
 
-def test_segments_of_nothing_else_leave_nothing(home: Path, host: HostPaths) -> None:
+def test_segments_of_nothing_else_leave_nothing(home, host):
     """No file and no empty batch is left for a sidecar."""
     homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(2, GONE))
@@ -301,9 +285,7 @@ def test_segments_of_nothing_else_leave_nothing(home: Path, host: HostPaths) -> 
 
 
 @pytest.mark.parametrize("bursts", [True, False])
-def test_events_of_others_are_as_the_sidecar_would_send_them(
-    home: Path, host: HostPaths, bursts: bool
-) -> None:
+def test_events_of_others_are_as_the_sidecar_would_send_them(home, host, bursts):
     """This host's events get its figures and those of other hosts none; the settings decide on bursts."""
     homes.configure(home, bursts=bursts)
     for name in (None, "node7"):
@@ -317,7 +299,7 @@ def test_events_of_others_are_as_the_sidecar_would_send_them(
         assert [("memory_gib" in each["context"]["hw"]) for each in events] == [is_own] * 2
 
 
-def test_damage_counts_as_damage_and_nothing_else_does(home: Path, host: HostPaths) -> None:
+def test_damage_counts_as_damage_and_nothing_else_does(home, host):
     """`status` tells of the damage that lay between; events that were left out are no loss."""
     homes.put_bytes(home, event(1) + b"torn" + event(2, GONE) + b"torn, too" + event(3, GONE))
     erase(home)
@@ -326,9 +308,7 @@ def test_damage_counts_as_damage_and_nothing_else_does(home: Path, host: HostPat
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
-def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(
-    home: Path, host: HostPaths, spooling: Spooling, is_alive: bool
-) -> None:
+def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(home, host, spooling, is_alive):
     """A sidecar that may live keeps its batch, and leaves the events out when it begins the batch again."""
     homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
     made = take(host, THEIRS)
@@ -341,7 +321,7 @@ def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(
     assert begin_again(host, spooling) == [1]
 
 
-def test_an_adopted_batch_stays_adopted(home: Path, host: HostPaths, spooling: Spooling) -> None:
+def test_an_adopted_batch_stays_adopted(home, host, spooling):
     """Its events are other hosts', and must not get the figures of this one."""
     homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
     homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
@@ -355,18 +335,16 @@ def test_an_adopted_batch_stays_adopted(home: Path, host: HostPaths, spooling: S
 
 
 @pytest.mark.parametrize("race", [12, 13])
-def test_what_a_writer_without_the_lock_adds_is_not_lost(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, race: int
-) -> None:
+def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, monkeypatch, race):
     """It appends after its segment was read: events of other IDs go back to the spool."""
     path = homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     commit = batch.commit
 
-    def append() -> None:
+    def append():
         os.write(descriptor, event(3) + event(4, GONE))
 
-    def late(made: batch.Batch) -> Path:
+    def late(made):
         monkeypatch.undo()
         if race == 12:
             append()
@@ -382,9 +360,7 @@ def test_what_a_writer_without_the_lock_adds_is_not_lost(
 
 
 @pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
-def test_death_at_any_call_loses_and_doubles_nothing(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_death_at_any_call_loses_and_doubles_nothing(home, host, spooling, monkeypatch, call):
     """The next call, and the next sidecar, find every event of other IDs once, and none of the ID."""
     for step in itertools.count():
         homes.put_bytes(home, event(1) + event(2, GONE))
@@ -404,9 +380,7 @@ def test_death_at_any_call_loses_and_doubles_nothing(
 @pytest.mark.parametrize(
     ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
 )
-def test_a_sidecar_that_takes_the_batch_over_has_it(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str, after: int
-) -> None:
+def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkeypatch, call, after):
     """It holds the lock of the host: whoever loses the rename leaves the batch."""
     homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(3) + event(4, GONE), name=segments.sealed_name(2))
@@ -414,7 +388,7 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(
     taken = []
     real = batch.write
 
-    def write(*arguments: Any, **options: Any) -> batch.Written:
+    def write(*arguments, **options):
         monkeypatch.undo()
         amid(monkeypatch, lambda: taken.extend(take_over(host, OURS)), call, after=after)
         return real(*arguments, **options)
@@ -428,7 +402,7 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(
     assert erase(home) == ErasedCounts()
 
 
-def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path: Path) -> None:
+def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
     """The ID is forgotten all the same, on the other hosts too, and it is told what stands in the way."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -445,7 +419,7 @@ def test_nothing_is_deleted_through_a_link(home: Path, host: HostPaths, tmp_path
     assert erase(home) == ErasedCounts(sent=2)
 
 
-def test_another_source_is_not_removed(home: Path) -> None:
+def test_another_source_is_not_removed(home):
     """Where an ID of before is forgotten, the present one stays."""
     (home / "telemetry").mkdir(parents=True, mode=0o700)
     (home / "source").write_text(OTHER)
@@ -453,13 +427,13 @@ def test_another_source_is_not_removed(home: Path) -> None:
     assert (home / "source").read_text() == OTHER
 
 
-def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home: Path, collector: Collector) -> None:
+def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector):
     """The request was under way when the ID was forgotten; its copy does not come back."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, series(2, GONE))
     answers = iter([200, 422])
 
-    def forget_and_answer(_request: object) -> int:
+    def forget_and_answer(_request):
         forgotten = homes.telemetry(home) / "forgotten"
         answer = next(answers)
         if answer == 422:
@@ -473,12 +447,12 @@ def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home: Path, c
     assert homes.rejected(home) == []
 
 
-def test_what_is_accepted_in_flight_is_not_archived(home: Path, collector: Collector) -> None:
+def test_what_is_accepted_in_flight_is_not_archived(home, collector):
     """The same where the collector takes it."""
     homes.configure(home, collector.url)
     homes.put(home, series(2, GONE))
 
-    def forget_and_accept(_request: object) -> int:
+    def forget_and_accept(_request):
         (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
         return 200
 
@@ -488,7 +462,7 @@ def test_what_is_accepted_in_flight_is_not_archived(home: Path, collector: Colle
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])
-def test_what_another_process_holds_is_told(home: Path, host: HostPaths, where: str) -> None:
+def test_what_another_process_holds_is_told(home, host, where):
     """A writer was stopped with the lock: it is not said that all is gone, and the next call finds it."""
     data = b"".join(map(records.encode, series(2, GONE)))
     if where == "open segment":
@@ -512,7 +486,7 @@ def test_what_another_process_holds_is_told(home: Path, host: HostPaths, where: 
     assert homes.unsent_files(home) == []
 
 
-def test_a_dead_batch_of_another_host_is_gone_through(home: Path, host: HostPaths) -> None:
+def test_a_dead_batch_of_another_host_is_gone_through(home, host):
     """Nobody has touched it for so long that its maker is dead."""
     homes.put(home, series(2, GONE), host_of="node7", name=segments.sealed_name(1))
     made = take(Home(home).host("node7"))
@@ -520,14 +494,12 @@ def test_a_dead_batch_of_another_host_is_gone_through(home: Path, host: HostPath
     assert erase(home).spool == 2
 
 
-def test_the_way_back_is_there_until_all_is_told(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
     """Death at any moment: the ID is known to whoever goes on, though its own file is gone."""
     (home / "source").write_text(GONE)
     homes.put(home, series(3, GONE))
 
-    def die(*_: object, **__: object) -> int:
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(batch, "write", die)
@@ -542,7 +514,7 @@ def test_the_way_back_is_there_until_all_is_told(
     assert GONE.encode() not in b"".join(homes.contents(home).values())
 
 
-def test_what_was_never_finished_goes_too(home: Path, host: HostPaths) -> None:
+def test_what_was_never_finished_goes_too(home, host):
     """Drafts of who was killed, what a purge had renamed aside, a torn record, the reason of no body."""
     body = burst_of(series(2, GONE))
     torn = records.encode(series(1, GONE)[0])[:-3]
@@ -563,7 +535,7 @@ def test_what_was_never_finished_goes_too(home: Path, host: HostPaths) -> None:
     assert not any(GONE.encode() in data for data in homes.contents(home).values())
 
 
-def test_a_host_that_is_a_link_is_told(home: Path, host: HostPaths, tmp_path: Path) -> None:
+def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
     """What lies behind it is not touched, and it is not said that there was nothing."""
     homes.put(home, series(3, GONE))
     host.root.rename(tmp_path / "elsewhere")

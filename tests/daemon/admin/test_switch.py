@@ -1,10 +1,7 @@
 """Off and on for good, and what becomes of what waits and of a sidecar that runs."""
 
-from __future__ import annotations
-
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,13 +14,8 @@ from flwr_telemetryd.outbox import purge
 from flwr_telemetryd.outbox.backlog import Backlog
 from tests.support import homes, processes, records
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def test_what_waits_on_any_host_is_counted_and_deleted(home: Path, collector: Collector) -> None:
+def test_what_waits_on_any_host_is_counted_and_deleted(home, collector):
     """In segments and in bodies; what was sent stays, and the sidecar's books go."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
@@ -42,7 +34,7 @@ def test_what_waits_on_any_host_is_counted_and_deleted(home: Path, collector: Co
     assert not settings.load(Home(home), None).consent.enabled
 
 
-def test_a_request_in_flight_is_waited_for_and_is_the_last(home: Path, collector: Collector) -> None:
+def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
     """Within a bound: a sidecar that does not come to an end is told of, and sends nothing more."""
     homes.configure(home, collector.url, request_deadline_s=50)
     collector.answer_with("hang")
@@ -57,7 +49,7 @@ def test_a_request_in_flight_is_waited_for_and_is_the_last(home: Path, collector
     assert len(collector.requests) == 1
 
 
-def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home: Path, collector: Collector) -> None:
+def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home, collector):
     """When it wakes it deletes what it had in its hands, and ends."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
@@ -76,7 +68,7 @@ def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home: Path, collect
     "place", ["spool/events.msgpack", "spool/sealed-0-aa.msgpack", "outbox/1/k.json", "work"]
 )
 @pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
-def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home: Path, place: str, kind: str) -> None:
+def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, kind):
     """Whatever it is, and on whichever host: the no is written, and what can be deleted is."""
     homes.put(home, records.series(2), host_of="node7")
     path = homes.host(home) / place
@@ -95,7 +87,7 @@ def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home: Path, p
     assert homes.unsent_files(home) == []
 
 
-def test_many_files_do_not_hold_up_a_no(home: Path) -> None:
+def test_many_files_do_not_hold_up_a_no(home):
     """They are counted for a moment only."""
     for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
         homes.put(home, records.series(2), name=name)
@@ -105,13 +97,13 @@ def test_many_files_do_not_hold_up_a_no(home: Path) -> None:
     assert homes.unsent_files(home) == []
 
 
-def test_what_cannot_be_deleted_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_deleted_is_told(home, monkeypatch):
     """And keeps nothing else from being deleted."""
     for host in ("n1", "n2"):
         homes.put(home, records.series(1), host_of=host)
     rename = os.rename
 
-    def refuse(path: Path, to: Path) -> None:
+    def refuse(path, to):
         if "n1/spool" in str(path):
             raise PermissionError(13, "Permission denied", str(path))
         rename(path, to)
@@ -123,13 +115,13 @@ def test_what_cannot_be_deleted_is_told(home: Path, monkeypatch: pytest.MonkeyPa
     assert not (homes.host(home, "n2") / "spool").exists()
 
 
-def test_a_writer_that_had_read_the_yes_is_swept_after(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
     """It made its spool a moment after the no was written, and after the first sweep."""
     homes.put(home, records.series(1))
     sweep = purge.everything_but_sent
-    swept: list[Path] = []
+    swept = []
 
-    def late(of: Home) -> list[str]:
+    def late(of):
         problems = sweep(of)
         if not swept:
             swept.append(homes.put(home, records.series(1)))
@@ -142,9 +134,7 @@ def test_a_writer_that_had_read_the_yes_is_swept_after(home: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("room", ["", "spool"])
-def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_written(
-    home: Path, room: str
-) -> None:
+def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_written(home, room):
     """What may lie in it is not touched, and told."""
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
@@ -158,7 +148,7 @@ def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_writt
     assert "chmod 700" in told.stderr or room
 
 
-def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home: Path) -> None:
+def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home):
     """The file is kept, and another one says no."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
@@ -168,7 +158,7 @@ def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home: Path) -> N
     assert not settings.load(Home(home), None).consent.enabled
 
 
-def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home: Path) -> None:
+def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home):
     """But it is to a yes, which would rest on what nobody understood."""
     homes.write_settings(home, "enabled = maybe\n")
     with pytest.raises(Exception, match="line 1"):
@@ -182,12 +172,10 @@ def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home: Path) -> 
 
 
 @pytest.mark.parametrize("switch", [switch_on, lambda home: switch_off(home, Clock())])
-def test_another_users_home_is_left_alone(
-    home: Path, switch: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_users_home_is_left_alone(home, switch, monkeypatch):
     """Whoever may write there all the same, such as root under sudo."""
     home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
     with pytest.raises(UnusableHomeError, match="another user"):
-        switch(Home(home))  # type: ignore[operator]
+        switch(Home(home))
     assert homes.tree(home) == []

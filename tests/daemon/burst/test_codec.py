@@ -1,14 +1,11 @@
 """Coalescing is lossless: what a body expands to is what went in, whatever that was."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
 import uuid
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,9 +16,6 @@ from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from tests.support import records, wire
 from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MIB = 1024 * 1024
 HARDWARE = {"cpu_count_physical": 4, "memory_gib": 16}
@@ -40,16 +34,16 @@ events = st.builds(
 crowds = st.lists(events, max_size=12)
 
 
-def bag(events: Iterable[dict[str, Any]]) -> Counter[bytes]:
+def bag(events):
     """Give a multiset that tells 1, 1.0 and True apart, and the order of names."""
     return Counter(map(packed, events))
 
 
-def check(body: bytes) -> dict[str, Any]:
+def check(body):
     """Hold a body against everything that the design says of its form; give it decoded."""
     assert len(body) < MIB
     text = body.decode("ascii")
-    whole: dict[str, Any] = json.loads(text)
+    whole = json.loads(text)
     assert json.dumps(whole, separators=(",", ":")) == text
     if "burst" not in whole:
         assert list(whole) == ["event_type", "event_details", "context"]
@@ -72,7 +66,7 @@ def check(body: bytes) -> dict[str, Any]:
     return whole
 
 
-def group_of(event: dict[str, Any]) -> bytes:
+def group_of(event):
     """Give by what events belong together."""
     context = {name: value for name, value in event["context"].items() if name not in {"cluster", "date"}}
     return packed([event["event_type"], list(event["event_details"]), context])
@@ -80,9 +74,7 @@ def group_of(event: dict[str, Any]) -> bytes:
 
 @tried(300)
 @given(crowds, st.booleans(), st.integers(0, 3))
-def test_expanding_gives_back_exactly_what_went_in(
-    crowd: list[dict[str, Any]], bursts: bool, twice: int
-) -> None:
+def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
     """Any multiset of events, equal ones too, in any order, with bursts or without."""
     crowd = crowd + crowd[:twice]
     on_the_wire = [to_wire(event) for event in crowd]
@@ -97,9 +89,7 @@ def test_expanding_gives_back_exactly_what_went_in(
 
 @tried(100)
 @given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
-def test_hardware_is_added_to_every_event_that_has_room(
-    crowd: list[dict[str, Any]], hardware: dict[str, int]
-) -> None:
+def test_hardware_is_added_to_every_event_that_has_room(crowd, hardware):
     """The figures come behind what is in `hw`, in every member, and the record's event stays as it was."""
     before = packed(crowd)
     coalescer = codec.Coalescer(hardware=hardware)
@@ -114,19 +104,19 @@ def test_hardware_is_added_to_every_event_that_has_room(
     assert list(coalescer.finish()) == []
 
 
-def _text(rng: random.Random, size: int) -> str:
+def _text(rng, size):
     """Give text of so many bytes, of which JSON makes up to six times as many."""
     return "".join(rng.choice('\0\x7f"\\aé') for _ in range(size))
 
 
-def _many_clusters(rng: random.Random) -> list[dict[str, Any]]:
+def _many_clusters(rng):
     return [
         records.sample(cluster=str(uuid.UUID(int=rng.getrandbits(128))), date_us=rng.randrange(10**15))
         for _ in range(40_000)
     ]
 
 
-def _one_value_varies(rng: random.Random) -> list[dict[str, Any]]:
+def _one_value_varies(rng):
     return [
         records.sample(
             {"backend": "ray", "run-id-hash": hashlib.sha256(bytes([n % 256, n >> 8])).hexdigest()},
@@ -137,27 +127,27 @@ def _one_value_varies(rng: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-def _big_details(rng: random.Random) -> list[dict[str, Any]]:
+def _big_details(rng):
     return [records.sample({"a": _text(rng, 8000), "b": 1}, cluster="c", date_us=n) for n in range(120)]
 
 
-def _biggest_records(rng: random.Random) -> list[dict[str, Any]]:
+def _biggest_records(rng):
     return [records.sample({"a": "\0" * 64_000}, cluster="c", date_us=-n) for n in range(12)]
 
 
-def _varies_late(rng: random.Random) -> list[dict[str, Any]]:
+def _varies_late(rng):
     return [
         records.sample({"same": "x" * 3000, "n": n, "late": int(n == 900)}, cluster="c", date_us=1000 - n)
         for n in range(1000)
     ]
 
 
-def _all_vary_at_last(rng: random.Random) -> list[dict[str, Any]]:
+def _all_vary_at_last(rng):
     alike = [records.sample({"a": "x" * 7000}, cluster="c", date_us=n + 1) for n in range(2000)]
     return [*alike, records.sample({"a": "y"}, cluster="c", date_us=0)]
 
 
-def _late_long_cluster(rng: random.Random) -> list[dict[str, Any]]:
+def _late_long_cluster(rng):
     room = [records.sample({"a": f"{n:04d}" * 500}, cluster="c", date_us=n + 1) for n in range(470)]
     return [
         *room,
@@ -177,7 +167,7 @@ LARGE = [
 
 
 @pytest.mark.parametrize("make", LARGE)
-def test_a_body_stays_under_1_mib(make: Any) -> None:
+def test_a_body_stays_under_1_mib(make):
     """Large bursts are split, none of their bodies is too large, few are small, and nothing is lost."""
     crowd = make(random.Random(1))
     assert all(len(record.pack(event)) <= record.MAX_PAYLOAD_BYTES for event in crowd)
@@ -190,7 +180,7 @@ def test_a_body_stays_under_1_mib(make: Any) -> None:
     assert len(bodies) <= 1 + 2 * plain // MIB
 
 
-def test_memory_is_bounded() -> None:
+def test_memory_is_bounded():
     """Groups that hold much together are given before the end, and nothing is held twice."""
     coalescer = codec.Coalescer()
     early = 0
@@ -202,7 +192,7 @@ def test_memory_is_bounded() -> None:
     assert early + late == 400
 
 
-def test_large_contexts_count_as_memory() -> None:
+def test_large_contexts_count_as_memory():
     """Bodies are given before the end, though each holds but one small event of a large context."""
     coalescer = codec.Coalescer()
     early = 0
@@ -213,7 +203,7 @@ def test_large_contexts_count_as_memory() -> None:
     assert early + len(list(coalescer.finish())) == 200
 
 
-def test_nothing_is_held_of_a_body_that_was_given() -> None:
+def test_nothing_is_held_of_a_body_that_was_given():
     """However many bodies a batch comes to: what is long in JSON fills one before the memory is full."""
     coalescer = codec.Coalescer()
     bodies = 0
@@ -225,7 +215,7 @@ def test_nothing_is_held_of_a_body_that_was_given() -> None:
     assert bodies >= 12
 
 
-def test_a_value_that_changes_now_and_then_splits_no_burst() -> None:
+def test_a_value_that_changes_now_and_then_splits_no_burst():
     """What was the same in all rows is counted in each from then on, which may well fit."""
     coalescer = codec.Coalescer()
     for number in range(18_000):
@@ -235,7 +225,7 @@ def test_a_value_that_changes_now_and_then_splits_no_burst() -> None:
     assert check(body)["burst"]["varying"] == ["round"]
 
 
-def test_equal_events_take_little_memory() -> None:
+def test_equal_events_take_little_memory():
     """A hundred thousand equal details are held once."""
     coalescer = codec.Coalescer()
     event = records.sample({"a": "x" * 1000})
@@ -247,7 +237,7 @@ def test_equal_events_take_little_memory() -> None:
 
 
 @pytest.mark.parametrize("text", [str, bytes, json.loads], ids=["text", "bytes", "decoded"])
-def test_expand_takes_a_body_in_any_form(text: Any) -> None:
+def test_expand_takes_a_body_in_any_form(text):
     """A plain event is its own only member."""
     event = to_wire(records.sample({"a": 1}))
     body = codec.dumps(event)

@@ -1,9 +1,5 @@
 """What is not decoded is what it would be if it were: the short way and the long way come to the same."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import msgpack
 import pytest
 from hypothesis import given
@@ -11,7 +7,7 @@ from hypothesis import strategies as st
 
 from flwr_telemetry import record
 from flwr_telemetryd.burst import grouping
-from flwr_telemetryd.burst.grouping import RecordGrouper, Row
+from flwr_telemetryd.burst.grouping import RecordGrouper
 from tests.support import records
 from tests.support.strategies import dates_us, details, packed, tried, words
 
@@ -30,7 +26,7 @@ events = st.builds(
 events = events | events.map(records.of_datasets)
 
 
-def as_the_emitter_packs(event: dict[str, Any]) -> bytes:
+def as_the_emitter_packs(event):
     """Give the payload in the order of the emitter's."""
     context = dict(event["context"])
     before = {name: context.pop(name) for name in ("partner", "source", "cluster") if name in context}
@@ -40,7 +36,7 @@ def as_the_emitter_packs(event: dict[str, Any]) -> bytes:
     return record.assemble(head, record.pack(event["event_details"]), parts, date_us)
 
 
-def told(row: Row) -> tuple[Any, ...]:
+def told(row):
     """Give all that a row says, by bytes."""
     key, values, cluster, date_us = row
     return key.event_type, key.names, packed(list(key.context.items())), values, cluster, date_us
@@ -48,10 +44,10 @@ def told(row: Row) -> tuple[Any, ...]:
 
 @tried(150)
 @given(st.lists(st.tuples(events, st.booleans()), max_size=10), st.sampled_from([{}, HARDWARE]))
-def test_both_ways_come_to_the_same(crowd: list[tuple[Any, bool]], hardware: dict[str, int]) -> None:
+def test_both_ways_come_to_the_same(crowd, hardware):
     """Whatever was seen before, however it is packed; keys are equal exactly where their bytes are."""
     subject = RecordGrouper(hardware)
-    keys: dict[bytes, grouping.GroupKey] = {}
+    keys = {}
     for event, ours in crowd:
         payload = as_the_emitter_packs(event) if ours else record.pack(event)
         row = subject.of_payload(payload)
@@ -62,9 +58,7 @@ def test_both_ways_come_to_the_same(crowd: list[tuple[Any, bool]], hardware: dic
 
 @tried(250)
 @given(events, events, st.data())
-def test_what_is_no_event_is_none_on_either_way(
-    known: dict[str, Any], event: dict[str, Any], data: st.DataObject
-) -> None:
+def test_what_is_no_event_is_none_on_either_way(known, event, data):
     """A payload that differs from a known one anywhere is what decoding it says."""
     subject = RecordGrouper({})
     subject.of_payload(as_the_emitter_packs(known))
@@ -85,7 +79,7 @@ def test_what_is_no_event_is_none_on_either_way(
         assert told(subject.of_payload(bytes(payload))) == expected
 
 
-def test_every_byte_counts() -> None:
+def test_every_byte_counts():
     """Whatever byte of a known payload changes, and however, the result is that of decoding."""
     subject = RecordGrouper({})
     known = as_the_emitter_packs(records.sample({"n": 1}, cluster=CLUSTERS[0]))
@@ -103,7 +97,7 @@ def test_every_byte_counts() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), b"", [b""], msgpack.Timestamp(1), {"a": {b"b": 1}}])
-def test_details_that_json_cannot_say_are_no_event(value: Any) -> None:
+def test_details_that_json_cannot_say_are_no_event(value):
     """Though their context is known."""
     subject, event = RecordGrouper({}), records.sample({}, cluster=CLUSTERS[0])
     known = as_the_emitter_packs(event)
@@ -116,7 +110,7 @@ def test_details_that_json_cannot_say_are_no_event(value: Any) -> None:
 
 
 @pytest.mark.parametrize("beyond", [record.MIN_DATE_US - 1, record.MAX_DATE_US + 1, -(2**63), 2**63 - 1])
-def test_a_date_beyond_the_calendar_is_no_event(beyond: int) -> None:
+def test_a_date_beyond_the_calendar_is_no_event(beyond):
     """Though all its other bytes are known."""
     subject, event = RecordGrouper({}), records.sample({}, cluster=CLUSTERS[0])
     subject.of_payload(as_the_emitter_packs(event))
@@ -125,22 +119,22 @@ def test_a_date_beyond_the_calendar_is_no_event(beyond: int) -> None:
         subject.of_payload(as_the_emitter_packs(event))
 
 
-def _elsewhere(cluster: str, date_us: int) -> dict[str, Any]:
+def _elsewhere(cluster, date_us):
     """Give what looks like the cluster and the date of a context, and is none."""
     return {"§cluster": cluster, "cluster": cluster, "date": -(2**40) + date_us}
 
 
-def _in_details(number: int) -> bytes:
+def _in_details(number):
     event = records.sample(_elsewhere(CLUSTERS[number], number), cluster=CLUSTERS[0], date_us=number)
     return as_the_emitter_packs(event)
 
 
-def _behind_the_date(number: int) -> bytes:
+def _behind_the_date(number):
     event = records.sample({}, cluster=CLUSTERS[0], hw=_elsewhere(CLUSTERS[number], number))
     return as_the_emitter_packs(event)
 
 
-def _of_a_probe(number: int) -> bytes:
+def _of_a_probe(number):
     """The real cluster and date are those of a probe, and packed in another way."""
     probe, date_us = grouping._PROBES[0]
     payload = as_the_emitter_packs(
@@ -149,7 +143,7 @@ def _of_a_probe(number: int) -> bytes:
     return payload.replace(b"\xd9\x24" + probe, b"\xda\x00\x24" + probe, 1)
 
 
-def _context_first(number: int) -> bytes:
+def _context_first(number):
     """The details end with what looks like a context, and the context stands before them."""
     event = records.sample({}, cluster=CLUSTERS[1], date_us=5)
     inner = {**event["context"], "cluster": CLUSTERS[number]}
@@ -162,7 +156,7 @@ def _context_first(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("make", [_in_details, _behind_the_date, _of_a_probe, _context_first])
-def test_what_only_looks_like_cluster_and_date(make: Any) -> None:
+def test_what_only_looks_like_cluster_and_date(make):
     """The same bytes elsewhere in the payload are not taken for the context's own."""
     subject = RecordGrouper({})
     for number in (0, 1, 2, 0):
@@ -170,7 +164,7 @@ def test_what_only_looks_like_cluster_and_date(make: Any) -> None:
         assert told(subject.of_payload(payload)) == told(subject.of_event(record.decode(payload)))
 
 
-def test_equal_events_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_events_are_not_decoded(monkeypatch):
     """The first event costs two probes and its details. Equal ones cost nothing, others their details."""
     calls = []
     monkeypatch.setattr(
@@ -189,11 +183,11 @@ def test_equal_events_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [2]
 
 
-def _entries(subject: RecordGrouper) -> int:
+def _entries(subject):
     return sum(1 + len(rows) for _, rows in subject._cache.values())
 
 
-def test_memory_does_not_grow_with_a_spool() -> None:
+def test_memory_does_not_grow_with_a_spool():
     """Twenty thousand different events, of thousands of contexts: the cache is emptied now and then."""
     subject = RecordGrouper({})
     most = 0
@@ -206,7 +200,7 @@ def test_memory_does_not_grow_with_a_spool() -> None:
     assert 100 < most < 3000
 
 
-def test_the_cache_counts_what_json_makes_of_few_bytes() -> None:
+def test_the_cache_counts_what_json_makes_of_few_bytes():
     """Long details, and many of them, take more memory than their bytes in a record."""
     subject = RecordGrouper({})
     for number in range(100):

@@ -1,26 +1,20 @@
 """`flwr-telemetry demo`: every event arrives, and nothing is left, whatever surrounds it."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
-from typing import TYPE_CHECKING
 
 from tests.support import homes, processes, wire
 from tests.support.processes import command
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def _temporary(tmp_path: Path) -> Path:
+def _temporary(tmp_path):
     temporary = tmp_path / "t"
     temporary.mkdir()
     return temporary
 
 
-def test_the_figures_are_those_of_real_workloads(home: Path, tmp_path: Path) -> None:
+def test_the_figures_are_those_of_real_workloads(home, tmp_path):
     """Two events of each, fewer requests than events, and a body that expands to some of them."""
     done = command(home, "demo", "--workloads", "3", "--json", env={"TMPDIR": str(_temporary(tmp_path))})
     assert done.returncode == 0, done.stderr
@@ -32,7 +26,7 @@ def test_the_figures_are_those_of_real_workloads(home: Path, tmp_path: Path) -> 
     assert {event["event_details"]["run-id-hash"] for event in wire.expand(told["body"])}
 
 
-def test_it_shows_a_body_in_full(home: Path, tmp_path: Path) -> None:
+def test_it_shows_a_body_in_full(home, tmp_path):
     """What leaves the machine can be read, and is followed by the figures."""
     done = command(home, "demo", "--workloads", "2", env={"TMPDIR": str(_temporary(tmp_path))})
     assert done.returncode == 0, done.stderr
@@ -41,7 +35,7 @@ def test_it_shows_a_body_in_full(home: Path, tmp_path: Path) -> None:
     assert "Flower itself would" in done.stdout
 
 
-def test_nothing_around_it_can_disturb_it(home: Path, tmp_path: Path) -> None:
+def test_nothing_around_it_can_disturb_it(home, tmp_path):
     """Telemetry off, a batch job, a proxy, settings that are no TOML: it has a world of its own."""
     homes.write_settings(home, "nonsense")
     before = homes.tree(home.parent)
@@ -61,7 +55,7 @@ def test_nothing_around_it_can_disturb_it(home: Path, tmp_path: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_ending_it_leaves_nothing(home: Path, tmp_path: Path) -> None:
+def test_ending_it_leaves_nothing(home, tmp_path):
     """SIGTERM amid the workloads: no process, no file."""
     temporary = _temporary(tmp_path)
     demo = processes.start(

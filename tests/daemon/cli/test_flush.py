@@ -1,31 +1,23 @@
 """`flwr-telemetry flush`: exit codes and words; the rest is `test_drain.py`."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def test_nothing_to_do_is_success_and_creates_nothing(home: Path) -> None:
+def test_nothing_to_do_is_success_and_creates_nothing(home):
     """In a home where nothing was ever recorded, nothing waits."""
     done = command(home, "flush")
     assert (done.returncode, done.stdout) == (0, f"Nothing waits in {home}.\n")
     assert homes.tree(home.parent) == []
 
 
-def test_what_was_delivered_is_told(home: Path, collector: Collector) -> None:
+def test_what_was_delivered_is_told(home, collector):
     """In a word for people, and as JSON for programs."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -42,8 +34,7 @@ def test_what_was_delivered_is_told(home: Path, collector: Collector) -> None:
     }
 
 
-def test_what_was_refused_is_told(home: Path, collector: Collector) -> None:
-    """Refused is done, but not delivered."""
+def test_what_was_refused_is_told(home, collector):
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 422)
@@ -54,7 +45,7 @@ def test_what_was_refused_is_told(home: Path, collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["0", "1.5"])
-def test_what_is_left_is_told_with_the_reason(home: Path, collector: Collector, timeout: str) -> None:
+def test_what_is_left_is_told_with_the_reason(home, collector, timeout):
     """Exit code 1, what went wrong last, and that nothing is lost."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -67,7 +58,7 @@ def test_what_is_left_is_told_with_the_reason(home: Path, collector: Collector, 
     assert homes.waiting(home)
 
 
-def test_telemetry_off_is_exit_code_3(home: Path, collector: Collector) -> None:
+def test_telemetry_off_is_exit_code_3(home, collector):
     """Nothing is sent, the reason is given, and what would change it."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -78,7 +69,7 @@ def test_telemetry_off_is_exit_code_3(home: Path, collector: Collector) -> None:
     assert collector.requests == []
 
 
-def test_an_interrupt_leaves_no_process_and_loses_nothing(home: Path, collector: Collector) -> None:
+def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
     """Ctrl-C ends the wait and the sidecar that was started for it."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))

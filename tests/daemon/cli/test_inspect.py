@@ -1,30 +1,22 @@
 """`flwr-telemetry inspect`: the events themselves, to the last byte."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, records, wire
 from tests.support.processes import NEVER, command
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def _lines(home: Path, *arguments: str) -> list[bytes]:
+def _lines(home, *arguments):
     done = command(home, "inspect", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.encode().splitlines()
 
 
-def test_bodies_are_shown_byte_for_byte(home: Path, collector: Collector) -> None:
+def test_bodies_are_shown_byte_for_byte(home, collector):
     """In the outbox, in the archive and among the refused: what is on the disk is what is shown."""
     homes.configure(home, collector.url)
     homes.put(home, [*records.series(3), records.sample(event_type="OTHER")])
@@ -39,7 +31,7 @@ def test_bodies_are_shown_byte_for_byte(home: Path, collector: Collector) -> Non
     assert _lines(home) == [*homes.sent(home), *(path.read_bytes() for path in homes.rejected(home))]
 
 
-def test_expand_gives_the_events_of_a_burst(home: Path, collector: Collector) -> None:
+def test_expand_gives_the_events_of_a_burst(home, collector):
     """One line for each event, in Flower's own form."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -49,7 +41,7 @@ def test_expand_gives_the_events_of_a_burst(home: Path, collector: Collector) ->
     assert not any("burst" in event for event in events)
 
 
-def test_the_table_is_for_people(home: Path, collector: Collector) -> None:
+def test_the_table_is_for_people(home, collector):
     """A row for each event or body: stage, age, count, type, and the details that all of it share."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
@@ -63,14 +55,14 @@ def test_the_table_is_for_people(home: Path, collector: Collector) -> None:
     assert command(home, "inspect", "--expand").stdout.splitlines()[-1] == "3 events"
 
 
-def test_an_empty_stage_is_told(home: Path) -> None:
+def test_an_empty_stage_is_told(home):
     """In a sentence for people; as nothing for programs. Neither creates anything."""
     assert command(home, "inspect", "--stage", "sent").stdout == f"No events in {home}, stage sent.\n"
     assert command(home, "inspect", "--json").stdout == ""
     assert homes.tree(home.parent) == []
 
 
-def test_a_damaged_body_costs_itself_alone(home: Path) -> None:
+def test_a_damaged_body_costs_itself_alone(home):
     """It is named on standard error, and every other one is shown."""
     homes.put(home, records.series(1))
     batch = homes.host(home) / "outbox" / "1"
@@ -82,7 +74,7 @@ def test_a_damaged_body_costs_itself_alone(home: Path) -> None:
     assert str(batch / "ab.json") in done.stderr
 
 
-def test_an_event_cannot_steer_the_terminal(home: Path) -> None:
+def test_an_event_cannot_steer_the_terminal(home):
     """Whatever a process of this user wrote into the spool."""
     homes.put(home, [records.sample({"x": "\x1b[2J"}, event_type="\x1b[31mRED")])
     shown = command(home, "inspect", env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
@@ -91,7 +83,7 @@ def test_an_event_cannot_steer_the_terminal(home: Path) -> None:
     assert "\x1b[31m" not in shown
 
 
-def test_a_reader_that_has_enough_is_no_error(home: Path) -> None:
+def test_a_reader_that_has_enough_is_no_error(home):
     """`inspect --json | head -1` ends quietly."""
     homes.put(home, records.series(2000))
     inspect = processes.start(
@@ -110,9 +102,7 @@ def test_a_reader_that_has_enough_is_no_error(home: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [["--json"], []])
-def test_follow_shows_what_is_new_until_an_interrupt(
-    home: Path, collector: Collector, form: list[str]
-) -> None:
+def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
     """An event is shown in the spool at once, and again when it was sent; Ctrl-C is a good end."""
     homes.configure(home, collector.url)
     follow = processes.start(

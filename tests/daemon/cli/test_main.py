@@ -1,13 +1,10 @@
 """The command as a whole: help, versions, bad input, and what it costs to start."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
 import uuid
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,30 +12,25 @@ from flwr_telemetry.version import __version__
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 COMMANDS = (
     *("status", "inspect", "flush", "disable", "enable", "fields", "source", "forget", "doctor"),
     *("relay", "demo", "run"),
 )
 
 
-def test_without_arguments_it_shows_its_help(home: Path) -> None:
+def test_without_arguments_it_shows_its_help(home):
     """Whoever types the bare name learns what there is."""
     done = command(home)
     assert all(name in done.stdout + done.stderr for name in COMMANDS)
 
 
-def test_it_tells_its_version(home: Path) -> None:
+def test_it_tells_its_version(home):
     """One line, for a report of a fault."""
     assert command(home, "--version").stdout == f"flwr-telemetry {__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself_by_example(home: Path, name: str) -> None:
+def test_every_command_explains_itself_by_example(home, name):
     """The help of each command holds a line that can be copied."""
     done = command(home, name, "--help", env={"COLUMNS": "100"})
     assert done.returncode == 0
@@ -68,7 +60,7 @@ def test_every_command_explains_itself_by_example(home: Path, name: str) -> None
         ["run", "--nonsense", "true"],
     ],
 )
-def test_wrong_usage_is_exit_code_2_without_a_traceback(home: Path, arguments: list[str]) -> None:
+def test_wrong_usage_is_exit_code_2_without_a_traceback(home, arguments):
     """What cannot be understood is told in words, and nothing is done."""
     done = command(home, *arguments)
     assert done.returncode == 2
@@ -78,7 +70,7 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(home: Path, arguments: l
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["inspect"], ["flush"]])
-def test_without_any_home_it_says_what_to_set(home: Path, arguments: list[str]) -> None:
+def test_without_any_home_it_says_what_to_set(home, arguments):
     """Exit code 5: the home cannot be used."""
     done = command(home, *arguments, env={"FLWR_HOME": None, "HOME": "nowhere"})
     assert done.returncode == 5
@@ -86,7 +78,7 @@ def test_without_any_home_it_says_what_to_set(home: Path, arguments: list[str]) 
 
 
 @pytest.mark.parametrize("arguments", [["inspect"], ["flush"]])
-def test_a_home_that_is_a_file_is_one_sentence(home: Path, arguments: list[str]) -> None:
+def test_a_home_that_is_a_file_is_one_sentence(home, arguments):
     """Exit code 5, and the sentence names the path."""
     home.write_text("")
     done = command(home, *arguments)
@@ -94,14 +86,14 @@ def test_a_home_that_is_a_file_is_one_sentence(home: Path, arguments: list[str])
     assert done.stderr == f"flwr-telemetry: {home} is no directory; move it away or set FLWR_HOME\n"
 
 
-def test_another_home_can_be_named(home: Path, tmp_path: Path) -> None:
+def test_another_home_can_be_named(home, tmp_path):
     """`--home` wins over FLWR_HOME."""
     other = tmp_path / "other"
     done = command(home, "status", "--json", "--home", str(other))
     assert json.loads(done.stdout)["home"] == str(other)
 
 
-def test_it_starts_without_what_a_single_command_needs(home: Path) -> None:
+def test_it_starts_without_what_a_single_command_needs(home):
     """`run` and `--help` must not pay for the network, nor for the record format."""
     code = """
 import json, sys
@@ -112,7 +104,7 @@ print(json.dumps(sorted(heavy & set(sys.modules))))
     assert processes.answers(home, code) == []
 
 
-def test_a_pipe_gets_no_escape_sequences(home: Path) -> None:
+def test_a_pipe_gets_no_escape_sequences(home):
     """Neither colours nor folded lines reach a program that reads."""
     long_home = home / ("long" * 40)
     done = command(home, "status", "--home", str(long_home))
@@ -120,14 +112,14 @@ def test_a_pipe_gets_no_escape_sequences(home: Path) -> None:
     assert str(long_home) in done.stdout
 
 
-def test_the_command_is_installed_under_its_name() -> None:
+def test_the_command_is_installed_under_its_name():
     """`flwr-telemetry` and `python -m flwr_telemetryd.cli` are the same."""
     (script,) = entry_points(group="console_scripts", name="flwr-telemetry")
     assert script.value == "flwr_telemetryd.cli:main"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_completes_commands_and_options(home: Path, shell: str) -> None:
+def test_the_shell_completes_commands_and_options(home, shell):
     """By typer's own protocol, which the installed script speaks; nothing is written."""
     wanted = {"bash": "COMP_WORDS", "zsh": "_TYPER_COMPLETE_ARGS", "fish": "_TYPER_COMPLETE_ARGS"}[shell]
     for typed, offered in (("d", ["disable", "doctor", "demo"]), ("inspect --si", ["--since"])):
@@ -144,7 +136,7 @@ def test_the_shell_completes_commands_and_options(home: Path, shell: str) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["fields"], ["doctor"], ["inspect"], ["--help"]])
-def test_no_colour_and_no_folding_where_it_is_not_wanted(home: Path, arguments: list[str]) -> None:
+def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
     """A pipe gets plain lines however narrow the terminal around it is; NO_COLOR is obeyed on a terminal."""
     homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
     homes.put(home, records.series(1))
@@ -170,7 +162,7 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home: Path, arguments: 
         ("nonsense 2>&-", 2),
     ],
 )
-def test_streams_that_are_closed_are_no_error(home: Path, words: str, code: int) -> None:
+def test_streams_that_are_closed_are_no_error(home, words, code):
     """As a shell, a cron or a reader that has enough closes them."""
     homes.put(home, records.series(1))
     (home / "source").write_text(str(uuid.uuid4()))
@@ -181,14 +173,14 @@ def test_streams_that_are_closed_are_no_error(home: Path, words: str, code: int)
     assert "Traceback" not in done.stderr
 
 
-def test_a_terminal_that_knows_ascii_alone(home: Path) -> None:
+def test_a_terminal_that_knows_ascii_alone(home):
     """What it cannot show is a question mark, and no error."""
     done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "in ?s, those details" in done.stdout
 
 
-def test_a_name_cannot_fake_a_line(home: Path) -> None:
+def test_a_name_cannot_fake_a_line(home):
     """What is complained of is one line, whatever a directory is called."""
     odd = home.parent / "a\nflwr-telemetry: all is well"
     odd.write_text("no directory")
@@ -199,7 +191,7 @@ def test_a_name_cannot_fake_a_line(home: Path) -> None:
 
 
 @pytest.mark.parametrize("width", ["20", "30", "45"])
-def test_the_doctor_is_legible_on_a_narrow_terminal(home: Path, width: str) -> None:
+def test_the_doctor_is_legible_on_a_narrow_terminal(home, width):
     """What was found stands below the name, and is all there."""
     homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
     env = {"COLUMNS": width, "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
@@ -208,7 +200,7 @@ def test_the_doctor_is_legible_on_a_narrow_terminal(home: Path, width: str) -> N
     assert "on: nothing says otherwise" in " ".join(told.split())
 
 
-def test_a_variable_does_not_reach_a_sidecar_that_runs(home: Path, collector: Collector) -> None:
+def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
     """Which `status` says, since it may surprise."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home)

@@ -1,13 +1,10 @@
 """`flwr-telemetry relay`: exit codes and words; the rest is `test_relay.py` of the rooms."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,14 +13,9 @@ from flwr_telemetryd.burst import codec
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     """Give a file of three bodies, in a directory of its own."""
     (tmp_path / "shared").mkdir()
     path = tmp_path / "shared" / "metrics.jsonl"
@@ -31,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_delivered_is_told(home: Path, file: Path, collector: Collector) -> None:
+def test_what_was_delivered_is_told(home, file, collector):
     """In a word for people, and as JSON for programs; the second time there is nothing new."""
     homes.configure(home, collector.url)
     done = command(home, "relay", str(file))
@@ -54,7 +46,7 @@ def test_what_was_delivered_is_told(home: Path, file: Path, collector: Collector
     }
 
 
-def test_damaged_lines_are_told_once_by_their_numbers(home: Path, file: Path, collector: Collector) -> None:
+def test_damaged_lines_are_told_once_by_their_numbers(home, file, collector):
     """Exit code 1, on standard error, not more of them than anyone reads; the next time all is well."""
     homes.configure(home, collector.url)
     with file.open("ab") as out:
@@ -67,7 +59,7 @@ def test_damaged_lines_are_told_once_by_their_numbers(home: Path, file: Path, co
     assert command(home, "relay", str(file)).returncode == 0
 
 
-def test_a_last_line_without_an_end_is_told(home: Path, file: Path, collector: Collector) -> None:
+def test_a_last_line_without_an_end_is_told(home, file, collector):
     """Exit code 1: something is left."""
     homes.configure(home, collector.url)
     file.write_bytes(file.read_bytes()[:-1])
@@ -77,7 +69,7 @@ def test_a_last_line_without_an_end_is_told(home: Path, file: Path, collector: C
     assert len(collector.accepted) == 2
 
 
-def test_what_is_left_is_told_with_the_reason(home: Path, file: Path, collector: Collector) -> None:
+def test_what_is_left_is_told_with_the_reason(home, file, collector):
     """Exit code 1, what went wrong, and what to do; refused and rotated are told, too."""
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: 503)
@@ -97,7 +89,7 @@ def test_what_is_left_is_told_with_the_reason(home: Path, file: Path, collector:
     assert "from its beginning" in command(home, "relay", str(file)).stdout
 
 
-def test_telemetry_off_is_exit_code_3(home: Path, file: Path, collector: Collector) -> None:
+def test_telemetry_off_is_exit_code_3(home, file, collector):
     """Nothing is sent or written, and the reason is given."""
     homes.configure(home, collector.url)
     before = homes.tree(file.parent.parent)
@@ -108,7 +100,7 @@ def test_telemetry_off_is_exit_code_3(home: Path, file: Path, collector: Collect
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home to somebody else")
-def test_the_home_of_another_user_is_left_alone(home: Path, file: Path, collector: Collector) -> None:
+def test_the_home_of_another_user_is_left_alone(home, file, collector):
     """Exit code 3: telemetry is off there for everybody else."""
     homes.configure(home, collector.url)
     os.chown(home, 65534, 65534)
@@ -118,9 +110,7 @@ def test_the_home_of_another_user_is_left_alone(home: Path, file: Path, collecto
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "own"])
-def test_what_cannot_be_relayed_is_wrong_usage(
-    home: Path, file: Path, collector: Collector, what: str
-) -> None:
+def test_what_cannot_be_relayed_is_wrong_usage(home, file, collector, what):
     """Exit code 2, in words, and nothing is created."""
     homes.configure(home, file.as_uri() if what == "own" else collector.url)
     if what != "own":
@@ -135,7 +125,7 @@ def test_what_cannot_be_relayed_is_wrong_usage(
     assert not file.with_name("metrics.jsonl.relayed").exists()
 
 
-def test_two_at_once_are_exit_code_4(home: Path, file: Path, collector: Collector) -> None:
+def test_two_at_once_are_exit_code_4(home, file, collector):
     """The second one leaves the file to the first."""
     homes.configure(home, collector.url)
     with file.with_name("metrics.jsonl.relayed").open("w") as cursor:
@@ -147,9 +137,7 @@ def test_two_at_once_are_exit_code_4(home: Path, file: Path, collector: Collecto
 
 
 @pytest.mark.parametrize("what", ["no cursor", "a directory"])
-def test_a_place_that_cannot_be_kept_is_exit_code_5(
-    home: Path, file: Path, collector: Collector, what: str
-) -> None:
+def test_a_place_that_cannot_be_kept_is_exit_code_5(home, file, collector, what):
     """Before anything is sent: a relay that forgets how far it came would send all of it each time."""
     homes.configure(home, collector.url)
     cursor = file.with_name("metrics.jsonl.relayed")
@@ -162,7 +150,7 @@ def test_a_place_that_cannot_be_kept_is_exit_code_5(
     assert str(cursor) in done.stderr
 
 
-def test_an_interrupt_keeps_everything(home: Path, file: Path, collector: Collector) -> None:
+def test_an_interrupt_keeps_everything(home, file, collector):
     """Ctrl-C ends the wait and the sidecar that was started for it; the next one goes on."""
     homes.configure(home, collector.url)
     collector.answer_with(200, "hang")

@@ -1,20 +1,12 @@
 """`flwr-telemetry status`: the sentences for people, and the JSON for programs."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def test_the_first_line_says_on_or_off_and_why(home: Path) -> None:
+def test_the_first_line_says_on_or_off_and_why(home):
     """And the second what would change it."""
     on = command(home, "status").stdout.splitlines()
     assert on[0] == "Telemetry is on: nothing says otherwise."
@@ -23,14 +15,13 @@ def test_the_first_line_says_on_or_off_and_why(home: Path) -> None:
     assert "unset DO_NOT_TRACK" in off[1]
 
 
-def test_a_wrong_line_in_the_settings_is_named(home: Path) -> None:
-    """The file, the line, and what is wrong with it."""
+def test_a_wrong_line_in_the_settings_is_named(home):
     homes.write_settings(home, 'enabled = true\nurl = "http://example.org/"\n')
     first = command(home, "status").stdout.splitlines()[0]
     assert first.startswith(f"Telemetry is off: {homes.config_file(home)}, line 2: url must be https")
 
 
-def test_a_sidecar_that_runs_is_shown(home: Path, collector: Collector) -> None:
+def test_a_sidecar_that_runs_is_shown(home, collector):
     """Its process, its mode and since when; and when it has ended, why."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
@@ -48,7 +39,7 @@ def test_a_sidecar_that_runs_is_shown(home: Path, collector: Collector) -> None:
     assert "the last one was killed" in command(home, "status").stdout
 
 
-def test_the_last_error_and_the_next_try_are_shown(home: Path, collector: Collector) -> None:
+def test_the_last_error_and_the_next_try_are_shown(home, collector):
     """While nothing can be delivered, a person sees why, and what waits."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
@@ -66,7 +57,7 @@ def test_the_last_error_and_the_next_try_are_shown(home: Path, collector: Collec
     assert "3 events in 1 body" in shown
 
 
-def test_a_problem_is_no_failure_of_the_view(home: Path) -> None:
+def test_a_problem_is_no_failure_of_the_view(home):
     """The exit code says that it could look; the sentence says what is in the way."""
     homes.put(home, records.series(1))
     homes.telemetry(home).rename(home / "elsewhere")
@@ -76,7 +67,7 @@ def test_a_problem_is_no_failure_of_the_view(home: Path) -> None:
     assert f"Problem: {homes.telemetry(home)} is a link or no directory; remove it." in done.stdout
 
 
-def test_what_came_from_a_file_cannot_steer_the_terminal(home: Path) -> None:
+def test_what_came_from_a_file_cannot_steer_the_terminal(home):
     """Escape sequences in what a sidecar left are made harmless."""
     homes.put(home, [])
     (homes.host(home) / "sidecar.json").write_text(json.dumps({"last_error": "\x1b[2J\x07[bold]gone[/bold]"}))
@@ -85,7 +76,7 @@ def test_what_came_from_a_file_cannot_steer_the_terminal(home: Path) -> None:
     assert "\x1b" not in shown
 
 
-def test_the_services_of_a_home_are_shown(home: Path) -> None:
+def test_the_services_of_a_home_are_shown(home):
     """With their last sign of life; one that gave none for long is said to be in trouble."""
     homes.configure(home)
     for host, age_s in (("login1", 12), ("login2", 7200)):
@@ -100,7 +91,7 @@ def test_the_services_of_a_home_are_shown(home: Path) -> None:
     assert "login2, last sign of life 2 h ago: it cannot deliver, or was killed" in line
 
 
-def test_many_hosts_are_summed_up(home: Path) -> None:
+def test_many_hosts_are_summed_up(home):
     """This one is shown, and what lies on the others together; each by itself in the JSON."""
     homes.put(home, records.series(2))
     for number in range(30):

@@ -12,7 +12,7 @@ finite = st.floats(0, 1e6)
 
 @tried(200)
 @given(st.integers(-5, 10**9), finite, finite, st.floats(0, 1), st.floats(0, 1))
-def test_backoff_has_bounds(failures: int, first_s: float, most_s: float, one: float, two: float) -> None:
+def test_backoff_has_bounds(failures, first_s, most_s, one, two):
     """Between 0 and a bound that doubles up to the most, evenly in the random number."""
     bound = backoff_s(failures, first_s, most_s, 1)
     assert bound == min(most_s, first_s * 2 ** min(max(failures - 1, 0), 60))
@@ -25,7 +25,7 @@ def test_backoff_has_bounds(failures: int, first_s: float, most_s: float, one: f
     assert bound <= backoff_s(failures + 1, first_s, most_s, 1) <= max(2 * bound, bound)
 
 
-def test_backoff_by_the_defaults() -> None:
+def test_backoff_by_the_defaults():
     """1, 2, 4, … seconds, and a quarter of an hour at most."""
     bounds = [backoff_s(failures, 1, 900, 1) for failures in range(1, 13)]
     assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
@@ -33,9 +33,7 @@ def test_backoff_by_the_defaults() -> None:
 
 @tried(200)
 @given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
-def test_what_is_drawn_beside_the_backoff_has_bounds(
-    given_s: float, most_s: float, one: float, two: float
-) -> None:
+def test_what_is_drawn_beside_the_backoff_has_bounds(given_s, most_s, one, two):
     """From 0 to the most and to what it is drawn from, evenly; of a negative time nothing."""
     bound = max(min(given_s, most_s), 0)
     low, high = sorted([one, two])

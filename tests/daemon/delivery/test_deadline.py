@@ -1,7 +1,5 @@
 """A deadline on whatever the main thread is doing."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import socket
@@ -12,7 +10,7 @@ import pytest
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError, deadline
 
 
-def test_a_wait_is_interrupted() -> None:
+def test_a_wait_is_interrupted():
     """A call that would wait for ever ends, and no timer is left."""
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0.02):
@@ -22,14 +20,14 @@ def test_a_wait_is_interrupted() -> None:
     theirs.close()
 
 
-def swallow_once(waiting: socket.socket) -> None:
+def swallow_once(waiting):
     """Be a library that goes on after an exception that it does not know."""
     with contextlib.suppress(DeadlineExceededError):
         waiting.recv(1)
     waiting.recv(1)
 
 
-def test_a_library_that_swallows_it_is_interrupted_again() -> None:
+def test_a_library_that_swallows_it_is_interrupted_again():
     """It rings again until the block is left."""
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0.02):
@@ -38,7 +36,7 @@ def test_a_library_that_swallows_it_is_interrupted_again() -> None:
     theirs.close()
 
 
-def test_no_time_at_all_is_a_deadline() -> None:
+def test_no_time_at_all_is_a_deadline():
     """0 is allowed, and is no deadline of never."""
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0):
@@ -48,7 +46,7 @@ def test_no_time_at_all_is_a_deadline() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_ends_in_time_leaves_nothing(fails: bool) -> None:
+def test_what_ends_in_time_leaves_nothing(fails):
     """The former handler is back and no timer runs, whether the block succeeded or raised."""
     former = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:
@@ -62,11 +60,11 @@ def test_what_ends_in_time_leaves_nothing(fails: bool) -> None:
         signal.signal(signal.SIGALRM, former)
 
 
-def test_another_thread_has_none() -> None:
+def test_another_thread_has_none():
     """Where no signal arrives the block runs as it is."""
-    seen: list[object] = []
+    seen = []
 
-    def run() -> None:
+    def run():
         with deadline(0):
             seen.append(signal.getitimer(signal.ITIMER_REAL))
 
@@ -76,7 +74,7 @@ def test_another_thread_has_none() -> None:
     assert seen == [(0.0, 0.0)]
 
 
-def test_the_longest_deadline() -> None:
+def test_the_longest_deadline():
     """The largest number that the settings accept is one."""
     with deadline(1e9):
         pass

@@ -1,27 +1,25 @@
 """The way back after an outage, of a small fleet under a simulated clock: ``tests/benchmarks/fleet.py``."""
 
-from __future__ import annotations
-
 import functools
 
 import pytest
 
 from tests.benchmarks import fleet_homes
 from tests.benchmarks.fleet_homes import HOUR_S
-from tests.benchmarks.fleet_outage import Figures, Times, outage
-from tests.benchmarks.fleet_policies import CHOSEN, FULL, NONE, REST, Policy
+from tests.benchmarks.fleet_outage import Times, outage
+from tests.benchmarks.fleet_policies import CHOSEN, FULL, NONE, REST
 
 HOMES = 2000
 TIMES = Times(settled_s=0.25 * HOUR_S, away_s=1.5 * HOUR_S, back_s=3.5 * HOUR_S, end_s=5 * HOUR_S)
 
 
 @functools.cache
-def figures(policy: Policy) -> Figures:
+def figures(policy):
     """What the collector sees; the seed makes it the same every time."""
     return outage(fleet_homes.USUAL, HOMES, policy, seed=7, times=TIMES)
 
 
-def test_the_chosen_policy_keeps_the_peak_low() -> None:
+def test_the_chosen_policy_keeps_the_peak_low():
     """Twice the steady rate, half as much again for a fleet so small, and all is delivered within an hour."""
     chosen = figures(CHOSEN)
     assert chosen.peak <= 2.5
@@ -30,17 +28,17 @@ def test_the_chosen_policy_keeps_the_peak_low() -> None:
 
 
 @pytest.mark.parametrize("policy", [NONE, FULL], ids=lambda policy: policy.name)
-def test_the_backoff_alone_does_not(policy: Policy) -> None:
+def test_the_backoff_alone_does_not(policy):
     """Without a rest a home brings everything at once, with jitter or without."""
     assert figures(policy).peak > 3
 
 
-def test_without_a_last_try_some_wait_for_their_next_event() -> None:
+def test_without_a_last_try_some_wait_for_their_next_event():
     """A sidecar that ends between two tries leaves what it holds, though the collector is back."""
     assert figures(REST).late > 0
 
 
-def test_a_moment_that_is_named_to_all_is_no_peak() -> None:
+def test_a_moment_that_is_named_to_all_is_no_peak():
     """A collector that says when it is back is not met by everybody at that second."""
     told = functools.partial(
         outage, fleet_homes.USUAL, HOMES, seed=7, times=TIMES, tells=lambda _since_s, left_s: left_s
@@ -51,7 +49,6 @@ def test_a_moment_that_is_named_to_all_is_no_peak() -> None:
     assert chosen.late == 0
 
 
-def test_the_same_seed_gives_the_same_figures() -> None:
-    """A figure can be repeated."""
+def test_the_same_seed_gives_the_same_figures():
     again = outage(fleet_homes.LAPTOPS, 200, CHOSEN, seed=7, times=TIMES)
     assert again == outage(fleet_homes.LAPTOPS, 200, CHOSEN, seed=7, times=TIMES)

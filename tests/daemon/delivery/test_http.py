@@ -1,14 +1,11 @@
 """The collector over HTTP: what is sent, what is never sent, and every way in which it can fail."""
 
-from __future__ import annotations
-
 import gzip
 import http.client
 import socket
 import ssl
 import threading
 import tracemalloc
-from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -19,26 +16,22 @@ from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError
 from flwr_telemetryd.delivery.http import MAX_ANSWER_BYTES, HttpSink, Reached
-from flwr_telemetryd.delivery.outcome import Delivered, Outcome, Refused, Retry
+from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
 from flwr_telemetryd.delivery.reasons import word_for
-from tests.support.collector import Answer, Collector
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from tests.support.collector import Answer
 
 YES = Consent(enabled=True, decided_by="default", reason="")
 BODY, KEY = b'{"event_type":"PING"}', "0" * 64
 SECRET = "quite-secret"
 
 
-def sink_for(url: str, environ: dict[str, str] | None = None, **settings: Any) -> HttpSink:
+def sink_for(url, environ=None, **settings):
     """Give a sink with limits that a busy machine keeps."""
     limits = Limits(**{"connect_timeout_s": 30, "request_deadline_s": 30, **settings.pop("limits", {})})
     return HttpSink(Settings(consent=YES, url=url, limits=limits, **settings), environ or {})
 
 
-def send(url: str, **settings: Any) -> Outcome:
+def send(url, **settings):
     """Send one body through a sink of its own."""
     sink = sink_for(url, **settings)
     try:
@@ -48,7 +41,7 @@ def send(url: str, **settings: Any) -> Outcome:
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 403, 405, 500, 503])
-def test_whether_anybody_is_there_is_asked_without_a_body(collector: Collector, status: int) -> None:
+def test_whether_anybody_is_there_is_asked_without_a_body(collector, status):
     """A HEAD with no key; any answer says that somebody is, and a redirect is not followed."""
     collector.answer_by(lambda _request: Answer(status, {"Location": f"{collector.url}/elsewhere"}))
     sink = sink_for(collector.url)
@@ -61,13 +54,13 @@ def test_whether_anybody_is_there_is_asked_without_a_body(collector: Collector, 
     assert request.headers.keys() <= {"content-type", "user-agent", "host", "accept-encoding"}
 
 
-def test_that_nobody_is_there_is_an_outcome() -> None:
+def test_that_nobody_is_there_is_an_outcome():
     """In the words that a delivery has for it."""
     sink = sink_for("http://127.0.0.1:9/")
     assert sink.reach() == sink.send(KEY, BODY) == Retry("no connection to the collector")
 
 
-def test_the_request(collector: Collector) -> None:
+def test_the_request(collector):
     """A POST of the body with the key, our name, and no header that says more of the machine."""
     assert send(collector.url) == Delivered()
     (request,) = collector.requests
@@ -80,14 +73,14 @@ def test_the_request(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_never_followed(collector: Collector, status: int) -> None:
+def test_a_redirect_is_never_followed(collector, status):
     """Wherever it points, the body goes nowhere else, and is kept."""
     collector.answer_with(Answer(status, {"Location": "/elsewhere"}))
     assert send(collector.url) == Retry(f"the collector answered {status}")
     assert len(collector.requests) == 1
 
 
-def test_no_cookie_is_kept(collector: Collector) -> None:
+def test_no_cookie_is_kept(collector):
     """A collector cannot mark a sidecar, by no domain and no path."""
     cookies = ["id=1", "id=1; Domain=127.0.0.1; Path=/", "id=1; Max-Age=99999"]
     collector.answer_with(*[Answer(200, {"Set-Cookie": cookie}) for cookie in cookies])
@@ -98,9 +91,7 @@ def test_no_cookie_is_kept(collector: Collector) -> None:
     assert [request.headers.get("cookie") for request in collector.requests] == [None] * 4
 
 
-def test_no_credentials_of_netrc_are_sent(
-    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
     """Neither that of HOME nor that of NETRC, not even after a 401."""
     for name in ("home/.netrc", "netrc"):
         (tmp_path / name).write_text(f"machine 127.0.0.1 login u password {SECRET}\n")
@@ -112,7 +103,7 @@ def test_no_credentials_of_netrc_are_sent(
     assert [request.headers.get("authorization") for request in collector.requests] == [None] * 2
 
 
-def test_one_connection_serves_many_bodies(collector: Collector) -> None:
+def test_one_connection_serves_many_bodies(collector):
     """It is kept, also after refusals, and opened again where the collector ended it."""
     collector.answer_with(200, 422, 503, 200)
     sink = sink_for(collector.url)
@@ -125,7 +116,7 @@ def test_one_connection_serves_many_bodies(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("manner", ["reset", "close", "hang", "drip"])
-def test_a_collector_that_misbehaves(collector: Collector, manner: Any) -> None:
+def test_a_collector_that_misbehaves(collector, manner):
     """A reset, an early end, silence and a drip are a Retry by the deadline; the next body arrives."""
     collector.answer_with(Answer(503, manner=manner))
     sink = sink_for(collector.url, limits={"request_deadline_s": 0.3})
@@ -136,7 +127,7 @@ def test_a_collector_that_misbehaves(collector: Collector, manner: Any) -> None:
     assert send(collector.url) == Delivered()
 
 
-def test_a_drip_behind_a_status_is_cut_by_the_deadline(collector: Collector) -> None:
+def test_a_drip_behind_a_status_is_cut_by_the_deadline(collector):
     """An answer that does not end within the deadline is none yet, and the connection is not used again."""
     collector.answer_with(Answer(200, manner="drip", took=True))
     sink = sink_for(collector.url, limits={"request_deadline_s": 1})
@@ -146,7 +137,7 @@ def test_a_drip_behind_a_status_is_cut_by_the_deadline(collector: Collector) -> 
     assert collector.connections == 2
 
 
-def test_an_endless_answer_is_not_read_to_its_end(collector: Collector) -> None:
+def test_an_endless_answer_is_not_read_to_its_end(collector):
     """The status counts; of a long body a part is read, and the connection is not used again."""
     collector.answer_with(Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)))
     sink = sink_for(collector.url)
@@ -158,7 +149,7 @@ def test_an_endless_answer_is_not_read_to_its_end(collector: Collector) -> None:
     sink.close()
 
 
-def test_a_packed_answer_is_never_unpacked(collector: Collector) -> None:
+def test_a_packed_answer_is_never_unpacked(collector):
     """An answer of some hundred bytes that would unpack to 64 MiB takes none of them."""
     bomb = gzip.compress(gzip.compress(b"UNPACKED" * 2**23))
     collector.answer_with(Answer(422, {"Content-Encoding": "gzip, gzip"}, bomb))
@@ -196,13 +187,13 @@ RAW = {
 
 
 @pytest.fixture
-def raw() -> Iterator[Any]:
+def raw():
     """Give a server that says some bytes to one request and ends the connection."""
     threads = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def serve(answer: bytes) -> str:
-            def run() -> None:
+        def serve(answer):
+            def run():
                 connection, _ = server.accept()
                 with connection:
                     seen = b""
@@ -220,7 +211,7 @@ def raw() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("answer", RAW.values(), ids=RAW)
-def test_an_answer_that_is_no_http(raw: Any, answer: bytes) -> None:
+def test_an_answer_that_is_no_http(raw, answer):
     """Whatever the bytes are, the outcome is one, nothing is raised, and the body is kept."""
     outcome = send(raw(answer))
     assert isinstance(outcome, (Retry, Delivered))
@@ -228,13 +219,13 @@ def test_an_answer_that_is_no_http(raw: Any, answer: bytes) -> None:
     assert isinstance(outcome, Retry) or answer.startswith(b"HTTP/1.1 200")
 
 
-def test_a_retry_after_beyond_all_calendars(collector: Collector) -> None:
+def test_a_retry_after_beyond_all_calendars(collector):
     """A date that no clock can hold is garbage like any other."""
     collector.answer_with(Answer(503, {"Retry-After": "Sun, 22 Nov 99999999999999 10:01:30 GMT"}))
     assert isinstance(send(collector.url), Retry)
 
 
-def kinds_of(*roots: type[BaseException]) -> list[type[BaseException]]:
+def kinds_of(*roots):
     """Give these classes and all that derive from them in their libraries."""
     found = list(roots)
     for kind in found:
@@ -261,25 +252,25 @@ KINDS = [
 class Raising(BaseAdapter):
     """A connection that fails with a given exception."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error):
         super().__init__()
         self.error = error
 
-    def send(self, *_: Any, **__: Any) -> Any:
+    def send(self, *_, **__):
         raise self.error
 
-    def close(self) -> None:
+    def close(self):
         pass
 
 
-def instance(kind: type[BaseException]) -> BaseException:
+def instance(kind):
     """Make an exception of any kind, whatever its constructor wants, that would tell a secret."""
     error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
     BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
     return error
 
 
-def test_every_exception_of_the_libraries_is_a_retry() -> None:
+def test_every_exception_of_the_libraries_is_a_retry():
     """The translation is total, and no word holds an address or credentials."""
     assert len(KINDS) > 50
     sink = sink_for("http://127.0.0.1:9/")
@@ -306,7 +297,7 @@ def test_every_exception_of_the_libraries_is_a_retry() -> None:
         (http.client.IncompleteRead(b""), "(IncompleteRead)"),
     ],
 )
-def test_the_word_for_a_person(error: Exception, word: str) -> None:
+def test_the_word_for_a_person(error, word):
     """The nearest class gives it, subclasses before what they derive from."""
     assert word in word_for(error)
     assert SECRET not in word_for(error)
@@ -316,16 +307,16 @@ def test_the_word_for_a_person(error: Exception, word: str) -> None:
     ("code", "word"),
     [(10, "expired"), (18, "ca_bundle"), (20, "authority"), (62, "host name"), (99, "code 99")],
 )
-def test_the_word_for_a_certificate(code: int, word: str) -> None:
+def test_the_word_for_a_certificate(code, word):
     """However deep the libraries hide it, and however they say so."""
     reason = ssl.SSLCertVerificationError(1, f"not valid for {SECRET}")
     reason.verify_code = code
-    hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))  # type: ignore[arg-type]
+    hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
     assert word in word_for(requests.exceptions.SSLError(hidden))
     assert SECRET not in word_for(requests.exceptions.SSLError(hidden))
 
 
-def test_a_word_for_an_exception_that_came_from_itself() -> None:
+def test_a_word_for_an_exception_that_came_from_itself():
     """A circle of causes ends."""
     error = ValueError(SECRET)
     error.args = (error, error)
@@ -349,9 +340,7 @@ LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
         ("x-gzip", True),
     ],
 )
-def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(
-    collector: Collector, accepted: str | None, zips: bool
-) -> None:
+def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(collector, accepted, zips):
     """Not the first of a life, and none that is small; the key stays that of the body."""
     headers = {} if accepted is None else {"Accept-Encoding": accepted}
     collector.answer_by(lambda _request: Answer(200, headers))
@@ -372,7 +361,7 @@ def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(
 
 
 @pytest.mark.parametrize("status", [400, 415])
-def test_a_word_about_the_compression_costs_no_body(collector: Collector, status: int) -> None:
+def test_a_word_about_the_compression_costs_no_body(collector, status):
     """What is refused compressed is sent as it is, and so is what follows."""
     accepts = Answer(200, {"Accept-Encoding": "gzip"})
     collector.answer_by(lambda request: status if "content-encoding" in request.headers else accepts)

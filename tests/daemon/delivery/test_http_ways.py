@@ -1,28 +1,21 @@
 """The way to the collector: proxies, certificates and limits, by the settings and else the environment."""
 
-from __future__ import annotations
-
 import os
 import socket
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.delivery.http import HttpSink
-from flwr_telemetryd.delivery.outcome import Delivered, Outcome, Retry
-from tests.support.collector import Collector
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
 
 YES = Consent(enabled=True, decided_by="default", reason="")
 BODY, KEY = b'{"event_type":"PING"}', "0" * 64
 SECRET = "quite-secret"
 
 
-def sink_for(url: str, environ: dict[str, str] | None = None, **settings: Any) -> HttpSink:
+def sink_for(url, environ=None, **settings):
     """Give a sink with limits that a busy machine keeps."""
     limits = Limits(connect_timeout_s=30, request_deadline_s=30)
     return HttpSink(
@@ -31,7 +24,7 @@ def sink_for(url: str, environ: dict[str, str] | None = None, **settings: Any) -
     )
 
 
-def send(url: str, environ: dict[str, str] | None = None, **settings: Any) -> Outcome:
+def send(url, environ=None, **settings):
     """Send one body through a sink of its own."""
     sink = sink_for(url, environ, **settings)
     try:
@@ -41,7 +34,7 @@ def send(url: str, environ: dict[str, str] | None = None, **settings: Any) -> Ou
 
 
 @pytest.fixture
-def deaf() -> Any:
+def deaf():
     """Give the port of somebody who hears nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
@@ -57,7 +50,7 @@ PROXIES = [
 
 @pytest.mark.parametrize("form", PROXIES)
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://collector.invalid/x"])
-def test_a_proxys_password_is_in_no_word(deaf: int, url: str, form: str) -> None:
+def test_a_proxys_password_is_in_no_word(deaf, url, form):
     """Whatever is wrong with the proxy, the reason does not quote it."""
     outcome = send(url, proxy=form.format(SECRET, deaf))
     assert isinstance(outcome, Retry)
@@ -69,12 +62,12 @@ def test_a_proxys_password_is_in_no_word(deaf: int, url: str, form: str) -> None
     "proxy",
     ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"],
 )
-def test_a_proxy_that_is_no_url(proxy: str) -> None:
+def test_a_proxy_that_is_no_url(proxy):
     """Garbage in the settings is a Retry, never an exception."""
     assert isinstance(send("http://127.0.0.1:9/", proxy=proxy), Retry)
 
 
-def test_a_proxy_that_refuses(collector: Collector) -> None:
+def test_a_proxy_that_refuses(collector):
     """A portal's 407 or 403 says nothing about the body."""
     collector.answer_with(407, 403)
     for _ in range(2):
@@ -83,7 +76,7 @@ def test_a_proxy_that_refuses(collector: Collector) -> None:
     assert [request.method for request in collector.requests] == ["CONNECT"] * 2
 
 
-def test_the_settings_proxy_is_used(collector: Collector, monkeypatch: pytest.MonkeyPatch, deaf: int) -> None:
+def test_the_settings_proxy_is_used(collector, monkeypatch, deaf):
     """It wins over the environment's, which is used where the settings name none."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{deaf}")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{deaf}")
@@ -95,9 +88,7 @@ def test_the_settings_proxy_is_used(collector: Collector, monkeypatch: pytest.Mo
     assert [request.path for request in collector.requests] == ["http://collector.invalid/x"] * 2
 
 
-def test_loopback_is_reached_as_no_proxy_says(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch, deaf: int
-) -> None:
+def test_loopback_is_reached_as_no_proxy_says(collector, monkeypatch, deaf):
     """What the environment exempts goes straight."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{deaf}")
     assert isinstance(send(collector.url), Retry)
@@ -116,7 +107,7 @@ def test_loopback_is_reached_as_no_proxy_says(
         ({"REQUESTS_CA_BUNDLE": ""}, None, True),
     ],
 )
-def test_certificates(environ: dict[str, str], setting: str | None, chosen: object) -> None:
+def test_certificates(environ, setting, chosen):
     """The settings' bundle, the environment's, or the built-in one; verification is never off."""
     sink = sink_for("https://collector.invalid/", environ, ca_bundle=setting)
     assert sink._session.verify == chosen
@@ -124,7 +115,7 @@ def test_certificates(environ: dict[str, str], setting: str | None, chosen: obje
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_bundle_that_is_none(tmp_path: Path, collector: Collector, content: str | None) -> None:
+def test_a_bundle_that_is_none(tmp_path, collector, content):
     """A missing or broken file of certificates is a Retry, not an exception and no way around."""
     bundle = tmp_path / "ca.pem"
     if content is not None:
@@ -135,14 +126,14 @@ def test_a_bundle_that_is_none(tmp_path: Path, collector: Collector, content: st
     assert collector.requests == []
 
 
-def test_no_tls_is_spoken_there(collector: Collector) -> None:
+def test_no_tls_is_spoken_there(collector):
     """Https to somebody who speaks plain HTTP is a Retry that says so."""
     outcome = send(collector.url.replace("http://", "https://"))
     assert isinstance(outcome, Retry)
     assert "TLS" in outcome.reason or "connection" in outcome.reason
 
 
-def test_nobody_is_there(deaf: int) -> None:
+def test_nobody_is_there(deaf):
     """A closed port and an unknown name are words without an address."""
     for url in (f"http://127.0.0.1:{deaf}/", "http://collector.invalid/"):
         assert send(url) == Retry("no connection to the collector")
@@ -156,6 +147,6 @@ def test_nobody_is_there(deaf: int) -> None:
         (Limits(connect_timeout_s=1e9, request_deadline_s=1e9), Delivered),
     ],
 )
-def test_the_ends_of_the_limits(collector: Collector, limits: Limits, outcome: type[Outcome]) -> None:
+def test_the_ends_of_the_limits(collector, limits, outcome):
     """0 and very large numbers are allowed, and nothing is raised."""
     assert isinstance(send(collector.url, limits=limits), outcome)

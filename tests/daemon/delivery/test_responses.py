@@ -1,7 +1,5 @@
 """Decisions about answers: only a word about the body itself may cost the body."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -18,7 +16,7 @@ NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 REFUSALS = {400, 413, 415, 422}
 
 
-def test_every_status_code() -> None:
+def test_every_status_code():
     """2xx delivers, four codes refuse, all others are tried again."""
     for status in range(100, 600):
         outcome = outcome_of(status, {}, "word", NOW)
@@ -27,7 +25,7 @@ def test_every_status_code() -> None:
         assert kind is not Retry or outcome == Retry(f"the collector answered {status}", None)
 
 
-def test_every_other_answer_may_ask_to_be_left_alone() -> None:
+def test_every_other_answer_may_ask_to_be_left_alone():
     """A Retry-After counts whatever the code, those that no standard knows too, and whatever its case."""
     for status in {0, 99, *range(100, 601), 999} - set(range(200, 300)) - REFUSALS:
         outcome = outcome_of(status, CaseInsensitiveDict({"retry-after": "7"}), "", NOW)
@@ -35,7 +33,7 @@ def test_every_other_answer_may_ask_to_be_left_alone() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, *sorted(REFUSALS)])
-def test_an_answer_about_the_body_asks_for_nothing(status: int) -> None:
+def test_an_answer_about_the_body_asks_for_nothing(status):
     """A Retry-After beside a word about the body says nothing."""
     assert not isinstance(outcome_of(status, {"Retry-After": "7"}, "", NOW), Retry)
 
@@ -49,12 +47,12 @@ def test_an_answer_about_the_body_asks_for_nothing(status: int) -> None:
         ("x" * 9999, "the collector answered 422: " + "x" * 500),
     ],
 )
-def test_the_reason_of_a_refusal(text: str, reason: str) -> None:
+def test_the_reason_of_a_refusal(text, reason):
     """The collector's word, short and on one line, with nothing that a terminal would obey."""
     assert outcome_of(422, {}, text, NOW) == Refused(reason)
 
 
-def date(seconds: float, zone: timezone = UTC) -> str:
+def date(seconds, zone=UTC):
     """Give the date so many seconds from now, as a header has it."""
     return format_datetime((NOW + timedelta(seconds=seconds)).astimezone(zone))
 
@@ -98,7 +96,7 @@ def date(seconds: float, zone: timezone = UTC) -> str:
         ("22 Nov 2026 0:0:99999999999999999999", None),
     ],
 )
-def test_retry_after(value: str | None, seconds: float | None) -> None:
+def test_retry_after(value, seconds):
     """Both forms, never negative, at most a day; garbage says nothing."""
     assert retry_after_s(value, NOW) == seconds
 
@@ -116,7 +114,7 @@ dated = st.builds(
 
 @tried(300)
 @given(st.text(max_size=30) | dated | st.integers().map(str))
-def test_no_header_raises(value: str) -> None:
+def test_no_header_raises(value):
     """Whatever the header says, the answer is a time within a day, or none."""
     seconds = retry_after_s(value, NOW)
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S

@@ -1,28 +1,22 @@
 """A Retry-After that outlives a sidecar: for how long it holds, whatever the file says and clocks do."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetryd.delivery import retry_after
 from tests.support import faults
 
-if TYPE_CHECKING:
-    from flwr_telemetry.layout import HostPaths
-
 NOW_S = 1_795_000_000.0
 
 
-def told(host: HostPaths, text: str, at_s: float = NOW_S) -> None:
+def told(host, text, at_s=NOW_S):
     """Let the collector have asked for something at some time."""
     host.not_before.write_text(text)
     os.utime(host.not_before, (at_s, at_s))
 
 
-def remaining_s(host: HostPaths) -> float:
+def remaining_s(host):
     """Ask how long is to be waited, at NOW_S."""
     return retry_after.remaining_s(host, lambda: NOW_S)
 
@@ -39,14 +33,14 @@ def remaining_s(host: HostPaths) -> float:
         ("1e400", NOW_S - 100_000, 86_400 - 100_000),
     ],
 )
-def test_what_is_left_of_it(host: HostPaths, text: str, at_s: float, left_s: float) -> None:
+def test_what_is_left_of_it(host, text, at_s, left_s):
     """The seconds since it was told are over; it is never more than a day, nor more than was asked for."""
     told(host, text, at_s)
     assert remaining_s(host) == left_s
 
 
 @pytest.mark.parametrize("text", ["", "soon", "nan", "-nan", "-1", "-inf", "0", "\0", "6 0"])
-def test_what_asks_for_nothing(host: HostPaths, text: str) -> None:
+def test_what_asks_for_nothing(host, text):
     """Garbage is no wait, and nor is a number that is none."""
     told(host, text)
     assert remaining_s(host) <= 0
@@ -54,7 +48,7 @@ def test_what_asks_for_nothing(host: HostPaths, text: str) -> None:
     assert remaining_s(host) <= 0
 
 
-def test_what_is_kept_is_left_in_full(host: HostPaths) -> None:
+def test_what_is_kept_is_left_in_full(host):
     """The file is stamped by its own file system."""
     retry_after.keep(host, 12.5)
     written = host.not_before.stat().st_mtime
@@ -64,7 +58,7 @@ def test_what_is_kept_is_left_in_full(host: HostPaths) -> None:
     retry_after.forget(host)
 
 
-def test_a_clock_that_was_set_back_starts_the_wait_anew(host: HostPaths) -> None:
+def test_a_clock_that_was_set_back_starts_the_wait_anew(host):
     """A time that lies ahead becomes the file system's now, so that the wait ends; others stay."""
     told(host, "60\n", NOW_S * 2)
     retry_after.repair(host, lambda: NOW_S)
@@ -76,7 +70,7 @@ def test_a_clock_that_was_set_back_starts_the_wait_anew(host: HostPaths) -> None
     assert remaining_s(host) == 30
 
 
-def test_a_link_in_its_place_is_not_touched(host: HostPaths) -> None:
+def test_a_link_in_its_place_is_not_touched(host):
     """Nothing is followed, and nothing is raised."""
     target = host.root / "precious"
     target.touch()
@@ -87,11 +81,11 @@ def test_a_link_in_its_place_is_not_touched(host: HostPaths) -> None:
     assert target.stat().st_mtime == NOW_S * 2
 
 
-def test_whoever_cannot_tell_the_time_waits(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_cannot_tell_the_time_waits(host, monkeypatch):
     """A full disk must not cut a wait short."""
     told(host, "60\n")
 
-    def now() -> float:
+    def now():
         raise OSError(28, os.strerror(28))
 
     before = faults.descriptors()

@@ -1,28 +1,19 @@
 """One contract for both ways out: a body arrives, or an outcome says why not; nothing is ever raised."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json
 import os
 import ssl
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.delivery import open_sink
 from flwr_telemetryd.delivery.file import FileSink
-from flwr_telemetryd.delivery.outcome import Delivered, Retry, Sink
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from tests.support import processes, wire
 from tests.support.faults import amid, descriptors, fail_once, no_locks, write_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 YES = Consent(enabled=True, decided_by="default", reason="")
 BODIES = [
@@ -36,25 +27,19 @@ BODIES = [
 class Way:
     """A sink, what has arrived at its end, and how its end is broken and mended."""
 
-    def __init__(
-        self,
-        url: str,
-        arrived: Callable[[], list[bytes]],
-        break_: Callable[[], None],
-        mend: Callable[[], None],
-    ) -> None:
-        self.sink: Sink = open_sink(Settings(consent=YES, url=url))
+    def __init__(self, url, arrived, break_, mend):
+        self.sink = open_sink(Settings(consent=YES, url=url))
         self.url, self.arrived, self.break_, self.mend = url, arrived, break_, mend
 
-    def send(self, body: bytes) -> object:
+    def send(self, body):
         return self.sink.send(wire.key_of(body), body)
 
 
 @pytest.fixture(params=["http", "file"])
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+def way(request, tmp_path):
     """Give each of the two ways out."""
     if request.param == "http":
-        collector: Collector = request.getfixturevalue("collector")
+        collector = request.getfixturevalue("collector")
         way = Way(
             collector.url,
             lambda: list(collector.accepted.values()),
@@ -74,14 +59,14 @@ def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
     way.sink.close()
 
 
-def test_every_body_arrives_as_it_is(way: Way) -> None:
+def test_every_body_arrives_as_it_is(way):
     """Byte for byte, once, in order, the largest too."""
     for body in BODIES:
         assert way.send(body) == Delivered()
     assert way.arrived() == BODIES
 
 
-def test_what_is_broken_is_tried_again(way: Way) -> None:
+def test_what_is_broken_is_tried_again(way):
     """A Retry, and nothing of the body arrived; once it is mended the same sink delivers."""
     assert way.send(BODIES[0]) == Delivered()
     way.break_()
@@ -93,7 +78,7 @@ def test_what_is_broken_is_tried_again(way: Way) -> None:
     assert way.arrived() == [BODIES[0], BODIES[2]]
 
 
-def test_a_closed_sink_leaves_nothing_open(way: Way) -> None:
+def test_a_closed_sink_leaves_nothing_open(way):
     """No descriptor stays of many bodies; closing twice is no error."""
     before = descriptors()
     for body in BODIES:
@@ -115,12 +100,10 @@ def test_a_closed_sink_leaves_nothing_open(way: Way) -> None:
     ],
     ids=repr,
 )
-def test_whatever_happens_below_is_a_retry(
-    way: Way, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_happens_below_is_a_retry(way, error, monkeypatch):
     """The system's word becomes an outcome, whichever call it comes from."""
 
-    def fail(*_: object, **__: object) -> None:
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("socket.socket.connect", fail)
@@ -130,7 +113,7 @@ def test_whatever_happens_below_is_a_retry(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
-def test_a_file_that_cannot_be_written(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written(tmp_path, number, monkeypatch):
     """The system's word is told, no descriptor stays, and the next body is delivered."""
     path = tmp_path / "out.jsonl"
     sink, before = FileSink(path.as_uri()), descriptors()
@@ -144,7 +127,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path, number: int, monkeypatch:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])
-def test_a_file_that_is_none(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_none(tmp_path, kind):
     """Nothing is followed and nobody is waited for: a Retry that says why."""
     path = tmp_path / "out.jsonl"
     if kind == "link":
@@ -161,7 +144,7 @@ def test_a_file_that_is_none(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "target").exists()
 
 
-def test_a_torn_line_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_line_costs_no_other(tmp_path, monkeypatch):
     """A body that is delivered after half a line was written is a line of its own."""
     path = tmp_path / "out.jsonl"
     sink = FileSink(path.as_uri())
@@ -172,7 +155,7 @@ def test_a_torn_line_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert BODIES[0] in path.read_bytes().splitlines()
 
 
-def test_hosts_that_write_at_once_tear_no_line(tmp_path: Path) -> None:
+def test_hosts_that_write_at_once_tear_no_line(tmp_path):
     """Each waits for the lock, even where an append lands where the end was last seen, as over NFS."""
     path = tmp_path / "out.jsonl"
     code = f"""
@@ -202,9 +185,7 @@ for number in range(25):
     ]
 
 
-def test_a_file_that_is_locked_for_long_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_locked_for_long_is_tried_again(tmp_path, monkeypatch):
     """Whoever was stopped while it holds the lock holds up nobody but the delivery."""
     monkeypatch.setattr("flwr_telemetryd.outbox.archive.LOCK_WAIT_S", 0.05)
     path = tmp_path / "out.jsonl"
@@ -219,9 +200,7 @@ def test_a_file_that_is_locked_for_long_is_tried_again(
     assert path.read_bytes().splitlines() == BODIES[:2]
 
 
-def test_a_file_that_is_moved_away_meanwhile_gets_nothing_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_moved_away_meanwhile_gets_nothing_more(tmp_path, monkeypatch):
     """As in a rotation: whoever relays the old one has seen its end; the body goes into the new one."""
     path, old = tmp_path / "out.jsonl", tmp_path / "old.jsonl"
     sink = FileSink(path.as_uri())
@@ -231,9 +210,7 @@ def test_a_file_that_is_moved_away_meanwhile_gets_nothing_more(
     assert (old.read_bytes(), path.read_bytes()) == (BODIES[0] + b"\n", BODIES[1] + b"\n")
 
 
-def test_where_locks_do_not_work_it_writes_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_locks_do_not_work_it_writes_all_the_same(tmp_path, monkeypatch):
     """One host alone needs none."""
     no_locks(monkeypatch)
     sink = FileSink((tmp_path / "out.jsonl").as_uri())

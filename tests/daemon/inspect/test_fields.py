@@ -1,12 +1,9 @@
 """What `fields` shows is what this machine would report, made by the code that makes what is sent."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
 
 from flwr_telemetry import context
 from flwr_telemetry.context import FIELDS
@@ -15,20 +12,13 @@ from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.inspect.fields import examples
 from tests.support import homes, processes
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    import pytest
-
-    from tests.support.collector import Collector
-
-
-def shown(home: Path, environ: dict[str, str] | None = None) -> dict[str, Any]:
+def shown(home, environ=None):
     """Give the examples by the names of their fields."""
     return {field.name: example for field, example in examples(Home(home), environ or {}, Clock())}
 
 
-def test_they_are_those_of_a_real_event(home: Path, collector: Collector) -> None:
+def test_they_are_those_of_a_real_event(home, collector):
     """Of an event that was delivered from here, but for what each event brings itself."""
     homes.configure(home, collector.url)
     processes.spool_events(home)
@@ -36,7 +26,7 @@ def test_they_are_those_of_a_real_event(home: Path, collector: Collector) -> Non
     ((body),) = collector.accepted.values()
     told = shown(home)
     for field in FIELDS:
-        value: Any = json.loads(body)
+        value = json.loads(body)
         for name in field.name.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if field.name.startswith(("burst.", "event_")) or field.name in {"context.cluster", "context.date"}:
@@ -45,14 +35,14 @@ def test_they_are_those_of_a_real_event(home: Path, collector: Collector) -> Non
             assert told[field.name] == value, field.name
 
 
-def test_every_type_is_as_declared(home: Path) -> None:
+def test_every_type_is_as_declared(home):
     """Each example is of the JSON type that stands beside it."""
     kinds = {"string": str, "integer": int, "array": list, "object": dict}
     for field, example in examples(Home(home), {}, Clock()):
         assert example is None or type(example) is kinds[field.kind], field.name
 
 
-def test_the_ids_are_those_of_this_home_and_process(home: Path) -> None:
+def test_the_ids_are_those_of_this_home_and_process(home):
     """Nothing is made for an example: without a source there is none."""
     partner = str(uuid.uuid4())
     told = shown(home, {"FLWR_TELEMETRY_PARTNER_ID": partner})
@@ -60,10 +50,10 @@ def test_the_ids_are_those_of_this_home_and_process(home: Path) -> None:
     assert os.listdir(home.parent) == []
 
 
-def test_a_package_that_is_not_installed_reports_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_not_installed_reports_nothing(home, monkeypatch):
     """Its fields are there, without an example; Flower's own are there in any case."""
 
-    def version(package: str, _modules: object = None) -> tuple[str, str]:
+    def version(package, _modules=None):
         return (
             ("unknown", "unknown")
             if package == "flwr-datasets"

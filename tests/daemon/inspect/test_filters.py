@@ -1,10 +1,7 @@
 """What somebody wants to see: by type, and by time."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -33,7 +30,7 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
         ("2026-11-25T11:00:00Z", timedelta(hours=1)),
     ],
 )
-def test_a_moment_as_people_name_it(text: str, ago: timedelta) -> None:
+def test_a_moment_as_people_name_it(text, ago):
     """A length of time before now, or a date; without an offset it is meant here."""
     assert NOW - filters.since(text, NOW) == ago
 
@@ -41,21 +38,20 @@ def test_a_moment_as_people_name_it(text: str, ago: timedelta) -> None:
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
 )
-def test_what_names_no_moment(text: str) -> None:
+def test_what_names_no_moment(text):
     """It is refused, whatever it is."""
     with pytest.raises(ValueError, match="names no moment"):
         filters.since(text, NOW)
 
 
-def _body(*ages_s: float, event_type: str = "RUN_ENTER") -> dict[str, Any]:
+def _body(*ages_s, event_type="RUN_ENTER"):
     """Give the body of events of this type that happened so long before now."""
     events = [
         records.sample({"n": n}, event_type=event_type, date_us=int((NOW.timestamp() - age_s) * 1e6))
         for n, age_s in enumerate(ages_s)
     ]
     (body,) = codec.coalesce([to_wire(event) for event in events])
-    whole: dict[str, Any] = json.loads(body)
-    return whole
+    return json.loads(body)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +65,7 @@ def _body(*ages_s: float, event_type: str = "RUN_ENTER") -> dict[str, Any]:
         ("R?N_ENTER", True),
     ],
 )
-def test_by_type(pattern: str, taken: bool) -> None:
+def test_by_type(pattern, taken):
     """In any case, as a whole, with the wildcards that a shell has."""
     assert EventFilter(pattern).takes(_body(0)) is taken
     assert EventFilter(pattern).takes(_body(0, 1)) is taken
@@ -78,7 +74,7 @@ def test_by_type(pattern: str, taken: bool) -> None:
 @pytest.mark.parametrize(
     ("ages_s", "taken"), [([10], True), ([60], True), ([61], False), ([100, 10], True), ([100, 61], False)]
 )
-def test_by_time(ages_s: list[float], taken: bool) -> None:
+def test_by_time(ages_s, taken):
     """A burst is wanted if any event of it is late enough."""
     choice = EventFilter(since_us=int((NOW.timestamp() - 60) * 1e6))
     assert choice.takes(_body(*ages_s)) is taken
@@ -90,7 +86,7 @@ def test_by_time(ages_s: list[float], taken: bool) -> None:
     "body",
     [{}, {"event_type": 3}, {"event_type": "A"}, {"event_type": "A", "context": {"date": "x"}}, {"burst": 3}],
 )
-def test_what_cannot_be_told_is_not_wanted(body: dict[str, Any]) -> None:
+def test_what_cannot_be_told_is_not_wanted(body):
     """Nothing that lies in a home makes a look fail."""
     assert not EventFilter("A", since_us=0).takes(body)
     assert EventFilter().everything

@@ -1,9 +1,6 @@
 """Looking again and again: everything once at each stage, whatever moves meanwhile."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.inspect.follow import Follower
@@ -11,20 +8,17 @@ from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.spool import segments
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def _told(looker: Follower) -> list[tuple[str, int]]:
+def _told(looker):
     return [(shown.stage, json.loads(shown.raw)["event_details"]["n"]) for shown in looker.look()]
 
 
-def _append(home: Path, data: bytes) -> None:
+def _append(home, data):
     with homes.open_segment(home).open("ab") as file:
         file.write(data)
 
 
-def test_a_growing_segment_gives_what_is_new(home: Path) -> None:
+def test_a_growing_segment_gives_what_is_new(home):
     """Events that were shown are not shown again."""
     homes.put(home, records.series(2))
     looker = Follower(Home(home))
@@ -34,7 +28,7 @@ def test_a_growing_segment_gives_what_is_new(home: Path) -> None:
     assert _told(looker) == [("spool", 2)]
 
 
-def test_a_home_that_comes_into_being_is_seen(home: Path) -> None:
+def test_a_home_that_comes_into_being_is_seen(home):
     """Somebody may look before the first event."""
     looker = Follower(Home(home))
     assert _told(looker) == []
@@ -42,7 +36,7 @@ def test_a_home_that_comes_into_being_is_seen(home: Path) -> None:
     assert _told(looker) == [("spool", 0)]
 
 
-def test_a_segment_is_known_whatever_it_is_called(home: Path) -> None:
+def test_a_segment_is_known_whatever_it_is_called(home):
     """Sealed and taken into a batch, it is still the same segment."""
     homes.put(home, records.series(1))
     looker = Follower(Home(home))
@@ -54,7 +48,7 @@ def test_a_segment_is_known_whatever_it_is_called(home: Path) -> None:
     assert _told(looker) == []
 
 
-def test_an_inode_that_is_used_again_is_another_segment(home: Path) -> None:
+def test_an_inode_that_is_used_again_is_another_segment(home):
     """File systems give a new file the number of a deleted one; its first record tells it apart."""
     looker = Follower(Home(home))
     homes.put(home, [records.sample({"n": 0}, date_us=1)])
@@ -65,7 +59,7 @@ def test_an_inode_that_is_used_again_is_another_segment(home: Path) -> None:
     assert _told(looker) == [("spool", 7)]
 
 
-def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home: Path) -> None:
+def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home):
     """Half a record looks like damage until its rest is there."""
     whole = records.encode(records.sample({"n": 1}))
     homes.put_bytes(home, records.encode(records.sample({"n": 0})) + whole[:50])
@@ -75,7 +69,7 @@ def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home: Path) ->
     assert _told(looker) == [("spool", 1)]
 
 
-def test_a_body_is_shown_once_and_its_segments_no_more(home: Path) -> None:
+def test_a_body_is_shown_once_and_its_segments_no_more(home):
     """From the commit on, what is in the outbox is shown as bodies alone."""
     homes.put(home, records.series(1))
     looker = Follower(Home(home))
@@ -89,8 +83,7 @@ def test_a_body_is_shown_once_and_its_segments_no_more(home: Path) -> None:
     assert _told(looker) == []
 
 
-def test_a_line_of_the_archive_is_shown_when_it_is_whole(home: Path) -> None:
-    """The archive is read on from the last whole line."""
+def test_a_line_of_the_archive_is_shown_when_it_is_whole(home):
     homes.put(home, [])
     archive = homes.host(home) / "sent" / "2026-11-22.jsonl"
     archive.parent.mkdir()
@@ -104,7 +97,7 @@ def test_a_line_of_the_archive_is_shown_when_it_is_whole(home: Path) -> None:
     assert not looker.problems
 
 
-def test_what_is_no_body_is_told_and_not_shown(home: Path) -> None:
+def test_what_is_no_body_is_told_and_not_shown(home):
     """A damaged body costs itself alone."""
     homes.put(home, [])
     rejected = homes.host(home) / "rejected"

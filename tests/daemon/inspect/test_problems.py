@@ -1,10 +1,7 @@
 """What is in the way, and what would change it: the sentences of the view."""
 
-from __future__ import annotations
-
 import os
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,32 +10,28 @@ from flwr_telemetryd.inspect import status
 from flwr_telemetryd.outbox import forgotten
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
-
-def _look(home: Path, environ: dict[str, str] | None = None) -> status.Status:
+def _look(home, environ=None):
     return status.look(Home(home), environ or {})
 
 
-def _link(path: Path) -> None:
+def _link(path):
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
 
 
-def _file(path: Path) -> None:
+def _file(path):
     path.rename(path.with_name("elsewhere"))
     path.write_text("")
 
 
-def _open_to_all(path: Path) -> None:
+def _open_to_all(path):
     path.chmod(0o777)
 
 
 @pytest.mark.parametrize("harm", [_link, _file, _open_to_all])
 @pytest.mark.parametrize("room", ["telemetry", "host", "spool"])
-def test_an_unsafe_directory_is_a_problem(home: Path, harm: Callable[[Path], None], room: str) -> None:
+def test_an_unsafe_directory_is_a_problem(home, harm, room):
     """A link, a file, or what others can write to in our place is named, with what to do."""
     homes.put(home, records.series(1))
     path = {"telemetry": homes.telemetry(home), "host": homes.host(home), "spool": homes.spool(home)}[room]
@@ -49,7 +42,7 @@ def test_an_unsafe_directory_is_a_problem(home: Path, harm: Callable[[Path], Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_a_directory_of_another_user_is_a_problem(home: Path) -> None:
+def test_a_directory_of_another_user_is_a_problem(home):
     """What belongs to somebody else is not looked into."""
     homes.put(home, records.series(1))
     os.chown(homes.telemetry(home), 12345, 12345)
@@ -58,14 +51,14 @@ def test_a_directory_of_another_user_is_a_problem(home: Path) -> None:
     assert "belongs to another user" in view.problems[0]
 
 
-def test_a_home_that_is_a_file_is_a_problem(home: Path) -> None:
+def test_a_home_that_is_a_file_is_a_problem(home):
     """FLWR_HOME may name anything."""
     home.write_text("")
     (problem,) = _look(home).problems
     assert problem.startswith(f"{home} is no directory")
 
 
-def test_what_may_not_be_read_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
     """EACCES from a directory becomes a sentence; no number is made up."""
     homes.put(home, records.series(1))
     telemetry = homes.telemetry(home)
@@ -77,9 +70,7 @@ def test_what_may_not_be_read_is_a_problem(home: Path, monkeypatch: pytest.Monke
     ]
 
 
-def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(home, monkeypatch):
     """A read-only home keeps nobody from looking, but from recording."""
     homes.put(home, records.series(1))
     monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
@@ -91,7 +82,7 @@ def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(
     assert _look(home, {"DO_NOT_TRACK": "1"}).problems == []
 
 
-def test_a_spool_at_its_cap_is_a_problem(home: Path) -> None:
+def test_a_spool_at_its_cap_is_a_problem(home):
     """New events are dropped there, and a person can do something about it."""
     homes.configure(home, spool_max_mib=0.001)
     homes.put(home, records.series(3))
@@ -99,7 +90,7 @@ def test_a_spool_at_its_cap_is_a_problem(home: Path) -> None:
     assert "flwr-telemetry flush" in problem
 
 
-def test_a_source_that_is_no_uuid_is_a_problem(home: Path) -> None:
+def test_a_source_that_is_no_uuid_is_a_problem(home):
     """It is reported as `invalid`, as in Flower, and told how to mend."""
     home.mkdir()
     (home / "source").write_text("me\n")
@@ -108,7 +99,7 @@ def test_a_source_that_is_no_uuid_is_a_problem(home: Path) -> None:
     assert "holds no UUID" in view.problems[0]
 
 
-def test_a_source_that_was_forgotten_is_a_problem(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
     """As after a backup was put back: what is reported under it is deleted, and somebody should know."""
     source = str(uuid.uuid4())
     homes.put(home, records.series(1))
@@ -118,7 +109,7 @@ def test_a_source_that_was_forgotten_is_a_problem(home: Path, monkeypatch: pytes
     (problem,) = _look(home).problems
     assert "was forgotten" in problem
 
-    def refuse(_home: Home) -> None:
+    def refuse(_home):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(forgotten, "hashes", refuse)
@@ -134,7 +125,7 @@ def test_a_source_that_was_forgotten_is_a_problem(home: Path, monkeypatch: pytes
         ("enabled = true\n\nspool_max_mib = -1\n", "line 3: spool_max_mib"),
     ],
 )
-def test_a_malformed_settings_file_is_told_by_line(home: Path, text: str, told: str) -> None:
+def test_a_malformed_settings_file_is_told_by_line(home, text, told):
     """Telemetry is off then, and where events would go is not made up."""
     homes.write_settings(home, text)
     view = _look(home)
@@ -153,16 +144,14 @@ def test_a_malformed_settings_file_is_told_by_line(home: Path, text: str, told: 
         ({}, "default", "switch it off"),
     ],
 )
-def test_what_decides_is_told_with_what_would_change_it(
-    home: Path, environ: dict[str, str], decided_by: str, change: str
-) -> None:
+def test_what_decides_is_told_with_what_would_change_it(home, environ, decided_by, change):
     """One answer to "why?", and one to "what can I do?"."""
     view = _look(home, environ)
     assert view.decided_by == decided_by
     assert change in view.change
 
 
-def test_the_site_file_is_told_as_the_sites(home: Path, tmp_path: Path) -> None:
+def test_the_site_file_is_told_as_the_sites(home, tmp_path):
     """What the site decides no user can change."""
     site_file = tmp_path / "telemetry.toml"
     site_file.write_text("# a comment\nenabled = false\n")

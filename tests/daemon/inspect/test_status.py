@@ -1,10 +1,7 @@
 """The read-only view: what it counts, in a home that is missing, whole or damaged."""
 
-from __future__ import annotations
-
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,15 +19,12 @@ from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.locks import held
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def _look(home: Path) -> status.Status:
+def _look(home):
     return status.look(Home(home), {})
 
 
-def _commit(home: Path, *, discard: bool = False) -> Path:
+def _commit(home, *, discard=False):
     """Take what is spooled into a committed batch, and stop before or after the discard."""
     host = Home(home).host()
     segments.seal(host, 1)
@@ -43,7 +37,7 @@ def _commit(home: Path, *, discard: bool = False) -> Path:
     return committed
 
 
-def test_a_missing_home_is_no_problem_and_stays_missing(home: Path) -> None:
+def test_a_missing_home_is_no_problem_and_stays_missing(home):
     """Before the first event there is nothing to see, and looking makes nothing."""
     view = _look(home)
     assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
@@ -51,7 +45,7 @@ def test_a_missing_home_is_no_problem_and_stays_missing(home: Path) -> None:
     assert homes.tree(home.parent) == []
 
 
-def test_segments_of_every_room_are_counted(home: Path) -> None:
+def test_segments_of_every_room_are_counted(home):
     """The open segment, a sealed one and those of a batch in the making are all spool."""
     host = Home(home).host()
     homes.put(home, records.series(2))
@@ -67,7 +61,7 @@ def test_segments_of_every_room_are_counted(home: Path) -> None:
     assert view.outbox == Bodies()
 
 
-def test_a_committed_batch_counts_as_bodies_alone(home: Path) -> None:
+def test_a_committed_batch_counts_as_bodies_alone(home):
     """Its segments are in its bodies already, even if nobody came to discard them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
@@ -78,7 +72,7 @@ def test_a_committed_batch_counts_as_bodies_alone(home: Path) -> None:
     assert view.outbox.bytes == sum(path.stat().st_size for path in homes.waiting(home))
 
 
-def test_a_burst_that_is_being_split_counts_once(home: Path) -> None:
+def test_a_burst_that_is_being_split_counts_once(home):
     """The split file and the members that are written beside it are the same events."""
     homes.put(home, records.series(3))
     (body,) = _commit(home, discard=True).iterdir()
@@ -89,7 +83,7 @@ def test_a_burst_that_is_being_split_counts_once(home: Path) -> None:
     assert (view.outbox.bodies, view.outbox.events) == (1, 3)
 
 
-def test_the_archive_and_the_rejected_are_counted_by_events(home: Path) -> None:
+def test_the_archive_and_the_rejected_are_counted_by_events(home):
     """A burst in the archive is one body of many events; a line that is being written is none yet."""
     homes.put(home, records.series(4))
     (body,) = _commit(home, discard=True).iterdir()
@@ -105,7 +99,7 @@ def test_the_archive_and_the_rejected_are_counted_by_events(home: Path) -> None:
     assert (view.rejected.bodies, view.rejected.events) == (1, 4)
 
 
-def test_the_counters_outlive_the_sidecar(home: Path) -> None:
+def test_the_counters_outlive_the_sidecar(home):
     """They are read from what the last one left, and from the size of `dropped`."""
     homes.put(home, [])
     host = homes.host(home)
@@ -116,7 +110,7 @@ def test_the_counters_outlive_the_sidecar(home: Path) -> None:
     assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
 
 
-def test_a_sidecar_lives_while_its_lock_is_held(home: Path) -> None:
+def test_a_sidecar_lives_while_its_lock_is_held(home):
     """The lock tells, not the word that somebody left."""
     homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
@@ -126,9 +120,7 @@ def test_a_sidecar_lives_while_its_lock_is_held(home: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
-def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(
-    home: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
-) -> None:
+def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, ahead_s):
     """Both commands judge by the file system's time, and leave nothing in the home."""
     homes.put(home, records.series(1))
     for host, age_s in {"login1": 5, "login2": 100}.items():
@@ -149,7 +141,7 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(
     assert homes.tree(home) == before
 
 
-def test_the_totals_are_the_sums_over_all_hosts(home: Path) -> None:
+def test_the_totals_are_the_sums_over_all_hosts(home):
     """On a shared home every host is shown, and the sums beside them."""
     homes.put(home, records.series(2))
     homes.put(home, records.series(3), host_of="another")
@@ -159,7 +151,7 @@ def test_the_totals_are_the_sums_over_all_hosts(home: Path) -> None:
     assert view.public()["totals"]["spool"]["events"] == 5
 
 
-def test_damage_stops_nothing(home: Path) -> None:
+def test_damage_stops_nothing(home):
     """Rubbish in every file costs what it covers, and no other number."""
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)

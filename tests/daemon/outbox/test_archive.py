@@ -1,10 +1,7 @@
 """Archive: lines are read one at a time, as far as they are written, and appended whole."""
 
-from __future__ import annotations
-
 import fcntl
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,13 +12,10 @@ from tests.support import processes
 from tests.support.faults import amid, write_at_most
 from tests.support.strategies import tried
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @tried(200)
 @given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.data())
-def test_from_any_line_to_any_byte_they_are_those_of_the_file(some: list[bytes], data: st.DataObject) -> None:
+def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
     """A property: what lies between an offset and an end is given whole, and what is cut is not given."""
     import tempfile
 
@@ -40,9 +34,7 @@ def test_from_any_line_to_any_byte_they_are_those_of_the_file(some: list[bytes],
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
-def test_a_line_that_is_too_long_is_told_without_being_held(
-    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monkeypatch):
     """Of whatever length it is, and whether it ends where a piece of it does."""
     monkeypatch.setattr(archive, "MAX_LINE_BYTES", 10)
     path = tmp_path / "file"
@@ -51,13 +43,13 @@ def test_a_line_that_is_too_long_is_told_without_being_held(
         assert list(archive.lines(file)) == [(None, 19 + size), (b"short", 25 + size)]
 
 
-def test_its_length_is_looked_at_when_nobody_writes(tmp_path: Path) -> None:
+def test_its_length_is_looked_at_when_nobody_writes(tmp_path):
     """A line that is being written under the lock is waited for."""
     path = tmp_path / "file"
     path.write_bytes(b"half a ")
     with path.open("ab", buffering=0) as writer, path.open("rb") as file:
         fcntl.flock(writer, fcntl.LOCK_EX)
-        told: list[int] = []
+        told = []
         reader = threading.Thread(target=lambda: told.append(archive.written_bytes(file)))
         reader.start()
         writer.write(b"line\n")
@@ -66,9 +58,7 @@ def test_its_length_is_looked_at_when_nobody_writes(tmp_path: Path) -> None:
         assert told == [12]
 
 
-def test_whoever_keeps_the_lock_holds_nobody_up_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whoever_keeps_the_lock_holds_nobody_up_for_ever(tmp_path, monkeypatch):
     """As a process that was stopped amid a line: what can be seen is taken as it is."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
     path = tmp_path / "file"
@@ -78,7 +68,7 @@ def test_whoever_keeps_the_lock_holds_nobody_up_for_ever(
         assert archive.written_bytes(file) == 7
 
 
-def test_processes_that_append_at_once_tear_no_line(tmp_path: Path) -> None:
+def test_processes_that_append_at_once_tear_no_line(tmp_path):
     """A sidecar and a relay may record in one file."""
     path = tmp_path / "2026-11-22.jsonl"
     code = f"""
@@ -94,7 +84,7 @@ for number in range(50):
     assert set(path.read_bytes().splitlines()) == expected
 
 
-def test_a_torn_line_stays_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
     """As after a full disk, or a death amid a write."""
     path = tmp_path / "file"
     with monkeypatch.context() as patch:
@@ -106,9 +96,7 @@ def test_a_torn_line_stays_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("across_hosts", [False, True])
-def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, across_hosts: bool
-) -> None:
+def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypatch, across_hosts):
     """As by a cap or a rotation: the line goes into the new file."""
     path, old = tmp_path / "file", tmp_path / "old"
     path.write_bytes(b"")
@@ -118,9 +106,7 @@ def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(
     assert (old.read_bytes(), path.read_bytes()) == (b"", b"line\n")
 
 
-def test_a_lock_that_stays_busy_stops_no_record_of_one_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_stays_busy_stops_no_record_of_one_host(tmp_path, monkeypatch):
     """A process that was stopped with the lock must not. Across hosts nothing else keeps lines apart."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
     monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)

@@ -1,10 +1,7 @@
 """A batch in the making: what becomes of segments, of damage, and of the system's refusals."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,14 +14,8 @@ from tests.daemon.conftest import EVENTS, FRAMES, OURS, begin_again, make, seale
 from tests.support import homes, records, wire
 from tests.support.faults import descriptors, fail_once
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from flwr_telemetry.layout import HostPaths
-    from tests.daemon.conftest import Spooling
-
-
-def test_the_way_of_a_batch(home: Path, host: HostPaths, spooling: Spooling) -> None:
+def test_the_way_of_a_batch(home, host, spooling):
     """Segments become bodies under their keys, the marks say how far, and only bodies are left at the end."""
     first, second = sealed(home, 1, 0), sealed(home, 2, at_ns=2)
     before = descriptors()
@@ -47,9 +38,7 @@ def test_the_way_of_a_batch(home: Path, host: HostPaths, spooling: Spooling) -> 
     assert descriptors() == before
 
 
-def test_the_oldest_go_first_and_a_batch_is_bounded(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_oldest_go_first_and_a_batch_is_bounded(home, host, monkeypatch):
     """A batch takes so many bytes, at least one segment, in order of their names."""
     paths = [sealed(home, number, at_ns=number + 1) for number in range(5)]
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 2 * len(FRAMES[0]) + 5)
@@ -66,9 +55,7 @@ def test_the_oldest_go_first_and_a_batch_is_bounded(
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
-def test_a_fault_keeps_the_batch(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
     """The system's refusal costs nothing: no descriptor stays, and the batch is begun again later."""
     sealed(home, 0)
     made = take(host)
@@ -80,7 +67,7 @@ def test_a_fault_keeps_the_batch(
     assert begin_again(host, spooling) == [0]
 
 
-def test_damage_is_kept_once(home: Path, host: HostPaths) -> None:
+def test_damage_is_kept_once(home, host):
     """Bytes that are no record are kept beside, once, however often the batch begins again."""
     data = b"torn" + FRAMES[0] + b"more"
     segment = homes.put_bytes(home, data, name=segments.sealed_name(1))
@@ -91,8 +78,7 @@ def test_damage_is_kept_once(home: Path, host: HostPaths) -> None:
     assert (host.damaged / f"{segment.name.removesuffix('.msgpack')}.bin").read_bytes() == b"tornmore"
 
 
-def test_without_bursts_each_event_is_a_body(home: Path, host: HostPaths, spooling: Spooling) -> None:
-    """No body has a burst."""
+def test_without_bursts_each_event_is_a_body(home, host, spooling):
     sealed(home, 0, 1, 2)
     made = take(host)
     assert batch.write(made, bursts=False, hardware={}).bodies == 3
@@ -102,15 +88,13 @@ def test_without_bursts_each_event_is_a_body(home: Path, host: HostPaths, spooli
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
-def of(number: int, source: str) -> bytes:
+def of(number, source):
     """Give the record of an event with this number and source ID."""
     return records.encode(records.sample({"n": number}, source=source))
 
 
 @pytest.mark.parametrize("bursts", [True, False])
-def test_events_of_a_forgotten_source_are_left_out(
-    home: Path, host: HostPaths, spooling: Spooling, bursts: bool
-) -> None:
+def test_events_of_a_forgotten_source_are_left_out(home, host, spooling, bursts):
     """They count as neither bodies nor damage. Their segments go like all others."""
     homes.put_bytes(home, of(1, GONE) + of(2, OTHER) + b"torn", name=segments.sealed_name(1))
     homes.put_bytes(home, of(3, GONE), name=segments.sealed_name(2))
@@ -127,7 +111,7 @@ def test_events_of_a_forgotten_source_are_left_out(
     assert homes.unsent_files(home) == []
 
 
-def test_what_is_noted_counts_from_the_next_batch_on(home: Path, host: HostPaths, spooling: Spooling) -> None:
+def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
     """The file is read anew for each batch, and for a batch that begins again."""
     for number in range(2):
         homes.put_bytes(home, of(number, GONE), name=segments.sealed_name(number + 1))
@@ -140,9 +124,7 @@ def test_what_is_noted_counts_from_the_next_batch_on(home: Path, host: HostPaths
     assert begin_again(host, spooling) == []
 
 
-def test_what_was_delivered_of_a_segment_is_not_left_out_again(
-    home: Path, host: HostPaths, spooling: Spooling
-) -> None:
+def test_what_was_delivered_of_a_segment_is_not_left_out_again(home, host, spooling):
     """A segment that is read from an offset on: only what lies behind it counts."""
     before = of(1, OTHER) + of(2, GONE)
     data = before + of(3, GONE) + of(4, OTHER)
@@ -154,9 +136,7 @@ def test_what_was_delivered_of_a_segment_is_not_left_out_again(
     assert begin_again(host, spooling) == [4]
 
 
-def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(
-    home: Path, host: HostPaths, spooling: Spooling
-) -> None:
+def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(home, host, spooling):
     """Race 12: the grown segment goes back to the spool, and the next batch leaves out what is noted."""
     segment = homes.put_bytes(home, of(1, GONE) + of(2, OTHER), name=segments.sealed_name(1))
     forgotten.add(Home(home), GONE)
@@ -169,18 +149,14 @@ def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(
     assert begin_again(host, spooling) == [2, 4]
 
 
-def test_nothing_is_looked_at_twice_where_nothing_is_noted(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_looked_at_twice_where_nothing_is_noted(home, host, monkeypatch):
     """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
     sealed(home, 0, 1)
     monkeypatch.delattr(codec.Coalescer, "source_of")
     assert batch.write(take(host), bursts=True, hardware={}).bodies == 1
 
 
-def test_no_batch_is_written_while_it_is_unknown_what_is_forgotten(
-    home: Path, host: HostPaths, spooling: Spooling
-) -> None:
+def test_no_batch_is_written_while_it_is_unknown_what_is_forgotten(home, host, spooling):
     """The file cannot be read: the batch stays as it was taken, and is made later."""
     sealed(home, 0)
     Home(home).forgotten.mkdir()

@@ -1,11 +1,8 @@
 """A batch in the making: the races of its docstring by number, each in the very moment that it names."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from itertools import count
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,22 +13,16 @@ from tests.daemon.conftest import FRAMES, OURS, THEIRS, begin_again, make, seale
 from tests.support import homes, records
 from tests.support.faults import amid, no_locks
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-    from tests.daemon.conftest import Spooling
-
 
 class DeathError(BaseException):
     """Stands for a SIGKILL: nothing catches it, and nothing is cleaned up that the system would not clean."""
 
 
-def die(monkeypatch: pytest.MonkeyPatch, call: str, at: int) -> None:
+def die(monkeypatch, call, at):
     """Die just before the given one of these system calls."""
     real, numbers = getattr(os, call), count()
 
-    def dying(*arguments: object, **options: object) -> object:
+    def dying(*arguments, **options):
         if next(numbers) == at:
             raise DeathError
         return real(*arguments, **options)
@@ -40,9 +31,7 @@ def die(monkeypatch: pytest.MonkeyPatch, call: str, at: int) -> None:
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_race_8_death_between_the_takes(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_race_8_death_between_the_takes(home, host, spooling, monkeypatch, at):
     """Race 8: some segments are in work/ and some in the spool; the next sidecar delivers each once."""
     for number in range(3):
         sealed(home, number, at_ns=number + 1)
@@ -60,9 +49,7 @@ STEPS = [("open", range(7)), ("write", range(2)), ("fsync", range(4)), ("rename"
 
 
 @pytest.mark.parametrize(("call", "at"), [(call, at) for call, numbers in STEPS for at in numbers])
-def test_race_9_death_while_a_batch_is_made(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str, at: int
-) -> None:
+def test_race_9_death_while_a_batch_is_made(home, host, spooling, monkeypatch, call, at):
     """Race 9: at whatever call of the write or the commit it comes, each event is delivered once."""
     homes.put(home, [records.sample({"other": 1, "n": 9})], name=segments.sealed_name(2))
     sealed(home, 0, 1)
@@ -79,7 +66,7 @@ def test_race_9_death_while_a_batch_is_made(
     assert begin_again(host, spooling) == [0, 1, 9]
 
 
-def test_race_9_what_a_death_left_is_begun_again(home: Path, host: HostPaths) -> None:
+def test_race_9_what_a_death_left_is_begun_again(home, host):
     """Race 9: bodies and drafts go, marks come off, whatever they say."""
     segment = sealed(home, 0)
     made = take(host, THEIRS)
@@ -93,13 +80,11 @@ def test_race_9_what_a_death_left_is_begun_again(home: Path, host: HostPaths) ->
     assert take_over(host, OURS) == [again]
 
 
-def test_race_10_two_take_one_segment(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch):
     """Race 10: whoever renames it first has it; the other takes the rest."""
     for number in range(2):
         sealed(home, number, at_ns=number + 1)
-    theirs: list[batch.Batch] = []
+    theirs = []
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
     amid(monkeypatch, lambda: theirs.append(take(host, THEIRS)), "rename")
     ours = take(host)
@@ -108,9 +93,7 @@ def test_race_10_two_take_one_segment(
     assert spooling.delivered() == [0, 1]
 
 
-def test_race_10_nothing_is_left_to_take(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_10_nothing_is_left_to_take(home, host, monkeypatch):
     """Race 10: a batch of nothing is none, and leaves no directory."""
     segment = sealed(home, 0)
     amid(monkeypatch, segment.unlink, "rename")
@@ -118,20 +101,18 @@ def test_race_10_nothing_is_left_to_take(
     assert list(host.work.iterdir()) == []
 
 
-def test_race_10_two_take_over_one_batch(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
     """Race 10: one rename succeeds; the other lets go without an error."""
     sealed(home, 0)
     take(host, "2" * 16)
-    theirs: list[batch.Batch] = []
+    theirs = []
     amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
     assert take_over(host, OURS) == []
     make(host, theirs[0])
     assert spooling.delivered() == [0]
 
 
-def test_race_10_who_is_slow_to_take_over_is_told(home: Path, host: HostPaths) -> None:
+def test_race_10_who_is_slow_to_take_over_is_told(home, host):
     """Race 10: a batch that has gone since the look is another's."""
     sealed(home, 0)
     take(host, "2" * 16)
@@ -142,13 +123,11 @@ def test_race_10_who_is_slow_to_take_over_is_told(home: Path, host: HostPaths) -
 
 
 @pytest.mark.parametrize("call", ["open", "rename"])
-def test_race_10_who_lost_the_batch_lets_go(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_race_10_who_lost_the_batch_lets_go(home, host, spooling, monkeypatch, call):
     """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
     sealed(home, 0, 1)
     made = take(host)
-    theirs: list[batch.Batch] = []
+    theirs = []
     amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
     with pytest.raises(LostRaceError):
         make(host, made)
@@ -156,8 +135,7 @@ def test_race_10_who_lost_the_batch_lets_go(
     assert spooling.delivered() == [0, 1]
 
 
-def test_race_10_who_lost_the_commit_lets_go(home: Path, host: HostPaths, spooling: Spooling) -> None:
-    """Race 10: a batch that is committed already is nobody's to commit."""
+def test_race_10_who_lost_the_commit_lets_go(home, host, spooling):
     sealed(home, 0)
     made = take(host)
     batch.write(made, bursts=True, hardware={})
@@ -167,7 +145,7 @@ def test_race_10_who_lost_the_commit_lets_go(home: Path, host: HostPaths, spooli
     assert spooling.delivered() == [0]
 
 
-def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home: Path, host: HostPaths) -> None:
+def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home, host):
     """Race 10: only what was not touched for ten minutes, by a clock ahead or behind, is taken over."""
     sealed(home, 0)
     made = take(host, THEIRS)
@@ -181,9 +159,7 @@ def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home: Pat
 
 
 @pytest.mark.parametrize("at", range(3))
-def test_race_11_death_between_commit_and_discard(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_race_11_death_between_commit_and_discard(home, host, spooling, monkeypatch, at):
     """Race 11: segments that are in the bodies are discarded before anything is delivered."""
     for number in range(3):
         sealed(home, number, at_ns=number + 1)
@@ -196,10 +172,7 @@ def test_race_11_death_between_commit_and_discard(
 
 
 @pytest.mark.parametrize("when", ["written", "committed"])
-def test_race_12_a_late_append_goes_back_to_the_spool(
-    home: Path, host: HostPaths, spooling: Spooling, when: str
-) -> None:
-    """Race 12: what was appended after the segment was read is read from there on, once."""
+def test_race_12_a_late_append_goes_back_to_the_spool(home, host, spooling, when):
     segment = sealed(home, 0, 1)
     made = take(host)
     descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)
@@ -217,14 +190,12 @@ def test_race_12_a_late_append_goes_back_to_the_spool(
     assert begin_again(host, spooling) == [0, 1, 2, 3]
 
 
-def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(home, host, spooling, monkeypatch):
     """NFS sends it again, and says that there is nothing; else a large batch might never be made."""
     sealed(home, 0, 1)
     real = os.rename
 
-    def twice(source: str, target: str) -> None:
+    def twice(source, target):
         for _ in range(2):
             real(source, target)
 
@@ -241,8 +212,8 @@ def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(
 
 @pytest.mark.parametrize("without_locks", [False, True])
 def test_race_13_a_late_append_between_the_look_and_the_unlink(
-    home: Path, host: HostPaths, spooling: Spooling, monkeypatch: pytest.MonkeyPatch, without_locks: bool
-) -> None:
+    home, host, spooling, monkeypatch, without_locks
+):
     """Race 13: what came in between is found through the descriptor and written to the spool."""
     segment = sealed(home, 0)
     made = take(host)
@@ -256,9 +227,7 @@ def test_race_13_a_late_append_between_the_look_and_the_unlink(
     assert begin_again(host, spooling) == [0, 1]
 
 
-def test_race_14_a_writer_that_holds_the_lock_is_waited_for(
-    home: Path, host: HostPaths, spooling: Spooling
-) -> None:
+def test_race_14_a_writer_that_holds_the_lock_is_waited_for(home, host, spooling):
     """Race 14: its segment stays, marked, beside the bodies, until the lock is free; nothing is lost."""
     segment = sealed(home, 0)
     made = take(host)

@@ -1,9 +1,6 @@
 """A body's file: whatever stands there is read within bounds, and told from what was written."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +11,6 @@ from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import body
 from tests.support import records, strategies, wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 EVENTS = [to_wire(event) for event in records.series(3)]
 (BURST,) = codec.coalesce(EVENTS)
 (PLAIN,) = codec.coalesce(EVENTS[:1])
@@ -25,7 +19,7 @@ KEY = wire.key_of(BURST)
 
 @strategies.tried(400)
 @given(st.integers(0, 8 * len(BURST) - 1))
-def test_no_bent_bit_of_a_burst_is_sent(bit: int) -> None:
+def test_no_bent_bit_of_a_burst_is_sent(bit):
     """A burst is told by its name, so that nobody takes garbage for events under a good key."""
     bent = bytearray(BURST)
     bent[bit // 8] ^= 1 << bit % 8
@@ -34,13 +28,13 @@ def test_no_bent_bit_of_a_burst_is_sent(bit: int) -> None:
 
 
 @pytest.mark.parametrize("data", [BURST[:-1], BURST + b" ", BURST.replace(b"PING", b"PONG")])
-def test_a_burst_under_another_name_is_none(data: bytes) -> None:
+def test_a_burst_under_another_name_is_none(data):
     """Cut, grown or changed: it is damage."""
     assert body.intact(KEY, data) == {}
     assert body.intact(KEY, PLAIN) == json.loads(PLAIN)
 
 
-def test_an_event_of_a_split_burst_is_known_by_its_form() -> None:
+def test_an_event_of_a_split_burst_is_known_by_its_form():
     """Its key says nothing of its bytes."""
     assert body.intact(wire.member_key(KEY, 0), PLAIN) == EVENTS[0]
 
@@ -64,14 +58,14 @@ def test_an_event_of_a_split_burst_is_known_by_its_form() -> None:
         {**EVENTS[0], "burst": {"count": True, "events": [[0, 0]]}},
     ],
 )
-def test_what_is_no_event_is_damage(value: Any) -> None:
+def test_what_is_no_event_is_damage(value):
     """Whatever its name is, a collector could do nothing with it."""
     data = json.dumps(value).encode()
     assert body.intact(wire.key_of(data), data) == {}
 
 
 @pytest.mark.parametrize("size", [0, 1, codec.MAX_BODY_BYTES, codec.MAX_BODY_BYTES + 1, 2**33])
-def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path: Path, size: int) -> None:
+def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path, size):
     """Eight gigabytes of zeros take no memory, and are no body."""
     path = tmp_path / f"{KEY}.json"
     path.touch(mode=0o600)
@@ -82,7 +76,7 @@ def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path: Path, size
     assert body.decoded(data) == {}
 
 
-def test_a_body_of_the_largest_size_is_one() -> None:
+def test_a_body_of_the_largest_size_is_one():
     """The bound is that of `coalesce`."""
     event = {**EVENTS[0], "event_details": {"text": ""}}
     room = codec.MAX_BODY_BYTES - len(codec.dumps(event))

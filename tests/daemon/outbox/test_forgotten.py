@@ -1,9 +1,6 @@
 """Forgotten source IDs: what carries one of them is known by its hash, and never sent."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,38 +12,33 @@ from flwr_telemetryd.outbox import forgotten
 from tests.daemon.conftest import burst_of
 from tests.support import records
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-
 MINE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "11111111-1111-4111-8111-111111111111"
 
 
-def body(source: object) -> bytes:
+def body(source):
     """Give a plain body of this source."""
-    return codec.dumps(to_wire(records.sample(source=source))).encode()  # type: ignore[arg-type]
+    return codec.dumps(to_wire(records.sample(source=source))).encode()
 
 
-def note(home: Path, *lines: str | bytes) -> None:
+def note(home, *lines):
     """Write the file of forgotten IDs."""
     Home(home).forgotten.write_bytes(
         b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
     )
 
 
-def hash_of(source: str) -> str:
+def hash_of(source):
     """Give what the design says is noted."""
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def test_the_hash_tells_no_id() -> None:
+def test_the_hash_tells_no_id():
     """It is the lower-case hex SHA-256 of the ID's text."""
     assert forgotten.hash_of(MINE) == hash_of(MINE)
 
 
 @pytest.mark.parametrize("others", [[], [hash_of(OTHER)], ["", " # "], ["x" * 100_000]])
-def test_a_forgotten_source_is_held_back(home: Path, host: HostPaths, others: list[str]) -> None:
+def test_a_forgotten_source_is_held_back(home, host, others):
     """Plain events and bursts of it, and of no other, whatever else the file says."""
     assert not forgotten.holds(Home(home), body(MINE))
     note(home, *others, hash_of(MINE))
@@ -58,26 +50,26 @@ def test_a_forgotten_source_is_held_back(home: Path, host: HostPaths, others: li
 
 
 @pytest.mark.parametrize("source", ["", None, 7, [MINE], {}])
-def test_a_body_without_a_source_is_nobodys(home: Path, host: HostPaths, source: object) -> None:
+def test_a_body_without_a_source_is_nobodys(home, host, source):
     """It carries no ID that could have been forgotten."""
     note(home, hash_of(MINE))
     assert not forgotten.holds(Home(home), body(source))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"context":[]}', b"\xff", b'{"context":{}}'])
-def test_a_damaged_body_is_nobodys(home: Path, host: HostPaths, data: bytes) -> None:
+def test_a_damaged_body_is_nobodys(home, host, data):
     """Nothing is raised."""
     note(home, hash_of(MINE))
     assert not forgotten.holds(Home(home), data)
 
 
-def test_one_broken_byte_hides_no_forgotten_id(home: Path, host: HostPaths) -> None:
+def test_one_broken_byte_hides_no_forgotten_id(home, host):
     """The other lines count."""
     note(home, b"\xff", hash_of(MINE))
     assert forgotten.holds(Home(home), body(MINE))
 
 
-def test_a_file_that_cannot_be_read_lets_nothing_out(home: Path, host: HostPaths) -> None:
+def test_a_file_that_cannot_be_read_lets_nothing_out(home, host):
     """Consent first: where it cannot be told who is forgotten, the body does not go."""
     Home(home).forgotten.mkdir()
     try:
@@ -87,7 +79,7 @@ def test_a_file_that_cannot_be_read_lets_nothing_out(home: Path, host: HostPaths
     assert held
 
 
-def test_an_id_is_noted_once(home: Path, host: HostPaths) -> None:
+def test_an_id_is_noted_once(home, host):
     """A line of its own for each, and none that tells an ID."""
     for source in ("a", "b", "a"):
         forgotten.add(Home(home), source)
@@ -96,7 +88,7 @@ def test_an_id_is_noted_once(home: Path, host: HostPaths) -> None:
     assert forgotten.hashes(Home(home)) == set(noted.split())
 
 
-def test_a_torn_line_before_costs_nothing(home: Path, host: HostPaths) -> None:
+def test_a_torn_line_before_costs_nothing(home, host):
     """As of a disk that was full: the next ID still has a line of its own."""
     Home(home).forgotten.write_text("abc")
     forgotten.add(Home(home), "a")

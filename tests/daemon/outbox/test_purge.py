@@ -1,22 +1,16 @@
 """Opting out strands nothing: what was not sent goes, on every host, and what was sent stays."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry import settings
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError, Writer
 from flwr_telemetryd.outbox import purge
 from tests.support import homes, records
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 UNSENT = ["spool/events.msgpack", "spool/sealed-1-1.msgpack", "work/b.me/s.msgpack", "outbox/b/k.json"]
 PAST = [
@@ -29,7 +23,7 @@ PAST = [
 ]
 
 
-def fill(host: HostPaths) -> None:
+def fill(host):
     """Put something at every stage."""
     for name in (*UNSENT, *PAST):
         path = host.root / name
@@ -37,7 +31,7 @@ def fill(host: HostPaths) -> None:
         path.write_bytes(b"x")
 
 
-def left(host: HostPaths) -> list[str]:
+def left(host):
     """Give every file of a host, the hidden ones too."""
     return sorted(str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file())
 
@@ -49,7 +43,7 @@ def left(host: HostPaths) -> list[str]:
         "service-node",
     ],
 )
-def test_what_was_not_sent_goes_on_every_host(home: Path, other: str) -> None:
+def test_what_was_not_sent_goes_on_every_host(home, other):
     """Spool, work and outbox; the record of the past, the settings and the source stay."""
     hosts = [Home(home).host(), Home(home).host(other)]
     for host in hosts:
@@ -63,7 +57,7 @@ def test_what_was_not_sent_goes_on_every_host(home: Path, other: str) -> None:
     purge.unsent(Home(home))
 
 
-def test_all_but_the_past_goes(home: Path) -> None:
+def test_all_but_the_past_goes(home):
     """The books and what was refused go too; the archive and the lock, which is never unlinked, stay."""
     hosts = [Home(home).host(), Home(home).host("node7")]
     more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "kept-by-somebody"]
@@ -81,7 +75,7 @@ def test_all_but_the_past_goes(home: Path) -> None:
     assert "service-gone.json" not in files
 
 
-def test_a_purge_that_died_is_finished_by_the_next(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_purge_that_died_is_finished_by_the_next(home, monkeypatch):
     """Death between the rename and the deletion leaves nothing for ever."""
     host = Home(home).host()
     fill(host)
@@ -92,7 +86,7 @@ def test_a_purge_that_died_is_finished_by_the_next(home: Path, monkeypatch: pyte
     assert left(host) == sorted(PAST)
 
 
-def test_a_writer_at_the_moment_of_the_purge_stops(home: Path) -> None:
+def test_a_writer_at_the_moment_of_the_purge_stops(home):
     """Its segment went aside: it sees that the path is gone, asks, and creates nothing."""
     host = Home(home).host()
     consents = [True, False]
@@ -108,11 +102,11 @@ def test_a_writer_at_the_moment_of_the_purge_stops(home: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "file", "link", "socket"])
 @pytest.mark.parametrize("room", ["spool", "work", "rejected"])
-def test_what_is_no_directory_goes_too(home: Path, tmp_path: Path, room: str, kind: str) -> None:
+def test_what_is_no_directory_goes_too(home, tmp_path, room, kind):
     """It is not opened, which a FIFO would make take for ever; nothing of it is left for a later purge."""
     host = Home(home).host()
     fill(host)
-    place: Path = getattr(host, room)
+    place = getattr(host, room)
     shutil.rmtree(place, ignore_errors=True)
     if kind == "fifo":
         os.mkfifo(place)
@@ -127,7 +121,7 @@ def test_what_is_no_directory_goes_too(home: Path, tmp_path: Path, room: str, ki
     assert sorted(path.name for path in host.root.iterdir()) == ["sent", "sidecar.lock"]
 
 
-def test_a_host_that_is_a_link_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_host_that_is_a_link_is_told(home, tmp_path):
     """What lies behind it is not ours to delete, and may not have been sent."""
     host = Home(home).host()
     fill(host)
@@ -137,7 +131,7 @@ def test_a_host_that_is_a_link_is_told(home: Path, tmp_path: Path) -> None:
     assert str(host.root) in problem
 
 
-def test_a_link_in_the_way_is_not_followed(home: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_way_is_not_followed(home, tmp_path):
     """What a link points at is not ours to delete."""
     host = Home(home).host()
     fill(host)
@@ -152,13 +146,13 @@ def test_a_link_in_the_way_is_not_followed(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", ["telemetry", "root"])
-def test_a_purge_stays_in_its_own_home(home: Path, tmp_path: Path, room: str) -> None:
+def test_a_purge_stays_in_its_own_home(home, tmp_path, room):
     """Through a link in a directory's place nothing is deleted; other hosts are purged all the same."""
     host = Home(home).host("n1")
     fill(host)
     other = Home(home).host("n2")
     fill(other)
-    place: Path = getattr(host, room)
+    place = getattr(host, room)
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     before = homes.tree(tmp_path / "elsewhere")
@@ -180,9 +174,7 @@ def test_a_purge_stays_in_its_own_home(home: Path, tmp_path: Path, room: str) ->
         ("", "enabled = true", False),
     ],
 )
-def test_only_the_users_own_no_deletes(
-    home: Path, tmp_path: Path, site: str, user: str, purged: bool
-) -> None:
+def test_only_the_users_own_no_deletes(home, tmp_path, site, user, purged):
     """A site's no, a yes and a file that cannot be understood purge nothing."""
     fill(Home(home).host())
     (tmp_path / "site.toml").write_text(site)
@@ -192,7 +184,7 @@ def test_only_the_users_own_no_deletes(
     assert (left(Home(home).host()) == sorted(PAST)) is purged
 
 
-def test_another_users_process_purges_nothing(home: Path) -> None:
+def test_another_users_process_purges_nothing(home):
     """Who does not own the home has no say in it."""
     fill(Home(home).host())
     consent = settings.load(Home(home), None, site_file=home / "none", user_id=os.geteuid() + 1).consent

@@ -1,11 +1,8 @@
 """Durable bodies: archived before they go, and split in a way that may die anywhere."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,11 +17,6 @@ from tests.daemon.conftest import a_runtime, repair
 from tests.support import records, wire
 from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-
 NOW = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
 EVENTS = [to_wire(event) for event in records.series(4)]
 (BURST,) = codec.coalesce(EVENTS)
@@ -36,7 +28,7 @@ class DeathError(BaseException):
     """Stands for a SIGKILL."""
 
 
-def put(host: HostPaths, data: bytes, *, batch: str = "b1", name: str | None = None) -> Body:
+def put(host, data, *, batch="b1", name=None):
     """Commit a body."""
     path = host.outbox / batch / (name or f"{wire.key_of(data)}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,19 +36,19 @@ def put(host: HostPaths, data: bytes, *, batch: str = "b1", name: str | None = N
     return Body(host, path)
 
 
-def due(host: HostPaths) -> dict[str, bytes]:
+def due(host):
     """Give the bodies that are due, by key."""
     repair(host)
     return {body.key: body.read() for body in due_(host)}
 
 
-def deliver(body: Body, data: bytes, now: datetime) -> None:
+def deliver(body, data, now):
     """Do with an accepted body what a sidecar does: archive it, then let it go."""
     archive.archive(body.host, data, now)
     remove(body)
 
 
-def test_what_is_due_comes_oldest_batch_first(host: HostPaths) -> None:
+def test_what_is_due_comes_oldest_batch_first(host):
     """Bodies only, batch by batch; a batch with nothing left goes."""
     later, sooner = put(host, b'{"a":1}', batch="b2"), put(host, b'{"a":2}', batch="b1")
     put(host, b"half", batch="b1", name=".k.json.7.part")
@@ -67,7 +59,7 @@ def test_what_is_due_comes_oldest_batch_first(host: HostPaths) -> None:
     assert os.listdir(sooner.path.parent) == [sooner.path.name]
 
 
-def test_a_delivered_body_is_a_line_of_the_archive(host: HostPaths) -> None:
+def test_a_delivered_body_is_a_line_of_the_archive(host):
     """Byte for byte, in the file of the day, and its batch goes with the last one."""
     for data in (BURST, b'{"a":1}'):
         deliver(put(host, data), data, NOW)
@@ -75,7 +67,7 @@ def test_a_delivered_body_is_a_line_of_the_archive(host: HostPaths) -> None:
     assert list(host.outbox.iterdir()) == []
 
 
-def test_a_rejected_body_is_kept_with_its_reason(host: HostPaths) -> None:
+def test_a_rejected_body_is_kept_with_its_reason(host):
     """For a look; what vanished meanwhile was somebody's success, and no word of it stays."""
     body = put(host, b"{}")
     assert reject(body, "the collector answered 400: nö")
@@ -87,7 +79,7 @@ def test_a_rejected_body_is_kept_with_its_reason(host: HostPaths) -> None:
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
-def test_two_sidecars_reject_one_body(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sidecars_reject_one_body(host, monkeypatch):
     """Who comes second leaves the reason of the first."""
     body = put(host, b"{}")
     amid(monkeypatch, lambda: reject(body, "theirs"), "rename")
@@ -95,7 +87,7 @@ def test_two_sidecars_reject_one_body(host: HostPaths, monkeypatch: pytest.Monke
     assert sorted(os.listdir(host.rejected)) == [f"{body.key}.json", f"{body.key}.reason.txt"]
 
 
-def test_a_split_burst_is_its_events(host: HostPaths) -> None:
+def test_a_split_burst_is_its_events(host):
     """Plain bodies in order of time, under keys that depend on the burst's key and the place alone."""
     members = list(split(put(host, BURST)).members())
     assert {member.key: member.read() for member in members} == MEMBERS
@@ -103,7 +95,7 @@ def test_a_split_burst_is_its_events(host: HostPaths) -> None:
     assert due(host) == MEMBERS
 
 
-def test_a_burst_that_somebody_else_has_split_is_let_go(host: HostPaths) -> None:
+def test_a_burst_that_somebody_else_has_split_is_let_go(host):
     """A body that is gone has no members for us."""
     body = put(host, BURST)
     body.path.unlink()
@@ -113,11 +105,11 @@ def test_a_burst_that_somebody_else_has_split_is_let_go(host: HostPaths) -> None
 
 
 @pytest.mark.parametrize("call", ["write", "unlink", "rmdir"])
-def test_race_15_death_after_the_answer(host: HostPaths, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_race_15_death_after_the_answer(host, monkeypatch, call):
     """Race 15: before the archive, or before the unlink, the body is due again under the same key."""
     body = put(host, BURST)
 
-    def die() -> None:
+    def die():
         raise DeathError
 
     amid(monkeypatch, die, call)
@@ -129,9 +121,7 @@ def test_race_15_death_after_the_answer(host: HostPaths, monkeypatch: pytest.Mon
     assert lines == (b"" if call == "write" else BURST + b"\n")
 
 
-def test_race_15_a_body_that_cannot_be_archived_is_kept(
-    host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_15_a_body_that_cannot_be_archived_is_kept(host, monkeypatch):
     """Race 15: archived first, so a full disk lets nothing go unrecorded."""
     body, before = put(host, BURST), descriptors()
     fail_once(monkeypatch, "write", 28)
@@ -141,10 +131,7 @@ def test_race_15_a_body_that_cannot_be_archived_is_kept(
     assert descriptors() == before
 
 
-def test_race_15_a_torn_line_of_the_archive_costs_no_other(
-    host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Race 15: what is archived after half a line is a line of its own."""
+def test_race_15_a_torn_line_of_the_archive_costs_no_other(host, monkeypatch):
     write_at_most(monkeypatch, 20, full_at_call=2)
     with pytest.raises(OSError, match="space"):
         deliver(put(host, BURST), BURST, NOW)
@@ -157,14 +144,12 @@ SPLIT_STEPS = [("rename", 1), ("open", 5), ("write", 4), ("fsync", 4), ("replace
 
 
 @pytest.mark.parametrize(("call", "at"), [(call, at) for call, times in SPLIT_STEPS for at in range(times)])
-def test_race_16_death_within_a_split(
-    host: HostPaths, monkeypatch: pytest.MonkeyPatch, call: str, at: int
-) -> None:
+def test_race_16_death_within_a_split(host, monkeypatch, call, at):
     """Race 16: whenever it comes, the burst is due, or exactly its members under the same keys."""
     body, left = put(host, BURST), [at]
     real = getattr(os, call)
 
-    def dying(*arguments: object, **options: object) -> object:
+    def dying(*arguments, **options):
         left[0] -= 1
         if left[0] < 0:
             raise DeathError
@@ -179,8 +164,7 @@ def test_race_16_death_within_a_split(
     assert {path.suffix for path in body.path.parent.iterdir() if not path.name.startswith(".")} == {".json"}
 
 
-def test_race_16_while_a_split_file_is_there_no_member_is_due(host: HostPaths) -> None:
-    """Race 16: members are given only when all of them are on the disk and the split file is gone."""
+def test_race_16_while_a_split_file_is_there_no_member_is_due(host):
     whole = put(host, BURST, name=f"{KEY}.split").path
     put(host, b"half", name=f"{next(iter(MEMBERS))}.json")
     other = put(host, b'{"a":1}', batch="b2")
@@ -200,7 +184,7 @@ def test_race_16_while_a_split_file_is_there_no_member_is_due(host: HostPaths) -
         BURST.replace(b'"clusters"', b'"cluster"'),
     ],
 )
-def test_a_split_file_that_is_no_burst_blocks_nothing(host: HostPaths, data: bytes) -> None:
+def test_a_split_file_that_is_no_burst_blocks_nothing(host, data):
     """Damage on the disk costs that body, which is kept for a look, and not the sidecar."""
     put(host, data, name=f"{KEY}.split")
     put(host, b'{"a":1}', batch="b2")
@@ -218,12 +202,12 @@ def test_a_split_file_that_is_no_burst_blocks_nothing(host: HostPaths, data: byt
         pytest.param(b"[" * 60_000, {}, id="deep"),
     ],
 )
-def test_decoded(data: bytes, value: dict[str, int]) -> None:
+def test_decoded(data, value):
     """What is no JSON object is an empty one."""
     assert decoded(data) == value
 
 
-def test_a_burst_is_archived_as_it_was_sent(host: HostPaths) -> None:
+def test_a_burst_is_archived_as_it_was_sent(host):
     """The archive's line is the body, whose key can be told from it again."""
     body = put(host, BURST)
     deliver(body, body.read(), NOW)
@@ -232,7 +216,7 @@ def test_a_burst_is_archived_as_it_was_sent(host: HostPaths) -> None:
     assert json.loads(line)["burst"]["count"] == 4
 
 
-def test_bodies_are_private(host: HostPaths, tmp_path: Path) -> None:
+def test_bodies_are_private(host, tmp_path):
     """Whatever is written on the way is 0600, below directories of 0700."""
     members = list(split(put(host, BURST)).members())
     reject(members[0], "no")
@@ -245,7 +229,7 @@ def test_bodies_are_private(host: HostPaths, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
 
 
-def test_the_queue_gives_a_checked_body_or_quarantines_it(home: Path, host: HostPaths) -> None:
+def test_the_queue_gives_a_checked_body_or_quarantines_it(home, host):
     """A body that is gone, or damaged, leaves nothing to send; damage is counted."""
     runtime = a_runtime(home)
     queue = Queue(runtime)
@@ -259,9 +243,7 @@ def test_the_queue_gives_a_checked_body_or_quarantines_it(home: Path, host: Host
     assert len(list(host.damaged.iterdir())) == 1
 
 
-def test_an_accepted_body_is_not_given_again_while_the_archive_fails(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_accepted_body_is_not_given_again_while_the_archive_fails(home, host, monkeypatch):
     """It is archived and removed by the next load, and counted once."""
     runtime = a_runtime(home)
     queue, body = Queue(runtime), put(host, BURST)
@@ -277,7 +259,7 @@ def test_an_accepted_body_is_not_given_again_while_the_archive_fails(
     assert len(list(host.sent.iterdir())) == 1
 
 
-def test_the_events_of_a_refused_burst_wait_for_its_first(home: Path, host: HostPaths) -> None:
+def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
     """Only the first is due, until the collector has decided on it; if it is refused, so are the others."""
     queue = Queue(runtime := a_runtime(home))
     loaded = queue.load(put(host, BURST))

@@ -1,9 +1,6 @@
 """Caps by size and by age: the oldest goes first, and every event that is dropped is counted."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,11 +14,6 @@ from flwr_telemetryd.spool.directory import known_hosts
 from tests.daemon.conftest import EVENTS, FRAMES
 from tests.support import homes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
 MIB = 1024 * 1024
@@ -30,7 +22,7 @@ PLENTY = Limits()
 PLAIN = codec.dumps(to_wire(EVENTS[4])).encode()
 
 
-def put(path: Path, data: bytes, age_s: float = 0) -> Path:
+def put(path, data, age_s=0):
     """Put a file in place that was last touched so long ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -38,22 +30,22 @@ def put(path: Path, data: bytes, age_s: float = 0) -> Path:
     return path
 
 
-def sealed(host: HostPaths, count: int, age_s: float, *, offset: int = 0) -> Path:
+def sealed(host, count, age_s, *, offset=0):
     """Put a sealed segment of so many events in place."""
     return put(host.spool / segments.sealed_name(1, offset), b"".join(FRAMES[:count]), age_s)
 
 
-def enforce(home: Path, **limits: float) -> int:
+def enforce(home, **limits):
     """Hold a home to its caps."""
     return retention.enforce(Home(home), Limits(**limits), NOW_S)
 
 
-def dropped(host: HostPaths) -> bytes:
+def dropped(host):
     """Give what the counter says."""
     return host.dropped.read_bytes() if host.dropped.exists() else b""
 
 
-def test_nothing_goes_below_the_caps(home: Path, host: HostPaths) -> None:
+def test_nothing_goes_below_the_caps(home, host):
     """What is young and little stays, and so does what looks as if it came from the future."""
     paths = [
         sealed(host, 2, 13 * DAY_S),
@@ -66,7 +58,7 @@ def test_nothing_goes_below_the_caps(home: Path, host: HostPaths) -> None:
     assert not host.dropped.exists()
 
 
-def test_what_is_too_old_goes_and_is_counted(home: Path, host: HostPaths) -> None:
+def test_what_is_too_old_goes_and_is_counted(home, host):
     """Segments, bodies, bursts and bursts that are being split, each by its events."""
     old = 14 * DAY_S + 1
     kept = [sealed(host, 3, old - 2), put(host.outbox / "b/k3.json", PLAIN, old - 2)]
@@ -83,7 +75,7 @@ def test_what_is_too_old_goes_and_is_counted(home: Path, host: HostPaths) -> Non
     assert not any(path.exists() for path in gone)
 
 
-def test_over_the_size_the_oldest_goes_first(home: Path, host: HostPaths) -> None:
+def test_over_the_size_the_oldest_goes_first(home, host):
     """Wherever it waits, across all hosts of the home; what just fits stays."""
     other = Home(home).host("other")
     order = [
@@ -102,7 +94,7 @@ def test_over_the_size_the_oldest_goes_first(home: Path, host: HostPaths) -> Non
     assert (len(dropped(host)), len(dropped(other))) == (5, 3)
 
 
-def test_the_open_segment_and_batches_in_the_making_are_left(home: Path, host: HostPaths) -> None:
+def test_the_open_segment_and_batches_in_the_making_are_left(home, host):
     """They are their writers' and their owner's affair."""
     paths = [
         put(host.events, FRAMES[0], 99 * DAY_S),
@@ -114,7 +106,7 @@ def test_the_open_segment_and_batches_in_the_making_are_left(home: Path, host: H
 
 
 @pytest.mark.parametrize("room", ["sent", "rejected", "damaged"])
-def test_the_record_of_the_past_has_caps_of_its_own(home: Path, host: HostPaths, room: str) -> None:
+def test_the_record_of_the_past_has_caps_of_its_own(home, host, room):
     """Each room by age and by size, the oldest first; nothing of it is counted as dropped."""
     directory = getattr(host, room)
     old, middle, new = (put(directory / f"{age}", b"x" * 1000, age * DAY_S) for age in (31, 20, 10))
@@ -125,7 +117,7 @@ def test_the_record_of_the_past_has_caps_of_its_own(home: Path, host: HostPaths,
     assert not host.dropped.exists()
 
 
-def test_one_days_archive_over_the_cap_keeps_its_newest_lines(home: Path, host: HostPaths) -> None:
+def test_one_days_archive_over_the_cap_keeps_its_newest_lines(home, host):
     """It is shortened to whole lines, not deleted."""
     lines = [b'{"n":%d}\n' % number for number in range(1000)]
     path = put(host.sent / "2026-11-22.jsonl", b"".join(lines))
@@ -136,9 +128,7 @@ def test_one_days_archive_over_the_cap_keeps_its_newest_lines(home: Path, host: 
     assert left == lines[-len(left) :]
 
 
-def test_what_vanishes_meanwhile_is_not_counted(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_vanishes_meanwhile_is_not_counted(home, host, monkeypatch):
     """It was delivered at last."""
     path = put(host.outbox / "b/k.json", BURST, 99 * DAY_S)
     items = list(retention._unsent([host]))
@@ -148,7 +138,7 @@ def test_what_vanishes_meanwhile_is_not_counted(
     assert host.outbox.exists()
 
 
-def test_damage_in_a_segment_is_no_event(home: Path, host: HostPaths) -> None:
+def test_damage_in_a_segment_is_no_event(home, host):
     """Only what could have been delivered is counted."""
     put(host.spool / segments.sealed_name(1), b"torn" + FRAMES[0] + FRAMES[1][:-1], 99 * DAY_S)
     assert enforce(home) == 1
@@ -165,7 +155,7 @@ def test_damage_in_a_segment_is_no_event(home: Path, host: HostPaths) -> None:
         b'{"burst":{"count":null}}',
     ],
 )
-def test_a_damaged_body_goes_like_any_other(home: Path, host: HostPaths, data: bytes) -> None:
+def test_a_damaged_body_goes_like_any_other(home, host, data):
     """However little it says, it is one body, and it does not stay for ever."""
     path = put(host.outbox / "b/k.json", data, 99 * DAY_S)
     enforce(home)
@@ -173,9 +163,9 @@ def test_a_damaged_body_goes_like_any_other(home: Path, host: HostPaths, data: b
 
 
 @pytest.mark.parametrize("room", ["spool", "outbox", "sent"])
-def test_caps_are_for_our_own_rooms(home: Path, host: HostPaths, tmp_path: Path, room: str) -> None:
+def test_caps_are_for_our_own_rooms(home, host, tmp_path, room):
     """Through a link in a room's place nothing is counted and nothing deleted."""
-    place: Path = getattr(host, room)
+    place = getattr(host, room)
     place.symlink_to(tmp_path / "elsewhere")
     theirs = [
         put(tmp_path / "elsewhere" / name, b"x", 99 * DAY_S) for name in (segments.sealed_name(1), "b/k.json")
@@ -185,7 +175,7 @@ def test_caps_are_for_our_own_rooms(home: Path, host: HostPaths, tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["spool/sealed-0000000000000000001-00000000.msgpack", "outbox/b/k.json"])
-def test_what_is_no_file_of_ours_goes_uncounted(home: Path, host: HostPaths, name: str) -> None:
+def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     """It cannot be counted, and must not keep the cap from what comes after it."""
     path = host.root / name
     path.parent.mkdir(parents=True, mode=0o700)
@@ -206,14 +196,14 @@ def test_what_is_no_file_of_ours_goes_uncounted(home: Path, host: HostPaths, nam
         "service-node",
     ],
 )
-def test_every_host_is_known(home: Path, name: str) -> None:
+def test_every_host_is_known(home, name):
     """Whatever a node is called, its directory is one of the home's."""
     host = Home(home).host(name)
     sealed(host, 1, 0)
     assert known_hosts(Home(home)) == [host]
 
 
-def test_what_is_no_host(home: Path, host: HostPaths) -> None:
+def test_what_is_no_host(home, host):
     """Files, links and hidden directories are none; a home without anything has none."""
     homes.configure(home)
     Home(home).heartbeat("x").write_text("{}")

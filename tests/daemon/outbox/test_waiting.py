@@ -1,25 +1,19 @@
 """Whose spools a sidecar serves: what waits, and which of the other hosts nobody else looks after."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetryd.outbox import backlog
 from flwr_telemetryd.sidecar import adoption
 from tests.support import homes, records
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW_S = 1_795_000_000.0
 AFTER_S = 120.0
 
 
-def _adoptable(home: Path) -> list[str]:
+def _adoptable(home):
     found = adoption.adoptable(Home(home), homes.host_name(), AFTER_S, lambda: NOW_S)
     return sorted(host.name for host in found)
 
@@ -37,7 +31,7 @@ def _adoptable(home: Path) -> list[str]:
         (-1e8, True),
     ],
 )
-def test_the_age_of_another_hosts_spool(home: Path, age_s: float, adopted: bool) -> None:
+def test_the_age_of_another_hosts_spool(home, age_s, adopted):
     """Minutes ahead are a clock of another host; years ahead are a clock that was set back since."""
     segment = homes.put(home, records.series(1), host_of="other")
     homes.put(home, records.series(1))
@@ -47,7 +41,7 @@ def test_the_age_of_another_hosts_spool(home: Path, age_s: float, adopted: bool)
 
 
 @pytest.mark.parametrize(("asked", "adopted"), [(False, []), (True, ["other"])])
-def test_a_host_that_asks_for_delivery(home: Path, asked: bool, adopted: list[str]) -> None:
+def test_a_host_that_asks_for_delivery(home, asked, adopted):
     """A service hears it; a sidecar on demand leaves what grows to who is there."""
     spool = homes.put(home, records.series(1), host_of="other").parent
     (spool / "flush").touch()
@@ -57,11 +51,11 @@ def test_a_host_that_asks_for_delivery(home: Path, asked: bool, adopted: list[st
     assert [host.name for host in found] == adopted
 
 
-def test_nobody_is_asked_for_the_time_where_nothing_waits(home: Path) -> None:
+def test_nobody_is_asked_for_the_time_where_nothing_waits(home):
     """A look at idle hosts touches no file."""
     homes.put_bytes(home, b"", host_of="other")
 
-    def now() -> float:
+    def now():
         raise AssertionError
 
     assert list(adoption.adoptable(Home(home), homes.host_name(), AFTER_S, now)) == []
@@ -80,7 +74,7 @@ def test_nobody_is_asked_for_the_time_where_nothing_waits(home: Path) -> None:
         ("sent/2026-11-22.jsonl", False),
     ],
 )
-def test_what_waits(host: HostPaths, place: str, waits: bool) -> None:
+def test_what_waits(host, place, waits):
     """A segment, an unfinished batch or a body does."""
     path = host.root / place
     path.parent.mkdir(parents=True)

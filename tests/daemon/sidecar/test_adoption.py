@@ -1,11 +1,8 @@
 """What other hosts left: taken by renames, made here, told apart from what is this host's own."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,16 +16,11 @@ from tests.daemon.conftest import OURS, THEIRS, make
 from tests.support import homes, processes, records, wire
 from tests.support.faults import amid
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 NODES = [f"node{number}" for number in range(5)]
 LONG_AGO_S = 3600.0
 
 
-def left_behind(home: Path, host_of: str, numbers: range, **where: Any) -> Path:
+def left_behind(home, host_of, numbers, **where):
     """Put events into the spool of a node that was not heard of for an hour."""
     segment = homes.put(home, records.series(len(numbers), start=numbers.start), host_of=host_of, **where)
     for path in (segment, segment.parent):
@@ -36,14 +28,14 @@ def left_behind(home: Path, host_of: str, numbers: range, **where: Any) -> Path:
     return segment
 
 
-def hw(collector: Collector) -> dict[int, bool]:
+def hw(collector):
     """Give for each event, by its number, whether figures of this host are in it."""
     return {
         event["event_details"]["n"]: "memory_gib" in event["context"]["hw"] for event in collector.events()
     }
 
 
-def test_the_events_of_all_hosts_become_one_body(home: Path, collector: Collector) -> None:
+def test_the_events_of_all_hosts_become_one_body(home, collector):
     """As long as nothing but workload and time tells them apart; this host's own have more in them."""
     homes.configure(home, collector.url)
     for number, node in enumerate(NODES):
@@ -55,14 +47,14 @@ def test_the_events_of_all_hosts_become_one_body(home: Path, collector: Collecto
     assert homes.unsent_files(home) == []
 
 
-def silent(home: Path, host_of: str) -> None:
+def silent(home, host_of):
     """Make a node look as if nobody had been there for an hour."""
     homes.put_bytes(home, b"", host_of=host_of)
     for path in (homes.host(home, host_of) / "spool", *(homes.host(home, host_of) / "spool").iterdir()):
         homes.age(path, LONG_AGO_S)
 
 
-def commit(home: Path, host_of: str, *numbers: int) -> list[bytes]:
+def commit(home, host_of, *numbers):
     """Put these events into the outbox of a node, each a body of its own; give the bodies."""
     events = [to_wire(records.sample({"n": number})) for number in numbers]
     bodies = list(codec.coalesce(events, bursts=False))
@@ -74,7 +66,7 @@ def commit(home: Path, host_of: str, *numbers: int) -> list[bytes]:
     return bodies
 
 
-def test_an_outbox_is_adopted_byte_for_byte(home: Path, collector: Collector) -> None:
+def test_an_outbox_is_adopted_byte_for_byte(home, collector):
     """It is sent under its keys, and filed away by whoever sent it."""
     homes.configure(home, collector.url)
     homes.put_bytes(home, b"", host_of="node")
@@ -86,7 +78,7 @@ def test_an_outbox_is_adopted_byte_for_byte(home: Path, collector: Collector) ->
 
 
 @pytest.mark.parametrize("left", ["1-aa.taken", "key.split", "sealed-1-2.msgpack.9.taken"])
-def test_a_batch_in_which_something_is_half_done_stays(home: Path, left: str) -> None:
+def test_a_batch_in_which_something_is_half_done_stays(home, left):
     """Whose segments it holds is told by where it is; a rename would make them this host's."""
     commit(home, "node", 1)
     directory = homes.host(home, "node") / "outbox" / "b1"
@@ -99,7 +91,7 @@ def test_a_batch_in_which_something_is_half_done_stays(home: Path, left: str) ->
     assert not directory.exists()
 
 
-def test_an_unfinished_batch_of_another_host_is_adopted(home: Path, collector: Collector) -> None:
+def test_an_unfinished_batch_of_another_host_is_adopted(home, collector):
     """What its dead owner would have added to these events is not added by us."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2), host_of="node", name="sealed-1-00000001.msgpack")
@@ -114,7 +106,7 @@ def test_an_unfinished_batch_of_another_host_is_adopted(home: Path, collector: C
     assert hw(collector) == {0: False, 1: False}
 
 
-def test_an_adopted_batch_is_finished_as_one(home: Path, collector: Collector) -> None:
+def test_an_adopted_batch_is_finished_as_one(home, collector):
     """Death amid an adoption: the next life knows by the name whose events these are not."""
     homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
@@ -127,9 +119,7 @@ def test_an_adopted_batch_is_finished_as_one(home: Path, collector: Collector) -
 
 
 @pytest.mark.parametrize("when", ["before the look", "before the unlink"])
-def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(
-    home: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
+def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(home, collector, monkeypatch, when):
     """Races 12 and 13: it does not go to the spool of this host, whose figures it would get."""
     homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
@@ -153,7 +143,7 @@ def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(
     assert hw(collector) == {0: False, 1: False, 2: False}
 
 
-def test_a_host_with_a_service_of_its_own_is_left_alone(home: Path, collector: Collector) -> None:
+def test_a_host_with_a_service_of_its_own_is_left_alone(home, collector):
     """As long as its heart beats."""
     homes.configure(home, collector.url)
     left_behind(home, "login2", range(1))
@@ -166,7 +156,7 @@ def test_a_host_with_a_service_of_its_own_is_left_alone(home: Path, collector: C
     assert hw(collector) == {0: False}
 
 
-def test_who_waits_on_another_host_sees_what_was_adopted(home: Path) -> None:
+def test_who_waits_on_another_host_sees_what_was_adopted(home):
     """A segment that leaves its spool is not delivered yet: it is in a batch of the host that took it."""
     left_behind(home, "node", range(1), name="sealed-1-00000001.msgpack")
     node, here = Home(home).host("node"), Home(home).host()
@@ -184,7 +174,7 @@ def test_who_waits_on_another_host_sees_what_was_adopted(home: Path) -> None:
     assert waits.is_over()
 
 
-def test_who_waits_on_another_host_sees_an_outbox_and_a_batch_that_were_adopted(home: Path) -> None:
+def test_who_waits_on_another_host_sees_an_outbox_and_a_batch_that_were_adopted(home):
     """They are told by their names."""
     commit(home, "node", 1)
     homes.put(home, records.series(1), host_of="node", name="sealed-1-00000001.msgpack")

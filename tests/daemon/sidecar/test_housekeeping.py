@@ -1,11 +1,8 @@
 """Directories of hosts that are empty and gone; on a real directory."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,12 +12,6 @@ from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records
 from tests.support.faults import amid
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flwr_telemetry.layout import HostPaths
-    from tests.support.collector import Collector
 
 AFTER_S = 600.0
 BOOKS = {
@@ -37,7 +28,7 @@ BOOKS = {
 
 
 @pytest.fixture
-def node(home: Path) -> HostPaths:
+def node(home):
     """Give a host that was not heard of for an hour; all that it left are books."""
     host = Home(home).host("node")
     for room in host.rooms:
@@ -52,20 +43,20 @@ def node(home: Path) -> HostPaths:
     return host
 
 
-def long_ago(host: HostPaths) -> None:
+def long_ago(host):
     """Make everything of a host an hour old."""
     for path in (*host.root.rglob("*"), host.root):
         homes.age(path, 3600)
 
 
-def remove(home: Path, state: State | None = None) -> list[str]:
+def remove(home, state=None):
     """Remove what is gone now."""
     os.utime(home)
     now = os.stat(home).st_mtime
     return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
 
 
-def test_what_is_empty_and_gone_is_removed_and_what_it_counted_is_kept(home: Path, node: HostPaths) -> None:
+def test_what_is_empty_and_gone_is_removed_and_what_it_counted_is_kept(home, node):
     """Its drops and its counters are this host's now."""
     state = State(delivered_events=1)
     assert remove(home, state) == ["node"]
@@ -89,7 +80,7 @@ KEPT = [
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_holds_anything_stays(home: Path, node: HostPaths, name: str) -> None:
+def test_what_holds_anything_stays(home, node, name):
     """However long ago that was; a file that is still open elsewhere, on NFS, too."""
     path = node.root / name
     path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -102,16 +93,14 @@ def test_what_holds_anything_stays(home: Path, node: HostPaths, name: str) -> No
         assert homes.tree(node.root) == before
 
 
-def test_what_others_can_write_to_is_left_alone(home: Path, node: HostPaths) -> None:
+def test_what_others_can_write_to_is_left_alone(home, node):
     """It may be anybody's."""
     node.spool.chmod(0o777)
     assert remove(home) == []
     assert node.events.exists()
 
 
-def test_an_event_that_comes_after_the_look_keeps_its_segment(
-    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_event_that_comes_after_the_look_keeps_its_segment(home, node, monkeypatch):
     """Its file is unlinked only while it is empty."""
     amid(monkeypatch, lambda: homes.put(home, records.series(1), host_of="node"), "unlink")
     assert remove(home) == []
@@ -119,14 +108,14 @@ def test_an_event_that_comes_after_the_look_keeps_its_segment(
 
 
 @pytest.mark.parametrize("lately", ["spool", "sidecar.json", "spool/flush", "sent", ""])
-def test_who_was_there_lately_is_not_gone(home: Path, node: HostPaths, lately: str) -> None:
+def test_who_was_there_lately_is_not_gone(home, node, lately):
     """By the youngest of all its times."""
     homes.age(node.root / lately, -3600 + 300)
     assert remove(home) == []
     assert node.spool.is_dir()
 
 
-def test_a_host_with_a_sidecar_is_not_gone(home: Path, node: HostPaths) -> None:
+def test_a_host_with_a_sidecar_is_not_gone(home, node):
     """Its lock is held, where locks reach from host to host."""
     with node.lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -134,13 +123,13 @@ def test_a_host_with_a_sidecar_is_not_gone(home: Path, node: HostPaths) -> None:
     assert remove(home) == ["node"]
 
 
-def test_a_host_with_a_service_is_not_gone(home: Path, node: HostPaths) -> None:
+def test_a_host_with_a_service_is_not_gone(home, node):
     """As long as its heart beats."""
     Home(home).heartbeat("node").write_text("{}")
     assert remove(home) == []
 
 
-def test_a_link_in_its_place_is_not_followed(home: Path, node: HostPaths, tmp_path: Path) -> None:
+def test_a_link_in_its_place_is_not_followed(home, node, tmp_path):
     """What it points at is no host's directory."""
     node.root.rename(tmp_path / "elsewhere")
     node.root.symlink_to(tmp_path / "elsewhere")
@@ -149,13 +138,11 @@ def test_a_link_in_its_place_is_not_followed(home: Path, node: HostPaths, tmp_pa
 
 
 @pytest.mark.parametrize("at", range(8))
-def test_an_event_that_comes_amid_it_is_kept(
-    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
+def test_an_event_that_comes_amid_it_is_kept(home, node, monkeypatch, at):
     """The host comes back just then: what it writes is in its spool, whatever was removed before."""
     calls = [0]
 
-    def come() -> None:
+    def come():
         calls[0] += 1
         if calls[0] == at + 1:
             with monkeypatch.context() as patch:
@@ -164,7 +151,7 @@ def test_an_event_that_comes_amid_it_is_kept(
 
     real = os.rmdir
 
-    def rmdir(path: str) -> None:
+    def rmdir(path):
         come()
         real(path)
 
@@ -175,9 +162,7 @@ def test_an_event_that_comes_amid_it_is_kept(
         assert (homes.host(home, "node") / "spool" / "late.msgpack").stat().st_size
 
 
-def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_again(
-    home: Path, node: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_again(home, node, monkeypatch):
     """Its event is spooled."""
     shutil.rmtree(node.root)
     amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
@@ -188,7 +173,7 @@ def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_agai
     assert node.events.read_bytes() == frame
 
 
-def test_a_sidecar_removes_hosts_that_are_gone(home: Path, node: HostPaths, collector: Collector) -> None:
+def test_a_sidecar_removes_hosts_that_are_gone(home, node, collector):
     """In any mode; the counters go into its books."""
     homes.configure(home, collector.url, adopt_after_s=60)
     homes.put(home, records.series(2))

@@ -1,9 +1,6 @@
 """How a service sleeps: ever longer, until something happens; a real directory, and a time of its own."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,30 +13,26 @@ from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S
 from tests.daemon.conftest import a_runtime
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 
 class Nights:
     """A time that passes only in sleep; something may happen at a moment of it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home):
         self.now_s = 0.0
-        self.naps: list[float] = []
+        self.naps = []
         self.woken = False
-        self.happens: tuple[float, Callable[[], object]] | None = None
+        self.happens = None
         self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep)
         self.idle_wait = IdleWait(a_runtime(home, Mode.SERVICE, self.clock), lambda: self.woken)
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds):
         self.naps.append(seconds)
         self.now_s += seconds
         if self.happens is not None and self.now_s >= self.happens[0]:
             self.happens[1]()
             self.happens = None
 
-    def sleep(self, longest_s: float = LONGEST_WAIT_S, most_s: float = FULL_PASS_S) -> float:
+    def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
         """Sleep once; how long that was."""
         start_s = self.now_s
         self.idle_wait.snapshot()
@@ -47,7 +40,7 @@ class Nights:
         return self.now_s - start_s
 
 
-def a_home_of_two(home: Path) -> Nights:
+def a_home_of_two(home):
     """Give the nights of a home that has two hosts."""
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
@@ -57,12 +50,12 @@ def a_home_of_two(home: Path) -> Nights:
 
 
 @pytest.fixture
-def nights(home: Path) -> Nights:
+def nights(home):
     """Give the nights of its service."""
     return a_home_of_two(home)
 
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights: Nights) -> None:
+def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights):
     """Over the looks, too, that are made in any case."""
     assert nights.sleep() >= FULL_PASS_S
     assert nights.naps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
@@ -71,7 +64,7 @@ def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights: Nights) -
     assert set(nights.naps) == {LONGEST_WAIT_S}
 
 
-def test_it_does_not_outlast_what_is_to_be_done_by_then(nights: Nights) -> None:
+def test_it_does_not_outlast_what_is_to_be_done_by_then(nights):
     """A backoff or a Retry-After is over at its second, give or take a look."""
     nights.sleep()
     assert nights.sleep(most_s=7) == 7
@@ -79,13 +72,13 @@ def test_it_does_not_outlast_what_is_to_be_done_by_then(nights: Nights) -> None:
     assert nights.sleep(most_s=0) == POLL_S
 
 
-def _append(home: Path) -> None:
+def _append(home):
     descriptor = os.open(homes.open_segment(home), os.O_WRONLY | os.O_APPEND)
     os.write(descriptor, b"x")
     os.close(descriptor)
 
 
-NEWS: dict[str, Callable[[Path], object]] = {
+NEWS = {
     "an event": _append,
     "an event of another host": lambda home: homes.put(home, records.series(1), host_of="other"),
     "a first event": lambda home: homes.put(home, records.series(1), host_of="new"),
@@ -97,7 +90,7 @@ NEWS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", NEWS)
-def test_what_happens_in_the_home_ends_it(home: Path, nights: Nights, name: str) -> None:
+def test_what_happens_in_the_home_ends_it(home, nights, name):
     """At the next waking; then it begins with short sleeps again."""
     nights.happens = (100.0, lambda: NEWS[name](home))
     assert 100 <= nights.sleep() <= 100 + LONGEST_WAIT_S
@@ -108,8 +101,7 @@ def test_what_happens_in_the_home_ends_it(home: Path, nights: Nights, name: str)
     assert nights.idle_wait.quiet_s() >= FULL_PASS_S
 
 
-def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home: Path, nights: Nights) -> None:
-    """Nothing is missed between the look and the sleep."""
+def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home, nights):
     nights.sleep()
     nights.idle_wait.snapshot()
     _append(home)
@@ -117,24 +109,24 @@ def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home: Path, 
     assert nights.idle_wait.quiet_s() == 0
 
 
-def test_a_call_ends_it(nights: Nights) -> None:
+def test_a_call_ends_it(nights):
     """SIGHUP, or a no."""
     nights.happens = (40.0, lambda: setattr(nights, "woken", True))
     assert 40 <= nights.sleep() <= 40 + LONGEST_WAIT_S
 
 
-def test_the_books_of_sidecars_are_no_news(home: Path, nights: Nights) -> None:
+def test_the_books_of_sidecars_are_no_news(home, nights):
     """Else two services would keep each other awake."""
     books = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
     nights.happens = (100.0, lambda: [book.write_text("x") for book in books])
     assert nights.sleep() >= FULL_PASS_S
 
 
-def test_nothing_is_listed_while_nothing_changes(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_listed_while_nothing_changes(nights, monkeypatch):
     """By stat, not by walking."""
     nights.sleep()
 
-    def walk(*_arguments: object) -> object:
+    def walk(*_arguments):
         raise AssertionError
 
     with monkeypatch.context() as patch:
@@ -158,7 +150,7 @@ CALM = {"waits": False, "blocked_s": 0.0, "quiet_s": 1e6, "others_wait": False}
         ({"waits": True, "quiet_s": 0.0, "blocked_s": 86_400.0}, (30, 86_400)),
     ],
 )
-def test_how_long_a_service_may_sleep(found: dict[str, float], chosen: tuple[float, float]) -> None:
+def test_how_long_a_service_may_sleep(found, chosen):
     """By what waits, and for what."""
     assert service_wait(Limits(), **{**CALM, **found}) == chosen
 
@@ -176,7 +168,7 @@ def test_how_long_a_service_may_sleep(found: dict[str, float], chosen: tuple[flo
         ({"blocked_s": 900.0, "ends_in_s": 4.0}, (0.25, 4)),
     ],
 )
-def test_how_lightly_a_sidecar_on_demand_sleeps(found: dict[str, Any], chosen: tuple[float, float]) -> None:
+def test_how_lightly_a_sidecar_on_demand_sleeps(found, chosen):
     """Never longer than who asks for delivery may have to wait, and not beyond its end."""
     usual = {"waits": False, "blocked_s": 0.0, "ends_in_s": 60.0}
     assert on_demand_wait(Limits(), **{**usual, **found}) == chosen
@@ -186,7 +178,7 @@ NEWS_ON_DEMAND = {**NEWS, "the lock removed": lambda home: Home(home).host().loc
 
 
 @pytest.mark.parametrize("name", NEWS_ON_DEMAND)
-def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home: Path, name: str) -> None:
+def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home, name):
     """What other hosts do is looked at when it is time to adopt."""
     nights = a_home_of_two(home)
     nights.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, nights.clock), lambda: False)

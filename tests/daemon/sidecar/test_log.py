@@ -1,22 +1,14 @@
 """The sidecar's log: the file, and what a journal is given."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetryd.sidecar.log import JournalFormatter, is_journal
 from tests.support import homes, processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no sidecar")
 
@@ -25,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no sidecar"
     ("level", "priority"),
     [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)],
 )
-def test_every_line_has_its_priority(level: str, priority: int) -> None:
+def test_every_line_has_its_priority(level, priority):
     """Those of a traceback, too."""
     try:
         raise ValueError("first\nsecond")  # noqa: TRY301 - it is for its traceback
@@ -36,7 +28,7 @@ def test_every_line_has_its_priority(level: str, priority: int) -> None:
     assert all(line.startswith(f"<{priority}>") for line in lines)
 
 
-def test_a_journal_is_known_by_its_descriptor(tmp_path: Path) -> None:
+def test_a_journal_is_known_by_its_descriptor(tmp_path):
     """Not by the variable alone, which children inherit whose output goes elsewhere."""
     with (tmp_path / "stream").open("w") as stream:
         status = os.fstat(stream.fileno())
@@ -48,9 +40,7 @@ def test_a_journal_is_known_by_its_descriptor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("journal", [False, True])
-def test_what_a_sidecar_says_at_its_standard_error(
-    home: Path, collector: Collector, tmp_path: Path, journal: bool
-) -> None:
+def test_what_a_sidecar_says_at_its_standard_error(home, collector, tmp_path, journal):
     """Priorities for a journal, times for a person; the file has the same words."""
     homes.configure(home, collector.url)
     processes.spool_events(home)

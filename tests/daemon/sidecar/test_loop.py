@@ -1,39 +1,29 @@
 """The loop as a process: when it ends, and what must not end it."""
 
-from __future__ import annotations
-
 import errno
 import os
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery import open_sink
+from flwr_telemetryd.delivery.backoff import RetryPolicy
 from flwr_telemetryd.errors import ExitCode
-from flwr_telemetryd.runtime import Mode, Runtime
+from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar import process as program
 from flwr_telemetryd.sidecar.loop import Sidecar
 from flwr_telemetryd.sidecar.schedule import ExitReason
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def _sidecar(home: Path) -> int:
+def _sidecar(home):
     return processes.run(home, ["-m", "flwr_telemetryd"]).returncode
 
 
-def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(
-    home: Path, collector: Collector
-) -> None:
+def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(home, collector):
     """An on-demand sidecar that may not try ends like one that cannot, and leaves all as it is."""
     homes.configure(home, collector.url, offline_exit_s=0.5)
     homes.put(home, records.series(2))
@@ -43,7 +33,7 @@ def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(
     assert len(homes.unsent_files(home)) == 1
 
 
-def test_a_trouble_that_is_gone_is_forgotten(home: Path, collector: Collector) -> None:
+def test_a_trouble_that_is_gone_is_forgotten(home, collector):
     """A host that cannot be served for a while is served when it can."""
     homes.configure(home, collector.url, idle_exit_s=2)
     homes.put(home, records.series(2))
@@ -63,9 +53,9 @@ WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s
 class Life:
     """A sidecar on demand under a time that passes only while it sleeps; chance is always the same."""
 
-    def __init__(self, home: Path, *, random: float = 0.5) -> None:
+    def __init__(self, home, *, random=0.5):
         self.now_s = 0.0
-        self.happens: dict[float, Callable[[], object]] = {}
+        self.happens = {}
         began_ns = time.time_ns()
         clock = Clock(
             monotonic=lambda: self.now_s,
@@ -76,16 +66,14 @@ class Life:
         site_file = home.parent / "none.toml"
         self.sidecar = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=site_file)
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds):
         assert 0 < seconds <= 0.25
         self.now_s += seconds
         for at_s in [at_s for at_s in self.happens if at_s <= self.now_s]:
             self.happens.pop(at_s)()
 
 
-def test_on_demand_it_looks_when_there_is_something_to_see(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_demand_it_looks_when_there_is_something_to_see(home, tmp_path, monkeypatch):
     """Not four times a second: not in the burst window, and not while it is idle; and it ends in time."""
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
@@ -99,16 +87,14 @@ def test_on_demand_it_looks_when_there_is_something_to_see(
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
-def test_a_disk_that_fails_for_a_while_ends_no_life(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_for_a_while_ends_no_life(home, tmp_path, monkeypatch):
     """Not between two looks either."""
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), **WAITS)
     homes.put(home, records.series(3))
     life, listdir, failed = Life(home), os.listdir, []
 
-    def fails_for_a_while(path: str) -> list[str]:
+    def fails_for_a_while(path):
         if life.now_s < 2:
             failed.append(path)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -120,11 +106,11 @@ def test_a_disk_that_fails_for_a_while_ends_no_life(
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
-def _outage(home: Path, collector: Collector, life: Life, until_s: float) -> list[float]:
+def _outage(home, collector, life, until_s):
     """Let three bodies meet a collector that is away for so long; when each request comes."""
-    came: list[float] = []
+    came = []
 
-    def answer(_request: object) -> int:
+    def answer(_request):
         came.append(life.now_s)
         return 503 if life.now_s < until_s else 200
 
@@ -134,9 +120,7 @@ def _outage(home: Path, collector: Collector, life: Life, until_s: float) -> lis
 
 
 @pytest.mark.parametrize("asked_at_s", [None, 301.0, 600.0])
-def test_after_an_outage_one_body_goes_before_the_others(
-    home: Path, collector: Collector, asked_at_s: float | None
-) -> None:
+def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_at_s):
     """A fleet that comes back must not bring all that it has at once; who asks for it has it now."""
     homes.configure(home, collector.url, **WAITS, bursts=False, offline_exit_s=1e6)
     life = Life(home)
@@ -155,9 +139,7 @@ def test_after_an_outage_one_body_goes_before_the_others(
     assert wire.serials(collector.events()) == [0, 1, 2]
 
 
-def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(
-    home: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(home, collector, monkeypatch):
     """A collector may have named one moment to a whole fleet."""
     homes.configure(home, collector.url, **WAITS, offline_exit_s=1e6)
     life = Life(home)
@@ -165,13 +147,13 @@ def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(
     homes.host(home).joinpath("not-before").write_text("100\n")
     homes.host(home).joinpath("not-before").chmod(0o600)
     began_s = (homes.host(home) / "not-before").stat().st_mtime
-    monkeypatch.setattr(Runtime, "file_system_now", lambda _self: began_s + life.now_s)
+    monkeypatch.setattr(RetryPolicy, "_file_system_now", lambda _self: began_s + life.now_s)
     assert life.sidecar.run() is ExitReason.IDLE
     assert 145 <= came[0] <= 155
 
 
 @pytest.mark.parametrize("back_at_s", [90.0, 200.0])
-def test_before_it_gives_up_it_tries_once_more(home: Path, collector: Collector, back_at_s: float) -> None:
+def test_before_it_gives_up_it_tries_once_more(home, collector, back_at_s):
     """Its last wait may be long, and the next event days away; what is not delivered is kept."""
     homes.configure(home, collector.url, **WAITS, offline_exit_s=100)
     life = Life(home, random=1.0)
@@ -182,7 +164,7 @@ def test_before_it_gives_up_it_tries_once_more(home: Path, collector: Collector,
     assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)
 
 
-def test_drafts_of_a_killed_sidecar_are_swept(home: Path, collector: Collector) -> None:
+def test_drafts_of_a_killed_sidecar_are_swept(home, collector):
     """What a death amid a write left is removed by the next life."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
@@ -195,7 +177,7 @@ def test_drafts_of_a_killed_sidecar_are_swept(home: Path, collector: Collector) 
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_sidecar_whose_directory_is_removed_ends(home: Path, collector: Collector, replaced: bool) -> None:
+def test_a_sidecar_whose_directory_is_removed_ends(home, collector, replaced):
     """It would be the double of the one that the next event starts; nothing of it comes back."""
     homes.configure(home, collector.url, idle_exit_s=60)
     homes.put(home, records.series(1))
@@ -212,7 +194,7 @@ def test_a_sidecar_whose_directory_is_removed_ends(home: Path, collector: Collec
 
 
 @pytest.mark.parametrize("room", ["telemetry", "host"])
-def test_a_sidecar_whose_directory_becomes_a_link_ends(home: Path, collector: Collector, room: str) -> None:
+def test_a_sidecar_whose_directory_becomes_a_link_ends(home, collector, room):
     """What it points at is another place, and not ours."""
     homes.configure(home, collector.url, idle_exit_s=60)
     homes.put(home, records.series(1))
@@ -227,7 +209,7 @@ def test_a_sidecar_whose_directory_becomes_a_link_ends(home: Path, collector: Co
 @pytest.mark.parametrize(
     "junk", ["work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
 )
-def test_junk_is_in_nobodys_way(home: Path, collector: Collector, junk: str) -> None:
+def test_junk_is_in_nobodys_way(home, collector, junk):
     """A stray file anywhere neither stops delivery nor keeps `--once` from ending."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
@@ -242,14 +224,12 @@ def test_junk_is_in_nobodys_way(home: Path, collector: Collector, junk: str) -> 
 
 
 @pytest.mark.parametrize("status", [503, 422])
-def test_a_no_that_comes_amid_a_request_is_the_last_word(
-    home: Path, collector: Collector, status: int
-) -> None:
+def test_a_no_that_comes_amid_a_request_is_the_last_word(home, collector, status):
     """What the answer would have had written is not: no Retry-After, no reason, no book."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
 
-    def switch_off_and_refuse(_request: object) -> Answer:
+    def switch_off_and_refuse(_request):
         homes.write_settings(home, "enabled = false\n")
         return Answer(status, {"Retry-After": "3600"})
 
@@ -262,7 +242,7 @@ def test_a_no_that_comes_amid_a_request_is_the_last_word(
     assert homes.unsent_files(home) == []
 
 
-def test_on_demand_gives_way_to_a_service(home: Path, collector: Collector) -> None:
+def test_on_demand_gives_way_to_a_service(home, collector):
     """The service has the lock soon, and nothing is lost; another service is refused."""
     homes.configure(home, collector.url, idle_exit_s=600)
     homes.put(home, records.series(2))

@@ -1,25 +1,18 @@
 """What a service tells its manager, over a real socket; by sd_notify(3)."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 @pytest.fixture(params=["path", "abstract"])
-def ear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+def ear(request, tmp_path):
     """Give a socket of a service manager, and its address as the environment spells it."""
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("abstract sockets are Linux's")
@@ -30,7 +23,7 @@ def ear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, s
         yield address, bound
 
 
-def heard(bound: socket.socket) -> list[str]:
+def heard(bound):
     """Give what was told since the last call."""
     found = []
     while True:
@@ -40,7 +33,7 @@ def heard(bound: socket.socket) -> list[str]:
             return found
 
 
-def test_a_life_as_the_manager_hears_it(ear: tuple[str, socket.socket]) -> None:
+def test_a_life_as_the_manager_hears_it(ear):
     """Each word once, a status only when it is news."""
     address, bound = ear
     manager = ServiceManager.of({"NOTIFY_SOCKET": address})
@@ -56,7 +49,7 @@ def test_a_life_as_the_manager_hears_it(ear: tuple[str, socket.socket]) -> None:
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
 
 
-def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear: tuple[str, socket.socket]) -> None:
+def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear):
     """However often a sign of life could be given; and a step that may take longer is announced."""
     address, bound = ear
     now = [0.0]
@@ -83,16 +76,14 @@ def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear: tuple[str, socket.
         ({"WATCHDOG_USEC": "-5"}, False),
     ],
 )
-def test_a_watchdog_that_is_not_ours_is_not_fed(
-    ear: tuple[str, socket.socket], environ: dict[str, str], fed: bool
-) -> None:
+def test_a_watchdog_that_is_not_ours_is_not_fed(ear, environ, fed):
     """It is ours if the environment says so, and means this process."""
     address, bound = ear
     ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
     assert heard(bound) == (["WATCHDOG=1"] if fed else [])
 
 
-def test_a_manager_that_is_gone_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_manager_that_is_gone_is_told_of_once(tmp_path, caplog):
     """It fails nothing."""
     manager = ServiceManager(str(tmp_path / "nobody"), 1)
     manager.ready()
@@ -100,7 +91,7 @@ def test_a_manager_that_is_gone_is_told_of_once(tmp_path: Path, caplog: pytest.L
     assert len(caplog.records) == 1
 
 
-def test_without_a_manager_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_manager_nothing_is_said(caplog):
     """Nor is it a fault."""
     manager = ServiceManager.of({})
     manager.ready()

@@ -1,17 +1,11 @@
 """Signals, in processes of their own."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SET_UP = """
 import os, signal, sys, time
@@ -26,7 +20,7 @@ except TerminatedError:
 """
 
 
-def begin(home: Path, body: str, *, reloads: bool = True) -> subprocess.Popen[str]:
+def begin(home, body, *, reloads=True):
     """Start a process with our signals; when this returns they are set up."""
     code = SET_UP.format(body=body, reloads=reloads)
     child = processes.start(home, ["-c", code], stdout=subprocess.PIPE)
@@ -36,7 +30,7 @@ def begin(home: Path, body: str, *, reloads: bool = True) -> subprocess.Popen[st
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_end_is_raised_wherever_python_waits(home: Path, number: int) -> None:
+def test_the_end_is_raised_wherever_python_waits(home, number):
     """There it can be told to others before this process ends."""
     child = begin(home, "signals.sleep(3600)")
     child.send_signal(number)
@@ -44,7 +38,7 @@ def test_the_end_is_raised_wherever_python_waits(home: Path, number: int) -> Non
     assert (told, child.returncode) == ("terminated\n", 5)
 
 
-def test_a_hangup_is_heard_in_a_sleep(home: Path) -> None:
+def test_a_hangup_is_heard_in_a_sleep(home):
     """It is told once; an hour's sleep is over."""
     child = begin(home, "signals.sleep(3600); print(signals.reload_asked(), signals.reload_asked())")
     child.send_signal(signal.SIGHUP)
@@ -52,7 +46,7 @@ def test_a_hangup_is_heard_in_a_sleep(home: Path) -> None:
     assert (told, child.returncode) == ("True False\n", 0)
 
 
-def test_a_hangup_is_nothing_to_a_sidecar_on_demand(home: Path) -> None:
+def test_a_hangup_is_nothing_to_a_sidecar_on_demand(home):
     """The terminal of whoever started it may go."""
     body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
     child = begin(home, body, reloads=False)
@@ -60,7 +54,7 @@ def test_a_hangup_is_nothing_to_a_sidecar_on_demand(home: Path) -> None:
     assert (told, child.returncode) == ("False\n", 0)
 
 
-def test_signals_that_were_blocked_by_others_are_heard(home: Path) -> None:
+def test_signals_that_were_blocked_by_others_are_heard(home):
     """A mask is inherited, and a job may have blocked everything."""
     block = (
         "import os, signal, sys;"
@@ -76,8 +70,7 @@ def test_signals_that_were_blocked_by_others_are_heard(home: Path) -> None:
     assert child.returncode == 5
 
 
-def test_a_signal_just_before_a_sleep_ends_it(home: Path) -> None:
-    """Its handler runs before the sleep; the byte of the signal ends the sleep once, and only once."""
+def test_a_signal_just_before_a_sleep_ends_it(home):
     body = """
     os.kill(os.getpid(), signal.SIGHUP)
     began = time.monotonic()

@@ -1,33 +1,27 @@
 """The lock that lets one sidecar run on a host, and the lock of a segment."""
 
-from __future__ import annotations
-
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry import presence
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.spool import locks
 from flwr_telemetryd.spool.locks import held, sealer_lock
 from flwr_telemetryd.state import State
 from tests.support import faults, homes, processes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @pytest.fixture
-def host(home: Path) -> HostPaths:
+def host(home):
     """Give a host whose directory is there."""
     homes.put(home, [])
     return Home(home).host()
 
 
-def test_one_holder_at_a_time(host: HostPaths) -> None:
+def test_one_holder_at_a_time(host):
     """The second is told, and the lock is free when the block ends; its file stays."""
     before = faults.descriptors()
     with held(host, 0, create=True) as first, held(host, 0) as second:
@@ -41,14 +35,14 @@ def test_one_holder_at_a_time(host: HostPaths) -> None:
     assert faults.descriptors() == before
 
 
-def test_without_a_lock_file_it_is_busy(host: HostPaths) -> None:
+def test_without_a_lock_file_it_is_busy(host):
     """Who may not create it does not: everything was removed."""
     with held(host, 0) as lock:
         assert lock.result is LockResult.BUSY
     assert not host.lock.exists()
 
 
-def test_a_lock_file_that_was_replaced(host: HostPaths) -> None:
+def test_a_lock_file_that_was_replaced(host):
     """Another sidecar may hold the new one."""
     with held(host, 0, create=True) as lock:
         assert lock.is_linked()
@@ -61,9 +55,7 @@ def test_a_lock_file_that_was_replaced(host: HostPaths) -> None:
 @pytest.mark.parametrize(
     ("ended", "result"), [("", LockResult.BUSY), ("2026-11-22 idle", LockResult.UNSUPPORTED)]
 )
-def test_without_locks_the_state_tells(
-    home: Path, host: HostPaths, monkeypatch: pytest.MonkeyPatch, ended: str, result: LockResult
-) -> None:
+def test_without_locks_the_state_tells(home, host, monkeypatch, ended, result):
     """A process that ``sidecar.json`` names and that lives counts as the holder; but nobody is sure."""
     faults.no_locks(monkeypatch)
     with processes.start(home, ["-c", "input()"], stdin=-1) as other:
@@ -75,7 +67,7 @@ def test_without_locks_the_state_tells(
         assert lock.result is LockResult.UNSUPPORTED
 
 
-def test_the_lock_of_a_segment_is_released(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_a_segment_is_released(home, monkeypatch):
     """With the block, though the file stays open; where nothing was locked nothing is released."""
     path = homes.put(home, [])
     descriptor = os.open(path, os.O_RDWR)

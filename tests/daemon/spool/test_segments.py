@@ -1,19 +1,16 @@
 """Sealing and the names of segments: in order of time, and never mistaken for one another."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import time as time_
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.directory import listing
@@ -22,15 +19,12 @@ from tests.support import homes, records
 from tests.support.faults import amid, descriptors, no_locks
 from tests.support.strategies import tried
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _TOLD = "84e8796900000007"  # eight random digits, and the offset
 OURS = f"0000000000000000001-{_TOLD}{zlib.crc32(_TOLD.encode()):08x}"
 
 
 @pytest.fixture
-def host(home: Path) -> HostPaths:
+def host(home):
     """Give a host with one event in its open segment."""
     homes.put(home, [records.sample()])
     return Home(home).host()
@@ -38,7 +32,7 @@ def host(home: Path) -> HostPaths:
 
 @tried(200)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**32 - 1))
-def test_a_name_tells_where_to_read_on(now_ns: int, offset: int) -> None:
+def test_a_name_tells_where_to_read_on(now_ns, offset):
     """The offset comes back, and the name is of the documented form."""
     name = segments.sealed_name(now_ns, offset)
     assert segments.start_offset(name) == offset
@@ -51,7 +45,7 @@ def test_a_name_tells_where_to_read_on(now_ns: int, offset: int) -> None:
 
 @tried(100)
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=5))
-def test_names_are_in_order_of_time(times: list[int]) -> None:
+def test_names_are_in_order_of_time(times):
     """Sorted names are sorted times; a clock before the epoch does not disturb them."""
     names = [segments.sealed_name(now_ns) for now_ns in times]
     assert [int(name[7:26]) for name in sorted(names)] == sorted(times)
@@ -65,7 +59,7 @@ foreign = st.from_regex(r"\A[0-9a-zA-Z_.-]{0,40}\Z") | st.builds("{}-{}".format,
 
 @tried(400)
 @given(foreign | st.text("0123456789abcdef", min_size=24, max_size=24).map("1-{}".format))
-def test_a_foreign_name_is_read_from_its_beginning(middle: str) -> None:
+def test_a_foreign_name_is_read_from_its_beginning(middle):
     """Whatever somebody calls a sealed segment, none of it is skipped by chance."""
     assert segments.start_offset(f"sealed-{middle}.msgpack") == 0
 
@@ -83,13 +77,13 @@ def test_a_foreign_name_is_read_from_its_beginning(middle: str) -> None:
         "sealed-1-" + "\udcff" * 24 + ".msgpack",
     ],
 )
-def test_a_name_that_is_almost_one_of_ours(name: str) -> None:
+def test_a_name_that_is_almost_one_of_ours(name):
     """Length, digits and checksum must all be right."""
     assert segments.start_offset(f"sealed-{OURS}.msgpack") == 7
     assert segments.start_offset(name) == 0
 
 
-def test_seal_renames_the_open_segment(host: HostPaths) -> None:
+def test_seal_renames_the_open_segment(host):
     """The file is the same under another name, and no descriptor stays."""
     inode, before = host.events.stat().st_ino, descriptors()
     sealed = segments.seal(host, 5)
@@ -101,7 +95,7 @@ def test_seal_renames_the_open_segment(host: HostPaths) -> None:
     assert descriptors() == before
 
 
-def test_an_empty_segment_is_not_sealed(home: Path, host: HostPaths) -> None:
+def test_an_empty_segment_is_not_sealed(home, host):
     """There is nothing in it, and a writer may be about to write."""
     homes.put_bytes(home, b"")
     assert segments.seal(host, 5) is None
@@ -109,9 +103,7 @@ def test_an_empty_segment_is_not_sealed(home: Path, host: HostPaths) -> None:
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_race_6_two_sidecars_seal_at_once(
-    host: HostPaths, locks: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_6_two_sidecars_seal_at_once(host, locks, monkeypatch):
     """Race 6: one rename succeeds, the others find nothing, whether locks work or not."""
     if not locks:
         no_locks(monkeypatch)
@@ -121,15 +113,13 @@ def test_race_6_two_sidecars_seal_at_once(
     assert len(segments.sealed_segments(host)) == 1
 
 
-def test_race_6_the_segment_is_gone_at_the_rename(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_race_6_the_segment_is_gone_at_the_rename(host, monkeypatch):
     """Race 6: who comes second is told so, without an error."""
     amid(monkeypatch, host.events.unlink, "rename")
     assert segments.seal(host, 5) is None
 
 
-def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(
-    host: HostPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatch):
     """Race 7: the sealer waits SEAL_WAIT_S by the clock, then renames without the lock."""
     clock = [0.0]
     monkeypatch.setattr(time_, "monotonic", lambda: clock[0])
@@ -140,13 +130,13 @@ def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(
     assert clock[0] == pytest.approx(SEAL_WAIT_S, rel=0.1)
 
 
-def test_the_sealer_waits_for_a_writer(host: HostPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sealer_waits_for_a_writer(host, monkeypatch):
     """While a writer is at it nothing is renamed; as soon as it is done the lock is had."""
     with host.events.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
-        polls: list[bool] = []
+        polls = []
 
-        def poll(_seconds: float) -> None:
+        def poll(_seconds):
             polls.append(host.events.exists())
             if len(polls) == 3:
                 fcntl.flock(writer, fcntl.LOCK_UN)
@@ -157,7 +147,7 @@ def test_the_sealer_waits_for_a_writer(host: HostPaths, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_what_is_no_segment_is_not_sealed(host: HostPaths, kind: str) -> None:
+def test_what_is_no_segment_is_not_sealed(host, kind):
     """A link or FIFO in the segment's place is refused and stays."""
     host.events.unlink()
     if kind == "link":
@@ -170,7 +160,7 @@ def test_what_is_no_segment_is_not_sealed(host: HostPaths, kind: str) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, segments.CHUNK_BYTES, 600_000, 700_000])
-def test_chunks(tmp_path: Path, offset: int) -> None:
+def test_chunks(tmp_path, offset):
     """The bytes from an offset on, in bounded pieces; nothing beyond the end."""
     data = os.urandom(600_000)
     (tmp_path / "s").write_bytes(data)
@@ -179,7 +169,7 @@ def test_chunks(tmp_path: Path, offset: int) -> None:
     assert all(len(piece) <= segments.CHUNK_BYTES for piece in pieces)
 
 
-def test_what_is_in_a_spool(home: Path, host: HostPaths) -> None:
+def test_what_is_in_a_spool(home, host):
     """Sealed segments only, oldest first; nothing where there is no directory."""
     names = [segments.sealed_name(now_ns) for now_ns in (3, 1, 2)]
     for name in [*names, "flush", "sealed-1.part", "x.msgpack"]:

@@ -18,7 +18,7 @@ _FLOWER = {"flwr.supercore.telemetry", "flwr.common.telemetry", "flwr_datasets.c
 _FILE = os.open(os.environ["TRAP_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
-def _note(kind: str, **facts: object) -> None:
+def _note(kind, **facts):
     line = {"kind": kind, "argv": sys.orig_argv, "pid": os.getpid(), **facts}
     os.write(_FILE, json.dumps(line).encode() + b"\n")
 
@@ -26,10 +26,10 @@ def _note(kind: str, **facts: object) -> None:
 class _Witness:
     """Finds Flower's telemetry module as all others do, and stands before its ``event``."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self._inside = False
 
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
+    def find_spec(self, name, _path=None, _target=None):
         if self._inside or name not in _FLOWER:
             return None
         self._inside = True
@@ -43,11 +43,11 @@ class _Witness:
         return spec
 
 
-def _watch(module: object) -> None:
+def _watch(module):
     own = module.event
 
     @functools.wraps(own)
-    def event(event_type: str, event_details: dict | None = None) -> object:
+    def event(event_type, event_details=None):
         what = {"event_type": str(event_type.value), "event_details": event_details or {}}
         _note("reported", **what)
         result = own(event_type, event_details)
@@ -57,12 +57,12 @@ def _watch(module: object) -> None:
     module.event = event
 
 
-def _stays_here(host: object) -> bool:
+def _stays_here(host):
     text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
     return text.startswith("127.") or text in {"::1", "localhost", "0.0.0.0"}
 
 
-def _audit(name: str, arguments: tuple) -> None:
+def _audit(name, arguments):
     if name == "socket.getaddrinfo":
         host = arguments[0]
     elif name == "socket.connect" and isinstance(arguments[1], tuple):

@@ -1,7 +1,5 @@
 """The demo's own collector keeps each body once and counts every request."""
 
-from __future__ import annotations
-
 import socket
 
 import requests
@@ -9,13 +7,13 @@ import requests
 from flwr_telemetryd.admin.demo.receiver import MAX_BODY_BYTES, Receiver
 
 
-def _post(receiver: Receiver, key: str, body: bytes) -> int:
+def _post(receiver, key, body):
     with requests.Session() as session:
         session.trust_env = False
         return session.post(receiver.url, data=body, headers={"Idempotency-Key": key}, timeout=30).status_code
 
 
-def test_a_repeated_key_is_kept_once() -> None:
+def test_a_repeated_key_is_kept_once():
     """A body that is sent again under its key is no second body, but a second request."""
     with Receiver() as receiver:
         assert [_post(receiver, "a", b"1"), _post(receiver, "a", b"1"), _post(receiver, "b", b"22")] == [
@@ -25,7 +23,7 @@ def test_a_repeated_key_is_kept_once() -> None:
         assert receiver.request_bytes == 4
 
 
-def test_a_body_without_a_sensible_length_is_refused() -> None:
+def test_a_body_without_a_sensible_length_is_refused():
     """Nothing is read that could fill the memory."""
     for length in (str(MAX_BODY_BYTES + 1), "-1", "many"):
         with Receiver() as receiver, socket.create_connection(receiver.address, timeout=30) as connection:
@@ -34,7 +32,7 @@ def test_a_body_without_a_sensible_length_is_refused() -> None:
             assert receiver.requests == 0
 
 
-def test_it_listens_on_loopback_alone() -> None:
+def test_it_listens_on_loopback_alone():
     """No other machine can reach it."""
     with Receiver() as receiver:
         assert receiver.address[0] == "127.0.0.1"

@@ -1,10 +1,7 @@
 """The demo's own judgement: what is missing or doubled at its receiver is found."""
 
-from __future__ import annotations
-
 import json
 import os
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -14,11 +11,8 @@ from flwr_telemetryd.admin.demo import run, workload
 from flwr_telemetryd.admin.demo.receiver import Receiver
 from tests.support.processes import NEVER
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
-def _receiver(*kinds_and_numbers: tuple[str, int]) -> Receiver:
+def _receiver(*kinds_and_numbers):
     with Receiver() as receiver:
         for index, (kind, number) in enumerate(kinds_and_numbers):
             event = {
@@ -33,7 +27,7 @@ def _receiver(*kinds_and_numbers: tuple[str, int]) -> Receiver:
 ENTER, LEAVE = workload.ENTER.value, workload.LEAVE.value
 
 
-def test_every_event_once_is_complete() -> None:
+def test_every_event_once_is_complete():
     """Two events of each workload, and no other."""
     report = run.report(2, _receiver((ENTER, 0), (LEAVE, 0), (ENTER, 1), (LEAVE, 1)), 1.0, "")
     assert report.complete
@@ -49,14 +43,14 @@ def test_every_event_once_is_complete() -> None:
         ([(ENTER, 0), (LEAVE, 0), (LEAVE, 0)], 0, 1),
     ],
 )
-def test_what_is_missing_or_doubled_is_found(got: list[tuple[str, int]], missing: int, doubled: int) -> None:
+def test_what_is_missing_or_doubled_is_found(got, missing, doubled):
     """An event that arrived twice does not make up for one that did not."""
     report = run.report(1, _receiver(*got), 1.0, "")
     assert not report.complete
     assert (report.events_missing, report.events_doubled) == (missing, doubled)
 
 
-def test_no_more_workloads_run_at_a_time_than_there_are_processors(home: Path) -> None:
+def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
     """A busy machine gets no further process until one has ended."""
     home.mkdir()
     running = []

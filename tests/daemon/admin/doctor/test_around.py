@@ -1,36 +1,29 @@
 """systemd and batch systems, as the doctor sees them: real programs, of our own making."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from flwr_telemetryd.admin.doctor import Check, Verdict, around
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from flwr_telemetryd.admin.doctor import Verdict, around
 
 
-def program(directory: Path, name: str, answer: str, status: int = 0) -> None:
+def program(directory, name, answer, status=0):
     """Put a program there that says this."""
     path = directory / name
     path.write_text(f"#!/bin/sh\necho '{answer}'\nexit {status}\n")
     path.chmod(0o755)
 
 
-def systemd(directory: Path) -> dict[str, Check]:
+def systemd(directory):
     """Check systemd with the programs of a directory alone."""
     return {check.name: check for check in around.systemd({"PATH": str(directory)})}
 
 
-def test_without_systemd_a_sidecar_is_started_on_demand(tmp_path: Path) -> None:
+def test_without_systemd_a_sidecar_is_started_on_demand(tmp_path):
     """As on macOS, and in most containers."""
     assert systemd(tmp_path)["systemd"].verdict is Verdict.SKIPPED
 
 
 @pytest.mark.parametrize(("state", "status"), [("offline", 1), ("", 1), ("unknown", 4)])
-def test_a_user_without_an_instance(tmp_path: Path, state: str, status: int) -> None:
+def test_a_user_without_an_instance(tmp_path, state, status):
     """A note, with what to do for a service."""
     program(tmp_path, "systemctl", state, status)
     found = systemd(tmp_path)
@@ -42,7 +35,7 @@ def test_a_user_without_an_instance(tmp_path: Path, state: str, status: int) -> 
 @pytest.mark.parametrize(
     ("linger", "verdict"), [("yes", Verdict.OK), ("no", Verdict.NOTE), ("", Verdict.NOTE)]
 )
-def test_whether_a_service_outlives_a_session(tmp_path: Path, linger: str, verdict: Verdict) -> None:
+def test_whether_a_service_outlives_a_session(tmp_path, linger, verdict):
     """An instance that is up, degraded as most are or not."""
     program(tmp_path, "systemctl", "degraded", 1)
     program(tmp_path, "loginctl", linger)
@@ -51,7 +44,7 @@ def test_whether_a_service_outlives_a_session(tmp_path: Path, linger: str, verdi
     assert ("loginctl enable-linger" in found["linger"].advice) is (verdict is Verdict.NOTE)
 
 
-def test_a_batch_job_is_told(tmp_path: Path) -> None:
+def test_a_batch_job_is_told(tmp_path):
     """Nothing is started in one; a batch system alone is no job."""
     assert around.batch_system({"SLURM_JOB_ID": "7"}).verdict is Verdict.NOTE
     assert around.batch_system({"PATH": str(tmp_path)}).found == "none"

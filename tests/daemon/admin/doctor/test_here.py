@@ -1,12 +1,9 @@
 """The home, its locks, the clock and the sidecar, as the doctor sees them."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,23 +14,18 @@ from flwr_telemetryd.admin.doctor import Verdict, examine, here
 from flwr_telemetryd.clock import Clock
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from flwr_telemetryd.admin.doctor import Check
-
-
-def now(home: Path, environ: dict[str, str] | None = None) -> settings.Settings:
+def now(home, environ=None):
     """Give the settings of a home."""
     return settings.load(Home(home), environ or {}, site_file=home / "none")
 
 
-def locks(home: Path) -> Check:
+def locks(home):
     """Check the locks."""
     return here.locks(Home(home), may_write=True)
 
 
-def test_locks_that_work(home: Path) -> None:
+def test_locks_that_work(home):
     """Tried on a file of its own, of which nothing is left."""
     homes.put(home, records.series(1))
     before = homes.tree(home)
@@ -45,9 +37,7 @@ def test_locks_that_work(home: Path) -> None:
 @pytest.mark.parametrize(
     "results", [*itertools.permutations([LockResult.HELD, LockResult.HELD, LockResult.UNSUPPORTED], 2)]
 )
-def test_locks_that_do_not_hold(
-    home: Path, results: tuple[LockResult, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locks_that_do_not_hold(home, results, monkeypatch):
     """Nothing is lost by that: a note, with what to do."""
     homes.put(home, records.series(1))
     answers = iter(results)
@@ -57,23 +47,23 @@ def test_locks_that_do_not_hold(
     assert "sidecar" in found.advice
 
 
-def test_a_lock_that_the_system_refuses_is_no_fault(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_the_system_refuses_is_no_fault(home, monkeypatch):
     """As on a network file system without locks."""
     homes.put(home, records.series(1))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert locks(home).verdict is Verdict.NOTE
 
 
-def test_a_home_that_cannot_be_written_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_written_to(home, monkeypatch):
     """A fault, and the system's own word."""
     homes.put(home, records.series(1))
     real = os.open
 
-    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+    def refuse(path, *arguments, **options):
         if "doctor" in str(path):
             raise OSError(errno.EROFS, "Read-only file system", str(path))
         return real(path, *arguments, **options)
@@ -88,7 +78,7 @@ def test_a_home_that_cannot_be_written_to(home: Path, monkeypatch: pytest.Monkey
     ("ahead_s", "verdict"),
     [(0, Verdict.OK), (3000, Verdict.OK), (4000, Verdict.FAULT), (-4000, Verdict.FAULT)],
 )
-def test_two_clocks(home: Path, ahead_s: int, verdict: Verdict) -> None:
+def test_two_clocks(home, ahead_s, verdict):
     """The file system's and this machine's may differ by minutes, as those of two hosts do."""
     homes.put(home, records.series(1))
     clock = Clock()
@@ -96,7 +86,7 @@ def test_two_clocks(home: Path, ahead_s: int, verdict: Verdict) -> None:
     assert here.clock(Home(home), ahead, may_write=True).verdict is verdict
 
 
-def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home: Path) -> None:
+def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
     """And where it is off nothing is tried that would write."""
     off = now(home, {"DO_NOT_TRACK": "1"})
     assert here.telemetry(off).verdict is Verdict.NOTE
@@ -106,7 +96,7 @@ def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home: Path) -> No
     assert here.telemetry(now(home)).verdict is Verdict.FAULT
 
 
-def test_the_nearest_directory_is_where_the_next_file_would_be(home: Path) -> None:
+def test_the_nearest_directory_is_where_the_next_file_would_be(home):
     """Of what exists of the home."""
     assert here.nearest(Home(home)) == home.parent
     homes.put(home, records.series(1))
@@ -124,9 +114,7 @@ def test_the_nearest_directory_is_where_the_next_file_would_be(home: Path) -> No
         ('{"last_error": "no answer"}', "", {}, Verdict.NOTE, "no answer"),
     ],
 )
-def test_who_delivers(
-    home: Path, state: str, settings_text: str, env: dict[str, str], verdict: Verdict, word: str
-) -> None:
+def test_who_delivers(home, state, settings_text, env, verdict, word):
     """And what it met last."""
     homes.put(home, [])
     homes.write_settings(home, settings_text)
@@ -136,14 +124,14 @@ def test_who_delivers(
     assert word in found.found
 
 
-def test_a_service_elsewhere_is_told(home: Path) -> None:
+def test_a_service_elsewhere_is_told(home):
     """By its fresh heartbeat."""
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
     assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
 
 
-def test_a_service_that_died_after_the_last_event(home: Path) -> None:
+def test_a_service_that_died_after_the_last_event(home):
     """Its heartbeat is younger than the spool, and still too old."""
     homes.age(homes.put(home, records.series(1)), 1200)
     heartbeat = Home(home).heartbeat("login1")
@@ -152,14 +140,14 @@ def test_a_service_that_died_after_the_last_event(home: Path) -> None:
     assert "the next event starts one" in here.sidecar(Home(home), now(home), {}).found
 
 
-def test_before_the_first_event_nobody_delivers(home: Path) -> None:
+def test_before_the_first_event_nobody_delivers(home):
     """And nothing is made to find that out."""
     assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
     assert not home.exists()
 
 
 @pytest.mark.parametrize("what", ["telemetry", "host"])
-def test_nothing_is_tried_behind_a_link(home: Path, tmp_path: Path, what: str) -> None:
+def test_nothing_is_tried_behind_a_link(home, tmp_path, what):
     """The link is a fault; nothing is written behind it, and nothing is made up about the sidecar."""
     homes.configure(home, (tmp_path / "bodies.jsonl").as_uri())
     homes.put(home, records.series(1))
@@ -174,7 +162,7 @@ def test_nothing_is_tried_behind_a_link(home: Path, tmp_path: Path, what: str) -
     assert (tmp_path / "elsewhere").stat().st_mtime_ns == before
 
 
-def test_nobody_is_told_to_remove_what_is_somebody_elses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_told_to_remove_what_is_somebody_elses(home, monkeypatch):
     """As under sudo."""
     homes.put(home, records.series(1))
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)

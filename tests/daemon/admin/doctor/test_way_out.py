@@ -1,37 +1,29 @@
 """The way out, as the doctor sees it: every address is loopback's, and nothing is sent but a HEAD."""
 
-from __future__ import annotations
-
 import os
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flwr_telemetry.settings import Consent, Settings
-from flwr_telemetryd.admin.doctor import Check, Verdict, way_out
+from flwr_telemetryd.admin.doctor import Verdict, way_out
 from flwr_telemetryd.clock import Clock
 from tests.support.collector import Answer
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 YES = Consent(enabled=True, decided_by="default", reason="")
 SECRET = "quite-secret"
 
 
-def checks(url: str, environ: dict[str, str] | None = None, **more: Any) -> dict[str, Check]:
+def checks(url, environ=None, **more):
     """Give what is found, by name."""
     return {
         check.name: check for check in way_out.check(Settings(YES, url=url, **more), environ or {}, Clock())
     }
 
 
-def test_a_collector_that_answers(collector: Collector) -> None:
+def test_a_collector_that_answers(collector):
     """No proxy, a name that is found, an answer; and one request, without a body."""
     found = checks(collector.url)
     assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(
@@ -48,9 +40,7 @@ def test_a_collector_that_answers(collector: Collector) -> None:
         (timedelta(hours=-3), Verdict.FAULT),
     ],
 )
-def test_a_clock_that_goes_wrong_shows_by_the_answers_date(
-    collector: Collector, ahead: timedelta, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_goes_wrong_shows_by_the_answers_date(collector, ahead, verdict, monkeypatch):
     """The events would carry a wrong time."""
     moment = datetime.now(UTC) - ahead
     reached = way_out.Reached(405, format_datetime(moment, usegmt=True))
@@ -61,16 +51,14 @@ def test_a_clock_that_goes_wrong_shows_by_the_answers_date(
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Wed, 99 Nov 2026 10:00:00 GMT"])
-def test_an_answer_without_a_date_is_an_answer(
-    collector: Collector, date: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_without_a_date_is_an_answer(collector, date, monkeypatch):
     """Nothing is said of the clock then."""
     monkeypatch.setattr(way_out.HttpSink, "reach", lambda _self: way_out.Reached(200, date))
     assert checks(collector.url)["collector"].verdict is Verdict.OK
 
 
 @pytest.mark.parametrize("by", ["settings", "environment"])
-def test_a_proxy_is_named_without_its_credentials(collector: Collector, by: str) -> None:
+def test_a_proxy_is_named_without_its_credentials(collector, by):
     """Where it comes from is told; the name of the collector is for it to look up."""
     proxy = f"http://alice:{SECRET}@127.0.0.1:{collector.port}"
     url = "https://telemetry.example/api"
@@ -96,7 +84,7 @@ def test_a_proxy_is_named_without_its_credentials(collector: Collector, by: str)
         "http://",
     ],
 )
-def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy: str) -> None:
+def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy):
     """Whatever of it may be a password."""
     for found in (
         checks("https://127.0.0.1:9/", proxy=proxy),
@@ -118,16 +106,16 @@ def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy: str) -> None:
         (407, Verdict.FAULT),
     ],
 )
-def test_what_is_answered_is_told(collector: Collector, status: int, verdict: Verdict) -> None:
+def test_what_is_answered_is_told(collector, status, verdict):
     """A portal answers too; whoever refuses a HEAD alone may take events."""
     collector.answer_by(lambda _request: status)
     assert checks(collector.url)["collector"].verdict is verdict
 
 
-def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_nobody_knows(monkeypatch):
     """The collector is not asked for then."""
 
-    def unknown(*_: object, **__: object) -> None:
+    def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
@@ -137,7 +125,7 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "collector" not in found
 
 
-def test_a_file_takes_the_collectors_place(tmp_path: Path) -> None:
+def test_a_file_takes_the_collectors_place(tmp_path):
     """Where its directory is, and can be written to; it is not made for that."""
     path = tmp_path / "a b.jsonl"
     assert checks(path.as_uri())["collector"].verdict is Verdict.OK
@@ -153,7 +141,7 @@ def test_a_file_takes_the_collectors_place(tmp_path: Path) -> None:
         assert checks((tmp_path / name).as_uri())["collector"].verdict is Verdict.FAULT
 
 
-def test_off_is_not_tried(collector: Collector) -> None:
+def test_off_is_not_tried(collector):
     """Not even a name is looked up."""
     off = Settings(Consent(enabled=False, decided_by="user file", reason=""), url=collector.url)
     (found,) = way_out.check(off, {}, Clock())
@@ -161,7 +149,7 @@ def test_off_is_not_tried(collector: Collector) -> None:
     assert collector.requests == []
 
 
-def test_an_answer_that_never_comes_is_a_fault(collector: Collector) -> None:
+def test_an_answer_that_never_comes_is_a_fault(collector):
     """Within the deadline of a request."""
     from flwr_telemetry.settings_file import Limits
 

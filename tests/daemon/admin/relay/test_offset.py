@@ -1,12 +1,9 @@
 """Offset: how far a file was relayed, held by one, never half written."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,20 +12,17 @@ from flwr_telemetryd.admin.relay.offset import Place
 from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
 from tests.support.faults import descriptors, fail_once, no_locks
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PLACE = Place(7, 2, "c" * 64, 3)
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     """Give the path of a file that is relayed."""
     (tmp_path / "shared").mkdir()
     return tmp_path / "shared" / "metrics.jsonl"
 
 
-def test_what_is_saved_is_there_for_the_next(file: Path) -> None:
+def test_what_is_saved_is_there_for_the_next(file):
     """Every part of it, and nothing else and no descriptor is left."""
     before = descriptors()
     with offset.held(file) as held:
@@ -41,7 +35,7 @@ def test_what_is_saved_is_there_for_the_next(file: Path) -> None:
     assert descriptors() == before
 
 
-def test_one_holds_it_from_save_to_save(file: Path) -> None:
+def test_one_holds_it_from_save_to_save(file):
     """The lock ends with the block."""
     with offset.held(file) as held:
         for place in (None, Place(1), Place(2)):
@@ -53,12 +47,12 @@ def test_one_holds_it_from_save_to_save(file: Path) -> None:
         pass
 
 
-def test_of_many_at_once_one_has_it(file: Path) -> None:
+def test_of_many_at_once_one_has_it(file):
     """While it is saved all the time, nobody slips in between two versions of it."""
     inside, most = [0], [0]
     done = threading.Event()
 
-    def contend() -> None:
+    def contend():
         while not done.is_set():
             try:
                 with offset.held(file) as held:
@@ -93,7 +87,7 @@ def test_of_many_at_once_one_has_it(file: Path) -> None:
         b'{"offset": 1, "line": 0, "check": "", "members": -1}',
     ],
 )
-def test_what_is_no_cursor_is_left_and_told(file: Path, text: bytes) -> None:
+def test_what_is_no_cursor_is_left_and_told(file, text):
     """It may be somebody's file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
@@ -102,7 +96,7 @@ def test_what_is_no_cursor_is_left_and_told(file: Path, text: bytes) -> None:
     assert other.read_bytes() == text
 
 
-def test_that_of_a_former_version_is_read(file: Path) -> None:
+def test_that_of_a_former_version_is_read(file):
     """It may tell of bodies that were handed over, and be longer than any is now."""
     path = file.with_name("metrics.jsonl.relayed")
     archives = {"h" * 900: ["2026-11-22.jsonl", 4711]}
@@ -117,9 +111,7 @@ def test_that_of_a_former_version_is_read(file: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fsync"])
-def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(
-    file: Path, call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(file, call, monkeypatch):
     """As on a full disk; the lock stays."""
     with offset.held(file) as held:
         held.save(PLACE)
@@ -135,10 +127,10 @@ def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(
         assert held.place == (PLACE if call == "pwrite" else Place(99))
 
 
-def test_the_check_tells_files_apart(file: Path) -> None:
+def test_the_check_tells_files_apart(file):
     """By what lies before the offset: of a short one all, of a long one both edges."""
 
-    def check(data: bytes, size: int) -> str:
+    def check(data, size):
         file.write_bytes(data)
         descriptor = os.open(file, os.O_RDONLY)
         try:
@@ -157,16 +149,14 @@ def test_the_check_tells_files_apart(file: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(
-    file: Path, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(file, number, monkeypatch):
     """As of a file on a read-only disk, or of somebody else's directory."""
     fail_once(monkeypatch, "open", number)
     with pytest.raises(NoCursorError, match="copy the file"), offset.held(file):
         pass
 
 
-def test_where_locks_do_not_work_it_is_kept_all_the_same(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_locks_do_not_work_it_is_kept_all_the_same(file, monkeypatch):
     """Two relays may then be at it; the one that saves last is believed."""
     no_locks(monkeypatch)
     with offset.held(file) as one, offset.held(file) as other:

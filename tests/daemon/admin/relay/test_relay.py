@@ -1,13 +1,10 @@
 """Relay: a file of bodies is delivered byte for byte, once, whatever interrupts it."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -29,53 +26,44 @@ from tests.support.dying import Lives
 from tests.support.faults import fail_once
 from tests.support.strategies import events, tried
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
-    from tests.support.collector import Request
-
-
-def bodies(count: int, start: int = 0) -> list[bytes]:
+def bodies(count, start=0):
     """Give bodies of one event each."""
     return [codec.dumps(to_wire(event)).encode() for event in records.series(count, start=start)]
 
 
-def keys(lines: Iterable[bytes]) -> set[str]:
+def keys(lines):
     """Give the keys under which these lines have to arrive."""
     return set(map(wire.key_of, lines))
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     """Give the path of the file, in a directory of its own."""
     (tmp_path / "shared").mkdir()
     return tmp_path / "shared" / "metrics.jsonl"
 
 
-def put(file: Path, lines: Iterable[bytes]) -> None:
+def put(file, lines):
     with file.open("ab") as out:
         out.writelines(line + b"\n" for line in lines)
 
 
-def run(home: Path, file: Path, patience_s: float = processes.PATIENCE_S, **options: Any) -> RelayResult:
+def run(home, file, patience_s=processes.PATIENCE_S, **options):
     return relay.relay_file(Home(home), processes.environment(home), file, patience_s=patience_s, **options)
 
 
-def cursor_of(file: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(file.with_name(f"{file.name}.relayed").read_bytes())
-    return told
+def cursor_of(file):
+    return json.loads(file.with_name(f"{file.name}.relayed").read_bytes())
 
 
-def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(home, file, collector):
     """A property: bytes and keys are those of the lines; what stands there twice is sent once."""
-    lines: list[bytes] = []
+    lines = []
 
     @tried(60)
     @given(st.lists(events, min_size=1, max_size=6), st.booleans())
-    def collect(some: list[Any], bursts: bool) -> None:
+    def collect(some, bursts):
         lines.extend(codec.coalesce(map(to_wire, some), bursts=bursts))
 
     collect()
@@ -88,9 +76,7 @@ def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(
     assert len(collector.requests) == relayed.bodies == len(set(lines))
 
 
-def test_what_is_appended_later_is_delivered_by_the_next(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_what_is_appended_later_is_delivered_by_the_next(home, file, collector):
     """Nothing is sent again, and nothing new is no fault; the file stays as it was."""
     homes.configure(home, collector.url)
     first, later = bodies(3), bodies(2, start=3)
@@ -119,12 +105,12 @@ NO_BODIES = [
 ]
 
 
-def test_a_line_that_is_no_body_is_told_and_passed_by(home: Path, file: Path, collector: Collector) -> None:
+def test_a_line_that_is_no_body_is_told_and_passed_by(home, file, collector):
     """It is told by its number, once, and costs no other line anything."""
     homes.configure(home, collector.url)
     good = bodies(len(NO_BODIES))
     put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
-    told: list[int] = []
+    told = []
     relayed = run(home, file, on_damage=told.append)
     assert told == list(range(1, 2 * len(NO_BODIES), 2))
     assert (relayed.outcome, relayed.damaged) == (Outcome.DELIVERED, len(NO_BODIES))
@@ -135,7 +121,7 @@ def test_a_line_that_is_no_body_is_told_and_passed_by(home: Path, file: Path, co
     assert told[-1] == 2 * len(NO_BODIES) + 1
 
 
-def test_a_last_line_without_an_end_is_left(home: Path, file: Path, collector: Collector) -> None:
+def test_a_last_line_without_an_end_is_left(home, file, collector):
     """Somebody may be writing it; it is delivered when it is whole."""
     homes.configure(home, collector.url)
     one, two = bodies(2)
@@ -147,9 +133,7 @@ def test_a_last_line_without_an_end_is_left(home: Path, file: Path, collector: C
     assert set(collector.accepted) == keys([one, two])
 
 
-def test_another_file_under_the_name_is_read_from_its_beginning(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_another_file_under_the_name_is_read_from_its_beginning(home, file, collector):
     """As after a rotation: whether it is shorter or longer than the one before."""
     homes.configure(home, collector.url)
     put(file, bodies(2))
@@ -161,14 +145,14 @@ def test_another_file_under_the_name_is_read_from_its_beginning(
         assert set(collector.accepted) >= keys(file.read_bytes().splitlines())
 
 
-def test_an_outage_leaves_the_rest_for_the_next(home: Path, file: Path, collector: Collector) -> None:
+def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
     """What was accepted is not sent again, what was not is not lost; nothing is put into the outbox."""
     homes.configure(home, collector.url)
     lines = bodies(10)
     put(file, lines)
-    answered: list[str] = []
+    answered = []
 
-    def decide(request: Request) -> int:
+    def decide(request):
         if len(answered) == 6 and fails[0]:
             return 503
         answered.append(request.key)
@@ -188,7 +172,7 @@ def test_an_outage_leaves_the_rest_for_the_next(home: Path, file: Path, collecto
     assert homes.sent(home) == lines
 
 
-def test_a_short_outage_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+def test_a_short_outage_is_waited_for(home, file, collector):
     """A failure costs a wait, and no line."""
     homes.configure(home, collector.url, backoff_s=0.1)
     put(file, bodies(3))
@@ -199,14 +183,14 @@ def test_a_short_outage_is_waited_for(home: Path, file: Path, collector: Collect
     assert (state.requests, state.retried, state.delivered_events, state.last_error) == (6, 3, 3, "")
 
 
-def test_the_pauses_grow_to_one_that_a_person_waits_for(home: Path, file: Path, collector: Collector) -> None:
+def test_the_pauses_grow_to_one_that_a_person_waits_for(home, file, collector):
     """The patience counts from the last answer, and no wait begins that would outlast it."""
     homes.configure(home, collector.url, backoff_s=1, backoff_max_s=900)
     lines = bodies(2)
     put(file, lines)
     now, waits = [0.0], list[float]()
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds):
         waits.append(seconds)
         now[0] += seconds
 
@@ -217,7 +201,7 @@ def test_the_pauses_grow_to_one_that_a_person_waits_for(home: Path, file: Path, 
     assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 1)
 
 
-def test_a_refused_burst_comes_as_its_events(home: Path, file: Path, collector: Collector) -> None:
+def test_a_refused_burst_comes_as_its_events(home, file, collector):
     """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
     homes.configure(home, collector.url)
     some = [to_wire(event) for event in records.series(3)]
@@ -225,7 +209,7 @@ def test_a_refused_burst_comes_as_its_events(home: Path, file: Path, collector: 
     single = bodies(1, start=9)[0]
     put(file, [whole, single])
 
-    def decide(request: Request) -> int:
+    def decide(request):
         return 422 if b"burst" in request.body or b'"n":9' in request.body else 200
 
     collector.answer_by(decide)
@@ -240,16 +224,14 @@ def test_a_refused_burst_comes_as_its_events(home: Path, file: Path, collector: 
     assert "answered 422" in kept.with_suffix(".reason.txt").read_text()
 
 
-def test_if_its_first_event_is_refused_too_no_other_is_sent(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collector):
     """All are rejected; of others, whose first one is accepted, each is judged by itself."""
     homes.configure(home, collector.url)
     (one,) = codec.coalesce(map(to_wire, records.series(3)))
     (other,) = codec.coalesce(map(to_wire, records.series(3, start=5)))
     put(file, [one, other])
 
-    def decide(request: Request) -> int:
+    def decide(request):
         bad = (b"burst", b'"n":0', b'"n":6')
         return 422 if any(text in request.body for text in bad) else 200
 
@@ -266,9 +248,7 @@ def test_if_its_first_event_is_refused_too_no_other_is_sent(
     assert (state.rejected, state.delivered_events, state.requests) == (4, 2, 6)
 
 
-def test_a_burst_that_is_sent_by_half_goes_on_from_there(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
     """An outage among its events sends none of them twice."""
     homes.configure(home, collector.url)
     (whole,) = codec.coalesce(map(to_wire, records.series(4)))
@@ -283,9 +263,7 @@ def test_a_burst_that_is_sent_by_half_goes_on_from_there(
     assert cursor_of(file)["members"] == 0
 
 
-def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, collector):
     """Its rows are none; the next line is delivered."""
     homes.configure(home, collector.url)
     bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
@@ -296,7 +274,7 @@ def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(
     assert [path.stem for path in homes.rejected(home)] == [wire.key_of(bent)]
 
 
-def test_a_sidecar_that_lives_goes_on_beside_it(home: Path, file: Path, collector: Collector) -> None:
+def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
     """Both record what they sent, and neither takes anything from the other."""
     homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
@@ -314,15 +292,13 @@ def test_a_sidecar_that_lives_goes_on_beside_it(home: Path, file: Path, collecto
     assert processes.sidecars(home) == [pid]
 
 
-def test_the_home_stays_within_its_caps(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_home_stays_within_its_caps(home, file, collector, monkeypatch):
     """Perhaps no sidecar ever runs in it: the relay itself holds it to them, while it runs and at the end."""
     homes.configure(home, collector.url, sent_max_mib=0.01)
     monkeypatch.setattr(relay, "CAPS_EVERY_BYTES", 20_000)
     most, real = [0], archive.archive
 
-    def watched(host: Any, *arguments: Any) -> None:
+    def watched(host, *arguments):
         real(host, *arguments)
         most[0] = max(most[0], sum(path.stat().st_size for path in archive.archive_files(host)))
 
@@ -335,9 +311,7 @@ def test_the_home_stays_within_its_caps(
     assert homes.sent(home)[-1] == lines[-1]
 
 
-def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(home, file, collector):
     """Its own archive says that the bodies were accepted, but it was the file that took them."""
     homes.configure(home, file.as_uri())
     homes.put(home, records.series(3))
@@ -348,7 +322,7 @@ def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(
     assert set(collector.accepted) == keys(file.read_bytes().splitlines())
 
 
-def test_what_was_forgotten_here_is_not_sent(home: Path, file: Path, collector: Collector) -> None:
+def test_what_was_forgotten_here_is_not_sent(home, file, collector):
     """An ID that the user had forgotten in this home does not go out through it."""
     homes.configure(home, collector.url)
     gone = codec.dumps(to_wire(records.sample({"n": 9}, source="gone"))).encode()
@@ -360,14 +334,12 @@ def test_what_was_forgotten_here_is_not_sent(home: Path, file: Path, collector: 
 
 
 @pytest.mark.parametrize("status", [200, 422])
-def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(
-    home: Path, file: Path, collector: Collector, status: int
-) -> None:
+def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collector, status):
     """Neither in `sent/` nor in `rejected/`; what comes after it is not sent."""
     homes.configure(home, collector.url)
     put(file, [codec.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
 
-    def decide(_request: Request) -> int:
+    def decide(_request):
         forgotten.add(Home(home), "gone")
         return status
 
@@ -378,12 +350,12 @@ def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(
     assert homes.sent(home) == homes.rejected(home) == []
 
 
-def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home: Path, file: Path, collector: Collector) -> None:
+def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home, file, collector):
     """Whoever switches telemetry off finds nothing in the outbox afterwards."""
     homes.configure(home, collector.url)
     put(file, bodies(20))
 
-    def decide(_request: object) -> Answer:
+    def decide(_request):
         homes.configure(home, collector.url, enabled=False)
         return Answer(429, {"Retry-After": "7"})
 
@@ -398,16 +370,14 @@ def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home: Path, file: Path, c
     assert run(home, file).bodies == 20
 
 
-def test_a_no_of_the_environment_ends_it_and_deletes_nothing(
-    home: Path, file: Path, collector: Collector
-) -> None:
+def test_a_no_of_the_environment_ends_it_and_deletes_nothing(home, file, collector):
     """It is the person's who relays, not the home's."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     put(file, bodies(3))
     environ = processes.environment(home)
 
-    def decide(_request: Request) -> int:
+    def decide(_request):
         environ["FLWR_TELEMETRY_ENABLED"] = "0"
         return 200
 
@@ -420,7 +390,7 @@ def test_a_no_of_the_environment_ends_it_and_deletes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable"])
-def test_what_is_no_file_is_refused(home: Path, file: Path, collector: Collector, kind: str) -> None:
+def test_what_is_no_file_is_refused(home, file, collector, kind):
     """In words, before anything is created; a FIFO holds nobody."""
     homes.configure(home, collector.url)
     if kind == "directory":
@@ -435,24 +405,21 @@ def test_what_is_no_file_is_refused(home: Path, file: Path, collector: Collector
     assert [path.name for path in file.parent.parent.glob("**/*.relayed")] == []
 
 
-def test_a_home_that_delivers_into_a_file_is_no_way_out(home: Path, file: Path) -> None:
-    """It would write the file into itself."""
+def test_a_home_that_delivers_into_a_file_is_no_way_out(home, file):
     homes.configure(home, file.as_uri())
     put(file, bodies(1))
     with pytest.raises(NoWayOutError, match="--home"):
         run(home, file)
 
 
-def test_what_cannot_be_recorded_is_sent_again(
-    home: Path, file: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_recorded_is_sent_again(home, file, collector, monkeypatch):
     """As on a full disk: under the same key, so that the collector counts it once."""
     homes.configure(home, collector.url)
     lines = bodies(2)
     put(file, lines)
     real = archive.append_line
 
-    def full(path: Path, line: bytes) -> None:
+    def full(path, line):
         fail_once(monkeypatch, "write", errno.ENOSPC)
         real(path, line)
 
@@ -478,7 +445,7 @@ sys.exit(came_to.outcome is not flush.Outcome.DELIVERED or came_to.rest_bytes > 
 """
 
 
-def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_path: Path) -> None:
+def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_path):
     """SIGKILL before any change that a relay makes; the next one goes on and repeats one request at most."""
     (whole,) = codec.coalesce(map(to_wire, records.series(3, start=4, cluster="c")))
     (refused,) = codec.coalesce(map(to_wire, records.series(2, start=8, cluster="c")))
@@ -487,7 +454,7 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
     rejected = {wire.member_key(wire.key_of(refused), index) for index in range(2)}
     step = int(os.environ.get("KILLS_EVERY", "3"))
 
-    def decide(request: Request) -> int:
+    def decide(request):
         return 422 if b"burst" in request.body or b'"n":8' in request.body else 200
 
     with Lives("flwr_telemetryd.admin.relay.relay", "flwr_telemetryd.delivery.http") as lives:
@@ -518,7 +485,7 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
     assert point > step
 
 
-def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -> None:
+def test_a_retry_after_is_heeded(home, file, collector):
     """It is told, and nobody is asked again before its time."""
     homes.configure(home, collector.url)
     put(file, bodies(2))
@@ -530,14 +497,14 @@ def test_a_retry_after_is_heeded(home: Path, file: Path, collector: Collector) -
     assert len(collector.requests) == 1
 
 
-def test_a_short_retry_after_is_waited_for(home: Path, file: Path, collector: Collector) -> None:
+def test_a_short_retry_after_is_waited_for(home, file, collector):
     """Within the patience; the sidecars of this host heed it, too, until it is over."""
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
     not_before = homes.host(home) / "not-before"
     now, waits = [0.0], list[float]()
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds):
         waits.append(seconds)
         now[0] += seconds
         assert not_before.read_text() == "30.0\n"
@@ -551,9 +518,7 @@ def test_a_short_retry_after_is_waited_for(home: Path, file: Path, collector: Co
 
 
 @pytest.mark.parametrize("text", ["a\0b", "x" * 300])
-def test_a_name_that_is_none_is_refused_in_words(
-    home: Path, file: Path, collector: Collector, text: str
-) -> None:
+def test_a_name_that_is_none_is_refused_in_words(home, file, collector, text):
     """Nothing that can be typed becomes a traceback."""
     homes.configure(home, collector.url)
     with pytest.raises((NoSuchFileError, ValueError)):

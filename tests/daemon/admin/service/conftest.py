@@ -1,21 +1,13 @@
 """A login node with a user on it, and a collector that it reaches."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.support import homes, machine
 from tests.support.collector import Collector
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 @pytest.fixture
-def login_node(tmp_path: Path) -> Iterator[machine.Machine]:
+def login_node(tmp_path):
     """Give a machine on which a user has just logged in."""
     if reason := machine.why_not():
         pytest.skip(reason)
@@ -25,13 +17,13 @@ def login_node(tmp_path: Path) -> Iterator[machine.Machine]:
 
 
 @pytest.fixture
-def flwr_home(login_node: machine.Machine) -> Path:
+def flwr_home(login_node):
     """Give the `.flwr` of that user, as it is seen from outside."""
     return login_node.home / ".flwr"
 
 
 @pytest.fixture
-def reached(login_node: machine.Machine, flwr_home: Path) -> Iterator[Collector]:
+def reached(login_node, flwr_home):
     """Give a collector on the machine's own loopback, named in the user's settings."""
     with Collector(login_node.socket()) as running:
         homes.configure(flwr_home, running.url)

@@ -1,13 +1,10 @@
 """The service on a machine with a real systemd, journal and user: from its installation to its end."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -15,11 +12,6 @@ import trustme
 from tests.support import homes, machine, processes
 from tests.support.processes import wait_until
 from tests.support.tls import TlsCollector
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.collector import Collector
 
 SERVICE = "flwr-telemetryd.service"
 ONCE = "flwr-telemetryd-once.service"
@@ -29,27 +21,25 @@ _SHIPPED = Path(__file__).resolve().parents[4] / "systemd"
 _MOST_EXPOSED = 2.0
 
 
-def emit(node: machine.Machine, n: int = 1, **env: str) -> None:
+def emit(node, n=1, **env):
     """Let a workload of the user's report so many events."""
     code = f"from flwr_telemetry import event\nfor n in range({n}): event('PING', {{'n': n}}).result()"
     node.python("-c", code, env={**processes.NEVER, **env}, check=True)
 
 
-def status(node: machine.Machine, *arguments: str) -> dict[str, Any]:
+def status(node, *arguments):
     """Give what `service status --json` tells."""
-    told: dict[str, Any] = json.loads(node.command("service", "status", "--json", *arguments).stdout)
-    return told
+    return json.loads(node.command("service", "status", "--json", *arguments).stdout)
 
 
-def install(node: machine.Machine, *arguments: str, **options: Any) -> dict[str, Any]:
+def install(node, *arguments, **options):
     """Install, which must lead to a service that serves, and give what is told."""
     done = node.command("service", "install", "--json", *arguments, **options)
     assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    return json.loads(done.stdout)
 
 
-def settings_of_ones_own(node: machine.Machine, unit: str, text: str) -> Path:
+def settings_of_ones_own(node, unit, text):
     """Do what `systemctl --user edit` does."""
     path = node.home / UNITS / f"{unit}.d" / "override.conf"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +48,7 @@ def settings_of_ones_own(node: machine.Machine, unit: str, text: str) -> Path:
     return path
 
 
-def test_a_life(login_node: machine.Machine, reached: Collector) -> None:
+def test_a_life(login_node, reached):
     """It serves, delivers when it is told to, comes back when it is killed, and with the next session."""
     node = login_node
     settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
@@ -105,7 +95,7 @@ def test_a_life(login_node: machine.Machine, reached: Collector) -> None:
     wait_until(lambda: status(node)["serves"])
 
 
-def test_its_ends(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+def test_its_ends(login_node, flwr_home, reached):
     """It does not serve without a way out, is down after a stop, for good after a no, and gone at last."""
     node = login_node
     settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
@@ -162,7 +152,7 @@ def test_its_ends(login_node: machine.Machine, flwr_home: Path, reached: Collect
     assert node.run(["systemctl", "--user", "status", SERVICE]).returncode == 4
 
 
-def test_a_timer(login_node: machine.Machine, reached: Collector) -> None:
+def test_a_timer(login_node, reached):
     """Where no daemon may stay, what waits is delivered at once, and then again and again."""
     node = login_node
     quick = "[Timer]\nOnUnitInactiveSec=200ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
@@ -188,7 +178,7 @@ def test_a_timer(login_node: machine.Machine, reached: Collector) -> None:
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
 
 
-def test_over_tls(login_node: machine.Machine, flwr_home: Path) -> None:
+def test_over_tls(login_node, flwr_home):
     """What the sandbox forbids is nothing that TLS needs, nor the look-up of a name."""
     node = login_node
     authority = trustme.CA()
@@ -203,7 +193,7 @@ def test_over_tls(login_node: machine.Machine, flwr_home: Path) -> None:
         wait_until(lambda: len(reached.events()) == 1)
 
 
-def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+def test_what_is_not_ours_stays(login_node, flwr_home, reached):
     """A unit that somebody edited or wrote is neither written over nor removed, and the command says so."""
     node = login_node
     install(node)
@@ -251,7 +241,7 @@ def test_what_is_not_ours_stays(login_node: machine.Machine, flwr_home: Path, re
     assert reached.events() == []
 
 
-def test_two_login_nodes(login_node: machine.Machine, flwr_home: Path, tmp_path: Path) -> None:
+def test_two_login_nodes(login_node, flwr_home, tmp_path):
     """Every node sees the unit in the shared home; it runs on those alone where it was installed."""
     first = login_node
     homes.configure(flwr_home, "file:///home/alice/.flwr/telemetry/bodies.jsonl")
@@ -275,7 +265,7 @@ def test_two_login_nodes(login_node: machine.Machine, flwr_home: Path, tmp_path:
         first.command("service", "uninstall", check=True)
 
 
-def test_an_upgrade(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+def test_an_upgrade(login_node, flwr_home, reached):
     """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
     node = login_node
     former = install(node)
@@ -294,7 +284,7 @@ def test_an_upgrade(login_node: machine.Machine, flwr_home: Path, reached: Colle
     assert install(node)["pid"] == again["pid"]
 
 
-def test_a_second_home(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+def test_a_second_home(login_node, flwr_home, reached):
     """No home loses its service to another without a word, in neither way of serving."""
     node = login_node
     served = install(node)
@@ -316,7 +306,7 @@ def test_a_second_home(login_node: machine.Machine, flwr_home: Path, reached: Co
 EVIL = 'it\'s 100%h $HOME ${USER} "q" \\n ;#ü'
 
 
-def test_evil_paths(login_node: machine.Machine) -> None:
+def test_evil_paths(login_node):
     """Whatever a directory is called, systemd gets it as it is: the program, the home, the file of bodies."""
     node = login_node
     evil = node.home / EVIL
@@ -352,7 +342,7 @@ def test_evil_paths(login_node: machine.Machine) -> None:
     ]
 
 
-def test_a_home_among_temporary_files(login_node: machine.Machine) -> None:
+def test_a_home_among_temporary_files(login_node):
     """What lies in /tmp is reached there, as the unit says."""
     node = login_node
     inside = "/tmp/alice's/.flwr"
@@ -362,7 +352,7 @@ def test_a_home_among_temporary_files(login_node: machine.Machine) -> None:
     assert "\nPrivateTmp=no\n" in (node.home / UNITS / SERVICE).read_text()
 
 
-def test_a_home_behind_a_link(login_node: machine.Machine) -> None:
+def test_a_home_behind_a_link(login_node):
     """Where `~/.flwr` leads to another disk, that is what may be written to."""
     node = login_node
     home = node.inside("/var/log/scratch/.flwr")
@@ -371,7 +361,7 @@ def test_a_home_behind_a_link(login_node: machine.Machine) -> None:
     _serves_from(node, home, "/home/alice/.flwr")
 
 
-def _serves_from(node: machine.Machine, home: Path, inside: str, *arguments: str) -> None:
+def _serves_from(node, home, inside, *arguments):
     homes.configure(home, f"file://{inside}/telemetry/bodies.jsonl")
     node.give(home.parent)
     assert install(node, *arguments)["home"] == inside
@@ -428,7 +418,7 @@ json.dump(found, open("/home/alice/.flwr/telemetry/found.json", "w"))
 """
 
 
-def test_what_the_service_can_do(login_node: machine.Machine, flwr_home: Path, reached: Collector) -> None:
+def test_what_the_service_can_do(login_node, flwr_home, reached):
     """A program under the very lines of the unit writes to telemetry/ alone, and has what a sidecar needs."""
     node = login_node
     install(node)
@@ -478,7 +468,7 @@ def test_what_the_service_can_do(login_node: machine.Machine, flwr_home: Path, r
 
 
 @pytest.fixture
-def strict_node(tmp_path: Path) -> Iterator[machine.Machine]:
+def strict_node(tmp_path):
     """Give a machine on which nobody may make a user namespace."""
     if reason := machine.why_not():
         pytest.skip(reason)
@@ -487,7 +477,7 @@ def strict_node(tmp_path: Path) -> Iterator[machine.Machine]:
         yield made
 
 
-def test_without_user_namespaces(strict_node: machine.Machine) -> None:
+def test_without_user_namespaces(strict_node):
     """Where the machine refuses them, the service is told to do without, and so is its user."""
     node = strict_node
     homes.configure(node.home / ".flwr", "file:///home/alice/.flwr/telemetry/bodies.jsonl")
@@ -516,7 +506,7 @@ def test_without_user_namespaces(strict_node: machine.Machine) -> None:
     assert [*(node.home / UNITS).rglob("*")] == []
 
 
-def test_where_no_service_can_be(tmp_path: Path, home: Path) -> None:
+def test_where_no_service_can_be(tmp_path, home):
     """Before a session, as root for somebody else, and without systemd: a sentence that says what to do."""
     if reason := machine.why_not():
         pytest.skip(reason)
@@ -544,7 +534,7 @@ def test_where_no_service_can_be(tmp_path: Path, home: Path) -> None:
         assert [path for path in (node.home / UNITS).rglob("*") if not path.is_dir()] == []
 
 
-def test_a_service_that_cannot_start(login_node: machine.Machine, reached: Collector) -> None:
+def test_a_service_that_cannot_start(login_node, reached):
     """Its last words are told, and the log is that of the sidecar where the journal is not to be read."""
     node = login_node
     settings_of_ones_own(node, SERVICE, "[Service]\nExecStartPre=/bin/sh -c 'echo no luck; exit 7'\n")
@@ -565,7 +555,7 @@ def test_a_service_that_cannot_start(login_node: machine.Machine, reached: Colle
     assert "batch" in in_file.stdout
 
 
-def test_the_units_are_clean_and_little_exposed(login_node: machine.Machine, reached: Collector) -> None:
+def test_the_units_are_clean_and_little_exposed(login_node, reached):
     """They are verified without a complaint, and both are rated at 2.0 or better."""
     node = login_node
     install(node)
@@ -584,7 +574,7 @@ def test_the_units_are_clean_and_little_exposed(login_node: machine.Machine, rea
         assert float(exposure[1]) <= _MOST_EXPOSED, rated
 
 
-def test_both_units_are_hardened_alike() -> None:
+def test_both_units_are_hardened_alike():
     """What one may not do the other may not either, line by line; and every line has its reason."""
     texts = [(_SHIPPED / name).read_text() for name in (SERVICE, ONCE)]
     hardened = [

@@ -1,7 +1,5 @@
 """The text of a unit: what is filled in, how it is spelt, and whose it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from flwr_telemetryd.errors import ServiceError
 _HOME = Path("/home/a/.flwr")
 
 
-def _needs(**changes: object) -> Machine:
+def _needs(**changes):
     known = {
         "interpreter": "/v/bin/python",
         "home": _HOME,
@@ -26,13 +24,13 @@ def _needs(**changes: object) -> Machine:
     return Machine(**{**known, **changes})
 
 
-def _line(name: str, **changes: object) -> str:
+def _line(name, **changes):
     text = unit.render(unit.shipped(unit.SERVICE), _needs(**changes))
     (line,) = [line for line in text.splitlines() if line.startswith(name)]
     return line
 
 
-def test_what_needs_no_quotes_gets_none() -> None:
+def test_what_needs_no_quotes_gets_none():
     """An ordinary unit is easy to read, and a home that is found anyway is not named."""
     assert _line("ExecStart=") == "ExecStart=/v/bin/python -P -m flwr_telemetryd --service"
     assert _line("ReadWritePaths=") == "ReadWritePaths=-/home/a/.flwr/telemetry"
@@ -52,7 +50,7 @@ def test_what_needs_no_quotes_gets_none() -> None:
         ("/ä", "/ä", "FLWR_HOME=/ä", "-/ä"),
     ],
 )
-def test_each_grammar(path: str, command: str, variable: str, paths: str) -> None:
+def test_each_grammar(path, command, variable, paths):
     """Blanks, specifiers, variables, escapes and quotes; a real systemd reads them in another test."""
     changes = {"interpreter": path, "home": Path(path), "is_default": False, "writes": (Path(path),)}
     assert _line("ExecStart=", **changes) == f"ExecStart={command} -P -m flwr_telemetryd --service"
@@ -61,13 +59,13 @@ def test_each_grammar(path: str, command: str, variable: str, paths: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/a\nExecStart=/bin/evil", "/a\t", "/a\udcff"])
-def test_what_no_unit_can_say(path: str) -> None:
+def test_what_no_unit_can_say(path):
     """A line feed would be another line of the unit."""
     with pytest.raises(ServiceError, match="cannot be named in a unit"):
         unit.render(unit.shipped(unit.SERVICE), _needs(writes=(Path(path),)))
 
 
-def test_what_a_unit_says_of_itself_is_found_again() -> None:
+def test_what_a_unit_says_of_itself_is_found_again():
     """Its home and interpreter, and where its service may write, whatever they are called."""
     odd = Path('/o "dd\\%')
     text = unit.render(unit.shipped(unit.SERVICE), _needs(home=odd, writes=(_HOME, odd)))
@@ -78,7 +76,7 @@ def test_what_a_unit_says_of_itself_is_found_again() -> None:
     assert not unit.allows(text, Path("/o"))
 
 
-def test_on_which_machines_it_runs() -> None:
+def test_on_which_machines_it_runs():
     """On this and those named before, each once, in what a session starts; or nothing is said of it."""
     text = unit.render(unit.shipped(unit.SERVICE), _needs(host="b"), ["c", "a", "b"])
     assert unit.hosts_of(text) == ["a", "b", "c"]
@@ -88,7 +86,7 @@ def test_on_which_machines_it_runs() -> None:
     assert unit.hosts_of(unit.render(unit.shipped(unit.SERVICE), _needs(), ["a"])) == []
 
 
-def test_whose_a_text_is() -> None:
+def test_whose_a_text_is():
     """One byte more or less is an edit; what has no first line of ours is not ours."""
     ours = unit.sealed("a\nb\n")
     assert unit.author(None) is Author.NOBODY
@@ -97,7 +95,7 @@ def test_whose_a_text_is() -> None:
     assert unit.author("a\nb\n") is unit.author("") is unit.author("#\n" + ours) is Author.OTHERS
 
 
-def test_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needs(tmp_path, monkeypatch):
     """The proxy and the libraries of Python, but no token of the shell; where it writes, and no further."""
     monkeypatch.setattr("sys.executable", "/v/bin/python")
     environ = {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib", "TOKEN": "secret", "PATH": "/bin"}

@@ -2,26 +2,24 @@
 
 import os
 
-import numpy as np
-from flwr.client import Client, ClientApp, NumPyClient
-from flwr.common import Context
+from flwr.client import ClientApp, NumPyClient
 
 
 class Node(NumPyClient):
     """A node whose data is the number of its partition."""
 
-    def __init__(self, number: int, *, exit_hard: bool) -> None:
+    def __init__(self, number, *, exit_hard):
         self.number = number
         self.exit_hard = exit_hard
 
-    def fit(self, parameters: list[np.ndarray], _config: dict) -> tuple[list[np.ndarray], int, dict]:
+    def fit(self, parameters, _config):
         if self.exit_hard:
             os._exit(3)
         (model,) = parameters
         return [(model + self.number) / 2], 1, {}
 
 
-def client_fn(context: Context) -> Client:
+def client_fn(context):
     number = int(context.node_config["partition-id"])
     return Node(number, exit_hard=bool(context.run_config["exit-hard"])).to_client()
 

@@ -1,19 +1,19 @@
 """What the server does: average over all nodes, and make sure that it was a real training."""
 
 import numpy as np
-from flwr.common import Context, NDArrays, ndarrays_to_parameters
+from flwr.common import ndarrays_to_parameters
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
 from flwr.server.strategy import FedAvg
 
 
-def server_fn(context: Context) -> ServerAppComponents:
+def server_fn(context):
     nodes = int(context.run_config["num-nodes"])
     rounds = int(context.run_config["num-rounds"])
     if context.run_config["fail"]:
         message = "this run was asked to fail"
         raise ValueError(message)
 
-    def check(server_round: int, arrays: NDArrays, _config: dict) -> tuple[float, dict]:
+    def check(server_round, arrays, _config):
         mean = (nodes - 1) / 2 * (1 - 0.5**server_round)
         np.testing.assert_allclose(arrays[0], np.full(4, mean))
         return 0.0, {}
