@@ -113,7 +113,11 @@ class Workload:
         os._exit(0)
 
     def signals(self):
-        """A signal handler that emits, also while it interrupts an event of the same thread."""
+        """A signal handler that emits, also while it interrupts an event of the same thread.
+
+        The first event comes before, because a handler that interrupts its imports loses its own event.
+        """
+        self.emit()
         signal.signal(signal.SIGALRM, lambda _number, _frame: self.emit())
         signal.setitimer(signal.ITIMER_REAL, 0.02, 0.1)
         self.plain()

@@ -35,17 +35,17 @@ def drops_are_counted(outcome):
     assert missing <= outcome.dropped <= missing + LARGEST * outcome.deaths
 
 
-def late_append(room, step):
+def late_append(name, step):
     """Give a life in which a writer without the lock appends just before a step of a module."""
     late = records.encode(records.sample({"n": 100}))
     return f"""
 import glob, os, sys
-from flwr_telemetryd import {room}
+from flwr_telemetryd.outbox import {name}
 
-real = {room}.{step}
+real = {name}.{step}
 
 def then(*arguments, **options):
-    {room}.{step} = real
+    {name}.{step} = real
     death = sys.getprofile()
     sys.setprofile(None)  # these are another's calls
     (segment,) = glob.glob(os.environ["FLWR_HOME"] + "/telemetry/*/*/*/sealed-*1-00000001*.taken")
@@ -55,7 +55,7 @@ def then(*arguments, **options):
     sys.setprofile(death)
     return real(*arguments, **options)
 
-{room}.{step} = then
+{name}.{step} = then
 {ONCE}"""
 
 
@@ -65,7 +65,7 @@ SCENARIOS = {
     "first-member-refused": Scenario(refuse(0), every=6),
     "taken-but-not-answered": Scenario(take_and_close, every=6),
     "grown-before-the-commit": Scenario(code=late_append("batch", "commit"), every=4),
-    "grown-before-the-discard": Scenario(code=late_append("discarding", "discard"), every=4),
+    "grown-before-the-discard": Scenario(code=late_append("discard", "discard"), every=4),
     "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=3),
     "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=8),
     "adopted": Scenario(host_of="elsewhere", every=4),

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,8 @@ from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch as batches_in_the_making
 from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sidecar import housekeeping
+from flwr_telemetryd.sidecar import housekeeping, loop
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
-from flwr_telemetryd.spool import directory as directory_module
-from flwr_telemetryd.spool.directory import entry_names
 from flwr_telemetryd.state import State
 from tests.faults.world import World, service
 from tests.support import homes, processes, records
@@ -56,15 +55,14 @@ def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(home, monk
     homes.put(home, records.series(1), host_of="node1")
     for host in ("node0", homes.host_name()):
         homes.host(home, host).mkdir(mode=0o700)
-    names = entry_names
+    real = os.listdir
 
-    def refused(directory):
-        if directory.parent.name == "node0":
-            raise PermissionError(errno.EACCES, "Permission denied", str(directory))
-        return names(directory)
+    def refused(path):
+        if Path(os.fsdecode(path)).parent.name == "node0":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
 
-    monkeypatch.setattr(directory_module, "entry_names", refused)
-    monkeypatch.setattr(directory_module, "listing", lambda path: [path / name for name in refused(path)])
+    monkeypatch.setattr(os, "listdir", refused)
     world = World(home, Mode.SERVICE, monkeypatch)
     world.look_for(60, 5)
     assert world.sent
@@ -143,8 +141,8 @@ def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(h
     other.root.mkdir(mode=0o700)
     ours.outbox.rename(other.outbox)  # login2 adopted it, and cannot deliver either
     world.look_for(60, 5)
-    assert entry_names(other.outbox)
-    assert entry_names(ours.outbox) == []
+    assert os.listdir(other.outbox)
+    assert os.listdir(ours.outbox) == []
 
 
 def test_signs_of_life_are_given_while_a_long_batch_is_written(home, monkeypatch):
@@ -201,7 +199,7 @@ def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(home, monkey
             away.pop()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(directory_module, "check_root", check)
+    monkeypatch.setattr(loop, "check_root", check)
 
     def send(_key, _body):
         raise KeyboardInterrupt  # it lives as long as it can

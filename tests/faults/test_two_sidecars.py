@@ -37,7 +37,7 @@ for n in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])):
 # its standard input ends; then it kills them all and tells how their lives ended.
 KEEPER = """
 import collections, json, os, random, select, signal, sys
-import encodings.idna, psutil, flwr_telemetryd.__main__, flwr_telemetryd.sinks.http
+import encodings.idna, psutil, flwr_telemetryd.__main__, flwr_telemetryd.delivery.http
 
 count, chance = int(sys.argv[1]), random.Random(sys.argv[2])
 living, ends, serve = set(), collections.Counter(), True
