@@ -44,7 +44,7 @@ from ...outbox.split import member_key
 from ...spool.directory import check_ownership
 from ...spool.locks import held
 from ...state import State
-from ..flush import Outcome
+from ..flush import Outcome, retry_after_reason
 from . import offset
 from .offset import OffsetFile, Place
 
@@ -291,9 +291,7 @@ class _Relay:
         while (wait_s := self._retries.wait_s()) > 0:
             if self._clock.monotonic() + wait_s > self._answered_at + self._timeout_s:
                 asked_s = retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
-                reason = self._state.last_error
-                if asked_s > 0:
-                    reason = f"the collector asked for no requests for another {asked_s:.0f} s"
+                reason = retry_after_reason(asked_s) or self._state.last_error
                 raise _StopError(Outcome.UNDELIVERED, reason)
             self._clock.sleep(wait_s)
 

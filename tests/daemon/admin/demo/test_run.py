@@ -61,4 +61,4 @@ def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
         lambda: running.append(len(psutil.Process().children())),
     )
     assert len(running) == run.processors() + 4
-    assert max(running) < run.processors()
+    assert max(running) <= run.processors()
