@@ -22,7 +22,7 @@ def now(home, environ=None):
 
 def locks(home):
     """Check the locks."""
-    return here.locks(Home(home), may_write=True)
+    return here.locks(Home(home))
 
 
 def test_locks_that_work(home):
@@ -69,7 +69,7 @@ def test_a_home_that_cannot_be_written_to(home, monkeypatch):
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuse)
-    found = [locks(home), here.clock(Home(home), Clock(), may_write=True)]
+    found = [locks(home), here.clock(Home(home), Clock())]
     assert [check.verdict for check in found] == [Verdict.FAULT] * 2
     assert all("read-only" in check.found.lower() for check in found)
 
@@ -83,7 +83,7 @@ def test_two_clocks(home, ahead_s, verdict):
     homes.put(home, records.series(1))
     clock = Clock()
     ahead = Clock(time_ns=lambda: clock.time_ns() + ahead_s * 10**9)
-    assert here.clock(Home(home), ahead, may_write=True).verdict is verdict
+    assert here.clock(Home(home), ahead).verdict is verdict
 
 
 def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):

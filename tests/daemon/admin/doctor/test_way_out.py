@@ -141,14 +141,6 @@ def test_a_file_takes_the_collectors_place(tmp_path):
         assert checks((tmp_path / name).as_uri())["collector"].verdict is Verdict.FAULT
 
 
-def test_off_is_not_tried(collector):
-    """Not even a name is looked up."""
-    off = Settings(Consent(enabled=False, decided_by="user file", reason=""), url=collector.url)
-    (found,) = way_out.check(off, {}, Clock())
-    assert found.verdict is Verdict.SKIPPED
-    assert collector.requests == []
-
-
 def test_an_answer_that_never_comes_is_a_fault(collector):
     """Within the deadline of a request."""
     from flwr_telemetry.settings_file import Limits
