@@ -303,7 +303,7 @@ def test_damage_counts_as_damage_and_nothing_else_does(home, host):
     """`status` tells of the damage that lay between; events that were left out are no loss."""
     homes.put_bytes(home, event(1) + b"torn" + event(2, GONE) + b"torn, too" + event(3, GONE))
     erase(home)
-    (view,) = status.look(Home(home), {}).hosts
+    (view,) = status.read_status(Home(home), {}).hosts
     assert (view.counters.damaged, view.counters.dropped, view.counters.rejected) == (2, 0, 0)
 
 

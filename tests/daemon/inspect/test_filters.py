@@ -40,7 +40,7 @@ def test_a_moment_as_people_name_it(text, ago):
 )
 def test_what_names_no_moment(text):
     """It is refused, whatever it is."""
-    with pytest.raises(ValueError, match="names no moment"):
+    with pytest.raises(ValueError, match="names no time"):
         filters.since(text, NOW)
 
 

@@ -10,7 +10,7 @@ from tests.support import homes, records
 
 
 def _told(looker):
-    return [(shown.stage, json.loads(shown.raw)["event_details"]["n"]) for shown in looker.look()]
+    return [(shown.stage, json.loads(shown.raw)["event_details"]["n"]) for shown in looker.new_items()]
 
 
 def _append(home, data):

@@ -6,13 +6,13 @@ import uuid
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.inspect import status
+from flwr_telemetryd.inspect import problems, status
 from flwr_telemetryd.outbox import forgotten
 from tests.support import homes, records
 
 
 def _look(home, environ=None):
-    return status.look(Home(home), environ or {})
+    return status.read_status(Home(home), environ or {})
 
 
 def _link(path):
@@ -155,6 +155,13 @@ def test_the_site_file_is_told_as_the_sites(home, tmp_path):
     """What the site decides no user can change."""
     site_file = tmp_path / "telemetry.toml"
     site_file.write_text("# a comment\nenabled = false\n")
-    view = status.look(Home(home), {}, site_file=site_file)
+    view = status.read_status(Home(home), {}, site_file=site_file)
     assert view.reason == f"{site_file}, line 2 says enabled = false"
     assert "whole site" in view.change
+
+
+def test_the_nearest_directory_is_where_the_next_file_would_be(home):
+    """Of what exists of the home."""
+    assert problems.nearest_directory(Home(home)) == home.parent
+    homes.put(home, records.series(1))
+    assert problems.nearest_directory(Home(home)) == homes.spool(home)

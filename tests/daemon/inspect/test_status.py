@@ -21,7 +21,7 @@ from tests.support import homes, records
 
 
 def _look(home):
-    return status.look(Home(home), {})
+    return status.read_status(Home(home), {})
 
 
 def _commit(home, *, discard=False):

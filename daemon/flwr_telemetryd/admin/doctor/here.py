@@ -21,7 +21,7 @@ from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
 from ...errors import describe
-from ...inspect.problems import can_be_read, find_problems, how_to_change, unsafe
+from ...inspect.problems import can_be_read, find_problems, how_to_change, nearest_directory, unsafe
 from ...spool.directory import check_ownership, foreign_host_entries, known_hosts
 from ...spool.locks import try_exclusive
 from ...state import State
@@ -55,7 +55,7 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
     problems = list(dict.fromkeys(itertools.chain(*found_by)))
     yield from (_fault("home", problem) for problem in problems)
     if not problems:
-        place = nearest(home)
+        place = nearest_directory(home)
         free = psutil.disk_usage(str(place)).free / _GIB
         yield ok("home", f"{home.path}, on {_file_system(place)}, {free:.1f} GiB free")
 
@@ -85,7 +85,7 @@ def _other_hosts(home: Home) -> Iterator[str]:
 
 def locks(home: Home) -> Check:
     """Whether file locks work here, tried on a temporary file."""
-    place = nearest(home)
+    place = nearest_directory(home)
     try:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=place) as first:
             second = files.open_file(first.name, os.O_RDWR)
@@ -110,7 +110,7 @@ def clock(home: Home, clock: Clock) -> Check:
     """Whether the clock of the file system, which tells ages, agrees with the clock of this machine."""
     ours = clock.time_ns() / 1e9
     try:
-        with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest(home)) as file:
+        with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest_directory(home)) as file:
             theirs = os.fstat(file.fileno()).st_mtime
     except OSError as error:
         return fault("clock", describe(error, home.path), "make the home writable")
@@ -154,13 +154,6 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         advice = "see the checks below; the events that wait are kept, and are sent later"
         return note("sidecar", f"{found}; its last request failed: {state.last_error}", advice)
     return ok("sidecar", found)
-
-
-def nearest(home: Home) -> Path:
-    """The directory in which the next file will be made, or the nearest parent that exists."""
-    host = home.host()
-    candidates = (host.spool, host.root, home.telemetry, home.path, *home.path.parents)
-    return next((path for path in candidates if path.is_dir()), Path("/"))
 
 
 def _file_system(place: Path) -> str:

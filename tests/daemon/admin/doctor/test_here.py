@@ -96,13 +96,6 @@ def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
     assert here.telemetry(now(home)).verdict is Verdict.FAULT
 
 
-def test_the_nearest_directory_is_where_the_next_file_would_be(home):
-    """Of what exists of the home."""
-    assert here.nearest(Home(home)) == home.parent
-    homes.put(home, records.series(1))
-    assert here.nearest(Home(home)) == homes.spool(home)
-
-
 @pytest.mark.parametrize(
     ("state", "settings_text", "env", "verdict", "word"),
     [
