@@ -78,7 +78,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     found = the_home(home, os.environ)
     os.umask(0o077)
     try:
-        done = switch.switch_off(found, Clock())
+        done = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
         why = ended(describe(error, found.path))
         complain(f"{why} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
@@ -102,7 +102,7 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
 
     found = the_home(home, os.environ)
     os.umask(0o077)
-    switch.switch_on(found)
+    switch.enable(found)
     consent = _consent(found, os.environ)
     start = _start_of_service(found) if consent["enabled"] else None
     if json:

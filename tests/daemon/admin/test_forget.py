@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -49,10 +50,10 @@ def quick_clock():
 
 def erase(home):
     """Forget the ID, by a clock whose waits are short."""
-    erased, problems = forget.erase(Home(home), GONE, quick_clock())
+    erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
     assert problems == []
-    assert forget.pending(Home(home)) == GONE
-    forget.done(Home(home))
+    assert forget.unfinished(Home(home)) == GONE
+    forget.finish(Home(home))
     return erased
 
 
@@ -214,7 +215,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
 
     with held(host, 0):
         clock = Clock(monotonic=lambda: now[0], sleep=commit)
-        assert forget.erase(Home(home), GONE, clock) == (ErasedCounts(outbox=2 if is_written else 0), [])
+        assert forget.forget_id(Home(home), GONE, clock) == (ErasedCounts(outbox=2 if is_written else 0), [])
     assert now[0] < forget.WAIT_S
     assert homes.unsent_files(home) == []
 
@@ -315,7 +316,7 @@ def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(home, host, spo
     batch.write(made, bursts=True, hardware={})
     (host.root / "sidecar.lock").touch(mode=0o600)
     with held(host, 0) if is_alive else contextlib.nullcontext():
-        erased, problems = forget.erase(Home(home), GONE, quick_clock())
+        erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
         assert (erased.spool, len(problems)) == ((0, 1) if is_alive else (1, 0))
         assert made.path.exists() is is_alive
     assert begin_again(host, spooling) == [1]
@@ -395,7 +396,7 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
 
     monkeypatch.setattr(batch, "write", write)
     with held(host, 0):
-        erased, _ = forget.erase(Home(home), GONE, quick_clock())
+        erased, _ = forget.forget_id(Home(home), GONE, quick_clock())
     monkeypatch.undo()
     assert (len(taken), erased) == (1, ErasedCounts())
     assert begin_again(host, spooling) == [1, 3]
@@ -409,7 +410,7 @@ def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
     host.sent.symlink_to(elsewhere)
     homes.put(home, series(3, GONE), host_of="node7")
-    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
     assert "is a link" in problem
     assert erased == ErasedCounts(spool=3)
     assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
@@ -477,11 +478,11 @@ def test_what_another_process_holds_is_told(home, host, where):
     clock = Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        _, (problem,) = forget.erase(Home(home), GONE, clock)
+        _, (problem,) = forget.forget_id(Home(home), GONE, clock)
     finally:
         os.close(descriptor)
     assert "another process" in problem
-    assert forget.pending(Home(home)) == GONE
+    assert forget.unfinished(Home(home)) == GONE
     erase(home)
     assert homes.unsent_files(home) == []
 
@@ -504,13 +505,13 @@ def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
 
     monkeypatch.setattr(batch, "write", die)
     with pytest.raises(KeyboardInterrupt):
-        forget.erase(Home(home), GONE, Clock())
+        forget.forget_id(Home(home), GONE, Clock())
     monkeypatch.undo()
     assert not (home / "source").exists()
-    assert forget.pending(Home(home)) == GONE
+    assert forget.unfinished(Home(home)) == GONE
     told = json.loads(processes.command(home, "forget", "--yes", "--json").stdout)
     assert (told["source"], told["deleted"]["spool"]) == (GONE, 3)
-    assert forget.pending(Home(home)) is None
+    assert forget.unfinished(Home(home)) is None
     assert GONE.encode() not in b"".join(homes.contents(home).values())
 
 
@@ -540,6 +541,25 @@ def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
     homes.put(home, series(3, GONE))
     host.root.rename(tmp_path / "elsewhere")
     host.root.symlink_to(tmp_path / "elsewhere")
-    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
     assert erased == ErasedCounts()
     assert str(host.root) in problem
+
+
+def test_the_request_mentions_the_id():
+    """To Flower's address, with the ID where a person and a program look for it."""
+    request = forget.deletion_request(GONE)
+    assert request.to == forget.ADDRESS == "telemetry@flower.dev"
+    assert GONE in request.subject
+    assert GONE in request.body.splitlines()
+
+
+def test_the_link_says_the_same():
+    """Whoever opens it has the whole mail, by RFC 6068."""
+    request = forget.deletion_request(GONE)
+    parts = urlsplit(request.mailto)
+    assert (parts.scheme, parts.path) == ("mailto", forget.ADDRESS)
+    assert "+" not in parts.query
+    assert " " not in parts.query
+    fields = parse_qs(parts.query)
+    assert fields == {"subject": [request.subject], "body": [request.body.replace("\n", "\r\n")]}

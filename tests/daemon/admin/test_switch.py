@@ -7,7 +7,7 @@ import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.admin.switch import END_WAIT_S, DisableResult, switch_off, switch_on
+from flwr_telemetryd.admin.switch import END_WAIT_S, DisableResult, disable, enable
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import UnusableHomeError
 from flwr_telemetryd.outbox import purge
@@ -25,7 +25,7 @@ def test_what_waits_on_any_host_is_counted_and_deleted(home, collector):
     processes.once(home)
     homes.put(home, records.series(4))
     homes.put(home, records.series(5), host_of="node7")
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     assert done == DisableResult(Backlog(12, 1), sidecar_ended=True, aside=None, problems=[])
     (day,) = (homes.host(home) / "sent").iterdir()
     kept = ["config.toml", homes.host_name(), f"{homes.host_name()}/sent", "node7"]
@@ -42,7 +42,7 @@ def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
     processes.wait_for_count(lambda: collector.requests, 1)
     now = [0.0]
     clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    done = switch_off(Home(home), clock)
+    done = disable(Home(home), clock)
     assert (done.sidecar_ended, done.problems) == (False, [])
     assert END_WAIT_S <= now[0] < END_WAIT_S + 1
     assert homes.unsent_files(home) == []
@@ -56,7 +56,7 @@ def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home, collector):
     pid = processes.running_sidecar(home)
     os.kill(pid, signal.SIGSTOP)
     now = iter(range(10_000))
-    done = switch_off(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
+    done = disable(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
     assert not done.sidecar_ended
     os.kill(pid, signal.SIGCONT)
     processes.wait_for_end(home)
@@ -81,7 +81,7 @@ def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, 
         path.symlink_to(path)
     else:
         path.mkdir()
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert (done.purged.events, done.problems) == (2, [])
     assert homes.unsent_files(home) == []
@@ -92,7 +92,7 @@ def test_many_files_do_not_hold_up_a_no(home):
     for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
         homes.put(home, records.series(2), name=name)
     now = iter([0.0, 0.1, *range(1, 1000)])
-    done = switch_off(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
+    done = disable(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
     assert done.purged.events == 2
     assert homes.unsent_files(home) == []
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_deleted_is_told(home, monkeypatch):
         rename(path, to)
 
     monkeypatch.setattr(os, "rename", refuse)
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     (problem,) = done.problems
     assert "n1/spool" in problem
     assert not (homes.host(home, "n2") / "spool").exists()
@@ -128,7 +128,7 @@ def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
         return problems
 
     monkeypatch.setattr(purge, "everything_but_sent", late)
-    switch_off(Home(home), Clock())
+    disable(Home(home), Clock())
     assert len(swept) == 1
     assert homes.unsent_files(home) == []
 
@@ -139,7 +139,7 @@ def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_writt
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
     (homes.host(home) / room).chmod(0o777)
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert not (homes.host(home, "node7") / "spool").exists()
     assert bool(done.problems) is (room == "")
@@ -152,7 +152,7 @@ def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home):
     """The file is kept, and another one says no."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     assert done.aside is not None
     assert done.aside.read_text() == text
     assert not settings.load(Home(home), None).consent.enabled
@@ -162,16 +162,16 @@ def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home):
     """But it is to a yes, which would rest on what nobody understood."""
     homes.write_settings(home, "enabled = maybe\n")
     with pytest.raises(Exception, match="line 1"):
-        switch_on(Home(home))
-    done = switch_off(Home(home), Clock())
+        enable(Home(home))
+    done = disable(Home(home), Clock())
     assert done.aside is not None
     assert done.aside.read_text() == "enabled = maybe\n"
     assert settings.load(Home(home), None).consent.reason.endswith("line 1 says enabled = false")
-    switch_on(Home(home))
+    enable(Home(home))
     assert settings.load(Home(home), None).consent.enabled
 
 
-@pytest.mark.parametrize("switch", [switch_on, lambda home: switch_off(home, Clock())])
+@pytest.mark.parametrize("switch", [enable, lambda home: disable(home, Clock())])
 def test_another_users_home_is_left_alone(home, switch, monkeypatch):
     """Whoever may write there all the same, such as root under sudo."""
     home.mkdir()
