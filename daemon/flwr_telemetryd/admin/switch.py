@@ -42,8 +42,8 @@ class DisableResult:
     sidecar_ended: bool
     """False if a sidecar still runs: it has a request in flight, and ends after it."""
 
-    aside: Path | None
-    """The old settings file, if it could not be parsed or edited."""
+    old_settings: Path | None
+    """The old settings file, which is kept if it could not be parsed or edited."""
 
     problems: list[str]
     """One sentence for each thing that could not be deleted."""
@@ -60,11 +60,11 @@ def disable(home: Home, clock: Clock) -> DisableResult:
     known = known_hosts(home)
     count_ends = clock.monotonic() + COUNT_S
     waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
-    aside: Path | None = None
+    old_settings: Path | None = None
     try:
         config_file.write_enabled(home, enabled=False)
     except SettingsError:
-        aside = config_file.replace_by_opt_out(home)
+        old_settings = config_file.replace_by_opt_out(home)
     presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
     while (is_alive := any(map(_alive, known))) and clock.monotonic() < deadline:
@@ -72,7 +72,7 @@ def disable(home: Home, clock: Clock) -> DisableResult:
     purge.everything_but_sent(home)
     # Twice, because a writer may have read the old setting just before the new one was written.
     problems = purge.everything_but_sent(home)
-    return DisableResult(waiting, not is_alive, aside, problems)
+    return DisableResult(waiting, not is_alive, old_settings, problems)
 
 
 def enable(home: Home) -> None:

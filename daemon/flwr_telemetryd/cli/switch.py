@@ -151,7 +151,7 @@ def _tell_off(done: "DisableResult") -> None:
     out = console()
     waited = done.purged.events
     say(out, f"Deleted what waited: {number(waited, 'event')}." if waited else "Nothing waited.")
-    if done.aside is not None:
-        say(out, f"The settings file could not be understood or edited; it is kept as {done.aside}.")
+    if done.old_settings is not None:
+        say(out, f"The settings file could not be understood or edited; it is kept as {done.old_settings}.")
     if not done.sidecar_ended:
         say(out, "A sidecar has not ended yet; it sends nothing after a request that it may have in flight.")

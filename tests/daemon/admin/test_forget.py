@@ -67,43 +67,12 @@ def test_the_id_is_noted_and_its_file_goes(home, host):
     ).hexdigest() + "\n"
 
 
-def test_at_every_stage_of_every_host(home, collector):
-    """What carries another ID stays to the byte, and is delivered once."""
-    homes.configure(home, collector.url)
-    for source in (GONE, OTHER):
-        homes.put(home, series(2, source))
-        processes.deliver(home)
-    collector.answer_by(lambda _request: 422)
-    for source in (GONE, OTHER):
-        homes.put(home, series(1, source))
-        processes.deliver(home)
-    collector.answer_by(lambda _request: 503)
-    for source in (GONE, OTHER):
-        homes.put(home, series(4, source))
-        processes.once(home)
-    homes.put(home, [*series(5, OTHER), *series(6, GONE)])
-    homes.put(home, series(7, GONE), host_of="node7")
-    damaged = homes.host(home) / "damaged"
-    damaged.mkdir(mode=0o700, exist_ok=True)
+def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
+    host.damaged.mkdir(mode=0o700)
     for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
-        (damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
-    before = {
-        path: path.read_bytes()
-        for path in [*homes.rejected(home), *homes.waiting(home), damaged / "b.bin"]
-        if GONE.encode() not in path.read_bytes()
-    }
-    assert len(before) == 3
-    archive = [line for line in homes.sent(home) if GONE.encode() not in line]
-
-    assert erase(home) == ErasedCounts(spool=13, outbox=4, sent=2, rejected=1)
-
-    assert not any(GONE.encode() in data for data in homes.contents(home).values())
-    assert {path: path.read_bytes() for path in before} == before
-    assert homes.sent(home) == archive != []
-    assert len(list((homes.host(home) / "rejected").glob("*.reason.txt"))) == 1
-    collector.answer_by(lambda _request: 200)
-    processes.deliver(home)
-    assert wire.serials(collector.events()[-9:]) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+        (host.damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
+    assert erase(home) == ErasedCounts()
+    assert entry_names(host.damaged) == ["b.bin"]
 
 
 def test_again_finds_nothing(home):
@@ -428,38 +397,20 @@ def test_another_source_is_not_removed(home):
     assert (home / "source").read_text() == OTHER
 
 
-def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector):
+@pytest.mark.parametrize("status", [200, 422])
+def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector, status):
     """The request was under way when the ID was forgotten; its copy does not come back."""
-    homes.configure(home, collector.url, bursts=False)
-    homes.put(home, series(2, GONE))
-    answers = iter([200, 422])
+    homes.configure(home, collector.url)
+    homes.put(home, series(1, GONE))
 
     def forget_and_answer(_request):
-        forgotten = homes.telemetry(home) / "forgotten"
-        answer = next(answers)
-        if answer == 422:
-            forgotten.write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return answer
+        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return status
 
     collector.answer_by(forget_and_answer)
     processes.deliver(home)
-    assert len(collector.requests) == 2
-    assert len(homes.sent(home)) == 1
-    assert homes.rejected(home) == []
-
-
-def test_what_is_accepted_in_flight_is_not_archived(home, collector):
-    """The same where the collector takes it."""
-    homes.configure(home, collector.url)
-    homes.put(home, series(2, GONE))
-
-    def forget_and_accept(_request):
-        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return 200
-
-    collector.answer_by(forget_and_accept)
-    processes.deliver(home)
-    assert (len(collector.requests), homes.sent(home)) == (1, [])
+    assert len(collector.requests) == 1
+    assert (homes.sent(home), homes.rejected(home)) == ([], [])
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])
@@ -546,17 +497,12 @@ def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
     assert str(host.root) in problem
 
 
-def test_the_request_mentions_the_id():
-    """To Flower's address, with the ID where a person and a program look for it."""
+def test_the_link_of_the_deletion_request_says_the_same():
+    """Whoever opens it has the whole mail, by RFC 6068."""
     request = forget.deletion_request(GONE)
     assert request.to == forget.ADDRESS == "telemetry@flower.dev"
     assert GONE in request.subject
     assert GONE in request.body.splitlines()
-
-
-def test_the_link_says_the_same():
-    """Whoever opens it has the whole mail, by RFC 6068."""
-    request = forget.deletion_request(GONE)
     parts = urlsplit(request.mailto)
     assert (parts.scheme, parts.path) == ("mailto", forget.ADDRESS)
     assert "+" not in parts.query
