@@ -78,16 +78,6 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
     assert processes.processes_of(home) == {}
 
 
-def test_what_is_refused_is_done_and_counted(home, collector):
-    """Nothing is left of it but a record."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(3))
-    collector.answer_by(lambda _request: 422)
-    result = _flush(home)
-    assert result.outcome is flush.Outcome.DELIVERED
-    assert result.rejected == 3
-
-
 def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
     """Whatever ends it, the next one goes on."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)

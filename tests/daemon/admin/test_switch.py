@@ -32,7 +32,7 @@ def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
     "place", ["spool/events.msgpack", "spool/sealed-0-aa.msgpack", "outbox/1/k.json", "work"]
 )
 @pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
-def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, kind):
+def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place, kind):
     """Whatever it is, and on whichever host: the no is written, and what can be deleted is."""
     homes.put(home, records.series(2), host_of="node7")
     path = homes.host(home) / place
@@ -51,7 +51,7 @@ def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, 
     assert homes.unsent_files(home) == []
 
 
-def test_many_files_do_not_hold_up_a_no(home):
+def test_many_files_do_not_delay_the_opt_out(home):
     """They are counted for a moment only."""
     for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
         homes.put(home, records.series(2), name=name)
@@ -79,7 +79,7 @@ def test_what_cannot_be_deleted_is_told(home, monkeypatch):
     assert not (homes.host(home, "n2") / "spool").exists()
 
 
-def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
+def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
     """It made its spool a moment after the no was written, and after the first sweep."""
     homes.put(home, records.series(1))
     sweep = purge.everything_but_sent
@@ -97,22 +97,22 @@ def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
     assert homes.unsent_files(home) == []
 
 
-@pytest.mark.parametrize("room", ["", "spool"])
-def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_written(home, room):
+@pytest.mark.parametrize("directory", ["", "spool"])
+def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, directory):
     """What may lie in it is not touched, and told."""
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
-    (homes.host(home) / room).chmod(0o777)
+    (homes.host(home) / directory).chmod(0o777)
     done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert not (homes.host(home, "node7") / "spool").exists()
-    assert bool(done.problems) is (room == "")
+    assert bool(done.problems) is (directory == "")
     told = processes.command(home, "disable")
-    assert told.returncode == (5 if room == "" else 0)
-    assert "chmod 700" in told.stderr or room
+    assert told.returncode == (5 if directory == "" else 0)
+    assert "chmod 700" in told.stderr or directory
 
 
-def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home):
+def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
     """The file is kept, and another one says no."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)

@@ -1,9 +1,8 @@
-"""Offset: how far a file was relayed, held by one, never half written."""
+"""The offset of a file: locked by one relay, never half written, and of this very file."""
 
 import contextlib
 import errno
 import os
-import threading
 
 import pytest
 
@@ -55,32 +54,6 @@ def test_one_holds_it_from_save_to_save(file):
         pass
 
 
-def test_of_many_at_once_one_has_it(file):
-    """While it is saved all the time, nobody slips in between two versions of it."""
-    inside, most = [0], [0]
-    done = threading.Event()
-
-    def contend():
-        while not done.is_set():
-            try:
-                with holding(file) as held:
-                    inside[0] += 1
-                    most[0] = max(most[0], inside[0])
-                    for number in range(20):
-                        held.save(Place(number))
-                    inside[0] -= 1
-                    done.set()
-            except AnotherRelayError:
-                continue
-
-    threads = [threading.Thread(target=contend) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -94,7 +67,7 @@ def test_of_many_at_once_one_has_it(file):
         b'{"offset": 1, "line": 0, "members": 0, "check": 7}',
     ],
 )
-def test_what_is_no_cursor_is_left_and_told(file, text):
+def test_another_file_in_its_place_is_left(file, text):
     """It may be somebody's file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
