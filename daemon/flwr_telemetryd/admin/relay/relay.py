@@ -102,6 +102,10 @@ class _StopError(Exception):
         self.reason = reason
 
 
+class _ForgottenError(Exception):
+    """The source ID of a body was forgotten, so it is not sent."""
+
+
 def relay_file(
     home: Home,
     environ: Mapping[str, str],
@@ -229,50 +233,51 @@ class _Relay:
         # No sidecar writes space around a body; a line end of another program makes it another body.
         event = intact(key, body) if body.strip() == body else {}
         if event and key not in self._recent:
-            if self._deliver(key, body, event):
+            try:
+                self._deliver(key, body, event)
                 self._recent.append(key)
                 self._result.bodies += 1
-            else:
+            except _ForgottenError:
                 self._result.forgotten += 1
         return bool(event)
 
-    def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> bool:
-        """Send a body until it is accepted or refused; False if its source ID is forgotten."""
-        outcome: Answer | None = Refused("the collector refused the burst")
+    def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> None:
+        """Send a body until it is accepted or refused, and keep it; a refused burst event by event."""
+        outcome: Answer = Refused("the collector refused the burst")
         if not self._offset_file.place.members:
             outcome = self._send(key, body)
         if isinstance(outcome, Refused) and "burst" in event:
             with contextlib.suppress(codec.NotABodyError):
-                return self._deliver_members(key, codec.events(body))
-        return self._settle(key, body, codec.count(event), outcome)
+                self._deliver_members(key, codec.events(body))
+                return
+        self._settle(key, body, codec.count(event), outcome)
 
-    def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> bool:
-        """Send a refused burst event by event; if its first event is refused too, none of the others."""
+    def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> None:
+        """Send the events of a burst; if the first one is refused, reject the others unsent."""
         done, refused = self._offset_file.place.members, ""
         for index, event in enumerate(events):
             if index < done:
                 continue
             key, data = member_key(burst_key, index), codec.dumps(event).encode()
             outcome = Refused(refused) if refused else self._send(key, data)
-            if not self._settle(key, data, 1, outcome):
-                return False
+            self._settle(key, data, 1, outcome)
             if index == 0 and isinstance(outcome, Refused):
                 refused = f"{outcome.reason} (the first event of its burst)"
             elif not refused:
                 self._offset_file.save(self._offset_file.place._replace(members=index + 1))
-        return True
 
-    def _send(self, key: str, body: bytes) -> Answer | None:
-        """Send a body until the collector answers about it; None if its source ID is forgotten.
+    def _send(self, key: str, body: bytes) -> Answer:
+        """Send a body until the collector answers about it.
 
         Raises:
+            _ForgottenError: its source ID was forgotten.
             _StopError: telemetry is off, or the time is over.
         """
         while True:
             self._wait()
             sink = self._opened_sink()
             if forgotten.holds(self._home, body):
-                return None
+                raise _ForgottenError
             outcome = sink.send(key, body)
             self._state.requests += 1
             if not isinstance(outcome, Delivered):
@@ -311,10 +316,8 @@ class _Relay:
         limits = self._settings.limits
         return limits._replace(backoff_max_s=min(limits.backoff_max_s, LONGEST_PAUSE_S))
 
-    def _settle(self, key: str, data: bytes, events: int, outcome: Answer | None) -> bool:
-        """Keep a body that the collector answered about; False if it was not sent."""
-        if outcome is None:
-            return False
+    def _settle(self, key: str, data: bytes, events: int, outcome: Answer) -> None:
+        """Keep a body that the collector answered about, and count it."""
         is_kept = not forgotten.holds(self._home, data)  # its ID may be forgotten since the request began
         if is_kept:
             files.ensure_directory(self._host.root)  # a service of another host removes empty ones
@@ -330,7 +333,6 @@ class _Relay:
             self._state.delivered_events += events
             self._state.last_delivery = self._clock.now().isoformat()
         self._result.events += events
-        return True
 
     def _reject(self, key: str, data: bytes, reason: str) -> None:
         files.ensure_directory(self._host.rejected)
