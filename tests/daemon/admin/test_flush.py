@@ -18,7 +18,7 @@ def _flush(home, timeout_s=processes.PATIENCE_S, **options):
 
 
 def test_progress_goes_down_to_nothing(home, collector):
-    """What is left is told while it is delivered: all at first, nothing at last."""
+    """The count starts at all events and ends at none."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(20))
     told = []
@@ -43,7 +43,6 @@ def test_events_that_come_later_are_not_waited_for(home, collector):
 
 
 def test_it_tries_again_until_the_collector_is_back(home, collector):
-    """A failure is no end while there is time."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_with(503, 503)
@@ -53,7 +52,7 @@ def test_it_tries_again_until_the_collector_is_back(home, collector):
 
 
 def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
-    """Longer than the time that is left: nothing can come of it, and nobody is asked again."""
+    """It is longer than the time that is left, so no further request is made."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
@@ -79,7 +78,7 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
 
 
 def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
-    """Whatever ends it, the next one goes on."""
+    """The next sidecar continues its work."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -94,7 +93,6 @@ def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
 
 
 def test_switching_off_meanwhile_ends_it(home, collector):
-    """Consent is asked again before every try."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
 
@@ -109,7 +107,7 @@ def test_switching_off_meanwhile_ends_it(home, collector):
 
 
 def test_a_home_that_a_sidecar_cannot_use_is_told(home, collector):
-    """Its own word comes through."""
+    """The sidecar's own message is shown."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     os.mkfifo(homes.host(home) / "sidecar.log")

@@ -14,7 +14,7 @@ from tests.support import homes, processes, records
 
 
 def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
-    """Within a bound: a sidecar that does not come to an end is told of, and sends nothing more."""
+    """The wait is bounded: a sidecar that does not end is reported, and sends nothing more."""
     homes.configure(home, collector.url, request_deadline_s=50)
     collector.answer_with("hang")
     processes.emit(home, 2)
@@ -33,7 +33,7 @@ def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
 )
 @pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
 def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place, kind):
-    """Whatever it is, and on whichever host: the no is written, and what can be deleted is."""
+    """On every host, whatever can be deleted is deleted."""
     homes.put(home, records.series(2), host_of="node7")
     path = homes.host(home) / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,6 @@ def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place,
 
 
 def test_many_files_do_not_delay_the_opt_out(home):
-    """They are counted for a moment only."""
     for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
         homes.put(home, records.series(2), name=name)
     now = iter([0.0, 0.1, *range(1, 1000)])
@@ -62,7 +61,6 @@ def test_many_files_do_not_delay_the_opt_out(home):
 
 
 def test_what_cannot_be_deleted_is_told(home, monkeypatch):
-    """And keeps nothing else from being deleted."""
     for host in ("n1", "n2"):
         homes.put(home, records.series(1), host_of=host)
     rename = os.rename
@@ -80,7 +78,7 @@ def test_what_cannot_be_deleted_is_told(home, monkeypatch):
 
 
 def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
-    """It made its spool a moment after the no was written, and after the first sweep."""
+    """It made its spool after the opt-out was written, and after the first purge."""
     homes.put(home, records.series(1))
     sweep = purge.everything_but_sent
     swept = []
@@ -99,7 +97,7 @@ def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
 
 @pytest.mark.parametrize("directory", ["", "spool"])
 def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, directory):
-    """What may lie in it is not touched, and told."""
+    """Its content is not touched, and it is reported."""
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
     (homes.host(home) / directory).chmod(0o777)
@@ -113,7 +111,7 @@ def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, 
 
 
 def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
-    """The file is kept, and another one says no."""
+    """The old file is kept."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
     done = disable(Home(home), Clock())
@@ -124,7 +122,7 @@ def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
 
 @pytest.mark.parametrize("switch", [enable, lambda home: disable(home, Clock())])
 def test_another_users_home_is_left_alone(home, switch, monkeypatch):
-    """Whoever may write there all the same, such as root under sudo."""
+    """Also by a user who could write there, such as root under sudo."""
     home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
     with pytest.raises(UnusableHomeError, match="another user"):

@@ -19,7 +19,6 @@ def _append(home, data):
 
 
 def test_a_growing_segment_gives_what_is_new(home):
-    """Events that were shown are not shown again."""
     homes.put(home, records.series(2))
     follower = Follower(Home(home))
     assert _new(follower) == [("spool", 0), ("spool", 1)]
@@ -29,7 +28,6 @@ def test_a_growing_segment_gives_what_is_new(home):
 
 
 def test_a_home_that_comes_into_being_is_seen(home):
-    """The home may be missing before the first event."""
     follower = Follower(Home(home))
     assert _new(follower) == []
     homes.put(home, records.series(1))

@@ -45,7 +45,7 @@ def test_an_unsafe_directory_is_a_problem(home, harm, directory):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_a_problem(home):
-    """What belongs to somebody else is not looked into."""
+    """Another user's directory is not read."""
     homes.put(home, records.series(1))
     os.chown(homes.telemetry(home), 12345, 12345)
     view = _read(home)
@@ -54,7 +54,6 @@ def test_a_directory_of_another_user_is_a_problem(home):
 
 
 def test_a_home_that_is_a_file_is_a_problem(home):
-    """FLWR_HOME may name anything."""
     home.write_text("")
     (problem,) = _read(home).problems
     assert problem.startswith(f"{home} is no directory")
@@ -73,7 +72,7 @@ def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
 
 
 def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(home, monkeypatch):
-    """A read-only home keeps nobody from looking, but from recording."""
+    """Reading a read-only home works; recording into it does not."""
     homes.put(home, records.series(1))
     monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
     view = _read(home)
@@ -93,7 +92,7 @@ def test_a_spool_at_its_cap_is_a_problem(home):
 
 
 def test_a_source_that_is_no_uuid_is_a_problem(home):
-    """It is reported as `invalid`, as in Flower, and told how to mend."""
+    """It is reported as `invalid`, as in Flower; the problem says how to repair it."""
     home.mkdir()
     (home / "source").write_text("me\n")
     view = _read(home)
@@ -102,7 +101,7 @@ def test_a_source_that_is_no_uuid_is_a_problem(home):
 
 
 def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
-    """As after a backup was put back: what is reported under it is deleted, and somebody should know."""
+    """A restored backup may bring it back; events that carry it are deleted."""
     source = str(uuid.uuid4())
     homes.put(home, records.series(1))
     (home / "source").write_text(source)
@@ -154,7 +153,7 @@ def test_what_decides_is_told_with_what_would_change_it(home, environ, decided_b
 
 
 def test_the_site_file_is_told_as_the_sites(home, tmp_path):
-    """What the site decides no user can change."""
+    """No user can change the decision of the site."""
     site_file = tmp_path / "telemetry.toml"
     site_file.write_text("# a comment\nenabled = false\n")
     view = status.read_status(Home(home), {}, site_file=site_file)
@@ -163,7 +162,6 @@ def test_the_site_file_is_told_as_the_sites(home, tmp_path):
 
 
 def test_the_nearest_directory_is_where_the_next_file_would_be(home):
-    """Of what exists of the home."""
     assert problems.nearest_directory(Home(home)) == home.parent
     homes.put(home, records.series(1))
     assert problems.nearest_directory(Home(home)) == homes.spool(home)

@@ -38,7 +38,7 @@ def _commit(home, *, discard=False):
 
 
 def test_a_missing_home_is_no_problem_and_stays_missing(home):
-    """Before the first event there is nothing to see, and looking makes nothing."""
+    """`status` creates nothing."""
     view = _read(home)
     assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
     assert (view.hosts, view.problems) == ([], [])
@@ -62,7 +62,7 @@ def test_segments_in_every_directory_are_counted(home):
 
 
 def test_a_committed_batch_counts_as_bodies_alone(home):
-    """Its segments are in its bodies already, even if nobody came to discard them."""
+    """Its segments are in its bodies already, even if no sidecar has discarded them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
@@ -111,7 +111,7 @@ def test_the_counters_outlive_the_sidecar(home):
 
 
 def test_a_sidecar_lives_while_its_lock_is_held(home):
-    """The lock tells, not the word that somebody left."""
+    """The lock decides, not the state file."""
     homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
         assert lock.result is LockResult.HELD
@@ -142,7 +142,6 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, 
 
 
 def test_the_totals_are_the_sums_over_all_hosts(home):
-    """On a shared home every host is shown, and the sums beside them."""
     homes.put(home, records.series(2))
     homes.put(home, records.series(3), host_of="another")
     view = _read(home)
@@ -152,7 +151,7 @@ def test_the_totals_are_the_sums_over_all_hosts(home):
 
 
 def test_damage_stops_nothing(home):
-    """Rubbish in every file costs what it covers, and no other number."""
+    """Damage costs the file that it is in, and no other number."""
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)
     for path, data in {

@@ -122,7 +122,7 @@ def run(
     temporary = tempfile.TemporaryDirectory(prefix="flwr-", ignore_cleanup_errors=True)
     with temporary as directory, Receiver() as receiver:
         home = Home(Path(os.path.abspath(directory)))
-        own = environment(home, environ)
+        own = _environment(home, environ)
         _configure(home, receiver.url, own)
         try:
             _run_workloads(workloads, home, own, on_workload)
@@ -133,7 +133,7 @@ def run(
         return report(workloads, receiver, seconds, flushed.reason)
 
 
-def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of every process of the demo, without the user's telemetry settings and proxies."""
     kept = {
         name: value

@@ -16,7 +16,6 @@ PLACE = Place(7, 2, 3)
 
 @pytest.fixture
 def file(tmp_path):
-    """The path of a file that is relayed."""
     (tmp_path / "shared").mkdir()
     path = tmp_path / "shared" / "metrics.jsonl"
     path.write_bytes(os.urandom(100))
@@ -43,7 +42,6 @@ def test_what_is_saved_is_there_for_the_next(file):
 
 
 def test_one_holds_it_from_save_to_save(file):
-    """The lock ends with the block."""
     with holding(file) as held:
         for place in (None, Place(1), Place(2)):
             if place:
@@ -68,7 +66,7 @@ def test_one_holds_it_from_save_to_save(file):
     ],
 )
 def test_another_file_in_its_place_is_left(file, text):
-    """It may be somebody's file of that name."""
+    """Another program may have made a file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
     with pytest.raises(NoCursorError, match="move it away"), holding(file):
@@ -119,14 +117,14 @@ def test_another_file_under_the_name_is_relayed_from_its_start(file, size):
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(file, number, monkeypatch):
-    """As of a file on a read-only disk, or of somebody else's directory."""
+    """For example beside a file on a read-only disk, or in another user's directory."""
     fail_once(monkeypatch, "open", number)
     with pytest.raises(NoCursorError, match="copy the file"), holding(file):
         pass
 
 
 def test_where_locks_do_not_work_it_is_kept_all_the_same(file, monkeypatch):
-    """Two relays may then be at it; the one that saves last is believed."""
+    """Two relays may then run at once; the offset that is saved last counts."""
     no_locks(monkeypatch)
     with holding(file) as one, holding(file) as other:
         one.save(Place(1))

@@ -28,18 +28,15 @@ from tests.support.strategies import events, tried
 
 
 def bodies(count, start=0):
-    """Give bodies of one event each."""
     return [codec.dumps(to_wire(event)).encode() for event in records.series(count, start=start)]
 
 
 def keys(lines):
-    """Give the keys under which these lines have to arrive."""
     return set(map(wire.key_of, lines))
 
 
 @pytest.fixture
 def file(tmp_path):
-    """Give the path of the file, in a directory of its own."""
     (tmp_path / "shared").mkdir()
     return tmp_path / "shared" / "metrics.jsonl"
 
@@ -105,8 +102,8 @@ NO_BODIES = [
 ]
 
 
-def test_a_line_that_is_no_body_is_told_and_passed_by(home, file, collector):
-    """It is told by its number, once, and costs no other line anything."""
+def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
+    """Its number is reported once, and the other lines are delivered."""
     homes.configure(home, collector.url)
     good = bodies(len(NO_BODIES))
     put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
@@ -122,7 +119,7 @@ def test_a_line_that_is_no_body_is_told_and_passed_by(home, file, collector):
 
 
 def test_a_last_line_without_an_end_is_left(home, file, collector):
-    """Somebody may be writing it; it is delivered when it is whole."""
+    """Another process may be writing it; it is delivered when it is whole."""
     homes.configure(home, collector.url)
     one, two = bodies(2)
     file.write_bytes(one + b"\n" + two)
@@ -173,7 +170,6 @@ def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
 
 
 def test_a_short_outage_is_waited_for(home, file, collector):
-    """A failure costs a wait, and no line."""
     homes.configure(home, collector.url, backoff_s=0.1)
     put(file, bodies(3))
     collector.answer_with(200, 503, "reset", 500)
@@ -184,7 +180,7 @@ def test_a_short_outage_is_waited_for(home, file, collector):
 
 
 def test_the_pauses_grow_to_one_that_a_person_waits_for(home, file, collector):
-    """The patience counts from the last answer, and no wait begins that would outlast it."""
+    """The timeout counts from the last answer, and no pause begins that would outlast it."""
     homes.configure(home, collector.url, backoff_s=1, backoff_max_s=900)
     lines = bodies(2)
     put(file, lines)
@@ -293,7 +289,7 @@ def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
 
 
 def test_the_home_stays_within_its_caps(home, file, collector, monkeypatch):
-    """Perhaps no sidecar ever runs in it: the relay itself holds it to them, while it runs and at the end."""
+    """Perhaps no sidecar ever runs in it, so the relay enforces them, while it runs and at the end."""
     homes.configure(home, collector.url, sent_max_mib=0.01)
     monkeypatch.setattr(relay, "CAPS_EVERY_BYTES", 20_000)
     most, real = [0], archive.archive
@@ -323,7 +319,6 @@ def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(home, file
 
 
 def test_what_was_forgotten_here_is_not_sent(home, file, collector):
-    """An ID that the user had forgotten in this home does not go out through it."""
     homes.configure(home, collector.url)
     gone = codec.dumps(to_wire(records.sample({"n": 9}, source="gone"))).encode()
     forgotten.add(Home(home), "gone")
@@ -350,8 +345,8 @@ def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collec
     assert homes.sent(home) == homes.rejected(home) == []
 
 
-def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home, file, collector):
-    """Whoever switches telemetry off finds nothing in the outbox afterwards."""
+def test_an_opt_out_ends_it_and_leaves_nothing(home, file, collector):
+    """After an opt-out the outbox is empty."""
     homes.configure(home, collector.url)
     put(file, bodies(20))
 
@@ -370,8 +365,8 @@ def test_a_no_in_the_middle_ends_it_and_leaves_nothing(home, file, collector):
     assert run(home, file).bodies == 20
 
 
-def test_a_no_of_the_environment_ends_it_and_deletes_nothing(home, file, collector):
-    """It is the person's who relays, not the home's."""
+def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, collector):
+    """A variable is an opt-out of this process, not of the home."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     put(file, bodies(3))
@@ -391,7 +386,7 @@ def test_a_no_of_the_environment_ends_it_and_deletes_nothing(home, file, collect
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable", "too long a name"])
 def test_what_is_no_file_is_refused(home, file, collector, kind):
-    """In words, before anything is created; a FIFO holds nobody."""
+    """Before anything is created; a FIFO does not block the relay."""
     homes.configure(home, collector.url)
     if kind == "directory":
         file.mkdir()
@@ -488,7 +483,7 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
 
 
 def test_a_retry_after_is_heeded(home, file, collector):
-    """It is told, and nobody is asked again before its time."""
+    """It is reported, and no request is made before its time."""
     homes.configure(home, collector.url)
     put(file, bodies(2))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
@@ -500,7 +495,7 @@ def test_a_retry_after_is_heeded(home, file, collector):
 
 
 def test_a_short_retry_after_is_waited_for(home, file, collector):
-    """Within the patience; the sidecars of this host heed it, too, until it is over."""
+    """If it ends within the timeout. The sidecars of this host obey it, too, until it is over."""
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
     not_before = homes.host(home) / "not-before"
