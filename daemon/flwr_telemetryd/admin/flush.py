@@ -120,7 +120,8 @@ class _Flush:
         self._waiting = Waiting(self._host)
         rejected = set(contents.rejected_bodies(self._host))
         before = self._count.left()
-        self._deliver()
+        if not self._waiting.is_over():
+            self._deliver()
         left = self._count.left()
         refused = 0
         for path in set(contents.rejected_bodies(self._host)) - rejected:
