@@ -39,9 +39,9 @@ from flwr_telemetryd.clock import Clock
 
 home, now = Home(Path(os.environ["FLWR_HOME"])), [0.0]
 clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-erased, problems = forget.erase(home, {GONE!r}, clock)
+erased, problems = forget.forget_id(home, {GONE!r}, clock)
 if not problems:
-    forget.done(home)
+    forget.finish(home)
 sys.exit(bool(problems))
 """
 

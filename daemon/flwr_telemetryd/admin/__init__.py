@@ -1,6 +1,6 @@
 """Actions that a person asks of a home: flush, switch on or off, forget, relay, demo, service, doctor.
 
-In:    a home, and the environment of the person who asks.
+In:    a home, and the variables of the process that a person started.
 Out:   a result object that the command line prints.
 Owns:  ``telemetry/config.toml``, ``telemetry/forgetting``, the units of the service, and ``<file>.relayed``.
 Never: prints, or works in the home of another user.

@@ -44,9 +44,9 @@ def replace_by_opt_out(home: Home) -> Path:
         TelemetryError, OSError: the system refuses. The old file stays, and a malformed file means off too.
     """
     _make_directories(home)
-    aside = _kept_aside(home.config)
+    kept = _keep(home.config)
     _put(home.config, b"enabled = false\n")
-    return aside
+    return kept
 
 
 def _make_directories(home: Home) -> None:
@@ -58,18 +58,18 @@ def _put(path: Path, text: bytes) -> None:
     files.replace_bytes(path, text, durable=True, users_own=True)
 
 
-def _kept_aside(path: Path) -> Path:
-    """Give a file, or a link itself, a second name that is free."""
+def _keep(path: Path) -> Path:
+    """Give a file, or the link itself, a second name that is free."""
     for number in itertools.count(1):
-        aside = path.with_name(f"{path.name}{MALFORMED_SUFFIX}{f'-{number}' if number > 1 else ''}")
+        kept = path.with_name(f"{path.name}{MALFORMED_SUFFIX}{f'-{number}' if number > 1 else ''}")
         try:
             if path.is_symlink():
-                os.symlink(os.readlink(path), aside)
+                os.symlink(os.readlink(path), kept)
             else:
-                os.link(path, aside)
+                os.link(path, kept)
         except FileExistsError:
             continue
-        return aside
+        return kept
     raise AssertionError
 
 

@@ -42,14 +42,14 @@ class DisableResult:
     sidecar_ended: bool
     """False if a sidecar still runs: it has a request in flight, and ends after it."""
 
-    aside: Path | None
-    """The old settings file, if it could not be parsed or edited."""
+    old_settings: Path | None
+    """The old settings file, which is kept if it could not be parsed or edited."""
 
     problems: list[str]
     """One sentence for each thing that could not be deleted."""
 
 
-def switch_off(home: Home, clock: Clock) -> DisableResult:
+def disable(home: Home, clock: Clock) -> DisableResult:
     """Write the opt-out, wait at most ``END_WAIT_S`` for sidecars to end, and delete what was not sent.
 
     Raises:
@@ -60,27 +60,27 @@ def switch_off(home: Home, clock: Clock) -> DisableResult:
     known = known_hosts(home)
     count_ends = clock.monotonic() + COUNT_S
     waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
-    aside: Path | None = None
+    old_settings: Path | None = None
     try:
         config_file.write_enabled(home, enabled=False)
     except SettingsError:
-        aside = config_file.replace_by_opt_out(home)
+        old_settings = config_file.replace_by_opt_out(home)
     presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
-    while (lives := any(map(_lives, known))) and clock.monotonic() < deadline:
+    while (is_alive := any(map(_alive, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
     purge.everything_but_sent(home)
-    # Twice, because a writer may have read the old setting a moment before the new one was written.
+    # Twice, because a writer may have read the old setting just before the new one was written.
     problems = purge.everything_but_sent(home)
-    return DisableResult(waiting, not lives, aside, problems)
+    return DisableResult(waiting, not is_alive, old_settings, problems)
 
 
-def switch_on(home: Home) -> None:
+def enable(home: Home) -> None:
     """Write the opt-in. Other settings may still switch telemetry off: see ``settings.load``.
 
     Raises:
         SettingsError: the settings file cannot be parsed or edited.
-        UnusableHomeError, TelemetryError, OSError: as ``switch_off``.
+        UnusableHomeError, TelemetryError, OSError: as ``disable``.
     """
     check_owner(home)
     config_file.write_enabled(home, enabled=True)
@@ -93,8 +93,8 @@ def check_owner(home: Home) -> None:
         raise UnusableHomeError(msg)
 
 
-def _lives(host: HostPaths) -> bool:
+def _alive(host: HostPaths) -> bool:
     try:
         return presence.alive(host)
     except (OSError, TelemetryError):
-        return False  # something that is not a sidecar's lock stands in its place
+        return False  # the lock is no file of ours, so no sidecar holds it

@@ -57,13 +57,13 @@ def flush(
     home: HomeOption = None,
 ) -> None:
     """Deliver what waits, and tell what came of it."""
-    from ..admin.flush import drain
+    from ..admin.flush import flush as deliver
 
     found = home_to_deliver(home, timeout)
     with progress() as bar:
         task = bar.add_task("Delivering", total=None, word="")
         try:
-            drained = drain(
+            drained = deliver(
                 found, os.environ, timeout_s=timeout, on_progress=lambda left: show_left(bar, task, left)
             )
         except KeyboardInterrupt:

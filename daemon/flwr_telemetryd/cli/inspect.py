@@ -103,7 +103,7 @@ def inspect(
         while True:
             if not can_be_read(found) and (problems := list(unsafe(found))):
                 raise UnusableHomeError(problems[0])
-            for shown in looker.look():
+            for shown in looker.new_items():
                 printer.show(shown)
             printer.flush()
             if not follow:

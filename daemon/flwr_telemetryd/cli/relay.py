@@ -90,7 +90,7 @@ def relay(
                 found,
                 os.environ,
                 Path(file),
-                patience_s=timeout,
+                timeout_s=timeout,
                 on_damage=tell_damage,
                 on_progress=tell_progress,
             )

@@ -28,7 +28,7 @@ from .output import (
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
 
-    from ..admin.forget import ErasedCounts, Request
+    from ..admin.forget import DeletionRequest, ErasedCounts
 
 SOURCE_HELP = help_text("""Show the source ID: the random name under which this home reports.
 
@@ -116,7 +116,7 @@ def forget(
 ) -> None:
     """Forget the ID, tell what was deleted, and show the request."""
     from ..admin import switch
-    from ..admin.forget import ErasedCounts, done, erase, request_for
+    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id
     from ..clock import Clock
 
     found = the_home(home, os.environ)
@@ -132,11 +132,11 @@ def forget(
         _ask(chosen)
     os.umask(0o077)
     try:
-        erased, problems = erase(found, chosen, Clock())
+        erased, problems = forget_id(found, chosen, Clock())
     except KeyboardInterrupt:
         complain(f"interrupted; `flwr-telemetry forget` goes on with {chosen}")
         raise
-    request = request_for(chosen)
+    request = deletion_request(chosen)
     if json:
         print_json({"source": chosen, "deleted": asdict(erased), "request": asdict(request)})
     else:
@@ -148,7 +148,7 @@ def forget(
     if problems:
         raise typer.Exit(ExitCode.UNUSABLE)
     sys.stdout.flush()  # only what was told is done
-    done(found)
+    finish(found)
 
 
 def _look(home: "Home") -> str | None:
@@ -161,9 +161,9 @@ def _present(home: "Home") -> str | None:
     """The ID that is to be forgotten: what a call before this one had begun with, or else the present one."""
     from flwr_telemetry.source import INVALID, UNAVAILABLE
 
-    from ..admin.forget import pending
+    from ..admin.forget import unfinished
 
-    if (begun := pending(home)) is not None:
+    if (begun := unfinished(home)) is not None:
         return begun
     found = _look(home)
     if found in {INVALID, UNAVAILABLE}:
@@ -197,7 +197,7 @@ def _ask(source_id: str) -> None:
         raise typer.Exit(ExitCode.UNDELIVERED)
 
 
-def _tell(source_id: str, erased: "ErasedCounts", request: "Request", *, complete: bool) -> None:
+def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *, complete: bool) -> None:
     out = console()
     say(out, f"Forgotten: {source_id}", "bold")
     stages = {"spool": "in the spool", "outbox": "in the outbox", "sent": "sent", "rejected": "rejected"}

@@ -43,9 +43,9 @@ Examples:
 
 def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show the view, for people or for programs."""
-    from ..inspect.status import look
+    from ..inspect.status import read_status
 
-    view = look(the_home(home, os.environ), os.environ)
+    view = read_status(the_home(home, os.environ), os.environ)
     if json:
         print_json(view.public())
     else:

@@ -78,7 +78,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> None:
     found = the_home(home, os.environ)
     os.umask(0o077)
     try:
-        done = switch.switch_off(found, Clock())
+        done = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
         why = ended(describe(error, found.path))
         complain(f"{why} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
@@ -102,7 +102,7 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> None:
 
     found = the_home(home, os.environ)
     os.umask(0o077)
-    switch.switch_on(found)
+    switch.enable(found)
     consent = _consent(found, os.environ)
     start = _start_of_service(found) if consent["enabled"] else None
     if json:
@@ -151,7 +151,7 @@ def _tell_off(done: "DisableResult") -> None:
     out = console()
     waited = done.purged.events
     say(out, f"Deleted what waited: {number(waited, 'event')}." if waited else "Nothing waited.")
-    if done.aside is not None:
-        say(out, f"The settings file could not be understood or edited; it is kept as {done.aside}.")
+    if done.old_settings is not None:
+        say(out, f"The settings file could not be understood or edited; it is kept as {done.old_settings}.")
     if not done.sidecar_ended:
         say(out, "A sidecar has not ended yet; it sends nothing after a request that it may have in flight.")

@@ -1,7 +1,7 @@
-"""What this machine would report, as an example for each declared field. Writes and sends nothing.
+"""An example from this machine for each field that can leave it.
 
-The values come out of the very code that makes what is sent: the declaration in ``context.py``, the
-coalescer, the hardware figures. Only event type, details and cluster IDs are made up.
+The values come from the code that makes real events: ``context.py``, the coalescer, and the hardware facts.
+Only event type, details and cluster IDs are made up. This module never writes or sends anything.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ _LATER_US = 1_500
 
 
 def examples(home: Home, environ: Mapping[str, str], clock: Clock) -> list[tuple[Field, Any]]:
-    """Every field that can leave the machine, with an example from it.
-
-    The example is None where this machine would not report the field.
-    """
+    """Every declared field, with an example; None if this machine would not report the field."""
     bodies = [
         _body(home, environ, clock, package, version)
         for package in context.PACKAGES
@@ -37,7 +34,7 @@ def examples(home: Home, environ: Mapping[str, str], clock: Clock) -> list[tuple
 
 
 def _first(bodies: list[dict[str, Any]], path: list[str]) -> Any:
-    """The value at a path in the first body that has it."""
+    """The value at a path in the first body that has one."""
     for body in bodies:
         value: Any = body
         for name in path:
@@ -69,5 +66,5 @@ def _body(
         }
         bodies += coalescer.add(event)
     bodies += coalescer.finish()
-    whole: dict[str, Any] = json.loads(bodies[0])
-    return whole
+    burst: dict[str, Any] = json.loads(bodies[0])
+    return burst

@@ -1,4 +1,7 @@
-"""Which events somebody wants to see: by type and by time. Pure."""
+"""Choose events by type and by time.
+
+In: events or bodies, as JSON. Out: those that match. This module never opens a file.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,14 @@ _SPAN = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})")
 
 
 def since(text: str, now: datetime) -> datetime:
-    """A moment that a person names: ``90s``, ``10min``, ``2h``, ``3d`` ago, or an ISO 8601 date or time.
+    """The time that a text names: ``90s``, ``10min``, ``2h`` or ``3d`` ago, or an ISO 8601 date or time.
 
     Args:
-        text: as it was typed.
-        now: with an offset, which a time without one is taken to have.
+        text: the text, as a person typed it.
+        now: the present time. Its offset from UTC also holds for a text without one.
 
     Raises:
-        ValueError: it is neither, or lies beyond the calendar.
+        ValueError: the text names no time, or one beyond the calendar.
     """
     typed = text.strip()
     try:
@@ -42,30 +45,28 @@ def since(text: str, now: datetime) -> datetime:
             return now - timedelta(**{_UNITS[found[2]]: float(found[1])})
         moment = datetime.fromisoformat(typed)
     except (ValueError, OverflowError) as error:
-        msg = f"{typed!r} names no moment: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
+        msg = f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
         raise ValueError(msg) from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo)
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """A choice among events.
-
-    Attributes:
-        event_type: in any case, with ``*`` and ``?``; None for every type.
-        since_us: microseconds since the epoch; None for every time.
-    """
+    """Matches events by type and by time."""
 
     event_type: str | None = None
+    """In any case, with the wildcards ``*`` and ``?``; None for every type."""
+
     since_us: int | None = None
+    """The earliest time, in microseconds since the epoch; None for every time."""
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every event matches."""
         return self.event_type is None and self.since_us is None
 
     def takes(self, body: Mapping[str, Any]) -> bool:
-        """Whether an event, or any event of a burst, is wanted; what cannot be told is not."""
+        """Whether an event, or any event of a burst, matches; a damaged body does not."""
         try:
             return self._has_type(body) and self._is_late(body)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
@@ -79,23 +80,28 @@ class EventFilter:
     def _is_late(self, body: Mapping[str, Any]) -> bool:
         if self.since_us is None:
             return True
-        rows = body["burst"]["events"] if "burst" in body else [[0, 0]]
-        # Rows are in order of time.
-        return bool(date_us(body["context"]["date"]) + rows[-1][1] >= self.since_us)
+        # The rows of a burst are in order of time.
+        last_us = body["burst"]["events"][-1][1] if "burst" in body else 0
+        return bool(date_us(body["context"]["date"]) + last_us >= self.since_us)
 
 
 class Selector:
-    """What is shown of an event or a body: all of it, nothing, or those of its events that are wanted."""
+    """Selects what to show of an event or a body.
 
-    def __init__(self, wanted: EventFilter, *, expand: bool) -> None:
+    Args:
+        event_filter: matches the events to show.
+        expand: whether to show the events of a burst one by one.
+    """
+
+    def __init__(self, event_filter: EventFilter, *, expand: bool) -> None:
         self.expand = expand
-        self._wanted = wanted
+        self._filter = event_filter
 
     def parts(self, raw: bytes) -> Iterator[dict[str, Any]]:
-        """What is wanted of it, decoded."""
+        """The matching parts of an event or a body, decoded."""
         whole = contents.expand(raw) if self.expand else [json.loads(raw)]
-        yield from filter(self._wanted.takes, whole)
+        yield from filter(self._filter.takes, whole)
 
     def takes(self, raw: bytes) -> bool:
-        """Whether it is wanted as it is."""
-        return self._wanted.everything or any(self.parts(raw))
+        """Whether to show an event or a body as it is."""
+        return self._filter.everything or any(self.parts(raw))

@@ -1,156 +1,125 @@
-"""Look at the stages again and again, and give what is new each time.
+"""Read the stages of a home again and again, and give each event or body once a stage.
 
-A segment is told again by its inode and its first bytes, whatever it is called by now; a body by its
-key; a line of the archive by where it ends. This room must never write.
+A segment is recognized by its inode and its first bytes, because its name changes; a body by its key; a line
+of the archive by the offset at which it ends. This module never writes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import files, record
-from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import to_wire
 
 from ..burst import codec
-from ..errors import describe
 from ..outbox import archive, contents
 from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
-from . import problems
+from .problems import can_be_read, read_each
 
 Segment = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An event of the spool, or a body.
-
-    Attributes:
-        stage: ``spool``, ``outbox``, ``sent`` or ``rejected``.
-        raw: it as JSON, in one line; a body byte for byte.
-        events: how many events it stands for.
-    """
+    """An event of the spool, or a body."""
 
     stage: str
+    """``spool``, ``outbox``, ``sent`` or ``rejected``."""
+
     raw: bytes
+    """The item as JSON, in one line; a body byte for byte."""
+
     events: int
+    """The number of its events."""
 
 
 class Follower:
-    """Remembers what it gave.
+    """Remembers which items it has given.
 
     Args:
-        home: whose events, of every host.
-        stage: the only one to look at; None for all.
+        home: the home; the events of all its hosts are read.
+        stage: the only stage to read; None for all.
     """
 
     def __init__(self, home: Home, stage: str | None = None) -> None:
         self._home = home
         self._stage = stage
-        self._ends: dict[Segment, int] = {}
-        self._keys: dict[str, set[str]] = {}
+        self._segment_ends: dict[Segment, int] = {}
+        self._keys: dict[tuple[str, str], set[str]] = {}
         self._archive_ends: dict[Path, int] = {}
         self.problems: dict[str, None] = {}
-        """What could not be shown, one sentence each, in order."""
+        """One sentence for each thing that could not be shown, in order."""
 
-    def look(self) -> Iterator[Item]:
-        """What came since the last look; in the order in which events move, so that none slips past."""
-        parts: dict[str, Callable[[HostPaths], Iterator[Item]]] = {
-            "spool": self._spool,
-            "outbox": lambda host: self._bodies(host, "outbox", contents.outbox_bodies(host)),
-            "sent": self._sent,
-            "rejected": lambda host: self._bodies(host, "rejected", contents.rejected_bodies(host)),
+    def new_items(self) -> Iterator[Item]:
+        """The items that are new since the last call; in the order in which events move, to miss none."""
+        stages: dict[str, Callable[[HostPaths], Iterator[Item]]] = {
+            "spool": lambda host: self._each(lambda: contents.spool_segments(host), self._segment),
+            "outbox": lambda host: self._bodies(host, "outbox", contents.outbox_bodies),
+            "sent": lambda host: self._each(lambda: archive.archive_files(host), self._archive),
+            "rejected": lambda host: self._bodies(host, "rejected", contents.rejected_bodies),
         }
-        if not problems.can_be_read(self._home):
-            return
-        hosts = known_hosts(self._home)
-        for name, part in parts.items():
-            if self._stage in {None, name}:
-                for host in hosts:
-                    try:
-                        yield from part(host)
-                    except (OSError, TelemetryError) as error:
-                        self._cannot(error, host.root)
+        if can_be_read(self._home):
+            hosts = known_hosts(self._home)
+            for stage, items in stages.items():
+                if self._stage in {None, stage}:
+                    for host in hosts:
+                        yield from items(host)
 
-    def _spool(self, host: HostPaths) -> Iterator[Item]:
-        for path in contents.spool_segments(host):
-            try:
-                segment = _identity(path)
-                end = max(self._ends.get(segment, 0), contents.first_byte(path))
-                for shown, size in _records(path, end):
-                    end += size
-                    if shown is not None:
-                        # Damage at the end may be a record that is being written: look at it again.
-                        self._ends[segment] = end
-                        yield shown
-            except FileNotFoundError:
-                continue  # it moved on
-            except (OSError, TelemetryError) as error:
-                self._cannot(error, path)
+    def _each(
+        self, paths: Callable[[], Iterable[Path]], items: Callable[[Path], Iterable[Item]]
+    ) -> Iterator[Item]:
+        return read_each(paths, items, self.problems)
 
-    def _bodies(self, host: HostPaths, stage: str, paths: Iterable[Path]) -> Iterator[Item]:
-        place = f"{host.name}/{stage}"
-        known, present = self._keys.get(place, set()), set()
-        for path in paths:
-            present.add(path.stem)
-            if path.stem in known:
-                continue
-            try:
-                raw = read_body(path)
-            except FileNotFoundError:
-                continue  # it moved on
-            except (OSError, TelemetryError) as error:
-                self._cannot(error, path)
-                continue
-            yield from self._body(stage, raw, path)
-        self._keys[place] = present
+    def _segment(self, path: Path) -> Iterator[Item]:
+        segment = _identity(path)
+        end = max(self._segment_ends.get(segment, 0), contents.first_byte(path))
+        for piece in contents.read_segment(path, end):
+            if isinstance(piece, reader.Record):
+                end += piece.size_bytes
+                self._segment_ends[segment] = end
+                yield Item("spool", codec.dumps(to_wire(piece.event)).encode(), 1)
+            else:
+                # Damage at the end may be a record that is being written, and is read again.
+                end += len(piece.data)
 
-    def _sent(self, host: HostPaths) -> Iterator[Item]:
-        for path in archive.archive_files(host):
-            try:
-                for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
-                    self._archive_ends[path] = end
-                    yield from self._body("sent", raw, path)
-            except FileNotFoundError:
-                continue  # its time was over
-            except (OSError, TelemetryError) as error:
-                self._cannot(error, path)
+    def _bodies(
+        self, host: HostPaths, stage: str, paths: Callable[[HostPaths], Iterable[Path]]
+    ) -> Iterator[Item]:
+        place = host.name, stage
+        known, present = self._keys.get(place, set()), set[str]()
+
+        def new() -> Iterator[Path]:
+            for path in paths(host):
+                present.add(path.stem)
+                if path.stem not in known:
+                    yield path
+            self._keys[place] = present
+
+        return self._each(new, lambda path: self._body(stage, read_body(path), path))
+
+    def _archive(self, path: Path) -> Iterator[Item]:
+        for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
+            self._archive_ends[path] = end
+            yield from self._body("sent", raw, path)
 
     def _body(self, stage: str, raw: bytes, path: Path) -> Iterator[Item]:
-        try:
-            whole = isinstance(json.loads(raw), dict) and b"\n" not in raw
-        except (ValueError, RecursionError):
-            whole = False
-        events = contents.count_events(raw) if whole else 0
+        events = 0 if b"\n" in raw else contents.count_events(raw)
         if events:
             yield Item(stage, raw, events)
         else:
             self.problems[f"{path} holds something that is no body; it is not shown"] = None
 
-    def _cannot(self, error: OSError | TelemetryError, path: Path) -> None:
-        self.problems[describe(error, path)] = None
-
 
 def _identity(path: Path) -> Segment:
-    """Inodes are used again; the first header holds a checksum over what no other event has."""
+    """The inode, and the first header with its checksum: an inode is used again, an event is not."""
     descriptor = files.open_file(path, os.O_RDONLY)
     try:
         return os.fstat(descriptor).st_ino, os.pread(descriptor, record.HEADER.size, 0)
     finally:
         os.close(descriptor)
-
-
-def _records(path: Path, offset_bytes: int) -> Iterator[tuple[Item | None, int]]:
-    """The events from an offset on, None for damage, each with its length in the segment."""
-    for piece in contents.read_segment(path, offset_bytes):
-        if isinstance(piece, reader.Record):
-            yield Item("spool", codec.dumps(to_wire(piece.event)).encode(), 1), piece.size_bytes
-        else:
-            yield None, len(piece.data)

@@ -1,6 +1,6 @@
-"""What is in the way of telemetry in a home, and what would change its consent: sentences for people.
+"""Problems of a home, and how to change its consent, as sentences for people.
 
-Each says what is wrong, of what, and what to do. Pure looking: this room must never write.
+A sentence names the file, the problem and what to do. This module never writes.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from flwr_telemetry import files, presence, source
 from flwr_telemetry.errors import TelemetryError
@@ -18,6 +19,8 @@ from flwr_telemetry.settings import Consent, Settings
 
 from ..errors import describe
 from ..outbox import forgotten
+
+T = TypeVar("T")
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -30,7 +33,7 @@ def how_to_change(consent: Consent) -> str:
     if consent.malformed:
         return "To change that, correct the file or remove it."
     return {
-        "site file": "Only who keeps this machine can change that: it is set for the whole site.",
+        "site file": "Only an administrator can change that, because the file is for the whole site.",
         "user file": "To switch it on: `flwr-telemetry enable`.",
         "FLWR_TELEMETRY_ENABLED": "To switch it on, unset FLWR_TELEMETRY_ENABLED or set it to 1.",
         "DO_NOT_TRACK": "To switch it on, unset DO_NOT_TRACK or set FLWR_TELEMETRY_ENABLED=1.",
@@ -39,12 +42,12 @@ def how_to_change(consent: Consent) -> str:
 
 
 def find_problems(home: Home, now: Settings) -> list[str]:
-    """What keeps events of this host from being recorded or delivered, as far as the home shows it."""
+    """The problems that keep events of this host from being recorded or delivered, by the files."""
     if now.consent.decided_by == "owner":
-        return []  # that it is another user's says all; nobody is to be told to remove it
+        return []  # another user's home: the reason says all, and nobody must be told to remove its files
     found = [*unsafe(home)]
     if not found:
-        found += _neighbours(home)
+        found += _unsafe_entries(home)
     identity = None if found else source.look(home.source)
     if identity == source.INVALID:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
@@ -59,7 +62,7 @@ def find_problems(home: Home, now: Settings) -> list[str]:
 
 
 def can_be_read(home: Home) -> bool:
-    """Whether it is safe and possible to look below ``telemetry/``."""
+    """Whether it is safe and possible to read below ``telemetry/``."""
     try:
         _check(home.telemetry)
     except (OSError, TelemetryError):
@@ -67,15 +70,37 @@ def can_be_read(home: Home) -> bool:
     return True
 
 
-def _check(path: Path) -> None:
-    """Raise unless ``path`` is a directory of ours that can be looked into."""
-    files.check_directory(path)
-    if not os.access(path, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+def read_each(
+    paths: Callable[[], Iterable[Path]], read: Callable[[Path], Iterable[T]], problems: dict[str, None]
+) -> Iterator[T]:
+    """Everything that ``read`` gives for each path. A file that has moved on is skipped.
+
+    Args:
+        paths: lists the files.
+        read: reads one file.
+        problems: receives a sentence for each file that cannot be read; the others are read all the same.
+    """
+    try:
+        for path in paths():
+            try:
+                yield from read(path)
+            except FileNotFoundError:
+                continue  # it has moved on
+            except (OSError, TelemetryError) as error:
+                problems[describe(error, path)] = None
+    except (OSError, TelemetryError) as error:
+        problems[describe(error, None)] = None
+
+
+def nearest_directory(home: Home) -> Path:
+    """The directory in which the next file will be made, or the nearest parent that exists."""
+    host = home.host()
+    candidates = (host.spool, host.root, home.telemetry, home.path, *home.path.parents)
+    return next(path for path in candidates if os.path.isdir(path))
 
 
 def unsafe(home: Home) -> Iterator[str]:
-    """Whatever stands where a directory of ours should be, or cannot be read: one sentence, or none."""
+    """The problem of the first directory that is no directory of ours or cannot be read; none without one."""
     try:
         if not stat.S_ISDIR(os.stat(home.path).st_mode):
             yield f"{home.path} is no directory; move it away or set FLWR_HOME"
@@ -89,39 +114,41 @@ def unsafe(home: Home) -> Iterator[str]:
         yield describe(error, home.path)
 
 
-def _neighbours(home: Home) -> Iterator[str]:
-    """Whatever stands where a room or a file of ours should be, and is none: it is refused, not followed."""
+def _check(path: Path) -> None:
+    """Raise unless ``path`` is a directory of ours that can be read."""
+    files.check_directory(path)
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _unsafe_entries(home: Home) -> Iterator[str]:
+    """A problem for each directory and file of this host that is not ours, because no program will use it."""
     host = home.host()
-    for room in host.rooms:
-        if room != host.spool:
-            yield from _told(files.check_directory, room)
-    for path in (*host.files, home.forgotten, *presence.heartbeat_files(home)):
-        yield from _told(files.check_file, path)
+    checks = [(files.check_directory, path) for path in host.rooms if path != host.spool]
+    checks += [
+        (files.check_file, path) for path in (*host.files, home.forgotten, *presence.heartbeat_files(home))
+    ]
+    for check, path in checks:
+        try:
+            check(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, TelemetryError) as error:
+            yield describe(error, path)
 
 
 def _forgotten(home: Home, source_id: str) -> Iterator[str]:
-    """Whether what is reported from here is deleted, as after a file was put back that had been removed."""
+    """A problem if the source ID was forgotten, for example because a backup was restored."""
     try:
         if forgotten.notes(home, source_id):
-            yield f"{home.source} holds an ID that was forgotten, and what carries it is deleted; remove it"
+            yield f"{home.source} holds an ID that was forgotten, and its events are deleted; remove it"
     except (OSError, TelemetryError) as error:
         yield describe(error, home.forgotten)
 
 
-def _told(check: Callable[[Path], None], path: Path) -> Iterator[str]:
-    try:
-        check(path)
-    except FileNotFoundError:
-        return
-    except (OSError, TelemetryError) as error:
-        yield describe(error, path)
-
-
 def _unwritable(home: Home) -> Iterator[str]:
-    """Why the next event could not be written, if the system tells."""
-    host = home.host()
-    candidates = (host.spool, host.root, home.telemetry, home.path, *home.path.parents)
-    place = next((path for path in candidates if os.path.isdir(path)), home.path)
+    """The reason why the next event cannot be written, if the system shows one."""
+    place = nearest_directory(home)
     if not os.access(place, os.W_OK | os.X_OK):
         yield f"{place} cannot be written to; set FLWR_HOME to a writable directory"
         return
@@ -131,7 +158,7 @@ def _unwritable(home: Home) -> Iterator[str]:
 
 
 def _at_cap(host: HostPaths, spool_max_mib: float) -> Iterator[str]:
-    """Writers drop what would take the open segment over the cap."""
+    """A problem if the open segment is at its cap, because writers drop new events then."""
     try:
         size_bytes = os.lstat(host.events).st_size
     except OSError:

@@ -19,7 +19,6 @@ URL = 'url = "https://example.org/"\n'
 
 
 def written(home, *, enabled=False):
-    """Write the word, and give the file."""
     config_file.write_enabled(Home(home), enabled=enabled)
     return homes.config_file(home).read_text()
 
@@ -71,7 +70,7 @@ _LINES = st.lists(
 
 @given(lines=_LINES, enabled=st.booleans())
 def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
-    """Whatever stood there, it is understood and says the word, or it is as it was and an error says why."""
+    """The new file is valid and holds the setting, or the old one is kept and an error says why."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     before = "\n".join(lines)
     homes.write_settings(home, before)
@@ -108,14 +107,14 @@ def test_the_file_is_made_with_its_directories(home):
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])
 def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
-    """A no must not fail on how widely the old file could be read or written."""
+    """The mode of the old file does not keep the opt-out from being written."""
     homes.write_settings(home, URL)
     homes.config_file(home).chmod(mode)
     assert written(home) == f"enabled = false\n{URL}"
 
 
 def test_a_link_stays_a_link(home, tmp_path):
-    """As of who keeps all settings in one place: what it points at is written."""
+    """A user may keep all settings in one place; the target of the link is written."""
     homes.write_settings(home, "")
     kept = tmp_path / "dotfiles.toml"
     kept.write_text(URL)
@@ -127,7 +126,6 @@ def test_a_link_stays_a_link(home, tmp_path):
 
 
 def test_a_directory_that_is_not_ours_is_refused(home):
-    """Others could put anything there."""
     homes.write_settings(home, "")
     homes.telemetry(home).chmod(0o777)
     with pytest.raises(SpoolUnsafeError, match="chmod 700"):
@@ -135,7 +133,7 @@ def test_a_directory_that_is_not_ours_is_refused(home):
 
 
 def test_what_cannot_be_understood_is_kept_beside_whole(home):
-    """Bytes that are no text included, however often, and what may not even be read."""
+    """Also bytes that are no text, several times, and a file that cannot be read."""
     texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
     for number, text in enumerate(texts, start=1):
         homes.write_settings(home, text)
@@ -161,8 +159,8 @@ def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home, tmp_path):
 
 
 @pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
-def test_at_no_moment_a_no_is_missing(home, monkeypatch, call):
-    """A death or a full disk in the midst leaves what was there, which nobody takes for a yes."""
+def test_at_no_moment_the_opt_out_is_missing(home, monkeypatch, call):
+    """A death or a full disk leaves the old file, which counts as an opt-out."""
     homes.write_settings(home, "enabled = maybe")
 
     def refuse(*_, **__):

@@ -1,4 +1,4 @@
-"""Drain: whoever delivers, it ends when nothing is left of what waited, and leaves nobody behind."""
+"""Flush: whoever delivers, it ends when nothing is left of what waited, and leaves nobody behind."""
 
 import os
 import threading
@@ -13,18 +13,18 @@ from tests.support import homes, processes, records
 from tests.support.collector import Answer
 
 
-def _drain(home, timeout_s=processes.PATIENCE_S, **options):
-    return flush.drain(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
+def _flush(home, timeout_s=processes.PATIENCE_S, **options):
+    return flush.flush(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
 
 
 def test_progress_goes_down_to_nothing(home, collector):
-    """What is left is told while it is delivered: all at first, nothing at last."""
+    """The count starts at all events and ends at none."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(20))
     told = []
-    drained = _drain(home, on_progress=told.append)
-    assert drained.outcome is flush.Outcome.DELIVERED
-    assert (drained.before, drained.left) == (Backlog(20, 0), Backlog(0, 0))
+    result = _flush(home, on_progress=told.append)
+    assert result.outcome is flush.Outcome.DELIVERED
+    assert (result.before, result.left) == (Backlog(20, 0), Backlog(0, 0))
     assert told[0].events == 20
     assert [left.events for left in told] == sorted((left.events for left in told), reverse=True)
 
@@ -39,27 +39,26 @@ def test_events_that_come_later_are_not_waited_for(home, collector):
         if left.events == 0 and not homes.spooled(home):
             late(home, 1, start_at=7)
 
-    assert _drain(home, on_progress=more).outcome is flush.Outcome.DELIVERED
+    assert _flush(home, on_progress=more).outcome is flush.Outcome.DELIVERED
 
 
 def test_it_tries_again_until_the_collector_is_back(home, collector):
-    """A failure is no end while there is time."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_with(503, 503)
-    drained = _drain(home)
-    assert drained.outcome is flush.Outcome.DELIVERED
+    result = _flush(home)
+    assert result.outcome is flush.Outcome.DELIVERED
     assert len(collector.requests) == 3
 
 
 def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
-    """Longer than the time that is left: nothing can come of it, and nobody is asked again."""
+    """It is longer than the time that is left, so no further request is made."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
-    drained = _drain(home, timeout_s=3600)
-    assert drained.outcome is flush.Outcome.UNDELIVERED
-    assert "asked for no requests" in drained.reason
+    result = _flush(home, timeout_s=3600)
+    assert result.outcome is flush.Outcome.UNDELIVERED
+    assert "asked for no requests" in result.reason
     assert len(collector.requests) == 1
 
 
@@ -68,28 +67,18 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: "hang")
-    drained = processes.in_time(
-        lambda limit_s: _drain(home, timeout_s=limit_s),
+    result = processes.in_time(
+        lambda limit_s: _flush(home, timeout_s=limit_s),
         first_s=2,
         enough=lambda _: bool(collector.requests),
     )
-    assert drained.outcome is flush.Outcome.UNDELIVERED
-    assert (drained.left.events, drained.left.bodies) == (1, 1)
+    assert result.outcome is flush.Outcome.UNDELIVERED
+    assert (result.left.events, result.left.bodies) == (1, 1)
     assert processes.processes_of(home) == {}
 
 
-def test_what_is_refused_is_done_and_counted(home, collector):
-    """Nothing is left of it but a record."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(3))
-    collector.answer_by(lambda _request: 422)
-    drained = _drain(home)
-    assert drained.outcome is flush.Outcome.DELIVERED
-    assert drained.rejected == 3
-
-
 def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
-    """Whatever ends it, the next one goes on."""
+    """The next sidecar continues its work."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -98,13 +87,12 @@ def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
         target=lambda: (processes.wait_until(lambda: collector.requests), processes.kill(pid))
     )
     killer.start()
-    drained = _drain(home)
+    result = _flush(home)
     killer.join()
-    assert drained.outcome is flush.Outcome.DELIVERED
+    assert result.outcome is flush.Outcome.DELIVERED
 
 
 def test_switching_off_meanwhile_ends_it(home, collector):
-    """Consent is asked again before every try."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
 
@@ -113,15 +101,15 @@ def test_switching_off_meanwhile_ends_it(home, collector):
         return 503
 
     collector.answer_by(refuse)
-    drained = _drain(home)
-    assert drained.outcome is flush.Outcome.DISABLED
-    assert str(homes.config_file(home)) in drained.reason
+    result = _flush(home)
+    assert result.outcome is flush.Outcome.DISABLED
+    assert str(homes.config_file(home)) in result.reason
 
 
 def test_a_home_that_a_sidecar_cannot_use_is_told(home, collector):
-    """Its own word comes through."""
+    """The sidecar's own message is shown."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     os.mkfifo(homes.host(home) / "sidecar.log")
     with pytest.raises(UnusableHomeError, match=r"sidecar\.log"):
-        _drain(home)
+        _flush(home)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -32,32 +33,28 @@ GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6
 
 
 def series(n, source):
-    """Give so many events of this ID."""
     return [records.sample({"n": number}, source=source) for number in range(n)]
 
 
 def event(number, source=OTHER):
-    """Give the record of an event with this number."""
     return records.encode(records.sample({"n": number}, source=source))
 
 
 def quick_clock():
-    """Give a clock whose waits take no time."""
     now = [0.0]
     return Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
 
 
 def erase(home):
-    """Forget the ID, by a clock whose waits are short."""
-    erased, problems = forget.erase(Home(home), GONE, quick_clock())
+    erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
     assert problems == []
-    assert forget.pending(Home(home)) == GONE
-    forget.done(Home(home))
+    assert forget.unfinished(Home(home)) == GONE
+    forget.finish(Home(home))
     return erased
 
 
 def test_the_id_is_noted_and_its_file_goes(home, host):
-    """First of all, so that nothing under it can leave any more."""
+    """This comes first, so that no event can leave under the ID any more."""
     (home / "source").write_text(GONE)
     assert erase(home) == ErasedCounts()
     assert not (home / "source").exists()
@@ -66,47 +63,15 @@ def test_the_id_is_noted_and_its_file_goes(home, host):
     ).hexdigest() + "\n"
 
 
-def test_at_every_stage_of_every_host(home, collector):
-    """What carries another ID stays to the byte, and is delivered once."""
-    homes.configure(home, collector.url)
-    for source in (GONE, OTHER):
-        homes.put(home, series(2, source))
-        processes.deliver(home)
-    collector.answer_by(lambda _request: 422)
-    for source in (GONE, OTHER):
-        homes.put(home, series(1, source))
-        processes.deliver(home)
-    collector.answer_by(lambda _request: 503)
-    for source in (GONE, OTHER):
-        homes.put(home, series(4, source))
-        processes.once(home)
-    homes.put(home, [*series(5, OTHER), *series(6, GONE)])
-    homes.put(home, series(7, GONE), host_of="node7")
-    damaged = homes.host(home) / "damaged"
-    damaged.mkdir(mode=0o700, exist_ok=True)
+def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
+    host.damaged.mkdir(mode=0o700)
     for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
-        (damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
-    before = {
-        path: path.read_bytes()
-        for path in [*homes.rejected(home), *homes.waiting(home), damaged / "b.bin"]
-        if GONE.encode() not in path.read_bytes()
-    }
-    assert len(before) == 3
-    archive = [line for line in homes.sent(home) if GONE.encode() not in line]
-
-    assert erase(home) == ErasedCounts(spool=13, outbox=4, sent=2, rejected=1)
-
-    assert not any(GONE.encode() in data for data in homes.contents(home).values())
-    assert {path: path.read_bytes() for path in before} == before
-    assert homes.sent(home) == archive != []
-    assert len(list((homes.host(home) / "rejected").glob("*.reason.txt"))) == 1
-    collector.answer_by(lambda _request: 200)
-    processes.deliver(home)
-    assert wire.serials(collector.events()[-9:]) == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+        (host.damaged / name).write_bytes(b"\0" * (segments.CHUNK_BYTES - 7) + text.encode())
+    assert erase(home) == ErasedCounts()
+    assert entry_names(host.damaged) == ["b.bin"]
 
 
 def test_again_finds_nothing(home):
-    """Doing it twice is doing it once."""
     homes.put(home, [*series(2, OTHER), *series(3, GONE)])
     assert erase(home).spool == 3
     before = homes.contents(home)
@@ -128,7 +93,7 @@ def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
 
 
 def test_a_torn_end_of_an_archive_goes(home, host):
-    """A death in the midst of the last line left it; another's body that names the ID in passing stays."""
+    """A death tore the last line. Another ID's body that only mentions the ID stays."""
     host.sent.mkdir(mode=0o700)
     other = burst_of([records.sample({"n": n, "was": GONE}, source=OTHER) for n in range(2)])
     (host.sent / "2026-11-22.jsonl").write_bytes(other + b"\n" + burst_of(series(2, GONE))[:-9])
@@ -137,7 +102,6 @@ def test_a_torn_end_of_an_archive_goes(home, host):
 
 
 def test_an_archive_of_nothing_else_goes(home, host):
-    """No empty file tells of the day."""
     host.sent.mkdir(mode=0o700)
     (host.sent / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
     assert erase(home).sent == 2
@@ -187,7 +151,7 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host
 
 
 def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host):
-    """Nobody holds the lock, so nobody is making it; its other events are in the outbox."""
+    """The lock is free, so no sidecar is making it; its other events are in the outbox."""
     data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
     homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
@@ -214,7 +178,7 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
 
     with held(host, 0):
         clock = Clock(monotonic=lambda: now[0], sleep=commit)
-        assert forget.erase(Home(home), GONE, clock) == (ErasedCounts(outbox=2 if is_written else 0), [])
+        assert forget.forget_id(Home(home), GONE, clock) == (ErasedCounts(outbox=2 if is_written else 0), [])
     assert now[0] < forget.WAIT_S
     assert homes.unsent_files(home) == []
 
@@ -286,7 +250,7 @@ def test_segments_of_nothing_else_leave_nothing(home, host):
 
 @pytest.mark.parametrize("bursts", [True, False])
 def test_events_of_others_are_as_the_sidecar_would_send_them(home, host, bursts):
-    """This host's events get its figures and those of other hosts none; the settings decide on bursts."""
+    """Only this host's events get its hardware facts; the settings decide on bursts."""
     homes.configure(home, bursts=bursts)
     for name in (None, "node7"):
         homes.put_bytes(home, event(1) + event(2, GONE) + event(3), host_of=name)
@@ -303,7 +267,7 @@ def test_damage_counts_as_damage_and_nothing_else_does(home, host):
     """`status` tells of the damage that lay between; events that were left out are no loss."""
     homes.put_bytes(home, event(1) + b"torn" + event(2, GONE) + b"torn, too" + event(3, GONE))
     erase(home)
-    (view,) = status.look(Home(home), {}).hosts
+    (view,) = status.read_status(Home(home), {}).hosts
     assert (view.counters.damaged, view.counters.dropped, view.counters.rejected) == (2, 0, 0)
 
 
@@ -315,14 +279,14 @@ def test_an_unfinished_batch_is_made_only_if_its_sidecar_is_dead(home, host, spo
     batch.write(made, bursts=True, hardware={})
     (host.root / "sidecar.lock").touch(mode=0o600)
     with held(host, 0) if is_alive else contextlib.nullcontext():
-        erased, problems = forget.erase(Home(home), GONE, quick_clock())
+        erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
         assert (erased.spool, len(problems)) == ((0, 1) if is_alive else (1, 0))
         assert made.path.exists() is is_alive
     assert begin_again(host, spooling) == [1]
 
 
 def test_an_adopted_batch_stays_adopted(home, host, spooling):
-    """Its events are other hosts', and must not get the figures of this one."""
+    """Its events are other hosts', and must not get the hardware facts of this one."""
     homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
     homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
     assert batch.take(host, THEIRS, 1, [HostPaths(host.telemetry, "node")]) is not None
@@ -381,7 +345,7 @@ def test_death_at_any_call_loses_and_doubles_nothing(home, host, spooling, monke
     ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
 )
 def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkeypatch, call, after):
-    """It holds the lock of the host: whoever loses the rename leaves the batch."""
+    """It holds the lock of the host; the loser of the rename leaves the batch."""
     homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(3) + event(4, GONE), name=segments.sealed_name(2))
     (host.root / "sidecar.lock").touch(mode=0o600)
@@ -395,7 +359,7 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
 
     monkeypatch.setattr(batch, "write", write)
     with held(host, 0):
-        erased, _ = forget.erase(Home(home), GONE, quick_clock())
+        erased, _ = forget.forget_id(Home(home), GONE, quick_clock())
     monkeypatch.undo()
     assert (len(taken), erased) == (1, ErasedCounts())
     assert begin_again(host, spooling) == [1, 3]
@@ -403,13 +367,13 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
 
 
 def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
-    """The ID is forgotten all the same, on the other hosts too, and it is told what stands in the way."""
+    """The ID is forgotten on all other hosts, and the link is a problem."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
     host.sent.symlink_to(elsewhere)
     homes.put(home, series(3, GONE), host_of="node7")
-    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
     assert "is a link" in problem
     assert erased == ErasedCounts(spool=3)
     assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
@@ -420,50 +384,31 @@ def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
 
 
 def test_another_source_is_not_removed(home):
-    """Where an ID of before is forgotten, the present one stays."""
     (home / "telemetry").mkdir(parents=True, mode=0o700)
     (home / "source").write_text(OTHER)
     erase(home)
     assert (home / "source").read_text() == OTHER
 
 
-def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector):
+@pytest.mark.parametrize("status", [200, 422])
+def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector, status):
     """The request was under way when the ID was forgotten; its copy does not come back."""
-    homes.configure(home, collector.url, bursts=False)
-    homes.put(home, series(2, GONE))
-    answers = iter([200, 422])
+    homes.configure(home, collector.url)
+    homes.put(home, series(1, GONE))
 
     def forget_and_answer(_request):
-        forgotten = homes.telemetry(home) / "forgotten"
-        answer = next(answers)
-        if answer == 422:
-            forgotten.write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return answer
+        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
+        return status
 
     collector.answer_by(forget_and_answer)
     processes.deliver(home)
-    assert len(collector.requests) == 2
-    assert len(homes.sent(home)) == 1
-    assert homes.rejected(home) == []
-
-
-def test_what_is_accepted_in_flight_is_not_archived(home, collector):
-    """The same where the collector takes it."""
-    homes.configure(home, collector.url)
-    homes.put(home, series(2, GONE))
-
-    def forget_and_accept(_request):
-        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return 200
-
-    collector.answer_by(forget_and_accept)
-    processes.deliver(home)
-    assert (len(collector.requests), homes.sent(home)) == (1, [])
+    assert len(collector.requests) == 1
+    assert (homes.sent(home), homes.rejected(home)) == ([], [])
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])
 def test_what_another_process_holds_is_told(home, host, where):
-    """A writer was stopped with the lock: it is not said that all is gone, and the next call finds it."""
+    """A writer was stopped while it held the lock. The next call deletes its segment."""
     data = b"".join(map(records.encode, series(2, GONE)))
     if where == "open segment":
         path = homes.put_bytes(home, data)
@@ -477,17 +422,17 @@ def test_what_another_process_holds_is_told(home, host, where):
     clock = Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        _, (problem,) = forget.erase(Home(home), GONE, clock)
+        _, (problem,) = forget.forget_id(Home(home), GONE, clock)
     finally:
         os.close(descriptor)
     assert "another process" in problem
-    assert forget.pending(Home(home)) == GONE
+    assert forget.unfinished(Home(home)) == GONE
     erase(home)
     assert homes.unsent_files(home) == []
 
 
 def test_a_dead_batch_of_another_host_is_gone_through(home, host):
-    """Nobody has touched it for so long that its maker is dead."""
+    """It was not touched for so long that its maker is dead."""
     homes.put(home, series(2, GONE), host_of="node7", name=segments.sealed_name(1))
     made = take(Home(home).host("node7"))
     homes.age(made.path, 10_000)
@@ -495,7 +440,7 @@ def test_a_dead_batch_of_another_host_is_gone_through(home, host):
 
 
 def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
-    """Death at any moment: the ID is known to whoever goes on, though its own file is gone."""
+    """After a death at any moment the next call knows the ID, though its file is gone."""
     (home / "source").write_text(GONE)
     homes.put(home, series(3, GONE))
 
@@ -504,18 +449,18 @@ def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
 
     monkeypatch.setattr(batch, "write", die)
     with pytest.raises(KeyboardInterrupt):
-        forget.erase(Home(home), GONE, Clock())
+        forget.forget_id(Home(home), GONE, Clock())
     monkeypatch.undo()
     assert not (home / "source").exists()
-    assert forget.pending(Home(home)) == GONE
+    assert forget.unfinished(Home(home)) == GONE
     told = json.loads(processes.command(home, "forget", "--yes", "--json").stdout)
     assert (told["source"], told["deleted"]["spool"]) == (GONE, 3)
-    assert forget.pending(Home(home)) is None
+    assert forget.unfinished(Home(home)) is None
     assert GONE.encode() not in b"".join(homes.contents(home).values())
 
 
 def test_what_was_never_finished_goes_too(home, host):
-    """Drafts of who was killed, what a purge had renamed aside, a torn record, the reason of no body."""
+    """Temporary files of killed processes, leftovers of a purge, a torn record, a reason without a body."""
     body = burst_of(series(2, GONE))
     torn = records.encode(series(1, GONE)[0])[:-3]
     files_with_it = {
@@ -536,10 +481,24 @@ def test_what_was_never_finished_goes_too(home, host):
 
 
 def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
-    """What lies behind it is not touched, and it is not said that there was nothing."""
+    """The target of the link is not touched, and the link is a problem."""
     homes.put(home, series(3, GONE))
     host.root.rename(tmp_path / "elsewhere")
     host.root.symlink_to(tmp_path / "elsewhere")
-    erased, (problem,) = forget.erase(Home(home), GONE, Clock())
+    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
     assert erased == ErasedCounts()
     assert str(host.root) in problem
+
+
+def test_the_link_of_the_deletion_request_says_the_same():
+    """It holds the whole mail, by RFC 6068."""
+    request = forget.deletion_request(GONE)
+    assert request.to == forget.ADDRESS == "telemetry@flower.dev"
+    assert GONE in request.subject
+    assert GONE in request.body.splitlines()
+    parts = urlsplit(request.mailto)
+    assert (parts.scheme, parts.path) == ("mailto", forget.ADDRESS)
+    assert "+" not in parts.query
+    assert " " not in parts.query
+    fields = parse_qs(parts.query)
+    assert fields == {"subject": [request.subject], "body": [request.body.replace("\n", "\r\n")]}

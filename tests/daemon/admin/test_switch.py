@@ -1,75 +1,39 @@
 """Off and on for good, and what becomes of what waits and of a sidecar that runs."""
 
 import os
-import signal
 
 import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.admin.switch import END_WAIT_S, DisableResult, switch_off, switch_on
+from flwr_telemetryd.admin.switch import END_WAIT_S, disable, enable
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import UnusableHomeError
 from flwr_telemetryd.outbox import purge
-from flwr_telemetryd.outbox.backlog import Backlog
 from tests.support import homes, processes, records
 
 
-def test_what_waits_on_any_host_is_counted_and_deleted(home, collector):
-    """In segments and in bodies; what was sent stays, and the sidecar's books go."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(2))
-    processes.deliver(home)
-    collector.answer_by(lambda _request: 503)
-    homes.put(home, records.series(3))
-    processes.once(home)
-    homes.put(home, records.series(4))
-    homes.put(home, records.series(5), host_of="node7")
-    done = switch_off(Home(home), Clock())
-    assert done == DisableResult(Backlog(12, 1), sidecar_ended=True, aside=None, problems=[])
-    (day,) = (homes.host(home) / "sent").iterdir()
-    kept = ["config.toml", homes.host_name(), f"{homes.host_name()}/sent", "node7"]
-    kept += [f"{homes.host_name()}/{name}" for name in ("sidecar.lock", f"sent/{day.name}")]
-    assert homes.tree(homes.telemetry(home)) == sorted(kept)
-    assert not settings.load(Home(home), None).consent.enabled
-
-
 def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
-    """Within a bound: a sidecar that does not come to an end is told of, and sends nothing more."""
+    """The wait is bounded: a sidecar that does not end is reported, and sends nothing more."""
     homes.configure(home, collector.url, request_deadline_s=50)
     collector.answer_with("hang")
     processes.emit(home, 2)
     processes.wait_for_count(lambda: collector.requests, 1)
     now = [0.0]
     clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    done = switch_off(Home(home), clock)
+    done = disable(Home(home), clock)
     assert (done.sidecar_ended, done.problems) == (False, [])
     assert END_WAIT_S <= now[0] < END_WAIT_S + 1
     assert homes.unsent_files(home) == []
     assert len(collector.requests) == 1
 
 
-def test_a_stopped_sidecar_does_not_keep_a_no_from_being_one(home, collector):
-    """When it wakes it deletes what it had in its hands, and ends."""
-    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
-    processes.emit(home, 2)
-    pid = processes.running_sidecar(home)
-    os.kill(pid, signal.SIGSTOP)
-    now = iter(range(10_000))
-    done = switch_off(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
-    assert not done.sidecar_ended
-    os.kill(pid, signal.SIGCONT)
-    processes.wait_for_end(home)
-    assert collector.requests == []
-    assert homes.unsent_files(home) == []
-
-
 @pytest.mark.parametrize(
     "place", ["spool/events.msgpack", "spool/sealed-0-aa.msgpack", "outbox/1/k.json", "work"]
 )
 @pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
-def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, kind):
-    """Whatever it is, and on whichever host: the no is written, and what can be deleted is."""
+def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place, kind):
+    """On every host, whatever can be deleted is deleted."""
     homes.put(home, records.series(2), host_of="node7")
     path = homes.host(home) / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,24 +45,22 @@ def test_nothing_that_stands_in_the_way_keeps_a_no_from_being_said(home, place, 
         path.symlink_to(path)
     else:
         path.mkdir()
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert (done.purged.events, done.problems) == (2, [])
     assert homes.unsent_files(home) == []
 
 
-def test_many_files_do_not_hold_up_a_no(home):
-    """They are counted for a moment only."""
+def test_many_files_do_not_delay_the_opt_out(home):
     for name in ("sealed-1-aa.msgpack", "sealed-2-aa.msgpack"):
         homes.put(home, records.series(2), name=name)
     now = iter([0.0, 0.1, *range(1, 1000)])
-    done = switch_off(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
+    done = disable(Home(home), Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None))
     assert done.purged.events == 2
     assert homes.unsent_files(home) == []
 
 
 def test_what_cannot_be_deleted_is_told(home, monkeypatch):
-    """And keeps nothing else from being deleted."""
     for host in ("n1", "n2"):
         homes.put(home, records.series(1), host_of=host)
     rename = os.rename
@@ -109,14 +71,14 @@ def test_what_cannot_be_deleted_is_told(home, monkeypatch):
         rename(path, to)
 
     monkeypatch.setattr(os, "rename", refuse)
-    done = switch_off(Home(home), Clock())
+    done = disable(Home(home), Clock())
     (problem,) = done.problems
     assert "n1/spool" in problem
     assert not (homes.host(home, "n2") / "spool").exists()
 
 
-def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
-    """It made its spool a moment after the no was written, and after the first sweep."""
+def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
+    """It made its spool after the opt-out was written, and after the first purge."""
     homes.put(home, records.series(1))
     sweep = purge.everything_but_sent
     swept = []
@@ -128,52 +90,39 @@ def test_a_writer_that_had_read_the_yes_is_swept_after(home, monkeypatch):
         return problems
 
     monkeypatch.setattr(purge, "everything_but_sent", late)
-    switch_off(Home(home), Clock())
+    disable(Home(home), Clock())
     assert len(swept) == 1
     assert homes.unsent_files(home) == []
 
 
-@pytest.mark.parametrize("room", ["", "spool"])
-def test_a_directory_that_is_not_surely_ours_does_not_keep_a_no_from_being_written(home, room):
-    """What may lie in it is not touched, and told."""
+@pytest.mark.parametrize("directory", ["", "spool"])
+def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, directory):
+    """Its content is not touched, and it is reported."""
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
-    (homes.host(home) / room).chmod(0o777)
-    done = switch_off(Home(home), Clock())
+    (homes.host(home) / directory).chmod(0o777)
+    done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert not (homes.host(home, "node7") / "spool").exists()
-    assert bool(done.problems) is (room == "")
+    assert bool(done.problems) is (directory == "")
     told = processes.command(home, "disable")
-    assert told.returncode == (5 if room == "" else 0)
-    assert "chmod 700" in told.stderr or room
+    assert told.returncode == (5 if directory == "" else 0)
+    assert "chmod 700" in told.stderr or directory
 
 
-def test_a_setting_that_cannot_be_edited_is_no_obstacle_to_a_no(home):
-    """The file is kept, and another one says no."""
+def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
+    """The old file is kept."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
-    done = switch_off(Home(home), Clock())
-    assert done.aside is not None
-    assert done.aside.read_text() == text
+    done = disable(Home(home), Clock())
+    assert done.old_settings is not None
+    assert done.old_settings.read_text() == text
     assert not settings.load(Home(home), None).consent.enabled
 
 
-def test_a_file_that_cannot_be_understood_is_no_obstacle_to_a_no(home):
-    """But it is to a yes, which would rest on what nobody understood."""
-    homes.write_settings(home, "enabled = maybe\n")
-    with pytest.raises(Exception, match="line 1"):
-        switch_on(Home(home))
-    done = switch_off(Home(home), Clock())
-    assert done.aside is not None
-    assert done.aside.read_text() == "enabled = maybe\n"
-    assert settings.load(Home(home), None).consent.reason.endswith("line 1 says enabled = false")
-    switch_on(Home(home))
-    assert settings.load(Home(home), None).consent.enabled
-
-
-@pytest.mark.parametrize("switch", [switch_on, lambda home: switch_off(home, Clock())])
+@pytest.mark.parametrize("switch", [enable, lambda home: disable(home, Clock())])
 def test_another_users_home_is_left_alone(home, switch, monkeypatch):
-    """Whoever may write there all the same, such as root under sudo."""
+    """Also by a user who could write there, such as root under sudo."""
     home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
     with pytest.raises(UnusableHomeError, match="another user"):

@@ -14,7 +14,6 @@ from tests.support import homes, processes
 
 
 def shown(home, environ=None):
-    """Give the examples by the names of their fields."""
     return {field.name: example for field, example in examples(Home(home), environ or {}, Clock())}
 
 

@@ -1,4 +1,4 @@
-"""What somebody wants to see: by type, and by time."""
+"""Events are chosen by type and by time."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
         ("2026-11-25T11:00:00Z", timedelta(hours=1)),
     ],
 )
-def test_a_moment_as_people_name_it(text, ago):
+def test_a_time_as_people_name_it(text, ago):
     """A length of time before now, or a date; without an offset it is meant here."""
     assert NOW - filters.since(text, NOW) == ago
 
@@ -38,14 +38,12 @@ def test_a_moment_as_people_name_it(text, ago):
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
 )
-def test_what_names_no_moment(text):
-    """It is refused, whatever it is."""
-    with pytest.raises(ValueError, match="names no moment"):
+def test_a_text_that_names_no_time(text):
+    with pytest.raises(ValueError, match="names no time"):
         filters.since(text, NOW)
 
 
 def _body(*ages_s, event_type="RUN_ENTER"):
-    """Give the body of events of this type that happened so long before now."""
     events = [
         records.sample({"n": n}, event_type=event_type, date_us=int((NOW.timestamp() - age_s) * 1e6))
         for n, age_s in enumerate(ages_s)
@@ -75,7 +73,7 @@ def test_by_type(pattern, taken):
     ("ages_s", "taken"), [([10], True), ([60], True), ([61], False), ([100, 10], True), ([100, 61], False)]
 )
 def test_by_time(ages_s, taken):
-    """A burst is wanted if any event of it is late enough."""
+    """A burst matches if any of its events is late enough."""
     choice = EventFilter(since_us=int((NOW.timestamp() - 60) * 1e6))
     assert choice.takes(_body(*ages_s)) is taken
     events = list(Selector(choice, expand=True).parts(json.dumps(_body(*ages_s)).encode()))
@@ -86,7 +84,7 @@ def test_by_time(ages_s, taken):
     "body",
     [{}, {"event_type": 3}, {"event_type": "A"}, {"event_type": "A", "context": {"date": "x"}}, {"burst": 3}],
 )
-def test_what_cannot_be_told_is_not_wanted(body):
-    """Nothing that lies in a home makes a look fail."""
+def test_a_damaged_body_does_not_match(body):
+    """No file in a home makes `inspect` fail."""
     assert not EventFilter("A", since_us=0).takes(body)
     assert EventFilter().everything

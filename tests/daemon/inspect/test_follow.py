@@ -1,4 +1,4 @@
-"""Looking again and again: everything once at each stage, whatever moves meanwhile."""
+"""The follower gives everything once at each stage, whatever moves meanwhile."""
 
 import json
 
@@ -9,8 +9,8 @@ from flwr_telemetryd.spool import segments
 from tests.support import homes, records
 
 
-def _told(looker):
-    return [(shown.stage, json.loads(shown.raw)["event_details"]["n"]) for shown in looker.look()]
+def _new(follower):
+    return [(item.stage, json.loads(item.raw)["event_details"]["n"]) for item in follower.new_items()]
 
 
 def _append(home, data):
@@ -19,68 +19,66 @@ def _append(home, data):
 
 
 def test_a_growing_segment_gives_what_is_new(home):
-    """Events that were shown are not shown again."""
     homes.put(home, records.series(2))
-    looker = Follower(Home(home))
-    assert _told(looker) == [("spool", 0), ("spool", 1)]
-    assert _told(looker) == []
+    follower = Follower(Home(home))
+    assert _new(follower) == [("spool", 0), ("spool", 1)]
+    assert _new(follower) == []
     _append(home, records.encode(records.sample({"n": 2})))
-    assert _told(looker) == [("spool", 2)]
+    assert _new(follower) == [("spool", 2)]
 
 
 def test_a_home_that_comes_into_being_is_seen(home):
-    """Somebody may look before the first event."""
-    looker = Follower(Home(home))
-    assert _told(looker) == []
+    follower = Follower(Home(home))
+    assert _new(follower) == []
     homes.put(home, records.series(1))
-    assert _told(looker) == [("spool", 0)]
+    assert _new(follower) == [("spool", 0)]
 
 
 def test_a_segment_is_known_whatever_it_is_called(home):
     """Sealed and taken into a batch, it is still the same segment."""
     homes.put(home, records.series(1))
-    looker = Follower(Home(home))
-    assert _told(looker) == [("spool", 0)]
+    follower = Follower(Home(home))
+    assert _new(follower) == [("spool", 0)]
     host = Home(home).host()
     segments.seal(host, 1)
-    assert _told(looker) == []
+    assert _new(follower) == []
     assert batch.take(host, "owner", 2) is not None
-    assert _told(looker) == []
+    assert _new(follower) == []
 
 
 def test_an_inode_that_is_used_again_is_another_segment(home):
     """File systems give a new file the number of a deleted one; its first record tells it apart."""
-    looker = Follower(Home(home))
+    follower = Follower(Home(home))
     homes.put(home, [records.sample({"n": 0}, date_us=1)])
-    assert _told(looker) == [("spool", 0)]
+    assert _new(follower) == [("spool", 0)]
     segment = homes.open_segment(home)
     # The same inode for certain: the same file, with another content.
     segment.write_bytes(records.encode(records.sample({"n": 7}, date_us=2)))
-    assert _told(looker) == [("spool", 7)]
+    assert _new(follower) == [("spool", 7)]
 
 
 def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home):
     """Half a record looks like damage until its rest is there."""
     whole = records.encode(records.sample({"n": 1}))
     homes.put_bytes(home, records.encode(records.sample({"n": 0})) + whole[:50])
-    looker = Follower(Home(home))
-    assert _told(looker) == [("spool", 0)]
+    follower = Follower(Home(home))
+    assert _new(follower) == [("spool", 0)]
     _append(home, whole[50:])
-    assert _told(looker) == [("spool", 1)]
+    assert _new(follower) == [("spool", 1)]
 
 
 def test_a_body_is_shown_once_and_its_segments_no_more(home):
     """From the commit on, what is in the outbox is shown as bodies alone."""
     homes.put(home, records.series(1))
-    looker = Follower(Home(home))
+    follower = Follower(Home(home))
     host = Home(home).host()
     segments.seal(host, 1)
     taken = batch.take(host, "owner", 2)
     assert taken is not None
     batch.write(taken, bursts=True, hardware={})
     batch.commit(taken)
-    assert _told(looker) == [("outbox", 0)]
-    assert _told(looker) == []
+    assert _new(follower) == [("outbox", 0)]
+    assert _new(follower) == []
 
 
 def test_a_line_of_the_archive_is_shown_when_it_is_whole(home):
@@ -89,21 +87,21 @@ def test_a_line_of_the_archive_is_shown_when_it_is_whole(home):
     archive.parent.mkdir()
     line = json.dumps(records.sample({"n": 0}))
     archive.write_text(f"{line}\n{line[:40]}")
-    looker = Follower(Home(home), "sent")
-    assert _told(looker) == [("sent", 0)]
+    follower = Follower(Home(home), "sent")
+    assert _new(follower) == [("sent", 0)]
     with archive.open("a") as file:
         file.write(f"{line[40:]}\n")
-    assert _told(looker) == [("sent", 0)]
-    assert not looker.problems
+    assert _new(follower) == [("sent", 0)]
+    assert not follower.problems
 
 
-def test_what_is_no_body_is_told_and_not_shown(home):
+def test_what_is_no_body_is_a_problem_and_not_shown(home):
     """A damaged body costs itself alone."""
     homes.put(home, [])
     rejected = homes.host(home) / "rejected"
     rejected.mkdir()
     (rejected / "ab.json").write_bytes(b"[1, 2]")
     (rejected / "cd.json").write_text(json.dumps(records.sample({"n": 3})))
-    looker = Follower(Home(home))
-    assert _told(looker) == [("rejected", 3)]
-    assert [str(rejected / "ab.json") in problem for problem in looker.problems] == [True]
+    follower = Follower(Home(home))
+    assert _new(follower) == [("rejected", 3)]
+    assert [str(rejected / "ab.json") in problem for problem in follower.problems] == [True]

@@ -1,4 +1,4 @@
-"""What is in the way, and what would change it: the sentences of the view."""
+"""Problems of a home, and how to change its consent: the sentences of the status."""
 
 import os
 import uuid
@@ -6,13 +6,13 @@ import uuid
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.inspect import status
+from flwr_telemetryd.inspect import problems, status
 from flwr_telemetryd.outbox import forgotten
 from tests.support import homes, records
 
 
-def _look(home, environ=None):
-    return status.look(Home(home), environ or {})
+def _read(home, environ=None):
+    return status.read_status(Home(home), environ or {})
 
 
 def _link(path):
@@ -30,31 +30,32 @@ def _open_to_all(path):
 
 
 @pytest.mark.parametrize("harm", [_link, _file, _open_to_all])
-@pytest.mark.parametrize("room", ["telemetry", "host", "spool"])
-def test_an_unsafe_directory_is_a_problem(home, harm, room):
+@pytest.mark.parametrize("directory", ["telemetry", "host", "spool"])
+def test_an_unsafe_directory_is_a_problem(home, harm, directory):
     """A link, a file, or what others can write to in our place is named, with what to do."""
     homes.put(home, records.series(1))
-    path = {"telemetry": homes.telemetry(home), "host": homes.host(home), "spool": homes.spool(home)}[room]
+    path = {"telemetry": homes.telemetry(home), "host": homes.host(home), "spool": homes.spool(home)}[
+        directory
+    ]
     harm(path)
-    (problem,) = _look(home).problems
+    (problem,) = _read(home).problems
     assert str(path) in problem
     assert "remove it" in problem or "chmod 700" in problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_a_problem(home):
-    """What belongs to somebody else is not looked into."""
+    """Another user's directory is not read."""
     homes.put(home, records.series(1))
     os.chown(homes.telemetry(home), 12345, 12345)
-    view = _look(home)
+    view = _read(home)
     assert view.hosts == []
     assert "belongs to another user" in view.problems[0]
 
 
 def test_a_home_that_is_a_file_is_a_problem(home):
-    """FLWR_HOME may name anything."""
     home.write_text("")
-    (problem,) = _look(home).problems
+    (problem,) = _read(home).problems
     assert problem.startswith(f"{home} is no directory")
 
 
@@ -63,7 +64,7 @@ def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
     homes.put(home, records.series(1))
     telemetry = homes.telemetry(home)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != telemetry)
-    view = _look(home)
+    view = _read(home)
     assert view.hosts == []
     assert view.problems == [
         f"{telemetry}: Permission denied; no permission; set FLWR_HOME to a directory of your own"
@@ -71,49 +72,49 @@ def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
 
 
 def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(home, monkeypatch):
-    """A read-only home keeps nobody from looking, but from recording."""
+    """Reading a read-only home works; recording into it does not."""
     homes.put(home, records.series(1))
     monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
-    view = _look(home)
+    view = _read(home)
     assert view.problems == [
         f"{homes.spool(home)} cannot be written to; set FLWR_HOME to a writable directory"
     ]
     assert view.hosts[0].spool.events == 1
-    assert _look(home, {"DO_NOT_TRACK": "1"}).problems == []
+    assert _read(home, {"DO_NOT_TRACK": "1"}).problems == []
 
 
 def test_a_spool_at_its_cap_is_a_problem(home):
     """New events are dropped there, and a person can do something about it."""
     homes.configure(home, spool_max_mib=0.001)
     homes.put(home, records.series(3))
-    (problem,) = _look(home).problems
+    (problem,) = _read(home).problems
     assert "flwr-telemetry flush" in problem
 
 
 def test_a_source_that_is_no_uuid_is_a_problem(home):
-    """It is reported as `invalid`, as in Flower, and told how to mend."""
+    """It is reported as `invalid`, as in Flower; the problem says how to repair it."""
     home.mkdir()
     (home / "source").write_text("me\n")
-    view = _look(home)
+    view = _read(home)
     assert view.source == "invalid"
     assert "holds no UUID" in view.problems[0]
 
 
 def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
-    """As after a backup was put back: what is reported under it is deleted, and somebody should know."""
+    """A restored backup may bring it back; events that carry it are deleted."""
     source = str(uuid.uuid4())
     homes.put(home, records.series(1))
     (home / "source").write_text(source)
-    assert _look(home).problems == []
+    assert _read(home).problems == []
     forgotten.add(Home(home), source)
-    (problem,) = _look(home).problems
+    (problem,) = _read(home).problems
     assert "was forgotten" in problem
 
     def refuse(_home):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(forgotten, "hashes", refuse)
-    (problem,) = _look(home).problems
+    (problem,) = _read(home).problems
     assert str(Home(home).forgotten) in problem
 
 
@@ -128,7 +129,7 @@ def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
 def test_a_malformed_settings_file_is_told_by_line(home, text, told):
     """Telemetry is off then, and where events would go is not made up."""
     homes.write_settings(home, text)
-    view = _look(home)
+    view = _read(home)
     assert (view.enabled, view.decided_by, view.url) == (False, "user file", None)
     assert str(homes.config_file(home)) in view.reason
     assert told in view.reason
@@ -146,15 +147,21 @@ def test_a_malformed_settings_file_is_told_by_line(home, text, told):
 )
 def test_what_decides_is_told_with_what_would_change_it(home, environ, decided_by, change):
     """One answer to "why?", and one to "what can I do?"."""
-    view = _look(home, environ)
+    view = _read(home, environ)
     assert view.decided_by == decided_by
     assert change in view.change
 
 
 def test_the_site_file_is_told_as_the_sites(home, tmp_path):
-    """What the site decides no user can change."""
+    """No user can change the decision of the site."""
     site_file = tmp_path / "telemetry.toml"
     site_file.write_text("# a comment\nenabled = false\n")
-    view = status.look(Home(home), {}, site_file=site_file)
+    view = status.read_status(Home(home), {}, site_file=site_file)
     assert view.reason == f"{site_file}, line 2 says enabled = false"
     assert "whole site" in view.change
+
+
+def test_the_nearest_directory_is_where_the_next_file_would_be(home):
+    assert problems.nearest_directory(Home(home)) == home.parent
+    homes.put(home, records.series(1))
+    assert problems.nearest_directory(Home(home)) == homes.spool(home)

@@ -20,8 +20,8 @@ from flwr_telemetryd.spool.locks import held
 from tests.support import homes, records
 
 
-def _look(home):
-    return status.look(Home(home), {})
+def _read(home):
+    return status.read_status(Home(home), {})
 
 
 def _commit(home, *, discard=False):
@@ -38,14 +38,14 @@ def _commit(home, *, discard=False):
 
 
 def test_a_missing_home_is_no_problem_and_stays_missing(home):
-    """Before the first event there is nothing to see, and looking makes nothing."""
-    view = _look(home)
+    """`status` creates nothing."""
+    view = _read(home)
     assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
     assert (view.hosts, view.problems) == ([], [])
     assert homes.tree(home.parent) == []
 
 
-def test_segments_of_every_room_are_counted(home):
+def test_segments_in_every_directory_are_counted(home):
     """The open segment, a sealed one and those of a batch in the making are all spool."""
     host = Home(home).host()
     homes.put(home, records.series(2))
@@ -56,17 +56,17 @@ def test_segments_of_every_room_are_counted(home):
     homes.put(home, records.series(3))
     segments.seal(host, 3)
     homes.put(home, records.series(4))
-    (view,) = _look(home).hosts
+    (view,) = _read(home).hosts
     assert view.spool.events == 9
     assert view.outbox == Bodies()
 
 
 def test_a_committed_batch_counts_as_bodies_alone(home):
-    """Its segments are in its bodies already, even if nobody came to discard them."""
+    """Its segments are in its bodies already, even if no sidecar has discarded them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
-    (view,) = _look(home).hosts
+    (view,) = _read(home).hosts
     assert view.spool.events == 0
     assert (view.outbox.bodies, view.outbox.events) == (1, 5)
     assert view.outbox.bytes == sum(path.stat().st_size for path in homes.waiting(home))
@@ -79,7 +79,7 @@ def test_a_burst_that_is_being_split_counts_once(home):
     split = body.rename(body.with_suffix(".split"))
     first = codec.expand(split.read_bytes())[0]
     split.with_name(f"{member_key(split.stem, 0)}.json").write_text(codec.dumps(first))
-    (view,) = _look(home).hosts
+    (view,) = _read(home).hosts
     assert (view.outbox.bodies, view.outbox.events) == (1, 3)
 
 
@@ -94,7 +94,7 @@ def test_the_archive_and_the_rejected_are_counted_by_events(home):
     rejected.mkdir()
     (rejected / "ab.reason.txt").write_text("no\n")
     body.rename(rejected / body.name)
-    (view,) = _look(home).hosts
+    (view,) = _read(home).hosts
     assert (view.sent.bodies, view.sent.events) == (1, 4)
     assert (view.rejected.bodies, view.rejected.events) == (1, 4)
 
@@ -105,18 +105,18 @@ def test_the_counters_outlive_the_sidecar(home):
     host = homes.host(home)
     (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
     (host / "dropped").write_bytes(b"\0" * 4)
-    view = _look(home)
+    view = _read(home)
     assert view.public()["hosts"][0]["counters"] == {"damaged": 1, "dropped": 4, "rejected": 2, "retried": 3}
     assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
 
 
 def test_a_sidecar_lives_while_its_lock_is_held(home):
-    """The lock tells, not the word that somebody left."""
+    """The lock decides, not the state file."""
     homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
         assert lock.result is LockResult.HELD
-        assert _look(home).hosts[0].sidecar.alive
-    assert not _look(home).hosts[0].sidecar.alive
+        assert _read(home).hosts[0].sidecar.alive
+    assert not _read(home).hosts[0].sidecar.alive
 
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
@@ -130,7 +130,7 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, 
     before = homes.tree(home)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
-    view = _look(home)
+    view = _read(home)
     assert 0 < view.hosts[0].retry_after_s <= 60
     first, second = view.services
     assert [(each.host, each.fresh) for each in (first, second)] == [("login1", True), ("login2", False)]
@@ -142,17 +142,16 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, 
 
 
 def test_the_totals_are_the_sums_over_all_hosts(home):
-    """On a shared home every host is shown, and the sums beside them."""
     homes.put(home, records.series(2))
     homes.put(home, records.series(3), host_of="another")
-    view = _look(home)
+    view = _read(home)
     assert {host.host: host.spool.events for host in view.hosts} == {homes.host_name(): 2, "another": 3}
     assert [host.host for host in view.hosts if host.this_host] == [homes.host_name()]
     assert view.public()["totals"]["spool"]["events"] == 5
 
 
 def test_damage_stops_nothing(home):
-    """Rubbish in every file costs what it covers, and no other number."""
+    """Damage costs the file that it is in, and no other number."""
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)
     for path, data in {
@@ -166,7 +165,7 @@ def test_damage_stops_nothing(home):
     }.items():
         (host / path).parent.mkdir(parents=True, exist_ok=True)
         (host / path).write_bytes(data)
-    view = _look(home)
+    view = _read(home)
     assert view.problems == []
     assert view.hosts[0].spool.events == 1
     assert (view.hosts[0].outbox.bodies, view.hosts[0].outbox.events) == (3, 0)

@@ -1,7 +1,7 @@
-"""A collector of one's own, on loopback, for the length of a ``with`` block.
+"""The receiver: a collector on loopback, for the length of a ``with`` block.
 
-It takes every POST, keeps each body once for its ``Idempotency-Key``, and counts what it hears. It
-listens on 127.0.0.1 alone. This room must never forward or write anything.
+It accepts every POST, keeps one body for each ``Idempotency-Key``, and counts requests and bytes. It listens
+on 127.0.0.1 alone. This module never forwards or writes anything.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ ANSWER = b'{"status":"created"}'
 
 
 class Receiver:
-    """What was received is in ``bodies``, ``requests`` and ``request_bytes``."""
+    """The server, and its counts."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}
+        """By idempotency key."""
         self.requests = 0
+        """Requests, repeated ones included."""
         self.request_bytes = 0
+        """The size of their bodies."""
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.receiver = self
+        self.url = f"http://127.0.0.1:{self._server.server_port}/api/v1/event"
+        """For the settings of a home."""
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
@@ -36,17 +41,6 @@ class Receiver:
         self._thread.join()
         self._server.server_close()
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        host, port = self._server.server_address[:2]
-        return str(host), int(port)
-
-    @property
-    def url(self) -> str:
-        """Where events are to be sent."""
-        return f"http://127.0.0.1:{self.address[1]}/api/v1/event"
-
     def take(self, key: str, body: bytes) -> None:
         """Count a request and keep its body; called by the handler."""
         with self._lock:
@@ -56,7 +50,7 @@ class Receiver:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a connection that is kept open must not hold the end
+    daemon_threads = True  # a connection that is kept open must not delay the end
     request_queue_size = 64
     receiver: Receiver
 
@@ -67,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Take one body."""
+        """Accept one body."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             self.close_connection = True

@@ -1,28 +1,29 @@
-"""The embedded default: the whole way of an event on this machine alone, in a home that is thrown away.
+"""The demo: the whole way of an event on this machine alone, in a temporary home.
 
-A temporary home, a receiver on loopback, real workload processes, a real sidecar that the first of them
-starts. The default settings hold, whatever the site and the user have set, but for where events go. Only
-the site's word that telemetry is off is respected.
+It runs a receiver on loopback, real workload processes, and the real sidecar that the first workload starts.
+Every setting but ``url`` has its default value, whatever the site and the user have set. If the site's file
+switches telemetry off, the demo does not run.
 
-This room must never touch the user's own home or the network, and leaves no file and no process behind.
+This module never touches the user's own home or the network, and leaves no file and no process behind.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home
@@ -32,12 +33,15 @@ from ...burst import codec
 from ...errors import SidecarError
 from ...outbox import contents
 from ...outbox.backlog import Backlog
-from .. import flush
+from ..flush import flush
 from . import workload
 from .receiver import Receiver
 
 DELIVERY_S = 60.0
+"""The longest wait for the delivery of all events, and for a workload."""
+
 END_WAIT_S = 5.0
+"""A process that runs so long after the opt-out is asked to end; after twice the time it is killed."""
 
 _POLL_S = 0.01
 _LEFT_OUT = frozenset(
@@ -51,35 +55,43 @@ class DemoError(SidecarError):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo measured.
-
-    Attributes:
-        workloads: how many processes ran.
-        events_written: events that they put into the spool.
-        events_received: events that the receiver has, each key counted once.
-        events_missing: events of which the receiver knows nothing.
-        events_doubled: events that it has more often than once.
-        requests: made by the sidecar.
-        request_bytes: of their bodies.
-        flower_requests: what Flower would have made itself: one for each event.
-        flower_bytes: of the same events as bodies of their own.
-        seconds: from the first process to the last answer.
-        body: the largest body that was received.
-        left_over: why something was not delivered; empty if nothing is missing.
-    """
+    """The result of a demo."""
 
     workloads: int
+    """Processes that ran."""
+
     events_written: int
+    """Events that the workloads put into the spool."""
+
     events_received: int
+    """Events that the receiver has; each key counts once."""
+
     events_missing: int
+    """Events that the receiver does not have."""
+
     events_doubled: int
+    """Events that the receiver has too often."""
+
     requests: int
+    """Requests of the sidecar."""
+
     request_bytes: int
+    """The size of their bodies."""
+
     flower_requests: int
+    """Requests that Flower itself would have made: one for each event."""
+
     flower_bytes: int
+    """The size of the same events as bodies of their own."""
+
     seconds: float
+    """The time from the first process to the last answer."""
+
     body: dict[str, Any]
+    """The largest body that was received."""
+
     left_over: str
+    """Why something was not delivered; empty if nothing is missing."""
 
     @property
     def complete(self) -> bool:
@@ -97,30 +109,32 @@ def run(
     """Run the demo.
 
     Args:
-        workloads: how many processes, 1 or more.
-        environ: this process's variables; those that could disturb the demo are left out.
+        workloads: the number of processes, 1 or more.
+        environ: this process's variables. Those that could disturb the demo are left out.
         on_workload: called when a process has ended.
-        on_delivery: told what is left, while the rest is delivered.
+        on_delivery: receives what is left, while the rest is delivered.
 
     Raises:
         DemoError: a process failed, or telemetry is off for the whole site.
         OSError: the system's refusal.
     """
     began = time.monotonic()
-    with _temporary_home() as home, Receiver() as receiver:
-        own = environment(home, environ)
+    temporary = tempfile.TemporaryDirectory(prefix="flwr-", ignore_cleanup_errors=True)
+    with temporary as directory, Receiver() as receiver:
+        home = Home(Path(os.path.abspath(directory)))
+        own = _environment(home, environ)
         _configure(home, receiver.url, own)
         try:
             _run_workloads(workloads, home, own, on_workload)
-            drained = flush.drain(home, own, timeout_s=DELIVERY_S, on_progress=on_delivery)
+            flushed = flush(home, own, timeout_s=DELIVERY_S, on_progress=on_delivery)
             seconds = time.monotonic() - began
         finally:
-            _end_sidecars(home)
-        return report(workloads, receiver, seconds, drained.reason)
+            _end_processes(home)
+        return report(workloads, receiver, seconds, flushed.reason)
 
 
-def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of everything that runs for the demo: no word of the user's telemetry, no way out."""
+def _environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of every process of the demo, without the user's telemetry settings and proxies."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -131,25 +145,15 @@ def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "FLWR_HOME": str(home.path),
         "FLWR_TELEMETRY_ENABLED": "1",
         "FLWR_TELEMETRY_SIDECAR": "always",
-        "NO_PROXY": "127.0.0.1",  # says no to the system's own proxy settings too
+        "NO_PROXY": "127.0.0.1",  # also overrides the proxy settings of the system
     }
 
 
-@contextlib.contextmanager
-def _temporary_home() -> Iterator[Home]:
-    directory = tempfile.mkdtemp(prefix="flwr-")
-    try:
-        yield Home(Path(os.path.abspath(directory)))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 def _configure(home: Home, url: str, own: Mapping[str, str]) -> None:
-    """Write every setting out, so that none of the site's takes its place."""
-    chosen: dict[str, Any] = Limits()._asdict()
-    chosen["url"] = url
+    """Write every setting into the home, so that none of the site's takes its place."""
+    chosen: dict[str, Any] = {**Limits()._asdict(), "url": url}
     if settings.load(home, own).proxy is not None:
-        chosen["proxy"] = url  # the site's proxy is not to hear of this: the receiver is its own
+        chosen["proxy"] = url  # instead of the site's proxy: the receiver is its own proxy
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in chosen.items() if value is not None]
     files.ensure_directory(home.telemetry)
     files.replace_bytes(home.config, "".join(lines).encode())
@@ -160,54 +164,46 @@ def _configure(home: Home, url: str, own: Mapping[str, str]) -> None:
 
 def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Callable[[], None]) -> None:
     """Run the processes, as many at a time as there are processors."""
-    waiting = iter(range(count))
-    running: list[subprocess.Popen[str]] = []
-    at_a_time = processors()
+    pool = ThreadPoolExecutor(processors())
     try:
-        while True:
-            more = itertools.islice(waiting, at_a_time - len(running))
-            running.extend(_start(number, home, own) for number in more)
-            if not running:
-                return
-            time.sleep(_POLL_S)
-            for process in [process for process in running if process.poll() is not None]:
-                running.remove(process)
-                _, said = process.communicate()
-                if process.returncode != 0:
-                    word = said.strip().splitlines()[-1:] or ["no word"]
-                    raise DemoError(f"a workload failed with {process.returncode}: {word[0]}")
-                on_end()
+        for ended in as_completed([pool.submit(_run_workload, number, home, own) for number in range(count)]):
+            ended.result()
+            on_end()
     finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+        pool.shutdown(cancel_futures=True)
 
 
 def processors() -> int:
-    """How many processors this process may use, at least 1."""
+    """The number of processors that this process may use, at least 1."""
     return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
-def _start(number: int, home: Home, own: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-        [sys.executable, "-P", "-m", workload.__name__, str(number)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=home.path,
-        env=dict(own),
-    )
+def _run_workload(number: int, home: Home, own: Mapping[str, str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
+            [sys.executable, "-P", "-m", workload.__name__, str(number)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=DELIVERY_S,
+            cwd=home.path,
+            env=own,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"a workload did not end within {error.timeout:.0f} s") from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise DemoError(f"a workload failed with {done.returncode}: {lines[-1]}")
 
 
-def _end_sidecars(home: Home) -> None:
+def _end_processes(home: Home) -> None:
     """Switch telemetry off in this home, which ends a sidecar, and wait until no process is left."""
-    import psutil
-
     with contextlib.suppress(OSError):
         files.replace_bytes(home.config, b"enabled = false\n")
     began = time.monotonic()
-    while left := _processes_of(home):
+    while left := [*_processes_of(home)]:
         waited_s = time.monotonic() - began
         for process in left:
             with contextlib.suppress(psutil.Error):
@@ -218,20 +214,16 @@ def _end_sidecars(home: Home) -> None:
         time.sleep(_POLL_S)
 
 
-def _processes_of(home: Home) -> list[Any]:
+def _processes_of(home: Home) -> Iterator[psutil.Process]:
     """The living processes that were started for this home, and so for this demo."""
-    import psutil
-
-    found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get("FLWR_HOME") == str(home.path):
-                found.append(process)
-    return found
+                yield process
 
 
 def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -> Report:
-    """Hold what a receiver has against what so many workloads reported."""
+    """Compare the events that a receiver has with those that the workloads reported."""
     bodies = list(receiver.bodies.values())
     events = [event for body in bodies for event in contents.expand(body)]
     got = Counter((event["event_type"], event["event_details"].get("run-id-hash")) for event in events)

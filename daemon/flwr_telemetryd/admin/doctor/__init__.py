@@ -1,11 +1,14 @@
-"""What is in the way of telemetry on this machine, one check after the other.
+"""Checks of this machine, one after the other: is there a problem for telemetry, and what helps?
 
+    check.py     a check: its name, its verdict, what was found, and advice
     here.py      the home, its disk and its locks, the clock, the sidecar
     way_out.py   proxy, name resolution, the collector
-    around.py    what starts and ends processes here: systemd, batch systems
+    around.py    programs that start and end processes here: systemd, batch systems
 
-Each check looks at one thing, and says what it found and what to do. With telemetry off nothing is
-written and nothing leaves the machine, here as anywhere. This room must never send an event.
+In:    a home, and this process's variables.
+Out:   checks, each as soon as it is done.
+Owns:  nothing on the disk but a temporary file for the moment of a check.
+Never: sends an event. With telemetry off, it writes nothing and uses no network.
 """
 
 from __future__ import annotations
@@ -17,32 +20,37 @@ from flwr_telemetry.layout import Home
 
 from ...clock import Clock
 from . import around, here, way_out
-from .check import Check, Verdict
+from .check import Check, Verdict, skipped
 
 __all__ = ["Check", "Verdict", "examine"]
 
 
 def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
-    """Check everything; each check is given as soon as it is done.
+    """Check everything; yields each check as soon as it is done.
 
     Args:
-        home: the home.
+        home: the home; it need not exist.
         environ: this process's variables.
-        clock: time.
+        clock: the source of time.
 
-    Never raises for what the home or the machine is.
+    Never raises because of the state of the home or of the machine.
     """
     now = settings.load(home, environ)
     yield here.telemetry(now)
-    faults = 0
-    for check in here.home(home, now):
-        faults += check.verdict is Verdict.FAULT
-        yield check
-    # What may stand behind a link, or belong to somebody else, is not written to.
-    may_write = now.consent.enabled and not faults
-    yield here.locks(home, may_write=may_write)
-    yield here.clock(home, clock, may_write=may_write)
+    checks = [*here.home(home, now)]
+    yield from checks
+    # With a fault, another user's file or a link may stand in the place where the check would write.
+    if now.consent.enabled and all(check.verdict is not Verdict.FAULT for check in checks):
+        yield here.locks(home)
+        yield here.clock(home, clock)
+    else:
+        found = "not checked, because nothing is written while telemetry is off or the home has a fault"
+        yield skipped("locks", found)
+        yield skipped("clock", found)
     yield here.sidecar(home, now, environ)
-    yield from way_out.check(now, environ, clock)
+    if now.consent.enabled:
+        yield from way_out.check(now, environ, clock)
+    else:
+        yield skipped("collector", "not checked, because telemetry is off")
     yield from around.systemd(environ)
     yield around.batch_system(environ)

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""One check of the doctor, and its verdict."""
 
 from __future__ import annotations
 
@@ -7,30 +7,48 @@ from dataclasses import dataclass
 
 
 class Verdict(enum.Enum):
-    """How much it matters."""
+    """How bad the result of a check is."""
 
     OK = "ok"
     NOTE = "note"
+    """Telemetry works, but a person should know it."""
     FAULT = "fault"
+    """It keeps events from being recorded or delivered."""
     SKIPPED = "skipped"
+    """It was not checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: of the thing, in a word or two.
-        verdict: ``fault`` if it keeps events from being recorded or delivered.
-        found: one sentence.
-        advice: what to do; empty if nothing is to be done.
-    """
+    """The result of a check."""
 
     name: str
+    """The thing that was checked, in one or two words."""
+
     verdict: Verdict
+
     found: str
+    """The result, in one sentence."""
+
     advice: str = ""
+    """What to do; empty if nothing has to be done."""
 
 
-OFF = "not checked, since telemetry is off"
-NOT_WRITTEN = "not checked: with telemetry off, or a fault in the home, nothing is written there"
+def ok(name: str, found: str) -> Check:
+    """A check without a problem."""
+    return Check(name, Verdict.OK, found)
+
+
+def note(name: str, found: str, advice: str = "") -> Check:
+    """A check that a person should know of."""
+    return Check(name, Verdict.NOTE, found, advice)
+
+
+def fault(name: str, found: str, advice: str) -> Check:
+    """A check that found a fault."""
+    return Check(name, Verdict.FAULT, found, advice)
+
+
+def skipped(name: str, found: str) -> Check:
+    """A check that was not done."""
+    return Check(name, Verdict.SKIPPED, found)

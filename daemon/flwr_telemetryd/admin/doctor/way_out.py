@@ -1,7 +1,7 @@
-"""Checks of the way out: the proxy, the name of the collector, and whether anybody answers there.
+"""Checks of the way to the collector: the proxy, the name of the collector, and its answer.
 
-The collector is asked for headers alone (HEAD), in the very way in which a body would be sent: same
-proxy, same certificates, same deadline. No event is sent.
+The collector gets a request for headers alone (HEAD), sent as a body would be: through the same proxy, with
+the same certificates and the same deadline. No event is sent.
 """
 
 from __future__ import annotations
@@ -24,37 +24,27 @@ from ...clock import Clock
 from ...delivery.http import HttpSink, Reached
 from ...delivery.outcome import Retry
 from ...errors import describe
-from .check import OFF, Check, Verdict
+from .check import Check, Verdict, fault, note, ok
 
 _CLOCK_NOTE_S = 300.0
 _PROXY_REFUSES = 407
-# What somebody answers who takes events, and is asked for headers alone.
 _EXPECTED = frozenset({*range(200, 300), 400, 405, 411, 415, 422, 501})
+"""Answers to a request for headers alone by a server that accepts events."""
 
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
-    """All of it, as far as one leads to the next."""
-    if not now.consent.enabled:
-        yield Check("collector", Verdict.SKIPPED, OFF)
-        return
+    """Check proxy, name and collector; the first fault ends the checks. Telemetry is on."""
     if now.url.startswith("file:"):
         yield _file(now.url)
         return
-    sink = HttpSink(now, environ)
-    try:
-        proxy = sink.proxy
-        found = _proxy(now, proxy)
+    with contextlib.closing(HttpSink(now, environ)) as sink:
+        found = _proxy(now, sink.proxy)
         yield found
-        if found.verdict is Verdict.FAULT:
-            return
-        if proxy is None:
-            name = _name(now.url)
-            yield name
-            if name.verdict is Verdict.FAULT:
-                return
-        yield _collector(now, sink.reach(), clock)
-    finally:
-        sink.close()
+        if found.verdict is not Verdict.FAULT and sink.proxy is None:
+            found = _name(now.url)
+            yield found
+        if found.verdict is not Verdict.FAULT:
+            yield _collector(now, sink.reach(), clock)
 
 
 def _file(url: str) -> Check:
@@ -65,34 +55,31 @@ def _file(url: str) -> Check:
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, "it cannot be written to", str(path))
     except (OSError, TelemetryError) as error:
-        advice = "make its directory, or set another url"
-        return Check("collector", Verdict.FAULT, describe(error, path), advice)
-    return Check("collector", Verdict.OK, f"bodies are appended to {path}; nothing leaves this machine")
+        return fault("collector", describe(error, path), "make its directory, or set another url")
+    return ok("collector", f"bodies are appended to {path}; nothing leaves this machine")
 
 
 def _proxy(now: Settings, proxy: str | None) -> Check:
     if proxy is None:
-        return Check("proxy", Verdict.OK, "none")
+        return ok("proxy", "none")
     shown = _address(proxy)
     if shown is None:
-        return Check(
+        return fault(
             "proxy",
-            Verdict.FAULT,
-            "what the settings or the environment name is no valid address",
+            "the proxy in the settings or the environment is no valid address",
             "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40",
         )
     if now.proxy is not None:
-        return Check("proxy", Verdict.OK, f"{shown}, by the settings")
-    return Check(
+        return ok("proxy", f"{shown}, by the settings")
+    return note(
         "proxy",
-        Verdict.NOTE,
         f"{shown}, by this process's environment; a sidecar has that of the process which started it",
         "to be sure, set proxy in config.toml",
     )
 
 
 def _address(proxy: str) -> str | None:
-    """Host and port of a proxy, never its credentials; None if it cannot be told where those end."""
+    """Host and port of a proxy, never its credentials; None if it is no valid address."""
     try:
         parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
         host, port = parts.hostname, parts.port
@@ -110,31 +97,27 @@ def _name(url: str) -> Check:
         found = {item[4][0] for item in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no host name"
-        advice = "check this machine's name resolution; where there is none, set proxy in config.toml"
-        return Check("name", Verdict.FAULT, f"{host} cannot be looked up: {why}", advice)
-    return Check("name", Verdict.OK, f"{host} is {min(map(str, found))}")
+        advice = "check this machine's name resolution; if it has none, set proxy in config.toml"
+        return fault("name", f"{host} cannot be looked up: {why}", advice)
+    return ok("name", f"{host} is {min(map(str, found))}")
 
 
 def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
     host = urlsplit(now.url).netloc
     secure = "TLS and its certificate are fine" if now.url.startswith("https:") else "no TLS, on loopback"
     if isinstance(reached, Retry):
-        return Check(
+        return fault(
             "collector",
-            Verdict.FAULT,
             f"{host}: {reached.reason}",
-            f"events are kept for {now.limits.spool_max_days:g} days; set proxy, ca_bundle or another url "
-            "in config.toml if they are to go another way",
+            f"events are kept for {now.limits.spool_max_days:g} days; for another way to the collector, "
+            "set proxy, ca_bundle or url in config.toml",
         )
     if reached.status == _PROXY_REFUSES:
-        return Check(
-            "collector", Verdict.FAULT, "the proxy refuses (407)", "give its user and password in proxy"
-        )
+        return fault("collector", "the proxy refuses (407)", "give its user and password in proxy")
     if reached.status not in _EXPECTED:
-        return Check(
+        return note(
             "collector",
-            Verdict.NOTE,
-            f"{host} answers {reached.status} ({secure}); no event was sent, so this may say nothing",
+            f"{host} answers {reached.status} ({secure}); no event was sent, so this may mean nothing",
             "see the last error in `flwr-telemetry status` after the next event",
         )
     ahead_s = _ahead_s(reached.date, clock.now())
@@ -143,14 +126,13 @@ def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
         where = "ahead of" if ahead_s > 0 else "behind"
         found = f"{host} answers ({secure}); this machine's clock is {abs(ahead_s):.0f} s {where} its clock"
         return Check("collector", verdict, found, "set this machine's clock by NTP")
-    return Check("collector", Verdict.OK, f"{host} answers ({secure}); no event was sent")
+    return ok("collector", f"{host} answers ({secure}); no event was sent")
 
 
 def _ahead_s(date: str, now: datetime) -> float:
-    """How far our clock is ahead of an HTTP date; 0 if there is none."""
+    """How far our clock is ahead of an HTTP date, in seconds; 0 without a valid date."""
     try:
         theirs = parsedate_to_datetime(date)
     except (TypeError, ValueError):
         return 0.0
-    theirs = theirs if theirs.tzinfo is not None else theirs.replace(tzinfo=UTC)
-    return (now - theirs).total_seconds()
+    return (now - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))).total_seconds()

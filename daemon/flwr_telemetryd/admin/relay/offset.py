@@ -1,25 +1,25 @@
-"""How far a file was relayed: a small file beside it, ``<name>.relayed``, locked by one relay at a time.
+"""The offset of a file: how much of it was relayed, in ``<name>.relayed`` beside it.
 
-    {"offset": 7340032, "line": 512, "check": "<hex>", "members": 0}
+    {"offset": 7340032, "line": 512, "members": 0, "check": "<hex>"}
 
-``check`` is the SHA-256 of the first and the last ``EDGE_BYTES`` before ``offset``, so that another file
-under the same name is noticed. The text has a fixed width and is overwritten in place by one write: a death
-leaves the old or the new offset, and the lock stays with the file.
+``check`` is the SHA-256 of the first and the last ``EDGE_BYTES`` before ``offset``. It differs if another
+file has the name now. The text has a fixed width and is overwritten in place, so a death leaves the old or
+the new offset.
 
-Where locks do not work, two relays may run at once and send a body twice, under the same key.
+One relay at a time holds the lock of the offset file. Where locks do not work, two relays may run at once and
+send a body twice, under the same key.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.locks import LockResult
@@ -33,110 +33,108 @@ EDGE_BYTES = 64 * 1024
 SYNC_EVERY_S = 1.0
 
 _WIDTH = 256
-_MAX_BYTES = 4 * 1024 * 1024  # a former version noted the archives of every host here
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far a file was relayed."""
+class Place(NamedTuple):
+    """A place in a file; everything before it was relayed."""
 
     offset: int = 0
-    """The lines before it are done; in bytes."""
+    """In bytes; the beginning of a line."""
 
     line: int = 0
-    """The number of these lines."""
-
-    check: str = ""
-    """Of the bytes before ``offset``; see ``check_of``."""
+    """The number of lines before it."""
 
     members: int = 0
-    """The number of events of the next line that are done: it is a burst that was refused as a whole."""
-
-
-def check_of(descriptor: int, offset_bytes: int) -> str:
-    """A checksum that differs between files whose bytes before ``offset_bytes`` differ at either edge."""
-    edge = min(offset_bytes, EDGE_BYTES)
-    both = os.pread(descriptor, edge, 0) + os.pread(descriptor, edge, offset_bytes - edge)
-    return hashlib.sha256(both).hexdigest() if offset_bytes else ""
+    """The number of events of the next line that were relayed, if that line is a refused burst."""
 
 
 class OffsetFile:
-    """The offset of one file, locked."""
+    """The offset file of one file, open and locked."""
 
-    place: Place | None
-    """The place that was saved last; None if nothing was relayed yet."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, file: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._file = file
         self._synced_at = time.monotonic()
-        self.place = self._read()
-
-    def _read(self) -> Place | None:
-        text = os.pread(self._descriptor, _MAX_BYTES, 0)
-        if not text:
-            return None
-        try:
-            told = json.loads(text.partition(b"\n")[0])
-            place = Place(told["offset"], told["line"], told["check"], told.get("members", 0))
-            numbers = (place.offset, place.line, place.members)
-            if all(type(number) is int and number >= 0 for number in numbers) and type(place.check) is str:
-                return place
-        except (ValueError, TypeError, KeyError, RecursionError):
-            pass
-        raise NoCursorError(f"{self._path} does not tell how far the file was relayed; move it away")
+        saved, check = self._read()
+        is_same_file = check == self._check(saved.offset)
+        self.place = saved if is_same_file else Place()
+        """The place that was saved last; the beginning of the file if another file has the name now."""
+        self.from_start = not is_same_file
+        """Whether another file has the name now."""
 
     def save(self, place: Place) -> None:
         """Save a place, so that it outlives this process; a power failure may cost the last ``SYNC_EVERY_S``.
 
         Raises:
-            NoCursorError: it cannot be written, or not brought to the disk. The file holds either place then.
+            NoCursorError: the disk is full, for example. The file holds the old or the new place then.
         """
-        text = json.dumps(asdict(place)).encode().ljust(_WIDTH - 1) + b"\n"
-        try:
-            if os.pwrite(self._descriptor, text, 0) < len(text):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as if it had failed
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-        is_new, self.place = self.place is None, place
+        text = json.dumps({**place._asdict(), "check": self._check(place.offset)})
+        is_new = not os.fstat(self._descriptor).st_size
+        with _errors_named(self._path):
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            files.write_all(self._descriptor, text.encode().ljust(_WIDTH - 1) + b"\n")
+        self.place = place
         if is_new or time.monotonic() - self._synced_at >= SYNC_EVERY_S:
             self.sync()
         if is_new:
             fsync_directory(self._path.parent)
 
     def sync(self) -> None:
-        """Bring the place to the disk; raises as ``save``."""
-        try:
+        """Force the place to the disk; raises as ``save``."""
+        with _errors_named(self._path):
             os.fsync(self._descriptor)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
         self._synced_at = time.monotonic()
+
+    def _read(self) -> tuple[Place, str]:
+        text = os.pread(self._descriptor, _WIDTH, 0)
+        if not text:
+            return Place(), ""
+        try:
+            saved = json.loads(text)
+            place, check = Place(*(saved[name] for name in Place._fields)), saved["check"]
+            if [*map(type, place)] == [int, int, int] and min(place) >= 0 and type(check) is str:
+                return place, check
+        except (ValueError, TypeError, LookupError):
+            pass
+        raise NoCursorError(f"{self._path} is not the offset file of a relay; move it away")
+
+    def _check(self, offset_bytes: int) -> str:
+        edge = min(offset_bytes, EDGE_BYTES)
+        edges = os.pread(self._file, edge, 0) + os.pread(self._file, edge, offset_bytes - edge)
+        return hashlib.sha256(edges).hexdigest() if offset_bytes else ""
 
 
 @contextlib.contextmanager
-def held(file: Path) -> Iterator[OffsetFile]:
-    """The offset of a file, made if there is none, and locked as long as the block lasts.
+def held(path: Path, file: int) -> Iterator[OffsetFile]:
+    """The offset file of a file, created if there is none, and locked as long as the block lasts.
+
+    Args:
+        path: the file that is relayed.
+        file: a descriptor of it.
 
     Raises:
         AnotherRelayError: another relay holds the lock.
-        NoCursorError, TelemetryError: the file holds something else, or cannot be made.
+        NoCursorError, TelemetryError: the offset file holds something else, or cannot be created.
     """
-    path = file.with_name(file.name + SUFFIX)
-    try:
+    path = path.with_name(path.name + SUFFIX)
+    with _errors_named(path):
         descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise _unwritable(path, error) from error
     try:
         if try_exclusive(descriptor) is LockResult.BUSY:
-            raise AnotherRelayError(f"another relay is at work on it: {path} is locked")
-        held = OffsetFile(path, descriptor)
-        yield held
-        held.sync()
+            raise AnotherRelayError(f"another relay is running: {path} is locked")
+        offset_file = OffsetFile(path, descriptor, file)
+        yield offset_file
+        offset_file.sync()
     finally:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> NoCursorError:
-    return NoCursorError(
-        f"{path} cannot be written: {error.strerror}; copy the file to a directory of your own and relay that"
-    )
+@contextlib.contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NoCursorError(
+            f"{path} cannot be written: {error.strerror}; copy the file to your own directory, and relay it"
+        ) from error

@@ -2,15 +2,15 @@
 
     FILE ──a line──▶ collector ──accepted──▶ sent/<date>.jsonl
                                 └─refused──▶ rejected/<key>.json, <key>.reason.txt
-    FILE.relayed ◀── the offset, after each body
+    FILE.relayed ◀── the offset, after each line
 
 Each line is sent byte for byte through the sink that the uploader uses; its key is the SHA-256 of the line.
 A refused burst is sent event by event, under the keys that ``outbox/split.py`` gives them. Consent is checked
 before each request. After an opt-out only the body that was just accepted is recorded.
 
-A relay that dies sends at most one body again, under the same key: the one that it had not noted yet.
+A relay that dies sends at most one body again, under the same key: the one whose offset was not saved.
 
-This module must never change FILE, and never touch the outbox.
+This module never changes FILE and never touches the outbox.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import io
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, Home
+from flwr_telemetry.record import Event
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.settings_file import Limits
 
@@ -38,29 +39,33 @@ from ...delivery.backoff import RetryPolicy
 from ...delivery.outcome import Delivered, Refused, Retry, Sink
 from ...errors import NoSuchFileError, NoWayOutError
 from ...outbox import archive, forgotten, purge, queue, retention
-from ...outbox.archive import Line
 from ...outbox.body import intact, key_of
 from ...outbox.split import member_key
 from ...spool.directory import check_ownership
 from ...spool.locks import held
 from ...state import State
-from .. import flush
+from ..flush import Outcome, retry_after_reason
 from . import offset
 from .offset import OffsetFile, Place
 
+Answer = Delivered | Refused
+"""The collector's decision about a body."""
+
 LONGEST_PAUSE_S = 8.0
-"""The longest backoff: a person may be waiting. A ``Retry-After`` may be longer."""
+"""The longest backoff, because a person may be waiting. A ``Retry-After`` may be longer."""
 
 RECENT_KEYS = 500
+"""A sidecar that dies after its append writes the line again. So many lines are compared."""
+
 CAPS_EVERY_BYTES = 4 * 1024 * 1024
-"""The caps of ``sent/`` are kept whenever so much was archived, and at the end."""
+"""The caps of the home are enforced whenever so much was archived, and at the end."""
 
 
 @dataclass(slots=True)
 class RelayResult:
     """The result of a relay."""
 
-    outcome: flush.Outcome = flush.Outcome.DELIVERED
+    outcome: Outcome = Outcome.DELIVERED
     """``DELIVERED`` if every body in the file is delivered or rejected."""
 
     reason: str = ""
@@ -91,10 +96,14 @@ class RelayResult:
 class _StopError(Exception):
     """The relay ends before the end of the file."""
 
-    def __init__(self, outcome: flush.Outcome, reason: str) -> None:
+    def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.reason = reason
+
+
+class _ForgottenError(Exception):
+    """The source ID of a body was forgotten, so it is not sent."""
 
 
 def relay_file(
@@ -102,7 +111,7 @@ def relay_file(
     environ: Mapping[str, str],
     path: Path,
     *,
-    patience_s: float,
+    timeout_s: float,
     on_damage: Callable[[int], None] = lambda _line: None,
     on_progress: Callable[[float, int], None] = lambda _done, _all: None,
     clock: Clock | None = None,
@@ -110,27 +119,28 @@ def relay_file(
     """Deliver the lines of a file that were not delivered before.
 
     Args:
-        home: its settings say where to, and its ``sent/`` and ``rejected/`` keep the bodies.
+        home: its settings name the collector, and its ``sent/`` and ``rejected/`` keep the bodies.
         environ: this process's variables, for consent.
         path: the file.
-        patience_s: give up when the collector has answered about no body for so long, in seconds.
-        on_damage: told the number of each line that is no body.
-        on_progress: told how many bytes are done, of how many.
-        clock: time and chance.
+        timeout_s: the longest time without an answer about a body, in seconds.
+        on_damage: receives the number of each line that is no body.
+        on_progress: receives the number of bytes that are done, and that of all.
+        clock: the source of time and of random numbers.
 
     Raises:
-        NoSuchFileError: there is no such file.
-        NoWayOutError: the home delivers into a file itself.
+        NoSuchFileError: the file is missing or cannot be read.
+        NoWayOutError: the home itself delivers into a file.
         AnotherRelayError: another relay has the file.
-        UnusableHomeError, TelemetryError, OSError: the offset cannot be kept, or the home not be used.
+        UnusableHomeError, TelemetryError, OSError: the offset cannot be saved, or the home cannot be used.
     """
     try:
-        _enabled(home, environ)
+        chosen = _enabled(home, environ)
     except _StopError as stop:
         return RelayResult(stop.outcome, stop.reason)
     path = path.resolve()  # so that all names of a file share one offset
-    with _opened(path) as file, offset.held(path) as held:
-        return _Relay(home, environ, file, held, patience_s, clock or Clock()).run(on_damage, on_progress)
+    with _opened(path) as file, offset.held(path, file.fileno()) as offset_file:
+        relay = _Relay(home, environ, chosen, offset_file, timeout_s, clock or Clock())
+        return relay.run(file, on_damage, on_progress)
 
 
 def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
@@ -142,28 +152,23 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
     """
     chosen = settings.load(home, environ)
     if not chosen.consent.enabled:
-        raise _StopError(flush.Outcome.DISABLED, chosen.consent.reason)
+        raise _StopError(Outcome.DISABLED, chosen.consent.reason)
     if chosen.url.startswith("file:"):
         raise NoWayOutError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
-            "choose a home with a way out by --home or FLWR_HOME"
+            "use --home or FLWR_HOME to choose a home that delivers to a collector"
         )
     return chosen
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    """A plain file of any owner, open for reading.
-
-    Raises:
-        NoSuchFileError: it is none, or cannot be read.
-    """
+    """A plain file of any owner, open for reading; raises NoSuchFileError if it is none."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
-        raise NoSuchFileError(f"{path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise NoSuchFileError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NoSuchFileError(f"{path} is no plain file")
@@ -176,119 +181,103 @@ class _Relay:
         self,
         home: Home,
         environ: Mapping[str, str],
-        file: io.BufferedReader,
-        held: OffsetFile,
-        patience_s: float,
+        chosen: Settings,
+        offset_file: OffsetFile,
+        timeout_s: float,
         clock: Clock,
     ) -> None:
         self._home = home
         self._host = home.host()
         self._environ = environ
-        self._file = file
-        self._held = held
-        self._patience_s = patience_s
+        self._settings = chosen
+        self._offset_file = offset_file
+        self._timeout_s = timeout_s
         self._clock = clock
-        self._place = held.place or Place()
-        self._end = archive.written_bytes(file)
-        self._result = RelayResult()
-        self._state = State()  # what this relay adds to the host's
+        self._result = RelayResult(from_start=offset_file.from_start)
+        self._state = State()  # the counters of this relay, which are added to the host's
         self._recent: deque[str] = deque(maxlen=RECENT_KEYS)
-        self._settings: Settings | None = None
         self._sink: Sink | None = None
         self._retries = RetryPolicy(self._host, clock, self._limits, earlier_run_failed=False)
         self._answered_at = clock.monotonic()
         self._uncapped_bytes = 0
 
-    def run(self, on_damage: Callable[[int], None], on_progress: Callable[[float, int], None]) -> RelayResult:
-        result = self._result
-        if self._place.check != offset.check_of(self._file.fileno(), self._place.offset):
-            result.from_start = True
-            self._place = Place()
-        self._save()  # nothing is sent where the offset cannot be kept
+    def run(
+        self,
+        file: io.BufferedReader,
+        on_damage: Callable[[int], None],
+        on_progress: Callable[[float, int], None],
+    ) -> RelayResult:
+        result, offset_file = self._result, self._offset_file
+        end = archive.written_bytes(file)
+        offset_file.save(offset_file.place)  # nothing is sent where the offset cannot be saved
         try:
-            for line in archive.lines(self._file, self._place.offset, self._end):
-                was_sent = self._do(line, on_damage)
-                self._place = Place(line.end, self._place.line + 1)
-                if was_sent:
-                    self._save()
-                on_progress(line.end, self._end)
+            for line in archive.lines(file, offset_file.place.offset, end):
+                number = offset_file.place.line + 1
+                if line.data != b"" and not self._relay(line.data or b""):
+                    result.damaged += 1
+                    on_damage(number)
+                offset_file.save(Place(line.end, number))
+                on_progress(line.end, end)
         except _StopError as stop:
             result.outcome, result.reason = stop.outcome, stop.reason
-            if stop.outcome is flush.Outcome.DISABLED:
+            if stop.outcome is Outcome.DISABLED:
                 purge.if_asked(self._home, settings.load(self._home, None).consent)
         finally:
             self._finish()
-        self._save()  # lines that are no bodies are reported once
-        result.rest_bytes = self._end - self._place.offset
+        result.rest_bytes = end - offset_file.place.offset
         return result
 
-    def _save(self) -> None:
-        check = offset.check_of(self._file.fileno(), self._place.offset)
-        self._place = replace(self._place, check=check)
-        if self._place != self._held.place:
-            self._held.save(self._place)
-
-    def _do(self, line: Line, on_damage: Callable[[int], None]) -> bool:
-        """Deliver or skip a line; whether the collector answered about it."""
-        if line.data == b"":
-            return False
-        body = line.data or b""
+    def _relay(self, body: bytes) -> bool:
+        """Deliver or skip a line; False if it is no body."""
         key = key_of(body)
         # No sidecar writes space around a body; a line end of another program makes it another body.
         event = intact(key, body) if body.strip() == body else {}
-        if not event:
-            self._result.damaged += 1
-            on_damage(self._place.line + 1)
-        elif key in self._recent:
-            pass  # a sidecar that died after its append wrote the line again
-        elif self._deliver(key, body, event):
-            self._recent.append(key)
-            self._result.bodies += 1
-            return True
-        else:
-            self._result.forgotten += 1
-        return False
+        if event and key not in self._recent:
+            try:
+                self._deliver(key, body, event)
+                self._recent.append(key)
+                self._result.bodies += 1
+            except _ForgottenError:
+                self._result.forgotten += 1
+        return bool(event)
 
-    def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> bool:
-        """Send a body until it is accepted or refused; False if its source ID is forgotten."""
-        if self._place.members:
-            return self._deliver_members(key, body, "the collector refused it")
-        outcome = self._send(key, body)
+    def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> None:
+        """Send a body until it is accepted or refused, and keep it; a refused burst event by event."""
+        outcome: Answer = Refused("the collector refused the burst")
+        if not self._offset_file.place.members:
+            outcome = self._send(key, body)
         if isinstance(outcome, Refused) and "burst" in event:
-            return self._deliver_members(key, body, outcome.reason)
-        return self._settle(key, body, codec.count(event), outcome)
+            with contextlib.suppress(codec.NotABodyError):
+                self._deliver_members(key, codec.events(body))
+                return
+        self._settle(key, body, codec.count(event), outcome)
 
-    def _deliver_members(self, key: str, body: bytes, reason: str) -> bool:
-        """Send a refused burst event by event; if its first event is refused too, none of the others."""
-        done, refused = self._place.members, ""
-        try:
-            for index, event in enumerate(codec.events(body)):
-                member, data = member_key(key, index), codec.dumps(event).encode()
-                if index < done:
-                    continue
-                outcome = Refused(refused) if refused else self._send(member, data)
-                if not self._settle(member, data, 1, outcome):
-                    return False
-                if index == 0 and isinstance(outcome, Refused):
-                    refused = f"{outcome.reason} (the first event of its burst)"
-                elif not refused:
-                    self._place = replace(self._place, members=index + 1)
-                    self._save()
-        except codec.NotABodyError:
-            self._settle(key, body, 1, Refused(reason))
-        return True
+    def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> None:
+        """Send the events of a burst; if the first one is refused, reject the others unsent."""
+        done, refused = self._offset_file.place.members, ""
+        for index, event in enumerate(events):
+            if index < done:
+                continue
+            key, data = member_key(burst_key, index), codec.dumps(event).encode()
+            outcome = Refused(refused) if refused else self._send(key, data)
+            self._settle(key, data, 1, outcome)
+            if index == 0 and isinstance(outcome, Refused):
+                refused = f"{outcome.reason} (the first event of its burst)"
+            elif not refused:
+                self._offset_file.save(self._offset_file.place._replace(members=index + 1))
 
-    def _send(self, key: str, body: bytes) -> Delivered | Refused | None:
-        """Send a body until the collector answers about it; None if its source ID is forgotten.
+    def _send(self, key: str, body: bytes) -> Answer:
+        """Send a body until the collector answers about it.
 
         Raises:
-            _StopError: telemetry is off, or the patience is over.
+            _ForgottenError: its source ID was forgotten.
+            _StopError: telemetry is off, or the time is over.
         """
         while True:
             self._wait()
-            sink = self._open()
+            sink = self._opened_sink()
             if forgotten.holds(self._home, body):
-                return None
+                raise _ForgottenError
             outcome = sink.send(key, body)
             self._state.requests += 1
             if not isinstance(outcome, Delivered):
@@ -303,17 +292,15 @@ class _Relay:
             self._retries.failed(outcome.after_s)
 
     def _wait(self) -> None:
-        """Wait for the next try; raises _StopError if that lies beyond the patience."""
+        """Wait for the next try; raises _StopError if the time is over before it."""
         while (wait_s := self._retries.wait_s()) > 0:
-            if self._clock.monotonic() + wait_s > self._answered_at + self._patience_s:
+            if self._clock.monotonic() + wait_s > self._answered_at + self._timeout_s:
                 asked_s = retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
-                reason = self._state.last_error
-                if asked_s > 0:
-                    reason = f"the collector asked for no requests for another {asked_s:.0f} s"
-                raise _StopError(flush.Outcome.UNDELIVERED, reason)
+                reason = retry_after_reason(asked_s) or self._state.last_error
+                raise _StopError(Outcome.UNDELIVERED, reason)
             self._clock.sleep(wait_s)
 
-    def _open(self) -> Sink:
+    def _opened_sink(self) -> Sink:
         """The sink that the settings name now; raises as ``_enabled``."""
         chosen = _enabled(self._home, self._environ)
         if self._sink is None or chosen != self._settings:
@@ -326,14 +313,12 @@ class _Relay:
         return self._sink
 
     def _limits(self) -> Limits:
-        limits = self._settings.limits if self._settings else Limits()
+        limits = self._settings.limits
         return limits._replace(backoff_max_s=min(limits.backoff_max_s, LONGEST_PAUSE_S))
 
-    def _settle(self, key: str, data: bytes, events: int, outcome: Delivered | Refused | None) -> bool:
-        """Keep a body that the collector answered about; False if it was not sent."""
-        if outcome is None:
-            return False
-        is_kept = not forgotten.holds(self._home, data)  # it may have been forgotten while it was on its way
+    def _settle(self, key: str, data: bytes, events: int, outcome: Answer) -> None:
+        """Keep a body that the collector answered about, and count it."""
+        is_kept = not forgotten.holds(self._home, data)  # its ID may be forgotten since the request began
         if is_kept:
             files.ensure_directory(self._host.root)  # a service of another host removes empty ones
         if isinstance(outcome, Refused):
@@ -344,11 +329,10 @@ class _Relay:
         else:
             if is_kept:
                 archive.archive(self._host, data, self._clock.now())
-                self._keep_caps(len(data))
+                self._enforce_caps(len(data))
             self._state.delivered_events += events
             self._state.last_delivery = self._clock.now().isoformat()
         self._result.events += events
-        return True
 
     def _reject(self, key: str, data: bytes, reason: str) -> None:
         files.ensure_directory(self._host.rejected)
@@ -356,24 +340,24 @@ class _Relay:
         files.replace_bytes(queue.reason_of(kept), reason.encode() + b"\n")
         files.replace_bytes(kept, data, durable=True)
 
-    def _keep_caps(self, archived_bytes: int) -> None:
-        """Hold the home to its caps now and then: perhaps no sidecar ever runs in it."""
+    def _enforce_caps(self, archived_bytes: int) -> None:
+        """Enforce the caps of the home now and then, because perhaps no sidecar ever runs in it."""
         self._uncapped_bytes += archived_bytes
-        if self._uncapped_bytes >= CAPS_EVERY_BYTES and self._settings:
+        if self._uncapped_bytes >= CAPS_EVERY_BYTES:
             self._uncapped_bytes = 0
             retention.enforce(self._home, self._settings.limits, files.now(self._host.state))
 
     def _finish(self) -> None:
         self._close()
-        # Neither of these may hide why the relay ended.
+        # No error here may hide the reason why the relay ends.
         with contextlib.suppress(OSError, TelemetryError, NoWayOutError, _StopError):
             if self._state.requests:
                 _enabled(self._home, self._environ)
                 self._add_counters()
-                self._keep_caps(CAPS_EVERY_BYTES)
+                self._enforce_caps(CAPS_EVERY_BYTES)
 
     def _add_counters(self) -> None:
-        """Add to the host's counters. A sidecar that runs would overwrite them with its own."""
+        """Add to the host's counters, unless a sidecar runs: it would overwrite them with its own."""
         with held(self._host, 0, create=True) as lock:
             if lock.is_exclusive:
                 state = State.load(self._host)

@@ -28,7 +28,6 @@ ENTER, LEAVE = workload.ENTER.value, workload.LEAVE.value
 
 
 def test_every_event_once_is_complete():
-    """Two events of each workload, and no other."""
     report = run.report(2, _receiver((ENTER, 0), (LEAVE, 0), (ENTER, 1), (LEAVE, 1)), 1.0, "")
     assert report.complete
     assert (report.events_written, report.requests, report.flower_requests) == (4, 4, 4)
@@ -61,4 +60,4 @@ def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
         lambda: running.append(len(psutil.Process().children())),
     )
     assert len(running) == run.processors() + 4
-    assert max(running) < run.processors()
+    assert max(running) <= run.processors()

@@ -6,14 +6,12 @@ from flwr_telemetryd.admin.doctor import Verdict, around
 
 
 def program(directory, name, answer, status=0):
-    """Put a program there that says this."""
     path = directory / name
     path.write_text(f"#!/bin/sh\necho '{answer}'\nexit {status}\n")
     path.chmod(0o755)
 
 
 def systemd(directory):
-    """Check systemd with the programs of a directory alone."""
     return {check.name: check for check in around.systemd({"PATH": str(directory)})}
 
 

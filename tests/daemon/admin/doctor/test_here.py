@@ -16,13 +16,11 @@ from tests.support import homes, records
 
 
 def now(home, environ=None):
-    """Give the settings of a home."""
     return settings.load(Home(home), environ or {}, site_file=home / "none")
 
 
 def locks(home):
-    """Check the locks."""
-    return here.locks(Home(home), may_write=True)
+    return here.locks(Home(home))
 
 
 def test_locks_that_work(home):
@@ -59,7 +57,7 @@ def test_a_lock_that_the_system_refuses_is_no_fault(home, monkeypatch):
 
 
 def test_a_home_that_cannot_be_written_to(home, monkeypatch):
-    """A fault, and the system's own word."""
+    """A fault, with the message of the system."""
     homes.put(home, records.series(1))
     real = os.open
 
@@ -69,7 +67,7 @@ def test_a_home_that_cannot_be_written_to(home, monkeypatch):
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", refuse)
-    found = [locks(home), here.clock(Home(home), Clock(), may_write=True)]
+    found = [locks(home), here.clock(Home(home), Clock())]
     assert [check.verdict for check in found] == [Verdict.FAULT] * 2
     assert all("read-only" in check.found.lower() for check in found)
 
@@ -83,24 +81,17 @@ def test_two_clocks(home, ahead_s, verdict):
     homes.put(home, records.series(1))
     clock = Clock()
     ahead = Clock(time_ns=lambda: clock.time_ns() + ahead_s * 10**9)
-    assert here.clock(Home(home), ahead, may_write=True).verdict is verdict
+    assert here.clock(Home(home), ahead).verdict is verdict
 
 
 def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
-    """And where it is off nothing is tried that would write."""
+    """With telemetry off no check writes anything."""
     off = now(home, {"DO_NOT_TRACK": "1"})
     assert here.telemetry(off).verdict is Verdict.NOTE
     found = {check.name: check.verdict for check in examine(Home(home), {"DO_NOT_TRACK": "1"}, Clock())}
     assert {found[name] for name in ("locks", "clock", "collector")} == {Verdict.SKIPPED}
     homes.write_settings(home, "enabled = maybe")
     assert here.telemetry(now(home)).verdict is Verdict.FAULT
-
-
-def test_the_nearest_directory_is_where_the_next_file_would_be(home):
-    """Of what exists of the home."""
-    assert here.nearest(Home(home)) == home.parent
-    homes.put(home, records.series(1))
-    assert here.nearest(Home(home)) == homes.spool(home)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +106,6 @@ def test_the_nearest_directory_is_where_the_next_file_would_be(home):
     ],
 )
 def test_who_delivers(home, state, settings_text, env, verdict, word):
-    """And what it met last."""
     homes.put(home, [])
     homes.write_settings(home, settings_text)
     (homes.host(home) / "sidecar.json").write_text(state)
@@ -125,7 +115,6 @@ def test_who_delivers(home, state, settings_text, env, verdict, word):
 
 
 def test_a_service_elsewhere_is_told(home):
-    """By its fresh heartbeat."""
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
     assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
@@ -141,7 +130,7 @@ def test_a_service_that_died_after_the_last_event(home):
 
 
 def test_before_the_first_event_nobody_delivers(home):
-    """And nothing is made to find that out."""
+    """The check creates nothing."""
     assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
     assert not home.exists()
 
@@ -163,7 +152,7 @@ def test_nothing_is_tried_behind_a_link(home, tmp_path, what):
 
 
 def test_nobody_is_told_to_remove_what_is_somebody_elses(home, monkeypatch):
-    """As under sudo."""
+    """For example under sudo."""
     homes.put(home, records.series(1))
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
     found = [check for check in examine(Home(home), {}, Clock()) if check.name == "home"]
