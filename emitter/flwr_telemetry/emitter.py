@@ -223,7 +223,7 @@ class Emitter:
             # The source file may have been created just now.
             self._signatures = (signatures[0], source.signature(home.source))
         self._seen = variables
-        self._refresh_at = now + launch.LOOK_AGAIN_S
+        self._refresh_at = now + launch.RECHECK_S
 
     def _use(self, known: settings.Settings) -> None:
         """Use these settings from now on; those that every event needs get attributes of their own."""
@@ -234,7 +234,7 @@ class Emitter:
     def _identify(self, *, may_create: bool) -> None:
         """Update the IDs by the source file; create that one if it is missing and consent allows it."""
         path = self._home.source
-        found = source.look(path)
+        found = source.read(path)
         if found is None and may_create and self._may_create():
             with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
                 files.make_home(self._home.path)
@@ -295,7 +295,7 @@ class Emitter:
         files.touch(self._host.flush)
         presence.signal_service(self._host)
         while self._wake() is not launch.Wake.NOT_ALLOWED:
-            wake_again = time.monotonic() + launch.LOOK_AGAIN_S
+            wake_again = time.monotonic() + launch.RECHECK_S
             while (now := time.monotonic()) < wake_again:
                 if waiting.is_over():
                     return True

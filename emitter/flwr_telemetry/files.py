@@ -29,7 +29,7 @@ PART_SUFFIX = ".part"
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-REMOVED = stat.S_IXUSR
+TOMBSTONE_MODE = stat.S_IXUSR
 """The mode bit that a segment gets before it is unlinked. NFS clients cache names and link counts, but they
 refresh attributes when they take a lock."""
 
@@ -41,7 +41,7 @@ _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getat
 
 
 @contextlib.contextmanager
-def stale_is_gone() -> Iterator[None]:
+def estale_as_missing() -> Iterator[None]:
     """Treat a stale handle as a missing file, because another host of a network file system removed the file.
 
     Not for a settings file: one that cannot be read must not count as one that is missing.
@@ -125,7 +125,7 @@ def open_file(path: Path | str, flags: int) -> int:
         OSError: the system's refusal.
     """
     try:
-        with stale_is_gone():
+        with estale_as_missing():
             descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
     except OSError as error:
         if error.errno not in UNSAFE_ERRNOS:
@@ -133,7 +133,7 @@ def open_file(path: Path | str, flags: int) -> int:
         msg = f"{path} is a link, a FIFO or a device ({error.strerror}); remove it"
         raise SpoolUnsafeError(msg) from error
     try:
-        with stale_is_gone():
+        with estale_as_missing():
             _check_file(path, descriptor)
     except BaseException:
         os.close(descriptor)
@@ -204,13 +204,13 @@ def append_bytes(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
+def read_bytes(path: Path, most_bytes: int, *, any_owner: bool = False) -> bytes:
     """The first ``most_bytes`` bytes of a plain file.
 
     Args:
         path: the file.
         most_bytes: the most bytes to read.
-        users_own: the user may have put the file there, also as a link, and it may have any owner.
+        any_owner: the user may have put the file there, also as a link, and it may have any owner.
 
     Raises:
         SpoolUnsafeError: it is no plain file; a FIFO does not block the caller.
@@ -219,15 +219,15 @@ def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes
     tries = _TRIES
     while True:
         try:
-            return _read(path, most_bytes, users_own=users_own)
+            return _read(path, most_bytes, any_owner=any_owner)
         except OSError as error:
             tries -= 1
             if not tries or error.errno != errno.ESTALE:
                 raise  # after ESTALE there is a new file: another host of a network file system replaced it
 
 
-def _read(path: Path, most_bytes: int, *, users_own: bool) -> bytes:
-    descriptor = _open_any(path) if users_own else open_file(path, os.O_RDONLY)
+def _read(path: Path, most_bytes: int, *, any_owner: bool) -> bytes:
+    descriptor = _open_any(path) if any_owner else open_file(path, os.O_RDONLY)
     try:
         found = b""
         while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
@@ -250,23 +250,23 @@ def _open_any(path: Path) -> int:
     raise SpoolUnsafeError(msg)
 
 
-def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: bool = False) -> None:
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False, any_owner: bool = False) -> None:
     """Replace the file at ``path`` atomically by one that holds ``data``.
 
     Args:
         path: the file; it need not exist.
         data: the new content.
         durable: force the content to the disk before the file gets its name.
-        users_own: replace the old file whatever its owner and mode are.
+        any_owner: replace the old file whatever its owner and mode are.
 
     Raises:
         As ``replace_by``.
     """
-    replace_by(path, (data,), durable=durable, users_own=users_own)
+    replace_by(path, (data,), durable=durable, any_owner=any_owner)
 
 
 def replace_by(
-    path: Path, pieces: Iterable[bytes], *, durable: bool = False, users_own: bool = False
+    path: Path, pieces: Iterable[bytes], *, durable: bool = False, any_owner: bool = False
 ) -> None:
     """The same for content that is too long for the memory, in pieces.
 
@@ -274,7 +274,7 @@ def replace_by(
         SpoolUnsafeError: the old one is no plain file of this user; it stays.
         OSError: the system's refusal.
     """
-    if not users_own:
+    if not any_owner:
         with contextlib.suppress(FileNotFoundError):
             check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")

@@ -23,7 +23,7 @@ from .layout import Home, HostPaths
 from .locks import LockResult, try_exclusive
 
 MODULE = "flwr_telemetryd"
-LOOK_AGAIN_S = 1.0
+RECHECK_S = 1.0
 """Least time between two checks of a process for a living sidecar and for changed settings."""
 
 GUARD = "FLWR_TELEMETRYD"

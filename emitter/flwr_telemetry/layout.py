@@ -104,7 +104,7 @@ class HostPaths(NamedTuple):
         return self.root / "damaged"
 
     @property
-    def rooms(self) -> tuple[Path, ...]:
+    def directories(self) -> tuple[Path, ...]:
         """Every directory in ``root``."""
         return self.spool, self.work, self.outbox, self.sent, self.rejected, self.damaged
 

@@ -48,7 +48,7 @@ def heartbeat_files(home: Home) -> list[Path]:
         OSError: ``telemetry/`` is there and cannot be listed.
     """
     try:
-        with files.stale_is_gone():
+        with files.estale_as_missing():
             return sorted(Path(entry.path) for entry in _heartbeat_entries(home))
     except (FileNotFoundError, NotADirectoryError):
         return []

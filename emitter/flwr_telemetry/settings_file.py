@@ -72,7 +72,7 @@ def content(path: Path) -> bytes:
         SettingsError: it cannot be read.
     """
     try:
-        return files.read_bytes(path, _MAX_FILE_BYTES + 1, users_own=True)
+        return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except SpoolUnsafeError as error:
@@ -157,7 +157,7 @@ def url_problem(value: object) -> str | None:
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
     """``path, line N`` of a setting; only the path if the line is unknown."""
     try:
-        known = files.read_bytes(path, _MAX_FILE_BYTES, users_own=True) if raw is None else raw
+        known = files.read_bytes(path, _MAX_FILE_BYTES, any_owner=True) if raw is None else raw
     except (OSError, SpoolUnsafeError):
         return str(path)
     for number, line in enumerate(known.decode("utf-8", "replace").splitlines(), start=1):

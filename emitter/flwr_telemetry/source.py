@@ -26,7 +26,7 @@ _MAX_BYTES = 1024
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
-def look(path: Path) -> str | None:
+def read(path: Path) -> str | None:
     """The source ID on the disk.
 
     Returns:
@@ -34,7 +34,7 @@ def look(path: Path) -> str | None:
         is missing or empty.
     """
     try:
-        raw = files.read_bytes(path, _MAX_BYTES, users_own=True)
+        raw = files.read_bytes(path, _MAX_BYTES, any_owner=True)
     except FileNotFoundError:
         return None
     except (OSError, SpoolUnsafeError):
@@ -53,7 +53,7 @@ def ensure(path: Path) -> str:
     """
     deadline = time.monotonic() + _HEAL_WAIT_S
     for _ in range(3):
-        found = look(path)
+        found = read(path)
         if found is not None:
             return found
         try:
@@ -63,7 +63,7 @@ def ensure(path: Path) -> str:
                 _create(path)
         except OSError:
             break
-    return look(path) or UNAVAILABLE
+    return read(path) or UNAVAILABLE
 
 
 def new_id() -> str:

@@ -214,7 +214,7 @@ class Writer:
             if self._is_remote:
                 os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
             status = os.fstat(descriptor)
-            if status.st_nlink == 0 or status.st_mode & files.REMOVED:
+            if status.st_nlink == 0 or status.st_mode & files.TOMBSTONE_MODE:
                 return False
             return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
         finally:

@@ -53,16 +53,16 @@ def numbers(home):
 
 
 def test_files_are_looked_at_again_once_a_second(home, subject):
-    """A settings file counts after LOOK_AGAIN_S, in both directions; until then it costs nothing."""
+    """A settings file counts after RECHECK_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
-    subject.now_s += 0.9 * launch.LOOK_AGAIN_S
+    subject.now_s += 0.9 * launch.RECHECK_S
     assert subject.emit(1) == "spooled"
-    subject.now_s += 0.1 * launch.LOOK_AGAIN_S
+    subject.now_s += 0.1 * launch.RECHECK_S
     assert subject.emit(2) == "disabled"
     homes.write_settings(home, "")
     assert subject.emit(3) == "disabled"
-    subject.now_s += launch.LOOK_AGAIN_S
+    subject.now_s += launch.RECHECK_S
     assert subject.emit(4) == "spooled"
     assert numbers(home) == [0, 1, 4]
 
@@ -201,7 +201,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
-        subject.now_s += 2 * launch.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.RECHECK_S
     ((_, text),) = subject.warnings
     assert "line 1: enabled must be true or false" in text
 
@@ -215,7 +215,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
     host.lock.symlink_to("elsewhere")
     for number in range(3):
         assert subject.emit(number) == "spooled"
-        subject.now_s += 2 * launch.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.RECHECK_S
     assert {cause for cause, _ in subject.warnings} == {"wake:SpoolUnsafeError"}
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)

@@ -32,9 +32,9 @@ def test_the_layout():
     """Every path is where the design puts it, and there is no other."""
     host = HOME.host("n1")
     properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
-    paths = {name: getattr(host, name) for name in properties if name not in {"rooms", "files"}}
+    paths = {name: getattr(host, name) for name in properties if name not in {"directories", "files"}}
     assert paths == {name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()}
-    assert sorted((host.root, *host.rooms, *host.files)) == sorted(paths.values())
+    assert sorted((host.root, *host.directories, *host.files)) == sorted(paths.values())
     assert HOME.source == Path("/h/.flwr/source")
     assert HOME.config == Path("/h/.flwr/telemetry/config.toml")
     assert HOME.forgotten == Path("/h/.flwr/telemetry/forgotten")

@@ -50,15 +50,15 @@ def at_once(count, work):
 def test_look(path, content, told):
     """What a file says, by Flower's own rule; an empty one says nothing yet."""
     path.write_bytes(content)
-    assert source.look(path) == told
+    assert source.read(path) == told
     assert path.read_bytes() == content
 
 
 def test_look_where_nothing_can_be_read(path):
     """No file is no answer yet; one that cannot be read is unavailable."""
-    assert source.look(path) is None
+    assert source.read(path) is None
     path.mkdir()
-    assert source.look(path) == "unavailable"
+    assert source.read(path) == "unavailable"
 
 
 @pytest.mark.parametrize("content", [None, b""])

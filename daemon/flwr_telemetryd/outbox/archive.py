@@ -119,7 +119,7 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
 
 
 def _is_named(path: Path, descriptor: int) -> bool:
-    with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+    with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     return False
 

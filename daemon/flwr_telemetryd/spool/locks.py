@@ -43,7 +43,7 @@ class HostLock:
     def is_linked(self) -> bool:
         """Whether the lock file is still there. If not, another sidecar may hold a new one."""
         try:
-            with files.stale_is_gone():
+            with files.estale_as_missing():
                 return os.path.samestat(os.lstat(self.host.lock), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
