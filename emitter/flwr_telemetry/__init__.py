@@ -46,8 +46,7 @@ __all__ = ["EventType", "event", "flush"]
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import emit, event_types
 
     value: object = getattr(event_types if name == "EventType" else emit, name)

@@ -57,14 +57,12 @@ def event_type_name(event_type: object) -> str:
         InvalidEventError: it is neither.
     """
     if not isinstance(event_type, str):
-        msg = f"an event type is an EventType or a string, not {type(event_type).__name__}"
-        raise InvalidEventError(msg)
+        raise InvalidEventError(f"an event type is an EventType or a string, not {type(event_type).__name__}")
     # The string of a str enum's member is its value; str() would give the name of the member instead.
     name = str.__str__(event_type)
     # No regular expression: compiling one costs as much as a hundred events.
     if name[:1] not in _CAPITALS or len(name) > _MAX_TYPE_LENGTH or not _IN_TYPES.issuperset(name):
-        msg = "an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter"
-        raise InvalidEventError(msg)
+        raise InvalidEventError("an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter")
     return name
 
 
@@ -206,8 +204,7 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
         if redactor.may_hold(packed):
             packed = record.pack(redactor.redact(plain))
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        msg = f"event_details must be a JSON-like mapping: {_reason(error)}"
-        raise InvalidEventError(msg) from error
+        raise InvalidEventError(f"event_details must be a JSON-like mapping: {_reason(error)}") from error
     if len(packed) > MAX_DETAILS_BYTES:
         msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
         raise InvalidEventError(msg)
@@ -222,8 +219,7 @@ def _reason(error: Exception) -> str:
 def _plain(details: object) -> dict[str, Any]:
     """A copy of ``details`` made of exact JSON types."""
     if not isinstance(details, Mapping):
-        msg = f"a {type(details).__name__} is no mapping"
-        raise TypeError(msg)
+        raise TypeError(f"a {type(details).__name__} is no mapping")
     copy = _exact(details, record.MAX_DEPTH)
     record.check_json(copy)
     return copy  # type: ignore[no-any-return]
@@ -231,8 +227,7 @@ def _plain(details: object) -> dict[str, Any]:
 
 def _exact(value: Any, depth: int) -> Any:
     if depth < 0:
-        msg = f"nested deeper than {record.MAX_DEPTH}"
-        raise ValueError(msg)
+        raise ValueError(f"nested deeper than {record.MAX_DEPTH}")
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)

@@ -78,8 +78,7 @@ def content(path: Path) -> bytes:
     except SpoolUnsafeError as error:
         raise SettingsError(str(error)) from error
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise SettingsError(msg) from error
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
@@ -89,24 +88,20 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
         SettingsError: they cannot be understood.
     """
     if len(raw) > _MAX_FILE_BYTES:
-        msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
-        raise SettingsError(msg)
+        raise SettingsError(f"{path} is larger than {_MAX_FILE_BYTES} bytes")
     if not raw:
         return {}
     if raw.count(b".") > _MAX_DOTS:
-        msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
-        raise SettingsError(msg)
+        raise SettingsError(f"{path} holds more than {_MAX_DOTS} dots; settings have plain names")
     try:
         values: dict[str, Any] = _tomllib().loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
-        msg = f"{path}, line {line}, is no valid TOML: {error}"
-        raise SettingsError(msg) from error
+        raise SettingsError(f"{path}, line {line}, is no valid TOML: {error}") from error
     for name, value in values.items():
         if (problem := _problem(name, value)) is not None:
-            msg = f"{where(path, name, raw)}: {problem}"
-            raise SettingsError(msg)
+            raise SettingsError(f"{where(path, name, raw)}: {problem}")
     return values
 
 

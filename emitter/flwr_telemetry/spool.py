@@ -181,8 +181,7 @@ class Writer:
                 if error.errno != errno.ESTALE:
                     raise
         self.close()
-        msg = f"{self._path} is replaced faster than it can be written to"
-        raise SpoolWriteError(msg)
+        raise SpoolWriteError(f"{self._path} is replaced faster than it can be written to")
 
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
@@ -209,8 +208,7 @@ class Writer:
                 self._drop()
             written = os.write(descriptor, frame)
             if written != len(frame):
-                msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
-                raise SpoolFullError(msg)
+                raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
             if self._is_remote:
                 os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
             status = os.fstat(descriptor)
@@ -235,8 +233,7 @@ class Writer:
         if not self._host.dropped.exists() and not self._may_create():
             raise CreationRefusedError
         files.append_bytes(self._host.dropped, b"\0")
-        msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
-        raise SpoolFullError(msg)
+        raise SpoolFullError(f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`")
 
     def _open(self, *, exclusively: bool) -> Handle:
         descriptor = -1
