@@ -47,9 +47,11 @@ __all__ = ["EventType", "event", "flush"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import emit, event_types
-
-    value: object = getattr(event_types if name == "EventType" else emit, name)
+    if name == "EventType":
+        from . import event_types as module
+    else:
+        from . import emit as module  # type: ignore[no-redef]
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 

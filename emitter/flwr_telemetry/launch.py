@@ -86,11 +86,12 @@ def wake(
     """
     if presence.alive(host):
         return Wake.ALIVE
-    forbidden = setting == "never" or GUARD in environ or not _is_interpreter(sys.executable)
-    if forbidden or (setting == "auto" and in_batch_job(environ)):
-        return Wake.SERVED if _is_served(home, host) else Wake.NOT_ALLOWED
-    if _is_served(home, host):
+    if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
+    if setting == "never" or GUARD in environ or not _is_interpreter(sys.executable):
+        return Wake.NOT_ALLOWED
+    if setting == "auto" and in_batch_job(environ):
+        return Wake.NOT_ALLOWED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
     if not host.lock.exists() and not may_create():
@@ -99,10 +100,6 @@ def wake(
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)
     return outcome
-
-
-def _is_served(home: Home, host: HostPaths) -> bool:
-    return presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host))
 
 
 def _is_interpreter(executable: str | None) -> bool:
@@ -118,21 +115,14 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
     )
 
 
-# Hardly any process starts a sidecar, and locks work nearly everywhere: these imports wait.
-
-
 @undisturbed
-def _reaping() -> ModuleType:
-    from . import reaper
-
-    return reaper
-
-
-@undisturbed
-def _subprocess() -> ModuleType:
+def _for_a_start() -> tuple[ModuleType, ModuleType]:
+    """Hardly any process starts a sidecar, so these imports wait."""
     import subprocess
 
-    return subprocess
+    from . import reaper
+
+    return subprocess, reaper
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
@@ -146,20 +136,18 @@ def _started_lately(host: HostPaths, respawn_s: float) -> bool:
 
 def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
     """Claim the right to start. Where locks work, one process gets it."""
-    descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
-    try:
+    with files.opened(host.lock, os.O_RDWR | os.O_CREAT) as descriptor:
         if try_exclusive(descriptor) is LockResult.BUSY:
             return Wake.ALIVE
         if _started_lately(host, respawn_s):
             return Wake.THROTTLED
         noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
         age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
-        left = _reaping().take_former(host, noted.strip(), age_s)
+        _, reaper = _for_a_start()
+        left = reaper.take_former(host, noted.strip(), age_s)
         # A write sets the file's time by its own file system. The size tells a start from a mere creation.
         os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
         return Wake.STARTED
-    finally:
-        os.close(descriptor)
 
 
 def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -177,7 +165,7 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives this process and is not its child."""
-    subprocess = _subprocess()
+    subprocess, _ = _for_a_start()
     # `-P` keeps the working directory off the module path.
     sidecar = [sys.executable, "-P", "-m", MODULE]
     for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):

@@ -126,27 +126,22 @@ def url_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return "url must be a string"
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
+    ipaddress, urllib_parse = _for_urls()
     try:
-        parts = _urllib_parse().urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
+        parts = urllib_parse.urlsplit(value)
+        host, path, _ = parts.hostname or "", parts.path, parts.port
+        if parts.username is not None or parts.password is not None:
+            return "url must not hold a user name or a password"
+        if parts.scheme == "file":
+            is_whole = parts.netloc == "" and path.startswith("/") and not path.endswith("/")
+            is_valid = is_whole and "%00" not in path
+        elif parts.scheme == "http":
+            is_valid = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        else:
+            is_valid = parts.scheme == "https" and host != ""
     except ValueError:
-        return advice
-    if parts.username is not None or parts.password is not None:
-        return "url must not hold a user name or a password"
-    if parts.scheme == "file":
-        absolute = parts.netloc == "" and parts.path.startswith("/") and not parts.path.endswith("/")
-        absolute = absolute and "%00" not in parts.path
-        return None if absolute else advice
-    if parts.scheme == "https":
-        return None if host else advice
-    if parts.scheme == "http":
-        if host == "localhost":
-            return None
-        try:
-            return None if _ipaddress().ip_address(host).is_loopback else advice
-        except ValueError:
-            return advice
-    return advice
+        is_valid = False
+    return None if is_valid else advice
 
 
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
@@ -172,14 +167,8 @@ def _tomllib() -> ModuleType:
 
 
 @undisturbed
-def _urllib_parse() -> ModuleType:
+def _for_urls() -> tuple[ModuleType, ModuleType]:
+    import ipaddress
     import urllib.parse
 
-    return urllib.parse
-
-
-@undisturbed
-def _ipaddress() -> ModuleType:
-    import ipaddress
-
-    return ipaddress
+    return ipaddress, urllib.parse

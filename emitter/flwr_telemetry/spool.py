@@ -46,7 +46,7 @@ LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
-_TRIES = 5
+_TRIES = 6
 _BELIEVED_TRIES = 2
 """After so many failed tries, the name of the segment may be a cached one."""
 
@@ -153,34 +153,21 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            handle, removed = self._handle, 0
-            if handle is not None:
+            for failed_tries in range(_TRIES):
                 try:
-                    if handle.is_ours() and self._is_kept(handle, frame, cap_bytes):
+                    handle = self._handle
+                    if is_new := handle is None or not handle.is_ours():
+                        self.close()
+                        handle = self._open(exclusively=failed_tries >= _BELIEVED_TRIES)
+                    if self._is_kept(handle, frame, cap_bytes, is_new=is_new):
                         return
-                    removed = 1
                 except OSError as error:
                     if error.errno != errno.ESTALE:
                         raise
-            self._append_anew(frame, cap_bytes, removed)
+                self.close()
         except OSError as error:
             self.close()
             raise from_os_error(error, self._path) from error
-
-    def _append_anew(self, frame: bytes, cap_bytes: float, removed: int) -> None:
-        """Append to a newly opened segment; ``removed`` counts how many have been removed before."""
-        for _ in range(_TRIES):
-            self.close()
-            try:
-                if self._is_kept(
-                    self._open(exclusively=removed >= _BELIEVED_TRIES), frame, cap_bytes, is_new=True
-                ):
-                    return
-                removed += 1
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-        self.close()
         raise SpoolWriteError(f"{self._path} is replaced faster than it can be written to")
 
     def close(self) -> None:
@@ -189,7 +176,7 @@ class Writer:
         if handle is not None:
             handle.close()
 
-    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
+    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool) -> bool:
         """Whether one attempt wrote the record into a file that still has its name."""
         descriptor = handle.descriptor
         try:
@@ -236,13 +223,7 @@ class Writer:
         raise SpoolFullError(f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`")
 
     def _open(self, *, exclusively: bool) -> Handle:
-        descriptor = -1
-        if exclusively:
-            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
-            with contextlib.suppress(FileExistsError):
-                descriptor = self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
-        if descriptor < 0:
-            descriptor = self._open_named()
+        descriptor = self._open_segment(exclusively=exclusively)
         try:
             self._handle = handle = Handle(descriptor, _FLAGS)
         except OSError:
@@ -251,7 +232,11 @@ class Writer:
         self._is_remote = self._mounts.is_remote(handle.identity[1])
         return handle
 
-    def _open_named(self) -> int:
+    def _open_segment(self, *, exclusively: bool) -> int:
+        if exclusively:
+            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
+            with contextlib.suppress(FileExistsError):
+                return self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
         try:
             for directory in (self._host.telemetry, self._host.root, self._host.spool):
                 files.check_directory(directory)
