@@ -46,9 +46,8 @@ LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
-_TRIES = 6
-_BELIEVED_TRIES = 2
-"""After so many failed tries, the name of the segment may be a cached one."""
+_TRIES = (False, False, True, True, True, True)
+"""Whether each try creates the segment exclusively: after two failures, its name may be a cached one."""
 
 # Read and write, though nothing is read: NFS locks by the access mode, and needs both.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -153,13 +152,13 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            for failed_tries in range(_TRIES):
+            for exclusively in _TRIES:
                 try:
                     handle = self._handle
                     if is_new := handle is None or not handle.is_ours():
                         self.close()
-                        handle = self._open(exclusively=failed_tries >= _BELIEVED_TRIES)
-                    if self._is_kept(handle, frame, cap_bytes, is_new=is_new):
+                        handle = self._open(exclusively=exclusively)
+                    if self._is_kept(handle, frame, cap_bytes, is_new):
                         return
                 except OSError as error:
                     if error.errno != errno.ESTALE:
@@ -176,7 +175,7 @@ class Writer:
         if handle is not None:
             handle.close()
 
-    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool) -> bool:
+    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, is_new: bool) -> bool:
         """Whether one attempt wrote the record into a file that still has its name."""
         descriptor = handle.descriptor
         try:
