@@ -136,12 +136,10 @@ def identity_redactor() -> Redactor:
     name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
     with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
         names.add(name or pwd.getpwuid(os.getuid()).pw_name)
-    try:
+    with contextlib.suppress(KeyError, NameError):
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
         directories.add(entry.pw_dir)
-    except (KeyError, NameError):  # no such entry; no such database
-        pass
     directories.add(os.path.expanduser("~"))
     directories |= {os.path.realpath(path) for path in directories}
     node = os.uname().nodename
@@ -177,10 +175,12 @@ class DetailsEncoder:
         return packed_details(details, self._redactor)
 
     def _checked(self, details: object, packed: bytes) -> bytes:
-        safe = packed_details(details, self._redactor)
+        safe = packed
+        if self._redactor.may_hold(packed):
+            safe = record.pack(self._redactor.redact(details))
         if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
             self._fine.add(packed)
-        return safe
+        return _limited(safe)
 
 
 def packed_details(details: object, redactor: Redactor) -> bytes:
@@ -195,16 +195,17 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
     """
     if details is None:
         return _NONE
-    flat = type(details) is dict and all(
-        type(name) is str and type(item) in _PLAIN for name, item in details.items()
-    )
     try:
-        plain = details if flat else _plain(details)
+        plain = _plain(details)
         packed = record.pack(plain)
         if redactor.may_hold(packed):
             packed = record.pack(redactor.redact(plain))
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise InvalidEventError(f"event_details must be a JSON-like mapping: {_reason(error)}") from error
+    return _limited(packed)
+
+
+def _limited(packed: bytes) -> bytes:
     if len(packed) > MAX_DETAILS_BYTES:
         msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
         raise InvalidEventError(msg)

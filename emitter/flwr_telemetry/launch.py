@@ -1,11 +1,11 @@
-"""Start a sidecar, if that is allowed: the emitter knows nothing of the other package but ``MODULE``.
+"""Starts a sidecar, if that is allowed; the emitter knows nothing of the other package but ``MODULE``.
 
-The guards, cheapest first: consent (the caller's), the setting, the batch job, the recursion guard, a
-service's heartbeat, the throttle, the lock, the throttle again under the lock. A sidecar is fully detached:
-it has its own session, its own working directory, no open file of this process, and only the variables that
-it needs. It is no child of this process, so nobody has to wait for it.
+The guards, in their order: consent (the caller's), the lock of a running sidecar, a service's heartbeat, the
+setting, the recursion guard, the batch job, the throttle, the lock, the throttle again under the lock. A
+sidecar is fully detached: it has its own session, its own working directory, no open file of this process,
+and only the variables that it needs. It is no child of this process, so this process need not wait for it.
 
-This module must never start two, never wait for a sidecar to be ready, and never put a setting into argv.
+This module never starts two, never waits for a sidecar to be ready, and never puts a setting into argv.
 """
 
 from __future__ import annotations

@@ -131,9 +131,11 @@ def check_event(event: Any) -> None:
     context = event["context"]
     if type(event["event_type"]) is not str or type(event["event_details"]) is not dict:
         raise NotAnEventError("event_type is no string, or event_details no map")
-    ids = ("source", "cluster") if type(context) is dict and "package" in context else _IDS
-    if type(context) is not dict or not {*ids, "date"} <= context.keys():
-        raise NotAnEventError("context is no map of the required names")
+    if type(context) is not dict:
+        raise NotAnEventError("context is no map")
+    ids = ("source", "cluster") if "package" in context else _IDS
+    if not {*ids, "date"} <= context.keys():
+        raise NotAnEventError("context lacks a required name")
     date = context["date"]
     if type(date) is not int or not MIN_DATE_US <= date <= MAX_DATE_US:
         raise NotAnEventError("date is no integer, or beyond the calendar")
