@@ -12,26 +12,7 @@ It never uses the network and never raises into its caller. It waits for locks o
 leaves no thread and no child process. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
-so that a process which never emits does not pay for them.
-
-    emit           event() and flush(), which catch every exception
-    emitter        the steps of an event, and the state of a process
-    imports        guards the imports of the first event against signals and forks
-    context        the declaration and the values of all collected fields
-    details        checks, redacts and packs a caller's details
-    event_types    the names of Flower's events
-    record         the record format and the wire format
-    spool          appends to the open segment
-    source         the source ID
-    settings       consent and settings, from the environment and the files
-    settings_file  one settings file
-    switch         the words that mean yes
-    launch         starts a sidecar
-    waiting        tells whether everything is delivered, for flush()
-    log            warnings, payloads and the first notice
-    flower         adopts an unchanged Flower (finder, ``functions``, ``site``)
-    files, layout, errors, version, scan    the ground, for both packages
-    network, reaping    file servers; sidecars that ended as zombies
+so that a process which never emits does not pay for them. ``emitter.py`` shows the steps of an event.
 """
 
 from __future__ import annotations

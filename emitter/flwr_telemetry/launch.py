@@ -46,7 +46,7 @@ _SHELL = ("/bin/sh", "-c", '"$@" &', "sh")
 _WITHOUT_SHELL = "import os, sys; os.fork() or os.execv(sys.argv[1], sys.argv[1:])"
 
 _STARTED_MARK = "started {:<31}\n"
-"""The contents of the lock file after a start, with the last sidecar if it was a zombie; see ``reaping``."""
+"""The lock file's contents after a start, with the last sidecar if it was a zombie; see ``reaper.py``."""
 
 _MARK_BYTES = 40
 
@@ -170,19 +170,17 @@ def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     sidecar = [sys.executable, "-P", "-m", MODULE]
     for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):
         try:
-            between = subprocess.Popen(
+            subprocess.run(
                 [*middle, *sidecar],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                close_fds=True,
                 start_new_session=True,
                 cwd=host.root,
                 env=sidecar_environment(home, environ),
+                check=False,
             )
+            return
         except OSError as error:
             if middle is not _SHELL or error.filename != middle[0]:
                 raise
-        else:
-            between.wait()
-            return

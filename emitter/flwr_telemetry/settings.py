@@ -70,20 +70,13 @@ class Settings(NamedTuple):
     """The raw ``FLWR_TELEMETRY_PARTNER_ID``; only the environment sets it."""
 
 
-def load(
-    home: Home,
-    environ: Mapping[str, str] | None,
-    *,
-    site_file: Path = SITE_FILE,
-    user_id: int | None = None,
-) -> Settings:
+def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SITE_FILE) -> Settings:
     """Read all settings again.
 
     Args:
         home: the home whose settings are read.
         environ: the variables of the process; None decides by the files alone, as the sidecar does.
         site_file: the site's settings.
-        user_id: the effective user; None asks the system.
 
     Never raises because of a file: if one cannot be read or understood, telemetry is off.
     """
@@ -104,7 +97,7 @@ def load(
     if sidecar in SIDECAR_CHOICES:
         values["sidecar"] = sidecar
     return Settings(
-        consent=_decide(home, variables, site, user, user_id),
+        consent=_decide(home, variables, site, user),
         limits=Limits(**limits),
         logging=is_logging,
         partner=variables.get("FLWR_TELEMETRY_PARTNER_ID"),
@@ -151,12 +144,12 @@ class _File(NamedTuple):
         return Consent(enabled, self.name, f"{place} says enabled = {str(enabled).lower()}")
 
 
-def _decide(home: Home, environ: Mapping[str, str], site: _File, user: _File, user_id: int | None) -> Consent:
+def _decide(home: Home, environ: Mapping[str, str], site: _File, user: _File) -> Consent:
     return (
         site.consent(enabled=False)
         or environment_refusal(environ)
         or user.consent(enabled=False)
-        or _owner_refusal(home.path, user_id)
+        or _owner_refusal(home.path)
         or _by_variable("FLWR_TELEMETRY_ENABLED", environ, enabled=True)
         or user.consent(enabled=True)
         or site.consent(enabled=True)
@@ -181,22 +174,18 @@ def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Con
     return Consent(enabled, name, f"the variable {name} is {environ[name]!r}")
 
 
-def _owner_refusal(path: Path, user_id: int | None) -> Consent | None:
-    if is_owned(path, user_id):
+def _owner_refusal(path: Path) -> Consent | None:
+    if is_owned(path):
         return None
     reason = f"{path} belongs to another user than the one that runs this"
     return Consent(enabled=False, decided_by="owner", reason=reason)
 
 
-def is_owned(path: Path, user_id: int | None = None) -> bool:
-    """Whether ``path``, or its nearest existing parent, belongs to the user; None: the effective user."""
-    if user_id is None:
-        if not hasattr(os, "geteuid"):
-            return True
-        user_id = os.geteuid()
+def is_owned(path: Path) -> bool:
+    """Whether ``path``, or its nearest existing parent, belongs to the effective user."""
     for candidate in (path, *path.parents):
         try:
-            return candidate.stat().st_uid == user_id
+            return candidate.stat().st_uid == os.geteuid()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
