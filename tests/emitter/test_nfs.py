@@ -5,13 +5,12 @@ import os
 import pytest
 
 from flwr_telemetry import nfs
-from flwr_telemetry.nfs import Mounts
 from tests.support import netfs
 
 
 def is_remote(path):
     """Ask anew about the device that a path is on."""
-    return Mounts().is_remote(os.stat(path).st_dev)
+    return nfs.is_remote.__wrapped__(os.stat(path).st_dev)
 
 
 @pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
@@ -27,9 +26,11 @@ def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
 
 def test_a_device_is_asked_for_once(monkeypatch):
     """A list of mounts may be long; one that cannot be read tells of no server."""
-    mounts, device = Mounts(), os.stat("/proc").st_dev
+    device = os.stat("/proc").st_dev
+    nfs.is_remote.cache_clear()
     monkeypatch.setattr(nfs, "_TYPES", {"proc"})
-    assert mounts.is_remote(device)
+    assert nfs.is_remote(device)
     monkeypatch.setattr(nfs, "_MOUNTS", "/nowhere")
-    assert mounts.is_remote(device)
-    assert not Mounts().is_remote(device)
+    assert nfs.is_remote(device)
+    nfs.is_remote.cache_clear()
+    assert not nfs.is_remote(device)

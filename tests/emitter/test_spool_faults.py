@@ -109,7 +109,7 @@ def test_handles_that_are_stale_for_ever(home, told, monkeypatch):
 )
 def test_what_a_server_refuses_when_it_is_sent(home, told, monkeypatch, number, kind):
     """Nobody is told "spooled" of what is only on its way; where the file is gone it is appended again."""
-    monkeypatch.setattr(nfs.Mounts, "is_remote", lambda *_: True)
+    monkeypatch.setattr(nfs, "is_remote", lambda _device: True)
     told.append(FRAMES[0])
     held = []
 
