@@ -1,4 +1,4 @@
-"""What is a server's and what is not, by the mounts of this very machine."""
+"""The devices that belong to a file server, by the mounts of this machine."""
 
 import os
 
@@ -9,13 +9,13 @@ from tests.support import netfs
 
 
 def is_remote(path):
-    """Ask anew about the device that a path is on."""
+    """Check the device of a path, without the cache."""
     return nfs.is_remote.__wrapped__(os.stat(path).st_dev)
 
 
 @pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
 def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
-    """Only what sends late counts: not every file system of another process, and none of this machine."""
+    """Only file systems that send data late count, and no device of this machine."""
     (tmp_path / "served").mkdir()
     with netfs.mounted(tmp_path / "served", tmp_path / "mount", netfs.Traits()) as mount:
         assert not is_remote(mount)
@@ -25,7 +25,7 @@ def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
 
 
 def test_a_device_is_asked_for_once(monkeypatch):
-    """A list of mounts may be long; one that cannot be read tells of no server."""
+    """The list of mounts is read once per device; an unreadable list means no server."""
     device = os.stat("/proc").st_dev
     nfs.is_remote.cache_clear()
     monkeypatch.setattr(nfs, "_TYPES", {"proc"})
