@@ -39,7 +39,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 def host_name() -> str:
     """The name of this host's directory: the node name, safe as a file name, at most 64 characters."""
-    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    node = os.uname().nodename
     safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
     return "".join(safe) or "_"
 
