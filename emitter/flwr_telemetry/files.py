@@ -241,13 +241,22 @@ def read_bytes(path: Path, most_bytes: int, *, any_owner: bool = False) -> bytes
     tries = _TRIES
     while True:
         try:
-            descriptor = _open_any(path) if any_owner else open_file(path, os.O_RDONLY)
-            with open(descriptor, "rb") as file:
-                return file.read(most_bytes)
+            return _read(_open_any(path) if any_owner else open_file(path, os.O_RDONLY), most_bytes)
         except OSError as error:
             tries -= 1
             if not tries or error.errno != errno.ESTALE:
                 raise  # after ESTALE there is a new file: another host of a network file system replaced it
+
+
+def _read(descriptor: int, most_bytes: int) -> bytes:
+    """Read from a descriptor, and close it."""
+    try:
+        found = b""
+        while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
+            found += data
+        return found
+    finally:
+        os.close(descriptor)
 
 
 def _open_any(path: Path) -> int:

@@ -46,8 +46,9 @@ LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
-_TRIES = (False, False, True, True, True, True)
-"""Whether each try creates the segment exclusively: after two failures, its name may be a cached one."""
+_TRIES = range(6)
+_BELIEVED_REMOVALS = 2
+"""After so many removals of the segment in one append, its name may be a cached one."""
 
 # Read and write, though nothing is read: NFS locks by the access mode, and needs both.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -151,14 +152,16 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            for exclusively in _TRIES:
+            removals = 0
+            for _ in _TRIES:
                 try:
                     handle = self._handle
                     if is_new := handle is None or not handle.is_ours():
                         self.close()
-                        handle = self._open(exclusively=exclusively)
+                        handle = self._open(exclusively=removals >= _BELIEVED_REMOVALS)
                     if self._is_kept(handle, frame, cap_bytes, is_new):
                         return
+                    removals += 1
                 except OSError as error:
                     if error.errno != errno.ESTALE:
                         raise
