@@ -113,14 +113,14 @@ def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, l
     files.ensure_directory(home.telemetry)
     files.replace_bytes(home.forgetting, source_id.encode(), durable=True)
     forgotten.add(home, source_id)
-    if source.look(home.source) == source_id:
+    if source.read(home.source) == source_id:
         home.source.unlink(missing_ok=True)
     return _Deletion(home, source_id, clock).run()
 
 
 def unfinished(home: Home) -> str | None:
     """The ID of an earlier call that did not finish; None without one."""
-    found = source.look(home.forgetting)
+    found = source.read(home.forgetting)
     return None if found in {source.INVALID, source.UNAVAILABLE} else found
 
 

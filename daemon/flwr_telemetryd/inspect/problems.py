@@ -48,7 +48,7 @@ def find_problems(home: Home, now: Settings) -> list[str]:
     found = [*unsafe(home)]
     if not found:
         found += _unsafe_entries(home)
-    identity = None if found else source.look(home.source)
+    identity = None if found else source.read(home.source)
     if identity == source.INVALID:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
     elif identity == source.UNAVAILABLE:
@@ -124,7 +124,7 @@ def _check(path: Path) -> None:
 def _unsafe_entries(home: Home) -> Iterator[str]:
     """A problem for each directory and file of this host that is not ours, because no program will use it."""
     host = home.host()
-    checks = [(files.check_directory, path) for path in host.rooms if path != host.spool]
+    checks = [(files.check_directory, path) for path in host.directories if path != host.spool]
     checks += [
         (files.check_file, path) for path in (*host.files, home.forgotten, *presence.heartbeat_files(home))
     ]

@@ -132,7 +132,7 @@ def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
 
 
 def _times(host: HostPaths) -> Iterator[float]:
-    for path in (host.root, *host.rooms, *host.files):
+    for path in (host.root, *host.directories, *host.files):
         with contextlib.suppress(OSError):
             yield path.lstat().st_mtime
 
@@ -142,7 +142,7 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
     purge.remove_leftovers(host)
     _clear_spool(host)
     try:
-        for directory in host.rooms:
+        for directory in host.directories:
             with contextlib.suppress(FileNotFoundError):
                 directory.rmdir()
         # The counters are taken by a rename, so that only one of two sidecars adds them.

@@ -17,7 +17,7 @@ import psutil
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError, from_os_error
-from flwr_telemetry.launch import LOOK_AGAIN_S
+from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings import Consent, load
@@ -37,7 +37,7 @@ from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
 
-LINGER_S = LOOK_AGAIN_S + 0.25
+LINGER_S = RECHECK_S + 0.25
 """A writer that saw us alive does not look again for so long; we look once more after that."""
 
 

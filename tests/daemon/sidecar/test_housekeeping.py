@@ -31,7 +31,7 @@ BOOKS = {
 def node(home):
     """Give a host that was not heard of for an hour; all that it left are books."""
     host = Home(home).host("node")
-    for room in host.rooms:
+    for room in host.directories:
         room.mkdir(mode=0o700, parents=True)
     for directory in (host.telemetry, host.root):
         directory.chmod(0o700)
