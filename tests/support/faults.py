@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,22 @@ def fail_once(
         raise OSError(number, os.strerror(number))
 
     amid(monkeypatch, fail, call, after=after, module=module)
+
+
+class DeathError(BaseException):
+    """Stands for a SIGKILL: nothing catches it, and nothing is cleaned up that the system would not clean."""
+
+
+def die(monkeypatch: pytest.MonkeyPatch, call: str, at: int) -> None:
+    """Die just before a system call of this name, after so many others of it; and before every later one."""
+    real, numbers = getattr(os, call), itertools.count()
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        if next(numbers) >= at:
+            raise DeathError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, dying)
 
 
 def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: int | None = None) -> None:

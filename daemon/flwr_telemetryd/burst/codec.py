@@ -60,7 +60,7 @@ def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
 def events(body: bytes | str | Mapping[str, Any]) -> Iterator[Event]:
     """As ``expand``, but one by one: a body of a megabyte may hold a hundred thousand events."""
     try:
-        whole = dict(json.loads(body) if isinstance(body, (bytes, str)) else body)
+        whole = {**(json.loads(body) if isinstance(body, (bytes, str)) else body)}
         burst = whole.pop("burst", None)
         if burst is None:
             yield whole

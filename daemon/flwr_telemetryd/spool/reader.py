@@ -1,9 +1,9 @@
 """Reads a segment: its records, and the damage between them, in bounded memory. Bytes in, values out.
 
-After damage the reader looks for the next header whose checksum holds. So a torn or corrupt record costs
-itself and no other (``record.py``).
+After damage the reader searches for the next header whose checksum is right, so a torn or corrupt record
+costs no other record. The emitter's ``record.py`` specifies the format.
 
-This module must never open a file.
+This module never opens a file.
 """
 
 import itertools
@@ -49,7 +49,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
 
 
 def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[Record[T] | Damage]:
-    """As ``read``, by the caller's ``decode``, which raises NotAnEventError if a payload is no event."""
+    """As ``read``. ``decode`` turns a payload into a value; it raises NotAnEventError if that is no event."""
     buffer = b""
     torn = False  # the piece before was damage
     no_more: tuple[bytes | None] = (None,)

@@ -215,27 +215,6 @@ def test_nothing_is_held_of_a_body_that_was_given():
     assert bodies >= 12
 
 
-def test_a_value_that_changes_now_and_then_splits_no_burst():
-    """What was the same in all rows is counted in each from then on, which may well fit."""
-    coalescer = codec.Coalescer()
-    for number in range(18_000):
-        event = records.sample({"same": "x" * 600, "round": number // 2000}, cluster="c", date_us=number)
-        assert list(coalescer.add(event)) == []
-    (body,) = coalescer.finish()
-    assert check(body)["burst"]["varying"] == ["round"]
-
-
-def test_equal_events_take_little_memory():
-    """A hundred thousand equal details are held once."""
-    coalescer = codec.Coalescer()
-    event = records.sample({"a": "x" * 1000})
-    assert [body for _ in range(20_000) for body in coalescer.add(event)] == []
-    (encoder,) = coalescer._encoders.values()
-    assert len(encoder._values) == 1
-    (body,) = coalescer.finish()
-    assert codec.count(json.loads(body)) == 20_000
-
-
 @pytest.mark.parametrize("text", [str, bytes, json.loads], ids=["text", "bytes", "decoded"])
 def test_expand_takes_a_body_in_any_form(text):
     """A plain event is its own only member."""

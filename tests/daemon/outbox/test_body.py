@@ -84,3 +84,18 @@ def test_a_body_of_the_largest_size_is_one():
     data = codec.dumps(event).encode()
     assert body.intact(wire.key_of(data), data) == event
     assert body.intact(wire.key_of(data + b" "), data + b" ") == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'{"a":1}', {"a": 1}),
+        (b"[1]", {}),
+        (b"", {}),
+        (b"\xff", {}),
+        (b'{"a":', {}),
+        pytest.param(b"[" * 60_000, {}, id="deep"),
+    ],
+)
+def test_what_is_no_json_object_is_decoded_to_an_empty_one(data, value):
+    assert body.decoded(data) == value

@@ -10,9 +10,7 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.directory import known_hosts
 from tests.daemon.conftest import EVENTS, FRAMES
-from tests.support import homes
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -185,29 +183,3 @@ def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     assert enforce(home) == 2
     assert not old.exists()
     assert not os.path.lexists(path)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "node7",
-        "_",
-        "x" * 64,
-        "service-node",
-    ],
-)
-def test_every_host_is_known(home, name):
-    """Whatever a node is called, its directory is one of the home's."""
-    host = Home(home).host(name)
-    sealed(host, 1, 0)
-    assert known_hosts(Home(home)) == [host]
-
-
-def test_what_is_no_host(home, host):
-    """Files, links and hidden directories are none; a home without anything has none."""
-    homes.configure(home)
-    Home(home).heartbeat("x").write_text("{}")
-    (host.telemetry / ".aside").mkdir()
-    (host.telemetry / "link").symlink_to(host.root)
-    assert known_hosts(Home(home)) == [host]
-    assert known_hosts(Home(home / "none")) == []

@@ -13,7 +13,6 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import time as time_
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.directory import listing
 from flwr_telemetryd.spool.locks import SEAL_WAIT_S
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, no_locks
@@ -169,11 +168,8 @@ def test_chunks(tmp_path, offset):
     assert all(len(piece) <= segments.CHUNK_BYTES for piece in pieces)
 
 
-def test_what_is_in_a_spool(home, host):
-    """Sealed segments only, oldest first; nothing where there is no directory."""
+def test_sealed_segments_are_listed_oldest_first(home, host):
     names = [segments.sealed_name(now_ns) for now_ns in (3, 1, 2)]
     for name in [*names, "flush", "sealed-1.part", "x.msgpack"]:
         homes.put_bytes(home, b"", name=name)
     assert [path.name for path in segments.sealed_segments(host)] == sorted(names)
-    assert listing(host.work) == []
-    assert listing(host.events) == []
