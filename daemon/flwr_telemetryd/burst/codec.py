@@ -10,7 +10,7 @@ Equality is equality of the msgpack bytes, because in Python ``1 == True == 1.0`
 ``MAX_BODY_BYTES``. Memory is bounded, whatever a spool holds: a full body is given at once. All bodies are
 given when they hold more than ``MAX_HELD_BYTES``.
 
-This module must never open a file, read a clock or use the network.
+This module never opens a file, reads a clock or uses the network.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ def take(
     host: HostPaths,
     owner: str,
     now_ns: int,
-    adopted: Iterable[HostPaths] = (),
+    adopted: Sequence[HostPaths] = (),
     *,
     only: Callable[[Path], bool] = lambda _: True,
 ) -> Batch | None:
@@ -91,12 +91,11 @@ def take(
         adopted: the hosts whose segments are taken instead of those of ``host``.
         only: whether a segment is taken.
     """
-    others = list(adopted)
-    found = itertools.chain.from_iterable(map(segments.sealed_segments, others or [host]))
+    found = itertools.chain.from_iterable(map(segments.sealed_segments, adopted or [host]))
     sealed = sorted(filter(only, found), key=lambda path: path.name)
     if not sealed:
         return None
-    batch = make(host, owner, now_ns, adopted=bool(others))
+    batch = make(host, owner, now_ns, adopted=bool(adopted))
     taken = taken_bytes = 0
     for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
@@ -227,12 +226,11 @@ def write(
             end = segments.start_offset(segment.name)
             damage = quarantine.DamageWriter(batch.host, segment.name)
             for piece in reader.read_as(segments.chunks(segment, end), coalescer.row):
+                end += piece.size_bytes
                 if isinstance(piece, reader.Damage):
-                    end += len(piece.data)
                     damaged += piece.first
                     damage.write(piece.data)
                     continue
-                end += piece.size_bytes
                 if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
                     left_out += 1
                     continue

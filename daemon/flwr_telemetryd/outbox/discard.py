@@ -60,31 +60,31 @@ def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s:
         if result is LockResult.BUSY:
             return  # race 14: the stopped writer must find its segment when it goes on
         if os.fstat(descriptor).st_size > end:
-            directory = _return_directory(host, is_adopted, now_ns)
-            path.rename(directory / segments.sealed_name(now_ns, end))  # race 12
+            path.rename(_return_path(host, is_adopted, now_ns, end))  # race 12
             return
         segments.remove(descriptor, path)
         # Under the lock, so that the next writer that gets it sees the mark and appends elsewhere.
         if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
-            _return_tail(host, is_adopted, tail, now_ns)  # race 13
+            _return_tail(host, is_adopted, now_ns, tail)  # race 13
 
 
-def _return_directory(host: HostPaths, is_adopted: bool, now_ns: int) -> Path:
-    """The directory to which late events return."""
+def _return_path(host: HostPaths, is_adopted: bool, now_ns: int, start: int = 0) -> Path:
+    """A new path for a segment with late events, which is read from ``start`` on."""
     if is_adopted:
-        return batch.make(host, secrets.token_hex(8), now_ns, adopted=True).path
-    files.ensure_directory(host.spool)
-    return host.spool
+        directory = batch.make(host, secrets.token_hex(8), now_ns, adopted=True).path
+    else:
+        directory = host.spool
+        files.ensure_directory(directory)
+    return directory / segments.sealed_name(now_ns, start)
 
 
-def _return_tail(host: HostPaths, is_adopted: bool, tail: bytes, now_ns: int) -> None:
-    """Write late events, which are in no file any more, to a segment."""
+def _return_tail(host: HostPaths, is_adopted: bool, now_ns: int, tail: bytes) -> None:
+    """Write late events, which are in no file any more, to a new segment."""
     for last in (False, False, True):
-        directory = _return_directory(host, is_adopted, now_ns)
         try:
-            files.append_bytes(directory / segments.sealed_name(now_ns) if is_adopted else host.events, tail)
+            files.append_bytes(_return_path(host, is_adopted, now_ns), tail)
         except FileNotFoundError:
             if last:
                 raise
         else:
-            return  # otherwise another sidecar took over the directory while it was empty
+            return  # otherwise another process took the directory while it was empty

@@ -156,11 +156,8 @@ def _events_from(descriptor: int, offset_bytes: int) -> tuple[int, int]:
     """The number of events from an offset on, and the offset at which the last piece ends."""
     events = 0
     for piece in reader.read(segments.chunks_of(descriptor, offset_bytes)):
-        if isinstance(piece, reader.Record):
-            events += 1
-            offset_bytes += piece.size_bytes
-        else:
-            offset_bytes += len(piece.data)
+        events += isinstance(piece, reader.Record)
+        offset_bytes += piece.size_bytes
     return events, offset_bytes
 
 

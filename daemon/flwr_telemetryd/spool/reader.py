@@ -7,14 +7,14 @@ This module never opens a file.
 """
 
 import itertools
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 from zlib import crc32
 
 from flwr_telemetry import record
 
-_START = b"\x92\xce"
+_START = bytes([record.ARRAY_2, record.UINT_32])
+_BINARY = {bytes([record.BIN_16]), b""}
 _MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 
 T = TypeVar("T")
@@ -35,6 +35,11 @@ class Damage(NamedTuple):
     data: bytes
     first: bool
     """Whether a new run of damage begins here. A long run comes in several pieces."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The length in the segment."""
+        return len(self.data)
 
 
 def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
@@ -87,15 +92,13 @@ def _header_at(buffer: bytes, position: int) -> tuple[int, int]:
 
     If the buffer ends within the header, the record ends beyond the buffer.
     """
-    try:
-        array, uint, checksum, binary, length = record.HEADER.unpack_from(buffer, position)
-    except struct.error:
-        head = buffer[position:]
-        pattern = ((0, record.ARRAY_2), (1, record.UINT_32), (6, record.BIN_16))
-        is_header = all(head[index] == byte for index, byte in pattern if index < len(head))
-        return (len(buffer) + 1 if is_header else 0), 0
-    is_header = array == record.ARRAY_2 and uint == record.UINT_32 and binary == record.BIN_16
-    return (position + record.HEADER.size + length if is_header else 0), checksum
+    head = buffer[position : position + record.HEADER.size]
+    if not _START.startswith(head[:2]) or head[6:7] not in _BINARY:
+        return 0, 0
+    if len(head) < record.HEADER.size:
+        return len(buffer) + 1, 0
+    _, _, checksum, _, length = record.HEADER.unpack(head)
+    return position + len(head) + length, checksum
 
 
 def _next_start(buffer: bytes, position: int) -> int:
