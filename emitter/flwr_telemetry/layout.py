@@ -33,8 +33,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         return Path(os.path.abspath(configured))
     home = environ.get("HOME") or os.path.expanduser("~")
     if not os.path.isabs(home):
-        msg = "no home directory is known; set HOME or FLWR_HOME"
-        raise HomeUnavailableError(msg)
+        raise HomeUnavailableError("no home directory is known; set HOME or FLWR_HOME")
     return Path(home) / ".flwr"
 
 

@@ -1,15 +1,16 @@
-"""Network file systems on Linux, NFS above all: is a file on one, and was it removed while it was open?
+"""Tells whether a file is on a network file system of Linux, NFS above all, and whether it was removed.
 
 A write there ends in this machine's memory. The server's answer (the quota is used up, another host removed
 the file) arrives at the next fsync or close. A file that this machine removes while it is open is renamed to
 ``.nfs…`` until it is closed. It keeps its link, so a writer to it gets no error.
 
-A device is looked up once, when a segment on it is first opened. This module must never send a request to a
+A device is looked up once, when a segment on it is first opened. This module never sends a request to a
 server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 _TYPES = frozenset("nfs nfs4 cifs smb3".split())
@@ -38,14 +39,11 @@ class Mounts:
 def _is_network(device: int) -> bool:
     """Whether proc(5) lists a network file system for this device; false where there is no proc(5)."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                mount, _, rest = line.partition(" - ")
-                if mount.split(" ", 3)[2:3] == [number]:
-                    return rest.partition(" ")[0] in _TYPES
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            mount, _, rest = line.partition(" - ")
+            if mount.split(" ", 3)[2:3] == [number]:
+                return rest.partition(" ")[0] in _TYPES
     return False
 
 

@@ -115,6 +115,24 @@ def test_an_event_within_an_event_goes_apart(home, subject):
     assert len({event["context"]["cluster"] for event in events}) == 1
 
 
+@pytest.mark.parametrize("is_asleep", [False, True])
+def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep):
+    """A virtual clock, and a sleep that returns at once, end the waits of an event and of a flush, too."""
+    assert subject.emit(0) == "spooled"
+    naps = []
+    monkeypatch.setattr(emitter, "time", time)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    if is_asleep:
+        monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(subject.emitter, "_wake", lambda: launch.Wake.STARTED)
+    assert not subject.emitter.flush(0.2)
+    with subject.emitter._lock:
+        subject.emitter._holder = 1  # another thread
+        assert subject.emit(1) == "spooled"
+    assert numbers(home) == [0, 1]
+    assert len(naps) == (60 if is_asleep else 0)
+
+
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
     """The inner event is in the spool when the outer one goes on, and takes nothing from it."""
     assert subject.emit(0) == "spooled"
@@ -228,7 +246,7 @@ def test_what_cannot_be_loaded_for_a_start_costs_no_event(home, subject, monkeyp
     def gone():
         raise ModuleNotFoundError
 
-    monkeypatch.setattr(launch, "_reaping", gone)
+    monkeypatch.setattr(launch, "_for_a_start", gone)
     assert subject.emit(0) == "spooled"
     assert [cause for cause, _ in subject.warnings] == ["wake:ModuleNotFoundError"]
     assert not processes.sidecars(home)

@@ -227,3 +227,28 @@ def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypa
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a", "r"]
     assert (tmp_path / "r").read_bytes() == b"0123456789"
     assert descriptors() == before
+
+
+def test_a_path_names_the_file_that_was_opened_there(tmp_path, monkeypatch):
+    """Not a file that took its place, a link to it, or a file that another host removed."""
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"1")
+    link.symlink_to(path)
+    with files.opened(path, os.O_RDWR) as descriptor:
+        assert files.names(path, descriptor)
+        assert files.names(path, os.fstat(descriptor))
+        assert not files.names(link, descriptor)
+        path.rename(tmp_path / "elsewhere")
+        assert not files.names(path, descriptor)
+        path.write_bytes(b"2")
+        assert not files.names(path, descriptor)
+
+        def refused(_path):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "lstat", refused)
+        number = errno.ESTALE
+        assert not files.names(path, descriptor)
+        number = errno.EIO
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            files.names(path, descriptor)

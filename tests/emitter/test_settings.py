@@ -2,6 +2,7 @@
 
 import os
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -68,6 +69,11 @@ CASES = {
 }
 
 
+def another_user(*, is_other=True):
+    """Be a process of another user than the one who owns the files."""
+    return mock.patch("os.geteuid", return_value=os.geteuid() + is_other)
+
+
 def told(home, tmp_path, case):
     """Put the files in place, and load."""
     site = tmp_path / "telemetry.toml"
@@ -75,8 +81,8 @@ def told(home, tmp_path, case):
         site.write_text(case.site)
     if case.user is not None:
         homes.write_settings(home, case.user)
-    user_id = os.geteuid() + (0 if case.mine else 1)
-    return load(Home(home), case.env, site_file=site, user_id=user_id)
+    with another_user(is_other=not case.mine):
+        return load(Home(home), case.env, site_file=site)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -93,8 +99,9 @@ def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path
     """A home that would have to be made is judged by where it would be made."""
     home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
     site = tmp_path / "telemetry.toml"
-    assert load(home, {}, site_file=site, user_id=os.geteuid()).consent.enabled
-    refused = load(home, {}, site_file=site, user_id=os.geteuid() + 1).consent
+    assert load(home, {}, site_file=site).consent.enabled
+    with another_user():
+        refused = load(home, {}, site_file=site).consent
     assert (refused.enabled, refused.decided_by) == (False, "owner")
     assert not home.path.exists()
 
@@ -103,7 +110,7 @@ def test_a_home_below_a_file_is_judged_by_the_file(tmp_path):
     """Whatever stands in the way, an answer is given; the writer will say the rest."""
     (tmp_path / "file").write_text("")
     home = Home(tmp_path / "file" / ".flwr")
-    assert load(home, {}, site_file=tmp_path / "none", user_id=os.geteuid()).consent.enabled
+    assert load(home, {}, site_file=tmp_path / "none").consent.enabled
 
 
 def test_without_an_environment_the_files_alone_decide(home, monkeypatch):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flwr_telemetry import source
+from flwr_telemetry import files, source
 from tests.support.faults import descriptors, fail_once, no_locks
 
 ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -76,18 +76,18 @@ def test_all_who_come_at_once_agree(path, content):
 def test_what_is_there_is_never_overwritten(path, content):
     """An ID, or other content, stays to the byte and to the inode."""
     path.write_text(content)
-    before = source.signature(path)
+    before = files.signature(path)
     assert source.ensure(path) == (ID if content == ID else "invalid")
-    assert source.signature(path) == before
+    assert files.signature(path) == before
     assert path.read_text() == content
 
 
 def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
     """A healer that has the lock looks again before it replaces anything."""
     path.write_text(ID)  # between the healer's first look and its lock
-    before = source.signature(path)
-    source._heal(path, 60)
-    assert source.signature(path) == before
+    before = files.signature(path)
+    source._heal(path)
+    assert files.signature(path) == before
     assert os.listdir(path.parent) == ["source"]
 
 
@@ -147,14 +147,14 @@ def test_no_directory_is_unavailable(path):
 
 def test_the_signature_tells_of_every_change(path):
     """Made, replaced, written and removed: each is seen by one call of stat."""
-    seen = [source.signature(path)]
+    seen = [files.signature(path)]
     path.write_text(ID)
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     path.with_name("other").write_text(ID)
     path.with_name("other").rename(path)
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     path.write_text("no id")
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     assert len(set(seen)) == 4
     path.unlink()
-    assert source.signature(path) is None
+    assert files.signature(path) is None

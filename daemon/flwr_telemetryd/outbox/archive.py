@@ -25,7 +25,7 @@ from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, unlock, wait, wait_shared
 
 from ..burst import codec
-from ..spool.directory import is_linked, listing, opened
+from ..spool.directory import listing
 from ..spool.locks import SEAL_WAIT_S, try_exclusive
 
 ARCHIVE_SUFFIX = ".jsonl"
@@ -96,11 +96,11 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         OSError: the system's refusal; EAGAIN if the lock stays busy.
     """
     for _ in range(_TRIES):
-        with opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
+        with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
             result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
             if result is LockResult.BUSY and across_hosts:
                 break
-            if not is_linked(path, descriptor):
+            if not files.names(path, descriptor):
                 continue  # a rotation or a cap replaced it; its reader may have seen its end already
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":

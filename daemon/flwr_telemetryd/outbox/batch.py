@@ -43,7 +43,7 @@ from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
-from ..spool.directory import fsync_directory, listing, opened, rename
+from ..spool.directory import fsync_directory, listing, rename
 from . import forgotten
 from .body import key_of
 
@@ -263,7 +263,7 @@ def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
     if not checkpoint():
         raise LostRaceError(batch.name)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
-    with opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
+    with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         files.write_all(descriptor, body)
         os.fsync(descriptor)
     return 1

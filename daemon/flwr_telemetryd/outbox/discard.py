@@ -32,7 +32,7 @@ from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult
 
 from ..spool import segments
-from ..spool.directory import entry_names, opened
+from ..spool.directory import entry_names
 from ..spool.locks import SEAL_WAIT_S, sealer_lock
 from . import batch
 
@@ -56,7 +56,7 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = SE
 
 def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s: float) -> None:
     is_adopted = pending.is_adopted(path.parent.name)
-    with opened(path, os.O_RDWR) as descriptor, sealer_lock(descriptor, wait_s) as result:
+    with files.opened(path, os.O_RDWR) as descriptor, sealer_lock(descriptor, wait_s) as result:
         if result is LockResult.BUSY:
             return  # race 14: the stopped writer must find its segment when it goes on
         if os.fstat(descriptor).st_size > end:

@@ -20,7 +20,7 @@ from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings_file import Limits
 
 from ..spool import quarantine, reader, segments
-from ..spool.directory import entry_names, is_ours, known_hosts, listing, opened
+from ..spool.directory import entry_names, is_ours, known_hosts, listing
 from ..spool.locks import sealer_lock
 from . import body, contents
 
@@ -138,7 +138,7 @@ def _drop(item: _Item) -> int:
 
 def _drop_segment(host: HostPaths, path: Path) -> int:
     """As ``_drop``, for a segment, to which a stopped writer may still append."""
-    with opened(path, os.O_RDWR) as descriptor:
+    with files.opened(path, os.O_RDWR) as descriptor:
         with sealer_lock(descriptor, 0) as result:
             if result is LockResult.BUSY:
                 return 0  # the stopped writer must find its segment when it goes on; the next call drops it
@@ -167,7 +167,10 @@ def _count_and_unlink(host: HostPaths, path: Path, events: int) -> None:
     Raises:
         FileNotFoundError: another sidecar dropped or delivered the file.
     """
-    with opened(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor, sealer_lock(descriptor):
+    with (
+        files.opened(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor,
+        sealer_lock(descriptor),
+    ):
         path.lstat()
         try:
             files.write_all(descriptor, b"\0" * events)

@@ -34,7 +34,7 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
 
     def _is_named(self, stream: io.TextIOWrapper) -> bool:
         try:
-            return os.path.samestat(os.lstat(self.baseFilename), os.fstat(stream.fileno()))
+            return files.names(self.baseFilename, stream.fileno())
         except OSError:
             return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from flwr_telemetry import files
@@ -75,23 +74,6 @@ def entry_names(directory: Path) -> list[str]:
             return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-@contextlib.contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """The descriptor of a file, closed with the block; arguments and errors as of ``files.open_file``."""
-    descriptor = files.open_file(path, flags)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def is_linked(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` still names the open file; another process may have moved or replaced it."""
-    with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    return False
 
 
 def rename(path: Path, target: Path) -> None:

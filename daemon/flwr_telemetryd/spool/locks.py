@@ -18,8 +18,6 @@ from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, wait
 from flwr_telemetry.presence import state_claims_alive
 
-from .directory import is_linked
-
 WAIT_S = 1.0
 """A sidecar that starts waits so long, because a writer's check for a sidecar holds the lock for a moment."""
 
@@ -45,7 +43,7 @@ class HostLock:
 
     def is_linked(self) -> bool:
         """Whether the lock file is still there. If not, another sidecar may hold a new one."""
-        return is_linked(self.host.lock, self._descriptor)
+        return files.names(self.host.lock, self._descriptor)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from pathlib import Path
 from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
 
-from .directory import listing, opened
+from .directory import listing
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
@@ -51,7 +51,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
     with (
         contextlib.suppress(FileNotFoundError),
         files.estale_as_missing(),
-        opened(host.events, os.O_RDWR) as descriptor,
+        files.opened(host.events, os.O_RDWR) as descriptor,
     ):
         if os.fstat(descriptor).st_size:
             with sealer_lock(descriptor):
@@ -94,7 +94,7 @@ def is_sealed(name: str) -> bool:
 
 def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
-    with opened(path, os.O_RDONLY) as descriptor, files.estale_as_missing():
+    with files.opened(path, os.O_RDONLY) as descriptor, files.estale_as_missing():
         yield from chunks_of(descriptor, offset_bytes)
 
 

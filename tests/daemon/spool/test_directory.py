@@ -1,7 +1,5 @@
 """The directories of a home: which are hosts, which are safe, and what is in them."""
 
-import os
-
 import pytest
 
 from flwr_telemetry.errors import TelemetryError
@@ -59,18 +57,6 @@ def test_a_missing_directory_holds_nothing(host):
     (host.root / "file").touch()
     assert directory.listing(host.work) == directory.listing(host.root / "file") == []
     assert directory.listing(host.root) == [host.root / "file"]
-
-
-def test_a_path_names_an_open_file_until_it_is_replaced(tmp_path):
-    path = tmp_path / "file"
-    before = faults.descriptors()
-    with directory.opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
-        assert directory.is_linked(path, descriptor)
-        path.unlink()
-        assert not directory.is_linked(path, descriptor)
-        path.touch()
-        assert not directory.is_linked(path, descriptor)
-    assert faults.descriptors() == before
 
 
 def test_a_rename_that_is_repeated_succeeds(tmp_path):
