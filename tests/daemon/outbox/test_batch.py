@@ -15,7 +15,7 @@ from tests.support import homes, records, wire
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once
 
 
-def test_the_way_of_a_batch(home, host, spooling):
+def test_a_batch_from_segments_to_bodies(home, host, spooling):
     """Segments become bodies under their keys, the marks say how far, and only bodies are left at the end."""
     first, second = sealed(home, 1, 0), sealed(home, 2, at_ns=2)
     before = descriptors()
@@ -68,7 +68,7 @@ def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
 
 
 def test_damage_is_kept_once(home, host):
-    """Bytes that are no record are kept beside, once, however often the batch begins again."""
+    """Bytes that are no record are quarantined once, however often the batch begins again."""
     data = b"torn" + FRAMES[0] + b"more"
     segment = homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
@@ -115,7 +115,7 @@ def test_race_9_death_while_a_batch_is_made(home, host, spooling, monkeypatch, c
 
 
 def test_race_9_what_a_death_left_is_begun_again(home, host):
-    """Race 9: bodies and drafts go, marks come off, whatever they say."""
+    """Race 9: bodies and temporary files are deleted, and marks are taken off, whatever they say."""
     segment = sealed(home, 0)
     made = take(host, THEIRS)
     (made.path / segment.name).rename(made.path / f"{segment.name}.3.taken")
@@ -129,7 +129,7 @@ def test_race_9_what_a_death_left_is_begun_again(home, host):
 
 
 def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch):
-    """Race 10: whoever renames it first has it; the other takes the rest."""
+    """Race 10: the first rename gets it; the other sidecar takes the rest."""
     for number in range(2):
         sealed(home, number, at_ns=number + 1)
     theirs = []
@@ -150,7 +150,7 @@ def test_race_10_nothing_is_left_to_take(home, host, monkeypatch):
 
 
 def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
-    """Race 10: one rename succeeds; the other lets go without an error."""
+    """Race 10: one rename succeeds; the other sidecar leaves the batch."""
     sealed(home, 0)
     take(host, "2" * 16)
     theirs = []
@@ -160,8 +160,8 @@ def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
     assert spooling.delivered() == [0]
 
 
-def test_race_10_who_is_slow_to_take_over_is_told(home, host):
-    """Race 10: a batch that has gone since the look is another's."""
+def test_race_10_a_late_take_over_fails(home, host):
+    """Race 10: another sidecar has taken the batch over since it was listed."""
     sealed(home, 0)
     take(host, "2" * 16)
     (path,) = batch.unfinished(host, OURS)
@@ -171,7 +171,7 @@ def test_race_10_who_is_slow_to_take_over_is_told(home, host):
 
 
 @pytest.mark.parametrize("call", ["open", "rename"])
-def test_race_10_who_lost_the_batch_lets_go(home, host, spooling, monkeypatch, call):
+def test_race_10_the_loser_of_a_batch_leaves_it(home, host, spooling, monkeypatch, call):
     """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
     sealed(home, 0, 1)
     made = take(host)
@@ -183,7 +183,7 @@ def test_race_10_who_lost_the_batch_lets_go(home, host, spooling, monkeypatch, c
     assert spooling.delivered() == [0, 1]
 
 
-def test_race_10_who_lost_the_commit_lets_go(home, host, spooling):
+def test_race_10_the_loser_of_a_commit_leaves_it(home, host, spooling):
     sealed(home, 0)
     made = take(host)
     batch.write(made, bursts=True, hardware={})
@@ -207,7 +207,7 @@ def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home, hos
 
 
 def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(home, host, spooling, monkeypatch):
-    """NFS sends it again, and says that there is nothing; else a large batch might never be made."""
+    """NFS repeats it and reports that nothing was there; otherwise a large batch might never be made."""
     sealed(home, 0, 1)
     real = os.rename
 
@@ -277,7 +277,7 @@ def test_what_was_delivered_of_a_segment_is_not_left_out_again(home, host, spool
     assert begin_again(host, spooling) == [4]
 
 
-def test_nothing_is_looked_at_twice_where_nothing_is_noted(home, host, monkeypatch):
+def test_no_source_is_read_where_none_is_forgotten(home, host, monkeypatch):
     """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
     sealed(home, 0, 1)
     monkeypatch.delattr(codec.Coalescer, "source_of")

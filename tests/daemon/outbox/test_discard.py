@@ -44,10 +44,10 @@ def test_race_12_a_late_append_goes_back_to_the_spool(home, host, spooling, when
 
 
 @pytest.mark.parametrize("without_locks", [False, True])
-def test_race_13_a_late_append_between_the_look_and_the_unlink(
+def test_race_13_a_late_append_between_the_check_and_the_unlink(
     home, host, spooling, monkeypatch, without_locks
 ):
-    """Race 13: what came in between is found through the descriptor and written to the spool."""
+    """Race 13: the new bytes are found through the descriptor and written to the spool."""
     segment = sealed(home, 0)
     made = take(host)
     descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)

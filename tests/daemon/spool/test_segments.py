@@ -18,8 +18,8 @@ from tests.support import homes, records
 from tests.support.faults import amid, descriptors, no_locks
 from tests.support.strategies import tried
 
-_TOLD = "84e8796900000007"  # eight random digits, and the offset
-OURS = f"0000000000000000001-{_TOLD}{zlib.crc32(_TOLD.encode()):08x}"
+_DIGITS = "84e8796900000007"  # eight random digits, and the offset
+OURS = f"0000000000000000001-{_DIGITS}{zlib.crc32(_DIGITS.encode()):08x}"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ foreign = st.from_regex(r"\A[0-9a-zA-Z_.-]{0,40}\Z") | st.builds("{}-{}".format,
 @tried(400)
 @given(foreign | st.text("0123456789abcdef", min_size=24, max_size=24).map("1-{}".format))
 def test_a_foreign_name_is_read_from_its_beginning(middle):
-    """Whatever somebody calls a sealed segment, none of it is skipped by chance."""
+    """Whatever its name is, no part of it is skipped by chance."""
     assert segments.start_offset(f"sealed-{middle}.msgpack") == 0
 
 
@@ -107,13 +107,13 @@ def test_race_6_two_sidecars_seal_at_once(host, locks, monkeypatch):
     if not locks:
         no_locks(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda number: segments.seal(host, number), range(8)))
-    assert sum(path is not None for path in told) == 1
+        sealed = list(pool.map(lambda number: segments.seal(host, number), range(8)))
+    assert sum(path is not None for path in sealed) == 1
     assert len(segments.sealed_segments(host)) == 1
 
 
 def test_race_6_the_segment_is_gone_at_the_rename(host, monkeypatch):
-    """Race 6: who comes second is told so, without an error."""
+    """Race 6: the second sidecar gets None, without an error."""
     amid(monkeypatch, host.events.unlink, "rename")
     assert segments.seal(host, 5) is None
 
@@ -130,7 +130,7 @@ def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatc
 
 
 def test_the_sealer_waits_for_a_writer(host, monkeypatch):
-    """While a writer is at it nothing is renamed; as soon as it is done the lock is had."""
+    """Nothing is renamed while a writer holds the lock."""
     with host.events.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         polls = []
