@@ -7,6 +7,7 @@ This module never opens a file.
 """
 
 import itertools
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 from zlib import crc32
@@ -14,7 +15,7 @@ from zlib import crc32
 from flwr_telemetry import record
 
 _START = bytes([record.ARRAY_2, record.UINT_32])
-_BINARY = {bytes([record.BIN_16]), b""}
+_BINARY = {bytes([record.BIN_16]), b""}  # or not in the buffer yet
 _MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 
 T = TypeVar("T")
@@ -92,13 +93,14 @@ def _header_at(buffer: bytes, position: int) -> tuple[int, int]:
 
     If the buffer ends within the header, the record ends beyond the buffer.
     """
-    head = buffer[position : position + record.HEADER.size]
-    if not _START.startswith(head[:2]) or head[6:7] not in _BINARY:
-        return 0, 0
-    if len(head) < record.HEADER.size:
-        return len(buffer) + 1, 0
-    _, _, checksum, _, length = record.HEADER.unpack(head)
-    return position + len(head) + length, checksum
+    try:
+        array, uint, checksum, binary, length = record.HEADER.unpack_from(buffer, position)
+    except struct.error:
+        head = buffer[position:]
+        is_header = _START.startswith(head[:2]) and head[6:7] in _BINARY
+        return (len(buffer) + 1 if is_header else 0), 0
+    is_header = array == record.ARRAY_2 and uint == record.UINT_32 and binary == record.BIN_16
+    return (position + record.HEADER.size + length if is_header else 0), checksum
 
 
 def _next_start(buffer: bytes, position: int) -> int:
