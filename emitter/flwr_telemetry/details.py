@@ -105,20 +105,18 @@ class Redactor:
         return any(needle in lowered for needle in self._needles)
 
     def redact(self, value: Any) -> Any:
-        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``."""
-        if not self._pattern:
-            return value
+        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``.
+
+        Only for details that ``may_hold`` one.
+        """
         if isinstance(value, str):
-            return self._compiled().sub(REDACTED, value)
+            # `re` caches the compiled pattern. Hardly any event needs it, so it is not compiled in advance.
+            return re.sub(self._pattern, REDACTED, value, flags=re.IGNORECASE)
         if isinstance(value, dict):
             return {self.redact(name): self.redact(item) for name, item in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
         return value
-
-    def _compiled(self) -> re.Pattern[str]:
-        """Compiled late, because hardly any event needs it; ``re`` caches it."""
-        return re.compile(self._pattern, re.IGNORECASE)
 
 
 def _is_telling(name: str) -> bool:

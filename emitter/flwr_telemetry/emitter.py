@@ -1,8 +1,9 @@
 """Records an event, step by step; one object holds the state of a process.
 
-*Refresh*: settings and source are read again, at most once a second, and at once if a variable has changed.
-*Pack*: the event is checked, redacted and put between parts that were packed before. *Append*: it is written
-to the spool. *Wake*: at most once a second, a sidecar is started if none runs and no service serves the home.
+refresh    read settings and source again, at most once a second, or at once if a variable has changed
+pack       check and redact the event, and put it between parts that were packed before
+append     write it to the spool
+wake       start a sidecar, at most once a second, if none runs and no service serves the home
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,8 @@ class Emitter:
     ) -> Future[str]:
         """As ``emit.report``; may raise."""
         if self._lock.locked() and not self._is_free():
-            return self._emit_from_sibling(event_type, event_details, package)
+            with self._sibling() as sibling:
+                return sibling.emit(event_type, event_details, package)
         # `with`, because no signal handler can run between taking such a lock and the promise to release it.
         with self._lock:
             self._holder = get_ident()
@@ -128,21 +130,16 @@ class Emitter:
         is_free = not self._lock.locked()
         return is_free or any(not self._lock.locked() for _ in polls(BUSY_WAIT_S, _LOCK_POLL_S))
 
-    def _emit_from_sibling(
-        self, event_type: str, event_details: Mapping[str, Any] | None, package: str
-    ) -> Future[str]:
-        """Emit through a copy with its own descriptor and lock, so that the event in progress goes on."""
-        sibling = self._sibling()
-        try:
-            return sibling.emit(event_type, event_details, package)
-        finally:
-            sibling._close_writer()  # noqa: SLF001 - another Emitter
-
-    def _sibling(self) -> Emitter:
+    @contextlib.contextmanager
+    def _sibling(self) -> Iterator[Emitter]:
+        """A copy with its own descriptor and lock, so that the event in progress goes on."""
         sibling = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
         vars(sibling).update(vars(self))
         sibling._start_afresh()  # noqa: SLF001 - another Emitter
-        return sibling
+        try:
+            yield sibling
+        finally:
+            sibling._close_writer()  # noqa: SLF001 - another Emitter
 
     def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not.
@@ -269,7 +266,8 @@ class Emitter:
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``; may raise."""
         if not self._is_free():
-            return self._sibling().flush(timeout_s)
+            with self._sibling() as sibling:
+                return sibling.flush(timeout_s)
         with self._lock:
             self._refresh(time.monotonic())
         if not self._enabled:

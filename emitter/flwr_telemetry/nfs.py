@@ -11,6 +11,7 @@ server.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 
 _TYPES = frozenset("nfs nfs4 cifs smb3".split())
@@ -21,24 +22,12 @@ _REMOVED = " (deleted)"
 _SILLY = ".nfs"
 
 
-class Mounts:
-    """Remembers which devices are network file systems."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, bool] = {}
-
-    def is_remote(self, device: int) -> bool:
-        """Whether a server keeps the files of this device (``st_dev``)."""
-        if os.major(device):
-            return False  # a disk of this machine
-        if device not in self._known:
-            self._known[device] = _is_network(device)
-        return self._known[device]
-
-
-def _is_network(device: int) -> bool:
-    """Whether proc(5) lists a network file system for this device; false where there is no proc(5)."""
-    number = f"{os.major(device)}:{os.minor(device)}"
+@functools.cache
+def is_remote(device: int) -> bool:
+    """Whether a server keeps the files of this device (``st_dev``); false where there is no proc(5)."""
+    if os.major(device):
+        return False  # a disk of this machine
+    number = f"0:{os.minor(device)}"
     with contextlib.suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             mount, _, rest = line.partition(" - ")

@@ -1,8 +1,9 @@
 """Decides whether telemetry is on, and why, and merges all settings.
 
-No other module reads the environment; ``settings_file.py`` reads each file. Telemetry is off if the site's
-file, the environment or the user's file says so. There is one exception: ``FLWR_TELEMETRY_ENABLED=1``
-overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the site's.
+Settings in the environment are read here, those in a file by ``settings_file.py``. Telemetry is off if the
+site's file, the environment or the user's file says so. There is one exception:
+``FLWR_TELEMETRY_ENABLED=1`` overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the
+site's.
 
 This module never writes. A file that it cannot understand switches telemetry off.
 """
@@ -25,18 +26,11 @@ DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 # dict, which is read here. Without such a dict, changes are noticed at the next pass only.
 _VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
 _encode = getattr(os.environ, "encodekey", lambda name: name)
-_WATCHED = tuple(
-    _encode(name)
-    for name in (
-        "FLWR_TELEMETRY_ENABLED",
-        "FLWR_TELEMETRY_LOGGING",
-        "FLWR_TELEMETRY_PARTNER_ID",
-        "FLWR_TELEMETRY_SIDECAR",
-        "DO_NOT_TRACK",
-        "FLWR_HOME",
-        "HOME",
-    )
+_NAMES = (
+    "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
+    "DO_NOT_TRACK FLWR_HOME HOME".split()
 )
+_WATCHED = tuple(map(_encode, _NAMES))
 
 
 class Consent(NamedTuple):

@@ -137,7 +137,6 @@ class Writer:
         self._on_first_contact = on_first_contact
         self._path = str(host.events)
         self._handle: Handle | None = None
-        self._mounts = nfs.Mounts()
         self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
@@ -228,7 +227,7 @@ class Writer:
         except OSError:
             os.close(descriptor)
             raise
-        self._is_remote = self._mounts.is_remote(handle.identity[1])
+        self._is_remote = nfs.is_remote(handle.identity[1])
         return handle
 
     def _open_segment(self, *, exclusively: bool) -> int:

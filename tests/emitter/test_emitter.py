@@ -1,4 +1,4 @@
-"""The object of a process: what it looks at again, and that forks, signals and homes confuse nothing."""
+"""The object of a process: its refreshes, and its behaviour under forks, signals and changes of the home."""
 
 import fcntl
 import logging
@@ -14,7 +14,7 @@ from tests.support import faults, homes, processes
 
 
 class Subject:
-    """An emitter, what it warned of, and a clock that a test moves."""
+    """An emitter, its warnings, and a clock that a test moves."""
 
     def __init__(self):
         self.now_s = 1000.0
@@ -52,7 +52,7 @@ def numbers(home):
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
 
-def test_files_are_looked_at_again_once_a_second(home, subject):
+def test_files_are_checked_again_once_a_second(home, subject):
     """A settings file counts after RECHECK_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
@@ -68,7 +68,7 @@ def test_files_are_looked_at_again_once_a_second(home, subject):
 
 
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
-    """The process's own word is not waited for."""
+    """A changed variable does not wait for the next refresh."""
     assert subject.emit(0) == "spooled"
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     assert subject.emit(1) == "disabled"
@@ -215,7 +215,7 @@ def test_a_fork_in_a_thread_amid_an_event(home):
 
 
 def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
-    """Not at every look: once for what is wrong, with the line."""
+    """One warning, with the line, for each change of the file and not for each refresh."""
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
@@ -225,7 +225,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
 
 
 def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch):
-    """Whatever is in the way of delivery, the event is in the spool and one cause is told."""
+    """After any error of the start, the event is in the spool and one cause is logged."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
     host = Home(home).host()
     host.root.mkdir(parents=True, mode=0o700)
@@ -253,7 +253,7 @@ def test_what_cannot_be_loaded_for_a_start_costs_no_event(home, subject, monkeyp
 
 
 def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch):
-    """Only an event that looked again also wakes."""
+    """Only an event that refreshes also wakes."""
     asked = []
     monkeypatch.setattr(presence, "alive", lambda _host: not asked.append(subject.now_s))
     for number in range(10):

@@ -50,7 +50,7 @@ def test_paths_are_frozen_values():
 
 
 def test_no_disk_is_touched(home):
-    """A home that does not exist has paths and does not come into being."""
+    """A home that does not exist has paths and is not created."""
     assert Home(home).host().events.name == "events.msgpack"
     assert not home.exists()
 
@@ -70,7 +70,7 @@ def test_the_home(environ, path):
 
 
 def test_a_relative_home_is_made_absolute(tmp_path, monkeypatch):
-    """What moves the working directory later does not move the home."""
+    """A later change of the working directory does not move the home."""
     monkeypatch.chdir(tmp_path)
     assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
 
@@ -95,7 +95,7 @@ def test_no_home_is_an_error_that_says_what_to_do():
     ],
 )
 def test_the_name_of_a_host(node, name, monkeypatch):
-    """Whatever a node is called, its directory has a safe name of 1 to 64 characters."""
+    """The directory of any node has a safe name of 1 to 64 characters."""
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))
     assert host_name() == name

@@ -83,7 +83,7 @@ def test_what_is_no_event_is_refused(payload):
     | st.builds(lambda a, b: record.pack(SAMPLE)[:a] + b, st.integers(0, 400), st.binary())
 )
 def test_no_bytes_make_the_decoder_raise_anything_else(payload):
-    """Whatever the bytes are, they are an event or no event."""
+    """Any bytes are either an event or a NotAnEventError."""
     try:
         event = record.decode(payload)
     except record.NotAnEventError:
@@ -111,7 +111,7 @@ def test_the_longest_payload():
 @tried(50)
 @given(events)
 def test_an_event_assembled_from_parts_is_the_event(event):
-    """Parts packed apart make the payload in the order of the wire, the date as a fixed int 64."""
+    """Packed parts make the payload in the order of the wire, the date as a fixed int 64."""
     context = dict(event["context"])
     ids = ("partner", "source", "cluster")
     before = {name: context.pop(name) for name in ids if name in context}
