@@ -43,7 +43,7 @@ from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
-from ..spool.directory import fsync_directory, listing, rename
+from ..spool.directory import fsync_directory, listing, remove_if_empty, rename
 from . import forgotten
 from .body import key_of
 
@@ -106,8 +106,7 @@ def take(
             taken += 1
     if taken:
         return batch
-    with contextlib.suppress(OSError):
-        batch.path.rmdir()
+    remove_if_empty(batch.path)
     return None
 
 

@@ -31,7 +31,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 from ..burst import codec
 from ..runtime import Runtime
 from ..spool import quarantine
-from ..spool.directory import entry_names, listing
+from ..spool.directory import entry_names, listing, remove_if_empty
 from . import archive, discard, forgotten, split
 from .body import Body, intact
 
@@ -177,7 +177,7 @@ class Queue:
             if not os.path.lexists(kept):  # otherwise another sidecar rejected it
                 reason_file.unlink(missing_ok=True)
             return
-        _remove_if_empty(body.path.parent)
+        remove_if_empty(body.path.parent)
         # The collector's answer may quote the body, so the reason is not logged.
         log.warning("body %s rejected; its reason is beside it", body.key)
         self._state.rejected += 1
@@ -202,7 +202,7 @@ def repair(host: HostPaths, directory: Path, now_ns: int) -> int:
                 damaged += split.finish(host, directory / name) is None
             elif name.endswith(files.PART_SUFFIX):
                 (directory / name).unlink()
-    _remove_if_empty(directory)
+    remove_if_empty(directory)
     return damaged
 
 
@@ -222,9 +222,4 @@ def reason_of(rejected_body: Path) -> Path:
 
 def _remove(body: Body) -> None:
     body.path.unlink(missing_ok=True)
-    _remove_if_empty(body.path.parent)
-
-
-def _remove_if_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+    remove_if_empty(body.path.parent)

@@ -1,7 +1,7 @@
 """The directories of a home: lists them, checks that they belong to this user, and renames files in them.
 
 In: a home or a host. Out: paths and names. On a network file system another host may delete a file at any
-moment, so a stale handle counts as a missing file. This module never creates or deletes a file.
+moment, so a stale handle counts as a missing file. This module never opens or deletes a file.
 """
 
 from __future__ import annotations
@@ -89,6 +89,12 @@ def rename(path: Path, target: Path) -> None:
     except FileNotFoundError:
         if not os.path.lexists(target):
             raise
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Delete a directory if nothing is in it."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def fsync_directory(path: Path) -> None:

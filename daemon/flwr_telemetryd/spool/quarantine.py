@@ -16,6 +16,8 @@ from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths
 
+from .directory import remove_if_empty
+
 log = logging.getLogger("flwr_telemetryd")
 
 NOT_OURS_ERRORS = (TelemetryError, PermissionError, IsADirectoryError)
@@ -27,8 +29,7 @@ def quarantine(host: HostPaths, path: Path) -> None:
     files.ensure_directory(host.damaged)
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, host.damaged / path.name)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    remove_if_empty(path.parent)
 
 
 def is_segment(host: HostPaths, segment: Path) -> bool:
