@@ -1,4 +1,4 @@
-"""What the rooms of the sidecar share."""
+"""Helpers for the tests of the daemon's packages."""
 
 import contextlib
 import json
@@ -11,10 +11,11 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.faults import LocalFaults
 from flwr_telemetryd.errors import LostRaceError
-from flwr_telemetryd.outbox import batch, queue
+from flwr_telemetryd.outbox import batch
+from flwr_telemetryd.outbox.body import Body
+from flwr_telemetryd.outbox.queue import Queue
 from flwr_telemetryd.runtime import Mode, Runtime
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.directory import listing
 from flwr_telemetryd.state import State
 from tests.support import homes, records, wire
 
@@ -59,9 +60,24 @@ def take_over(host, owner=OURS, **options):
     return found
 
 
-def repair(host):
-    """Finish what a death left half done; how many files were damaged."""
-    return sum(queue.repair(host, directory, 9) for directory in listing(host.outbox))
+def a_queue(host, clock=None):
+    """Give the queue of a new sidecar on this host."""
+    return Queue(a_runtime(host.telemetry.parent, clock=clock))
+
+
+def put_body(host, data, *, batch="b1", name=None):
+    """Put a body into a committed batch."""
+    path = host.outbox / batch / (name or f"{wire.key_of(data)}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return Body(host, path)
+
+
+def due(host):
+    """Give the bodies that the next sidecar finds due, by key."""
+    queue = a_queue(host)
+    queue.repair(host)
+    return {body.key: body.read() for body in queue.due()}
 
 
 def begin_again(host, spooling):
@@ -87,13 +103,13 @@ class Spooling:
         return [path.read_bytes() for path in sorted((directory or self.host.outbox).rglob("*.json"))]
 
     def delivered(self):
-        """Let every due body be delivered, as a sidecar does; give the numbers of their events."""
-        found = []
-        repair(self.host)
-        for body in list(queue.due(self.host)):
-            data = body.read()
-            found += [event["event_details"]["n"] for event in wire.expand(data)]
-            queue.remove(body)
+        """Settle every due body as a sidecar does; give the numbers of their events."""
+        queue, found = a_queue(self.host), []
+        queue.repair(self.host)
+        for body in queue.due():
+            if (loaded := queue.load(body)) is not None:
+                found += [event["event_details"]["n"] for event in wire.expand(loaded.data)]
+                queue.accept(loaded)
         return sorted(found)
 
 

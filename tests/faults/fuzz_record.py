@@ -9,7 +9,7 @@ or doubled, and plain junk behind each other, and cuts the whole into chunks. Wh
 - finds every intact record, in order;
 - gives nothing as a record whose frame does not stand there, checksum and all.
 
-What it finds becomes an example in ``tests/emitter/test_record.py``.
+What it finds becomes an example in ``tests/daemon/spool/test_reader.py``.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import os
 
 
@@ -28,6 +29,22 @@ def fail_once(monkeypatch, call, number, *, after=0, module=os):
         raise OSError(number, os.strerror(number))
 
     amid(monkeypatch, fail, call, after=after, module=module)
+
+
+class DeathError(BaseException):
+    """Stands for a SIGKILL: nothing catches it, and nothing is cleaned up that the system would not clean."""
+
+
+def die(monkeypatch, call, at):
+    """Die just before a system call of this name, after so many others of it; and before every later one."""
+    real, numbers = getattr(os, call), itertools.count()
+
+    def dying(*arguments, **options):
+        if next(numbers) >= at:
+            raise DeathError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, dying)
 
 
 def write_at_most(monkeypatch, size, *, full_at_call=None):

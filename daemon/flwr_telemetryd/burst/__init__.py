@@ -7,7 +7,7 @@ similar events become one body, a *burst*; ``codec.expand`` gives back exactly t
 - ``grouping``: finds out which events may share a body, and their values in JSON.
 - ``encoder``: holds the rows of one body, knows its size, and writes it.
 
-This package owns no file. It must never open a file, read a clock or use the network. Its memory is bounded,
+This package owns no file. It never opens a file, reads a clock or uses the network. Its memory is bounded,
 whatever a spool holds.
 """
 

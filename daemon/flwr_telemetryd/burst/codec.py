@@ -10,7 +10,7 @@ Equality is equality of the msgpack bytes, because in Python ``1 == True == 1.0`
 ``MAX_BODY_BYTES``. Memory is bounded, whatever a spool holds: a full body is given at once. All bodies are
 given when they hold more than ``MAX_HELD_BYTES``.
 
-This module must never open a file, read a clock or use the network.
+This module never opens a file, reads a clock or uses the network.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
 def events(body: bytes | str | Mapping[str, Any]) -> Iterator[Event]:
     """As ``expand``, but one by one: a body of a megabyte may hold a hundred thousand events."""
     try:
-        whole = dict(json.loads(body) if isinstance(body, (bytes, str)) else body)
+        whole = {**(json.loads(body) if isinstance(body, (bytes, str)) else body)}
         burst = whole.pop("burst", None)
         if burst is None:
             yield whole

@@ -4,7 +4,7 @@ An upper bound of the body's size is known at any moment, without encoding it. A
 in all rows is counted once, any other detail in every row. Equal values are held once: a million equal events
 must not hold a million of them.
 
-This module must never open a file, read a clock or use the network.
+This module never opens a file, reads a clock or uses the network.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the cache knows all its other bytes. The cache has two levels: the bytes of the 
 it. Each is decoded and checked once. The record format does not promise one way to pack an event. A payload
 that is packed in another way than the emitter's is decoded whole, with the same result.
 
-This module must never accept a payload that ``record.decode`` refuses. Its memory is bounded.
+This module never accepts a payload that ``record.decode`` refuses. Its memory is bounded.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ In:    sealed segments.
 Out:   committed bodies for delivery, an archive of accepted bodies, and counts of what waits.
 Owns:  ``<host>/work/``, ``<host>/outbox/``, ``<host>/sent/``, ``<host>/rejected/``, ``<host>/dropped`` and
        ``telemetry/forgotten``.
-Never: sends, decides when to send, or deletes an unsent body without counting it.
+Never: sends, decides when to send, or deletes an unsent event without counting it, opt-out and forget apart.
 
-A batch goes through ``outbox/batch.py`` (take, write, commit) and ``discard.py`` (unlink its segments).
-``queue.py`` settles its bodies, one by one. ``outbox/retention.py`` keeps the caps; ``outbox/purge.py``
-deletes after an opt-out.
+Way in: ``batch`` (take, write, commit), then ``discard`` (unlink its segments). Way out: ``queue`` settles a
+``body``, by ``split``, ``archive`` and ``forgotten``. Views: ``backlog`` (whether and how much waits),
+``contents`` (the files of each stage). Deletion: ``retention`` (caps), ``purge`` (opt-out).
 """
 
 __all__ = [

@@ -1,11 +1,11 @@
-"""JSON lines: the record of what was sent, and the files that ``url = "file:///…"`` names.
+"""JSON lines: the archive of accepted bodies, and the files that ``url = "file:///…"`` names.
 
     sent/<YYYY-MM-DD>.jsonl    every body that a collector accepted, one a line
 
 There is one reader and one appender of such lines. An appender holds the file's lock, so the lines that are
 there while the lock is free are whole. The lock also makes a network file system show what other hosts wrote.
 
-This module must never hold more of a file in memory than one line, and never delete anything.
+This module never holds more of a file in memory than one line, and never deletes anything.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ from flwr_telemetry.locks import LockResult, unlock, wait, wait_shared
 from ..burst import codec
 from ..spool.directory import listing
 from ..spool.locks import SEAL_WAIT_S, try_exclusive
-
-if sys.platform != "win32":
-    pass
 
 ARCHIVE_SUFFIX = ".jsonl"
 
@@ -54,11 +51,11 @@ class Line(NamedTuple):
 
 
 def lines(file: io.BufferedReader, offset_bytes: int = 0, end_bytes: int = sys.maxsize) -> Iterator[Line]:
-    """The lines between two offsets; a last line that has no end yet is left out.
+    """The lines between two offsets, without a last line that has no end yet.
 
     Args:
         file: an open file.
-        offset_bytes: where the first line begins.
+        offset_bytes: the offset of the first line.
         end_bytes: nothing behind this offset is read.
     """
     end = file.seek(offset_bytes)
@@ -72,9 +69,9 @@ def lines(file: io.BufferedReader, offset_bytes: int = 0, end_bytes: int = sys.m
 
 
 def written_bytes(file: io.BufferedReader) -> int:
-    """The length of a file, looked at under its lock, so that no appender is amid a line.
+    """The length of a file, read under its lock, so that no appender is amid a line.
 
-    After ``LOCK_WAIT_S``, and where locks do not work, the length is taken as it is.
+    After ``LOCK_WAIT_S``, and where locks do not work, the length is read without the lock.
     """
     with contextlib.suppress(OSError):
         wait_shared(file.fileno(), LOCK_WAIT_S, _POLL_S)
@@ -88,19 +85,18 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
     """Append a line under the file's lock. A line that a full disk or a death tore stays a line of its own.
 
     Args:
-        path: the file, created if need be.
-        line: without its end.
-        across_hosts: for a file to which several hosts deliver. The line is on the disk on return, and a lock
-            that stays busy is an error. Otherwise a process that was stopped while it held the lock must not
-            stop the record: ``O_APPEND`` keeps the lines of one host apart without it.
+        path: the file, created if it is missing.
+        line: the line without its end.
+        across_hosts: several hosts deliver to the file. The line is on the disk on return, and a lock that
+            stays busy is an error. Otherwise the line is written without the lock then, because a stopped
+            process must not stop the archive: ``O_APPEND`` keeps the lines of one host apart.
 
     Raises:
-        SpoolUnsafeError: it is no plain file of ours.
+        SpoolUnsafeError: it is no plain file of this user.
         OSError: the system's refusal; EAGAIN if the lock stays busy.
     """
     for _ in range(_TRIES):
-        descriptor = files.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        try:
+        with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
             result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
             if result is LockResult.BUSY and across_hosts:
                 break
@@ -113,32 +109,30 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
             if across_hosts:
                 os.fsync(descriptor)
             return
-        finally:
-            os.close(descriptor)
     raise BlockingIOError(errno.EAGAIN, "locked or replaced by another process", str(path))
 
 
 def archive(host: HostPaths, body: bytes, now: datetime) -> None:
-    """Record a body that a collector accepted.
+    """Append a body that a collector accepted, byte for byte, to the file of the day.
 
     Args:
-        host: the host whose record it is.
-        body: the body, byte for byte.
-        now: in UTC; the day decides on the file.
+        host: the host whose archive it is.
+        body: the body.
+        now: in UTC; it names the day.
     """
     files.ensure_directory(host.sent)
     append_line(host.sent / f"{now:%Y-%m-%d}{ARCHIVE_SUFFIX}", body)
 
 
 def archive_files(host: HostPaths) -> list[Path]:
-    """The files of what was sent, by day."""
+    """The files of the archive, oldest day first."""
     return [path for path in listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX)]
 
 
 def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:
     """The bodies in one day's archive, each with the offset at which its line ends.
 
-    A line that is still being written is not given, nor is one longer than any body can be.
+    Lines that have no end yet, or are longer than any body, are left out.
     """
     with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
         for line in lines(file, offset_bytes):

@@ -1,4 +1,8 @@
-"""How much of a host is not delivered yet. Read-only: this module never writes or locks."""
+"""What waits for delivery on a host: whether anything does, and how much.
+
+Names and sizes answer the yes-or-no questions; a count reads the files. ``flwr_telemetry.pending`` answers
+another question: whether what waited at some moment is gone. This module never writes or locks.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,12 @@ class Backlog:
 
 
 class Counter:
-    """Counts what is left, again and again at little cost: a file is read once for each size that it has."""
+    """Counts the backlog of hosts repeatedly at little cost: it reads a file again only if it has grown."""
 
     def __init__(self, hosts: Iterable[HostPaths]) -> None:
         self._hosts = list(hosts)
         self._known: dict[tuple[int, int], int] = {}
+        """Events by inode and size of a file."""
 
     def left(self, is_over: Callable[[], bool] = lambda: False) -> Backlog:
         """Count what is left now.
@@ -56,16 +61,13 @@ class Counter:
                         if is_over():
                             return Backlog(events, bodies)
                         with contextlib.suppress(OSError, TelemetryError):
-                            events += self._events(path, seen, count)
+                            status = os.lstat(path)
+                            key = status.st_ino, status.st_size
+                            seen[key] = self._known[key] if key in self._known else count(path)
+                            events += seen[key]
                             bodies += is_body
         self._known = seen
         return Backlog(events, bodies)
-
-    def _events(self, path: Path, seen: dict[tuple[int, int], int], count: Callable[[Path], int]) -> int:
-        status = os.lstat(path)
-        key = (status.st_ino, status.st_size)
-        seen[key] = self._known[key] if key in self._known else count(path)
-        return seen[key]
 
 
 def _in_segment(path: Path) -> int:
@@ -73,41 +75,35 @@ def _in_segment(path: Path) -> int:
 
 
 def in_body(path: Path) -> int:
-    """How many events a body's file holds; 0 for a damaged one."""
+    """The number of events in a body's file; 0 for a damaged one."""
     return contents.count_events(read_body(path))
 
 
 def anything_waits(host: HostPaths) -> bool:
-    """Whether a host has anything that was not delivered."""
-    return _size(host) > 0 or more_waits(host)
+    """Whether a host has anything undelivered: a segment with data, an unfinished batch, or a body."""
+    with contextlib.suppress(OSError):
+        if os.lstat(host.events).st_size:
+            return True
+    return more_waits(host)
 
 
 def more_waits(host: HostPaths) -> bool:
-    """Whether a host has anything that was not delivered besides the open segment."""
+    """As ``anything_waits``, without the open segment."""
     return (
         bool(segments.sealed_segments(host))
         or bool(batch.unfinished(host, owner=""))
-        or bodies_wait(host)
-        or any(any(grown_segments(directory)) for directory in listing(host.outbox))
+        or any(has_bodies(directory) or any(grown_segments(directory)) for directory in listing(host.outbox))
     )
 
 
 def bodies_wait(host: HostPaths) -> bool:
     """Whether a host has committed bodies."""
-    return any(has_bodies(directory) for directory in listing(host.outbox))
+    return any(map(has_bodies, listing(host.outbox)))
 
 
 def is_waiting(host: HostPaths) -> bool:
-    """The same as ``anything_waits`` of a host that may be in trouble of its own, which is not ours."""
-    try:
+    """As ``anything_waits``, for another host; False if its directories are unsafe or unreadable."""
+    with contextlib.suppress(OSError, TelemetryError):
         check_ownership(host)
         return anything_waits(host)
-    except (OSError, TelemetryError):
-        return False
-
-
-def _size(host: HostPaths) -> int:
-    try:
-        return os.lstat(host.events).st_size
-    except OSError:
-        return 0
+    return False

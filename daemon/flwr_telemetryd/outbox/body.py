@@ -2,9 +2,9 @@
 
 A file's name is its idempotency key. The key of a committed body is the SHA-256 of its bytes, so the name
 shows whether a burst was damaged on the disk. A plain body may be an event of a split burst, whose key does
-not depend on its bytes. There, damage shows only if the bytes are no event.
+not depend on its bytes. Its damage shows only if the bytes are no event.
 
-This module must never write, send or delete.
+This module never writes, sends or deletes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Body(NamedTuple):
         return self.path.name.removesuffix(BODY_SUFFIX)
 
     def read(self) -> bytes:
-        """The bytes; FileNotFoundError if another sidecar delivered it. See ``read``."""
+        """The bytes, as by ``read``; FileNotFoundError if another sidecar delivered the body."""
         return read(self.path)
 
 
@@ -46,7 +46,11 @@ def key_of(data: bytes) -> str:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a body's file; if it is larger than any body, a beginning that is too long as well."""
+    """The bytes of a body's file. Of a file that is larger than any body, a beginning that is too large, too.
+
+    Raises:
+        OSError, SpoolUnsafeError: the system's refusal, or something else in the file's place.
+    """
     data = bytearray()
     for chunk in segments.chunks(path):
         data += chunk
@@ -56,7 +60,7 @@ def read(path: Path) -> bytes:
 
 
 def decoded(data: bytes) -> dict[str, Any]:
-    """A body as JSON; empty if it is no JSON object, which only damage on the disk can cause."""
+    """A body as JSON; empty if it is no JSON object or too large, which only damage on the disk can cause."""
     if len(data) > codec.MAX_BODY_BYTES:
         return {}
     try:
@@ -67,7 +71,7 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 def intact(key: str, data: bytes) -> dict[str, Any]:
-    """A body as JSON; empty if the bytes are surely not those that were written under ``key``."""
+    """A body as JSON; empty if the bytes are certainly not those that were written under ``key``."""
     whole = decoded(data)
     if not (_KEY.fullmatch(key) and data.isascii() and whole.keys() - {"burst"} == _KINDS.keys()):
         return {}

@@ -1,14 +1,14 @@
-"""What lies at each stage of an event's way, for those who only look.
+"""The files of each stage of a host, for readers such as ``status`` and ``inspect``.
 
-    spool     the open segment, the sealed ones, and those of batches in the making (``work/``)
+    spool     the open segment, the sealed ones, and those of unfinished batches (``work/``)
     outbox    bodies that wait for delivery; a burst that is being split counts as the burst
     sent      the archive: one body a line (``outbox/archive.py``)
     rejected  bodies that the collector refused
 
-Everything is read as a stream, and everything may move on or vanish while it is read: FileNotFoundError
-means just that. A segment in ``outbox/<batch>/`` is already in the bodies beside it and is not shown.
+Everything is read as a stream. A file may move on or vanish at any moment; FileNotFoundError means just that.
+A segment in ``outbox/<batch>/`` is not listed, because its events are in the bodies beside it.
 
-This room must never create, lock, rename or delete anything.
+This module never creates, locks, renames or deletes anything.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .split import member_key
 
 def spool_segments(host: HostPaths) -> list[Path]:
     """The segments that are in no committed batch, oldest first, the open one last."""
-    found = [path for path in listing(host.spool) if segments.is_sealed(path.name)]
+    found = segments.sealed_segments(host)
     for batch in listing(host.work):
         found += [path for path in listing(batch) if segments.is_sealed(_segment_name(path))]
     found.sort(key=_segment_name)
@@ -38,12 +38,12 @@ def spool_segments(host: HostPaths) -> list[Path]:
 
 
 def read_segment(path: Path, offset_bytes: int = 0) -> Iterator[reader.Record[record.Event] | reader.Damage]:
-    """What is in a segment from ``offset_bytes`` on, or from where its name says that reading begins."""
+    """The records and the damage of a segment from ``offset_bytes`` on; never from before ``first_byte``."""
     return reader.read(segments.chunks(path, max(offset_bytes, first_byte(path))))
 
 
 def first_byte(path: Path) -> int:
-    """From which byte on a segment is to be read, in whatever room it is."""
+    """The byte from which a segment is read; its file may have the mark of a batch."""
     return segments.start_offset(_segment_name(path))
 
 
@@ -63,7 +63,7 @@ def rejected_bodies(host: HostPaths) -> list[Path]:
 
 
 def count_events(body: bytes) -> int:
-    """How many events a body stands for; 0 if it is damaged."""
+    """The number of events in a body; 0 if it is damaged."""
     return codec.count(decoded(body))
 
 
@@ -71,18 +71,18 @@ def expand(body: bytes) -> list[dict[str, Any]]:
     """The events in a body; none if it is damaged."""
     try:
         return codec.expand(body)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+    except codec.NotABodyError:
         return []
 
 
 def _segment_name(path: Path) -> str:
-    """A segment's own name, without the mark that it gets while a batch is made."""
+    """A segment's name without the mark of a batch."""
     stem, suffix, _ = path.name.partition(SEGMENT_SUFFIX)
     return stem + suffix
 
 
 def _member_names(split: Path) -> list[str]:
-    """The file names under which the events of a burst are put that is being split."""
+    """The file names of the events of a burst that is being split."""
     try:
         count = count_events(read_body(split))
     except FileNotFoundError:

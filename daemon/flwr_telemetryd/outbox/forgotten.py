@@ -1,7 +1,7 @@
-"""Source IDs that the user had forgotten.
+"""Source IDs that the user had forgotten: ``forgotten`` in ``telemetry/`` holds one hash a line.
 
-``forgotten`` holds one hash a line. Batches leave out every event whose source ID is noted there
-(``batch.write``). A committed body of such an ID is deleted instead of sent.
+Batches leave out every event of such an ID (``batch.write``). A body of such an ID is deleted instead of sent
+(``queue.load``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 
 def hash_of(source_id: str) -> str:
-    """What is noted of a forgotten ID: the lower-case hex SHA-256 of its text."""
+    """The hash that is noted for an ID: the lower-case hex SHA-256 of its text."""
     return hashlib.sha256(source_id.encode()).hexdigest()
 
 
 def hashes(home: Home) -> set[str]:
-    """What is noted in a home.
+    """The hashes that are noted in a home.
 
     Raises:
         OSError, SpoolUnsafeError: the file is there but cannot be read.
@@ -37,34 +37,30 @@ def hashes(home: Home) -> set[str]:
 
 
 def notes(home: Home, source_id: str) -> bool:
-    """Whether an ID was forgotten; raises as ``hashes``."""
+    """Whether an ID is noted in a home; raises as ``hashes``."""
     return hash_of(source_id) in hashes(home)
 
 
 def add(home: Home, source_id: str) -> None:
-    """Note an ID, for good."""
+    """Note an ID for good; raises as ``hashes``."""
     if not notes(home, source_id):
         files.ensure_directory(home.telemetry)
         append_line(home.forgotten, hash_of(source_id).encode())
 
 
 def is_noted(source_id: object, noted: Collection[str]) -> bool:
-    """Whether ``noted``, as given by ``hashes``, has this source ID. Anything but a text is no ID."""
+    """Whether ``noted``, as given by ``hashes``, has this source ID. Only a string is an ID."""
     return isinstance(source_id, str) and hash_of(source_id) in noted
 
 
 def source_of(event: dict[str, Any]) -> str | None:
-    """The source ID that an event or a body carries; None if it has none."""
+    """The source ID in an event or a decoded body; None if it has none."""
     context = event.get("context")
     source_id = context.get("source") if isinstance(context, dict) else None
     return source_id if isinstance(source_id, str) else None
 
 
 def holds(home: Home, body: bytes) -> bool:
-    """Whether ``body`` carries a source ID that is in the ``forgotten`` file of ``home``.
-
-    Raises:
-        OSError: the file is there but cannot be read; then nothing may be sent.
-    """
+    """Whether the source ID in ``body`` is noted; raises as ``hashes``, and then nothing may be sent."""
     noted = hashes(home)
     return bool(noted) and is_noted(source_of(decoded(body)), noted)

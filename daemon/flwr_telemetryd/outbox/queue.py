@@ -1,18 +1,18 @@
-"""The queue: durable bodies, one file each, and where they go from there.
+"""The queue: durable bodies, one file each, from the commit until the collector has decided on them.
 
-    outbox/<batch>/<key>.json ──accepted──▶ sent/<date>.jsonl
-                    │          ──rejected──▶ rejected/<key>.json, <key>.reason.txt
+    outbox/<batch>/<key>.json ──accept──▶ sent/<date>.jsonl
+                    │          ──reject──▶ rejected/<key>.json, <key>.reason.txt
                     └──split──▶ <key>.split ──▶ one <key>.json for each event of a refused burst
 
 A body is archived before it is unlinked, and its reason is written before it is moved to ``rejected/``. A
-death in between repeats the step and loses nothing. A file that vanishes was delivered by another sidecar.
+death in between repeats the step and loses nothing. If a file vanishes, another sidecar has settled it.
 
 Races, continued from ``outbox/discard.py``; ``outbox/split.py`` has the last one:
 
 15. Death between the collector's answer and the archive, or between archive and unlink: the body is sent
     again under the same key, which the collector knows.
 
-This module must never send, and never decide what an answer means.
+This module never sends, and never decides what an answer means.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 from ..burst import codec
 from ..runtime import Runtime
 from ..spool import quarantine
-from ..spool.directory import entry_names, listing
+from ..spool.directory import entry_names, listing, remove_if_empty
 from . import archive, discard, forgotten, split
 from .body import Body, intact
 
@@ -50,14 +50,16 @@ class Loaded(NamedTuple):
 class Queue:
     """This host's outbox as the uploader sees it: ``load`` a body, send it, then ``accept`` or ``reject`` it.
 
-    What it remembers (accepted bodies, split bursts) may be lost at any moment without harm.
+    Its memory (accepted bodies, split bursts) may be lost at any moment without harm.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._state = runtime.state
         self._undecided: dict[Path, split.Split] = {}
+        """Split bursts, by the path of their first event."""
         self._accepted: dict[Path, bool] = {}
+        """Accepted bodies that are still there, and whether they are archived."""
 
     def repair(self, host: HostPaths) -> None:
         """Finish the steps that a death cut short in the outbox of ``host``."""
@@ -66,36 +68,46 @@ class Queue:
             self._state.damaged += self._runtime.faults.run(name, repair, 0, host, directory, now_ns)
 
     def due(self) -> Iterator[Body]:
-        """The bodies to send, oldest batch first.
+        """The bodies to send, oldest batch first; none of a batch in which a burst is being split.
 
         The events of a split burst wait for its first event, until the collector has decided on that.
         """
         self._undecided = {first: whole for first, whole in self._undecided.items() if first.exists()}
-        held = {event.key for whole in self._undecided.values() for event in whole.members(1)}
-        return (body for body in due(self._runtime.host) if body.key not in held)
+        held = {event.path.name for whole in self._undecided.values() for event in whole.members(1)}
+        for directory in listing(self._runtime.host.outbox):
+            names = entry_names(directory)
+            if any(name.endswith(SPLIT_SUFFIX) for name in names):
+                continue
+            for name in names:
+                if name.endswith(BODY_SUFFIX) and name not in held:
+                    yield Body(self._runtime.host, directory / name)
 
     def load(self, body: Body) -> Loaded | None:
         """Read and check a body; None if there is nothing to send.
 
-        Another sidecar may have delivered it, it may be damaged (then it is quarantined), a user may have
-        forgotten its source, or the collector accepted it before and only the archive was missing.
+        There is nothing to send in these cases:
+
+        - another sidecar has settled it;
+        - it is damaged: it is quarantined;
+        - the collector accepted it before, but the archive failed: it is archived now;
+        - its source ID is forgotten: it is deleted.
         """
         try:
             data = body.read()
         except FileNotFoundError:
             self._accepted.pop(body.path, None)
             return None
-        except quarantine.NO_FILE_OF_OURS:
+        except quarantine.NOT_OURS_ERRORS:
             data = b""
         loaded = Loaded(body, data, intact(body.key, data))
         if not loaded.event:
-            log.warning("%s is no body: it is kept in %s", body.path, body.host.damaged)
+            log.warning("%s is no body: it is quarantined in %s", body.path, body.host.damaged)
             quarantine.quarantine(body.host, body.path)
             self._state.damaged += 1
         elif body.path in self._accepted:
             self._archive(loaded)
-        elif forgotten.holds(self._runtime.home, data):
-            remove(body)
+        elif self._is_forgotten(loaded):
+            _remove(body)
         else:
             return loaded
         return None
@@ -114,14 +126,14 @@ class Queue:
     def reject(self, loaded: Loaded, reason: str) -> Iterable[Body]:
         """Move a body that the collector refused to ``rejected/``, or split it if it is a burst.
 
-        If the first event of a split burst is refused, so are its other events.
+        If the first event of a split burst is refused, its other events are rejected, too.
 
         Returns:
             The bodies to send instead: the events of the burst.
         """
         body = loaded.body
-        if forgotten.holds(self._runtime.home, loaded.data):  # a user forgot the source during the request
-            remove(body)
+        if self._is_forgotten(loaded):  # since the request began
+            _remove(body)
         elif "burst" in loaded.event:
             return self._split(body)
         else:
@@ -131,13 +143,16 @@ class Queue:
                     self._reject(sibling, f"{reason} (the first event of its burst)")
         return ()
 
+    def _is_forgotten(self, loaded: Loaded) -> bool:
+        return forgotten.holds(self._runtime.home, loaded.data)
+
     def _archive(self, loaded: Loaded) -> None:
         path = loaded.body.path
         if not self._accepted[path]:
-            if not forgotten.holds(self._runtime.home, loaded.data):
+            if not self._is_forgotten(loaded):
                 archive.archive(loaded.body.host, loaded.data, self._runtime.clock.now())
             self._accepted[path] = True
-        remove(loaded.body)
+        _remove(loaded.body)
         del self._accepted[path]
 
     def _split(self, body: Body) -> Iterable[Body]:
@@ -151,10 +166,21 @@ class Queue:
         return parts.members()
 
     def _reject(self, body: Body, reason: str) -> None:
-        if reject(body, reason):
-            # The collector's answer may quote the body, so only the reason's file holds it.
-            log.warning("body %s rejected; its reason is beside it", body.key)
-            self._state.rejected += 1
+        """Move a body to ``rejected/``, beside the reason, unless another sidecar has settled it."""
+        files.ensure_directory(body.host.rejected)
+        kept = body.host.rejected / body.path.name
+        reason_file = reason_of(kept)
+        files.replace_bytes(reason_file, reason.encode() + b"\n")
+        try:
+            os.rename(body.path, kept)
+        except FileNotFoundError:
+            if not os.path.lexists(kept):  # otherwise another sidecar rejected it
+                reason_file.unlink(missing_ok=True)
+            return
+        remove_if_empty(body.path.parent)
+        # The collector's answer may quote the body, so the reason is not logged.
+        log.warning("body %s rejected; its reason is beside it", body.key)
+        self._state.rejected += 1
 
 
 def repair(host: HostPaths, directory: Path, now_ns: int) -> int:
@@ -175,14 +201,13 @@ def repair(host: HostPaths, directory: Path, now_ns: int) -> int:
             if name.endswith(SPLIT_SUFFIX):
                 damaged += split.finish(host, directory / name) is None
             elif name.endswith(files.PART_SUFFIX):
-                (directory / name).unlink()  # of a write that death cut short
-    with contextlib.suppress(OSError):
-        directory.rmdir()  # succeeds only when nothing is left
+                (directory / name).unlink()
+    remove_if_empty(directory)
     return damaged
 
 
 def adopt(directory: Path, into: HostPaths) -> None:
-    """Move a committed batch of another host here in one rename, as soon as it holds nothing but bodies."""
+    """Move a committed batch of another host here in one rename, once it holds nothing but bodies."""
     names = [name for name in entry_names(directory) if not name.startswith(".")]
     if names and all(name.endswith(BODY_SUFFIX) for name in names):
         files.ensure_directory(into.outbox)
@@ -190,41 +215,11 @@ def adopt(directory: Path, into: HostPaths) -> None:
             os.rename(directory, into.outbox / directory.name)
 
 
-def due(host: HostPaths) -> Iterator[Body]:
-    """The bodies of a host, oldest batch first; none of a batch in which a burst is being split."""
-    for directory in listing(host.outbox):
-        names = entry_names(directory)
-        if any(name.endswith(SPLIT_SUFFIX) for name in names):
-            continue
-        for name in names:
-            if name.endswith(BODY_SUFFIX):
-                yield Body(host, directory / name)
-
-
-def remove(body: Body) -> None:
-    """Unlink a body, and its batch if it was the last one."""
-    body.path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        body.path.parent.rmdir()
-
-
-def reject(body: Body, reason: str) -> bool:
-    """Move a refused body to ``rejected/``, beside the reason; False if it is gone already."""
-    files.ensure_directory(body.host.rejected)
-    kept = body.host.rejected / body.path.name
-    reason_file = reason_of(kept)
-    files.replace_bytes(reason_file, reason.encode() + b"\n")
-    try:
-        os.rename(body.path, kept)
-    except FileNotFoundError:
-        if not os.path.lexists(kept):  # otherwise another sidecar rejected it
-            reason_file.unlink(missing_ok=True)
-        return False
-    with contextlib.suppress(OSError):
-        body.path.parent.rmdir()
-    return True
-
-
 def reason_of(rejected_body: Path) -> Path:
     """The file that says why the collector refused a body."""
     return rejected_body.with_name(f"{rejected_body.name.removesuffix(BODY_SUFFIX)}.reason.txt")
+
+
+def _remove(body: Body) -> None:
+    body.path.unlink(missing_ok=True)
+    remove_if_empty(body.path.parent)

@@ -1,7 +1,7 @@
-"""Caps: what was not sent, and the record of what was, by size and by age; the oldest goes first.
+"""Caps of size and of age on what was not sent, and on the archive; the oldest files go first.
 
-Everything that a cap takes from what was not sent is counted, one byte in ``dropped`` for every event.
-Ages are differences between times of the file system; a negative one is no age.
+Every unsent event that a cap takes is counted: ``dropped`` gets one byte for it. Ages are differences between
+times of the file system; a file whose time lies ahead has no age.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from ..spool.locks import sealer_lock
 from . import body, contents
 
 _MIB = 1024 * 1024
-
-
 _DAY_S = 86_400.0
 
 
@@ -34,6 +32,7 @@ class _Item(NamedTuple):
     """A file that a cap may take; there may be a hundred thousand."""
 
     modified: float
+    """Seconds since the epoch. It is the first field, because items are sorted by it."""
     path: str
     size_bytes: int
     host: HostPaths
@@ -45,19 +44,16 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     Args:
         home: the home.
         limits: the caps.
-        now: the file system's time.
+        now: the file system's time, in seconds since the epoch.
 
     Returns:
         How many events were dropped.
     """
-    known = [host for host in known_hosts(home) if is_ours(host) and _can_be_listed(host)]
-    dropped = 0
+    hosts = [host for host in known_hosts(home) if is_ours(host) and _is_readable(host)]
     cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
-    unsent = functools.partial(_unsent, known)
-    for item in _over(unsent, cap_bytes, cap_s, now):
-        dropped += _drop(item)
+    dropped = sum(map(_drop, _over(functools.partial(_unsent, hosts), cap_bytes, cap_s, now)))
     cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
-    for host in known:
+    for host in hosts:
         for directory in (host.sent, host.rejected, host.damaged):
             kept = functools.partial(_items, host, directory)
             for item in _over(kept, cap_bytes, cap_s, now):
@@ -69,23 +65,16 @@ def enforce(home: Home, limits: Limits, now: float) -> int:
     return dropped
 
 
-def unsent_bytes(home: Home) -> int:
-    """How much of ``spool_max_mib`` is taken."""
-    known = [host for host in known_hosts(home) if is_ours(host) and _can_be_listed(host)]
-    return sum(item.size_bytes for item in _unsent(known))
-
-
-def _can_be_listed(host: HostPaths) -> bool:
-    """Whether we may look into it; what a host keeps from us is that host's trouble."""
+def _is_readable(host: HostPaths) -> bool:
     try:
         entry_names(host.outbox)
     except OSError:
-        return False
+        return False  # a problem of that host, which must not stop the others
     return True
 
 
 def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
-    """Shorten the archive of a day that is over the cap by itself: its oldest lines go."""
+    """Delete the oldest lines of an archive that exceeds the cap alone."""
     with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
         archive.seek(max(os.fstat(archive.fileno()).st_size - int(keep_bytes), 0))
         if archive.tell():
@@ -94,7 +83,7 @@ def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
 
 
 def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
-    """The files in a directory, as they are met."""
+    """The files in a directory, unordered."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
@@ -102,9 +91,9 @@ def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
                 yield _Item(status.st_mtime, entry.path, status.st_size, host)
 
 
-def _unsent(known: list[HostPaths]) -> Iterator[_Item]:
-    """Sealed segments and bodies; the open segment is its writers' affair."""
-    for host in known:
+def _unsent(hosts: list[HostPaths]) -> Iterator[_Item]:
+    """Sealed segments and bodies. A writer drops events by itself if the open segment is too large."""
+    for host in hosts:
         for item in _items(host, host.spool):
             if segments.is_sealed(os.path.basename(item.path)):
                 yield item
@@ -117,7 +106,7 @@ def _unsent(known: list[HostPaths]) -> Iterator[_Item]:
 def _over(
     items: Callable[[], Iterator[_Item]], cap_bytes: float, cap_s: float, now: float
 ) -> Iterator[_Item]:
-    """What is over one of the caps, oldest first; nothing is kept in memory while nothing is."""
+    """The items that exceed a cap, oldest first. If none does, no item is kept in memory."""
     total, oldest = 0, now
     for item in items():
         total += item.size_bytes
@@ -132,66 +121,61 @@ def _over(
 
 
 def _drop(item: _Item) -> int:
-    """Count, then delete, what a cap takes; the number of its events."""
+    """Count the events of a file, then delete it; how many they were."""
     path = Path(item.path)
     try:
         if segments.is_sealed(path.name):
             return _drop_segment(item.host, path)
-        # A damaged one held something, too.
-        events = max(contents.count_events(body.read(path)), 1)
+        events = max(contents.count_events(body.read(path)), 1)  # a damaged body held at least one event
         _count_and_unlink(item.host, path, events)
     except FileNotFoundError:
-        return 0  # delivered at last
+        return 0  # another sidecar delivered or dropped it
     except TelemetryError:
-        quarantine.quarantine(item.host, path)  # no file of ours
+        quarantine.quarantine(item.host, path)
         return 0
     return events
 
 
 def _drop_segment(host: HostPaths, path: Path) -> int:
-    """The same for a segment, to which a writer that was stopped may still add something."""
-    descriptor = files.open_file(path, os.O_RDWR)
-    try:
+    """As ``_drop``, for a segment, to which a stopped writer may still append."""
+    with files.opened(path, os.O_RDWR) as descriptor:
         with sealer_lock(descriptor, 0) as result:
             if result is LockResult.BUSY:
-                return 0  # that writer has yet to see whether it is in time; next time, then
+                return 0  # the stopped writer must find its segment when it goes on; the next call drops it
             segments.mark_tombstone(descriptor)
-            end = segments.start_offset(path.name)
-            events, end = _events_behind(descriptor, end)
+            events, end = _events_from(descriptor, segments.start_offset(path.name))
             _count_and_unlink(host, path, events)
-        # What came without a lock while they were counted is gone with the rest.
-        late, _ = _events_behind(descriptor, end)
+        # A writer without the lock may have appended while they were counted.
+        late, _ = _events_from(descriptor, end)
         if late:
             files.append_bytes(host.dropped, b"\0" * late)
         return events + late
-    finally:
-        os.close(descriptor)
 
 
-def _events_behind(descriptor: int, offset_bytes: int) -> tuple[int, int]:
-    """The number of events behind an offset, and where they end."""
+def _events_from(descriptor: int, offset_bytes: int) -> tuple[int, int]:
+    """The number of events from an offset on, and the offset at which the last piece ends."""
     events = 0
     for piece in reader.read(segments.chunks_of(descriptor, offset_bytes)):
-        if isinstance(piece, reader.Record):
-            events += 1
-            offset_bytes += piece.size_bytes
-        else:
-            offset_bytes += len(piece.data)
+        events += isinstance(piece, reader.Record)
+        offset_bytes += piece.size_bytes
     return events, offset_bytes
 
 
 def _count_and_unlink(host: HostPaths, path: Path, events: int) -> None:
-    """Counted first: a death in between must not hide a loss. By one sidecar at a time, where locks work."""
-    descriptor = files.open_file(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    try:
-        with sealer_lock(descriptor):
-            path.lstat()  # else another one dropped it, or delivered it at last
-            try:
-                files.write_all(descriptor, b"\0" * events)
-            except OSError:
-                path.unlink()  # a full disk must not keep a cap from making room
-                files.write_all(descriptor, b"\0" * events)
-            else:
-                path.unlink()
-    finally:
-        os.close(descriptor)
+    """Count first, because a death in between must not hide a loss. The lock admits one sidecar at a time.
+
+    Raises:
+        FileNotFoundError: another sidecar dropped or delivered the file.
+    """
+    with (
+        files.opened(host.dropped, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor,
+        sealer_lock(descriptor),
+    ):
+        path.lstat()
+        try:
+            files.write_all(descriptor, b"\0" * events)
+        except OSError:
+            path.unlink()  # a full disk must not keep a cap from freeing space
+            files.write_all(descriptor, b"\0" * events)
+        else:
+            path.unlink()

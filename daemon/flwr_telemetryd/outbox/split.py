@@ -5,7 +5,7 @@ file is never sent. While it exists its events are not sent either, so writing t
 
 16. Death within a split: it is done again from the split file, with the same keys and the same bytes.
 
-This module must never send, and never decide what an answer means.
+This module never sends, and never decides what an answer means.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
@@ -27,21 +27,20 @@ from . import body
 from .body import Body
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """A burst that was split."""
 
     host: HostPaths
     directory: Path
-    """The batch."""
+    """The batch, in the outbox of ``host``."""
     key: str
     """The key of the burst."""
-    count: int
-    """How many events it has."""
+    events: int
+    """How many events it has; 0 if another sidecar split it."""
 
     def members(self, first: int = 0) -> Iterator[Body]:
         """The bodies of its events, in order of time, from index ``first`` on; some may be gone."""
-        for index in range(first, self.count):
+        for index in range(first, self.events):
             yield Body(self.host, self.directory / f"{member_key(self.key, index)}{BODY_SUFFIX}")
 
 
@@ -51,12 +50,7 @@ def member_key(burst_key: str, index: int) -> str:
 
 
 def split(whole: Body) -> Split | None:
-    """Turn a refused burst into bodies of one event each.
-
-    Returns:
-        The split burst; it has no events if another sidecar split it. None if the file is damaged: then it
-        is quarantined.
-    """
+    """Turn a refused burst into bodies of one event each; None if it is damaged and quarantined."""
     path = whole.path.with_suffix(SPLIT_SUFFIX)
     try:
         os.rename(whole.path, path)
@@ -73,7 +67,7 @@ def finish(host: HostPaths, path: Path) -> Split | None:
     """
     key = path.name.removesuffix(SPLIT_SUFFIX)
     data, count = b"", 0
-    with contextlib.suppress(*quarantine.NO_FILE_OF_OURS):
+    with contextlib.suppress(*quarantine.NOT_OURS_ERRORS):
         data = body.read(path)
     with contextlib.suppress(codec.NotABodyError):
         if "burst" in body.intact(key, data):

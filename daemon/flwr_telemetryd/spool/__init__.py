@@ -1,12 +1,13 @@
-"""The spool of a host: its directory, its locks and its segments.
+"""The spool of a host: its directories, its locks, its segments and the records in them.
 
 In:    the open segment, to which every Flower process of the host appends.
-Out:   sealed segments, the records in them, and the damaged bytes between records.
+Out:   sealed segments, their records, and the damaged bytes between records.
 Owns:  ``<host>/spool/sealed-*.msgpack``, ``<host>/damaged/`` and ``<host>/sidecar.lock``.
-Never: decides when to seal, deletes a segment, sends, or follows a link.
+Never: decides when to seal, sends, or follows a link.
 
-``spool/segments.py`` tells the names of segments and the races that sealing meets. ``directory.py`` lists
-directories and checks that they are ours. ``spool/locks.py`` has every lock of the daemon.
+``directory`` lists the directories and checks their owner. ``locks`` has the lock of a host and the lock of a
+segment. ``segments`` seals, names and reads segments. ``reader`` turns their bytes into records and damage.
+``quarantine`` keeps damaged bytes and files.
 """
 
 __all__ = ["directory", "locks", "quarantine", "reader", "segments"]

@@ -1,4 +1,8 @@
-"""FACE."""
+"""The directories of a home: lists them, checks that they belong to this user, and renames files in them.
+
+In: a home or a host. Out: paths and names. On a network file system another host may delete a file at any
+moment, so a stale handle counts as a missing file. This module never opens or deletes a file.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,16 @@ from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
+_NOT_HOST = "."
+
 
 def check_root(host: HostPaths) -> None:
-    """Raise SpoolUnsafeError unless ``telemetry/`` and the host's directory are ours, if they exist."""
+    """Raise SpoolUnsafeError unless ``telemetry/`` and the host's directory are missing or safe."""
     _check(host.telemetry, host.root)
 
 
 def check_ownership(host: HostPaths) -> None:
-    """The same for the host's rooms, too."""
+    """As ``check_root``, with all directories of the host."""
     _check(host.telemetry, host.root, *host.directories)
 
 
@@ -29,7 +35,7 @@ def _check(*directories: Path) -> None:
 
 
 def is_ours(host: HostPaths) -> bool:
-    """Whether ``check`` has nothing to say."""
+    """Whether ``check_ownership`` raises nothing."""
     try:
         check_ownership(host)
     except (OSError, TelemetryError):
@@ -37,26 +43,18 @@ def is_ours(host: HostPaths) -> bool:
     return True
 
 
-_NOT_HOST = "."
-
-
 def known_hosts(home: Home) -> list[HostPaths]:
     """Every host that has a directory in this home."""
-    return [
-        home.host(path.name)
-        for path in listing(home.telemetry)
-        if not path.name.startswith(_NOT_HOST) and _is_directory(path)
-    ]
-
-
-def _is_directory(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-        return stat.S_ISDIR(path.lstat().st_mode)
-    return False
+    found = []
+    for path in listing(home.telemetry):
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
+            if not path.name.startswith(_NOT_HOST) and stat.S_ISDIR(path.lstat().st_mode):
+                found.append(home.host(path.name))
+    return found
 
 
 def foreign_host_entries(home: Home) -> list[str]:
-    """What is a link where a host's directory would be, and is followed by nobody: one sentence each."""
+    """One sentence for each link to a directory in ``telemetry/``. Such a link is not used as a host."""
     return [
         f"{path} is a link or no directory; remove it"
         for path in listing(home.telemetry)
@@ -65,12 +63,12 @@ def foreign_host_entries(home: Home) -> list[str]:
 
 
 def listing(directory: Path) -> list[Path]:
-    """What is in a directory, in order of names; nothing if it is not there."""
+    """The paths in a directory, in order of names; none if it is missing."""
     return [directory / name for name in entry_names(directory)]
 
 
 def entry_names(directory: Path) -> list[str]:
-    """The names of what is in a directory, in order; nothing if it is not there."""
+    """The names in a directory, in order; none if it is missing."""
     try:
         with files.estale_as_missing():
             return sorted(os.listdir(directory))
@@ -79,12 +77,12 @@ def entry_names(directory: Path) -> list[str]:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename a file of a batch that is ours alone, to a name that nobody else gives.
+    """Rename a file of a batch to a name that no other process gives.
 
-    On NFS a request whose answer was lost is sent again, and then there is nothing left to rename.
+    NFS repeats a request whose answer was lost, and the repeated rename finds nothing to rename.
 
     Raises:
-        FileNotFoundError: it is under neither name; the batch is somebody else's.
+        FileNotFoundError: neither name exists, because another sidecar has the batch.
     """
     try:
         os.rename(path, target)
@@ -93,11 +91,17 @@ def rename(path: Path, target: Path) -> None:
             raise
 
 
+def remove_if_empty(directory: Path) -> None:
+    """Delete a directory if nothing is in it."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
 def fsync_directory(path: Path) -> None:
-    """Bring the names in a directory to the disk."""
+    """Force the names in a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems do not know this
+        with contextlib.suppress(OSError):  # some network file systems refuse it
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The sidecar's locks: that of its host, held for its whole run, and that of a segment while it is sealed.
+"""The sidecar's locks: the host's lock for a whole run, and a segment's lock while it is sealed or deleted.
 
 In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets one sidecar run there. Its file,
 ``sidecar.lock``, is never unlinked. Each attempt goes through filelock.
@@ -19,9 +19,10 @@ from flwr_telemetry.locks import LockResult, wait
 from flwr_telemetry.presence import state_claims_alive
 
 WAIT_S = 1.0
-"""A starter waits so long, because a writer's check for a living sidecar holds the lock for a moment."""
+"""A sidecar that starts waits so long, because a writer's check for a sidecar holds the lock for a moment."""
 
 SEAL_WAIT_S = 1.0
+"""The longest wait for a writer that holds the lock of a segment, in seconds."""
 
 _HOST_POLL_S = 0.01
 _SEAL_POLL_S = 0.0005
@@ -49,7 +50,8 @@ class HostLock:
 def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[HostLock]:
     """Hold the lock of a host, after a wait of at most ``wait_s``; yields the result.
 
-    Where locks do not work, the result is busy while ``sidecar.json`` names a process that lives.
+    The result is busy, too, if there is no lock file and ``create`` is false. Where locks do not work, it is
+    busy while ``sidecar.json`` names a process that lives.
     """
     try:
         descriptor = files.open_file(host.lock, os.O_RDWR | (os.O_CREAT if create else 0))

@@ -1,7 +1,8 @@
-"""What is no record, no segment or no body is kept aside in ``damaged/``, for a look, and counted.
+"""Keeps damage in ``damaged/``, so that a person can inspect it.
 
-Nothing that lies there is ever sent, and nothing may fail because it could not be put there: the events
-around the damage are worth more than a look at it.
+In: bytes of a segment that are no record, or a file that is no segment or body. Nothing in ``damaged/`` is
+ever sent. A failure to keep damaged bytes is logged and stops nothing, because the events around them matter
+more.
 """
 
 from __future__ import annotations
@@ -15,49 +16,52 @@ from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths
 
+from .directory import remove_if_empty
+
 log = logging.getLogger("flwr_telemetryd")
 
-
-NO_FILE_OF_OURS = (TelemetryError, PermissionError, IsADirectoryError)
-"""What says, when a file is read, that something else stands in its place."""
+NOT_OURS_ERRORS = (TelemetryError, PermissionError, IsADirectoryError)
+"""Raised by a read if something other than a file of this user stands in the file's place."""
 
 
 def quarantine(host: HostPaths, path: Path) -> None:
-    """Move a file to where nothing tries to send it."""
+    """Move a file to ``damaged/``, and delete its directory if that is empty then."""
     files.ensure_directory(host.damaged)
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, host.damaged / path.name)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()
+    remove_if_empty(path.parent)
 
 
 def is_segment(host: HostPaths, segment: Path) -> bool:
-    """Whether a segment is a file of ours; something else in its place is set aside, for a look."""
+    """Whether a segment is a plain file of this user; anything else in its place is quarantined.
+
+    Raises:
+        FileNotFoundError: the segment is gone.
+    """
     try:
         os.close(files.open_file(segment, os.O_RDONLY))
-    except (TelemetryError, PermissionError) as error:
-        log.warning("%s is set aside in %s: %s", segment.name, host.damaged, error)
-    else:
-        return True
-    quarantine(host, segment)
-    return False
+    except NOT_OURS_ERRORS as error:
+        log.warning("%s is quarantined in %s: %s", segment.name, host.damaged, error)
+        quarantine(host, segment)
+        return False
+    return True
 
 
 class DamageWriter:
-    """Keeps the damage of one segment, for a look; a batch that begins again begins this again too."""
+    """Writes the damage of one segment to a file of its own; a new writer replaces the file of an old one."""
 
     def __init__(self, host: HostPaths, segment: str) -> None:
         self._host = host
         self._path = host.damaged / f"{segment.removesuffix(SEGMENT_SUFFIX)}.bin"
-        self._fresh = True
+        self._is_new = True
 
-    def keep(self, data: bytes) -> None:
-        """Keep the next run of bytes."""
+    def write(self, data: bytes) -> None:
+        """Append damaged bytes."""
         try:
             files.ensure_directory(self._host.damaged)
-            if self._fresh:
+            if self._is_new:
                 self._path.unlink(missing_ok=True)
-                self._fresh = False
+                self._is_new = False
             files.append_bytes(self._path, data)
         except (OSError, TelemetryError) as error:
             log.warning("%d damaged bytes of %s are not kept: %s", len(data), self._path.name, error)

@@ -1,9 +1,9 @@
 """Reads a segment: its records, and the damage between them, in bounded memory. Bytes in, values out.
 
-After damage the reader looks for the next header whose checksum holds. So a torn or corrupt record costs
-itself and no other (``record.py``).
+After damage the reader searches for the next header whose checksum is right, so a torn or corrupt record
+costs no other record. The emitter's ``record.py`` specifies the format.
 
-This module must never open a file.
+This module never opens a file.
 """
 
 import itertools
@@ -14,7 +14,8 @@ from zlib import crc32
 
 from flwr_telemetry import record
 
-_START = b"\x92\xce"
+_START = bytes([record.ARRAY_2, record.UINT_32])
+_BINARY = {bytes([record.BIN_16]), b""}  # or not in the buffer yet
 _MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 
 T = TypeVar("T")
@@ -36,6 +37,11 @@ class Damage(NamedTuple):
     first: bool
     """Whether a new run of damage begins here. A long run comes in several pieces."""
 
+    @property
+    def size_bytes(self) -> int:
+        """The length in the segment."""
+        return len(self.data)
+
 
 def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
     """The records and the damage in a segment, in order, in bounded memory.
@@ -49,7 +55,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
 
 
 def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[Record[T] | Damage]:
-    """As ``read``, by the caller's ``decode``, which raises NotAnEventError if a payload is no event."""
+    """As ``read``. ``decode`` turns a payload into a value; it raises NotAnEventError if that is no event."""
     buffer = b""
     torn = False  # the piece before was damage
     no_more: tuple[bytes | None] = (None,)
@@ -91,8 +97,7 @@ def _header_at(buffer: bytes, position: int) -> tuple[int, int]:
         array, uint, checksum, binary, length = record.HEADER.unpack_from(buffer, position)
     except struct.error:
         head = buffer[position:]
-        pattern = ((0, record.ARRAY_2), (1, record.UINT_32), (6, record.BIN_16))
-        is_header = all(head[index] == byte for index, byte in pattern if index < len(head))
+        is_header = _START.startswith(head[:2]) and head[6:7] in _BINARY
         return (len(buffer) + 1 if is_header else 0), 0
     is_header = array == record.ARRAY_2 and uint == record.UINT_32 and binary == record.BIN_16
     return (position + record.HEADER.size + length if is_header else 0), checksum

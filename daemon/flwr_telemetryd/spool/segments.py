@@ -1,16 +1,17 @@
-"""Segments, as the sidecar sees them: seal the open one, tell their names, read them.
+"""Segments, as the sidecar sees them: seals the open one, names the sealed ones, and reads their bytes.
 
-A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. One that was sealed and not touched since
-has eight random digits in ``<hex>``. One of which a part is delivered already has twenty-four: eight
-random ones, eight for the offset from which it is to be read, eight for the CRC-32 of these sixteen, so
-that no other name is taken for one of those by chance.
+A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` is one of two forms:
 
-Races, continued from ``spool.py``:
+- eight random digits: the segment is read from its beginning;
+- 24 digits, if a part of it is delivered already: eight random ones, eight for the offset at which reading
+  begins, and eight for the CRC-32 of these sixteen. The checksum keeps a foreign name from being read so.
+
+Races, continued from the emitter's ``spool.py``:
 
 6. Two sidecars seal at once (where locks do not work): one rename succeeds, the other finds nothing.
 7. A stopped writer holds the lock shared: the sealer waits ``SEAL_WAIT_S`` and renames without it.
 
-This room must never delete anything.
+This module deletes a segment only for a caller that holds the segment's lock.
 """
 
 from __future__ import annotations
@@ -30,57 +31,59 @@ from .directory import listing
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
-
+"""The size of the pieces in which a segment is read."""
 
 _HEX = 8
 
 
 def seal(host: HostPaths, now_ns: int) -> Path | None:
-    """Rename the open segment, so that nothing more is appended to it; the sealed path, None if it is empty.
+    """Rename the open segment of a host, so that writers append to a new one.
 
     Args:
-        host: whose spool.
+        host: the host.
         now_ns: nanoseconds since the epoch, for the name: segments are taken in the order of their names.
+
+    Returns:
+        The sealed segment; None if the open one is empty or missing.
     """
-    try:
-        descriptor = files.open_file(host.events, os.O_RDWR)
-    except FileNotFoundError:
-        return None
     sealed = host.spool / sealed_name(now_ns)
-    try:
-        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-            if os.fstat(descriptor).st_size == 0:
-                return None
+    # Race 6: if another sidecar was first, the file is gone.
+    with (
+        contextlib.suppress(FileNotFoundError),
+        files.estale_as_missing(),
+        files.opened(host.events, os.O_RDWR) as descriptor,
+    ):
+        if os.fstat(descriptor).st_size:
             with sealer_lock(descriptor):
                 os.rename(host.events, sealed)
                 return sealed
-        return None  # another sidecar was first
-    finally:
-        os.close(descriptor)
+    return None
 
 
 def sealed_name(now_ns: int, offset_bytes: int = 0) -> str:
-    """A new name for a sealed segment that is to be read from ``offset_bytes`` on."""
+    """A new name for a sealed segment that is read from ``offset_bytes`` on."""
     digits = secrets.token_hex(_HEX // 2)
     if offset_bytes:
         digits += f"{offset_bytes:0{_HEX}x}"
-        digits += f"{zlib.crc32(digits.encode()):0{_HEX}x}"
+        digits += _check(digits)
     return f"{SEALED_PREFIX}{max(now_ns, 0):019d}-{digits}{SEGMENT_SUFFIX}"
 
 
 def start_offset(name: str) -> int:
-    """From which byte on a sealed segment of this name is to be read."""
+    """The byte from which a sealed segment of this name is read; 0 unless the name's checksum is right."""
     digits = name.removesuffix(SEGMENT_SUFFIX).rpartition("-")[2]
-    if re.fullmatch(f"[0-9a-f]{{{3 * _HEX}}}", digits) is None:
+    if re.fullmatch(f"[0-9a-f]{{{3 * _HEX}}}", digits) is None or digits[2 * _HEX :] != _check(digits):
         return 0
-    told, check = digits[: 2 * _HEX], digits[2 * _HEX :]
-    if check != f"{zlib.crc32(told.encode()):0{_HEX}x}":
-        return 0
-    return int(told[_HEX:], 16)
+    return int(digits[_HEX : 2 * _HEX], 16)
+
+
+def _check(digits: str) -> str:
+    """The checksum over the random digits and the offset."""
+    return f"{zlib.crc32(digits[: 2 * _HEX].encode()):0{_HEX}x}"
 
 
 def sealed_segments(host: HostPaths) -> list[Path]:
-    """Sealed segments that no batch has taken, oldest first."""
+    """The sealed segments that are in no batch, oldest first."""
     return [path for path in listing(host.spool) if is_sealed(path.name)]
 
 
@@ -91,28 +94,24 @@ def is_sealed(name: str) -> bool:
 
 def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
-    descriptor = files.open_file(path, os.O_RDONLY)
-    try:
-        with files.estale_as_missing():
-            yield from chunks_of(descriptor, offset_bytes)
-    finally:
-        os.close(descriptor)
+    with files.opened(path, os.O_RDONLY) as descriptor, files.estale_as_missing():
+        yield from chunks_of(descriptor, offset_bytes)
 
 
 def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
-    """The same of an open segment."""
+    """As ``chunks``, for an open segment."""
     while data := os.pread(descriptor, CHUNK_BYTES, offset_bytes):
         offset_bytes += len(data)
         yield data
 
 
 def remove(descriptor: int, path: Path) -> None:
-    """Unlink a segment whose lock we hold, and mark it: see ``files.TOMBSTONE_MODE``."""
+    """Unlink a segment whose lock this process holds, and mark it: see ``files.TOMBSTONE_MODE``."""
     mark_tombstone(descriptor)
     path.unlink()
 
 
 def mark_tombstone(descriptor: int) -> None:
-    """Have writers leave this file, although its name, or their memory of it, may last a little longer."""
-    with contextlib.suppress(OSError):  # where modes cannot be changed, links alone must tell
+    """Set the mode bit that tells a writer that this segment is deleted, or soon will be."""
+    with contextlib.suppress(OSError):  # where modes cannot be changed, the link count alone tells
         os.fchmod(descriptor, files.FILE_MODE | files.TOMBSTONE_MODE)

@@ -24,9 +24,8 @@ from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.directory import entry_names, listing
 from flwr_telemetryd.spool.locks import held
 from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
-from tests.daemon.outbox.test_batch_races import DeathError, die
 from tests.support import homes, processes, records, wire
-from tests.support.faults import amid
+from tests.support.faults import DeathError, amid, die
 from tests.support.strategies import tried
 
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"

@@ -1,4 +1,4 @@
-"""What is not decoded is what it would be if it were: the short way and the long way come to the same."""
+"""The grouper: the row of a cached payload is the row that decoding gives."""
 
 import msgpack
 import pytest
@@ -36,7 +36,7 @@ def as_the_emitter_packs(event):
     return record.assemble(head, record.pack(event["event_details"]), parts, date_us)
 
 
-def told(row):
+def parts_of(row):
     """Give all that a row says, by bytes."""
     key, values, cluster, date_us = row
     return key.event_type, key.names, packed(list(key.context.items())), values, cluster, date_us
@@ -51,15 +51,15 @@ def test_both_ways_come_to_the_same(crowd, hardware):
     for event, ours in crowd:
         payload = as_the_emitter_packs(event) if ours else record.pack(event)
         row = subject.of_payload(payload)
-        assert told(row) == told(RecordGrouper(hardware).of_event(record.decode(payload)))
-        assert keys.setdefault(packed(told(row)[:3]), row[0]) == row[0]
+        assert parts_of(row) == parts_of(RecordGrouper(hardware).of_event(record.decode(payload)))
+        assert keys.setdefault(packed(parts_of(row)[:3]), row[0]) == row[0]
     assert len(set(keys.values())) == len(keys)
 
 
 @tried(250)
 @given(events, events, st.data())
 def test_what_is_no_event_is_none_on_either_way(known, event, data):
-    """A payload that differs from a known one anywhere is what decoding it says."""
+    """The result for a payload that differs from a known one anywhere is that of decoding."""
     subject = RecordGrouper({})
     subject.of_payload(as_the_emitter_packs(known))
     payload = bytearray(
@@ -71,12 +71,12 @@ def test_what_is_no_event_is_none_on_either_way(known, event, data):
         st.binary(max_size=3) | st.sampled_from([b"\xc0", b"\x80", b"\x90", b"\xff"])
     )
     try:
-        expected = told(subject.of_event(record.decode(bytes(payload))))
+        expected = parts_of(subject.of_event(record.decode(bytes(payload))))
     except record.NotAnEventError:
         with pytest.raises(record.NotAnEventError):
             subject.of_payload(bytes(payload))
     else:
-        assert told(subject.of_payload(bytes(payload))) == expected
+        assert parts_of(subject.of_payload(bytes(payload))) == expected
 
 
 def test_every_byte_counts():
@@ -88,12 +88,12 @@ def test_every_byte_counts():
         for new in (old ^ 1, old ^ 0x80, 0xC0):
             payload = known[:place] + bytes([new]) + known[place + 1 :]
             try:
-                expected = told(subject.of_event(record.decode(payload)))
+                expected = parts_of(subject.of_event(record.decode(payload)))
             except record.NotAnEventError:
                 with pytest.raises(record.NotAnEventError):
                     subject.of_payload(payload)
             else:
-                assert told(subject.of_payload(payload)) == expected
+                assert parts_of(subject.of_payload(payload)) == expected
 
 
 @pytest.mark.parametrize("value", [float("nan"), b"", [b""], msgpack.Timestamp(1), {"a": {b"b": 1}}])
@@ -120,7 +120,7 @@ def test_a_date_beyond_the_calendar_is_no_event(beyond):
 
 
 def _elsewhere(cluster, date_us):
-    """Give what looks like the cluster and the date of a context, and is none."""
+    """Give details that look like the cluster and the date of a context."""
     return {"§cluster": cluster, "cluster": cluster, "date": -(2**40) + date_us}
 
 
@@ -144,7 +144,7 @@ def _of_a_probe(number):
 
 
 def _context_first(number):
-    """The details end with what looks like a context, and the context stands before them."""
+    """The details end like a context, and the context stands before them."""
     event = records.sample({}, cluster=CLUSTERS[1], date_us=5)
     inner = {**event["context"], "cluster": CLUSTERS[number]}
     before = {name: inner.pop(name) for name in ("partner", "source", "cluster")}
@@ -156,12 +156,12 @@ def _context_first(number):
 
 
 @pytest.mark.parametrize("make", [_in_details, _behind_the_date, _of_a_probe, _context_first])
-def test_what_only_looks_like_cluster_and_date(make):
+def test_a_lookalike_of_cluster_and_date(make):
     """The same bytes elsewhere in the payload are not taken for the context's own."""
     subject = RecordGrouper({})
     for number in (0, 1, 2, 0):
         payload = make(number)
-        assert told(subject.of_payload(payload)) == told(subject.of_event(record.decode(payload)))
+        assert parts_of(subject.of_payload(payload)) == parts_of(subject.of_event(record.decode(payload)))
 
 
 def test_equal_events_are_not_decoded(monkeypatch):

@@ -16,7 +16,7 @@ from tests.support.strategies import tried
 @tried(200)
 @given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.data())
 def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
-    """A property: what lies between an offset and an end is given whole, and what is cut is not given."""
+    """Whole lines between an offset and an end are given, and a line that is cut is not."""
     import tempfile
 
     whole = b"".join(line + b"\n" for line in some)
@@ -26,16 +26,16 @@ def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
     with tempfile.TemporaryFile() as file:
         file.write(whole)
         file.flush()
-        told = list(archive.lines(file, start, end))
+        found = list(archive.lines(file, start, end))
     count = whole[start:end].count(b"\n")
-    assert [line.data for line in told] == some[first : first + count]
+    assert [line.data for line in found] == some[first : first + count]
     ends = [start + sum(len(line) + 1 for line in some[first : first + n + 1]) for n in range(count)]
-    assert [line.end for line in told] == ends
+    assert [line.end for line in found] == ends
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monkeypatch):
-    """Of whatever length it is, and whether it ends where a piece of it does."""
+    """Whatever its length is, and whether it ends with a piece of it or not."""
     monkeypatch.setattr(archive, "MAX_LINE_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b"x" * (18 + size) + b"\nshort\n" + b"y" * 30)
@@ -43,23 +43,23 @@ def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monk
         assert list(archive.lines(file)) == [(None, 19 + size), (b"short", 25 + size)]
 
 
-def test_its_length_is_looked_at_when_nobody_writes(tmp_path):
+def test_the_length_of_a_file_is_read_under_its_lock(tmp_path):
     """A line that is being written under the lock is waited for."""
     path = tmp_path / "file"
     path.write_bytes(b"half a ")
     with path.open("ab", buffering=0) as writer, path.open("rb") as file:
         fcntl.flock(writer, fcntl.LOCK_EX)
-        told = []
-        reader = threading.Thread(target=lambda: told.append(archive.written_bytes(file)))
+        found = []
+        reader = threading.Thread(target=lambda: found.append(archive.written_bytes(file)))
         reader.start()
         writer.write(b"line\n")
         fcntl.flock(writer, fcntl.LOCK_UN)
         reader.join(processes.PATIENCE_S)
-        assert told == [12]
+        assert found == [12]
 
 
-def test_whoever_keeps_the_lock_holds_nobody_up_for_ever(tmp_path, monkeypatch):
-    """As a process that was stopped amid a line: what can be seen is taken as it is."""
+def test_a_lock_that_stays_busy_does_not_stop_a_reader(tmp_path, monkeypatch):
+    """A process may be stopped amid a line; the length is read as it is."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
     path = tmp_path / "file"
     path.write_bytes(b"half a ")
@@ -85,7 +85,7 @@ for number in range(50):
 
 
 def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
-    """As after a full disk, or a death amid a write."""
+    """A full disk or a death may tear it."""
     path = tmp_path / "file"
     with monkeypatch.context() as patch:
         write_at_most(patch, 3, full_at_call=2)
@@ -97,7 +97,7 @@ def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("across_hosts", [False, True])
 def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypatch, across_hosts):
-    """As by a cap or a rotation: the line goes into the new file."""
+    """A cap or a rotation replaces it; the line goes into the new file."""
     path, old = tmp_path / "file", tmp_path / "old"
     path.write_bytes(b"")
     path.chmod(0o600)
@@ -107,7 +107,7 @@ def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypat
 
 
 def test_a_lock_that_stays_busy_stops_no_record_of_one_host(tmp_path, monkeypatch):
-    """A process that was stopped with the lock must not. Across hosts nothing else keeps lines apart."""
+    """A stopped process must not stop the archive. Across hosts nothing but the lock keeps lines apart."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
     monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
     path = tmp_path / "file"

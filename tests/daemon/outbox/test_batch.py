@@ -1,6 +1,5 @@
-"""A batch in the making: what becomes of segments, of damage, and of the system's refusals."""
+"""Batches: segments, damage and failing calls, and the numbered races 8 to 10, each at its very moment."""
 
-import json
 import os
 
 import pytest
@@ -8,14 +7,15 @@ import pytest
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.burst import codec
+from flwr_telemetryd.errors import LostRaceError
 from flwr_telemetryd.outbox import batch, discard, forgotten
 from flwr_telemetryd.spool import segments
-from tests.daemon.conftest import EVENTS, FRAMES, OURS, begin_again, make, sealed, take, take_over
+from tests.daemon.conftest import EVENTS, FRAMES, OURS, THEIRS, begin_again, make, sealed, take, take_over
 from tests.support import homes, records, wire
-from tests.support.faults import descriptors, fail_once
+from tests.support.faults import DeathError, amid, descriptors, die, fail_once
 
 
-def test_the_way_of_a_batch(home, host, spooling):
+def test_a_batch_from_segments_to_bodies(home, host, spooling):
     """Segments become bodies under their keys, the marks say how far, and only bodies are left at the end."""
     first, second = sealed(home, 1, 0), sealed(home, 2, at_ns=2)
     before = descriptors()
@@ -68,7 +68,7 @@ def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
 
 
 def test_damage_is_kept_once(home, host):
-    """Bytes that are no record are kept beside, once, however often the batch begins again."""
+    """Bytes that are no record are quarantined once, however often the batch begins again."""
     data = b"torn" + FRAMES[0] + b"more"
     segment = homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
@@ -78,11 +78,152 @@ def test_damage_is_kept_once(home, host):
     assert (host.damaged / f"{segment.name.removesuffix('.msgpack')}.bin").read_bytes() == b"tornmore"
 
 
-def test_without_bursts_each_event_is_a_body(home, host, spooling):
-    sealed(home, 0, 1, 2)
+@pytest.mark.parametrize("at", range(4))
+def test_race_8_death_between_the_takes(home, host, spooling, monkeypatch, at):
+    """Race 8: some segments are in work/ and some in the spool; the next sidecar delivers each once."""
+    for number in range(3):
+        sealed(home, number, at_ns=number + 1)
+    die(monkeypatch, "rename", at)
+    if at < 3:
+        with pytest.raises(DeathError):
+            take(host)
+    else:
+        take(host)
+    monkeypatch.undo()
+    assert begin_again(host, spooling) == [0, 1, 2]
+
+
+STEPS = [("open", range(7)), ("write", range(2)), ("fsync", range(4)), ("rename", range(4))]
+
+
+@pytest.mark.parametrize(("call", "at"), [(call, at) for call, numbers in STEPS for at in numbers])
+def test_race_9_death_while_a_batch_is_made(home, host, spooling, monkeypatch, call, at):
+    """Race 9: at whatever call of the write or the commit it comes, each event is delivered once."""
+    homes.put(home, [records.sample({"other": 1, "n": 9})], name=segments.sealed_name(2))
+    sealed(home, 0, 1)
     made = take(host)
-    assert batch.write(made, bursts=False, hardware={}).bodies == 3
-    assert all("burst" not in json.loads(body) for body in spooling.bodies(made.path))
+    die(monkeypatch, call, at)
+    try:
+        make(host, made)
+    except DeathError:
+        died = True
+    else:
+        died = False  # it has fewer such calls, which is fine for the last ones
+    monkeypatch.undo()
+    assert died or at >= 2
+    assert begin_again(host, spooling) == [0, 1, 9]
+
+
+def test_race_9_what_a_death_left_is_begun_again(home, host):
+    """Race 9: bodies and temporary files are deleted, and marks are taken off, whatever they say."""
+    segment = sealed(home, 0)
+    made = take(host, THEIRS)
+    (made.path / segment.name).rename(made.path / f"{segment.name}.3.taken")
+    for name in ("k.json", ".k.json.7.part"):
+        (made.path / name).write_bytes(b"half")
+    (again,) = take_over(host, OURS)
+    assert (again.name, again.owner) == (made.name, OURS)
+    assert [path.name for path in again.path.iterdir()] == [segment.name]
+    assert not made.path.exists()
+    assert take_over(host, OURS) == [again]
+
+
+def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch):
+    """Race 10: the first rename gets it; the other sidecar takes the rest."""
+    for number in range(2):
+        sealed(home, number, at_ns=number + 1)
+    theirs = []
+    monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
+    amid(monkeypatch, lambda: theirs.append(take(host, THEIRS)), "rename")
+    ours = take(host)
+    for made in (*theirs, ours):
+        make(host, made)
+    assert spooling.delivered() == [0, 1]
+
+
+def test_race_10_nothing_is_left_to_take(home, host, monkeypatch):
+    """Race 10: a batch of nothing is none, and leaves no directory."""
+    segment = sealed(home, 0)
+    amid(monkeypatch, segment.unlink, "rename")
+    assert batch.take(host, OURS, 1) is None
+    assert list(host.work.iterdir()) == []
+
+
+def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
+    """Race 10: one rename succeeds; the other sidecar leaves the batch."""
+    sealed(home, 0)
+    take(host, "2" * 16)
+    theirs = []
+    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
+    assert take_over(host, OURS) == []
+    make(host, theirs[0])
+    assert spooling.delivered() == [0]
+
+
+def test_race_10_a_late_take_over_fails(home, host):
+    """Race 10: another sidecar has taken the batch over since it was listed."""
+    sealed(home, 0)
+    take(host, "2" * 16)
+    (path,) = batch.unfinished(host, OURS)
+    take_over(host, THEIRS)
+    with pytest.raises(LostRaceError):
+        batch.take_over(host, path, OURS)
+
+
+@pytest.mark.parametrize("call", ["open", "rename"])
+def test_race_10_the_loser_of_a_batch_leaves_it(home, host, spooling, monkeypatch, call):
+    """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
+    sealed(home, 0, 1)
+    made = take(host)
+    theirs = []
+    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
+    with pytest.raises(LostRaceError):
+        make(host, made)
+    make(host, theirs[0])
+    assert spooling.delivered() == [0, 1]
+
+
+def test_race_10_the_loser_of_a_commit_leaves_it(home, host, spooling):
+    sealed(home, 0)
+    made = take(host)
+    batch.write(made, bursts=True, hardware={})
+    batch.commit(made)
+    with pytest.raises(LostRaceError):
+        batch.commit(made)
+    assert spooling.delivered() == [0]
+
+
+def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home, host):
+    """Race 10: only what was not touched for ten minutes, by a clock ahead or behind, is taken over."""
+    sealed(home, 0)
+    made = take(host, THEIRS)
+    touched = made.path.stat().st_mtime
+    for ahead_s in (-3600, 0, 599):
+        assert take_over(host, OURS, now=touched + ahead_s) == []
+    assert made.path.exists()
+    for owner, ahead_s in ((OURS, 601), ("2" * 16, -3601)):
+        assert [again.owner for again in take_over(host, owner, now=touched + ahead_s)] == [owner]
+        (touched,) = (path.stat().st_mtime for path in host.work.iterdir())
+
+
+def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(home, host, spooling, monkeypatch):
+    """NFS repeats it and reports that nothing was there; otherwise a large batch might never be made."""
+    sealed(home, 0, 1)
+    real = os.rename
+
+    def twice(source, target):
+        for _ in range(2):
+            real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", twice)
+        made = batch.take_over(host, take(host).path, THEIRS)
+        for _ in range(2):
+            assert batch.write(made, bursts=True, hardware={}).bodies == 1
+            batch._begin_again(made)
+        batch.write(made, bursts=True, hardware={})
+    discard.discard(host, batch.commit(made), 9)
+    assert spooling.delivered() == [0, 1]
 
 
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -136,20 +277,7 @@ def test_what_was_delivered_of_a_segment_is_not_left_out_again(home, host, spool
     assert begin_again(host, spooling) == [4]
 
 
-def test_what_a_slow_writer_adds_for_a_forgotten_source_is_left_out(home, host, spooling):
-    """Race 12: the grown segment goes back to the spool, and the next batch leaves out what is noted."""
-    segment = homes.put_bytes(home, of(1, GONE) + of(2, OTHER), name=segments.sealed_name(1))
-    forgotten.add(Home(home), GONE)
-    made = take(host)
-    descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)
-    batch.write(made, bursts=True, hardware={})
-    os.write(descriptor, of(3, GONE) + of(4, OTHER))
-    os.close(descriptor)
-    discard.discard(host, batch.commit(made), 9)
-    assert begin_again(host, spooling) == [2, 4]
-
-
-def test_nothing_is_looked_at_twice_where_nothing_is_noted(home, host, monkeypatch):
+def test_no_source_is_read_where_none_is_forgotten(home, host, monkeypatch):
     """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
     sealed(home, 0, 1)
     monkeypatch.delattr(codec.Coalescer, "source_of")

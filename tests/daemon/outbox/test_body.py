@@ -1,4 +1,4 @@
-"""A body's file: whatever stands there is read within bounds, and told from what was written."""
+"""A body's file: it is read within bounds, and damage is recognized."""
 
 import json
 
@@ -20,7 +20,7 @@ KEY = wire.key_of(BURST)
 @strategies.tried(400)
 @given(st.integers(0, 8 * len(BURST) - 1))
 def test_no_bent_bit_of_a_burst_is_sent(bit):
-    """A burst is told by its name, so that nobody takes garbage for events under a good key."""
+    """The name of a burst shows any change of its bytes."""
     bent = bytearray(BURST)
     bent[bit // 8] ^= 1 << bit % 8
     assert body.intact(KEY, BURST) == json.loads(BURST)
@@ -29,7 +29,7 @@ def test_no_bent_bit_of_a_burst_is_sent(bit):
 
 @pytest.mark.parametrize("data", [BURST[:-1], BURST + b" ", BURST.replace(b"PING", b"PONG")])
 def test_a_burst_under_another_name_is_none(data):
-    """Cut, grown or changed: it is damage."""
+    """Cut, grown or changed, it is damage."""
     assert body.intact(KEY, data) == {}
     assert body.intact(KEY, PLAIN) == json.loads(PLAIN)
 
@@ -59,7 +59,7 @@ def test_an_event_of_a_split_burst_is_known_by_its_form():
     ],
 )
 def test_what_is_no_event_is_damage(value):
-    """Whatever its name is, a collector could do nothing with it."""
+    """Its name is right, but no collector could use it."""
     data = json.dumps(value).encode()
     assert body.intact(wire.key_of(data), data) == {}
 
@@ -79,8 +79,23 @@ def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path, size):
 def test_a_body_of_the_largest_size_is_one():
     """The bound is that of `coalesce`."""
     event = {**EVENTS[0], "event_details": {"text": ""}}
-    room = codec.MAX_BODY_BYTES - len(codec.dumps(event))
-    event["event_details"] = {"text": "x" * room}
+    space = codec.MAX_BODY_BYTES - len(codec.dumps(event))
+    event["event_details"] = {"text": "x" * space}
     data = codec.dumps(event).encode()
     assert body.intact(wire.key_of(data), data) == event
     assert body.intact(wire.key_of(data + b" "), data + b" ") == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'{"a":1}', {"a": 1}),
+        (b"[1]", {}),
+        (b"", {}),
+        (b"\xff", {}),
+        (b'{"a":', {}),
+        pytest.param(b"[" * 60_000, {}, id="deep"),
+    ],
+)
+def test_what_is_no_json_object_is_decoded_to_an_empty_one(data, value):
+    assert body.decoded(data) == value

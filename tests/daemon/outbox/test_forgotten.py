@@ -1,4 +1,4 @@
-"""Forgotten source IDs: what carries one of them is known by its hash, and never sent."""
+"""Forgotten source IDs: the file holds their hashes, and no body of them is sent."""
 
 import hashlib
 
@@ -28,7 +28,7 @@ def note(home, *lines):
 
 
 def hash_of(source):
-    """Give what the design says is noted."""
+    """Give the hash by the letter of the design."""
     return hashlib.sha256(source.encode()).hexdigest()
 
 
@@ -50,14 +50,14 @@ def test_a_forgotten_source_is_held_back(home, host, others):
 
 
 @pytest.mark.parametrize("source", ["", None, 7, [MINE], {}])
-def test_a_body_without_a_source_is_nobodys(home, host, source):
+def test_a_body_without_a_source_is_not_held(home, host, source):
     """It carries no ID that could have been forgotten."""
     note(home, hash_of(MINE))
     assert not forgotten.holds(Home(home), body(source))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"context":[]}', b"\xff", b'{"context":{}}'])
-def test_a_damaged_body_is_nobodys(home, host, data):
+def test_a_damaged_body_is_not_held(home, host, data):
     """Nothing is raised."""
     note(home, hash_of(MINE))
     assert not forgotten.holds(Home(home), data)
@@ -70,7 +70,7 @@ def test_one_broken_byte_hides_no_forgotten_id(home, host):
 
 
 def test_a_file_that_cannot_be_read_lets_nothing_out(home, host):
-    """Consent first: where it cannot be told who is forgotten, the body does not go."""
+    """Nothing is sent while it is unknown which IDs are forgotten."""
     Home(home).forgotten.mkdir()
     try:
         held = forgotten.holds(Home(home), body(MINE))
@@ -89,7 +89,7 @@ def test_an_id_is_noted_once(home, host):
 
 
 def test_a_torn_line_before_costs_nothing(home, host):
-    """As of a disk that was full: the next ID still has a line of its own."""
+    """A full disk may tear a line; the next ID has a line of its own."""
     Home(home).forgotten.write_text("abc")
     forgotten.add(Home(home), "a")
     assert forgotten.hash_of("a") in forgotten.hashes(Home(home))

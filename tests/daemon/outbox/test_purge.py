@@ -1,4 +1,4 @@
-"""Opting out strands nothing: what was not sent goes, on every host, and what was sent stays."""
+"""An opt-out deletes unsent events on every host; sent ones stay."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def left(host):
     ],
 )
 def test_what_was_not_sent_goes_on_every_host(home, other):
-    """Spool, work and outbox; the record of the past, the settings and the source stay."""
+    """Spool, work and outbox go; the archive, the settings and the source stay."""
     hosts = [Home(home).host(), Home(home).host(other)]
     for host in hosts:
         fill(host)
@@ -58,10 +58,10 @@ def test_what_was_not_sent_goes_on_every_host(home, other):
     purge.unsent(Home(home))
 
 
-def test_all_but_the_past_goes(home):
-    """The books and what was refused go too; the archive and the lock, which is never unlinked, stay."""
+def test_everything_but_sent_goes(home):
+    """State files and rejected bodies go, too. The archive, the lock and files of others stay."""
     hosts = [Home(home).host(), Home(home).host("node7")]
-    more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "kept-by-somebody"]
+    more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "of-another"]
     for host in hosts:
         fill(host)
         for name in more:
@@ -69,7 +69,7 @@ def test_all_but_the_past_goes(home):
     for path in (Home(home).heartbeat("gone"), Home(home).config, Home(home).forgotten, home / "source"):
         path.write_bytes(b"x")
     assert purge.everything_but_sent(Home(home)) == []
-    kept = ["kept-by-somebody", "sent/2026-11-22.jsonl", "sidecar.lock"]
+    kept = ["of-another", "sent/2026-11-22.jsonl", "sidecar.lock"]
     assert [left(host) for host in hosts] == [kept] * 2
     files = [path.name for path in (home, *home.rglob("*")) if path.is_file()]
     assert {"config.toml", "forgotten", "source"} < set(files)
@@ -77,7 +77,7 @@ def test_all_but_the_past_goes(home):
 
 
 def test_a_purge_that_died_is_finished_by_the_next(home, monkeypatch):
-    """Death between the rename and the deletion leaves nothing for ever."""
+    """A death between the rename and the deletion leaves nothing behind."""
     host = Home(home).host()
     fill(host)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # it never came to that
@@ -88,7 +88,7 @@ def test_a_purge_that_died_is_finished_by_the_next(home, monkeypatch):
 
 
 def test_a_writer_at_the_moment_of_the_purge_stops(home):
-    """Its segment went aside: it sees that the path is gone, asks, and creates nothing."""
+    """It sees that the path of its segment is gone, reads the settings, and creates nothing."""
     host = Home(home).host()
     consents = [True, False]
     writer = Writer(Home(home), host, lambda: consents.pop(0), lambda: None)
@@ -102,12 +102,12 @@ def test_a_writer_at_the_moment_of_the_purge_stops(home):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "file", "link", "socket"])
-@pytest.mark.parametrize("room", ["spool", "work", "rejected"])
-def test_what_is_no_directory_goes_too(home, tmp_path, room, kind):
-    """It is not opened, which a FIFO would make take for ever; nothing of it is left for a later purge."""
+@pytest.mark.parametrize("name", ["spool", "work", "rejected"])
+def test_what_is_no_directory_goes_too(home, tmp_path, name, kind):
+    """It is not opened, because a FIFO would block; nothing is left for a later purge."""
     host = Home(home).host()
     fill(host)
-    place = getattr(host, room)
+    place = getattr(host, name)
     shutil.rmtree(place, ignore_errors=True)
     if kind == "fifo":
         os.mkfifo(place)
@@ -122,8 +122,8 @@ def test_what_is_no_directory_goes_too(home, tmp_path, room, kind):
     assert sorted(path.name for path in host.root.iterdir()) == ["sent", "sidecar.lock"]
 
 
-def test_a_host_that_is_a_link_is_told(home, tmp_path):
-    """What lies behind it is not ours to delete, and may not have been sent."""
+def test_a_host_that_is_a_link_is_reported(home, tmp_path):
+    """Its target may hold unsent events, but it is not deleted."""
     host = Home(home).host()
     fill(host)
     host.root.rename(tmp_path / "elsewhere")
@@ -132,8 +132,8 @@ def test_a_host_that_is_a_link_is_told(home, tmp_path):
     assert str(host.root) in problem
 
 
-def test_a_link_in_the_way_is_not_followed(home, tmp_path):
-    """What a link points at is not ours to delete."""
+def test_a_link_is_not_followed(home, tmp_path):
+    """Its target is not deleted."""
     host = Home(home).host()
     fill(host)
     treasure = tmp_path / "treasure"
@@ -146,20 +146,20 @@ def test_a_link_in_the_way_is_not_followed(home, tmp_path):
     assert os.listdir(treasure) == ["x"]
 
 
-@pytest.mark.parametrize("room", ["telemetry", "root"])
-def test_a_purge_stays_in_its_own_home(home, tmp_path, room):
+@pytest.mark.parametrize("name", ["telemetry", "root"])
+def test_a_purge_stays_in_its_own_home(home, tmp_path, name):
     """Through a link in a directory's place nothing is deleted; other hosts are purged all the same."""
     host = Home(home).host("n1")
     fill(host)
     other = Home(home).host("n2")
     fill(other)
-    place = getattr(host, room)
+    place = getattr(host, name)
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     before = homes.tree(tmp_path / "elsewhere")
     purge.unsent(Home(home))
     assert homes.tree(tmp_path / "elsewhere") == before
-    assert room == "telemetry" or left(other) == sorted(PAST)
+    assert name == "telemetry" or left(other) == sorted(PAST)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_a_purge_stays_in_its_own_home(home, tmp_path, room):
         ("", "enabled = true", False),
     ],
 )
-def test_only_the_users_own_no_deletes(home, tmp_path, site, user, purged):
-    """A site's no, a yes and a file that cannot be understood purge nothing."""
+def test_only_the_users_own_opt_out_deletes(home, tmp_path, site, user, purged):
+    """An opt-out of the site, an opt-in and a malformed file purge nothing."""
     fill(Home(home).host())
     (tmp_path / "site.toml").write_text(site)
     homes.write_settings(home, user)
@@ -186,7 +186,7 @@ def test_only_the_users_own_no_deletes(home, tmp_path, site, user, purged):
 
 
 def test_another_users_process_purges_nothing(home):
-    """Who does not own the home has no say in it."""
+    """It does not own the home."""
     fill(Home(home).host())
     with mock.patch("os.geteuid", return_value=os.geteuid() + 1):
         consent = settings.load(Home(home), None, site_file=home / "none").consent

@@ -10,9 +10,7 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.directory import known_hosts
 from tests.daemon.conftest import EVENTS, FRAMES
-from tests.support import homes
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -41,18 +39,18 @@ def enforce(home, **limits):
 
 
 def dropped(host):
-    """Give what the counter says."""
+    """Give the counter of dropped events."""
     return host.dropped.read_bytes() if host.dropped.exists() else b""
 
 
 def test_nothing_goes_below_the_caps(home, host):
-    """What is young and little stays, and so does what looks as if it came from the future."""
+    """Young and small files stay, and so do files whose time lies in the future."""
     paths = [
         sealed(host, 2, 13 * DAY_S),
         sealed(host, 1, -1000 * DAY_S),
         put(host.outbox / "b/k.json", PLAIN),
     ]
-    paths += [put(room / "x", b"x", 29 * DAY_S) for room in (host.sent, host.rejected, host.damaged)]
+    paths += [put(name / "x", b"x", 29 * DAY_S) for name in (host.sent, host.rejected, host.damaged)]
     assert enforce(home) == 0
     assert all(path.exists() for path in paths)
     assert not host.dropped.exists()
@@ -76,7 +74,7 @@ def test_what_is_too_old_goes_and_is_counted(home, host):
 
 
 def test_over_the_size_the_oldest_goes_first(home, host):
-    """Wherever it waits, across all hosts of the home; what just fits stays."""
+    """At any stage, across all hosts of the home; a file that just fits stays."""
     other = Home(home).host("other")
     order = [
         sealed(host, 1, 500),
@@ -95,7 +93,7 @@ def test_over_the_size_the_oldest_goes_first(home, host):
 
 
 def test_the_open_segment_and_batches_in_the_making_are_left(home, host):
-    """They are their writers' and their owner's affair."""
+    """Writers and the owner of the batch take care of them."""
     paths = [
         put(host.events, FRAMES[0], 99 * DAY_S),
         put(host.work / "b.me" / segments.sealed_name(1), FRAMES[1], 99 * DAY_S),
@@ -105,10 +103,10 @@ def test_the_open_segment_and_batches_in_the_making_are_left(home, host):
     assert all(path.exists() for path in paths)
 
 
-@pytest.mark.parametrize("room", ["sent", "rejected", "damaged"])
-def test_the_record_of_the_past_has_caps_of_its_own(home, host, room):
-    """Each room by age and by size, the oldest first; nothing of it is counted as dropped."""
-    directory = getattr(host, room)
+@pytest.mark.parametrize("name", ["sent", "rejected", "damaged"])
+def test_sent_rejected_and_damaged_files_have_caps_of_their_own(home, host, name):
+    """They hold for each directory, the oldest file first; nothing is counted as dropped."""
+    directory = getattr(host, name)
     old, middle, new = (put(directory / f"{age}", b"x" * 1000, age * DAY_S) for age in (31, 20, 10))
     enforce(home)
     assert [path.exists() for path in (old, middle, new)] == [False, True, True]
@@ -139,7 +137,7 @@ def test_what_vanishes_meanwhile_is_not_counted(home, host, monkeypatch):
 
 
 def test_damage_in_a_segment_is_no_event(home, host):
-    """Only what could have been delivered is counted."""
+    """Only records are counted."""
     put(host.spool / segments.sealed_name(1), b"torn" + FRAMES[0] + FRAMES[1][:-1], 99 * DAY_S)
     assert enforce(home) == 1
 
@@ -156,16 +154,16 @@ def test_damage_in_a_segment_is_no_event(home, host):
     ],
 )
 def test_a_damaged_body_goes_like_any_other(home, host, data):
-    """However little it says, it is one body, and it does not stay for ever."""
+    """It counts as one body."""
     path = put(host.outbox / "b/k.json", data, 99 * DAY_S)
     enforce(home)
     assert not path.exists()
 
 
-@pytest.mark.parametrize("room", ["spool", "outbox", "sent"])
-def test_caps_are_for_our_own_rooms(home, host, tmp_path, room):
-    """Through a link in a room's place nothing is counted and nothing deleted."""
-    place = getattr(host, room)
+@pytest.mark.parametrize("name", ["spool", "outbox", "sent"])
+def test_caps_are_for_our_own_rooms(home, host, tmp_path, name):
+    """Behind a link nothing is counted and nothing deleted."""
+    place = getattr(host, name)
     place.symlink_to(tmp_path / "elsewhere")
     theirs = [
         put(tmp_path / "elsewhere" / name, b"x", 99 * DAY_S) for name in (segments.sealed_name(1), "b/k.json")
@@ -176,7 +174,7 @@ def test_caps_are_for_our_own_rooms(home, host, tmp_path, room):
 
 @pytest.mark.parametrize("name", ["spool/sealed-0000000000000000001-00000000.msgpack", "outbox/b/k.json"])
 def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
-    """It cannot be counted, and must not keep the cap from what comes after it."""
+    """It cannot be counted, and must not keep the cap from the files after it."""
     path = host.root / name
     path.parent.mkdir(parents=True, mode=0o700)
     path.symlink_to("elsewhere")
@@ -185,29 +183,3 @@ def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     assert enforce(home) == 2
     assert not old.exists()
     assert not os.path.lexists(path)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "node7",
-        "_",
-        "x" * 64,
-        "service-node",
-    ],
-)
-def test_every_host_is_known(home, name):
-    """Whatever a node is called, its directory is one of the home's."""
-    host = Home(home).host(name)
-    sealed(host, 1, 0)
-    assert known_hosts(Home(home)) == [host]
-
-
-def test_what_is_no_host(home, host):
-    """Files, links and hidden directories are none; a home without anything has none."""
-    homes.configure(home)
-    Home(home).heartbeat("x").write_text("{}")
-    (host.telemetry / ".aside").mkdir()
-    (host.telemetry / "link").symlink_to(host.root)
-    assert known_hosts(Home(home)) == [host]
-    assert known_hosts(Home(home / "none")) == []

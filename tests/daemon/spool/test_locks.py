@@ -16,13 +16,12 @@ from tests.support import faults, homes, processes
 
 @pytest.fixture
 def host(home):
-    """Give a host whose directory is there."""
     homes.put(home, [])
     return Home(home).host()
 
 
 def test_one_holder_at_a_time(host):
-    """The second is told, and the lock is free when the block ends; its file stays."""
+    """The second attempt is busy. The lock is free when the block ends; its file stays."""
     before = faults.descriptors()
     with held(host, 0, create=True) as first, held(host, 0) as second:
         assert (first.result, first.is_exclusive) == (LockResult.HELD, True)
@@ -36,14 +35,14 @@ def test_one_holder_at_a_time(host):
 
 
 def test_without_a_lock_file_it_is_busy(host):
-    """Who may not create it does not: everything was removed."""
+    """Without ``create`` no file is made, because everything was removed."""
     with held(host, 0) as lock:
         assert lock.result is LockResult.BUSY
     assert not host.lock.exists()
 
 
 def test_a_lock_file_that_was_replaced(host):
-    """Another sidecar may hold the new one."""
+    """Another sidecar may hold a new one."""
     with held(host, 0, create=True) as lock:
         assert lock.is_linked()
         host.lock.unlink()
@@ -56,7 +55,7 @@ def test_a_lock_file_that_was_replaced(host):
     ("ended", "result"), [("", LockResult.BUSY), ("2026-11-22 idle", LockResult.UNSUPPORTED)]
 )
 def test_without_locks_the_state_tells(home, host, monkeypatch, ended, result):
-    """A process that ``sidecar.json`` names and that lives counts as the holder; but nobody is sure."""
+    """A living process that ``sidecar.json`` names counts as the holder; the lock is never exclusive."""
     faults.no_locks(monkeypatch)
     with processes.start(home, ["-c", "input()"], stdin=-1) as other:
         State(pid=other.pid, born=presence.birth(other.pid), ended=ended).save(host)
@@ -68,7 +67,7 @@ def test_without_locks_the_state_tells(home, host, monkeypatch, ended, result):
 
 
 def test_the_lock_of_a_segment_is_released(home, monkeypatch):
-    """With the block, though the file stays open; where nothing was locked nothing is released."""
+    """It ends with the block, though the file stays open; without the lock nothing is released."""
     path = homes.put(home, [])
     descriptor = os.open(path, os.O_RDWR)
     with path.open("r+b") as writer:

@@ -13,14 +13,13 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import time as time_
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.directory import listing
 from flwr_telemetryd.spool.locks import SEAL_WAIT_S
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, no_locks
 from tests.support.strategies import tried
 
-_TOLD = "84e8796900000007"  # eight random digits, and the offset
-OURS = f"0000000000000000001-{_TOLD}{zlib.crc32(_TOLD.encode()):08x}"
+_DIGITS = "84e8796900000007"  # eight random digits, and the offset
+OURS = f"0000000000000000001-{_DIGITS}{zlib.crc32(_DIGITS.encode()):08x}"
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ foreign = st.from_regex(r"\A[0-9a-zA-Z_.-]{0,40}\Z") | st.builds("{}-{}".format,
 @tried(400)
 @given(foreign | st.text("0123456789abcdef", min_size=24, max_size=24).map("1-{}".format))
 def test_a_foreign_name_is_read_from_its_beginning(middle):
-    """Whatever somebody calls a sealed segment, none of it is skipped by chance."""
+    """Whatever its name is, no part of it is skipped by chance."""
     assert segments.start_offset(f"sealed-{middle}.msgpack") == 0
 
 
@@ -108,13 +107,13 @@ def test_race_6_two_sidecars_seal_at_once(host, locks, monkeypatch):
     if not locks:
         no_locks(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda number: segments.seal(host, number), range(8)))
-    assert sum(path is not None for path in told) == 1
+        sealed = list(pool.map(lambda number: segments.seal(host, number), range(8)))
+    assert sum(path is not None for path in sealed) == 1
     assert len(segments.sealed_segments(host)) == 1
 
 
 def test_race_6_the_segment_is_gone_at_the_rename(host, monkeypatch):
-    """Race 6: who comes second is told so, without an error."""
+    """Race 6: the second sidecar gets None, without an error."""
     amid(monkeypatch, host.events.unlink, "rename")
     assert segments.seal(host, 5) is None
 
@@ -131,7 +130,7 @@ def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatc
 
 
 def test_the_sealer_waits_for_a_writer(host, monkeypatch):
-    """While a writer is at it nothing is renamed; as soon as it is done the lock is had."""
+    """Nothing is renamed while a writer holds the lock."""
     with host.events.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         polls = []
@@ -169,11 +168,8 @@ def test_chunks(tmp_path, offset):
     assert all(len(piece) <= segments.CHUNK_BYTES for piece in pieces)
 
 
-def test_what_is_in_a_spool(home, host):
-    """Sealed segments only, oldest first; nothing where there is no directory."""
+def test_sealed_segments_are_listed_oldest_first(home, host):
     names = [segments.sealed_name(now_ns) for now_ns in (3, 1, 2)]
     for name in [*names, "flush", "sealed-1.part", "x.msgpack"]:
         homes.put_bytes(home, b"", name=name)
     assert [path.name for path in segments.sealed_segments(host)] == sorted(names)
-    assert listing(host.work) == []
-    assert listing(host.events) == []
