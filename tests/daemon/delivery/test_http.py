@@ -17,7 +17,7 @@ from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError
 from flwr_telemetryd.delivery.http import MAX_ANSWER_BYTES, HttpSink, Reached
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
-from flwr_telemetryd.delivery.reasons import word_for
+from flwr_telemetryd.delivery.reasons import reason_for
 from tests.support.collector import Answer
 
 YES = Consent(enabled=True, decided_by="default", reason="")
@@ -293,34 +293,34 @@ def test_every_exception_of_the_libraries_is_a_retry():
         (requests.exceptions.ConnectTimeout(SECRET), "connect_timeout_s"),
         (requests.exceptions.ReadTimeout(SECRET), "no answer in time"),
         (requests.exceptions.ConnectionError(SECRET), "no connection"),
-        (requests.exceptions.ChunkedEncodingError(SECRET), "broke off"),
+        (requests.exceptions.ChunkedEncodingError(SECRET), "broke"),
         (http.client.IncompleteRead(b""), "(IncompleteRead)"),
     ],
 )
-def test_the_word_for_a_person(error, word):
+def test_the_reason_for_a_person(error, word):
     """The nearest class gives it, subclasses before what they derive from."""
-    assert word in word_for(error)
-    assert SECRET not in word_for(error)
+    assert word in reason_for(error)
+    assert SECRET not in reason_for(error)
 
 
 @pytest.mark.parametrize(
     ("code", "word"),
     [(10, "expired"), (18, "ca_bundle"), (20, "authority"), (62, "host name"), (99, "code 99")],
 )
-def test_the_word_for_a_certificate(code, word):
+def test_the_reason_for_a_certificate(code, word):
     """However deep the libraries hide it, and however they say so."""
     reason = ssl.SSLCertVerificationError(1, f"not valid for {SECRET}")
     reason.verify_code = code
     hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
-    assert word in word_for(requests.exceptions.SSLError(hidden))
-    assert SECRET not in word_for(requests.exceptions.SSLError(hidden))
+    assert word in reason_for(requests.exceptions.SSLError(hidden))
+    assert SECRET not in reason_for(requests.exceptions.SSLError(hidden))
 
 
-def test_a_word_for_an_exception_that_came_from_itself():
+def test_a_reason_for_an_exception_that_came_from_itself():
     """A circle of causes ends."""
     error = ValueError(SECRET)
     error.args = (error, error)
-    assert word_for(error) == "the request failed (ValueError)"
+    assert reason_for(error) == "the request failed (ValueError)"
 
 
 LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'

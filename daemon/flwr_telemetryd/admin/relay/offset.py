@@ -24,7 +24,7 @@ from pathlib import Path
 from flwr_telemetry import files
 from flwr_telemetry.locks import LockResult
 
-from ...errors import AnotherRelayError, NoCursorError
+from ...errors import AnotherRelayError, NoOffsetError
 from ...spool.directory import fsync_directory
 from ...spool.locks import try_exclusive
 
@@ -84,13 +84,13 @@ class OffsetFile:
                 return place
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
-        raise NoCursorError(f"{self._path} does not tell how far the file was relayed; move it away")
+        raise NoOffsetError(f"{self._path} does not tell how far the file was relayed; move it away")
 
     def save(self, place: Place) -> None:
         """Save a place, so that it outlives this process; a power failure may cost the last ``SYNC_EVERY_S``.
 
         Raises:
-            NoCursorError: it cannot be written, or not brought to the disk. The file holds either place then.
+            NoOffsetError: it cannot be written, or not brought to the disk. The file holds either place then.
         """
         text = json.dumps(asdict(place)).encode().ljust(_WIDTH - 1) + b"\n"
         try:
@@ -119,7 +119,7 @@ def held(file: Path) -> Iterator[OffsetFile]:
 
     Raises:
         AnotherRelayError: another relay holds the lock.
-        NoCursorError, TelemetryError: the file holds something else, or cannot be made.
+        NoOffsetError, TelemetryError: the file holds something else, or cannot be made.
     """
     path = file.with_name(file.name + SUFFIX)
     try:
@@ -136,7 +136,7 @@ def held(file: Path) -> Iterator[OffsetFile]:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> NoCursorError:
-    return NoCursorError(
+def _unwritable(path: Path, error: OSError) -> NoOffsetError:
+    return NoOffsetError(
         f"{path} cannot be written: {error.strerror}; copy the file to a directory of your own and relay that"
     )

@@ -36,7 +36,7 @@ from ...clock import Clock
 from ...delivery import open_sink, retry_after
 from ...delivery.backoff import RetryPolicy
 from ...delivery.outcome import Delivered, Refused, Retry, Sink
-from ...errors import NoSuchFileError, NoWayOutError
+from ...errors import FileSinkError, NoSuchFileError
 from ...outbox import archive, forgotten, purge, queue, retention
 from ...outbox.archive import Line
 from ...outbox.body import intact, key_of
@@ -120,7 +120,7 @@ def relay_file(
 
     Raises:
         NoSuchFileError: there is no such file.
-        NoWayOutError: the home delivers into a file itself.
+        FileSinkError: the home delivers into a file itself.
         AnotherRelayError: another relay has the file.
         UnusableHomeError, TelemetryError, OSError: the offset cannot be kept, or the home not be used.
     """
@@ -138,13 +138,13 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
 
     Raises:
         _StopError: telemetry is off.
-        NoWayOutError: the home delivers into a file.
+        FileSinkError: the home delivers into a file.
     """
     chosen = settings.load(home, environ)
     if not chosen.consent.enabled:
         raise _StopError(flush.Outcome.DISABLED, chosen.consent.reason)
     if chosen.url.startswith("file:"):
-        raise NoWayOutError(
+        raise FileSinkError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
             "choose a home with a way out by --home or FLWR_HOME"
         )
@@ -366,7 +366,7 @@ class _Relay:
     def _finish(self) -> None:
         self._close()
         # Neither of these may hide why the relay ended.
-        with contextlib.suppress(OSError, TelemetryError, NoWayOutError, _StopError):
+        with contextlib.suppress(OSError, TelemetryError, FileSinkError, _StopError):
             if self._state.requests:
                 _enabled(self._home, self._environ)
                 self._add_counters()

@@ -9,7 +9,7 @@ import pytest
 
 from flwr_telemetryd.admin.relay import offset
 from flwr_telemetryd.admin.relay.offset import Place
-from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
+from flwr_telemetryd.errors import AnotherRelayError, NoOffsetError
 from tests.support.faults import descriptors, fail_once, no_locks
 
 PLACE = Place(7, 2, "c" * 64, 3)
@@ -91,7 +91,7 @@ def test_what_is_no_cursor_is_left_and_told(file, text):
     """It may be somebody's file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
-    with pytest.raises(NoCursorError, match="move it away"), offset.held(file):
+    with pytest.raises(NoOffsetError, match="move it away"), offset.held(file):
         pass
     assert other.read_bytes() == text
 
@@ -118,7 +118,7 @@ def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(file, call, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(offset, "SYNC_EVERY_S", 0)
             fail_once(patch, call, errno.ENOSPC)
-            with pytest.raises(NoCursorError, match="space"):
+            with pytest.raises(NoOffsetError, match="space"):
                 held.save(Place(99))
         with pytest.raises(AnotherRelayError), offset.held(file):
             pass
@@ -152,7 +152,7 @@ def test_the_check_tells_files_apart(file):
 def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(file, number, monkeypatch):
     """As of a file on a read-only disk, or of somebody else's directory."""
     fail_once(monkeypatch, "open", number)
-    with pytest.raises(NoCursorError, match="copy the file"), offset.held(file):
+    with pytest.raises(NoOffsetError, match="copy the file"), offset.held(file):
         pass
 
 
