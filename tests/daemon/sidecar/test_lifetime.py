@@ -1,21 +1,20 @@
-"""How a service sleeps: ever longer, until something happens; a real directory, and a time of its own."""
+"""How a service sleeps: longer each time, until something changes."""
 
 import os
 
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.lifetime import IdleWait
-from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S, on_demand_wait, service_wait
+from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S
 from tests.daemon.conftest import a_runtime
 from tests.support import homes, records
 
 
 class Nights:
-    """A time that passes only in sleep; something may happen at a moment of it."""
+    """A clock that runs only in sleep; something may happen at a moment of it."""
 
     def __init__(self, home):
         self.now_s = 0.0
@@ -33,7 +32,7 @@ class Nights:
             self.happens = None
 
     def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
-        """Sleep once; how long that was."""
+        """Sleep once; the seconds."""
         start_s = self.now_s
         self.idle_wait.snapshot()
         self.idle_wait.sleep(longest_s, most_s)
@@ -41,7 +40,6 @@ class Nights:
 
 
 def a_home_of_two(home):
-    """Give the nights of a home that has two hosts."""
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
@@ -51,12 +49,10 @@ def a_home_of_two(home):
 
 @pytest.fixture
 def nights(home):
-    """Give the nights of its service."""
     return a_home_of_two(home)
 
 
 def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights):
-    """Over the looks, too, that are made in any case."""
     assert nights.sleep() >= FULL_PASS_S
     assert nights.naps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
     nights.naps.clear()
@@ -64,8 +60,7 @@ def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights):
     assert set(nights.naps) == {LONGEST_WAIT_S}
 
 
-def test_it_does_not_outlast_what_is_to_be_done_by_then(nights):
-    """A backoff or a Retry-After is over at its second, give or take a look."""
+def test_the_sleep_ends_in_time_for_the_next_pass(nights):
     nights.sleep()
     assert nights.sleep(most_s=7) == 7
     assert nights.sleep(longest_s=2, most_s=7) == 7
@@ -90,8 +85,8 @@ NEWS = {
 
 
 @pytest.mark.parametrize("name", NEWS)
-def test_what_happens_in_the_home_ends_it(home, nights, name):
-    """At the next waking; then it begins with short sleeps again."""
+def test_a_change_in_the_home_ends_the_sleep(home, nights, name):
+    """At the next waking; then short sleeps begin again."""
     nights.happens = (100.0, lambda: NEWS[name](home))
     assert 100 <= nights.sleep() <= 100 + LONGEST_WAIT_S
     assert nights.idle_wait.quiet_s() == 0
@@ -101,7 +96,7 @@ def test_what_happens_in_the_home_ends_it(home, nights, name):
     assert nights.idle_wait.quiet_s() >= FULL_PASS_S
 
 
-def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home, nights):
+def test_a_change_during_a_pass_ends_the_next_sleep(home, nights):
     nights.sleep()
     nights.idle_wait.snapshot()
     _append(home)
@@ -109,21 +104,19 @@ def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home, nights
     assert nights.idle_wait.quiet_s() == 0
 
 
-def test_a_call_ends_it(nights):
-    """SIGHUP, or a no."""
+def test_sighup_or_an_opt_out_ends_the_sleep(nights):
     nights.happens = (40.0, lambda: setattr(nights, "woken", True))
     assert 40 <= nights.sleep() <= 40 + LONGEST_WAIT_S
 
 
-def test_the_books_of_sidecars_are_no_news(home, nights):
-    """Else two services would keep each other awake."""
+def test_state_files_do_not_end_the_sleep(home, nights):
+    """Otherwise two services would keep each other awake."""
     books = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
     nights.happens = (100.0, lambda: [book.write_text("x") for book in books])
     assert nights.sleep() >= FULL_PASS_S
 
 
-def test_nothing_is_listed_while_nothing_changes(nights, monkeypatch):
-    """By stat, not by walking."""
+def test_no_directory_is_listed_while_nothing_changes(nights, monkeypatch):
     nights.sleep()
 
     def walk(*_arguments):
@@ -135,51 +128,11 @@ def test_nothing_is_listed_while_nothing_changes(nights, monkeypatch):
         assert nights.sleep() >= FULL_PASS_S
 
 
-CALM = {"waits": False, "blocked_s": 0.0, "quiet_s": 1e6, "others_wait": False}
-
-
-@pytest.mark.parametrize(
-    ("found", "chosen"),
-    [
-        ({}, (30, 600)),
-        ({"others_wait": True, "quiet_s": 599.0}, (7.5, 7.5)),
-        ({"others_wait": True, "quiet_s": 600.0}, (30, 600)),  # nobody can take it
-        ({"waits": True, "quiet_s": 0.0}, (0.25, 0)),
-        ({"waits": True, "quiet_s": 5.5, "others_wait": True}, (0.25, 0)),
-        ({"waits": True, "quiet_s": 7.0}, (30, 30)),
-        ({"waits": True, "quiet_s": 0.0, "blocked_s": 86_400.0}, (30, 86_400)),
-    ],
-)
-def test_how_long_a_service_may_sleep(found, chosen):
-    """By what waits, and for what."""
-    assert service_wait(Limits(), **{**CALM, **found}) == chosen
-
-
-@pytest.mark.parametrize(
-    ("found", "chosen"),
-    [
-        ({}, (0.25, 30)),
-        ({"ends_in_s": 3.0}, (0.25, 3)),
-        ({"ends_in_s": -1.0}, (0.25, 0)),
-        ({"waits": True}, (0.25, 0)),
-        ({"waits": True, "blocked_s": 2.0}, (0.25, 2)),
-        ({"waits": True, "blocked_s": 900.0}, (0.25, 30)),
-        ({"waits": True, "blocked_s": 900.0, "ends_in_s": 1.0}, (0.25, 1)),
-        ({"blocked_s": 900.0, "ends_in_s": 4.0}, (0.25, 4)),
-    ],
-)
-def test_how_lightly_a_sidecar_on_demand_sleeps(found, chosen):
-    """Never longer than who asks for delivery may have to wait, and not beyond its end."""
-    usual = {"waits": False, "blocked_s": 0.0, "ends_in_s": 60.0}
-    assert on_demand_wait(Limits(), **{**usual, **found}) == chosen
-
-
 NEWS_ON_DEMAND = {**NEWS, "the lock removed": lambda home: Home(home).host().lock.unlink()}
 
 
 @pytest.mark.parametrize("name", NEWS_ON_DEMAND)
-def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home, name):
-    """What other hosts do is looked at when it is time to adopt."""
+def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
     nights = a_home_of_two(home)
     nights.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, nights.clock), lambda: False)
     nights.happens = (1.0, lambda: NEWS_ON_DEMAND[name](home))

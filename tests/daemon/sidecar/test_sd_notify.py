@@ -1,4 +1,4 @@
-"""What a service tells its manager, over a real socket; by sd_notify(3)."""
+"""The messages to a service manager over a real socket; see sd_notify(3)."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 
 @pytest.fixture(params=["path", "abstract"])
 def ear(request, tmp_path):
-    """Give a socket of a service manager, and its address as the environment spells it."""
+    """A service manager's socket, and its address in the environment."""
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("abstract sockets are Linux's")
     address = str(tmp_path / "notify") if request.param == "path" else f"@flwr-{secrets.token_hex(8)}"
@@ -24,7 +24,7 @@ def ear(request, tmp_path):
 
 
 def heard(bound):
-    """Give what was told since the last call."""
+    """The messages since the last call."""
     found = []
     while True:
         try:
@@ -33,8 +33,8 @@ def heard(bound):
             return found
 
 
-def test_a_life_as_the_manager_hears_it(ear):
-    """Each word once, a status only when it is news."""
+def test_the_messages_of_a_run(ear):
+    """A status only if it changed."""
     address, bound = ear
     manager = ServiceManager.of({"NOTIFY_SOCKET": address})
     manager.ready()
@@ -49,8 +49,8 @@ def test_a_life_as_the_manager_hears_it(ear):
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
 
 
-def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear):
-    """However often a sign of life could be given; and a step that may take longer is announced."""
+def test_the_watchdog_is_fed_four_times_in_its_interval(ear):
+    """A step that may take longer makes the interval longer."""
     address, bound = ear
     now = [0.0]
     manager = ServiceManager(address, 100, monotonic=lambda: now[0])
@@ -76,23 +76,20 @@ def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear):
         ({"WATCHDOG_USEC": "-5"}, False),
     ],
 )
-def test_a_watchdog_that_is_not_ours_is_not_fed(ear, environ, fed):
-    """It is ours if the environment says so, and means this process."""
+def test_a_watchdog_of_another_process_is_not_fed(ear, environ, fed):
     address, bound = ear
     ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
     assert heard(bound) == (["WATCHDOG=1"] if fed else [])
 
 
-def test_a_manager_that_is_gone_is_told_of_once(tmp_path, caplog):
-    """It fails nothing."""
+def test_a_missing_manager_is_logged_once(tmp_path, caplog):
     manager = ServiceManager(str(tmp_path / "nobody"), 1)
     manager.ready()
     manager.stopping()
     assert len(caplog.records) == 1
 
 
-def test_without_a_manager_nothing_is_said(caplog):
-    """Nor is it a fault."""
+def test_without_a_manager_nothing_is_logged(caplog):
     manager = ServiceManager.of({})
     manager.ready()
     manager.watchdog()
