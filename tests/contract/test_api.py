@@ -1,49 +1,24 @@
 """Section 3, the public Python API: event(), EventType and what a caller may rely on."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING
 
 from tests.support import homes, processes
+from tests.support.commands import RECORD_LOGS
 from tests.support.processes import NEVER, answers, outcomes, workload
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Members of Flower's enum that later releases dropped again.
 _LEGACY = {
-    "START_DRIVER_ENTER",
-    "START_DRIVER_LEAVE",
-    "DRIVER_CONNECT",
-    "DRIVER_DISCONNECT",
-    "RUN_DRIVER_API_ENTER",
-    "RUN_DRIVER_API_LEAVE",
-    "RUN_FLEET_API_ENTER",
-    "RUN_FLEET_API_LEAVE",
-    "RUN_CLIENT_APP_ENTER",
-    "RUN_CLIENT_APP_LEAVE",
-    "RUN_SERVER_APP_ENTER",
-    "RUN_SERVER_APP_LEAVE",
-    "CLI_FLOWER_SIMULATION_ENTER",
-    "CLI_FLOWER_SIMULATION_LEAVE",
+    f"{name}_{end}"
+    for name in "START_DRIVER RUN_DRIVER_API RUN_FLEET_API RUN_CLIENT_APP RUN_SERVER_APP".split()
+    for end in ("ENTER", "LEAVE")
+} | {
+    *("CLI_FLOWER_SIMULATION_ENTER", "CLI_FLOWER_SIMULATION_LEAVE"),
+    *("DRIVER_CONNECT", "DRIVER_DISCONNECT"),
 }
 
-_RECORD_LOGS = """
-import logging
-records = []
-make = logging.getLogRecordFactory()
-def keep(*args, **kwargs):
-    record = make(*args, **kwargs)
-    records.append((record.levelname, record.getMessage()))
-    return record
-logging.setLogRecordFactory(keep)
-logging.getLogger().setLevel(logging.INFO)
-"""
 
-
-def test_event_gives_a_future_that_is_done(home: Path) -> None:
+def test_event_gives_a_future_that_is_done(home):
     """event() returns a finished concurrent.futures.Future whose result is `spooled`."""
     code = """
 from concurrent.futures import Future
@@ -59,7 +34,7 @@ assert event(event_type=EventType.PING, event_details=None).result() == "spooled
     assert told == [("START_SERVER_ENTER", {}), ("RUN_SUPERLINK_LEAVE", {"exit_code": 0}), ("PING", {})]
 
 
-def test_the_public_names_are_there(home: Path) -> None:
+def test_the_public_names_are_there(home):
     """The package offers event, flush and EventType, and EventType is an enum of str."""
     code = """
 import enum, inspect
@@ -73,7 +48,7 @@ assert "timeout" in inspect.signature(flush).parameters
     workload(home, code, NEVER)
 
 
-def test_every_member_of_flowers_enum_is_there(home: Path) -> None:
+def test_every_member_of_flowers_enum_is_there(home):
     """EventType has all that the installed Flower has and what older releases had."""
     theirs = "from flwr.supercore.telemetry import EventType\nprint(*[member.name for member in EventType])"
     known = set(processes.run(home, ["-c", theirs], {"FLWR_TELEMETRY_ENABLED": "0"}).stdout.split())
@@ -82,14 +57,13 @@ def test_every_member_of_flowers_enum_is_there(home: Path) -> None:
     assert (known | _LEGACY) - ours == set()
 
 
-def test_flowers_own_members_are_accepted(home: Path) -> None:
-    """A member of Flower's enum is spooled as the plain string."""
+def test_flowers_own_members_are_accepted(home):
     setup = "from flwr.supercore.telemetry import EventType as Theirs"
     assert outcomes(home, ["Theirs.PING"], NEVER, setup=setup) == ["spooled"]
     assert [event["event_type"] for event in homes.spooled(home)] == ["PING"]
 
 
-def test_strings_of_the_form_are_accepted(home: Path) -> None:
+def test_strings_of_the_form_are_accepted(home):
     """A string [A-Z][A-Z0-9_]{0,63} and a str enum of such a value are event types."""
     setup = """
 import enum
@@ -100,13 +74,8 @@ class Other(enum.StrEnum):
 """
     calls = ["'A'", "'A_1'", "'Z' + '9' * 63", "Mine.X", "Other.Y"]
     assert outcomes(home, calls, NEVER, setup=setup) == ["spooled"] * len(calls)
-    assert [event["event_type"] for event in homes.spooled(home)] == [
-        "A",
-        "A_1",
-        "Z" + "9" * 63,
-        "MY_EVENT_2",
-        "Y9",
-    ]
+    told = [event["event_type"] for event in homes.spooled(home)]
+    assert told == ["A", "A_1", "Z" + "9" * 63, "MY_EVENT_2", "Y9"]
 
 
 _NO_TYPES = [
@@ -115,8 +84,8 @@ _NO_TYPES = [
 ]
 
 
-def test_other_event_types_are_refused_in_the_future(home: Path) -> None:
-    """What is no event type gives an exception of ours with a message, in the future, and no record."""
+def test_other_event_types_are_refused_in_the_future(home):
+    """The future holds an exception of ours with a message, and there is no record."""
     told = dict(zip(_NO_TYPES, outcomes(home, _NO_TYPES, NEVER), strict=True))
     assert {
         call: line for call, line in told.items() if not re.match(r"flwr_telemetry\.[\w.]+: .*\w", line)
@@ -124,14 +93,13 @@ def test_other_event_types_are_refused_in_the_future(home: Path) -> None:
     assert homes.spooled(home) == []
 
 
-def test_an_enum_of_another_value_is_refused(home: Path) -> None:
-    """A str enum is judged by its value."""
+def test_an_enum_of_another_value_is_refused(home):
     setup = "import enum\nclass Mine(str, enum.Enum):\n    PING = 'not an event type'"
     (told,) = outcomes(home, ["Mine.PING"], NEVER, setup=setup)
     assert told.startswith("flwr_telemetry.")
 
 
-def test_event_never_raises(home: Path) -> None:
+def test_event_never_raises(home):
     """Objects that fail at every touch are refused like any other."""
     setup = """
 class Hostile(dict):
@@ -170,49 +138,40 @@ class Odd(Mapping):
     assert [line for line in told if line != "spooled" and not line.startswith("flwr_telemetry.")] == []
 
 
-def test_a_refused_event_costs_no_other(home: Path) -> None:
-    """Events before and after a refused one are spooled."""
+def test_a_refused_event_costs_no_other(home):
     told = outcomes(home, ["'PING', {'n': 0}", "'PING', {'n': float('nan')}", "'PING', {'n': 2}"], NEVER)
     assert [told[0], told[2]] == ["spooled", "spooled"]
     assert [event["event_details"]["n"] for event in homes.spooled(home)] == [0, 2]
 
 
-def test_one_warning_for_a_cause(home: Path) -> None:
-    """Many refusals of one cause log one warning a process."""
-    code = (
-        _RECORD_LOGS
-        + """
+def test_one_warning_for_a_cause(home):
+    code = """
 for _ in range(5):
     outcome(event("no type"))
 print(json.dumps([line for line in records if line[0] == "WARNING"]))
 """
-    )
-    warnings = answers(home, code, NEVER)
+    warnings = answers(home, RECORD_LOGS + code, NEVER)
     assert len(warnings) == 1
 
 
-def test_the_first_event_of_a_home_logs_one_line(home: Path) -> None:
+def test_the_first_event_of_a_home_logs_one_line(home):
     """The event that creates telemetry/ tells once that metrics are on and how to see and stop them."""
-    code = (
-        _RECORD_LOGS
-        + """
+    code = """
 for _ in range(3):
     assert outcome(event("PING")) == "spooled"
 print(json.dumps([line for line in records if line[0] == "INFO"]))
 """
-    )
-    first, second = answers(home, code, NEVER), answers(home, code, NEVER)
+    first, second = (answers(home, RECORD_LOGS + code, NEVER) for _ in range(2))
     assert len(first) == 1
     assert "flwr-telemetry" in first[0][1]
     assert second == []
 
 
-def test_an_event_prints_nothing(home: Path) -> None:
-    """A workload that configures no logging sees nothing of telemetry on stdout."""
+def test_an_event_prints_nothing(home):
     assert workload(home, "event('PING')", NEVER).stdout == ""
 
 
-def test_warnings_as_errors_do_not_change_an_event(home: Path) -> None:
+def test_warnings_as_errors_do_not_change_an_event(home):
     """Under -W error and in development mode an event is spooled and no warning is left."""
     code = processes.PRELUDE + "print(outcome(event('PING', {'a': 1})))"
     done = processes.run(home, ["-X", "dev", "-W", "error", "-c", code], NEVER)
@@ -220,7 +179,7 @@ def test_warnings_as_errors_do_not_change_an_event(home: Path) -> None:
     assert "Warning" not in done.stderr
 
 
-def test_the_import_loads_the_standard_library_only(home: Path) -> None:
+def test_the_import_loads_the_standard_library_only(home):
     """`import flwr_telemetry` loads no third-party module and none of platform, subprocess and asyncio."""
     code = """
 import json, sys
@@ -235,15 +194,15 @@ print(json.dumps([foreign, [name for name in ("platform", "subprocess", "asyncio
     assert json.loads(done.stdout) == [[], []]
 
 
-def test_the_import_touches_no_file_of_ours(home: Path) -> None:
+def test_the_import_touches_no_file_of_ours(home):
     """The import alone creates nothing and starts nothing."""
     workload(home, "", {"FLWR_TELEMETRY_SIDECAR": "always"})
     assert not home.exists()
     assert processes.processes_of(home) == {}
 
 
-def test_event_never_touches_the_network(home: Path, tmp_path: Path) -> None:
-    """Neither sockets nor name look-ups, shells or programs are used by an event that starts no sidecar."""
+def test_event_never_touches_the_network(home, tmp_path):
+    """An event that starts no sidecar uses no socket, name look-up, shell or program."""
     code = """
 seen = []
 forbidden = (

@@ -1,24 +1,14 @@
 """Section 5, "Wire, a burst": what becomes one body, how it looks, and that nothing is lost in it."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
 
 from tests.support import homes, processes, records, wire
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 _MIB = 1024 * 1024
 _START_US = 1_795_000_000_000_000
 
 
-def _delivered(
-    home: Path, collector: Collector, events: list[records.Payload], **settings: Any
-) -> list[bytes]:
+def _delivered(home, collector, events, **settings):
     """Deliver these events; whatever the bodies look like, they must give them back."""
     homes.configure(home, collector.url, **settings)
     homes.put(home, events)
@@ -27,8 +17,7 @@ def _delivered(
     return list(collector.accepted.values())
 
 
-def test_many_workloads_make_one_request(home: Path, collector: Collector) -> None:
-    """Equal events of many workloads become one request that expands to all of them."""
+def test_many_workloads_make_one_request(home, collector):
     homes.configure(home, collector.url)
     for number in range(6):
         processes.spool_events(home, 2, {"run-id-hash": f"run {number}"})
@@ -38,7 +27,7 @@ def test_many_workloads_make_one_request(home: Path, collector: Collector) -> No
     assert wire.bag(map(wire.plain, collector.events())) == wire.bag(spooled)
 
 
-def test_the_layout_of_a_burst(home: Path, collector: Collector) -> None:
+def test_the_layout_of_a_burst(home, collector):
     """The body is the earliest event and `burst`: count, clusters, varying, and rows in order of time."""
     one, two = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
     details = {"run-id-hash": "ab", "a": 7, "same": [1]}
@@ -59,14 +48,12 @@ def test_the_layout_of_a_burst(home: Path, collector: Collector) -> None:
     }
 
 
-def test_a_single_event_has_no_burst(home: Path, collector: Collector) -> None:
-    """One event is Flower's plain JSON."""
+def test_a_single_event_has_no_burst(home, collector):
     (body,) = _delivered(home, collector, records.series(1))
     assert "burst" not in json.loads(body)
 
 
-def test_equal_details_do_not_vary(home: Path, collector: Collector) -> None:
-    """Where all details are equal `varying` is empty and rows have two columns."""
+def test_equal_details_do_not_vary(home, collector):
     events = [records.sample({"a": 1}, date_us=_START_US + n) for n in range(4)]
     (body,) = _delivered(home, collector, events)
     burst = json.loads(body)["burst"]
@@ -75,14 +62,13 @@ def test_equal_details_do_not_vary(home: Path, collector: Collector) -> None:
     assert len(burst["clusters"]) == 4
 
 
-def test_bursts_can_be_switched_off(home: Path, collector: Collector) -> None:
-    """With `bursts = false` every event is a request of its own."""
+def test_bursts_can_be_switched_off(home, collector):
     bodies = _delivered(home, collector, records.series(5), bursts=False)
     assert len(bodies) == 5
     assert all("burst" not in json.loads(body) for body in bodies)
 
 
-_DIFFERENT: dict[str, list[records.Payload]] = {
+_DIFFERENT = {
     "type": [records.sample(), records.sample(event_type="OTHER")],
     "names": [records.sample({"a": 1}), records.sample({"b": 1})],
     "more names": [records.sample({"a": 1}), records.sample({"a": 1, "b": 1})],
@@ -97,7 +83,7 @@ _DIFFERENT: dict[str, list[records.Payload]] = {
 }
 
 
-def test_different_events_do_not_share_a_body(home: Path, collector: Collector) -> None:
+def test_different_events_do_not_share_a_body(home, collector):
     """Another type, other names in the details, or another context is another body."""
     events = [
         {**event, "event_type": f"{name.upper().replace(' ', '_')}{event['event_type'].removeprefix('PING')}"}
@@ -107,34 +93,15 @@ def test_different_events_do_not_share_a_body(home: Path, collector: Collector) 
     assert len(_delivered(home, collector, events)) == 2 * len(_DIFFERENT)
 
 
-def test_values_that_python_calls_equal_stay_different(home: Path, collector: Collector) -> None:
+def test_values_that_python_calls_equal_stay_different(home, collector):
     """1, 1.0, True, 0, -0.0, False, "" and None come back as what they were."""
-    odd = [
-        1,
-        1.0,
-        True,
-        0,
-        0.0,
-        -0.0,
-        False,
-        "",
-        None,
-        [],
-        {},
-        [1],
-        [1.0],
-        {"x": 1},
-        {"x": True},
-        "1",
-        2**63,
-        1e16,
-        10**16,
-    ]
+    odd = [1, 1.0, True, 0, 0.0, -0.0, False, "", None, [], {}, [1], [1.0], {"x": 1}, {"x": True}, "1"]
+    odd += [2**63, 1e16, 10**16]
     events = [records.sample({"a": value, "b": "same"}, date_us=_START_US + n) for n, value in enumerate(odd)]
     _delivered(home, collector, events)
 
 
-def test_odd_events_are_lossless(home: Path, collector: Collector) -> None:
+def test_odd_events_are_lossless(home, collector):
     """Equal dates, equal events, late events, odd names and nested details all come back."""
     cluster = "11111111-1111-4111-8111-111111111111"
     twin = records.sample({"burst": 1, "count": [{}], "": "x"}, cluster=cluster, date_us=_START_US)
@@ -150,7 +117,7 @@ def test_odd_events_are_lossless(home: Path, collector: Collector) -> None:
     _delivered(home, collector, events)
 
 
-def test_large_bursts_are_split(home: Path, collector: Collector) -> None:
+def test_large_bursts_are_split(home, collector):
     """Bodies stay under 1 MiB, and all of them together give back every event."""
     events = [
         records.sample({"n": n, "text": f"{n:05}" + "x" * 4000}, cluster="1" * 8, date_us=_START_US + n)
@@ -162,7 +129,7 @@ def test_large_bursts_are_split(home: Path, collector: Collector) -> None:
     assert len(bodies) <= 4
 
 
-def test_a_burst_of_text_that_grows_in_json_is_split(home: Path, collector: Collector) -> None:
+def test_a_burst_of_text_that_grows_in_json_is_split(home, collector):
     """The limit holds for the ASCII body, in which one character may take twelve bytes."""
     events = [
         records.sample({"n": n, "text": f"{n}" + "🌸" * 1500}, date_us=_START_US + n) for n in range(150)
@@ -172,7 +139,7 @@ def test_a_burst_of_text_that_grows_in_json_is_split(home: Path, collector: Coll
     assert len(bodies) <= 4
 
 
-def test_events_of_many_segments_share_a_body(home: Path, collector: Collector) -> None:
+def test_events_of_many_segments_share_a_body(home, collector):
     """A batch takes all sealed segments, and coalesces across them."""
     for number in range(3):
         homes.put(

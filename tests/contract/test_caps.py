@@ -1,25 +1,17 @@
 """Section 6, the caps: what they drop, in which order, and that a drop is counted."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 from tests.support import homes, processes, records, wire
 from tests.support.processes import NEVER
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-    from tests.support.collector import Collector
-
-
-def _dropped(home: Path) -> int:
+def _dropped(home):
     path = homes.host(home) / "dropped"
     return path.stat().st_size if path.exists() else 0
 
 
-def test_a_full_spool_drops_the_new_event_and_counts_it(home: Path) -> None:
+def test_a_full_spool_drops_the_new_event_and_counts_it(home):
     """A writer whose segment is at the cap drops the event, tells the future, and counts in `dropped`."""
     homes.configure(home, "http://127.0.0.1:9/", spool_max_mib=0.01)
     told = processes.emit(home, 100, {"text": "x" * 300}, NEVER)
@@ -34,8 +26,7 @@ def test_a_full_spool_drops_the_new_event_and_counts_it(home: Path) -> None:
     assert homes.open_segment(home).stat().st_size <= 0.01 * 2**20 + largest
 
 
-def test_status_shows_what_was_dropped(home: Path) -> None:
-    """The counter `dropped` is in `status`."""
+def test_status_shows_what_was_dropped(home):
     homes.configure(home, "http://127.0.0.1:9/", spool_max_mib=0)
     processes.emit(home, 3, env=NEVER)
     count = _dropped(home)
@@ -44,7 +35,7 @@ def test_status_shows_what_was_dropped(home: Path) -> None:
     assert re.search(rf'"dropped": *{count}\b', told)
 
 
-def test_what_waits_too_long_is_dropped_and_counted(home: Path, collector: Collector) -> None:
+def test_what_waits_too_long_is_dropped_and_counted(home, collector):
     """In an outage what is beyond `spool_max_days` goes, from the outbox and from the spool."""
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: 503)
@@ -63,8 +54,7 @@ def test_what_waits_too_long_is_dropped_and_counted(home: Path, collector: Colle
     assert wire.serials(collector.events()) == [20, 21]
 
 
-def test_what_is_within_the_cap_is_never_dropped(home: Path, collector: Collector) -> None:
-    """Segments of some days ago are delivered."""
+def test_what_is_within_the_cap_is_never_dropped(home, collector):
     homes.configure(home, collector.url)
     old = homes.put(home, records.series(3), name="sealed-1500000000000000000-0a1b2c3d.msgpack")
     homes.age(old, 10 * 86400)
@@ -73,7 +63,7 @@ def test_what_is_within_the_cap_is_never_dropped(home: Path, collector: Collecto
     assert _dropped(home) == 0
 
 
-def test_the_oldest_goes_first_when_too_much_waits(home: Path, collector: Collector) -> None:
+def test_the_oldest_goes_first_when_too_much_waits(home, collector):
     """When spool and outbox together exceed `spool_max_mib`, the oldest goes first, and is counted."""
     homes.configure(home, collector.url, spool_max_mib=0.1, bursts=False)
     collector.answer_by(lambda _request: 503)
@@ -95,7 +85,7 @@ def test_the_oldest_goes_first_when_too_much_waits(home: Path, collector: Collec
     assert _dropped(home) == 100 - len(numbers)
 
 
-def test_the_archive_has_a_cap(home: Path, collector: Collector) -> None:
+def test_the_archive_has_a_cap(home, collector):
     """An old day of the archive goes when it is beyond `sent_max_days`."""
     homes.configure(home, collector.url, sent_max_days=5)
     processes.spool_events(home)

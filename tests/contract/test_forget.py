@@ -1,6 +1,4 @@
-"""Issue 5, point 6: `source` shows the ID, `forget` deletes all that carries it and asks for the rest."""
-
-from __future__ import annotations
+"""`source` shows the ID; `forget` deletes all that carries it, and prints a request for the rest."""
 
 import hashlib
 import json
@@ -8,20 +6,13 @@ import os
 import shutil
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
 
 from tests.support import homes, processes, records, wire
+from tests.support.commands import answer_of, ran
 from tests.support.processes import command
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.support.collector import Collector, Request
 
 MINE = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -29,34 +20,32 @@ ADDRESS = "telemetry@flower.dev"
 EARLIER = "0" * 64
 
 
-def hash_of(source: str) -> str:
+def hash_of(source):
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def forgotten(home: Path) -> list[str]:
+def forgotten(home):
     return (homes.telemetry(home) / "forgotten").read_text().splitlines()
 
 
-def source_of(home: Path) -> str:
+def source_of(home):
     return (home / "source").read_text().strip()
 
 
-def carriers(home: Path, source: str) -> list[str]:
-    """Give every file below a home that holds this ID."""
+def carriers(home, source):
     return [name for name, data in homes.contents(home).items() if source.encode() in data]
 
 
-def of(source: str, start: int, count: int, **fields: Any) -> list[records.Payload]:
+def of(source, start, count, **fields):
     return records.series(count, start=start, source=source, **fields)
 
 
-def mixed(*, start: int) -> list[records.Payload]:
-    """Give three events of mine and four of another, alternating, numbered from here."""
+def mixed(*, start):
     mine, other = of(MINE, start, 3), of(OTHER, start + 3, 4)
     return [other[0], mine[0], other[1], mine[1], other[2], mine[2], other[3]]
 
 
-def unsent_of(home: Path, source: str, host: str | None = None) -> Counter[str]:
+def unsent_of(home, source, host=None):
     """Give the events of an ID that wait on a host, in segments and in bodies."""
     root = homes.host(home, host)
     spooled = [event for path in root.glob("spool/*.msgpack") for event in records.decode(path.read_bytes())]
@@ -65,16 +54,16 @@ def unsent_of(home: Path, source: str, host: str | None = None) -> Counter[str]:
     return wire.bag(event for event in waiting if event["context"]["source"] == source)
 
 
-def lines_of_archives(home: Path) -> list[bytes]:
+def lines_of_archives(home):
     archives = homes.telemetry(home).glob("*/sent/*.jsonl")
     return sorted(line for path in archives for line in path.read_bytes().splitlines(keepends=True))
 
 
-def others(things: list[bytes]) -> list[bytes]:
+def others(things):
     return [thing for thing in things if MINE.encode() not in thing]
 
 
-def furnish(home: Path, collector: Collector) -> None:
+def furnish(home, collector):
     """Let two IDs have something in every stage of two hosts: sent, rejected, in bodies and in segments."""
     homes.configure(home, collector.url, adopt_after_s=60)
     collector.answer_by(lambda request: 422 if b"REFUSED" in request.body else 200)
@@ -95,7 +84,7 @@ def furnish(home: Path, collector: Collector) -> None:
     (homes.telemetry(home) / "forgotten").write_text(f"{EARLIER}\n")
 
 
-def assert_request(request: dict[str, str]) -> None:
+def assert_request(request):
     """Assert that this asks for the deletion of my ID, ready to be sent, also as a link."""
     assert request.keys() == {"to", "subject", "body", "mailto"}
     assert request["to"] == ADDRESS
@@ -110,9 +99,7 @@ def assert_request(request: dict[str, str]) -> None:
     assert told == {name: request[name].rstrip() for name in ("subject", "body")}
 
 
-def test_forget_deletes_what_is_of_this_id_and_no_other(
-    home: Path, collector: Collector, tmp_path: Path
-) -> None:
+def test_forget_deletes_what_is_of_this_id_and_no_other(home, collector, tmp_path):
     """In every stage of every host mine go and those of others stay, to be delivered once.
 
     A file without mine stays byte for byte. Events that were in one segment with mine are in bodies.
@@ -132,9 +119,7 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(
     sealed = homes.spool(home) / "sealed-1700000000000000000-abcd.msgpack"
     whole = sealed.read_bytes()
     elsewhere = tmp_path / "elsewhere"
-    done = command(elsewhere, "forget", "--yes", "--json", "--home", str(home))
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = answer_of(elsewhere, "forget", "--yes", "--home", str(home))
     assert answer.keys() == {"source", "deleted", "request"}
     assert answer["source"] == MINE
     assert answer["deleted"] == {"spool": 3 + 2 + 3, "outbox": 3, "sent": 6, "rejected": 2}
@@ -164,7 +149,7 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(
     assert carriers(home, MINE) == []
 
 
-def test_forget_finds_what_died_half_done(home: Path, collector: Collector) -> None:
+def test_forget_finds_what_died_half_done(home, collector):
     """Amid damage, in a dead sidecar's work and in a torn line of the archive: mine goes, others' stays."""
     homes.configure(home, collector.url)
     homes.put(home, of(OTHER, 0, 1))
@@ -179,8 +164,7 @@ def test_forget_finds_what_died_half_done(home: Path, collector: Collector) -> N
     segment = b"".join(map(records.encode, [*of(OTHER, 4, 2), *of(MINE, 6, 2)]))
     (work / "sealed-1700000000000000000-abcd.msgpack").write_bytes(segment)
     (home / "source").write_text(MINE)
-    done = command(home, "forget", "--yes")
-    assert done.returncode == 0, done.stderr
+    ran(home, "forget", "--yes")
     processes.deliver(home)
     assert wire.serials(collector.events()) == [0, 2, 3, 4, 5]
     assert {event["context"]["source"] for event in collector.events()} == {OTHER}
@@ -188,12 +172,11 @@ def test_forget_finds_what_died_half_done(home: Path, collector: Collector) -> N
     assert homes.sent(home)[0] == theirs.rstrip()
 
 
-def test_forget_prints_a_letter(home: Path) -> None:
+def test_forget_prints_a_letter(home):
     """Without --json it is a letter to be sent; telemetry may be off; the next event starts a new ID."""
     homes.write_settings(home, "bursts = true\n")
     (home / "source").write_text(MINE)
-    done = command(home, "forget", "--yes", env={"FLWR_TELEMETRY_ENABLED": "0", "COLUMNS": "60"})
-    assert done.returncode == 0, done.stderr
+    done = ran(home, "forget", "--yes", env={"FLWR_TELEMETRY_ENABLED": "0", "COLUMNS": "60"})
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.strip().startswith("To:") and ADDRESS in line]
     assert [line for line in lines if line.strip().startswith("Subject:")]
@@ -210,8 +193,8 @@ def test_forget_prints_a_letter(home: Path) -> None:
     assert {event["context"]["source"] for event in homes.spooled(home)} == {source_of(home)}
 
 
-def test_forget_asks_first(home: Path) -> None:
-    """Where nobody can be asked it ends with 2; a no changes nothing; a yes forgets."""
+def test_forget_asks_first(home):
+    """Without a terminal it ends with 2; the answer no changes nothing; the answer yes forgets."""
     processes.spool_events(home, 2)
     source = source_of(home)
     before = homes.contents(home)
@@ -234,14 +217,12 @@ def test_forget_asks_first(home: Path) -> None:
 
 
 @pytest.mark.parametrize("furnished", [False, True], ids=["no home", "no source"])
-def test_without_an_id_there_is_nothing_to_forget(home: Path, furnished: bool) -> None:
-    """It ends well, writes nothing, and what others have in the spool stays."""
+def test_without_an_id_there_is_nothing_to_forget(home, furnished):
+    """The command succeeds and writes nothing, and the events of others stay in the spool."""
     if furnished:
         homes.put(home, of(OTHER, 0, 2))
     tree, before = homes.tree(home.parent), homes.contents(home)
-    done = command(home, "forget", "--yes", "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = answer_of(home, "forget", "--yes")
     assert (answer["source"], answer["request"]) == (None, None)
     assert set(answer["deleted"].values()) == {0}
     assert command(home, "forget", "--yes").returncode == 0
@@ -249,8 +230,7 @@ def test_without_an_id_there_is_nothing_to_forget(home: Path, furnished: bool) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
-def test_the_id_of_another_user_is_left_alone(home: Path) -> None:
-    """Under sudo nothing is deleted and no file of root's is left in the home."""
+def test_the_id_of_another_user_is_left_alone(home):
     processes.spool_events(home)
     os.chown(home, 12345, 12345)
     before = homes.contents(home)
@@ -258,20 +238,20 @@ def test_the_id_of_another_user_is_left_alone(home: Path) -> None:
     assert homes.contents(home) == before
 
 
-def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
+def test_forget_reaches_whoever_runs(home, collector):
     """A workload goes on under a new ID, and its sidecar delivers nothing of the old one any more."""
     homes.configure(home, collector.url, idle_exit_s=600)
     collector.answer_by(lambda _request: 503)
 
-    def sent_of(source: str) -> list[Request]:
+    def sent_of(source):
         return [request for request in collector.requests if source.encode() in request.body]
 
     with processes.reporter(home) as report:
 
-        def emit() -> None:
+        def emit():
             assert report() == "spooled"
 
-        def reported_anew() -> bool:
+        def reported_anew():
             emit()
             return (home / "source").exists()
 
@@ -279,9 +259,7 @@ def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
         processes.wait_until(lambda: homes.waiting(home))
         emit()
         old = source_of(home)
-        done = command(home, "forget", "--yes", "--json")
-        assert done.returncode == 0, done.stderr
-        answer = json.loads(done.stdout)
+        answer = answer_of(home, "forget", "--yes")
         assert answer["source"] == old
         assert answer["deleted"]["spool"] + answer["deleted"]["outbox"] >= 1
         collector.answer_by(lambda request: 503 if old.encode() in request.body else 200)
@@ -297,15 +275,13 @@ def test_forget_reaches_whoever_runs(home: Path, collector: Collector) -> None:
     assert forgotten(home) == [hash_of(old)]
 
 
-def told_of(home: Path, **env: str) -> dict[str, Any]:
-    done = command(home, "source", "--json", env=env)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+def told_of(home, **env):
+    answer = answer_of(home, "source", env=env)
     assert answer.keys() == {"source", "path", "since", "forgotten"}
     return answer
 
 
-def test_source_shows_the_id_and_creates_none(home: Path, tmp_path: Path) -> None:
+def test_source_shows_the_id_and_creates_none(home, tmp_path):
     """Null before the first event, then the ID with its date; `--home` names another; off or on."""
     answer = told_of(home)
     assert answer == {"source": None, "path": str(home / "source"), "since": None, "forgotten": False}
@@ -316,14 +292,13 @@ def test_source_shows_the_id_and_creates_none(home: Path, tmp_path: Path) -> Non
     answer = told_of(home, FLWR_TELEMETRY_ENABLED="0")
     assert (answer["source"], answer["forgotten"]) == (source_of(home), False)
     assert datetime.fromisoformat(answer["since"])
-    done = command(tmp_path / "elsewhere", "source", "--home", str(home))
-    assert done.returncode == 0, done.stderr
+    done = ran(tmp_path / "elsewhere", "source", "--home", str(home))
     assert source_of(home) in done.stdout
     assert homes.contents(home) == before
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_source_tells_what_is_amiss(home: Path) -> None:
+def test_source_tells_what_is_amiss(home):
     """An ID that was forgotten, content that is none, and what cannot be read are told, not mended."""
     homes.write_settings(home, "")
     (home / "source").write_text(MINE)
@@ -341,18 +316,16 @@ def test_source_tells_what_is_amiss(home: Path) -> None:
 @pytest.mark.parametrize(
     "spelling", [str.upper, lambda text: text.replace("-", ""), lambda text: f"{{{text}}}"]
 )
-def test_an_id_is_known_in_any_spelling(home: Path, spelling: Callable[[str], str]) -> None:
-    """Whoever names it means the one that events carry, in the spelling that those have."""
+def test_an_id_is_known_in_any_spelling(home, spelling):
+    """The ID on the command line is compared with the events' ID, not with its spelling."""
     processes.spool_events(home, 2)
     source = source_of(home)
-    done = command(home, "forget", "--yes", "--json", spelling(source))
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = answer_of(home, "forget", "--yes", spelling(source))
     assert (told["source"], told["deleted"]["spool"]) == (source, 2)
     assert not (home / "source").exists()
 
 
-def test_an_id_of_before_is_forgotten_by_name(home: Path) -> None:
+def test_an_id_of_before_is_forgotten_by_name(home):
     """Its file was deleted by hand; the present one is not touched, and nonsense is wrong usage."""
     homes.put(home, of(OTHER, 0, 2))
     (home / "source").write_text(MINE)

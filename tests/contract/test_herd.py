@@ -1,19 +1,11 @@
-"""Issue 2, done when: a herd of processes that start together in a fresh home."""
-
-from __future__ import annotations
+"""A herd of processes that start together in a fresh home."""
 
 import os
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Self
 
 from tests.support import homes, processes, wire
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 _HERD = 200
 # What every Flower has loaded long before its first event: 200 processes that load it at one moment on two
@@ -33,30 +25,27 @@ os.write(1, (future.result() + "\\n").encode())
 class _Watch:
     """Notes every sidecar of a home that it sees while its block lasts."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home):
         self.home = home
-        self.seen: set[int] = set()
+        self.seen = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
-    def _look(self) -> None:
+    def _look(self):
         while not self._stop.is_set():
             self.seen.update(processes.sidecars(self.home))
             time.sleep(0.05)
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
 
 
-def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(
-    home: Path, collector: Collector, tmp_path: Path
-) -> None:
-    """Of 200 processes that emit at one moment every event arrives, of one source, by one sidecar."""
+def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(home, collector, tmp_path):
     homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=600)
     gate, opener = os.pipe()
     began = time.monotonic()

@@ -1,24 +1,16 @@
 """Section 2, "Seal", "Commit" and "Wake", and section 3's flush(): the life of a sidecar."""
 
-from __future__ import annotations
-
 import json
 import signal
-from typing import TYPE_CHECKING
 
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer
 from tests.support.processes import NEVER, answers, wait_until
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 _LONG = 600
 
 
-def test_the_sidecar_tells_who_it_is_and_is_alone(home: Path, collector: Collector) -> None:
+def test_the_sidecar_tells_who_it_is_and_is_alone(home, collector):
     """sidecar.json names the one living sidecar of this home, however many workloads come and go."""
     homes.configure(home, collector.url, idle_exit_s=_LONG)
     for number in range(4):
@@ -29,7 +21,7 @@ def test_the_sidecar_tells_who_it_is_and_is_alone(home: Path, collector: Collect
     assert processes.running_sidecar(home) == pid
 
 
-def test_an_idle_sidecar_ends_and_the_next_event_starts_another(home: Path, collector: Collector) -> None:
+def test_an_idle_sidecar_ends_and_the_next_event_starts_another(home, collector):
     """After `idle_exit_s` with nothing left the sidecar is gone; events later are delivered all the same."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     for number in range(2):
@@ -40,16 +32,14 @@ def test_an_idle_sidecar_ends_and_the_next_event_starts_another(home: Path, coll
     assert homes.unsent_files(home) == []
 
 
-def test_no_event_is_stranded_by_a_sidecar_that_ends(home: Path, collector: Collector) -> None:
-    """Events that come just when sidecars end are all delivered, without another nudge."""
+def test_no_event_is_stranded_by_a_sidecar_that_ends(home, collector):
     homes.configure(home, collector.url, idle_exit_s=0, burst_window_s=0)
     for number in range(15):
         processes.emit(home, start_at=number)
     wait_until(lambda: wire.serials(collector.events()) == list(range(15)))
 
 
-def test_no_second_start_within_the_respawn_time(home: Path, collector: Collector) -> None:
-    """After a sidecar was killed, an event within `respawn_s` starts no other; one after it does."""
+def test_no_second_start_within_the_respawn_time(home, collector):
     homes.configure(home, collector.url, idle_exit_s=_LONG, respawn_s=_LONG)
     processes.emit(home)
     processes.kill(processes.running_sidecar(home))
@@ -60,8 +50,7 @@ def test_no_second_start_within_the_respawn_time(home: Path, collector: Collecto
     wait_until(lambda: wire.serials(collector.events()) == [0, 1, 2])
 
 
-def test_a_burst_waits_for_its_window(home: Path, collector: Collector) -> None:
-    """Events of several workloads within the window become one request."""
+def test_a_burst_waits_for_its_window(home, collector):
     homes.configure(home, collector.url, burst_window_s=_LONG)
     for number in range(4):
         processes.emit(home, start_at=number)
@@ -72,7 +61,7 @@ def test_a_burst_waits_for_its_window(home: Path, collector: Collector) -> None:
     assert wire.serials(collector.events()) == [0, 1, 2, 3]
 
 
-def test_a_large_segment_is_sealed_before_its_window_is_over(home: Path, collector: Collector) -> None:
+def test_a_large_segment_is_sealed_before_its_window_is_over(home, collector):
     """At 4 MiB the open segment is sealed, whatever the window."""
     homes.configure(home, collector.url, burst_window_s=_LONG)
     homes.put(home, [records.sample({"n": n, "text": "x" * 7500}, date_us=1000 + n) for n in range(600)])
@@ -80,7 +69,7 @@ def test_a_large_segment_is_sealed_before_its_window_is_over(home: Path, collect
     wait_until(lambda: len(collector.events()) >= 600)
 
 
-def test_flush_is_true_when_all_is_delivered(home: Path, collector: Collector) -> None:
+def test_flush_is_true_when_all_is_delivered(home, collector):
     """flush() starts a sidecar where none runs, waits for the delivery, and leaves nothing behind."""
     homes.configure(home, collector.url, burst_window_s=_LONG)
     processes.spool_events(home, 3)
@@ -89,8 +78,7 @@ def test_flush_is_true_when_all_is_delivered(home: Path, collector: Collector) -
     assert homes.unsent_files(home) == []
 
 
-def test_flush_is_true_when_all_is_rejected(home: Path, collector: Collector) -> None:
-    """A refusal settles an event as well as a delivery does."""
+def test_flush_is_true_when_all_is_rejected(home, collector):
     homes.configure(home, collector.url, burst_window_s=_LONG)
     collector.answer_by(lambda _request: 400)
     processes.spool_events(home)
@@ -98,8 +86,7 @@ def test_flush_is_true_when_all_is_rejected(home: Path, collector: Collector) ->
     assert len(homes.rejected(home)) == 1
 
 
-def test_flush_in_the_workload_itself(home: Path, collector: Collector) -> None:
-    """The workload that emitted can wait for its own events."""
+def test_flush_in_the_workload_itself(home, collector):
     homes.configure(home, collector.url, burst_window_s=_LONG)
     code = """
 for n in range(5):
@@ -110,8 +97,7 @@ print(json.dumps(flush(timeout=50)))
     assert wire.serials(collector.events()) == [0, 1, 2, 3, 4]
 
 
-def test_flush_gives_up_at_its_timeout(home: Path, collector: Collector) -> None:
-    """While the collector does not answer, flush() is False, and the events stay."""
+def test_flush_gives_up_at_its_timeout(home, collector):
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: "hang")
     processes.spool_events(home)
@@ -119,8 +105,7 @@ def test_flush_gives_up_at_its_timeout(home: Path, collector: Collector) -> None
     assert homes.unsent_files(home)
 
 
-def test_flush_is_false_where_nothing_can_serve_it(home: Path, collector: Collector) -> None:
-    """Where no sidecar runs and none may be started, flush() is False at once."""
+def test_flush_is_false_where_nothing_can_serve_it(home, collector):
     homes.configure(home, collector.url)
     processes.spool_events(home)
     assert not processes.flush(home, 10_000, NEVER)
@@ -128,8 +113,7 @@ def test_flush_is_false_where_nothing_can_serve_it(home: Path, collector: Collec
     assert len(homes.spooled(home)) == 1
 
 
-def test_flush_without_the_right_to_start_uses_a_running_sidecar(home: Path, collector: Collector) -> None:
-    """A sidecar that lives obeys the flush of a workload that may start none."""
+def test_flush_without_the_right_to_start_uses_a_running_sidecar(home, collector):
     homes.configure(home, collector.url, idle_exit_s=_LONG, burst_window_s=_LONG)
     processes.emit(home)
     processes.running_sidecar(home)
@@ -137,8 +121,7 @@ def test_flush_without_the_right_to_start_uses_a_running_sidecar(home: Path, col
     assert len(collector.events()) == 1
 
 
-def test_flush_skips_a_backoff(home: Path, collector: Collector) -> None:
-    """A long backoff does not keep flush() from a try at once."""
+def test_flush_skips_a_backoff(home, collector):
     homes.configure(home, collector.url, backoff_s=100_000, backoff_max_s=100_000, idle_exit_s=_LONG)
     collector.answer_with(503)
     processes.emit(home)
@@ -147,8 +130,7 @@ def test_flush_skips_a_backoff(home: Path, collector: Collector) -> None:
     assert wire.serials(collector.events()) == [0]
 
 
-def test_flush_never_skips_a_retry_after(home: Path, collector: Collector) -> None:
-    """What the collector asked for is kept, whoever asks to be quick."""
+def test_flush_never_skips_a_retry_after(home, collector):
     homes.configure(home, collector.url, idle_exit_s=_LONG)
     collector.answer_with(Answer(429, {"Retry-After": "3600"}))
     processes.emit(home)
@@ -158,7 +140,7 @@ def test_flush_never_skips_a_retry_after(home: Path, collector: Collector) -> No
     assert len(collector.requests) == 1
 
 
-def test_while_deliveries_fail_no_new_batch_is_taken(home: Path, collector: Collector) -> None:
+def test_while_deliveries_fail_no_new_batch_is_taken(home, collector):
     """An outage ends in few uploads: what comes meanwhile stays in the spool, then goes as one."""
     homes.configure(home, collector.url, idle_exit_s=_LONG)
     collector.answer_by(lambda _request: 503)
@@ -174,7 +156,7 @@ def test_while_deliveries_fail_no_new_batch_is_taken(home: Path, collector: Coll
     assert len(collector.accepted) == 2
 
 
-def test_a_sidecar_that_cannot_deliver_ends_and_keeps_everything(home: Path, collector: Collector) -> None:
+def test_a_sidecar_that_cannot_deliver_ends_and_keeps_everything(home, collector):
     """After `offline_exit_s` it ends; the next event starts another, which delivers all."""
     homes.configure(home, collector.url, offline_exit_s=0.5)
     collector.answer_by(lambda _request: 503)
@@ -187,8 +169,7 @@ def test_a_sidecar_that_cannot_deliver_ends_and_keeps_everything(home: Path, col
     wait_until(lambda: wire.serials(collector.events()) == [0, 1])
 
 
-def test_a_sidecar_without_a_collector_keeps_everything(home: Path, collector: Collector) -> None:
-    """Where nobody listens, nothing is lost."""
+def test_a_sidecar_without_a_collector_keeps_everything(home, collector):
     homes.configure(home, "http://127.0.0.1:9/", offline_exit_s=0.5)
     processes.emit(home, 2)
     processes.wait_for_end(home)
@@ -197,8 +178,7 @@ def test_a_sidecar_without_a_collector_keeps_everything(home: Path, collector: C
     assert wire.serials(collector.events()) == [0, 1]
 
 
-def test_sigterm_ends_a_sidecar_amid_a_request(home: Path, collector: Collector) -> None:
-    """On SIGTERM a sidecar ends at once, a hanging collector notwithstanding, and loses nothing."""
+def test_sigterm_ends_a_sidecar_amid_a_request(home, collector):
     homes.configure(home, collector.url, request_deadline_s=_LONG)
     collector.answer_with("hang")
     processes.emit(home)
@@ -209,7 +189,7 @@ def test_sigterm_ends_a_sidecar_amid_a_request(home: Path, collector: Collector)
     assert len({request.key for request in collector.requests}) == 1
 
 
-def test_once_ends_with_zero_when_all_is_delivered(home: Path, collector: Collector) -> None:
+def test_once_ends_with_zero_when_all_is_delivered(home, collector):
     """`--once` drains everything, without waiting for a window, and says so by its exit code."""
     homes.configure(home, collector.url, burst_window_s=_LONG, idle_exit_s=_LONG)
     processes.spool_events(home, 3)
@@ -218,14 +198,13 @@ def test_once_ends_with_zero_when_all_is_delivered(home: Path, collector: Collec
     assert processes.sidecars(home) == []
 
 
-def test_once_ends_with_zero_when_there_is_nothing(home: Path, collector: Collector) -> None:
-    """Nothing to deliver is no failure."""
+def test_once_ends_with_zero_when_there_is_nothing(home, collector):
     homes.configure(home, collector.url)
     assert processes.once(home).returncode == 0
     assert collector.requests == []
 
 
-def test_once_ends_with_a_failure_when_something_is_left(home: Path, collector: Collector) -> None:
+def test_once_ends_with_a_failure_when_something_is_left(home, collector):
     """While the collector fails, `--once` ends, tells so, and keeps the events for the next time."""
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: 500)
@@ -237,7 +216,7 @@ def test_once_ends_with_a_failure_when_something_is_left(home: Path, collector: 
     assert len({request.key for request in collector.requests}) == 1
 
 
-def test_many_at_once_send_each_event_once(home: Path, collector: Collector) -> None:
+def test_many_at_once_send_each_event_once(home, collector):
     """Six `--once` at the same time share the work: every event arrives, and no body is sent twice."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(30))
@@ -250,18 +229,7 @@ def test_many_at_once_send_each_event_once(home: Path, collector: Collector) -> 
     assert len(homes.sent(home)) == 30
 
 
-def test_a_segment_is_delivered_whatever_it_holds_besides(home: Path, collector: Collector) -> None:
-    """Sealed segments left by an earlier sidecar are taken together with the open one, each once."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(2), name="sealed-1795000000000000000-0a1b2c3d.msgpack")
-    homes.put(home, records.series(2, start=2), name="sealed-1795000000000000001-0a1b2c3d.msgpack")
-    homes.put(home, records.series(2, start=4))
-    processes.emit(home, start_at=6)
-    wait_until(lambda: wire.serials(collector.events()) == list(range(7)))
-    assert len(collector.events()) == 7
-
-
-def test_work_of_a_dead_owner_is_taken_over(home: Path, collector: Collector) -> None:
+def test_work_of_a_dead_owner_is_taken_over(home, collector):
     """An unfinished batch is begun again by the next sidecar, its bodies dropped, its segments kept."""
     work = homes.host(home) / "work" / "0000000000000001.00000000deadbeef"
     homes.configure(home, collector.url)

@@ -1,31 +1,23 @@
-"""Section 5, source, cluster and partner: who an event is from, and who is forgotten."""
-
-from __future__ import annotations
+"""Section 5: source, cluster and partner of an event, and forgotten sources."""
 
 import hashlib
 import os
 import stat
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, records, wire
 from tests.support.processes import NEVER, answers, outcomes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
-
 _ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
-def _sources(home: Path) -> set[str]:
+def _sources(home):
     return {event["context"]["source"] for event in homes.spooled(home)}
 
 
-def test_the_source_is_a_random_uuid_in_text(home: Path) -> None:
+def test_the_source_is_a_random_uuid_in_text(home):
     """The first event makes $FLWR_HOME/source, a UUID4, and leaves no temporary file."""
     processes.spool_events(home)
     text = (home / "source").read_text()
@@ -36,8 +28,7 @@ def test_the_source_is_a_random_uuid_in_text(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [_ID, f"{_ID}\n", f"  {_ID} \n"])
-def test_flowers_own_source_is_kept(home: Path, text: str) -> None:
-    """A source that Flower wrote is used and not touched."""
+def test_flowers_own_source_is_kept(home, text):
     home.mkdir()
     (home / "source").write_text(text)
     processes.spool_events(home)
@@ -46,7 +37,7 @@ def test_flowers_own_source_is_kept(home: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b"\xff\xfe\x00", b"9e3a2a53-6bd5-4d6b-8a3c"])
-def test_invalid_content_is_reported_as_invalid(home: Path, content: bytes) -> None:
+def test_invalid_content_is_reported_as_invalid(home, content):
     """Other content than a UUID is `invalid`, as in Flower, and stays as it is."""
     home.mkdir()
     (home / "source").write_bytes(content)
@@ -55,8 +46,7 @@ def test_invalid_content_is_reported_as_invalid(home: Path, content: bytes) -> N
     assert _sources(home) == {"invalid"}
 
 
-def test_an_empty_source_is_healed(home: Path) -> None:
-    """An empty file, left by Flower's race, gets an ID that all agree on."""
+def test_an_empty_source_is_healed(home):
     home.mkdir()
     (home / "source").touch()
     processes.spool_events(home)
@@ -66,7 +56,7 @@ def test_an_empty_source_is_healed(home: Path) -> None:
     assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
 
 
-def test_no_home_is_unavailable(home: Path) -> None:
+def test_no_home_is_unavailable(home):
     """Where the home cannot be made, the would-be source is `unavailable`."""
     env = {"FLWR_HOME": "/proc/flwr-telemetry-cannot-be", "FLWR_TELEMETRY_LOGGING": "1"}
     stderr = processes.workload(home, "event('PING')", env).stderr
@@ -74,8 +64,7 @@ def test_no_home_is_unavailable(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_is_unavailable(home: Path) -> None:
-    """A source that cannot be written is `unavailable`, and the event is spooled where it can be."""
+def test_no_permission_is_unavailable(home):
     homes.configure(home)
     home.chmod(0o500)
     try:
@@ -85,8 +74,7 @@ def test_no_permission_is_unavailable(home: Path) -> None:
     assert _sources(home) == {"unavailable"}
 
 
-def test_a_directory_in_place_of_the_source_is_no_disaster(home: Path) -> None:
-    """Whatever lies where the source should be, event() answers."""
+def test_a_directory_in_place_of_the_source_is_no_disaster(home):
     (home / "source").mkdir(parents=True)
     (told,) = outcomes(home, ["'PING'"], NEVER)
     assert told == "spooled" or told.startswith("flwr_telemetry.")
@@ -112,7 +100,7 @@ for turn in range(2):
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["no file", "empty file"])
-def test_many_processes_agree_on_the_source(home: Path, empty: bool) -> None:
+def test_many_processes_agree_on_the_source(home, empty):
     """Processes that emit their first event at once report one ID, the one in the file; in several homes."""
     homes_of_all = [home.with_name(f"{home.name}{turn}") for turn in range(2)]
     for each in homes_of_all:
@@ -127,11 +115,11 @@ def test_many_processes_agree_on_the_source(home: Path, empty: bool) -> None:
         assert {path.name for path in each.iterdir()} == {"source", "telemetry"}
 
 
-def test_a_new_source_reaches_a_running_workload(home: Path) -> None:
+def test_a_new_source_reaches_a_running_workload(home):
     """The emitter looks at the file again: a changed or deleted ID changes what is reported."""
     with processes.reporter(home, NEVER) as report:
 
-        def emit() -> str:
+        def emit():
             assert report() == "spooled"
             return str(homes.spooled(home)[-1]["context"]["source"])
 
@@ -144,23 +132,21 @@ def test_a_new_source_reaches_a_running_workload(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "partner"),
-    [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")],
+    ("value", "partner"), [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")]
 )
-def test_the_partner_is_as_in_flower(home: Path, value: str | None, partner: str) -> None:
+def test_the_partner_is_as_in_flower(home, value, partner):
     """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
     answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})
     assert homes.spooled(home)[0]["context"]["partner"] == partner
 
 
-def _forget(home: Path, source: str) -> None:
+def _forget(home, source):
     path = homes.telemetry(home) / "forgotten"
     path.write_text(hashlib.sha256(source.encode()).hexdigest() + "\n")
     path.chmod(0o600)
 
 
-def test_a_forgotten_source_is_deleted_not_sent(home: Path, collector: Collector) -> None:
-    """Events of a source in `forgotten` leave the machine no more; those of others do."""
+def test_a_forgotten_source_is_deleted_not_sent(home, collector):
     other = str(uuid.uuid4())
     homes.configure(home, collector.url)
     homes.put(home, [*records.series(3, source=_ID), *records.series(2, start=10, source=other)])
@@ -171,8 +157,7 @@ def test_a_forgotten_source_is_deleted_not_sent(home: Path, collector: Collector
     assert all(_ID.encode() not in line for line in homes.sent(home))
 
 
-def test_a_source_forgotten_while_it_waits_is_deleted(home: Path, collector: Collector) -> None:
-    """A body that is in the outbox already is deleted when its source is forgotten."""
+def test_a_source_forgotten_while_it_waits_is_deleted(home, collector):
     homes.configure(home, collector.url, idle_exit_s=600)
     collector.answer_by(lambda _request: 503)
     processes.emit(home)

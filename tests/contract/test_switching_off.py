@@ -1,6 +1,4 @@
-"""Issue 5, points 1 to 3: every way to say no, `disable` and `enable`, and what is left afterwards."""
-
-from __future__ import annotations
+"""Every opt-out, `disable` and `enable`, and what is left afterwards."""
 
 import json
 import os
@@ -11,15 +9,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support import homes, processes, records
+from tests.support.commands import answer_of, ran
+from tests.support.hosts import private_mounts
 from tests.support.processes import NEVER, command
-
-if TYPE_CHECKING:
-    from tests.support.collector import Collector
 
 ALWAYS = {"FLWR_TELEMETRY_SIDECAR": "always"}
 LOGGING = {"FLWR_TELEMETRY_LOGGING": "1"}
@@ -29,13 +25,13 @@ SOMEBODY = 12345
 NO_SETTINGS = ""
 USER_NO, USER_YES = "# mine\nenabled = false\n", "# mine\nenabled = true\n"
 
-# The environment, and the user's file: every pair of these is a no.
-NOES: list[tuple[dict[str, str], str]] = [
+# The environment, and the user's file: every pair of these is an opt-out.
+NOES = [
     *(
         ({"FLWR_TELEMETRY_ENABLED": value}, NO_SETTINGS)
-        for value in ("false", "no", "off", "2", "", "nonsense")
+        for value in ("0", "false", "no", "off", "2", "", "nonsense")
     ),
-    *(({"DO_NOT_TRACK": value}, NO_SETTINGS) for value in ("true", "no")),
+    *(({"DO_NOT_TRACK": value}, NO_SETTINGS) for value in ("1", "true", "no")),
     ({"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "0"}, NO_SETTINGS),
     ({"DO_NOT_TRACK": "0", "FLWR_TELEMETRY_ENABLED": "0"}, NO_SETTINGS),
     ({"FLWR_TELEMETRY_ENABLED": "0"}, USER_YES),
@@ -43,23 +39,24 @@ NOES: list[tuple[dict[str, str], str]] = [
     ({}, USER_NO),
     ({"FLWR_TELEMETRY_ENABLED": "0"}, USER_NO),
     ({"FLWR_TELEMETRY_ENABLED": "1"}, USER_NO),
+    ({"DO_NOT_TRACK": "0"}, USER_NO),
     ({"FLWR_TELEMETRY_ENABLED": "1", "DO_NOT_TRACK": "1"}, USER_NO),
 ]
 
 EMIT = processes.PRELUDE + "print(outcome(event('PING', {'n': 1})))\n"
 
 
-def label(value: object) -> str | None:
+def label(value):
     if isinstance(value, dict):
         return ",".join(f"{name}={text}" for name, text in value.items()) or "unset"
     return {NO_SETTINGS: "no file", USER_NO: "user says no", USER_YES: "user says yes"}.get(str(value))
 
 
-def payloads(stderr: str) -> list[dict[str, Any]]:
+def payloads(stderr):
     return [json.loads(line.partition(MARK)[2]) for line in stderr.splitlines() if MARK in line]
 
 
-def assert_no_is_kept(home: Path, done: subprocess.CompletedProcess[str], before: list[str]) -> None:
+def assert_no_is_kept(home, done, before):
     """Assert that a workload was told `disabled`, showed what it would have sent, and did nothing else."""
     assert done.returncode == 0, done.stderr
     assert done.stdout == "disabled\n"
@@ -71,8 +68,8 @@ def assert_no_is_kept(home: Path, done: subprocess.CompletedProcess[str], before
 
 
 @pytest.mark.parametrize(("env", "settings"), NOES, ids=label)
-def test_every_no_logs_at_most(home: Path, env: dict[str, str], settings: str) -> None:
-    """Whoever says no: the would-be payload is logged if asked for, and no file, directory or process is."""
+def test_every_no_logs_at_most(home, env, settings):
+    """Every opt-out logs the would-be payload if asked to, and makes no file, directory or process."""
     if settings:
         homes.write_settings(home, settings)
     before = homes.tree(home.parent)
@@ -80,16 +77,18 @@ def test_every_no_logs_at_most(home: Path, env: dict[str, str], settings: str) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can own nothing of a home")
-def test_a_home_of_somebody_else_logs_at_most(home: Path) -> None:
+@pytest.mark.parametrize("theirs", ["home", "parent"])
+def test_a_home_of_somebody_else_logs_at_most(home, theirs):
     """Under sudo the would-be payload is shown as everywhere, and the other's home stays as it is."""
-    home.mkdir()
-    os.chown(home, SOMEBODY, SOMEBODY)
+    if theirs == "home":
+        home.mkdir()
+    os.chown(home if theirs == "home" else home.parent, SOMEBODY, SOMEBODY)
     before = homes.tree(home.parent)
     assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), before)
 
 
 @pytest.mark.parametrize("env", [{"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"}, LOGGING], ids=label)
-def test_a_yes_with_logging_spools_too(home: Path, env: dict[str, str]) -> None:
+def test_a_yes_with_logging_spools_too(home, env):
     """An explicit yes over DO_NOT_TRACK, and logging alone, spool what is shown, once."""
     homes.write_settings(home, USER_YES)
     done = processes.run(home, ["-c", EMIT], {**NEVER, **LOGGING, **env})
@@ -107,38 +106,31 @@ _OF_ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "loc
 class Site:
     """A machine whose /etc/flwr/telemetry.toml says something; seen by the processes started here alone."""
 
-    def __init__(self, etc: Path, prefix: list[str]) -> None:
+    def __init__(self, etc, prefix):
         self._etc = etc
         self._prefix = prefix
 
-    def says(self, text: str) -> None:
+    def says(self, text):
         (self._etc / "flwr" / "telemetry.toml").write_text(text)
 
-    def run(
-        self, home: Path, arguments: list[str], env: processes.Environment | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, home, arguments, env=None):
         within = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(self._etc), sys.executable]
         return processes.program(home, [*self._prefix, *within, *arguments], env)
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path):
     """Give a site of its own, in a private mount namespace; skip where that is not permitted."""
     etc = tmp_path / "etc"
     (etc / "flwr").mkdir(parents=True)
     for name in _OF_ETC:
         if Path("/etc", name).exists():
             shutil.copy(Path("/etc", name), etc / name)
-    for user in ([], ["--user", "--map-root-user"]):
-        prefix = ["unshare", *user, "--mount"]
-        probe = [*prefix, "mount", "--bind", str(etc), str(etc)]
-        if shutil.which("unshare") and not subprocess.run(probe, check=False, capture_output=True).returncode:
-            return Site(etc, prefix)
-    pytest.skip("a private mount is not permitted here")
+    return Site(etc, private_mounts())
 
 
-def test_a_no_of_the_site_is_a_no(home: Path, site: Site) -> None:
-    """Neither the variable nor the user's file overrules the site's, and `enable` says which file is left."""
+def test_a_no_of_the_site_is_a_no(home, site):
+    """The site's opt-out wins over the variable and the user's file, and `enable` names its file."""
     homes.write_settings(home, USER_YES)
     yes = {**ALWAYS, **LOGGING, "FLWR_TELEMETRY_ENABLED": "1"}
     before = homes.contents(home.parent)
@@ -156,10 +148,10 @@ def test_a_no_of_the_site_is_a_no(home: Path, site: Site) -> None:
     assert told["decided_by"] != json.loads(command(home, "status", "--json").stdout)["decided_by"]
 
 
-def test_status_answers_first_of_all_who_decided(home: Path) -> None:
+def test_status_answers_first_of_all_who_decided(home):
     """`enabled` and `decided_by` tell default, variable and user file apart; the text begins with it."""
 
-    def told(**env: str) -> tuple[bool, str]:
+    def told(**env):
         answer = json.loads(command(home, "status", "--json", env=env).stdout)
         return answer["enabled"], answer["decided_by"]
 
@@ -175,7 +167,7 @@ def test_status_answers_first_of_all_who_decided(home: Path) -> None:
 
 
 # What stands before, the line about `enabled`, what stands after, and the comment in that line.
-SETTINGS: dict[str, tuple[bytes, bytes, bytes]] = {
+SETTINGS = {
     "empty": (b"", b"", b""),
     "nothing about it": (b'# mine\nurl = "http://127.0.0.1:9/"\n\nbursts = false # none\n', b"", b""),
     "yes": (b"# before\n\n", b"enabled = true\n", b"# after\nidle_exit_s = 7 # short\n"),
@@ -189,7 +181,7 @@ SETTINGS: dict[str, tuple[bytes, bytes, bytes]] = {
 }
 
 
-def assert_changed(home: Path, name: str, *, enabled: bool) -> None:
+def assert_changed(home, name, *, enabled):
     """Assert that the file says so, and that all else in it is what it was."""
     head, line, tail = SETTINGS[name]
     now = homes.config_file(home).read_bytes()
@@ -204,24 +196,20 @@ def assert_changed(home: Path, name: str, *, enabled: bool) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_only_one_line_of_the_settings_changes(home: Path, name: str) -> None:
+def test_only_one_line_of_the_settings_changes(home, name):
     """`disable` and then `enable` keep every other line and comment, byte for byte."""
     homes.write_settings(home, b"".join(SETTINGS[name]))
-    done = command(home, "disable")
-    assert done.returncode == 0, done.stderr
+    ran(home, "disable")
     assert_changed(home, name, enabled=False)
-    done = command(home, "enable")
-    assert done.returncode == 0, done.stderr
+    ran(home, "enable")
     assert_changed(home, name, enabled=True)
 
 
-def test_a_fresh_home_gets_the_setting_and_nothing_else(home: Path, tmp_path: Path) -> None:
+def test_a_fresh_home_gets_the_setting_and_nothing_else(home, tmp_path):
     """`--home` names another home than the variable; twice is as good as once; `enable` is the way back."""
     elsewhere = tmp_path / "elsewhere"
     for _ in range(2):
-        done = command(elsewhere, "disable", "--json", "--home", str(home))
-        assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
+        told = answer_of(elsewhere, "disable", "--home", str(home))
         assert told.keys() == {"enabled", "decided_by", "reason", "change", "purged", "sidecar_ended"}
         assert told["enabled"] is False
         assert told["purged"] == {"events": 0, "bodies": 0}
@@ -231,9 +219,7 @@ def test_a_fresh_home_gets_the_setting_and_nothing_else(home: Path, tmp_path: Pa
         assert homes.tree(home.parent) == [".flwr", ".flwr/telemetry", ".flwr/telemetry/config.toml"]
     assert stat.S_IMODE(homes.telemetry(home).stat().st_mode) == 0o700
     assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), homes.tree(home.parent))
-    done = command(elsewhere, "enable", "--json", "--home", str(home))
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = answer_of(elsewhere, "enable", "--home", str(home))
     assert told.keys() == {"enabled", "decided_by", "reason", "change"}
     assert told["enabled"] is True
     assert not elsewhere.exists()
@@ -241,14 +227,12 @@ def test_a_fresh_home_gets_the_setting_and_nothing_else(home: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("data", [b'url = "x"\nthis is no toml\n', b'url = "\xff\xfe"\n'])
-def test_settings_that_cannot_be_understood(home: Path, data: bytes) -> None:
+def test_settings_that_cannot_be_understood(home, data):
     """`enable` leaves them as they are; `disable` keeps them under another name, and telemetry is off."""
     homes.write_settings(home, data)
     assert command(home, "enable").returncode == 5
     assert homes.contents(home) == {"telemetry/config.toml": data}
-    done = command(home, "disable", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["enabled"] is False
+    assert answer_of(home, "disable")["enabled"] is False
     files = homes.contents(home)
     assert files.keys() == {"telemetry/config.toml", "telemetry/config.toml.malformed"}
     assert files["telemetry/config.toml.malformed"] == data
@@ -256,8 +240,8 @@ def test_settings_that_cannot_be_understood(home: Path, data: bytes) -> None:
     assert command(home, "enable").returncode == 0
 
 
-def test_a_value_of_the_wrong_kind_is_no_obstacle_to_a_no(home: Path) -> None:
-    """Where `enabled` is a word, `disable` still ends in a file that says no."""
+def test_a_value_of_the_wrong_kind_is_no_obstacle_to_a_no(home):
+    """Where `enabled` is a string, `disable` still writes an opt-out."""
     homes.write_settings(home, 'enabled = "false"\n')
     assert command(home, "enable").returncode == 5
     assert homes.config_file(home).read_text() == 'enabled = "false"\n'
@@ -266,37 +250,31 @@ def test_a_value_of_the_wrong_kind_is_no_obstacle_to_a_no(home: Path) -> None:
 
 
 @pytest.mark.parametrize("env", [{"FLWR_TELEMETRY_ENABLED": "0"}, {"DO_NOT_TRACK": "1"}], ids=label)
-def test_enable_tells_who_still_says_no(home: Path, env: dict[str, str]) -> None:
+def test_enable_tells_who_still_says_no(home, env):
     """The file says yes, the exit code is 3, and both forms of the answer name the variable."""
     homes.write_settings(home, USER_NO)
     (name,) = env
-    done = command(home, "enable", env={**env, "COLUMNS": "200"})
-    assert done.returncode == 3, done.stderr
+    done = ran(home, "enable", env={**env, "COLUMNS": "200"}, code=3)
     assert name in done.stdout + done.stderr
     assert tomllib.loads(homes.config_file(home).read_text()) == {"enabled": True}
-    done = command(home, "enable", "--json", env=env)
-    assert done.returncode == 3, done.stderr
-    told = json.loads(done.stdout)
+    told = answer_of(home, "enable", env=env, code=3)
     assert told["enabled"] is False
     assert name in told["reason"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
-def test_a_home_of_another_user_is_left_alone(home: Path, collector: Collector) -> None:
+def test_a_home_of_another_user_is_left_alone(home, collector):
     """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     os.chown(home, SOMEBODY, SOMEBODY)
     before = homes.contents(home)
     for name in ("disable", "enable"):
-        done = command(home, name)
-        assert done.returncode == 5, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+        ran(home, name, code=5)
     assert homes.contents(home) == before
 
 
-def left_by_disable(home: Path) -> set[str]:
-    """Give what `disable` may leave below a home."""
+def left_by_disable(home):
     hosts = [homes.host(home), homes.host(home, "node-7")]
     return {
         *("source", "telemetry", "telemetry/config.toml", "telemetry/forgotten"),
@@ -305,7 +283,7 @@ def left_by_disable(home: Path) -> set[str]:
     }
 
 
-def test_disable_deletes_and_counts_what_was_not_sent(home: Path, collector: Collector) -> None:
+def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
     """Segments and bodies of every host go; the setting, the ID, what was forgotten and sent/ stay."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
@@ -331,9 +309,7 @@ def test_disable_deletes_and_counts_what_was_not_sent(home: Path, collector: Col
     kept |= {name: (home / name).read_bytes() for name in ("source", "config.toml", "telemetry/forgotten")}
     assert len(kept) == 4
     requests = len(collector.requests)
-    done = command(home, "disable", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["purged"] == {"events": 3 + 1 + 2 + 4 + 5 + 6, "bodies": 2}
+    assert answer_of(home, "disable")["purged"] == {"events": 3 + 1 + 2 + 4 + 5 + 6, "bodies": 2}
     assert set(homes.tree(home)) - left_by_disable(home) == {"config.toml"}
     assert kept.items() <= homes.contents(home).items()
     assert json.loads(command(home, "status", "--json").stdout)["enabled"] is False
@@ -341,8 +317,8 @@ def test_disable_deletes_and_counts_what_was_not_sent(home: Path, collector: Col
     assert len(collector.requests) == requests
 
 
-def test_disable_leaves_nothing_else_of_ours(home: Path) -> None:
-    """What was refused or damaged, counters, logs and a heartbeat go as well, of every host."""
+def test_disable_leaves_nothing_else_of_ours(home):
+    """Rejected and damaged files, counters, logs and heartbeats of every host are deleted as well."""
     for host in (homes.host_name(), "node-7"):
         homes.put(home, records.series(1), host_of=host)
         directory = homes.host(home, host)
@@ -352,9 +328,7 @@ def test_disable_leaves_nothing_else_of_ours(home: Path) -> None:
         for name in ("dropped", "not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "sidecar.log.1"):
             (directory / name).touch(mode=0o600)
     (homes.telemetry(home) / "service-node-7.json").write_text("{}")
-    done = command(home, "disable")
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    ran(home, "disable")
     assert set(homes.tree(home)) <= left_by_disable(home)
 
 
@@ -380,21 +354,18 @@ tell(until("spooled"))
 """
 
 
-def test_switching_off_reaches_everybody_who_runs(home: Path, collector: Collector) -> None:
+def test_switching_off_reaches_everybody_who_runs(home, collector):
     """A workload that never pauses and a sidecar amid its work obey; nothing comes back; `enable` does."""
     homes.configure(home, collector.url, idle_exit_s=600)
     child = processes.start(
         home, ["-c", processes.PRELUDE + _RESTLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert child.stdin is not None
-    assert child.stdout is not None
     orders, answers = child.stdin, child.stdout
 
-    def told() -> list[str]:
-        words: list[str] = json.loads(answers.readline())
-        return words
+    def told():
+        return json.loads(answers.readline())
 
-    def go_on() -> None:
+    def go_on():
         orders.write("\n")
         orders.flush()
 
@@ -431,7 +402,7 @@ def test_switching_off_reaches_everybody_who_runs(home: Path, collector: Collect
     assert child.returncode == 0
 
 
-def test_a_stopped_sidecar_holds_nobody_up(home: Path, collector: Collector) -> None:
+def test_a_stopped_sidecar_holds_nobody_up(home, collector):
     """`disable` tells that it still lives, and purges all the same; when it goes on, it only ends."""
     homes.configure(home, collector.url, idle_exit_s=600)
     collector.answer_by(lambda _request: 503)

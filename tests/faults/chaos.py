@@ -17,8 +17,6 @@ runs of one seed are alike, but not equal: when the system runs whom is not ours
 keeps its directory. The exit code is 0 if all is well, else 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import heapq
@@ -31,15 +29,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.faults import chaos_verdict
 from tests.faults.chaos_collector import MoodyCollector
 from tests.faults.chaos_crowd import Crowd, Errands, Hunt
 from tests.support import homes, processes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _SETTLE_S = 600.0  # an upper bound for what hangs
 _LOOK_S = 0.4
@@ -48,24 +42,17 @@ _NOT_INHERITED = "DO_NOT_TRACK SLURM_JOB_ID PBS_JOBID LSB_JOBID FLUX_JOB_ID JOB_
 
 
 class Chaos:
-    """One run.
+    """One run of at least so many seconds, longer where a busy machine lets too little happen."""
 
-    Args:
-        home: the home, in a directory of its own; what processes say on standard error lies beside it.
-        seconds: how long it is, at least, before everybody is killed; longer where a busy machine lets too
-            little happen.
-        seed: decides on all that is drawn.
-    """
-
-    def __init__(self, home: Path, seconds: float, seed: int) -> None:
+    def __init__(self, home, seconds, seed):
         self.home, self._seconds, self._seed = home, seconds, seed
         self._chance = random.Random(f"{seed} conductor")
         self._restless = self._chance.uniform(0.7, 1.5)  # factor of all mean times between two acts
         self._numbers = itertools.count()
-        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._agenda = []
         self._process_log = home.with_name("processes.log")
 
-    def run(self) -> chaos_verdict.Verdict:
+    def run(self):
         """Make chaos, then order; what came of it."""
         self.home.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -75,7 +62,8 @@ class Chaos:
             moods = random.Random(f"{self._seed} collector")
             self._collector = at_exit.enter_context(MoodyCollector(moods, self._hunt.shoot))
             self._configure()
-            self._crowd = Crowd(self.home, self._chance.randrange(4, 9), self._seed, log)
+            size, acknowledged = self._chance.randrange(4, 9), self._collector.ledger.acknowledged
+            self._crowd = Crowd(self.home, size, self._seed, log, acknowledged)
             at_exit.callback(self._crowd.end)
             self._errands = Errands(self.home, log)
             at_exit.callback(self._errands.end)
@@ -84,25 +72,26 @@ class Chaos:
             order_began = time.monotonic()
             settled = self._settle()
             ended, left = time.monotonic(), processes.processes_of(self.home)
-        return chaos_verdict.judge(
-            chaos_verdict.Evidence(
-                home=self.home,
-                process_log=self._process_log,
-                seed=self._seed,
-                chaos_s=order_began - began,
-                settling_s=ended - order_began,
-                crowd=self._crowd,
-                hunt=self._hunt,
-                tally=self._collector.tally,
-                not_settled=settled,
-                left=left,
-            )
-        )
+        figures = {
+            "seed": self._seed,
+            "chaos_s": round(order_began - began, 1),
+            "settling_s": round(ended - order_began, 1),
+            **self._crowd.counts,
+            "sidecars_seen": len(self._hunt.seen),
+            "sidecars_killed": len(self._hunt.killed),
+            **self._hunt.counts,
+            **self._collector.counts,
+            "answers": dict(sorted(self._collector.answers.items())),
+        }
+        faults = [f"what was left could not be delivered: {settled}"] if settled else []
+        faults += [f"a process is left: {pid}, {line}" for pid, line in left.items()]
+        ledger = self._collector.ledger
+        return chaos_verdict.judge(self.home, self._process_log, figures, self._crowd, ledger, faults)
 
     # Chaos
 
-    def _acts(self) -> Iterator[tuple[float, Callable[[], object]]]:
-        """What is done again and again, and after how many seconds on average."""
+    def _acts(self):
+        """Each act that is repeated, with the seconds between two of it on average."""
         yield 1.0, self._crowd.kill_one
         yield 0.7, self._crowd.stop_one
         yield 4.0, self._crowd.wake_all
@@ -118,7 +107,7 @@ class Chaos:
         yield 2.5, self._collector.change_mood
         yield 25.0, self._let_the_collector_fall
 
-    def _make_chaos(self, until: float) -> None:
+    def _make_chaos(self, until):
         for mean_s, act in self._acts():
             self._plan(mean_s * self._restless, act)
         self._after(0.0, self._look)
@@ -131,28 +120,25 @@ class Chaos:
                 heapq.heappop(self._agenda)
                 act()
 
-    def _is_enough(self) -> bool:
-        """Whether it was chaos, however slow this machine is at present."""
+    def _is_enough(self):
         least = self._seconds / 20
-        return len(self._hunt.killed) >= least and self._collector.tally.requests >= least
+        return len(self._hunt.killed) >= least and self._collector.counts["requests"] >= least
 
-    def _plan(self, mean_s: float, act: Callable[[], object]) -> None:
-        """Do something at random moments, so far apart on average."""
-
-        def act_and_plan() -> None:
+    def _plan(self, mean_s, act):
+        def act_and_plan():
             act()
             self._plan(mean_s, act)
 
         self._after(self._chance.expovariate(1 / mean_s), act_and_plan)
 
-    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+    def _after(self, seconds, act):
         heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._numbers), act))
 
-    def _look(self) -> None:
+    def _look(self):
         self._hunt.look()
         self._after(_LOOK_S, self._look)
 
-    def _configure(self) -> None:
+    def _configure(self):
         """Other settings; short times, so that much happens."""
         draw = self._chance.uniform
         homes.configure(
@@ -170,35 +156,34 @@ class Chaos:
             sent_max_mib=4096,  # so that the archive can be held against what was taken
         )
 
-    def _touch_flush(self) -> None:
+    def _touch_flush(self):
         flush = homes.spool(self.home) / "flush"
         with contextlib.suppress(FileNotFoundError):
             os.close(os.open(flush, os.O_WRONLY | os.O_CREAT, 0o600))
 
-    def _forget_state(self) -> None:
+    def _forget_state(self):
         (homes.host(self.home) / "sidecar.json").unlink(missing_ok=True)
 
-    def _let_heartbeats_age(self) -> None:
+    def _let_heartbeats_age(self):
         """As if the 90 s were over for which a killed service counts as one that serves."""
         for heartbeat in homes.find(homes.telemetry(self.home), "service-*.json"):
             heartbeat.unlink(missing_ok=True)
 
-    def _let_the_collector_fall(self) -> None:
+    def _let_the_collector_fall(self):
         self._collector.go_down()
         self._after(self._chance.uniform(0.2, 4), self._collector.come_up)
 
     # Order
 
-    def _make_order(self) -> None:
-        """Kill everybody; the collector is kind from now on."""
+    def _make_order(self):
         self._crowd.end()
         self._errands.end()
         processes.end_all(self.home)
         self._collector.be_kind()
         self._collector.come_up()
 
-    def _settle(self) -> str:
-        """Deliver what is left; a word if that does not come to an end."""
+    def _settle(self):
+        """Deliver what is left; give the reason if that does not end."""
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline:
             done = processes.once(self.home, timeout=_SETTLE_S)
@@ -209,7 +194,7 @@ class Chaos:
         return f"--once ended with {done.returncode}: {done.stderr[-1000:]}\nunsent: {unsent[:20]}"
 
 
-def run_and_tell(home: Path, seconds: float, seed: int) -> chaos_verdict.Verdict:
+def run_and_tell(home, seconds, seed):
     """Make a run, and print its seed first and its figures last."""
     print(f"chaos: seed {seed}, {seconds:.0f} s, in {home.parent}", flush=True)  # noqa: T201
     verdict = Chaos(home, seconds, seed).run()
@@ -217,8 +202,7 @@ def run_and_tell(home: Path, seconds: float, seed: int) -> chaos_verdict.Verdict
     return verdict
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make a run in a fresh directory, which stays if anything is wrong."""
+def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description="The chaos run.")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))

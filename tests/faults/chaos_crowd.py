@@ -1,7 +1,5 @@
 """The processes of the chaos run: workloads that are killed and replaced, and sidecars that are hunted."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random
@@ -10,8 +8,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -27,14 +25,14 @@ _LONGEST_STOP_S = 4.0
 class Writer:
     """A workload, its forked children included, as long as one of them holds the pipe open."""
 
-    def __init__(self, number: int, kind: str, process: subprocess.Popen[str], pipe: int) -> None:
+    def __init__(self, number, kind, process, pipe):
         self.number, self.kind, self.process, self.pipe = number, kind, process, pipe
         self.rest = b""
         self.children = 0  # that have begun and not said that they are done
-        self.wake_at: float | None = None
+        self.wake_at = None
         self.heard_at = time.monotonic()
 
-    def signal(self, number: signal.Signals, *, whole_group: bool = True) -> None:
+    def signal(self, number, *, whole_group=True):
         """Reach the workload, with or without its children; it must not have been reaped wholly."""
         with contextlib.suppress(ProcessLookupError):
             if whole_group:
@@ -44,47 +42,46 @@ class Writer:
 
 
 class Crowd:
-    """So many workloads at any time; what they acknowledged, and when."""
+    """So many workloads at any time; `acknowledged` gets the events that they acknowledge, and when."""
 
-    def __init__(self, home: Path, size: int, seed: int, log: IO[str]) -> None:
+    def __init__(self, home, size, seed, log, acknowledged):
         self._home, self._size, self._seed, self._log = home, size, seed, log
         self._chance = random.Random(f"{seed} crowd")
         self._selector = selectors.DefaultSelector()
-        self._living: list[Writer] = []
-        self.acknowledged: dict[int, float] = {}
-        self.refusals: list[str] = []
-        self.started = self.killed = self.children_killed = self.stopped = self.stopped_themselves = 0
+        self._living = []
+        self._acknowledged = acknowledged
+        self.refusals = []
+        self.counts = Counter()
 
-    def replace(self) -> None:
-        """Start a workload for each that has ended."""
+    def replace(self):
         while sum(writer.process.poll() is None for writer in self._living) < self._size:
             self._start()
 
-    def _start(self) -> None:
+    def _start(self):
         kind = self._chance.choice(chaos_writer.KINDS)
-        first = self.started * chaos_writer.SERIALS_PER_WRITER
+        number = self.counts["writers_started"]
+        first = number * chaos_writer.SERIALS_PER_WRITER
         haunted = str(int(self._chance.random() < _HAUNTED))
         ours, theirs = os.pipe()
         process = processes.start(
             self._home,
-            [_SCRIPT, kind, str(first), f"{self._seed} {self.started}", haunted],
+            [_SCRIPT, kind, str(first), f"{self._seed} {number}", haunted],
             stdin=subprocess.DEVNULL,
             stdout=theirs,
             stderr=self._log,
             start_new_session=True,  # so that children can be reached, too, and nobody else
         )
         os.close(theirs)
-        writer = Writer(self.started, kind, process, ours)
+        writer = Writer(number, kind, process, ours)
         self._living.append(writer)
         self._selector.register(ours, selectors.EVENT_READ, writer)
-        self.started += 1
+        self.counts["writers_started"] += 1
 
     # What they say
 
-    def listen(self, wait_s: float) -> None:
-        """Read what was acknowledged; let go of workloads of which nobody is left."""
+    def listen(self, wait_s):
         for key, _ in self._selector.select(max(wait_s, 0.0)):
-            writer: Writer = key.data
+            writer = key.data
             data = os.read(writer.pipe, 1 << 16)
             if not data:
                 self._bury(writer)
@@ -99,21 +96,21 @@ class Crowd:
                 writer.wake_at = None
                 writer.signal(signal.SIGCONT)
 
-    def _hear(self, writer: Writer, line: str) -> None:
+    def _hear(self, writer, line):
         if line.isdigit():
-            self.acknowledged[int(line)] = time.time()
+            self._acknowledged[int(line)] = time.time()
         elif line == _ASLEEP:
-            self.stopped_themselves += 1
+            self.counts["writers_stopped_amid_an_append"] += 1
             self._wake_later(writer)
         elif line in (_BEGUN, _DONE):
             writer.children += 1 if line == _BEGUN else -1
         else:
             self.refusals.append(f"{writer.kind} {line}")
 
-    def _wake_later(self, writer: Writer) -> None:
+    def _wake_later(self, writer):
         writer.wake_at = time.monotonic() + self._chance.uniform(0.005, _LONGEST_STOP_S)
 
-    def _bury(self, writer: Writer) -> None:
+    def _bury(self, writer):
         """The pipe is closed: all of them are gone, or will be in a moment."""
         self._selector.unregister(writer.pipe)
         os.close(writer.pipe)
@@ -121,35 +118,32 @@ class Crowd:
         code = writer.process.wait(processes.PATIENCE_S)
         if code > 0:
             self.refusals.append(f"workload {writer.number} ({writer.kind}) ended with {code}")
-        self.killed += code < 0
-        self.children_killed += writer.children
+        self.counts["writers_killed"] += code < 0
+        self.counts["forked_children_killed"] += writer.children
 
     # What is done to them
 
-    def kill_one(self) -> None:
-        """SIGKILL to a workload, with its children or without them."""
+    def kill_one(self):
         if self._living:
             writer = self._chance.choice(self._living)
             writer.signal(signal.SIGKILL, whole_group=self._chance.random() < 0.5)
 
-    def stop_one(self) -> None:
-        """SIGSTOP to a workload, and SIGCONT after a while."""
+    def stop_one(self):
         if self._living:
             writer = self._chance.choice(self._living)
             writer.signal(signal.SIGSTOP)
-            self.stopped += 1
+            self.counts["writers_stopped"] += 1
             self._wake_later(writer)
 
-    def wake_all(self) -> None:
-        """SIGCONT to everybody, as one may have stopped only after his own; end those who hang."""
+    def wake_all(self):
+        """SIGCONT to all, as a workload may stop after its own SIGCONT; kill those that hang."""
         for writer in self._living:
             writer.signal(signal.SIGCONT)
             if time.monotonic() > writer.heard_at + processes.PATIENCE_S:
                 self.refusals.append(f"workload {writer.number} ({writer.kind}) hangs")
                 writer.signal(signal.SIGKILL)
 
-    def end(self) -> None:
-        """Kill everybody, and read what they had still to say."""
+    def end(self):
         deadline_s = time.monotonic() + processes.PATIENCE_S
         while self._living:
             assert time.monotonic() < deadline_s, f"{len(self._living)} writers do not end"
@@ -160,25 +154,24 @@ class Crowd:
 
 
 class Hunt:
-    """Finds the sidecars of a home, whoever started them, and kills or stops them."""
+    """Finds all sidecars of a home, and kills or stops them."""
 
-    def __init__(self, home: Path, seed: int) -> None:
+    def __init__(self, home, seed):
         self._home = home
         self._chance = random.Random(f"{seed} hunt")
         self._lock = threading.Lock()
-        self._game: list[psutil.Process] = []
-        self._asleep: list[tuple[float, psutil.Process]] = []
-        self.seen: set[psutil.Process] = set()
-        self.killed: set[psutil.Process] = set()
-        self.terminated = self.stopped = 0
+        self._game = []
+        self._asleep = []
+        self.seen = set()
+        self.killed = set()
+        self.counts = Counter()
         self._eager = 0.1
 
-    def change_mood(self) -> None:
+    def change_mood(self):
         """Draw anew how often a strike is one: sidecars die at once for a while, then get far."""
         self._eager = self._chance.choice((0.03, 0.1, 0.6))
 
-    def look(self) -> None:
-        """See who lives; wake who has slept enough."""
+    def look(self):
         found = []
         for pid in processes.sidecars(self._home):
             with contextlib.suppress(psutil.Error):
@@ -193,7 +186,7 @@ class Hunt:
             with contextlib.suppress(psutil.Error):
                 process.resume()
 
-    def shoot(self) -> None:
+    def shoot(self):
         """SIGKILL to one that was seen last; may be called by any thread."""
         with self._lock, contextlib.suppress(psutil.Error):
             if self._game:
@@ -201,7 +194,7 @@ class Hunt:
                 victim.kill()  # psutil looks whether the number still means this process
                 self.killed.add(victim)
 
-    def strike(self) -> None:
+    def strike(self):
         """SIGKILL to one; now and then SIGTERM, or SIGSTOP for a while."""
         if self._chance.random() >= self._eager:
             return
@@ -216,10 +209,10 @@ class Hunt:
             victim = self._chance.choice(self._game)
             if fate < 0.8:
                 victim.terminate()
-                self.terminated += 1
+                self.counts["sidecars_terminated"] += 1
             else:
                 victim.suspend()
-                self.stopped += 1
+                self.counts["sidecars_stopped"] += 1
                 wake_at = time.monotonic() + self._chance.uniform(0.005, _LONGEST_STOP_S)
                 self._asleep.append((wake_at, victim))
 
@@ -227,18 +220,16 @@ class Hunt:
 class Errands:
     """Commands that are run beside, and reaped when they have ended."""
 
-    def __init__(self, home: Path, log: IO[str]) -> None:
+    def __init__(self, home, log):
         self._home, self._log = home, log
-        self._running: list[subprocess.Popen[str]] = []
+        self._running = []
 
-    def start(self, *arguments: str) -> None:
-        """Start `python -m` with these arguments."""
+    def start(self, *arguments):
         self._running = [process for process in self._running if process.poll() is None]
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": self._log}
         self._running.append(processes.start(self._home, ["-m", *arguments], **options))
 
-    def end(self) -> None:
-        """Kill what still runs."""
+    def end(self):
         for process in self._running:
             process.kill()
             process.wait(processes.PATIENCE_S)

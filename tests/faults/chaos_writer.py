@@ -14,8 +14,6 @@ and then amid the write itself. Nothing of the emitter is replaced: the ghost on
 which signals from outside hit too seldom, as an append takes some microseconds.
 """
 
-from __future__ import annotations
-
 import atexit
 import itertools
 import os
@@ -26,7 +24,6 @@ import threading
 import time
 import traceback
 import warnings
-from typing import Any
 
 from flwr_telemetry import event
 
@@ -46,29 +43,29 @@ _DOOM = {"stat": 1 / 500, "fstat": 1 / 500, "write": 1 / 200}  # of one system c
 _write = os.write  # as it was before the ghost came
 
 
-def type_of(n: int) -> str:
+def type_of(n):
     """Give the type of the event with this serial: sixteen in a row are of one type."""
     return TYPES[n // 16 % len(TYPES)]
 
 
-def details_of(n: int) -> dict[str, Any]:
+def details_of(n):
     """Give the details of the event with this serial, so that the receiver can check them."""
     return {"n": n, "half": n / 2, "text": "x" * (n % 7), "backend": "ray"}
 
 
-def _say(line: str) -> None:
+def _say(line):
     _write(_OUTPUT, f"{line}\n".encode())
 
 
 class Workload:
     """Emits events with the serials that it is given."""
 
-    def __init__(self, first: int, seed: object) -> None:
+    def __init__(self, first, seed):
         self.first = first
         self.serials = itertools.count(first)
         self.chance = random.Random(str(seed))
 
-    def emit(self, count: int = 1) -> None:
+    def emit(self, count=1):
         for n in itertools.islice(self.serials, count):
             future = event(type_of(n), details_of(n))
             error = future.exception()
@@ -77,30 +74,28 @@ class Workload:
                 traceback.print_exception(error)
             _say(str(n) if word == "spooled" else f"! {n} {word}")
 
-    def rest(self, mean_s: float) -> None:
+    def rest(self, mean_s):
         time.sleep(min(self.chance.expovariate(1 / mean_s), 10 * mean_s))
 
     # Kinds
 
-    def plain(self) -> None:
-        """A few events at a time, for ever."""
+    def plain(self):
         while True:
             self.emit(self.chance.choice((1, 1, 2, 4)))
             self.rest(0.2)
 
-    def bursts(self) -> None:
-        """Many equal events at once, as a simulation emits them."""
+    def bursts(self):
         while True:
             self.emit(self.chance.randrange(10, 80))
             self.rest(2.0)
 
-    def threads(self) -> None:
+    def threads(self):
         """Several threads that emit at the same time, one of which forks now and then."""
         for _ in range(2):
             threading.Thread(target=self.plain, daemon=True).start()
         self.forks()
 
-    def forks(self) -> None:
+    def forks(self):
         """Forks, and so does it again; parent and child go on emitting."""
         for number in itertools.count():
             self.emit(self.chance.randrange(1, 8))
@@ -108,7 +103,7 @@ class Workload:
                 self._be_child(self.first + _FIRST_OF_CHILDREN + number % 400 * _SERIALS_PER_CHILD)
             self.rest(0.2)
 
-    def _be_child(self, first: int) -> None:
+    def _be_child(self, first):
         _say("+")
         child = Workload(first, os.getpid())
         for _ in range(child.chance.randrange(1, 30)):
@@ -117,14 +112,17 @@ class Workload:
         _say("-")
         os._exit(0)
 
-    def signals(self) -> None:
-        """A signal handler that emits, also while it interrupts an event of the same thread."""
+    def signals(self):
+        """A signal handler that emits, also while it interrupts an event of the same thread.
+
+        The first event comes before, because a handler that interrupts its imports loses its own event.
+        """
+        self.emit()
         signal.signal(signal.SIGALRM, lambda _number, _frame: self.emit())
         signal.setitimer(signal.ITIMER_REAL, 0.02, 0.1)
         self.plain()
 
-    def brief(self) -> None:
-        """A few events, one of them at exit, and the end."""
+    def brief(self):
         atexit.register(self.emit)
         for _ in range(self.chance.randrange(1, 30)):
             self.emit(self.chance.randrange(1, 4))
@@ -134,19 +132,19 @@ class Workload:
 KINDS = ("plain", "bursts", "threads", "forks", "signals", "brief")
 
 
-def haunt(chance: random.Random) -> None:
+def haunt(chance):
     """Let the ghost into the system calls of an append."""
 
-    def stop_or_die() -> None:
+    def stop_or_die():
         if chance.random() < 0.2:
             os.kill(os.getpid(), signal.SIGKILL)
         _say("~")
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    def let_in(name: str) -> None:
+    def let_in(name):
         real = getattr(os, name)
 
-        def haunted(*arguments: Any, **options: Any) -> Any:
+        def haunted(*arguments, **options):
             if chance.random() < _DOOM[name]:
                 if name == "write" and chance.random() < 0.25:
                     descriptor, data = arguments
@@ -161,8 +159,8 @@ def haunt(chance: random.Random) -> None:
         let_in(name)
 
 
-def main(kind: str, first: str, seed: str, haunted: str) -> None:
-    """Work until somebody kills this process, or the work is done."""
+def main(kind, first, seed, haunted):
+    """Work until the work is done."""
     warnings.simplefilter("ignore")  # that forking with threads is risky is what is tried here
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if haunted == "1":

@@ -1,41 +1,41 @@
-"""What tests of faults share: ready processes, some with mounts of their own, and a closed way out."""
-
-from __future__ import annotations
-
-import shutil
-import subprocess
-import tempfile
-from typing import TYPE_CHECKING
+"""Fixtures of the tests of faults: ready processes, and no way out of the machine."""
 
 import pytest
 
 from tests.faults.zygote import Zygote
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.dying import Lives
+from tests.support.hosts import private_mounts
+from tests.support.kills import SIDECAR
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """Give an interpreter that forks for each command."""
+def zygote():
     with Zygote() as ready:
         yield ready
 
 
 @pytest.fixture(scope="session")
-def apart() -> Iterator[Zygote]:
-    """Give one whose mounts nobody else sees; skip where that is not permitted."""
-    for user in ([], ["--user", "--map-root-user"]):
-        prefix = ["unshare", *user, "--mount"]
-        probe = [*prefix, "mount", "-t", "tmpfs", "none", tempfile.gettempdir()]
-        if shutil.which("unshare") and not subprocess.run(probe, check=False, capture_output=True).returncode:
-            with Zygote(prefix) as ready:
-                yield ready
-            return
-    pytest.skip("a private mount is not permitted here")
+def bare():
+    """Give one that has nothing of ours loaded, so that each first event loads it all."""
+    with Zygote(preload=False) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def apart():
+    """Give one whose mounts no other process sees; skip where that is not permitted."""
+    with Zygote(private_mounts()) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def lives():
+    """Give sidecars that die, or stop, where they are told to."""
+    with Lives(*SIDECAR) as running:
+        yield running
 
 
 @pytest.fixture
-def _fuse(_own_world: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send https to a port of loopback where nobody listens, should a home name no collector of ours."""
+def _fuse(_own_world, monkeypatch):
+    """Send https to a closed port of loopback, in case a home names no collector of the test."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")

@@ -12,20 +12,14 @@ or doubled, and plain junk behind each other, and cuts the whole into chunks. Wh
 What it finds becomes an example in ``tests/emitter/test_record.py``.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from flwr_telemetry import record
 from flwr_telemetryd.spool import reader
 from tests.support import records
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _WHOLE = [
     records.encode(event)
@@ -44,31 +38,28 @@ _SMALL_BYTES = 8192
 class Tape:
     """The bytes of an input, taken one after the other; zeros at their end."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data):
         self._data = data
         self._at = 0
 
-    def __bool__(self) -> bool:
+    def __bool__(self):
         return self._at < len(self._data)
 
-    def number(self, below: int) -> int:
-        """Give a number from 0 up to but not including ``below``."""
+    def number(self, below):
         taken = self._data[self._at : self._at + 2]
         self._at += 2
         return int.from_bytes(taken.ljust(2, b"\0")) % below
 
-    def some(self, most: int) -> bytes:
-        """Give some bytes as they are."""
+    def some(self, most):
         length = self.number(most + 1)
         taken = self._data[self._at : self._at + length]
         self._at += length
         return taken
 
 
-def lay(tape: Tape) -> tuple[bytes, list[bytes]]:
-    """Give a segment, and the intact records that were laid into it, in order."""
-    parts: list[bytes] = []
-    intact: list[bytes] = []
+def lay(tape):
+    parts = []
+    intact = []
     for _ in range(_MOST_STEPS):
         if not tape:
             break
@@ -91,8 +82,7 @@ def lay(tape: Tape) -> tuple[bytes, list[bytes]]:
     return b"".join(parts), intact
 
 
-def cut(segment: bytes, tape: Tape) -> Iterator[bytes]:
-    """Give the segment in chunks, some of them empty; small ones where that does not take too long."""
+def cut(segment, tape):
     at, rest = 0, 1 + len(segment) % 13 if len(segment) < _SMALL_BYTES else 1000
     while at < len(segment):
         size = tape.number(2000) if tape else rest
@@ -100,8 +90,7 @@ def cut(segment: bytes, tape: Tape) -> Iterator[bytes]:
         at += size
 
 
-def check(data: bytes) -> None:
-    """Hold the reader to its promises for one input."""
+def check(data):
     tape = Tape(data)
     segment, intact = lay(tape)
     pieces = list(reader.read([segment]))
@@ -116,7 +105,7 @@ def check(data: bytes) -> None:
     assert runs[0] == runs[1], "the chunks change how much damage is counted"
 
 
-def _frames(segment: bytes, pieces: Sequence[reader.Record | reader.Damage]) -> Iterator[bytes]:
+def _frames(segment, pieces):
     """Give the bytes of every record that was read; each byte of the segment must be told once."""
     at = 0
     for piece in pieces:
@@ -133,7 +122,7 @@ def _frames(segment: bytes, pieces: Sequence[reader.Record | reader.Damage]) -> 
     assert at == len(segment), "bytes are left out"
 
 
-def _by_hypothesis(minutes: float, seed: int) -> None:
+def _by_hypothesis(minutes, seed):
     from hypothesis import HealthCheck, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -149,8 +138,7 @@ def _by_hypothesis(minutes: float, seed: int) -> None:
     print(f"{tried} inputs by Hypothesis, none that breaks a promise; the next seed is {seed}")  # noqa: T201
 
 
-def main() -> None:
-    """Fuzz for some minutes; ends with an error at the first broken promise."""
+def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))

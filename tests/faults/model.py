@@ -3,27 +3,25 @@
 Writers emit, are stopped and killed; sidecars look, die and are stopped just before any system call, two
 of them on a host where locks do not work, one of another host that adopts; clocks step; the collector
 answers in every way; caps, switches and the user's other means are used; files are damaged. After each
-step nothing that was acknowledged may be missing (``model_ledger.py``). In the end the world is well, and
-a fresh sidecar drains the home within some looks.
+step nothing that was acknowledged may be missing (``ledger.py``). In the end the world is well, and
+a fresh sidecar drains the home within some passes.
 
 ``python -m tests.faults.model --examples 5000 --seed 7`` tries as many as it is told, and others with each
 seed; ``--steps`` is how long a run is at most. What it prints is kept in ``test_model_examples.py``.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import get_state_machine_test, rule
 
 from flwr_telemetryd.runtime import Mode
-from tests.faults.model_parts import ANSWERS, DAY_S, HOUR_S, ModelCollector
+from tests.faults.model_hands import DAY_S, HOUR_S
 from tests.faults.model_processes import Processes, refusals, slots
+from tests.support.collector import ANSWERS, Collector
 
 LOCKS = ("work", "refused", "pretended")
 LOOKS_TO_DRAIN = 12
@@ -31,68 +29,46 @@ MANY_YEARS_S = 50 * 365 * DAY_S
 
 _settings = st.sampled_from(
     [
-        ("spool_max_mib", 0.002),
-        ("spool_max_mib", 64),
-        ("spool_max_days", 1),
-        ("spool_max_days", 1e6),
-        ("bursts", False),
-        ("bursts", True),
-        ("burst_window_s", 5),
-        ("burst_window_s", 0),
+        *(("spool_max_mib", value) for value in (0.002, 64)),
+        *(("spool_max_days", value) for value in (1, 1e6)),
+        *(("bursts", value) for value in (False, True)),
+        *(("burst_window_s", value) for value in (5, 0)),
     ]
 )
-_junk = st.sampled_from(
-    [
-        "",
-        "nan",
-        "inf",
-        "-1",
-        "1e300",
-        "3600",
-        "{",
-        "[]",
-        "\0" * 9,
-        '{"requests": -5, "retried": 1e999}',
-        "x" * 70_000,
-    ]
-)
+_numbers = ["", "nan", "inf", "-1", "1e300", "3600"]
+_junk = st.sampled_from([*_numbers, "{", "[]", "\0" * 9, '{"requests": -5, "retried": 1e999}', "x" * 70_000])
 
 
 class Model(Processes):
-    """One home, from its first event to its end."""
-
-    @rule(
-        names=st.lists(st.sampled_from(sorted(ANSWERS)), max_size=4),
-        refuses=refusals,
-    )
-    def answer(self, names: list[str], refuses: str) -> None:
+    @rule(names=st.lists(st.sampled_from(sorted(ANSWERS)), max_size=4), refuses=refusals)
+    def answer(self, names, refuses):
         self.world.script.extend(names)
         self.world.refuses = refuses
 
     @rule(seconds=st.sampled_from([0.3, 6, 61, 1000, 100_000]))
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds):
         self.world.time.monotonic_s += seconds
 
     @rule(
         shift_s=st.sampled_from([0, HOUR_S, 2 * DAY_S, MANY_YEARS_S, -HOUR_S, -MANY_YEARS_S]),
         to_ns=st.sampled_from([-(10**18), 0, 1_795_000_000 * 10**9, 2**63 - 1]),
     )
-    def step_clocks(self, shift_s: float, to_ns: int) -> None:
+    def step_clocks(self, shift_s, to_ns):
         self.world.time.wall_ns = to_ns
         if abs(self.world.shifted_s + shift_s) <= MANY_YEARS_S:
             self.world.shift(shift_s)
 
     @rule(setting=_settings)
-    def set(self, setting: tuple[str, Any]) -> None:
+    def set(self, setting):
         self.world.settings.update([setting])
         self.world.configure()
 
     @rule(state=st.sampled_from(["off", "malformed", "on", "on"]))
-    def switch(self, state: str) -> None:
+    def switch(self, state):
         self.world.set_state(state)
 
     @rule(host=st.integers(0, 1), slot=slots, what=st.sampled_from(["flush", "end", "forget 0", "forget 2"]))
-    def ask(self, host: int, slot: int, what: str) -> None:
+    def ask(self, host, slot, what):
         life = self.world.lives.get(slot)
         if what == "flush":
             self.world.put(self.world.hosts[host].flush, b"")
@@ -108,20 +84,20 @@ class Model(Processes):
         percent=st.integers(0, 99),
         junk=_junk,
     )
-    def damage(self, host: int, what: str, percent: int, junk: str) -> None:
+    def damage(self, host, what, percent, junk):
         self.world.damage(host, what, percent, junk.encode())
         self.world.check()
 
     # The end
 
-    def teardown(self) -> None:
+    def teardown(self):
         try:
             if sys.exception() is None:
                 self._drain()
         finally:
             self.world.end()
 
-    def _drain(self) -> None:
+    def _drain(self):
         world = self.world
         for each in world.stopped():
             self._go_on(each, None)
@@ -140,18 +116,16 @@ class Model(Processes):
         assert not world.seen.waiting
 
 
-def run(locks: str, chosen: settings, seed_: int | None = None) -> None:
-    """Try the model where locks are like this."""
+def run(locks, chosen, seed_=None):
     machine = type(f"ModelLocks{locks.capitalize()}", (Model,), {"locks": locks})
-    with ModelCollector() as machine.collector:
+    with Collector() as machine.collector:
         test = get_state_machine_test(machine, settings=chosen)
         if seed_ is not None:
             test = seed(seed_)(test)
         test()
 
 
-def main() -> None:
-    """Run long."""
+def main():
     parser = argparse.ArgumentParser(description="The model test, as long as you like.")
     parser.add_argument("--examples", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=50)

@@ -10,8 +10,6 @@ Death is counted in calls that change something, and not what ``status`` is told
 call the world is the same as just after the last change.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -21,10 +19,6 @@ import secrets
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 CHANGES = frozenset("write rename replace unlink remove rmdir mkdir link".split())
 LOOKS = frozenset("open read pread stat lstat fstat scandir listdir fsync utime chmod fchmod".split())
@@ -40,53 +34,35 @@ class DeathError(BaseException):
 
 @dataclass(frozen=True)
 class Moment:
-    """When something happens to a process, and what.
+    """The moment of a stop, a death or a failure."""
 
-    Attributes:
-        at: just before how many more calls.
-        what: ``stop``, ``die``, or ``fail``: that one call fails.
-        looks: whether calls that only look are counted, too.
-        number: the errno of a failure; of a death in a write, how many per cent of it are written.
-    """
-
-    at: int
-    what: str
-    looks: bool = False
-    number: int = 0
+    at: int  # after so many more calls
+    what: str  # `stop`, `die`, or `fail`: that one call fails
+    looks: bool = False  # whether calls that only look are counted, too
+    number: int = 0  # the errno of a failure; of a death in a write, how many per cent of it are written
 
 
 class Actor:
-    """One process.
+    """One process."""
 
-    Args:
-        pid: its id, which is part of the names of its drafts.
-
-    Attributes:
-        descriptors: path, device and inode of what it has open, by number.
-        sizes: what it was told last of their sizes.
-        has_lock: whether it holds a lock that excludes others.
-        unlocked_writes: how often it wrote something without one.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.descriptors: dict[int, tuple[str, int, int]] = {}
-        self.sizes: dict[int, int] = {}
+    def __init__(self, pid):
+        self.pid = pid  # a part of the names of its drafts
+        self.descriptors = {}  # path, device and inode of each open file, by number
+        self.sizes = {}  # as it was told last
         self.has_lock = False
         self.unlocked_writes = 0
         self._dead = False
-        self._moment: Moment | None = None
+        self._moment = None
         self._left = 0
-        self._thread: threading.Thread | None = None
+        self._thread = None
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._outcome: tuple[Any, BaseException | None] = (None, None)
+        self._outcome = (None, None)
 
     @property
-    def stopped(self) -> bool:
-        """Whether it waits inside a call."""
+    def stopped(self):
         return self._thread is not None
 
-    def run(self, step: Callable[[], Any], moment: Moment | None = None) -> Any:
+    def run(self, step, moment=None):
         """Let the process do something to its end; DeathError if it died instead."""
         self._set(moment)
         former, _local.actor = getattr(_local, "actor", None), self
@@ -96,10 +72,10 @@ class Actor:
             _local.actor = former
             self._moment = None
 
-    def start(self, step: Callable[[], Any], moment: Moment) -> bool:
+    def start(self, step, moment):
         """Let the process begin something in a thread of its own; whether it came to its end."""
 
-        def live() -> None:
+        def live():
             try:
                 self._outcome = (self.run(step, moment), None)
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
@@ -110,21 +86,21 @@ class Actor:
         self._thread.start()
         return self._wait()
 
-    def go_on(self, moment: Moment | None) -> bool:
+    def go_on(self, moment):
         """Let a stopped process go on; whether it came to its end."""
         self._set(moment)
         self._go.release()
         return self._wait()
 
-    def outcome(self) -> Any:
-        """What came of what was begun with ``start``; raises what it raised."""
+    def outcome(self):
+        """Give the result of the step of ``start``, or raise its error."""
         result, error = self._outcome
         self._outcome = (None, None)
         if error is not None:
             raise error
         return result
 
-    def kill(self) -> None:
+    def kill(self):
         """End the process, stopped or not."""
         self._dead = True
         if self.stopped:
@@ -134,8 +110,8 @@ class Actor:
         for number in self.open_descriptors():
             os.close(number)
 
-    def open_descriptors(self) -> list[int]:
-        """What it has open; what was closed on another way than by ``os.close`` is forgotten."""
+    def open_descriptors(self):
+        """Its open descriptors, without those that were closed otherwise than by ``os.close``."""
         for number, (_, *identity) in list(self.descriptors.items()):
             try:
                 status = _fstat(number)
@@ -145,19 +121,18 @@ class Actor:
                 del self.descriptors[number]
         return sorted(self.descriptors)
 
-    def _wait(self) -> bool:
+    def _wait(self):
         self._back.acquire()
         if self._moment is not None and self._moment.what == "stop" and self._left < 0:
             return False
-        assert self._thread is not None
         self._thread.join()
         self._thread = None
         return True
 
-    def _set(self, moment: Moment | None) -> None:
+    def _set(self, moment):
         self._moment, self._left = moment, moment.at if moment else 0
 
-    def call(self, name: str, real: Callable[..., Any], arguments: Any, options: Any) -> Any:
+    def call(self, name, real, arguments, options):
         """Make a system call, if it comes to that."""
         if name == "close":
             # The dead may do this, too: it is what the system does for them.
@@ -180,11 +155,11 @@ class Actor:
         self.unlocked_writes += name == "write" and not self.has_lock
         return result
 
-    def _is_idle(self, target: Any) -> bool:
+    def _is_idle(self, target):
         path = self.descriptors.get(target, ("", 0, 0))[0] if isinstance(target, int) else os.fspath(target)
         return IDLE in path
 
-    def _now(self, moment: Moment, name: str, real: Callable[..., Any], arguments: Any) -> None:
+    def _now(self, moment, name, real, arguments):
         if moment.what == "fail":
             raise OSError(moment.number, os.strerror(moment.number))
         if moment.what == "stop":
@@ -201,7 +176,7 @@ class Actor:
 
 
 @contextlib.contextmanager
-def installed(locks: str) -> Iterator[None]:
+def installed(locks):
     """Let every actor's calls go through it while this lasts.
 
     Args:
@@ -211,10 +186,10 @@ def installed(locks: str) -> Iterator[None]:
     former = {name: getattr(os, name) for name in [*names, "getpid"]}
     former_flock, former_hex, number = fcntl.flock, secrets.token_hex, itertools.count()
 
-    def stand_in(name: str) -> Callable[..., Any]:
+    def stand_in(name):
         real = former[name]
 
-        def call(*arguments: Any, **options: Any) -> Any:
+        def call(*arguments, **options):
             actor = getattr(_local, "actor", None)
             if actor is None:
                 return real(*arguments, **options)
@@ -222,7 +197,7 @@ def installed(locks: str) -> Iterator[None]:
 
         return call
 
-    def flock(descriptor: int, operation: int) -> None:
+    def flock(descriptor, operation):
         actor = getattr(_local, "actor", None)
         if locks == "work" or actor is None:
             former_flock(descriptor, operation)
@@ -231,7 +206,7 @@ def installed(locks: str) -> Iterator[None]:
         elif locks == "refused":
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    def getpid() -> int:
+    def getpid():
         actor = getattr(_local, "actor", None)
         return former["getpid"]() if actor is None else actor.pid
 

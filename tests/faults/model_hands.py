@@ -1,71 +1,107 @@
-"""The hands in the world of the model: writers that write events, a user who forgets, a disk that errs."""
-
-from __future__ import annotations
+"""The parts of the model's world: its time and processes; writers, a user who forgets, a disk that errs."""
 
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any
+import logging
+from dataclasses import dataclass
 
 from flwr_telemetry.errors import SpoolFullError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import MAX_DATE_US, MIN_DATE_US
 from flwr_telemetry.spool import CreationRefusedError, Writer
+from flwr_telemetryd.sidecar.loop import Sidecar
+from tests.faults.ledger import Ledger, text_of
 from tests.faults.model_actor import Actor, DeathError
-from tests.faults.model_ledger import Ledger, Seen, text_of
-from tests.faults.model_parts import Pen
 from tests.support import records
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-Kind = tuple[int, ...]
+OTHER_HOST = "another"
+HOUR_S, DAY_S = 3600.0, 86_400.0
+NOW_NS = 1_795_000_000 * 10**9
 _NOW_US = 1_795_000_000_000_000
 _DATES_US = (_NOW_US, _NOW_US + 1000, 0, -1, -(10**15), MIN_DATE_US, MAX_DATE_US)
 _LOOKALIKES = (1, True, 1.0, "1", None, [1], {"a": 1})
 SOURCES = tuple(f"9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d{number}" for number in range(3))
 
 
+class Time:
+    """The time of all modules: it passes in a sleep, or by a step of the model."""
+
+    def __init__(self):
+        self.monotonic_s = 1000.0
+        self.wall_ns = NOW_NS
+
+    def monotonic(self):
+        return self.monotonic_s
+
+    def sleep(self, seconds):
+        self.monotonic_s += seconds
+
+    def time_ns(self):
+        return self.wall_ns
+
+
+class HomeOf(Home):
+    name = OTHER_HOST
+
+    def host(self, name=None):
+        return super().host(name or self.name)
+
+
+@dataclass
+class Life:
+    """One run of a sidecar."""
+
+    sidecar: Sidecar
+    actor: Actor
+    is_off: bool
+    """Whether telemetry was off at some time since its pass began."""
+    known: frozenset[str]
+    """The events that were spooled on its host when it began."""
+    may_fail: bool = False
+    """Whether a call that only looks is made to fail."""
+
+
+@dataclass
+class Pen:
+    host: HostPaths
+    writer: Writer
+    actor: Actor
+    event: str = ""
+    was_off: bool = False
+
+
+class Faults(logging.Handler):
+    """Notes each defect that a module logs of itself."""
+
+    def __init__(self, faults):
+        super().__init__()
+        self._faults = faults
+
+    def emit(self, record):
+        self._faults.append(logging.Formatter().format(record))
+
+
 class Hands:
-    """What writers, the user and the disk do; the rest of the world is ``model_world.World``.
+    """The acts of writers, user and disk; the rest of the world is ``model_world.World``."""
 
-    Attributes:
-        homes: the home as each of the two hosts sees it.
-        hosts: the hosts.
-        ledger: what may have become of each event.
-        state: whether telemetry is ``on``, ``off``, or the settings are ``malformed``.
-        settings: those of the user that are not the usual ones.
-        seen: what lay in the home when it was looked at last.
-        pens: the writers.
-        forgotten: the source IDs that the user had forgotten.
-        damaged: whether a body was damaged.
-    """
-
-    homes: tuple[Home, Home]
-    hosts: list[HostPaths]
-    seen: Seen
-    pens: list[Pen]
-    _pids: Iterator[int]
-
-    def __init__(self) -> None:
+    def __init__(self):
         self.ledger = Ledger()
-        self.state = "on"
-        self.settings: dict[str, Any] = {}
-        self.forgotten: set[str] = set()
-        self.damaged = False
+        self.state = "on"  # or `off`, or `malformed` settings
+        self.settings = {}  # those that are not the usual ones
+        self.forgotten = set()  # source IDs
+        self.damaged = False  # whether a body was damaged
         self._count = 0
 
-    def pen(self, number: int) -> Pen:
-        """A new writer in this place: three are on this host, one on the other."""
+    def pen(self, number):
         home = self.homes[number == 3]
         writer = Writer(home, home.host(), lambda: self.state == "on", lambda: None)
         return Pen(home.host(), writer, Actor(next(self._pids)))
 
-    def event(self, kind: Kind) -> tuple[bytes, str]:
+    def event(self, kind):
         """A new event of this kind, as a record and as the ledger knows it."""
         type_, cluster, source, form, date = kind
         self._count += 1
-        forms: tuple[dict[str, Any], ...] = (
+        forms = (
             {},
             {"n": self._count},
             {"n": self._count, "text": "\u00e9" * (self._count % 7)},
@@ -87,15 +123,13 @@ class Hands:
             self.ledger.excuse([text], "forgotten")
         return records.encode(event), text
 
-    def begin(self, pen: Pen, kind: Kind) -> Callable[[], None]:
-        """What a writer does for a new event of this kind."""
+    def begin(self, pen, kind):
         frame, pen.event = self.event(kind)
         cap_bytes = self.settings.get("spool_max_mib", 64) * 2**20
         pen.actor.unlocked_writes, pen.was_off = 0, False
         return lambda: pen.writer.append(frame, cap_bytes)
 
-    def written(self, pen: Pen, outcome: Callable[[], Any]) -> None:
-        """Note what came of it."""
+    def written(self, pen, outcome):
         try:
             outcome()
         except SpoolFullError:
@@ -105,13 +139,13 @@ class Hands:
         except DeathError:
             self.bury_pen(pen)
         else:
-            self.ledger.acknowledged.add(pen.event)
+            self.ledger.acknowledged[pen.event] = 0.0
             if pen.was_off:
                 self.ledger.excuse([pen.event], "switched off meanwhile")
         if pen.actor.unlocked_writes > 1:
             self.ledger.may_double.add(pen.event)
 
-    def bury_pen(self, pen: Pen) -> None:
+    def bury_pen(self, pen):
         """Kill a writer; another takes its place."""
         pen.actor.kill()
         number = self.pens.index(pen)
@@ -119,20 +153,18 @@ class Hands:
 
     # What the user and the disk do
 
-    def put(self, path: Path, data: bytes) -> None:
-        """Write a file of ours, if its directory is there."""
+    def put(self, path, data):
         if path.parent.is_dir():
             path.write_bytes(data)
             path.chmod(0o600)
 
-    def forget(self, number: int) -> None:
-        """Have a source ID forgotten."""
+    def forget(self, number):
         self.forgotten.add(SOURCES[number])
         hashes = [hashlib.sha256(each.encode()).hexdigest() for each in sorted(self.forgotten)]
         self.put(self.homes[0].forgotten, "\n".join(hashes).encode())
         self.ledger.excuse([each for each in self.ledger.begun if SOURCES[number] in each], "forgotten")
 
-    def damage(self, host: int, what: str, percent: int, junk: bytes) -> None:
+    def damage(self, host, what, percent, junk):
         """Damage a file: cut a body and end it with junk, end the open segment, or write it alone."""
         paths = self.hosts[host]
         if what == "segment" and paths.events.exists():

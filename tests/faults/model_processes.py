@@ -1,24 +1,16 @@
 """The rules of the model by which its processes work, fail, stop, go on and die; see ``model.py``."""
 
-from __future__ import annotations
-
 import errno
-from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.schedule import ExitReason
+from tests.faults.ledger import see
 from tests.faults.model_actor import DeathError, Moment
-from tests.faults.model_ledger import see
-from tests.faults.model_parts import Life, ModelCollector, Pen
+from tests.faults.model_hands import Pen
 from tests.faults.model_world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.faults.model_hands import Kind
 
 ERRNOS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE)
 
@@ -32,29 +24,23 @@ refusals = st.sampled_from(["nothing", "bursts", "single events", "all"])
 
 
 class Processes(RuleBasedStateMachine):
-    """Writers and sidecars.
+    """Writers and sidecars; `locks` and `collector` are those of the world."""
 
-    Attributes:
-        locks: see ``model_actor.installed``.
-        collector: it.
-    """
+    locks = "work"
 
-    locks: ClassVar[str] = "work"
-    collector: ClassVar[ModelCollector]
-
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.world = World(self.locks, self.collector)
 
     @initialize(refuses=refusals)
-    def begin(self, refuses: str) -> None:
+    def begin(self, refuses):
         self.world.refuses = refuses
 
     @rule(pen=_pens, kinds=_kinds)
-    def emit(self, pen: int, kinds: list[Kind]) -> None:
+    def emit(self, pen, kinds):
         self._emit(pen, kinds)
 
-    def _emit(self, pen: int, kinds: list[Kind]) -> None:
+    def _emit(self, pen, kinds):
         for kind in kinds:
             self._emit_until(pen, kind, None)
         self.world.check()
@@ -67,13 +53,13 @@ class Processes(RuleBasedStateMachine):
         looks=st.booleans(),
         torn=_per_cent,
     )
-    def emit_until(self, pen: int, kinds: list[Kind], what: str, at: int, looks: bool, torn: int) -> None:
+    def emit_until(self, pen, kinds, what, at, looks, torn):
         self._emit(pen, kinds[1:])
         for kind in kinds[:1]:
             self._emit_until(pen, kind, Moment(at, what, looks, torn))
         self.world.check()
 
-    def _emit_until(self, pen: int, kind: Kind, moment: Moment | None) -> None:
+    def _emit_until(self, pen, kind, moment):
         pen %= len(self.world.pens)
         writing = self.world.pens[pen]
         if writing.actor.stopped or self.world.state != "on":
@@ -87,27 +73,27 @@ class Processes(RuleBasedStateMachine):
     # Sidecars
 
     @rule(pen=_pens, kinds=_kinds, slot=slots, mode=st.sampled_from(Mode), times=st.integers(1, 3))
-    def look(self, pen: int, kinds: list[Kind], slot: int, mode: Mode, times: int) -> None:
+    def look(self, pen, kinds, slot, mode, times):
         self._emit(pen, kinds)
         for _ in range(times):
             self._look(slot, None, mode)
 
     @rule(pen=_pens, kinds=_kinds, slot=slots, at=_calls, torn=_per_cent)
-    def crash(self, pen: int, kinds: list[Kind], slot: int, at: int, torn: int) -> None:
+    def crash(self, pen, kinds, slot, at, torn):
         self._emit(pen, kinds)
         self._look(slot, Moment(at, "die", number=torn))
 
     @rule(pen=_pens, kinds=_kinds, slot=slots, at=_calls, number=st.sampled_from(ERRNOS), looks=st.booleans())
-    def fail(self, pen: int, kinds: list[Kind], slot: int, at: int, number: int, looks: bool) -> None:
+    def fail(self, pen, kinds, slot, at, number, looks):
         self._emit(pen, kinds)
         self._look(slot, Moment(at, "fail", looks, number))
 
     @rule(pen=_pens, kinds=_kinds, slot=slots, at=_calls, looks=st.booleans())
-    def stop(self, pen: int, kinds: list[Kind], slot: int, at: int, looks: bool) -> None:
+    def stop(self, pen, kinds, slot, at, looks):
         self._emit(pen, kinds)
         self._stop(slot, Moment(at, "stop", looks))
 
-    def _stop(self, slot: int, moment: Moment) -> None:
+    def _stop(self, slot, moment):
         slot = self._slot(slot)
         life = self.world.life(slot, Mode.ON_DEMAND)
         if not life.actor.stopped:
@@ -126,17 +112,7 @@ class Processes(RuleBasedStateMachine):
         more=st.none() | st.integers(0, 4),
         dies=st.booleans(),
     )
-    def amid(
-        self,
-        pen: int,
-        kinds: list[Kind],
-        slot: int,
-        at: int,
-        looks: bool,
-        other: int | None,
-        more: int | None,
-        dies: bool,
-    ) -> None:
+    def amid(self, pen, kinds, slot, at, looks, other, more, dies):
         """A writer is stopped before its write, and a sidecar amid its look; first the writer goes on."""
         self._emit(pen, kinds[1:])
         self._emit_until(pen, kinds[0], Moment(0, "stop"))
@@ -158,23 +134,23 @@ class Processes(RuleBasedStateMachine):
                 self._go_on(life, None)
         self.world.check()
 
-    def _slot(self, slot: int) -> int:
+    def _slot(self, slot):
         """Where locks work, only one sidecar lives on a host."""
         return slot if self.locks != "work" or slot == 2 else 0
 
-    def _before(self, life: Life) -> None:
+    def _before(self, life):
         if self.world.state == "off" or life.is_off:
             life.is_off = True
             self.world.ledger.excuse(self.world.seen.waiting, "purged")
 
-    def _after(self, slot: int, life: Life, outcome: Callable[[], ExitReason | None]) -> ExitReason | None:
+    def _after(self, slot, life, outcome):
         try:
             end = outcome()
         except DeathError:
             self.world.bury(life)
             return None
         except OSError:
-            # The end of that life, with a word; only a disk that fails where we look may bring it about.
+            # The sidecar ends with an error, which only a failure of a call that looks may cause.
             assert life.may_fail
             self.world.bury(life)
             return None
@@ -183,7 +159,7 @@ class Processes(RuleBasedStateMachine):
             self.world.end_life(slot, "" if end is ExitReason.DISABLED else end.value)
         return end
 
-    def _look(self, slot: int, moment: Moment | None, mode: Mode = Mode.ON_DEMAND) -> None:
+    def _look(self, slot, moment, mode=Mode.ON_DEMAND):
         world, slot = self.world, self._slot(slot)
         life = world.life(slot, mode)
         if life.actor.stopped:
@@ -203,7 +179,7 @@ class Processes(RuleBasedStateMachine):
         if moment is None:
             self._check_end(life, end, before.waiting)
 
-    def _check_end(self, life: Life, end: ExitReason | None, waited: frozenset[str]) -> None:
+    def _check_end(self, life, end, waited):
         world = self.world
         assert (end is ExitReason.DISABLED) == (world.state != "on")
         if world.state == "off":
@@ -218,15 +194,15 @@ class Processes(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.stopped())
     @rule(number=st.integers(0, 3), more=st.none() | _calls, looks=st.booleans())
-    def go_on(self, number: int, more: int | None, looks: bool) -> None:
+    def go_on(self, number, more, looks):
         self._go_on(self._stopped(number), None if more is None else Moment(more, "stop", looks))
         self.world.check()
 
-    def _stopped(self, number: int) -> Life | Pen:
+    def _stopped(self, number):
         stopped = self.world.stopped()
         return stopped[number % len(stopped)]
 
-    def _go_on(self, each: Life | Pen, moment: Moment | None) -> None:
+    def _go_on(self, each, moment):
         if isinstance(each, Pen):
             if each.actor.go_on(moment):
                 self.world.written(each, each.actor.outcome)
@@ -238,11 +214,11 @@ class Processes(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.stopped())
     @rule(number=st.integers(0, 3))
-    def kill(self, number: int) -> None:
+    def kill(self, number):
         self._kill(self._stopped(number))
         self.world.check()
 
-    def _kill(self, each: Life | Pen) -> None:
+    def _kill(self, each):
         if isinstance(each, Pen):
             self.world.bury_pen(each)
         else:

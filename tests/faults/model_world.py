@@ -4,8 +4,6 @@ The rooms are the real ones, on a real directory, with a real collector behind t
 something else is time, and the system's word where a call is made to fail.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
@@ -17,38 +15,26 @@ import tempfile
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flwr_telemetry import locks
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.locks import time as time_
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.sidecar.loop import Sidecar
+from tests.faults.ledger import in_body, in_segment, is_burst, see
 from tests.faults.model_actor import Actor, installed
-from tests.faults.model_hands import Hands
-from tests.faults.model_ledger import Seen, in_body, in_segment, see
-from tests.faults.model_parts import ANSWERS, DAY_S, REFUSALS, Faults, HomeOf, Life, ModelCollector, Pen, Time
+from tests.faults.model_hands import DAY_S, Faults, Hands, HomeOf, Life, Time
 from tests.faults.world import Linked
 from tests.support import homes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from flwr_telemetryd.runtime import Mode
-    from tests.support.collector import Answer, Request
+from tests.support.collector import ANSWERS
 
 
 class World(Hands):
-    """Everything but the rules.
+    """Everything but the rules; for `locks` see ``model_actor.installed``."""
 
-    Args:
-        locks: see ``model_actor.installed``.
-        collector: it.
-    """
-
-    def __init__(self, locks: str, collector: ModelCollector) -> None:
+    def __init__(self, locks, collector):
         super().__init__()
         self.locks = locks
         shared_memory = Path("/dev/shm")
@@ -57,12 +43,12 @@ class World(Hands):
         self.homes = (Home(self.path), HomeOf(self.path))
         self.hosts = [home.host() for home in self.homes]
         self.time = Time()
-        self.script: deque[str] = deque()
+        self.script = deque()
         self.refuses = "nothing"
-        self.heard: list[Request] = []
-        self.answers: list[Answer] = []
+        self.heard = []
+        self.answers = []
         self.shifted_s = 0.0
-        self.lives: dict[int, Life] = {}
+        self.lives = {}
         self._pids = itertools.count(100_000)
         self._collector = collector
         with contextlib.ExitStack() as until:
@@ -71,7 +57,7 @@ class World(Hands):
         self.pens = [self.pen(number) for number in range(4)]
         self.seen = self.see()
 
-    def _set_up(self, until: contextlib.ExitStack) -> None:
+    def _set_up(self, until):
         until.callback(shutil.rmtree, self.root, ignore_errors=True)
         self.path.parent.mkdir()
         self._collector.start_afresh(self._decide)
@@ -88,8 +74,7 @@ class World(Hands):
         log.propagate = False
         self.configure()
 
-    def end(self) -> None:
-        """Leave nothing behind."""
+    def end(self):
         for actor in self.actors():
             actor.kill()
         for life in self.lives.values():
@@ -98,8 +83,7 @@ class World(Hands):
 
     # Settings
 
-    def configure(self) -> None:
-        """Write the user's settings as they are meant to be now."""
+    def configure(self):
         if self.state == "malformed":
             homes.write_settings(self.path, "enabled = perhaps\n")
             return
@@ -107,8 +91,7 @@ class World(Hands):
         wanted |= {"enabled": self.state == "on", **self.settings}
         homes.configure(self.path, self._collector.url, **wanted)
 
-    def set_state(self, state: str) -> None:
-        """Switch telemetry on or off."""
+    def set_state(self, state):
         self.state = state
         self.configure()
         if state == "off":
@@ -119,15 +102,13 @@ class World(Hands):
 
     # Processes
 
-    def actors(self) -> list[Actor]:
-        """Every process."""
+    def actors(self):
         return [*(life.actor for life in self.lives.values()), *(pen.actor for pen in self.pens)]
 
-    def stopped(self) -> list[Life | Pen]:
-        """Every stopped process."""
+    def stopped(self):
         return [each for each in (*self.lives.values(), *self.pens) if each.actor.stopped]
 
-    def life(self, slot: int, mode: Mode) -> Life:
+    def life(self, slot, mode):
         """The sidecar in this place, a new one if none lives: two places on this host, one on the other."""
         if slot not in self.lives:
             home = self.homes[slot == 2]
@@ -135,7 +116,7 @@ class World(Hands):
                 home.host().root.mkdir(0o700)  # as `__main__` does
             actor = Actor(next(self._pids))
             known = see([home.host().root]).waiting if home.host().root.is_dir() else frozenset()
-            sidecar: Sidecar = actor.run(
+            sidecar = actor.run(
                 lambda: Sidecar(
                     home,
                     mode,
@@ -152,38 +133,35 @@ class World(Hands):
             self.lives[slot] = Life(sidecar, actor, self.state == "off", known)
         return self.lives[slot]
 
-    def bury(self, life: Life) -> None:
+    def bury(self, life):
         """Kill a sidecar; what the system closes is closed."""
         self.ledger.excuse(self.late(life.actor), "race 13, and a death amid it")
         life.actor.kill()
         life.sidecar._uploader.close()
         self.lives = {slot: each for slot, each in self.lives.items() if each is not life}
 
-    def late(self, actor: Actor) -> frozenset[str]:
+    def late(self, actor):
         """What came to a segment after this process looked at its size, and before it unlinked it (race 13).
 
         The process is about to write that anew. If it dies before, nothing can help these events.
         """
-        found: list[str] = []
+        found = []
         for number in actor.open_descriptors():
             path, *_ = actor.descriptors[number]
             if path.endswith(".taken") and os.fstat(number).st_nlink == 0:
                 found += in_segment(os.pread(number, 2**20, actor.sizes[number]))
         return frozenset(found)
 
-    def end_life(self, slot: int, why: str) -> None:
-        """Let a sidecar end by itself."""
+    def end_life(self, slot, why):
         life = self.lives.pop(slot)
         life.actor.run(lambda: life.sidecar.close(why))
 
     # What is seen
 
-    def see(self) -> Seen:
-        """What lies in the home now."""
+    def see(self):
         return see(host.root for host in self.hosts)
 
-    def check(self) -> None:
-        """What holds after every step."""
+    def check(self):
         self.seen = self.see()
         in_hands = [self.late(life.actor) for life in self.lives.values() if life.actor.stopped]
         self.ledger.check(self.seen, frozenset().union(*in_hands))
@@ -191,11 +169,10 @@ class World(Hands):
             most = 1 if any(pen.actor is actor for pen in self.pens) else 0
             assert actor.stopped or len(actor.open_descriptors()) <= most, actor.descriptors
 
-    def unsent(self) -> list[Path]:
-        """The files that hold something unsent."""
+    def unsent(self):
         return [path for path in homes.unsent_files(self.path) if path.stat().st_size]
 
-    def shift(self, seconds: float) -> None:
+    def shift(self, seconds):
         """Set the file system's clock forward, or backward, by making everything older or younger."""
         self.shifted_s += seconds
         telemetry = self.path / "telemetry"
@@ -203,8 +180,8 @@ class World(Hands):
             status = path.lstat()
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
 
-    def barred_s(self, host: HostPaths) -> float:
-        """For how long the collector asked to be left alone, as far as the home tells."""
+    def barred_s(self, host):
+        """The rest of a Retry-After in seconds, by the home's file."""
         try:
             asked_s = min(float(host.not_before.read_text()), DAY_S)
             left_s = asked_s - max(time.time() - host.not_before.stat().st_mtime, 0)
@@ -214,25 +191,17 @@ class World(Hands):
 
     # The collector
 
-    def _decide(self, request: Request) -> Answer:
+    def _decide(self, request):
         self.heard.append(request)
         self.ledger.hear(request)
         if not self.forgotten.isdisjoint(_sources(in_body(request.body))):
             self.ledger.faults.append("a source that was forgotten is sent")
-        burst = b'"burst":' in request.body
-        refused = self.refuses in ("all", "bursts" if burst else "single events")
+        refused = self.refuses in ("all", "bursts" if is_burst(request) else "single events")
         answer = ANSWERS[self.script.popleft() if self.script else "400" if refused else "200"]
-        # The collector keeps to its word, whatever the script says.
-        verdict = self.ledger.verdicts.get(request.key)
-        if verdict is True and answer.status in REFUSALS:
-            answer = ANSWERS["200"]
-        elif verdict is False and answer.accepts:
-            answer = ANSWERS["422"]
-        if answer.accepts or answer.status in REFUSALS:
-            self.ledger.judged(request, accepted=answer.accepts)
+        answer = self.ledger.decide(request, answer)
         self.answers.append(answer)
         return answer
 
 
-def _sources(events: Iterable[str]) -> set[str]:
+def _sources(events):
     return {json.loads(event)["context"]["source"] for event in events}

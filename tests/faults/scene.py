@@ -1,7 +1,5 @@
 """A home in full use, every file of design section 2 in its place, and what a neighbour may do to it."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -9,15 +7,10 @@ import shutil
 import stat
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support import homes, records, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SOURCE = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 SEALED = "sealed-1795000000000000000-0a1b2c3d.msgpack"
@@ -40,7 +33,7 @@ HELD_BY = {
 }
 
 
-def body_of(*payloads: records.Payload) -> bytes:
+def body_of(*payloads):
     """Give the request body for one event, or for a burst of some that differ in `n` and date alone."""
     events = [
         {**event, "context": {**event["context"], "date": wire.iso(event["context"]["date"])}}
@@ -55,8 +48,7 @@ def body_of(*payloads: records.Payload) -> bytes:
     return json.dumps(first, separators=(",", ":")).encode()
 
 
-def place(home: Path, where: str, data: bytes, *, host_of: str | None = None) -> Path:
-    """Put a file below a host's directory as we would: 0600, in directories of 0700."""
+def place(home, where, data, *, host_of=None):
     path = homes.host(home, host_of) / where
     missing = [parent for parent in path.parents if not parent.exists()]
     for parent in reversed(missing):
@@ -67,40 +59,33 @@ def place(home: Path, where: str, data: bytes, *, host_of: str | None = None) ->
     return path
 
 
-def unfinished(home: Path, payloads: list[records.Payload], *, host_of: str | None = None) -> Path:
+def unfinished(home, payloads, *, host_of=None):
     """Put a segment into a batch in the making that a dead sidecar left."""
     where = f"work/{BATCH}.0123456789abcdef/{SEALED}"
     return place(home, where, b"".join(map(records.encode, payloads)), host_of=host_of)
 
 
-def committed(home: Path, body: bytes, *, batch: str = "1795000000000000001-0a1b2c3d") -> Path:
-    """Put a body into the outbox."""
+def committed(home, body, *, batch="1795000000000000001-0a1b2c3d"):
     return place(home, f"outbox/{batch}/{wire.key_of(body)}.json", body)
 
 
 class Scene:
-    """A home in full use.
+    """A home in full use with these settings; `elsewhere` is a directory that is none of ours."""
 
-    Args:
-        home: where it is made.
-        elsewhere: a directory that is none of ours, for what is precious.
-        settings: of the user's settings file.
-    """
-
-    def __init__(self, home: Path, elsewhere: Path, **settings: Any) -> None:
+    def __init__(self, home, elsewhere, **settings):
         self.home = home
         self.host = homes.host(home)
         self.elsewhere = elsewhere
         elsewhere.mkdir()
         homes.configure(home, **settings)
         for name in DIRECTORIES[2:]:
-            self.directory(name).mkdir(mode=0o700, parents=name == "spool", exist_ok=True)
+            (self.host / name).mkdir(mode=0o700, parents=name == "spool", exist_ok=True)
         self.host.chmod(0o700)
         (home / "source").write_text(SOURCE)
         events = records.series(3)
         today = datetime.now(UTC)
         put = functools.partial(place, home)
-        self.files: dict[str, Path] = {
+        self.files = {
             "events.msgpack": put("spool/events.msgpack", records.encode(events[IN_SEGMENT])),
             "sealed": put(f"spool/{SEALED}", records.encode(events[IN_SEALED])),
             "flush": put("spool/flush", b""),
@@ -116,23 +101,21 @@ class Scene:
         }
         homes.age(self.files["heartbeat"], 3600)
 
-    def directory(self, name: str) -> Path:
-        """Give one of the directories by its name."""
-        places = {"telemetry": homes.telemetry(self.home), "host": self.host}
-        return places.get(name) or self.host / name
+    def directory(self, name):
+        return {"telemetry": homes.telemetry(self.home), "host": self.host}.get(name) or self.host / name
 
 
-def photograph(place: Path) -> dict[str, tuple[object, ...]]:
+def photograph(place):
     """Give what can be seen of everything at and below a place: kind, mode, owner, time and content."""
     return {str(path.relative_to(place)): _look(path) for path in _below(place)}
 
 
-def _below(place: Path) -> Iterator[Path]:
+def _below(place):
     yield place
     yield from sorted(place.rglob("*"))
 
 
-def _look(path: Path) -> tuple[object, ...]:
+def _look(path):
     status = path.lstat()
     content = path.read_bytes() if stat.S_ISREG(status.st_mode) else status.st_rdev
     return status.st_mode, status.st_uid, status.st_mtime_ns, status.st_ino, content
@@ -141,39 +124,38 @@ def _look(path: Path) -> tuple[object, ...]:
 # What a neighbour may do, each to a path that is there. All that was there goes elsewhere or away.
 
 
-def _link(path: Path, elsewhere: Path) -> None:
+def _link(path, elsewhere):
     path.rename(elsewhere / "precious")
     path.symlink_to(elsewhere / "precious")
 
 
-def dangling_link(path: Path, elsewhere: Path) -> None:
-    """Put a link in the path's place that leads to where nothing is yet."""
+def dangling_link(path, elsewhere):
     _remove(path)
     path.symlink_to(elsewhere / "not-there")
 
 
-def _remove(path: Path) -> None:
+def _remove(path):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _fifo(path: Path, _elsewhere: Path) -> None:
+def _fifo(path, _elsewhere):
     _remove(path)
     os.mkfifo(path, 0o600)
 
 
-def _plain_file(path: Path, _elsewhere: Path) -> None:
+def _plain_file(path, _elsewhere):
     _remove(path)
     path.write_bytes(b"in the way\n")
     path.chmod(0o600)
 
 
-def _directory(path: Path, _elsewhere: Path) -> None:
+def _directory(path, _elsewhere):
     _remove(path)
     path.mkdir(mode=0o700)
     (path / "mine").write_bytes(b"in the way\n")
 
 
-def _device(path: Path, _elsewhere: Path) -> None:
+def _device(path, _elsewhere):
     if sys.platform != "linux":
         pytest.skip("the numbers of devices are Linux's")
     _remove(path)
@@ -184,24 +166,24 @@ def _device(path: Path, _elsewhere: Path) -> None:
         pytest.skip(f"a device cannot be made here: {error.strerror}")
 
 
-def _foreign(path: Path, _elsewhere: Path) -> None:
+def _foreign(path, _elsewhere):
     if os.geteuid() != 0:
         pytest.skip("only root gives files away")
     os.chown(path, _NOBODY, _NOBODY)
 
 
-def _open_to_all(path: Path, _elsewhere: Path) -> None:
+def _open_to_all(path, _elsewhere):
     path.chmod(0o777 if path.is_dir() else 0o666)
 
 
-TO_DIRECTORIES: dict[str, Callable[[Path, Path], None]] = {
+TO_DIRECTORIES = {
     "link": _link,
     "FIFO": _fifo,
     "plain file": _plain_file,
     "foreign": _foreign,
     "open to all": _open_to_all,
 }
-TO_FILES: dict[str, Callable[[Path, Path], None]] = {
+TO_FILES = {
     "link": _link,
     "FIFO": _fifo,
     "directory": _directory,

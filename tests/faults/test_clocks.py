@@ -1,9 +1,6 @@
 """Clocks that are wrong, as times of files and of events: no crash, no endless wait, no early drop."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,18 +9,12 @@ from tests.faults.world import DAY_S, YEAR_S, from_now
 from tests.support import homes, processes, records, wire
 from tests.support.strategies import MAX_DATE_US, MIN_DATE_US
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
-
 DATES = [MIN_DATE_US, -62_000_000_000_000_001, -1, 0, 1, 1_795_000_000_123_456, MAX_DATE_US]
 FAR_S = [-200 * YEAR_S, -60 * YEAR_S, YEAR_S, 200 * YEAR_S]  # before 1901 and 1970, and after 2038
 
 
 @pytest.mark.parametrize("bursts", [True, False])
-def test_events_of_any_date(zygote: Zygote, home: Path, collector: Collector, bursts: bool) -> None:
+def test_events_of_any_date(zygote, home, collector, bursts):
     """Events before 1970 and at both ends of the calendar are delivered as they are."""
     homes.configure(home, collector.url, bursts=bursts)
     events = [records.sample({"n": n}, cluster="c", date_us=date) for n, date in enumerate(DATES)]
@@ -34,10 +25,8 @@ def test_events_of_any_date(zygote: Zygote, home: Path, collector: Collector, bu
 
 
 @pytest.mark.parametrize("time_ns", [-(10**18), -1, 0, 1, 2**62, 2**63 - 1])
-def test_a_workload_whose_clock_is_wrong(
-    zygote: Zygote, home: Path, collector: Collector, time_ns: int
-) -> None:
-    """Whatever its clock tells, from 1938 to 2262: events are spooled in order and delivered."""
+def test_a_workload_whose_clock_is_wrong(zygote, home, collector, time_ns):
+    """From 1938 to 2262 events are spooled in order and delivered."""
     homes.configure(home, collector.url)
     code = f"import time\ntime.time_ns = lambda: {time_ns}\n"
     code += "for n in range(2):\n    assert outcome(event('PING', {'n': n})) == 'spooled'\n"
@@ -47,10 +36,8 @@ def test_a_workload_whose_clock_is_wrong(
 
 
 @pytest.mark.parametrize("time_ns", [-(10**18), -1, 0, 2**63 - 1])
-def test_a_sidecar_whose_clock_is_wrong(
-    zygote: Zygote, home: Path, collector: Collector, time_ns: int
-) -> None:
-    """It delivers what is there, and `status` and `inspect` show what it did."""
+def test_a_sidecar_whose_clock_is_wrong(zygote, home, collector, time_ns):
+    """It delivers all events, and `status` and `inspect` show them."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     code = f"import sys, time\ntime.time_ns = lambda: {time_ns}\nfrom flwr_telemetryd.__main__ import main\n"
@@ -65,64 +52,39 @@ def test_a_sidecar_whose_clock_is_wrong(
 NO_WAIT = ["", "0", "-1", "-inf", "nan", "-nan", "garbage", "\0\0\0", "1,5"]
 
 
-@pytest.mark.parametrize("asked", NO_WAIT)
-def test_a_retry_after_that_says_nothing(
-    zygote: Zygote, home: Path, collector: Collector, asked: str
-) -> None:
-    """What is no number of seconds in `not-before` asks for no wait."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(2))
-    (homes.host(home) / "not-before").write_text(f"{asked}\n")
-    assert zygote.status(home)["hosts"][0]["retry_after_s"] == 0
-    assert zygote.once(home).returncode == 0
-    assert wire.serials(collector.events()) == [0, 1]
-
-
-@pytest.mark.parametrize("asked", [*NO_WAIT, "inf", "1e400", "1e18", "9" * 60, "86401"])
-def test_a_retry_after_ends_within_a_day(
-    zygote: Zygote, home: Path, collector: Collector, asked: str
-) -> None:
-    """Whatever `not-before` says, it has nothing to say once it is older than a day."""
+@pytest.mark.parametrize(
+    ("asked", "age_s"),
+    [
+        *((asked, 0) for asked in NO_WAIT),
+        *((asked, DAY_S + 60) for asked in (*NO_WAIT, "inf", "1e400", "1e18", "9" * 60, "86401")),
+    ],
+)
+def test_a_retry_after_that_asks_for_no_wait(zygote, home, collector, asked, age_s):
+    """A `not-before` without a number of seconds asks for no wait, nor does one older than a day."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     path = homes.host(home) / "not-before"
     path.write_text(f"{asked}\n")
-    from_now(path, -DAY_S - 60)
+    from_now(path, -age_s)
     assert zygote.status(home)["hosts"][0]["retry_after_s"] == 0
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == [0, 1]
 
 
 @pytest.mark.parametrize("ahead_s", FAR_S)
-def test_a_heartbeat_of_another_time_does_not_silence_a_home(
-    home: Path, collector: Collector, ahead_s: float
-) -> None:
-    """A service that is said to have lived next year, or long ago, keeps no sidecar from starting."""
-    homes.configure(home, collector.url)
-    path = homes.telemetry(home) / "service-x.json"
-    path.write_bytes(b'{"pid": 1}\n')
-    from_now(path, ahead_s)
-    assert processes.emit(home) == ["spooled"]
-    processes.wait_until(collector.events, 20, "the delivery of a sidecar that the event started")
-
-
-@pytest.mark.parametrize("ahead_s", FAR_S)
-def test_a_start_of_another_time_does_not_stop_the_next(
-    home: Path, collector: Collector, ahead_s: float
-) -> None:
-    """A sidecar that is said to have started next year, or long ago, does not throttle this start."""
+@pytest.mark.parametrize(
+    ("where", "data"), [("../service-x.json", b'{"pid": 1}\n'), ("sidecar.lock", b"started\n")]
+)
+def test_a_time_that_is_far_away_keeps_no_sidecar_from_starting(home, collector, where, data, ahead_s):
+    """Tried with the heartbeat of a service and with the start of another sidecar."""
     homes.configure(home, collector.url, respawn_s=10)
-    homes.spool(home).mkdir(parents=True, mode=0o700)
-    homes.host(home).chmod(0o700)
-    lock = homes.host(home) / "sidecar.lock"
-    lock.write_bytes(b"started\n")
-    lock.chmod(0o600)
-    from_now(lock, ahead_s)
+    homes.put(home, [])
+    from_now(place(home, where, data), ahead_s)
     assert processes.emit(home) == ["spooled"]
     processes.wait_until(collector.events, 20, "the delivery of a sidecar that the event started")
 
 
-def everything(home: Path) -> dict[str, Path]:
+def everything(home):
     """Give an event in each stage of this host's way, and an archive, by the names of the stages."""
     events = records.series(4)
     body = body_of(events[3])
@@ -135,24 +97,19 @@ def everything(home: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("ahead_s", [60.0, YEAR_S, 200 * YEAR_S])
-def test_nothing_of_the_future_is_dropped(
-    zygote: Zygote, home: Path, collector: Collector, ahead_s: float
-) -> None:
+def test_nothing_of_the_future_is_dropped(zygote, home, collector, ahead_s):
     """Segments, batches, bodies and archives with times in the future: all is delivered, all is kept."""
     homes.configure(home, collector.url)
     for path in everything(home).values():
         from_now(path, ahead_s)
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == [0, 1, 2, 3]
-    status = zygote.status(home)
-    assert status["totals"]["counters"]["dropped"] == 0
-    assert status["totals"]["sent"]["events"] == 5
+    totals = zygote.status(home)["totals"]
+    assert (totals["counters"]["dropped"], totals["sent"]["events"]) == (0, 5)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, -YEAR_S, -60 * YEAR_S])
-def test_what_is_dropped_for_its_age_is_counted(
-    zygote: Zygote, home: Path, collector: Collector, seconds: float
-) -> None:
+def test_what_is_dropped_for_its_age_is_counted(zygote, home, collector, seconds):
     """Files of 1970 and before it: each event is delivered, or dropped by the cap of age and counted."""
     homes.configure(home, collector.url)
     for path in everything(home).values():

@@ -1,9 +1,5 @@
 """Clocks that are set while a sidecar lives, and waits that end: time is passed, not waited for."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from flwr_telemetry.layout import Home
@@ -13,113 +9,88 @@ from tests.faults.scene import unfinished
 from tests.faults.world import DAY_S, YEAR_S, Linked, World, fails, from_now, taken
 from tests.support import homes, records
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @pytest.fixture
-def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Give a service of a home with the usual limits; its host has spooled before."""
+def world(home, monkeypatch):
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
     homes.spool(home).mkdir(parents=True, mode=0o700)
     homes.host(home).chmod(0o700)
     return World(home, Mode.SERVICE, monkeypatch)
 
 
-def dropped(home: Path) -> int:
-    """Give how many events were counted as dropped."""
+def dropped(home):
     path = homes.host(home) / "dropped"
     return path.stat().st_size if path.exists() else 0
 
 
-def test_a_step_forward_drops_nothing_that_is_young(home: Path, world: World) -> None:
-    """What waits for the collector is not older because the clock was set."""
+def wait_for_the_collector(home, world):
+    """Let two events wait while the collector cannot be reached."""
     homes.put(home, records.series(2))
     world.answer = fails()
     world.look_for(60, 1)
-    world.step(30 * DAY_S)
+
+
+@pytest.mark.parametrize("steps", [(30 * DAY_S, YEAR_S), (-30 * DAY_S, 0.0)], ids=["forward", "backward"])
+def test_a_step_of_the_clock_drops_nothing_that_is_young(home, world, steps):
+    """An event that waits for the collector is not older because the clock was set."""
+    wait_for_the_collector(home, world)
+    world.step(steps[0])
     world.look_for(600, 10)
     assert dropped(home) == 0
-    world.step(YEAR_S)
+    world.step(steps[1])
     world.answer = taken()
     world.look_for(1800, 10)
     assert dropped(home) == 0
     assert world.arrived == [0, 1]
 
 
-def test_a_step_backward_drops_nothing(home: Path, world: World) -> None:
-    """Nor when it is set back."""
-    homes.put(home, records.series(2))
-    world.answer = fails()
-    world.look_for(60, 1)
-    world.step(-30 * DAY_S)
-    world.look_for(600, 10)
-    world.answer = taken()
-    world.look_for(1800, 10)
-    assert dropped(home) == 0
-    assert world.arrived == [0, 1]
-
-
-def test_what_waits_too_long_does_go(home: Path, world: World) -> None:
-    """The cap of age holds within a life: the two tests above could see a drop."""
-    homes.put(home, records.series(2))
-    world.answer = fails()
-    world.look_for(60, 1)
+def test_what_waits_too_long_does_go(home, world):
+    """The tests above could see a drop."""
+    wait_for_the_collector(home, world)
     world.pass_time(15 * DAY_S)
     world.look_for(120, 10)
     assert dropped(home) == 2
     assert homes.unsent_files(home) == []
 
 
-@pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
-def test_a_retry_after_of_the_future_ends(home: Path, world: World, ahead_s: float) -> None:
-    """A `not-before` of next year, after the clock was set back, is no wait until next year."""
+def ask_for_an_hour(home):
+    """Let two events wait, and let the collector have asked for an hour before the next request."""
     homes.put(home, records.series(2))
     path = homes.host(home) / "not-before"
     path.write_text("3600\n")
     path.chmod(0o600)
-    from_now(path, ahead_s)
+    return path
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
+def test_a_retry_after_of_the_future_ends(home, world, ahead_s):
+    """A `not-before` of next year, after the clock was set back, lets the sidecar go on."""
+    from_now(ask_for_an_hour(home), ahead_s)
     world.look_for(2 * 3600, 60)
     assert world.arrived == [0, 1]
 
 
 @pytest.mark.parametrize("back_s", [DAY_S, YEAR_S])
-def test_a_step_backward_does_not_lengthen_a_retry_after(home: Path, world: World, back_s: float) -> None:
-    """What was asked for is waited for once more at most, however far the clock is set back."""
-    homes.put(home, records.series(2))
-    path = homes.host(home) / "not-before"
-    path.write_text("3600\n")
-    path.chmod(0o600)
+def test_a_step_backward_does_not_lengthen_a_retry_after(home, world, back_s):
+    """The sidecar waits for at most as long once more, however far the clock is set back."""
+    ask_for_an_hour(home)
     world.look()
     world.step(-back_s)
     world.look_for(2 * 3600, 60)
     assert world.arrived == [0, 1]
 
 
-def test_a_retry_after_is_kept(home: Path, world: World) -> None:
+def test_a_retry_after_is_kept(home, world):
     """As long as the clock is right nothing is sent before its time: the tests above could see a wait."""
-    homes.put(home, records.series(2))
-    path = homes.host(home) / "not-before"
-    path.write_text("3600\n")
-    path.chmod(0o600)
+    ask_for_an_hour(home)
     world.look_for(3500, 50)
     assert world.sent == []
     world.look_for(100 + 900 + 100, 50)  # and a random time more, at most as long as the longest backoff
     assert world.arrived == [0, 1]
 
 
-@pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
-def test_a_spool_of_the_future_is_adopted(home: Path, world: World, ahead_s: float) -> None:
-    """Another host's spool whose clock runs ahead is adopted, once it has not grown for long enough."""
-    path = homes.put(home, records.series(2), host_of="other")
-    for place in (path, path.parent, path.parent.parent):
-        from_now(place, ahead_s)
-    world.look_for(1200, 10)
-    assert world.arrived == [0, 1]
-
-
-def test_a_spool_that_grows_is_left_to_its_host(home: Path, world: World) -> None:
-    """While another host still writes, its spool is its own: the test above could see a wait."""
+def test_a_spool_that_grows_is_left_to_its_host(home, world):
+    """While another host still writes, its spool is its own: the test below could see a wait."""
     for number in range(20):
         path = homes.put(home, records.series(number + 1), host_of="other")
         from_now(path, 10.0 * number)
@@ -130,20 +101,18 @@ def test_a_spool_that_grows_is_left_to_its_host(home: Path, world: World) -> Non
 
 
 @pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
-def test_a_batch_of_the_future_is_finished(home: Path, world: World, ahead_s: float) -> None:
-    """A batch that another host's dead sidecar left is taken over in the end, whatever its time says."""
-    path = unfinished(home, records.series(2), host_of="other")
+@pytest.mark.parametrize(("put", "within_s"), [(homes.put, 1200), (unfinished, 3600)], ids=["spool", "batch"])
+def test_files_of_another_host_and_of_the_future_are_delivered(home, world, put, within_s, ahead_s):
+    """A spool that does not grow, and a dead sidecar's batch, whatever their times say."""
+    path = put(home, records.series(2), host_of="other")
     for place in (path, *path.parents[:3]):
         from_now(place, ahead_s)
-    world.look_for(3600, 30)
+    world.look_for(within_s, 10)
     assert world.arrived == [0, 1]
 
 
 @pytest.mark.parametrize("ahead_s", [0.0, YEAR_S])
-def test_a_batch_of_the_future_is_finished_without_locks(
-    home: Path, monkeypatch: pytest.MonkeyPatch, world: World, ahead_s: float
-) -> None:
-    """Nor does it stay for ever on a host of one's own, where no lock tells that its owner is dead."""
+def test_a_batch_of_the_future_is_finished_without_locks(home, monkeypatch, world, ahead_s):
     del world
     path = unfinished(home, records.series(2))
     for place in (path, *path.parents[:3]):
@@ -154,7 +123,7 @@ def test_a_batch_of_the_future_is_finished_without_locks(
 
 
 @pytest.mark.parametrize("time_ns", [-1, 0, 2**63 - 1])
-def test_the_time_of_day_decides_nothing(home: Path, world: World, time_ns: int) -> None:
+def test_the_time_of_day_decides_nothing(home, world, time_ns):
     """A clock that jumps between any two looks costs neither an event nor a crash."""
     for number in range(3):
         homes.put(home, records.series(1, start=number))

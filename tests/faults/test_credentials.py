@@ -1,28 +1,19 @@
 """Nothing that lets anybody in leaves this machine unasked, or stays behind in a file of ours."""
 
-from __future__ import annotations
-
 import base64
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, records, wire
-from tests.support.collector import Answer, Collector, Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
+from tests.support.collector import Answer
 
 SECRET = "correct-horse-battery"
 FORMS = (SECRET, base64.b64encode(f"user:{SECRET}".encode()).decode())
 
 
-def test_no_netrc_is_used(zygote: Zygote, home: Path, tmp_path: Path, collector: Collector) -> None:
-    """Neither that of the home directory nor that of NETRC, also after the collector asked for one."""
+def test_no_netrc_is_used(zygote, home, tmp_path, collector):
+    """Tried with ~/.netrc and with NETRC, also after the collector asked for a password."""
     for name in ("home/.netrc", "netrc"):
         (tmp_path / name).write_text(f"machine 127.0.0.1 login user password {SECRET}\n")
         (tmp_path / name).chmod(0o600)
@@ -36,7 +27,7 @@ def test_no_netrc_is_used(zygote: Zygote, home: Path, tmp_path: Path, collector:
     assert all("authorization" not in request.headers for request in collector.requests)
 
 
-def test_no_cookie_is_kept(zygote: Zygote, home: Path, collector: Collector) -> None:
+def test_no_cookie_is_kept(zygote, home, collector):
     """A collector cannot mark a sidecar: no cookie comes back, in this life or the next, or lies on disk."""
     homes.configure(home, collector.url, bursts=False)
     collector.answer_by(lambda _request: Answer(200, {"Set-Cookie": f"id={SECRET}; Max-Age=99999"}))
@@ -49,9 +40,8 @@ def test_no_cookie_is_kept(zygote: Zygote, home: Path, collector: Collector) -> 
 
 
 @pytest.fixture(params=["down", "407", "hangs", "works"])
-def proxy(request: pytest.FixtureRequest, collector: Collector) -> Iterator[str]:
-    """Give a proxy with credentials in its address, in each of the states that a proxy may be in."""
-    reply: Reply = {"407": Answer(407), "hangs": Answer(manner="hang")}.get(request.param, 200)
+def proxy(request, collector):
+    reply = {"407": Answer(407), "hangs": Answer(manner="hang")}.get(request.param, 200)
     collector.answer_by(lambda _request: reply)
     port = collector.port
     with socket.create_server(("127.0.0.1", 0)) as nobody:
@@ -61,7 +51,7 @@ def proxy(request: pytest.FixtureRequest, collector: Collector) -> Iterator[str]
         yield f"http://user:{SECRET}@127.0.0.1:{port}"
 
 
-def _holders(home: Path) -> list[str]:
+def _holders(home):
     """Give every file of the home that holds the secret in one of its forms, but for the settings."""
     return [
         str(path.relative_to(home))
@@ -73,10 +63,8 @@ def _holders(home: Path) -> list[str]:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://collector.invalid/x"])
 @pytest.mark.parametrize("place", ["settings", "environment", "capitals"])
-def test_a_proxys_password_stays_where_it_is(
-    zygote: Zygote, home: Path, proxy: str, place: str, url: str
-) -> None:
-    """It is in no file but the settings and in no word of any command, whatever the proxy does."""
+def test_a_proxys_password_stays_where_it_is(zygote, home, proxy, place, url):
+    """No other file than the settings holds it, and no command prints it, whatever the proxy does."""
     settings = {"proxy": proxy} if place == "settings" else {}
     homes.configure(home, url, request_deadline_s=0.3, connect_timeout_s=0.3, **settings)
     env = {name: proxy for name in ("http_proxy", "https_proxy") if place == "environment"}
@@ -89,9 +77,7 @@ def test_a_proxys_password_stays_where_it_is(
     assert _holders(home) == []
 
 
-def test_the_proxy_of_these_tests_is_the_one_that_is_asked(
-    zygote: Zygote, home: Path, collector: Collector
-) -> None:
+def test_the_proxy_of_these_tests_is_the_one_that_is_asked(zygote, home, collector):
     """The credentials do go to the proxy, and the body through it: the tests above test something."""
     proxy = f"http://user:{SECRET}@127.0.0.1:{collector.port}"
     homes.configure(home, "http://127.0.0.1:9/x", proxy=proxy)

@@ -1,22 +1,11 @@
-"""Damage in the outbox: what is no body any more is never sent, but set aside, and blocks nothing."""
+"""Damage in the outbox: a file that is no body is never sent, but quarantined, and blocks no other."""
 
-from __future__ import annotations
-
-import json
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.scene import body_of, committed, place
 from tests.support import homes, records, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
 
 EVENTS = records.series(9)
 BEFORE, AFTER = body_of(EVENTS[7]), body_of(EVENTS[8])
@@ -25,14 +14,13 @@ BURST = body_of(*EVENTS[:3])
 BATCH = "1795000000000000005-0a1b2c3d"
 
 
-def neighbours(home: Path) -> None:
-    """Put intact bodies into the same batch and into later ones, and an event into the spool."""
+def neighbours(home):
     committed(home, BEFORE, batch=BATCH)
     committed(home, AFTER, batch="1795000000000000009-0a1b2c3d")
     homes.put(home, EVENTS[6:7])
 
 
-def deliver(zygote: Zygote, home: Path, collector: Collector) -> list[bytes]:
+def deliver(zygote, home, collector):
     """Deliver what can be; give the bodies that came besides the intact ones."""
     assert zygote.once(home).returncode == 0
     arrived = list(collector.accepted.values())
@@ -45,14 +33,14 @@ def deliver(zygote: Zygote, home: Path, collector: Collector) -> list[bytes]:
     return arrived
 
 
-def check_set_aside(zygote: Zygote, home: Path, *names: str) -> None:
+def check_set_aside(zygote, home, *names):
     """Make sure that these files are kept for a look, and counted."""
     assert {path.name for path in homes.host(home).glob("damaged/*")} == set(names)
     assert zygote.status(home)["totals"]["counters"]["damaged"] == len(names)
     assert homes.unsent_files(home) == []
 
 
-NO_BODY: dict[str, bytes] = {
+NO_BODY = {
     "empty": b"",
     "cut": PLAIN[: len(PLAIN) // 2],
     "cut by one": PLAIN[:-1],
@@ -73,7 +61,7 @@ NO_BODY: dict[str, bytes] = {
     "a burst cut": BURST[:-3],
     "a burst of nothing": BURST.replace(b'"burst":{', b'"burst":0,"x":{'),
 }
-FLIPPED: dict[str, tuple[bytes, bytes]] = {
+FLIPPED = {
     "a detail": (b'"n":0', b'"n":1'),
     "the count": (b'"count":3', b'"count":2'),
     "a row": (b"[0,1000,1]", b"[0,1001,1]"),
@@ -82,56 +70,6 @@ FLIPPED: dict[str, tuple[bytes, bytes]] = {
     "a date": (b"2026", b"2027"),
     "the word burst": (b'"burst"', b'"curst"'),
 }
-
-
-@pytest.mark.parametrize("name", NO_BODY)
-def test_what_is_no_body(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
-    """Bytes that are no body under a body's name: never sent, set aside, counted."""
-    homes.configure(home, collector.url)
-    neighbours(home)
-    key = wire.key_of(PLAIN)
-    place(home, f"outbox/{BATCH}/{key}.json", NO_BODY[name])
-    assert deliver(zygote, home, collector) == []
-    check_set_aside(zygote, home, f"{key}.json")
-
-
-@pytest.mark.parametrize("name", [name for name in FLIPPED if name != "the word burst"])
-def test_a_burst_that_was_bent(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
-    """Still JSON, but not what its name says: a burst is never sent under a key that is not its own."""
-    homes.configure(home, collector.url)
-    neighbours(home)
-    key = wire.key_of(BURST)
-    bent = BURST.replace(*FLIPPED[name])
-    assert bent != BURST
-    json.loads(bent)
-    place(home, f"outbox/{BATCH}/{key}.json", bent)
-    assert deliver(zygote, home, collector) == []
-    check_set_aside(zygote, home, f"{key}.json")
-
-
-def test_a_burst_that_is_none_any_more(zygote: Zygote, home: Path, collector: Collector) -> None:
-    """A flip in the very word that makes it a burst: what is sent, if anything, is at least one event."""
-    homes.configure(home, collector.url)
-    neighbours(home)
-    place(home, f"outbox/{BATCH}/{wire.key_of(BURST)}.json", BURST.replace(*FLIPPED["the word burst"]))
-    assert deliver(zygote, home, collector) == []
-    check_set_aside(zygote, home, f"{wire.key_of(BURST)}.json")
-
-
-@pytest.mark.parametrize("name", ["a detail", "a name", "the type", "a date"])
-def test_a_plain_event_that_was_bent(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
-    """Its name may be that of an event of a split burst: it is set aside, or sent once."""
-    homes.configure(home, collector.url)
-    neighbours(home)
-    key = wire.key_of(PLAIN)
-    bent = PLAIN.replace(*FLIPPED[name])
-    place(home, f"outbox/{BATCH}/{key}.json", bent)
-    arrived = deliver(zygote, home, collector)
-    if arrived:
-        assert arrived == [collector.accepted[key]] == [bent]
-        check_set_aside(zygote, home)
-    else:
-        check_set_aside(zygote, home, f"{key}.json")
 
 
 NO_KEYS = {
@@ -146,26 +84,66 @@ NO_KEYS = {
 }
 
 
-@pytest.mark.parametrize("name", NO_KEYS)
-def test_a_name_that_is_no_key(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
-    """An event under a name that we never gave is not sent under that; it neither blocks nor crashes."""
+KEY, BURST_KEY = wire.key_of(PLAIN), wire.key_of(BURST)
+# The name of a file in a batch, and its bytes: each is no body.
+FILES = {
+    **{name: (f"{KEY}.json", data) for name, data in NO_BODY.items()},
+    **{
+        f"a burst, bent: {name}": (f"{BURST_KEY}.json", BURST.replace(*bend))
+        for name, bend in FLIPPED.items()
+    },
+    **{f"a name that is no key: {name}": (f"{key}.json", PLAIN) for name, key in NO_KEYS.items()},
+    **{
+        f"a split file: {name}": (f"{BURST_KEY}.split", NO_BODY[name])
+        for name in ("empty", "garbage", "deep", "two MiB", "a burst cut")
+    },
+    "a split file: plain": (f"{BURST_KEY}.split", PLAIN),
+    "a split file: bent": (f"{BURST_KEY}.split", BURST.replace(*FLIPPED["a row"])),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_body(zygote, home, collector, name):
+    """It is never sent, but quarantined and counted; all other bodies are delivered."""
     homes.configure(home, collector.url)
     neighbours(home)
-    place(home, f"outbox/{BATCH}/{NO_KEYS[name]}.json", PLAIN)
+    file, data = FILES[name]
+    assert (file, data) not in (
+        (f"{KEY}.json", PLAIN),
+        (f"{BURST_KEY}.json", BURST),
+        (f"{BURST_KEY}.split", BURST),
+    )
+    place(home, f"outbox/{BATCH}/{file}", data)
     assert deliver(zygote, home, collector) == []
-    check_set_aside(zygote, home, f"{NO_KEYS[name]}.json")
+    check_set_aside(zygote, home, file)
 
 
-def _directory(path: Path) -> None:
+@pytest.mark.parametrize("name", ["a detail", "a name", "the type", "a date"])
+def test_a_plain_event_that_was_bent(zygote, home, collector, name):
+    """Its name may be that of an event of a split burst: it is quarantined, or sent once."""
+    homes.configure(home, collector.url)
+    neighbours(home)
+    key = wire.key_of(PLAIN)
+    bent = PLAIN.replace(*FLIPPED[name])
+    place(home, f"outbox/{BATCH}/{key}.json", bent)
+    arrived = deliver(zygote, home, collector)
+    if arrived:
+        assert arrived == [collector.accepted[key]] == [bent]
+        check_set_aside(zygote, home)
+    else:
+        check_set_aside(zygote, home, f"{key}.json")
+
+
+def _directory(path):
     path.mkdir(mode=0o700)
 
 
-def _full_directory(path: Path) -> None:
+def _full_directory(path):
     path.mkdir(mode=0o700)
     (path / "mine").write_bytes(b"mine")
 
 
-def _link(path: Path) -> None:
+def _link(path):
     target = path.parents[5] / "precious"
     target.write_bytes(PLAIN)
     path.symlink_to(target)
@@ -176,10 +154,8 @@ MAKERS = [_directory, _full_directory, _link, os.mkfifo]
 
 @pytest.mark.parametrize("suffix", [".json", ".split"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_what_is_no_file(
-    zygote: Zygote, home: Path, collector: Collector, make: Callable[[Path], None], suffix: str
-) -> None:
-    """A directory, a link or a FIFO under a body's name is not followed, and blocks nobody."""
+def test_what_is_no_file(zygote, home, collector, make, suffix):
+    """A directory, a link or a FIFO under a body's name is not followed, and blocks no other body."""
     homes.configure(home, collector.url)
     neighbours(home)
     make(homes.host(home) / f"outbox/{BATCH}/{wire.key_of(PLAIN)}{suffix}")
@@ -187,19 +163,6 @@ def test_what_is_no_file(
     (kept,) = homes.host(home).glob("damaged/*")
     assert kept.name == f"{wire.key_of(PLAIN)}{suffix}"
     assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
-
-
-@pytest.mark.parametrize("name", ["empty", "garbage", "deep", "two MiB", "a burst cut", "plain", "bent"])
-def test_a_split_file_that_is_none(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
-    """Bytes that are no burst under the name of one that is being split: set aside, with all others sent."""
-    homes.configure(home, collector.url)
-    neighbours(home)
-    bent = BURST.replace(*FLIPPED["a row"])
-    data = {**NO_BODY, "plain": PLAIN, "bent": bent}[name]
-    key = wire.key_of(BURST)
-    place(home, f"outbox/{BATCH}/{key}.split", data)
-    assert deliver(zygote, home, collector) == []
-    check_set_aside(zygote, home, f"{key}.split")
 
 
 ODD_MARKS = [
@@ -218,8 +181,8 @@ ODD_MARKS = [
 
 
 @pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
-def test_marks_that_we_never_made(zygote: Zygote, home: Path, collector: Collector, room: str) -> None:
-    """Segments' marks of odd forms, in the outbox or in a batch in the making, are in nobody's way."""
+def test_marks_that_we_never_made(zygote, home, collector, room):
+    """Segments' marks of odd forms, in the outbox or in an unfinished batch, block no event."""
     homes.configure(home, collector.url)
     committed(home, AFTER)
     homes.put(home, EVENTS[6:7])
@@ -232,10 +195,8 @@ def test_marks_that_we_never_made(zygote: Zygote, home: Path, collector: Collect
 
 @pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_mark_on_what_is_no_file(
-    zygote: Zygote, home: Path, collector: Collector, make: Callable[[Path], None], room: str
-) -> None:
-    """Nor is what stands in the place of a segment that was read: not followed, and all others are sent."""
+def test_a_mark_on_what_is_no_file(zygote, home, collector, make, room):
+    """A link or FIFO in the place of a segment is not followed, and all other events are sent."""
     homes.configure(home, collector.url)
     place(home, f"{room}/other.txt", b"")
     if room.startswith("outbox"):

@@ -1,12 +1,9 @@
 """Damage in segments: every intact record around it is delivered, and the damage is counted and kept."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import random
 import zlib
-from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
@@ -15,37 +12,31 @@ from tests.faults.scene import SEALED, place, unfinished
 from tests.support import homes, records, wire
 from tests.support.records import frame
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
-
 EVENTS = records.series(6)
 FRAMES = [records.encode(event) for event in EVENTS]
 LOST = records.encode(records.sample({"n": 99}))  # what is damaged holds this event
 RANDOM = random.Random(7)
 
 
-def flipped(at: int) -> bytes:
+def flipped(at):
     """Give a record with one bit turned."""
     return LOST[:at] + bytes([LOST[at] ^ 0x10]) + LOST[at + 1 :]
 
 
-def nested(levels: int) -> bytes:
+def nested(levels):
     """Give an event whose one detail is so many arrays deep, packed by hand: no packer goes so deep."""
     bare = msgpack.packb(records.sample({"n": msgpack.Timestamp(1)}))
     return bytes(bare.replace(msgpack.packb(msgpack.Timestamp(1)), b"\x91" * levels + b"\x01", 1))
 
 
-DAMAGE: dict[str, bytes] = {
+DAMAGE = {
     **{f"bit of byte {at} flipped": flipped(at) for at in (0, 1, 3, 6, 7, 8, 9, 60, len(LOST) - 1)},
     **{f"cut to {size} bytes": LOST[:size] for size in (1, 2, 8, 9, 60, len(LOST) - 1)},
     "head missing": LOST[1:],
     "hole at the end": LOST[:100] + bytes(len(LOST) - 100),
     "hole amid": LOST[:100] + bytes(100) + LOST[200:],
     "page of zeros": bytes(4096),
+    "wrong checksum": LOST[:2] + b"\xff\xff\xff\xff" + LOST[6:],
     "garbage": RANDOM.randbytes(50_000),
     "ones": b"\xff" * 5000,
     "text": b'{"event_type":"PING"}\n' * 50,
@@ -63,9 +54,12 @@ DAMAGE: dict[str, bytes] = {
     "100k arrays deep": b"\x91" * 100_000,
     "100k maps deep": b"\x81" * 100_000,
 }
-SEALED_DAMAGE: dict[str, bytes] = {  # behind a checksum that holds
+SEALED_DAMAGE = {  # behind a checksum that holds
     "nothing": b"",
     "a number": b"\x01",
+    "no msgpack": b"\xc1\xc1\xc1",
+    "an empty map": msgpack.packb({}),
+    "an event without context": msgpack.packb({"event_type": "PING", "event_details": {}}),
     "65k arrays deep": b"\x91" * 65_000 + b"\x01",
     "65k maps deep": b"\x81" * 65_000,
     "65k extensions": b"\xc7\0\x01" * 20_000,
@@ -78,10 +72,10 @@ SEALED_DAMAGE: dict[str, bytes] = {  # behind a checksum that holds
     "half an event": msgpack.packb(records.sample({"n": 99}))[:-3],
     "no event": msgpack.packb({"event_type": "PING"}),
     "a name too many": msgpack.packb({**records.sample({"n": 99}), "more": 1}),
-    "a date in words": msgpack.packb(records.sample({"n": 99}, date_us="now")),  # type: ignore[arg-type]
+    "a date in words": msgpack.packb(records.sample({"n": 99}, date_us="now")),
     "a date beyond the calendar": msgpack.packb(records.sample({"n": 99}, date_us=2**62)),
     "binary": msgpack.packb(records.sample({"n": b"\xff"})),
-    "a key that is a number": msgpack.packb(records.sample({1: 1})),  # type: ignore[dict-item]
+    "a key that is a number": msgpack.packb(records.sample({1: 1})),
     "not a number": msgpack.packb(records.sample({"n": float("nan")})),
     "broken UTF-8": msgpack.packb(records.sample({"n": "xxxx"})).replace(b"xxxx", b"\xff\xfe\xc0\x80"),
     "a lone surrogate": msgpack.packb(records.sample({"n": "xxx"})).replace(b"xxx", b"\xed\xa0\x80"),
@@ -90,7 +84,7 @@ ALL = {**DAMAGE, **{f"{name}, sealed": frame(payload) for name, payload in SEALE
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_damage_costs_no_other_record(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+def test_damage_costs_no_other_record(zygote, home, collector, name):
     """Before, between and after intact records: they arrive, and `status` and damaged/ tell of the rest."""
     homes.configure(home, collector.url)
     harm = ALL[name]
@@ -105,30 +99,28 @@ def test_damage_costs_no_other_record(zygote: Zygote, home: Path, collector: Col
     assert len(kept) == 4 * len(harm)
 
 
-def _in_the_spool(home: Path, data: bytes) -> None:
+def _in_the_spool(home, data):
     homes.put_bytes(home, data)
 
 
-def _in_a_batch(home: Path, data: bytes) -> None:
+def _in_a_batch(home, data):
     unfinished(home, []).write_bytes(data)
 
 
-def _behind_an_offset(home: Path, data: bytes) -> None:
+def _behind_an_offset(home, data):
     told = f"0a1b2c3d{len(FRAMES[0]):08x}"
     name = f"sealed-1795000000000000000-{told}{zlib.crc32(told.encode()):08x}.msgpack"
     place(home, f"spool/{name}", FRAMES[0] + data)
 
 
-def _of_another_host(home: Path, data: bytes) -> None:
+def _of_another_host(home, data):
     path = homes.put_bytes(home, data, host_of="other")
     for old in (path, path.parent):
         homes.age(old, 3600)
 
 
 @pytest.mark.parametrize("put", [_in_the_spool, _in_a_batch, _behind_an_offset, _of_another_host])
-def test_damage_wherever_a_segment_lies(
-    zygote: Zygote, home: Path, collector: Collector, put: Callable[[Path, bytes], None]
-) -> None:
+def test_damage_wherever_a_segment_lies(zygote, home, collector, put):
     """In the spool, in a dead sidecar's batch, behind an offset, on another host: the same holds."""
     homes.configure(home, collector.url)
     put(home, FRAMES[1] + DAMAGE["garbage"] + FRAMES[2])
@@ -140,7 +132,7 @@ def test_damage_wherever_a_segment_lies(
 
 
 @pytest.mark.parametrize("name", ["garbage", "100k arrays deep", "65k arrays deep, sealed"])
-def test_nothing_but_damage(zygote: Zygote, home: Path, collector: Collector, name: str) -> None:
+def test_nothing_but_damage(zygote, home, collector, name):
     """A segment without any intact record is done with, too; nothing is sent for it."""
     homes.configure(home, collector.url)
     homes.put_bytes(home, ALL[name])
@@ -150,7 +142,7 @@ def test_nothing_but_damage(zygote: Zygote, home: Path, collector: Collector, na
     assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
 
 
-def test_damage_that_cannot_be_kept_costs_no_record(zygote: Zygote, home: Path, collector: Collector) -> None:
+def test_damage_that_cannot_be_kept_costs_no_record(zygote, home, collector):
     """Where something stands in its place in damaged/, it is counted, and the events are delivered."""
     homes.configure(home, collector.url)
     homes.put_bytes(home, FRAMES[0] + DAMAGE["garbage"] + FRAMES[1], name=SEALED)
@@ -160,7 +152,7 @@ def test_damage_that_cannot_be_kept_costs_no_record(zygote: Zygote, home: Path, 
     assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
 
 
-def test_those_who_only_look_see_past_damage(zygote: Zygote, home: Path) -> None:
+def test_those_who_only_look_see_past_damage(zygote, home):
     """`inspect` shows the intact events of a damaged spool, and `status` counts them."""
     homes.configure(home)
     homes.put_bytes(home, FRAMES[0].join(ALL.values()))

@@ -1,13 +1,10 @@
 """Every system call of a sidecar's round fails once: nothing is lost, dropped or sent without need."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys
 from collections import Counter
 from itertools import count
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,16 +15,10 @@ from tests.faults.scene import SEALED, body_of, committed, unfinished
 from tests.faults.world import World, fails
 from tests.support import homes, records, wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import FrameType
-
-    from flwr_telemetryd.delivery.outcome import Outcome
-
 EVENTS = records.series(12)
 
 # What a full disk, a quota, a broken disk or a network file system says, each to a call that hears it.
-CALLS: dict[str, tuple[int, ...]] = {
+CALLS = {
     "write": (errno.EDQUOT, errno.ENOSPC, errno.EIO),
     "fsync": (errno.EDQUOT, errno.EIO),
     "open": (errno.EDQUOT, errno.EMFILE, errno.ESTALE),
@@ -49,14 +40,14 @@ CALLS: dict[str, tuple[int, ...]] = {
 _CALLERS = 3
 
 
-def fail_at(monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int) -> dict[tuple[Any, ...], int]:
+def fail_at(monkeypatch, call, number, at):
     """Let the call with this index fail, as the system does; gives the first call of each place in the code.
 
     A place is a line, and the lines by which it was reached; an index of -1 fails none.
     """
     real, places, index = getattr(os, call), {}, count()
 
-    def failing(*arguments: Any, **options: Any) -> Any:
+    def failing(*arguments, **options):
         this = next(index)
         places.setdefault(_place(sys._getframe(1)), this)
         if this != at:
@@ -69,8 +60,8 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int) ->
     return places
 
 
-def _place(frame: FrameType | None) -> tuple[Any, ...]:
-    found: list[tuple[str, int]] = []
+def _place(frame):
+    found = []
     while frame is not None and len(found) < _CALLERS:
         if "flwr_telemetry" in frame.f_code.co_filename:
             found.append((frame.f_code.co_filename, frame.f_lineno))
@@ -78,7 +69,7 @@ def _place(frame: FrameType | None) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def fill(home: Path) -> None:
+def fill(home):
     """Put events into every stage: the open segment, a sealed one, a dead one's batch, the outbox."""
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
     homes.put(home, EVENTS[:3])
@@ -91,12 +82,12 @@ def fill(home: Path) -> None:
         homes.age(path, 3600)
 
 
-def answer(_key: str, body: bytes) -> Outcome:
+def answer(_key, body):
     """Refuse bursts, so that they are split."""
     return Refused("the collector answered 422") if b'"burst":' in body else Delivered()
 
 
-def one_fault(home: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, at: int) -> list[int]:
+def one_fault(home, monkeypatch, call, number, at):
     """Let one call fail amid a round, and time pass; all arrives once. Gives the first call of each place."""
     fill(home)
     lives = 1
@@ -123,7 +114,7 @@ def one_fault(home: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: in
     return sorted(places.values())
 
 
-def look(world: World) -> bool:
+def look(world):
     """Look once, and let time pass; where that ends the sidecar's life, the next one begins."""
     try:
         ended = world.sidecar.run_pass() is not None
@@ -140,10 +131,8 @@ def look(world: World) -> bool:
     [(call, number) for call, numbers in CALLS.items() for number in numbers],
     ids=[f"{call}-{errno.errorcode[number]}" for call, numbers in CALLS.items() for number in numbers],
 )
-def test_each_call_fails_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
-) -> None:
-    """Wherever in a round it is: what it was for is done again, and every event arrives once."""
+def test_each_call_fails_once(tmp_path, monkeypatch, call, number):
+    """The sidecar repeats the failed step, and every event arrives once."""
     fresh = (new_home(tmp_path / str(turn)) for turn in count())
     places = one_fault(next(fresh), monkeypatch, call, number, -1)
     assert places
@@ -154,11 +143,11 @@ def test_each_call_fails_once(
 @pytest.mark.parametrize(
     "call", "open read pread lstat fstat scandir listdir rename unlink rmdir mkdir utime".split()
 )
-def test_no_stale_handle_ends_a_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_no_stale_handle_ends_a_life(tmp_path, monkeypatch, call):
     """Another host removes things at any moment; a service is not to end at each of them."""
     fresh = (new_home(tmp_path / str(turn)) for turn in count())
 
-    def lives(at: int) -> list[int]:
+    def lives(at):
         home = next(fresh)
         fill(home)
         with monkeypatch.context() as patch:
@@ -175,13 +164,12 @@ def test_no_stale_handle_ends_a_life(tmp_path: Path, monkeypatch: pytest.MonkeyP
         lives(at)
 
 
-def new_home(directory: Path) -> Path:
-    """Give a home that does not exist yet, in a directory that does."""
+def new_home(directory):
     directory.mkdir(mode=0o700)
     return directory / ".flwr"
 
 
-def test_the_rounds_of_these_tests_send(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rounds_of_these_tests_send(home, monkeypatch):
     """A round against a collector that cannot be reached sends nothing: the tests above test something."""
     fill(home)
     world = World(home, Mode.SERVICE, monkeypatch)

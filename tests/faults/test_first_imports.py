@@ -1,16 +1,9 @@
 """A signal, or a fork, at the very moment in which the first event loads a module that it needs."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.support import homes, processes
 from tests.support.processes import NEVER
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 AT_THE_MOMENT = """
 import importlib.util, signal, threading
@@ -61,7 +54,7 @@ print("spooled")
 """
 
 
-def told_at_the_moment(home: Path, code: str, module: str) -> tuple[list[str], str]:
+def told_at_the_moment(home, code, module):
     """Run the code with its moment in the import of this module; give what it printed, and its log."""
     homes.configure(home, "http://127.0.0.1:9/")
     arguments = ["-W", "ignore", "-c", processes.PRELUDE + AT_THE_MOMENT + code, "way", module]
@@ -69,7 +62,7 @@ def told_at_the_moment(home: Path, code: str, module: str) -> tuple[list[str], s
     return done.stdout.splitlines(), done.stderr
 
 
-def numbers(home: Path) -> list[int]:
+def numbers(home):
     """Give the numbers of the events in the spool, sorted."""
     return sorted(event["event_details"]["n"] for event in homes.spooled(home))
 
@@ -86,7 +79,7 @@ MODULES = [
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("code", [SIGNAL, SIGNAL_BESIDE_A_THREAD], ids=["signal", "signal_beside_a_thread"])
-def test_a_signal_at_the_moment_of_an_import(home: Path, code: str, module: str) -> None:
+def test_a_signal_at_the_moment_of_an_import(home, code, module):
     """A handler does not meet half a module: its event is lost with a warning, and no other is."""
     told, log = told_at_the_moment(home, code, module)
     assert told == [f"flwr_telemetry.errors.TelemetryError: {LOST}", "spooled", "spooled"]
@@ -95,7 +88,7 @@ def test_a_signal_at_the_moment_of_an_import(home: Path, code: str, module: str)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_fork_at_the_moment_of_an_import(home: Path, module: str) -> None:
+def test_a_fork_at_the_moment_of_an_import(home, module):
     """A child does not wait for a thread that it does not have."""
     assert told_at_the_moment(home, FORK, module) == (["spooled"] * 2, "")
     assert numbers(home) == [0, 1]

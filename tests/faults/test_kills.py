@@ -7,48 +7,20 @@ Where that takes long, every k-th point is taken, from an offset that is drawn a
 `KILLS_EVERY=1` all of them.
 """
 
-from __future__ import annotations
-
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import homes, processes, records
-from tests.support.collector import Answer, Reply, Request
-from tests.support.dying import Lives
-from tests.support.kills import (
-    LARGEST,
-    NUMBERS,
-    ONCE,
-    SIDECAR,
-    Outcome,
-    Round,
-    Scenario,
-    at_every_point,
-    put_events,
-    refuse,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.kills import Decide
+from tests.support.collector import Answer
+from tests.support.kills import LARGEST, NUMBERS, ONCE, Round, Scenario, at_every_point, put_events, refuse
 
 
-@pytest.fixture(scope="module")
-def lives() -> Iterator[Lives]:
-    """Give sidecars that die where they are told to."""
-    with Lives(*SIDECAR) as running:
-        yield running
-
-
-def take_and_close() -> Decide:
+def take_and_close():
     """Accept each body, and close the connection instead of the first answer to it."""
-    seen: set[str] = set()
+    seen = set()
 
-    def decide(request: Request) -> Reply:
+    def decide(request):
         known = request.key in seen
         seen.add(request.key)
         return 200 if known else Answer(manner="close", took=True)
@@ -56,24 +28,24 @@ def take_and_close() -> Decide:
     return decide
 
 
-def drops_are_counted(outcome: Outcome) -> None:
+def drops_are_counted(outcome):
     """Nothing is delivered twice; what is missing was dropped, and one file at most was counted in vain."""
     assert len(outcome.numbers) == len(set(outcome.numbers))
     missing = len(NUMBERS) - len(outcome.numbers)
     assert missing <= outcome.dropped <= missing + LARGEST * outcome.deaths
 
 
-def late_append(room: str, step: str) -> str:
-    """Give a life in which a writer without the lock appends just before a step of a room."""
+def late_append(name, step):
+    """Give a life in which a writer without the lock appends just before a step of a module."""
     late = records.encode(records.sample({"n": 100}))
     return f"""
 import glob, os, sys
-from flwr_telemetryd import {room}
+from flwr_telemetryd.outbox import {name}
 
-real = {room}.{step}
+real = {name}.{step}
 
 def then(*arguments, **options):
-    {room}.{step} = real
+    {name}.{step} = real
     death = sys.getprofile()
     sys.setprofile(None)  # these are another's calls
     (segment,) = glob.glob(os.environ["FLWR_HOME"] + "/telemetry/*/*/*/sealed-*1-00000001*.taken")
@@ -83,7 +55,7 @@ def then(*arguments, **options):
     sys.setprofile(death)
     return real(*arguments, **options)
 
-{room}.{step} = then
+{name}.{step} = then
 {ONCE}"""
 
 
@@ -93,7 +65,7 @@ SCENARIOS = {
     "first-member-refused": Scenario(refuse(0), every=6),
     "taken-but-not-answered": Scenario(take_and_close, every=6),
     "grown-before-the-commit": Scenario(code=late_append("batch", "commit"), every=4),
-    "grown-before-the-discard": Scenario(code=late_append("discarding", "discard"), every=4),
+    "grown-before-the-discard": Scenario(code=late_append("discard", "discard"), every=4),
     "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=3),
     "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=8),
     "adopted": Scenario(host_of="elsewhere", every=4),
@@ -101,14 +73,14 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_death_between_any_two_calls(lives: Lives, tmp_path: Path, name: str) -> None:
+def test_death_between_any_two_calls(lives, tmp_path, name):
     """A sidecar dies before, or in the middle of, any call; the next ones deliver every event once."""
     scenario = SCENARIOS[name]
     assert at_every_point(lives, scenario, tmp_path / "homes") >= 40 // scenario.step()
 
 
 @pytest.mark.parametrize("name", ["split", "caps"])
-def test_deaths_upon_deaths(lives: Lives, tmp_path: Path, name: str) -> None:
+def test_deaths_upon_deaths(lives, tmp_path, name):
     """Sidecars that die one after the other, each in what the one before left, lose and double nothing."""
     seed = random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)
@@ -119,7 +91,7 @@ def test_deaths_upon_deaths(lives: Lives, tmp_path: Path, name: str) -> None:
         assert Round(lives, SCENARIOS[name], home).live(*points, what="tear")
 
 
-def test_death_amid_a_purge(lives: Lives, home: Path) -> None:
+def test_death_amid_a_purge(lives, home):
     """A sidecar that dies while it deletes what was not sent leaves nothing that the next does not delete."""
     env = processes.environment(home)
     point = 0

@@ -4,13 +4,10 @@ A workload emits three events, the first of which makes the home, and is struck 
 turn; then, or meanwhile, another one emits, or a sidecar delivers.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,12 +15,6 @@ from tests.support import homes, processes, wire
 from tests.support.collector import Collector
 from tests.support.dying import Lives
 from tests.support.kills import ONCE, SIDECAR
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from tests.support.dying import Life, What
 
 WORKLOAD = ("flwr_telemetry.emitter", "importlib.metadata", "logging", "concurrent.futures", "subprocess")
 EVENTS = """
@@ -37,22 +28,12 @@ BUSY = 4
 
 
 @pytest.fixture(scope="module")
-def lives() -> Iterator[Lives]:
-    """Give workloads that are struck where they are told to, and sidecars that are not."""
+def lives():
     with Lives(*SIDECAR, *WORKLOAD) as running:
         yield running
 
 
-def emit(
-    lives: Lives,
-    home: Path,
-    numbers: Sequence[int],
-    point: int | None = None,
-    *,
-    sidecar: str = "never",
-    what: What = "die",
-    meanwhile: str = "",
-) -> Life:
+def emit(lives, home, numbers, point=None, *, sidecar="never", what="die", meanwhile=""):
     """Let a workload emit these events, and be struck at its point if it has one."""
     env = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": sidecar})
     life = lives.live(EVENTS.format(numbers), env, at=point, what=what, meanwhile=meanwhile)
@@ -61,8 +42,8 @@ def emit(
     return life
 
 
-def deliver(lives: Lives, home: Path) -> None:
-    """Let sidecars run until everything is delivered, whoever does it."""
+def deliver(lives, home):
+    """Let sidecars run until everything is delivered."""
     status = BUSY
     while status == BUSY:
         status = lives.live(ONCE, processes.environment(home)).status
@@ -70,7 +51,7 @@ def deliver(lives: Lives, home: Path) -> None:
     assert homes.unsent_files(home) == []
 
 
-def judge(home: Path, told: set[int], collector: Collector) -> None:
+def judge(home, told, collector):
     """All that was told of is there, each event once, and besides only the one that was under way."""
     events = collector.events()
     numbers = wire.serials(events)
@@ -83,10 +64,10 @@ def judge(home: Path, told: set[int], collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("sidecar", ["never", "auto"])
-def test_death_between_any_two_calls_of_an_event(lives: Lives, tmp_path: Path, sidecar: str) -> None:
+def test_death_between_any_two_calls_of_an_event(lives, tmp_path, sidecar):
     """A workload dies before, or in the middle of, any call; no event that was told of is lost."""
     point = 0
-    what: What = "die"
+    what = "die"
     while True:
         home = tmp_path / "deep" / "er" / ".flwr"
         with Collector() as collector:
@@ -108,41 +89,30 @@ def test_death_between_any_two_calls_of_an_event(lives: Lives, tmp_path: Path, s
     assert point > 10
 
 
-def test_another_workload_emits_while_one_is_stopped(lives: Lives, home: Path) -> None:
-    """Two first events in a fresh home: wherever one is stopped, both are there, under one source ID."""
+@pytest.mark.parametrize(
+    ("meanwhile", "least"), [(EVENTS.format(NEXT), 30), (ONCE, 20)], ids=["emits", "delivers"]
+)
+def test_another_process_works_while_a_workload_is_stopped(lives, home, meanwhile, least):
+    """Another workload emits, or a sidecar delivers: each event counts once, under one source ID.
+
+    In the first case the home is fresh, and both workloads make it.
+    """
     every = int(os.environ.get("KILLS_EVERY", "4"))
     point = random.SystemRandom().randrange(every)
     while True:
-        first = emit(lives, home, FIRST, point, what="pause", meanwhile=EVENTS.format(NEXT))
-        told = {*first.told, *(first.meanwhile.told if first.meanwhile else ())}
         with Collector() as collector:
+            if meanwhile == ONCE:
+                homes.configure(home, collector.url)
+                emit(lives, home, NEXT)
+            first = emit(lives, home, FIRST, point, what="pause", meanwhile=meanwhile)
             homes.configure(home, collector.url)
             deliver(lives, home)
-        print(point, first.struck, sorted(told))  # noqa: T201
-        judge(home, told, collector)
-        shutil.rmtree(home)
-        if first.meanwhile is None:
-            break
-        assert {*NEXT} <= told
-        point += every
-    assert point > 30
-
-
-def test_a_sidecar_delivers_while_a_workload_is_stopped(lives: Lives, home: Path) -> None:
-    """Wherever a workload is stopped, a sidecar delivers what there is, and each event counts once."""
-    every = int(os.environ.get("KILLS_EVERY", "5"))
-    point = random.SystemRandom().randrange(every)
-    while True:
-        with Collector() as collector:
-            homes.configure(home, collector.url)
-            emit(lives, home, NEXT)
-            first = emit(lives, home, FIRST, point, what="pause", meanwhile=ONCE)
-            deliver(lives, home)
-        print(point, first.struck, [len(request.body) for request in collector.requests])  # noqa: T201
-        judge(home, {*FIRST, *NEXT}, collector)
-        shutil.rmtree(home)
+        print(point, first.struck, first.told)  # noqa: T201
         if first.meanwhile is None:
             break
         assert first.meanwhile.status == 0
+        assert meanwhile == ONCE or {*NEXT} <= set(first.meanwhile.told)
+        judge(home, {*FIRST, *NEXT}, collector)
+        shutil.rmtree(home)
         point += every
-    assert point > 20
+    assert point > least

@@ -1,9 +1,8 @@
-"""Files of any size in any place: the memory of a sidecar stays near that of a plain run."""
+"""Large spools, and files of any size in any place: a sidecar's memory stays near that of a plain run."""
 
-from __future__ import annotations
-
+import json
 import os
-from typing import TYPE_CHECKING
+from itertools import count, repeat
 
 import pytest
 
@@ -11,13 +10,11 @@ from tests.faults.scene import SEALED, body_of, committed, place
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Collector
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 MOST = 1.5  # times the memory of a plain run
 MOST_WITH_FORGOTTEN = 2.5  # up to 16 MiB of forgotten IDs are looked through for each body
 LARGE = 100 * 2**20
+SPOOL_BYTES = 64 * 2**20
+MORE = 16 * 2**20  # than the memory of a plain run, for a spool of that size
 
 # A process's own peak, since it was that program: what `getrusage` tells begins with its parent's.
 PEAK = """
@@ -40,15 +37,15 @@ sys.exit(code)
 """
 
 
-def peak_of_once(home: Path) -> int:
+def peak_of_once(home):
     """Run `flwr-telemetryd --once`, which must not crash; give the most memory that it had, in bytes."""
-    done = processes.run(home, ["-c", PEAK])
+    done = processes.run(home, ["-c", PEAK], timeout=10 * processes.PATIENCE_S)
     assert "Traceback" not in done.stderr
     return int(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def plain_peak(tmp_path_factory: pytest.TempPathFactory) -> int:
+def plain_peak(tmp_path_factory):
     """Give the peak of a run that delivers a few events and meets nothing odd."""
     directory = tmp_path_factory.mktemp("plain", numbered=True)
     directory.chmod(0o700)
@@ -60,62 +57,82 @@ def plain_peak(tmp_path_factory: pytest.TempPathFactory) -> int:
         return peak_of_once(home)
 
 
-def sparse(path: Path) -> None:
+def sparse(path):
     """Make a file 100 MiB longer, without using the disk for it."""
     os.truncate(path, path.stat().st_size + LARGE)
 
 
-def _segment_of_zeros(home: Path) -> None:
+def _segment_of_zeros(home):
     path = homes.put(home, records.series(1, start=1), name=SEALED)
     sparse(path)
     with path.open("ab") as file:
         file.write(records.encode(records.series(1, start=2)[0]))
 
 
-def _segment_that_begins_a_record(home: Path) -> None:
+def _segment_that_begins_a_record(home):
     header = b"\x92\xce\x12\x34\x56\x78\xc5\xff\xff"
     homes.put_bytes(home, b"".join(map(records.encode, records.series(2, start=1))) + header * 20_000)
 
 
-def _body(home: Path) -> None:
-    homes.put(home, records.series(2, start=1))
-    sparse(place(home, f"outbox/b/{wire.key_of(b'x')}.json", b"{"))
+def _files(*names, data=b""):
+    def put(home):
+        homes.put(home, records.series(2, start=1))
+        for name in names:
+            sparse(place(home, name, data))
+
+    return put
 
 
-def _split(home: Path) -> None:
-    homes.put(home, records.series(2, start=1))
-    sparse(place(home, f"outbox/b/{wire.key_of(b'x')}.split", b"{"))
-
-
-def _own_files(home: Path) -> None:
-    homes.put(home, records.series(2, start=1))
-    for name in ("sidecar.json", "not-before", "../service-x.json", "dropped"):
-        sparse(place(home, name, b""))
-
-
-def _forgotten(home: Path) -> None:
-    homes.put(home, records.series(2, start=1))
-    sparse(place(home, "../forgotten", b""))
-
-
-def _archive(home: Path) -> None:
-    homes.put(home, records.series(2, start=1))
-    for name in ("sent/2026-11-20.jsonl", f"rejected/{wire.key_of(b'x')}.json", "damaged/x.bin"):
-        sparse(place(home, name, b""))
+KEY = wire.key_of(b"x")
+PLACES = {
+    "segment of zeros": _segment_of_zeros,
+    "segment that begins a record": _segment_that_begins_a_record,
+    "body": _files(f"outbox/b/{KEY}.json", data=b"{"),
+    "split": _files(f"outbox/b/{KEY}.split", data=b"{"),
+    "state": _files("sidecar.json", "not-before", "../service-x.json", "dropped"),
+    "archive": _files("sent/2026-11-20.jsonl", f"rejected/{KEY}.json", "damaged/x.bin"),
+    "forgotten": _files("../forgotten"),
+}
 
 
 @pytest.mark.skipif(not hasattr(os, "truncate"), reason="no sparse files here")
-@pytest.mark.parametrize(
-    "put",
-    [_segment_of_zeros, _segment_that_begins_a_record, _body, _split, _own_files, _archive, _forgotten],
-)
-def test_what_is_large_is_never_held(
-    home: Path, collector: Collector, plain_peak: int, put: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("where", PLACES)
+def test_what_is_large_is_never_held(home, collector, plain_peak, where):
     """100 MiB in the place of a segment, a body or any other file: all else is delivered, within bounds."""
     homes.configure(home, collector.url, spool_max_mib=1000)
     committed(home, body_of(records.sample({"n": 0})))
-    put(home)
-    most = MOST_WITH_FORGOTTEN if put is _forgotten else MOST
+    PLACES[where](home)
+    most = MOST_WITH_FORGOTTEN if where == "forgotten" else MOST
     assert peak_of_once(home) < most * plain_peak
     assert set(wire.serials(collector.events())) == {0, 1, 2}
+
+
+def _events(details):
+    return map(records.encode, map(records.sample, details))
+
+
+# Small events that share no body are not more, since each body is brought to the disk.
+SPOOLS = {
+    "equal events": lambda: repeat(records.encode(records.sample({"a": 1}))),
+    "largest events": lambda: _events({f"name-{number}": "x" * 8000} for number in count()),
+    "small events": lambda: _events({f"name-{number}": number} for number in range(5_000)),
+    "workloads": lambda: _events({"run": f"run-{number}"} for number in range(60_000)),
+    "zeros": lambda: repeat(bytes(2**20)),
+    "starts": lambda: repeat(b"\x92\xce\0\0\0\0\xc5\xff\xff" * (2**20 // 9)),
+}
+
+
+@pytest.mark.parametrize("name", SPOOLS)
+def test_a_large_spool_takes_little_more_memory(home, plain_peak, name):
+    """64 MiB of equal events, of distinct ones or of garbage cost some MiB more than a few events."""
+    homes.configure(home, f"file://{home.parent}/delivered.jsonl", spool_max_mib=1000)
+    size = 0
+    with homes.put_bytes(home, b"").open("ab") as segment:
+        for data in SPOOLS[name]():
+            size += segment.write(data)
+            if size >= SPOOL_BYTES:
+                break
+    assert peak_of_once(home) <= plain_peak + MORE
+    totals = json.loads(processes.command(home, "status", "--json").stdout)["totals"]
+    assert totals["spool"]["events"] == totals["outbox"]["events"] == 0
+    assert bool(totals["counters"]["damaged"]) is (name in {"zeros", "starts"})

@@ -1,7 +1,5 @@
 """The model, tried as far as the suite has time for; the same steps every time. See `model.py`."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import settings
 
@@ -10,6 +8,6 @@ from tests.support import strategies
 
 
 @pytest.mark.parametrize("locks", model.LOCKS)
-def test_the_model(locks: str) -> None:
-    """Whatever happens to a home in whatever order, nothing acknowledged is lost, nothing counts twice."""
+def test_the_model(locks):
+    """In any order of steps no acknowledged event is lost, and no event counts twice."""
     model.run(locks, settings(strategies.tried(20), stateful_step_count=30, print_blob=False))

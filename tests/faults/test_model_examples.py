@@ -1,35 +1,29 @@
-"""Sequences of steps that showed a defect once, as the model printed them."""
-
-from __future__ import annotations
+"""Sequences of steps that once showed a defect, as the model printed them."""
 
 import errno
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults import model
-from tests.faults.model_world import ModelCollector
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.support.collector import Collector
 
 
 @pytest.fixture
-def state() -> Iterator[model.Model]:
+def state():
     """Give a machine where locks work, and hold it to everything at its end."""
-    with ModelCollector() as collector:
+    with Collector() as collector:
         machine = type("ModelLocksWork", (model.Model,), {"locks": "work", "collector": collector})()
         yield machine
         machine.teardown()
 
 
 @pytest.mark.parametrize("at", range(14))
-def test_a_look_at_a_settings_file_that_fails_leaves_no_descriptor(state: model.Model, at: int) -> None:
+def test_a_look_at_a_settings_file_that_fails_leaves_no_descriptor(state, at):
     """The file was open, and its kind could not be told: the descriptor stayed open."""
     state.fail(at=at, kinds=[], looks=True, number=errno.ENOSPC, pen=0, slot=0)
 
 
-def test_what_comes_to_a_segment_while_a_cap_takes_it_is_counted(state: model.Model) -> None:
+def test_what_comes_to_a_segment_while_a_cap_takes_it_is_counted(state):
     """A stopped writer wrote after the events were counted and before the unlink: one was gone uncounted."""
     event = (0, 0, 0, 1, 0)
     state.emit(pen=1, kinds=[event])

@@ -5,14 +5,11 @@ de-duplication by key, nobody ends with a traceback, and in the end nothing is l
 event to be doubled only where a writer without a lock is stopped in the midst of its append.)
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,12 +20,6 @@ from flwr_telemetryd.spool import locks, segments
 from flwr_telemetryd.spool.locks import unlock_descriptor
 from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.support.collector import Collector
 
 SERVICE = ["-m", "flwr_telemetryd", "--service"]
 ONCE = ["-m", "flwr_telemetryd", "--once"]
@@ -46,22 +37,15 @@ pytestmark = pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
 
 
 class Shared:
-    """A home that two hosts mount.
+    """A home on a server, the mounts of the hosts that share it, and the logs of their processes."""
 
-    Args:
-        server: the home, as the server has it.
-        mounts: where each host has it.
-        logs: a directory for what processes say.
-    """
-
-    def __init__(self, server: Path, mounts: dict[str, Path], logs: Path) -> None:
+    def __init__(self, server, mounts, logs):
         self.server = server
         self.mounts = mounts
         self._logs = logs
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started = []
 
-    def start(self, host: str, words: list[str], **env: str) -> subprocess.Popen[bytes]:
-        """Start Python on a host."""
+    def start(self, host, words, **env):
         log = self._logs / f"{host}.{len(self._started)}"
         with log.open("wb") as said:
             process = subprocess.Popen(
@@ -74,24 +58,24 @@ class Shared:
         self._started.append(process)
         return process
 
-    def serve(self, host: str) -> subprocess.Popen[bytes]:
+    def serve(self, host):
         """Start a service; when this returns it lives, by its own word."""
         service = self.start(host, SERVICE)
         processes.wait_until(Home(self.server).host(host).state.exists)
         return service
 
-    def write(self, host: str, first: int, *, longest_s: float = 0.05, **env: str) -> subprocess.Popen[bytes]:
+    def write(self, host, first, *, longest_s=0.05, **env):
         """Start a writer of ``EVENTS`` events."""
         code = processes.PRELUDE + WRITER
         return self.start(host, ["-c", code, str(first), str(EVENTS), str(longest_s)], **env)
 
-    def write_all(self, *on: str, **options: Any) -> list[int]:
+    def write_all(self, *on, **options):
         """Let a writer on each of these hosts come to its end; the numbers of their events."""
         writers = [self.write(host, n * EVENTS, **options) for n, host in enumerate(on)]
         assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * len(on), self.said()
         return list(range(len(on) * EVENTS))
 
-    def serve_what_a_node_writes(self, **options: Any) -> list[int]:
+    def serve_what_a_node_writes(self, **options):
         """Let services on both login nodes adopt the spool of a node, where writers pause now and then."""
         services = [self.serve(host) for host in ("login1", "login2")]
         told = self.write_all("node1", "node1", "login1", **options)
@@ -100,11 +84,11 @@ class Shared:
         assert not (homes.host(self.server, "node1") / "sidecar.lock").exists(), self.said()
         return told
 
-    def settle(self) -> None:
+    def settle(self):
         """Wait until nothing is left, while services or sidecars are at it."""
         processes.wait_until(lambda: not homes.unsent_files(self.server), what="delivery")
 
-    def deliver(self, times: int = 8) -> None:
+    def deliver(self, times=8):
         """Run ``--once`` on one host after the other until nothing is left."""
         for _ in range(times):
             for host, mount in self.mounts.items():
@@ -114,13 +98,12 @@ class Shared:
                 return
         raise AssertionError(f"{homes.unsent_files(self.server)}\n{self.said()}")
 
-    def end(self, *services: subprocess.Popen[bytes]) -> None:
-        """Tell services to end, which they do well."""
+    def end(self, *services):
         for service in services:
             service.send_signal(signal.SIGTERM)
         assert [service.wait(processes.PATIENCE_S) for service in services] == [0] * len(services)
 
-    def said(self) -> str:
+    def said(self):
         """Give all that was said, by processes and in the logs of sidecars."""
         return homes.stable(
             lambda: "\n".join(
@@ -132,7 +115,7 @@ class Shared:
             )
         )
 
-    def close(self) -> None:
+    def close(self):
         """End what still runs; nobody may have met what it did not know."""
         for mount in self.mounts.values():
             processes.end_all(mount)
@@ -142,8 +125,7 @@ class Shared:
 
 
 @contextlib.contextmanager
-def shared(home: Path, node: Traits, login: Traits | None = None) -> Iterator[Shared]:
-    """Mount the home on a node and on two login nodes."""
+def shared(home, node, login=None):
     with contextlib.ExitStack() as stack:
         mounts = {}
         for name, traits in (("node1", node), ("login1", login or node), ("login2", login or node)):
@@ -153,19 +135,19 @@ def shared(home: Path, node: Traits, login: Traits | None = None) -> Iterator[Sh
         yield stack.enter_context(contextlib.closing(Shared(home, mounts, logs)))
 
 
-def quick(home: Path, collector: Collector, **settings: Any) -> None:
+def quick(home, collector, **settings):
     """Have a home where others' spools are adopted at once."""
     homes.configure(
         home, collector.url, **{"adopt_after_s": 0.1, "burst_window_s": 0.05, "idle_exit_s": 0.2, **settings}
     )
 
 
-def check(collector: Collector, told: list[int]) -> None:
+def check(collector, told):
     """Each event that was told of was delivered, once after de-duplication."""
     assert wire.serials(collector.events()) == told
 
 
-def test_locks_that_are_refused(home: Path, collector: Collector) -> None:
+def test_locks_that_are_refused(home, collector):
     """Sidecars on demand come and go on all hosts; without any lock the renames alone do."""
     quick(home, collector)
     with shared(home, Traits(locks="refused", stale="removed")) as network:
@@ -175,7 +157,7 @@ def test_locks_that_are_refused(home: Path, collector: Collector) -> None:
         assert sorted(set(wire.serials(collector.events()))) == told
 
 
-def test_locks_that_do_nothing(home: Path, collector: Collector) -> None:
+def test_locks_that_do_nothing(home, collector):
     """Two services of one host take themselves for the only one, and so does that of another host."""
     quick(home, collector)
     with shared(home, Traits(locks="pretended", stale="removed")) as network:
@@ -185,29 +167,29 @@ def test_locks_that_do_nothing(home: Path, collector: Collector) -> None:
         check(collector, told)
 
 
-def test_names_and_attributes_that_are_seen_late(home: Path, collector: Collector) -> None:
-    """What another host renames or removes is there for a second; writers and services believe it."""
+def test_names_and_attributes_that_are_seen_late(home, collector):
+    """A file that another host renames or removes is seen for one second more, by writers and services."""
     quick(home, collector)
     with shared(home, Traits(cache_s=1, stale="removed")) as network:
         check(collector, network.serve_what_a_node_writes(longest_s=0.4))
 
 
-def test_handles_that_go_stale(home: Path, collector: Collector) -> None:
+def test_handles_that_go_stale(home, collector):
     """A file or directory that another host moves is gone for whoever has it open: writers, and services."""
     quick(home, collector, bursts=False)
     with shared(home, Traits(stale="moved", cache_s=0.3)) as network:
         check(collector, network.serve_what_a_node_writes(longest_s=0.4))
 
 
-def test_renames_and_removals_that_were_sent_again(home: Path, collector: Collector) -> None:
-    """They are done, and answered as if there had been nothing to do."""
+def test_renames_and_removals_that_were_sent_again(home, collector):
+    """They are done, and answered by ENOENT."""
     quick(home, collector)
     with shared(home, Traits(retransmit=1)) as network:
         check(collector, network.serve_what_a_node_writes(longest_s=0.3))
 
 
 @pytest.mark.parametrize("ahead_s", [600.0, -600.0])
-def test_clocks_that_differ_by_minutes(home: Path, collector: Collector, ahead_s: float) -> None:
+def test_clocks_that_differ_by_minutes(home, collector, ahead_s):
     """The server's clock is ahead of the node's and behind the login nodes', or the other way round."""
     quick(home, collector)
     with shared(home, Traits(skew_s=ahead_s), Traits(skew_s=-ahead_s)) as network:
@@ -215,8 +197,8 @@ def test_clocks_that_differ_by_minutes(home: Path, collector: Collector, ahead_s
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
-def test_a_close_that_fails(home: Path, collector: Collector, number: int) -> None:
-    """What was written may be kept or not, so it is done again; nothing is sent twice under two keys."""
+def test_a_close_that_fails(home, collector, number):
+    """The data may be kept or not, so it is written again; no event is sent under two keys."""
     quick(home, collector)
     with shared(home, Traits(close_errno=number)) as network:
         told = network.write_all("node1", "login1")
@@ -224,10 +206,8 @@ def test_a_close_that_fails(home: Path, collector: Collector, number: int) -> No
         check(collector, told)
 
 
-def test_a_segment_that_is_removed_under_a_writer_without_a_lock(
-    home: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has a link left, by a silly name: what was appended to it meanwhile is appended once more."""
+def test_a_segment_that_is_removed_under_a_writer_without_a_lock(home, tmp_path, collector, monkeypatch):
+    """It has a link left, by a silly name: the event that was appended to it is appended once more."""
     quick(home, collector)
     with netfs.mounted(home, tmp_path / "mount", Traits(locks="refused")) as mount:
         writer = Writer(Home(mount), Home(mount).host(), lambda: True, lambda: None)
@@ -240,10 +220,8 @@ def test_a_segment_that_is_removed_under_a_writer_without_a_lock(
     check(collector, [0, 1])
 
 
-def test_what_another_host_appends_after_the_tail_was_read(
-    home: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has a silly name until it is closed, and the node remembers its old one: a mark tells."""
+def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, collector, monkeypatch):
+    """It has a silly name until it is closed, and the node's cache holds its old one: the mark tells."""
     quick(home, collector)
     with (
         netfs.mounted(home, tmp_path / "login1", Traits()) as login,
@@ -258,10 +236,10 @@ def test_what_another_host_appends_after_the_tail_was_read(
         assert taken is not None
         batch.write(taken, bursts=True, hardware={})
         committed = batch.commit(taken)
-        late: list[int] = []
+        late = []
         unlock = unlock_descriptor
 
-        def then(descriptor: int) -> None:
+        def then(descriptor):
             unlock(descriptor)
             if not late and homes.find(host.outbox, "*/.nfs*"):
                 late.append(descriptor)
@@ -276,9 +254,7 @@ def test_what_another_host_appends_after_the_tail_was_read(
     check(collector, [0, 1])
 
 
-def test_switching_off_while_a_workload_has_the_segment_open(
-    home: Path, tmp_path: Path, collector: Collector
-) -> None:
+def test_switching_off_while_a_workload_has_the_segment_open(home, tmp_path, collector):
     """Everything else is deleted, and that segment by the file system, when the workload closes it."""
     quick(home, collector)
     with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:
@@ -298,8 +274,8 @@ def test_switching_off_while_a_workload_has_the_segment_open(
         check(collector, [0])
 
 
-def test_files_that_are_removed_while_they_are_open(home: Path, collector: Collector) -> None:
-    """They lie about by silly names until they are closed: nobody takes them for anything of ours."""
+def test_files_that_are_removed_while_they_are_open(home, collector):
+    """Until they are closed they have silly names, which are not taken for files of ours."""
     quick(home, collector, bursts=False)
     collector.answer_by(lambda _request: 503)
     with shared(home, Traits()) as network, contextlib.ExitStack() as opened:
@@ -334,7 +310,7 @@ def test_files_that_are_removed_while_they_are_open(home: Path, collector: Colle
         network.end(service)
 
 
-def test_a_name_that_is_remembered_after_it_is_gone(home: Path, tmp_path: Path, collector: Collector) -> None:
+def test_a_name_that_is_remembered_after_it_is_gone(home, tmp_path, collector):
     """Where opening asks nobody, a removed segment is found again and again: the event goes to a new one."""
     quick(home, collector)
     traits = Traits(cache_s=3600)

@@ -1,6 +1,4 @@
-"""Services on the hosts of one home: who writes, who serves, and what a service does when it is told to."""
-
-from __future__ import annotations
+"""Services on the hosts of one home: how they share it, and obey signals, settings and commands."""
 
 import json
 import os
@@ -8,21 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
-from flwr_telemetryd.runtime import Mode
-from tests.faults.world import World
-from tests.support import homes, hosts, processes, records, wire
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.support.collector import Collector
+from tests.faults.world import service
+from tests.support import homes, hosts, processes, wire
 
 SERVICE = [sys.executable, "-m", "flwr_telemetryd", "--service"]
 WRITER = """
@@ -35,21 +26,20 @@ NODES, EVENTS = 6, 20
 HOUR_S = 3600.0
 
 
-def serve(home: Path, host: str, **options: object) -> subprocess.Popen[str]:
+def serve(home, host, **options):
     """Start a service on a host; when this returns its heart has beaten."""
     environ = processes.environment(home)
-    service = subprocess.Popen(hosts.on(host, SERVICE), env=environ, text=True, **options)  # type: ignore[call-overload]
+    service = subprocess.Popen(hosts.on(host, SERVICE), env=environ, text=True, **options)
     processes.wait_until(Home(home).heartbeat(host).exists)
     return service
 
 
-def end(service: subprocess.Popen[str]) -> int:
-    """Tell a service to end; how it did."""
+def end(service):
     service.terminate()
     return service.wait(processes.PATIENCE_S)
 
 
-def test_two_services_share_the_work_of_a_home(home: Path, collector: Collector) -> None:
+def test_two_services_share_the_work_of_a_home(home, collector):
     """Nodes write, start nothing, and everything arrives once; nothing is sent under one key twice."""
     homes.configure(home, collector.url, adopt_after_s=0.5)
     services = [serve(home, host) for host in ("login1", "login2")]
@@ -75,8 +65,8 @@ def test_two_services_share_the_work_of_a_home(home: Path, collector: Collector)
     assert sum(sent) >= 1
 
 
-def test_a_hangup_has_a_service_read_its_settings_and_deliver(home: Path, collector: Collector) -> None:
-    """Neither the burst window nor a backoff is waited for."""
+def test_a_hangup_has_a_service_read_its_settings_and_deliver(home, collector):
+    """It waits neither for the burst window nor for a backoff."""
     homes.configure(home, "http://127.0.0.1:9/", burst_window_s=3600, backoff_s=3600, backoff_max_s=3600)
     service = processes.start(home, SERVICE[1:], stderr=subprocess.PIPE)
     processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
@@ -96,8 +86,7 @@ def test_a_hangup_has_a_service_read_its_settings_and_deliver(home: Path, collec
     assert service.returncode == ExitCode.OK
 
 
-def test_a_service_that_is_ended_amid_a_request_loses_nothing(home: Path, collector: Collector) -> None:
-    """It does not wait for the answer; the next one sends the body again, under the same key."""
+def test_a_service_that_is_ended_amid_a_request_loses_nothing(home, collector):
     homes.configure(home, collector.url, request_deadline_s=600)
     collector.answer_with("hang")
     processes.spool_events(home, 2)
@@ -111,7 +100,7 @@ def test_a_service_that_is_ended_amid_a_request_loses_nothing(home: Path, collec
     assert homes.unsent_files(home) == []
 
 
-def test_a_no_ends_a_service_that_sleeps(home: Path, collector: Collector) -> None:
+def test_a_no_ends_a_service_that_sleeps(home, collector):
     """Nothing else wakes it, and it says so by its exit code: it is not to be started again."""
     homes.configure(home, collector.url)
     service = processes.start(home, SERVICE[1:])
@@ -122,8 +111,8 @@ def test_a_no_ends_a_service_that_sleeps(home: Path, collector: Collector) -> No
     assert not Home(home).heartbeat(homes.host_name()).exists()
 
 
-def test_what_a_service_tells_its_manager(home: Path, collector: Collector, tmp_path: Path) -> None:
-    """From the first word to the last; the watchdog knows how long a request may take."""
+def test_what_a_service_tells_its_manager(home, collector, tmp_path):
+    """Every message from the start to the end; the watchdog knows how long a request may take."""
     homes.configure(home, collector.url, request_deadline_s=100)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -145,20 +134,17 @@ def test_what_a_service_tells_its_manager(home: Path, collector: Collector, tmp_
 
 
 @pytest.fixture
-def world(home: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Give a service in a time of its own, whose host has spooled before."""
-    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nbursts = false\n')
-    homes.put(home, records.series(10))
-    return World(home, Mode.SERVICE, monkeypatch)
+def world(home, monkeypatch):
+    return service(home, monkeypatch, 10, "bursts = false\n")
 
 
-def test_the_heart_beats_while_a_long_backlog_is_delivered(home: Path, world: World) -> None:
+def test_the_heart_beats_while_a_long_backlog_is_delivered(home, world):
     """Ten slow requests take five minutes in one look; the home is never without a fresh heartbeat."""
     world.look()
-    heartbeat = Home(home).heartbeat(homes.host_name())
+    heartbeat = world.heartbeat
     stopped = []
 
-    def slow(_key: str, _body: bytes) -> Delivered:
+    def slow(_key, _body):
         stopped.append(heartbeat.stat().st_mtime < HOUR_S)  # nobody renewed it since the last request
         os.utime(heartbeat, (1, 1))
         world.pass_time(31)
@@ -170,8 +156,8 @@ def test_the_heart_beats_while_a_long_backlog_is_delivered(home: Path, world: Wo
     assert stopped == [False] * 10
 
 
-def test_a_hangup_has_files_read_that_do_not_look_changed(home: Path, world: World) -> None:
-    """A network file system may show old times, and whoever asks for it has changed something."""
+def test_a_hangup_has_files_read_that_do_not_look_changed(home, world):
+    """A network file system may show old times of a file that was changed."""
     asked = []
     world.sidecar._reload_asked = lambda: bool(asked and asked.pop())
     world.sidecar.run_pass()
@@ -188,23 +174,22 @@ def test_a_hangup_has_files_read_that_do_not_look_changed(home: Path, world: Wor
     assert ":8/" in world.sidecar._checkpoint.settings.url
 
 
-def test_a_service_that_never_could_deliver_does_not_say_that_it_serves(home: Path, world: World) -> None:
+def test_a_service_that_never_could_deliver_does_not_say_that_it_serves(home, world):
     """With something to try it with, it is tried first; each start would silence the home for a while."""
     world.answer_by = lambda _key, _body: Retry("no route")
     world.sidecar._deliver_now()
     world.look()
     assert world.sent
-    assert not Home(home).heartbeat(homes.host_name()).exists()
+    assert not world.heartbeat.exists()
     world.answer_by = lambda _key, _body: Delivered()
     world.look_for(100, 10)
     assert Home(home).heartbeat(homes.host_name()).exists()
 
 
-def test_a_service_that_cannot_deliver_lets_its_heart_stop(home: Path, world: World) -> None:
-    """A service without a way out must not silence a home."""
+def test_a_service_that_cannot_deliver_lets_its_heart_stop(home, world):
     world.answer_by = lambda _key, _body: Retry("no route")
     world.look_for(10, 1)
-    heartbeat = Home(home).heartbeat(homes.host_name())
+    heartbeat = world.heartbeat
     os.utime(heartbeat, (1, 1))
     world.look_for(300, 10)
     assert heartbeat.stat().st_mtime == 1
@@ -214,8 +199,8 @@ def test_a_service_that_cannot_deliver_lets_its_heart_stop(home: Path, world: Wo
 
 
 @pytest.mark.parametrize("what", ["flush", "disable"])
-def test_a_command_wakes_a_service_that_sleeps(home: Path, what: str) -> None:
-    """Nobody at a prompt waits for half a minute; the time that is passed for it here never is."""
+def test_a_command_wakes_a_service_that_sleeps(home, what):
+    """The service sleeps for an hour here, and the command does not wait for that."""
     homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
     asleep = """
 from flwr_telemetryd.sidecar import schedule
@@ -234,7 +219,7 @@ sys.exit(main(["--service"]))
     assert service.wait(processes.PATIENCE_S) == (ExitCode.OK if what == "flush" else ExitCode.DISABLED)
 
 
-def test_a_node_asks_a_service_elsewhere_for_delivery(home: Path, collector: Collector) -> None:
+def test_a_node_asks_a_service_elsewhere_for_delivery(home, collector):
     """Its call is heard although its spool has just grown, and it is told when all is delivered."""
     homes.configure(home, collector.url, adopt_after_s=7)
     service = serve(home, "login1")

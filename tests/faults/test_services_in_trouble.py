@@ -1,7 +1,5 @@
 """Services beside others of their kind, and in a home that is not in order."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 import multiprocessing
@@ -9,42 +7,34 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from flwr_telemetry import pending, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
-from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from flwr_telemetryd.delivery.outcome import Retry
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch as batches_in_the_making
 from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sidecar import housekeeping
+from flwr_telemetryd.sidecar import housekeeping, loop
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
-from flwr_telemetryd.spool import directory as directory_module
-from flwr_telemetryd.spool.directory import entry_names
 from flwr_telemetryd.state import State
-from tests.faults.world import World
+from tests.faults.world import World, service
 from tests.support import homes, processes, records
-from tests.support.collector import Collector
 from tests.support.faults import amid
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ADOPTED = "0000000000000000001-aaaaaaaa-adopted"
 
 
-def _enforce(home: Path, barrier: object) -> None:
+def _enforce(home, barrier):
     known = settings.load(Home(home), None)
-    barrier.wait()  # type: ignore[attr-defined]
+    barrier.wait()
     retention.enforce(Home(home), known.limits, time.time())
 
 
-def test_two_services_that_hold_a_home_to_its_cap_count_a_drop_once(home: Path) -> None:
-    """`dropped` tells how many events are gone, whoever took them."""
+def test_two_services_that_hold_a_home_to_its_cap_count_a_drop_once(home):
     homes.configure(home, "http://127.0.0.1:9/", spool_max_mib=0.05)
     for n in range(800):
         homes.put(home, [records.sample({"n": n})], name=f"sealed-{n:019d}-0011aabb.msgpack")
@@ -60,33 +50,27 @@ def test_two_services_that_hold_a_home_to_its_cap_count_a_drop_once(home: Path) 
     assert (homes.host(home) / "dropped").stat().st_size == 800 - left
 
 
-def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What root left there, or a node that squashes it, is one host's trouble."""
+def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(home, monkeypatch):
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nadopt_after_s = 0\n')
     homes.put(home, records.series(1), host_of="node1")
     for host in ("node0", homes.host_name()):
         homes.host(home, host).mkdir(mode=0o700)
-    names = entry_names
+    real = os.listdir
 
-    def refused(directory: Path) -> list[str]:
-        if directory.parent.name == "node0":
-            raise PermissionError(errno.EACCES, "Permission denied", str(directory))
-        return names(directory)
+    def refused(path):
+        if Path(os.fsdecode(path)).parent.name == "node0":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
 
-    monkeypatch.setattr(directory_module, "entry_names", refused)
-    monkeypatch.setattr(directory_module, "listing", lambda path: [path / name for name in refused(path)])
+    monkeypatch.setattr(os, "listdir", refused)
     world = World(home, Mode.SERVICE, monkeypatch)
     world.look_for(60, 5)
     assert world.sent
-    world.sidecar._idle_wait.sleep = lambda *_chosen: None  # type: ignore[method-assign]
+    world.sidecar._idle_wait.sleep = lambda *_chosen: None
     world.sidecar._sleep()
 
 
-def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(
-    home: Path, collector: Collector
-) -> None:
+def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(home, collector):
     """A node that shuts down a moment after `disable` elsewhere leaves not one file."""
     homes.configure(home, collector.url)
     asleep = """
@@ -107,9 +91,7 @@ sys.exit(main(["--service"]))
     assert not state.exists()
 
 
-def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(home, monkeypatch):
     """A look lists host after host; a rename from a later to an earlier one must not slip past it."""
     homes.configure(home, "http://127.0.0.1:9/")
     hosts = {name: Home(home).host(name) for name in ("one", "two")}
@@ -126,8 +108,8 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
     assert not watched.is_over()
     batches = pending._batches
 
-    def taken_over(host: object) -> set[str]:
-        found = batches(host)  # type: ignore[arg-type]
+    def taken_over(host):
+        found = batches(host)
         if getattr(host, "name", "") == first.name and (last.outbox / ADOPTED).exists():
             os.rename(last.outbox / ADOPTED, first.outbox / ADOPTED)
         return found
@@ -136,9 +118,7 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(
     assert not watched.is_over()
 
 
-def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(
-    home: Path, collector: Collector
-) -> None:
+def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(home, collector):
     """All of this host's own is delivered: that is exit code 0."""
     homes.configure(home, collector.url)
     batch = homes.host(home, "login2") / "outbox" / ADOPTED
@@ -151,13 +131,9 @@ def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(
     assert processes.once(home).returncode == ExitCode.OK
 
 
-def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else two services hand one batch to each other, every few seconds, for as long as an outage lasts."""
-    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nadopt_after_s = 1\nbackoff_s = 3600\n')
-    homes.put(home, records.series(1))
-    world = World(home, Mode.SERVICE, monkeypatch)
+def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(home, monkeypatch):
+    """Otherwise two services would pass one batch to each other throughout an outage."""
+    world = service(home, monkeypatch, 1, "adopt_after_s = 1\nbackoff_s = 3600\n")
     world.answer = Retry("no route")
     world.look_for(30, 1)
     ours = Home(home).host()
@@ -165,31 +141,27 @@ def test_a_service_that_may_not_try_yet_takes_nothing_when_its_own_was_adopted(
     other.root.mkdir(mode=0o700)
     ours.outbox.rename(other.outbox)  # login2 adopted it, and cannot deliver either
     world.look_for(60, 5)
-    assert entry_names(other.outbox)
-    assert entry_names(ours.outbox) == []
+    assert os.listdir(other.outbox)
+    assert not ours.outbox.exists() or not os.listdir(ours.outbox)
 
 
-def test_signs_of_life_are_given_while_a_long_batch_is_written(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signs_of_life_are_given_while_a_long_batch_is_written(home, monkeypatch):
     """A body a second is a slow disk and no death; a watchdog's kill would have it begin again for ever."""
-    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\nbursts = false\nburst_window_s = 0\n')
-    homes.put(home, records.series(300))
-    told: list[float] = []
-    worlds: list[World] = []
+    told = []
+    worlds = []
 
-    def now() -> float:
+    def now():
         return worlds[0].sidecar._runtime.clock.monotonic()
 
     manager = ServiceManager("", 120.0, now)
     monkeypatch.setattr(manager, "_tell", lambda _lines: told.append(now()))
-    world = World(home, Mode.SERVICE, monkeypatch, manager=manager)
+    world = service(home, monkeypatch, 300, "bursts = false\nburst_window_s = 0\n", manager=manager)
     worlds.append(world)
     put = batches_in_the_making._put
 
-    def slow(*arguments: object) -> int:
+    def slow(*arguments):
         world.pass_time(1)
-        return put(*arguments)  # type: ignore[arg-type]
+        return put(*arguments)
 
     monkeypatch.setattr(batches_in_the_making, "_put", slow)
     world.look_for(2, 1)
@@ -203,9 +175,7 @@ def test_signs_of_life_are_given_while_a_long_batch_is_written(
     [("enabled = false\n", ExitCode.DISABLED), ("enabled = maybe\n", ExitCode.UNUSABLE)],
 )
 @pytest.mark.parametrize("when", ["at the start", "later"])
-def test_only_a_no_keeps_a_service_down(
-    home: Path, collector: Collector, settings_text: str, code: ExitCode, when: str
-) -> None:
+def test_only_a_no_keeps_a_service_down(home, collector, settings_text, code, when):
     """Settings that cannot be understood may be half saved: its manager is to try again."""
     homes.configure(home, collector.url)
     if when == "at the start":
@@ -219,23 +189,19 @@ def test_only_a_no_keeps_a_service_down(
     assert "telemetry is off" in said
 
 
-def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It looks again, and delivers when the home is back; whoever is on demand ends."""
-    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
-    homes.put(home, records.series(1))
-    world = World(home, Mode.SERVICE, monkeypatch)
+def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(home, monkeypatch):
+    """It tries again, and delivers when the home is back."""
+    world = service(home, monkeypatch)
     away = [True] * 5
 
-    def check(_host: object) -> None:
+    def check(_host):
         if away:
             away.pop()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(directory_module, "check_root", check)
+    monkeypatch.setattr(loop, "check_root", check)
 
-    def send(_key: str, _body: bytes) -> Delivered:
+    def send(_key, _body):
         raise KeyboardInterrupt  # it lives as long as it can
 
     world.answer_by = send
@@ -244,15 +210,11 @@ def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(
     assert away == []
 
 
-def test_a_service_whose_own_directory_is_unsafe_lets_its_heart_stop(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It can deliver nothing; other hosts help themselves."""
-    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
-    homes.put(home, records.series(1))
-    world = World(home, Mode.SERVICE, monkeypatch)
+def test_a_service_whose_own_directory_is_unsafe_lets_its_heart_stop(home, monkeypatch):
+    """It can deliver nothing, so that other hosts must start their own sidecars."""
+    world = service(home, monkeypatch)
     world.look_for(10, 1)
-    heartbeat = Home(home).heartbeat(homes.host_name())
+    heartbeat = world.heartbeat
     assert heartbeat.exists()
     homes.spool(home).chmod(0o770)
     world.look()
@@ -264,10 +226,8 @@ def test_a_service_whose_own_directory_is_unsafe_lets_its_heart_stop(
     assert heartbeat.stat().st_mtime > 1
 
 
-def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The collector asked to be left alone for a day, in an earlier life."""
+def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(home, monkeypatch):
+    """A Retry-After of one day was noted by an earlier sidecar."""
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
     homes.put(home, records.series(1))
     (homes.host(home) / "not-before").write_text("86400\n")
@@ -275,8 +235,8 @@ def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(
     assert not Home(home).heartbeat(homes.host_name()).exists()
 
 
-def test_two_that_remove_a_host_count_its_drops_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes the file adds it up; the other finds the host gone, and says nothing."""
+def test_two_that_remove_a_host_count_its_drops_once(home, monkeypatch):
+    """One of them takes the file and adds the count; the other finds the host removed."""
     node, own = Home(home).host("node"), Home(home).host()
     node.root.mkdir(mode=0o700, parents=True)
     node.telemetry.chmod(0o700)
@@ -286,7 +246,7 @@ def test_two_that_remove_a_host_count_its_drops_once(home: Path, monkeypatch: py
     homes.age(node.dropped, 3600)
     homes.age(node.root, 3600)
 
-    def other() -> None:
+    def other():
         assert housekeeping.prune_hosts(Home(home), own, State(), 600, time.time()) == ["node"]
 
     amid(monkeypatch, other, "rename")

@@ -1,25 +1,19 @@
-"""A process that is stopped (SIGSTOP) while it holds a lock, or amid a request, holds up nobody.
+"""A process that is stopped (SIGSTOP) while it holds a lock, or amid a request, blocks no other.
 
 What is asked is the order of events, never a time: the others' events return while the one is still
 stopped. What it was doing itself is neither lost nor doubled once it goes on (SIGCONT).
 """
 
-from __future__ import annotations
-
 import select
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from tests.support import homes, processes, wire
-from tests.support.collector import Answer, Collector, Reply, Request
+from tests.support.collector import Answer
 from tests.support.kills import ONCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BUSY = 4
 
@@ -69,23 +63,20 @@ for line in sys.stdin:
 """
 
 
-def start(home: Path, code: str) -> subprocess.Popen[str]:
-    """Start a process that can be talked to."""
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+def start(home, code):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return processes.start(home, ["-c", processes.PRELUDE + STOP + code], processes.NEVER, **pipes)
 
 
-def is_stopped(process: subprocess.Popen[str]) -> bool:
-    """Whether it is stopped now."""
+def is_stopped(process):
     return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
 
-def wait_until_stopped(process: subprocess.Popen[str]) -> None:
-    """Wait until it is stopped."""
+def wait_until_stopped(process):
     processes.wait_until(lambda: is_stopped(process), what="a stopped process")
 
 
-def go_on(process: subprocess.Popen[str]) -> str:
+def go_on(process):
     """Let a stopped process go on to its end, and give what it says."""
     assert is_stopped(process)
     process.send_signal(signal.SIGCONT)
@@ -93,13 +84,12 @@ def go_on(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def another_is_turned_away(home: Path) -> None:
+def another_is_turned_away(home):
     """Start another sidecar: it leaves the work to the one that holds the lock."""
     assert processes.run(home, ["-m", "flwr_telemetryd"]).returncode == BUSY
 
 
-def settle(home: Path, collector: Collector, numbers: list[int]) -> None:
-    """Deliver what is left: each of these events counts once."""
+def settle(home, collector, numbers):
     processes.deliver(home)
     assert wire.serials(collector.events()) == numbers
     assert homes.unsent_files(home) == []
@@ -107,9 +97,7 @@ def settle(home: Path, collector: Collector, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("meanwhile", ["others-emit", "a-sidecar-delivers"])
 @pytest.mark.parametrize("where", UNDER_THE_SHARED_LOCK)
-def test_a_writer_stopped_under_the_lock(
-    home: Path, collector: Collector, where: str, meanwhile: str
-) -> None:
+def test_a_writer_stopped_under_the_lock(home, collector, where, meanwhile):
     """Others emit, and a sidecar delivers; its own event is delivered once, now or when it goes on."""
     homes.configure(home, collector.url)
     victim = start(home, WRITER.format(UNDER_THE_SHARED_LOCK[where]))
@@ -124,10 +112,8 @@ def test_a_writer_stopped_under_the_lock(
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["this-host", "another-host"])
-def test_what_a_stopped_writer_adds_to_a_delivered_segment_waits(
-    home: Path, collector: Collector, moved: bool
-) -> None:
-    """It is in the outbox, where only its mark tells of it: flush waits for it, and it is adopted as well."""
+def test_what_a_stopped_writer_adds_to_a_delivered_segment_waits(home, collector, moved):
+    """Flush waits for an event behind the mark of a segment in the outbox, and the event is adopted too."""
     homes.configure(home, collector.url, adopt_after_s=0)
     victim = start(home, WRITER.format(UNDER_THE_SHARED_LOCK["before-the-write"]))
     wait_until_stopped(victim)
@@ -141,14 +127,12 @@ def test_what_a_stopped_writer_adds_to_a_delivered_segment_waits(
 
 
 @pytest.mark.parametrize("where", UNDER_THE_EXCLUSIVE_LOCK)
-def test_a_sidecar_stopped_under_the_lock(home: Path, collector: Collector, where: str) -> None:
+def test_a_sidecar_stopped_under_the_lock(home, collector, where):
     """Writers emit, whether they have the segment open or not; another sidecar is turned away."""
     homes.configure(home, collector.url)
     writer = start(home, OPEN_WRITER)
-    assert writer.stdin is not None
-    assert writer.stdout is not None
 
-    def emit(number: int) -> None:
+    def emit(number):
         print(number, file=writer.stdin, flush=True)
         assert select.select([writer.stdout], [], [], processes.PATIENCE_S)[0], "event() waits"
         assert writer.stdout.readline() == "spooled\n"
@@ -171,13 +155,13 @@ def test_a_sidecar_stopped_under_the_lock(home: Path, collector: Collector, wher
 @pytest.mark.parametrize(
     "reply", [200, 503, Answer(manner="close", took=True)], ids=["taken", "not-taken", "taken-unanswered"]
 )
-def test_a_sidecar_stopped_amid_a_request(home: Path, collector: Collector, reply: Reply) -> None:
+def test_a_sidecar_stopped_amid_a_request(home, collector, reply):
     """Writers emit, and what was under way is delivered once, whatever the answer that waits for it."""
     homes.configure(home, collector.url)
     processes.spool_events(home, 3)
     victim = start(home, ONCE)
 
-    def stop_it(_request: Request) -> Reply:
+    def stop_it(_request):
         victim.send_signal(signal.SIGSTOP)
         wait_until_stopped(victim)
         collector.answer_by(lambda _request: 200)

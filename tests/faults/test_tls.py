@@ -1,11 +1,8 @@
-"""TLS on loopback, by real handshakes: whom the sidecar trusts, and what it says of the others."""
-
-from __future__ import annotations
+"""TLS on loopback, by real handshakes: trust, and the messages where it fails."""
 
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -13,62 +10,47 @@ import trustme
 from tests.support import homes, records, wire
 from tests.support.tls import TlsCollector
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
-
 PAST = datetime.now(UTC) - timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """Give who signs the certificates that are to be trusted."""
+def authority():
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
-def good(authority: trustme.CA) -> trustme.LeafCert:
-    """Give a certificate that is in order."""
+def good(authority):
     return authority.issue_cert("127.0.0.1")
 
 
 @pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path) -> str:
-    """Give the path of the authority's own certificate."""
+def bundle(authority, tmp_path):
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return str(path)
 
 
 @pytest.fixture
-def server(good: trustme.LeafCert) -> Iterator[TlsCollector]:
-    """Give a collector that speaks TLS and is in order."""
+def server(good):
     with TlsCollector(good) as running:
         yield running
 
 
-def spool(home: Path, url: str, **settings: Any) -> None:
-    """Put two events into the spool of a home that sends to this address."""
+def spool(home, url, **settings):
     homes.configure(home, url, **settings)
     homes.put(home, records.series(2))
 
 
-def last_error(zygote: Zygote, home: Path) -> str:
-    """Give the word of `status` about this host's last request, which failed."""
+def last_error(zygote, home):
+    """Give the error of this host's last request by `status`."""
     (host,) = zygote.status(home)["hosts"]
     assert (host["outbox"]["bodies"], host["outbox"]["events"]) == (1, 2)
     assert host["counters"]["retried"] >= 1
-    word: str = host["last_error"]
-    return word
+    return host["last_error"]
 
 
 @pytest.mark.parametrize("place", ["ca_bundle", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_who_is_trusted_gets_the_body(
-    zygote: Zygote, home: Path, server: TlsCollector, bundle: str, place: str
-) -> None:
+def test_who_is_trusted_gets_the_body(zygote, home, server, bundle, place):
     """By the settings, or by the environment where they leave it open."""
     spool(home, server.url, **({"ca_bundle": bundle} if place == "ca_bundle" else {}))
     done = zygote.once(home, None if place == "ca_bundle" else {place: bundle})
@@ -76,10 +58,7 @@ def test_who_is_trusted_gets_the_body(
     assert wire.serials(server.events()) == [0, 1]
 
 
-def test_the_settings_decide_whom_to_trust(
-    zygote: Zygote, home: Path, server: TlsCollector, bundle: str, tmp_path: Path
-) -> None:
-    """A bundle of the environment neither adds to that of the settings nor replaces it."""
+def test_the_settings_decide_whom_to_trust(zygote, home, server, bundle, tmp_path):
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     spool(home, server.url, ca_bundle=str(other))
@@ -90,8 +69,7 @@ def test_the_settings_decide_whom_to_trust(
 CERTIFICATES = ["of a stranger", "expired", "not yet valid", "for another host"]
 
 
-def certificate(kind: str, authority: trustme.CA) -> trustme.LeafCert:
-    """Give a certificate that is not in order."""
+def certificate(kind, authority):
     if kind == "of a stranger":
         return trustme.CA().issue_cert("127.0.0.1")
     if kind == "expired":
@@ -102,9 +80,7 @@ def certificate(kind: str, authority: trustme.CA) -> trustme.LeafCert:
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
-def test_who_is_not_trusted_gets_nothing(
-    zygote: Zygote, home: Path, authority: trustme.CA, good: trustme.LeafCert, bundle: str, kind: str
-) -> None:
+def test_who_is_not_trusted_gets_nothing(zygote, home, authority, good, bundle, kind):
     """The body is kept, `status` names the certificate, and a good one gets it under the same key."""
     with TlsCollector(certificate(kind, authority)) as server:
         spool(home, server.url, ca_bundle=bundle)
@@ -133,17 +109,15 @@ NO_VERIFICATION = [
 
 
 @pytest.mark.parametrize("env", NO_VERIFICATION, ids=" ".join)
-def test_verification_is_never_off(
-    zygote: Zygote, home: Path, server: TlsCollector, env: dict[str, str]
-) -> None:
-    """Whatever switches it off elsewhere: who is not trusted by anybody here gets nothing."""
+def test_verification_is_never_off(zygote, home, server, env):
+    """Variables that switch it off in other programs change nothing."""
     spool(home, server.url)
     assert zygote.once(home, env).returncode == 1
     assert len(homes.waiting(home)) == 1
     assert server.requests == []
 
 
-def test_no_tls_is_spoken_there(zygote: Zygote, home: Path, collector: Collector) -> None:
+def test_no_tls_is_spoken_there(zygote, home, collector):
     """A collector that speaks plain HTTP on the port is told as such; nothing is sent in the clear."""
     spool(home, f"https://127.0.0.1:{collector.port}/x")
     assert zygote.once(home).returncode == 1
@@ -152,13 +126,13 @@ def test_no_tls_is_spoken_there(zygote: Zygote, home: Path, collector: Collector
 
 
 @pytest.mark.parametrize("answer", [b"\x16\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28", b"\0" * 5])
-def test_a_handshake_that_breaks_off(zygote: Zygote, home: Path, answer: bytes) -> None:
-    """Half a record, an alert or garbage, then the end: the body is kept and the word is one of TLS."""
+def test_a_handshake_that_breaks_off(zygote, home, answer):
+    """Half a record, an alert or garbage, then the end: the body is kept, and the error names TLS."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         spool(home, f"https://127.0.0.1:{listener.getsockname()[1]}/x")
         listener.settimeout(5)
 
-        def serve() -> None:
+        def serve():
             connection, _ = listener.accept()
             with connection:
                 connection.recv(4096)
@@ -171,8 +145,8 @@ def test_a_handshake_that_breaks_off(zygote: Zygote, home: Path, answer: bytes) 
     assert "TLS" in last_error(zygote, home)
 
 
-def test_a_handshake_that_never_ends(zygote: Zygote, home: Path) -> None:
-    """A server that accepts and says nothing holds nobody longer than the deadline; the body is kept."""
+def test_a_handshake_that_never_ends(zygote, home):
+    """A server that accepts and sends nothing costs no longer than the deadline; the body is kept."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
         spool(home, url, request_deadline_s=0.3, connect_timeout_s=60)

@@ -1,20 +1,12 @@
-"""Writers' faults: locks, descriptors and deaths; whatever happens, it costs no other event."""
-
-from __future__ import annotations
+"""Writers meet faults: each costs no event but the writer's own, and the future of that one says so."""
 
 import errno
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import pytest
 
-from tests.support import homes, processes, wire
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
+from tests.support import homes, processes, records, wire
 
 REFUSE_LOCKS = """
 import fcntl
@@ -31,73 +23,61 @@ EVERY_LOCK, ONLY_UNLOCK = 0b1111, 0b1000
 @pytest.mark.parametrize(
     "name", ["ENOLCK", "EIO", "ENOSYS", "EOPNOTSUPP", "EINVAL", "EBADF", "ESTALE", "EPERM"]
 )
-def test_locks_that_are_refused(
-    zygote: Zygote, home: Path, collector: Collector, name: str, operations: int
-) -> None:
+def test_locks_that_are_refused(zygote, home, collector, name, operations):
     """Writers and the sidecar do without: every event is spooled, and arrives once."""
     homes.configure(home, collector.url)
     refuse = REFUSE_LOCKS.format(number=getattr(errno, name), operations=operations)
     emit = "print(json.dumps([outcome(event('PING', {'n': i})) for i in range(5)]))"
     assert zygote.answers(home, refuse + emit) == ["spooled"] * 5
-    once = (
-        "import os, sys\n" + refuse + "from flwr_telemetryd.__main__ import main\nsys.exit(main(['--once']))"
-    )
-    done = zygote.python(home, once)
-    assert (done.returncode, "Traceback" in done.said) == (0, False), done.said
+    assert zygote.once(home, before=refuse).returncode == 0
     assert wire.serials(collector.events()) == [0, 1, 2, 3, 4]
     assert homes.unsent_files(home) == []
 
 
-DIE_AFTER = """
-import signal
-assert outcome(event("PING", {{"n": 0}})) == "spooled"
+DEATHS = {
+    "amid the write": (
+        """
 def die(descriptor, data):
     write(descriptor, bytes(data)[:{size}])
     os.kill(os.getpid(), signal.SIGKILL)
 write, os.write = os.write, die
-event("PING", {{"n": 99}})
-"""
-DIE_AT_THE_LIMIT = """
-import resource, signal
-assert outcome(event("PING", {{"n": 0}})) == "spooled"
+""",
+        9,
+    ),
+    "by a limit on the size of files": (
+        """
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 size = os.stat({path!r}).st_size
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, resource.RLIM_INFINITY))
-for _ in range(9):
-    event("PING", {{"n": 99}})
-"""
+""",
+        25,
+    ),
+}
 
 
-def check_torn(zygote: Zygote, home: Path, collector: Collector) -> None:
-    """Let another process go on after a death that left 0 whole and tore 99; deliver it all."""
+@pytest.mark.parametrize(
+    ("how", "size"),
+    [
+        *(("amid the write", size) for size in (1, 2, 8, 9, 100, -1)),
+        ("by a limit on the size of files", 60),
+    ],
+)
+def test_a_process_that_dies_inside_its_write(zygote, home, collector, how, size):
+    """The torn bytes are counted as damage, and cost no event before or after them."""
+    homes.configure(home, collector.url)
+    death, number = DEATHS[how]
+    code = (
+        'import resource, signal\nassert outcome(event("PING", {"n": 0})) == "spooled"\n'
+        + death.format(size=size, path=str(homes.open_segment(home)))
+        + 'for _ in range(9):\n    event("PING", {"n": 99})\n'
+    )
+    assert zygote.python(home, processes.PRELUDE + code).returncode == -number
     assert zygote.emit(home, 2, start_at=1) == ["spooled"] * 2
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == [0, 1, 2]
     assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
     assert homes.unsent_files(home) == []
-
-
-@pytest.mark.parametrize("size", [1, 2, 8, 9, 100, -1])
-def test_a_process_killed_inside_its_write(
-    zygote: Zygote, home: Path, collector: Collector, size: int
-) -> None:
-    """SIGKILL when a part of the record is written: the torn bytes cost no event before or after them."""
-    homes.configure(home, collector.url)
-    done = zygote.python(home, processes.PRELUDE + DIE_AFTER.format(size=size))
-    assert done.returncode == -9
-    check_torn(zygote, home, collector)
-
-
-def test_a_process_killed_by_a_limit_inside_its_write(
-    zygote: Zygote, home: Path, collector: Collector
-) -> None:
-    """The same by the system itself: a file that may not grow further, and SIGXFSZ for the next write."""
-    homes.configure(home, collector.url)
-    code = DIE_AT_THE_LIMIT.format(path=str(homes.open_segment(home)))
-    done = zygote.python(home, processes.PRELUDE + code)
-    assert done.returncode == -25
-    check_torn(zygote, home, collector)
 
 
 CLOSED = """
@@ -141,14 +121,14 @@ print(json.dumps([told, seen]))
 """
 
 
-def test_a_number_that_the_application_took(zygote: Zygote, home: Path, tmp_path: Path) -> None:
+def test_a_number_that_the_application_took(zygote, home, tmp_path):
     """After a process closed all that it did not know, only what is ours is written to, locked or closed."""
     done = zygote.workload(home, CLOSED, arguments=[str(tmp_path)])
     assert done.stdout == '[["spooled", "spooled", "spooled", "spooled"], ["untouched", 0, "untouched"]]\n'
     assert wire.serials(homes.spooled(home)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_all_standard_streams_closed(zygote: Zygote, home: Path) -> None:
+def test_all_standard_streams_closed(zygote, home):
     """A process without standard streams never finds its own words in the segment."""
     code = """
 for number in range(3):
@@ -161,64 +141,108 @@ os._exit(0 if told == ["spooled"] * 3 else 1)
     assert wire.serials(homes.spooled(home)) == [0, 1, 2]
 
 
-# How a cause of failure comes and goes, in a process that has emitted before.
-CAUSES: dict[str, tuple[str, str]] = {
-    "a spool open to all": ("os.chmod(spool, 0o777)\nos.unlink(path)", "os.chmod(spool, 0o700)"),
-    "a file in place of the spool": (
-        "os.rename(spool, spool + '-')\nopen(spool, 'w').close()",
-        "os.unlink(spool)\nos.rename(spool + '-', spool)",
-    ),
-    "a FIFO in place of the segment": ("os.unlink(path)\nos.mkfifo(path)", "os.unlink(path)"),
-    "a link in place of the segment": ("os.unlink(path)\nos.symlink(path + '-', path)", "os.unlink(path)"),
-    "a full disk": (
-        "def full(*_):\n    raise OSError(errno.ENOSPC, 'full')\nwrite, os.write = os.write, full",
-        "os.write = write",
-    ),
-    "a broken disk": (
-        "def broken(*_):\n    raise OSError(errno.EIO, 'broken')\nwrite, os.write = os.write, broken",
-        "os.write = write",
-    ),
-    "a disk that takes a byte": (
-        "write = os.write\nos.write = lambda descriptor, data: write(descriptor, bytes(data)[:1])",
-        "os.write = write",
-    ),
-    "a stale handle": (
-        "def stale(*_, **__):\n    raise OSError(errno.ESTALE, 'stale')\nstat, os.stat = os.stat, stale",
-        "os.stat = stat",
-    ),
-    "no descriptor": (
-        """
-os.unlink(path)
+FIRST, FIRST_HERE, LATER = "the first event", "the first event of a process", "a later event"
+SPOOL = "flwr_telemetry.errors.Spool"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault as code, which may use `place`, `aside` and `path`, the open segment."""
+
+    comes: str
+    goes: str
+    says: str = "flwr_telemetry.errors."
+    """How the answer to each event begins that is not spooled."""
+    always: bool = True
+    """Whether every event meanwhile must fail."""
+    phases: tuple[str, ...] = (FIRST, FIRST_HERE, LATER)
+    """When it is met; a process that cannot read its settings is off, and stays so for a while."""
+    mounts: bool = False
+    """Whether it takes a disk of its own."""
+
+
+def failing(call, name, **options):
+    return Fault(
+        f"def fail(*_, **__):\n    raise OSError(errno.{name}, '')\n{call}, os.{call} = os.{call}, fail",
+        f"os.{call} = {call}",
+        SPOOL,
+        **options,
+    )
+
+
+def few_descriptors(most):
+    return Fault(
+        f"""
+if os.path.exists(path):
+    os.unlink(path)
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))
+resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, limit[1]))
 """,
         "resource.setrlimit(resource.RLIMIT_NOFILE, limit)",
+        always=most == 3,
+        phases=(LATER,),
+    )
+
+
+def trap(comes, goes):
+    aside = "os.rename(place, aside)\n"
+    return Fault(aside + comes, f"{goes}\nos.rename(aside, place)", SPOOL)
+
+
+FAULTS = {
+    "a full disk": failing("write", "ENOSPC"),
+    "a broken disk": failing("write", "EIO"),
+    "a stale handle": failing("stat", "ESTALE", phases=(LATER,)),
+    "a disk that takes a byte": Fault(
+        "write = os.write\nos.write = lambda descriptor, data: write(descriptor, bytes(data)[:1])",
+        "os.write = write",
+        SPOOL,
     ),
-    "no room in the file": (
+    "no room in the file": Fault(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))",
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))",
     ),
+    **{f"{most} descriptors": few_descriptors(most) for most in range(3, 7)},
+    "a disk that is full": Fault(
+        """
+with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as file:
+    while file.write(bytes(4096)):
+        pass
+""",
+        "os.unlink(filler)",
+        "flwr_telemetry.errors.SpoolFullError",
+        always=False,  # some events may fit into the last block
+        mounts=True,
+    ),
+    "a disk that is read-only": Fault(
+        'mount("-o", "remount,bind,ro", os.path.dirname(home))',
+        'mount("-o", "remount,bind,rw", os.path.dirname(home))',
+        "flwr_telemetry.errors.SpoolWriteError",
+        phases=(FIRST, FIRST_HERE),  # a file that is open for writing keeps the disk writable
+        mounts=True,
+    ),
 }
+# Each befalls the spool, the host's directory, or `telemetry`.
+TRAPS = {
+    "replaced by a link": trap(
+        'shutil.copytree(aside, aside + "-theirs")\nos.symlink(aside + "-theirs", place)', "os.unlink(place)"
+    ),
+    "replaced by a file": trap('open(place, "w").close()', "os.unlink(place)"),
+    "replaced by one open to all": trap("os.mkdir(place)\nos.chmod(place, 0o777)", "os.rmdir(place)"),
+    "taken rights from": Fault(
+        "os.chmod(place, 0)", "os.chmod(place, 0o700)", always=False
+    ),  # root may write
+}
+MEET = """
+import contextlib, errno, resource, shutil, subprocess, threading
+home, place, aside, phase = sys.argv[1:]
+path, filler = {path!r}, os.path.dirname(home) + "/filler"
 
-
-@pytest.mark.parametrize("cause", CAUSES)
-def test_two_hundred_failures(zygote: Zygote, home: Path, cause: str) -> None:
-    """None raises, none leaves a descriptor, a thread or a child, and the next event after them works."""
-    comes, goes = CAUSES[cause]
-    code = f"""
-import errno, resource, threading
-path = {str(homes.open_segment(home))!r}
-spool = os.path.dirname(path)
+def mount(*words):
+    subprocess.run(["mount", *words], check=True)
 
 def held():
-    return sum(is_open(number) for number in range(256))
-
-def is_open(number):
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+    return sum(os.path.exists(f"/proc/self/fd/{{number}}") for number in range(256))
 
 def no_child():
     try:
@@ -226,19 +250,57 @@ def no_child():
     except ChildProcessError:
         return True
 
-assert outcome(event("PING", {{"n": 0}})) == "spooled"
+if phase == {LATER!r}:
+    assert outcome(event("PING", {{"n": 0}})) == "spooled"
 before = held()
-{comes}
-told = {{outcome(event("PING", {{"n": 99}})) for _ in range(200)}}
-{goes}
+{fault.comes}
+told = [outcome(event("PING", {{"n": 99}})) for _ in range(200)]
+{fault.goes}
 after = outcome(event("PING", {{"n": 1}}))
-print(json.dumps([sorted(told), after, held() - before, threading.active_count(), no_child()]))
+print(json.dumps([told, after, held() - before, threading.active_count(), no_child()]))
 """
-    told, *after = zygote.answers(home, code)
-    assert told
-    assert all(line.startswith("flwr_telemetry.errors.Spool") for line in told), told
-    assert after == ["spooled", 0, 1, True]
+
+
+def meet(zygote, home, tmp_path, fault, phase, place=""):
+    """Let a writer of 200 events meet a fault, and be well again."""
+    if fault.mounts:
+        zygote.shell(home, f"mount -t tmpfs -o size=1m,mode=700 none {home.parent}")
+    if phase == FIRST_HERE:
+        assert zygote.emit(home) == ["spooled"]
+    code = MEET.format(fault=fault, LATER=LATER, path=str(homes.open_segment(home)))
+    arguments = [str(home), str(place), str(tmp_path / "aside"), phase]
+    told, after, held, threads, no_child = zygote.answers(home, code, arguments=arguments)
+    failures = [line for line in told if line != "spooled"]
+    assert all(line.startswith(fault.says) for line in failures), failures
+    assert len(failures) == 200 or not fault.always
+    assert (after, threads, no_child) == ("spooled", 1, True)
+    assert held <= (phase != LATER), "descriptors are left"
     shown = zygote.command(home, "inspect", "--json").stdout.splitlines()
     numbers = [json.loads(line)["event_details"]["n"] for line in shown]
     assert numbers[-1] == 1
-    assert 99 not in numbers
+    assert numbers.count(99) == told.count("spooled")
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"), [(name, phase) for name, fault in FAULTS.items() for phase in fault.phases]
+)
+def test_a_fault_ends(request, home, tmp_path, name, phase):
+    """No event raises; none leaves a descriptor, a thread or a child; the next one after them works."""
+    zygote = request.getfixturevalue("apart" if FAULTS[name].mounts else "zygote")
+    meet(zygote, home, tmp_path, FAULTS[name], phase)
+
+
+@pytest.mark.parametrize("most", range(3, 7))
+def test_no_descriptor_to_load_modules(bare, home, tmp_path, most):
+    """The first event also loads our modules here."""
+    meet(bare, home, tmp_path, FAULTS[f"{most} descriptors"], FIRST)
+
+
+@pytest.mark.parametrize("phase", [FIRST_HERE, LATER])
+@pytest.mark.parametrize("name", TRAPS)
+@pytest.mark.parametrize("place", [homes.spool, homes.host, homes.telemetry])
+def test_a_directory_that_becomes_a_trap(zygote, home, tmp_path, place, name, phase):
+    """Nothing is written through it, the future says so, and when it is repaired the next event works."""
+    meet(zygote, home, tmp_path, TRAPS[name], phase, place(home))
+    theirs = [path.read_bytes() for path in tmp_path.glob("aside-theirs/**/events.msgpack")]
+    assert [len(records.decode(data)) for data in theirs] == [1] * len(theirs)

@@ -1,44 +1,25 @@
 """A spool, a telemetry directory or a whole home that is taken away or replaced under a running process."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.support import homes, processes, records, wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.faults.zygote import Zygote
-    from tests.support.collector import Collector
-
 LEVELS = ["spool", "host", "telemetry", "home"]
 
 
-def place(home: Path, level: str) -> Path:
+def place(home, level):
     """Give the directory that is meant."""
     return {"spool": homes.spool, "host": homes.host, "telemetry": homes.telemetry}.get(
         level, lambda home: home
     )(home)
 
 
-# What happens to the directory `place`; `aside` is free. A trap is refused, anything else is used.
-HAPPENINGS: dict[str, str] = {
+# What happens to the directory `place`; `aside` is free.
+HAPPENINGS = {
     "removed": "shutil.rmtree(place)",
     "moved away": "os.rename(place, aside)",
     "replaced by an empty one": "os.rename(place, aside)\nos.mkdir(place, 0o700)",
     "replaced by a copy": "os.rename(place, aside)\nshutil.copytree(aside, place)",
-}
-TRAPS: dict[str, str] = {
-    "replaced by a link": (
-        "os.rename(place, aside)\nshutil.copytree(aside, aside + '-theirs')\n"
-        "os.symlink(aside + '-theirs', place)"
-    ),
-    "replaced by a file": "os.rename(place, aside)\nopen(place, 'w').close()",
-    "replaced by one open to all": "os.rename(place, aside)\nos.mkdir(place)\nos.chmod(place, 0o777)",
-    "taken rights from": "os.chmod(place, 0)",
 }
 WORKLOAD = """
 import shutil
@@ -52,9 +33,7 @@ print(json.dumps(told))
 
 @pytest.mark.parametrize("happening", HAPPENINGS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_directory_that_goes(
-    zygote: Zygote, home: Path, tmp_path: Path, level: str, happening: str
-) -> None:
+def test_a_directory_that_goes(zygote, home, tmp_path, level, happening):
     """The next event is in the spool that has the name now, and none is in two places or in none."""
     aside = tmp_path / "aside"
     code = WORKLOAD.replace("HAPPENS", HAPPENINGS[happening])
@@ -72,34 +51,7 @@ def test_a_directory_that_goes(
         assert directory.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("trap", TRAPS)
-@pytest.mark.parametrize("level", LEVELS[:3])
-def test_a_directory_that_becomes_a_trap(
-    zygote: Zygote, home: Path, tmp_path: Path, level: str, trap: str
-) -> None:
-    """Nothing is written through it, the future says so, and when it is put right the next event works."""
-    aside = tmp_path / "aside"
-    where = place(home, level)
-    mend = "os.rename(aside, place)" if "replaced" in trap else "os.chmod(place, 0o700)"
-    remove = "os.rmdir(place)" if trap.endswith("all") else "os.unlink(place)"
-    code = WORKLOAD.replace("HAPPENS", TRAPS[trap]).replace(
-        "print(",
-        (f"{remove}\n" if "replaced" in trap else "")
-        + f"{mend}\ntold.append(outcome(event('PING', {{'n': 9}})))\nprint(",
-    )
-    done = zygote.answers(home, code, arguments=[str(where), str(aside)])
-    assert [done[0], done[1], done[-1]] == ["spooled"] * 3
-    numbers = wire.serials(homes.spooled(home))
-    if "replaced" in trap:
-        assert all(line.startswith("flwr_telemetry.errors.Spool") for line in done[2:5]), done
-        assert numbers == [0, 1, 9]
-        theirs = [path.read_bytes() for path in tmp_path.glob("aside-theirs/**/events.msgpack")]
-        assert [len(records.decode(data)) for data in theirs] == [2] * len(theirs)
-    else:  # root may still write
-        assert numbers == [0, 1, *(n for n in (2, 3, 4) if done[n] == "spooled"), 9]
-
-
-def test_a_home_that_comes_back_is_the_home(zygote: Zygote, home: Path, tmp_path: Path) -> None:
+def test_a_home_that_comes_back_is_the_home(zygote, home, tmp_path):
     """A home that was away for some events, and is put back, has those of before and of after."""
     code = WORKLOAD.replace("HAPPENS", "os.rename(place, aside)").replace(
         "print(",
@@ -111,7 +63,7 @@ def test_a_home_that_comes_back_is_the_home(zygote: Zygote, home: Path, tmp_path
     assert wire.serials(homes.spooled(home)) == [0, 1, 9]
 
 
-def test_a_home_that_is_read_only(apart: Zygote, home: Path, collector: Collector) -> None:
+def test_a_home_that_is_read_only(apart, home, collector):
     """On a file system that is mounted read-only the future says so; mounted otherwise, the next works."""
     user_home = home.parent
     apart.shell(home, f"mount -t tmpfs -o mode=700 none {user_home}")
@@ -132,27 +84,7 @@ def test_a_home_that_is_read_only(apart: Zygote, home: Path, collector: Collecto
     assert wire.serials(collector.events()) == [0, 4]
 
 
-def test_a_home_that_becomes_read_only(apart: Zygote, home: Path) -> None:
-    """The same within one process, which has the segment open, and for a home that was never there."""
-    user_home = home.parent
-    apart.shell(home, f"mount -t tmpfs -o mode=700 none {user_home}")
-    code = f"""
-import subprocess
-def mount(how):
-    subprocess.run(["mount", "-o", "remount,bind," + how, {str(user_home)!r}], check=True)
-told = []
-mount("ro")
-told.append(outcome(event("PING", {{"n": 99}})))
-mount("rw")
-told.append(outcome(event("PING", {{"n": 0}})))
-"""
-    code += "print(json.dumps(told))"
-    first, second = apart.answers(home, code)
-    assert first.startswith("flwr_telemetry.errors.SpoolWriteError")
-    assert second == "spooled"
-
-
-def test_a_home_that_is_read_only_leaves_no_wait(apart: Zygote, home: Path) -> None:
+def test_a_home_that_is_read_only_leaves_no_wait(apart, home):
     """Flush on such a home is False at once, and raises nothing."""
     apart.shell(home, f"mount -t tmpfs -o mode=700 none {home.parent}")
     assert apart.emit(home) == ["spooled"]

@@ -1,25 +1,8 @@
 """Writers that are interrupted: by signals at every moment, by forks, and amid their very first event."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.faults.zygote import Zygote
 from tests.support import homes, processes, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def bare() -> Iterator[Zygote]:
-    """Give an interpreter that has nothing of ours loaded, so that each first event loads it all."""
-    with Zygote(preload=False) as ready:
-        yield ready
-
 
 EVENTS = 3000
 RING = f"""
@@ -39,7 +22,7 @@ print(json.dumps([sorted(set(told)), rings]))
 
 
 @pytest.mark.parametrize("interrupt", [True, False], ids=["EINTR", "restarted"])
-def test_a_timer_that_never_rests(bare: Zygote, home: Path, interrupt: bool) -> None:
+def test_a_timer_that_never_rests(bare, home, interrupt):
     """A signal every 300 µs from before the first event on: every event is spooled, and is there once."""
     told, rings = bare.answers(home, RING.replace("INTERRUPT", str(interrupt)))
     assert told == ["spooled"]
@@ -50,7 +33,7 @@ def test_a_timer_that_never_rests(bare: Zygote, home: Path, interrupt: bool) -> 
 LOST = "TelemetryError: the event was reported in the midst of an import that it needs itself"
 
 
-def test_a_timer_whose_handler_emits(bare: Zygote, home: Path) -> None:
+def test_a_timer_whose_handler_emits(bare, home):
     """Handlers that emit themselves, at every moment of the outer event: each event is there once.
 
     Those that interrupt the imports of the first event are lost, and say so.
@@ -69,28 +52,6 @@ def test_a_timer_whose_handler_emits(bare: Zygote, home: Path) -> None:
     kept = {-number for number, answer in enumerate(inner, start=1) if answer == "spooled"}
     assert kept
     assert numbers == sorted({*range(EVENTS), *kept})
-
-
-NO_DESCRIPTOR = """
-import resource
-limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (MOST, limit[1]))
-told = [outcome(event("PING", {"n": 99})) for _ in range(3)]
-resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-told.append(outcome(event("PING", {"n": 1})))
-print(json.dumps(told))
-"""
-
-
-@pytest.mark.parametrize("limit", range(3, 7))
-def test_no_descriptor_for_the_first_event(bare: Zygote, home: Path, limit: int) -> None:
-    """Where not even our modules can be loaded the future says so; with descriptors the next one works."""
-    told = bare.answers(home, NO_DESCRIPTOR.replace("MOST", str(limit)))
-    assert all(line == "spooled" or line.startswith("flwr_telemetry.errors.") for line in told)
-    assert told[-1] == "spooled"
-    assert limit > 3 or told[0] != "spooled"
-    numbers = [event["event_details"]["n"] for event in homes.spooled(home)]
-    assert numbers == [99] * told[:3].count("spooled") + [1]
 
 
 FORK = """
@@ -112,7 +73,7 @@ print(json.dumps([told, code]))
 
 
 @pytest.mark.parametrize("delay_ms", [0, 0.2, 1, 3, 6, 10, 15, 22, 30, 45])
-def test_a_fork_amid_the_first_event(bare: Zygote, home: Path, delay_ms: float) -> None:
+def test_a_fork_amid_the_first_event(bare, home, delay_ms):
     """A thread loads us, or writes the first record, while another forks: parent and child both emit."""
     done = bare.python(home, processes.PRELUDE + FORK, arguments=[str(delay_ms / 1000)])
     assert (done.returncode, done.stdout) == (0, '[["spooled", "spooled"], 0]\n'), done.said
@@ -120,7 +81,7 @@ def test_a_fork_amid_the_first_event(bare: Zygote, home: Path, delay_ms: float) 
     assert len({event["context"]["source"] for event in homes.spooled(home)}) == 1
 
 
-def test_many_first_events_at_once(bare: Zygote, home: Path) -> None:
+def test_many_first_events_at_once(bare, home):
     """Eight threads and four forked processes whose first events come at one moment: all are there."""
     code = """
 import threading

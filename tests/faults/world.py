@@ -1,29 +1,17 @@
 """A sidecar in this process, and time that passes for it, for its clock and for its file system alike."""
 
-from __future__ import annotations
-
 import functools
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.loop import Sidecar
 from flwr_telemetryd.spool.locks import HostLock
-from tests.support import homes, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import pytest
-
-    from flwr_telemetryd.delivery.outcome import Outcome
-    from flwr_telemetryd.runtime import Mode
-    from flwr_telemetryd.sidecar.schedule import ExitReason
+from tests.support import homes, records, wire
 
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S
@@ -34,38 +22,29 @@ _JUST_NOW_S = 30.0
 class Linked(HostLock):
     """The lock of a host whose directory nobody replaces."""
 
-    def is_linked(self) -> bool:
+    def is_linked(self):
         return True
 
 
 class World:
-    """A home and the life of a sidecar.
+    """A home, the run of a sidecar with these options, and its collector.
 
-    The file system's time is the real one and what has passed here: whatever is written while the
-    sidecar looks is given that time afterwards.
-
-    Args:
-        home: whose events it delivers; settings are those of the file.
-        mode: how long it lives.
-        monkeypatch: of the test.
-        options: of the sidecar.
+    The file system's time is the real one and what has passed here: files that are written in a pass of the
+    sidecar get that time afterwards.
     """
 
-    def __init__(self, home: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    def __init__(self, home, mode, monkeypatch, **options):
         self.home = home
-        self.answer: Outcome = Delivered()
-        self.answer_by: Callable[[str, bytes], Outcome] = lambda _key, _body: self.answer
-        self.sent: list[tuple[str, bytes]] = []
+        self.answer = Delivered()
+        self.answer_by = lambda _key, _body: self.answer
+        self.sent = []
         self.time_ns = time.time_ns
         self._monotonic = 1000.0
         self._offset = 0.0
-        self._times: dict[int, int] = {}
+        self._times = {}
         monkeypatch.setattr(files, "now", self._now)
         clock = Clock(
-            monotonic=lambda: self._monotonic,
-            time_ns=self._time_ns,
-            sleep=self.pass_time,
-            random=lambda: 1.0,
+            monotonic=lambda: self._monotonic, time_ns=self._time_ns, sleep=self.pass_time, random=lambda: 1.0
         )
         self._begin = functools.partial(
             Sidecar,
@@ -78,29 +57,29 @@ class World:
         )
         self.begin()
 
-    def begin(self) -> None:
-        """Begin the next life of a sidecar."""
+    @property
+    def heartbeat(self):
+        return Home(self.home).heartbeat(homes.host_name())
+
+    def begin(self):
         self.sidecar = self._begin()
 
     # The way out
 
-    def send(self, key: str, body: bytes) -> Outcome:
-        """Note a body, and answer as the world does now."""
+    def send(self, key, body):
         self.sent.append((key, body))
         return self.answer_by(key, body)
 
-    def close(self) -> None:
+    def close(self):
         """Nothing is held open."""
 
     @property
-    def arrived(self) -> list[int]:
-        """The numbers of all events that were sent, after de-duplication by key."""
+    def arrived(self):
         return wire.serials(wire.expand_all(dict(self.sent).values()))
 
     # Time
 
-    def look(self) -> ExitReason | None:
-        """Let the sidecar look once."""
+    def look(self):
         end = self.sidecar.run_pass()
         for path in homes.telemetry(self.home).rglob("*"):
             status = path.lstat()
@@ -111,45 +90,47 @@ class World:
                 self._times[status.st_ino] = path.lstat().st_mtime_ns
         return end
 
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass."""
+    def pass_time(self, seconds):
         self._monotonic += seconds
         self._offset += seconds
 
-    def step(self, seconds: float) -> None:
-        """Set the file system's clock forward, or backward, in no time."""
+    def step(self, seconds):
         self._offset += seconds
 
-    def look_for(self, seconds: float, every_s: float) -> None:
-        """Let the sidecar look again and again while time passes."""
+    def look_for(self, seconds, every_s):
         for _ in range(int(seconds / every_s)):
             self.look()
             self.pass_time(every_s)
         self.look()
 
-    def _time_ns(self) -> int:
+    def _time_ns(self):
         return self.time_ns()  # a test may have put another in its place
 
-    def _now(self, path: Path) -> float:
+    def _now(self, path):
         files.touch(path)
         _set_time(path, path.stat().st_mtime + self._offset)
         return path.stat().st_mtime
 
 
-def fails() -> Retry:
-    """Give the answer of a collector that cannot be reached."""
+def service(home, monkeypatch, events=1, settings="", **options):
+    """Give a service whose host has spooled so many events; its collector is the world."""
+    homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n' + settings)
+    homes.put(home, records.series(events))
+    return World(home, Mode.SERVICE, monkeypatch, **options)
+
+
+def fails():
     return Retry("no connection to the collector")
 
 
-def _set_time(path: Path, seconds: float) -> None:
+def _set_time(path, seconds):
     os.utime(path, (seconds, seconds), follow_symlinks=False)
 
 
-def from_now(path: Path, seconds: float) -> None:
+def from_now(path, seconds):
     """Give a file or directory a time that is so far in the future, or in the past."""
     _set_time(path, time.time() + seconds)
 
 
-def taken() -> Delivered:
-    """Give the answer of a collector that has the body."""
+def taken():
     return Delivered()

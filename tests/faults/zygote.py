@@ -7,8 +7,6 @@ environment, a session, standard streams and an end of its own, and is killed at
 Run as a program this file is that interpreter. Imported, it is how tests talk to it.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os
@@ -19,12 +17,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.support.processes import Environment
 
 PATIENCE_S = 30.0  # an upper bound for what hangs, never a figure that a test asserts
 
@@ -42,33 +34,21 @@ _COMMAND = "from flwr_telemetryd.cli import main\nsys.argv[0] = 'flwr-telemetry'
 
 @dataclass(frozen=True)
 class Done:
-    """How a process ended, and what it said.
-
-    Attributes:
-        returncode: as that of `subprocess`.
-        stdout: all of it.
-        stderr: all of it.
-    """
+    """The end of a process, as `subprocess` tells it."""
 
     returncode: int
     stdout: str
     stderr: str
 
     @property
-    def said(self) -> str:
-        """Both streams."""
+    def said(self):
         return self.stdout + self.stderr
 
 
 class Zygote:
-    """A ready interpreter while its `with` block lasts.
+    """A ready interpreter while its `with` block lasts; a prefix such as `unshare --mount` starts it."""
 
-    Args:
-        prefix: what it is started by, such as `unshare --mount`, which puts it into another world.
-        preload: whether the project is loaded in it; without that it has what every Python has.
-    """
-
-    def __init__(self, prefix: Sequence[str] = (), *, preload: bool = True) -> None:
+    def __init__(self, prefix=(), *, preload=True):
         # Without a home of its own, so that no test's clean-up takes it for a process of a home.
         env = {name: value for name, value in os.environ.items() if not name.startswith("FLWR_")}
         self._process = subprocess.Popen(
@@ -80,46 +60,36 @@ class Zygote:
             stdout=subprocess.PIPE,
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         """End it; its children have ended before."""
         self._process.communicate()
 
     @property
-    def root(self) -> Path:
-        """Its file system, as seen from here; it may have mounts that nobody else sees."""
+    def root(self):
+        """Its file system, which may have private mounts."""
         return Path(f"/proc/{self._process.pid}/root")
 
-    def python(
-        self,
-        home: Path,
-        code: str,
-        env: Environment | None = None,
-        *,
-        arguments: Sequence[str] = (),
-        timeout_s: float = PATIENCE_S,
-    ) -> Done:
+    def python(self, home, code, env=None, *, arguments=(), timeout_s=PATIENCE_S):
         """Run code in a process of its own for this home, to its end; it must not hang."""
         from tests.support import processes
 
         chosen = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": "never", **(env or {})})
         order = {"env": chosen, "code": code, "arguments": list(arguments), "timeout_s": timeout_s}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         assert answer.pop("ended"), f"hung: {code[-200:]}\n{answer}"
         return Done(**answer)
 
-    def shell(self, home: Path, command: str) -> None:
+    def shell(self, home, command):
         """Run a command of the system where this interpreter is; it must end well."""
         done = self.python(home, f"import subprocess\nsubprocess.run({command!r}, shell=True, check=True)")
         assert done.returncode == 0, done.said
 
-    def workload(self, home: Path, code: str, env: Environment | None = None, **options: Any) -> Done:
+    def workload(self, home, code, env=None, **options):
         """Run a workload; it must end well."""
         from tests.support import processes
 
@@ -127,21 +97,16 @@ class Zygote:
         assert done.returncode == 0, done.said
         return done
 
-    def answers(
-        self, home: Path, code: str, env: Environment | None = None, *, arguments: Sequence[str] = ()
-    ) -> Any:
+    def answers(self, home, code, env=None, *, arguments=()):
         """Run a workload that prints JSON as its last line, and give that."""
         return json.loads(self.workload(home, code, env, arguments=arguments).stdout.splitlines()[-1])
 
-    def emit(self, home: Path, n: int = 1, *, start_at: int = 0) -> list[str]:
+    def emit(self, home, n=1, *, start_at=0):
         """Emit n numbered events from one workload, and give the outcomes."""
         calls = f"[outcome(event('PING', {{'n': i}})) for i in range({start_at}, {start_at + n})]"
-        told: list[str] = self.answers(home, f"print(json.dumps({calls}))")
-        return told
+        return self.answers(home, f"print(json.dumps({calls}))")
 
-    def once(
-        self, home: Path, env: Environment | None = None, *, before: str = "", logs: bool = True
-    ) -> Done:
+    def once(self, home, env=None, *, before="", logs=True):
         """Run `flwr-telemetryd --once`: it neither hangs nor crashes, whatever it meets.
 
         Code may come before it. Where it cannot write its log, it may have to say so.
@@ -151,20 +116,20 @@ class Zygote:
         assert 0 <= done.returncode <= 5, done
         return done
 
-    def command(self, home: Path, *arguments: str, env: Environment | None = None) -> Done:
+    def command(self, home, *arguments, env=None):
         """Run `flwr-telemetry` with these arguments: neither does it."""
         done = self.python(home, "import sys\n" + _COMMAND, env, arguments=arguments)
         assert "Traceback" not in done.said, done.said
         return done
 
-    def status(self, home: Path) -> Any:
+    def status(self, home):
         """Give what `flwr-telemetry status --json` tells; it exits with 0, whatever it finds."""
         done = self.command(home, "status", "--json")
         assert done.returncode == 0, done.said
         return json.loads(done.stdout)
 
 
-def _serve() -> None:
+def _serve():
     exec(sys.argv[1], {})
     gc.freeze()  # what is forked need not copy all this when it collects its own
     while line := sys.stdin.readline():
@@ -180,7 +145,7 @@ def _serve() -> None:
         print(json.dumps(answer), flush=True)  # noqa: T201 - that is how it answers
 
 
-def _be(order: dict[str, Any], out: int, err: int) -> None:
+def _be(order, out, err):
     """Be the process that was asked for, and end."""
     code = 1
     try:
@@ -204,7 +169,7 @@ def _be(order: dict[str, Any], out: int, err: int) -> None:
         os._exit(code)
 
 
-def _listen(pid: int, names: dict[int, str], timeout_s: float) -> dict[str, Any]:
+def _listen(pid, names, timeout_s):
     """Wait for the end of a process, and take what it says; not for what others say that have its pipes."""
     heard = dict.fromkeys(names.values(), b"")
     deadline_s = time.monotonic() + timeout_s

@@ -8,10 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Literal
 
 SERVER = Path(__file__).with_name("dying_server.py")
 
@@ -20,32 +17,25 @@ What = Literal["die", "tear", "pause"]
 
 @dataclass(frozen=True)
 class Life:
-    """What came of a life.
-
-    Attributes:
-        struck: before which call, and where in the code; empty if its end came first.
-        write: the size of the write before which that was; 0 if it was none.
-        calls: how many calls it made that count; known only of one that was given a point and came to
-            its end.
-        told: what it told, in order.
-        status: its exit status.
-        errors: its standard error.
-        meanwhile: the life that was lived while this one was stopped.
-    """
+    """The course of a life."""
 
     struck: str
+    """Before which call, and where in the code; empty if the end of the life came first."""
     write: int
+    """The size of the write before which that was; 0 if it was none."""
     calls: int
+    """How many of its calls count; known only of a life that had a point and came to its end."""
     told: list[Any]
     status: int
     errors: str
     meanwhile: Life | None
+    """The life that was lived while this one was stopped."""
 
 
-def _life(answer: dict[str, Any] | None) -> Life | None:
+def _life(answer):
     if answer is None:
         return None
-    words: dict[str, Any] = {}
+    words = {}
     for word in answer["words"]:
         words.update(word)
     return Life(
@@ -60,13 +50,9 @@ def _life(answer: dict[str, Any] | None) -> Life | None:
 
 
 class Lives:
-    """Lives as many lives as are asked for, one after the other, while its `with` block lasts.
+    """Lives one life after the other while its `with` block lasts; each has these modules imported."""
 
-    Args:
-        modules: what every life has imported already.
-    """
-
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules):
         # Without a home of its own, so that no test's clean-up takes it for a process of a home.
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLWR_"))}
         self._server = subprocess.Popen(
@@ -77,35 +63,19 @@ class Lives:
             text=True,
         )
 
-    def __enter__(self) -> Self:
-        """Give itself."""
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let the server end."""
+    def __exit__(self, *_):
         self._server.communicate()
         assert self._server.returncode == 0
 
-    def live(
-        self,
-        code: str,
-        env: Mapping[str, str],
-        *,
-        at: int | None = None,
-        what: What = "die",
-        meanwhile: str = "",
-    ) -> Life:
+    def live(self, code, env, *, at=None, what="die", meanwhile=""):
         """Run this code, which may call `tell(told=…)`, in a process of its own.
 
-        Args:
-            code: what it does.
-            env: its environment, whole.
-            at: just before which of its calls it is struck; by default never.
-            what: befalls it there.
-            meanwhile: what another life does while this one is stopped.
+        `what` befalls it just before call `at`; by default nothing does. While it is stopped, another life
+        runs the code `meanwhile`.
         """
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
         request = {"code": code, "env": dict(env), "at": at, "what": what, "meanwhile": {"code": meanwhile}}
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()

@@ -14,8 +14,6 @@ with a JSON line for each life on standard input; the answers go to standard out
 other end.
 """
 
-from __future__ import annotations
-
 import builtins
 import gc
 import importlib
@@ -27,11 +25,6 @@ import signal
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
 
 LONGEST_LIFE_S = 120.0  # an upper bound for what hangs
 RAISED = 70  # the exit status of a life whose code raised
@@ -54,7 +47,7 @@ _STREAMS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 _CREATE = os.O_CREAT | os.O_TRUNC
 
 
-def changes(function: Any, seen: dict[str, Any]) -> bool:
+def changes(function, seen):
     """Whether a call of this builtin may change what outlives the process."""
     if function is _open:
         return bool(seen.get("flags", _CREATE) & _CREATE)
@@ -68,7 +61,7 @@ def changes(function: Any, seen: dict[str, Any]) -> bool:
     return function.__name__ in _SOCKET_CHANGES and type(owner).__module__ in {"_socket", "socket"}
 
 
-def looks(function: Any) -> bool:
+def looks(function):
     """Whether a call of this builtin may tell of what others do."""
     return function is _open or (function.__module__ in _MODULES and function.__name__ in _LOOKS)
 
@@ -82,13 +75,13 @@ class Fate:
         tell: takes word of it.
     """
 
-    def __init__(self, at: int | None, what: str, tell: Callable[..., None]) -> None:
+    def __init__(self, at, what, tell):
         self.calls = 0
         self._at = at
         self._what = what
         self._tell = tell
 
-    def __call__(self, frame: FrameType, kind: str, function: Any) -> None:
+    def __call__(self, frame, kind, function):
         """See a call; what sys.setprofile calls."""
         if kind != "c_call":
             return
@@ -98,7 +91,7 @@ class Fate:
                 self._strike(frame, function.__name__, seen)
             self.calls += 1
 
-    def _strike(self, frame: FrameType, name: str, seen: dict[str, Any]) -> None:
+    def _strike(self, frame, name, seen):
         data = bytes(seen.get("data", b""))
         self._tell(struck=f"{name} {_where(frame)}", write=len(data))
         if self._what == "pause":
@@ -112,25 +105,22 @@ class Fate:
 # Stand-ins for calls whose arguments matter: a profile function sees those of Python functions only.
 
 
-def open_(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-    """Stand in for os.open."""
+def open_(path, flags, mode=0o777, *, dir_fd=None):
     return _open(path, flags, mode, dir_fd=dir_fd)
 
 
-def open_stream(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-    """Stand in for the built-in open."""
+def open_stream(file, mode="r", *arguments, **options):
     return _open_stream(file, mode, *arguments, **options)
 
 
-def write(descriptor: int, data: bytes) -> int:
-    """Stand in for os.write."""
+def write(descriptor, data):
     return _write(descriptor, data)
 
 
 _STAND_INS = {open_.__code__, open_stream.__code__, write.__code__}
 
 
-def _where(frame: FrameType | None) -> str:
+def _where(frame):
     """Which line of ours, or of whatever it is, brought this about."""
     first = frame
     while frame is not None and "flwr_telemetry" not in frame.f_code.co_filename:
@@ -139,10 +129,10 @@ def _where(frame: FrameType | None) -> str:
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame else ""
 
 
-def _life(request: dict[str, Any], words: int, errors: BinaryIO) -> NoReturn:
+def _life(request, words, errors):
     """Be a life, in the forked child."""
 
-    def tell(**word: object) -> None:
+    def tell(**word):
         _write(words, json.dumps(word).encode() + b"\n")
 
     status = RAISED
@@ -171,7 +161,7 @@ def _life(request: dict[str, Any], words: int, errors: BinaryIO) -> NoReturn:
         os._exit(status)
 
 
-def live(request: dict[str, Any]) -> dict[str, Any]:
+def live(request):
     """Fork a life, see it to its end, and tell what came of it; and of the one lived meanwhile, if any."""
     reader, writer = os.pipe()
     meanwhile = None
@@ -204,8 +194,7 @@ def live(request: dict[str, Any]) -> dict[str, Any]:
         }
 
 
-def main() -> None:
-    """Serve until standard input ends."""
+def main():
     for name in sys.argv[1:]:
         importlib.import_module(name)
     gc.freeze()  # so that a life's garbage collections need not copy what all lives share

@@ -1,36 +1,19 @@
 """One system call, one errno: the system on the other side, as it is on a bad day."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    import pytest
 
 
-def descriptors() -> list[str]:
-    """Give the descriptors that this process has open."""
+def descriptors():
     return sorted(os.listdir("/proc/self/fd"))
 
 
-def amid(
-    monkeypatch: pytest.MonkeyPatch,
-    step: Callable[[], object],
-    call: str = "write",
-    *,
-    after: int = 0,
-    module: ModuleType = os,
-) -> None:
+def amid(monkeypatch, step, call="write", *, after=0, module=os):
     """Do something just before the next system call of this name (after some more), as another might."""
     real, left = getattr(module, call), [step, *[int] * after]
 
-    def then(*arguments: Any, **options: Any) -> Any:
+    def then(*arguments, **options):
         if left:
             left.pop()()
         return real(*arguments, **options)
@@ -38,22 +21,20 @@ def amid(
     monkeypatch.setattr(module, call, then)
 
 
-def fail_once(
-    monkeypatch: pytest.MonkeyPatch, call: str, number: int, *, after: int = 0, module: ModuleType = os
-) -> None:
+def fail_once(monkeypatch, call, number, *, after=0, module=os):
     """Let the next system call of this name (after some more) fail."""
 
-    def fail() -> None:
+    def fail():
         raise OSError(number, os.strerror(number))
 
     amid(monkeypatch, fail, call, after=after, module=module)
 
 
-def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: int | None = None) -> None:
+def write_at_most(monkeypatch, size, *, full_at_call=None):
     """Let the system take so many bytes at a time, and run out of space at one of the calls."""
     real, calls = os.write, [0]
 
-    def little(descriptor: int, data: bytes) -> int:
+    def little(descriptor, data):
         calls[0] += 1
         if calls[0] == full_at_call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -62,10 +43,8 @@ def write_at_most(monkeypatch: pytest.MonkeyPatch, size: int, *, full_at_call: i
     monkeypatch.setattr(os, "write", little)
 
 
-def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be on a file system that knows no locks."""
-
-    def refuse(*_: object) -> None:
+def no_locks(monkeypatch):
+    def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)

@@ -1,24 +1,15 @@
 """Where things lie in a home, and how tests put things there; by the letter of the design's section 2."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 import platform
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.support import records, wire
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-T = TypeVar("T")
-
 # Short times, so that a test that waits for something waits for little.
-QUICK: dict[str, Any] = {
+QUICK = {
     "burst_window_s": 0.1,
     "idle_exit_s": 0.5,
     "respawn_s": 0,
@@ -29,37 +20,31 @@ QUICK: dict[str, Any] = {
 }
 
 
-def host_name() -> str:
-    """Give `<host>` of this machine."""
+def host_name():
     return re.sub(r"[^A-Za-z0-9_-]", "_", platform.node())[:64]
 
 
-def telemetry(home: Path) -> Path:
-    """Give the directory that holds all of ours."""
+def telemetry(home):
     return home / "telemetry"
 
 
-def host(home: Path, name: str | None = None) -> Path:
-    """Give the directory of one host."""
+def host(home, name=None):
     return telemetry(home) / (host_name() if name is None else name)
 
 
-def spool(home: Path) -> Path:
-    """Give this host's spool."""
+def spool(home):
     return host(home) / "spool"
 
 
-def open_segment(home: Path) -> Path:
-    """Give this host's open segment."""
+def open_segment(home):
     return spool(home) / "events.msgpack"
 
 
-def config_file(home: Path) -> Path:
-    """Give the user's settings file."""
+def config_file(home):
     return telemetry(home) / "config.toml"
 
 
-def _private_directories(path: Path, stop: Path) -> None:
+def _private_directories(path, stop):
     missing = []
     while path != stop and not path.exists():
         missing.append(path)
@@ -69,7 +54,7 @@ def _private_directories(path: Path, stop: Path) -> None:
         directory.chmod(0o700)
 
 
-def _write_private(path: Path, data: bytes, home: Path) -> None:
+def _write_private(path, data, home):
     """Write a file at once, whole, as 0600 in directories of 0700."""
     _private_directories(path.parent, home.parent)
     draft = home.parent / f".draft-{path.name}"
@@ -78,40 +63,37 @@ def _write_private(path: Path, data: bytes, home: Path) -> None:
     draft.rename(path)
 
 
-def _toml(value: object) -> str:
+def _toml(value):
     return json.dumps(value) if isinstance(value, (bool, str)) else repr(value)
 
 
-def write_settings(home: Path, text: str | bytes) -> None:
-    """Write the user's settings file with this very text."""
+def write_settings(home, text):
     _write_private(config_file(home), text.encode() if isinstance(text, str) else text, home)
 
 
-def configure(home: Path, url: str | None = None, **settings: Any) -> None:
+def configure(home, url=None, **settings):
     """Write the user's settings file: short times, the collector's address, and what a test adds."""
     chosen = {**QUICK, **({} if url is None else {"url": url}), **settings}
     write_settings(home, "".join(f"{name} = {_toml(value)}\n" for name, value in chosen.items()))
 
 
-def put_bytes(home: Path, data: bytes, *, name: str = "events.msgpack", host_of: str | None = None) -> Path:
-    """Put these bytes into a spool as a segment."""
+def put_bytes(home, data, *, name="events.msgpack", host_of=None):
     path = host(home, host_of) / "spool" / name
     _write_private(path, data, home)
     return path
 
 
-def put(home: Path, payloads: Iterable[records.Payload], **where: Any) -> Path:
-    """Put these events into a spool as an undamaged segment."""
+def put(home, payloads, **where):
     return put_bytes(home, b"".join(map(records.encode, payloads)), **where)
 
 
-def age(path: Path, seconds: float) -> None:
+def age(path, seconds):
     """Make a file or directory look unmodified for so long."""
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
 
 
-def stable(view: Callable[[], T]) -> T:
+def stable(view):
     """Give a view of a home; take it again where a file or directory vanished meanwhile."""
     for _ in range(1000):
         with contextlib.suppress(FileNotFoundError):
@@ -119,42 +101,37 @@ def stable(view: Callable[[], T]) -> T:
     return view()
 
 
-def find(directory: Path, pattern: str) -> list[Path]:
+def find(directory, pattern):
     """Give the paths below a directory that match a pattern, in order, while sidecars work on them."""
     return stable(lambda: sorted(directory.glob(pattern)))
 
 
-def segments(home: Path) -> list[Path]:
-    """Give this host's segments, the sealed ones first, in order."""
+def segments(home):
     return [*find(spool(home), "sealed-*.msgpack"), *find(spool(home), "events.msgpack")]
 
 
-def spooled(home: Path) -> list[records.Payload]:
+def spooled(home):
     """Give the events in this host's spool; fails where a segment is damaged."""
     return [event for segment in segments(home) for event in records.decode(segment.read_bytes())]
 
 
-def waiting(home: Path) -> list[Path]:
-    """Give the bodies in the outbox."""
+def waiting(home):
     return find(host(home), "outbox/*/*.json")
 
 
-def rejected(home: Path) -> list[Path]:
-    """Give the bodies that were refused."""
+def rejected(home):
     return find(host(home), "rejected/*.json")
 
 
-def rejected_events(home: Path) -> list[wire.Event]:
-    """Give the events of the bodies that were refused."""
+def rejected_events(home):
     return wire.expand_all(path.read_bytes() for path in rejected(home))
 
 
-def sent(home: Path) -> list[bytes]:
-    """Give the lines of the archive of what was sent."""
+def sent(home):
     return [line for path in find(host(home), "sent/*.jsonl") for line in path.read_bytes().splitlines()]
 
 
-def unsent_files(home: Path) -> list[Path]:
+def unsent_files(home):
     """Give every file that still holds something unsent, of any host."""
     return [
         path
@@ -164,13 +141,11 @@ def unsent_files(home: Path) -> list[Path]:
     ]
 
 
-def tree(directory: Path) -> list[str]:
-    """Give every path below a directory."""
+def tree(directory):
     return sorted(str(path.relative_to(directory)) for path in find(directory, "**/*"))
 
 
-def contents(directory: Path) -> dict[str, bytes]:
-    """Give every file below a directory, by its path there."""
+def contents(directory):
     return stable(
         lambda: {
             str(path.relative_to(directory)): path.read_bytes()

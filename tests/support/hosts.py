@@ -1,26 +1,31 @@
-"""Other hosts of a home: processes in a UTS namespace, where this machine has another name."""
-
-from __future__ import annotations
+"""Namespaces: other hosts of a home, where this machine has another name, and private mounts."""
 
 import functools
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import tempfile
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 @functools.cache
-def _may() -> bool:
+def _may():
     if shutil.which("unshare") is None:
         return False
     return subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode == 0
 
 
-def on(name: str, words: Sequence[str]) -> list[str]:
+def private_mounts():
+    """Give words that run others with mounts of their own; skip the test where that is not permitted."""
+    for user in ([], ["--user", "--map-root-user"]):
+        words = ["unshare", *user, "--mount"]
+        probe = [*words, "mount", "-t", "tmpfs", "none", tempfile.gettempdir()]
+        if shutil.which("unshare") and not subprocess.run(probe, check=False, capture_output=True).returncode:
+            return words
+    pytest.skip("a private mount is not permitted here")
+
+
+def on(name, words):
     """Give the command that runs these words on a host of this name; skip the test where there is none."""
     if not _may():
         pytest.skip("a host of its own takes a UTS namespace, which takes root")

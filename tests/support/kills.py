@@ -1,23 +1,18 @@
 """Rounds of deaths: lay out a home, die at a point of it, recover, and hold the world to promise 4."""
 
-from __future__ import annotations
-
 import os
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.support import homes, processes, records, wire
 from tests.support.collector import Answer, Collector, Reply, Request
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+Decide = Callable[[Request], Reply]
 
-    from tests.support.dying import Life, Lives, What
-
-    Decide = Callable[[Request], Reply]
 
 SIDECAR = ("flwr_telemetryd.sidecar.process", "flwr_telemetryd.delivery.http", "psutil", "encodings.idna")
 ONCE = """
@@ -34,12 +29,11 @@ _MOST_LIVES = 30
 _UNTOUCHED_S = 700.0  # longer than another host's batch has to be left alone before it is taken over
 
 
-def sealed(number: int) -> str:
-    """Give the name of a sealed segment."""
+def sealed(number):
     return f"sealed-{number:019d}-{number:08x}.msgpack"
 
 
-def put_events(home: Path, host_of: str | None = None) -> None:
+def put_events(home, host_of=None):
     """Spool two bursts and a single event, in two sealed segments and an open one, with damage."""
     first, burst, second = (
         [records.encode(event) for event in records.series(count, start=start, cluster=CLUSTER, **fields)]
@@ -54,26 +48,21 @@ def put_events(home: Path, host_of: str | None = None) -> None:
 
 @dataclass
 class Outcome:
-    """What a round came to.
-
-    Attributes:
-        numbers: of the events that were accepted or rejected.
-        told: what lives told of on top of what was spooled at the beginning.
-        dropped: how many events were counted as dropped.
-        kept: what was kept of the damage, file by file.
-        unarchived: bodies that were accepted and are not in the archive.
-        deaths: how many lives were struck.
-    """
+    """The result of a round."""
 
     numbers: list[int]
+    """Of the events that were accepted or rejected."""
     told: set[int]
+    """Events that lives told of, besides those that were spooled at the beginning."""
     dropped: int
     kept: list[bytes]
+    """The damage that was kept, file by file."""
     unarchived: set[bytes]
+    """Bodies that were accepted and are not in the archive."""
     deaths: int
 
 
-def each_once(outcome: Outcome) -> None:
+def each_once(outcome):
     """Every event counts once, and the damage is kept as it was found."""
     assert outcome.numbers == sorted({*NUMBERS, *outcome.told})
     assert outcome.dropped == 0
@@ -81,8 +70,8 @@ def each_once(outcome: Outcome) -> None:
     assert sorted(outcome.kept) == sorted(DAMAGE)
 
 
-def each_once_unlocked(outcome: Outcome) -> None:
-    """The same, where two sidecars may have met the same damage: it may have been kept twice."""
+def each_once_unlocked(outcome):
+    """As `each_once`, but two sidecars may have quarantined the same damage twice."""
     for run in DAMAGE:
         assert any(kept.startswith(run) for kept in outcome.kept)
     each_once(replace(outcome, kept=DAMAGE))
@@ -90,49 +79,30 @@ def each_once_unlocked(outcome: Outcome) -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What sidecars find and meet.
-
-    Attributes:
-        decide: makes a collector's mind.
-        settings: of the home.
-        code: what the lives run that may be struck.
-        meanwhile: what another life runs while one is stopped.
-        host_of: whose spool it is; by default this host's.
-        judge: what is asked of the outcome.
-        put: fills the spool.
-        again: what is run to its end before sidecars recover; nothing by default.
-        every: the suite takes each so many of the points.
-    """
+    """The home that sidecars find, and the collector that they meet."""
 
     decide: Callable[[], Decide] = lambda: lambda _request: 200
     settings: dict[str, Any] = field(default_factory=dict)
     code: str = ONCE
+    """The code of the lives that may be struck."""
     meanwhile: str = ONCE
+    """The code of another life while one is stopped."""
     host_of: str | None = None
+    """The host whose spool it is; by default this one."""
     judge: Callable[[Outcome], None] = each_once
     put: Callable[[Path, str | None], None] = put_events
     again: str = ""
     every: int = 1
+    """The suite takes each so many of the points."""
 
-    def step(self) -> int:
-        """Give the distance between two points."""
+    def step(self):
         return int(os.environ.get("KILLS_EVERY", self.every))
 
 
-def whole_requests(decide: Decide) -> Decide:
-    """Decide on whole requests only: what a dying sidecar cut short is no request."""
-
-    def judge(request: Request) -> Reply:
-        cut = len(request.body) != int(request.headers.get("content-length", "-1"))
-        return Answer(manner="close") if cut else decide(request)
-
-    return judge
-
-
-def refuse(number: int) -> Callable[[], Decide]:
+def refuse(number):
     """Refuse bursts, and one event; take all others."""
 
-    def decide(request: Request) -> Reply:
+    def decide(request):
         events = wire.expand(request.body)
         refused = len(events) > 1 or wire.serials(events) == [number]
         return Answer(422, body=b"no") if refused else 200
@@ -141,21 +111,15 @@ def refuse(number: int) -> Callable[[], Decide]:
 
 
 class Round:
-    """One home and its collector.
+    """One home, which does not exist yet, and its collector."""
 
-    Args:
-        lives: where processes come from.
-        scenario: what they find.
-        home: where; it does not exist yet.
-    """
-
-    def __init__(self, lives: Lives, scenario: Scenario, home: Path) -> None:
+    def __init__(self, lives, scenario, home):
         self._lives = lives
         self._scenario = scenario
         self._home = home
-        self._told: set[int] = set()
+        self._told = set()
 
-    def live(self, *points: int, what: What = "die") -> list[Life]:
+    def live(self, *points, what="die"):
         """Let sidecars die at these points, one after the other, and others recover; give the deaths.
 
         A point is counted over all lives since the last death; one that is never reached is none.
@@ -163,7 +127,7 @@ class Round:
         self._home.parent.mkdir(parents=True)
         deaths = []
         with Collector() as collector:
-            collector.answer_by(whole_requests(self._scenario.decide()))
+            collector.answer_by(self._scenario.decide())
             homes.configure(self._home, collector.url, adopt_after_s=0, **self._scenario.settings)
             self._scenario.put(self._home, self._scenario.host_of)
             for point in points:
@@ -179,7 +143,7 @@ class Round:
         shutil.rmtree(self._home)
         return deaths
 
-    def _die(self, point: int, what: What) -> Life | None:
+    def _die(self, point, what):
         for _ in range(_MOST_LIVES):
             life = self._live(self._scenario.code, point, what)
             if life.struck:
@@ -189,7 +153,7 @@ class Round:
             point -= life.calls
         raise AssertionError(life)
 
-    def _recover(self) -> None:
+    def _recover(self):
         if self._scenario.again:
             life = self._live(self._scenario.again)
             assert life.status == 0, life
@@ -199,7 +163,7 @@ class Round:
                 return
         raise AssertionError(life)
 
-    def _live(self, code: str, point: int | None = None, what: What = "die") -> Life:
+    def _live(self, code, point=None, what="die"):
         env = processes.environment(self._home)
         life = self._lives.live(code, env, at=point, what=what, meanwhile=self._scenario.meanwhile)
         self._told |= set(life.told)
@@ -214,7 +178,7 @@ class Round:
                 homes.age(batch, _UNTOUCHED_S)
         return life
 
-    def _look(self, collector: Collector, deaths: int) -> Outcome:
+    def _look(self, collector, deaths):
         """Hold what is left to what is always true, and give what the scenario has to judge."""
         rooms = homes.telemetry(self._home)
         assert homes.unsent_files(self._home) == []
@@ -232,7 +196,7 @@ class Round:
         )
 
 
-def at_every_point(lives: Lives, scenario: Scenario, directory: Path, what: What = "die") -> int:
+def at_every_point(lives, scenario, directory, what="die"):
     """Live a round for every point of a scenario, or each so many; give how many were reached."""
     every = scenario.step()
     point = random.SystemRandom().randrange(every)

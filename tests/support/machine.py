@@ -10,8 +10,6 @@ changes are empty and gone with it. A user without rights lives on it; `home` is
         with Collector(machine.socket()) as collector: ...
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json
@@ -22,13 +20,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import processes
 from tests.support.machine_making import control_groups, made, reachable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 USER_ID = 60010
 _SESSION = f"user.slice/user-{USER_ID}.slice/session-1.scope"
@@ -50,7 +44,7 @@ RateLimitIntervalSec=0
 """
 
 
-def why_not(*, system: bool = False) -> str | None:
+def why_not(*, system=False):
     """Say what keeps such a machine, or one with bus and logind, from being made here, if anything does."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a private machine needs root on Linux"
@@ -67,42 +61,39 @@ def why_not(*, system: bool = False) -> str | None:
 
 
 class Machine:
-    """Lives while its `with` block lasts.
+    """A machine while its `with` block lasts, with one user, who has no rights.
 
     Args:
         directory: of the test; it is reachable inside at the same path.
-        hostname: its name.
-        user: who lives on it, without any rights.
-        home: of that user, outside; by default below the directory. Inside it is `/home/<user>`.
+        home: of the user, outside; by default below the directory. Inside it is `/home/<user>`.
         keep: further directories that are reachable inside at the same path.
         files: other contents of files, by their paths inside.
-        user_namespaces: whether anybody may make one.
+        user_namespaces: whether every user may make one.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory,
         *,
-        hostname: str = "login1",
-        user: str = "alice",
-        home: Path | None = None,
-        keep: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None,
-        user_namespaces: bool = True,
-    ) -> None:
+        hostname="login1",
+        user="alice",
+        home=None,
+        keep=(),
+        files=None,
+        user_namespaces=True,
+    ):
         self.directory = directory
         self.hostname = hostname
         self.user = user
         self.home = home or directory / "homes" / user
         self.user_home = Path("/home") / user
         self._keep = keep
-        self._files = dict(files or {})
+        self._files = dict(files)
         self._user_namespaces = user_namespaces
         self._closing = contextlib.ExitStack()
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children = []
 
-    def __enter__(self) -> Self:
-        """Make it; no user is logged in yet."""
+    def __enter__(self):
         self._make_home()
         log = self.directory / f"{self.hostname}-init.log"
         with contextlib.ExitStack() as stack:
@@ -114,13 +105,12 @@ class Machine:
         self._as_root(["journalctl", "--flush"])  # to where users have files of their own
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End every process on it."""
+    def __exit__(self, *_):
         self._closing.close()
 
     # What happens on it
 
-    def log_in(self) -> None:
+    def log_in(self):
         """Start the user's manager, as a first session does."""
         runtime = f"/run/user/{USER_ID}"
         self._as_root(["install", "-d", "-m", "700", "-o", str(USER_ID), "-g", str(USER_ID), runtime])
@@ -128,12 +118,12 @@ class Machine:
         self._manager = self.start("manager", command, user=self.user, group=_MANAGER, env=self._bare())
         processes.wait_until(self._is_up, what="the user's manager")
 
-    def log_out(self) -> None:
+    def log_out(self):
         """End the user's manager, as the end of the last session does without linger."""
         self.run(["systemctl", "--user", "exit"])
         self._manager.wait(processes.PATIENCE_S)
 
-    def start_system(self) -> None:
+    def start_system(self):
         """Start the system's bus, polkit and logind."""
         self.start("dbus", ["dbus-daemon", "--system", "--nofork", "--nopidfile"])
         processes.wait_until(lambda: self.exists("/run/dbus/system_bus_socket"), what="the bus")
@@ -141,16 +131,7 @@ class Machine:
         self.start("logind", [_LOGIND])
         processes.wait_until(lambda: self.run(["loginctl", "list-users"]).returncode == 0, what="logind")
 
-    def run(
-        self,
-        words: Sequence[str],
-        *,
-        user: str | None = None,
-        env: Mapping[str, str] | None = None,
-        outer_network: bool = False,
-        check: bool = False,
-        **options: Any,
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, words, *, user=None, env=None, outer_network=False, check=False, **options):
         """Run a program as the user, in a session of theirs, and read what it prints to the end.
 
         With `outer_network` it has the network of the machine that this one is a part of.
@@ -166,23 +147,13 @@ class Machine:
         assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def python(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments as the user."""
+    def python(self, *arguments, **options):
         return self.run([sys.executable, *arguments], **options)
 
-    def command(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `flwr-telemetry` with these arguments as the user."""
+    def command(self, *arguments, **options):
         return self.python("-P", "-m", "flwr_telemetryd.cli", *arguments, **options)
 
-    def start(
-        self,
-        name: str,
-        words: Sequence[str],
-        *,
-        user: str = "root",
-        group: str = "init.scope",
-        env: Mapping[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    def start(self, name, words, *, user="root", group="init.scope", env=None):
         """Start a program that is left alone; what it prints is in a file beside the test's."""
         log = self.directory / f"{self.hostname}-{len(self._children)}-{name}.log"
         with log.open("wb") as out:
@@ -195,11 +166,11 @@ class Machine:
         self._children.append(child)
         return child
 
-    def socket(self) -> socket.socket:
-        """Give a socket that listens on 127.0.0.1 of the machine, whoever accepts from it."""
-        made: list[socket.socket] = []
+    def socket(self):
+        """Give a socket that listens on 127.0.0.1 of the machine."""
+        made = []
 
-        def make() -> None:
+        def make():
             with open(f"/proc/{self._inside.init}/ns/net", "rb") as namespace:
                 if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                     return
@@ -210,51 +181,46 @@ class Machine:
         thread.join()
         return made[0]
 
-    def environment(self) -> dict[str, str]:
-        """Give what a session of the user has."""
+    def environment(self):
         programs = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.base_prefix)]
         return {**self._bare(), "PATH": ":".join([*programs, _SYSTEM_PATH])}
 
     # What lies on it
 
-    def exists(self, path: str) -> bool:
-        """Tell whether something is at this path inside."""
+    def exists(self, path):
         return os.path.lexists(self.inside(path))
 
-    def inside(self, path: str | Path) -> Path:
-        """Give the path by which something on the machine is reached from outside."""
+    def inside(self, path):
         return Path(f"/proc/{self._inside.init}/root{path}")
 
-    def give(self, *paths: Path) -> None:
+    def give(self, *paths):
         """Make these, with all that is in them, the user's."""
         for path in paths:
             for found in (path, *path.rglob("*")):
                 os.chown(found, USER_ID, USER_ID, follow_symlinks=False)
 
-    def properties(self, unit: str, *names: str) -> dict[str, str]:
-        """Give properties of a unit of the user's."""
+    def properties(self, unit, *names):
         told = self.run(["systemctl", "--user", "show", unit, f"--property={','.join(names)}"]).stdout
         return dict(line.split("=", 1) for line in told.splitlines())
 
-    def journal(self, *arguments: str) -> list[dict[str, Any]]:
-        """Give what `journalctl --user` shows to the user, entry by entry."""
+    def journal(self, *arguments):
         self._as_root(["journalctl", "--sync"])
         told = self.run(["journalctl", "--user", "--output=json", "--quiet", *arguments])
         return [json.loads(line) for line in told.stdout.splitlines()]
 
     # How it is made and ended
 
-    def _take_leave(self) -> None:
-        """Wait for those who entered: what they have started is dead, and theirs to be waited for."""
+    def _take_leave(self):
+        """Wait for the processes that entered; their children are dead, and wait for them."""
         for child in self._children:
             child.wait(processes.PATIENCE_S)
 
-    def _make_home(self) -> None:
+    def _make_home(self):
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         os.chown(self.home, USER_ID, USER_ID)
 
-    def _wanted(self) -> dict[str, Any]:
+    def _wanted(self):
         covered, kept = reachable([sys.prefix, sys.base_prefix, _ROOT, self.directory, *self._keep])
         return {
             "hostname": self.hostname,
@@ -271,15 +237,7 @@ class Machine:
             },
         }
 
-    def _entering(
-        self,
-        words: Sequence[str],
-        user: str,
-        group: str,
-        env: Mapping[str, str] | None,
-        *,
-        outer_network: bool = False,
-    ) -> list[str]:
+    def _entering(self, words, user, group, env, *, outer_network=False):
         """The command that runs another one on the machine."""
         chosen, user_id, directory = {"PATH": _SYSTEM_PATH}, 0, "/run"
         if user == self.user:
@@ -289,7 +247,7 @@ class Machine:
         whole = ["env", "-i", f"--chdir={directory}", *variables, *words]
         return self._inside.entering(whole, user_id, group, outer_network=outer_network)
 
-    def _bare(self) -> dict[str, str]:
+    def _bare(self):
         return {
             "PATH": _SYSTEM_PATH,
             "HOME": str(self.user_home),
@@ -300,10 +258,10 @@ class Machine:
             "XDG_RUNTIME_DIR": f"/run/user/{USER_ID}",
         }
 
-    def _as_root(self, words: Sequence[str]) -> None:
+    def _as_root(self, words):
         self.run(words, user="root", check=True)
 
-    def _is_up(self) -> bool:
+    def _is_up(self):
         assert self._manager.poll() is None, "the user's manager ended"
         told = self.run(["systemctl", "--user", "is-system-running"]).stdout.strip()
         return told in ("running", "degraded")

@@ -5,8 +5,6 @@ prints "ready", and ends, which ends the machine, when that input ends. Standard
 step is checked: a systemd that finds the real ``/tmp`` or ``/run`` empties it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -29,8 +27,7 @@ _MADE_AT_BOOT = (
 )
 
 
-def main() -> None:
-    """Make the machine, and be its init."""
+def main():
     wanted = json.loads(sys.stdin.readline())
     if wanted["user_namespaces"] is False:
         Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
@@ -50,19 +47,19 @@ def main() -> None:
             signal.sigwait({signal.SIGCHLD})
 
 
-def _mounts(wanted: dict[str, object]) -> None:
+def _mounts(wanted):
     _call("mount", "--make-rprivate", "/")
     _call("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
     Path("/sys/fs/cgroup/init.scope/cgroup.procs").write_text("0", encoding="ascii")
     # What is to stay reachable is put aside, its surroundings are covered, then it is put where it belongs.
     _tmpfs(STAGING)
-    binds: dict[str, str] = wanted["binds"]  # type: ignore[assignment]
+    binds = wanted["binds"]
     aside = {}
     for number, (target, source) in enumerate(sorted(binds.items())):
         aside[target] = f"{STAGING}/{number}"
         _like(source, aside[target])
         _call("mount", "--rbind", source, aside[target])
-    for path in (*COVERED, *wanted["covered"]):  # type: ignore[misc]
+    for path in (*COVERED, *wanted["covered"]):
         _tmpfs(path)
     for path in ("/tmp", "/var/tmp", "/dev/shm"):
         os.chmod(path, 0o1777)
@@ -70,13 +67,13 @@ def _mounts(wanted: dict[str, object]) -> None:
         _like(place, target)
         _call("mount", "--move", place, target)
     _call("umount", STAGING)
-    for path, text in wanted["files"].items():  # type: ignore[attr-defined]
+    for path, text in wanted["files"].items():
         _file(path, text)
     for path in _MADE_AT_BOOT:
         os.makedirs(path, exist_ok=True)
 
 
-def _file(path: str, text: str) -> None:
+def _file(path, text):
     """Give a file another content, if it is on a file system of the real machine by a mount over it."""
     if path.startswith(COVERED):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -88,7 +85,7 @@ def _file(path: str, text: str) -> None:
     _call("mount", "--bind", cover, path)
 
 
-def _like(source: str, target: str) -> None:
+def _like(source, target):
     """Make what can be mounted on: a directory, or a file."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
@@ -97,7 +94,7 @@ def _like(source: str, target: str) -> None:
         Path(target).touch()
 
 
-def _tmpfs(path: str) -> None:
+def _tmpfs(path):
     _call("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", path)
     found = subprocess.run(["stat", "-f", "-c", "%T", path], check=True, capture_output=True, text=True)
     if found.stdout.strip() != "tmpfs" or os.listdir(path):
@@ -105,11 +102,11 @@ def _tmpfs(path: str) -> None:
         raise OSError(message)
 
 
-def _call(*words: str) -> None:
+def _call(*words):
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def _end_with_input() -> None:
+def _end_with_input():
     while sys.stdin.read(1):
         pass
     os._exit(0)

@@ -3,8 +3,6 @@
 ``machine.py`` is what tests use; ``machine_init.py`` is what runs inside.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -13,13 +11,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tests.support import processes
 from tests.support.machine_init import COVERED
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 _INIT = Path(__file__).with_name("machine_init.py")
 _NAMESPACES = "--cgroup --pid --fork --kill-child --mount --mount-proc --net --uts --ipc".split()
@@ -27,7 +21,7 @@ _CONTROL_GROUPS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 _INSIDE = Path("/sys/fs/cgroup")
 
 
-def control_groups() -> Path | None:
+def control_groups():
     """Give where control groups of version 2 can be made, if anywhere."""
     for place in _CONTROL_GROUPS:
         if (place / "cgroup.procs").exists() and os.access(place, os.W_OK):
@@ -37,16 +31,13 @@ def control_groups() -> Path | None:
 
 @dataclass(frozen=True)
 class Inside:
-    """What has to be known to get in: the control group, the first process, and whether users are its own."""
+    """The way in: the control group, the first process, and whether the user namespace is its own."""
 
     group: Path
     init: int
     own_users: bool
 
-    def entering(
-        self, words: Sequence[str], user_id: int, group: str, *, outer_network: bool = False
-    ) -> list[str]:
-        """Give the command that runs this one inside, by a user and in a control group."""
+    def entering(self, words, user_id, group, *, outer_network=False):
         place = self.group / group
         place.mkdir(parents=True, exist_ok=True)
         for path in (place, place / "cgroup.procs", place / "cgroup.subtree_control"):
@@ -60,8 +51,8 @@ class Inside:
         return [*outside, *into, *_joining(_INSIDE / group), *rights, *words]
 
 
-def reachable(paths: Iterable[str | Path]) -> tuple[list[str], list[str]]:
-    """Give what to cover so that everybody may go to these paths, and which of them to put back then."""
+def reachable(paths):
+    """Give the directories to cover so that every user may reach these paths, and the paths to bind again."""
     kept = {os.path.abspath(path) for path in paths}
     closed = {place for path in kept if (place := _closed_above(path)) is not None}
     covered = sorted(place for place in closed if not _is_below(place, {*COVERED, *closed} - {place}))
@@ -69,18 +60,18 @@ def reachable(paths: Iterable[str | Path]) -> tuple[list[str], list[str]]:
     return covered, sorted(path for path in hidden if not _is_below(path, hidden - {path}))
 
 
-def _is_below(path: str, directories: set[str]) -> bool:
+def _is_below(path, directories):
     return any(path.startswith(f"{directory.rstrip('/')}/") for directory in directories)
 
 
-def _closed_above(path: str) -> str | None:
-    """Give the topmost directory above a path into which not everybody may go."""
+def _closed_above(path):
+    """Give the topmost directory above a path that is closed to other users."""
     closed = [str(place) for place in Path(path).parents if not place.stat().st_mode & 0o001]
     return min(closed, key=len, default=None)
 
 
 @contextlib.contextmanager
-def made(log: Path, wanted: dict[str, Any]) -> Iterator[Inside]:
+def made(log, wanted):
     """Make a machine, as ``machine_init`` is told to, and end every process on it in the end."""
     own_users = not wanted["user_namespaces"]
     with contextlib.ExitStack() as stack:
@@ -90,8 +81,6 @@ def made(log: Path, wanted: dict[str, Any]) -> Iterator[Inside]:
             command = ["unshare", "--user", sys.executable, "-ISc", _AFTER_THE_MAP, *command]
         errors = stack.enter_context(log.open("w+b"))
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
-        assert child.stdin is not None
-        assert child.stdout is not None
         stack.callback(child.stdout.close)
         stack.callback(_end, child)
         stack.callback(child.stdin.close)
@@ -116,17 +105,16 @@ while os.read(0, 1) != b"\\n":
     pass
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""What a process in a user namespace of its own does until it is told that it is root there."""
+"""Code of a process in a user namespace of its own, until the test has made it root there."""
 
 
-def _joining(group: Path) -> list[str]:
+def _joining(group):
     """Words before a command that put it into a control group."""
     return ["sh", "-c", 'echo 0 > "$0" && exec "$@"', str(group / "cgroup.procs")]
 
 
 @contextlib.contextmanager
-def _control_group() -> Iterator[Path]:
-    """Make a control group for a machine, with what its parent hands on, and remove it in the end."""
+def _control_group():
     parent = control_groups()
     assert parent is not None
     group = Path(tempfile.mkdtemp(prefix="flwr-telemetry-test-", dir=parent))
@@ -139,7 +127,7 @@ def _control_group() -> Iterator[Path]:
             processes.wait_until(lambda place=place: _removed(place), what=f"the end of {place}")
 
 
-def _removed(place: str) -> bool:
+def _removed(place):
     with contextlib.suppress(FileNotFoundError):
         try:
             os.rmdir(place)
@@ -148,7 +136,7 @@ def _removed(place: str) -> bool:
     return True
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child):
     """Wait until a machine has ended, whose input is closed; one that does not is killed."""
     try:
         child.wait(processes.PATIENCE_S)

@@ -9,8 +9,6 @@ another host replaced is another file, and what is open is the old one. Each mou
 The server's inode numbers are the handles, so that both hosts see the same ones.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import dataclasses
@@ -27,42 +25,25 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What is different from a local file system.
+    """The differences from a local file system."""
 
-    Attributes:
-        locks: ``working`` across hosts, ``refused`` (ENOLCK) or ``pretended`` (nobody is held off).
-        cache_s: for how long attributes, names, missing names and listings are taken from memory.
-        stale: what makes a handle stale (ESTALE): nothing, that its file was ``removed``, or also ``moved``
-            by another host.
-        silly: a file that is removed while it is open here becomes ``.nfs…`` until it is closed.
-        retransmit: every so many renames and removals are done, and answered by ENOENT.
-        skew_s: how far the server's clock is ahead of this host's.
-        close_errno: what every ``close_every``-th close of a file that was written to answers.
-        close_every: see there.
-    """
-
-    locks: str = "working"
-    cache_s: float = 0.0
-    stale: str = ""
-    silly: bool = True
-    retransmit: int = 0
-    skew_s: float = 0.0
-    close_errno: int = 0
+    locks: str = "working"  # across hosts; or `refused` (ENOLCK), or `pretended` (no process is held off)
+    cache_s: float = 0.0  # for so long attributes, names, missing names and listings come from memory
+    stale: str = ""  # a handle is stale (ESTALE) after its file was `removed`, or also `moved` elsewhere
+    silly: bool = True  # a file that is removed while it is open here becomes `.nfs…` until it is closed
+    retransmit: int = 0  # every so many renames and removals are done, and answered by ENOENT
+    skew_s: float = 0.0  # the server's clock is ahead of this host's
+    close_errno: int = 0  # the answer to every `close_every`-th close of a file that was written to
     close_every: int = 3
 
 
-def missing() -> str:
+def missing():
     """Why there can be no mount here; empty if there can."""
     if sys.platform != "linux" or not os.access("/dev/fuse", os.R_OK | os.W_OK):
         return "there is no /dev/fuse"
@@ -70,13 +51,11 @@ def missing() -> str:
 
 
 @contextlib.contextmanager
-def mounted(server: Path, at: Path, traits: Traits) -> Iterator[Path]:
-    """Mount the server's directory as long as the block lasts; whoever still uses it then is cut off."""
+def mounted(server, at, traits):
+    """Mount the server's directory while the block lasts; processes that still use it then are cut off."""
     at.mkdir()
     words = [sys.executable, __file__, str(server), str(at), json.dumps(dataclasses.asdict(traits))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
         try:
             assert process.stdout.readline() == "mounted\n", process.stderr.read()
             yield at
@@ -118,21 +97,21 @@ class _Node:
 
 
 class _Server:
-    def __init__(self, server: str, traits: Traits, notify: Callable[[int, bytes], object]) -> None:
+    def __init__(self, server, traits, notify):
         self._traits = traits
         self._notify = notify
         self._nodes = {_ROOT: _Node(os.open(server, os.O_PATH | os.O_DIRECTORY), 0, b"")}
-        self._open: dict[int, int] = {}  # a handle is a descriptor
-        self._written: set[int] = set()
-        self._listings: dict[int, tuple[float, list[bytes]]] = {}
+        self._open = {}  # a handle is a descriptor
+        self._written = set()
+        self._listings = {}
         self._changes = self._closes = self._sillies = 0
 
-    def answer(self, opcode: int, node: int, data: bytes) -> bytes | None:
-        """What to say to a request; None if nothing is to be said."""
+    def answer(self, opcode, node, data):
+        """The answer to a request; None if it gets none."""
         if opcode in {2, 42, 36}:
             self._forget(opcode, node, data)
             return None
-        do: Callable[[int, bytes], bytes] | None = {
+        do = {
             1: self._lookup, 3: self._getattr, 4: self._setattr, 9: self._mkdir, 10: self._unlink,
             11: self._rmdir, 12: self._rename, 13: self._link, 14: self._open_file, 15: self._read,
             16: self._write, 17: self._statfs, 18: self._release, 20: self._fsync, 25: self._flush,
@@ -148,7 +127,7 @@ class _Server:
 
     # Handles
 
-    def _check(self, number: int) -> None:
+    def _check(self, number):
         """Raise ESTALE where the server does not know the handle any more."""
         if not self._traits.stale or number == _ROOT:
             return
@@ -166,7 +145,7 @@ class _Server:
                 raise OSError(errno.ESTALE, "")
             number = node.parent
 
-    def _entry(self, parent: int, name: bytes) -> bytes:
+    def _entry(self, parent, name):
         descriptor = os.open(
             name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._nodes[parent].descriptor
         )
@@ -182,15 +161,15 @@ class _Server:
         whole, part = self._valid()
         return struct.pack("<4Q2I", number, 0, whole, whole, part, part) + self._attributes(node.descriptor)
 
-    def _look_again(self, node: int) -> None:
-        """Have the kernel ask for the attributes: who opens or locks a file sees what others did to it."""
+    def _look_again(self, node):
+        """Have the kernel ask for the attributes: opening or locking a file shows the changes of others."""
         if self._traits.cache_s:
             self._notify(_INVALID_INODE, struct.pack("<Qqq", node, -1, 0))
 
-    def _valid(self) -> tuple[int, int]:
+    def _valid(self):
         return int(self._traits.cache_s), int(self._traits.cache_s % 1 * 1e9)
 
-    def _attributes(self, descriptor: int) -> bytes:
+    def _attributes(self, descriptor):
         status = os.fstat(descriptor)
         skew_ns = int(self._traits.skew_s * 1e9)
         times = [
@@ -203,7 +182,7 @@ class _Server:
             status.st_rdev, 4096, 0,
         )  # fmt: skip
 
-    def _forget(self, opcode: int, node: int, data: bytes) -> None:
+    def _forget(self, opcode, node, data):
         if opcode == 2:
             pairs = [(node, struct.unpack_from("<Q", data)[0])]
         elif opcode == 42:
@@ -220,14 +199,14 @@ class _Server:
 
     # Requests
 
-    def _init(self, _node: int, _data: bytes) -> bytes:
+    def _init(self, _node, _data):
         flags = _BIG_WRITES | _FLOCK_LOCKS | _AUTO_INVAL_DATA
         return struct.pack("<IIIIHHIIHHI7I", 7, 31, 1 << 17, flags, 16, 12, 1 << 17, 1, 0, 0, 0, *[0] * 7)
 
-    def _nothing(self, _node: int, _data: bytes) -> bytes:
+    def _nothing(self, _node, _data):
         return b""
 
-    def _lookup(self, node: int, data: bytes) -> bytes:
+    def _lookup(self, node, data):
         try:
             return self._entry(node, data[:-1])
         except FileNotFoundError:
@@ -236,11 +215,11 @@ class _Server:
             whole, part = self._valid()
             return struct.pack("<4Q2I", 0, 0, whole, 0, part, 0) + bytes(88)  # that it is missing is cached
 
-    def _getattr(self, node: int, _data: bytes) -> bytes:
+    def _getattr(self, node, _data):
         whole, part = self._valid()
         return struct.pack("<QII", whole, part, 0) + self._attributes(self._nodes[node].descriptor)
 
-    def _setattr(self, node: int, data: bytes) -> bytes:
+    def _setattr(self, node, data):
         valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, *_ = _SETATTR.unpack_from(data)
         path = f"/proc/self/fd/{self._nodes[node].descriptor}"
         if valid & _MODE:
@@ -258,22 +237,22 @@ class _Server:
             os.utime(path, ns=(times[0], times[1]))
         return self._getattr(node, b"")
 
-    def _mkdir(self, node: int, data: bytes) -> bytes:
+    def _mkdir(self, node, data):
         mode, umask = struct.unpack_from("<II", data)
         os.mkdir(data[8:-1], mode & ~umask, dir_fd=self._changed(node))
         return self._entry(node, data[8:-1])
 
-    def _rmdir(self, node: int, data: bytes) -> bytes:
+    def _rmdir(self, node, data):
         os.rmdir(data[:-1], dir_fd=self._changed(node))
         return self._done()
 
-    def _unlink(self, node: int, data: bytes) -> bytes:
+    def _unlink(self, node, data):
         name, directory = data[:-1], self._changed(node)
         if not self._make_silly(node, name):
             os.unlink(name, dir_fd=directory)
         return self._done()
 
-    def _rename(self, node: int, data: bytes, skip: int = 8) -> bytes:
+    def _rename(self, node, data, skip=8):
         into = struct.unpack_from("<Q", data)[0]
         old, new, _ = data[skip:].split(b"\0")
         self._check(into)
@@ -287,7 +266,7 @@ class _Server:
             self._nodes[number].parent, self._nodes[number].name = into, new
         return self._done()
 
-    def _link(self, node: int, data: bytes) -> bytes:
+    def _link(self, node, data):
         old = self._nodes[struct.unpack_from("<Q", data)[0]]
         os.link(
             f"/proc/self/fd/{old.descriptor}", data[8:-1], dst_dir_fd=self._changed(node),
@@ -295,18 +274,18 @@ class _Server:
         )  # fmt: skip
         return self._entry(node, data[8:-1])
 
-    def _changed(self, node: int) -> int:
+    def _changed(self, node):
         """The descriptor of a directory in which this host changes a name."""
         self._listings.pop(node, None)
         return self._nodes[node].descriptor
 
-    def _done(self) -> bytes:
+    def _done(self):
         self._changes += 1
         if self._traits.retransmit and self._changes % self._traits.retransmit == 0:
             raise OSError(errno.ENOENT, "")  # the answer was lost, and the request was sent again
         return b""
 
-    def _make_silly(self, parent: int, name: bytes) -> bool:
+    def _make_silly(self, parent, name):
         """Rename a file that is open here instead of removing it; whether it was."""
         directory = self._nodes[parent].descriptor
         number = os.lstat(name, dir_fd=directory).st_ino
@@ -323,19 +302,19 @@ class _Server:
 
     # Open files
 
-    def _open_file(self, node: int, data: bytes) -> bytes:
+    def _open_file(self, node, data):
         flags = struct.unpack_from("<I", data)[0]
         kept = flags & (os.O_ACCMODE | os.O_APPEND | os.O_TRUNC)
         descriptor = os.open(f"/proc/self/fd/{self._nodes[node].descriptor}", kept | os.O_CLOEXEC)
         return self._opened(node, descriptor)
 
-    def _opened(self, node: int, descriptor: int) -> bytes:
+    def _opened(self, node, descriptor):
         self._look_again(node)
         self._open[descriptor] = node
         self._nodes[node].opened += 1
         return struct.pack("<QII", descriptor, 0, 0)
 
-    def _create(self, node: int, data: bytes) -> bytes:
+    def _create(self, node, data):
         flags, mode, umask = struct.unpack_from("<III", data)
         name = data[16:-1]
         kept = flags & (os.O_ACCMODE | os.O_APPEND | os.O_EXCL) | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -343,19 +322,19 @@ class _Server:
         entry = self._entry(node, name)
         return entry + self._opened(os.fstat(descriptor).st_ino, descriptor)
 
-    def _read(self, _node: int, data: bytes) -> bytes:
+    def _read(self, _node, data):
         handle, offset, size, *_ = _RW.unpack_from(data)
         return os.pread(handle, size, offset)
 
-    def _write(self, _node: int, data: bytes) -> bytes:
+    def _write(self, _node, data):
         handle, offset, size, *_ = _RW.unpack_from(data)
         self._written.add(handle)
         return struct.pack("<II", os.pwrite(handle, data[_RW.size : _RW.size + size], offset), 0)
 
-    def _fsync(self, _node: int, _data: bytes) -> bytes:
+    def _fsync(self, _node, _data):
         return b""
 
-    def _flush(self, _node: int, data: bytes) -> bytes:
+    def _flush(self, _node, data):
         handle = struct.unpack_from("<Q", data)[0]
         if self._traits.close_errno and handle in self._written:
             self._closes += 1
@@ -363,7 +342,7 @@ class _Server:
                 raise OSError(self._traits.close_errno, "")
         return b""
 
-    def _release(self, _node: int, data: bytes) -> bytes:
+    def _release(self, _node, data):
         handle = struct.unpack_from("<Q", data)[0]
         number = self._open.pop(handle)
         self._written.discard(handle)
@@ -375,7 +354,7 @@ class _Server:
                 os.unlink(node.name, dir_fd=self._changed(node.parent))
         return b""
 
-    def _lock(self, node: int, data: bytes) -> bytes:
+    def _lock(self, node, data):
         handle, _, _, _, kind, *_ = _LOCK.unpack_from(data)
         if self._traits.locks == "refused":
             raise OSError(errno.ENOLCK, "")
@@ -386,7 +365,7 @@ class _Server:
 
     # Directories
 
-    def _opendir(self, node: int, _data: bytes) -> bytes:
+    def _opendir(self, node, _data):
         at, _ = self._listings.get(node, (-math.inf, []))
         if time.monotonic() - at >= self._traits.cache_s:
             descriptor = os.open(
@@ -399,7 +378,7 @@ class _Server:
             self._listings[node] = time.monotonic(), names
         return struct.pack("<QII", 0, 0, 0)
 
-    def _readdir(self, node: int, data: bytes) -> bytes:
+    def _readdir(self, node, data):
         _, offset, size, *_ = _RW.unpack_from(data)
         if node not in self._listings:
             self._opendir(node, b"")
@@ -412,12 +391,11 @@ class _Server:
             found += entry
         return found
 
-    def _statfs(self, _node: int, _data: bytes) -> bytes:
+    def _statfs(self, _node, _data):
         return struct.pack("<5Q10I", 1 << 30, 1 << 29, 1 << 29, 1 << 20, 1 << 19, 4096, 255, 4096, *[0] * 7)
 
 
-def main(server: str, at: str, traits: dict[str, Any]) -> None:
-    """Serve a mount until it is gone."""
+def main(server, at, traits):
     kernel = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={kernel},rootmode=40000,user_id=0,group_id=0,allow_other"
     libc = ctypes.CDLL(None, use_errno=True)
@@ -428,7 +406,7 @@ def main(server: str, at: str, traits: dict[str, Any]) -> None:
     sys.stdout.write("mounted\n")
     sys.stdout.flush()
 
-    def say(number: int, unique: int, reply: bytes) -> None:
+    def say(number, unique, reply):
         with contextlib.suppress(FileNotFoundError):  # whoever asked was interrupted, or the kernel forgot it
             os.write(kernel, _OUT.pack(_OUT.size + len(reply), number, unique) + reply)
 

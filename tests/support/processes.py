@@ -1,7 +1,5 @@
 """Real processes: workloads that emit, the commands, and the sidecar of a home."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -10,23 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import psutil
 
 from tests.support import homes
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-    from pathlib import Path
-
-    Environment = Mapping[str, str | None]
-
 T = TypeVar("T")
 
 PATIENCE_S = 60.0  # an upper bound for what hangs, never a figure that a test asserts
 
-NEVER: Mapping[str, str] = {"FLWR_TELEMETRY_SIDECAR": "never"}
+NEVER = {"FLWR_TELEMETRY_SIDECAR": "never"}
 
 # What a workload may use: outcome() tells a future in one word or one line.
 PRELUDE = """
@@ -44,7 +36,7 @@ def outcome(future):
 _SIDECAR_WORDS = re.compile(r"flwr[-_]telemetryd(?!\.cli)")
 
 
-def restore_signals() -> None:
+def restore_signals():
     """Give children the default action of the signals that `nohup` and a shell's `&` have everything ignore.
 
     A child ignores what this process ignores, but has the default action of what this process handles.
@@ -59,15 +51,13 @@ def restore_signals() -> None:
             signal.signal(number, handler)
 
 
-def environment(home: Path, changes: Environment | None = None) -> dict[str, str]:
+def environment(home, changes=None):
     """Give the scrubbed environment of a process for this home; a change to None takes a name away."""
-    chosen: dict[str, str | None] = {**os.environ, "FLWR_HOME": str(home), **(changes or {})}
+    chosen = {**os.environ, "FLWR_HOME": str(home), **(changes or {})}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def start(
-    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
-) -> subprocess.Popen[str]:
+def start(home, arguments, env=None, **options):
     """Start Python with these arguments."""
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -77,9 +67,7 @@ def start(
     )
 
 
-def program(
-    home: Path, words: Sequence[str], env: Environment | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def program(home, words, env=None, **options):
     """Run a program for this home, read what it prints to the end, and wait for it."""
     return subprocess.run(
         words,
@@ -91,16 +79,12 @@ def program(
     )
 
 
-def run(
-    home: Path, arguments: Sequence[str], env: Environment | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def run(home, arguments, env=None, **options):
     """Do that with Python and these arguments."""
     return program(home, [sys.executable, *arguments], env, **options)
 
 
-def workload(
-    home: Path, code: str, env: Environment | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def workload(home, code, env=None, **options):
     """Run a workload to its end; it must end well."""
     done = run(home, ["-c", PRELUDE + code], env, **options)
     assert done.returncode == 0, done.stderr
@@ -115,14 +99,12 @@ for line in sys.stdin:
 
 
 @contextlib.contextmanager
-def reporter(home: Path, env: Environment | None = None) -> Iterator[Callable[[], str]]:
+def reporter(home, env=None):
     """Start a workload that emits an event whenever it is asked; give what asks, and tells the outcome."""
     child = start(home, ["-c", PRELUDE + _REPORTER], env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None
-    assert child.stdout is not None
     asked, told = child.stdin, child.stdout
 
-    def emit_one() -> str:
+    def emit_one():
         asked.write("\n")
         asked.flush()
         return str(told.readline()).rstrip()
@@ -133,67 +115,54 @@ def reporter(home: Path, env: Environment | None = None) -> Iterator[Callable[[]
         child.communicate()
 
 
-def answers(home: Path, code: str, env: Environment | None = None, **options: Any) -> Any:
+def answers(home, code, env=None, **options):
     """Run a workload that prints JSON as its last line, and give that."""
     return json.loads(workload(home, code, env, **options).stdout.splitlines()[-1])
 
 
-def outcomes(
-    home: Path, calls: Sequence[str], env: Environment | None = None, *, setup: str = ""
-) -> list[str]:
+def outcomes(home, calls, env=None, *, setup=""):
     """Give the outcome of `event(<call>)` for each of these, all in one workload."""
     lines = "\n".join(f"told.append(outcome(event({call})))" for call in calls)
-    result: list[str] = answers(home, f"{setup}\ntold = []\n{lines}\nprint(json.dumps(told))", env)
-    return result
+    return answers(home, f"{setup}\ntold = []\n{lines}\nprint(json.dumps(told))", env)
 
 
-def emit(
-    home: Path,
-    n: int = 1,
-    details: Mapping[str, Any] | None = None,
-    env: Environment | None = None,
-    *,
-    start_at: int = 0,
-    event_type: str = "PING",
-) -> list[str]:
+def emit(home, n=1, details=None, env=None, *, start_at=0, event_type="PING"):
     """Emit n events numbered by their detail `n` from one workload, and give the outcomes."""
     code = f"""
 details = json.loads({json.dumps(json.dumps(dict(details or {})))})
 told = [outcome(event({event_type!r}, {{**details, "n": i}})) for i in range({start_at}, {start_at + n})]
 print(json.dumps(told))
 """
-    result: list[str] = answers(home, code, env)
-    return result
+    return answers(home, code, env)
 
 
-def spool_events(home: Path, n: int = 1, details: Mapping[str, Any] | None = None, **options: Any) -> None:
+def spool_events(home, n=1, details=None, **options):
     """Emit n events without ever starting a sidecar; all of them must be spooled."""
     env = {**NEVER, **options.pop("env", {})}
     assert emit(home, n, details, env, **options) == ["spooled"] * n
 
 
-def flush(home: Path, timeout_s: float, env: Environment | None = None) -> bool:
+def flush(home, timeout_s, env=None):
     """Let a workload of its own flush, and give what it was told."""
-    result: bool = answers(home, f"print(json.dumps(flush(timeout={timeout_s})))", env)
-    return result
+    return answers(home, f"print(json.dumps(flush(timeout={timeout_s})))", env)
 
 
 _ONCE = ("-m", "flwr_telemetryd", "--once")
 
 
-def once(home: Path, env: Environment | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+def once(home, env=None, **options):
     """Run `flwr-telemetryd --once` to its end."""
     return run(home, _ONCE, env, **options)
 
 
-def start_once(home: Path, env: Environment | None = None) -> subprocess.Popen[str]:
+def start_once(home, env=None):
     """Start `flwr-telemetryd --once`, heard by nobody."""
     return start(
         home, _ONCE, env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
-def deliver(home: Path, env: Environment | None = None, *, times: int = 1, **options: Any) -> None:
+def deliver(home, env=None, *, times=1, **options):
     """Run `flwr-telemetryd --once`, so often at most, until it says that all is delivered."""
     for _ in range(times):
         done = once(home, env, **options)
@@ -203,14 +172,12 @@ def deliver(home: Path, env: Environment | None = None, *, times: int = 1, **opt
     raise AssertionError(message)
 
 
-def command(
-    home: Path, *arguments: str, env: Environment | None = None, **options: Any
-) -> subprocess.CompletedProcess[str]:
+def command(home, *arguments, env=None, **options):
     """Run `flwr-telemetry` with these arguments."""
     return run(home, ["-m", "flwr_telemetryd.cli", *arguments], env, **options)
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "") -> Any:
+def wait_until(condition, timeout_s=PATIENCE_S, what=""):
     """Poll until the condition holds, and give its value; fail at the deadline."""
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -221,7 +188,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S, what
         time.sleep(0.01)
 
 
-def in_time(attempt: Callable[[float], T], *, first_s: float, enough: Callable[[T], bool]) -> T:
+def in_time(attempt, *, first_s, enough):
     """Attempt something within a short limit of time, and within longer ones on a busy machine."""
     limit_s = first_s
     while not enough(outcome := attempt(limit_s)) and 4 * limit_s < PATIENCE_S:
@@ -229,12 +196,12 @@ def in_time(attempt: Callable[[float], T], *, first_s: float, enough: Callable[[
     return outcome
 
 
-def wait_for_count(things: Callable[[], Sized], count: int) -> None:
+def wait_for_count(things, count):
     """Wait until there are so many of these, at least."""
     wait_until(lambda: len(things()) >= count, what=f"{count} of {things}")
 
 
-def processes_of(home: Path, words: re.Pattern[str] = re.compile("")) -> dict[int, str]:
+def processes_of(home, words=re.compile("")):
     """Give every living process, but this one, that runs for this home: its id and command line.
 
     Where words are given, only those whose command line holds them.
@@ -256,16 +223,16 @@ def processes_of(home: Path, words: re.Pattern[str] = re.compile("")) -> dict[in
     return found
 
 
-def _is_below(path: str, directory: Path) -> bool:
+def _is_below(path, directory):
     return path == str(directory) or path.startswith(f"{directory}/")
 
 
-def sidecars(home: Path) -> list[int]:
+def sidecars(home):
     """Give the ids of the living sidecars of this home."""
     return sorted(processes_of(home, _SIDECAR_WORDS))
 
 
-def _pid_in_sidecar_json(home: Path) -> int | None:
+def _pid_in_sidecar_json(home):
     try:
         pid = json.loads((homes.host(home) / "sidecar.json").read_text())["pid"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -273,22 +240,22 @@ def _pid_in_sidecar_json(home: Path) -> int | None:
     return pid if isinstance(pid, int) else None
 
 
-def running_sidecar(home: Path) -> int:
+def running_sidecar(home):
     """Wait until the sidecar of this home tells its id and lives, and give the id."""
 
-    def told() -> int | None:
+    def told():
         pid = _pid_in_sidecar_json(home)
         return pid if pid in sidecars(home) else None
 
     return int(wait_until(told, what="a sidecar that runs"))
 
 
-def wait_for_end(home: Path) -> None:
+def wait_for_end(home):
     """Wait until no sidecar of this home lives."""
     wait_until(lambda: not sidecars(home), what="the end of the sidecar")
 
 
-def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+def kill(pid, number=signal.SIGKILL):
     """Send a signal, and wait until the process is gone."""
     try:
         os.kill(pid, number)
@@ -297,14 +264,14 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     wait_until(lambda: not _lives(pid), what=f"the end of process {pid}")
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid):
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.Error:
         return False
 
 
-def end_all(home: Path) -> None:
+def end_all(home):
     """Kill what still runs for this home, until nothing does."""
     deadline_s = time.monotonic() + PATIENCE_S
     while left := processes_of(home):

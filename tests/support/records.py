@@ -1,7 +1,5 @@
 """The record format, written and read by the letter of the design ("Record")."""
 
-from __future__ import annotations
-
 import struct
 import uuid
 import zlib
@@ -15,8 +13,7 @@ HEADER_BYTES = 9
 _DATE_US = 1_795_000_000_123_456
 
 
-def frame(payload: bytes) -> bytes:
-    """Give `92 CE <crc> C5 <length> <payload>`."""
+def frame(payload):
     return (
         b"\x92\xce"
         + struct.pack(">I", zlib.crc32(payload))
@@ -26,12 +23,11 @@ def frame(payload: bytes) -> bytes:
     )
 
 
-def encode(payload: Payload) -> bytes:
-    """Give the record of one event."""
+def encode(payload):
     return frame(msgpack.packb(payload))
 
 
-def split(segment: bytes) -> list[bytes]:
+def split(segment):
     """Give the payloads of an undamaged segment, and fail at the first byte that is out of place."""
     payloads = []
     at = 0
@@ -50,20 +46,20 @@ def split(segment: bytes) -> list[bytes]:
     return payloads
 
 
-def decode(segment: bytes) -> list[Payload]:
+def decode(segment):
     """Give the events of an undamaged segment."""
     return [msgpack.unpackb(payload) for payload in split(segment)]
 
 
 def sample(
-    details: dict[str, Any] | None = None,
+    details=None,
     *,
-    event_type: str = "PING",
-    cluster: str | None = None,
-    source: str = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1",
-    date_us: int = _DATE_US,
-    **context: Any,
-) -> Payload:
+    event_type="PING",
+    cluster=None,
+    source="9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1",
+    date_us=_DATE_US,
+    **context,
+):
     """Give a well-formed event as an emitter would have spooled it."""
     return {
         "event_type": event_type,
@@ -90,14 +86,14 @@ def sample(
     }
 
 
-def of_datasets(event: Payload) -> Payload:
+def of_datasets(event):
     """Give an event as flwr-datasets has it: `package` in place of `flower`, and no partner."""
     context = {"package" if name == "flower" else name: value for name, value in event["context"].items()}
     del context["partner"]
     return {**event, "context": context}
 
 
-def series(count: int, *, start: int = 0, **fields: Any) -> list[Payload]:
+def series(count, *, start=0, **fields):
     """Give events numbered by their detail `n`, a millisecond apart, of one workload."""
     cluster = str(uuid.uuid4())
     return [

@@ -7,20 +7,14 @@ Everything of theirs lies in the machine's `/run`; jobs are run by the machine's
         cluster.wait_for(job)
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import machine, processes
 from tests.support.machine import USER_ID, Machine
-
-if TYPE_CHECKING:
-    import subprocess
 
 NODE, LOGIN = "node1", "login1"
 CPUS = 8  # as many jobs as this run at a time, however many processors there are
@@ -33,18 +27,18 @@ _FREEZER = Path("/sys/fs/cgroup/freezer")
 _PROGRAMS = "munged slurmctld slurmd sbatch scancel squeue scontrol".split()
 
 
-def why_not() -> str | None:
+def why_not():
     """Say what keeps such a cluster from being made here, if anything does."""
     missing = [name for name in _PROGRAMS if shutil.which(name) is None]
     return machine.why_not() or (f"a cluster needs {', '.join(missing)}" if missing else None)
 
 
-def has_control_groups() -> bool:
+def has_control_groups():
     """Tell whether jobs can be tracked by control groups here, as clusters do it; else it is by parents."""
     return os.access(_FREEZER / "cgroup.procs", os.W_OK)
 
 
-def _conf(epilog: Path | None) -> str:
+def _conf(epilog):
     return f"""
 ClusterName=test
 SlurmctldHost={NODE}(127.0.0.1)
@@ -86,7 +80,7 @@ exec unshare --cgroup --mount sh -ec 'mount -t cgroup -o freezer freezer {_GROUP
 class Cluster(Machine):
     """Lives while its `with` block lasts; the arguments are those of a machine."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory, **options):
         files = {
             "/etc/hosts": f"127.0.0.1 localhost {NODE} {LOGIN}\n",
             _CONF: _conf(None),
@@ -96,8 +90,7 @@ class Cluster(Machine):
         super().__init__(directory, hostname=NODE, files=files, **options)
         self._freezer = _FREEZER / f"flwr-telemetry-test-{secrets.token_hex(4)}"
 
-    def __enter__(self) -> Self:
-        """Make it, and wait until the node takes jobs."""
+    def __enter__(self):
         super().__enter__()
         try:
             self._start_daemons()
@@ -106,12 +99,11 @@ class Cluster(Machine):
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End every process on it, and remove their control groups."""
+    def __exit__(self, *_):
         super().__exit__()
         processes.wait_until(lambda: _removed(self._freezer), what=f"the end of {self._freezer}")
 
-    def _start_daemons(self) -> None:
+    def _start_daemons(self):
         # Where all addresses are of loopback, glibc knows none to listen on, and Slurm asks it.
         self.as_root("ip", "address", "add", "192.0.2.1/32", "dev", "lo")
         for path in ("/run/munge", f"{_PLACE}/state", f"{_PLACE}/node"):
@@ -125,26 +117,22 @@ class Cluster(Machine):
         self.start("slurmd", [*apart, "slurmd", "-D", "-f", _CONF])
         processes.wait_until(lambda: "State=IDLE" in self.scontrol("show", "node", NODE), what="the node")
 
-    def as_root(self, *words: str) -> str:
-        """Run a program as root; it must end well."""
+    def as_root(self, *words):
         return self.run(words, user="root", check=True).stdout
 
-    def scontrol(self, *words: str) -> str:
-        """Give what `scontrol` tells root."""
+    def scontrol(self, *words):
         return self.run(["scontrol", *words], user="root", env={"SLURM_CONF": _CONF}).stdout
 
-    def set_epilog(self, epilog: Path) -> None:
+    def set_epilog(self, epilog):
         """Have a script run after every job, as root."""
         self.inside(_CONF).write_text(_conf(epilog), encoding="utf-8")
         self.scontrol("reconfigure")
         processes.wait_until(lambda: str(epilog) in self.scontrol("show", "config"), what="the epilog")
 
-    def slurm(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one of Slurm's programs as the user; it must end well."""
+    def slurm(self, *words):
         return self.run(words, env={"SLURM_CONF": _CONF}, check=True)
 
-    def submit(self, script: str, *, array: str = "", env: dict[str, str] | None = None) -> str:
-        """Give a job to the cluster, and its number."""
+    def submit(self, script, *, array="", env=None):
         variables = "".join(f"export {name}={value}\n" for name, value in (env or {}).items())
         wrapped = f"#!/bin/sh\n{variables}{script}\n"
         options = [f"--array={array}"] if array else []
@@ -152,26 +140,23 @@ class Cluster(Machine):
         done = self.run(words, env={"SLURM_CONF": _CONF}, input=wrapped, stdin=None, check=True)
         return done.stdout.strip()
 
-    def wait_for(self, job: str) -> None:
-        """Wait until nothing of a job waits, runs or completes any more; its epilog is a part of it."""
+    def wait_for(self, job):
         numbers = ["squeue", "--noheader", "--format=%F"]
         processes.wait_until(lambda: job not in self.slurm(*numbers).stdout.split(), what=f"job {job}")
 
-    def on_login_node(self, *words: str) -> list[str]:
+    def on_login_node(self, *words):
         """Give words with which root runs a program as the user on another host of the same home."""
         variables = [f"{name}={value}" for name, value in self.environment().items()]
         rights = [f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
         begin = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', LOGIN, "setpriv", *rights]
         return [*begin, "env", "-i", f"--chdir={self.user_home}", *variables, *words]
 
-    def users_processes(self) -> list[str]:
-        """Give the command lines of all that the user runs, on either host."""
+    def users_processes(self):
         told = self.run(["ps", "-u", self.user, "-o", "args="], user="root").stdout
         return [line.strip() for line in told.splitlines()]
 
 
-def _removed(group: Path) -> bool:
-    """Remove a control group; tell whether it is gone."""
+def _removed(group):
     for place, _, _ in os.walk(group, topdown=False):
         with contextlib.suppress(OSError):  # a process is about to end
             os.rmdir(place)

@@ -1,9 +1,5 @@
 """Values and events for property tests, and how hard a property is tried."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import msgpack
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,7 +9,7 @@ from tests.support import records
 MIN_DATE_US, MAX_DATE_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
-def tried(examples: int = 100) -> settings:
+def tried(examples=100):
     """Give the settings of a property: the same examples every time, nothing kept, no clock."""
     return settings(
         max_examples=examples,
@@ -24,8 +20,7 @@ def tried(examples: int = 100) -> settings:
     )
 
 
-def words(**options: Any) -> st.SearchStrategy[str]:
-    """Give texts without lone surrogates."""
+def words(**options):
     return st.text(st.characters(exclude_categories=["Cs"]), **{"max_size": 10, **options})
 
 
@@ -40,7 +35,7 @@ numbers = (
 )
 
 
-def json_values(text: st.SearchStrategy[str] | None = None, leaves: int = 6) -> st.SearchStrategy[Any]:
+def json_values(text=None, leaves=6):
     """Give everything that JSON and msgpack can both say."""
     text = words() if text is None else text
     plain = lookalikes | st.none() | st.booleans() | numbers | text
@@ -51,8 +46,7 @@ def json_values(text: st.SearchStrategy[str] | None = None, leaves: int = 6) -> 
     )
 
 
-def details(text: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[dict[str, Any]]:
-    """Give mappings for event_details."""
+def details(text=None):
     return st.dictionaries(words() if text is None else text, json_values(text), max_size=4)
 
 
@@ -69,6 +63,6 @@ events = st.builds(
 events = events | events.map(records.of_datasets)
 
 
-def packed(value: Any) -> bytes:
+def packed(value):
     """Give the bytes by which values are compared, since 1 == True == 1.0."""
     return bytes(msgpack.packb(value))

@@ -4,18 +4,16 @@
 fails with ENOLCK.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
 
 
-def _pretend(_descriptor: int, _operation: int) -> None:
-    """Say yes to everybody."""
+def _pretend(_descriptor, _operation):
+    """Grant every lock."""
 
 
-def _refuse(_descriptor: int, _operation: int) -> None:
+def _refuse(_descriptor, _operation):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 

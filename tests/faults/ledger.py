@@ -1,12 +1,10 @@
-"""The naive model: which events there are, where each of them may be, and what may have become of it.
+"""The ledger of the model and of the chaos run: where each event is, and what may have become of it.
 
-An event is told by its whole content. Once it was acknowledged it has to be in the spool, in a batch, in
-the outbox, in the archive or among the rejected ones; or it was purged, forgotten or destroyed by the
-damage that the model did; or a cap took it, and then it was counted. At the collector it is under one key
-alone, or under a burst's that was refused and one of its members'.
+The model knows an event by its whole content, the chaos run by its serial number. An acknowledged event is
+in the spool, in a batch, in the outbox, in the archive or among the rejected ones; or it was purged,
+forgotten, or destroyed by damage that the test did; or a cap dropped it and counted it. The collector gets
+it under one key alone, or under the key of a refused burst and that of one member.
 """
-
-from __future__ import annotations
 
 import contextlib
 import functools
@@ -15,32 +13,26 @@ import os
 import re
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import msgpack
 
 from tests.support import records, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from tests.support.collector import Request
-
-Text = str
+from tests.support.collector import Answer
 
 _TAKEN = re.compile(r"(sealed-.+\.msgpack)\.(\d+)\.taken")
 
 
-def text_of(record: records.Payload) -> Text:
-    """What tells an event from all others; keys in one order, and 1, 1.0 and true apart."""
+def text_of(record):
+    """The identity of an event: keys in one order, and 1, 1.0 and true apart."""
     return json.dumps(record, sort_keys=True)
 
 
 @functools.lru_cache(maxsize=4096)
-def in_segment(data: bytes) -> tuple[Text, ...]:
-    """The events in a part of a segment, whatever lies between them."""
+def in_segment(data):
     found, at = [], data.find(b"\x92\xce")
     while at >= 0:
         end = at + records.HEADER_BYTES + int.from_bytes(data[at + 7 : at + 9])
@@ -55,15 +47,14 @@ def in_segment(data: bytes) -> tuple[Text, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def in_body(body: bytes) -> tuple[Text, ...]:
-    """The events in a body, in its order; none if it is damaged."""
+def in_body(body):
     try:
         return tuple(text_of(wire.plain(event)) for event in wire.expand(body))
     except (ValueError, TypeError, LookupError, AttributeError):
         return ()
 
 
-def start_offset(name: str) -> int:
+def start_offset(name):
     """From which byte on a sealed segment is to be read, by its name."""
     digits = name.removesuffix(".msgpack").rpartition("-")[2]
     return int(digits[8:16], 16) if len(digits) == 24 else 0
@@ -71,39 +62,31 @@ def start_offset(name: str) -> int:
 
 @dataclass(frozen=True)
 class Seen:
-    """What lies in a home at some moment.
+    """The events that lie in a home at some moment."""
 
-    Attributes:
-        files: what a cap may take: the events in each sealed segment, body and split file.
-        elsewhere: the events in open segments, in batches in the making, and in tails that came late.
-        sent: those in the archive.
-        rejected: those that were refused and kept.
-        dropped: how many were counted as dropped.
-    """
-
-    files: dict[Path, tuple[Text, ...]]
-    elsewhere: frozenset[Text]
-    sent: frozenset[Text]
-    rejected: frozenset[Text]
+    files: dict[Path, tuple[str, ...]]
+    """The events in each sealed segment, body and split file: a cap may drop these."""
+    elsewhere: frozenset[str]
+    """The events in open segments, in batches in the making, and in tails that came late."""
+    sent: frozenset[str]
+    rejected: frozenset[str]
     dropped: int
 
     @functools.cached_property
-    def waiting(self) -> frozenset[Text]:
-        """The events that are still to be delivered."""
+    def waiting(self):
         return self.elsewhere.union(*self.files.values())
 
     @functools.cached_property
-    def copies(self) -> Counter[Text]:
+    def copies(self):
         """How often each event is in something that a cap may take."""
         return Counter(event for events in self.files.values() for event in events)
 
 
-def see(hosts: Iterable[Path]) -> Seen:  # noqa: C901, PLR0912 - a list of places, read from top to bottom
-    """Look at the directories of these hosts."""
-    files: dict[Path, tuple[Text, ...]] = {}
-    elsewhere: list[Text] = []
-    sent: list[Text] = []
-    rejected: list[Text] = []
+def see(hosts):  # noqa: C901, PLR0912 - a list of places, read from top to bottom
+    files = {}
+    elsewhere = []
+    sent = []
+    rejected = []
     dropped = 0
     for host in hosts:
         for path in _listing(host / "spool"):
@@ -133,7 +116,7 @@ def see(hosts: Iterable[Path]) -> Seen:  # noqa: C901, PLR0912 - a list of place
     return Seen(files, frozenset(elsewhere), frozenset(sent), frozenset(rejected), dropped)
 
 
-def _listing(directory: Path) -> Iterator[Path]:
+def _listing(directory):
     try:
         names = sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
@@ -141,49 +124,49 @@ def _listing(directory: Path) -> Iterator[Path]:
     yield from (directory / name for name in names)
 
 
+def is_burst(request):
+    return b'"burst":' in request.body
+
+
 @dataclass
 class Ledger:
-    """What may have become of each event.
-
-    Attributes:
-        begun: every event that a writer began to write.
-        acknowledged: those of which it said that they are in the spool.
-        excused: those that may be gone, and why.
-        may_double: those that may count twice (race 13).
-        turned_away: how many a writer dropped and counted because its segment was at the cap.
-        accepted: the keys under which each event was accepted.
-        refused: the events that the collector refused.
-        verdicts: the final word on each key: whether it was accepted.
-        faults: what must not have happened.
-    """
-
-    begun: set[Text] = field(default_factory=set)
-    acknowledged: set[Text] = field(default_factory=set)
-    excused: dict[Text, str] = field(default_factory=dict)
-    may_double: set[Text] = field(default_factory=set)
+    read: Callable[[bytes], tuple[Any, ...]] = in_body
+    """Gives the events in a body."""
+    begun: Any = field(default_factory=set)
+    """Every event that a writer began to write; `issuperset` is asked."""
+    acknowledged: dict[Any, float] = field(default_factory=dict)
+    """The events that are told to be in the spool, and when."""
+    excused: dict[Any, str] = field(default_factory=dict)
+    """The events that may be gone, and why."""
+    may_double: set[Any] = field(default_factory=set)
+    """The events that may count twice (race 13)."""
     turned_away: int = 0
-    accepted: dict[Text, set[str]] = field(default_factory=dict)
-    refused: set[Text] = field(default_factory=set)
+    """The events that a writer dropped and counted because its segment was at the cap."""
+    accepted: dict[Any, set[str]] = field(default_factory=dict)
+    """The keys under which each event was accepted."""
+    refused: set[Any] = field(default_factory=set)
     verdicts: dict[str, bool] = field(default_factory=dict)
+    """The collector's final decision on each key: whether it accepted the body."""
     faults: list[str] = field(default_factory=list)
-    _bodies: dict[str, bytes] = field(default_factory=dict)
-    _keys: dict[Text, set[str]] = field(default_factory=dict)
-    _members: dict[str, Text] = field(default_factory=dict)
+    """Sentences about anything that must not happen."""
+    heard: dict[str, str] = field(default_factory=dict)
+    """The digest of the body under each key."""
+    _keys: dict[Any, set[str]] = field(default_factory=dict)
+    _members: dict[str, Any] = field(default_factory=dict)
 
-    def excuse(self, events: Iterable[Text], why: str) -> None:
-        """These may be gone from now on."""
+    def excuse(self, events, why):
         self.excused.update(dict.fromkeys(events, why))
 
-    def hear(self, request: Request) -> None:
+    def hear(self, request):
         """Hold a request against what may be sent."""
-        key, body, events = request.key, request.body, in_body(request.body)
-        if self._bodies.setdefault(key, body) != body:
+        key, digest, events = request.key, wire.key_of(request.body), self.read(request.body)
+        if self.heard.setdefault(key, digest) != digest:
             self.faults.append(f"two bodies under the key {key}")
         plain = self._members.get(key)
-        if (events != (plain,) or b'"burst":' in body) if plain else key != wire.key_of(body):
+        if (events != (plain,) or is_burst(request)) if plain is not None else key != digest:
             self.faults.append(f"not the key of this body: {key}")
         if not events or not self.begun.issuperset(events):
-            self.faults.append(f"nobody emitted what is in {body!r}")
+            self.faults.append(f"nobody emitted what is in {request.body[:2000]!r}")
         for event in events:
             keys = self._keys.setdefault(event, set())
             keys.add(key)
@@ -191,35 +174,53 @@ class Ledger:
             if max(len(final), len(keys) - 1) > 1 and event not in self.may_double:
                 self.faults.append(f"{event} is sent under the keys {sorted(keys)}")
 
-    def judged(self, request: Request, *, accepted: bool) -> None:
-        """The collector said its final word on a body, or said nothing and took it."""
-        self.verdicts[request.key] = accepted
-        events = in_body(request.body)
-        if accepted:
+    def decide(self, request, answer):
+        """Give the answer that a real collector gives, which keeps to its decision on a key; note it."""
+        verdict = self.verdicts.get(request.key)
+        if verdict is True and answer.refuses:
+            answer = Answer()
+        elif verdict is False and answer.accepts:
+            answer = Answer(422)
+        if not (answer.accepts or answer.refuses):
+            return answer
+        self.verdicts[request.key] = answer.accepts
+        events = self.read(request.body)
+        if answer.accepts:
             for event in events:
                 self.accepted.setdefault(event, set()).add(request.key)
-            return
+            return answer
         self.refused.update(events)
-        if b'"burst":' in request.body:
+        if is_burst(request):
             for index, event in enumerate(events):
                 self._members[wire.member_key(request.key, index)] = event
+        return answer
 
-    def check(self, seen: Seen, in_hands: frozenset[Text] = frozenset()) -> None:
-        """What holds after every step; ``in_hands`` is what a stopped process is just about to write."""
+    def lost(self, kept):
+        """Give the acknowledged events that are not kept anywhere."""
+        return self.acknowledged.keys() - kept - self.excused.keys()
+
+    def doubled(self):
+        """Give the events that count more than once, with their keys."""
+        return {
+            event: sorted(keys)
+            for event, keys in self.accepted.items()
+            if len(keys) > 1 and event not in self.may_double
+        }
+
+    def check(self, seen, in_hands=frozenset()):
+        """Check the promises after a step; a stopped process is about to write ``in_hands``."""
         assert not self.faults, self.faults
-        assert seen.sent <= self.accepted.keys(), "the archive holds what nobody accepted"
-        assert seen.rejected <= self.refused, "something is rejected that nobody refused"
-        for event, keys in self.accepted.items():
-            assert len(keys) == 1 or event in self.may_double, f"{event} counts {len(keys)} times"
-        kept = seen.waiting | seen.rejected | seen.sent | in_hands | self.excused.keys()
-        lost = self.acknowledged - kept
+        assert seen.sent <= self.accepted.keys(), "the archive holds an event that was not accepted"
+        assert seen.rejected <= self.refused, "an event is rejected that was not refused"
+        assert not self.doubled(), self.doubled()
+        lost = self.lost(seen.waiting | seen.rejected | seen.sent | in_hands)
         counted = seen.dropped - self.turned_away
         assert len(lost) <= counted, f"{len(lost)} are gone, {counted} are counted: {sorted(lost)}"
 
-    def check_caps(self, before: Seen, after: Seen, heard: Iterable[Request], *, cut_short: bool) -> None:
-        """What a look counted as dropped is what it dropped; one file more if it was cut short."""
+    def check_caps(self, before, after, heard, *, cut_short):
+        """A pass counted the events that it dropped; those of one file more if it was cut short."""
         kept = after.waiting | (after.sent - before.sent) | (after.rejected - before.rejected)
-        requested = {event for request in heard for event in in_body(request.body)}
+        requested = {event for request in heard for event in self.read(request.body)}
         least = most = 0
         for event in before.waiting:
             copies = before.copies[event] + (event in before.elsewhere)
