@@ -30,19 +30,6 @@ def test_a_retry_after_of_an_earlier_run_ends_a_sidecar_like_an_outage(home, col
     assert len(homes.unsent_files(home)) == 1
 
 
-def test_a_local_fault_that_ends_is_forgotten(home, collector):
-    homes.configure(home, collector.url, idle_exit_s=2)
-    homes.put(home, records.series(2))
-    work = homes.host(home) / "outbox"
-    work.write_text("in the way")
-    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
-    state = homes.host(home) / "sidecar.json"
-    processes.wait_until(lambda: state.is_file() and '"last_error": ""' not in state.read_text())
-    work.unlink()
-    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.OK
-    assert wire.serials(collector.events()) == [0, 1]
-
-
 WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s": 1}
 
 
