@@ -127,7 +127,7 @@ class Uploader:
             log.info("delivered again; the other bodies follow in %.1f s", wait_s)
 
     def _waited_s(self, body: Body) -> float:
-        """The age of the body's batch, which its name tells."""
+        """The age of the body's batch, by its name."""
         taken_ns = body.path.parent.name.partition("-")[0]
         return (self._runtime.clock.time_ns() - int(taken_ns)) / 1e9 if taken_ns.isdecimal() else 0.0
 

@@ -64,13 +64,12 @@ def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) 
     """Send the sidecar's log to its file and, if ``to_stderr``, to standard error."""
     formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
-    to_file: logging.Handler = _SafeHandler(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
-    to_file.setFormatter(formatter)
-    handlers = [to_file]
-    if to_stderr:
-        handlers.append(logging.StreamHandler())
-        handlers[-1].setFormatter(JournalFormatter() if is_journal(environ) else formatter)
     logger = logging.getLogger("flwr_telemetryd")
     logger.setLevel(logging.INFO)
-    for handler in handlers:
+    handler: logging.Handler = _SafeHandler(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    if to_stderr:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JournalFormatter() if is_journal(environ) else formatter)
         logger.addHandler(handler)

@@ -82,8 +82,8 @@ def _parse_mode(arguments: list[str]) -> Mode:
         "3 telemetry is off, 4 another sidecar runs, 5 the home cannot be used.",
     )
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--service", action="store_true", help="serve until told to stop")
-    modes.add_argument("--once", action="store_true", help="deliver what is there, then end")
+    modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
+    modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
     chosen = parser.parse_args(arguments)
     return Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
 

@@ -259,7 +259,7 @@ LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
 
 
 @pytest.mark.parametrize(
-    ("accepted", "zips"),
+    ("accepted", "compresses"),
     [
         (None, False),
         ("", False),
@@ -272,7 +272,7 @@ LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
         ("x-gzip", True),
     ],
 )
-def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, zips):
+def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, compresses):
     """Neither the first body of a run nor a small one; the key stays that of the body."""
     headers = {} if accepted is None else {"Accept-Encoding": accepted}
     collector.answer_by(lambda _request: Answer(200, headers))
@@ -283,7 +283,7 @@ def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, acce
     first, second, third = collector.requests
     assert (first.body, third.body) == (LARGE, BODY)
     assert "content-encoding" not in {**first.headers, **third.headers}
-    if zips:
+    if compresses:
         assert second.headers["content-encoding"] == "gzip"
         assert gzip.decompress(second.body) == LARGE + b" "
     else:
@@ -306,7 +306,7 @@ def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, statu
 
 
 @pytest.fixture
-def deaf():
+def closed_port():
     """A port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
@@ -322,8 +322,8 @@ PROXIES = [
 
 @pytest.mark.parametrize("form", PROXIES)
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://collector.invalid/x"])
-def test_a_proxys_password_is_in_no_reason(deaf, url, form):
-    outcome = send(url, proxy=form.format(SECRET, deaf))
+def test_a_proxys_password_is_in_no_reason(closed_port, url, form):
+    outcome = send(url, proxy=form.format(SECRET, closed_port))
     assert isinstance(outcome, Retry)
     assert SECRET not in outcome.reason
     assert "127.0.0.1" not in outcome.reason
@@ -345,9 +345,9 @@ def test_a_proxy_that_refuses_is_a_retry(collector):
     assert [request.method for request in collector.requests] == ["CONNECT"] * 2
 
 
-def test_the_proxy_of_the_settings_has_precedence_over_the_environment(collector, monkeypatch, deaf):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{deaf}")
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{deaf}")
+def test_the_proxy_of_the_settings_has_precedence_over_the_environment(collector, monkeypatch, closed_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
     proxy = f"http://127.0.0.1:{collector.port}"
     assert send("http://collector.invalid/x", proxy=proxy) == Delivered()
     assert isinstance(send("http://collector.invalid/x"), Retry)
@@ -356,8 +356,8 @@ def test_the_proxy_of_the_settings_has_precedence_over_the_environment(collector
     assert [request.path for request in collector.requests] == ["http://collector.invalid/x"] * 2
 
 
-def test_no_proxy_exempts_an_address(collector, monkeypatch, deaf):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{deaf}")
+def test_no_proxy_exempts_an_address(collector, monkeypatch, closed_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
     assert isinstance(send(collector.url), Retry)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert send(collector.url) == Delivered()
@@ -397,8 +397,8 @@ def test_https_to_a_server_without_tls_is_a_retry(collector):
     assert "TLS" in outcome.reason or "connection" in outcome.reason
 
 
-def test_a_closed_port_and_an_unknown_name_are_reasons_without_an_address(deaf):
-    for url in (f"http://127.0.0.1:{deaf}/", "http://collector.invalid/"):
+def test_a_closed_port_and_an_unknown_name_are_reasons_without_an_address(closed_port):
+    for url in (f"http://127.0.0.1:{closed_port}/", "http://collector.invalid/"):
         assert send(url) == Retry("no connection to the collector")
 
 

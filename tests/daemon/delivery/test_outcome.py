@@ -23,7 +23,7 @@ BODIES = [
 ]
 
 
-class Way:
+class Destination:
     """A sink, the bodies that arrived, and functions that break and repair its destination."""
 
     def __init__(self, url, arrived, break_, mend):
@@ -35,10 +35,10 @@ class Way:
 
 
 @pytest.fixture(params=["http", "file"])
-def way(request, tmp_path):
+def destination(request, tmp_path):
     if request.param == "http":
         collector = request.getfixturevalue("collector")
-        way = Way(
+        destination = Destination(
             collector.url,
             lambda: list(collector.accepted.values()),
             lambda: collector.answer_by(lambda _: 503),
@@ -47,42 +47,42 @@ def way(request, tmp_path):
     else:
         path = tmp_path / "a place" / "out.jsonl"
         path.parent.mkdir()
-        way = Way(
+        destination = Destination(
             path.as_uri(),
             lambda: path.read_bytes().splitlines() if path.exists() else [],
             lambda: path.parent.rename(tmp_path / "gone") and None,
             lambda: (tmp_path / "gone").rename(path.parent) and None,
         )
-    yield way
-    way.sink.close()
+    yield destination
+    destination.sink.close()
 
 
-def test_every_body_arrives_once_in_order_byte_for_byte(way):
+def test_every_body_arrives_once_in_order_byte_for_byte(destination):
     for body in BODIES:
-        assert way.send(body) == Delivered()
-    assert way.arrived() == BODIES
+        assert destination.send(body) == Delivered()
+    assert destination.arrived() == BODIES
 
 
-def test_a_broken_destination_is_a_retry_until_it_works_again(way):
-    assert way.send(BODIES[0]) == Delivered()
-    way.break_()
-    outcome = way.send(BODIES[1])
+def test_a_broken_destination_is_a_retry_until_it_works_again(destination):
+    assert destination.send(BODIES[0]) == Delivered()
+    destination.break_()
+    outcome = destination.send(BODIES[1])
     assert isinstance(outcome, Retry)
     assert outcome.reason
-    way.mend()
-    assert way.send(BODIES[2]) == Delivered()
-    assert way.arrived() == [BODIES[0], BODIES[2]]
+    destination.mend()
+    assert destination.send(BODIES[2]) == Delivered()
+    assert destination.arrived() == [BODIES[0], BODIES[2]]
 
 
-def test_a_closed_sink_leaves_nothing_open(way):
+def test_a_closed_sink_leaves_nothing_open(destination):
     """Closing twice is no error."""
     before = descriptors()
     for body in BODIES:
-        way.send(body)
-    way.sink.close()
-    way.sink.close()
+        destination.send(body)
+    destination.sink.close()
+    destination.sink.close()
     # The collector, being of this process, holds its ends a moment longer; the file's sink holds none.
-    if isinstance(way.sink, FileSink):
+    if isinstance(destination.sink, FileSink):
         assert descriptors() == before
 
 
@@ -96,7 +96,7 @@ def test_a_closed_sink_leaves_nothing_open(way):
     ],
     ids=repr,
 )
-def test_every_error_of_the_system_is_a_retry(way, error, monkeypatch):
+def test_every_error_of_the_system_is_a_retry(destination, error, monkeypatch):
 
     def fail(*_, **__):
         raise error
@@ -104,4 +104,4 @@ def test_every_error_of_the_system_is_a_retry(way, error, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", fail)
     monkeypatch.setattr("socket.getaddrinfo", fail)
     monkeypatch.setattr(os, "open", fail)
-    assert isinstance(way.send(BODIES[0]), Retry)
+    assert isinstance(destination.send(BODIES[0]), Retry)

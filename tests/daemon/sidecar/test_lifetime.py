@@ -13,19 +13,19 @@ from tests.daemon.conftest import a_runtime
 from tests.support import homes, records
 
 
-class Nights:
+class Sleeper:
     """A clock that runs only in sleep; something may happen at a moment of it."""
 
     def __init__(self, home):
         self.now_s = 0.0
-        self.naps = []
+        self.sleeps = []
         self.woken = False
         self.happens = None
         self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep)
         self.idle_wait = IdleWait(a_runtime(home, Mode.SERVICE, self.clock), lambda: self.woken)
 
     def _sleep(self, seconds):
-        self.naps.append(seconds)
+        self.sleeps.append(seconds)
         self.now_s += seconds
         if self.happens is not None and self.now_s >= self.happens[0]:
             self.happens[1]()
@@ -44,27 +44,27 @@ def a_home_of_two(home):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
     Home(home).host().lock.touch()
-    return Nights(home)
+    return Sleeper(home)
 
 
 @pytest.fixture
-def nights(home):
+def sleeper(home):
     return a_home_of_two(home)
 
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights):
-    assert nights.sleep() >= FULL_PASS_S
-    assert nights.naps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
-    nights.naps.clear()
-    nights.sleep()
-    assert set(nights.naps) == {LONGEST_WAIT_S}
+def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(sleeper):
+    assert sleeper.sleep() >= FULL_PASS_S
+    assert sleeper.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
+    sleeper.sleeps.clear()
+    sleeper.sleep()
+    assert set(sleeper.sleeps) == {LONGEST_WAIT_S}
 
 
-def test_the_sleep_ends_in_time_for_the_next_pass(nights):
-    nights.sleep()
-    assert nights.sleep(most_s=7) == 7
-    assert nights.sleep(longest_s=2, most_s=7) == 7
-    assert nights.sleep(most_s=0) == POLL_S
+def test_the_sleep_ends_in_time_for_the_next_pass(sleeper):
+    sleeper.sleep()
+    assert sleeper.sleep(most_s=7) == 7
+    assert sleeper.sleep(longest_s=2, most_s=7) == 7
+    assert sleeper.sleep(most_s=0) == POLL_S
 
 
 def _append(home):
@@ -73,7 +73,7 @@ def _append(home):
     os.close(descriptor)
 
 
-NEWS = {
+CHANGES = {
     "an event": _append,
     "an event of another host": lambda home: homes.put(home, records.series(1), host_of="other"),
     "a first event": lambda home: homes.put(home, records.series(1), host_of="new"),
@@ -84,40 +84,40 @@ NEWS = {
 }
 
 
-@pytest.mark.parametrize("name", NEWS)
-def test_a_change_in_the_home_ends_the_sleep(home, nights, name):
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_the_home_ends_the_sleep(home, sleeper, name):
     """At the next waking; then short sleeps begin again."""
-    nights.happens = (100.0, lambda: NEWS[name](home))
-    assert 100 <= nights.sleep() <= 100 + LONGEST_WAIT_S
-    assert nights.idle_wait.quiet_s() == 0
-    nights.naps.clear()
-    nights.sleep()
-    assert nights.naps[0] == POLL_S
-    assert nights.idle_wait.quiet_s() >= FULL_PASS_S
+    sleeper.happens = (100.0, lambda: CHANGES[name](home))
+    assert 100 <= sleeper.sleep() <= 100 + LONGEST_WAIT_S
+    assert sleeper.idle_wait.quiet_s() == 0
+    sleeper.sleeps.clear()
+    sleeper.sleep()
+    assert sleeper.sleeps[0] == POLL_S
+    assert sleeper.idle_wait.quiet_s() >= FULL_PASS_S
 
 
-def test_a_change_during_a_pass_ends_the_next_sleep(home, nights):
-    nights.sleep()
-    nights.idle_wait.snapshot()
+def test_a_change_during_a_pass_ends_the_next_sleep(home, sleeper):
+    sleeper.sleep()
+    sleeper.idle_wait.snapshot()
     _append(home)
-    nights.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
-    assert nights.idle_wait.quiet_s() == 0
+    sleeper.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
+    assert sleeper.idle_wait.quiet_s() == 0
 
 
-def test_sighup_or_an_opt_out_ends_the_sleep(nights):
-    nights.happens = (40.0, lambda: setattr(nights, "woken", True))
-    assert 40 <= nights.sleep() <= 40 + LONGEST_WAIT_S
+def test_sighup_or_an_opt_out_ends_the_sleep(sleeper):
+    sleeper.happens = (40.0, lambda: setattr(sleeper, "woken", True))
+    assert 40 <= sleeper.sleep() <= 40 + LONGEST_WAIT_S
 
 
-def test_state_files_do_not_end_the_sleep(home, nights):
+def test_state_files_do_not_end_the_sleep(home, sleeper):
     """Otherwise two services would keep each other awake."""
-    books = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
-    nights.happens = (100.0, lambda: [book.write_text("x") for book in books])
-    assert nights.sleep() >= FULL_PASS_S
+    state_files = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
+    sleeper.happens = (100.0, lambda: [file.write_text("x") for file in state_files])
+    assert sleeper.sleep() >= FULL_PASS_S
 
 
-def test_no_directory_is_listed_while_nothing_changes(nights, monkeypatch):
-    nights.sleep()
+def test_no_directory_is_listed_while_nothing_changes(sleeper, monkeypatch):
+    sleeper.sleep()
 
     def walk(*_arguments):
         raise AssertionError
@@ -125,17 +125,17 @@ def test_no_directory_is_listed_while_nothing_changes(nights, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", walk)
         patch.setattr(os, "listdir", walk)
-        assert nights.sleep() >= FULL_PASS_S
+        assert sleeper.sleep() >= FULL_PASS_S
 
 
-NEWS_ON_DEMAND = {**NEWS, "the lock removed": lambda home: Home(home).host().lock.unlink()}
+CHANGES_ON_DEMAND = {**CHANGES, "the lock removed": lambda home: Home(home).host().lock.unlink()}
 
 
-@pytest.mark.parametrize("name", NEWS_ON_DEMAND)
+@pytest.mark.parametrize("name", CHANGES_ON_DEMAND)
 def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
-    nights = a_home_of_two(home)
-    nights.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, nights.clock), lambda: False)
-    nights.happens = (1.0, lambda: NEWS_ON_DEMAND[name](home))
+    sleeper = a_home_of_two(home)
+    sleeper.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, sleeper.clock), lambda: False)
+    sleeper.happens = (1.0, lambda: CHANGES_ON_DEMAND[name](home))
     others = name in {"an event of another host", "a first event", "a batch"}
-    assert nights.sleep(POLL_S, 5) == (5 if others else 1)
-    assert set(nights.naps) == {POLL_S}
+    assert sleeper.sleep(POLL_S, 5) == (5 if others else 1)
+    assert set(sleeper.sleeps) == {POLL_S}

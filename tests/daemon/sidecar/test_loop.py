@@ -33,7 +33,7 @@ def test_a_retry_after_of_an_earlier_run_ends_a_sidecar_like_an_outage(home, col
 WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s": 1}
 
 
-class Life:
+class Run:
     """A sidecar on demand with a clock that runs only in sleep; chance is always the same."""
 
     def __init__(self, home, *, random=0.5):
@@ -61,11 +61,11 @@ def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypa
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     homes.put(home, records.series(3))
-    life, passes = Life(home), []
+    run, passes = Run(home), []
     run_pass = Sidecar.run_pass
     monkeypatch.setattr(Sidecar, "run_pass", lambda self: passes.append(1) or run_pass(self))
-    assert life.sidecar.run() is ExitReason.IDLE
-    assert 65 <= life.now_s <= 66  # the burst window, and `idle_exit_s`
+    assert run.sidecar.run() is ExitReason.IDLE
+    assert 65 <= run.now_s <= 66  # the burst window, and `idle_exit_s`
     assert len(passes) <= 20
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
@@ -74,27 +74,27 @@ def test_a_disk_that_fails_for_a_while_ends_no_run(home, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), **WAITS)
     homes.put(home, records.series(3))
-    life, listdir, failed = Life(home), os.listdir, []
+    run, listdir, failed = Run(home), os.listdir, []
 
     def fails_for_a_while(path):
-        if life.now_s < 2:
+        if run.now_s < 2:
             failed.append(path)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", fails_for_a_while)
-    assert life.sidecar.run() is ExitReason.IDLE
+    assert run.sidecar.run() is ExitReason.IDLE
     assert failed
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
-def _outage(home, collector, life, until_s):
+def _outage(home, collector, run, until_s):
     """Let three bodies meet a collector that is away until a time; the times of the requests."""
     came = []
 
     def answer(_request):
-        came.append(life.now_s)
-        return 503 if life.now_s < until_s else 200
+        came.append(run.now_s)
+        return 503 if run.now_s < until_s else 200
 
     collector.answer_by(answer)
     homes.put(home, records.series(3))
@@ -105,12 +105,12 @@ def _outage(home, collector, life, until_s):
 def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_at_s):
     """A fleet must not send everything at once after an outage; a request for delivery ends the wait."""
     homes.configure(home, collector.url, **WAITS, bursts=False, offline_exit_s=1e6)
-    life = Life(home)
-    came = _outage(home, collector, life, 300.0)
+    run = Run(home)
+    came = _outage(home, collector, run, 300.0)
 
     if asked_at_s is not None:
-        life.happens[asked_at_s] = (homes.spool(home) / "flush").touch
-    assert life.sidecar.run() is ExitReason.IDLE
+        run.happens[asked_at_s] = (homes.spool(home) / "flush").touch
+    assert run.sidecar.run() is ExitReason.IDLE
     first, second, third = (at_s for at_s in came if at_s >= 300)
     assert third - second <= 0.5
     rest_s = 0.5 * (first - came[0])
@@ -124,22 +124,22 @@ def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_
 def test_a_retry_after_of_an_earlier_run_gets_jitter(home, collector, monkeypatch):
     """The collector may have named one moment to a whole fleet."""
     homes.configure(home, collector.url, **WAITS, offline_exit_s=1e6)
-    life = Life(home)
-    came = _outage(home, collector, life, 0.0)
+    run = Run(home)
+    came = _outage(home, collector, run, 0.0)
     homes.host(home).joinpath("not-before").write_text("100\n")
     homes.host(home).joinpath("not-before").chmod(0o600)
     began_s = (homes.host(home) / "not-before").stat().st_mtime
-    monkeypatch.setattr(RetryPolicy, "_file_system_now", lambda _self: began_s + life.now_s)
-    assert life.sidecar.run() is ExitReason.IDLE
+    monkeypatch.setattr(RetryPolicy, "_file_system_now", lambda _self: began_s + run.now_s)
+    assert run.sidecar.run() is ExitReason.IDLE
     assert 145 <= came[0] <= 155
 
 
 @pytest.mark.parametrize("back_at_s", [90.0, 200.0])
 def test_it_tries_once_more_before_an_offline_exit(home, collector, back_at_s):
     homes.configure(home, collector.url, **WAITS, offline_exit_s=100)
-    life = Life(home, random=1.0)
-    came = _outage(home, collector, life, back_at_s)
-    assert life.sidecar.run() is (ExitReason.IDLE if back_at_s < 100 else ExitReason.OFFLINE)
+    run = Run(home, random=1.0)
+    came = _outage(home, collector, run, back_at_s)
+    assert run.sidecar.run() is (ExitReason.IDLE if back_at_s < 100 else ExitReason.OFFLINE)
     assert 100 <= came[-1] <= 101
     assert came[-2] < 64
     assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)

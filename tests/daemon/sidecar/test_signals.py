@@ -29,9 +29,26 @@ def begin(home, body, *, reloads=True):
     return child
 
 
+STATES = {
+    "sleep": "signals.sleep(3600)",
+    "lock": """
+    from flwr_telemetry.locks import LockResult, wait
+    wait(lambda _descriptor: LockResult.BUSY, -1, 3600, 0.01)
+""",
+    "request": """
+    import socket
+    from flwr_telemetryd.delivery.deadline import deadline
+    ours, theirs = socket.socketpair()
+    with deadline(3600):
+        ours.recv(1)
+""",
+}
+
+
+@pytest.mark.parametrize("body", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_end_raises_in_a_sleep(home, number):
-    child = begin(home, "signals.sleep(3600)")
+def test_a_signal_to_end_raises_in_every_wait(home, number, body):
+    child = begin(home, body)
     child.send_signal(number)
     told, _ = child.communicate(timeout=processes.PATIENCE_S)
     assert (told, child.returncode) == ("terminated\n", 5)
