@@ -1,12 +1,9 @@
 """All figures of speed and weight, each beside a peer or a floor: ``python -m tests.benchmarks --help``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -16,13 +13,10 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.collecting import Collecting
 from tests.benchmarks.rows import ROWS
 
-if TYPE_CHECKING:
-    from tests.benchmarks.figures import Figure
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _options() -> argparse.Namespace:
+def _options():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("row", nargs="*", default=[*ROWS], help=f"of {', '.join(ROWS)}; default: all")
     parser.add_argument(
@@ -43,7 +37,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def main() -> int:
+def main():
     """Measure the rows that are asked for, and tell; 1 if one of them could not be measured."""
     options = _options()
     out = options.out.resolve()
@@ -84,7 +78,7 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _measure(rows: list[str], bench: Bench, console: Console) -> tuple[list[Figure], dict[str, str]]:
+def _measure(rows, bench, console):
     """The figures of these rows, and why some have none: the others are worth having."""
     figures, failures = [], {}
     for name in rows:

@@ -1,7 +1,5 @@
 """What every row of the suite is given: how much to do, where to do it, a collector, and the peers."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json
@@ -9,18 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import peers
+from tests.benchmarks.collecting import Collecting
+from tests.benchmarks.peers import Contender, Missing
 from tests.support import homes, processes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.benchmarks.collecting import Collecting
-    from tests.benchmarks.peers import Contender, Missing
 
 PROGRAMS = Path(__file__).parent / "programs"
 _HEARD = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_")
@@ -50,11 +44,11 @@ class Bench:
     advance: Callable[[str, float], None]
     _serial: Iterator[int] = field(default_factory=itertools.count)
 
-    def pick(self, full: int, quick: int) -> int:
+    def pick(self, full, quick):
         """How many, by how much is to be done."""
         return quick if self.quick else full
 
-    def turns(self, count: int, what: str, *, share: float = 1.0) -> Iterator[int]:
+    def turns(self, count, what, *, share=1.0):
         """Count the rounds, and tell of them; ``share`` is their part of the row."""
         for number in range(count):
             self.advance(f"{what}, {number + 1} of {count}", 0)
@@ -62,7 +56,7 @@ class Bench:
             self.advance(what, share / count)
 
     @contextlib.contextmanager
-    def place(self, url: str | None = None, **settings: object) -> Iterator[Path]:
+    def place(self, url=None, **settings):
         """A user's home directory for the length of a block, with settings of ours in its ``.flwr``."""
         home = self.directory / f"home-{next(self._serial)}"
         home.mkdir()
@@ -76,11 +70,11 @@ class Bench:
             shutil.rmtree(home, ignore_errors=True)
 
     @property
-    def url(self) -> str:
+    def url(self):
         """Where our own events go."""
         return f"{self.collector.origin}/api/v1/event"
 
-    def environment(self, home: Path, **changes: str) -> dict[str, str]:
+    def environment(self, home, **changes):
         """What a process has that lives in this home; installed packages have their bytecode."""
         kept = {
             name: value
@@ -90,26 +84,26 @@ class Bench:
         authorities = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), self.collector.bundle)
         return {**kept, **authorities, "HOME": str(home), "FLWR_HOME": str(home / ".flwr"), **changes}
 
-    def everybody(self) -> tuple[Contender, ...]:
+    def everybody(self):
         """Ourselves first, then the peers that are there."""
         return (peers.OURS, *self.contenders)
 
-    def contend(self, home: Path, one: Contender, *counts: object, **changes: str) -> Any:
+    def contend(self, home, one, *counts, **changes):
         """Let ourselves or a peer report from this home to the collector; see ``programs/program.py``."""
         return tell(self.command(one, *counts), self.environment(home, **changes))
 
-    def command(self, one: Contender, *counts: object, origin: str = "") -> list[str]:
+    def command(self, one, *counts, origin=""):
         """What runs the program of a peer."""
         script = str(PROGRAMS / one.script)
         return [str(one.python), script, origin or self.collector.origin, *map(str, counts)]
 
-    def tell(self, home: Path, program: str, *arguments: object, **changes: str) -> Any:
+    def tell(self, home, program, *arguments, **changes):
         """Run one of our programs by this Python, and give the JSON that it prints at its end."""
         command = [sys.executable, str(PROGRAMS / program), *map(str, arguments)]
         return tell(command, self.environment(home, **changes))
 
 
-def tell(command: list[str], environment: dict[str, str]) -> Any:
+def tell(command, environment):
     """Run a command to its good end, and give the JSON of its last line."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -6,8 +6,6 @@ authorities that it writes for its clients are those that an installation has, a
 part of what TLS costs.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import subprocess
@@ -15,13 +13,12 @@ import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import certifi
 import trustme
 
 from tests.benchmarks.forwarder import Forwarder
-from tests.support.collector import Answer, Request
+from tests.support.collector import Answer
 from tests.support.tls import TlsCollector
 
 MARK = b"num-supernodes"  # the name of a detail that stands once in each event, see programs/
@@ -30,12 +27,12 @@ MARK = b"num-supernodes"  # the name of a detail that stands once in each event,
 class _Counting(TlsCollector):
     """Keeps no body."""
 
-    def __init__(self, certificate: trustme.LeafCert) -> None:
+    def __init__(self, certificate):
         super().__init__(certificate)
         self.counts = {"requests": 0, "events": 0}
         self.hangs = self.unzips = False
 
-    def take(self, request: Request) -> Answer:
+    def take(self, request):
         if self.hangs:
             return Answer(manner="hang")
         events = _events_in(request)
@@ -48,7 +45,7 @@ class _Counting(TlsCollector):
         return Answer(200, headers, b"{}")
 
 
-def _events_in(request: Request) -> int:
+def _events_in(request):
     body = request.body
     if request.headers.get("content-encoding") == "gzip":
         body = gzip.decompress(body)
@@ -59,7 +56,7 @@ def _events_in(request: Request) -> int:
     return body.count(MARK)
 
 
-def main(directory: Path) -> None:
+def main(directory):
     """Serve until the input ends."""
     authority = trustme.CA()
     bundle = directory / "authorities.pem"
@@ -82,7 +79,7 @@ def main(directory: Path) -> None:
             _tell({**collector.counts, **counted})
 
 
-def _tell(what: dict[str, Any]) -> None:
+def _tell(what):
     print(json.dumps(what), flush=True)
 
 
@@ -100,32 +97,31 @@ class Counts:
 class Collecting:
     """The process, from outside."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory):
         command = [sys.executable, "-m", __name__, str(directory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         told = self._answer()
-        self.bundle: str = told["bundle"]
+        self.bundle = told["bundle"]
         self.origin, self.counted_origin = (
             f"https://127.0.0.1:{told[name]}" for name in ("port", "counted_port")
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self._process.communicate()
 
-    def ask(self, word: str = "counts") -> Counts:
+    def ask(self, word="counts"):
         """Give it a word; it tells what it has counted."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
         return Counts(**self._answer())
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self):
         assert self._process.stdout is not None
-        told: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return told
+        return json.loads(self._process.stdout.readline())
 
 
 if __name__ == "__main__":

@@ -1,14 +1,9 @@
 """What a benchmark gives: figures, each beside a peer or a floor that was taken in turn with it."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Literal
 
 _DIGITS = 3
 
@@ -29,7 +24,7 @@ class Target:
     at_most: float | None = None
     at_least: float | None = None
 
-    def is_reached_by(self, value: float) -> bool:
+    def is_reached_by(self, value):
         """Whether a median is within the limits."""
         too_much = self.at_most is not None and value > self.at_most
         return not too_much and (self.at_least is None or value >= self.at_least)
@@ -47,7 +42,7 @@ class Spread:
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values):
         """The spread of at least one value."""
         low, median, high = (
             statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
@@ -82,7 +77,7 @@ class Figure:
     size: int = 0
 
     @property
-    def ratios(self) -> tuple[float, ...]:
+    def ratios(self):
         """Ours over theirs, of each round; of the medians if the rounds are no pairs."""
         if not self.theirs or not self.ours or not all(self.theirs):
             return ()
@@ -91,14 +86,14 @@ class Figure:
         return (statistics.median(self.ours) / statistics.median(self.theirs),)
 
     @property
-    def is_reached(self) -> bool | None:
+    def is_reached(self):
         """Whether the target is reached; None without one, or without what is held against it."""
         values = () if self.target is None else self.ours if self.target.of == "ours" else self.ratios
         if self.target is None or not values:
             return None
         return self.target.is_reached_by(statistics.median(values))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self):
         """All of it, for a file."""
         spreads = {
             name: _spread_as_json(values)
@@ -109,7 +104,7 @@ class Figure:
         return {**words, **spreads, "target": target, "reached": self.is_reached}
 
 
-def _spread_as_json(values: Sequence[float]) -> dict[str, Any] | None:
+def _spread_as_json(values):
     if not values:
         return None
     spread = Spread.of(values)
@@ -117,12 +112,12 @@ def _spread_as_json(values: Sequence[float]) -> dict[str, Any] | None:
     return {**{name: getattr(spread, name) for name in names}, "values": list(values)}
 
 
-def quantile(values: Sequence[float], percent: int) -> float:
+def quantile(values, percent):
     """So many percent of the values are below it."""
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
-def number(value: float) -> str:
+def number(value):
     """Three digits that count, and no exponent."""
     if not value:
         return "0"

@@ -7,26 +7,19 @@ all delivered within an hour), for our policy, for others, and without jitter. T
 figures on every machine; with 100,000 homes it takes some minutes.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.benchmarks import fleet_homes
-from tests.benchmarks.fleet_homes import HOUR_S
-from tests.benchmarks.fleet_outage import Figures, Times, outage
+from tests.benchmarks.fleet_homes import HOUR_S, Mix
+from tests.benchmarks.fleet_outage import Times, outage
 from tests.benchmarks.fleet_policies import POLICIES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from tests.benchmarks.fleet_homes import Mix
 
 SHOWN_BEFORE_MINUTES, SHOWN_AFTER_MINUTES = 30, 90
 LEGEND = """\
@@ -65,7 +58,7 @@ class Scene:
     overload_after_s: float | None = None
 
 
-def _until_back(_since_s: float, left_s: float) -> float:
+def _until_back(_since_s, left_s):
     return left_s
 
 
@@ -88,7 +81,7 @@ SCENES = (
 )
 
 
-def _row(figures: Figures) -> str:
+def _row(figures):
     return (
         f"{figures.steady_peak:6.2f} {figures.outage:11.2f} | {figures.peak:5.2f} {figures.peak_10_s:5.2f} "
         f"{figures.peak_minute:7} | {figures.floor:5.2f} | {figures.alive:5} {figures.slowest_s:6.0f} s "
@@ -96,7 +89,7 @@ def _row(figures: Figures) -> str:
     )
 
 
-def measure(scene: Scene, homes: int, seed: int) -> dict[str, Figures]:
+def measure(scene, homes, seed):
     """The figures of a scene for every policy; printed."""
     count = max(homes // scene.part, 1)
     print(f"\n{scene.name}: {count:,} homes, {scene.mix.requests_per_s(count) * 60:,.0f} requests a minute")
@@ -118,7 +111,7 @@ def measure(scene: Scene, homes: int, seed: int) -> dict[str, Figures]:
     return found
 
 
-def plot(found: Mapping[str, Figures], file: Path) -> None:
+def plot(found, file):
     """Draw what the collector sees around the recovery."""
     import matplotlib as mpl
 
@@ -143,7 +136,7 @@ def plot(found: Mapping[str, Figures], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-def main() -> None:
+def main():
     """Print all figures, and keep them."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet", description=__doc__)
     parser.add_argument("--homes", type=int, default=100_000)
@@ -154,7 +147,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     print(f"{LEGEND}\n{'':34} {HEAD}")
-    kept: dict[str, dict[str, dict[str, object]]] = {}
+    kept = {}
     for scene in SCENES[:1] if chosen.only_main else SCENES:
         found = measure(scene, chosen.homes, chosen.seed)
         kept[scene.name] = {name: dataclasses.asdict(figures) for name, figures in found.items()}

@@ -4,19 +4,12 @@ The mixes are assumptions, chosen to differ in what matters after an outage: how
 wait for the collector, and how much of what they hold is above what they send anyway.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flwr_telemetryd.runtime import Mode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flwr_telemetryd.delivery.backoff import Backoff
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -48,11 +41,11 @@ class Mix:
     name: str
     shares: Sequence[tuple[float, Kind]]
 
-    def counts(self, homes: int) -> list[tuple[int, Kind]]:
+    def counts(self, homes):
         """How many homes there are of each kind."""
         return [(round(share * homes), kind) for share, kind in self.shares]
 
-    def requests_per_s(self, homes: int) -> float:
+    def requests_per_s(self, homes):
         """What a collector sees of the fleet on an ordinary day."""
         return sum(count * kind.bodies / kind.every_s for count, kind in self.counts(homes))
 
@@ -82,12 +75,12 @@ class Place:
         "tried_at",
     )
 
-    def __init__(self, kind: Kind, backoff: Backoff) -> None:
+    def __init__(self, kind, backoff):
         self.kind = kind
         self.backoff = backoff
         self.alive = False
         self.outbox = 0
-        self.spooled_at: float | None = None  # the oldest event that is in no batch
+        self.spooled_at = None  # the oldest event that is in no batch
         self.first_seen = self.busy_at = 0.0
         self.next_look = math.inf
         self.told_until = self.not_before = self.rests_until = 0.0  # without and with what was added
@@ -98,7 +91,7 @@ class Place:
         self.owes = False  # something lies here since before the recovery
         self.owed_from = self.cleared_at = math.inf
 
-    def waits(self) -> bool:
+    def waits(self):
         """Whether anything is undelivered."""
         return self.outbox > 0 or self.spooled_at is not None
 

@@ -1,20 +1,12 @@
 """One outage: a fleet before, in and after it, and the figures of that."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.fleet_homes import HOUR_S
 from tests.benchmarks.fleet_policies import BUCKET_S, Collector
 from tests.benchmarks.fleet_simulation import Simulation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.benchmarks.fleet_homes import Mix
-    from tests.benchmarks.fleet_policies import Policy
 
 PER_MINUTE = int(60 / BUCKET_S)
 
@@ -65,16 +57,8 @@ class Figures:
 
 
 def outage(  # each is a part of the scene
-    mix: Mix,
-    homes: int,
-    policy: Policy,
-    *,
-    seed: int,
-    times: Times,
-    tells: Callable[[float, float], float] | None = None,
-    capacity: float = math.inf,
-    overload_after_s: float | None = None,
-) -> Figures:
+    mix, homes, policy, *, seed, times, tells=None, capacity=math.inf, overload_after_s=None
+):
     """Let a fleet live through an outage.
 
     Args:
@@ -123,6 +107,6 @@ def outage(  # each is a part of the scene
     )
 
 
-def _minutes(buckets: Sequence[int]) -> list[int]:
+def _minutes(buckets):
     whole = len(buckets) - len(buckets) % PER_MINUTE
     return [sum(buckets[first : first + PER_MINUTE]) for first in range(0, whole, PER_MINUTE)]

@@ -1,16 +1,10 @@
 """What is compared: ways to come back after an outage, and ways in which a collector is away and returns."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from flwr_telemetry.settings_file import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BUCKET_S = 10.0
 
@@ -56,15 +50,7 @@ class Collector:
         overload_after_s: the ``Retry-After`` of that answer, if there is one.
     """
 
-    def __init__(
-        self,
-        away: tuple[float, float],
-        end_s: float,
-        *,
-        tells: Callable[[float, float], float] | None = None,
-        capacity_per_s: float = math.inf,
-        overload_after_s: float | None = None,
-    ) -> None:
+    def __init__(self, away, end_s, *, tells=None, capacity_per_s=math.inf, overload_after_s=None):
         self._from_s, self._until_s = away
         self._tells = tells
         self._capacity_per_s = capacity_per_s
@@ -74,7 +60,7 @@ class Collector:
         self.tried = [0] * len(self.seen)
         """Also those that did not reach it."""
 
-    def answer(self, now: float) -> tuple[HTTPStatus | None, float | None]:
+    def answer(self, now):
         """What comes of a request: its status, None for no connection, and a ``Retry-After``."""
         bucket = int(now / BUCKET_S)
         self.tried[bucket] += 1

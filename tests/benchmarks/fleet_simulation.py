@@ -7,13 +7,10 @@ here without files: pack, deliver, end or sleep. A home is looked at when someth
 second; a request takes no time.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
@@ -23,12 +20,6 @@ from flwr_telemetryd.delivery.responses import outcome_of
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end, seal_is_due
 from tests.benchmarks.fleet_homes import Place
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.benchmarks.fleet_homes import Kind
-    from tests.benchmarks.fleet_policies import Collector, Policy
 
 STARTS_IN_S = 0.3
 CALM_S = 60.0
@@ -47,9 +38,7 @@ class Simulation:
         seed: all chance comes from it.
     """
 
-    def __init__(
-        self, counts: Sequence[tuple[int, Kind]], policy: Policy, collector: Collector, seed: int
-    ) -> None:
+    def __init__(self, counts, policy, collector, seed):
         self._policy = policy
         self._collector = collector
         self._limits = Limits()
@@ -57,14 +46,14 @@ class Simulation:
         self._now, self._recovered_at = 0.0, math.inf
         draw = self._chance.random if policy.jitter else lambda: 1.0
         self._clock = Clock(monotonic=lambda: self._now, random=draw)
-        self._queue: list[tuple[float, int, bool, Place]] = []
+        self._queue = []
         self._number = 0
         self.places = [Place(kind, Backoff(self._clock)) for count, kind in counts for _ in range(count)]
         for place in self.places:
             place.alive = place.kind.mode is Mode.SERVICE
             self._next_burst(place)
 
-    def run(self, until_s: float) -> None:
+    def run(self, until_s):
         """Let time pass."""
         queue = self._queue
         while queue and queue[0][0] < until_s:
@@ -77,7 +66,7 @@ class Simulation:
                 self._look(place)
         self._now = until_s
 
-    def note_debts(self) -> None:
+    def note_debts(self):
         """The collector is back: note who holds something."""
         self._recovered_at = self._now
         for place in self.places:
@@ -87,7 +76,7 @@ class Simulation:
 
     # What happens in a home
 
-    def _next_burst(self, place: Place) -> None:
+    def _next_burst(self, place):
         kind = place.kind
         if kind.in_phase:
             when = (self._now // kind.every_s + 1) * kind.every_s
@@ -95,7 +84,7 @@ class Simulation:
             when = self._now + self._chance.expovariate(1 / kind.every_s)
         self._push(when, place, is_burst=True)
 
-    def _burst(self, place: Place) -> None:
+    def _burst(self, place):
         now = self._now
         is_new = place.spooled_at is None
         if is_new:
@@ -110,7 +99,7 @@ class Simulation:
         place.busy_at = now
         self._plan(place)
 
-    def _start(self, place: Place) -> None:
+    def _start(self, place):
         place.alive = True
         place.backoff = Backoff(self._clock)
         place.barred_since, place.rests_until = math.inf, 0.0
@@ -124,7 +113,7 @@ class Simulation:
             place.owed_from = self._now
         self._look_at(place, place.first_seen)
 
-    def _look(self, place: Place) -> None:
+    def _look(self, place):
         """Pack, deliver, end or sleep: ``Sidecar._serve`` and ``ExitPolicy.reason``."""
         now = self._now
         if place.waits():
@@ -145,7 +134,7 @@ class Simulation:
         if place.alive:
             self._plan(place)
 
-    def _deliver(self, place: Place) -> None:
+    def _deliver(self, place):
         """``Uploader.deliver``: body after body, until one has to wait."""
         now = self._now
         place.tried_at = now
@@ -168,7 +157,7 @@ class Simulation:
                 if place.rests_until > now:
                     return
 
-    def _failed(self, place: Place, outcome: Retry) -> None:
+    def _failed(self, place, outcome):
         place.fails = True
         at_least_s = 0.0
         if outcome.after_s is not None:
@@ -176,12 +165,12 @@ class Simulation:
             at_least_s = place.not_before - self._now
         place.backoff.failed(self._limits, at_least_s)
 
-    def _bar(self, place: Place, told_until: float) -> None:
+    def _bar(self, place, told_until):
         place.told_until = told_until
         after_s = told_until - self._now
         place.not_before = told_until + jitter(after_s, self._policy.most_spread_s, self._chance.random())
 
-    def _end(self, place: Place) -> None:
+    def _end(self, place):
         now = self._now
         waits, may_try = place.waits(), self._barred_s(place) <= 0  # a rest is none of its business
         if not waits or may_try or place.rests_until > now:
@@ -206,15 +195,15 @@ class Simulation:
 
     # When to look again
 
-    def _barred_s(self, place: Place) -> float:
+    def _barred_s(self, place):
         """``Uploader.wait_s``, what is added to a ``Retry-After`` included."""
         return max(place.backoff.wait_s(), place.not_before - self._now)
 
-    def _takes(self, place: Place, *, may_try: bool) -> bool:
+    def _takes(self, place, *, may_try):
         is_resting = place.rests_until > self._now
         return (place.backoff.since == math.inf and may_try) or (not place.outbox and not is_resting)
 
-    def _plan(self, place: Place) -> None:
+    def _plan(self, place):
         """Look again as soon as anything is due; a burst may bring that forward."""
         now, limits = self._now, self._limits
         barred_s = max(self._barred_s(place), place.rests_until - now)
@@ -233,11 +222,11 @@ class Simulation:
             due = min(due, failing_since + limits.offline_exit_s)
         self._look_at(place, max(due, now + POLL_S))
 
-    def _look_at(self, place: Place, when: float) -> None:
+    def _look_at(self, place, when):
         if when not in {place.next_look, math.inf}:
             place.next_look = when
             self._push(when, place, is_burst=False)
 
-    def _push(self, when: float, place: Place, *, is_burst: bool) -> None:
+    def _push(self, when, place, *, is_burst):
         self._number += 1
         heapq.heappush(self._queue, (when, self._number, is_burst, place))

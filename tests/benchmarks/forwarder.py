@@ -1,11 +1,8 @@
 """A forwarder on loopback that counts the bytes of both ways: what TCP carries."""
 
-from __future__ import annotations
-
 import socket
 import socketserver
 import threading
-from typing import Self
 
 
 class Forwarder:
@@ -17,7 +14,7 @@ class Forwarder:
         connections: how many there were.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port):
         self._to_port = port
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.forwarder = self
@@ -25,26 +22,26 @@ class Forwarder:
         self._lock = threading.Lock()
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self):
         """Begin to count anew."""
         with self._lock:
             self.sent_bytes = self.received_bytes = self.connections = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     @property
-    def port(self) -> int:
+    def port(self):
         """Where it listens."""
         return int(self._server.server_address[1])
 
-    def carry(self, connection: socket.socket) -> None:
+    def carry(self, connection):
         """Carry both ways until both sides have ended."""
         with self._lock:
             self.connections += 1
@@ -54,7 +51,7 @@ class Forwarder:
             self._one_way(connection, server, "sent_bytes")
             back.join()
 
-    def _one_way(self, source: socket.socket, target: socket.socket, counter: str) -> None:
+    def _one_way(self, source, target, counter):
         try:
             while data := source.recv(65536):
                 with self._lock:
@@ -68,11 +65,8 @@ class Forwarder:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 256
-    forwarder: Forwarder
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    server: _Server
-
-    def handle(self) -> None:
+    def handle(self):
         self.server.forwarder.carry(self.request)

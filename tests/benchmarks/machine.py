@@ -1,17 +1,14 @@
 """On what machine the figures were taken."""
 
-from __future__ import annotations
-
 import datetime as dt
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 
-def facts(directory: Path) -> dict[str, Any]:
+def facts(directory):
     """What a reader of the figures needs to know; the file system is that of the directory."""
     return {
         "cpu": _cpu_model(),
@@ -26,7 +23,7 @@ def facts(directory: Path) -> dict[str, Any]:
     }
 
 
-def in_words(machine: dict[str, Any]) -> str:
+def in_words(machine):
     """All of it in one line."""
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, "
@@ -34,13 +31,13 @@ def in_words(machine: dict[str, Any]) -> str:
     )
 
 
-def _cpu_model() -> str:
+def _cpu_model():
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
 
 
-def _file_system(directory: Path) -> str:
+def _file_system(directory):
     mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
     return next((mounts[path] for path in (directory, *directory.parents) if path in mounts), "unknown")

@@ -4,16 +4,10 @@ A peer is used as its documentation says. What it is told besides is where the c
 authorities to believe.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +71,7 @@ PEERS = (
 OURS = Contender("ours", "flwr-telemetry", "event()", "by_ours.py", Path(sys.executable))
 
 
-def prepare(
-    directory: Path, wanted: Iterable[Peer], advance: Callable[[str], None]
-) -> tuple[list[Contender], list[Missing]]:
+def prepare(directory, wanted, advance):
     """Make the environments that are not there yet; give who is there, and who is not."""
     there, missing = [], []
     for peer in wanted:
@@ -93,16 +85,16 @@ def prepare(
     return there, missing
 
 
-def _mark(python: Path) -> Path:
+def _mark(python):
     return python.parents[1] / "installed.txt"
 
 
-def _is_installed(python: Path, peer: Peer) -> bool:
+def _is_installed(python, peer):
     mark = _mark(python)
     return mark.exists() and mark.read_text() == "\n".join(peer.pins)
 
 
-def _install(environment: Path, python: Path, peer: Peer) -> str:
+def _install(environment, python, peer):
     """Make an environment; give why that failed, or nothing."""
     for command in (
         [sys.executable, "-m", "venv", str(environment)],

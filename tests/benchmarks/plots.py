@@ -1,17 +1,8 @@
 """The figures as pictures: how cost grows, and ourselves among the peers."""
 
-from __future__ import annotations
-
 import statistics
-from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.figures import number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from tests.benchmarks.figures import Figure
 
 COST, PEERS = "cost.svg", "peers.svg"
 _OURS, _OTHERS, _FLOOR = "#d55e00", "#999999", "#0072b2"  # told apart by everybody
@@ -21,7 +12,7 @@ _BARS = (  # row, unit, title; what Flower's users and the other peers' have in 
 )
 
 
-def draw(figures: Sequence[Figure], directory: Path) -> None:
+def draw(figures, directory):
     """Draw what there are figures for; nothing without matplotlib."""
     try:
         import matplotlib as mpl
@@ -38,7 +29,7 @@ def draw(figures: Sequence[Figure], directory: Path) -> None:
         _save(directory / PEERS, (6, 2.6 * len(bars)), len(bars), lambda axes: _peers(axes, bars))
 
 
-def _save(path: Path, size: tuple[float, float], rows: int, fill: Callable[[Any], None]) -> None:
+def _save(path, size, rows, fill):
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(rows, 1, figsize=size, layout="constrained", squeeze=False)
@@ -47,7 +38,7 @@ def _save(path: Path, size: tuple[float, float], rows: int, fill: Callable[[Any]
     plt.close(figure)
 
 
-def _cost(axes: Any, figures: Sequence[Figure]) -> None:
+def _cost(axes, figures):
     """Seconds over events, both on logarithmic scales: what is linear is a straight line of slope one."""
     sizes = [figure.size for figure in figures]
     for name, colour, values in (
@@ -62,9 +53,9 @@ def _cost(axes: Any, figures: Sequence[Figure]) -> None:
     axes.legend(loc="upper left", frameon=False)
 
 
-def _by_peer(figures: Sequence[Figure], row: str, unit: str) -> dict[str, float]:
+def _by_peer(figures, row, unit):
     """The medians by contender, ourselves first."""
-    found: dict[str, float] = {}
+    found = {}
     for figure in figures:
         is_peer = figure.beside[:1] != "-" and any(letter.isdigit() for letter in figure.beside)
         if figure.row == row and figure.unit == unit and is_peer and figure.theirs:
@@ -73,7 +64,7 @@ def _by_peer(figures: Sequence[Figure], row: str, unit: str) -> dict[str, float]
     return found
 
 
-def _peers(all_axes: Any, bars: Sequence[tuple[str, dict[str, float]]]) -> None:
+def _peers(all_axes, bars):
     """Bars on a logarithmic scale, each with its number."""
     for axes, (title, found) in zip(all_axes, bars, strict=True):
         names = list(found)[::-1]

@@ -1,20 +1,15 @@
 """The figures for people and programs: a table, Markdown, JSON."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from tests.benchmarks import machine, plots
 from tests.benchmarks.figures import Figure, Spread, number
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
 HERE = Path(__file__).parent
@@ -33,7 +28,7 @@ class Run:
     failures: dict[str, str]
     quick: bool
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self):
         """For the file."""
         return {
             "machine": self.machine,
@@ -44,7 +39,7 @@ class Run:
         }
 
 
-def write(run: Run, directory: Path) -> None:
+def write(run, directory):
     """The JSON, the Markdown (whole, and what has a target), and the plots."""
     (directory / "benchmarks.json").write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
     (directory / "benchmarks.md").write_text(markdown(run), encoding="utf-8")
@@ -53,7 +48,7 @@ def write(run: Run, directory: Path) -> None:
     plots.draw(run.figures, directory)
 
 
-def publish(run: Run, directory: Path, here: Path = HERE) -> None:
+def publish(run, directory, here=HERE):
     """Put the whole table where its marker is in the README of a directory, and the plots beside it."""
     text = (here / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
@@ -65,7 +60,7 @@ def publish(run: Run, directory: Path, here: Path = HERE) -> None:
             shutil.copyfile(directory / name, here / name)
 
 
-def table(run: Run) -> Table:
+def table(run):
     """For a terminal."""
     shown = Table(*HEADS, title=machine.in_words(run.machine))
     for figure in run.figures:
@@ -74,7 +69,7 @@ def table(run: Run) -> Table:
     return shown
 
 
-def markdown(run: Run) -> str:
+def markdown(run):
     """For a README."""
     quick = " By `--quick`." if run.quick else ""
     lines = [
@@ -91,14 +86,14 @@ def markdown(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_words(figure: Figure) -> str:
+def in_words(figure):
     """One figure on one line."""
     _, what, ours, beside, theirs, ratio, target, reached, _ = _cells(figure)
     target = f"; to reach {target}: {reached}" if target else ""
     return f"{what}: {ours}; {beside}: {theirs}; ratio {ratio}{target}"
 
 
-def _cells(figure: Figure) -> list[str]:
+def _cells(figure):
     reached = {True: "yes", False: "no", None: ""}[figure.is_reached]
     beside = f"{figure.beside} ({figure.note})" if figure.note else figure.beside
     return [
@@ -114,7 +109,7 @@ def _cells(figure: Figure) -> list[str]:
     ]
 
 
-def spread(values: Sequence[float], unit: str) -> str:
+def spread(values, unit):
     """A median with its quartiles."""
     if not values:
         return "-"
@@ -127,5 +122,5 @@ def spread(values: Sequence[float], unit: str) -> str:
     return f"{say(of.median)}{around} {unit}".rstrip()
 
 
-def _part(value: float) -> str:
+def _part(value):
     return f"1/{number(1 / value)}"

@@ -1,9 +1,5 @@
 """The rows of the table: each room measures one thing, or a few that are measured together."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.rows import (
     cpu,
     held_up,
@@ -18,13 +14,7 @@ from tests.benchmarks.rows import (
     wire,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.benchmarks.bench import Bench
-    from tests.benchmarks.figures import Figure
-
-ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
+ROWS = {
     "steady": steady.measure,
     "herd": herd.measure,
     "held-up": held_up.measure,

@@ -4,19 +4,9 @@ Each contender runs below a supervisor that waits for whatever it leaves behind 
 says of it: our sidecar's whole life, with the default settings, is in ours. The collector is another process.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.bench import PROGRAMS, tell
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.peers import OURS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
-    from tests.benchmarks.peers import Contender
 
 EVENTS = 1000
 FEWER = {"flwr-1.41": 200, "flwr-1.27": 200, "iterative-telemetry": 50}
@@ -24,11 +14,11 @@ TARGET = Target("≤ 1/200", "ratio", at_most=1 / 200)
 NOTE = "all processes, less the reporting program without events; ours has loaded Flower, too"
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """Ours and every peer, one at a time, round by round."""
-    times: dict[str, list[float]] = {}
-    parts: list[tuple[float, float]] = []
-    floors_ms: list[float] = []
+    times = {}
+    parts = []
+    floors_ms = []
     everybody = bench.everybody()
     for _ in bench.turns(bench.pick(3, 1), "processor time to the end of a sidecar's life"):
         for one in everybody:
@@ -56,20 +46,20 @@ def measure(bench: Bench) -> Iterator[Figure]:
         yield Figure("cpu", what, one.title, "ms", mine, note=one.why)
 
 
-def _ours(bench: Bench) -> tuple[float, float]:
+def _ours(bench):
     """Seconds of the reporting program, which has loaded Flower as Flower's own has, and of the sidecar."""
     nothing = _delivered(bench, OURS, 0, "flower")
     whole = _delivered(bench, OURS, EVENTS, "flower")
     return whole["first_s"] - nothing["first_s"], sum(whole["others_s"])
 
 
-def _floor_s(bench: Bench) -> float:
+def _floor_s(bench):
     """Seconds of what no sidecar can do without."""
     command = [str(OURS.python), str(PROGRAMS / "posting.py"), bench.collector.origin]
     return float(_supervised(bench, command)["first_s"])
 
 
-def _theirs(bench: Bench, one: Contender) -> float:
+def _theirs(bench, one):
     """Milliseconds per event."""
     events = FEWER.get(one.name, EVENTS)
     nothing = _delivered(bench, one, 0)
@@ -78,7 +68,7 @@ def _theirs(bench: Bench, one: Contender) -> float:
     return (busy_s[1] - busy_s[0]) * 1e3 / events
 
 
-def _delivered(bench: Bench, one: Contender, events: int, *mode: str) -> dict:
+def _delivered(bench, one, events, *mode):
     bench.collector.ask("reset")
     told = _supervised(bench, bench.command(one, events, *mode))
     arrived = bench.collector.ask().events
@@ -87,7 +77,7 @@ def _delivered(bench: Bench, one: Contender, events: int, *mode: str) -> dict:
     return told
 
 
-def _supervised(bench: Bench, command: list[str]) -> dict:
+def _supervised(bench, command):
     with bench.place() as home:
         supervisor = [str(OURS.python), str(PROGRAMS / "supervise.py")]
         return tell([*supervisor, *command], bench.environment(home))

@@ -1,19 +1,11 @@
 """What an event takes while a stopped process holds the lock that it wants."""
 
-from __future__ import annotations
-
 import statistics
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.figures import Figure
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    from tests.benchmarks.bench import Bench
-
-
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """The median and the worst of each round, beside the same with nobody in the way."""
     found = []
     for _ in bench.turns(bench.pick(7, 3), "events that are held up"):

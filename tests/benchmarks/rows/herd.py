@@ -1,19 +1,10 @@
 """``event()`` while 64 processes report at the same time, by us and by the peers."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.figures import Figure, Target, quantile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
-    from tests.benchmarks.peers import Contender
 
 PROCESSES = 64
 OURS, THEIRS = 300, 5
@@ -21,11 +12,11 @@ NAMES = {"flwr-1.41": Target("≤ 1/10", "ratio", at_most=0.1), "flwr-1.27": Non
 PATIENCE_S = 300
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """The 99th percentile, and the median, of all calls of all processes."""
     ours, *others = bench.everybody()
     peers = [one for one in others if one.name in NAMES]
-    times: dict[str, list[list[float]]] = {}
+    times = {}
     for _ in bench.turns(bench.pick(3, 1), f"{PROCESSES} processes at once"):
         for one in (ours, *peers):
             calls = OURS if one is ours else THEIRS
@@ -42,12 +33,12 @@ def measure(bench: Bench) -> Iterator[Figure]:
             yield Figure("herd", what, beside, "µs", mine, their, target, note)
 
 
-def _herd(bench: Bench, one: Contender, calls: int) -> list[float]:
+def _herd(bench, one, calls):
     """Microseconds of every call but the first of each process."""
     with bench.place() as home, contextlib.ExitStack() as stack:
         members = []
         for _ in range(PROCESSES):
-            member: subprocess.Popen[str] = stack.enter_context(
+            member = stack.enter_context(
                 subprocess.Popen(
                     bench.command(one, calls + 1, "herd"),
                     env=bench.environment(home),
@@ -69,7 +60,7 @@ def _herd(bench: Bench, one: Contender, calls: int) -> list[float]:
         return [nanoseconds / 1e3 for member in members for nanoseconds in _calls(member)]
 
 
-def _calls(member: subprocess.Popen[str]) -> list[int]:
+def _calls(member):
     told, _ = member.communicate(timeout=PATIENCE_S)
-    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    found = json.loads(told.splitlines()[-1])
     return list(found["calls_ns"])

@@ -6,25 +6,17 @@ Waking-ups and processor time are the system's own counts, begun when the servic
 what each has to itself (USS) and what is its share (PSS).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from tests.benchmarks.figures import Figure, Target
 from tests.support import homes, records
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 HOSTS = 20
 COMES_TO_REST_S = 150.0  # the sleeps of a service double up to half a minute
@@ -40,7 +32,7 @@ MIB = 1024 * 1024
 WAKE_UPS, BUSY = Target("≤ 6", "ours", at_most=6), Target("≤ 0.05 %", "ours", at_most=0.05)
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """All three in the same minutes."""
     with contextlib.ExitStack() as stack:
         running = {}
@@ -73,7 +65,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             yield Figure("idle", f"{name}: {what}", FLOOR, unit, (mine,), (other,), target, note)
 
 
-def _fill(home: Path) -> None:
+def _fill(home):
     """Twenty hosts that have been still for long."""
     for number in range(HOSTS):
         segment = homes.put(home, records.series(10, start=10 * number), host_of=f"node{number}")
@@ -85,12 +77,12 @@ def _fill(home: Path) -> None:
             os.utime(path, (LONG_AGO_S, LONG_AGO_S))
 
 
-def _start(bench: Bench, home: Path, words: tuple[str, ...]) -> psutil.Process:
+def _start(bench, home, words):
     child = subprocess.Popen([sys.executable, *words], env=bench.environment(home), stderr=subprocess.DEVNULL)
     return psutil.Process(child.pid)
 
 
-def _counts(process: psutil.Process) -> tuple[int, float]:
+def _counts(process):
     """Voluntary waits of all threads, and seconds of processor time, to the nanosecond."""
     waits, busy_ns = 0, 0
     for thread in Path(f"/proc/{process.pid}/task").iterdir():
@@ -100,7 +92,7 @@ def _counts(process: psutil.Process) -> tuple[int, float]:
     return waits, busy_ns / 1e9
 
 
-def _figures(process: psutil.Process, before: tuple[int, float], minutes: float) -> tuple[float, ...]:
+def _figures(process, before, minutes):
     waits, busy_s = (after - begin for after, begin in zip(_counts(process), before, strict=True))
     memory = process.memory_full_info()
     return waits / minutes, 100 * busy_s / (60 * minutes), memory.uss / MIB, memory.pss / MIB

@@ -1,16 +1,7 @@
 """Peak memory of a sidecar that works off a spool beside that of its imports alone."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.rows import spools
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 KINDS = (
     ("equal", 1, "one event"),
@@ -21,7 +12,7 @@ KINDS = (
 )
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """What the system says was the most that was resident."""
     for kind, full, what in KINDS:
         count = full if full == 1 else bench.pick(full, full // 10)

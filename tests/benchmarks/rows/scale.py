@@ -1,17 +1,9 @@
 """How the cost of working off a spool grows with it: time a further event, and peak memory."""
 
-from __future__ import annotations
-
 import statistics
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.rows import spools
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 KIND = "workloads"
 DECODING = "msgpack decoding alone"
@@ -23,10 +15,10 @@ LINEAR = Target("within 10 %", "ratio", at_least=0.9, at_most=1.1)
 FLAT = Target("flat: ≤ 1.1 times", "ratio", at_most=1.1)
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """Each size beside the one before it, and beside decoding alone."""
-    cost_us: dict[int, tuple[float, ...]] = {}
-    peaks_mib: dict[int, tuple[float, ...]] = {}
+    cost_us = {}
+    peaks_mib = {}
     sizes = [*SIZES][: bench.pick(4, 3)]
     for size in sizes:
         beside = cost_us.get(size // 10, ()), peaks_mib.get(size // 10, ())
@@ -43,9 +35,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             yield Figure(row, what, before, "MiB", peaks_mib[size], last, FLAT)
 
 
-def _one_size(
-    bench: Bench, size: int, share: float
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+def _one_size(bench, size, share):
     """Processor time a further event, peak memory, and decoding, in turn with a run of one workload."""
     costs_us, peaks_mib, decodes_us = [], [], []
     rounds = SIZES[size] if not bench.quick else max(1, SIZES[size] // 3)

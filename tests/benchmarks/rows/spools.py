@@ -1,19 +1,11 @@
 """What the rows share that let ``flwr_telemetryd --once`` work off a spool."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.support import homes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 # So large that nothing is dropped.
 ROOM = {"spool_max_mib": 4000, "sent_max_mib": 4000}
@@ -39,14 +31,14 @@ class Taken:
 
 
 @contextlib.contextmanager
-def kept(bench: Bench, kind: str, count: int) -> Iterator[Spool]:
+def kept(bench, kind, count):
     """A spool of this kind, for the length of a block."""
     with bench.place() as home:
         path = home / "kept" / kind / "spool"
         yield Spool(path, count, bench.tell(home, "spooling.py", kind, count, path))
 
 
-def once(bench: Bench, spool: Spool) -> Taken:
+def once(bench, spool):
     """Work off a copy of a spool; all of it has to arrive."""
     with bench.place(**ROOM) as home:
         target = homes.spool(home / ".flwr")
@@ -60,7 +52,7 @@ def once(bench: Bench, spool: Spool) -> Taken:
     return Taken(peak_kib / 1024, busy_s, wall_s, counts.requests)
 
 
-def floor(bench: Bench) -> Taken:
+def floor(bench):
     """What the sidecar's imports take alone."""
     with bench.place() as home:
         peak_kib, busy_s, wall_s = bench.tell(home, "once.py", "floor")

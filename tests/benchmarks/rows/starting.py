@@ -1,25 +1,16 @@
 """What a process pays once: the import of the emitter's names, and its first event."""
 
-from __future__ import annotations
-
 import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.figures import Figure, Target
 from tests.support import processes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 LOADED = {"flwr": "a process that has loaded flwr", "bare": "a bare Python"}
 SIDECARS = {"running": 3, "to be started": 15}  # and what is to be reached, in milliseconds
 IMPORT = Target("≤ 2 ms", "ours", at_most=2)
 
 
-def measure_import(bench: Bench) -> Iterator[Figure]:
+def measure_import(bench):
     """``from flwr_telemetry import event``, beside an import of what is there already."""
     for loaded, what in LOADED.items():
         ours, floors = [], []
@@ -35,10 +26,10 @@ def measure_import(bench: Bench) -> Iterator[Figure]:
         )
 
 
-def measure_first(bench: Bench) -> Iterator[Figure]:
+def measure_first(bench):
     """The first event, with a sidecar there and without, beside a bare append and `import msgpack` alone."""
     for loaded, what in LOADED.items():
-        times: dict[str, list[float]] = {name: [] for name in (*SIDECARS, "append", "msgpack")}
+        times = {name: [] for name in (*SIDECARS, "append", "msgpack")}
         with bench.place() as served:
             for _ in bench.turns(bench.pick(15, 3), f"first event of {what}", share=0.5):
                 _let_run(bench, served)
@@ -62,12 +53,12 @@ def measure_first(bench: Bench) -> Iterator[Figure]:
                 yield Figure("first", row, floor_name, "ms", tuple(times[sidecar]), floor_ms, target)
 
 
-def _first(bench: Bench, home: Path, loaded: str) -> float:
+def _first(bench, home, loaded):
     told = bench.tell(home, "starting.py", loaded, FLWR_TELEMETRY_SIDECAR="always")
     return float(told["first_ms"])
 
 
-def _let_run(bench: Bench, home: Path) -> None:
+def _let_run(bench, home):
     """Have a sidecar that runs and has come to rest."""
     if not processes.sidecars(home / ".flwr"):
         bench.tell(home, "starting.py", "bare", FLWR_TELEMETRY_SIDECAR="always")

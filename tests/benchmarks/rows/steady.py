@@ -1,28 +1,19 @@
 """A steady ``event()`` beside a bare append of the same bytes, its contract's system calls, and the peers."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.figures import Figure, Target, quantile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 CALLS = 2000  # a round; with all rounds far below the 64 MiB at which a spool is full
 SLOW = {"flwr": 50, "iterative": 20}  # calls of peers that start a thread or a process for each
 FAST_CALLS = 1000
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """Floors in one process, call by call; peers round by round."""
     yield from _floors(bench)
     yield from _peers(bench)
 
 
-def _floors(bench: Bench) -> Iterator[Figure]:
+def _floors(bench):
     processes, rounds = bench.pick(4, 1), 5
     found = []
     for _ in bench.turns(processes, "event() and its floors", share=0.5):
@@ -40,8 +31,8 @@ def _floors(bench: Bench) -> Iterator[Figure]:
         yield Figure("steady", what, "bare append of the same bytes", "µs", five, write)
 
 
-def _peers(bench: Bench) -> Iterator[Figure]:
-    times: dict[str, list[float]] = {}
+def _peers(bench):
+    times = {}
     everybody = bench.everybody()
     for _ in bench.turns(bench.pick(5, 1), "the calls of the peers", share=0.5):
         for one in everybody:

@@ -1,15 +1,6 @@
 """The sidecar's way from spool to outbox beside msgpack decoding alone of the same bytes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.benchmarks.figures import Figure, Target
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 EVENTS = 100_000
 KINDS = {
@@ -19,7 +10,7 @@ KINDS = {
 }
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """Events a second, by both."""
     for kind, events in KINDS.items():
         way = f"spool to outbox, {events}"

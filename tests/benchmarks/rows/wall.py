@@ -5,22 +5,14 @@ us it is run by ``flwr-telemetry run``, with telemetry on and off; Flower's own 
 environments. The collector accepts every request.
 """
 
-from __future__ import annotations
-
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.bench import PROGRAMS, tell
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.peers import OURS
 from tests.e2e import sides
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
 
 PROGRAM = str(PROGRAMS / "by_workload.py")
 TARGET = Target("≤ 1.01 times", "ratio", at_most=1.01)
@@ -37,7 +29,7 @@ class Way:
     share: float
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """In turn with telemetry off and on, of each way by itself."""
     work_s = bench.pick(10, 2)
     with bench.place() as home:
@@ -56,7 +48,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
         bench.collector.ask("answer")
 
 
-def _ways(bench: Bench) -> Iterator[Way]:
+def _ways(bench):
     flower = ".".join(map(str, sides.RELEASE))
     ours = (*sides.OURS, str(OURS.python))
     yield Way(f"through us (flwr {flower})", ours, "-", bench.pick(7, 2), 0.4)
@@ -66,7 +58,7 @@ def _ways(bench: Bench) -> Iterator[Way]:
             yield Way(one.title, (str(one.python),), bench.collector.origin, rounds[one.name], 0.3)
 
 
-def _wall_s(bench: Bench, way: Way, hashes: int, enabled: str) -> float:
+def _wall_s(bench, way, hashes, enabled):
     """Seconds to the end, good or bad: 1.27 raises the timeout out of ``flwr_exit``."""
     with bench.place() as home:
         environment = bench.environment(home, FLWR_TELEMETRY_ENABLED=enabled)

@@ -1,20 +1,10 @@
 """What the collector hears of many workloads at once: requests, and bytes on the wire, TLS and all."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 from tests.benchmarks.bench import tell
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.peers import OURS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.benchmarks.bench import Bench
-    from tests.benchmarks.collecting import Counts
-    from tests.benchmarks.peers import Contender
 
 WORKLOADS, THEIR_WORKLOADS = 1000, 100
 WHAT = f"{WORKLOADS} workloads of 2 events at once"
@@ -27,10 +17,10 @@ BYTES = Target("≤ 1/30", "ratio", at_most=1 / 30)
 PATIENCE_S = 120
 
 
-def measure(bench: Bench) -> Iterator[Figure]:
+def measure(bench):
     """Of us, and of Flower's own telemetry; its figures are those of fewer workloads, multiplied."""
     contenders = [one for one in bench.everybody() if one.name in {OURS.name, FLOWER}]
-    found: dict[str, list[Counts]] = {}
+    found = {}
     for _ in bench.turns(bench.pick(3, 1), f"{WORKLOADS} workloads at once"):
         for one in contenders:
             workloads = WORKLOADS if one is OURS else THEIR_WORKLOADS
@@ -58,11 +48,11 @@ def measure(bench: Bench) -> Iterator[Figure]:
     yield Figure("wire", f"{WHAT}: bytes both ways", floor, "kB", mine, ids)
 
 
-def _both_ways_kb(counts: Counts) -> float:
+def _both_ways_kb(counts):
     return (counts.sent_bytes + counts.received_bytes) / 1e3
 
 
-def _many(bench: Bench, one: Contender, workloads: int) -> Counts:
+def _many(bench, one, workloads):
     origin = bench.collector.counted_origin
     bench.collector.ask("reset")
     with bench.place(f"{origin}/api/v1/event") as home:
