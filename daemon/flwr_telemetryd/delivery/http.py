@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import requests
 import urllib3
+from requests.structures import CaseInsensitiveDict
 
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
@@ -63,10 +64,8 @@ class HttpSink:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Otherwise requests reads the whole answer of a redirect, to prepare the next request.
         self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
-        self._session.headers.clear()
-        self._session.headers.update(
-            {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
-        )
+        agent = f"flwr-telemetry/{__version__}"
+        self._session.headers = CaseInsensitiveDict({"Content-Type": "application/json", "User-Agent": agent})
         bundles = (settings.ca_bundle, *map(environ.get, _CERTIFICATES))
         self._session.verify = next(filter(None, bundles), True)
         by_setting = {"http": settings.proxy, "https": settings.proxy} if settings.proxy is not None else None
@@ -110,9 +109,8 @@ class HttpSink:
     def _request(self, method: str, **content: Any) -> requests.Response:
         limits = self._limits
         timeout = max(limits.connect_timeout_s, _SHORTEST_S), max(limits.request_deadline_s, _SHORTEST_S)
-        return self._session.request(
-            method, self._url, allow_redirects=False, stream=True, timeout=timeout, **content
-        )
+        options = {"allow_redirects": False, "stream": True, "timeout": timeout, **content}
+        return self._session.request(method, self._url, **options)
 
     def _post(self, key: str, body: bytes) -> Outcome:
         headers = {"Idempotency-Key": key}

@@ -40,11 +40,9 @@ class Uploader:
         self._sink_key: tuple[object, ...] = ()
         self._last_failed: Path | None = None
         self._flush_requested = False
+        state, clock = runtime.state, runtime.clock
         self.retry_policy = RetryPolicy(
-            runtime.host,
-            runtime.clock,
-            lambda: runtime.limits,
-            earlier_run_failed=bool(runtime.state.next_try),
+            runtime.host, clock, lambda: runtime.limits, earlier_run_failed=bool(state.next_try)
         )
         self.was_answered = False
         """Whether the collector has answered any request of this run."""

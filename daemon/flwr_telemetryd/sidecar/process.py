@@ -56,9 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; that of this process by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    mode = (
-        _parse_mode(arguments) if arguments else Mode.ON_DEMAND
-    )  # argparse would delay each start on demand
+    # Without arguments argparse is not loaded, because it would delay each start on demand.
+    mode = _parse_mode(arguments) if arguments else Mode.ON_DEMAND
     if os.name != "posix":
         return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
     os.umask(0o077)
@@ -144,9 +143,7 @@ def _report_disabled(consent: Consent, mode: Mode) -> int:
 
     A service gets that code only after an opt-out in a file, because invalid settings may be half saved.
     """
-    is_final = (
-        not consent.enabled and not consent.malformed and consent.decided_by in {"user file", "site file"}
-    )
+    is_final = consent.decided_by in {"user file", "site file"} and not (consent.enabled or consent.malformed)
     code = ExitCode.DISABLED if is_final or mode is not Mode.SERVICE else ExitCode.UNUSABLE
     return code if mode is Mode.ON_DEMAND else _fail(f"telemetry is off: {consent.reason}", code)
 
