@@ -12,26 +12,7 @@ It never uses the network and never raises into its caller. It waits for locks o
 leaves no thread and no child process. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
-so that a process which never emits does not pay for them.
-
-    emit           event() and flush(), which catch every exception
-    emitter        the steps of an event, and the state of a process
-    imports        guards the imports of the first event against signals and forks
-    context        the declaration and the values of all collected fields
-    details        checks, redacts and packs a caller's details
-    event_types    the names of Flower's events
-    record         the record format and the wire format
-    spool          appends to the open segment
-    source         the source ID
-    settings       consent and settings, from the environment and the files
-    settings_file  one settings file
-    switch         the words that mean yes
-    launch         starts a sidecar
-    waiting        tells whether everything is delivered, for flush()
-    log            warnings, payloads and the first notice
-    flower         adopts an unchanged Flower (finder, ``functions``, ``site``)
-    files, layout, errors, version, scan    the ground, for both packages
-    network, reaping    file servers; sidecars that ended as zombies
+so that a process which never emits does not pay for them. ``emitter.py`` shows the steps of an event.
 """
 
 from __future__ import annotations
@@ -46,11 +27,12 @@ __all__ = ["EventType", "event", "flush"]
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from . import emit, event_types
-
-    value: object = getattr(event_types if name == "EventType" else emit, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "EventType":
+        from . import event_types as module
+    else:
+        from . import emit as module  # type: ignore[no-redef]
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 

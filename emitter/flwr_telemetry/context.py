@@ -35,17 +35,6 @@ class Field(NamedTuple):
     """Computes a value that is the same for a whole process; None if the value changes with the event."""
 
 
-def _platform(name: str) -> Callable[[], Any]:
-    def get() -> Any:
-        return getattr(platform, name)()
-
-    return get
-
-
-def _uname_version() -> str:
-    return platform.uname().version
-
-
 def platform_text() -> str:
     """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
     if sys.platform != "linux":
@@ -98,23 +87,21 @@ FIELDS: tuple[Field, ...] = (
     Field("context.hw.cpu_count", "integer", "Hardware properties: logical processors.", os.cpu_count),
     Field("context.hw.cpu_count_physical", "integer", "Hardware properties: physical cores."),
     Field("context.hw.memory_gib", "integer", "Hardware properties: memory, rounded to whole GiB."),
-    Field("context.platform.system", "string", "Operating system.", _platform("system")),
-    Field("context.platform.release", "string", "Operating system: kernel release.", _platform("release")),
+    Field("context.platform.system", "string", "Operating system.", platform.system),
+    Field("context.platform.release", "string", "Operating system: kernel release.", platform.release),
     Field("context.platform.platform", "string", "Operating system: with C library.", platform_text),
     Field(
         "context.platform.python_implementation",
         "string",
         "Python version: CPython or another.",
-        _platform("python_implementation"),
+        platform.python_implementation,
     ),
-    Field("context.platform.python_version", "string", "Python version.", _platform("python_version")),
-    Field(
-        "context.platform.machine", "string", "Hardware properties: processor family.", _platform("machine")
-    ),
+    Field("context.platform.python_version", "string", "Python version.", platform.python_version),
+    Field("context.platform.machine", "string", "Hardware properties: processor family.", platform.machine),
     Field(
         "context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture
     ),
-    Field("context.platform.version", "string", "Operating system: kernel build.", _uname_version),
+    Field("context.platform.version", "string", "Operating system: kernel build.", platform.version),
     Field("burst.count", "integer", "Of several events in one request: how many they are."),
     Field("burst.clusters", "array", "Of several events in one request: the cluster IDs of all."),
     Field("burst.varying", "array", "Of several events in one request: the details in which they differ."),

@@ -57,14 +57,12 @@ def event_type_name(event_type: object) -> str:
         InvalidEventError: it is neither.
     """
     if not isinstance(event_type, str):
-        msg = f"an event type is an EventType or a string, not {type(event_type).__name__}"
-        raise InvalidEventError(msg)
+        raise InvalidEventError(f"an event type is an EventType or a string, not {type(event_type).__name__}")
     # The string of a str enum's member is its value; str() would give the name of the member instead.
     name = str.__str__(event_type)
     # No regular expression: compiling one costs as much as a hundred events.
     if name[:1] not in _CAPITALS or len(name) > _MAX_TYPE_LENGTH or not _IN_TYPES.issuperset(name):
-        msg = "an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter"
-        raise InvalidEventError(msg)
+        raise InvalidEventError("an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter")
     return name
 
 
@@ -107,20 +105,18 @@ class Redactor:
         return any(needle in lowered for needle in self._needles)
 
     def redact(self, value: Any) -> Any:
-        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``."""
-        if not self._pattern:
-            return value
+        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``.
+
+        Only for details that ``may_hold`` one.
+        """
         if isinstance(value, str):
-            return self._compiled().sub(REDACTED, value)
+            # `re` caches the compiled pattern. Hardly any event needs it, so it is not compiled in advance.
+            return re.sub(self._pattern, REDACTED, value, flags=re.IGNORECASE)
         if isinstance(value, dict):
             return {self.redact(name): self.redact(item) for name, item in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
         return value
-
-    def _compiled(self) -> re.Pattern[str]:
-        """Compiled late, because hardly any event needs it; ``re`` caches it."""
-        return re.compile(self._pattern, re.IGNORECASE)
 
 
 def _is_telling(name: str) -> bool:
@@ -138,12 +134,10 @@ def identity_redactor() -> Redactor:
     name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
     with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
         names.add(name or pwd.getpwuid(os.getuid()).pw_name)
-    try:
+    with contextlib.suppress(KeyError, NameError):
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
         directories.add(entry.pw_dir)
-    except (KeyError, NameError):  # no such entry; no such database
-        pass
     directories.add(os.path.expanduser("~"))
     directories |= {os.path.realpath(path) for path in directories}
     node = os.uname().nodename
@@ -179,10 +173,12 @@ class DetailsEncoder:
         return packed_details(details, self._redactor)
 
     def _checked(self, details: object, packed: bytes) -> bytes:
-        safe = packed_details(details, self._redactor)
+        safe = packed
+        if self._redactor.may_hold(packed):
+            safe = record.pack(self._redactor.redact(details))
         if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
             self._fine.add(packed)
-        return safe
+        return _limited(safe)
 
 
 def packed_details(details: object, redactor: Redactor) -> bytes:
@@ -197,17 +193,17 @@ def packed_details(details: object, redactor: Redactor) -> bytes:
     """
     if details is None:
         return _NONE
-    flat = type(details) is dict and all(
-        type(name) is str and type(item) in _PLAIN for name, item in details.items()
-    )
     try:
-        plain = details if flat else _plain(details)
+        plain = _plain(details)
         packed = record.pack(plain)
         if redactor.may_hold(packed):
             packed = record.pack(redactor.redact(plain))
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        msg = f"event_details must be a JSON-like mapping: {_reason(error)}"
-        raise InvalidEventError(msg) from error
+        raise InvalidEventError(f"event_details must be a JSON-like mapping: {_reason(error)}") from error
+    return _limited(packed)
+
+
+def _limited(packed: bytes) -> bytes:
     if len(packed) > MAX_DETAILS_BYTES:
         msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
         raise InvalidEventError(msg)
@@ -222,8 +218,7 @@ def _reason(error: Exception) -> str:
 def _plain(details: object) -> dict[str, Any]:
     """A copy of ``details`` made of exact JSON types."""
     if not isinstance(details, Mapping):
-        msg = f"a {type(details).__name__} is no mapping"
-        raise TypeError(msg)
+        raise TypeError(f"a {type(details).__name__} is no mapping")
     copy = _exact(details, record.MAX_DEPTH)
     record.check_json(copy)
     return copy  # type: ignore[no-any-return]
@@ -231,8 +226,7 @@ def _plain(details: object) -> dict[str, Any]:
 
 def _exact(value: Any, depth: int) -> Any:
     if depth < 0:
-        msg = f"nested deeper than {record.MAX_DEPTH}"
-        raise ValueError(msg)
+        raise ValueError(f"nested deeper than {record.MAX_DEPTH}")
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import UNSAFE_ERRNOS, SpoolUnsafeError
+from .errors import UNSAFE_ERRNOS, SpoolUnsafeError, from_os_error
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +29,7 @@ PART_SUFFIX = ".part"
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-REMOVED = stat.S_IXUSR
+TOMBSTONE_MODE = stat.S_IXUSR
 """The mode bit that a segment gets before it is unlinked. NFS clients cache names and link counts, but they
 refresh attributes when they take a lock."""
 
@@ -41,7 +41,7 @@ _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getat
 
 
 @contextlib.contextmanager
-def stale_is_gone() -> Iterator[None]:
+def estale_as_missing() -> Iterator[None]:
     """Treat a stale handle as a missing file, because another host of a network file system removed the file.
 
     Not for a settings file: one that cannot be read must not count as one that is missing.
@@ -57,6 +57,9 @@ def stale_is_gone() -> Iterator[None]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ESTALE), error.filename) from error
 
 
+# Directories
+
+
 def ensure_directory(path: Path) -> bool:
     """Create the directory ``path``, or check the one that is there; its parent must exist.
 
@@ -67,40 +70,37 @@ def ensure_directory(path: Path) -> bool:
         SpoolUnsafeError: it is no directory, or not safe; see ``check_directory``.
         OSError: the system's refusal.
     """
+    if _make_directory(path):
+        return True
+    check_directory(path)
+    return False
+
+
+def make_home(path: Path) -> None:
+    """Create the home and its parents if they are missing. Consent checks their owner, not this function."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _make_directory(path) and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def _make_directory(path: Path) -> bool:
+    """Create a directory of ``DIRECTORY_MODE``, whatever the umask; false if the name is taken."""
     try:
         os.mkdir(path, DIRECTORY_MODE)
     except FileExistsError:
-        check_directory(path)
         return False
     if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:
         os.chmod(path, DIRECTORY_MODE)
     return True
 
 
-def make_home(path: Path) -> None:
-    """Create the home and its parents if they are missing. Consent checks their owner, not this function."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.mkdir(path, DIRECTORY_MODE)
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-    else:
-        os.chmod(path, DIRECTORY_MODE)
+_NAMES = {stat.S_IFDIR: "directory", stat.S_IFREG: "plain file"}
+_MODES = {stat.S_IFDIR: DIRECTORY_MODE, stat.S_IFREG: FILE_MODE}
 
 
 def check_directory(path: Path) -> None:
     """Raise SpoolUnsafeError unless ``path`` is a directory of this user that nobody else can write to."""
-    status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode):
-        msg = f"{path} is a link or no directory; remove it"
-        raise SpoolUnsafeError(msg)
-    if status.st_uid != os.geteuid():
-        msg = f"{path} belongs to another user; remove it or set FLWR_HOME"
-        raise SpoolUnsafeError(msg)
-    if status.st_mode & _OTHERS_WRITE:
-        msg = f"{path} can be written to by others; chmod 700 it"
-        raise SpoolUnsafeError(msg)
+    _check(path, os.lstat(path), stat.S_IFDIR)
 
 
 def check_file(path: Path | str) -> None:
@@ -110,7 +110,23 @@ def check_file(path: Path | str) -> None:
         SpoolUnsafeError: it is something else.
         OSError: the system's refusal; FileNotFoundError if there is no file.
     """
-    _check_status(path, os.lstat(path))
+    _check(path, os.lstat(path), stat.S_IFREG)
+
+
+def _check_kind(path: Path | str, status: os.stat_result, kind: int) -> None:
+    if stat.S_IFMT(status.st_mode) != kind:
+        raise SpoolUnsafeError(f"{path} is a link or no {_NAMES[kind]}; remove it")
+
+
+def _check(path: Path | str, status: os.stat_result, kind: int) -> None:
+    _check_kind(path, status, kind)
+    if status.st_uid != os.geteuid():
+        raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
+    if status.st_mode & _OTHERS_WRITE:
+        raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it")
+
+
+# Open files
 
 
 def open_file(path: Path | str, flags: int) -> int:
@@ -124,21 +140,46 @@ def open_file(path: Path | str, flags: int) -> int:
         SpoolUnsafeError: it is no plain file, or belongs to another user.
         OSError: the system's refusal.
     """
-    try:
-        with stale_is_gone():
+    with estale_as_missing():
+        try:
             descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
-    except OSError as error:
-        if error.errno not in UNSAFE_ERRNOS:
+        except OSError as error:
+            if error.errno not in UNSAFE_ERRNOS:
+                raise
+            raise from_os_error(error, str(path)) from error
+        try:
+            status = os.fstat(descriptor)
+            _check(path, status, stat.S_IFREG)
+            if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
+                os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
+        except BaseException:
+            os.close(descriptor)
             raise
-        msg = f"{path} is a link, a FIFO or a device ({error.strerror}); remove it"
-        raise SpoolUnsafeError(msg) from error
-    try:
-        with stale_is_gone():
-            _check_file(path, descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
+
+
+@contextlib.contextmanager
+def opened(path: Path | str, flags: int) -> Iterator[int]:
+    """``open_file`` for the time of a ``with`` block, which also raises the errors of the close."""
+    descriptor = open_file(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _not_standard(descriptor: int) -> int:
+    """The same file under a number that is no standard stream.
+
+    If a process has closed one of those, the next file that it opens takes the number. Then everything that
+    the process prints would go into the file.
+    """
+    if descriptor > _STANDARD_ERROR:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
+    finally:
+        os.close(descriptor)
 
 
 def is_opened_with(descriptor: int, flags: int) -> bool:
@@ -155,37 +196,68 @@ def is_opened_with(descriptor: int, flags: int) -> bool:
     return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
 
 
-def _not_standard(descriptor: int) -> int:
-    """The same file under a number that is no standard stream.
+def names(path: Path | str, file: int | os.stat_result) -> bool:
+    """Whether a path still names a file; false if the path or the file is missing or stale.
 
-    If a process has closed one of those, the next file that it opens takes the number. Then all that the
-    process prints would go into the file.
+    Args:
+        path: the path under which the file was opened; a link does not name its target.
+        file: the descriptor of the file, or its status if it is closed already.
+
+    Raises:
+        OSError: the system's refusal.
     """
-    if descriptor > _STANDARD_ERROR:
-        return descriptor
     try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
-    finally:
+        with estale_as_missing():
+            status = os.fstat(file) if isinstance(file, int) else file
+            return os.path.samestat(os.lstat(path), status)
+    except FileNotFoundError:
+        return False
+
+
+def signature(path: Path | str) -> tuple[int, int, int] | None:
+    """A value that changes when the file is replaced, removed or written; None if there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+# Reading and writing
+
+
+def read_bytes(path: Path, most_bytes: int, *, any_owner: bool = False) -> bytes:
+    """The first ``most_bytes`` bytes of a plain file.
+
+    Args:
+        path: the file.
+        most_bytes: the most bytes to read.
+        any_owner: accept a file of any owner, also through a link, because the user may have put it there.
+
+    Raises:
+        SpoolUnsafeError: it is no plain file; a FIFO does not block the caller.
+        OSError: the system's refusal.
+    """
+    tries = _TRIES
+    while True:
+        try:
+            descriptor = _open_any(path) if any_owner else open_file(path, os.O_RDONLY)
+            with open(descriptor, "rb") as file:
+                return file.read(most_bytes)
+        except OSError as error:
+            tries -= 1
+            if not tries or error.errno != errno.ESTALE:
+                raise  # after ESTALE there is a new file: another host of a network file system replaced it
+
+
+def _open_any(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
+    try:
+        _check_kind(path, os.fstat(descriptor), stat.S_IFREG)
+    except BaseException:
         os.close(descriptor)
-
-
-def _check_file(path: Path | str, descriptor: int) -> None:
-    status = os.fstat(descriptor)
-    _check_status(path, status)
-    if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
-        os.fchmod(descriptor, FILE_MODE)  # just created, under a umask that took away rights of the owner
-
-
-def _check_status(path: Path | str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        msg = f"{path} is a link or no plain file; remove it"
-    elif status.st_uid != os.geteuid():
-        msg = f"{path} belongs to another user; remove it"
-    elif status.st_mode & _OTHERS_WRITE:
-        msg = f"{path} can be written to by others; chmod 600 it"
-    else:
-        return
-    raise SpoolUnsafeError(msg)
+        raise
+    return descriptor
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -197,97 +269,42 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def append_bytes(path: Path, data: bytes) -> None:
     """Append ``data`` to the file at ``path``, created if it is missing; in one write if the system can."""
-    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
+    with opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as descriptor:
         write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
-def read_bytes(path: Path, most_bytes: int, *, users_own: bool = False) -> bytes:
-    """The first ``most_bytes`` bytes of a plain file.
-
-    Args:
-        path: the file.
-        most_bytes: the most bytes to read.
-        users_own: the user may have put the file there, also as a link, and it may have any owner.
-
-    Raises:
-        SpoolUnsafeError: it is no plain file; a FIFO does not block the caller.
-        OSError: the system's refusal.
-    """
-    tries = _TRIES
-    while True:
-        try:
-            return _read(path, most_bytes, users_own=users_own)
-        except OSError as error:
-            tries -= 1
-            if not tries or error.errno != errno.ESTALE:
-                raise  # after ESTALE there is a new file: another host of a network file system replaced it
-
-
-def _read(path: Path, most_bytes: int, *, users_own: bool) -> bytes:
-    descriptor = _open_any(path) if users_own else open_file(path, os.O_RDONLY)
-    try:
-        found = b""
-        while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
-            found += data
-        return found
-    finally:
-        os.close(descriptor)
-
-
-def _open_any(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
-    try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    msg = f"{path} is no plain file; remove it"
-    raise SpoolUnsafeError(msg)
-
-
-def replace_bytes(path: Path, data: bytes, *, durable: bool = False, users_own: bool = False) -> None:
-    """Replace the file at ``path`` atomically by one that holds ``data``.
-
-    Args:
-        path: the file; it need not exist.
-        data: the new content.
-        durable: force the content to the disk before the file gets its name.
-        users_own: replace the old file whatever its owner and mode are.
-
-    Raises:
-        As ``replace_by``.
-    """
-    replace_by(path, (data,), durable=durable, users_own=users_own)
+def replace_bytes(path: Path, data: bytes, *, durable: bool = False, any_owner: bool = False) -> None:
+    """``replace_by`` for content in one piece."""
+    replace_by(path, (data,), durable=durable, any_owner=any_owner)
 
 
 def replace_by(
-    path: Path, pieces: Iterable[bytes], *, durable: bool = False, users_own: bool = False
+    path: Path, pieces: Iterable[bytes], *, durable: bool = False, any_owner: bool = False
 ) -> None:
-    """The same for content that is too long for the memory, in pieces.
+    """Replace the file at ``path`` atomically.
+
+    Args:
+        path: the file; it need not exist.
+        pieces: the new content, which may be too large for the memory.
+        durable: force the content to the disk before the file gets its name.
+        any_owner: replace the old file whatever its owner and mode are.
 
     Raises:
-        SpoolUnsafeError: the old one is no plain file of this user; it stays.
-        OSError: the system's refusal.
+        SpoolUnsafeError: the old file is no plain file of this user; it stays.
+        OSError: the system's refusal; the old file stays.
     """
-    if not users_own:
+    if not any_owner:
         with contextlib.suppress(FileNotFoundError):
             check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
-    descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        try:
+        # A network file system may report a failed write only at the close.
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
             for data in pieces:
                 write_all(descriptor, data)
             if durable:
                 os.fsync(descriptor)
             written = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)  # a network file system may report a failed write only here
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -296,25 +313,23 @@ def replace_by(
         os.replace(temporary, path)
     except FileNotFoundError:
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
-        if not _is_at(path, written):
+        if not names(path, written):
             raise
 
 
-def _is_at(path: Path, status: os.stat_result) -> bool:
-    """Whether the file with this status has this path."""
-    with contextlib.suppress(OSError):
-        named = os.lstat(path)
-        return (named.st_ino, named.st_dev) == (status.st_ino, status.st_dev)
-    return False
+# Times
 
 
 def touch(path: Path) -> None:
     """Create ``path``, or set its times to the present, by the clock of the file system."""
-    descriptor = open_file(path, os.O_WRONLY | os.O_CREAT)
-    try:
+    with opened(path, os.O_WRONLY | os.O_CREAT) as descriptor:
         os.utime(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+def now(path: Path) -> float:
+    """The present time of the file system, in seconds since the epoch; it touches ``path`` to learn it."""
+    touch(path)
+    return os.stat(path).st_mtime
 
 
 def age_s(now: float, then: float) -> float:
@@ -325,9 +340,3 @@ def age_s(now: float, then: float) -> float:
     """
     age = now - then
     return age if age >= -SKEW_S else math.inf
-
-
-def now(path: Path) -> float:
-    """The present time of the file system, in seconds since the epoch; it touches ``path`` to learn it."""
-    touch(path)
-    return os.stat(path).st_mtime

@@ -1,11 +1,11 @@
-"""Start a sidecar, if that is allowed: the emitter knows nothing of the other package but ``MODULE``.
+"""Starts a sidecar, if that is allowed; the emitter knows nothing of the other package but ``MODULE``.
 
-The guards, cheapest first: consent (the caller's), the setting, the batch job, the recursion guard, a
-service's heartbeat, the throttle, the lock, the throttle again under the lock. A sidecar is fully detached:
-it has its own session, its own working directory, no open file of this process, and only the variables that
-it needs. It is no child of this process, so nobody has to wait for it.
+The guards, in their order: consent (the caller's), the lock of a running sidecar, a service's heartbeat, the
+setting, the recursion guard, the batch job, the throttle, the lock, the throttle again under the lock. A
+sidecar is fully detached: it has its own session, its own working directory, no open file of this process,
+and only the variables that it needs. It is no child of this process, so this process need not wait for it.
 
-This module must never start two, never wait for a sidecar to be ready, and never put a setting into argv.
+This module never starts two, never waits for a sidecar to be ready, and never puts a setting into argv.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .layout import Home, HostPaths
 from .locks import LockResult, try_exclusive
 
 MODULE = "flwr_telemetryd"
-LOOK_AGAIN_S = 1.0
+RECHECK_S = 1.0
 """Least time between two checks of a process for a living sidecar and for changed settings."""
 
 GUARD = "FLWR_TELEMETRYD"
@@ -46,7 +46,7 @@ _SHELL = ("/bin/sh", "-c", '"$@" &', "sh")
 _WITHOUT_SHELL = "import os, sys; os.fork() or os.execv(sys.argv[1], sys.argv[1:])"
 
 _STARTED_MARK = "started {:<31}\n"
-"""The contents of the lock file after a start, with the last sidecar if it was a zombie; see ``reaping``."""
+"""The lock file's contents after a start, with the last sidecar if it was a zombie; see ``reaper.py``."""
 
 _MARK_BYTES = 40
 
@@ -86,11 +86,12 @@ def wake(
     """
     if presence.alive(host):
         return Wake.ALIVE
-    forbidden = setting == "never" or GUARD in environ or not _is_interpreter(sys.executable)
-    if forbidden or (setting == "auto" and in_batch_job(environ)):
-        return Wake.SERVED if _is_served(home, host) else Wake.NOT_ALLOWED
-    if _is_served(home, host):
+    if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
+    if setting == "never" or GUARD in environ or not _is_interpreter(sys.executable):
+        return Wake.NOT_ALLOWED
+    if setting == "auto" and in_batch_job(environ):
+        return Wake.NOT_ALLOWED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
     if not host.lock.exists() and not may_create():
@@ -99,10 +100,6 @@ def wake(
     if outcome is Wake.STARTED:
         _spawn(home, host, environ)
     return outcome
-
-
-def _is_served(home: Home, host: HostPaths) -> bool:
-    return presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host))
 
 
 def _is_interpreter(executable: str | None) -> bool:
@@ -118,21 +115,14 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
     )
 
 
-# Hardly any process starts a sidecar, and locks work nearly everywhere: these imports wait.
-
-
 @undisturbed
-def _reaping() -> ModuleType:
-    from . import reaper
-
-    return reaper
-
-
-@undisturbed
-def _subprocess() -> ModuleType:
+def _for_a_start() -> tuple[ModuleType, ModuleType]:
+    """Hardly any process starts a sidecar, so these imports wait."""
     import subprocess
 
-    return subprocess
+    from . import reaper
+
+    return subprocess, reaper
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
@@ -146,20 +136,18 @@ def _started_lately(host: HostPaths, respawn_s: float) -> bool:
 
 def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
     """Claim the right to start. Where locks work, one process gets it."""
-    descriptor = files.open_file(host.lock, os.O_RDWR | os.O_CREAT)
-    try:
+    with files.opened(host.lock, os.O_RDWR | os.O_CREAT) as descriptor:
         if try_exclusive(descriptor) is LockResult.BUSY:
             return Wake.ALIVE
         if _started_lately(host, respawn_s):
             return Wake.THROTTLED
         noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
         age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
-        left = _reaping().take_former(host, noted.strip(), age_s)
+        _, reaper = _for_a_start()
+        left = reaper.take_former(host, noted.strip(), age_s)
         # A write sets the file's time by its own file system. The size tells a start from a mere creation.
         os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
         return Wake.STARTED
-    finally:
-        os.close(descriptor)
 
 
 def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -177,24 +165,22 @@ def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str
 
 def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     """Start a sidecar that outlives this process and is not its child."""
-    subprocess = _subprocess()
+    subprocess, _ = _for_a_start()
     # `-P` keeps the working directory off the module path.
     sidecar = [sys.executable, "-P", "-m", MODULE]
     for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):
         try:
-            between = subprocess.Popen(
+            subprocess.run(
                 [*middle, *sidecar],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                close_fds=True,
                 start_new_session=True,
                 cwd=host.root,
                 env=sidecar_environment(home, environ),
+                check=False,
             )
+            return
         except OSError as error:
             if middle is not _SHELL or error.filename != middle[0]:
                 raise
-        else:
-            between.wait()
-            return

@@ -33,14 +33,13 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         return Path(os.path.abspath(configured))
     home = environ.get("HOME") or os.path.expanduser("~")
     if not os.path.isabs(home):
-        msg = "no home directory is known; set HOME or FLWR_HOME"
-        raise HomeUnavailableError(msg)
+        raise HomeUnavailableError("no home directory is known; set HOME or FLWR_HOME")
     return Path(home) / ".flwr"
 
 
 def host_name() -> str:
     """The name of this host's directory: the node name, safe as a file name, at most 64 characters."""
-    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    node = os.uname().nodename
     safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
     return "".join(safe) or "_"
 
@@ -104,7 +103,7 @@ class HostPaths(NamedTuple):
         return self.root / "damaged"
 
     @property
-    def rooms(self) -> tuple[Path, ...]:
+    def directories(self) -> tuple[Path, ...]:
         """Every directory in ``root``."""
         return self.spool, self.work, self.outbox, self.sent, self.rejected, self.damaged
 

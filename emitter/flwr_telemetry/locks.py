@@ -1,19 +1,18 @@
-"""File locks: one attempt each, or a wait that ends by the clock and by a number of attempts.
+"""File locks, and waits that end by the clock and by a number of attempts.
 
 The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
-This module must never block in a system call: every attempt has ``LOCK_NB``.
+This module never blocks in a system call: every attempt has ``LOCK_NB``.
 """
 
 from __future__ import annotations
 
 import enum
 import errno
-import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .errors import BUSY_ERRNOS
 
@@ -83,15 +82,26 @@ def wait(attempt: Callable[[int], LockResult], descriptor: int, wait_s: float, p
     result = attempt(descriptor)
     if result is not LockResult.BUSY:
         return result  # no clock is read for a free lock: it is part of every event
-    deadline = time.monotonic() + wait_s
-    for _ in range(math.ceil(wait_s / poll_s)):
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(poll_s)
+    for _ in polls(wait_s, poll_s):
         result = attempt(descriptor)
         if result is not LockResult.BUSY:
             break
     return result
+
+
+def polls(wait_s: float, poll_s: float) -> Iterator[None]:
+    """Sleep before each step of a loop, until a time is over by the clock or by the number of the sleeps.
+
+    Args:
+        wait_s: no sleep starts later than this, in seconds; 0 or less means no step.
+        poll_s: the length of a sleep, in seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    tries = wait_s / poll_s
+    while tries > 0 and time.monotonic() < deadline:
+        time.sleep(poll_s)
+        yield
+        tries -= 1
 
 
 def unlock(descriptor: int) -> None:

@@ -9,9 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from types import ModuleType
-
-from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""
@@ -52,20 +49,13 @@ def logger() -> logging.Logger:
 
 
 def log_payload(payload: bytes) -> None:
-    """Log the event in a record's payload, as Flower logs what it posts."""
-    json, record = _codecs()
-    event = record.to_wire(record.decode(payload))
-    logger().debug("%s - POST - %s", event["context"]["date"], json.dumps(event))
-
-
-@undisturbed
-def _codecs() -> tuple[ModuleType, ModuleType]:
-    """Only a user who asks for payloads pays for these imports."""
-    import json
+    """Log the event in a record's payload, as Flower logs the events that it posts."""
+    import json  # needs no guard, nor does `record`: the emitter has imported both before
 
     from . import record
 
-    return json, record
+    event = record.to_wire(record.decode(payload))
+    logger().debug("%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
 def first_contact() -> None:

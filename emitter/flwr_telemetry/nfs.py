@@ -1,15 +1,17 @@
-"""Network file systems on Linux, NFS above all: is a file on one, and was it removed while it was open?
+"""Tells whether a file is on a network file system of Linux, NFS above all, and whether it was removed.
 
 A write there ends in this machine's memory. The server's answer (the quota is used up, another host removed
 the file) arrives at the next fsync or close. A file that this machine removes while it is open is renamed to
 ``.nfs…`` until it is closed. It keeps its link, so a writer to it gets no error.
 
-A device is looked up once, when a segment on it is first opened. This module must never send a request to a
+A device is looked up once, when a segment on it is first opened. This module never sends a request to a
 server.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 
 _TYPES = frozenset("nfs nfs4 cifs smb3".split())
@@ -20,32 +22,17 @@ _REMOVED = " (deleted)"
 _SILLY = ".nfs"
 
 
-class Mounts:
-    """Remembers which devices are network file systems."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, bool] = {}
-
-    def is_remote(self, device: int) -> bool:
-        """Whether a server keeps the files of this device (``st_dev``)."""
-        if os.major(device):
-            return False  # a disk of this machine
-        if device not in self._known:
-            self._known[device] = _is_network(device)
-        return self._known[device]
-
-
-def _is_network(device: int) -> bool:
-    """Whether proc(5) lists a network file system for this device; false where there is no proc(5)."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                mount, _, rest = line.partition(" - ")
-                if mount.split(" ", 3)[2:3] == [number]:
-                    return rest.partition(" ")[0] in _TYPES
-    except OSError:
-        pass
+@functools.cache
+def is_remote(device: int) -> bool:
+    """Whether a server keeps the files of this device (``st_dev``); false where there is no proc(5)."""
+    if os.major(device):
+        return False  # a disk of this machine
+    number = f"0:{os.minor(device)}"
+    with contextlib.suppress(OSError), open(_MOUNTS, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            mount, _, rest = line.partition(" - ")
+            if mount.split(" ", 3)[2:3] == [number]:
+                return rest.partition(" ")[0] in _TYPES
     return False
 
 

@@ -147,7 +147,7 @@ def grown_segments(batch: Path) -> Iterator[int]:
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
     with (
         contextlib.suppress(FileNotFoundError, NotADirectoryError),
-        files.stale_is_gone(),
+        files.estale_as_missing(),
         os.scandir(directory) as entries,
     ):
         yield from entries

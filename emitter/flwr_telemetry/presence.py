@@ -1,9 +1,9 @@
-"""Does a sidecar or a service live? The only reader of heartbeats and of ``sidecar.json``.
+"""Tells whether a sidecar or a service lives; the only reader of heartbeats and of ``sidecar.json``.
 
 In: the lock, the state and the heartbeats of a home. Out: ages, answers and signals. Every age is a
 difference between two times of the home's file system, because the clocks of hosts that share a home differ.
 
-This module must never start a process, and never leave a file behind.
+This module never starts a process, and never leaves a file behind.
 """
 
 from __future__ import annotations
@@ -48,15 +48,10 @@ def heartbeat_files(home: Home) -> list[Path]:
         OSError: ``telemetry/`` is there and cannot be listed.
     """
     try:
-        with files.stale_is_gone():
-            return sorted(Path(entry.path) for entry in _heartbeat_entries(home))
+        with files.estale_as_missing(), os.scandir(home.telemetry) as entries:
+            return sorted(Path(entry.path) for entry in entries if is_heartbeat(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _heartbeat_entries(home: Home) -> list[os.DirEntry[str]]:
-    with os.scandir(home.telemetry) as entries:
-        return [entry for entry in entries if is_heartbeat(entry.name)]
 
 
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
@@ -70,12 +65,10 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """
     beats: dict[str, float] = {}
     with contextlib.suppress(OSError):
-        for entry in _heartbeat_entries(home):
-            host = entry.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
-            try:
-                beats[host] = entry.stat(follow_symlinks=False).st_mtime
-            except OSError:
-                continue  # a service that ends removes its heartbeat
+        for path in heartbeat_files(home):
+            host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
+            for beat in _times(path):  # none if the service has just ended and removed it
+                beats[host] = beat
     if not beats:
         return {}
     moment = now()
@@ -163,14 +156,11 @@ def alive(host: HostPaths) -> bool:
         OSError: the lock cannot be opened.
     """
     try:
-        descriptor = files.open_file(host.lock, os.O_RDWR)
+        with files.opened(host.lock, os.O_RDWR) as descriptor:
+            result = try_exclusive(descriptor)
     except FileNotFoundError:
         return False
-    try:
-        result = try_exclusive(descriptor)
-        return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY
-    finally:
-        os.close(descriptor)  # releases the lock
+    return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY
 
 
 def state_claims_alive(host: HostPaths) -> bool:
@@ -180,7 +170,7 @@ def state_claims_alive(host: HostPaths) -> bool:
 
 
 def signal_service(host: HostPaths) -> None:
-    """Wake a service of this host, which otherwise looks for work every 30 s in a quiet home."""
+    """Wake a service of this host, which otherwise checks a quiet home for work every 30 s only."""
     signal_sidecar(host, SERVICE_MODE, signal.SIGHUP)
 
 

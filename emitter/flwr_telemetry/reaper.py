@@ -1,4 +1,4 @@
-"""Reap the last sidecar where it is a zombie, in a container above all.
+"""Reaps the last sidecar if it is a zombie, in a container above all.
 
 A sidecar is no child of the process that starts it: init adopts and reaps it. In a container, process 1 may
 be the training itself, which then has a child that it does not know. This module reaps that one.
@@ -8,8 +8,7 @@ the container, so no more than two are started. The spool keeps the events, and 
 cure. Some programs reap now and then. Therefore only a zombie that was noted at the last start, some time
 ago, proves that nobody reaps.
 
-Called only before a start, at most once a minute. This module must never reap a child of the training's own,
-and never wait for anything.
+Called only before a start. This module never reaps a child of the training's own, and never waits.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ def take_former(host: HostPaths, noted: str, noted_for_s: float) -> str:
         NobodyReapsError: the noted process has not been reaped since.
     """
     if noted_for_s >= NOTED_FOR_S and _is_left(noted):
-        msg = "a sidecar that has ended is reaped by nobody; start the container with an init (--init)"
-        raise NobodyReapsError(msg)
+        raise NobodyReapsError("no process reaps ended sidecars; start the container with an init (--init)")
     pid = _former(host)
     found = None if pid is None else process_status(pid)
     if pid is None or found is None or found.state != ZOMBIE or found.session == os.getsid(0):

@@ -67,8 +67,7 @@ def frame(payload: bytes) -> bytes:
         ValueError: the payload is longer than ``MAX_PAYLOAD_BYTES``.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
-        msg = f"a payload of {len(payload)} bytes does not fit into a record"
-        raise ValueError(msg)
+        raise ValueError(f"a payload of {len(payload)} bytes does not fit into a record")
     head = HEADER.pack(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload))
     return head + payload
 
@@ -128,23 +127,20 @@ def decode(payload: bytes) -> Event:
 def check_event(event: Any) -> None:
     """Raise NotAnEventError unless ``event`` meets the specification above."""
     if type(event) is not dict or event.keys() != {"event_type", "event_details", "context"}:
-        msg = "not a map of event_type, event_details and context"
-        raise NotAnEventError(msg)
+        raise NotAnEventError("not a map of event_type, event_details and context")
     context = event["context"]
     if type(event["event_type"]) is not str or type(event["event_details"]) is not dict:
-        msg = "event_type is no string, or event_details no map"
-        raise NotAnEventError(msg)
-    ids = ("source", "cluster") if type(context) is dict and "package" in context else _IDS
-    if type(context) is not dict or not {*ids, "date"} <= context.keys():
-        msg = "context is no map of the required names"
-        raise NotAnEventError(msg)
+        raise NotAnEventError("event_type is no string, or event_details no map")
+    if type(context) is not dict:
+        raise NotAnEventError("context is no map")
+    ids = ("source", "cluster") if "package" in context else _IDS
+    if not {*ids, "date"} <= context.keys():
+        raise NotAnEventError("context lacks a required name")
     date = context["date"]
     if type(date) is not int or not MIN_DATE_US <= date <= MAX_DATE_US:
-        msg = "date is no integer, or beyond the calendar"
-        raise NotAnEventError(msg)
+        raise NotAnEventError("date is no integer, or beyond the calendar")
     if not all(type(context[name]) is str for name in ids):
-        msg = "partner, source or cluster is no string"
-        raise NotAnEventError(msg)
+        raise NotAnEventError("partner, source or cluster is no string")
     try:
         check_json(event, MAX_DEPTH + 2)
     except ValueError as error:
@@ -164,26 +160,21 @@ def check_json(value: Any, depth: int = MAX_DEPTH) -> None:
         return
     if kind is int:
         if not -(2**63) <= value < 2**64:
-            msg = "an integer beyond 64 bits"
-            raise ValueError(msg)
+            raise ValueError("an integer beyond 64 bits")
     elif kind is float:
         if not math.isfinite(value):
-            msg = "NaN or an infinity"
-            raise ValueError(msg)
+            raise ValueError("NaN or an infinity")
     elif kind is dict or kind is list:
         if depth <= 0:
-            msg = f"nested deeper than {MAX_DEPTH}"
-            raise ValueError(msg)
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
         if kind is dict:
             if not all(type(name) is str for name in value):
-                msg = "a key that is no string"
-                raise ValueError(msg)
+                raise ValueError("a key that is no string")
             value = value.values()
         for item in value:
             check_json(item, depth - 1)
     else:
-        msg = f"a value of type {kind.__name__}"
-        raise ValueError(msg)
+        raise ValueError(f"a value of type {kind.__name__}")
 
 
 def date_text(date_us: int) -> str:
@@ -195,8 +186,7 @@ def date_us(text: str) -> int:
     """The inverse of ``date_text``; raises ValueError if ``text`` is no date with an offset."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        msg = "a date without an offset"
-        raise ValueError(msg)
+        raise ValueError("a date without an offset")
     return (moment - _EPOCH) // _MICROSECOND
 
 

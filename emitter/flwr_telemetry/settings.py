@@ -1,8 +1,9 @@
 """Decides whether telemetry is on, and why, and merges all settings.
 
-No other module reads the environment; ``settings_file.py`` reads each file. Telemetry is off if the site's
-file, the environment or the user's file says so. There is one exception: ``FLWR_TELEMETRY_ENABLED=1``
-overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the site's.
+Settings in the environment are read here, those in a file by ``settings_file.py``. Telemetry is off if the
+site's file, the environment or the user's file says so. There is one exception:
+``FLWR_TELEMETRY_ENABLED=1`` overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the
+site's.
 
 This module never writes. A file that it cannot understand switches telemetry off.
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import settings_file
+from . import files, settings_file
 from .errors import SettingsError
 from .layout import Home
 from .settings_file import SIDECAR_CHOICES, Limits
@@ -25,18 +26,11 @@ DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 # dict, which is read here. Without such a dict, changes are noticed at the next pass only.
 _VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
 _encode = getattr(os.environ, "encodekey", lambda name: name)
-_WATCHED = tuple(
-    _encode(name)
-    for name in (
-        "FLWR_TELEMETRY_ENABLED",
-        "FLWR_TELEMETRY_LOGGING",
-        "FLWR_TELEMETRY_PARTNER_ID",
-        "FLWR_TELEMETRY_SIDECAR",
-        "DO_NOT_TRACK",
-        "FLWR_HOME",
-        "HOME",
-    )
+_NAMES = (
+    "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
+    "DO_NOT_TRACK FLWR_HOME HOME".split()
 )
+_WATCHED = tuple(map(_encode, _NAMES))
 
 
 class Consent(NamedTuple):
@@ -70,45 +64,38 @@ class Settings(NamedTuple):
     """The raw ``FLWR_TELEMETRY_PARTNER_ID``; only the environment sets it."""
 
 
-def load(
-    home: Home,
-    environ: Mapping[str, str] | None,
-    *,
-    site_file: Path = SITE_FILE,
-    user_id: int | None = None,
-) -> Settings:
+def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SITE_FILE) -> Settings:
     """Read all settings again.
 
     Args:
         home: the home whose settings are read.
         environ: the variables of the process; None decides by the files alone, as the sidecar does.
         site_file: the site's settings.
-        user_id: the effective user; None asks the system.
 
     Never raises because of a file: if one cannot be read or understood, telemetry is off.
     """
     variables = environ or {}
-    files: list[tuple[str, Path, dict[str, Any]]] = []
+    is_logging = variables.get("FLWR_TELEMETRY_LOGGING") == "1"
+    found: list[_File] = []
     for name, path in (("site file", site_file), ("user file", home.config)):
         try:
-            files.append((name, path, settings_file.read(path)))
+            found.append(_File(name, path, settings_file.read(path)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
-            return Settings(consent=refusal, logging=variables.get("FLWR_TELEMETRY_LOGGING") == "1")
-    merged: dict[str, Any] = {}
-    for _, _, values in files:
-        merged.update(values)
-    limits = {name: merged[name] for name in Limits._fields if name in merged}
+            return Settings(consent=refusal, logging=is_logging)
+    site, user = found
+    values = {**site.values, **user.values}
+    values.pop("enabled", None)
+    limits = {name: values.pop(name) for name in Limits._fields if name in values}
     sidecar = variables.get("FLWR_TELEMETRY_SIDECAR", "").lower()
+    if sidecar in SIDECAR_CHOICES:
+        values["sidecar"] = sidecar
     return Settings(
-        consent=_decide(home, variables, files, user_id),
-        url=merged.get("url", DEFAULT_URL),
-        sidecar=sidecar if sidecar in SIDECAR_CHOICES else merged.get("sidecar", "auto"),
-        proxy=merged.get("proxy"),
-        ca_bundle=merged.get("ca_bundle"),
+        consent=_decide(home, variables, site, user),
         limits=Limits(**limits),
-        logging=variables.get("FLWR_TELEMETRY_LOGGING") == "1",
+        logging=is_logging,
         partner=variables.get("FLWR_TELEMETRY_PARTNER_ID"),
+        **values,
     )
 
 
@@ -119,16 +106,15 @@ def watched(home: Home, site_file: Path = SITE_FILE) -> tuple[str, ...]:
 
 def signature(paths: tuple[str, ...]) -> tuple[object, ...]:
     """A value that changes when a settings file is written, replaced or removed; one ``stat`` per path."""
-    return tuple(map(_stat_key, paths))
+    *settings_files, home = paths
+    return (*map(files.signature, settings_files), _owner_key(home))
 
 
-def _stat_key(path: str) -> tuple[int, ...] | None:
+def _owner_key(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    if path.endswith(".toml"):
-        return status.st_ino, status.st_mtime_ns, status.st_size
     return status.st_ino, status.st_uid
 
 
@@ -137,71 +123,63 @@ def variables() -> tuple[Any, ...]:
     return tuple(map(_VARIABLES.get, _WATCHED))
 
 
-def _decide(
-    home: Home,
-    environ: Mapping[str, str],
-    files: list[tuple[str, Path, dict[str, Any]]],
-    user_id: int | None,
-) -> Consent:
-    for name, path, values in files[:1]:
-        if values.get("enabled") is False:
-            return _by_file(name, path, enabled=False)
-    if (refusal := environment_refusal(environ)) is not None:
-        return refusal
-    for name, path, values in files[1:]:
-        if values.get("enabled") is False:
-            return _by_file(name, path, enabled=False)
-    if not is_owned(home.path, user_id):
-        return Consent(
-            enabled=False,
-            decided_by="owner",
-            reason=f"{home.path} belongs to another user than the one that runs this",
-        )
-    if (asked := environ.get("FLWR_TELEMETRY_ENABLED")) is not None:
-        return Consent(
-            enabled=True,
-            decided_by="FLWR_TELEMETRY_ENABLED",
-            reason=f"the variable FLWR_TELEMETRY_ENABLED is {asked!r}",
-        )
-    for name, path, values in reversed(files):
-        if values.get("enabled") is True:
-            return _by_file(name, path, enabled=True)
-    return Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
+class _File(NamedTuple):
+    """A settings file that was read."""
+
+    name: str
+    path: Path
+    values: dict[str, Any]
+
+    def consent(self, *, enabled: bool) -> Consent | None:
+        """The decision of this file, if it is the given one."""
+        if self.values.get("enabled") is not enabled:
+            return None
+        place = settings_file.where(self.path, "enabled")
+        return Consent(enabled, self.name, f"{place} says enabled = {str(enabled).lower()}")
 
 
-def _by_file(name: str, path: Path, *, enabled: bool) -> Consent:
-    place = settings_file.where(path, "enabled")
-    return Consent(enabled, decided_by=name, reason=f"{place} says enabled = {str(enabled).lower()}")
+def _decide(home: Home, environ: Mapping[str, str], site: _File, user: _File) -> Consent:
+    return (
+        site.consent(enabled=False)
+        or environment_refusal(environ)
+        or user.consent(enabled=False)
+        or _owner_refusal(home.path)
+        or _by_variable("FLWR_TELEMETRY_ENABLED", environ, enabled=True)
+        or user.consent(enabled=True)
+        or site.consent(enabled=True)
+        or Consent(enabled=True, decided_by="default", reason="nothing says otherwise")
+    )
 
 
 def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     """The opt-out in the environment; None if there is none."""
     asked = environ.get("FLWR_TELEMETRY_ENABLED")
-    if asked is not None and not says_yes(asked):
-        return Consent(
-            enabled=False,
-            decided_by="FLWR_TELEMETRY_ENABLED",
-            reason=f"the variable FLWR_TELEMETRY_ENABLED is {asked!r}",
-        )
-    do_not_track = environ.get("DO_NOT_TRACK", "")
-    if asked is None and do_not_track not in {"", "0"}:
-        return Consent(
-            enabled=False,
-            decided_by="DO_NOT_TRACK",
-            reason=f"the variable DO_NOT_TRACK is {do_not_track!r}",
-        )
-    return None
+    if asked is not None:
+        return None if says_yes(asked) else _by_variable("FLWR_TELEMETRY_ENABLED", environ, enabled=False)
+    if environ.get("DO_NOT_TRACK", "") in {"", "0"}:
+        return None
+    return _by_variable("DO_NOT_TRACK", environ, enabled=False)
 
 
-def is_owned(path: Path, user_id: int | None = None) -> bool:
-    """Whether ``path``, or its nearest existing parent, belongs to the user; None: the effective user."""
-    if user_id is None:
-        if not hasattr(os, "geteuid"):
-            return True
-        user_id = os.geteuid()
+def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Consent | None:
+    """The decision of a variable; None if it is not set."""
+    if name not in environ:
+        return None
+    return Consent(enabled, name, f"the variable {name} is {environ[name]!r}")
+
+
+def _owner_refusal(path: Path) -> Consent | None:
+    if is_owned(path):
+        return None
+    reason = f"{path} belongs to another user than the one that runs this"
+    return Consent(enabled=False, decided_by="owner", reason=reason)
+
+
+def is_owned(path: Path) -> bool:
+    """Whether ``path``, or its nearest existing parent, belongs to the effective user."""
     for candidate in (path, *path.parents):
         try:
-            return candidate.stat().st_uid == user_id
+            return candidate.stat().st_uid == os.geteuid()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:

@@ -72,14 +72,13 @@ def content(path: Path) -> bytes:
         SettingsError: it cannot be read.
     """
     try:
-        return files.read_bytes(path, _MAX_FILE_BYTES + 1, users_own=True)
+        return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except SpoolUnsafeError as error:
         raise SettingsError(str(error)) from error
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise SettingsError(msg) from error
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
@@ -89,24 +88,20 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
         SettingsError: they cannot be understood.
     """
     if len(raw) > _MAX_FILE_BYTES:
-        msg = f"{path} is larger than {_MAX_FILE_BYTES} bytes"
-        raise SettingsError(msg)
+        raise SettingsError(f"{path} is larger than {_MAX_FILE_BYTES} bytes")
     if not raw:
         return {}
     if raw.count(b".") > _MAX_DOTS:
-        msg = f"{path} holds more than {_MAX_DOTS} dots; settings have plain names"
-        raise SettingsError(msg)
+        raise SettingsError(f"{path} holds more than {_MAX_DOTS} dots; settings have plain names")
     try:
         values: dict[str, Any] = _tomllib().loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
-        msg = f"{path}, line {line}, is no valid TOML: {error}"
-        raise SettingsError(msg) from error
+        raise SettingsError(f"{path}, line {line}, is no valid TOML: {error}") from error
     for name, value in values.items():
         if (problem := _problem(name, value)) is not None:
-            msg = f"{where(path, name, raw)}: {problem}"
-            raise SettingsError(msg)
+            raise SettingsError(f"{where(path, name, raw)}: {problem}")
     return values
 
 
@@ -131,33 +126,28 @@ def url_problem(value: object) -> str | None:
     if not isinstance(value, str):
         return "url must be a string"
     advice = "url must be https://…, http:// to a loopback address, or file:///…"
+    ipaddress, urllib_parse = _for_urls()
     try:
-        parts = _urllib_parse().urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
+        parts = urllib_parse.urlsplit(value)
+        host, path, _ = parts.hostname or "", parts.path, parts.port
+        if parts.username is not None or parts.password is not None:
+            return "url must not hold a user name or a password"
+        if parts.scheme == "file":
+            is_whole = parts.netloc == "" and path.startswith("/") and not path.endswith("/")
+            is_valid = is_whole and "%00" not in path
+        elif parts.scheme == "http":
+            is_valid = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        else:
+            is_valid = parts.scheme == "https" and host != ""
     except ValueError:
-        return advice
-    if parts.username is not None or parts.password is not None:
-        return "url must not hold a user name or a password"
-    if parts.scheme == "file":
-        absolute = parts.netloc == "" and parts.path.startswith("/") and not parts.path.endswith("/")
-        absolute = absolute and "%00" not in parts.path
-        return None if absolute else advice
-    if parts.scheme == "https":
-        return None if host else advice
-    if parts.scheme == "http":
-        if host == "localhost":
-            return None
-        try:
-            return None if _ipaddress().ip_address(host).is_loopback else advice
-        except ValueError:
-            return advice
-    return advice
+        is_valid = False
+    return None if is_valid else advice
 
 
 def where(path: Path, name: str, raw: bytes | None = None) -> str:
     """``path, line N`` of a setting; only the path if the line is unknown."""
     try:
-        known = files.read_bytes(path, _MAX_FILE_BYTES, users_own=True) if raw is None else raw
+        known = files.read_bytes(path, _MAX_FILE_BYTES, any_owner=True) if raw is None else raw
     except (OSError, SpoolUnsafeError):
         return str(path)
     for number, line in enumerate(known.decode("utf-8", "replace").splitlines(), start=1):
@@ -177,14 +167,8 @@ def _tomllib() -> ModuleType:
 
 
 @undisturbed
-def _urllib_parse() -> ModuleType:
+def _for_urls() -> tuple[ModuleType, ModuleType]:
+    import ipaddress
     import urllib.parse
 
-    return urllib.parse
-
-
-@undisturbed
-def _ipaddress() -> ModuleType:
-    import ipaddress
-
-    return ipaddress
+    return ipaddress, urllib.parse

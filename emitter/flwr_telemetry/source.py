@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import files
@@ -20,13 +20,16 @@ from .locks import LockResult, wait_exclusive
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
 
-_HEAL_WAIT_S = 0.5
+_TRIES = 3
+_HEAL_WAIT_S = 0.2
+"""The wait for another healer, in seconds, at each try."""
+
 _POLL_S = 0.001
 _MAX_BYTES = 1024
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
-def look(path: Path) -> str | None:
+def read(path: Path) -> str | None:
     """The source ID on the disk.
 
     Returns:
@@ -34,7 +37,7 @@ def look(path: Path) -> str | None:
         is missing or empty.
     """
     try:
-        raw = files.read_bytes(path, _MAX_BYTES, users_own=True)
+        raw = files.read_bytes(path, _MAX_BYTES, any_owner=True)
     except FileNotFoundError:
         return None
     except (OSError, SpoolUnsafeError):
@@ -51,19 +54,18 @@ def ensure(path: Path) -> str:
     The directory of ``path`` must exist. If file locks work, every process of every host that calls this at
     the same moment gets the same ID. If they do not, all have the same ID once they read the file again.
     """
-    deadline = time.monotonic() + _HEAL_WAIT_S
-    for _ in range(3):
-        found = look(path)
+    for _ in range(_TRIES):
+        found = read(path)
         if found is not None:
             return found
         try:
             if path.exists():
-                _heal(path, deadline - time.monotonic())
+                _heal(path)
             else:
                 _create(path)
         except OSError:
             break
-    return look(path) or UNAVAILABLE
+    return read(path) or UNAVAILABLE
 
 
 def new_id() -> str:
@@ -80,62 +82,41 @@ def is_uuid(text: str) -> bool:
     return True
 
 
-def signature(path: Path) -> tuple[int, int, int] | None:
-    """A value that changes when the file is replaced, removed or written; None if there is no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _new_file(path: Path) -> Path:
-    """A complete source file under a temporary name, in the same directory."""
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A complete source file under a temporary name in the same directory, unless the block renames it."""
     temporary = path.with_name(f"source.{new_id()}")
-    descriptor = files.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        os.write(descriptor, new_id().encode())
-    except OSError:
-        temporary.unlink()
-        raise
+        with files.opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            os.write(descriptor, new_id().encode())
+        yield temporary
     finally:
-        os.close(descriptor)
-    return temporary
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _create(path: Path) -> None:
     """Create the source file: the first link wins, and the others find the file there."""
-    temporary = _new_file(path)
-    try:
+    with _new_file(path) as temporary, contextlib.suppress(FileExistsError):
         try:
             os.link(temporary, path)
-        except FileExistsError:
-            return
         except OSError as error:
             # Some network and FUSE file systems have no hard links; there a rename has to do.
             if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}:
                 raise
             if not path.exists():
                 os.rename(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
-def _heal(path: Path, wait_s: float) -> None:
+def _heal(path: Path) -> None:
     """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
     try:
-        if wait_exclusive(descriptor, wait_s, _POLL_S) is LockResult.BUSY:
+        if wait_exclusive(descriptor, _HEAL_WAIT_S, _POLL_S) is LockResult.BUSY:
             return  # another process is healing it; two at once would report two IDs
-        mine, named = os.fstat(descriptor), os.stat(path)
-        if named.st_size or (mine.st_ino, mine.st_dev) != (named.st_ino, named.st_dev):
+        if os.fstat(descriptor).st_size or not files.names(path, descriptor):
             return  # another process healed it, or Flower wrote at last
-        temporary = _new_file(path)
-        try:
+        with _new_file(path) as temporary:
             os.replace(temporary, path)
-        except OSError:
-            temporary.unlink()
-            raise
     finally:
         os.close(descriptor)

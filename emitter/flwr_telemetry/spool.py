@@ -46,9 +46,8 @@ LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
-_TRIES = 5
-_BELIEVED_TRIES = 2
-"""After so many failed tries, the name of the segment may be a cached one."""
+_TRIES = (False, False, True, True, True, True)
+"""Whether each try creates the segment exclusively: after two failures, its name may be a cached one."""
 
 # Read and write, though nothing is read: NFS locks by the access mode, and needs both.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -138,7 +137,6 @@ class Writer:
         self._on_first_contact = on_first_contact
         self._path = str(host.events)
         self._handle: Handle | None = None
-        self._mounts = nfs.Mounts()
         self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
@@ -153,36 +151,22 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            handle, removed = self._handle, 0
-            if handle is not None:
+            for exclusively in _TRIES:
                 try:
-                    if handle.is_ours() and self._is_kept(handle, frame, cap_bytes):
+                    handle = self._handle
+                    if is_new := handle is None or not handle.is_ours():
+                        self.close()
+                        handle = self._open(exclusively=exclusively)
+                    if self._is_kept(handle, frame, cap_bytes, is_new):
                         return
-                    removed = 1
                 except OSError as error:
                     if error.errno != errno.ESTALE:
                         raise
-            self._append_anew(frame, cap_bytes, removed)
+                self.close()
         except OSError as error:
             self.close()
             raise from_os_error(error, self._path) from error
-
-    def _append_anew(self, frame: bytes, cap_bytes: float, removed: int) -> None:
-        """Append to a newly opened segment; ``removed`` counts how many have been removed before."""
-        for _ in range(_TRIES):
-            self.close()
-            try:
-                if self._is_kept(
-                    self._open(exclusively=removed >= _BELIEVED_TRIES), frame, cap_bytes, is_new=True
-                ):
-                    return
-                removed += 1
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-        self.close()
-        msg = f"{self._path} is replaced faster than it can be written to"
-        raise SpoolWriteError(msg)
+        raise SpoolWriteError(f"{self._path} is replaced faster than it can be written to")
 
     def close(self) -> None:
         """Close the descriptor; the next append opens it anew."""
@@ -190,7 +174,7 @@ class Writer:
         if handle is not None:
             handle.close()
 
-    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, *, is_new: bool = False) -> bool:
+    def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, is_new: bool) -> bool:
         """Whether one attempt wrote the record into a file that still has its name."""
         descriptor = handle.descriptor
         try:
@@ -209,12 +193,11 @@ class Writer:
                 self._drop()
             written = os.write(descriptor, frame)
             if written != len(frame):
-                msg = f"{self._path}: only {written} of {len(frame)} bytes could be written"
-                raise SpoolFullError(msg)
+                raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
             if self._is_remote:
                 os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
             status = os.fstat(descriptor)
-            if status.st_nlink == 0 or status.st_mode & files.REMOVED:
+            if status.st_nlink == 0 or status.st_mode & files.TOMBSTONE_MODE:
                 return False
             return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
         finally:
@@ -235,26 +218,23 @@ class Writer:
         if not self._host.dropped.exists() and not self._may_create():
             raise CreationRefusedError
         files.append_bytes(self._host.dropped, b"\0")
-        msg = f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
-        raise SpoolFullError(msg)
+        raise SpoolFullError(f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`")
 
     def _open(self, *, exclusively: bool) -> Handle:
-        descriptor = -1
-        if exclusively:
-            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
-            with contextlib.suppress(FileExistsError):
-                descriptor = self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
-        if descriptor < 0:
-            descriptor = self._open_named()
+        descriptor = self._open_segment(exclusively=exclusively)
         try:
             self._handle = handle = Handle(descriptor, _FLAGS)
         except OSError:
             os.close(descriptor)
             raise
-        self._is_remote = self._mounts.is_remote(handle.identity[1])
+        self._is_remote = nfs.is_remote(handle.identity[1])
         return handle
 
-    def _open_named(self) -> int:
+    def _open_segment(self, *, exclusively: bool) -> int:
+        if exclusively:
+            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
+            with contextlib.suppress(FileExistsError):
+                return self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
         try:
             for directory in (self._host.telemetry, self._host.root, self._host.spool):
                 files.check_directory(directory)

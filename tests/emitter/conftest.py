@@ -8,7 +8,7 @@ from tests.support import faults
 
 
 class Told:
-    """A writer, and what it asked and told."""
+    """A writer, with counters of its calls for consent and for the first contact."""
 
     def __init__(self, home):
         self.may = True

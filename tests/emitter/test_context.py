@@ -1,4 +1,4 @@
-"""The context: Flower's very values, got cheaply, and nothing but what is declared."""
+"""The context has Flower's own values, computed cheaply, and only declared fields."""
 
 import json
 import os
@@ -39,7 +39,7 @@ print(json.dumps([ours, theirs]))
 
 @pytest.mark.parametrize("programs", ["as_it_is", "none", "unset", "file_alone"])
 def test_the_values_are_those_of_the_platform_module(home, tmp_path, programs):
-    """With and without `file` and `uname` on PATH, every value is what Flower would report."""
+    """With and without `file` and `uname` on PATH, every value is the one that Flower reports."""
     directory = tmp_path / "programs"
     directory.mkdir()
     if programs == "file_alone":
@@ -51,7 +51,7 @@ def test_the_values_are_those_of_the_platform_module(home, tmp_path, programs):
 
 
 def flattened(value, prefix=""):
-    """Give the names of an event with dots, in order; what a caller brings is not looked into."""
+    """Give the names of an event with dots, in order, without those inside the caller's details."""
     names = []
     for name, item in value.items():
         inner = isinstance(item, dict) and name != "event_details"
@@ -125,7 +125,7 @@ def test_a_loaded_flower_knows_its_version(modules, version):
 
 
 def test_an_installed_flower_is_found_without_loading_it():
-    """Where none is loaded the package index of the environment tells."""
+    """If no Flower is loaded, the metadata of the environment give the version."""
     from importlib import metadata
 
     assert context.package_version("flwr", {}) == ("flwr", metadata.version("flwr"))

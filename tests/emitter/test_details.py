@@ -1,4 +1,4 @@
-"""Details: what JSON can say passes unchanged, and nothing that tells who or where we are passes at all."""
+"""Details: JSON passes unchanged, and nothing that identifies the user or the host passes."""
 
 import getpass
 import os
@@ -22,7 +22,7 @@ UNICODE = Redactor([NAME, HOST, HOST.partition(".")[0]], [HOME, "/nfs/zoë.quill
 
 
 def through(value, redactor=NOBODY):
-    """Give what an event that carries these details says in the end."""
+    """Give the decoded details of an event with these details."""
     parts = record.context_parts({}, records.sample()["context"])
     _, tail = parts
     head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
@@ -63,7 +63,7 @@ innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 @tried(100)
 @given(any_details(innocent))
 def test_innocent_details_pass_unchanged(value):
-    """Whatever JSON can say comes out of the record as it went in, to the type and the order."""
+    """Any JSON keeps its types and its order in the record."""
     for redactor in (NOBODY, ASCII, UNICODE):
         assert packed(through(value, redactor)) == packed(value)
 
@@ -76,7 +76,7 @@ def cased(token):
 
 
 def telling(*tokens):
-    """Give texts that are full of these tokens, and of what may stand beside them."""
+    """Give texts that hold many of these tokens, and characters that may stand beside them."""
     beside = st.sampled_from(
         [*"/\\ .,-_:@~\n", "", "a", "9", "é", "file://", "<", "<redacted>", "..", "-x", "_x"]
     )
@@ -90,7 +90,7 @@ def telling(*tokens):
     ids=["ascii", "unicode"],
 )
 def test_no_telling_token_remains(redactor, tokens):
-    """Whatever strings hold them and however they are nested, no telling token is left whole."""
+    """However the details are nested, none of their strings holds a whole telling token."""
 
     @tried(250)
     @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
@@ -109,7 +109,7 @@ def test_no_telling_token_remains(redactor, tokens):
     )
 )
 def test_short_and_common_names_do_not_shred_words(text):
-    """A name that is an ordinary word, or shorter than three letters, stays where no path is."""
+    """A name that is an ordinary word, or has one or two letters, is replaced only in a path."""
     redactor = Redactor(["zq", "server", "root", "FLOWER", "node"], ["/root", "/home/zq"])
     assert through({text: text}, redactor) == {text: text}
 
@@ -191,7 +191,7 @@ def test_identity_redactor(monkeypatch):
     ],
 )
 def test_who_logged_in_is_whom_getpass_names(monkeypatch, variables, known):
-    """The first variable that is set, whatever bytes are in it; else the password entry of the real user."""
+    """The first variable that is set counts, else the password entry of the real user."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

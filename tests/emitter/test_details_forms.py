@@ -1,4 +1,4 @@
-"""Details: what is taken for JSON, what is refused, and what is an event type."""
+"""Details: the values that count as JSON, the refused ones, and the form of an event type."""
 
 from collections import UserDict
 from enum import IntEnum, StrEnum
@@ -17,7 +17,7 @@ SOMEBODY = Redactor(["zquill"], [])
 
 
 def through(value):
-    """Give what these details are once they are packed."""
+    """Give these details as they are after packing."""
     return msgpack.unpackb(packed_details(value, NOBODY))
 
 
@@ -48,7 +48,7 @@ class Loud(str):
     ],
 )
 def test_kin_of_json_types_become_exact(value, plain):
-    """Other mappings, tuples, enums and subclasses are taken for what they hold."""
+    """Other mappings, tuples, enums and subclasses are packed as the JSON type that they extend."""
     assert packed(through(value)) == packed(plain)
 
 
@@ -112,7 +112,7 @@ class _Member(StrEnum):
 
 
 def test_what_was_found_fine_is_not_searched_again(monkeypatch):
-    """What was not is, and what is long or one of too many; a refusal says the same both times."""
+    """Details with a name, long ones and those beyond the cache are searched each time."""
     searched = []
     monkeypatch.setattr(
         Redactor, "may_hold", lambda _self, packed: bool(searched.append(packed)) or b"z" in packed
@@ -137,7 +137,7 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch):
 
 @pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
 def test_event_types(event_type):
-    """A plain string of the form, whoever carries it, becomes a plain string."""
+    """A string of the right form, also of an enum member, becomes a plain string."""
     name = details.event_type_name(event_type)
     assert type(name) is str
     assert name == str.__str__(event_type)

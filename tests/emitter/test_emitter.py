@@ -1,4 +1,4 @@
-"""The object of a process: what it looks at again, and that forks, signals and homes confuse nothing."""
+"""The object of a process: its refreshes, and its behaviour under forks, signals and changes of the home."""
 
 import fcntl
 import logging
@@ -14,7 +14,7 @@ from tests.support import faults, homes, processes
 
 
 class Subject:
-    """An emitter, what it warned of, and a clock that a test moves."""
+    """An emitter, its warnings, and a clock that a test moves."""
 
     def __init__(self):
         self.now_s = 1000.0
@@ -52,23 +52,23 @@ def numbers(home):
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
 
-def test_files_are_looked_at_again_once_a_second(home, subject):
-    """A settings file counts after LOOK_AGAIN_S, in both directions; until then it costs nothing."""
+def test_files_are_checked_again_once_a_second(home, subject):
+    """A settings file counts after RECHECK_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
-    subject.now_s += 0.9 * launch.LOOK_AGAIN_S
+    subject.now_s += 0.9 * launch.RECHECK_S
     assert subject.emit(1) == "spooled"
-    subject.now_s += 0.1 * launch.LOOK_AGAIN_S
+    subject.now_s += 0.1 * launch.RECHECK_S
     assert subject.emit(2) == "disabled"
     homes.write_settings(home, "")
     assert subject.emit(3) == "disabled"
-    subject.now_s += launch.LOOK_AGAIN_S
+    subject.now_s += launch.RECHECK_S
     assert subject.emit(4) == "spooled"
     assert numbers(home) == [0, 1, 4]
 
 
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
-    """The process's own word is not waited for."""
+    """A changed variable does not wait for the next refresh."""
     assert subject.emit(0) == "spooled"
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     assert subject.emit(1) == "disabled"
@@ -113,6 +113,24 @@ def test_an_event_within_an_event_goes_apart(home, subject):
     dates = [event["context"]["date"] for event in events]
     assert dates == sorted(set(dates))
     assert len({event["context"]["cluster"] for event in events}) == 1
+
+
+@pytest.mark.parametrize("is_asleep", [False, True])
+def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep):
+    """A virtual clock, and a sleep that returns at once, end the waits of an event and of a flush, too."""
+    assert subject.emit(0) == "spooled"
+    naps = []
+    monkeypatch.setattr(emitter, "time", time)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    if is_asleep:
+        monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(subject.emitter, "_wake", lambda: launch.Wake.STARTED)
+    assert not subject.emitter.flush(0.2)
+    with subject.emitter._lock:
+        subject.emitter._holder = 1  # another thread
+        assert subject.emit(1) == "spooled"
+    assert numbers(home) == [0, 1]
+    assert len(naps) == (60 if is_asleep else 0)
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
@@ -197,17 +215,17 @@ def test_a_fork_in_a_thread_amid_an_event(home):
 
 
 def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
-    """Not at every look: once for what is wrong, with the line."""
+    """One warning, with the line, for each change of the file and not for each refresh."""
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
-        subject.now_s += 2 * launch.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.RECHECK_S
     ((_, text),) = subject.warnings
     assert "line 1: enabled must be true or false" in text
 
 
 def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch):
-    """Whatever is in the way of delivery, the event is in the spool and one cause is told."""
+    """After any error of the start, the event is in the spool and one cause is logged."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
     host = Home(home).host()
     host.root.mkdir(parents=True, mode=0o700)
@@ -215,7 +233,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
     host.lock.symlink_to("elsewhere")
     for number in range(3):
         assert subject.emit(number) == "spooled"
-        subject.now_s += 2 * launch.LOOK_AGAIN_S
+        subject.now_s += 2 * launch.RECHECK_S
     assert {cause for cause, _ in subject.warnings} == {"wake:SpoolUnsafeError"}
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)
@@ -228,14 +246,14 @@ def test_what_cannot_be_loaded_for_a_start_costs_no_event(home, subject, monkeyp
     def gone():
         raise ModuleNotFoundError
 
-    monkeypatch.setattr(launch, "_reaping", gone)
+    monkeypatch.setattr(launch, "_for_a_start", gone)
     assert subject.emit(0) == "spooled"
     assert [cause for cause, _ in subject.warnings] == ["wake:ModuleNotFoundError"]
     assert not processes.sidecars(home)
 
 
 def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch):
-    """Only an event that looked again also wakes."""
+    """Only an event that refreshes also wakes."""
     asked = []
     monkeypatch.setattr(presence, "alive", lambda _host: not asked.append(subject.now_s))
     for number in range(10):

@@ -1,4 +1,4 @@
-"""Directories and files that are surely ours: whatever else stands in their place is refused with a word."""
+"""Directories and files are surely of this user; anything else in their place is refused with a message."""
 
 import errno
 import math
@@ -22,7 +22,7 @@ def mode(path):
 
 @pytest.mark.parametrize("umask", UMASKS)
 def test_modes_whatever_the_umask(tmp_path, umask):
-    """A directory is 0700 and every file 0600, by whichever call it was made."""
+    """A directory is 0700 and a file 0600, by every function that creates one."""
     directory = tmp_path / "d"
     os.umask(umask)
     assert files.ensure_directory(directory)
@@ -38,7 +38,7 @@ def test_modes_whatever_the_umask(tmp_path, umask):
 
 
 def test_a_directory_is_made_once(tmp_path):
-    """Who made it is told so, whoever comes later is not, and a parent is never made."""
+    """Only the first of two calls returns true, and neither creates a parent."""
     assert files.ensure_directory(tmp_path / "d")
     assert not files.ensure_directory(tmp_path / "d")
     with pytest.raises(FileNotFoundError):
@@ -47,7 +47,6 @@ def test_a_directory_is_made_once(tmp_path):
 
 @pytest.mark.parametrize("bits", [0o720, 0o702, 0o777, 0o1777])
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path, bits):
-    """Somebody else could put anything there."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(bits)
     for check in (files.check_directory, files.ensure_directory):
@@ -66,7 +65,7 @@ def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path, bits):
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
 def test_what_is_no_directory_is_refused(tmp_path, kind):
-    """A link is not followed, not even to a directory of ours."""
+    """A link is not followed, not even to a directory of this user."""
     path = tmp_path / "d"
     (tmp_path / "real").mkdir(mode=0o700)
     {
@@ -84,7 +83,7 @@ def test_what_is_no_directory_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("call", ["append", "touch", "read", "write", "replace", "read_bytes"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
 def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
-    """Nothing is followed, nothing waits for the other end, nothing is made, and no descriptor stays."""
+    """No link is followed, no FIFO blocks, no file is created, and no descriptor stays open."""
     path, target = tmp_path / "f", tmp_path / "target"
     if kind == "link":
         target.write_bytes(b"theirs")
@@ -116,7 +115,7 @@ def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
 
 @pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
 def test_a_file_that_others_may_write_to_is_refused(tmp_path, bits):
-    """Whatever is in it may be anybody's; what others may only read is used as it is."""
+    """A file that others may only read is used as it is."""
     path = tmp_path / "f"
     path.write_bytes(b"x")
     path.chmod(bits)
@@ -153,7 +152,7 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
 
 
 def test_every_descriptor_is_closed_on_exec(tmp_path):
-    """A program that the workload starts inherits nothing of ours."""
+    """A program that the workload starts inherits no descriptor."""
     descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
@@ -182,7 +181,7 @@ def test_a_replacement_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_touch_sets_the_time(tmp_path):
-    """An old file is as new as one that was made now, and its content stays."""
+    """An old file gets the present time, and keeps its content."""
     (tmp_path / "old").write_bytes(b"x")
     os.utime(tmp_path / "old", (0, 0))
     files.touch(tmp_path / "old")
@@ -192,7 +191,7 @@ def test_touch_sets_the_time(tmp_path):
 
 
 def test_a_rename_that_was_done_and_answered_as_if_not(tmp_path, monkeypatch):
-    """NFS sends a request again whose answer was lost; what came of it is at the path, and that counts."""
+    """NFS repeats a request whose answer was lost; the file at the path tells whether it was done."""
     real = os.replace
 
     def twice(source, target):
@@ -211,7 +210,7 @@ def test_a_rename_that_was_done_and_answered_as_if_not(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
 def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypatch, number):
-    """It was not written: what was there stays, no draft is left, and the caller is told."""
+    """The old content stays, the temporary file is removed, and the caller gets the error."""
     files.replace_bytes(tmp_path / "r", b"0123456789")
     real, before = os.close, descriptors()
 
@@ -227,3 +226,28 @@ def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypa
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a", "r"]
     assert (tmp_path / "r").read_bytes() == b"0123456789"
     assert descriptors() == before
+
+
+def test_a_path_names_the_file_that_was_opened_there(tmp_path, monkeypatch):
+    """Not a file that took its place, a link to it, or a file that another host removed."""
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"1")
+    link.symlink_to(path)
+    with files.opened(path, os.O_RDWR) as descriptor:
+        assert files.names(path, descriptor)
+        assert files.names(path, os.fstat(descriptor))
+        assert not files.names(link, descriptor)
+        path.rename(tmp_path / "elsewhere")
+        assert not files.names(path, descriptor)
+        path.write_bytes(b"2")
+        assert not files.names(path, descriptor)
+
+        def refused(_path):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "lstat", refused)
+        number = errno.ESTALE
+        assert not files.names(path, descriptor)
+        number = errno.EIO
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            files.names(path, descriptor)

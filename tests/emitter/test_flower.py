@@ -42,7 +42,7 @@ TELEMETRY = """
 
 
 class Emitter:
-    """Stands in for our ``report`` and keeps what it was called with."""
+    """Stands in for our ``report`` and records its calls."""
 
     def __init__(self):
         self.calls = []
@@ -59,7 +59,7 @@ class Emitter:
 
 @pytest.fixture(autouse=True)
 def emitter(monkeypatch):
-    """Put the stand-in where the hook looks for our ``report``."""
+    """Replace our ``report`` by the stand-in."""
     ours = Emitter()
     monkeypatch.setattr(emit, "report", ours)
     return ours
@@ -114,7 +114,7 @@ def test_every_import_after_the_hook_gets_our_functions(telemetry, emitter):
 
 
 def test_flwr_datasets_reports_as_itself(tmp_path, monkeypatch, emitter):
-    """The events of flwr-datasets are told from those of ``flwr``, though both have the same names."""
+    """Events of flwr-datasets and of ``flwr`` have the same names and different contexts."""
     write_flower(tmp_path / "datasets", DATASETS)
     monkeypatch.syspath_prepend(tmp_path / "datasets")
     flower.install()
@@ -151,7 +151,7 @@ def test_a_no_to_flowers_module_is_a_no(telemetry, emitter):
     ("value", "result"), [("0", "disabled"), ("no", "disabled"), ("true", "spooled"), ("1", "spooled")]
 )
 def test_what_flower_has_read_of_the_variable_counts(telemetry, tmp_path, value, result):
-    """Flower asks once, when it is loaded: a no of then stays a no, whatever the variable says later."""
+    """Flower reads the variable once, when it is loaded; an opt-out of that moment stays one."""
     text = f"FLWR_TELEMETRY_ENABLED = {value!r}\n" + textwrap.dedent(TELEMETRY)
     write_flower(tmp_path / "flower", telemetry, text)
     flower.install()
@@ -159,7 +159,7 @@ def test_what_flower_has_read_of_the_variable_counts(telemetry, tmp_path, value,
 
 
 def test_a_variable_that_says_no_is_for_our_emitter_to_obey(telemetry, emitter, tmp_path, monkeypatch):
-    """It says no by itself, and logs what would be sent where that is asked for, as Flower does."""
+    """The emitter itself records nothing, and logs the payload if logging is on, as Flower does."""
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     text = "import os\nFLWR_TELEMETRY_ENABLED = os.environ['FLWR_TELEMETRY_ENABLED']\n"
     write_flower(tmp_path / "flower", telemetry, text + textwrap.dedent(TELEMETRY))
@@ -186,7 +186,7 @@ def test_nothing_goes_where_the_program_does_not_want_it(telemetry, emitter, tmp
 
 
 def test_flower_meets_none_of_our_errors(telemetry, emitter):
-    """Flower's exit asks the future for its result, unguarded: what could not be spooled is ``disabled``."""
+    """Flower's exit reads the future's result unguarded; a failed event gives ``disabled``."""
     flower.install()
     emitter.answer = lambda future: future.set_exception(OSError("full"))
     module = load(telemetry)
@@ -195,7 +195,7 @@ def test_flower_meets_none_of_our_errors(telemetry, emitter):
 
 
 def test_a_create_event_of_the_programs_own_is_called(telemetry, emitter):
-    """Who puts a function in the place of ``create_event`` sees the events, by Flower's own ``event``."""
+    """A program's own ``create_event`` gets the events from Flower's own ``event``."""
     flower.install()
     module = load(telemetry)
     ours, seen = module.create_event, []
@@ -209,7 +209,7 @@ def test_a_create_event_of_the_programs_own_is_called(telemetry, emitter):
 
 
 def test_a_create_event_that_wraps_ours_is_called(telemetry, emitter):
-    """It has Flower's name and all that ours holds, and is the program's own all the same."""
+    """A wrapper has Flower's name and our attributes, and still is the program's own."""
     flower.install()
     module = load(telemetry)
     module.create_event = functools.wraps(module.create_event)(lambda *_: "the program's own")
@@ -249,7 +249,7 @@ def test_flowers_call_forms_are_kept(telemetry, emitter):
 
 
 def test_a_loaded_flower_is_changed_at_once(telemetry, emitter):
-    """Every module that holds an old function, under whatever name, gets ours."""
+    """Every module that holds an old function, under any name, gets the replacement."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
     users_own = ModuleType("users_own")
@@ -264,7 +264,7 @@ def test_a_loaded_flower_is_changed_at_once(telemetry, emitter):
 
 
 def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkeypatch):
-    """What is no module, and a lazy one whose import would fail, are passed over; all others get ours."""
+    """An object that is no module, and a lazy module whose import would fail, are skipped."""
     monkeypatch.setitem(sys.modules, "absent", None)
     (tmp_path / "flower" / "failing.py").write_text("raise ImportError")
     spec = importlib.util.find_spec("failing")
@@ -303,7 +303,7 @@ def test_a_reload_is_adopted_again(telemetry, emitter):
 
 
 def test_the_module_keeps_its_own_loader(telemetry, tmp_path):
-    """Its spec, source and file are found as if nobody had stood before its loader."""
+    """Its spec, source and file are those of its own loader."""
     flower.install()
     module = load(telemetry)
     own = importlib.machinery.SourceFileLoader
@@ -314,7 +314,7 @@ def test_the_module_keeps_its_own_loader(telemetry, tmp_path):
 
 
 def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry):
-    """Who looks Flower's module up without loading it can ask its loader for all that a loader gives."""
+    """The loader of a spec that is never executed has all attributes of Flower's own loader."""
     flower.install()
     spec = importlib.util.find_spec(telemetry)
     assert spec is not None
@@ -325,7 +325,7 @@ def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry):
 
 
 def test_a_lazy_loader_is_adopted(telemetry, emitter):
-    """A module whose execution is put off gets our functions when it is executed."""
+    """A module that is executed late gets the replacements when it is executed."""
     flower.install()
     spec = importlib.util.find_spec(telemetry)
     assert spec is not None
@@ -357,7 +357,7 @@ def test_without_flower_python_says_so_itself(tmp_path, monkeypatch):
 
 
 def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path, monkeypatch):
-    """An error in Flower's own module reaches whoever imports it, and the module is not kept."""
+    """The importer gets the error of Flower's own module, and the module is not kept."""
     write_flower(tmp_path / "flower", NEWER, "raise OSError('no pool')")
     monkeypatch.syspath_prepend(tmp_path / "flower")
     flower.install()
@@ -377,7 +377,7 @@ def test_a_flower_without_the_functions_is_left_alone(tmp_path, monkeypatch):
 
 
 class _Asking:
-    """A finder as import hooks of others are made: it asks all finders, itself by a guard excepted."""
+    """A finder like those of other import hooks: it calls all finders, and guards against itself."""
 
     def __init__(self):
         self.inside = False
@@ -394,7 +394,7 @@ class _Asking:
 
 @pytest.mark.parametrize("before", [True, False], ids=["before_us", "behind_us"])
 def test_hooks_of_others_get_along_with_ours(telemetry, emitter, *, before):
-    """A finder that asks all finders for the module neither recurses nor keeps us from it."""
+    """A finder that calls all finders does not recurse, and Flower is adopted."""
     flower.install()
     sys.meta_path.insert(0 if before else 1, _Asking())
     module = load(telemetry)
@@ -430,7 +430,7 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry, emitter, tmp_path):
 
 
 def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
-    """Python asks none that cannot find a spec, 3.11 with a warning, and Flower is adopted all the same."""
+    """Python skips a finder without ``find_spec``, 3.11 with a warning, and Flower is adopted."""
     flower.install()
 
     class Old:
@@ -444,7 +444,7 @@ def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
 
 
 def test_a_finder_that_fails_fails_as_without_us(telemetry):
-    """What another finder raises is what Python raises, and not of our making."""
+    """An exception of another finder reaches the importer unchanged."""
 
     class Broken:
         def find_spec(self, name, path, target):
@@ -459,7 +459,7 @@ def test_a_finder_that_fails_fails_as_without_us(telemetry):
 
 
 def test_threads_that_import_at_once_all_get_ours(telemetry, emitter):
-    """Whoever waited for another thread's import of Flower sees it adopted."""
+    """A thread that waited for another thread's import of Flower sees it adopted."""
     flower.install()
     together = threading.Barrier(8)
     seen = []

@@ -15,7 +15,7 @@ from tests.support.processes import NEVER
 
 
 class Busy:
-    """A guard under which another thread imports until it is told to go on."""
+    """A guard under which another thread imports until a test lets it go on."""
 
     def __init__(self):
         self.guard = Guard()
@@ -42,7 +42,7 @@ def busy():
 
 
 def test_an_import_happens_once():
-    """The result is kept, and the guard is not asked again; an exception is not kept."""
+    """The result is kept, and later calls skip the guard; an exception is not kept."""
     done = []
 
     @undisturbed
@@ -76,7 +76,7 @@ def test_threads_wait_for_each_other(busy):
 
 
 def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch):
-    """It fails at once, at whatever depth, and the interrupted one goes on; afterwards all is well."""
+    """It fails at once, at any depth, and the interrupted import goes on; later ones succeed."""
     guard = Guard()
     told = []
 

@@ -1,4 +1,4 @@
-"""May I start a sidecar: the guards one by one, in order, and what a sidecar gets of our environment."""
+"""The start of a sidecar: its guards one by one, in their order, and its environment."""
 
 import fcntl
 import os
@@ -50,7 +50,7 @@ def beat(home, at_s):
 
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
-    """Ask for a sidecar, with or without consent."""
+    """Request a sidecar, with or without consent."""
     return launch.wake(
         Home(home),
         Home(home).host(),
@@ -62,7 +62,7 @@ def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
 
 
 def test_a_living_sidecar_comes_before_everything(home, living):
-    """Where one runs nothing else is asked, whoever asks."""
+    """If a sidecar runs, no other guard is checked."""
     beat(home, NOW_S)
     assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
 
@@ -117,7 +117,7 @@ def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
 
 
 def test_the_trace_of_a_probe_is_no_start(paths):
-    """An empty lock file was made by somebody who only looked."""
+    """An empty lock file was created by a check, not by a start."""
     started(paths, NOW_S, size=0)
     assert launch._claim_start(paths, 10) is Wake.STARTED
     os.utime(paths.lock, (NOW_S, NOW_S))
@@ -126,7 +126,7 @@ def test_the_trace_of_a_probe_is_no_start(paths):
 
 
 def test_the_lock_comes_before_the_throttle_under_it(paths, living):
-    """A sidecar that came up since the first look is seen."""
+    """A sidecar that has started since the first check is seen."""
     assert launch._claim_start(paths, 10) is Wake.ALIVE
 
 
@@ -150,14 +150,14 @@ def test_of_many_who_ask_at_once_one_starts(home, paths):
 
 
 def test_nothing_is_started_without_consent(home, paths):
-    """Where consent, read afresh, says no, not even the lock comes into being."""
+    """If consent, read again, refuses, even the lock file is not created."""
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
-    """What stands in the lock's place is refused, with no target made."""
+    """A link or directory in the place of the lock is refused, and a link's target is not created."""
     if kind == "link":
         paths.lock.symlink_to("elsewhere")
     else:
@@ -190,7 +190,7 @@ NEEDED = {
 
 
 def test_what_a_sidecar_gets_of_our_environment():
-    """What it needs to run and to find a way out; no secret, no setting, no hook."""
+    """It gets the variables for its start and the network; no secret, no setting, no hook."""
     environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
     assert launch.sidecar_environment(Home(Path("/x")), environ) == {
         **NEEDED,
@@ -200,7 +200,7 @@ def test_what_a_sidecar_gets_of_our_environment():
 
 
 def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
-    """Entries that hold our packages stay, made absolute; what could shadow them or hook in goes."""
+    """Entries with our packages stay, made absolute; others, which could shadow modules, go."""
     emitter, daemon = (
         str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
     )
@@ -212,7 +212,7 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
 
 
 def test_the_guard_is_for_everything_below_a_sidecar(home):
-    """What a sidecar passes on forbids to start another."""
+    """A process with a sidecar's environment starts no other sidecar."""
     environ = launch.sidecar_environment(Home(home), os.environ)
     Home(home).host().root.mkdir(parents=True)
     assert wake(home, environ, "always") is Wake.NOT_ALLOWED

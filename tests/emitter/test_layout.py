@@ -32,9 +32,9 @@ def test_the_layout():
     """Every path is where the design puts it, and there is no other."""
     host = HOME.host("n1")
     properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
-    paths = {name: getattr(host, name) for name in properties if name not in {"rooms", "files"}}
+    paths = {name: getattr(host, name) for name in properties if name not in {"directories", "files"}}
     assert paths == {name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()}
-    assert sorted((host.root, *host.rooms, *host.files)) == sorted(paths.values())
+    assert sorted((host.root, *host.directories, *host.files)) == sorted(paths.values())
     assert HOME.source == Path("/h/.flwr/source")
     assert HOME.config == Path("/h/.flwr/telemetry/config.toml")
     assert HOME.forgotten == Path("/h/.flwr/telemetry/forgotten")
@@ -50,7 +50,7 @@ def test_paths_are_frozen_values():
 
 
 def test_no_disk_is_touched(home):
-    """A home that does not exist has paths and does not come into being."""
+    """A home that does not exist has paths and is not created."""
     assert Home(home).host().events.name == "events.msgpack"
     assert not home.exists()
 
@@ -70,7 +70,7 @@ def test_the_home(environ, path):
 
 
 def test_a_relative_home_is_made_absolute(tmp_path, monkeypatch):
-    """What moves the working directory later does not move the home."""
+    """A later change of the working directory does not move the home."""
     monkeypatch.chdir(tmp_path)
     assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
 
@@ -95,7 +95,7 @@ def test_no_home_is_an_error_that_says_what_to_do():
     ],
 )
 def test_the_name_of_a_host(node, name, monkeypatch):
-    """Whatever a node is called, its directory has a safe name of 1 to 64 characters."""
+    """The directory of any node has a safe name of 1 to 64 characters."""
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))
     assert host_name() == name

@@ -83,7 +83,6 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
 
 @pytest.mark.parametrize("wait_s", [0, -1])
 def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
-    """Nobody sleeps."""
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "sleep")
         assert locks.wait_shared(first, wait_s, 0.1) is LockResult.HELD

@@ -1,22 +1,21 @@
-"""What is a server's and what is not, by the mounts of this very machine."""
+"""The devices that belong to a file server, by the mounts of this machine."""
 
 import os
 
 import pytest
 
 from flwr_telemetry import nfs
-from flwr_telemetry.nfs import Mounts
 from tests.support import netfs
 
 
 def is_remote(path):
-    """Ask anew about the device that a path is on."""
-    return Mounts().is_remote(os.stat(path).st_dev)
+    """Check the device of a path, without the cache."""
+    return nfs.is_remote.__wrapped__(os.stat(path).st_dev)
 
 
 @pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
 def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
-    """Only what sends late counts: not every file system of another process, and none of this machine."""
+    """Only file systems that send data late count, and no device of this machine."""
     (tmp_path / "served").mkdir()
     with netfs.mounted(tmp_path / "served", tmp_path / "mount", netfs.Traits()) as mount:
         assert not is_remote(mount)
@@ -26,10 +25,12 @@ def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
 
 
 def test_a_device_is_asked_for_once(monkeypatch):
-    """A list of mounts may be long; one that cannot be read tells of no server."""
-    mounts, device = Mounts(), os.stat("/proc").st_dev
+    """The list of mounts is read once per device; an unreadable list means no server."""
+    device = os.stat("/proc").st_dev
+    nfs.is_remote.cache_clear()
     monkeypatch.setattr(nfs, "_TYPES", {"proc"})
-    assert mounts.is_remote(device)
+    assert nfs.is_remote(device)
     monkeypatch.setattr(nfs, "_MOUNTS", "/nowhere")
-    assert mounts.is_remote(device)
-    assert not Mounts().is_remote(device)
+    assert nfs.is_remote(device)
+    nfs.is_remote.cache_clear()
+    assert not nfs.is_remote(device)

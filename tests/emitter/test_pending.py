@@ -1,4 +1,4 @@
-"""Is all that was spooled delivered: a look at the directory that nothing slips past."""
+"""Whether everything that was spooled is delivered: no pass over the directories misses a file."""
 
 import os
 
@@ -49,8 +49,8 @@ def test_an_event_is_seen_at_every_stage_of_its_way(host):
     assert waiting.is_over()
 
 
-def test_all_the_way_between_two_looks(host):
-    """What was delivered since the last look is not waited for."""
+def test_all_the_way_between_two_passes(host):
+    """Events that were delivered between two passes are over."""
     waiting = Waiting(host)
     host.events.unlink()
     assert waiting.is_over()
@@ -69,7 +69,7 @@ def test_what_comes_later_is_not_waited_for(home, host):
 
 @pytest.mark.parametrize("stage", ["spool", "work", "outbox"])
 def test_where_it_waits_at_the_call(host, stage):
-    """What was under way already is waited for like what was spooled."""
+    """Events that are in a batch at the call count like those in the spool."""
     place = {
         "spool": host.spool / SEALED,
         "work": host.work / "b1.me" / SEALED,

@@ -80,7 +80,7 @@ def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
 def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
-    """So that a look at such a home touches no file."""
+    """Reading a home without heartbeats touches no file."""
     home = Home(tmp_path / "another")
     if what != "nothing":
         home.path.mkdir()
@@ -94,7 +94,7 @@ def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
 
 
 def test_a_flush_counts_as_now(home, paths):
-    """Who asks for delivery without a new event has touched `flush`; without both the spool tells."""
+    """A request without a new event touches `flush`; without both, the time of the spool counts."""
     assert presence.last_touched(paths) == NOW_S
     paths.flush.touch()
     os.utime(paths.flush, (NOW_S + 100, NOW_S + 100))
@@ -128,7 +128,7 @@ LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}
     ids=lambda text: text[:40],
 )
 def test_a_damaged_state_names_nobody(paths, text):
-    """And nobody is sent a signal."""
+    """No process gets a signal."""
     paths.state.write_text(text)
     assert presence.sidecar_state(paths) is None
     assert not presence.state_claims_alive(paths)
@@ -137,7 +137,7 @@ def test_a_damaged_state_names_nobody(paths, text):
 
 
 def test_what_a_state_tells(paths):
-    """Four values; what else is in it is for ``status``."""
+    """The four values are read, and any others are left to ``status``."""
     assert presence.read_state(paths) == {}
     paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
     assert presence.sidecar_state(paths) == (2, "x", "service", "")
@@ -145,7 +145,7 @@ def test_what_a_state_tells(paths):
 
 
 class Sleeper:
-    """A process that tells of SIGHUP and ends by SIGTERM, and its state."""
+    """A process that prints a line on SIGHUP and ends on SIGTERM, and its state."""
 
     def __init__(self, paths):
         self.process = subprocess.Popen(
@@ -193,7 +193,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
 def test_who_does_not_live(paths, sleeper, changes):
-    """A number means nothing by itself; nobody is sent a signal by mistake."""
+    """A process number alone means nothing, so no other process gets a signal."""
     assert presence.state_claims_alive(paths)
     sleeper.save(**changes)
     assert not presence.state_claims_alive(paths)
@@ -206,7 +206,7 @@ def test_who_does_not_live(paths, sleeper, changes):
 
 
 def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths, sleeper):
-    """One on demand looks by itself; a service is never asked to end."""
+    """SIGHUP is for a service alone, and SIGTERM for an on-demand sidecar alone."""
     presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
     sleeper.save(mode="on demand")
     presence.signal_service(paths)

@@ -1,4 +1,4 @@
-"""Who reaps a sidecar: init, the training that is one, or nobody; real processes in a PID namespace."""
+"""The process that reaps a sidecar: init, a training that is init, or none; in a PID namespace."""
 
 import shutil
 import subprocess
@@ -76,7 +76,7 @@ for _ in range(2):
 
 @pytest.mark.parametrize("apart", [False, True], ids=["same-session", "session-of-its-own"])
 def test_children_of_the_training_are_its_own(home, collector, apart):
-    """A child is not reaped whose number a container of the same name has put into ``sidecar.json``."""
+    """A child of the training is not reaped because another container wrote its number down."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     done = alone(
         home,
@@ -98,7 +98,7 @@ assert child.wait() == 7
 
 
 def test_where_nobody_reaps_there_are_two_zombies_at_most(home, collector):
-    """No other sidecar is started; the events wait, one warning says what to do, ``--once`` delivers them."""
+    """No other sidecar is started; one warning says what to do, and ``--once`` delivers."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     training = """
 delivered()

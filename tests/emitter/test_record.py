@@ -1,4 +1,4 @@
-"""The record format: what was framed is read again, and damage costs nothing but what it touches."""
+"""The record format: a framed record is read again, and damage costs only the record that it hits."""
 
 import itertools
 import struct
@@ -209,7 +209,7 @@ def test_a_checksum_over_something_else_is_damage(payload):
     | st.builds(lambda a, b: record.pack(SAMPLE)[:a] + b, st.integers(0, 400), st.binary())
 )
 def test_no_bytes_make_the_decoder_raise_anything_else(payload):
-    """Whatever the bytes are, they are an event or no event."""
+    """Any bytes are either an event or a NotAnEventError."""
     try:
         event = record.decode(payload)
     except record.NotAnEventError:
@@ -260,7 +260,7 @@ def test_the_longest_payload():
 @tried(50)
 @given(events)
 def test_an_event_assembled_from_parts_is_the_event(event):
-    """Parts packed apart make the payload in the order of the wire, the date as a fixed int 64."""
+    """Packed parts make the payload in the order of the wire, the date as a fixed int 64."""
     context = dict(event["context"])
     ids = ("partner", "source", "cluster")
     before = {name: context.pop(name) for name in ids if name in context}

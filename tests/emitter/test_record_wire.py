@@ -46,7 +46,7 @@ def test_another_offset_is_the_same_moment():
     "text", ["", "today", "2026-11-22T10:00:00", "2026-11-22", "2026-13-22T10:00:00+00:00"]
 )
 def test_no_date(text):
-    """What is no date with an offset is refused."""
+    """A text that is no date with an offset is refused."""
     with pytest.raises(ValueError, match=r"."):
         record.date_us(text)
 

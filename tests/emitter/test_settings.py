@@ -1,7 +1,8 @@
-"""May I, and why: any no is a no, and every answer names what decided it."""
+"""Consent: any opt-out wins, and every decision names its cause."""
 
 import os
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -16,7 +17,7 @@ TELEMETRY, TRACK = "FLWR_TELEMETRY_ENABLED", "DO_NOT_TRACK"
 
 
 class Case(NamedTuple):
-    """What the site, the environment and the user say, and who runs this."""
+    """The settings of the site, the environment and the user, and the process's user."""
 
     decided_by: str
     enabled: bool = False
@@ -68,6 +69,11 @@ CASES = {
 }
 
 
+def another_user(*, is_other=True):
+    """Run as another user than the owner of the files."""
+    return mock.patch("os.geteuid", return_value=os.geteuid() + is_other)
+
+
 def told(home, tmp_path, case):
     """Put the files in place, and load."""
     site = tmp_path / "telemetry.toml"
@@ -75,13 +81,13 @@ def told(home, tmp_path, case):
         site.write_text(case.site)
     if case.user is not None:
         homes.write_settings(home, case.user)
-    user_id = os.geteuid() + (0 if case.mine else 1)
-    return load(Home(home), case.env, site_file=site, user_id=user_id)
+    with another_user(is_other=not case.mine):
+        return load(Home(home), case.env, site_file=site)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_decision(home, tmp_path, case):
-    """The answer, what decided it, and a reason that names the line or the value."""
+    """The decision, its cause, and a reason that names the line or the value."""
     consent = told(home, tmp_path, case).consent
     assert (consent.enabled, consent.decided_by) == (case.enabled, case.decided_by)
     assert case.reason in consent.reason
@@ -90,20 +96,21 @@ def test_the_decision(home, tmp_path, case):
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, deep):
-    """A home that would have to be made is judged by where it would be made."""
+    """A missing home belongs to the owner of the directory that would hold it."""
     home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
     site = tmp_path / "telemetry.toml"
-    assert load(home, {}, site_file=site, user_id=os.geteuid()).consent.enabled
-    refused = load(home, {}, site_file=site, user_id=os.geteuid() + 1).consent
+    assert load(home, {}, site_file=site).consent.enabled
+    with another_user():
+        refused = load(home, {}, site_file=site).consent
     assert (refused.enabled, refused.decided_by) == (False, "owner")
     assert not home.path.exists()
 
 
 def test_a_home_below_a_file_is_judged_by_the_file(tmp_path):
-    """Whatever stands in the way, an answer is given; the writer will say the rest."""
+    """Consent has an answer; the writer reports the error."""
     (tmp_path / "file").write_text("")
     home = Home(tmp_path / "file" / ".flwr")
-    assert load(home, {}, site_file=tmp_path / "none", user_id=os.geteuid()).consent.enabled
+    assert load(home, {}, site_file=tmp_path / "none").consent.enabled
 
 
 def test_without_an_environment_the_files_alone_decide(home, monkeypatch):
@@ -140,7 +147,7 @@ def test_the_users_word_wins_over_the_sites(home, tmp_path):
     ],
 )
 def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
-    """The process's own word first, if it is one, then the files'."""
+    """A valid variable overrides the files."""
     if in_file is not None:
         homes.write_settings(home, f'sidecar = "{in_file}"')
     environ = {} if variable is None else {"FLWR_TELEMETRY_SIDECAR": variable}
@@ -157,7 +164,7 @@ def test_logging_is_the_environments_affair(home, text, value, logging):
 
 
 def changes():
-    """Give what can happen to settings."""
+    """Give the possible changes of settings."""
     return {
         "user_written": lambda home, site: homes.write_settings(home, OFF),
         "site_written": lambda home, site: site.write_text(OFF),

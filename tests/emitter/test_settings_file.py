@@ -1,4 +1,4 @@
-"""One settings file: what is understood, and what is refused with file and line."""
+"""One settings file: the accepted values, and refusals with file and line."""
 
 import errno
 import os
@@ -105,7 +105,7 @@ def test_no_file_says_nothing(path):
 
 
 def test_a_directory_in_its_place_is_refused(path):
-    """What cannot be read is no yes."""
+    """An unreadable file is no opt-in."""
     path.mkdir()
     with pytest.raises(SettingsError, match="no plain file"):
         read(path)
@@ -113,7 +113,7 @@ def test_a_directory_in_its_place_is_refused(path):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE])
 def test_a_file_that_cannot_be_opened_is_refused(path, number, monkeypatch):
-    """Whatever the system says but that there is none, the answer is no."""
+    """Any error but a missing file switches telemetry off."""
     path.write_text("enabled = true")
     for _ in range(3):  # where another host has just replaced it, there is a new one: it is tried again
         fail_once(monkeypatch, "open", number)
@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_opened_is_refused(path, number, monkeypatch):
 
 
 def test_a_file_that_another_host_replaces_is_read_again(path, monkeypatch):
-    """A stale handle says that there is a new one; who hears nothing else is told no."""
+    """After a stale handle the new file is read; if it stays stale, telemetry is off."""
     path.write_text("enabled = true")
     fail_once(monkeypatch, "open", errno.ESTALE)
     assert read(path) == {"enabled": True}
@@ -206,7 +206,6 @@ def test_url_problem(url, may):
 
 @pytest.mark.parametrize("value", [None, 1, True, ["https://x"], b"https://x"])
 def test_a_url_is_a_string(value):
-    """Anything else is refused with a word."""
     assert url_problem(value) == "url must be a string"
 
 

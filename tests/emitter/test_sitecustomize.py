@@ -29,7 +29,7 @@ def python_path(*entries):
 
 
 def theirs(tmp_path, text):
-    """Write a sitecustomize of somebody else's, and give its directory."""
+    """Write another program's sitecustomize, and give its directory."""
     directory = tmp_path / "theirs"
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(textwrap.dedent(text))
@@ -44,7 +44,7 @@ def test_every_process_adopts_flower(home):
 
 @pytest.mark.parametrize("option", ["-S", "-E", "-I"])
 def test_a_process_that_wants_no_site_gets_none(home, option):
-    """An interpreter told to ignore the path or ``site`` runs as without us."""
+    """An interpreter told to ignore the path or ``site`` runs without ours."""
     done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
@@ -68,7 +68,7 @@ def test_a_process_that_wants_no_site_gets_none(home, option):
     ],
 )
 def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
-    """What another sitecustomize down the path does, prints, breaks and leaves behind is the same with us."""
+    """Another sitecustomize on the path has the same effects, output and errors as without ours."""
     directory = theirs(tmp_path, text)
     with_us, without_us = (
         processes.run(home, ["-c", LOOK_AT_THEIRS], python_path(*entries))

@@ -1,4 +1,4 @@
-"""The source ID: whole or not at all, by whoever is first, and never a file left over."""
+"""The source ID: one atomic creation by the first process, and no temporary file stays."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flwr_telemetry import source
+from flwr_telemetry import files, source
 from tests.support.faults import descriptors, fail_once, no_locks
 
 ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -47,18 +47,18 @@ def at_once(count, work):
         (ID.encode() * 1000, "invalid"),
     ],
 )
-def test_look(path, content, told):
-    """What a file says, by Flower's own rule; an empty one says nothing yet."""
+def test_read(path, content, told):
+    """The content counts by Flower's own rule; an empty file holds no ID yet."""
     path.write_bytes(content)
-    assert source.look(path) == told
+    assert source.read(path) == told
     assert path.read_bytes() == content
 
 
-def test_look_where_nothing_can_be_read(path):
+def test_read_of_a_file_that_cannot_be_read(path):
     """No file is no answer yet; one that cannot be read is unavailable."""
-    assert source.look(path) is None
+    assert source.read(path) is None
     path.mkdir()
-    assert source.look(path) == "unavailable"
+    assert source.read(path) == "unavailable"
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -76,23 +76,22 @@ def test_all_who_come_at_once_agree(path, content):
 def test_what_is_there_is_never_overwritten(path, content):
     """An ID, or other content, stays to the byte and to the inode."""
     path.write_text(content)
-    before = source.signature(path)
+    before = files.signature(path)
     assert source.ensure(path) == (ID if content == ID else "invalid")
-    assert source.signature(path) == before
+    assert files.signature(path) == before
     assert path.read_text() == content
 
 
 def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
-    """A healer that has the lock looks again before it replaces anything."""
+    """The file is checked again under the lock."""
     path.write_text(ID)  # between the healer's first look and its lock
-    before = source.signature(path)
-    source._heal(path, 60)
-    assert source.signature(path) == before
+    before = files.signature(path)
+    source._heal(path)
+    assert files.signature(path) == before
     assert os.listdir(path.parent) == ["source"]
 
 
 def test_an_empty_file_is_healed_without_locks(path, monkeypatch):
-    """A file system that knows no locks keeps nobody from an ID."""
     path.touch()
     no_locks(monkeypatch)
     assert source.ensure(path) == path.read_text() != ""
@@ -139,22 +138,22 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
 
 
 def test_no_directory_is_unavailable(path):
-    """Where the directory is missing there is no ID, and none is made."""
+    """If the directory is missing, there is no ID, and none is created."""
     path.parent.rmdir()
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
 
 
 def test_the_signature_tells_of_every_change(path):
-    """Made, replaced, written and removed: each is seen by one call of stat."""
-    seen = [source.signature(path)]
+    """One call of stat shows that the file was created, replaced, written or removed."""
+    seen = [files.signature(path)]
     path.write_text(ID)
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     path.with_name("other").write_text(ID)
     path.with_name("other").rename(path)
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     path.write_text("no id")
-    seen.append(source.signature(path))
+    seen.append(files.signature(path))
     assert len(set(seen)) == 4
     path.unlink()
-    assert source.signature(path) is None
+    assert files.signature(path) is None

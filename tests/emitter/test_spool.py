@@ -71,7 +71,7 @@ def test_race_2_a_record_in_an_unlinked_segment_is_written_again(home, host, tol
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
 def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeypatch):
-    """Race 2: NFS gives one to what is removed while it is open; without a lock its name is asked."""
+    """Race 2: NFS gives a removed open file another name, which is checked without a lock."""
     told.append(FRAMES[0])
     no_locks(monkeypatch)
 
@@ -85,7 +85,7 @@ def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeyp
 
 
 def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
-    """Race 2: a spool that is replaced faster than it can be written to ends with a word."""
+    """Race 2: if the spool is replaced at every try, the caller gets an error."""
     real = os.write
 
     def lose(descriptor, data):
@@ -99,7 +99,7 @@ def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
 def test_race_3_a_spool_that_is_removed_is_made_again(home, host, told, what):
-    """Race 3: whatever was removed under a process, its next event is in a spool; first, it asks."""
+    """Race 3: the next event creates any removed directory again, if consent allows that."""
     told.append(FRAMES[0])
     path = home if what == "home" else getattr(host, what)
     path.unlink() if what == "events" else shutil.rmtree(path)
@@ -118,7 +118,7 @@ def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
 
 
 def test_race_3_nothing_is_made_again_without_consent(home, host, told):
-    """Race 3: where consent, read afresh, says no, nothing comes into being; later it may again."""
+    """Race 3: if consent, read again, refuses, nothing is created; later it may be."""
     told.append(FRAMES[0])
     shutil.rmtree(host.telemetry)
     told.may = False
@@ -199,7 +199,7 @@ def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatc
 
 
 def test_the_first_contact_is_told_by_who_made_the_directory(told, another):
-    """Once a home; not by whoever finds it there."""
+    """The process that creates the directory reports it, once per home."""
     told.append(FRAMES[0])
     another.append(FRAMES[1])
     assert (told.asked, told.contacts, another.asked, another.contacts) == (1, 1, 0, 0)

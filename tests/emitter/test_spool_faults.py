@@ -1,4 +1,4 @@
-"""Every fault of the system, one call and one errno at a time, and what stands in the spool's way."""
+"""Every error of the system, one call and one errno at a time, and unsafe paths in the spool's place."""
 
 import errno
 import fcntl
@@ -60,7 +60,7 @@ FAULTS = {
     ids=[f"{call}-{errno.errorcode[number]}" for call, numbers_ in FAULTS.items() for number in numbers_],
 )
 def test_a_fault_of_the_system(home, told, monkeypatch, call, number, kind):
-    """One of our classes, with the system's word; no descriptor stays, and the next append works."""
+    """A SpoolError quotes the system; no descriptor stays open, and the next append works."""
     if call == "lstat":  # asked of a spool that is there
         told.append(FRAMES[0])
         told.writer.close()
@@ -90,7 +90,7 @@ def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
 
 
 def test_handles_that_are_stale_for_ever(home, told, monkeypatch):
-    """The caller is told, and no descriptor stays."""
+    """The caller gets an error, and no descriptor stays open."""
     told.append(FRAMES[0])
     told.writer.close()
     before = descriptors()
@@ -108,8 +108,8 @@ def test_handles_that_are_stale_for_ever(home, told, monkeypatch):
     ("number", "kind"), [(errno.EDQUOT, SpoolFullError), (errno.EIO, SpoolWriteError), (errno.ESTALE, None)]
 )
 def test_what_a_server_refuses_when_it_is_sent(home, told, monkeypatch, number, kind):
-    """Nobody is told "spooled" of what is only on its way; where the file is gone it is appended again."""
-    monkeypatch.setattr(nfs.Mounts, "is_remote", lambda *_: True)
+    """An event is "spooled" only once the server has it; after a removal it is appended again."""
+    monkeypatch.setattr(nfs, "is_remote", lambda _device: True)
     told.append(FRAMES[0])
     held = []
 
@@ -141,7 +141,7 @@ def test_a_disk_of_this_machine_is_not_waited_for(told, monkeypatch):
 
 @pytest.mark.parametrize("mark", [True, False], ids=["marked", "without marks"])
 def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path, *, mark):
-    """A process that closed what it did not know has its own file under our number, and it went stale."""
+    """The process has closed our descriptor, and its own file under that number went stale."""
     if not mark:
         monkeypatch.setattr(spool, "_READ_MARK", -1)
     told.append(FRAMES[0])
@@ -169,7 +169,7 @@ def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch)
 
 
 def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
-    """What would go beyond the cap is dropped, one byte for each; what just fits is kept."""
+    """An event beyond the cap is dropped and counted with one byte; one that just fits is kept."""
     size = len(FRAMES[0])
     told.append(FRAMES[0], size)
     for _ in range(2):
@@ -182,7 +182,7 @@ def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
 
 @pytest.mark.parametrize("room", ["telemetry", "root", "spool"])
 def test_a_directory_that_is_not_surely_ours_is_not_written_to(home, host, told, room):
-    """A directory that others may write to, or a link to one, is refused with what to do."""
+    """The message about a link, or a directory that others can write to, says what to do."""
     told.append(FRAMES[0])
     told.writer.close()
     path = getattr(host, room)

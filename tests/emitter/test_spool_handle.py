@@ -40,7 +40,7 @@ def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path):
 
 @pytest.mark.usefixtures("marks")
 def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path):
-    """A process that closed what it did not know has opened its own under our number."""
+    """The process has closed our descriptor and opened its own file under that number."""
     subject = opened(tmp_path / "ours")
     theirs = os.open(tmp_path / "theirs", FLAGS | os.O_CREAT)
     os.dup2(theirs, subject.descriptor)
@@ -52,7 +52,7 @@ def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path):
 
 
 def test_our_file_opened_by_somebody_else_is_theirs(tmp_path, *, marks):
-    """A mark is on what was opened, not on the file: nobody else's lock on it is let go of."""
+    """A mark belongs to one open file, so another descriptor of the same file keeps its lock."""
     subject = opened(tmp_path / "ours")
     theirs = os.open(tmp_path / "ours", FLAGS)
     os.dup2(theirs, subject.descriptor)

@@ -55,7 +55,7 @@ def _make_directories(home: Home) -> None:
 
 
 def _put(path: Path, text: bytes) -> None:
-    files.replace_bytes(path, text, durable=True, users_own=True)
+    files.replace_bytes(path, text, durable=True, any_owner=True)
 
 
 def _kept_aside(path: Path) -> Path:

@@ -115,7 +115,7 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, list[
     files.ensure_directory(home.telemetry)
     files.replace_bytes(home.forgetting, source_id.encode(), durable=True)
     forgotten.add(home, source_id)
-    if source.look(home.source) == source_id:
+    if source.read(home.source) == source_id:
         home.source.unlink(missing_ok=True)
     erased = ErasedCounts()
     problems = dict.fromkeys(foreign_host_entries(home))
@@ -147,7 +147,7 @@ def erase(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, list[
 
 def pending(home: Home) -> str | None:
     """The ID of an earlier call that did not finish; None without one."""
-    found = source.look(home.forgetting)
+    found = source.read(home.forgetting)
     return None if found in {source.INVALID, source.UNAVAILABLE} else found
 
 

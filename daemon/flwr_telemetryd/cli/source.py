@@ -154,7 +154,7 @@ def forget(
 def _look(home: "Home") -> str | None:
     from flwr_telemetry import source as source_file
 
-    return source_file.look(home.source)
+    return source_file.read(home.source)
 
 
 def _present(home: "Home") -> str | None:

@@ -59,7 +59,7 @@ def _body(
     for number in range(2):
         ids = {
             **(partner if context.PACKAGES[package].has_partner else {}),
-            "source": source.look(home.source) or source.UNAVAILABLE,
+            "source": source.read(home.source) or source.UNAVAILABLE,
             "cluster": source.new_id(),
         }
         event = {

@@ -45,7 +45,7 @@ def find_problems(home: Home, now: Settings) -> list[str]:
     found = [*unsafe(home)]
     if not found:
         found += _neighbours(home)
-    identity = None if found else source.look(home.source)
+    identity = None if found else source.read(home.source)
     if identity == source.INVALID:
         found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
     elif identity == source.UNAVAILABLE:
@@ -92,7 +92,7 @@ def unsafe(home: Home) -> Iterator[str]:
 def _neighbours(home: Home) -> Iterator[str]:
     """Whatever stands where a room or a file of ours should be, and is none: it is refused, not followed."""
     host = home.host()
-    for room in host.rooms:
+    for room in host.directories:
         if room != host.spool:
             yield from _told(files.check_directory, room)
     for path in (*host.files, home.forgotten, *presence.heartbeat_files(home)):

@@ -104,7 +104,7 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
             result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
             if result is LockResult.BUSY and across_hosts:
                 break
-            if not _is_named(path, descriptor):
+            if not files.names(path, descriptor):
                 continue  # a rotation or a cap replaced it; its reader may have seen its end already
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
@@ -116,12 +116,6 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         finally:
             os.close(descriptor)
     raise BlockingIOError(errno.EAGAIN, "locked or replaced by another process", str(path))
-
-
-def _is_named(path: Path, descriptor: int) -> bool:
-    with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    return False
 
 
 def archive(host: HostPaths, body: bytes, now: datetime) -> None:

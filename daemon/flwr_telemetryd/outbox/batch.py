@@ -141,7 +141,7 @@ def unfinished(host: HostPaths, owner: str, *, now: float | None = None) -> list
     found = []
     for path in listing(host.work):
         former = path.name.partition(".")[2]
-        with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
             status = path.lstat()
             if not former or not stat.S_ISDIR(status.st_mode):
                 continue  # nothing of ours

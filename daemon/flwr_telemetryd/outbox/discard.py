@@ -42,7 +42,7 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = SE
     """
     for name in entry_names(committed):  # of ten thousands of bodies, perhaps
         if (mark := pending.mark(name)) is not None:
-            with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+            with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
                 _discard_segment(host, committed / name, mark.end, now_ns, wait_s)
 
 

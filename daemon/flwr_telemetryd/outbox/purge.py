@@ -86,7 +86,7 @@ def everything_but_sent(home: Home) -> list[str]:
     """The same, and everything else on every host but ``sent/`` and the lock, which is never unlinked."""
     problems = foreign_host_entries(home)
     for host in known_hosts(home):
-        problems += _purge(host, [room for room in host.rooms if room != host.sent])
+        problems += _purge(host, [room for room in host.directories if room != host.sent])
         for path in listing(host.root):
             if _is_book(host, path):
                 problems += _attempt(path, os.unlink)

@@ -155,7 +155,7 @@ def _drop_segment(host: HostPaths, path: Path) -> int:
         with sealer_lock(descriptor, 0) as result:
             if result is LockResult.BUSY:
                 return 0  # that writer has yet to see whether it is in time; next time, then
-            segments.mark_removed(descriptor)
+            segments.mark_tombstone(descriptor)
             end = segments.start_offset(path.name)
             events, end = _events_behind(descriptor, end)
             _count_and_unlink(host, path, events)

@@ -113,7 +113,7 @@ def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: f
 
 
 def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
-    times = modification_times(host.root, *host.rooms, *host.files)
+    times = modification_times(host.root, *host.directories, *host.files)
     if not is_ours(host) or any(files.age_s(now, time) < after_s for time in times):
         return False
     if anything_waits(host) or any(map(entry_names, (host.sent, host.rejected, host.damaged))):
@@ -126,7 +126,7 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
     purge.remove_leftovers(host)
     _clear_spool(host)
     try:
-        for directory in host.rooms:
+        for directory in host.directories:
             with contextlib.suppress(FileNotFoundError):
                 directory.rmdir()
         # A rename takes the counters, so that only one of two sidecars adds them.
@@ -162,12 +162,11 @@ def _take(path: Path, own: HostPaths) -> Path | None:
 def _clear_spool(host: HostPaths) -> None:
     """Delete a request for delivery, and an empty segment."""
     host.flush.unlink(missing_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        descriptor = files.open_file(host.events, os.O_RDWR)
-        try:
-            with sealer_lock(descriptor, 0) as result:
-                # A writer that appends to it later sees that it has no name, and appends again.
-                if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
-                    segments.remove(descriptor, host.events)
-        finally:
-            os.close(descriptor)
+    with (
+        contextlib.suppress(FileNotFoundError),
+        files.opened(host.events, os.O_RDWR) as descriptor,
+        sealer_lock(descriptor, 0) as result,
+    ):
+        # A writer that appends to it later sees that it has no name, and appends again.
+        if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
+            segments.remove(descriptor, host.events)

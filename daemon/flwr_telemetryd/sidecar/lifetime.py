@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable
 
+from flwr_telemetry import files
 from flwr_telemetry.pending import Waiting
 
 from ..delivery.backoff import RetryPolicy
@@ -128,17 +128,9 @@ class IdleWait:
 
     def _signature(self) -> object:
         """The times that change whenever an event's file moves or grows; state files have no effect."""
-        telemetry = None if self._is_alone else _times(str(self._home.telemetry))
+        telemetry = None if self._is_alone else files.signature(self._home.telemetry)
         if telemetry != self._telemetry:
             self._telemetry = telemetry
             paths = [(host.spool, host.flush, host.events, host.outbox) for host in known_hosts(self._home)]
             self._paths = [str(path) for path in itertools.chain(*paths)]
-        return telemetry, list(map(_times, self._paths))
-
-
-def _times(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+        return telemetry, list(map(files.signature, self._paths))

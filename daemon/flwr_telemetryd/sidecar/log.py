@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import logging.handlers
@@ -27,16 +28,11 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Open the file again if its name is gone: ``disable`` may remove it while a service sleeps."""
-        if self.stream is not None and not self._is_linked(self.stream):
-            self.stream.close()
-            self.stream = None  # the base class opens it again
+        with contextlib.suppress(OSError):
+            if self.stream is not None and not files.names(self.baseFilename, self.stream.fileno()):
+                stream, self.stream = self.stream, None  # the base class opens it again
+                stream.close()
         super().emit(record)
-
-    def _is_linked(self, stream: io.TextIOWrapper) -> bool:
-        try:
-            return os.path.samestat(os.lstat(self.baseFilename), os.fstat(stream.fileno()))
-        except OSError:
-            return False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
         """Ignore a log that cannot be written, for example on a full disk."""

@@ -16,7 +16,7 @@ import psutil
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.launch import LOOK_AGAIN_S
+from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings import Consent, load
@@ -36,8 +36,8 @@ from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
 
-LINGER_S = LOOK_AGAIN_S + 0.25
-"""A writer that saw a living sidecar does not check again for ``LOOK_AGAIN_S``. After that the backlog is
+LINGER_S = RECHECK_S + 0.25
+"""A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
 
 _EXIT_CODES = {

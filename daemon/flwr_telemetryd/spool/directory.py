@@ -19,12 +19,12 @@ def check_root(host: HostPaths) -> None:
 
 def check_ownership(host: HostPaths) -> None:
     """The same for the host's rooms, too."""
-    _check(host.telemetry, host.root, *host.rooms)
+    _check(host.telemetry, host.root, *host.directories)
 
 
 def _check(*directories: Path) -> None:
     for directory in directories:
-        with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
             files.check_directory(directory)
 
 
@@ -50,7 +50,7 @@ def known_hosts(home: Home) -> list[HostPaths]:
 
 
 def _is_directory(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+    with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
         return stat.S_ISDIR(path.lstat().st_mode)
     return False
 
@@ -72,7 +72,7 @@ def listing(directory: Path) -> list[Path]:
 def entry_names(directory: Path) -> list[str]:
     """The names of what is in a directory, in order; nothing if it is not there."""
     try:
-        with files.stale_is_gone():
+        with files.estale_as_missing():
             return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -42,11 +42,7 @@ class HostLock:
 
     def is_linked(self) -> bool:
         """Whether the lock file is still there. If not, another sidecar may hold a new one."""
-        try:
-            with files.stale_is_gone():
-                return os.path.samestat(os.lstat(self.host.lock), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            return False
+        return files.names(self.host.lock, self._descriptor)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
         return None
     sealed = host.spool / sealed_name(now_ns)
     try:
-        with contextlib.suppress(FileNotFoundError), files.stale_is_gone():
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
             if os.fstat(descriptor).st_size == 0:
                 return None
             with sealer_lock(descriptor):
@@ -93,7 +93,7 @@ def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """The bytes of a segment from ``offset_bytes`` on, in pieces of at most ``CHUNK_BYTES``."""
     descriptor = files.open_file(path, os.O_RDONLY)
     try:
-        with files.stale_is_gone():
+        with files.estale_as_missing():
             yield from chunks_of(descriptor, offset_bytes)
     finally:
         os.close(descriptor)
@@ -107,12 +107,12 @@ def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
 
 
 def remove(descriptor: int, path: Path) -> None:
-    """Unlink a segment whose lock we hold, so that whoever gets the lock next knows it: ``files.REMOVED``."""
-    mark_removed(descriptor)
+    """Unlink a segment whose lock we hold, and mark it: see ``files.TOMBSTONE_MODE``."""
+    mark_tombstone(descriptor)
     path.unlink()
 
 
-def mark_removed(descriptor: int) -> None:
+def mark_tombstone(descriptor: int) -> None:
     """Have writers leave this file, although its name, or their memory of it, may last a little longer."""
     with contextlib.suppress(OSError):  # where modes cannot be changed, links alone must tell
-        os.fchmod(descriptor, files.FILE_MODE | files.REMOVED)
+        os.fchmod(descriptor, files.FILE_MODE | files.TOMBSTONE_MODE)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from unittest import mock
 
 import pytest
 
@@ -187,7 +188,8 @@ def test_only_the_users_own_no_deletes(home, tmp_path, site, user, purged):
 def test_another_users_process_purges_nothing(home):
     """Who does not own the home has no say in it."""
     fill(Home(home).host())
-    consent = settings.load(Home(home), None, site_file=home / "none", user_id=os.geteuid() + 1).consent
+    with mock.patch("os.geteuid", return_value=os.geteuid() + 1):
+        consent = settings.load(Home(home), None, site_file=home / "none").consent
     assert not consent.enabled
     purge.if_asked(Home(home), consent)
     assert len(left(Home(home).host())) == len(UNSENT) + len(PAST)

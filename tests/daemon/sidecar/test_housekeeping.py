@@ -31,7 +31,7 @@ STATE_FILES = {
 def node(home):
     """A host that was silent for an hour and left only state files."""
     host = Home(home).host("node")
-    for room in host.rooms:
+    for room in host.directories:
         room.mkdir(mode=0o700, parents=True)
     for directory in (host.telemetry, host.root):
         directory.chmod(0o700)

@@ -170,7 +170,7 @@ def _write(path: Path, text: str) -> bool:
     if read(path) == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.replace_bytes(path, text.encode(), durable=True, users_own=True)
+    files.replace_bytes(path, text.encode(), durable=True, any_owner=True)
     return True
 
 
