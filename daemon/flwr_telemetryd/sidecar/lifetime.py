@@ -50,7 +50,7 @@ class ExitPolicy:
             self._busy_at = now
         self.blocked_s = self._retry_policy.blocked_s()
         may_try = self.blocked_s <= 0  # the spread after an outage is no reason to end
-        # Without a failure in this run, a Retry-After of an earlier run blocks.
+        # If nothing failed in this run, a Retry-After of an earlier run may block it.
         self._blocked_since = min(self._blocked_since, now) if waits and not may_try else math.inf
         failures = (self._retry_policy.failing_since, self._runtime.faults.since(), self._blocked_since)
         self._failing_since = min(failures)
