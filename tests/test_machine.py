@@ -1,12 +1,13 @@
 """The private machines of other tests are private, and gone afterwards."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.support import machine
+from tests.support import machine, processes
 
 
 @pytest.mark.parametrize("user_namespaces", [True, False])
@@ -29,11 +30,23 @@ def test_a_machine(tmp_path, *, user_namespaces):
         assert node.run(["ip", "-o", "link"]).stdout.count("\n") == 1
         node.run(["systemd-run", "--user", "--collect", "sleep", "1000"], check=True)
         group = node._inside.group
-        alive = [process for process in psutil.process_iter() if _is_in(group, process.pid)]
-        assert {process.name() for process in alive} > {"systemd", "systemd-journald", "sleep"}
+        processes.wait_until(lambda: _names(group) > {"systemd", "systemd-journald", "sleep"})
+        alive = list(_processes(group))
     assert not any(process.is_running() for process in alive)
     assert not group.exists()
     assert (tmp_path / "ours").read_text() == "ours"
+
+
+def _processes(group):
+    return (process for process in psutil.process_iter() if _is_in(group, process.pid))
+
+
+def _names(group):
+    names = set()
+    for process in _processes(group):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.add(process.name())  # `(sleep)` until systemd's child has executed it
+    return names
 
 
 def _is_in(group, pid):

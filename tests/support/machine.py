@@ -88,7 +88,7 @@ class Machine:
         self.home = home or directory / "homes" / user
         self.user_home = Path("/home") / user
         self._keep = keep
-        self._files = dict(files)
+        self._files = dict(files or {})
         self._user_namespaces = user_namespaces
         self._closing = contextlib.ExitStack()
         self._children = []
