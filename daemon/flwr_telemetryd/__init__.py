@@ -1,1 +1,1 @@
-"""The sidecar and the command for people."""
+"""The sidecar `flwr-telemetryd` and the command `flwr-telemetry`."""

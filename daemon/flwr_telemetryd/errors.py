@@ -1,6 +1,6 @@
-"""The errors of the sidecar and of the command, and the exit codes.
+"""The errors of the daemon and of its command, and the exit codes.
 
-An answer of the collector is no error: ``sinks`` turns each one into an outcome.
+An answer of the collector is no error: ``delivery`` turns each one into an outcome.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ class LostRaceError(SidecarError):
 
 
 class ServiceError(SidecarError):
-    """The service cannot be installed, changed or asked on this machine."""
+    """The service cannot be installed, changed or queried on this machine."""
 
 
 class UnusableHomeError(SidecarError):
     """The telemetry directory cannot be read or written."""
 
 
-class NoCursorError(UnusableHomeError):
-    """A relay cannot note its offset: the place is not writable, or another file is there."""
+class NoOffsetError(UnusableHomeError):
+    """A relay cannot keep its offset, because the file for it cannot be written or holds something else."""
 
 
 class NoSuchFileError(SidecarError):
     """The named file cannot be relayed."""
 
 
-class NoWayOutError(SidecarError):
+class FileSinkError(SidecarError):
     """A relay cannot deliver through a home that itself delivers into a file."""
 
 
 class AnotherRelayError(SidecarError):
-    """The same file is being relayed by another process."""
+    """Another process relays the same file."""
 
 
 def describe(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
-    """An error as one sentence for a person, with what to do about it.
+    """An error as one sentence for people, with the repair.
 
     Args:
         error: the error.
-        path: the file that it is about, if the error does not name it.
+        path: the file of the error, if the error does not name it.
     """
     if isinstance(error, OSError):
         return str(from_os_error(error, str(error.filename or path or "a file")))

@@ -1,4 +1,4 @@
-"""The two coarse figures that the sidecar adds to events of its own host."""
+"""The two coarse hardware facts that the sidecar adds to events of its own host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _GIB = 1024**3
 
 
 def hardware_facts() -> dict[str, int]:
-    """Physical cores, and memory rounded to whole GiB; what cannot be told is left out."""
+    """Physical cores, if the system tells them, and memory rounded to whole GiB."""
     found = {"memory_gib": round(psutil.virtual_memory().total / _GIB)}
     if cores := psutil.cpu_count(logical=False):
         found = {"cpu_count_physical": cores, **found}

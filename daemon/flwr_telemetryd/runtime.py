@@ -1,7 +1,6 @@
 """One frozen value with everything that the parts of a sidecar share.
 
-The value only holds these things; it decides nothing. This module must import nothing above the ground:
-clock, state and the emitter's settings.
+It decides nothing. This module imports only ``clock``, ``state`` and the emitter.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ class Faults(Protocol):
     def run(self, name: str, step: Callable[P, T], default: T, *args: P.args, **options: P.kwargs) -> T:
         """Run a step; ``default`` if it fails, or failed too recently."""
 
-    def since(self) -> float | None:
-        """Monotonic seconds of the oldest fault that lasts; None without one."""
+    def since(self) -> float:
+        """Monotonic seconds of the oldest fault that lasts; infinite without a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The parts of a sidecar take this, and nothing that is in it."""
+    """The argument of every part of a sidecar."""
 
     home: Home
     host: HostPaths
-    """This host; its sidecar is this process."""
+    """This host, whose sidecar is this process."""
     mode: Mode
     clock: Clock
     state: State
@@ -61,7 +60,7 @@ class Runtime:
 
     @property
     def limits(self) -> Limits:
-        """The numbers in the settings, as they are now."""
+        """The limits in the settings, as they are now."""
         return self.settings().limits
 
     def file_system_now(self) -> float:

@@ -1,7 +1,7 @@
 """``sidecar.json``: the sidecar that runs, or ran last, and its counters; for ``status``.
 
-No decision depends on this file: it may be lost or stale. Each sidecar continues the counters of the last
-one.
+No decision depends on this file, because it may be lost or stale. Each sidecar continues the counters of the
+last one.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from flwr_telemetry.layout import HostPaths
 
 @dataclass(slots=True)
 class State:
-    """The state of a host's sidecar. Counters count from the first sidecar on; times are ISO 8601 in UTC."""
+    """The state of a host's sidecar. The counters include earlier runs. Times are ISO 8601 in UTC."""
 
     pid: int = 0
     born: str = ""
-    """Tells the process from later ones with the same number; see ``presence.birth``."""
+    """Distinguishes the process from later ones with the same number; see ``presence.birth``."""
     mode: str = ""
     """``on demand``, ``service`` or ``once``."""
     version: str = ""
     """The version of this distribution."""
     started: str = ""
     ended: str = ""
-    """The time and the reason; empty while it runs."""
+    """The time and the reason; empty while the sidecar runs."""
     damaged: int = 0
-    """Runs of bytes that were no record, and damaged bodies."""
+    """Damaged places in segments, and damaged bodies."""
     rejected: int = 0
     """Events that the collector refused."""
     retried: int = 0
-    """Requests that failed and are repeated."""
+    """Requests that failed and were tried again."""
     requests: int = 0
     delivered_events: int = 0
     last_delivery: str = ""
-    """Empty if there was none."""
+    """Empty without a delivery."""
     next_try: str = ""
-    """Empty if nothing waits for it."""
+    """Empty without a wait."""
     last_error: str = ""
     """Empty after a success."""
     _saved: str = field(default="", repr=False)
 
     @classmethod
     def load(cls, host: HostPaths) -> State:
-        """The state as it was left; an empty one where there is none or it cannot be read."""
+        """The state of the last sidecar; an empty state if the file is missing or damaged."""
         known, state = presence.read_state(host), cls()
         for name, default in state.public().items():
             if type(value := known.get(name)) is type(default):
@@ -72,5 +72,5 @@ class State:
         return f"{self.delivered_events} events delivered in {self.requests} requests"
 
     def public(self) -> dict[str, Any]:
-        """The state as it is written."""
+        """The state as the file holds it, by field."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("_")}

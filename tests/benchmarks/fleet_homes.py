@@ -84,7 +84,7 @@ class Place:
         self.first_seen = self.busy_at = 0.0
         self.next_look = math.inf
         self.told_until = self.not_before = self.rests_until = 0.0  # without and with what was added
-        self.barred_since = None
+        self.barred_since = math.inf
         self.fails = False  # or the life before did, to its end
         self.outbox_since = 0.0
         self.started_at = self.tried_at = -math.inf

@@ -102,7 +102,7 @@ class Simulation:
     def _start(self, place):
         place.alive = True
         place.backoff = Backoff(self._clock)
-        place.barred_since, place.rests_until = None, 0.0
+        place.barred_since, place.rests_until = math.inf, 0.0
         place.not_before = 0.0
         if place.told_until > self._now:  # an earlier life was
             place.fails = True
@@ -174,23 +174,23 @@ class Simulation:
         now = self._now
         waits, may_try = place.waits(), self._barred_s(place) <= 0  # a rest is none of its business
         if not waits or may_try or place.rests_until > now:
-            place.barred_since = None
-        elif place.barred_since is None:
-            place.barred_since = now
-        since = min(place.backoff.since or math.inf, place.barred_since or math.inf)
+            place.barred_since = math.inf
+        else:
+            place.barred_since = min(place.barred_since, now)
+        since = min(place.backoff.since, place.barred_since)
         end = reason_to_end(
             place.kind.mode,
             self._limits,
             waits=waits,
             quiet_s=now - place.busy_at,
-            failing_s=None if since == math.inf else now - since,
+            failing_s=now - since,
             may_try=may_try,
             stuck=False,
         )
         is_told = now < place.told_until  # which is never skipped, but what was added to it is
         if end is ExitReason.OFFLINE and self._policy.last_try and place.tried_at < now and not is_told:
             self._deliver(place)
-            end = end if place.backoff.since is not None else None
+            end = end if place.backoff.since < math.inf else None
         place.alive = end is None
 
     # When to look again
@@ -201,7 +201,7 @@ class Simulation:
 
     def _takes(self, place, *, may_try):
         is_resting = place.rests_until > self._now
-        return (place.backoff.since is None and may_try) or (not place.outbox and not is_resting)
+        return (place.backoff.since == math.inf and may_try) or (not place.outbox and not is_resting)
 
     def _plan(self, place):
         """Look again as soon as anything is due; a burst may bring that forward."""
@@ -213,14 +213,13 @@ class Simulation:
         if place.spooled_at is not None:
             if self._takes(place, may_try=barred_s <= 0):
                 due = min(due, place.first_seen + limits.burst_window_s)
-            elif place.backoff.since is None:
+            elif place.backoff.since == math.inf:
                 due = min(due, now + barred_s)
         if place.kind.mode is Mode.ON_DEMAND:
             if not place.waits():
                 due = min(due, place.busy_at + limits.idle_exit_s)
-            for since in (place.backoff.since, place.barred_since):
-                if since is not None:
-                    due = min(due, since + limits.offline_exit_s)
+            failing_since = min(place.backoff.since, place.barred_since)
+            due = min(due, failing_since + limits.offline_exit_s)
         self._look_at(place, max(due, now + POLL_S))
 
     def _look_at(self, place, when):

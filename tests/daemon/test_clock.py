@@ -1,10 +1,10 @@
-"""Time without the steps that somebody makes it take."""
+"""Time without the steps of a clock."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetryd.clock import Clock, SteadyTime
+from flwr_telemetryd.clock import Clock, SteadyTime, Timer
 from tests.support import strategies
 
 steps = st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1e9, 1e9)), max_size=20)
@@ -12,8 +12,8 @@ steps = st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1e9, 1e9)), max_size=20
 
 @strategies.tried(300)
 @given(steps)
-def test_time_never_runs_ahead_of_what_has_passed(taken):
-    """However a clock is set, no more passes than did pass, nor is the file system ahead of itself."""
+def test_no_more_time_passes_than_the_monotonic_clock_tells(taken):
+    """For all steps of the clock; nor is it ahead of the file system."""
     now, elapsed = 1.8e9, 0.0
     time = SteadyTime(lambda: now, lambda: elapsed)
     told = [time()]
@@ -26,7 +26,6 @@ def test_time_never_runs_ahead_of_what_has_passed(taken):
 
 
 def test_a_step_forward_and_back_leaves_no_trace():
-    """A clock that was wrong for a while makes nothing older, and later nothing younger."""
     now, elapsed = 1000.0, 0.0
     time = SteadyTime(lambda: now, lambda: elapsed)
     assert time() == 1000
@@ -38,5 +37,10 @@ def test_a_step_forward_and_back_leaves_no_trace():
 
 @pytest.mark.parametrize("time_ns", [-(10**18), 0, 10**18, 2**63 - 1])
 def test_every_time_has_a_date(time_ns):
-    """A clock before 1970 is one at 1970."""
     assert Clock(time_ns=lambda: time_ns).now().year >= 1970
+
+
+def test_a_timer_is_due_once_in_each_interval():
+    times = iter(range(20))
+    timer = Timer(lambda: next(times))
+    assert [now for now in range(20) if timer.is_due(7)] == [0, 7, 14]

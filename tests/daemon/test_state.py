@@ -1,4 +1,4 @@
-"""``sidecar.json``: for those who look; nothing depends on it, so nothing about it may do harm."""
+"""``sidecar.json``: for readers alone, so nothing in it may do harm."""
 
 import json
 import os
@@ -26,8 +26,7 @@ FULL = {
 }
 
 
-def test_what_is_saved_is_loaded(host):
-    """Every field that is public comes back, and the file is private."""
+def test_a_saved_state_is_loaded_and_its_file_is_private(host):
     state = State(**FULL)
     assert state.public() == FULL
     assert {field.name for field in fields(State) if not field.name.startswith("_")} == set(FULL)
@@ -38,8 +37,7 @@ def test_what_is_saved_is_loaded(host):
     assert os.listdir(host.root) == ["sidecar.json"]
 
 
-def test_what_has_not_changed_is_not_written(host):
-    """A sidecar that has nothing to tell leaves the disk alone."""
+def test_an_unchanged_state_is_not_written(host):
     state = State(**FULL)
     state.save(host)
     host.state.unlink()
@@ -62,8 +60,7 @@ def test_what_has_not_changed_is_not_written(host):
         pytest.param(b"[" * 60_000, id="deep"),
     ],
 )
-def test_what_cannot_be_read_is_an_empty_state(host, content):
-    """Damage costs the counters and nothing else."""
+def test_a_damaged_file_is_an_empty_state(host, content):
     host.state.write_bytes(content)
     assert State.load(host).public() == State().public()
     host.state.unlink()  # the tools of the tests read it too
@@ -81,14 +78,12 @@ def test_what_cannot_be_read_is_an_empty_state(host, content):
         ("x", 1),
     ],
 )
-def test_a_field_of_another_type_is_left_out(host, name, value):
-    """The others are read."""
+def test_a_field_of_another_type_is_ignored(host, name, value):
     host.state.write_text(json.dumps({**FULL, name: value}))
     kept = {**FULL, name: getattr(State(), name)} if name in FULL else FULL
     assert State.load(host).public() == kept
     assert State.load(host)._saved == ""
 
 
-def test_no_file_is_an_empty_state(host):
-    """The first sidecar of a host begins at nought."""
+def test_a_missing_file_is_an_empty_state(host):
     assert State.load(host).public() == State().public()

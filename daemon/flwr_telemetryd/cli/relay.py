@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import AnotherRelayError, ExitCode, NoSuchFileError, NoWayOutError
+from ..errors import AnotherRelayError, ExitCode, FileSinkError, NoSuchFileError
 from .output import (
     HomeOption,
     JsonOption,
@@ -98,7 +98,7 @@ def relay(
             bar.stop()
             complain("interrupted; what is not delivered is kept, and the next relay goes on from there")
             raise typer.Exit(ExitCode.UNDELIVERED) from None
-        except (NoSuchFileError, NoWayOutError) as error:
+        except (NoSuchFileError, FileSinkError) as error:
             bar.stop()
             raise typer.BadParameter(str(error), param_hint="FILE") from None
         except AnotherRelayError as error:

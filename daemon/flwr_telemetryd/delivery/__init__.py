@@ -1,12 +1,13 @@
-"""A body goes to a collector; the answer becomes a decision, and a failure becomes a wait.
+"""A body goes to a collector. The answer becomes a decision, and a failure becomes a wait.
 
 In:    bodies that wait in the outbox, and the settings that name the collector.
-Out:   an outcome for each request: delivered, refused, or to be tried again.
+Out:   an outcome for each request: ``Delivered``, ``Refused`` or ``Retry``.
 Owns:  ``<host>/not-before``, and the file that ``url = "file:///…"`` names.
-Never: follows a redirect, sends cookies or credentials, raises because of the network, or writes an event.
+Never: follows a redirect, sends cookies or credentials, or raises because of the network.
 
-``responses.py`` maps an answer to an outcome. ``retry_after.py`` and ``backoff.py`` tell when to try again.
-``uploader.py`` delivers the bodies of a host, the oldest first.
+``uploader.py`` sends the bodies of a host, the oldest batch first, through ``http.py`` or ``file.py``.
+``responses.py`` maps an answer to an outcome, and ``reasons.py`` an exception to a sentence.
+``backoff.py`` and ``retry_after.py`` decide when to try again. ``faults.py`` does so for local faults.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["backoff", "deadline", "faults", "http", "open_sink", "outcome", "ret
 
 
 def open_sink(settings: Settings) -> Sink:
-    """The sink that the settings name."""
+    """The sink that ``settings.url`` names."""
     if settings.url.startswith("file:"):
         from .file import FileSink
 

@@ -2,12 +2,11 @@
 
 * A *backoff* follows each failure. It is drawn evenly from 0 to a bound that doubles (full jitter).
 * A *Retry-After* outlives a sidecar (``delivery/retry_after.py``). A random time is added to it, because the
-collector
-  may have named one moment to a whole fleet.
-* A *spread* follows the first success after a failure. One body of each home came at a random time; the
+  collector may have named one moment to a whole fleet.
+* A *spread* follows the first success after a failure. One body of each home came at a random time. The
   other bodies of the homes must not all come with it (``tests/benchmarks/fleet.py``).
 
-A request for delivery ends every wait but the collector's Retry-After. This module must never send.
+A request for delivery ends every wait except a Retry-After. This module never sends.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ _MOST_DOUBLINGS = 60
 
 
 def backoff_s(failures: int, first_s: float, most_s: float, random: float) -> float:
-    """How long to wait after ``failures`` in a row: full jitter.
+    """The seconds to wait after a number of failures in a row: full jitter.
 
     Args:
-        failures: 1 after the first one.
-        first_s: the bound after the first one; it doubles with each.
+        failures: 1 after the first failure.
+        first_s: the bound after the first failure; it doubles with each further one.
         most_s: the bound never exceeds this.
         random: from 0 to 1.
     """
@@ -42,11 +41,11 @@ def backoff_s(failures: int, first_s: float, most_s: float, random: float) -> fl
 
 
 def jitter(from_s: float, most_s: float, random: float) -> float:
-    """A random part of a time, which draws the homes of a fleet apart.
+    """A random part of a time in seconds. It separates the requests of a fleet.
 
     Args:
-        from_s: the age of the body that got through, or a ``Retry-After``. A clock that was set back makes
-            the age negative; it counts as 0.
+        from_s: the age of the delivered body, or a ``Retry-After``. A negative age counts as 0, because it
+            means that a clock was set back.
         most_s: the upper limit.
         random: from 0 to 1.
     """
@@ -54,39 +53,39 @@ def jitter(from_s: float, most_s: float, random: float) -> float:
 
 
 class Backoff:
-    """The failures in a row of one step, or of the collector."""
+    """Counts the failures in a row of one step, or of the collector."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.succeeded()
+
+    def succeeded(self) -> None:
+        """Forget all failures."""
         self._failures, self._next_try = 0, 0.0
-        self.since: float | None = None
-        """Monotonic seconds of the first failure; None after a success."""
+        self.since = math.inf
+        """Monotonic seconds of the first failure after the last success; infinite without a failure."""
 
     def failed(self, limits: Limits, at_least_s: float = 0.0) -> float:
         """Note a failure; the seconds to wait, never less than ``at_least_s``."""
         now = self._clock.monotonic()
         self._failures += 1
-        self.since = now if self.since is None else self.since
+        self.since = min(self.since, now)
         random = self._clock.random()
         wait_s = max(backoff_s(self._failures, limits.backoff_s, limits.backoff_max_s, random), at_least_s)
         self._next_try = now + wait_s
         return wait_s
-
-    def succeeded(self) -> None:
-        """Forget all failures."""
-        self._failures, self._next_try, self.since = 0, 0.0, None
 
     def reset(self) -> None:
         """End the current wait; the failures still count."""
         self._next_try = 0.0
 
     def wait_s(self) -> float:
-        """The seconds that are left to wait; 0 if none are."""
+        """The seconds that are left to wait; 0 without a wait."""
         return max(self._next_try - self._clock.monotonic(), 0.0)
 
 
 class RetryPolicy:
-    """When the sender of one run may send."""
+    """Decides when the uploader of one run may send."""
 
     def __init__(
         self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], *, earlier_run_failed: bool
@@ -96,20 +95,25 @@ class RetryPolicy:
         self._limits = limits
         self._backoff = Backoff(clock)
         self._earlier_run_failed = earlier_run_failed
-        self._was_told = False
+        self._has_retry_after = False
         self._retry_after_until = self._spread_until = -math.inf
 
     @property
-    def failing_since(self) -> float | None:
-        """Monotonic seconds of the first failure since the last success; None without one."""
+    def failing_since(self) -> float:
+        """Monotonic seconds of the first failure after the last success; infinite without a failure."""
         return self._backoff.since
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last request of this run failed."""
+        return self._backoff.since < math.inf
+
     def failed(self, after_s: float | None) -> float:
-        """Note a failure, and the collector's ``Retry-After``; the seconds to wait."""
+        """Note a failure and the collector's ``Retry-After`` in seconds; the seconds to wait."""
         asked_s = after_s or 0.0
         wait_s = self._backoff.failed(self._limits(), asked_s + self._jitter(asked_s))
         if after_s is not None:
-            self._was_told = True
+            self._has_retry_after = True
             try:
                 retry_after.keep(self._host, after_s)
             except (OSError, TelemetryError) as error:
@@ -120,12 +124,12 @@ class RetryPolicy:
         """Note a success; the seconds to wait before the next body.
 
         Args:
-            waited_s: how long the body that got through had waited.
-            flush_requested: a user asked for delivery, so that there is no wait.
+            waited_s: the age of the delivered body.
+            flush_requested: a user asked for delivery, so there is no wait.
         """
-        failed = self._earlier_run_failed or self._was_told or self._backoff.since is not None
+        failed = self._earlier_run_failed or self._has_retry_after or self.is_failing
         self._backoff.succeeded()
-        self._earlier_run_failed, self._was_told, self._retry_after_until = False, False, -math.inf
+        self._earlier_run_failed, self._has_retry_after, self._retry_after_until = False, False, -math.inf
         retry_after.forget(self._host)
         if flush_requested or not failed:
             return 0.0
@@ -139,22 +143,22 @@ class RetryPolicy:
         self._retry_after_until = self._spread_until = -math.inf
 
     def wait_s(self) -> float:
-        """The seconds to wait for any reason; 0 or less if there is none."""
+        """The seconds to wait for any reason; 0 or less without a wait."""
         return max(self.blocked_s(), self.spread_left_s())
 
     def spread_left_s(self) -> float:
-        """The seconds to wait because an outage has just ended; 0 or less if there are none."""
+        """The seconds to wait because an outage has just ended; 0 or less without a wait."""
         return self._spread_until - self._clock.monotonic()
 
     def blocked_s(self) -> float:
-        """The seconds to wait because of a failure or a ``Retry-After``; 0 or less if there are none."""
+        """The seconds to wait because of a failure or a ``Retry-After``; 0 or less without a wait."""
         if wait_s := self._backoff.wait_s():
             return wait_s
         now = self._clock.monotonic()
         retry_after.repair(self._host, self._file_system_now)
         left_s = retry_after.remaining_s(self._host, self._file_system_now)
-        if left_s > 0 and not self._was_told:  # the collector told an earlier run
-            self._was_told = True
+        if left_s > 0 and not self._has_retry_after:  # an earlier run received it
+            self._has_retry_after = True
             self._retry_after_until = now + left_s + self._jitter(left_s)
         return max(left_s, self._retry_after_until - now)
 

@@ -1,8 +1,8 @@
-"""A deadline on whatever the main thread is doing.
+"""A deadline for one request, enforced by the system's interval timer.
 
-A timeout per socket operation is none: a server that drips a byte a second never reaches it. The
-system's interval timer interrupts every wait of Python's own; a look-up of a name ends when the
-resolver gives up, which ``__main__`` makes soon.
+A timeout for each socket operation is not enough, because a server that sends a byte a second never reaches
+it. The timer's signal interrupts every wait inside Python. It cannot interrupt a name look-up, so
+``RESOLVER_OPTIONS`` makes the resolver give up soon.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from collections.abc import Iterator
 from types import FrameType
 
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
-"""A look-up of a name cannot be interrupted; it must end well before ``request_deadline_s``."""
-
+"""The value of ``RES_OPTIONS`` (resolv.conf(5)): a look-up ends well before ``request_deadline_s``."""
 
 _SHORTEST_S = 0.001
-
-
-_AGAIN_S = 0.5
+_REPEAT_S = 0.5
 
 
 class DeadlineExceededError(Exception):
@@ -29,26 +26,26 @@ class DeadlineExceededError(Exception):
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise DeadlineExceededError inside the block once ``seconds`` are over; in the main thread only.
+    """Raise DeadlineExceededError inside the block after ``seconds``.
 
-    In another thread, where no signal arrives, the block runs without a deadline of its own.
+    Only the main thread receives signals. In another thread the block runs without a deadline.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
-        # Should a library swallow the first one, the next is not far.
         raise DeadlineExceededError
 
     former = signal.signal(signal.SIGALRM, ring)
     try:
         try:
-            signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST_S), _AGAIN_S)
+            # The timer repeats, because a library may swallow the first exception.
+            signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST_S), _REPEAT_S)
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
-        # Again, for the ring that came just before the line above.
+        # Again, because a signal may have interrupted the line above.
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)

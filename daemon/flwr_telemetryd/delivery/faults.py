@@ -1,12 +1,13 @@
 """Local faults: steps that fail on this machine, each with its own backoff.
 
-A full disk or an unreadable file delays nothing but the step that needs it, and never counts as a
-collector that cannot be reached.
+A full disk or an unreadable file delays only the step that needs it. It never counts as a collector that
+cannot be reached.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -28,7 +29,7 @@ _BLOCKING_STEPS = {"host", "seal", "take", "delivery"}
 
 
 class LocalFaults:
-    """The steps of one run that failed and are tried again."""
+    """Runs the steps of one run, and notes which of them failed."""
 
     def __init__(self, clock: Clock, state: State, limits: Callable[[], Limits]) -> None:
         self._clock = clock
@@ -41,7 +42,7 @@ class LocalFaults:
         """Run ``step(*args, **options)``, unless a step of this name failed and its backoff lasts.
 
         Returns:
-            What the step returns; ``default`` if it fails or has to wait.
+            The result of the step; ``default`` if the step fails or has to wait.
         """
         if backoff := self._backoffs.get(name):
             self._tried.add(name)
@@ -51,18 +52,18 @@ class LocalFaults:
             result = step(*args, **options)
             self._backoffs.pop(name, None)
             return result
-        except LostRaceError as other:
-            log.info("another sidecar has batch %s", other)
+        except LostRaceError as error:
+            log.info("another sidecar has batch %s", error)
         except (OSError, TelemetryError) as error:
             self._note(name, str(error))
         except Exception as error:
-            # A defect in one step must not stop the others. The log gets the traceback.
+            # A defect in one step must not stop the other steps. The log gets the traceback.
             log.exception("%s", name)
             self._note(name, f"unexpected {type(error).__name__}")
         return default
 
     def end_pass(self) -> None:
-        """Forget the faults whose step was not tried in this pass: there is nothing left to do for it."""
+        """Forget the faults whose step was not run in this pass, because nothing is left to do for it."""
         self._backoffs = {name: backoff for name, backoff in self._backoffs.items() if name in self._tried}
         self._tried = set()
 
@@ -71,13 +72,13 @@ class LocalFaults:
         for backoff in self._backoffs.values():
             backoff.reset()
 
-    def since(self) -> float | None:
-        """Monotonic seconds of the oldest fault that lasts; None without one."""
-        return min((backoff.since for backoff in self._backoffs.values() if backoff.since), default=None)
+    def since(self) -> float:
+        """Monotonic seconds of the oldest fault that lasts; infinite without a fault."""
+        return min((backoff.since for backoff in self._backoffs.values()), default=math.inf)
 
     def blocks_delivery(self) -> bool:
-        """Whether a fault lasts that keeps everything of this host from being delivered."""
-        return any(name in _BLOCKING_STEPS for name in self._backoffs)
+        """Whether a fault lasts that stops the delivery of everything of this host."""
+        return not _BLOCKING_STEPS.isdisjoint(self._backoffs)
 
     def _note(self, name: str, reason: str) -> None:
         self._tried.add(name)

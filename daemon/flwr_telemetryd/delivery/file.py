@@ -1,8 +1,8 @@
-"""A file that takes bodies as JSON lines, for machines without a network: ``url = "file:///…"``.
+"""A file as the collector, for machines without a network: ``url = "file:///…"``. One body a line, as JSON.
 
-Sidecars of several hosts may append to one file. On a network file system each of them appends where it last
-saw the end, over what another one wrote since; the file's lock keeps them apart, and makes that end known.
-A body is on the disk before it counts as delivered. Where locks do not work, one host must write alone.
+The sidecars of several hosts may append to one file. Over NFS, each client appends at the end that it last
+saw, and would overwrite newer lines. The file's lock prevents this, because it also refreshes that end.
+A body counts as delivered after it is on the disk. Where locks do not work, only one host may write.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ class FileSink:
     def __init__(self, url: str) -> None:
         self._path = Path(unquote(urlsplit(url).path))
 
-    def send(self, key: str, body: bytes) -> Outcome:
-        """Append the body; the key is its SHA-256 and can be told from the line again."""
-        del key
+    def send(self, _key: str, body: bytes) -> Outcome:
+        """Append the body. The key is not written, because it is the SHA-256 of the line."""
         try:
             append_line(self._path, body, across_hosts=True)
         except TelemetryError as error:
@@ -38,4 +37,4 @@ class FileSink:
         return Delivered()
 
     def close(self) -> None:
-        """Nothing is held open between two bodies."""
+        """Do nothing, because no file stays open between two bodies."""

@@ -1,8 +1,8 @@
-"""The collector, over one connection that is kept.
+"""The collector over HTTP, through one connection that stays open.
 
-Verification is always on; redirects are never followed; no cookie is kept and nothing is read from
-``.netrc``. Everything that ``requests`` can raise becomes a ``Retry`` here, with a word that holds no
-address and no credentials. One request, body and answer, never takes longer than its deadline.
+Certificates are always verified, and redirects are never followed. No cookie is kept, and ``.netrc`` is not
+read. Every exception of ``requests`` becomes a ``Retry``, with a reason that holds no address and no
+credentials. One request, with body and answer, never takes longer than ``request_deadline_s``.
 """
 
 from __future__ import annotations
@@ -18,36 +18,33 @@ from typing import Any, NamedTuple, TypeVar
 
 import requests
 import urllib3
+from requests.structures import CaseInsensitiveDict
 
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from .deadline import deadline
 from .outcome import Outcome, Refused, Retry
-from .reasons import word_for
+from .reasons import reason_for
 from .responses import outcome_of
 
 MAX_ANSWER_BYTES = 64 * 1024
 
-_WORTH_ZIPPING_BYTES = 4096
-_ZIP_LEVEL = 6
-
+_COMPRESSED_FROM_BYTES = 4096
+_GZIP_LEVEL = 6
 _SHORTEST_S = 0.001
-
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 Answer = TypeVar("Answer")
 
 
 class Reached(NamedTuple):
-    """Somebody answered, and TLS is as it should be.
-
-    Attributes:
-        status: of the answer, whatever it is.
-        date: the answer's own, as HTTP writes it; empty without one.
-    """
+    """A server answered, and TLS works."""
 
     status: int
+    """The status code, which may be any."""
     date: str
+    """The ``Date`` header; empty without one."""
 
 
 class HttpSink:
@@ -55,36 +52,30 @@ class HttpSink:
 
     Args:
         settings: ``url``, ``proxy``, ``ca_bundle`` and the limits of a request.
-        environ: where proxy and certificates are looked up, if the settings leave them open.
+        environ: names proxy and certificates if the settings do not.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
-        self._timeout_s = max(settings.limits.request_deadline_s, _SHORTEST_S)
         self._session = requests.Session()
-        # With trust_env, requests would attach credentials from .netrc; proxies are put in by hand.
+        # With trust_env, requests would send credentials from .netrc. So the proxies are set below.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Without this requests reads the whole answer of a redirect, to be ready to follow it.
+        # Otherwise requests reads the whole answer of a redirect, to prepare the next request.
         self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
-        self._session.headers.clear()
-        self._session.headers.update(
-            {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
-        )
-        bundle = settings.ca_bundle or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
-        bundle = bundle or environ.get("SSL_CERT_FILE") or environ.get("SSL_CERT_DIR")
-        self._session.verify = bundle or True
-        self._zips = False
-        """Whether the collector has said that it takes compressed bodies (RFC 7694)."""
-        if settings.proxy is not None:
-            self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
-        else:
-            self._session.proxies = _proxies(self._url, environ)
+        agent = f"flwr-telemetry/{__version__}"
+        self._session.headers = CaseInsensitiveDict({"Content-Type": "application/json", "User-Agent": agent})
+        bundles = (settings.ca_bundle, *map(environ.get, _CERTIFICATES))
+        self._session.verify = next(filter(None, bundles), True)
+        by_setting = {"http": settings.proxy, "https": settings.proxy} if settings.proxy is not None else None
+        self._session.proxies = by_setting or _proxies(self._url, environ)
+        self._compresses = False
+        """Whether the collector's last answer named gzip in ``Accept-Encoding`` (RFC 7694)."""
 
     @property
     def proxy(self) -> str | None:
-        """The proxy that requests go through; None without one."""
+        """The URL of the proxy for ``url``; None without one."""
         found: str | None = requests.utils.select_proxy(self._url, self._session.proxies)
         return found
 
@@ -93,19 +84,19 @@ class HttpSink:
         return self._within_deadline(lambda: self._post(key, body))
 
     def reach(self) -> Reached | Retry:
-        """Ask for the headers of the URL, which sends no event; any answer at all will do."""
+        """Send a HEAD request, which holds no event. Every answer proves that the server can be reached."""
         return self._within_deadline(self._head)
 
     def _within_deadline(self, request: Callable[[], Answer]) -> Answer | Retry:
         try:
             with deadline(self._limits.request_deadline_s):
                 return request()
-        except Exception as error:  # noqa: BLE001 - whatever a library raises about the world is an outcome
-            self._session.close()  # what is left of the connection may belong to this answer
+        except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
+            self._session.close()  # the rest of the connection may belong to this answer
             bundle = self._session.verify
             if isinstance(bundle, str) and not os.access(bundle, os.R_OK):
                 return Retry("the certificates that ca_bundle or the environment names cannot be read")
-            return Retry(word_for(error))
+            return Retry(reason_for(error))
 
     def close(self) -> None:
         """Close the connection."""
@@ -115,44 +106,39 @@ class HttpSink:
         with self._request("HEAD") as answer:
             return Reached(answer.status_code, answer.headers.get("Date", ""))
 
-    def _request(self, method: str, **what: Any) -> requests.Response:
-        return self._session.request(
-            method,
-            self._url,
-            allow_redirects=False,
-            stream=True,
-            timeout=(max(self._limits.connect_timeout_s, _SHORTEST_S), self._timeout_s),
-            **what,
-        )
+    def _request(self, method: str, **content: Any) -> requests.Response:
+        limits = self._limits
+        timeout = max(limits.connect_timeout_s, _SHORTEST_S), max(limits.request_deadline_s, _SHORTEST_S)
+        options = {"allow_redirects": False, "stream": True, "timeout": timeout, **content}
+        return self._session.request(method, self._url, **options)
 
     def _post(self, key: str, body: bytes) -> Outcome:
         headers = {"Idempotency-Key": key}
-        zips = self._zips and len(body) >= _WORTH_ZIPPING_BYTES
-        if zips:
+        is_compressed = self._compresses and len(body) >= _COMPRESSED_FROM_BYTES
+        if is_compressed:
             headers["Content-Encoding"] = "gzip"
-        data = gzip.compress(body, _ZIP_LEVEL, mtime=0) if zips else body
+        data = gzip.compress(body, _GZIP_LEVEL, mtime=0) if is_compressed else body
         with self._request("POST", data=data, headers=headers) as answer:
-            # The status alone decides; what follows is for the reason of a refusal.
             text = _beginning(answer)
-            self._zips = takes_gzip(answer.headers.get("Accept-Encoding", ""))
+            self._compresses = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
             outcome = outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
-        if zips and isinstance(outcome, Refused):
-            self._zips = False  # it may be how the body came; only a word about the body itself may cost it
+        if is_compressed and isinstance(outcome, Refused):
+            self._compresses = False  # the collector may have refused only the compression
             return self._post(key, body)
         return outcome
 
 
-def takes_gzip(accepted: str) -> bool:
-    """Whether the ``Accept-Encoding`` of an answer names gzip, and not to refuse it."""
-    for word in accepted.lower().split(","):
-        coding, _, weight = word.partition(";")
+def accepts_gzip(accepted: str) -> bool:
+    """Whether an ``Accept-Encoding`` header names gzip with a weight above 0."""
+    for item in accepted.lower().split(","):
+        coding, _, weight = item.partition(";")
         if coding.strip() in {"gzip", "x-gzip"}:
             return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
     return False
 
 
 def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The proxies that the environment names for ``url``; none for what it exempts."""
+    """The proxies that the environment names; empty if it exempts ``url``."""
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY")
     if requests.utils.should_bypass_proxies(url, no_proxy=exempt or ""):
         return {}
@@ -162,11 +148,10 @@ def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _beginning(answer: requests.Response) -> str:
-    """What can be had of an answer's body; leaving the rest unread closes the connection.
+    """The beginning of an answer's body, for the reason of a refusal. The status alone decides.
 
-    It is taken as it comes and never unpacked: some kilobytes can be made to unpack to gigabytes. A body
-    that is cut or garbled says nothing against the status. One that does not end within the deadline is no
-    answer yet.
+    The body is not decompressed, because some kilobytes can decompress to gigabytes. A body that is cut or
+    damaged does not change the status. An unread rest closes the connection.
     """
     text = b""
     with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):

@@ -1,8 +1,8 @@
-"""The seam: ``send(key, body) -> outcome``. It never raises for the network's sake.
+"""The contract of a sink: ``send(key, body)`` returns an outcome, and never raises because of the network.
 
-Delivered                 the body is there
-Retry(reason, after_s)    not now; nothing is said about the body
-Refused(reason)           a word about the body itself: it will never be taken
+Delivered                 the collector has the body
+Retry(reason, after_s)    not now; this says nothing about the body
+Refused(reason)           the collector will never accept this body
 """
 
 from __future__ import annotations
@@ -18,36 +18,30 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The body could not be delivered now.
-
-    Attributes:
-        reason: a word for a person; no address, no credentials.
-        after_s: how long the collector asked to be left alone; None if it did not.
-    """
+    """The body could not be delivered now."""
 
     reason: str
+    """For people; it holds no address of the collector and no credentials."""
     after_s: float | None = None
+    """``Retry-After`` in seconds; None if the collector sent none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The collector will never take this body.
-
-    Attributes:
-        reason: its word.
-    """
+    """The collector will never accept this body."""
 
     reason: str
+    """The collector's answer, shortened, for people."""
 
 
 Outcome = Delivered | Retry | Refused
 
 
 class Sink(Protocol):
-    """Somewhere that takes bodies."""
+    """A destination of bodies."""
 
-    def send(self, key: str, body: bytes) -> Outcome:
+    def send(self, key: str, body: bytes, /) -> Outcome:
         """Send one body under its idempotency key."""
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""

@@ -1,7 +1,7 @@
-"""A word for a person for whatever the libraries raise: ``last_error``.
+"""The reason of a failed request, for people: it becomes ``last_error``.
 
-Their own messages may hold addresses and a proxy's password, so none of them is ever quoted. The map is
-total: what nothing here fits is told by its class.
+The messages of the libraries may hold addresses and a proxy's password. So they are never quoted: each class
+of exception has a sentence here, and any other exception is named by its class.
 """
 
 from __future__ import annotations
@@ -13,45 +13,46 @@ import requests
 
 from .deadline import DeadlineExceededError
 
-# The first that fits is the word; subclasses stand before what they derive from.
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
+# The first class that fits gives the reason, so subclasses stand before their bases.
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
     (DeadlineExceededError, "the request took longer than request_deadline_s"),
     (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
-    (requests.exceptions.SSLError, "TLS failed: no TLS is spoken there, or none that we speak"),
+    (requests.exceptions.SSLError, "TLS failed: the server speaks no TLS, or no version that we support"),
     (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
     (requests.exceptions.ReadTimeout, "no answer in time"),
     (requests.exceptions.ConnectionError, "no connection to the collector"),
-    (requests.exceptions.ChunkedEncodingError, "the answer broke off"),
+    (requests.exceptions.ChunkedEncodingError, "the connection broke during the answer"),
 )
 
-# OpenSSL's verify codes, of the certificates that people meet.
+_UNKNOWN_AUTHORITY = "it is signed by an unknown authority; if that is your site's, set ca_bundle"
+# OpenSSL's verify codes, for the usual problems with certificates.
 _CERTIFICATES = {
     9: "it is not valid yet; is this machine's clock right?",
     10: "it has expired, or this machine's clock is wrong",
-    18: "it is signed by itself; set ca_bundle if that is as it should be",
-    19: "it is signed by an unknown authority; set ca_bundle if that is your site's",
-    20: "it is signed by an unknown authority; set ca_bundle if that is your site's",
-    21: "it is signed by an unknown authority; set ca_bundle if that is your site's",
+    18: "it is signed by itself; if that is intended, set ca_bundle",
+    19: _UNKNOWN_AUTHORITY,
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
     62: "it belongs to another host name",
     64: "it belongs to another address",
 }
 _MOST_CAUSES = 50
 
 
-def word_for(error: BaseException) -> str:
-    """A word that holds no address and no credentials."""
+def reason_for(error: BaseException) -> str:
+    """A sentence for people that holds no address and no credentials."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             code = getattr(cause, "verify_code", 0)
             return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
-    for kind, word in _WORDS:
+    for kind, reason in _REASONS:
         if isinstance(error, kind):
-            return word
+            return reason
     return f"the request failed ({type(error).__name__})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that it says it came from, in whatever way its library says so."""
+    """An exception and its causes, by every attribute in which the libraries keep them."""
     waiting: list[object] = [error]
     for _ in range(_MOST_CAUSES):
         if not waiting:

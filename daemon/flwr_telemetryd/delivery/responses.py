@@ -1,7 +1,7 @@
 """The meaning of an HTTP answer. Pure.
 
-Only an answer about the body itself rejects the body: 400, 413, 415 and 422. 2xx is success. The uploader
-tries again after every other answer, redirects and captive portals included.
+Only an answer about the body itself refuses the body: 400, 413, 415 and 422. 2xx is success. The uploader
+tries again after every other answer, including redirects and captive portals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def outcome_of(status: int, headers: Mapping[str, str], text: str, now: datetime
 
     Args:
         status: the status code.
-        headers: the headers, in a mapping that ignores case.
+        headers: the headers; the mapping ignores case.
         text: the beginning of the answer's body, for the reason of a refusal.
         now: in UTC, for a ``Retry-After`` that is a date.
     """

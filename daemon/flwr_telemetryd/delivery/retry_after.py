@@ -1,7 +1,7 @@
 """``not-before``: a ``Retry-After`` that outlives the sidecar that received it.
 
-The file holds the number of seconds, and its modification time tells when the collector asked, so that no
-host's clock counts. The wait never exceeds a day, however wrong the file or a clock is.
+The file holds the number of seconds. Its modification time is the moment of the answer, so no host's clock
+counts. The wait never exceeds a day, even if the file or a clock is wrong.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _TOLERANCE_S = 1.0
 
 
 def keep(host: HostPaths, after_s: float) -> None:
-    """Note that the collector asked for no request for ``after_s`` seconds from now on."""
+    """Note that the collector wants no request for ``after_s`` seconds from now on."""
     files.replace_bytes(host.not_before, f"{after_s}\n".encode())
 
 
 def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
-    """The seconds that are left to wait; 0 or less if there are none.
+    """The seconds that are left to wait; 0 or less without a wait.
 
     Args:
         host: the host whose file is read.
-        now: gives the file system's time, in seconds since the epoch; called only if it matters.
+        now: gives the file system's time, in seconds since the epoch; called only if there is a wait.
     """
     try:
         asked_s = min(float(files.read_bytes(host.not_before, _MAX_BYTES)), MAX_RETRY_AFTER_S)
         written = host.not_before.stat().st_mtime
     except (OSError, TelemetryError, ValueError):
         return 0.0
-    if not asked_s > 0:  # NaN, too
+    if not asked_s > 0:  # this includes NaN
         return 0.0
     try:
         # The age is negative if a clock was set back; see `repair`.
@@ -46,9 +46,9 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
 
 
 def repair(host: HostPaths, now: Callable[[], float]) -> None:
-    """Start the wait again if the file's time lies ahead of ``now``, because a clock was set back since.
+    """Start the wait again if the file's time is after ``now``, because a clock was set back since.
 
-    Otherwise the wait would last until that clock has caught up, which may take years.
+    Otherwise the wait lasts until that clock reaches the file's time again, which may take years.
     """
     with contextlib.suppress(OSError, TelemetryError):
         if host.not_before.lstat().st_mtime > now() + _TOLERANCE_S:
@@ -57,5 +57,5 @@ def repair(host: HostPaths, now: Callable[[], float]) -> None:
 
 def forget(host: HostPaths) -> None:
     """Delete the file, because a request succeeded."""
-    with contextlib.suppress(OSError):  # a file that cannot be removed holds no wait either
+    with contextlib.suppress(OSError):  # a file that cannot be removed does not matter
         host.not_before.unlink(missing_ok=True)

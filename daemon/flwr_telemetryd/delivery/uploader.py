@@ -1,8 +1,8 @@
 """The uploader: sends the bodies of the queue, one after the other.
 
-``delivery/responses.py`` says what an answer means, ``outbox/queue.py`` settles the body, and
-``delivery/backoff.py`` says when to try again. What the uploader remembers may be lost at any moment without
-harm. This module must never open a file.
+``delivery/responses.py`` maps an answer to an outcome, ``outbox/queue.py`` settles the body, and
+``delivery/backoff.py`` decides when to try again. The uploader's memory may be lost at any moment without
+harm. This module never opens a file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ log = logging.getLogger("flwr_telemetryd")
 
 
 class Uploader:
-    """Sends what is due in this host's queue; ``open_sink`` makes the sink that the settings name."""
+    """Sends the due bodies of this host's queue.
+
+    Args:
+        runtime: the run.
+        queue: this host's outbox.
+        open_sink: makes the sink that the settings name.
+    """
 
     def __init__(self, runtime: Runtime, queue: Queue, open_sink: Callable[[Settings], Sink]) -> None:
         self._runtime = runtime
@@ -34,11 +40,9 @@ class Uploader:
         self._sink_key: tuple[object, ...] = ()
         self._last_failed: Path | None = None
         self._flush_requested = False
+        state, clock = runtime.state, runtime.clock
         self.retry_policy = RetryPolicy(
-            runtime.host,
-            runtime.clock,
-            lambda: runtime.limits,
-            earlier_run_failed=bool(runtime.state.next_try),
+            runtime.host, clock, lambda: runtime.limits, earlier_run_failed=bool(state.next_try)
         )
         self.was_answered = False
         """Whether the collector has answered any request of this run."""
@@ -50,10 +54,10 @@ class Uploader:
             self._sink = None
 
     def deliver(self, *, flush_requested: bool) -> None:
-        """Send what is in this host's queue, until one body has to wait.
+        """Send the bodies of this host's queue, until one has to wait.
 
         Args:
-            flush_requested: a user asked for delivery, so that nothing waits after an outage.
+            flush_requested: a user asked for delivery, so nothing waits after an outage.
         """
         self._flush_requested = flush_requested
         self._queue.repair(self._runtime.host)
@@ -66,7 +70,7 @@ class Uploader:
                 return
 
     def _due(self) -> Iterator[Body]:
-        """The body that failed last comes at the end: the collector may fail on that one alone."""
+        """The due bodies; the last failed one comes at the end, because only that one may fail."""
         last: list[Body] = []
         for body in self._queue.due():
             if body.path == self._last_failed:
@@ -83,11 +87,11 @@ class Uploader:
         outcome = self._connected().send(body.key, loaded.data)
         self._runtime.state.requests += 1
         if not isinstance(outcome, Delivered) and not self._runtime.checkpoint():
-            return False  # after an opt-out during the request, nothing is written any more
+            return False  # after an opt-out during the request, nothing more is written
         if isinstance(outcome, Retry):
             self._failed(body, outcome)
             return False
-        self._succeeded(body)  # in memory alone: nothing that can fail may come before `accept`
+        self._succeeded(body)  # only in memory: nothing that can fail may come before `accept`
         if isinstance(outcome, Refused):
             parts = self._queue.reject(loaded, outcome.reason)
             return all(self._runtime.checkpoint() and self._upload(part) for part in parts)
@@ -121,7 +125,7 @@ class Uploader:
             log.info("delivered again; the other bodies follow in %.1f s", wait_s)
 
     def _waited_s(self, body: Body) -> float:
-        """The age of the body's batch, which its name tells."""
+        """The age of the body's batch, by its name."""
         taken_ns = body.path.parent.name.partition("-")[0]
         return (self._runtime.clock.time_ns() - int(taken_ns)) / 1e9 if taken_ns.isdecimal() else 0.0
 

@@ -1,12 +1,12 @@
-"""One run of the daemon: when to seal, adopt, deliver, sleep and end.
+"""One run of the daemon: it seals, builds batches, adopts, delivers, sleeps and ends.
 
 In:    the home of a user, and the settings in its files.
-Out:   nothing that stays in memory; every result is a file of the home.
+Out:   batches and bodies in the home, requests through ``delivery``, and an exit code.
 Owns:  ``<host>/sidecar.json``, ``<host>/sidecar.log`` and ``telemetry/service-<host>.json``.
 Never: reads the environment to judge consent, or makes a request or a file after an opt-out.
 
-``process.py`` sets up the process, ``sidecar/loop.py`` is one pass after another, ``sidecar/schedule.py``
-holds the pure decisions, ``sidecar/consent.py`` checks consent before each request and each write.
+``process.py`` sets up the process, and ``loop.py`` makes one pass after another. ``schedule.py`` holds the
+pure decisions, and ``lifetime.py`` their memory. ``consent.py`` checks consent before each request and write.
 """
 
 __all__ = ["process"]

@@ -1,17 +1,19 @@
-"""Adoption: the spools, unfinished batches and outboxes that other hosts left behind become this host's.
+"""Adoption: this host takes over the spools, unfinished batches and outboxes that other hosts left behind.
 
-Every step is a rename, so two sidecars that adopt at the same time share the work and nothing is sent twice.
-This module must never send, and never touch a host that has a service of its own.
+Every step is a rename, so two sidecars that adopt at the same time share the work, and nothing is sent twice.
+This module never sends, and never touches a host that has a service of its own.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.layout import Home, HostPaths
 
+from ..clock import Timer
 from ..outbox.backlog import is_waiting
 from ..outbox.queue import Queue, adopt
 from ..runtime import Mode, Runtime
@@ -21,26 +23,24 @@ from .schedule import adopt_after_s, adoption_interval_s
 
 
 class Adoption:
-    """Looks at the other hosts of the home, in intervals."""
+    """Adopts from the other hosts of the home, in intervals."""
 
     def __init__(self, runtime: Runtime, queue: Queue, batcher: Batcher) -> None:
         self._runtime = runtime
         self._queue = queue
         self._batcher = batcher
-        self._next = runtime.clock.monotonic()
+        self._timer = Timer(runtime.clock.monotonic)
 
     def run(self) -> None:
-        """Adopt what is there, if the interval is over."""
-        mode, now = self._runtime.mode, self._runtime.clock.monotonic()
-        if now >= self._next:
-            if mode is not Mode.ONCE:
-                self._next = now + adoption_interval_s(mode, self._runtime.limits)
+        """Adopt from hosts that are due, if the interval is over; with ``--once``, at each pass."""
+        mode = self._runtime.mode
+        if self._timer.is_due(0.0 if mode is Mode.ONCE else adoption_interval_s(mode, self._runtime.limits)):
             self._runtime.faults.run("adoption", self._adopt, None)
 
     def _adopt(self) -> None:
         runtime, own = self._runtime, self._runtime.host
         after_s = adopt_after_s(runtime.mode, runtime.limits)
-        # A process on a node cannot signal a service elsewhere; it asks by touching `spool/flush`.
+        # A process on a node cannot signal a service elsewhere. It asks by touching `spool/flush`.
         if_asked = runtime.mode is Mode.SERVICE
         found = list(adoptable(runtime.home, own.name, after_s, runtime.file_system_now, if_asked=if_asked))
         for host in found:
@@ -59,30 +59,28 @@ class Adoption:
 def adoptable(
     home: Home, own: str, after_s: float, now: Callable[[], float], *, if_asked: bool = False
 ) -> Iterator[HostPaths]:
-    """The other hosts of a home that have something to deliver and nobody who does it.
+    """The other hosts of a home that have something to deliver and no service.
 
     Args:
         home: the home.
         own: the name of this host.
-        after_s: how long their spool must not have grown.
-        now: the time of the file system; asked once, and only if there is a host to ask about.
-        if_asked: whether a host that asks for delivery now need not have been quiet.
+        after_s: for how long their spools must not have grown.
+        now: gives the file system's time; called once, and only if another host has something to deliver.
+        if_asked: whether a host that asks for delivery now is due at once.
     """
     waiting = [host for host in known_hosts(home) if host.name != own and is_waiting(host)]
     if waiting:
         time = now()
         served = presence.served_hosts(home, lambda: time)
         for host in waiting:
-            is_due = files.age_s(time, _touched(host)) >= after_s or (if_asked and host.flush.exists())
+            grew_at = max(modification_times(host.events, host.spool), default=0.0)
+            is_due = files.age_s(time, grew_at) >= after_s or (if_asked and host.flush.exists())
             if is_due and host.name not in served:
                 yield host
 
 
-def _touched(host: HostPaths) -> float:
-    times = [0.0]
-    for path in (host.events, host.spool):
-        try:
-            times.append(os.lstat(path).st_mtime)
-        except OSError:
-            continue
-    return max(times)
+def modification_times(*paths: Path) -> Iterator[float]:
+    """The modification times of the paths that exist, in seconds since the epoch."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path.lstat().st_mtime

@@ -2,7 +2,7 @@
 
 Batches are built on this host even for adopted events: all coalesce together, and recovery looks in one
 place. Each step has its own local fault, so a failing batch stops neither the other batches nor the delivery
-of committed bodies. This module must never send.
+of committed bodies. This module never sends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Batcher:
         self._host = runtime.host
         self._owner = secrets.token_hex(8)
         self._hardware = hardware_facts()
-        self._first_seen: tuple[int, float] | None = None
+        self._open_inode, self._first_seen = 0, 0.0
         self.made = 0
         """Batches committed."""
         self.sealed = 0
@@ -53,7 +53,7 @@ class Batcher:
         """Seal this host's segment if it is due, and make batches of its sealed segments.
 
         Args:
-            may_batch: whether new batches are made now.
+            may_batch: whether new batches may be made now.
             immediately: whether to seal before the burst window is over.
         """
         self._runtime.faults.run("seal", self._seal_if_due, None, may_batch, immediately)
@@ -62,20 +62,20 @@ class Batcher:
 
     def window_s(self) -> float:
         """The seconds that are left of the burst window of this host's open segment; 0 if none is known."""
-        if self._first_seen is None:
+        if not self._open_inode:
             return 0.0
         window_s = self._runtime.limits.burst_window_s
-        return max(self._first_seen[1] + window_s - self._runtime.clock.monotonic(), 0.0)
+        return max(self._first_seen + window_s - self._runtime.clock.monotonic(), 0.0)
 
     def adopt(self, hosts: Sequence[HostPaths]) -> None:
-        """Seal the segments of other hosts, and make batches of them together."""
+        """Seal the segments of other hosts, and make batches of all of them together."""
         for host in hosts:
             if self._runtime.checkpoint():
                 self._runtime.faults.run(f"seal {host.name}", self._seal, None, host)
         self._take_all(hosts)
 
     def _take_all(self, adopted: Sequence[HostPaths]) -> None:
-        # Unfinished batches must not pile up, but one bad batch must not stop the others either.
+        # A limit, because unfinished batches must not pile up. One bad batch does not stop the others.
         name = "adopt" if adopted else "take"
         while self._runtime.checkpoint() and self._unfinished() < MAX_UNFINISHED:
             if not self._runtime.faults.run(name, self._take, False, adopted):
@@ -88,19 +88,15 @@ class Batcher:
     def _seal_if_due(self, may_batch: bool, immediately: bool) -> None:
         inode, size_bytes = _open_segment(self._host)
         now = self._runtime.clock.monotonic()
-        if size_bytes == 0:
-            self._first_seen = None
-            return
-        if self._first_seen is None or self._first_seen[0] != inode:
-            self._first_seen = inode, now
-        age_s, window_s = now - self._first_seen[1], self._runtime.limits.burst_window_s
+        if inode != self._open_inode:
+            self._open_inode, self._first_seen = inode, now
+        age_s, window_s = now - self._first_seen, self._runtime.limits.burst_window_s
         if seal_is_due(size_bytes, age_s, window_s, may_batch=may_batch, immediately=immediately):
             self._seal(self._host)
-            self._first_seen = None
+            self._open_inode = 0
 
     def _seal(self, host: HostPaths) -> None:
-        if _open_segment(host)[1]:
-            self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
+        self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
 
     def _take(self, adopted: Sequence[HostPaths]) -> bool:
         taken = batch.take(self._host, self._owner, self._runtime.clock.time_ns(), adopted)
@@ -124,9 +120,9 @@ class Batcher:
 
 
 def _open_segment(host: HostPaths) -> tuple[int, int]:
-    """The inode and the size of a host's open segment; zeros if there is none."""
+    """The inode and the size of a host's open segment; zeros if it is missing or empty."""
     try:
         status = os.lstat(host.events)
     except FileNotFoundError:
         return 0, 0
-    return status.st_ino, status.st_size
+    return (status.st_ino, status.st_size) if status.st_size else (0, 0)

@@ -12,12 +12,12 @@ from ..outbox import purge
 
 
 class ConsentGate:
-    """A call tells whether telemetry is on; it reads the settings again if one of their files changed.
+    """A call returns whether telemetry is on. It reads the settings again if one of their files changed.
 
     Args:
         home: the home.
         site_file: the site's settings.
-        keepalive: called whenever telemetry is on, which is often: the chance to give a sign of life.
+        keepalive: called at each check while telemetry is on, to feed the watchdog and the heartbeat.
     """
 
     def __init__(self, home: Home, site_file: Path, keepalive: Callable[[], None]) -> None:
@@ -27,7 +27,7 @@ class ConsentGate:
         self._watched = settings.watched(home, site_file)
         self._key: tuple[object, ...] | None = None
         self.settings: settings.Settings
-        """The settings as the last call read them."""
+        """The settings that the last call used."""
 
     def __call__(self) -> bool:
         """Whether telemetry is on; after an opt-out by the user, the unsent events are deleted."""
@@ -43,5 +43,5 @@ class ConsentGate:
         return False
 
     def invalidate(self) -> None:
-        """Have the next call read the files, even if they look unchanged."""
+        """Make the next call read the files, even if they look unchanged."""
         self._key = None

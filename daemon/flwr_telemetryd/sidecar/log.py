@@ -1,7 +1,8 @@
-"""The sidecar's log: ``sidecar.log``, rotating, 0600, never through a link; and the journal of a service."""
+"""The sidecar's log: ``sidecar.log``, rotating, mode 0600, never through a link; and a service's journal."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import logging.handlers
@@ -17,7 +18,7 @@ _FORMAT = "%(asctime)sZ %(process)d %(levelname)s %(message)s"
 
 _STANDARD_ERROR = 2
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""Those of sd-daemon(3), which a journal reads from the head of a line."""
+"""The priorities of sd-daemon(3), which a journal reads from the beginning of a line."""
 
 
 class _SafeHandler(logging.handlers.RotatingFileHandler):
@@ -26,33 +27,28 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
         return io.TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8", write_through=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write to the file of that name: switching off removes it, and a service may sleep through that."""
-        if self.stream is not None and not self._is_named(self.stream):
-            self.stream.close()
-            self.stream = None  # the base class opens it again
+        """Open the file again if its name is gone: ``disable`` may remove it while a service sleeps."""
+        with contextlib.suppress(OSError):
+            if self.stream is not None and not files.names(self.baseFilename, self.stream.fileno()):
+                stream, self.stream = self.stream, None  # the base class opens it again
+                stream.close()
         super().emit(record)
 
-    def _is_named(self, stream: io.TextIOWrapper) -> bool:
-        try:
-            return files.names(self.baseFilename, stream.fileno())
-        except OSError:
-            return False
-
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
-        """A log that cannot be written, on a full disk above all, is no reason to say anything else."""
+        """Ignore a log that cannot be written, for example on a full disk."""
 
 
 class JournalFormatter(logging.Formatter):
-    """Every line with its priority; the journal knows the time and the process by itself."""
+    """Puts a priority before every line. The journal adds time and process."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message, and a traceback if it has one, each line of it ``<priority>words``."""
+        """The message and its traceback, each line as ``<priority>text``."""
         priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
 
 
 def is_journal(environ: Mapping[str, str], descriptor: int = _STANDARD_ERROR) -> bool:
-    """Whether a descriptor leads to the journal, as ``JOURNAL_STREAM`` tells (systemd.exec(5))."""
+    """Whether a descriptor is the journal, by ``JOURNAL_STREAM`` (systemd.exec(5))."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -61,16 +57,15 @@ def is_journal(environ: Mapping[str, str], descriptor: int = _STANDARD_ERROR) ->
 
 
 def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) -> None:
-    """Send the sidecar's log to its file, and to standard error for whoever started it himself."""
+    """Send the sidecar's log to its file and, if ``to_stderr``, to standard error."""
     formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
-    to_file: logging.Handler = _SafeHandler(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
-    to_file.setFormatter(formatter)
-    handlers = [to_file]
-    if to_stderr:
-        handlers.append(logging.StreamHandler())
-        handlers[-1].setFormatter(JournalFormatter() if is_journal(environ) else formatter)
     logger = logging.getLogger("flwr_telemetryd")
     logger.setLevel(logging.INFO)
-    for handler in handlers:
+    handler: logging.Handler = _SafeHandler(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    if to_stderr:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JournalFormatter() if is_journal(environ) else formatter)
         logger.addHandler(handler)

@@ -3,10 +3,10 @@
     consent? ─▶ flush? ─▶ unfinished batches ─▶ seal ─▶ take, write, commit ─▶ adopt ─▶ deliver ─▶ caps
 
 Every decision is a function of the clock and of the directory. The memory of the sidecar (waits, failures)
-may be lost at any moment without harm. After an opt-out the sidecar ends before its next request or write; if
+may be lost at any moment without harm. After an opt-out the sidecar ends before its next request or write. If
 the user opted out, the unsent events are deleted.
 
-This module must never read the environment: a sidecar decides by the files alone.
+This module never reads the environment, because only the settings files decide.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Sidecar:
 
     Args:
         home: the home whose events it delivers.
-        mode: how long it runs.
+        mode: when it ends.
         open_sink: makes the sink that the settings name.
-        lock: the host's lock, or the failed attempt to get it; None if the caller has no other sidecar.
+        lock: the host's lock, or the attempt where locks do not work; None if no other sidecar can run.
         clock: time and chance.
         site_file: the site's settings.
         manager: the service manager that started it.
-        reload_asked: whether SIGHUP came since the last call.
+        reload_asked: returns whether SIGHUP came since the last call.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Sidecar:
     # One run
 
     def run(self) -> ExitReason:
-        """Make passes until there is a reason to end."""
+        """Make passes until there is a reason to end; the reason."""
         state, clock = self._state, self._runtime.clock
         state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
         state.born = presence.birth(os.getpid())
@@ -115,40 +115,38 @@ class Sidecar:
             except OSError as error:
                 if self._runtime.mode is not Mode.SERVICE:
                     raise
-                # A service outlives a file server that is down for a while.
+                # A service survives a file server that is down for a while.
                 log.warning("cannot read the home: %s", error)
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
         # After an opt-out or the removal of the directory, nothing is written, not even the reason.
-        why = "" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value
-        if why:
-            log.info("ending: %s", why)
-        self.close(why)
+        self.close("" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value)
         return reason
 
-    def close(self, why: str) -> None:
-        """Close the connections, and note why this run ended, unless ``why`` is empty."""
+    def close(self, reason: str) -> None:
+        """Close the connections, and write the reason for the end of this run, unless it is empty."""
         self._manager.stopping()
         self._uploader.close()
-        if why and self._checkpoint() and self.host.root.is_dir():
-            self._state.ended = f"{self._runtime.clock.now().isoformat()} {why}"
+        if reason and self._checkpoint() and self.host.root.is_dir():
+            log.info("ending: %s", reason)
+            self._state.ended = f"{self._runtime.clock.now().isoformat()} {reason}"
             self._save()
         if self._runtime.mode is Mode.SERVICE:
             self._runtime.home.heartbeat(self.host.name).unlink(missing_ok=True)
 
     def run_pass(self) -> ExitReason | None:
-        """Do everything that is due now; why to end, or None.
+        """Do everything that is due now; the reason to end, or None.
 
         Raises:
-            SpoolUnsafeError: the directory is not safe any more.
+            SpoolUnsafeError: another user can write to the directory, or it is a link now.
         """
         try:
             return self._pass()
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            # Another host of a network file system deleted or moved a file; the next pass sees the result.
-            log.info("moved away during a pass: %s", error)
+            # Another host of a network file system deleted or renamed a file. The next pass sees the result.
+            log.info("a file was deleted or renamed during a pass: %s", error)
             return None
 
     def _pass(self) -> ExitReason | None:
@@ -162,13 +160,12 @@ class Sidecar:
         caps = ("caps", self._housekeeping.keep_caps)
         for name, step in (caps, ("host", self._serve), caps, ("gone", self._housekeeping.prune)):
             self._faults.run(name, step, None)
-            self._has_passed |= name == "host"
             if not self._checkpoint():  # a request may have taken long
                 return ExitReason.DISABLED
         self._save()
         reason = self._exit_policy.reason()
         if reason is ExitReason.OFFLINE and not self._tries_last:
-            # One more try: the collector may be back, and the next event may come days later.
+            # One more try, because the collector may be back, and the next event may come days later.
             self._tries_last = True
             self._retry_policy.reset()
             return None
@@ -179,14 +176,14 @@ class Sidecar:
         check_ownership(self.host)
         self._faults.run("flush", self._obey_flush, None)
         self._queue.repair(self.host)
-        # While deliveries fail no new batch is made: an outage ends in a few well-coalesced uploads.
         policy, flush = self._retry_policy, self._flush_requested
         may_try = policy.wait_s() <= 0
-        self._works = policy.failing_since is None and policy.blocked_s() <= 0
+        self._works = not policy.is_failing and policy.blocked_s() <= 0
         is_empty = not bodies_wait(self.host)
+        # While deliveries fail, no new batch is made: later events then coalesce into a few large bodies.
         may_batch = flush or ((self._works or is_empty) and policy.spread_left_s() <= 0)
         if listing(self.host.work):
-            # Only this host's lock proves that all other owners are dead; otherwise the batch must be old.
+            # Only this host's lock proves that all other owners are dead. Without it the batch must be old.
             self._batcher.resume(self.host, None if self._is_exclusive else self._runtime.file_system_now())
         self._batcher.run(may_batch=may_batch, immediately=flush)
         # Two services that cannot deliver must not adopt each other's batches again and again.
@@ -194,9 +191,9 @@ class Sidecar:
             self._adoption.run()
         if policy.wait_s() <= 0:
             self._faults.run("delivery", self._uploader.deliver, None, flush_requested=flush)
-            self._works = policy.failing_since is None
-        if self._runtime.mode is not Mode.ONCE:
-            self._flush_requested = False
+            self._works = not policy.is_failing
+        self._flush_requested = self._runtime.mode is Mode.ONCE
+        self._has_passed = True
 
     # Between two passes
 
@@ -220,12 +217,12 @@ class Sidecar:
         self._idle_wait.sleep(*wait)
 
     def _is_woken(self) -> bool:
-        """Whether there is a reason for a pass besides the files: SIGHUP, or an opt-out."""
+        """Whether SIGHUP or an opt-out is a reason for a pass."""
         self._obey_reload()
         return self._flush_requested or not self._checkpoint()
 
     def _keepalive(self) -> None:
-        """Feeds the watchdog and the heartbeat during long uploads and sleeps."""
+        """Feed the watchdog and the heartbeat, also during long uploads and sleeps."""
         self._manager.extend_watchdog(self._runtime.limits.request_deadline_s)
         self._manager.watchdog()
         if self._runtime.mode is Mode.SERVICE and self._can_deliver():
@@ -233,16 +230,16 @@ class Sidecar:
 
     def _can_deliver(self) -> bool:
         """Whether other hosts may rely on this service, because it delivered or has nothing to deliver."""
-        tried = self._has_passed or self._uploader.was_answered
-        works = self._works and self._retry_policy.failing_since is None
-        return tried and works and not self._faults.blocks_delivery()
+        has_tried = self._has_passed or self._uploader.was_answered
+        works = self._works and not self._retry_policy.is_failing and not self._faults.blocks_delivery()
+        return has_tried and works
 
     # Requests of others
 
     def _obey_flush(self) -> None:
-        """Delete a request for delivery, so that a later one counts anew, and obey it."""
+        """Delete a request for delivery, so that a later one counts again, and obey it."""
         if self.host.flush.exists():
-            # NFS may repeat the call and report that nothing was there, so the result does not count.
+            # NFS may repeat the call and report a missing file, so the result does not count.
             self.host.flush.unlink(missing_ok=True)
             self._deliver_now()
 

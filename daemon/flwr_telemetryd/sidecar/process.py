@@ -1,13 +1,12 @@
 """``flwr-telemetryd [--service | --once]``: the sidecar as a process.
 
-Started on demand by the first event, without arguments. This room sets up what belongs to the process
-(signals, priority, log, the lock, the service manager) and leaves the work to ``sidecar/loop.py``.
+The first event starts it on demand, without arguments. This module sets up the process (signals, priority,
+log, the lock, the service manager). ``sidecar/loop.py`` does the work.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ import time
 import psutil
 
 from flwr_telemetry import files, presence
-from flwr_telemetry.errors import TelemetryError, from_os_error
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
@@ -25,7 +24,7 @@ from flwr_telemetry.settings import Consent, load
 from ..clock import Clock
 from ..delivery import open_sink
 from ..delivery.deadline import RESOLVER_OPTIONS
-from ..errors import ExitCode
+from ..errors import ExitCode, describe
 from ..outbox import purge
 from ..outbox.backlog import anything_waits
 from ..runtime import Mode
@@ -38,46 +37,41 @@ from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
 
 LINGER_S = RECHECK_S + 0.25
-"""A writer that saw us alive does not look again for so long; we look once more after that."""
-
+"""A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
+checked once more."""
 
 _EXIT_CODES = {
     ExitReason.IDLE: ExitCode.OK,
     ExitReason.DRAINED: ExitCode.OK,
     ExitReason.OFFLINE: ExitCode.UNDELIVERED,
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
-    ExitReason.DISABLED: ExitCode.DISABLED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
 }
 
 
-log = logging.getLogger("flwr_telemetryd")
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run a sidecar to its end; the exit code says what is left."""
-    words = sys.argv[1:] if arguments is None else arguments
-    mode = _mode(words) if words else Mode.ON_DEMAND
+    """Run a sidecar to its end; the exit code, see ``ExitCode``.
+
+    Args:
+        arguments: the command line without the program's name; that of this process by default.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Without arguments argparse is not loaded, because it would delay each start on demand.
+    mode = _parse_mode(arguments) if arguments else Mode.ON_DEMAND
     if os.name != "posix":
-        return _say("flwr-telemetryd works on Linux and macOS only", ExitCode.UNUSABLE)
+        return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
-    ended_early = ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
     try:
         signals = Signals(reloads=mode is Mode.SERVICE)
-        home = Home(home_directory(os.environ))
-        return _serve(home, mode, signals)
-    except TelemetryError as error:
-        return _say(f"flwr-telemetryd: {error}", ExitCode.UNUSABLE)
-    except OSError as error:
-        word = from_os_error(error, str(error.filename or "the home"))
-        return _say(f"flwr-telemetryd: {word}", ExitCode.UNUSABLE)
+        return _serve(Home(home_directory(os.environ)), mode, signals)
+    except (OSError, TelemetryError) as error:
+        return _fail(describe(error, None), ExitCode.UNUSABLE)
     except TerminatedError:
-        return ended_early
+        return ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
 
 
-def _mode(words: list[str]) -> Mode:
-    """What a person or a unit asks for; who is started on demand is spared the parser."""
+def _parse_mode(arguments: list[str]) -> Mode:
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -87,75 +81,78 @@ def _mode(words: list[str]) -> Mode:
         "3 telemetry is off, 4 another sidecar runs, 5 the home cannot be used.",
     )
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--service", action="store_true", help="serve until told to stop")
-    modes.add_argument("--once", action="store_true", help="deliver what is there, then end")
-    chosen = parser.parse_args(words)
+    modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
+    modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
+    chosen = parser.parse_args(arguments)
     return Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
 
 
-def _say(word: str, code: ExitCode) -> int:
-    with contextlib.suppress(AttributeError, OSError):  # there may be none, or a full one
-        sys.stderr.write(f"{word}\n")
+def _fail(reason: str, code: ExitCode) -> int:
+    with contextlib.suppress(AttributeError, OSError):  # standard error may be closed, or a full disk
+        sys.stderr.write(f"flwr-telemetryd: {reason}\n")
     return code
 
 
 def _serve(home: Home, mode: Mode, signals: Signals) -> int:
+    """Run a sidecar, and another one after an idle end if an event came at the last moment."""
     consent = load(home, None).consent
     if not consent.enabled:
         purge.if_asked(home, consent)
-        return _off(consent, mode)
+        return _report_disabled(consent, mode)
     host = home.host()
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(anything_waits, known_hosts(home))):
-            return ExitCode.OK  # nothing was ever spooled, and nothing is to be created for that
-        _create(home, host)
+            return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
+        files.make_home(home.path)
+        files.ensure_directory(host.telemetry)
+        files.ensure_directory(host.root)
     check_root(host)
     if mode is Mode.SERVICE:
         request_exit(host)
     with held(host, WAIT_S if mode is Mode.ON_DEMAND else 4 * WAIT_S, create=True) as lock:
         if lock.result is LockResult.BUSY:
             if mode is Mode.SERVICE:
-                sys.stderr.write("flwr-telemetryd: another sidecar has this home, and did not give way\n")
+                _fail("another sidecar has this home, and did not end in time", ExitCode.BUSY)
             return ExitCode.BUSY
         lower_priority()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
-        end = _live(home, mode, lock, signals)
-    while mode is Mode.ON_DEMAND and end is ExitReason.IDLE:
+        reason = _run_sidecar(home, mode, lock, signals)
+    while mode is Mode.ON_DEMAND and reason is ExitReason.IDLE:
         time.sleep(LINGER_S)
         if not load(home, None).consent.enabled or not anything_waits(host):
             break
         with held(host, WAIT_S) as lock:
             if lock.result is LockResult.BUSY:
                 break
-            end = _live(home, mode, lock, signals)
-    return _off(load(home, None).consent, mode) if end is ExitReason.DISABLED else _EXIT_CODES[end]
+            reason = _run_sidecar(home, mode, lock, signals)
+    if reason is ExitReason.DISABLED:
+        return _report_disabled(load(home, None).consent, mode)
+    return _EXIT_CODES[reason]
 
 
 def request_exit(host: HostPaths) -> None:
     """Ask a sidecar on demand that holds the lock to end, because a service takes over its work.
 
-    It may be ended at any moment without loss. A service is not asked: one is enough.
+    It may end at any moment without loss. A service is not asked, because one service is enough.
     """
     presence.signal_sidecar(host, Mode.ON_DEMAND.value, signal.SIGTERM)
 
 
-def _off(consent: Consent, mode: Mode) -> int:
-    """How to end where telemetry is off; only somebody's no keeps a service from being started again."""
-    if mode is not Mode.ON_DEMAND:
-        sys.stderr.write(f"flwr-telemetryd: telemetry is off: {consent.reason}\n")
-    said = not consent.enabled and not consent.malformed and consent.decided_by in {"user file", "site file"}
-    return ExitCode.DISABLED if said or mode is not Mode.SERVICE else ExitCode.UNUSABLE
+def _report_disabled(consent: Consent, mode: Mode) -> int:
+    """The exit code while telemetry is off. A service manager does not restart a service after DISABLED.
+
+    A service gets that code only after an opt-out in a file, because invalid settings may be half saved.
+    """
+    is_final = consent.decided_by in {"user file", "site file"} and not (consent.enabled or consent.malformed)
+    code = ExitCode.DISABLED if is_final or mode is not Mode.SERVICE else ExitCode.UNUSABLE
+    return code if mode is Mode.ON_DEMAND else _fail(f"telemetry is off: {consent.reason}", code)
 
 
-def _live(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReason:
+def _run_sidecar(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReason:
+    clock, reload_asked = Clock(sleep=signals.sleep), signals.reload_asked
+    manager = ServiceManager.of(os.environ) if mode is Mode.SERVICE else ServiceManager()
     sidecar = Sidecar(
-        home,
-        mode,
-        open_sink,
-        lock=lock,
-        clock=Clock(sleep=signals.sleep),
-        manager=ServiceManager.of(os.environ) if mode is Mode.SERVICE else None,
-        reload_asked=signals.reload_asked if mode is Mode.SERVICE else lambda: False,
+        home, mode, open_sink, lock=lock, clock=clock, manager=manager, reload_asked=reload_asked
     )
     try:
         return sidecar.run()
@@ -164,18 +161,10 @@ def _live(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReaso
         raise
 
 
-def _create(home: Home, host: HostPaths) -> None:
-    files.make_home(home.path)
-    files.ensure_directory(host.telemetry)
-    files.ensure_directory(host.root)
-
-
 def lower_priority() -> None:
-    """Make this process yield to everything else: lowest CPU and I/O priority that a user may take."""
+    """Lower the CPU and I/O priority of this process, so that it delays no other process."""
     process = psutil.Process()
-    try:
+    with contextlib.suppress(psutil.Error, OSError):  # a container may forbid it
         process.nice(10)
         if hasattr(process, "ionice"):
             process.ionice(psutil.IOPRIO_CLASS_IDLE)
-    except (psutil.Error, OSError):
-        return  # a container may forbid it; then it is as it is

@@ -1,4 +1,4 @@
-"""The decisions of a sidecar, as functions of what it sees. Pure.
+"""The decisions of a sidecar, as functions of its observations. Pure.
 
 Durations are in seconds. An age is a difference, never the time of a clock.
 """
@@ -21,7 +21,7 @@ FULL_PASS_S = 600.0
 """A network file system may show a change late, or give two changes the same time."""
 
 GONE_AFTER = 20
-"""A host is gone after so many times the age at which its spool is adopted."""
+"""A host is gone after this many times the age at which its spool is adopted."""
 
 
 class ExitReason(enum.Enum):
@@ -41,94 +41,85 @@ def seal_is_due(
     """Whether to seal the open segment.
 
     Args:
-        size_bytes: the size of the segment.
+        size_bytes: the size of the segment; an empty one is never sealed.
         age_s: the time since the sidecar first saw an event in it.
         window_s: the burst window.
         may_batch: whether a batch may be made now; otherwise only a full segment is sealed.
         immediately: whether to seal before the burst window is over.
     """
-    if size_bytes == 0:
-        return False
-    return size_bytes >= SEAL_SIZE_BYTES or (may_batch and (immediately or age_s >= window_s))
+    is_over = immediately or age_s >= window_s
+    return size_bytes >= SEAL_SIZE_BYTES or (size_bytes > 0 and may_batch and is_over)
 
 
 def reason_to_end(
-    mode: Mode,
-    limits: Limits,
-    *,
-    waits: bool,
-    quiet_s: float,
-    failing_s: float | None,
-    may_try: bool,
-    stuck: bool,
+    mode: Mode, limits: Limits, *, waits: bool, quiet_s: float, failing_s: float, may_try: bool, stuck: bool
 ) -> ExitReason | None:
     """Why to end now, or None.
 
     Args:
-        mode: how long this sidecar runs.
-        limits: the numbers.
+        mode: the mode of this sidecar.
+        limits: the limits in the settings.
         waits: whether anything is undelivered.
         quiet_s: the time since anything was undelivered.
-        failing_s: the time since the first failure after the last success; None without one.
-        may_try: whether a request may be tried now.
+        failing_s: the time since the first failure after the last success; minus infinity without a failure.
+        may_try: whether a request may be sent now.
         stuck: whether the last pass changed nothing.
     """
     if mode is Mode.SERVICE:
         return None
     if mode is Mode.ONCE:
-        if failing_s is not None:
+        if failing_s >= 0:
             return ExitReason.UNDELIVERED
         if not waits:
             return ExitReason.DRAINED
         return ExitReason.UNDELIVERED if stuck or not may_try else None
     if not waits and quiet_s >= limits.idle_exit_s:
         return ExitReason.IDLE
-    if failing_s is not None and failing_s >= limits.offline_exit_s:
-        return ExitReason.OFFLINE
-    return None
+    return ExitReason.OFFLINE if failing_s >= limits.offline_exit_s else None
 
 
 def gone_after_s(mode: Mode, limits: Limits) -> float:
-    """How long nothing of another host must have changed before its empty directory is deleted."""
+    """For how long nothing of another host must have changed before its empty directory is deleted."""
     return GONE_AFTER * adopt_after_s(mode, limits)
 
 
 def service_wait(
     limits: Limits, *, waits: bool, blocked_s: float, quiet_s: float, others_wait: bool
 ) -> tuple[float, float]:
-    """How a service sleeps after a pass; a change in the home wakes it earlier.
+    """The sleep of a service after a pass; a change in the home ends it earlier.
 
     Args:
-        limits: the numbers.
+        limits: the limits in the settings.
         waits: whether anything of this host is undelivered.
-        blocked_s: how long no request may be tried.
+        blocked_s: for how long no request may be sent.
         quiet_s: the time since anything changed in the home.
         others_wait: whether anything of other hosts is undelivered.
 
     Returns:
-        The longest time between two checks for a change, and the time after which a pass is due in any
-        case; in seconds.
+        The longest time between two checks for a change, and the time after which a pass is due even
+        without one; in seconds.
     """
     if waits and blocked_s > 0:
         return LONGEST_WAIT_S, blocked_s
     if waits and quiet_s > limits.burst_window_s + 4 * POLL_S:
-        return LONGEST_WAIT_S, LONGEST_WAIT_S  # the window is over: a local fault keeps it from delivery
+        return LONGEST_WAIT_S, LONGEST_WAIT_S  # the window is over, so a local fault prevents the delivery
     if waits:
         return POLL_S, 0.0
-    if others_wait and quiet_s < gone_after_s(Mode.SERVICE, limits):
+    gone_s = gone_after_s(Mode.SERVICE, limits)
+    if others_wait and quiet_s < gone_s:
         interval_s = adoption_interval_s(Mode.SERVICE, limits)
         return interval_s, interval_s
-    return LONGEST_WAIT_S, min(FULL_PASS_S, gone_after_s(Mode.SERVICE, limits))
+    return LONGEST_WAIT_S, min(FULL_PASS_S, gone_s)
 
 
 def on_demand_wait(limits: Limits, *, waits: bool, blocked_s: float, ends_in_s: float) -> tuple[float, float]:
-    """How a sidecar on demand sleeps after a pass; short, so that it sees a request for delivery soon.
+    """The sleep of a sidecar on demand after a pass; short, because a request for delivery must be seen soon.
 
     Args:
-        limits: the numbers.
+        limits: the limits in the settings.
         waits: whether anything of this host is undelivered.
-        blocked_s: how long nothing can be done for it: a backoff, or the burst window.
-        ends_in_s: the time until the sidecar ends if nothing happens.
+        blocked_s: for how long nothing can be done for it, because of a backoff or the burst window.
+        ends_in_s: the time until the sidecar ends if nothing changes.
 
     Returns:
         As ``service_wait``.
@@ -140,12 +131,12 @@ def on_demand_wait(limits: Limits, *, waits: bool, blocked_s: float, ends_in_s: 
 
 
 def adoption_interval_s(mode: Mode, limits: Limits) -> float:
-    """The time between two searches for hosts to adopt."""
+    """The time between two searches for hosts to adopt from."""
     return min(max(adopt_after_s(mode, limits) / 4, POLL_S), LONGEST_WAIT_S)
 
 
 def adopt_after_s(mode: Mode, limits: Limits) -> float:
-    """How long another host's spool must not have grown before it is adopted."""
+    """For how long another host's spool must not have grown before it is adopted."""
     if limits.adopt_after_s is not None:
         return limits.adopt_after_s
     return SERVICE_ADOPT_S if mode is Mode.SERVICE else ON_DEMAND_ADOPT_S

@@ -1,7 +1,7 @@
 """Messages to the service manager that started this process, in systemd's notification protocol.
 
-One datagram of ``NAME=value`` lines goes to the socket that ``NOTIFY_SOCKET`` names (sd_notify(3)); without
-such a socket nothing is sent. This module must never wait for the manager, and never fail a sidecar.
+One datagram of ``NAME=value`` lines goes to the socket that ``NOTIFY_SOCKET`` names (sd_notify(3)). Without
+such a socket nothing is sent. This module never waits for the manager, and never makes a sidecar fail.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from ..clock import Timer
+
 log = logging.getLogger("flwr_telemetryd")
 
 _FEEDS = 4
-"""The watchdog is fed at most so many times in its interval."""
+"""The watchdog is fed at most this many times in its interval."""
 
 _MICRO = 1_000_000
 
@@ -25,9 +27,9 @@ class ServiceManager:
     """The service manager of this process, if it has one.
 
     Args:
-        address: its socket, in the file system or, with a leading ``@``, abstract; empty for none.
-        watchdog_s: it kills a process that is silent for so long; infinite for never.
-        monotonic: seconds that never run backwards.
+        address: the path of its socket, or ``@`` and the name of an abstract socket; empty without a manager.
+        watchdog_s: the manager kills a process that is silent for longer; infinite without a watchdog.
+        monotonic: gives seconds that never run backwards.
     """
 
     def __init__(
@@ -35,8 +37,7 @@ class ServiceManager:
     ) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._watchdog_s = watchdog_s
-        self._monotonic = monotonic
-        self._fed_at = -math.inf
+        self._timer = Timer(monotonic)
         self._status, self._failed = "", False
 
     @classmethod
@@ -50,32 +51,30 @@ class ServiceManager:
         return cls(environ.get("NOTIFY_SOCKET", ""), watchdog_s)
 
     def ready(self) -> None:
-        """The start, or a reload, is over."""
+        """Report that the start, or a reload, is over."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """The settings are being read again; ``ready`` follows."""
+        """Report that the settings are being read again; ``ready`` follows."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """This process is about to end."""
+        """Report that this process ends."""
         self._tell("STOPPING=1")
 
     def status(self, summary: str) -> None:
-        """One line for ``systemctl status``; sent only if it changed."""
+        """Send one line for ``systemctl status``, if it changed."""
         if summary != self._status:
             self._status = summary
             self._tell(f"STATUS={summary}")
 
     def watchdog(self) -> None:
-        """Feed the watchdog; cheap enough for every step."""
-        now = self._monotonic()
-        if math.isfinite(self._watchdog_s) and now - self._fed_at >= self._watchdog_s / _FEEDS:
-            self._fed_at = now
+        """Feed the watchdog, if a quarter of its interval is over; cheap enough for every step."""
+        if math.isfinite(self._watchdog_s) and self._timer.is_due(self._watchdog_s / _FEEDS):
             self._tell("WATCHDOG=1")
 
     def extend_watchdog(self, longest_step_s: float) -> None:
-        """Make the interval of the watchdog long enough for one step that takes so long."""
+        """Make the watchdog's interval at least twice as long as one step, in seconds."""
         if 2 * longest_step_s > self._watchdog_s:
             self._watchdog_s = 2 * longest_step_s
             self._tell(f"WATCHDOG_USEC={int(self._watchdog_s * _MICRO)}")

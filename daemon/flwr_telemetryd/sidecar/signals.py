@@ -1,9 +1,12 @@
-"""Signals: SIGTERM and SIGINT end a sidecar at once; SIGHUP has a service read its settings and deliver.
+"""Signals: SIGTERM and SIGINT end a sidecar at once. SIGHUP makes a service read its settings and deliver.
 
-Every step survives a SIGKILL, so the end may be raised anywhere. Only a call of a C library that does not
-return delays it; a name look-up is bounded by ``RES_OPTIONS``.
+Every step survives a SIGKILL, so the handler may raise ``TerminatedError`` at any place. A sleep, a wait for
+a lock and a request in flight end at once. Only two places delay the end, each for a bounded time:
 
-This module must never decide what to do before the end.
+* a name look-up of the C library, until the resolver gives up (``RESOLVER_OPTIONS``);
+* a destructor, in which Python ignores exceptions: ``sleep`` raises again.
+
+This module never decides what to do before the end.
 """
 
 from __future__ import annotations
@@ -15,41 +18,47 @@ from types import FrameType
 
 
 class TerminatedError(BaseException):
-    """SIGTERM or SIGINT. Every step survives a SIGKILL, so it may be raised anywhere."""
+    """SIGTERM or SIGINT came."""
 
 
 class Signals:
-    """The signals of this process, from now on; for the main thread.
+    """Handles the signals of this process, from now on; for the main thread.
 
     Args:
         reloads: whether SIGHUP asks for a reload; otherwise it is ignored.
     """
 
     def __init__(self, *, reloads: bool) -> None:
-        self._asked = False
+        self._reload_asked = self._terminated = False
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
-        # A byte for each signal ends a sleep that begins just after the signal came.
+        # Each signal writes a byte, which ends a sleep that begins just after the signal.
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _stop)
+            signal.signal(number, self._terminate)
         signal.signal(signal.SIGHUP, self._reload if reloads else signal.SIG_IGN)
-        # The process that started this one may have blocked them.
+        # A mask is inherited, and the parent process may have blocked these signals.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def reload_asked(self) -> bool:
         """Whether SIGHUP came since the last call."""
-        asked, self._asked = self._asked, False
+        asked, self._reload_asked = self._reload_asked, False
         return asked
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so long, or until a signal comes."""
+        """Sleep for a number of seconds, or until a signal comes.
+
+        Raises:
+            TerminatedError: SIGTERM or SIGINT came, now or before.
+        """
+        if self._terminated:
+            raise TerminatedError
         if select.select([self._woken], [], [], seconds)[0]:
             os.read(self._woken, 64)
 
     def _reload(self, _signal: int, _frame: FrameType | None) -> None:
-        self._asked = True
+        self._reload_asked = True
 
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise TerminatedError
+    def _terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        self._terminated = True
+        raise TerminatedError

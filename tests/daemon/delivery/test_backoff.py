@@ -1,4 +1,4 @@
-"""The waits before another try: their bounds, whatever happens."""
+"""Backoff and jitter: the bounds of the waits."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ finite = st.floats(0, 1e6)
 @tried(200)
 @given(st.integers(-5, 10**9), finite, finite, st.floats(0, 1), st.floats(0, 1))
 def test_backoff_has_bounds(failures, first_s, most_s, one, two):
-    """Between 0 and a bound that doubles up to the most, evenly in the random number."""
+    """From 0 to a bound that doubles up to a limit, evenly in the random number."""
     bound = backoff_s(failures, first_s, most_s, 1)
     assert bound == min(most_s, first_s * 2 ** min(max(failures - 1, 0), 60))
     low, high = sorted([one, two])
@@ -25,16 +25,15 @@ def test_backoff_has_bounds(failures, first_s, most_s, one, two):
     assert bound <= backoff_s(failures + 1, first_s, most_s, 1) <= max(2 * bound, bound)
 
 
-def test_backoff_by_the_defaults():
-    """1, 2, 4, … seconds, and a quarter of an hour at most."""
+def test_the_default_backoff_doubles_up_to_900_s():
     bounds = [backoff_s(failures, 1, 900, 1) for failures in range(1, 13)]
     assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
 
 
 @tried(200)
 @given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
-def test_what_is_drawn_beside_the_backoff_has_bounds(given_s, most_s, one, two):
-    """From 0 to the most and to what it is drawn from, evenly; of a negative time nothing."""
+def test_jitter_has_bounds(given_s, most_s, one, two):
+    """From 0 to the smaller of limit and time, evenly in the random number; 0 for a negative time."""
     bound = max(min(given_s, most_s), 0)
     low, high = sorted([one, two])
     assert 0 <= jitter(given_s, most_s, low) <= jitter(given_s, most_s, high) <= bound

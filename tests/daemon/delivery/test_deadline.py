@@ -1,4 +1,4 @@
-"""A deadline on whatever the main thread is doing."""
+"""The deadline of a request."""
 
 import contextlib
 import signal
@@ -10,8 +10,7 @@ import pytest
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError, deadline
 
 
-def test_a_wait_is_interrupted():
-    """A call that would wait for ever ends, and no timer is left."""
+def test_a_wait_is_interrupted_and_no_timer_stays():
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0.02):
         ours.recv(1)
@@ -21,14 +20,12 @@ def test_a_wait_is_interrupted():
 
 
 def swallow_once(waiting):
-    """Be a library that goes on after an exception that it does not know."""
     with contextlib.suppress(DeadlineExceededError):
         waiting.recv(1)
     waiting.recv(1)
 
 
-def test_a_library_that_swallows_it_is_interrupted_again():
-    """It rings again until the block is left."""
+def test_a_library_that_swallows_the_exception_is_interrupted_again():
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0.02):
         swallow_once(ours)
@@ -36,8 +33,7 @@ def test_a_library_that_swallows_it_is_interrupted_again():
     theirs.close()
 
 
-def test_no_time_at_all_is_a_deadline():
-    """0 is allowed, and is no deadline of never."""
+def test_a_deadline_of_0_s_is_not_infinite():
     ours, theirs = socket.socketpair()
     with pytest.raises(DeadlineExceededError), deadline(0):
         ours.recv(1)
@@ -46,8 +42,7 @@ def test_no_time_at_all_is_a_deadline():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_what_ends_in_time_leaves_nothing(fails):
-    """The former handler is back and no timer runs, whether the block succeeded or raised."""
+def test_after_the_block_the_former_handler_is_back_and_no_timer_runs(fails):
     former = signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:
         with pytest.raises(KeyError) if fails else deadline(60), deadline(60):
@@ -60,8 +55,7 @@ def test_what_ends_in_time_leaves_nothing(fails):
         signal.signal(signal.SIGALRM, former)
 
 
-def test_another_thread_has_none():
-    """Where no signal arrives the block runs as it is."""
+def test_another_thread_runs_without_a_deadline():
     seen = []
 
     def run():
@@ -74,7 +68,6 @@ def test_another_thread_has_none():
     assert seen == [(0.0, 0.0)]
 
 
-def test_the_longest_deadline():
-    """The largest number that the settings accept is one."""
+def test_the_largest_number_of_the_settings_is_valid():
     with deadline(1e9):
         pass

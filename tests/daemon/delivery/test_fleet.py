@@ -1,4 +1,4 @@
-"""The way back after an outage, of a small fleet under a simulated clock: ``tests/benchmarks/fleet.py``."""
+"""The end of an outage, for a small fleet under a simulated clock: ``tests/benchmarks/fleet.py``."""
 
 import functools
 
@@ -15,12 +15,11 @@ TIMES = Times(settled_s=0.25 * HOUR_S, away_s=1.5 * HOUR_S, back_s=3.5 * HOUR_S,
 
 @functools.cache
 def figures(policy):
-    """What the collector sees; the seed makes it the same every time."""
     return outage(fleet_homes.USUAL, HOMES, policy, seed=7, times=TIMES)
 
 
 def test_the_chosen_policy_keeps_the_peak_low():
-    """Twice the steady rate, half as much again for a fleet so small, and all is delivered within an hour."""
+    """At most 2.5 times the steady rate, and everything is delivered within an hour."""
     chosen = figures(CHOSEN)
     assert chosen.peak <= 2.5
     assert chosen.late == 0
@@ -29,7 +28,7 @@ def test_the_chosen_policy_keeps_the_peak_low():
 
 @pytest.mark.parametrize("policy", [NONE, FULL], ids=lambda policy: policy.name)
 def test_the_backoff_alone_does_not(policy):
-    """Without a rest a home brings everything at once, with jitter or without."""
+    """Without a spread, a home sends all its bodies at once, with jitter or without."""
     assert figures(policy).peak > 3
 
 

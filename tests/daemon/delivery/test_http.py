@@ -1,7 +1,7 @@
-"""The collector over HTTP: what is sent, what is never sent, and every way in which it can fail."""
+"""The collector over HTTP: requests, answers, failures, proxies and certificates."""
 
 import gzip
-import http.client
+import os
 import socket
 import ssl
 import threading
@@ -14,10 +14,8 @@ from requests.adapters import BaseAdapter
 
 from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd.delivery.deadline import DeadlineExceededError
 from flwr_telemetryd.delivery.http import MAX_ANSWER_BYTES, HttpSink, Reached
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
-from flwr_telemetryd.delivery.reasons import word_for
 from tests.support.collector import Answer
 
 YES = Consent(enabled=True, decided_by="default", reason="")
@@ -26,13 +24,13 @@ SECRET = "quite-secret"
 
 
 def sink_for(url, environ=None, **settings):
-    """Give a sink with limits that a busy machine keeps."""
+    """A sink whose limits are long enough for a busy machine."""
     limits = Limits(**{"connect_timeout_s": 30, "request_deadline_s": 30, **settings.pop("limits", {})})
-    return HttpSink(Settings(consent=YES, url=url, limits=limits, **settings), environ or {})
+    environ = dict(os.environ) if environ is None else environ
+    return HttpSink(Settings(consent=YES, url=url, limits=limits, **settings), environ)
 
 
 def send(url, **settings):
-    """Send one body through a sink of its own."""
     sink = sink_for(url, **settings)
     try:
         return sink.send(KEY, BODY)
@@ -41,8 +39,7 @@ def send(url, **settings):
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 403, 405, 500, 503])
-def test_whether_anybody_is_there_is_asked_without_a_body(collector, status):
-    """A HEAD with no key; any answer says that somebody is, and a redirect is not followed."""
+def test_reach_sends_head_without_a_body_and_accepts_every_answer(collector, status):
     collector.answer_by(lambda _request: Answer(status, {"Location": f"{collector.url}/elsewhere"}))
     sink = sink_for(collector.url)
     reached = sink.reach()
@@ -54,14 +51,12 @@ def test_whether_anybody_is_there_is_asked_without_a_body(collector, status):
     assert request.headers.keys() <= {"content-type", "user-agent", "host", "accept-encoding"}
 
 
-def test_that_nobody_is_there_is_an_outcome():
-    """In the words that a delivery has for it."""
+def test_an_unreachable_collector_is_a_retry_without_an_address():
     sink = sink_for("http://127.0.0.1:9/")
     assert sink.reach() == sink.send(KEY, BODY) == Retry("no connection to the collector")
 
 
-def test_the_request(collector):
-    """A POST of the body with the key, our name, and no header that says more of the machine."""
+def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
     assert send(collector.url) == Delivered()
     (request,) = collector.requests
     assert (request.method, request.path, request.body) == ("POST", "/api/v1/event", BODY)
@@ -74,14 +69,12 @@ def test_the_request(collector):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_never_followed(collector, status):
-    """Wherever it points, the body goes nowhere else, and is kept."""
     collector.answer_with(Answer(status, {"Location": "/elsewhere"}))
     assert send(collector.url) == Retry(f"the collector answered {status}")
     assert len(collector.requests) == 1
 
 
 def test_no_cookie_is_kept(collector):
-    """A collector cannot mark a sidecar, by no domain and no path."""
     cookies = ["id=1", "id=1; Domain=127.0.0.1; Path=/", "id=1; Max-Age=99999"]
     collector.answer_with(*[Answer(200, {"Set-Cookie": cookie}) for cookie in cookies])
     sink = sink_for(collector.url)
@@ -92,7 +85,7 @@ def test_no_cookie_is_kept(collector):
 
 
 def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
-    """Neither that of HOME nor that of NETRC, not even after a 401."""
+    """Neither those of HOME nor those of NETRC, even after a 401."""
     for name in ("home/.netrc", "netrc"):
         (tmp_path / name).write_text(f"machine 127.0.0.1 login u password {SECRET}\n")
         (tmp_path / name).chmod(0o600)
@@ -104,7 +97,7 @@ def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
 
 
 def test_one_connection_serves_many_bodies(collector):
-    """It is kept, also after refusals, and opened again where the collector ended it."""
+    """Also after refusals; it is opened again after the collector closed it."""
     collector.answer_with(200, 422, 503, 200)
     sink = sink_for(collector.url)
     kinds = [type(sink.send(KEY, BODY)) for _ in range(4)]
@@ -115,20 +108,7 @@ def test_one_connection_serves_many_bodies(collector):
     sink.close()
 
 
-@pytest.mark.parametrize("manner", ["reset", "close", "hang", "drip"])
-def test_a_collector_that_misbehaves(collector, manner):
-    """A reset, an early end, silence and a drip are a Retry by the deadline; the next body arrives."""
-    collector.answer_with(Answer(503, manner=manner))
-    sink = sink_for(collector.url, limits={"request_deadline_s": 0.3})
-    outcome = sink.send(KEY, BODY)
-    sink.close()
-    assert isinstance(outcome, Retry)
-    assert "127.0.0.1" not in outcome.reason
-    assert send(collector.url) == Delivered()
-
-
-def test_a_drip_behind_a_status_is_cut_by_the_deadline(collector):
-    """An answer that does not end within the deadline is none yet, and the connection is not used again."""
+def test_an_answer_that_does_not_end_is_cut_by_the_deadline(collector):
     collector.answer_with(Answer(200, manner="drip", took=True))
     sink = sink_for(collector.url, limits={"request_deadline_s": 1})
     assert isinstance(sink.send(KEY, BODY), Retry)
@@ -137,8 +117,7 @@ def test_a_drip_behind_a_status_is_cut_by_the_deadline(collector):
     assert collector.connections == 2
 
 
-def test_an_endless_answer_is_not_read_to_its_end(collector):
-    """The status counts; of a long body a part is read, and the connection is not used again."""
+def test_a_long_answer_is_read_only_in_part(collector):
     collector.answer_with(Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)))
     sink = sink_for(collector.url)
     outcome = sink.send(KEY, BODY)
@@ -149,8 +128,8 @@ def test_an_endless_answer_is_not_read_to_its_end(collector):
     sink.close()
 
 
-def test_a_packed_answer_is_never_unpacked(collector):
-    """An answer of some hundred bytes that would unpack to 64 MiB takes none of them."""
+def test_a_compressed_answer_is_never_decompressed(collector):
+    """Some hundred bytes would become 64 MiB."""
     bomb = gzip.compress(gzip.compress(b"UNPACKED" * 2**23))
     collector.answer_with(Answer(422, {"Content-Encoding": "gzip, gzip"}, bomb))
     sink = sink_for(collector.url)
@@ -188,7 +167,7 @@ RAW = {
 
 @pytest.fixture
 def raw():
-    """Give a server that says some bytes to one request and ends the connection."""
+    """A server that sends some bytes as the answer to one request and closes the connection."""
     threads = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -211,22 +190,15 @@ def raw():
 
 
 @pytest.mark.parametrize("answer", RAW.values(), ids=RAW)
-def test_an_answer_that_is_no_http(raw, answer):
-    """Whatever the bytes are, the outcome is one, nothing is raised, and the body is kept."""
+def test_an_answer_that_is_no_http_is_an_outcome(raw, answer):
     outcome = send(raw(answer))
     assert isinstance(outcome, (Retry, Delivered))
     # A status line that says 2xx has been heard, even where what follows cannot be understood.
     assert isinstance(outcome, Retry) or answer.startswith(b"HTTP/1.1 200")
 
 
-def test_a_retry_after_beyond_all_calendars(collector):
-    """A date that no clock can hold is garbage like any other."""
-    collector.answer_with(Answer(503, {"Retry-After": "Sun, 22 Nov 99999999999999 10:01:30 GMT"}))
-    assert isinstance(send(collector.url), Retry)
-
-
 def kinds_of(*roots):
-    """Give these classes and all that derive from them in their libraries."""
+    """These classes and all their subclasses in their libraries."""
     found = list(roots)
     for kind in found:
         found += [sub for sub in kind.__subclasses__() if sub not in found]
@@ -264,14 +236,13 @@ class Raising(BaseAdapter):
 
 
 def instance(kind):
-    """Make an exception of any kind, whatever its constructor wants, that would tell a secret."""
+    """An exception of any class, whose message holds a secret."""
     error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
     BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
     return error
 
 
-def test_every_exception_of_the_libraries_is_a_retry():
-    """The translation is total, and no word holds an address or credentials."""
+def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     assert len(KINDS) > 50
     sink = sink_for("http://127.0.0.1:9/")
     for kind in KINDS:
@@ -284,50 +255,11 @@ def test_every_exception_of_the_libraries_is_a_retry():
     sink.close()
 
 
-@pytest.mark.parametrize(
-    ("error", "word"),
-    [
-        (DeadlineExceededError(), "request_deadline_s"),
-        (requests.exceptions.ProxyError(SECRET), "the proxy"),
-        (requests.exceptions.SSLError(SECRET), "TLS failed"),
-        (requests.exceptions.ConnectTimeout(SECRET), "connect_timeout_s"),
-        (requests.exceptions.ReadTimeout(SECRET), "no answer in time"),
-        (requests.exceptions.ConnectionError(SECRET), "no connection"),
-        (requests.exceptions.ChunkedEncodingError(SECRET), "broke off"),
-        (http.client.IncompleteRead(b""), "(IncompleteRead)"),
-    ],
-)
-def test_the_word_for_a_person(error, word):
-    """The nearest class gives it, subclasses before what they derive from."""
-    assert word in word_for(error)
-    assert SECRET not in word_for(error)
-
-
-@pytest.mark.parametrize(
-    ("code", "word"),
-    [(10, "expired"), (18, "ca_bundle"), (20, "authority"), (62, "host name"), (99, "code 99")],
-)
-def test_the_word_for_a_certificate(code, word):
-    """However deep the libraries hide it, and however they say so."""
-    reason = ssl.SSLCertVerificationError(1, f"not valid for {SECRET}")
-    reason.verify_code = code
-    hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
-    assert word in word_for(requests.exceptions.SSLError(hidden))
-    assert SECRET not in word_for(requests.exceptions.SSLError(hidden))
-
-
-def test_a_word_for_an_exception_that_came_from_itself():
-    """A circle of causes ends."""
-    error = ValueError(SECRET)
-    error.args = (error, error)
-    assert word_for(error) == "the request failed (ValueError)"
-
-
 LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
 
 
 @pytest.mark.parametrize(
-    ("accepted", "zips"),
+    ("accepted", "compresses"),
     [
         (None, False),
         ("", False),
@@ -340,8 +272,8 @@ LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
         ("x-gzip", True),
     ],
 )
-def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(collector, accepted, zips):
-    """Not the first of a life, and none that is small; the key stays that of the body."""
+def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, compresses):
+    """Neither the first body of a run nor a small one; the key stays that of the body."""
     headers = {} if accepted is None else {"Accept-Encoding": accepted}
     collector.answer_by(lambda _request: Answer(200, headers))
     sink = sink_for(collector.url)
@@ -351,7 +283,7 @@ def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(collecto
     first, second, third = collector.requests
     assert (first.body, third.body) == (LARGE, BODY)
     assert "content-encoding" not in {**first.headers, **third.headers}
-    if zips:
+    if compresses:
         assert second.headers["content-encoding"] == "gzip"
         assert gzip.decompress(second.body) == LARGE + b" "
     else:
@@ -361,11 +293,117 @@ def test_bodies_are_compressed_once_a_collector_says_that_it_takes_them(collecto
 
 
 @pytest.mark.parametrize("status", [400, 415])
-def test_a_word_about_the_compression_costs_no_body(collector, status):
-    """What is refused compressed is sent as it is, and so is what follows."""
+def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, status):
     accepts = Answer(200, {"Accept-Encoding": "gzip"})
     collector.answer_by(lambda request: status if "content-encoding" in request.headers else accepts)
     sink = sink_for(collector.url)
     assert [sink.send(f"{number:064}", LARGE) for number in range(2)] == [Delivered()] * 2
     sink.close()
     assert [request.headers.get("content-encoding") for request in collector.requests] == [None, "gzip", None]
+
+
+# Proxies, certificates and limits
+
+
+@pytest.fixture
+def closed_port():
+    """A port on which no process listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+PROXIES = [
+    "http://u:{}@127.0.0.1:{}",
+    "u:{}@127.0.0.1:{}",
+    "socks5://u:{}@127.0.0.1:{}",
+    "ftp://u:{}@127.0.0.1:{}",
+]
+
+
+@pytest.mark.parametrize("form", PROXIES)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://collector.invalid/x"])
+def test_a_proxys_password_is_in_no_reason(closed_port, url, form):
+    outcome = send(url, proxy=form.format(SECRET, closed_port))
+    assert isinstance(outcome, Retry)
+    assert SECRET not in outcome.reason
+    assert "127.0.0.1" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"],
+)
+def test_a_proxy_that_is_no_url_is_a_retry(proxy):
+    assert isinstance(send("http://127.0.0.1:9/", proxy=proxy), Retry)
+
+
+def test_a_proxy_that_refuses_is_a_retry(collector):
+    collector.answer_with(407, 403)
+    for _ in range(2):
+        outcome = send("https://collector.invalid/x", proxy=f"http://u:{SECRET}@127.0.0.1:{collector.port}")
+        assert outcome == Retry("the proxy cannot be reached or refuses")
+    assert [request.method for request in collector.requests] == ["CONNECT"] * 2
+
+
+def test_the_proxy_of_the_settings_has_precedence_over_the_environment(collector, monkeypatch, closed_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
+    proxy = f"http://127.0.0.1:{collector.port}"
+    assert send("http://collector.invalid/x", proxy=proxy) == Delivered()
+    assert isinstance(send("http://collector.invalid/x"), Retry)
+    monkeypatch.setenv("http_proxy", proxy)
+    assert send("http://collector.invalid/x") == Delivered()
+    assert [request.path for request in collector.requests] == ["http://collector.invalid/x"] * 2
+
+
+def test_no_proxy_exempts_an_address(collector, monkeypatch, closed_port):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
+    assert isinstance(send(collector.url), Retry)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert send(collector.url) == Delivered()
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting", "chosen"),
+    [
+        ({}, None, True),
+        ({"SSL_CERT_FILE": "/s"}, None, "/s"),
+        ({"SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c"}, None, "/c"),
+        ({"SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c", "REQUESTS_CA_BUNDLE": "/r"}, None, "/r"),
+        ({"REQUESTS_CA_BUNDLE": "/r"}, "/mine", "/mine"),
+        ({"REQUESTS_CA_BUNDLE": ""}, None, True),
+    ],
+)
+def test_certificates_come_from_the_settings_then_from_the_environment(environ, setting, chosen):
+    sink = sink_for("https://collector.invalid/", environ, ca_bundle=setting)
+    assert sink._session.verify == chosen
+    sink.close()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_missing_or_broken_bundle_is_a_retry(tmp_path, collector, content):
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    outcome = send(collector.url.replace("http://", "https://"), ca_bundle=str(bundle))
+    assert isinstance(outcome, Retry)
+    assert ("ca_bundle" if content is None else "TLS") in outcome.reason
+    assert collector.requests == []
+
+
+def test_https_to_a_server_without_tls_is_a_retry(collector):
+    outcome = send(collector.url.replace("http://", "https://"))
+    assert isinstance(outcome, Retry)
+    assert "TLS" in outcome.reason or "connection" in outcome.reason
+
+
+def test_a_closed_port_and_an_unknown_name_are_reasons_without_an_address(closed_port):
+    for url in (f"http://127.0.0.1:{closed_port}/", "http://collector.invalid/"):
+        assert send(url) == Retry("no connection to the collector")
+
+
+@pytest.mark.parametrize("connect_timeout_s", [0, 0.5, 1e9])
+@pytest.mark.parametrize("request_deadline_s", [3600, 1e9])
+def test_0_and_very_large_limits_are_valid(collector, connect_timeout_s, request_deadline_s):
+    limits = {"connect_timeout_s": connect_timeout_s, "request_deadline_s": request_deadline_s}
+    assert send(collector.url, limits=limits) == Delivered()

@@ -1,4 +1,4 @@
-"""Decisions about answers: only a word about the body itself may cost the body."""
+"""The meaning of answers: only an answer about the body itself refuses the body."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -16,8 +16,7 @@ NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 REFUSALS = {400, 413, 415, 422}
 
 
-def test_every_status_code():
-    """2xx delivers, four codes refuse, all others are tried again."""
+def test_2xx_delivers_four_codes_refuse_and_all_others_are_retried():
     for status in range(100, 600):
         outcome = outcome_of(status, {}, "word", NOW)
         kind = Delivered if status in range(200, 300) else Refused if status in REFUSALS else Retry
@@ -25,16 +24,15 @@ def test_every_status_code():
         assert kind is not Retry or outcome == Retry(f"the collector answered {status}", None)
 
 
-def test_every_other_answer_may_ask_to_be_left_alone():
-    """A Retry-After counts whatever the code, those that no standard knows too, and whatever its case."""
+def test_a_retry_after_counts_with_every_other_code():
+    """Also with codes that no standard defines, and in any case of its letters."""
     for status in {0, 99, *range(100, 601), 999} - set(range(200, 300)) - REFUSALS:
         outcome = outcome_of(status, CaseInsensitiveDict({"retry-after": "7"}), "", NOW)
         assert outcome == Retry(f"the collector answered {status}", 7), status
 
 
 @pytest.mark.parametrize("status", [200, 204, *sorted(REFUSALS)])
-def test_an_answer_about_the_body_asks_for_nothing(status):
-    """A Retry-After beside a word about the body says nothing."""
+def test_a_retry_after_with_an_answer_about_the_body_is_ignored(status):
     assert not isinstance(outcome_of(status, {"Retry-After": "7"}, "", NOW), Retry)
 
 
@@ -47,13 +45,12 @@ def test_an_answer_about_the_body_asks_for_nothing(status):
         ("x" * 9999, "the collector answered 422: " + "x" * 500),
     ],
 )
-def test_the_reason_of_a_refusal(text, reason):
-    """The collector's word, short and on one line, with nothing that a terminal would obey."""
+def test_the_reason_of_a_refusal_is_short_and_printable(text, reason):
     assert outcome_of(422, {}, text, NOW) == Refused(reason)
 
 
 def date(seconds, zone=UTC):
-    """Give the date so many seconds from now, as a header has it."""
+    """The date so many seconds from now, as in a header."""
     return format_datetime((NOW + timedelta(seconds=seconds)).astimezone(zone))
 
 
@@ -97,7 +94,7 @@ def date(seconds, zone=UTC):
     ],
 )
 def test_retry_after(value, seconds):
-    """Both forms, never negative, at most a day; garbage says nothing."""
+    """Both forms, never negative, at most a day; None for an invalid value."""
     assert retry_after_s(value, NOW) == seconds
 
 
@@ -115,6 +112,5 @@ dated = st.builds(
 @tried(300)
 @given(st.text(max_size=30) | dated | st.integers().map(str))
 def test_no_header_raises(value):
-    """Whatever the header says, the answer is a time within a day, or none."""
     seconds = retry_after_s(value, NOW)
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S

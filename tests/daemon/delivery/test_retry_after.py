@@ -1,4 +1,4 @@
-"""A Retry-After that outlives a sidecar: for how long it holds, whatever the file says and clocks do."""
+"""A Retry-After that outlives a sidecar, with any content of its file and any clock."""
 
 import os
 
@@ -11,13 +11,12 @@ NOW_S = 1_795_000_000.0
 
 
 def told(host, text, at_s=NOW_S):
-    """Let the collector have asked for something at some time."""
+    """Write a Retry-After that came at some time."""
     host.not_before.write_text(text)
     os.utime(host.not_before, (at_s, at_s))
 
 
 def remaining_s(host):
-    """Ask how long is to be waited, at NOW_S."""
     return retry_after.remaining_s(host, lambda: NOW_S)
 
 
@@ -33,23 +32,21 @@ def remaining_s(host):
         ("1e400", NOW_S - 100_000, 86_400 - 100_000),
     ],
 )
-def test_what_is_left_of_it(host, text, at_s, left_s):
-    """The seconds since it was told are over; it is never more than a day, nor more than was asked for."""
+def test_the_wait_shrinks_with_time_and_never_exceeds_a_day(host, text, at_s, left_s):
     told(host, text, at_s)
     assert remaining_s(host) == left_s
 
 
 @pytest.mark.parametrize("text", ["", "soon", "nan", "-nan", "-1", "-inf", "0", "\0", "6 0"])
-def test_what_asks_for_nothing(host, text):
-    """Garbage is no wait, and nor is a number that is none."""
+def test_an_invalid_file_is_no_wait(host, text):
     told(host, text)
     assert remaining_s(host) <= 0
     host.not_before.write_bytes(b"\xff\xfe6\x000\x00")
     assert remaining_s(host) <= 0
 
 
-def test_what_is_kept_is_left_in_full(host):
-    """The file is stamped by its own file system."""
+def test_a_new_wait_is_left_in_full(host):
+    """Its start is the time of its own file system."""
     retry_after.keep(host, 12.5)
     written = host.not_before.stat().st_mtime
     assert retry_after.remaining_s(host, lambda: written) == 12.5
@@ -58,8 +55,7 @@ def test_what_is_kept_is_left_in_full(host):
     retry_after.forget(host)
 
 
-def test_a_clock_that_was_set_back_starts_the_wait_anew(host):
-    """A time that lies ahead becomes the file system's now, so that the wait ends; others stay."""
+def test_after_a_clock_was_set_back_the_wait_starts_again(host):
     told(host, "60\n", NOW_S * 2)
     retry_after.repair(host, lambda: NOW_S)
     stamped = host.not_before.stat().st_mtime
@@ -70,8 +66,7 @@ def test_a_clock_that_was_set_back_starts_the_wait_anew(host):
     assert remaining_s(host) == 30
 
 
-def test_a_link_in_its_place_is_not_touched(host):
-    """Nothing is followed, and nothing is raised."""
+def test_a_link_in_its_place_is_not_followed(host):
     target = host.root / "precious"
     target.touch()
     os.utime(target, (NOW_S * 2, NOW_S * 2))
@@ -81,8 +76,8 @@ def test_a_link_in_its_place_is_not_touched(host):
     assert target.stat().st_mtime == NOW_S * 2
 
 
-def test_whoever_cannot_tell_the_time_waits(host, monkeypatch):
-    """A full disk must not cut a wait short."""
+def test_without_the_time_the_whole_wait_is_left(host, monkeypatch):
+    """A full disk must not shorten a wait."""
     told(host, "60\n")
 
     def now():

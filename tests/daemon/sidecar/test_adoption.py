@@ -1,4 +1,4 @@
-"""What other hosts left: taken by renames, made here, told apart from what is this host's own."""
+"""Adoption: by renames, onto this host, and without the facts of this host."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LONG_AGO_S = 3600.0
 
 
 def left_behind(home, host_of, numbers, **where):
-    """Put events into the spool of a node that was not heard of for an hour."""
+    """Put events into the spool of a node that was silent for an hour."""
     segment = homes.put(home, records.series(len(numbers), start=numbers.start), host_of=host_of, **where)
     for path in (segment, segment.parent):
         homes.age(path, LONG_AGO_S)
@@ -30,14 +30,14 @@ def left_behind(home, host_of, numbers, **where):
 
 
 def hw(collector):
-    """Give for each event, by its number, whether figures of this host are in it."""
+    """For each event, by its number, whether hardware facts of this host are in it."""
     return {
         event["event_details"]["n"]: "memory_gib" in event["context"]["hw"] for event in collector.events()
     }
 
 
-def test_the_events_of_all_hosts_become_one_body(home, collector):
-    """As long as nothing but workload and time tells them apart; this host's own have more in them."""
+def test_the_events_of_all_other_hosts_become_one_body(home, collector):
+    """This host's own events form another, because they hold hardware facts."""
     homes.configure(home, collector.url)
     for number, node in enumerate(NODES):
         left_behind(home, node, range(3 * number, 3 * number + 3))
@@ -49,14 +49,14 @@ def test_the_events_of_all_hosts_become_one_body(home, collector):
 
 
 def silent(home, host_of):
-    """Make a node look as if nobody had been there for an hour."""
+    """Make a node look silent for an hour."""
     homes.put_bytes(home, b"", host_of=host_of)
     for path in (homes.host(home, host_of) / "spool", *(homes.host(home, host_of) / "spool").iterdir()):
         homes.age(path, LONG_AGO_S)
 
 
 def commit(home, host_of, *numbers):
-    """Put these events into the outbox of a node, each a body of its own; give the bodies."""
+    """Put a body for each of these events into the outbox of a node; the bodies."""
     events = [to_wire(records.sample({"n": number})) for number in numbers]
     bodies = list(codec.coalesce(events, bursts=False))
     for body in bodies:
@@ -68,7 +68,6 @@ def commit(home, host_of, *numbers):
 
 
 def test_an_outbox_is_adopted_byte_for_byte(home, collector):
-    """It is sent under its keys, and filed away by whoever sent it."""
     homes.configure(home, collector.url)
     homes.put_bytes(home, b"", host_of="node")
     bodies = commit(home, "node", 1, 2)
@@ -79,8 +78,8 @@ def test_an_outbox_is_adopted_byte_for_byte(home, collector):
 
 
 @pytest.mark.parametrize("left", ["1-aa.taken", "key.split", "sealed-1-2.msgpack.9.taken"])
-def test_a_batch_in_which_something_is_half_done_stays(home, left):
-    """Whose segments it holds is told by where it is; a rename would make them this host's."""
+def test_a_batch_with_an_unfinished_step_is_not_adopted(home, left):
+    """Its place tells whose segments it holds, and a rename would lose that."""
     commit(home, "node", 1)
     directory = homes.host(home, "node") / "outbox" / "b1"
     (directory / left).touch()
@@ -92,8 +91,7 @@ def test_a_batch_in_which_something_is_half_done_stays(home, left):
     assert not directory.exists()
 
 
-def test_an_unfinished_batch_of_another_host_is_adopted(home, collector):
-    """What its dead owner would have added to these events is not added by us."""
+def test_an_unfinished_batch_of_another_host_is_adopted_without_hardware_facts(home, collector):
     homes.configure(home, collector.url)
     homes.put(home, records.series(2), host_of="node", name="sealed-1-00000001.msgpack")
     node = Home(home).host("node")
@@ -107,8 +105,8 @@ def test_an_unfinished_batch_of_another_host_is_adopted(home, collector):
     assert hw(collector) == {0: False, 1: False}
 
 
-def test_an_adopted_batch_is_finished_as_one(home, collector):
-    """Death amid an adoption: the next life knows by the name whose events these are not."""
+def test_an_adopted_batch_is_finished_as_an_adopted_one(home, collector):
+    """After a death during an adoption, the name of the batch tells the next run."""
     homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
     homes.put(home, records.series(1, start=100))
@@ -120,8 +118,8 @@ def test_an_adopted_batch_is_finished_as_one(home, collector):
 
 
 @pytest.mark.parametrize("when", ["before the look", "before the unlink"])
-def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(home, collector, monkeypatch, when):
-    """Races 12 and 13: it does not go to the spool of this host, whose figures it would get."""
+def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(home, collector, monkeypatch, when):
+    """Races 12 and 13: it does not go to this host's spool."""
     homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
     here = Home(home).host()
@@ -144,8 +142,7 @@ def test_what_comes_late_to_an_adopted_segment_stays_its_hosts(home, collector, 
     assert hw(collector) == {0: False, 1: False, 2: False}
 
 
-def test_a_host_with_a_service_of_its_own_is_left_alone(home, collector):
-    """As long as its heart beats."""
+def test_a_host_with_a_fresh_heartbeat_is_not_adopted(home, collector):
     homes.configure(home, collector.url)
     left_behind(home, "login2", range(1))
     heartbeat = Home(home).heartbeat("login2")
@@ -157,8 +154,7 @@ def test_a_host_with_a_service_of_its_own_is_left_alone(home, collector):
     assert hw(collector) == {0: False}
 
 
-def test_who_waits_on_another_host_sees_what_was_adopted(home):
-    """A segment that leaves its spool is not delivered yet: it is in a batch of the host that took it."""
+def test_a_wait_on_another_host_follows_an_adopted_segment(home):
     left_behind(home, "node", range(1), name="sealed-1-00000001.msgpack")
     node, here = Home(home).host("node"), Home(home).host()
     here.root.mkdir(mode=0o700)
@@ -175,8 +171,7 @@ def test_who_waits_on_another_host_sees_what_was_adopted(home):
     assert waits.is_over()
 
 
-def test_who_waits_on_another_host_sees_an_outbox_and_a_batch_that_were_adopted(home):
-    """They are told by their names."""
+def test_a_wait_on_another_host_follows_an_adopted_outbox_and_batch(home):
     commit(home, "node", 1)
     homes.put(home, records.series(1), host_of="node", name="sealed-1-00000001.msgpack")
     node, here = Home(home).host("node"), Home(home).host()

@@ -1,4 +1,4 @@
-"""Directories of hosts that are empty and gone; on a real directory."""
+"""Empty directories of hosts that are gone."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from tests.support import homes, processes, records
 from tests.support.faults import amid
 
 AFTER_S = 600.0
-BOOKS = {
+STATE_FILES = {
     "sidecar.json": '{"pid": 9, "mode": "on demand", "ended": "", "delivered_events": 7, "rejected": 2}',
     "sidecar.lock": "started\n",
     "sidecar.log": "words\n",
@@ -29,13 +29,13 @@ BOOKS = {
 
 @pytest.fixture
 def node(home):
-    """Give a host that was not heard of for an hour; all that it left are books."""
+    """A host that was silent for an hour and left only state files."""
     host = Home(home).host("node")
     for room in host.directories:
         room.mkdir(mode=0o700, parents=True)
     for directory in (host.telemetry, host.root):
         directory.chmod(0o700)
-    for name, words in BOOKS.items():
+    for name, words in STATE_FILES.items():
         (host.root / name).write_text(words)
         (host.root / name).chmod(0o600)
     Home(home).host().root.mkdir(mode=0o700)
@@ -44,26 +44,24 @@ def node(home):
 
 
 def long_ago(host):
-    """Make everything of a host an hour old."""
     for path in (*host.root.rglob("*"), host.root):
         homes.age(path, 3600)
 
 
-def remove(home, state=None):
-    """Remove what is gone now."""
+def prune(home, state=None):
+    """Delete the hosts that are gone now; their names."""
     os.utime(home)
     now = os.stat(home).st_mtime
     return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
 
 
-def test_what_is_empty_and_gone_is_removed_and_what_it_counted_is_kept(home, node):
-    """Its drops and its counters are this host's now."""
+def test_an_empty_host_is_deleted_and_its_counters_are_added(home, node):
     state = State(delivered_events=1)
-    assert remove(home, state) == ["node"]
+    assert prune(home, state) == ["node"]
     assert not node.root.exists()
     assert (state.delivered_events, state.rejected) == (8, 2)
     assert (homes.host(home) / "dropped").read_bytes() == bytes(3)
-    assert remove(home, state) == []
+    assert prune(home, state) == []
 
 
 KEPT = [
@@ -80,66 +78,59 @@ KEPT = [
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_holds_anything_stays(home, node, name):
-    """However long ago that was; a file that is still open elsewhere, on NFS, too."""
+def test_a_host_with_any_other_file_stays(home, node, name):
+    """At any age; also a file that is still open elsewhere, on NFS."""
     path = node.root / name
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_bytes(records.encode(records.sample({"n": 0})))
     long_ago(node)
     before = homes.tree(node.root)
-    assert remove(home) == []
+    assert prune(home) == []
     assert path.stat().st_size
     if name not in {"notes.txt", "spool/.nfs000000000001"}:  # where it shows only when all else is gone
         assert homes.tree(node.root) == before
 
 
-def test_what_others_can_write_to_is_left_alone(home, node):
-    """It may be anybody's."""
+def test_a_directory_that_others_can_write_to_stays(home, node):
     node.spool.chmod(0o777)
-    assert remove(home) == []
+    assert prune(home) == []
     assert node.events.exists()
 
 
-def test_an_event_that_comes_after_the_look_keeps_its_segment(home, node, monkeypatch):
-    """Its file is unlinked only while it is empty."""
+def test_an_event_that_comes_after_the_check_keeps_its_segment(home, node, monkeypatch):
     amid(monkeypatch, lambda: homes.put(home, records.series(1), host_of="node"), "unlink")
-    assert remove(home) == []
+    assert prune(home) == []
     assert node.events.stat().st_size
 
 
 @pytest.mark.parametrize("lately", ["spool", "sidecar.json", "spool/flush", "sent", ""])
-def test_who_was_there_lately_is_not_gone(home, node, lately):
-    """By the youngest of all its times."""
+def test_a_host_that_changed_lately_is_not_gone(home, node, lately):
     homes.age(node.root / lately, -3600 + 300)
-    assert remove(home) == []
+    assert prune(home) == []
     assert node.spool.is_dir()
 
 
 def test_a_host_with_a_sidecar_is_not_gone(home, node):
-    """Its lock is held, where locks reach from host to host."""
     with node.lock.open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert remove(home) == []
-    assert remove(home) == ["node"]
+        assert prune(home) == []
+    assert prune(home) == ["node"]
 
 
-def test_a_host_with_a_service_is_not_gone(home, node):
-    """As long as its heart beats."""
+def test_a_host_with_a_fresh_heartbeat_is_not_gone(home, node):
     Home(home).heartbeat("node").write_text("{}")
-    assert remove(home) == []
+    assert prune(home) == []
 
 
 def test_a_link_in_its_place_is_not_followed(home, node, tmp_path):
-    """What it points at is no host's directory."""
     node.root.rename(tmp_path / "elsewhere")
     node.root.symlink_to(tmp_path / "elsewhere")
-    assert remove(home) == []
-    assert len(homes.tree(tmp_path / "elsewhere")) >= len(BOOKS)
+    assert prune(home) == []
+    assert len(homes.tree(tmp_path / "elsewhere")) >= len(STATE_FILES)
 
 
 @pytest.mark.parametrize("at", range(8))
-def test_an_event_that_comes_amid_it_is_kept(home, node, monkeypatch, at):
-    """The host comes back just then: what it writes is in its spool, whatever was removed before."""
+def test_an_event_that_comes_during_the_deletion_is_kept(home, node, monkeypatch, at):
     calls = [0]
 
     def come():
@@ -156,14 +147,13 @@ def test_an_event_that_comes_amid_it_is_kept(home, node, monkeypatch, at):
         real(path)
 
     monkeypatch.setattr(os, "rmdir", rmdir)
-    remove(home)
+    prune(home)
     monkeypatch.undo()
     if calls[0] > at:
         assert (homes.host(home, "node") / "spool" / "late.msgpack").stat().st_size
 
 
-def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_again(home, node, monkeypatch):
-    """Its event is spooled."""
+def test_a_writer_whose_directories_are_deleted_makes_them_again(home, node, monkeypatch):
     shutil.rmtree(node.root)
     amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
     writer = spool.Writer(Home(home), node, lambda: True, lambda: None)
@@ -173,8 +163,7 @@ def test_a_writer_whose_directories_go_as_it_creates_its_segment_makes_them_agai
     assert node.events.read_bytes() == frame
 
 
-def test_a_sidecar_removes_hosts_that_are_gone(home, node, collector):
-    """In any mode; the counters go into its books."""
+def test_a_sidecar_deletes_hosts_that_are_gone(home, node, collector):
     homes.configure(home, collector.url, adopt_after_s=60)
     homes.put(home, records.series(2))
     processes.deliver(home)

@@ -1,39 +1,38 @@
-"""How a service sleeps: ever longer, until something happens; a real directory, and a time of its own."""
+"""How a service sleeps: longer each time, until something changes."""
 
 import os
 
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.lifetime import IdleWait
-from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S, on_demand_wait, service_wait
+from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S
 from tests.daemon.conftest import a_runtime
 from tests.support import homes, records
 
 
-class Nights:
-    """A time that passes only in sleep; something may happen at a moment of it."""
+class Sleeper:
+    """A clock that runs only in sleep; something may happen at a moment of it."""
 
     def __init__(self, home):
         self.now_s = 0.0
-        self.naps = []
+        self.sleeps = []
         self.woken = False
         self.happens = None
         self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep)
         self.idle_wait = IdleWait(a_runtime(home, Mode.SERVICE, self.clock), lambda: self.woken)
 
     def _sleep(self, seconds):
-        self.naps.append(seconds)
+        self.sleeps.append(seconds)
         self.now_s += seconds
         if self.happens is not None and self.now_s >= self.happens[0]:
             self.happens[1]()
             self.happens = None
 
     def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
-        """Sleep once; how long that was."""
+        """Sleep once; the seconds."""
         start_s = self.now_s
         self.idle_wait.snapshot()
         self.idle_wait.sleep(longest_s, most_s)
@@ -41,35 +40,31 @@ class Nights:
 
 
 def a_home_of_two(home):
-    """Give the nights of a home that has two hosts."""
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
     Home(home).host().lock.touch()
-    return Nights(home)
+    return Sleeper(home)
 
 
 @pytest.fixture
-def nights(home):
-    """Give the nights of its service."""
+def sleeper(home):
     return a_home_of_two(home)
 
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(nights):
-    """Over the looks, too, that are made in any case."""
-    assert nights.sleep() >= FULL_PASS_S
-    assert nights.naps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
-    nights.naps.clear()
-    nights.sleep()
-    assert set(nights.naps) == {LONGEST_WAIT_S}
+def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(sleeper):
+    assert sleeper.sleep() >= FULL_PASS_S
+    assert sleeper.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
+    sleeper.sleeps.clear()
+    sleeper.sleep()
+    assert set(sleeper.sleeps) == {LONGEST_WAIT_S}
 
 
-def test_it_does_not_outlast_what_is_to_be_done_by_then(nights):
-    """A backoff or a Retry-After is over at its second, give or take a look."""
-    nights.sleep()
-    assert nights.sleep(most_s=7) == 7
-    assert nights.sleep(longest_s=2, most_s=7) == 7
-    assert nights.sleep(most_s=0) == POLL_S
+def test_the_sleep_ends_in_time_for_the_next_pass(sleeper):
+    sleeper.sleep()
+    assert sleeper.sleep(most_s=7) == 7
+    assert sleeper.sleep(longest_s=2, most_s=7) == 7
+    assert sleeper.sleep(most_s=0) == POLL_S
 
 
 def _append(home):
@@ -78,7 +73,7 @@ def _append(home):
     os.close(descriptor)
 
 
-NEWS = {
+CHANGES = {
     "an event": _append,
     "an event of another host": lambda home: homes.put(home, records.series(1), host_of="other"),
     "a first event": lambda home: homes.put(home, records.series(1), host_of="new"),
@@ -89,42 +84,40 @@ NEWS = {
 }
 
 
-@pytest.mark.parametrize("name", NEWS)
-def test_what_happens_in_the_home_ends_it(home, nights, name):
-    """At the next waking; then it begins with short sleeps again."""
-    nights.happens = (100.0, lambda: NEWS[name](home))
-    assert 100 <= nights.sleep() <= 100 + LONGEST_WAIT_S
-    assert nights.idle_wait.quiet_s() == 0
-    nights.naps.clear()
-    nights.sleep()
-    assert nights.naps[0] == POLL_S
-    assert nights.idle_wait.quiet_s() >= FULL_PASS_S
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_the_home_ends_the_sleep(home, sleeper, name):
+    """At the next waking; then short sleeps begin again."""
+    sleeper.happens = (100.0, lambda: CHANGES[name](home))
+    assert 100 <= sleeper.sleep() <= 100 + LONGEST_WAIT_S
+    assert sleeper.idle_wait.quiet_s() == 0
+    sleeper.sleeps.clear()
+    sleeper.sleep()
+    assert sleeper.sleeps[0] == POLL_S
+    assert sleeper.idle_wait.quiet_s() >= FULL_PASS_S
 
 
-def test_what_happens_while_a_service_looks_ends_the_sleep_after_it(home, nights):
-    nights.sleep()
-    nights.idle_wait.snapshot()
+def test_a_change_during_a_pass_ends_the_next_sleep(home, sleeper):
+    sleeper.sleep()
+    sleeper.idle_wait.snapshot()
     _append(home)
-    nights.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
-    assert nights.idle_wait.quiet_s() == 0
+    sleeper.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
+    assert sleeper.idle_wait.quiet_s() == 0
 
 
-def test_a_call_ends_it(nights):
-    """SIGHUP, or a no."""
-    nights.happens = (40.0, lambda: setattr(nights, "woken", True))
-    assert 40 <= nights.sleep() <= 40 + LONGEST_WAIT_S
+def test_sighup_or_an_opt_out_ends_the_sleep(sleeper):
+    sleeper.happens = (40.0, lambda: setattr(sleeper, "woken", True))
+    assert 40 <= sleeper.sleep() <= 40 + LONGEST_WAIT_S
 
 
-def test_the_books_of_sidecars_are_no_news(home, nights):
-    """Else two services would keep each other awake."""
-    books = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
-    nights.happens = (100.0, lambda: [book.write_text("x") for book in books])
-    assert nights.sleep() >= FULL_PASS_S
+def test_state_files_do_not_end_the_sleep(home, sleeper):
+    """Otherwise two services would keep each other awake."""
+    state_files = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
+    sleeper.happens = (100.0, lambda: [file.write_text("x") for file in state_files])
+    assert sleeper.sleep() >= FULL_PASS_S
 
 
-def test_nothing_is_listed_while_nothing_changes(nights, monkeypatch):
-    """By stat, not by walking."""
-    nights.sleep()
+def test_no_directory_is_listed_while_nothing_changes(sleeper, monkeypatch):
+    sleeper.sleep()
 
     def walk(*_arguments):
         raise AssertionError
@@ -132,57 +125,17 @@ def test_nothing_is_listed_while_nothing_changes(nights, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", walk)
         patch.setattr(os, "listdir", walk)
-        assert nights.sleep() >= FULL_PASS_S
+        assert sleeper.sleep() >= FULL_PASS_S
 
 
-CALM = {"waits": False, "blocked_s": 0.0, "quiet_s": 1e6, "others_wait": False}
+CHANGES_ON_DEMAND = {**CHANGES, "the lock removed": lambda home: Home(home).host().lock.unlink()}
 
 
-@pytest.mark.parametrize(
-    ("found", "chosen"),
-    [
-        ({}, (30, 600)),
-        ({"others_wait": True, "quiet_s": 599.0}, (7.5, 7.5)),
-        ({"others_wait": True, "quiet_s": 600.0}, (30, 600)),  # nobody can take it
-        ({"waits": True, "quiet_s": 0.0}, (0.25, 0)),
-        ({"waits": True, "quiet_s": 5.5, "others_wait": True}, (0.25, 0)),
-        ({"waits": True, "quiet_s": 7.0}, (30, 30)),
-        ({"waits": True, "quiet_s": 0.0, "blocked_s": 86_400.0}, (30, 86_400)),
-    ],
-)
-def test_how_long_a_service_may_sleep(found, chosen):
-    """By what waits, and for what."""
-    assert service_wait(Limits(), **{**CALM, **found}) == chosen
-
-
-@pytest.mark.parametrize(
-    ("found", "chosen"),
-    [
-        ({}, (0.25, 30)),
-        ({"ends_in_s": 3.0}, (0.25, 3)),
-        ({"ends_in_s": -1.0}, (0.25, 0)),
-        ({"waits": True}, (0.25, 0)),
-        ({"waits": True, "blocked_s": 2.0}, (0.25, 2)),
-        ({"waits": True, "blocked_s": 900.0}, (0.25, 30)),
-        ({"waits": True, "blocked_s": 900.0, "ends_in_s": 1.0}, (0.25, 1)),
-        ({"blocked_s": 900.0, "ends_in_s": 4.0}, (0.25, 4)),
-    ],
-)
-def test_how_lightly_a_sidecar_on_demand_sleeps(found, chosen):
-    """Never longer than who asks for delivery may have to wait, and not beyond its end."""
-    usual = {"waits": False, "blocked_s": 0.0, "ends_in_s": 60.0}
-    assert on_demand_wait(Limits(), **{**usual, **found}) == chosen
-
-
-NEWS_ON_DEMAND = {**NEWS, "the lock removed": lambda home: Home(home).host().lock.unlink()}
-
-
-@pytest.mark.parametrize("name", NEWS_ON_DEMAND)
-def test_a_sidecar_on_demand_hears_of_its_own_host_within_a_poll(home, name):
-    """What other hosts do is looked at when it is time to adopt."""
-    nights = a_home_of_two(home)
-    nights.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, nights.clock), lambda: False)
-    nights.happens = (1.0, lambda: NEWS_ON_DEMAND[name](home))
+@pytest.mark.parametrize("name", CHANGES_ON_DEMAND)
+def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
+    sleeper = a_home_of_two(home)
+    sleeper.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, sleeper.clock), lambda: False)
+    sleeper.happens = (1.0, lambda: CHANGES_ON_DEMAND[name](home))
     others = name in {"an event of another host", "a first event", "a batch"}
-    assert nights.sleep(POLL_S, 5) == (5 if others else 1)
-    assert set(nights.naps) == {POLL_S}
+    assert sleeper.sleep(POLL_S, 5) == (5 if others else 1)
+    assert set(sleeper.sleeps) == {POLL_S}

@@ -1,4 +1,4 @@
-"""The sidecar's log: the file, and what a journal is given."""
+"""The sidecar's log: the file, and the lines for a journal."""
 
 import logging
 import os
@@ -17,8 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no sidecar"
     ("level", "priority"),
     [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)],
 )
-def test_every_line_has_its_priority(level, priority):
-    """Those of a traceback, too."""
+def test_every_line_of_a_traceback_has_its_priority(level, priority):
     try:
         raise ValueError("first\nsecond")  # noqa: TRY301 - it is for its traceback
     except ValueError:
@@ -29,7 +28,7 @@ def test_every_line_has_its_priority(level, priority):
 
 
 def test_a_journal_is_known_by_its_descriptor(tmp_path):
-    """Not by the variable alone, which children inherit whose output goes elsewhere."""
+    """Children inherit the variable, but their output may go elsewhere."""
     with (tmp_path / "stream").open("w") as stream:
         status = os.fstat(stream.fileno())
         told = f"{status.st_dev}:{status.st_ino}"
@@ -40,8 +39,7 @@ def test_a_journal_is_known_by_its_descriptor(tmp_path):
 
 
 @pytest.mark.parametrize("journal", [False, True])
-def test_what_a_sidecar_says_at_its_standard_error(home, collector, tmp_path, journal):
-    """Priorities for a journal, times for a person; the file has the same words."""
+def test_standard_error_has_priorities_for_a_journal_and_times_for_people(home, collector, tmp_path, journal):
     homes.configure(home, collector.url)
     processes.spool_events(home)
     said = tmp_path / "said"

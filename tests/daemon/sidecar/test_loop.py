@@ -1,4 +1,4 @@
-"""The loop as a process: when it ends, and what must not end it."""
+"""The loop as a process: passes, waits, and reasons to end."""
 
 import errno
 import os
@@ -12,19 +12,16 @@ from flwr_telemetryd.delivery import open_sink
 from flwr_telemetryd.delivery.backoff import RetryPolicy
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sidecar import process as program
 from flwr_telemetryd.sidecar.loop import Sidecar
 from flwr_telemetryd.sidecar.schedule import ExitReason
 from tests.support import homes, processes, records, wire
-from tests.support.collector import Answer
 
 
 def _sidecar(home):
     return processes.run(home, ["-m", "flwr_telemetryd"]).returncode
 
 
-def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(home, collector):
-    """An on-demand sidecar that may not try ends like one that cannot, and leaves all as it is."""
+def test_a_retry_after_of_an_earlier_run_ends_a_sidecar_like_an_outage(home, collector):
     homes.configure(home, collector.url, offline_exit_s=0.5)
     homes.put(home, records.series(2))
     (homes.host(home) / "not-before").write_text("3600\n")
@@ -33,25 +30,11 @@ def test_a_retry_after_of_an_earlier_life_is_no_reason_to_live_for_a_day(home, c
     assert len(homes.unsent_files(home)) == 1
 
 
-def test_a_trouble_that_is_gone_is_forgotten(home, collector):
-    """A host that cannot be served for a while is served when it can."""
-    homes.configure(home, collector.url, idle_exit_s=2)
-    homes.put(home, records.series(2))
-    work = homes.host(home) / "outbox"
-    work.write_text("in the way")
-    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
-    state = homes.host(home) / "sidecar.json"
-    processes.wait_until(lambda: state.is_file() and '"last_error": ""' not in state.read_text())
-    work.unlink()
-    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.OK
-    assert wire.serials(collector.events()) == [0, 1]
-
-
 WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s": 1}
 
 
-class Life:
-    """A sidecar on demand under a time that passes only while it sleeps; chance is always the same."""
+class Run:
+    """A sidecar on demand with a clock that runs only in sleep; chance is always the same."""
 
     def __init__(self, home, *, random=0.5):
         self.now_s = 0.0
@@ -73,46 +56,45 @@ class Life:
             self.happens.pop(at_s)()
 
 
-def test_on_demand_it_looks_when_there_is_something_to_see(home, tmp_path, monkeypatch):
-    """Not four times a second: not in the burst window, and not while it is idle; and it ends in time."""
+def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypatch):
+    """No passes in the burst window or while it is idle."""
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     homes.put(home, records.series(3))
-    life, passes = Life(home), []
+    run, passes = Run(home), []
     run_pass = Sidecar.run_pass
     monkeypatch.setattr(Sidecar, "run_pass", lambda self: passes.append(1) or run_pass(self))
-    assert life.sidecar.run() is ExitReason.IDLE
-    assert 65 <= life.now_s <= 66  # the burst window, and `idle_exit_s`
+    assert run.sidecar.run() is ExitReason.IDLE
+    assert 65 <= run.now_s <= 66  # the burst window, and `idle_exit_s`
     assert len(passes) <= 20
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
-def test_a_disk_that_fails_for_a_while_ends_no_life(home, tmp_path, monkeypatch):
-    """Not between two looks either."""
+def test_a_disk_that_fails_for_a_while_ends_no_run(home, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), **WAITS)
     homes.put(home, records.series(3))
-    life, listdir, failed = Life(home), os.listdir, []
+    run, listdir, failed = Run(home), os.listdir, []
 
     def fails_for_a_while(path):
-        if life.now_s < 2:
+        if run.now_s < 2:
             failed.append(path)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return listdir(path)
 
     monkeypatch.setattr(os, "listdir", fails_for_a_while)
-    assert life.sidecar.run() is ExitReason.IDLE
+    assert run.sidecar.run() is ExitReason.IDLE
     assert failed
     assert wire.serials(wire.expand_all(out.read_bytes().splitlines())) == [0, 1, 2]
 
 
-def _outage(home, collector, life, until_s):
-    """Let three bodies meet a collector that is away for so long; when each request comes."""
+def _outage(home, collector, run, until_s):
+    """Let three bodies meet a collector that is away until a time; the times of the requests."""
     came = []
 
     def answer(_request):
-        came.append(life.now_s)
-        return 503 if life.now_s < until_s else 200
+        came.append(run.now_s)
+        return 503 if run.now_s < until_s else 200
 
     collector.answer_by(answer)
     homes.put(home, records.series(3))
@@ -121,14 +103,14 @@ def _outage(home, collector, life, until_s):
 
 @pytest.mark.parametrize("asked_at_s", [None, 301.0, 600.0])
 def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_at_s):
-    """A fleet that comes back must not bring all that it has at once; who asks for it has it now."""
+    """A fleet must not send everything at once after an outage; a request for delivery ends the wait."""
     homes.configure(home, collector.url, **WAITS, bursts=False, offline_exit_s=1e6)
-    life = Life(home)
-    came = _outage(home, collector, life, 300.0)
+    run = Run(home)
+    came = _outage(home, collector, run, 300.0)
 
     if asked_at_s is not None:
-        life.happens[asked_at_s] = (homes.spool(home) / "flush").touch
-    assert life.sidecar.run() is ExitReason.IDLE
+        run.happens[asked_at_s] = (homes.spool(home) / "flush").touch
+    assert run.sidecar.run() is ExitReason.IDLE
     first, second, third = (at_s for at_s in came if at_s >= 300)
     assert third - second <= 0.5
     rest_s = 0.5 * (first - came[0])
@@ -139,33 +121,31 @@ def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_
     assert wire.serials(collector.events()) == [0, 1, 2]
 
 
-def test_a_retry_after_of_an_earlier_life_is_met_at_a_random_time(home, collector, monkeypatch):
-    """A collector may have named one moment to a whole fleet."""
+def test_a_retry_after_of_an_earlier_run_gets_jitter(home, collector, monkeypatch):
+    """The collector may have named one moment to a whole fleet."""
     homes.configure(home, collector.url, **WAITS, offline_exit_s=1e6)
-    life = Life(home)
-    came = _outage(home, collector, life, 0.0)
+    run = Run(home)
+    came = _outage(home, collector, run, 0.0)
     homes.host(home).joinpath("not-before").write_text("100\n")
     homes.host(home).joinpath("not-before").chmod(0o600)
     began_s = (homes.host(home) / "not-before").stat().st_mtime
-    monkeypatch.setattr(RetryPolicy, "_file_system_now", lambda _self: began_s + life.now_s)
-    assert life.sidecar.run() is ExitReason.IDLE
+    monkeypatch.setattr(RetryPolicy, "_file_system_now", lambda _self: began_s + run.now_s)
+    assert run.sidecar.run() is ExitReason.IDLE
     assert 145 <= came[0] <= 155
 
 
 @pytest.mark.parametrize("back_at_s", [90.0, 200.0])
-def test_before_it_gives_up_it_tries_once_more(home, collector, back_at_s):
-    """Its last wait may be long, and the next event days away; what is not delivered is kept."""
+def test_it_tries_once_more_before_an_offline_exit(home, collector, back_at_s):
     homes.configure(home, collector.url, **WAITS, offline_exit_s=100)
-    life = Life(home, random=1.0)
-    came = _outage(home, collector, life, back_at_s)
-    assert life.sidecar.run() is (ExitReason.IDLE if back_at_s < 100 else ExitReason.OFFLINE)
+    run = Run(home, random=1.0)
+    came = _outage(home, collector, run, back_at_s)
+    assert run.sidecar.run() is (ExitReason.IDLE if back_at_s < 100 else ExitReason.OFFLINE)
     assert 100 <= came[-1] <= 101
     assert came[-2] < 64
     assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)
 
 
-def test_drafts_of_a_killed_sidecar_are_swept(home, collector):
-    """What a death amid a write left is removed by the next life."""
+def test_temporary_files_of_a_killed_sidecar_are_deleted(home, collector):
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     for name in (".sidecar.json.123.part", "rejected/.k.reason.txt.7.part", "kept.txt"):
@@ -176,41 +156,10 @@ def test_drafts_of_a_killed_sidecar_are_swept(home, collector):
     assert [name for name in homes.tree(homes.host(home)) if name.endswith((".part", ".txt"))] == ["kept.txt"]
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_sidecar_whose_directory_is_removed_ends(home, collector, replaced):
-    """It would be the double of the one that the next event starts; nothing of it comes back."""
-    homes.configure(home, collector.url, idle_exit_s=60)
-    homes.put(home, records.series(1))
-    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
-    processes.wait_until(lambda: homes.sent(home))
-    homes.host(home).rename(home / "elsewhere")
-    if replaced:
-        homes.put(home, records.series(1, start=1))
-    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
-    assert homes.host(home).exists() is replaced
-    if replaced:
-        processes.deliver(home)
-        assert wire.serials(collector.events()) == [0, 1]
-
-
-@pytest.mark.parametrize("room", ["telemetry", "host"])
-def test_a_sidecar_whose_directory_becomes_a_link_ends(home, collector, room):
-    """What it points at is another place, and not ours."""
-    homes.configure(home, collector.url, idle_exit_s=60)
-    homes.put(home, records.series(1))
-    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
-    processes.wait_until(lambda: homes.sent(home))
-    path = homes.telemetry(home) if room == "telemetry" else homes.host(home)
-    path.rename(home / "elsewhere")
-    path.symlink_to(home / "elsewhere")
-    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
-
-
 @pytest.mark.parametrize(
     "junk", ["work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
 )
-def test_junk_is_in_nobodys_way(home, collector, junk):
-    """A stray file anywhere neither stops delivery nor keeps `--once` from ending."""
+def test_a_stray_file_stops_nothing(home, collector, junk):
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     path = homes.host(home) / junk
@@ -221,39 +170,3 @@ def test_junk_is_in_nobodys_way(home, collector, junk):
             directory.chmod(0o700)
     assert processes.once(home).returncode == ExitCode.OK
     assert wire.serials(collector.events()) == [0, 1]
-
-
-@pytest.mark.parametrize("status", [503, 422])
-def test_a_no_that_comes_amid_a_request_is_the_last_word(home, collector, status):
-    """What the answer would have had written is not: no Retry-After, no reason, no book."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(2))
-
-    def switch_off_and_refuse(_request):
-        homes.write_settings(home, "enabled = false\n")
-        return Answer(status, {"Retry-After": "3600"})
-
-    collector.answer_by(switch_off_and_refuse)
-    before = set(homes.tree(homes.host(home)))
-    assert _sidecar(home) == ExitCode.DISABLED
-    assert len(collector.requests) == 1
-    new = set(homes.tree(homes.host(home))) - before
-    assert new <= {"sidecar.lock", "sidecar.log", "sidecar.json"}
-    assert homes.unsent_files(home) == []
-
-
-def test_on_demand_gives_way_to_a_service(home, collector):
-    """The service has the lock soon, and nothing is lost; another service is refused."""
-    homes.configure(home, collector.url, idle_exit_s=600)
-    homes.put(home, records.series(2))
-    first = processes.start(home, ["-m", "flwr_telemetryd"])
-    processes.wait_until(lambda: homes.sent(home))
-    service = processes.start(home, ["-m", "flwr_telemetryd", "--service"])
-    assert first.wait(processes.PATIENCE_S) == 0
-    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
-    second = processes.run(home, ["-m", "flwr_telemetryd", "--service"])
-    assert second.returncode == ExitCode.BUSY
-    program.request_exit(Home(home).host())
-    assert service.poll() is None
-    service.terminate()
-    assert service.wait(processes.PATIENCE_S) == 0

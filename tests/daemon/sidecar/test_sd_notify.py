@@ -1,4 +1,4 @@
-"""What a service tells its manager, over a real socket; by sd_notify(3)."""
+"""The messages to a service manager over a real socket; see sd_notify(3)."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 
 
 @pytest.fixture(params=["path", "abstract"])
-def ear(request, tmp_path):
-    """Give a socket of a service manager, and its address as the environment spells it."""
+def server(request, tmp_path):
+    """A service manager's socket, and its address in the environment."""
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("abstract sockets are Linux's")
     address = str(tmp_path / "notify") if request.param == "path" else f"@flwr-{secrets.token_hex(8)}"
@@ -23,8 +23,8 @@ def ear(request, tmp_path):
         yield address, bound
 
 
-def heard(bound):
-    """Give what was told since the last call."""
+def received(bound):
+    """The messages since the last call."""
     found = []
     while True:
         try:
@@ -33,35 +33,35 @@ def heard(bound):
             return found
 
 
-def test_a_life_as_the_manager_hears_it(ear):
-    """Each word once, a status only when it is news."""
-    address, bound = ear
+def test_the_messages_of_a_run(server):
+    """A status only if it changed."""
+    address, bound = server
     manager = ServiceManager.of({"NOTIFY_SOCKET": address})
     manager.ready()
-    for words in ("a", "a", "b"):
-        manager.status(words)
+    for text in ("a", "a", "b"):
+        manager.status(text)
     manager.reloading()
     manager.ready()
     manager.stopping()
-    first, *states, reloading, again, last = heard(bound)
+    first, *states, reloading, again, last = received(bound)
     assert (first, again, last) == ("READY=1", "READY=1", "STOPPING=1")
     assert states == ["STATUS=a", "STATUS=b"]
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
 
 
-def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear):
-    """However often a sign of life could be given; and a step that may take longer is announced."""
-    address, bound = ear
+def test_the_watchdog_is_fed_four_times_in_its_interval(server):
+    """A step that may take longer makes the interval longer."""
+    address, bound = server
     now = [0.0]
     manager = ServiceManager(address, 100, monotonic=lambda: now[0])
     for _ in range(1000):
         manager.watchdog()
         now[0] += 0.25
-    assert heard(bound) == ["WATCHDOG=1"] * 10
+    assert received(bound) == ["WATCHDOG=1"] * 10
     manager.extend_watchdog(50)
     manager.extend_watchdog(80)
     manager.extend_watchdog(60)
-    assert heard(bound) == ["WATCHDOG_USEC=160000000"]
+    assert received(bound) == ["WATCHDOG_USEC=160000000"]
 
 
 @pytest.mark.parametrize(
@@ -76,23 +76,20 @@ def test_the_watchdog_is_fed_a_few_times_in_its_interval(ear):
         ({"WATCHDOG_USEC": "-5"}, False),
     ],
 )
-def test_a_watchdog_that_is_not_ours_is_not_fed(ear, environ, fed):
-    """It is ours if the environment says so, and means this process."""
-    address, bound = ear
+def test_a_watchdog_of_another_process_is_not_fed(server, environ, fed):
+    address, bound = server
     ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
-    assert heard(bound) == (["WATCHDOG=1"] if fed else [])
+    assert received(bound) == (["WATCHDOG=1"] if fed else [])
 
 
-def test_a_manager_that_is_gone_is_told_of_once(tmp_path, caplog):
-    """It fails nothing."""
+def test_a_missing_manager_is_logged_once(tmp_path, caplog):
     manager = ServiceManager(str(tmp_path / "nobody"), 1)
     manager.ready()
     manager.stopping()
     assert len(caplog.records) == 1
 
 
-def test_without_a_manager_nothing_is_said(caplog):
-    """Nor is it a fault."""
+def test_without_a_manager_nothing_is_logged(caplog):
     manager = ServiceManager.of({})
     manager.ready()
     manager.watchdog()

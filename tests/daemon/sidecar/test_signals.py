@@ -21,7 +21,7 @@ except TerminatedError:
 
 
 def begin(home, body, *, reloads=True):
-    """Start a process with our signals; when this returns they are set up."""
+    """Start a process that handles signals; they are set up when this returns."""
     code = SET_UP.format(body=body, reloads=reloads)
     child = processes.start(home, ["-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -29,33 +29,47 @@ def begin(home, body, *, reloads=True):
     return child
 
 
+STATES = {
+    "sleep": "signals.sleep(3600)",
+    "lock": """
+    from flwr_telemetry.locks import LockResult, wait
+    wait(lambda _descriptor: LockResult.BUSY, -1, 3600, 0.01)
+""",
+    "request": """
+    import socket
+    from flwr_telemetryd.delivery.deadline import deadline
+    ours, theirs = socket.socketpair()
+    with deadline(3600):
+        ours.recv(1)
+""",
+}
+
+
+@pytest.mark.parametrize("body", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_end_is_raised_wherever_python_waits(home, number):
-    """There it can be told to others before this process ends."""
-    child = begin(home, "signals.sleep(3600)")
+def test_a_signal_to_end_raises_in_every_wait(home, number, body):
+    child = begin(home, body)
     child.send_signal(number)
     told, _ = child.communicate(timeout=processes.PATIENCE_S)
     assert (told, child.returncode) == ("terminated\n", 5)
 
 
-def test_a_hangup_is_heard_in_a_sleep(home):
-    """It is told once; an hour's sleep is over."""
+def test_sighup_ends_a_sleep_and_is_told_once(home):
     child = begin(home, "signals.sleep(3600); print(signals.reload_asked(), signals.reload_asked())")
     child.send_signal(signal.SIGHUP)
     told, _ = child.communicate(timeout=processes.PATIENCE_S)
     assert (told, child.returncode) == ("True False\n", 0)
 
 
-def test_a_hangup_is_nothing_to_a_sidecar_on_demand(home):
-    """The terminal of whoever started it may go."""
+def test_a_sidecar_on_demand_ignores_sighup(home):
+    """The terminal of its starter may be closed."""
     body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
     child = begin(home, body, reloads=False)
     told, _ = child.communicate()  # with a timeout it would leave out what came with the first line
     assert (told, child.returncode) == ("False\n", 0)
 
 
-def test_signals_that_were_blocked_by_others_are_heard(home):
-    """A mask is inherited, and a job may have blocked everything."""
+def test_signals_that_the_parent_blocked_are_handled(home):
     block = (
         "import os, signal, sys;"
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals());"
@@ -81,3 +95,19 @@ def test_a_signal_just_before_a_sleep_ends_it(home):
     child = begin(home, body)
     told, _ = child.communicate(timeout=processes.PATIENCE_S)
     assert (told, child.returncode) == ("True True\n", 0)
+
+
+def test_a_signal_that_a_destructor_swallowed_ends_the_next_sleep(home):
+    body = """
+    class Swallows:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):  # the handler runs here, and Python ignores its exception
+                pass
+    Swallows()
+    print("goes on", flush=True)
+    signals.sleep(3600)
+"""
+    child = begin(home, body)
+    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    assert (told, child.returncode) == ("goes on\nterminated\n", 5)

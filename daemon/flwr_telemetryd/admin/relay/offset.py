@@ -24,7 +24,7 @@ from typing import NamedTuple
 from flwr_telemetry import files
 from flwr_telemetry.locks import LockResult
 
-from ...errors import AnotherRelayError, NoCursorError
+from ...errors import AnotherRelayError, NoOffsetError
 from ...spool.directory import fsync_directory
 from ...spool.locks import try_exclusive
 
@@ -67,7 +67,7 @@ class OffsetFile:
         """Save a place, so that it outlives this process; a power failure may cost the last ``SYNC_EVERY_S``.
 
         Raises:
-            NoCursorError: the disk is full, for example. The file holds the old or the new place then.
+            NoOffsetError: the disk is full, for example. The file holds the old or the new place then.
         """
         text = json.dumps({**place._asdict(), "check": self._check(place.offset)})
         is_new = not os.fstat(self._descriptor).st_size
@@ -97,7 +97,7 @@ class OffsetFile:
                 return place, check
         except (ValueError, TypeError, LookupError):
             pass
-        raise NoCursorError(f"{self._path} is not the offset file of a relay; move it away")
+        raise NoOffsetError(f"{self._path} is not the offset file of a relay; move it away")
 
     def _check(self, offset_bytes: int) -> str:
         edge = min(offset_bytes, EDGE_BYTES)
@@ -115,7 +115,7 @@ def held(path: Path, file: int) -> Iterator[OffsetFile]:
 
     Raises:
         AnotherRelayError: another relay holds the lock.
-        NoCursorError, TelemetryError: the offset file holds something else, or cannot be created.
+        NoOffsetError, TelemetryError: the offset file holds something else, or cannot be created.
     """
     path = path.with_name(path.name + SUFFIX)
     with _errors_named(path):
@@ -135,6 +135,6 @@ def _errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NoCursorError(
+        raise NoOffsetError(
             f"{path} cannot be written: {error.strerror}; copy the file to your own directory, and relay it"
         ) from error

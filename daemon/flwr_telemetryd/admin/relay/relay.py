@@ -37,7 +37,7 @@ from ...clock import Clock
 from ...delivery import open_sink, retry_after
 from ...delivery.backoff import RetryPolicy
 from ...delivery.outcome import Delivered, Refused, Retry, Sink
-from ...errors import NoSuchFileError, NoWayOutError
+from ...errors import FileSinkError, NoSuchFileError
 from ...outbox import archive, forgotten, purge, queue, retention
 from ...outbox.body import intact, key_of
 from ...outbox.split import member_key
@@ -129,7 +129,7 @@ def relay_file(
 
     Raises:
         NoSuchFileError: the file is missing or cannot be read.
-        NoWayOutError: the home itself delivers into a file.
+        FileSinkError: the home itself delivers into a file.
         AnotherRelayError: another relay has the file.
         UnusableHomeError, TelemetryError, OSError: the offset cannot be saved, or the home cannot be used.
     """
@@ -148,13 +148,13 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
 
     Raises:
         _StopError: telemetry is off.
-        NoWayOutError: the home delivers into a file.
+        FileSinkError: the home delivers into a file.
     """
     chosen = settings.load(home, environ)
     if not chosen.consent.enabled:
         raise _StopError(Outcome.DISABLED, chosen.consent.reason)
     if chosen.url.startswith("file:"):
-        raise NoWayOutError(
+        raise FileSinkError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
             "use --home or FLWR_HOME to choose a home that delivers to a collector"
         )
@@ -350,7 +350,7 @@ class _Relay:
     def _finish(self) -> None:
         self._close()
         # No error here may hide the reason why the relay ends.
-        with contextlib.suppress(OSError, TelemetryError, NoWayOutError, _StopError):
+        with contextlib.suppress(OSError, TelemetryError, FileSinkError, _StopError):
             if self._state.requests:
                 _enabled(self._home, self._environ)
                 self._add_counters()

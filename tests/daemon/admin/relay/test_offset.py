@@ -8,7 +8,7 @@ import pytest
 
 from flwr_telemetryd.admin.relay import offset
 from flwr_telemetryd.admin.relay.offset import Place
-from flwr_telemetryd.errors import AnotherRelayError, NoCursorError
+from flwr_telemetryd.errors import AnotherRelayError, NoOffsetError
 from tests.support.faults import descriptors, fail_once, no_locks
 
 PLACE = Place(7, 2, 3)
@@ -69,7 +69,7 @@ def test_another_file_in_its_place_is_left(file, text):
     """Another program may have made a file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
-    with pytest.raises(NoCursorError, match="move it away"), holding(file):
+    with pytest.raises(NoOffsetError, match="move it away"), holding(file):
         pass
     assert other.read_bytes() == text
 
@@ -82,7 +82,7 @@ def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(file, call, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(offset, "SYNC_EVERY_S", 0)
             fail_once(patch, call, errno.ENOSPC)
-            with pytest.raises(NoCursorError, match="space"):
+            with pytest.raises(NoOffsetError, match="space"):
                 held.save(Place(99))
         with pytest.raises(AnotherRelayError), holding(file):
             pass
@@ -119,7 +119,7 @@ def test_another_file_under_the_name_is_relayed_from_its_start(file, size):
 def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(file, number, monkeypatch):
     """For example beside a file on a read-only disk, or in another user's directory."""
     fail_once(monkeypatch, "open", number)
-    with pytest.raises(NoCursorError, match="copy the file"), holding(file):
+    with pytest.raises(NoOffsetError, match="copy the file"), holding(file):
         pass
 
 

@@ -17,7 +17,7 @@ from flwr_telemetryd.admin.relay import relay
 from flwr_telemetryd.admin.relay.relay import RelayResult
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.errors import NoSuchFileError, NoWayOutError
+from flwr_telemetryd.errors import FileSinkError, NoSuchFileError
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
@@ -405,7 +405,7 @@ def test_what_is_no_file_is_refused(home, file, collector, kind):
 def test_a_home_that_delivers_into_a_file_is_no_way_out(home, file):
     homes.configure(home, file.as_uri())
     put(file, bodies(1))
-    with pytest.raises(NoWayOutError, match="--home"):
+    with pytest.raises(FileSinkError, match="--home"):
         run(home, file)
 
 

@@ -1,0 +1,95 @@
+"""A file as the collector: what it appends, and the errors that are a retry."""
+
+import errno
+import fcntl
+import json
+import os
+
+import pytest
+
+from flwr_telemetryd.delivery.file import FileSink
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from tests.support import processes
+from tests.support.faults import descriptors, fail_once, no_locks
+
+BODIES = [b'{"event_type":"PING","event_details":{},"context":{}}', b"{}"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_write_error_is_a_retry_and_leaves_nothing_open(tmp_path, number, monkeypatch):
+    path = tmp_path / "out.jsonl"
+    sink, before = FileSink(path.as_uri()), descriptors()
+    fail_once(monkeypatch, "write", number)
+    outcome = sink.send("k", BODIES[0])
+    assert isinstance(outcome, Retry)
+    assert os.strerror(number) in outcome.reason
+    assert descriptors() == before
+    assert sink.send("k", BODIES[0]) == Delivered()
+    assert path.read_bytes() == BODIES[0] + b"\n"
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])
+def test_another_kind_of_file_is_a_retry_and_is_not_followed(tmp_path, kind):
+    path = tmp_path / "out.jsonl"
+    if kind == "link":
+        path.symlink_to(tmp_path / "target")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path = tmp_path / "none" / "out.jsonl"
+    outcome = FileSink(path.as_uri()).send("k", b"{}")
+    assert isinstance(outcome, Retry)
+    assert str(path) in outcome.reason
+    assert not (tmp_path / "target").exists()
+
+
+def test_hosts_that_append_at_once_tear_no_line(tmp_path):
+    """Each waits for the lock, even if an append lands at an old end of the file, as over NFS."""
+    path = tmp_path / "out.jsonl"
+    code = f"""
+import os, sys, time
+from flwr_telemetry import files
+from flwr_telemetryd.delivery import file
+
+def stale(descriptor, data):  # at the end as it was seen, a while ago, in two halves
+    end = os.fstat(descriptor).st_size
+    time.sleep(0.002)
+    writer = os.open({str(path)!r}, os.O_WRONLY)
+    os.pwrite(writer, data[:9], end)
+    os.pwrite(writer, data[9:], end + 9)
+    os.close(writer)
+
+files.write_all = stale
+sink = file.FileSink({path.as_uri()!r})
+for number in range(25):
+    body = b'{{"writer":"%s","number":%d}}' % (sys.argv[1].encode(), number)
+    assert sink.send("k", body) == file.Delivered()
+"""
+    writers = [processes.start(tmp_path, ["-c", code, name]) for name in "abcd"]
+    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * 4
+    told = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert sorted((line["writer"], line["number"]) for line in told) == [
+        (name, number) for name in "abcd" for number in range(25)
+    ]
+
+
+def test_a_lock_that_stays_busy_is_a_retry(tmp_path, monkeypatch):
+    monkeypatch.setattr("flwr_telemetryd.outbox.archive.LOCK_WAIT_S", 0.05)
+    path = tmp_path / "out.jsonl"
+    sink = FileSink(path.as_uri())
+    assert sink.send("k", BODIES[0]) == Delivered()
+    with path.open("ab") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        outcome = sink.send("k", BODIES[1])
+    assert isinstance(outcome, Retry)
+    assert "locked" in outcome.reason
+    assert sink.send("k", BODIES[1]) == Delivered()
+    assert path.read_bytes().splitlines() == BODIES[:2]
+
+
+def test_without_locks_it_appends_too(tmp_path, monkeypatch):
+    no_locks(monkeypatch)
+    sink = FileSink((tmp_path / "out.jsonl").as_uri())
+    assert sink.send("k", BODIES[0]) == Delivered()

@@ -1,0 +1,98 @@
+"""The uploader: the order of bodies, and the effect of an answer on the next one."""
+
+import dataclasses
+
+import pytest
+
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst import codec
+from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
+from flwr_telemetryd.delivery.uploader import Uploader
+from flwr_telemetryd.outbox.queue import Queue
+from tests.daemon.conftest import a_runtime
+from tests.support import records, wire
+
+
+class Collector:
+    """A sink that notes the keys, and answers by a function."""
+
+    def __init__(self):
+        self.keys, self.opened, self.answer = [], 0, lambda _key: Delivered()
+
+    def open(self, _settings):
+        self.opened += 1
+        return self
+
+    def send(self, key, _body):
+        self.keys.append(key)
+        return self.answer(key)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def collector():
+    return Collector()
+
+
+@pytest.fixture
+def keys(host):
+    """Three bodies in the outbox; their keys in the order of the queue."""
+    found = []
+    for number in range(3):
+        (body,) = codec.coalesce([to_wire(records.sample({"n": number}))], bursts=False)
+        path = host.outbox / f"{number + 1:019d}-0000000{number}" / f"{wire.key_of(body)}.json"
+        path.parent.mkdir(parents=True, mode=0o700)
+        path.write_bytes(body)
+        found.append(path.stem)
+    return found
+
+
+def uploader_for(home, collector, **changes):
+    runtime = dataclasses.replace(a_runtime(home), **changes)
+    return Uploader(runtime, Queue(runtime), collector.open), runtime.state
+
+
+def test_bodies_go_oldest_first_through_one_sink(home, keys, collector):
+    uploader, state = uploader_for(home, collector)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == keys
+    assert collector.opened == 1
+    assert (state.requests, state.delivered_events) == (3, 3)
+
+
+def test_a_retry_ends_the_pass_and_the_body_goes_last(home, keys, collector):
+    collector.answer = lambda key: Retry("overloaded") if key == keys[0] else Delivered()
+    uploader, state = uploader_for(home, collector)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == keys[:1]
+    assert (state.last_error, state.retried, uploader.retry_policy.is_failing) == ("overloaded", 1, True)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == [keys[0], keys[1], keys[2], keys[0]]
+
+
+def test_a_refused_body_delays_no_other(home, host, keys, collector):
+    collector.answer = lambda key: Refused("no") if key == keys[0] else Delivered()
+    uploader, state = uploader_for(home, collector)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == keys
+    assert (host.rejected / f"{keys[0]}.json").exists()
+    assert (state.rejected, uploader.was_answered) == (1, True)
+
+
+def test_no_request_after_an_opt_out(home, keys, collector):
+    uploader, _ = uploader_for(home, collector, checkpoint=lambda: len(collector.keys) < 1)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == keys[:1]
+
+
+def test_changed_settings_open_another_sink(home, keys, collector):
+    settings = a_runtime(home).settings()
+
+    def changing():
+        return settings._replace(url=f"http://127.0.0.1:{len(collector.keys)}/")
+
+    uploader, _ = uploader_for(home, collector, settings=changing)
+    uploader.deliver(flush_requested=True)
+    assert (collector.keys, collector.opened) == (keys, 3)
