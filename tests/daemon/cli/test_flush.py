@@ -80,6 +80,6 @@ def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
     flush.send_signal(signal.SIGINT)
     _, said = flush.communicate(timeout=processes.PATIENCE_S)
     assert flush.returncode == 1
-    assert said == "flwr-telemetry: interrupted; what is not delivered is kept\n"
+    assert said == "flwr-telemetry: interrupted; events that are not delivered are kept\n"
     assert processes.processes_of(home) == {}
     assert homes.unsent_files(home)

@@ -194,7 +194,7 @@ def test_a_name_cannot_fake_a_line(home):
 def test_the_doctor_is_legible_on_a_narrow_terminal(home, width):
     """What was found stands below the name, and is all there."""
     homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
-    env = {"COLUMNS": width, "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
+    env = {"COLUMNS": width, "LINES": "25", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
     told = command(home, "doctor", env=env).stdout
     assert max(map(len, told.splitlines())) <= int(width)
     assert "on: nothing says otherwise" in " ".join(told.split())

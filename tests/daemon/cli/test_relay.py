@@ -65,7 +65,7 @@ def test_a_last_line_without_an_end_is_told(home, file, collector):
     file.write_bytes(file.read_bytes()[:-1])
     done = command(home, "relay", str(file))
     assert done.returncode == 1
-    assert "no end yet" in done.stderr
+    assert "no line end yet" in done.stderr
     assert len(collector.accepted) == 2
 
 

@@ -106,7 +106,7 @@ def test_its_ends(login_node, flwr_home, reached):
     failing = wait_until(lambda: (found := status(node))["fails"] and found)
     assert failing["serves"] is False
     (problem,) = failing["problems"]
-    assert problem == "what waits cannot be delivered now, and is kept: the collector answered 503"
+    assert problem == "waiting events cannot be delivered now, and are kept: the collector answered 503"
     assert node.command("service", "status").returncode == 1
     reached.answer_by(lambda _: 200)
     node.run(["systemctl", "--user", "reload", SERVICE], check=True)
@@ -172,7 +172,7 @@ def test_a_timer(login_node, reached):
     wait_until(lambda: node.properties(ONCE, "ExecMainStatus")["ExecMainStatus"] == "1")
     assert node.properties(ONCE, "Result") == {"Result": "success"}
     assert node.run(["systemctl", "--user", "--failed", "--quiet"]).stdout == ""
-    assert "is kept" in status(node)["problems"][0]
+    assert "are kept" in status(node)["problems"][0]
     gone = json.loads(node.command("service", "uninstall", "--json").stdout)
     assert gone["removed"] == [TIMER, ONCE]
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
@@ -232,8 +232,8 @@ def test_what_is_not_ours_stays(login_node, flwr_home, reached):
     (node.home / "out").mkdir()
     node.give(node.home)
     (problem, outdated) = status(node)["problems"]
-    assert "in /home/alice/out, where the unit lets it write nothing" in problem
-    assert "anew" in outdated
+    assert "in /home/alice/out, but the unit does not allow writing there" in problem
+    assert "out of date" in outdated
     assert install(node)["written"] == [SERVICE]
     emit(node)
     node.run(["systemctl", "--user", "reload", SERVICE], check=True)

@@ -6,8 +6,8 @@ import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Consent, Settings
-from flwr_telemetryd.admin.service import machine, unit
-from flwr_telemetryd.admin.service.machine import Machine
+from flwr_telemetryd.admin.service import unit
+from flwr_telemetryd.admin.service.machine import Machine, this_machine
 from flwr_telemetryd.admin.service.unit import Author
 from flwr_telemetryd.errors import ServiceError
 
@@ -69,8 +69,8 @@ def test_what_a_unit_says_of_itself_is_found_again():
     """Its home and interpreter, and where its service may write, whatever they are called."""
     odd = Path('/o "dd\\%')
     text = unit.render(unit.shipped(unit.SERVICE), _needs(home=odd, writes=(_HOME, odd)))
-    assert unit.noted(unit.sealed(text)) == {"home": str(odd), "interpreter": "/v/bin/python"}
-    assert unit.noted("[Unit]\n") == unit.noted("# It serves {\n") == {}
+    assert unit.note_of(unit.sealed(text)) == {"home": str(odd), "interpreter": "/v/bin/python"}
+    assert unit.note_of("[Unit]\n") == unit.note_of("# It serves {\n") == {}
     assert unit.allows(text, odd)
     assert unit.allows(text, odd / "below")
     assert not unit.allows(text, Path("/o"))
@@ -90,9 +90,9 @@ def test_whose_a_text_is():
     """One byte more or less is an edit; what has no first line of ours is not ours."""
     ours = unit.sealed("a\nb\n")
     assert unit.author(None) is Author.NOBODY
-    assert unit.author(ours) is Author.WE
+    assert unit.author(ours) is Author.OURS
     assert unit.author(ours + "\n") is unit.author(ours[:-1]) is Author.EDITED
-    assert unit.author("a\nb\n") is unit.author("") is unit.author("#\n" + ours) is Author.OTHERS
+    assert unit.author("a\nb\n") is unit.author("") is unit.author("#\n" + ours) is Author.FOREIGN
 
 
 def test_needs(tmp_path, monkeypatch):
@@ -100,10 +100,10 @@ def test_needs(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/v/bin/python")
     environ = {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib", "TOKEN": "secret", "PATH": "/bin"}
     consent = Consent(enabled=True, decided_by="default", reason="")
-    found = machine.needs(Home(_HOME), Settings(consent, url=f"file://{tmp_path}/a%20b/c.jsonl"), environ)
+    found = this_machine(Home(_HOME), Settings(consent, url=f"file://{tmp_path}/a%20b/c.jsonl"), environ)
     assert found.variables == {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib"}
     assert found.writes == (_HOME / "telemetry", (tmp_path / "a b").resolve())
     assert found.is_default is False
-    inside = machine.needs(Home(_HOME), Settings(consent, url=f"file://{_HOME}/telemetry/c.jsonl"), environ)
+    inside = this_machine(Home(_HOME), Settings(consent, url=f"file://{_HOME}/telemetry/c.jsonl"), environ)
     assert inside.writes == (_HOME / "telemetry",)
-    assert machine.needs(Home(Path("/var/tmp/x")), Settings(consent), environ).private_tmp is False
+    assert this_machine(Home(Path("/var/tmp/x")), Settings(consent), environ).private_tmp is False
