@@ -104,3 +104,12 @@ def test_many_hosts_are_summed_up(home):
     assert "no route" in shown
     assert f"Host {homes.host_name()} (this one)" in shown
     assert len(json.loads(command(home, "status", "--json").stdout)["hosts"]) == 31
+
+
+def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
+    """`status` says so, because it may surprise."""
+    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+    processes.emit(home)
+    processes.running_sidecar(home)
+    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
+    assert "goes on until `disable`" not in command(home, "status").stdout

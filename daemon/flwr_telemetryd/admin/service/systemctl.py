@@ -53,7 +53,7 @@ class Systemctl:
         command = ["systemctl", "--user", *words]
         done = _run(command, {**self.environ, **variables}, _DO_S)
         if done is None:
-            return f"`{' '.join(command)}` does not end"
+            return f"`{' '.join(command)}` cannot be run, or does not end"
         return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip() or "it failed"
 
     def show(self, unit: str, *names: str) -> dict[str, str]:

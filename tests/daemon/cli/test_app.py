@@ -171,39 +171,3 @@ def test_streams_that_are_closed_are_no_error(home, words, code):
     done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
     assert codes.read_text() == f"{code}\n"
     assert "Traceback" not in done.stderr
-
-
-def test_a_terminal_that_knows_ascii_alone(home):
-    """What it cannot show is a question mark, and no error."""
-    done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0, done.stderr
-    assert "in ?s, those details" in done.stdout
-
-
-def test_a_name_cannot_fake_a_line(home):
-    """What is complained of is one line, whatever a directory is called."""
-    odd = home.parent / "a\nflwr-telemetry: all is well"
-    odd.write_text("no directory")
-    done = command(home, "disable", "--home", str(odd))
-    assert done.returncode == 5
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"flwr-telemetry: {home.parent}/a flwr-telemetry: all is well: ")
-
-
-@pytest.mark.parametrize("width", ["20", "30", "45"])
-def test_the_doctor_is_legible_on_a_narrow_terminal(home, width):
-    """What was found stands below the name, and is all there."""
-    homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
-    env = {"COLUMNS": width, "LINES": "25", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
-    told = command(home, "doctor", env=env).stdout
-    assert max(map(len, told.splitlines())) <= int(width)
-    assert "on: nothing says otherwise" in " ".join(told.split())
-
-
-def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
-    """Which `status` says, since it may surprise."""
-    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
-    processes.emit(home)
-    processes.running_sidecar(home)
-    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
-    assert "goes on until `disable`" not in command(home, "status").stdout

@@ -1,57 +1,23 @@
 """The service on a machine with a real systemd, journal and user: from its installation to its end."""
 
 import json
-import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.support import homes, machine, processes
+from flwr_telemetryd.admin.service.unit import ONCE, SERVICE, TIMER
+from tests.support import homes, machine
 from tests.support.processes import wait_until
+from tests.support.service import UNITS, emit, install, override, status
 from tests.support.tls import TlsCollector
 
-SERVICE = "flwr-telemetryd.service"
-ONCE = "flwr-telemetryd-once.service"
-TIMER = "flwr-telemetryd-once.timer"
-UNITS = Path(".config/systemd/user")
-_SHIPPED = Path(__file__).resolve().parents[4] / "systemd"
-_MOST_EXPOSED = 2.0
 
-
-def emit(node, n=1, **env):
-    """Let a workload of the user's report so many events."""
-    code = f"from flwr_telemetry import event\nfor n in range({n}): event('PING', {{'n': n}}).result()"
-    node.python("-c", code, env={**processes.NEVER, **env}, check=True)
-
-
-def status(node, *arguments):
-    """Give what `service status --json` tells."""
-    return json.loads(node.command("service", "status", "--json", *arguments).stdout)
-
-
-def install(node, *arguments, **options):
-    """Install, which must lead to a service that serves, and give what is told."""
-    done = node.command("service", "install", "--json", *arguments, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
-def settings_of_ones_own(node, unit, text):
-    """Do what `systemctl --user edit` does."""
-    path = node.home / UNITS / f"{unit}.d" / "override.conf"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    node.give(node.home / ".config")
-    return path
-
-
-def test_a_life(login_node, reached):
+def test_from_the_installation_to_the_next_session(login_node, reached):
     """It serves, delivers when it is told to, comes back when it is killed, and with the next session."""
     node = login_node
-    settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
+    override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     told = install(node)
     assert (told["serves"], told["kind"], told["written"]) == (True, "service", [SERVICE])
     assert told["active"] == "active (running)"
@@ -95,10 +61,10 @@ def test_a_life(login_node, reached):
     wait_until(lambda: status(node)["serves"])
 
 
-def test_its_ends(login_node, flwr_home, reached):
-    """It does not serve without a way out, is down after a stop, for good after a no, and gone at last."""
+def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
+    """It does not serve while nothing can be delivered, and ends by a stop, an opt-out and an uninstall."""
     node = login_node
-    settings_of_ones_own(node, SERVICE, "[Service]\nRestartSec=100ms\n")
+    override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     install(node)
     reached.answer_by(lambda _: 503)
     emit(node)
@@ -121,7 +87,7 @@ def test_its_ends(login_node, flwr_home, reached):
         f"Problem: it does not run; `systemctl --user start {SERVICE}`" in down.stdout,
     ) == (1, True)
     assert homes.unsent_files(flwr_home) == []
-    # A no ends it for good.
+    # An opt-out ends it for good.
     node.run(["systemctl", "--user", "start", SERVICE], check=True)
     assert node.command("disable").returncode == 0
     wait_until(lambda: node.properties(SERVICE, "ActiveState")["ActiveState"] == "inactive")
@@ -135,7 +101,7 @@ def test_its_ends(login_node, flwr_home, reached):
     off = node.command("service", "install")
     assert (off.returncode, off.stdout) == (3, "")
     assert "telemetry is off" in off.stderr
-    # A yes starts nothing, and says what does.
+    # An opt-in starts nothing, and names the command that does.
     enabled = node.command("enable", env={"COLUMNS": "200"})
     assert enabled.returncode == 0
     assert enabled.stdout.endswith(f"`systemctl --user start {SERVICE}` starts it again.\n")
@@ -162,11 +128,11 @@ def test_a_timer(login_node, reached):
     assert (told["kind"], told["written"], told["removed"]) == ("timer", [ONCE, TIMER], [SERVICE])
     assert node.properties(ONCE, "TimeoutStartUSec") == {"TimeoutStartUSec": "infinity"}
     wait_until(lambda: len(reached.events()) == 1)
-    settings_of_ones_own(node, TIMER, quick)
+    override(node, TIMER, quick)
     node.run(["systemctl", "--user", "daemon-reload"], check=True)
     emit(node)
     wait_until(lambda: len(reached.events()) == 2)
-    # An outage, another sidecar and a no are no failures of the unit.
+    # An outage, another sidecar and an opt-out are no failures of the unit.
     reached.answer_by(lambda _: 503)
     emit(node)
     wait_until(lambda: node.properties(ONCE, "ExecMainStatus")["ExecMainStatus"] == "1")
@@ -265,27 +231,8 @@ def test_two_login_nodes(login_node, flwr_home, tmp_path):
         first.command("service", "uninstall", check=True)
 
 
-def test_an_upgrade(login_node, flwr_home, reached):
-    """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
-    node = login_node
-    former = install(node)
-    (path,) = wait_until(lambda: homes.find(flwr_home, "**/sidecar.json"), what="word of the sidecar")
-    # As one of an older version has it; it writes that file again only when there is news.
-    state = json.loads(path.read_text())
-    assert state["pid"] == former["pid"]
-    path.write_text(json.dumps({**state, "version": "0.0.1"}))
-    told = status(node)
-    (problem,) = told["problems"]
-    assert (told["serves"], "still runs version 0.0.1" in problem) == (True, True)
-    again = install(node)
-    assert (again["written"], again["serves"], again["pid"] != former["pid"]) == ([], True, True)
-    wait_until(lambda: json.loads(path.read_text())["pid"] == again["pid"])
-    assert status(node)["problems"] == []
-    assert install(node)["pid"] == again["pid"]
-
-
 def test_a_second_home(login_node, flwr_home, reached):
-    """No home loses its service to another without a word, in neither way of serving."""
+    """Neither an install nor an install with `--timer` takes the service away from another home."""
     node = login_node
     served = install(node)
     homes.configure(node.home / "other", reached.url)
@@ -301,170 +248,6 @@ def test_a_second_home(login_node, flwr_home, reached):
     assert install(node, "--home", "/home/alice/link")["serves"]
     assert node.command("service", "uninstall").returncode == 0
     assert install(node, "--timer", "--home", "/home/alice/other")["home"] == "/home/alice/other"
-
-
-EVIL = 'it\'s 100%h $HOME ${USER} "q" \\n ;#ü'
-
-
-def test_evil_paths(login_node):
-    """Whatever a directory is called, systemd gets it as it is: the program, the home, the file of bodies."""
-    node = login_node
-    evil = node.home / EVIL
-    (evil / "venv" / "bin").mkdir(parents=True)
-    (evil / "venv" / "bin" / "python").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
-    (evil / "venv" / "lib").symlink_to(Path(sys.prefix) / "lib")
-    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", evil / "venv")
-    inside = node.user_home / EVIL
-    home = evil / "flwr home"
-    homes.configure(home, f"file://{inside}/out/a%20b.jsonl".replace("%h", "%25h").replace("#", "%23"))
-    (evil / "out").mkdir()
-    node.give(node.home)
-    python = str(inside / "venv" / "bin" / "python")
-    for arguments in (["install", "--json"], ["status", "--json"]):
-        env = {"FLWR_HOME": str(inside / "flwr home"), "HTTPS_PROXY": "http://a%20b:$p@[::1]:1/"}
-        done = node.run([python, "-m", "flwr_telemetryd.cli", "service", *arguments], env=env)
-        assert done.returncode == 0, done.stdout + done.stderr
-        told = json.loads(done.stdout)
-        assert (told["home"], told["interpreter"]) == (str(inside / "flwr home"), python)
-    emit(node, FLWR_HOME=str(inside / "flwr home"))
-    node.run(["systemctl", "--user", "reload", SERVICE], check=True)
-    wait_until((evil / "out" / "a b.jsonl").exists)
-    process = node.inside(f"/proc/{told['pid']}")
-    variables = dict(item.split("=", 1) for item in (process / "environ").read_text().split("\0") if item)
-    assert variables["FLWR_HOME"] == str(inside / "flwr home")
-    assert variables["HTTPS_PROXY"] == "http://a%20b:$p@[::1]:1/"
-    assert (process / "cmdline").read_text().split("\0")[:5] == [
-        python,
-        "-P",
-        "-m",
-        "flwr_telemetryd",
-        "--service",
-    ]
-
-
-def test_a_home_among_temporary_files(login_node):
-    """What lies in /tmp is reached there, as the unit says."""
-    node = login_node
-    inside = "/tmp/alice's/.flwr"
-    home = node.inside(inside)
-    home.parent.mkdir()
-    _serves_from(node, home, inside, "--home", inside)
-    assert "\nPrivateTmp=no\n" in (node.home / UNITS / SERVICE).read_text()
-
-
-def test_a_home_behind_a_link(login_node):
-    """Where `~/.flwr` leads to another disk, that is what may be written to."""
-    node = login_node
-    home = node.inside("/var/log/scratch/.flwr")
-    home.parent.mkdir()
-    (node.home / ".flwr").symlink_to("/var/log/scratch/.flwr")
-    _serves_from(node, home, "/home/alice/.flwr")
-
-
-def _serves_from(node, home, inside, *arguments):
-    homes.configure(home, f"file://{inside}/telemetry/bodies.jsonl")
-    node.give(home.parent)
-    assert install(node, *arguments)["home"] == inside
-    emit(node, FLWR_HOME=inside)
-    node.run(["systemctl", "--user", "reload", SERVICE], check=True)
-    wait_until((home / "telemetry" / "bodies.jsonl").exists)
-
-
-_PROBE = r"""
-import ctypes, errno, json, mmap, os, resource, socket, sys
-
-def tried(what, *arguments, **options):
-    try:
-        what(*arguments, **options)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return "done"
-
-def write(path):
-    return tried(lambda: open(path, "w").close())
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-def call(name, *arguments):
-    if getattr(libc, name)(*arguments) == -1:
-        raise OSError(ctypes.get_errno(), name)
-
-neighbour = int(sys.argv[1])
-found = {
-    "writes": {path: write(path) for path in (
-        "/home/alice/.flwr/telemetry/x", "/home/alice/.flwr/x", "/home/alice/x", "/home/alice/.config/x",
-        "/run/user/60010/x", "/var/log/everybody's/x", "/proc/sys/kernel/hostname",
-        "/sys/fs/cgroup/cgroup.procs",
-    )},
-    "temporary": os.listdir("/tmp"),
-    "devices": sorted({"kmsg", "mem", "vda", "fuse", "null", "random"} & {*os.listdir("/dev")}),
-    "user namespace": tried(call, "unshare", 0x10000000),
-    "packets": tried(socket.socket, socket.AF_PACKET, socket.SOCK_RAW),
-    "bluetooth": tried(socket.socket, 31, socket.SOCK_RAW, 1),
-    "code": tried(mmap.mmap, -1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC),
-    "setuid": tried(os.chmod, "/home/alice/.flwr/telemetry/x", 0o4700),
-    "priority": tried(os.setpriority, os.PRIO_PROCESS, 0, 19),
-    "personality": tried(call, "personality", 8),
-    "core": resource.getrlimit(resource.RLIMIT_CORE),
-    "umask": os.umask(0),
-    "nice": os.getpriority(os.PRIO_PROCESS, 0),
-    "node": os.uname().nodename,
-    "names": bool(socket.getaddrinfo("localhost", 80)),
-    "memory": "MemTotal" in open("/proc/meminfo").read(),
-    "neighbour": [open(f"/proc/{neighbour}/cmdline").read().split("\0")[0], tried(os.kill, neighbour, 0)],
-    "rights": [line.split()[1] for line in open("/proc/self/status") if line.startswith(("CapBnd", "NoNew"))],
-}
-json.dump(found, open("/home/alice/.flwr/telemetry/found.json", "w"))
-"""
-
-
-def test_what_the_service_can_do(login_node, flwr_home, reached):
-    """A program under the very lines of the unit writes to telemetry/ alone, and has what a sidecar needs."""
-    node = login_node
-    install(node)
-    node.inside("/tmp/somebody's").touch()
-    node.inside("/var/log/everybody's").mkdir()
-    node.inside("/var/log/everybody's").chmod(0o777)
-    (node.home / "probe.py").write_text(_PROBE)
-    # One of the user's own, as a sidecar on demand is to a service.
-    node.run(["systemd-run", "--user", "--unit=neighbour", "sleep", "1000"], check=True)
-    neighbour = node.properties("neighbour.service", "MainPID")["MainPID"]
-    text = re.sub(
-        "^ExecStart=.*$",
-        f"ExecStart={sys.base_prefix}/bin/python3 -I /home/alice/probe.py {neighbour}",
-        (node.home / UNITS / SERVICE).read_text(),
-        flags=re.MULTILINE,
-    ).replace("Type=notify", "Type=oneshot")
-    text = text.replace("PrivateTmp=no", "PrivateTmp=yes")  # as where these tests lie in /tmp themselves
-    text = re.sub("^Restart=.*$", "", text, flags=re.MULTILINE)
-    (node.home / UNITS / "probe.service").write_text(text)
-    node.give(node.home)
-    node.run(["systemctl", "--user", "daemon-reload"], check=True)
-    done = node.run(["systemctl", "--user", "start", "probe.service"])
-    assert done.returncode == 0, [entry["MESSAGE"] for entry in node.journal("--unit=probe.service")]
-    found = json.loads((flwr_home / "telemetry" / "found.json").read_text())
-    writes = found.pop("writes")
-    assert writes.pop("/home/alice/.flwr/telemetry/x") == "done"
-    assert {*writes.values()} == {"EROFS"}, writes
-    assert found == {
-        "temporary": [],
-        "devices": ["null", "random"],
-        "user namespace": "EPERM",
-        "packets": "EAFNOSUPPORT",
-        "bluetooth": "EAFNOSUPPORT",
-        "code": "EPERM",
-        "setuid": "EPERM",
-        "priority": "EPERM",
-        "personality": "EPERM",
-        "core": [0, 0],
-        "umask": 0o077,
-        "nice": 10,
-        "node": "login1",
-        "names": True,
-        "memory": True,
-        "neighbour": ["/usr/bin/sleep", "done"],
-        "rights": ["0000000000000000", "1"],
-    }
 
 
 @pytest.fixture
@@ -532,56 +315,3 @@ def test_where_no_service_can_be(tmp_path, home):
         assert "no running systemd here" in node.command("service", "status").stdout
         assert node.command("service", "uninstall").returncode == 0
         assert [path for path in (node.home / UNITS).rglob("*") if not path.is_dir()] == []
-
-
-def test_a_service_that_cannot_start(login_node, reached):
-    """Its last words are told, and the log is that of the sidecar where the journal is not to be read."""
-    node = login_node
-    settings_of_ones_own(node, SERVICE, "[Service]\nExecStartPre=/bin/sh -c 'echo no luck; exit 7'\n")
-    done = node.command("service", "install")
-    assert done.returncode == 1
-    assert f"{SERVICE} does not serve" in done.stderr
-    assert "no luck" in done.stderr
-    nothing = node.command("service", "logs", env={"PATH": str(Path(sys.prefix) / "bin")})
-    assert (nothing.returncode, "no sidecar has run" in nothing.stderr) == (1, True)
-    emit(node)
-    node.python("-P", "-m", "flwr_telemetryd", "--once", check=True)
-    (node.home / "bin").mkdir()
-    (node.home / "bin" / "tail").symlink_to("/usr/bin/tail")
-    node.give(node.home)
-    in_file = node.command("service", "logs", env={"PATH": "/home/alice/bin"})
-    assert in_file.returncode == 0
-    assert "sidecar.log:\n" in in_file.stderr
-    assert "batch" in in_file.stdout
-
-
-def test_the_units_are_clean_and_little_exposed(login_node, reached):
-    """They are verified without a complaint, and both are rated at 2.0 or better."""
-    node = login_node
-    install(node)
-    install(node, "--timer")
-    files = sorted(map(str, _SHIPPED.glob("*.*r*")))
-    written = [str(node.user_home / UNITS / name) for name in (ONCE, TIMER)]
-    for path in [*files, *written]:
-        if not path.endswith(".conf"):
-            done = node.run(["systemd-analyze", "verify", "--user", path])
-            assert (done.returncode, done.stderr) == (0, ""), path
-    for unit in (ONCE, str(_SHIPPED / SERVICE)):
-        offline = ["--offline=yes"] if "/" in unit else []
-        rated = node.run(["systemd-analyze", "security", "--user", "--no-pager", *offline, unit]).stdout
-        exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", rated)
-        assert exposure is not None
-        assert float(exposure[1]) <= _MOST_EXPOSED, rated
-
-
-def test_both_units_are_hardened_alike():
-    """What one may not do the other may not either, line by line; and every line has its reason."""
-    texts = [(_SHIPPED / name).read_text() for name in (SERVICE, ONCE)]
-    hardened = [
-        re.search(r"# A training always comes first(.*?)(?:\n\[Install\]|\Z)", text, re.DOTALL)
-        for text in texts
-    ]
-    assert hardened[0] is not None
-    assert hardened[1] is not None
-    assert hardened[0][1].strip() == hardened[1][1].strip()
-    assert not re.search(r"\n\n[A-Z]", "\n".join(texts))
