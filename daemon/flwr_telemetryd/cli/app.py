@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 """The exit code by which a shell reports Ctrl-C."""
 
-HELP = output.help_text("""See and control the anonymous usage metrics that Flower reports from this machine.
+HELP = output.help_text(r"""See and control the anonymous usage metrics that Flower reports from this machine.
 
 \b
 Examples:
@@ -46,22 +46,6 @@ Exit codes:
   2  wrong usage                       5  the home cannot be used
 
 Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
-""")
-
-RUN_HELP = output.help_text("""Run a command; every Flower in it reports through this spool.
-
-The command replaces this process, so it keeps its signals, terminal and exit code. Flower needs no
-change, and sends nothing itself.
-
-\b
-Exit codes: those of the command, or
-  126  it cannot be executed
-  127  it is not found
-
-\b
-Examples:
-  flwr-telemetry run -- python sim.py
-  flwr-telemetry run -- flwr run . local-simulation --stream
 """)
 
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
@@ -95,27 +79,29 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("status", help=status.HELP)(status.status)
-app.command("inspect", help=inspect.HELP)(inspect.inspect)
-app.command("flush", help=flush.HELP)(flush.flush)
-app.command("relay", help=relay.HELP)(relay.relay)
-app.command("disable", help=switch.DISABLE_HELP)(switch.disable)
-app.command("enable", help=switch.ENABLE_HELP)(switch.enable)
-app.command("fields", help=fields.HELP)(fields.fields)
-app.command("source", help=source.SOURCE_HELP)(source.source)
-app.command("forget", help=source.FORGET_HELP)(source.forget)
-app.command("doctor", help=doctor.HELP)(doctor.doctor)
-app.add_typer(service.app, name="service")
-app.command("demo", help=demo.HELP)(demo.demo)
 
 
-@app.command("run", help=RUN_HELP, context_settings={"allow_interspersed_args": False})
-def _run(
+def run(
     _command: Annotated[
         list[str],
         typer.Argument(metavar="COMMAND...", help="The program and its arguments.", show_default=False),
     ],
 ) -> None:
+    r"""Run a command; every Flower in it reports through this spool.
+
+    The command replaces this process, so it keeps its signals, terminal and exit code. Flower needs no
+    change, and sends nothing itself.
+
+    \b
+    Exit codes: those of the command, or
+      126  it cannot be executed
+      127  it is not found
+
+    \b
+    Examples:
+      flwr-telemetry run -- python sim.py
+      flwr-telemetry run -- flwr run . local-simulation --stream
+    """
     # `main` has executed every command line that names a program; this gives the help and the usage errors.
     raise typer.BadParameter("a program is missing", param_hint="COMMAND...")
 
@@ -135,3 +121,12 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+for command in (
+    *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
+    *(source.source, source.forget, doctor.doctor, demo.demo),
+):
+    output.register(app, command)
+output.register(app, run, context_settings={"allow_interspersed_args": False})
+app.add_typer(service.app, name="service")

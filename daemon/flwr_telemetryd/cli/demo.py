@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 MAX_WORKLOADS = 10_000
 SHOWN_ROWS = 4
 
-HELP = output.help_text("""Show the whole way of an event on this machine alone, without a network.
-
-Real workload processes report into a temporary home, and a real sidecar delivers to a receiver on
-this machine. Then the demo shows what was sent, and what Flower itself would have sent. It does not
-touch your home or your settings, removes the temporary home, and works with telemetry switched off, too.
-
-\b
-Exit codes:
-  0  every event arrived
-  1  an event is missing, or the demo could not run
-
-\b
-Examples:
-  flwr-telemetry demo
-  flwr-telemetry demo --workloads 8 --json
-""")
-
 
 def demo(
     *,
@@ -48,7 +31,22 @@ def demo(
     ] = 64,
     json: JsonOption = False,
 ) -> int:
-    """Run the demo and print its measurements."""
+    r"""Show the whole way of an event on this machine alone, without a network.
+
+    Real workload processes report into a temporary home, and a real sidecar delivers to a receiver on
+    this machine. Then the demo shows what was sent, and what Flower itself would have sent. It does not
+    touch your home or your settings, removes the temporary home, and works with telemetry switched off, too.
+
+    \b
+    Exit codes:
+      0  every event arrived
+      1  an event is missing, or the demo could not run
+
+    \b
+    Examples:
+      flwr-telemetry demo
+      flwr-telemetry demo --workloads 8 --json
+    """
     from ..admin.demo.run import DemoError, run
 
     # The default action of these signals would leave the temporary home and the sidecar behind.

@@ -13,30 +13,28 @@ from .output import HomeOption, JsonOption
 if TYPE_CHECKING:
     from ..admin.doctor import Check
 
-HELP = output.help_text("""Check what telemetry needs on this machine, and say what to do.
-
-It checks the home and its permissions, file locks, the clock, the sidecar, proxy, name resolution and
-TLS to the collector, systemd and batch systems. It sends no event, and asks the collector only for
-headers. While telemetry is off it writes no file and sends no request, and skips these checks.
-
-\b
-Exit codes:
-  0  no fault was found
-  1  a fault keeps events from being recorded or delivered
-
-\b
-Examples:
-  flwr-telemetry doctor
-  flwr-telemetry doctor --json
-""")
-
 _STYLES = {"ok": "green", "note": "yellow", "fault": "bold red", "skipped": "dim"}
 _INDENT = 23
 _NARROW = 50
 
 
 def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
-    """Run one check after the other, and print each at once."""
+    r"""Check what telemetry needs on this machine, and say what to do.
+
+    It checks the home and its permissions, file locks, the clock, the sidecar, proxy, name resolution and
+    TLS to the collector, systemd and batch systems. It sends no event, and asks the collector only for
+    headers. While telemetry is off it writes no file and sends no request, and skips these checks.
+
+    \b
+    Exit codes:
+      0  no fault was found
+      1  a fault keeps events from being recorded or delivered
+
+    \b
+    Examples:
+      flwr-telemetry doctor
+      flwr-telemetry doctor --json
+    """
     from ..admin.doctor import Verdict, examine
     from ..clock import Clock
     from ..delivery.deadline import RESOLVER_OPTIONS

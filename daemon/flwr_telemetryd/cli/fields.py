@@ -16,21 +16,18 @@ if TYPE_CHECKING:
 
 _INDENT = 2
 
-HELP = output.help_text("""
-Show every field that can leave this machine: its type, an example from here, and why.
-
-No event that Flower reports from here has a field that is not in this list. The names are paths in
-the JSON that is sent. This works with telemetry switched off, too; no file is written, no event sent.
-
-\b
-Examples:
-  flwr-telemetry fields
-  flwr-telemetry fields --json
-""")
-
 
 def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
-    """Print each field with its value on this machine."""
+    r"""Show every field that can leave this machine: its type, an example from here, and why.
+
+    No event that Flower reports from here has a field that is not in this list. The names are paths in
+    the JSON that is sent. This works with telemetry switched off, too; no file is written, no event sent.
+
+    \b
+    Examples:
+      flwr-telemetry fields
+      flwr-telemetry fields --json
+    """
     from ..clock import Clock
     from ..inspect.fields import examples
 

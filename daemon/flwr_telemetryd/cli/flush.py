@@ -16,25 +16,6 @@ if TYPE_CHECKING:
 
     from ..admin.flush import FlushResult
 
-HELP = output.help_text("""Deliver everything that waits on this host now, and wait for it.
-
-A running sidecar is asked to deliver. If none runs, one is started and ends after its work. A body
-that the collector refuses counts as done, and is kept: see `inspect --stage rejected`. Events that
-cannot be delivered are kept too, and are sent later.
-
-\b
-Exit codes:
-  0  everything that waited is delivered or refused
-  1  something is left
-  3  telemetry is off
-  5  the home cannot be used
-
-\b
-Examples:
-  flwr-telemetry flush
-  flwr-telemetry flush --timeout 120
-""")
-
 
 def flush(
     *,
@@ -44,7 +25,24 @@ def flush(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
-    """Deliver, and print the result."""
+    r"""Deliver everything that waits on this host now, and wait for it.
+
+    A running sidecar is asked to deliver. If none runs, one is started and ends after its work. A body
+    that the collector refuses counts as done, and is kept: see `inspect --stage rejected`. Events that
+    cannot be delivered are kept too, and are sent later.
+
+    \b
+    Exit codes:
+      0  everything that waited is delivered or refused
+      1  something is left
+      3  telemetry is off
+      5  the home cannot be used
+
+    \b
+    Examples:
+      flwr-telemetry flush
+      flwr-telemetry flush --timeout 120
+    """
     from ..admin.flush import Outcome, drain
 
     found = output.home_to_deliver(home, timeout)

@@ -27,26 +27,6 @@ _MOST_TYPE = 32
 _LEAST_TYPE = 12
 _LEAST_DETAILS = 10
 
-HELP = output.help_text("""Show the events that wait, and those that were sent or refused.
-
-Without --stage, events are shown at every stage. In the outbox and later they are shown as the
-request bodies that are sent; one body may stand for a burst of many events.
-
-With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
-sent. With --follow an event that moves on is shown again at its next stage.
-
-With --event or --since a body is shown if any event in it fits; with --expand, only those events.
-
-\b
-Examples:
-  flwr-telemetry inspect
-  flwr-telemetry inspect --stage sent --expand
-  flwr-telemetry inspect --stage outbox --json | jq .context
-  flwr-telemetry inspect --event '*_LEAVE' --since 2h
-  flwr-telemetry inspect --follow
-  flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
-""")
-
 
 class StageChoice(str, enum.Enum):  # noqa: UP042 - typer 0.9 wants the members to be strings
     """The values of ``--stage``."""
@@ -81,7 +61,25 @@ def inspect(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Print the events once, or until Ctrl-C."""
+    r"""Show the events that wait, and those that were sent or refused.
+
+    Without --stage, events are shown at every stage. In the outbox and later they are shown as the
+    request bodies that are sent; one body may stand for a burst of many events.
+
+    With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
+    sent. With --follow an event that moves on is shown again at its next stage.
+
+    With --event or --since a body is shown if any event in it fits; with --expand, only those events.
+
+    \b
+    Examples:
+      flwr-telemetry inspect
+      flwr-telemetry inspect --stage sent --expand
+      flwr-telemetry inspect --stage outbox --json | jq .context
+      flwr-telemetry inspect --event '*_LEAVE' --since 2h
+      flwr-telemetry inspect --follow
+      flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
+    """
     from ..inspect.filters import Selector
     from ..inspect.follow import Follower
     from ..inspect.problems import can_be_read, unsafe

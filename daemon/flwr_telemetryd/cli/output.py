@@ -7,10 +7,12 @@ came from a file is printed only after its control characters are replaced.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -40,12 +42,17 @@ _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
 
 
+def register(app: typer.Typer, command: Callable[..., int | None], **settings: Any) -> None:
+    """Add a command under the name of its function, with the docstring as its help."""
+    app.command(command.__name__, help=help_text(command.__doc__ or ""), **settings)(command)
+
+
 def help_text(text: str) -> str:
-    r"""``text`` with each paragraph on one line, except for those that begin with ``\b``.
+    r"""A docstring as a help text: one line for each paragraph, except for those that begin with ``\\b``.
 
     Some releases of typer break lines where the source does, in addition to where the terminal does.
     """
-    paragraphs = text.strip().split("\n\n")
+    paragraphs = inspect.cleandoc(text).replace("\\b\n", "\b\n").split("\n\n")
     return "\n\n".join(part if part.startswith("\b") else part.replace("\n", " ") for part in paragraphs)
 
 

@@ -20,32 +20,6 @@ if TYPE_CHECKING:
 
 SHOWN_LINES = 10
 
-HELP = output.help_text("""Deliver the bodies in a file that hosts without a network have written.
-
-If no host of a home can reach the collector, its settings name a file for the bodies instead:
-url = "file:///shared/metrics.jsonl". This command delivers that file from a machine with a network,
-byte for byte. The settings of this machine's home name the collector.
-
-The offset is saved beside the file, in FILE.relayed. Run the command again at any time, or from cron:
-it goes on after an interruption, and delivers what was appended since. FILE is never changed. Invalid
-lines are reported and skipped; a last line without a line end is left for the next time.
-
-\b
-Exit codes:
-  0  every body in the file is delivered, or was refused by the collector and is kept
-  1  something is left, or a line is not a body
-  2  there is no such file, or this home delivers into a file itself
-  3  telemetry is off
-  4  another relay is running on this file
-  5  the home cannot be used, or FILE.relayed cannot be written
-
-\b
-Examples:
-  flwr-telemetry relay /shared/metrics.jsonl
-  flwr-telemetry relay --home ~/.flwr-relay --timeout 300 metrics.jsonl
-  */10 * * * * flwr-telemetry relay /shared/metrics.jsonl >/dev/null     in a crontab
-""")
-
 
 def relay(
     *,
@@ -59,7 +33,31 @@ def relay(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
-    """Deliver the file, and print the result."""
+    r"""Deliver the bodies in a file that hosts without a network have written.
+
+    If no host of a home can reach the collector, its settings name a file for the bodies instead:
+    url = "file:///shared/metrics.jsonl". This command delivers that file from a machine with a network,
+    byte for byte. The settings of this machine's home name the collector.
+
+    The offset is saved beside the file, in FILE.relayed. Run the command again at any time, or from cron:
+    it goes on after an interruption, and delivers what was appended since. FILE is never changed. Invalid
+    lines are reported and skipped; a last line without a line end is left for the next time.
+
+    \b
+    Exit codes:
+      0  every body in the file is delivered, or was refused by the collector and is kept
+      1  something is left, or a line is not a body
+      2  there is no such file, or this home delivers into a file itself
+      3  telemetry is off
+      4  another relay is running on this file
+      5  the home cannot be used, or FILE.relayed cannot be written
+
+    \b
+    Examples:
+      flwr-telemetry relay /shared/metrics.jsonl
+      flwr-telemetry relay --home ~/.flwr-relay --timeout 300 metrics.jsonl
+      */10 * * * * flwr-telemetry relay /shared/metrics.jsonl >/dev/null     in a crontab
+    """
     from ..admin.flush import Outcome
     from ..admin.relay.relay import relay_file
     from ..delivery.deadline import RESOLVER_OPTIONS

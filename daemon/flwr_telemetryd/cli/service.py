@@ -22,7 +22,7 @@ _NO_NAMESPACES = (
     "This machine refuses user namespaces, so the service runs without a private view of the files."
 )
 
-HELP = output.help_text("""Let a service deliver: on a login node, for all hosts that share your home.
+HELP = output.help_text(r"""Let a service deliver: on a login node, for all hosts that share your home.
 
 While it serves, no process on any of these hosts starts a sidecar of its own.
 
@@ -34,78 +34,9 @@ Examples:
   flwr-telemetry service uninstall
 """)
 
-INSTALL_HELP = output.help_text("""Install the service, start it, and wait until it serves.
-
-This writes a unit of systemd into ~/.config/systemd/user. The unit runs this Python for this home, on
-this host and on the hosts where it was installed before. It starts with your first session, or with
-the machine after `loginctl enable-linger`.
-
-To change a setting, use `systemctl --user edit flwr-telemetryd`. A unit that you edited yourself, or
-that serves another home, is not overwritten. Install again after an upgrade: the unit is brought up to
-date, and a process of an older version is restarted.
-
-\b
-Exit codes:
-  0  it serves
-  1  it could not be installed, or does not serve yet; the answer says why
-  3  telemetry is off, and nothing was installed
-  5  the home cannot be used
-
-\b
-Examples:
-  flwr-telemetry service install
-  flwr-telemetry service install --timer     deliver every quarter of an hour, without a daemon
-  flwr-telemetry service install --home /scratch/alice/.flwr
-""")
-
-UNINSTALL_HELP = output.help_text("""Stop the service and remove it.
-
-Telemetry itself stays on or off: where it is allowed, the next event starts a sidecar again.
-
-\b
-Exit codes:
-  0  no file that an install wrote is left
-  5  something could not be removed
-
-\b
-Examples:
-  flwr-telemetry service uninstall
-  flwr-telemetry service uninstall --json
-""")
-
-STATUS_HELP = output.help_text("""Show whether the service serves, and its problems.
-
-\b
-Exit codes:
-  0  it serves
-  1  it does not
-
-\b
-Examples:
-  flwr-telemetry service status
-  flwr-telemetry service status --json
-""")
-
-LOGS_HELP = output.help_text("""Show the log of the service.
-
-It comes from the journal. If the journal shows you nothing, it comes from the sidecar's own log file
-on this host.
-
-\b
-Exit codes: those of the program that shows it, or
-  1  there is no log
-
-\b
-Examples:
-  flwr-telemetry service logs
-  flwr-telemetry service logs -n 200
-  flwr-telemetry service logs -f
-""")
-
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
-@app.command("install", help=INSTALL_HELP)
 def install(
     *,
     timer: Annotated[
@@ -114,7 +45,29 @@ def install(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
-    """Install, wait until the service serves, and print the result."""
+    r"""Install the service, start it, and wait until it serves.
+
+    This writes a unit of systemd into ~/.config/systemd/user. The unit runs this Python for this home, on
+    this host and on the hosts where it was installed before. It starts with your first session, or with
+    the machine after `loginctl enable-linger`.
+
+    To change a setting, use `systemctl --user edit flwr-telemetryd`. A unit that you edited yourself, or
+    that serves another home, is not overwritten. Install again after an upgrade: the unit is brought up to
+    date, and a process of an older version is restarted.
+
+    \b
+    Exit codes:
+      0  it serves
+      1  it could not be installed, or does not serve yet; the answer says why
+      3  telemetry is off, and nothing was installed
+      5  the home cannot be used
+
+    \b
+    Examples:
+      flwr-telemetry service install
+      flwr-telemetry service install --timer     deliver every quarter of an hour, without a daemon
+      flwr-telemetry service install --home /scratch/alice/.flwr
+    """
     from flwr_telemetry import settings
 
     from ..admin import switch
@@ -148,9 +101,21 @@ def install(
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
 
 
-@app.command("uninstall", help=UNINSTALL_HELP)
 def uninstall(*, json: JsonOption = False) -> None:
-    """Stop, disable and remove the service, and print the result."""
+    r"""Stop the service and remove it.
+
+    Telemetry itself stays on or off: where it is allowed, the next event starts a sidecar again.
+
+    \b
+    Exit codes:
+      0  no file that an install wrote is left
+      5  something could not be removed
+
+    \b
+    Examples:
+      flwr-telemetry service uninstall
+      flwr-telemetry service uninstall --json
+    """
     from ..admin.service import install as installation
 
     changes = installation.uninstall(os.environ)
@@ -163,9 +128,19 @@ def uninstall(*, json: JsonOption = False) -> None:
         output.say("No service is installed.")
 
 
-@app.command("status", help=STATUS_HELP)
 def status(*, json: JsonOption = False, home: HomeOption = None) -> int:
-    """Print the state of the service."""
+    r"""Show whether the service serves, and its problems.
+
+    \b
+    Exit codes:
+      0  it serves
+      1  it does not
+
+    \b
+    Examples:
+      flwr-telemetry service status
+      flwr-telemetry service status --json
+    """
     from ..admin.service.status import service_status
 
     view = service_status(output.find_home(home), os.environ)
@@ -176,14 +151,27 @@ def status(*, json: JsonOption = False, home: HomeOption = None) -> int:
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
 
 
-@app.command("logs", help=LOGS_HELP)
 def logs(
     *,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines.")] = 50,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Execute the program that prints the log in place of this process."""
+    r"""Show the log of the service.
+
+    It comes from the journal. If the journal shows you nothing, it comes from the sidecar's own log file
+    on this host.
+
+    \b
+    Exit codes: those of the program that shows it, or
+      1  there is no log
+
+    \b
+    Examples:
+      flwr-telemetry service logs
+      flwr-telemetry service logs -n 200
+      flwr-telemetry service logs -f
+    """
     from ..admin.service.status import find_log
 
     log = find_log(output.find_home(home), os.environ, lines=lines, follow=follow)
@@ -251,3 +239,7 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "Last error": view.last_error or "",
     }
     return {name: value for name, value in table.items() if value}
+
+
+for command in (install, uninstall, status, logs):
+    output.register(app, command)

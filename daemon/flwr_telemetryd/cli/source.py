@@ -22,45 +22,20 @@ if TYPE_CHECKING:
 
     from ..admin.forget import ErasedCounts, Request
 
-SOURCE_HELP = output.help_text("""Show the source ID: the random name under which this home reports.
-
-It is the text in the file `source` of the home, and says nothing about you. You may delete that file
-at any time: the next event starts a new ID.
-
-\b
-Examples:
-  flwr-telemetry source
-  flwr-telemetry source --json
-""")
-
-FORGET_HELP = output.help_text("""Forget the source ID, and delete everything on this machine that carries it.
-
-Waiting events are deleted unsent, and so are the copies of sent and refused events. The ID cannot
-come back: its hash is kept, and events that a process still reports under it are deleted. Then the
-command shows a deletion request, which you can send to the Flower team for the events that it has
-received. Telemetry itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
-
-Name an ID to forget one that this home had before, and whose file is gone.
-
-\b
-Exit codes:
-  0  the ID is forgotten, or there was none
-  1  you answered no
-  2  wrong usage; without a terminal for the question, --yes is needed
-  5  the home cannot be used, or something could not be deleted
-
-\b
-Examples:
-  flwr-telemetry forget
-  flwr-telemetry forget --yes --json
-  flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
-""")
-
 _FAULTS = {source_file.INVALID: "holds no UUID", source_file.UNAVAILABLE: "cannot be read"}
 
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
-    """Print the ID, its file, and its age."""
+    r"""Show the source ID: the random name under which this home reports.
+
+    It is the text in the file `source` of the home, and says nothing about you. You may delete that file
+    at any time: the next event starts a new ID.
+
+    \b
+    Examples:
+      flwr-telemetry source
+      flwr-telemetry source --json
+    """
     from ..outbox import forgotten
 
     found = output.find_home(home)
@@ -95,7 +70,28 @@ def forget(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
-    """Forget the ID, print what was deleted, and show the request."""
+    r"""Forget the source ID, and delete everything on this machine that carries it.
+
+    Waiting events are deleted unsent, and so are the copies of sent and refused events. The ID cannot
+    come back: its hash is kept, and events that a process still reports under it are deleted. Then the
+    command shows a deletion request, which you can send to the Flower team for the events that it has
+    received. Telemetry itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
+
+    Name an ID to forget one that this home had before, and whose file is gone.
+
+    \b
+    Exit codes:
+      0  the ID is forgotten, or there was none
+      1  you answered no
+      2  wrong usage; without a terminal for the question, --yes is needed
+      5  the home cannot be used, or something could not be deleted
+
+    \b
+    Examples:
+      flwr-telemetry forget
+      flwr-telemetry forget --yes --json
+      flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
+    """
     from ..admin import switch
     from ..admin.forget import ErasedCounts, done, erase, request_for
     from ..clock import Clock

@@ -14,20 +14,18 @@ if TYPE_CHECKING:
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
 
-HELP = output.help_text("""Show whether telemetry is on and why, what waits, and what was sent.
-
-This only reads: no file is written, no process started, no event sent. The exit code is always 0.
-
-\b
-Examples:
-  flwr-telemetry status
-  flwr-telemetry status --json
-  flwr-telemetry status --home /shared/alice/.flwr
-""")
-
 
 def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
-    """Print the state of a home."""
+    r"""Show whether telemetry is on and why, what waits, and what was sent.
+
+    This only reads: no file is written, no process started, no event sent. The exit code is always 0.
+
+    \b
+    Examples:
+      flwr-telemetry status
+      flwr-telemetry status --json
+      flwr-telemetry status --home /shared/alice/.flwr
+    """
     from ..inspect.status import look
 
     view = look(output.find_home(home), os.environ)

@@ -17,45 +17,25 @@ if TYPE_CHECKING:
 
     from ..admin.switch import DisableResult
 
-DISABLE_HELP = output.help_text("""Switch telemetry off for good, and delete what was not sent.
-
-This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process of yours
-obeys it within a second, and a sidecar before its next request. That file, the source ID and sent/,
-the record of what was sent before, stay on this machine.
-
-\b
-Exit codes:
-  0  telemetry is off
-  5  the setting could not be written, or something could not be deleted
-
-\b
-Examples:
-  flwr-telemetry disable
-  flwr-telemetry disable --home /scratch/alice/.flwr
-  FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
-""")
-
-ENABLE_HELP = output.help_text("""Switch telemetry on again.
-
-This writes `enabled = true` into telemetry/config.toml of the home. Telemetry stays off if a variable
-or the site's file switches it off. A service that `disable` has ended is not started; the answer
-names the command that starts it.
-
-\b
-Exit codes:
-  0  telemetry is on
-  3  telemetry is still off; the answer says why
-  5  the setting could not be written
-
-\b
-Examples:
-  flwr-telemetry enable
-  flwr-telemetry enable --json
-""")
-
 
 def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
-    """Write the opt-out, delete what was not sent, and print the result."""
+    r"""Switch telemetry off for good, and delete what was not sent.
+
+    This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process of yours
+    obeys it within a second, and a sidecar before its next request. That file, the source ID and sent/,
+    the record of what was sent before, stay on this machine.
+
+    \b
+    Exit codes:
+      0  telemetry is off
+      5  the setting could not be written, or something could not be deleted
+
+    \b
+    Examples:
+      flwr-telemetry disable
+      flwr-telemetry disable --home /scratch/alice/.flwr
+      FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
+    """
     from flwr_telemetry.errors import TelemetryError
 
     from ..admin import switch
@@ -83,7 +63,23 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
 
 
 def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
-    """Write the opt-in, and print whether telemetry is on now."""
+    r"""Switch telemetry on again.
+
+    This writes `enabled = true` into telemetry/config.toml of the home. Telemetry stays off if a variable
+    or the site's file switches it off. A service that `disable` has ended is not started; the answer
+    names the command that starts it.
+
+    \b
+    Exit codes:
+      0  telemetry is on
+      3  telemetry is still off; the answer says why
+      5  the setting could not be written
+
+    \b
+    Examples:
+      flwr-telemetry enable
+      flwr-telemetry enable --json
+    """
     from ..admin import switch
 
     found = output.find_home(home)

@@ -1,4 +1,4 @@
-"""`flwr-telemetry fields` where characters are missing; the contract has its content."""
+"""`flwr-telemetry fields` on a terminal that lacks characters; `tests/contract` has its content."""
 
 from tests.support.processes import command
 

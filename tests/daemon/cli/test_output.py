@@ -1,4 +1,4 @@
-"""What the commands print: quantities in words, harmless text, and errors in one line."""
+"""Output of the commands: quantities in words, text without control characters, errors in one line."""
 
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ def test_control_characters_are_replaced():
 
 def test_a_help_text_has_one_line_a_paragraph():
     """Except in a list, which begins with a mark of click."""
-    assert output.help_text("a\nb\n\n\b\n1\n2\n") == "a b\n\n\b\n1\n2"
+    assert output.help_text("a\nb\n\n\\b\n1\n2\n") == "a b\n\n\b\n1\n2"
 
 
 def test_a_name_cannot_fake_a_line(home):

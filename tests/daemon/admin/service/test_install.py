@@ -15,7 +15,7 @@ from tests.support.tls import TlsCollector
 
 
 def test_from_the_installation_to_the_next_session(login_node, reached):
-    """It serves, delivers when it is told to, comes back when it is killed, and with the next session."""
+    """It serves, delivers on a reload, comes back after a kill, and starts with the next session."""
     node = login_node
     override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     told = install(node)
@@ -40,12 +40,12 @@ def test_from_the_installation_to_the_next_session(login_node, reached):
     wait_until(lambda: len(reached.events()) == 5)
     after = wait_until(lambda: (found := status(node))["serves"] and found)
     assert (after["pid"] != told["pid"], after["restarts"]) == (True, 1)
-    # As the watchdog does it: where it hung is told, and nothing else of its memory.
+    # As the watchdog does it: the journal gets the place where it hung, and there is no core dump.
     node.run(["systemctl", "--user", "kill", "--signal=ABRT", SERVICE], check=True)
     wait_until(lambda: node.properties(SERVICE, "NRestarts") == {"NRestarts": "2"})
     wait_until(lambda: status(node)["serves"])
     assert [*node.home.rglob("core*")] == []
-    # What it said is in the user's own journal, with priorities.
+    # Its log is in the user's own journal, with priorities.
     said = {
         entry["MESSAGE"]: entry for entry in node.journal(f"--unit={SERVICE}", "--identifier=flwr-telemetryd")
     }
@@ -110,7 +110,7 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
     node.run(["systemctl", "--user", "start", SERVICE], check=True)
     assert "systemctl" not in node.command("enable").stdout
     assert node.command("disable").returncode == 0
-    # And away it goes, but for what somebody else put beside it.
+    # It is removed, but the user's own drop-in stays.
     gone = node.command("service", "uninstall")
     assert (gone.returncode, gone.stdout) == (0, f"Removed /home/alice/{UNITS / SERVICE}.\n")
     assert [path.name for path in (node.home / UNITS).rglob("*")] == [f"{SERVICE}.d", "override.conf"]
@@ -119,7 +119,7 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
 
 
 def test_a_timer(login_node, reached):
-    """Where no daemon may stay, what waits is delivered at once, and then again and again."""
+    """Without a daemon, waiting events are delivered at once, and then again and again."""
     node = login_node
     quick = "[Timer]\nOnUnitInactiveSec=200ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
     install(node)
@@ -145,7 +145,7 @@ def test_a_timer(login_node, reached):
 
 
 def test_over_tls(login_node, flwr_home):
-    """What the sandbox forbids is nothing that TLS needs, nor the look-up of a name."""
+    """The restrictions of the unit allow TLS and the look-up of a name."""
     node = login_node
     authority = trustme.CA()
     with TlsCollector(authority.issue_cert("localhost"), node.socket()) as reached:
@@ -159,8 +159,8 @@ def test_over_tls(login_node, flwr_home):
         wait_until(lambda: len(reached.events()) == 1)
 
 
-def test_what_is_not_ours_stays(login_node, flwr_home, reached):
-    """A unit that somebody edited or wrote is neither written over nor removed, and the command says so."""
+def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
+    """A unit that a user edited or wrote is not overwritten and not removed, and the command says so."""
     node = login_node
     install(node)
     path = node.home / UNITS / SERVICE
@@ -179,7 +179,7 @@ def test_what_is_not_ours_stays(login_node, flwr_home, reached):
         "ActiveState": "inactive",
         "UnitFileState": "disabled",
     }
-    # As it was written it is ours again, and another version of us would write it anew.
+    # The original text is ours again.
     path.write_text(ours)
     assert install(node)["written"] == []
     path.unlink()
@@ -190,7 +190,7 @@ def test_what_is_not_ours_stays(login_node, flwr_home, reached):
     assert node.command("service", "uninstall").stdout.endswith("is left as it is.\n")
     assert path.is_symlink()
     path.unlink()
-    # A file to write to that lies elsewhere has to be allowed, and the unit is brought up to date for it.
+    # The unit must allow a sink elsewhere, and an install brings it up to date.
     install(node)
     homes.configure(flwr_home, "file:///home/alice/out/bodies.jsonl")
     node.give(node.home)
@@ -208,7 +208,7 @@ def test_what_is_not_ours_stays(login_node, flwr_home, reached):
 
 
 def test_two_login_nodes(login_node, flwr_home, tmp_path):
-    """Every node sees the unit in the shared home; it runs on those alone where it was installed."""
+    """Every node sees the unit in the shared home. It runs only on the nodes where it was installed."""
     first = login_node
     homes.configure(flwr_home, "file:///home/alice/.flwr/telemetry/bodies.jsonl")
     first.give(first.home)
@@ -222,7 +222,7 @@ def test_two_login_nodes(login_node, flwr_home, tmp_path):
             assert second.properties(unit, "ExecMainPID") == {"ExecMainPID": "0"}
             both = install(second, *arguments)
             assert (both["written"], both["hosts"]) == ([enabled], ["login1", "login2"])
-        # The first node has it as before, and its next session, too.
+        # The first node still runs it, also in the next session.
         again = install(first, *arguments)
         assert (again["written"], again["pid"], again["hosts"]) == ([], told["pid"], ["login1", "login2"])
         first.log_out()
@@ -244,7 +244,7 @@ def test_a_second_home(login_node, flwr_home, reached):
         assert "serves /home/alice/.flwr, and a user has one service" in refused.stderr
         assert "`flwr-telemetry service uninstall`" in refused.stderr
     assert status(node)["pid"] == served["pid"]
-    # Another name of the same home is no other home.
+    # A link to the home is the same home.
     assert install(node, "--home", "/home/alice/link")["serves"]
     assert node.command("service", "uninstall").returncode == 0
     assert install(node, "--timer", "--home", "/home/alice/other")["home"] == "/home/alice/other"
@@ -252,7 +252,7 @@ def test_a_second_home(login_node, flwr_home, reached):
 
 @pytest.fixture
 def strict_node(tmp_path):
-    """Give a machine on which nobody may make a user namespace."""
+    """Give a machine that refuses user namespaces."""
     if reason := machine.why_not():
         pytest.skip(reason)
     with machine.Machine(tmp_path, user_namespaces=False) as made:
@@ -261,7 +261,7 @@ def strict_node(tmp_path):
 
 
 def test_without_user_namespaces(strict_node):
-    """Where the machine refuses them, the service is told to do without, and so is its user."""
+    """The service then runs without them, and the user is told."""
     node = strict_node
     homes.configure(node.home / ".flwr", "file:///home/alice/.flwr/telemetry/bodies.jsonl")
     node.give(node.home)
@@ -290,7 +290,7 @@ def test_without_user_namespaces(strict_node):
 
 
 def test_where_no_service_can_be(tmp_path, home):
-    """Before a session, as root for somebody else, and without systemd: a sentence that says what to do."""
+    """Before a session, as root for another user, and without systemd, a message says what to do."""
     if reason := machine.why_not():
         pytest.skip(reason)
     with machine.Machine(tmp_path) as node:
@@ -308,7 +308,7 @@ def test_where_no_service_can_be(tmp_path, home):
         assert (by_root.returncode, "belongs to another user" in by_root.stderr) == (5, True)
         assert node.command("service", "status").returncode == 1
         assert not (node.home / ".config").exists()
-        # What was installed in a session can be taken away without one.
+        # An uninstall works without a session.
         node.log_in()
         install(node)
         node.log_out()

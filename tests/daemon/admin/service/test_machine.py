@@ -14,7 +14,7 @@ HOME = Path("/home/a/.flwr")
 
 
 def test_this_machine(tmp_path, monkeypatch):
-    """The proxy and the libraries of Python, but no token of the shell; where it writes, and no further."""
+    """The proxy and the library path, but no token of the shell; the directories that it writes to."""
     monkeypatch.setattr("sys.executable", "/v/bin/python")
     environ = {"HTTPS_PROXY": "http://p:1", "LD_LIBRARY_PATH": "/lib", "TOKEN": "secret", "PATH": "/bin"}
     consent = Consent(enabled=True, decided_by="default", reason="")
@@ -28,7 +28,7 @@ def test_this_machine(tmp_path, monkeypatch):
 
 
 def test_a_home_among_temporary_files(login_node):
-    """What lies in /tmp is reached there, as the unit says."""
+    """The unit then has no /tmp of its own."""
     node = login_node
     inside = "/tmp/alice's/.flwr"
     home = node.inside(inside)
@@ -38,7 +38,7 @@ def test_a_home_among_temporary_files(login_node):
 
 
 def test_a_home_behind_a_link(login_node):
-    """Where `~/.flwr` leads to another disk, that is what may be written to."""
+    """If `~/.flwr` is a link to another disk, the service may write there."""
     node = login_node
     home = node.inside("/var/log/scratch/.flwr")
     home.parent.mkdir()

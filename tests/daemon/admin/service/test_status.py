@@ -1,4 +1,4 @@
-"""What `service status` and `service logs` say of a service on a machine with a real systemd."""
+"""`service status` and `service logs` on a machine with a real systemd."""
 
 import json
 import sys
@@ -11,11 +11,11 @@ from tests.support.service import emit, install, override, status
 
 
 def test_an_upgrade(login_node, flwr_home, reached):
-    """What still runs an older version is named by `status`, and restarted by an install of the same unit."""
+    """`status` reports a process of an older version, and an install restarts it."""
     node = login_node
     former = install(node)
     (path,) = wait_until(lambda: homes.find(flwr_home, "**/sidecar.json"), what="word of the sidecar")
-    # As one of an older version has it; it writes that file again only when there is news.
+    # As an older version would write it. The process writes this file again only after a change.
     state = json.loads(path.read_text())
     assert state["pid"] == former["pid"]
     path.write_text(json.dumps({**state, "version": "0.0.1"}))
@@ -30,7 +30,7 @@ def test_an_upgrade(login_node, flwr_home, reached):
 
 
 def test_a_service_that_cannot_start(login_node, reached):
-    """Its last words are told, and the log is that of the sidecar where the journal is not to be read."""
+    """The install prints the end of its journal. Without a journal, `logs` shows the sidecar's file."""
     node = login_node
     override(node, SERVICE, "[Service]\nExecStartPre=/bin/sh -c 'echo no luck; exit 7'\n")
     done = node.command("service", "install")

@@ -76,7 +76,7 @@ def test_logind_says_whether_a_user_lingers(environ, tmp_path, answer, expected)
 
 
 def test_without_logind_a_file_says_whether_a_user_lingers(environ, tmp_path, monkeypatch):
-    """As for a user without a session."""
+    """A user without a session is unknown to logind."""
     monkeypatch.setattr(systemctl, "_LINGER", tmp_path)
     assert not lingers(environ)
     (tmp_path / pwd.getpwuid(os.geteuid()).pw_name).touch()

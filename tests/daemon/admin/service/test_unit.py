@@ -1,4 +1,4 @@
-"""The text of a unit: what is filled in, how it is spelt, and whose it is."""
+"""The text of a unit: its values, their quoting, its author, and its effect under a real systemd."""
 
 import json
 import re
@@ -37,8 +37,8 @@ def _line(name, **changes):
     return line
 
 
-def test_what_needs_no_quotes_gets_none():
-    """An ordinary unit is easy to read, and a home that is found anyway is not named."""
+def test_no_quotes_without_need():
+    """An ordinary unit is easy to read, and does not name the default home."""
     assert _line("ExecStart=") == "ExecStart=/v/bin/python -P -m flwr_telemetryd --service"
     assert _line("ReadWritePaths=") == "ReadWritePaths=-/home/a/.flwr/telemetry"
     assert "FLWR_HOME" not in unit.render(unit.shipped(SERVICE), _needs())
@@ -58,7 +58,7 @@ def test_what_needs_no_quotes_gets_none():
     ],
 )
 def test_each_grammar(path, command, variable, paths):
-    """Blanks, specifiers, variables, escapes and quotes; a real systemd reads them in another test."""
+    """Blanks, specifiers, variables, escapes and quotes; `test_evil_paths` shows them to a real systemd."""
     changes = {"interpreter": path, "home": Path(path), "is_default": False, "writes": (Path(path),)}
     assert _line("ExecStart=", **changes) == f"ExecStart={command} -P -m flwr_telemetryd --service"
     assert _line("ReadWritePaths=", **changes) == f"ReadWritePaths={paths}"
@@ -66,14 +66,14 @@ def test_each_grammar(path, command, variable, paths):
 
 
 @pytest.mark.parametrize("path", ["/a\nExecStart=/bin/evil", "/a\t", "/a\udcff"])
-def test_what_no_unit_can_say(path):
+def test_values_that_no_unit_can_hold(path):
     """A line feed would be another line of the unit."""
     with pytest.raises(ServiceError, match="cannot be named in a unit"):
         unit.render(unit.shipped(SERVICE), _needs(writes=(Path(path),)))
 
 
-def test_what_a_unit_says_of_itself_is_found_again():
-    """Its home and interpreter, and where its service may write, whatever they are called."""
+def test_the_values_of_a_unit_are_read_back():
+    """Its home, its interpreter, and its writable directories, also with odd names."""
     odd = Path('/o "dd\\%')
     text = unit.render(unit.shipped(SERVICE), _needs(home=odd, writes=(_HOME, odd)))
     assert unit.note_of(unit.sealed(text)) == {"home": str(odd), "interpreter": "/v/bin/python"}
@@ -84,7 +84,7 @@ def test_what_a_unit_says_of_itself_is_found_again():
 
 
 def test_on_which_machines_it_runs():
-    """On this and those named before, each once, in what a session starts; or nothing is said of it."""
+    """This host and the earlier ones, each once, and only in a unit that a session starts."""
     text = unit.render(unit.shipped(SERVICE), _needs(host="b"), ["c", "a", "b"])
     assert unit.hosts_of(text) == ["a", "b", "c"]
     assert text.index("[Unit]") < text.index("\nConditionHost=|a\n") < text.index("[Service]")
@@ -93,8 +93,8 @@ def test_on_which_machines_it_runs():
     assert unit.hosts_of(unit.render(unit.shipped(SERVICE), _needs(), ["a"])) == []
 
 
-def test_whose_a_text_is():
-    """One byte more or less is an edit; what has no first line of ours is not ours."""
+def test_the_author_of_a_text():
+    """One byte more or less is an edit. A text without our first line is foreign."""
     ours = unit.sealed("a\nb\n")
     assert unit.author(None) is Author.NOBODY
     assert unit.author(ours) is Author.OURS
@@ -106,7 +106,7 @@ EVIL = 'it\'s 100%h $HOME ${USER} "q" \\n ;#ü'
 
 
 def test_evil_paths(login_node):
-    """Whatever a directory is called, systemd gets it as it is: the program, the home, the file of bodies."""
+    """A real systemd reads the odd names of the program, the home and the sink unchanged."""
     node = login_node
     evil = node.home / EVIL
     (evil / "venv" / "bin").mkdir(parents=True)
@@ -189,15 +189,15 @@ json.dump(found, open("/home/alice/.flwr/telemetry/found.json", "w"))
 """
 
 
-def test_what_the_service_can_do(login_node, flwr_home, reached):
-    """A program under the very lines of the unit writes to telemetry/ alone, and has what a sidecar needs."""
+def test_the_restrictions_of_the_service(login_node, flwr_home, reached):
+    """Under the unit's restrictions a program can write only to telemetry/, and has what a sidecar needs."""
     node = login_node
     install(node)
     node.inside("/tmp/somebody's").touch()
     node.inside("/var/log/everybody's").mkdir()
     node.inside("/var/log/everybody's").chmod(0o777)
     (node.home / "probe.py").write_text(_PROBE)
-    # One of the user's own, as a sidecar on demand is to a service.
+    # A process of the same user, like a sidecar on demand.
     node.run(["systemd-run", "--user", "--unit=neighbour", "sleep", "1000"], check=True)
     neighbour = node.properties("neighbour.service", "MainPID")["MainPID"]
     text = re.sub(
@@ -206,7 +206,7 @@ def test_what_the_service_can_do(login_node, flwr_home, reached):
         (node.home / UNITS / SERVICE).read_text(),
         flags=re.MULTILINE,
     ).replace("Type=notify", "Type=oneshot")
-    text = text.replace("PrivateTmp=no", "PrivateTmp=yes")  # as where these tests lie in /tmp themselves
+    text = text.replace("PrivateTmp=no", "PrivateTmp=yes")  # it is off if these tests run below /tmp
     text = re.sub("^Restart=.*$", "", text, flags=re.MULTILINE)
     (node.home / UNITS / "probe.service").write_text(text)
     node.give(node.home)
@@ -239,7 +239,7 @@ def test_what_the_service_can_do(login_node, flwr_home, reached):
 
 
 def test_the_units_are_clean_and_little_exposed(login_node, reached):
-    """They are verified without a complaint, and both are rated at 2.0 or better."""
+    """`systemd-analyze` finds no fault, and rates both services at 2.0 or better."""
     node = login_node
     install(node)
     install(node, "--timer")
@@ -258,7 +258,7 @@ def test_the_units_are_clean_and_little_exposed(login_node, reached):
 
 
 def test_both_units_are_hardened_alike():
-    """What one may not do the other may not either, line by line; and every line has its reason."""
+    """Both units have the same restrictions, and each restriction has a comment."""
     texts = [(_SHIPPED / name).read_text() for name in (SERVICE, ONCE)]
     hardened = [
         re.search(r"# A training always comes first(.*?)(?:\n\[Install\]|\Z)", text, re.DOTALL)
