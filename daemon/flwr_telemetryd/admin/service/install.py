@@ -201,7 +201,7 @@ def _remove(manager: Systemctl, changes: Changes, names: Iterable[str], *, is_up
         found = author(read(path))
         if found is Author.FOREIGN:
             changes.kept.append(f"{path} was not written by this command, and is left as it is")
-        if found in {Author.FOREIGN, Author.NOBODY}:
+        if found in {Author.FOREIGN, Author.NONE}:
             continue
         if is_up:
             manager.run("disable", "--now", name)

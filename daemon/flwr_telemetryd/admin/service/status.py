@@ -74,7 +74,7 @@ class ServiceStatus:
     unit: str | None = None
     """Path of the enabled unit."""
 
-    author: Author = Author.NOBODY
+    author: Author = Author.NONE
     """The last author of the unit."""
 
     current: bool = False

@@ -60,7 +60,7 @@ def drop_in(unit: str) -> str:
 class Author(enum.StrEnum):
     """The last author of a file, in words that ``service status`` shows."""
 
-    NOBODY = "there is none"
+    NONE = "there is none"
     OURS = "as it was written"
     EDITED = "edited since"
     FOREIGN = "not ours"
@@ -74,7 +74,7 @@ def sealed(text: str) -> str:
 def author(text: str | None) -> Author:
     """The last author of the text of a file; None means that there is no file."""
     if text is None:
-        return Author.NOBODY
+        return Author.NONE
     found = _SEAL.match(text)
     if found is None:
         return Author.FOREIGN

@@ -96,7 +96,7 @@ def test_on_which_machines_it_runs():
 def test_the_author_of_a_text():
     """One byte more or less is an edit. A text without our first line is foreign."""
     ours = unit.sealed("a\nb\n")
-    assert unit.author(None) is Author.NOBODY
+    assert unit.author(None) is Author.NONE
     assert unit.author(ours) is Author.OURS
     assert unit.author(ours + "\n") is unit.author(ours[:-1]) is Author.EDITED
     assert unit.author("a\nb\n") is unit.author("") is unit.author("#\n" + ours) is Author.FOREIGN
