@@ -134,8 +134,6 @@ def _tell_off(result: "DisableResult") -> None:
     else:
         output.say("No event waited.")
     if result.old_settings is not None:
-        output.say(
-            f"The settings file could not be understood or edited; it is kept as {result.old_settings}."
-        )
+        output.say(f"The settings file could not be edited; it is kept as {result.old_settings}.")
     if not result.sidecar_ended:
         output.say("A sidecar has not ended yet. It may finish one request, and sends nothing after that.")
