@@ -7,7 +7,7 @@ touches the disk. No other module spells the name of a file or directory in a ho
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import HomeUnavailableError
 
@@ -49,88 +49,65 @@ def is_heartbeat(name: str) -> bool:
     return name.startswith(HEARTBEAT_PREFIX) and name.endswith(".json")
 
 
-class HostPaths(NamedTuple):
-    """The paths of one host below one home."""
+class _Below:
+    """A path below another path of the same object, by the name of that attribute."""
 
+    def __init__(self, parent: str, name: str) -> None:
+        self._parent, self._name = parent, name
+
+    def __get__(self, owner: Any, _: type) -> Path:
+        above: Path = getattr(owner, self._parent)
+        return above / self._name
+
+
+class _HostFields(NamedTuple):
     telemetry: Path
     """The directory ``telemetry/`` of the home."""
     name: str
     """The name of the host's directory, as ``host_name`` makes it."""
+
+
+class HostPaths(_HostFields):
+    """The paths of one host below one home."""
+
+    __slots__ = ()
 
     @property
     def root(self) -> Path:
         """``telemetry/<host>``."""
         return self.telemetry / self.name
 
-    @property
-    def spool(self) -> Path:
-        """The directory of segments."""
-        return self.root / "spool"
-
-    @property
-    def events(self) -> Path:
-        """The open segment."""
-        return self.spool / "events.msgpack"
-
-    @property
-    def flush(self) -> Path:
-        """A process touches it to ask for delivery now."""
-        return self.spool / "flush"
-
-    @property
-    def work(self) -> Path:
-        """Unfinished batches."""
-        return self.root / "work"
-
-    @property
-    def outbox(self) -> Path:
-        """Committed batches."""
-        return self.root / "outbox"
-
-    @property
-    def sent(self) -> Path:
-        """The archive of accepted bodies."""
-        return self.root / "sent"
-
-    @property
-    def rejected(self) -> Path:
-        """Bodies that the collector rejected."""
-        return self.root / "rejected"
-
-    @property
-    def damaged(self) -> Path:
-        """Quarantined bytes that are no record."""
-        return self.root / "damaged"
+    spool = _Below("root", "spool")
+    """The directory of segments."""
+    events = _Below("spool", "events.msgpack")
+    """The open segment."""
+    flush = _Below("spool", "flush")
+    """A process touches it to ask for delivery now."""
+    work = _Below("root", "work")
+    """Unfinished batches."""
+    outbox = _Below("root", "outbox")
+    """Committed batches."""
+    sent = _Below("root", "sent")
+    """The archive of accepted bodies."""
+    rejected = _Below("root", "rejected")
+    """Bodies that the collector rejected."""
+    damaged = _Below("root", "damaged")
+    """Quarantined bytes that are no record."""
+    dropped = _Below("root", "dropped")
+    """One byte for every event that was dropped at a cap."""
+    not_before = _Below("root", "not-before")
+    """The time of a ``Retry-After``, for the next sidecar."""
+    lock = _Below("root", "sidecar.lock")
+    """A running sidecar holds its lock; it is never unlinked."""
+    state = _Below("root", "sidecar.json")
+    """The sidecar's process and its last actions, for ``status``."""
+    log = _Below("root", "sidecar.log")
+    """The sidecar's log."""
 
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory in ``root``."""
         return self.spool, self.work, self.outbox, self.sent, self.rejected, self.damaged
-
-    @property
-    def dropped(self) -> Path:
-        """One byte for every event that was dropped at a cap."""
-        return self.root / "dropped"
-
-    @property
-    def not_before(self) -> Path:
-        """The time of a ``Retry-After``, for the next sidecar."""
-        return self.root / "not-before"
-
-    @property
-    def lock(self) -> Path:
-        """A running sidecar holds its lock; it is never unlinked."""
-        return self.root / "sidecar.lock"
-
-    @property
-    def state(self) -> Path:
-        """The sidecar's process and its last actions, for ``status``."""
-        return self.root / "sidecar.json"
-
-    @property
-    def log(self) -> Path:
-        """The sidecar's log."""
-        return self.root / "sidecar.log"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -139,36 +116,26 @@ class HostPaths(NamedTuple):
         return self.events, self.flush, *kept
 
 
-class Home(NamedTuple):
-    """The ``.flwr`` directory."""
-
+class _HomeFields(NamedTuple):
     path: Path
     """Absolute; it need not exist."""
 
-    @property
-    def source(self) -> Path:
-        """Flower's own file, which holds the source ID."""
-        return self.path / "source"
 
-    @property
-    def telemetry(self) -> Path:
-        """The directory of everything but the source ID."""
-        return self.path / "telemetry"
+class Home(_HomeFields):
+    """The ``.flwr`` directory."""
 
-    @property
-    def config(self) -> Path:
-        """The user's settings."""
-        return self.telemetry / "config.toml"
+    __slots__ = ()
 
-    @property
-    def forgotten(self) -> Path:
-        """The SHA-256 of every forgotten source ID, one a line."""
-        return self.telemetry / "forgotten"
-
-    @property
-    def forgetting(self) -> Path:
-        """The source ID that is being forgotten, until that is done."""
-        return self.telemetry / "forgetting"
+    source = _Below("path", "source")
+    """Flower's own file, which holds the source ID."""
+    telemetry = _Below("path", "telemetry")
+    """The directory of everything but the source ID."""
+    config = _Below("telemetry", "config.toml")
+    """The user's settings."""
+    forgotten = _Below("telemetry", "forgotten")
+    """The SHA-256 of every forgotten source ID, one a line."""
+    forgetting = _Below("telemetry", "forgetting")
+    """The source ID that is being forgotten, until that is done."""
 
     def heartbeat(self, host: str) -> Path:
         """The heartbeat of a service on ``host``."""

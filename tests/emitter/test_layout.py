@@ -31,8 +31,8 @@ BELOW_THE_HOST = {
 def test_the_layout():
     """Every path is where the design puts it, and there is no other."""
     host = HOME.host("n1")
-    properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
-    paths = {name: getattr(host, name) for name in properties if name not in {"directories", "files"}}
+    computed = [name for name, value in vars(HostPaths).items() if hasattr(value, "__get__")]
+    paths = {name: getattr(host, name) for name in computed if name not in {"directories", "files"}}
     assert paths == {name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()}
     assert sorted((host.root, *host.directories, *host.files)) == sorted(paths.values())
     assert HOME.source == Path("/h/.flwr/source")
