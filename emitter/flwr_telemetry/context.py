@@ -142,9 +142,7 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
         version: the name and version of the installed package.
     """
     name, number = version
-    context: dict[str, Any] = {
-        PACKAGES[package].key: {"package_name": name, "package_version": number},
-    }
+    context: dict[str, Any] = {PACKAGES[package].key: {"package_name": name, "package_version": number}}
     for field in FIELDS:
         if field.get is not None:
             _, group, key = field.name.split(".")

@@ -37,7 +37,8 @@ _STANDARD_ERROR = 2
 _TRIES = 3
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
-_SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | _O_NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ _MODES = {stat.S_IFDIR: DIRECTORY_MODE, stat.S_IFREG: FILE_MODE}
 
 def check_directory(path: Path) -> None:
     """Raise SpoolUnsafeError unless ``path`` is a directory of this user that nobody else can write to."""
-    _check(path, os.lstat(path), stat.S_IFDIR)
+    _check(path, stat.S_IFDIR)
 
 
 def check_file(path: Path | str) -> None:
@@ -110,7 +111,13 @@ def check_file(path: Path | str) -> None:
         SpoolUnsafeError: it is something else.
         OSError: the system's refusal; FileNotFoundError if there is no file.
     """
-    _check(path, os.lstat(path), stat.S_IFREG)
+    _check(path, stat.S_IFREG)
+
+
+def _check(path: Path | str, kind: int) -> None:
+    status = os.lstat(path)
+    _check_kind(path, status, kind)
+    _check_owner(path, status, kind)
 
 
 def _check_kind(path: Path | str, status: os.stat_result, kind: int) -> None:
@@ -118,8 +125,7 @@ def _check_kind(path: Path | str, status: os.stat_result, kind: int) -> None:
         raise SpoolUnsafeError(f"{path} is a link or no {_NAMES[kind]}; remove it")
 
 
-def _check(path: Path | str, status: os.stat_result, kind: int) -> None:
-    _check_kind(path, status, kind)
+def _check_owner(path: Path | str, status: os.stat_result, kind: int) -> None:
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
     if status.st_mode & _OTHERS_WRITE:
@@ -129,29 +135,33 @@ def _check(path: Path | str, status: os.stat_result, kind: int) -> None:
 # Open files
 
 
-def open_file(path: Path | str, flags: int) -> int:
-    """A descriptor of a plain file of this user.
+def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
+    """A descriptor of a plain file.
 
     Args:
         path: the file to open.
         flags: the access mode and, to create it, ``O_CREAT``.
+        any_owner: accept a file of any owner, also through a link; a stale handle stays an error then.
 
     Raises:
         SpoolUnsafeError: it is no plain file, or belongs to another user.
         OSError: the system's refusal.
     """
-    with estale_as_missing():
+    safe_flags = _SAFE_FLAGS & ~_O_NOFOLLOW if any_owner else _SAFE_FLAGS
+    with contextlib.nullcontext() if any_owner else estale_as_missing():
         try:
-            descriptor = _not_standard(os.open(path, flags | _SAFE_FLAGS, FILE_MODE))
+            descriptor = _not_standard(os.open(path, flags | safe_flags, FILE_MODE))
         except OSError as error:
             if error.errno not in UNSAFE_ERRNOS:
                 raise
             raise from_os_error(error, str(path)) from error
         try:
             status = os.fstat(descriptor)
-            _check(path, status, stat.S_IFREG)
-            if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
-                os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
+            _check_kind(path, status, stat.S_IFREG)
+            if not any_owner:
+                _check_owner(path, status, stat.S_IFREG)
+                if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
+                    os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
         except BaseException:
             os.close(descriptor)
             raise
@@ -159,9 +169,9 @@ def open_file(path: Path | str, flags: int) -> int:
 
 
 @contextlib.contextmanager
-def opened(path: Path | str, flags: int) -> Iterator[int]:
+def opened(path: Path | str, flags: int, *, any_owner: bool = False) -> Iterator[int]:
     """``open_file`` for the time of a ``with`` block, which also raises the errors of the close."""
-    descriptor = open_file(path, flags)
+    descriptor = open_file(path, flags, any_owner=any_owner)
     try:
         yield descriptor
     finally:
@@ -241,32 +251,15 @@ def read_bytes(path: Path, most_bytes: int, *, any_owner: bool = False) -> bytes
     tries = _TRIES
     while True:
         try:
-            return _read(_open_any(path) if any_owner else open_file(path, os.O_RDONLY), most_bytes)
+            with opened(path, os.O_RDONLY, any_owner=any_owner) as descriptor:
+                found = b""
+                while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
+                    found += data
+            return found
         except OSError as error:
             tries -= 1
             if not tries or error.errno != errno.ESTALE:
                 raise  # after ESTALE there is a new file: another host of a network file system replaced it
-
-
-def _read(descriptor: int, most_bytes: int) -> bytes:
-    """Read from a descriptor, and close it."""
-    try:
-        found = b""
-        while len(found) < most_bytes and (data := os.read(descriptor, most_bytes - len(found))):
-            found += data
-        return found
-    finally:
-        os.close(descriptor)
-
-
-def _open_any(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | _SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
-    try:
-        _check_kind(path, os.fstat(descriptor), stat.S_IFREG)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def write_all(descriptor: int, data: bytes) -> None:

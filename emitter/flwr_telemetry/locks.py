@@ -60,16 +60,6 @@ def _refused(error: OSError) -> LockResult:
     return LockResult.BUSY if error.errno in BUSY_ERRNOS else LockResult.UNSUPPORTED
 
 
-def wait_shared(descriptor: int, wait_s: float, poll_s: float) -> LockResult:
-    """Wait for a shared lock; arguments as for ``wait``, errors as of ``try_shared``."""
-    return wait(try_shared, descriptor, wait_s, poll_s)
-
-
-def wait_exclusive(descriptor: int, wait_s: float, poll_s: float) -> LockResult:
-    """Wait for an exclusive lock; arguments as for ``wait``."""
-    return wait(try_exclusive, descriptor, wait_s, poll_s)
-
-
 def wait(attempt: Callable[[int], LockResult], descriptor: int, wait_s: float, poll_s: float) -> LockResult:
     """Repeat an attempt while the lock is busy.
 
@@ -80,12 +70,10 @@ def wait(attempt: Callable[[int], LockResult], descriptor: int, wait_s: float, p
         poll_s: time between two attempts, in seconds.
     """
     result = attempt(descriptor)
-    if result is not LockResult.BUSY:
-        return result  # no clock is read for a free lock: it is part of every event
-    for _ in polls(wait_s, poll_s):
-        result = attempt(descriptor)
-        if result is not LockResult.BUSY:
-            break
+    if result is LockResult.BUSY:  # no clock is read for a free lock: it is part of every event
+        for _ in polls(wait_s, poll_s):
+            if (result := attempt(descriptor)) is not LockResult.BUSY:
+                break
     return result
 
 

@@ -67,7 +67,7 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     with contextlib.suppress(OSError):
         for path in heartbeat_files(home):
             host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
-            for beat in _times(path):  # none if the service has just ended and removed it
+            for beat in modification_times(path):  # none if the service has just ended and removed it
                 beats[host] = beat
     if not beats:
         return {}
@@ -90,7 +90,7 @@ def last_touched(host: HostPaths) -> float:
 
     A sidecar may have removed both since. The time of the spool then tells when.
     """
-    times = [*_times(host.events, host.flush)] or [*_times(host.spool)]
+    times = [*modification_times(host.events, host.flush)] or [*modification_times(host.spool)]
     return max(times, default=0.0)
 
 
@@ -108,7 +108,8 @@ def file_system_now(directory: Path) -> float:
         return time.time()
 
 
-def _times(*paths: Path) -> Iterator[float]:
+def modification_times(*paths: Path) -> Iterator[float]:
+    """The modification times of the paths that exist, in seconds since the epoch."""
     for path in paths:
         with contextlib.suppress(OSError):
             yield os.lstat(path).st_mtime

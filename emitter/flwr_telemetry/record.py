@@ -33,6 +33,7 @@ import math
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 from zlib import crc32
 
@@ -72,10 +73,8 @@ def frame(payload: bytes) -> bytes:
     return head + payload
 
 
-def pack(value: Any) -> bytes:
-    """``value`` in msgpack; raises as msgpack does, ValueError above all."""
-    packed: bytes = msgpack.packb(value)
-    return packed
+pack: Callable[[Any], bytes] = msgpack.packb
+"""A value in msgpack; raises as msgpack does, ValueError above all."""
 
 
 def packer() -> Callable[[Any], bytes]:
@@ -87,11 +86,8 @@ def packer() -> Callable[[Any], bytes]:
 def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tuple[bytes, bytes]:
     """The context's bytes around its date, packed once and used for many events."""
     count = len(before_date) + 1 + len(after_date)
-    head = pack("context") + bytes([0x80 | count])
-    for name, value in before_date.items():
-        head += pack(name) + pack(value)
-    tail = b"".join(pack(name) + pack(value) for name, value in after_date.items())
-    return head + _DATE_HEAD, tail
+    head, tail = (b"".join(map(pack, chain(*part.items()))) for part in (before_date, after_date))
+    return pack("context") + bytes([0x80 | count]) + head + _DATE_HEAD, tail
 
 
 _EVENT_TYPE_HEAD = b"\x83\xaaevent_type"

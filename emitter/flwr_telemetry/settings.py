@@ -79,7 +79,8 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     found: list[_File] = []
     for name, path in (("site file", site_file), ("user file", home.config)):
         try:
-            found.append(_File(name, path, settings_file.read(path)))
+            raw = settings_file.content(path)
+            found.append(_File(name, path, raw, settings_file.parse(path, raw)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
             return Settings(consent=refusal, logging=is_logging)
@@ -128,13 +129,14 @@ class _File(NamedTuple):
 
     name: str
     path: Path
+    raw: bytes
     values: dict[str, Any]
 
     def consent(self, *, enabled: bool) -> Consent | None:
         """The decision of this file, if it is the given one."""
         if self.values.get("enabled") is not enabled:
             return None
-        place = settings_file.where(self.path, "enabled")
+        place = settings_file.where(self.path, "enabled", self.raw)
         return Consent(enabled, self.name, f"{place} says enabled = {str(enabled).lower()}")
 
 

@@ -56,15 +56,6 @@ class Limits(NamedTuple):
     """Whether events are coalesced into bursts."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The settings in a file; an empty dict if there is no file.
-
-    Raises:
-        SettingsError: it cannot be read or understood; the message names the file and, where known, the line.
-    """
-    return parse(path, content(path))
-
-
 def content(path: Path) -> bytes:
     """The first bytes of a file, one more than a settings file may have; no bytes if there is no file.
 
@@ -85,7 +76,7 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     """The settings in the bytes of a file; error messages call the file ``path``.
 
     Raises:
-        SettingsError: they cannot be understood.
+        SettingsError: they cannot be understood; the message names the file and, where known, the line.
     """
     if len(raw) > _MAX_FILE_BYTES:
         raise SettingsError(f"{path} is larger than {_MAX_FILE_BYTES} bytes")
@@ -144,13 +135,9 @@ def url_problem(value: object) -> str | None:
     return None if is_valid else advice
 
 
-def where(path: Path, name: str, raw: bytes | None = None) -> str:
-    """``path, line N`` of a setting; only the path if the line is unknown."""
-    try:
-        known = files.read_bytes(path, _MAX_FILE_BYTES, any_owner=True) if raw is None else raw
-    except (OSError, SpoolUnsafeError):
-        return str(path)
-    for number, line in enumerate(known.decode("utf-8", "replace").splitlines(), start=1):
+def where(path: Path, name: str, raw: bytes) -> str:
+    """``path, line N`` of a setting in the bytes of a file; only the path if the line is unknown."""
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), start=1):
         if re.match(rf"\s*[\[\"']*{re.escape(name)}\b", line):
             return f"{path}, line {number}"
     return str(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import files
 from .errors import SpoolUnsafeError
-from .locks import LockResult, wait_exclusive
+from .locks import LockResult, try_exclusive, wait
 
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
@@ -26,7 +26,6 @@ _HEAL_WAIT_S = 0.2
 
 _POLL_S = 0.001
 _MAX_BYTES = 1024
-_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def read(path: Path) -> str | None:
@@ -63,7 +62,7 @@ def ensure(path: Path) -> str:
                 _heal(path)
             else:
                 _create(path)
-        except OSError:
+        except (OSError, SpoolUnsafeError):
             break
     return read(path) or UNAVAILABLE
 
@@ -110,13 +109,10 @@ def _create(path: Path) -> None:
 
 def _heal(path: Path) -> None:
     """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | _O_NOFOLLOW)
-    try:
-        if wait_exclusive(descriptor, _HEAL_WAIT_S, _POLL_S) is LockResult.BUSY:
+    with files.opened(path, os.O_RDWR, any_owner=True) as descriptor:
+        if wait(try_exclusive, descriptor, _HEAL_WAIT_S, _POLL_S) is LockResult.BUSY:
             return  # another process is healing it; two at once would report two IDs
         if os.fstat(descriptor).st_size or not files.names(path, descriptor):
-            return  # another process healed it, or Flower wrote at last
+            return  # another process healed it, Flower wrote at last, or it is a link
         with _new_file(path) as temporary:
             os.replace(temporary, path)
-    finally:
-        os.close(descriptor)

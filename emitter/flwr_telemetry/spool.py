@@ -35,7 +35,7 @@ from collections.abc import Callable
 from . import files, nfs
 from .errors import SpoolFullError, SpoolWriteError, from_os_error
 from .layout import Home, HostPaths
-from .locks import LockResult, unlock, wait_shared
+from .locks import LockResult, try_shared, unlock, wait
 
 if sys.platform != "win32":
     import fcntl
@@ -210,7 +210,7 @@ class Writer:
     def _lock(self, descriptor: int, *, is_new: bool) -> bool:
         try:
             # A sleep is a little longer than asked for, and the last one starts before the wait is over.
-            result = wait_shared(descriptor, LOCK_WAIT_S - 2 * _LOCK_POLL_S, _LOCK_POLL_S)
+            result = wait(try_shared, descriptor, LOCK_WAIT_S - 2 * _LOCK_POLL_S, _LOCK_POLL_S)
         except OSError:
             if is_new:
                 return False  # a file that was just opened is not stale: the server refuses locks

@@ -62,7 +62,7 @@ def test_a_writer_hears_of_a_stale_file(first, monkeypatch):
     """Another host removed the file: a write to it might seem to succeed."""
     fail_once(monkeypatch, "flock", errno.ESTALE, module=fcntl)
     with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
-        locks.wait_shared(first, 1, 0.1)
+        locks.wait(locks.try_shared, first, 1, 0.1)
 
 
 @pytest.mark.parametrize("step_s", [0, 0.25, 1, 1e9], ids=["frozen", "slow", "exact", "set ahead"])
@@ -77,7 +77,7 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
     monkeypatch.setattr(locks.time, "monotonic", lambda: now_s[0])
     monkeypatch.setattr(locks.time, "sleep", sleep)
     assert locks.try_exclusive(first) is LockResult.HELD
-    assert locks.wait_exclusive(second, 1, 0.125) is LockResult.BUSY
+    assert locks.wait(locks.try_exclusive, second, 1, 0.125) is LockResult.BUSY
     assert slept == [0.125 if step_s > 1 else 1]
 
 
@@ -85,19 +85,19 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
 def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "sleep")
-        assert locks.wait_shared(first, wait_s, 0.1) is LockResult.HELD
-        assert locks.wait_exclusive(second, wait_s, 0.1) is LockResult.BUSY
+        assert locks.wait(locks.try_shared, first, wait_s, 0.1) is LockResult.HELD
+        assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 
 
 def test_a_free_lock_costs_no_look_at_the_clock(first, monkeypatch):
     """It is part of every event."""
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "monotonic")
-        assert locks.wait_shared(first, 1, 0.1) is LockResult.HELD
+        assert locks.wait(locks.try_shared, first, 1, 0.1) is LockResult.HELD
 
 
 def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):
     """It is had at the next attempt."""
     monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))
     assert locks.try_exclusive(first) is LockResult.HELD
-    assert locks.wait_exclusive(second, 1, 0.1) is LockResult.HELD
+    assert locks.wait(locks.try_exclusive, second, 1, 0.1) is LockResult.HELD

@@ -7,8 +7,13 @@ import threading
 import pytest
 
 from flwr_telemetry.errors import SettingsError
-from flwr_telemetry.settings_file import Limits, read, url_problem, where
+from flwr_telemetry.settings_file import Limits, content, parse, url_problem, where
 from tests.support.faults import fail_once
+
+
+def read(path):
+    """Give the settings in a file."""
+    return parse(path, content(path))
 
 
 @pytest.fixture
@@ -212,6 +217,6 @@ def test_a_url_is_a_string(value):
 def test_where_a_setting_stands(path):
     """The line of a setting is found; without one, the file is named."""
     path.write_text("# enabled\n  'enabled' = true\nenabled_x = 1\n")
-    assert where(path, "enabled") == f"{path}, line 2"
-    assert where(path, "nothing") == str(path)
-    assert where(path.with_name("gone"), "enabled") == str(path.with_name("gone"))
+    assert where(path, "enabled", content(path)) == f"{path}, line 2"
+    assert where(path, "nothing", content(path)) == str(path)
+    assert where(path.with_name("gone"), "enabled", b"") == str(path.with_name("gone"))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import HostPaths
-from flwr_telemetry.locks import LockResult, unlock, wait, wait_shared
+from flwr_telemetry.locks import LockResult, try_shared, unlock, wait
 
 from ..burst import codec
 from ..spool.directory import listing
@@ -74,7 +74,7 @@ def written_bytes(file: io.BufferedReader) -> int:
     After ``LOCK_WAIT_S``, and where locks do not work, the length is read without the lock.
     """
     with contextlib.suppress(OSError):
-        wait_shared(file.fileno(), LOCK_WAIT_S, _POLL_S)
+        wait(try_shared, file.fileno(), LOCK_WAIT_S, _POLL_S)
     try:
         return os.fstat(file.fileno()).st_size
     finally:

@@ -6,9 +6,7 @@ This module never sends, and never touches a host that has a service of its own.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.layout import Home, HostPaths
@@ -73,14 +71,7 @@ def adoptable(
         time = now()
         served = presence.served_hosts(home, lambda: time)
         for host in waiting:
-            grew_at = max(modification_times(host.events, host.spool), default=0.0)
+            grew_at = max(presence.modification_times(host.events, host.spool), default=0.0)
             is_due = files.age_s(time, grew_at) >= after_s or (if_asked and host.flush.exists())
             if is_due and host.name not in served:
                 yield host
-
-
-def modification_times(*paths: Path) -> Iterator[float]:
-    """The modification times of the paths that exist, in seconds since the epoch."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            yield path.lstat().st_mtime

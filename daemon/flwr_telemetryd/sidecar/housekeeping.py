@@ -31,7 +31,6 @@ from ..spool import segments
 from ..spool.directory import entry_names, is_ours, known_hosts, listing
 from ..spool.locks import sealer_lock
 from ..state import State
-from .adoption import modification_times
 from .batcher import Batcher
 from .schedule import gone_after_s
 
@@ -113,7 +112,7 @@ def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: f
 
 
 def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
-    times = modification_times(host.root, *host.directories, *host.files)
+    times = presence.modification_times(host.root, *host.directories, *host.files)
     if not is_ours(host) or any(files.age_s(now, time) < after_s for time in times):
         return False
     if anything_waits(host) or any(map(entry_names, (host.sent, host.rejected, host.damaged))):

@@ -75,7 +75,7 @@ def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
     before = "\n".join(lines)
     homes.write_settings(home, before)
     try:
-        old = settings_file.read(homes.config_file(home))
+        old = settings_file.parse(homes.config_file(home), before.encode())
         config_file.write_enabled(Home(home), enabled=enabled)
     except SettingsError:
         assert homes.config_file(home).read_text() == before
