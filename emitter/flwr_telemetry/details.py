@@ -147,7 +147,11 @@ def identity_redactor() -> Redactor:
 
 
 class DetailsEncoder:
-    """``packed_details`` for one process; fast, because a process reports the same few details repeatedly."""
+    """Packs the details of a process; fast, because a process reports the same few details repeatedly.
+
+    Args:
+        redactor: replaces the names and paths that must not leave.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -155,7 +159,14 @@ class DetailsEncoder:
         self._fine: set[bytes] = set()
 
     def packed(self, details: object) -> bytes:
-        """As ``packed_details``; details that were safe before are not searched again."""
+        """The details as msgpack, checked and redacted; details that were safe before are not searched again.
+
+        Args:
+            details: a mapping of JSON-like values (tuples count as lists), or None for an empty one.
+
+        Raises:
+            InvalidEventError: they are not JSON-like, or larger than ``MAX_DETAILS_BYTES`` once packed.
+        """
         if details is None:
             return _NONE
         if type(details) is dict:
@@ -166,53 +177,30 @@ class DetailsEncoder:
                 try:
                     packed = self._pack(details)
                 except (ValueError, OverflowError):
-                    return packed_details(details, self._redactor)  # which raises the error
-                if len(packed) > MAX_DETAILS_BYTES:
-                    self._pack = record.packer()  # the buffer of the old one would stay this large
-                return packed if packed in self._fine else self._checked(details, packed)
-        return packed_details(details, self._redactor)
+                    pass  # the code below tells the reason
+                else:
+                    return packed if packed in self._fine else self._checked(details, packed)
+        try:
+            plain = _plain(details)
+            packed = record.pack(plain)
+        except (ValueError, OverflowError, TypeError, RecursionError) as error:
+            # The codec's own message quotes the offending text, which must not get into a log.
+            reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else error
+            raise InvalidEventError(f"event_details must be a JSON-like mapping: {reason}") from error
+        return self._checked(plain, packed)
 
     def _checked(self, details: object, packed: bytes) -> bytes:
+        """The packed details without names and paths that identify; raises InvalidEventError if too large."""
         safe = packed
         if self._redactor.may_hold(packed):
             safe = record.pack(self._redactor.redact(details))
+        if len(safe) > MAX_DETAILS_BYTES:
+            self._pack = record.packer()  # the buffer of the old one would stay this large
+            msg = f"event_details take {len(safe)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
+            raise InvalidEventError(msg)
         if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
             self._fine.add(packed)
-        return _limited(safe)
-
-
-def packed_details(details: object, redactor: Redactor) -> bytes:
-    """The details as msgpack, checked and redacted.
-
-    Args:
-        details: a mapping of JSON-like values (tuples count as lists), or None for an empty one.
-        redactor: replaces the names and paths that must not leave.
-
-    Raises:
-        InvalidEventError: they are not JSON-like, or larger than ``MAX_DETAILS_BYTES`` once packed.
-    """
-    if details is None:
-        return _NONE
-    try:
-        plain = _plain(details)
-        packed = record.pack(plain)
-        if redactor.may_hold(packed):
-            packed = record.pack(redactor.redact(plain))
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise InvalidEventError(f"event_details must be a JSON-like mapping: {_reason(error)}") from error
-    return _limited(packed)
-
-
-def _limited(packed: bytes) -> bytes:
-    if len(packed) > MAX_DETAILS_BYTES:
-        msg = f"event_details take {len(packed)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
-        raise InvalidEventError(msg)
-    return packed
-
-
-def _reason(error: Exception) -> str:
-    # The codec's own message quotes the offending text, which must not get into a log.
-    return "text with a lone surrogate" if isinstance(error, UnicodeError) else str(error)
+        return safe
 
 
 def _plain(details: object) -> dict[str, Any]:

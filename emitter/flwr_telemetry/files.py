@@ -206,6 +206,15 @@ def is_opened_with(descriptor: int, flags: int) -> bool:
     return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
 
 
+def entry_names(directory: Path) -> list[str]:
+    """The names in a directory, in order; none if it is missing."""
+    try:
+        with estale_as_missing():
+            return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def names(path: Path | str, file: int | os.stat_result) -> bool:
     """Whether a path still names a file; false if the path or the file is missing or stale.
 

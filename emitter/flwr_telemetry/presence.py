@@ -47,11 +47,7 @@ def heartbeat_files(home: Home) -> list[Path]:
     Raises:
         OSError: ``telemetry/`` is there and cannot be listed.
     """
-    try:
-        with files.estale_as_missing(), os.scandir(home.telemetry) as entries:
-            return sorted(Path(entry.path) for entry in entries if is_heartbeat(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return [home.telemetry / name for name in files.entry_names(home.telemetry) if is_heartbeat(name)]
 
 
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry import details, record
-from flwr_telemetry.details import Redactor, packed_details
+from flwr_telemetry.details import DetailsEncoder, Redactor
 from tests.support import records
 from tests.support.strategies import details as any_details
 from tests.support.strategies import json_values, packed, tried, words
@@ -26,7 +26,7 @@ def through(value, redactor=NOBODY):
     parts = record.context_parts({}, records.sample()["context"])
     _, tail = parts
     head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
-    once = packed_details(value, redactor)
+    once = DetailsEncoder(redactor).packed(value)
     again = details.DetailsEncoder(redactor)
     assert [again.packed(value), again.packed(value)] == [once, once]
     payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + once + head + tail

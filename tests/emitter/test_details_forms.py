@@ -8,7 +8,7 @@ import msgpack
 import pytest
 
 from flwr_telemetry import details, record
-from flwr_telemetry.details import MAX_DETAILS_BYTES, Redactor, packed_details
+from flwr_telemetry.details import MAX_DETAILS_BYTES, DetailsEncoder, Redactor
 from flwr_telemetry.errors import InvalidEventError
 from tests.support.strategies import packed
 
@@ -18,7 +18,7 @@ SOMEBODY = Redactor(["zquill"], [])
 
 def through(value):
     """Give these details as they are after packing."""
-    return msgpack.unpackb(packed_details(value, NOBODY))
+    return msgpack.unpackb(DetailsEncoder(NOBODY).packed(value))
 
 
 class Colour(StrEnum):
@@ -93,7 +93,7 @@ REFUSED = {
 def test_what_json_cannot_say_is_refused(value):
     """The refusal is of our tree and does not quote the caller."""
     with pytest.raises(InvalidEventError) as caught:
-        packed_details(value, SOMEBODY)
+        DetailsEncoder(SOMEBODY).packed(value)
     assert SECRET not in str(caught.value)
 
 
@@ -101,10 +101,10 @@ def test_the_deepest_and_the_longest_details():
     """100 containers and 8192 bytes are accepted, redaction counts, and one more is too many."""
     assert through(_deep(record.MAX_DEPTH)) == _deep(record.MAX_DEPTH)
     room = MAX_DETAILS_BYTES - len(packed({"a": "x" * 5000})) + 5000
-    assert len(packed_details({"a": "x" * room}, NOBODY)) == MAX_DETAILS_BYTES
+    assert len(DetailsEncoder(NOBODY).packed({"a": "x" * room})) == MAX_DETAILS_BYTES
     for value, redactor in (({"a": "x" * (room + 1)}, NOBODY), ({"a": "zquill " * (room // 7)}, SOMEBODY)):
         with pytest.raises(InvalidEventError, match="at most 8192"):
-            packed_details(value, redactor)
+            DetailsEncoder(redactor).packed(value)
 
 
 class _Member(StrEnum):

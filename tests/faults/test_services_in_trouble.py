@@ -153,7 +153,7 @@ def test_signs_of_life_are_given_while_a_long_batch_is_written(home, monkeypatch
     def now():
         return worlds[0].sidecar._runtime.clock.monotonic()
 
-    manager = ServiceManager("", 120.0, now)
+    manager = ServiceManager({"WATCHDOG_USEC": "120000000"}, now)
     monkeypatch.setattr(manager, "_tell", lambda _lines: told.append(now()))
     world = service(home, monkeypatch, 300, "bursts = false\nburst_window_s = 0\n", manager=manager)
     worlds.append(world)

@@ -38,9 +38,7 @@ def outcome_of(status: int, headers: Mapping[str, str], text: str, now: datetime
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
     """``Retry-After`` in seconds, at most a day, from either of its forms; None if absent or invalid."""
-    if value is None:
-        return None
-    value = value.strip()
+    value = (value or "").strip()
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
@@ -48,7 +46,5 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
             moment = parsedate_to_datetime(value)
         except (ValueError, OverflowError):
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - now).total_seconds()
+        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

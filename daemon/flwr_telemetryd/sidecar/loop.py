@@ -72,7 +72,7 @@ class Sidecar:
     ) -> None:
         clock, self.host = clock or Clock(), home.host()
         self._lock = lock
-        self._manager = manager or ServiceManager()
+        self._manager = manager or ServiceManager({})
         self._reload_asked = reload_asked
         self._checkpoint = gate = ConsentGate(home, site_file, self._keepalive)
         self._state = State.load(self.host)

@@ -27,28 +27,21 @@ class ServiceManager:
     """The service manager of this process, if it has one.
 
     Args:
-        address: the path of its socket, or ``@`` and the name of an abstract socket; empty without a manager.
-        watchdog_s: the manager kills a process that is silent for longer; infinite without a watchdog.
+        environ: names its socket, by a path or by ``@`` and an abstract name, and its watchdog; or neither.
         monotonic: gives seconds that never run backwards.
     """
 
-    def __init__(
-        self, address: str = "", watchdog_s: float = math.inf, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], monotonic: Callable[[], float] = time.monotonic) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._watchdog_s = watchdog_s
-        self._timer = Timer(monotonic)
-        self._status, self._failed = "", False
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> ServiceManager:
-        """The manager that this environment names."""
-        watchdog_s = math.inf
+        self._watchdog_s = math.inf
+        """The manager kills a process that is silent for longer."""
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             interval = environ.get("WATCHDOG_USEC", "")
             if interval.isdecimal() and int(interval) > 0:
-                watchdog_s = int(interval) / _MICRO
-        return cls(environ.get("NOTIFY_SOCKET", ""), watchdog_s)
+                self._watchdog_s = int(interval) / _MICRO
+        self._timer = Timer(monotonic)
+        self._status, self._failed = "", False
 
     def ready(self) -> None:
         """Report that the start, or a reload, is over."""

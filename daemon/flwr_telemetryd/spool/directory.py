@@ -16,6 +16,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
 _NOT_HOST = "."
+entry_names = files.entry_names
 
 
 def check_root(host: HostPaths) -> None:
@@ -65,15 +66,6 @@ def foreign_host_entries(home: Home) -> list[str]:
 def listing(directory: Path) -> list[Path]:
     """The paths in a directory, in order of names; none if it is missing."""
     return [directory / name for name in entry_names(directory)]
-
-
-def entry_names(directory: Path) -> list[str]:
-    """The names in a directory, in order; none if it is missing."""
-    try:
-        with files.estale_as_missing():
-            return sorted(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def rename(path: Path, target: Path) -> None:

@@ -65,10 +65,7 @@ class _Finder:
     """Finds Flower's telemetry modules as the finders behind it do, and wraps their loader."""
 
     def find_spec(
-        self,
-        fullname: str,
-        path: "Sequence[str] | None" = None,
-        target: "ModuleType | None" = None,
+        self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """The spec that Python would have found; None lets Python go on with the next finder."""
         # A finder that was put before this one may find Flower itself, and then this one is never asked for
@@ -82,13 +79,10 @@ class _Finder:
         try:
             # Python has asked the finders before this one. Asking only those behind it cannot recurse for
             # ever, even if another finder does the same.
-            behind = sys.meta_path.index(self) + 1
-            for finder in sys.meta_path[behind:]:
+            for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
                 # An old finder has no ``find_spec``, and Python skips it, too.
                 find = getattr(finder, "find_spec", None)
-                if find is None or finder is self:
-                    continue
-                spec = find(fullname, path, target)
+                spec = None if find is None or finder is self else find(fullname, path, target)
                 if spec is not None:
                     return _wrapped(spec)
         except Exception:  # noqa: BLE001
@@ -143,13 +137,12 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
         if not callable(getattr(module, "event", None)) or _is_adopted(module.event):
             return
         ours = _replacements(module)
-        theirs = {name: getattr(module, name) for name in ours if hasattr(module, name)}
         for name, new in ours.items():
+            old = getattr(module, name, None)
             setattr(new, MARK, new)
             setattr(module, name, new)
-        if rebind:
-            for name, old in theirs.items():
-                _rebind(old, ours[name])
+            if rebind and old is not None:
+                _rebind(old, new)
     except Exception as error:  # noqa: BLE001
         _warn("Flower could not be adopted, so it reports by itself", error)
 

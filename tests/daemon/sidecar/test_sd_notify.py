@@ -36,7 +36,7 @@ def received(bound):
 def test_the_messages_of_a_run(server):
     """A status only if it changed."""
     address, bound = server
-    manager = ServiceManager.of({"NOTIFY_SOCKET": address})
+    manager = ServiceManager({"NOTIFY_SOCKET": address})
     manager.ready()
     for text in ("a", "a", "b"):
         manager.status(text)
@@ -53,7 +53,9 @@ def test_the_watchdog_is_fed_four_times_in_its_interval(server):
     """A step that may take longer makes the interval longer."""
     address, bound = server
     now = [0.0]
-    manager = ServiceManager(address, 100, monotonic=lambda: now[0])
+    manager = ServiceManager(
+        {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000000"}, monotonic=lambda: now[0]
+    )
     for _ in range(1000):
         manager.watchdog()
         now[0] += 0.25
@@ -78,19 +80,19 @@ def test_the_watchdog_is_fed_four_times_in_its_interval(server):
 )
 def test_a_watchdog_of_another_process_is_not_fed(server, environ, fed):
     address, bound = server
-    ServiceManager.of({"NOTIFY_SOCKET": address, **environ}).watchdog()
+    ServiceManager({"NOTIFY_SOCKET": address, **environ}).watchdog()
     assert received(bound) == (["WATCHDOG=1"] if fed else [])
 
 
 def test_a_missing_manager_is_logged_once(tmp_path, caplog):
-    manager = ServiceManager(str(tmp_path / "nobody"), 1)
+    manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     manager.ready()
     manager.stopping()
     assert len(caplog.records) == 1
 
 
 def test_without_a_manager_nothing_is_logged(caplog):
-    manager = ServiceManager.of({})
+    manager = ServiceManager({})
     manager.ready()
     manager.watchdog()
     manager.extend_watchdog(1e6)
