@@ -70,15 +70,9 @@ def _program_exists(name: str) -> bool:
 FIELDS: tuple[Field, ...] = (
     Field("event_type", "string", "Execution mode: which way of starting Flower, and whether it ended."),
     Field("event_details", "object", "Execution mode: what Flower adds to this kind of event, redacted."),
-    Field(
-        "context.partner",
-        "string",
-        "FLWR_TELEMETRY_PARTNER_ID if you set one, else `unavailable`; not in events of flwr-datasets.",
-    ),
+    Field("context.partner", "string", "FLWR_TELEMETRY_PARTNER_ID, or `unavailable`; not of flwr-datasets."),
     Field("context.source", "string", "Random ID in ~/.flwr/source: is an issue recurring?"),
-    Field(
-        "context.cluster", "string", "Random ID of one workload, in memory only: did what started also end?"
-    ),
+    Field("context.cluster", "string", "Random ID of a workload, in memory only: did what started also end?"),
     Field("context.date", "string", "When it happened: ISO 8601, UTC, microseconds."),
     Field("context.flower.package_name", "string", "Flower version: which package."),
     Field("context.flower.package_version", "string", "Flower version: which versions need care."),
@@ -98,18 +92,12 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("context.platform.python_version", "string", "Python version.", platform.python_version),
     Field("context.platform.machine", "string", "Hardware properties: processor family.", platform.machine),
-    Field(
-        "context.platform.architecture", "array", "Hardware properties: word size, file format.", architecture
-    ),
+    Field("context.platform.architecture", "array", "Hardware properties: bits, file format.", architecture),
     Field("context.platform.version", "string", "Operating system: kernel build.", platform.version),
     Field("burst.count", "integer", "Of several events in one request: how many they are."),
     Field("burst.clusters", "array", "Of several events in one request: the cluster IDs of all."),
     Field("burst.varying", "array", "Of several events in one request: the details in which they differ."),
-    Field(
-        "burst.events",
-        "array",
-        "Of several events in one request: of each its cluster, how much later it was in µs, those details.",
-    ),
+    Field("burst.events", "array", "Of each of them: its cluster, its delay in µs, and those details."),
 )
 
 

@@ -160,9 +160,7 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(
-            self._home, self._host, self._may_create, lambda: log.quietly(log.first_contact)
-        )
+        self._writer = Writer(self._host, self._may_create, lambda: log.quietly(log.first_contact))
         self._writers.add(self._writer)
         return self._writer
 
@@ -250,14 +248,7 @@ class Emitter:
     def _wake(self) -> launch.Wake:
         """Make sure that a sidecar or service delivers. If that fails, the event still is in the spool."""
         try:
-            return launch.wake(
-                self._home,
-                self._host,
-                setting=self._settings.sidecar,
-                respawn_s=self._settings.limits.respawn_s,
-                environ=os.environ,
-                may_create=self._may_create,
-            )
+            return launch.wake(self._home, self._host, self._settings, os.environ, self._may_create)
         except (OSError, RuntimeError, ValueError, ImportError, TelemetryError) as error:
             cause = f"wake:{type(error).__name__}"
             self._warn(cause, f"No sidecar could be started ({error}); events wait in the spool")

@@ -21,6 +21,7 @@ from . import files, presence
 from .imports import undisturbed
 from .layout import Home, HostPaths
 from .locks import LockResult, try_exclusive
+from .settings import Settings
 
 MODULE = "flwr_telemetryd"
 RECHECK_S = 1.0
@@ -62,21 +63,14 @@ class Wake(enum.Enum):
 
 
 def wake(
-    home: Home,
-    host: HostPaths,
-    *,
-    setting: str,
-    respawn_s: float,
-    environ: Mapping[str, str],
-    may_create: Callable[[], bool],
+    home: Home, host: HostPaths, chosen: Settings, environ: Mapping[str, str], may_create: Callable[[], bool]
 ) -> Wake:
     """Make sure that a sidecar or a service delivers the spool of ``host``, if that is allowed.
 
     Args:
         home: the home.
         host: this host; its directory exists.
-        setting: ``auto``, ``always`` or ``never``.
-        respawn_s: no second start within this time, in seconds.
+        chosen: the settings of this process; ``sidecar`` and ``respawn_s`` count.
         environ: this process's variables.
         may_create: consent, read again; called before a file is created.
 
@@ -88,6 +82,7 @@ def wake(
         return Wake.ALIVE
     if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
+    setting, respawn_s = chosen.sidecar, chosen.limits.respawn_s
     if setting == "never" or GUARD in environ or not _is_interpreter(sys.executable):
         return Wake.NOT_ALLOWED
     if setting == "auto" and in_batch_job(environ):

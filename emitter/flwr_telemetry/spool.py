@@ -34,7 +34,7 @@ from collections.abc import Callable
 
 from . import files, nfs
 from .errors import SpoolFullError, SpoolWriteError, from_os_error
-from .layout import Home, HostPaths
+from .layout import HostPaths
 from .locks import LockResult, try_shared, unlock, wait
 
 if sys.platform != "win32":
@@ -119,20 +119,14 @@ class Writer:
     """Appends to the open segment, for one thread at a time.
 
     Args:
-        home: the home; its directories are created when first needed.
-        host: this host's part of it.
+        host: this host; its directories are created when first needed.
         may_create: whether consent allows a new file; called before every creation.
         on_first_contact: called when this writer created ``telemetry/``.
     """
 
     def __init__(
-        self,
-        home: Home,
-        host: HostPaths,
-        may_create: Callable[[], bool],
-        on_first_contact: Callable[[], None],
+        self, host: HostPaths, may_create: Callable[[], bool], on_first_contact: Callable[[], None]
     ) -> None:
-        self._home = home
         self._host = host
         self._may_create = may_create
         self._on_first_contact = on_first_contact
@@ -153,7 +147,7 @@ class Writer:
         """
         try:
             removals = 0
-            for _ in _TRIES:
+            for tries_left in reversed(_TRIES):
                 try:
                     handle = self._handle
                     if is_new := handle is None or not handle.is_ours():
@@ -162,6 +156,9 @@ class Writer:
                     if self._is_kept(handle, frame, cap_bytes, is_new):
                         return
                     removals += 1
+                except FileNotFoundError:
+                    if not tries_left:
+                        raise  # otherwise a sidecar may just have removed an empty directory
                 except OSError as error:
                     if error.errno != errno.ESTALE:
                         raise
@@ -248,17 +245,9 @@ class Writer:
     def _create(self, flags: int) -> int:
         if not self._may_create():
             raise CreationRefusedError
-        files.make_home(self._home.path)
-        first = files.ensure_directory(self._host.telemetry)
-        try:
-            descriptor = self._create_segment(flags)
-        except FileNotFoundError:
-            descriptor = self._create_segment(flags)  # a sidecar just removed the empty directory
-        if first:
+        files.make_home(self._host.telemetry.parent)
+        if files.ensure_directory(self._host.telemetry):
             self._on_first_contact()
-        return descriptor
-
-    def _create_segment(self, flags: int) -> int:
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
         return files.open_file(self._path, flags)

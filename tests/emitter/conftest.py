@@ -13,7 +13,7 @@ class Told:
     def __init__(self, home):
         self.may = True
         self.asked = self.contacts = 0
-        self.writer = Writer(Home(home), Home(home).host(), self._may_create, self._contact)
+        self.writer = Writer(Home(home).host(), self._may_create, self._contact)
 
     def _may_create(self):
         self.asked += 1

@@ -10,10 +10,11 @@ import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import files, launch, presence
+from flwr_telemetry import files, launch, presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
+from flwr_telemetry.settings_file import Limits
 from tests.support import homes, processes
 
 NOW_S = 1_800_000_000
@@ -51,14 +52,9 @@ def beat(home, at_s):
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
     """Request a sidecar, with or without consent."""
-    return launch.wake(
-        Home(home),
-        Home(home).host(),
-        setting=setting,
-        respawn_s=respawn_s,
-        environ=environ or {},
-        may_create=lambda: may,
-    )
+    consent = settings.Consent(enabled=may, decided_by="default", reason="")
+    chosen = settings.Settings(consent, sidecar=setting, limits=Limits(respawn_s=respawn_s))
+    return launch.wake(Home(home), Home(home).host(), chosen, environ or {}, lambda: may)
 
 
 def test_a_living_sidecar_comes_before_everything(home, living):

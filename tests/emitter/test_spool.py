@@ -144,7 +144,7 @@ def die(descriptor, data):  # the kernel takes what fits, and death comes before
 os.write = die
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-Writer(home, home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.argv[3]), 1e9)
+Writer(home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.argv[3]), 1e9)
 """
 
 

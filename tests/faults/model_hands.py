@@ -94,7 +94,7 @@ class Hands:
 
     def pen(self, number):
         home = self.homes[number == 3]
-        writer = Writer(home, home.host(), lambda: self.state == "on", lambda: None)
+        writer = Writer(home.host(), lambda: self.state == "on", lambda: None)
         return Pen(home.host(), writer, Actor(next(self._pids)))
 
     def event(self, kind):

@@ -210,7 +210,7 @@ def test_a_segment_that_is_removed_under_a_writer_without_a_lock(home, tmp_path,
     """It has a link left, by a silly name: the event that was appended to it is appended once more."""
     quick(home, collector)
     with netfs.mounted(home, tmp_path / "mount", Traits(locks="refused")) as mount:
-        writer = Writer(Home(mount), Home(mount).host(), lambda: True, lambda: None)
+        writer = Writer(Home(mount).host(), lambda: True, lambda: None)
         first, second = map(records.encode, records.series(2))
         writer.append(first, 1e9)
         faults.amid(monkeypatch, lambda: processes.deliver(mount))
@@ -227,7 +227,7 @@ def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, colle
         netfs.mounted(home, tmp_path / "login1", Traits()) as login,
         netfs.mounted(home, tmp_path / "node1", Traits(cache_s=3600)) as node,
     ):
-        writer = Writer(Home(node), Home(node).host(), lambda: True, lambda: None)
+        writer = Writer(Home(node).host(), lambda: True, lambda: None)
         first, second = map(records.encode, records.series(2))
         writer.append(first, 1e9)
         host = Home(login).host()

@@ -21,6 +21,7 @@ from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.settings_file import Limits
 
 from ..clock import Clock
+from ..state import State
 from . import retry_after
 
 log = logging.getLogger("flwr_telemetryd")
@@ -85,16 +86,14 @@ class Backoff:
 
 
 class RetryPolicy:
-    """Decides when the uploader of one run may send."""
+    """Decides when the uploader of one run may send; ``state`` tells whether the run before failed."""
 
-    def __init__(
-        self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], *, earlier_run_failed: bool
-    ) -> None:
+    def __init__(self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], state: State) -> None:
         self._host = host
         self._clock = clock
         self._limits = limits
         self._backoff = Backoff(clock)
-        self._earlier_run_failed = earlier_run_failed
+        self._earlier_run_failed = bool(state.next_try)
         self._has_retry_after = False
         self._retry_after_until = self._spread_until = -math.inf
 

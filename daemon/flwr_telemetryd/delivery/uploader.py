@@ -40,10 +40,7 @@ class Uploader:
         self._sink_key: tuple[object, ...] = ()
         self._last_failed: Path | None = None
         self._flush_requested = False
-        state, clock = runtime.state, runtime.clock
-        self.retry_policy = RetryPolicy(
-            runtime.host, clock, lambda: runtime.limits, earlier_run_failed=bool(state.next_try)
-        )
+        self.retry_policy = RetryPolicy(runtime.host, runtime.clock, lambda: runtime.limits, runtime.state)
         self.was_answered = False
         """Whether the collector has answered any request of this run."""
 

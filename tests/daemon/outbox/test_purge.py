@@ -91,7 +91,7 @@ def test_a_writer_at_the_moment_of_the_purge_stops(home):
     """It sees that the path of its segment is gone, reads the settings, and creates nothing."""
     host = Home(home).host()
     consents = [True, False]
-    writer = Writer(Home(home), host, lambda: consents.pop(0), lambda: None)
+    writer = Writer(host, lambda: consents.pop(0), lambda: None)
     frame = records.encode(records.sample())
     writer.append(frame, 1e9)
     purge.unsent(Home(home))

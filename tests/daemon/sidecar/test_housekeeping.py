@@ -156,7 +156,7 @@ def test_an_event_that_comes_during_the_deletion_is_kept(home, node, monkeypatch
 def test_a_writer_whose_directories_are_deleted_makes_them_again(home, node, monkeypatch):
     shutil.rmtree(node.root)
     amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
-    writer = spool.Writer(Home(home), node, lambda: True, lambda: None)
+    writer = spool.Writer(node, lambda: True, lambda: None)
     frame = records.encode(records.sample({"n": 0}))
     writer.append(frame, 1e9)
     writer.close()

@@ -197,7 +197,7 @@ class _Relay:
         self._state = State()  # the counters of this relay, which are added to the host's
         self._recent: deque[str] = deque(maxlen=RECENT_KEYS)
         self._sink: Sink | None = None
-        self._retries = RetryPolicy(self._host, clock, self._limits, earlier_run_failed=False)
+        self._retries = RetryPolicy(self._host, clock, self._limits, self._state)
         self._answered_at = clock.monotonic()
         self._uncapped_bytes = 0
 
