@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -138,15 +138,14 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
     return context
 
 
-def package_version(package: str, modules: Mapping[str, Any] | None = None) -> tuple[str, str]:
+def package_version(package: str) -> tuple[str, str]:
     """Name and version of the installed ``package``; both are ``unknown`` if there is none, as in Flower.
 
     An imported package knows its version. Only otherwise the metadata of this environment are searched,
     because that costs far more.
     """
-    loaded = sys.modules if modules is None else modules
     for holder in PACKAGES[package].holders:
-        module = loaded.get(holder)
+        module = sys.modules.get(holder)
         name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
         if isinstance(name, str) and isinstance(version, str):
             return name, version

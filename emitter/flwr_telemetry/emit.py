@@ -1,11 +1,11 @@
-"""Defines event() and flush(), which Flower calls, and catches every exception for them.
+"""Defines event() and flush(), which Flower calls, and catches every exception in them.
 
 ``emitter.py`` does the work. No function here uses the network, raises into its caller, or leaves a thread,
-a child process or an open pipe behind. An event waits for locks only, and for milliseconds; the first one
-also waits for its imports. If anything is wrong, the event is lost and the caller goes on.
+a child process or an open pipe behind. An event waits for locks only, and for milliseconds. The first one
+also waits for its imports. After any error the event is lost, and the caller goes on.
 
-This module imports only what every Python process has; third-party modules are imported at the first event
-(see ``imports.py``).
+This module imports only the standard library. Third-party modules are imported at the first event (see
+``imports.py``).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def flush(timeout: float = 2.0) -> bool:
 def _emitter() -> Emitter:
     """The emitter of this process, made by the first event.
 
-    It asks the C library for the user here, under the guard: that library's locks do not survive a fork
+    It asks the C library for the user under the guard, because that library's locks do not survive a fork
     either.
     """
     from .emitter import Emitter
@@ -78,10 +78,10 @@ def _emitter() -> Emitter:
 
 
 def _failed(error: Exception) -> Future[str]:
-    """A future that carries ``error``, or a TelemetryError in its place. Imports nothing."""
+    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing."""
     ours = error
     if not isinstance(error, TelemetryError):
-        # Only the type is told, because the text may quote the event. The original stays as the cause.
+        # The message names the type alone, because the text may quote the event.
         ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
         ours.__cause__ = error
     warn(str(ours), f"An event could not be recorded: {ours}")

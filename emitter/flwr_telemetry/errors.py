@@ -11,8 +11,8 @@
         ├── SpoolFullError       a cap or the disk is reached
         └── SpoolWriteError      the system refused (read-only, no permission, short write, …)
 
-A caller meets them only inside the future that ``event()`` returns. Each message says what to do. No message
-may hold the *content* of an event.
+A caller gets them only from the future that ``event()`` returns. Each message tells the repair. No message
+holds the content of an event.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class UnsupportedPlatformError(TelemetryError):
 
 
 class NobodyReapsError(TelemetryError):
-    """The first process of this container reaps no orphans. Only a warning tells it, never a future."""
+    """The first process of this container reaps no orphans. It is logged; no future carries it."""
 
 
 class SpoolError(TelemetryError):
@@ -62,7 +62,7 @@ class SpoolWriteError(SpoolError):
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
-"""The system's errors for a link, a FIFO or a device in place of a plain file."""
+"""The system's errors if a link, a FIFO or a device is in the place of a plain file."""
 
 BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 """Its errors for a lock that another process holds. Any other error means that locks do not work there."""
@@ -79,7 +79,7 @@ _ADVICE = {
 
 
 def from_os_error(error: OSError, path: str) -> SpoolError:
-    """Translate a system error about ``path`` into this tree; every errno has its place."""
+    """The error of this tree for a system error about ``path``; there is one for every errno."""
     number = error.errno or 0
     reason = error.strerror or type(error).__name__
     if number in _FULL:

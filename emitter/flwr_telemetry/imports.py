@@ -1,8 +1,8 @@
-"""Imports what the first event of a process needs, one import at a time, and never during a fork.
+"""Imports the modules that the first event of a process needs, one at a time, and never during a fork.
 
-Two dangers need this guard. A signal handler may interrupt an import, and an event in that handler would
-meet half-imported modules: it fails with a TelemetryError instead. And a child that is forked amid an import
-of another thread would wait forever for that import: the fork waits for its end.
+A signal handler may interrupt an import. An event in that handler would use half-imported modules, so it
+fails with a TelemetryError. A child that is forked during the import of another thread would wait for that
+import forever. So the fork waits for the end of the import.
 
 This module never starts a thread, and imports nothing of this package but the errors.
 """
@@ -29,24 +29,24 @@ FORK_WAIT_S = 1.0
 
 
 class Guard:
-    """Lets one thread at a time import; the only instance of a process is private to this module."""
+    """Lets one thread at a time import. A process has one instance, which is private to this module."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # an RLock knows its owner: a handler interrupts it without a deadlock
+        self._lock = threading.RLock()  # its owner, interrupted by a handler, does not wait for itself
         self._began: float | None = None
         """When the running import began, on the monotonic clock."""
         self._is_cut_off = False
-        """Whether this process was forked amid an import of another thread."""
+        """Whether this process was forked during an import of another thread."""
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Call a function that only imports.
 
         Raises:
             TelemetryError: this thread is importing already, the import of another thread takes longer than
-                ``WAIT_S``, or this process was forked amid an import.
+                ``WAIT_S``, or this process was forked during an import.
         """
         if self._is_cut_off:
-            raise TelemetryError("the process was forked amid an import; report an event before the fork")
+            raise TelemetryError("the process was forked during an import; report an event before the fork")
         wait_s = self._wait_s(WAIT_S)
         # A signal handler may raise right after `acquire`, before any variable holds its result. Hence the
         # lock is released if this thread owns it.
@@ -54,7 +54,7 @@ class Guard:
             if not self._lock.acquire(timeout=wait_s):
                 raise TelemetryError("another thread still imports the emitter; the disk may be slow")
             if self._began is not None:
-                raise TelemetryError("the event was reported in the midst of an import that it needs itself")
+                raise TelemetryError("the event was reported during an import that it needs itself")
             self._began = time.monotonic()
             try:
                 return function()
@@ -78,7 +78,7 @@ class Guard:
 
     def after_fork_in_parent(self) -> None:
         """Undo ``before_fork``."""
-        with contextlib.suppress(RuntimeError):  # this thread waited in vain
+        with contextlib.suppress(RuntimeError):  # this thread does not own it, because its wait ended first
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
@@ -109,7 +109,7 @@ def undisturbed(function: Callable[[], _T]) -> Callable[[], _T]:
     kept: list[_T] = []
 
     def once() -> _T:
-        if not kept:  # the thread that held the guard before may have been here
+        if not kept:  # another thread may have called the function meanwhile
             kept.append(function())
         return kept[0]
 

@@ -105,9 +105,8 @@ def _is_interpreter(executable: str | None) -> bool:
 
 def in_batch_job(environ: Mapping[str, str]) -> bool:
     """Whether this process belongs to a job of a batch system, which kills what a job leaves behind."""
-    return any(environ.get(name) for name in _BATCH_JOBS) or bool(
-        environ.get("JOB_ID") and environ.get("SGE_ROOT")
-    )
+    is_grid_engine = bool(environ.get("JOB_ID") and environ.get("SGE_ROOT"))
+    return is_grid_engine or any(map(environ.get, _BATCH_JOBS))
 
 
 @undisturbed

@@ -1,8 +1,8 @@
 """Tells whether everything that was in the spool at some moment is delivered, by reading directories alone.
 
 Segments and batches move one way: spool → work → outbox → deleted. A segment keeps its inode, a batch its
-name. Each pass lists the directories in that order, so that it cannot miss one that moves meanwhile. The
-sidecar of another host may adopt them; then they are in batches there, and each pass lists those, too.
+name. Each pass lists the directories in that order, so that it cannot miss one that moves meanwhile. If the
+sidecar of another host adopts them, they are in batches there. Each pass lists those, too.
 
 One kind of file moves back. A segment whose events are in bodies stays beside them, named
 ``<name>.<end>.taken``; ``end`` tells how far it was read. If a stopped writer has appended to it since, it
@@ -78,12 +78,10 @@ class Waiting:
         # Listed last, because grown segments return to the spool.
         for entry in _entries(self._host.spool):
             if entry.name.endswith(SEGMENT_SUFFIX):
-                try:
+                with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                if status.st_size:
-                    found.add(status.st_ino)
+                    if status.st_size:
+                        found.add(status.st_ino)
         return found
 
     def _in_batches(self) -> set[str]:
@@ -95,7 +93,7 @@ class Waiting:
         for _ in range(2):
             found |= {_own_name(name) for name in _batches(self._host)}
             for other in _others(self._host):
-                with contextlib.suppress(OSError):  # that host has the problem, not this one
+                with contextlib.suppress(OSError):  # another host's unreadable directory does not matter here
                     for name in _batches(other):
                         if is_adopted(name) or name in self._batches:  # an adopted outbox keeps its names
                             found.add(_own_name(name))

@@ -137,10 +137,7 @@ def read_state(host: HostPaths) -> dict[str, Any]:
 def sidecar_state(host: HostPaths) -> SidecarState | None:
     """The process that runs or ran last; None if the file is missing or damaged."""
     found = read_state(host)
-    try:
-        state = SidecarState(**{name: found[name] for name in SidecarState._fields})
-    except KeyError:
-        return None
+    state = SidecarState._make(map(found.get, SidecarState._fields))
     is_whole = [type(value) for value in state] == [int, str, str, str] and state.pid > 1
     return state if is_whole else None
 

@@ -171,10 +171,8 @@ def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Con
 
 
 def _owner_refusal(path: Path) -> Consent | None:
-    if is_owned(path):
-        return None
     reason = f"{path} belongs to another user than the one that runs this"
-    return Consent(enabled=False, decided_by="owner", reason=reason)
+    return None if is_owned(path) else Consent(enabled=False, decided_by="owner", reason=reason)
 
 
 def is_owned(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Defines the words that mean yes. It stays small, because every process that adopts Flower imports it."""
+"""Defines the values that switch telemetry on. It is small, because every process with Flower imports it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from types import SimpleNamespace
 
 import msgpack
@@ -115,20 +116,23 @@ def test_values_have_the_declared_types():
         ),
     ],
 )
-def test_a_loaded_flower_knows_its_version(modules, version):
+def test_a_loaded_flower_knows_its_version(modules, version, monkeypatch):
     """The version is that of the Flower in this process, old or new."""
-    loaded = {
-        name: SimpleNamespace(package_name=name_, package_version=number)
-        for name, (name_, number) in modules.items()
-    }
-    assert context.package_version("flwr", loaded) == version
+    for holder in context.PACKAGES["flwr"].holders:
+        monkeypatch.delitem(sys.modules, holder, raising=False)
+    for holder, (name, number) in modules.items():
+        holds = SimpleNamespace(package_name=name, package_version=number)
+        monkeypatch.setitem(sys.modules, holder, holds)
+    assert context.package_version("flwr") == version
 
 
-def test_an_installed_flower_is_found_without_loading_it():
+def test_an_installed_flower_is_found_without_loading_it(monkeypatch):
     """If no Flower is loaded, the metadata of the environment give the version."""
     from importlib import metadata
 
-    assert context.package_version("flwr", {}) == ("flwr", metadata.version("flwr"))
+    for holder in context.PACKAGES["flwr"].holders:
+        monkeypatch.delitem(sys.modules, holder, raising=False)
+    assert context.package_version("flwr") == ("flwr", metadata.version("flwr"))
 
 
 PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"

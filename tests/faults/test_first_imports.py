@@ -30,7 +30,7 @@ at_the_moment = lambda: os.kill(os.getpid(), signal.SIGUSR1)
 for n in (0, 2):
     print(outcome(event("PING", {"n": n})))
 """
-LOST = "the event was reported in the midst of an import that it needs itself"
+LOST = "the event was reported during an import that it needs itself"
 # As in every process that has loaded NumPy: the system may give the signal to another thread than that of
 # the import, and Python runs the handler in the main thread all the same.
 SIGNAL_BESIDE_A_THREAD = f"""

@@ -30,7 +30,7 @@ def test_a_timer_that_never_rests(bare, home, interrupt):
     assert wire.serials(homes.spooled(home)) == list(range(EVENTS))
 
 
-LOST = "TelemetryError: the event was reported in the midst of an import that it needs itself"
+LOST = "TelemetryError: the event was reported during an import that it needs itself"
 
 
 def test_a_timer_whose_handler_emits(bare, home):

@@ -31,18 +31,17 @@ def remaining_s(host: HostPaths, now: Callable[[], float]) -> float:
         host: the host whose file is read.
         now: gives the file system's time, in seconds since the epoch; called only if there is a wait.
     """
+    asked_s = 0.0
     try:
-        asked_s = min(float(files.read_bytes(host.not_before, _MAX_BYTES)), MAX_RETRY_AFTER_S)
         written = host.not_before.stat().st_mtime
+        found_s = float(files.read_bytes(host.not_before, _MAX_BYTES))
+        if found_s > 0:  # NaN is not
+            asked_s = min(found_s, MAX_RETRY_AFTER_S)
+            # The age is negative if a clock was set back; see `repair`.
+            return asked_s - max(now() - written, 0.0)
     except (OSError, TelemetryError, ValueError):
-        return 0.0
-    if not asked_s > 0:  # this includes NaN
-        return 0.0
-    try:
-        # The age is negative if a clock was set back; see `repair`.
-        return asked_s - max(now() - written, 0.0)
-    except (OSError, TelemetryError):
-        return asked_s  # without the time, the whole wait is left
+        pass  # without the time, the whole wait is left
+    return asked_s
 
 
 def repair(host: HostPaths, now: Callable[[], float]) -> None:

@@ -68,8 +68,8 @@ class _Finder:
         self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """The spec that Python would have found; None lets Python go on with the next finder."""
-        # A finder that was put before this one may find Flower itself, and then this one is never asked for
-        # it. But this one is asked for other names, and moves to the front then.
+        # A finder before this one may find Flower itself, and Python does not ask this one for it then. But
+        # Python asks it for other names, and then it moves to the front.
         if sys.meta_path[0] is not self and self in sys.meta_path:
             # Inserted before it is removed, because other threads import meanwhile.
             sys.meta_path.insert(0, self)
@@ -84,19 +84,14 @@ class _Finder:
                 find = getattr(finder, "find_spec", None)
                 spec = None if find is None or finder is self else find(fullname, path, target)
                 if spec is not None:
-                    return _wrapped(spec)
+                    # Python calls a loader without ``exec_module``, an old one, in another way.
+                    if hasattr(spec.loader, "exec_module") and not isinstance(spec.loader, _Loader):
+                        spec.loader = _Loader(spec.loader)
+                    return spec  # type: ignore[no-any-return]
         except Exception:  # noqa: BLE001
             # Python asks the same finders next, and gets the same exception.
             return None
         return None
-
-
-def _wrapped(spec: "ModuleSpec") -> "ModuleSpec":
-    loader = spec.loader
-    # Python calls a loader without ``exec_module``, an old one, in another way.
-    if loader is not None and hasattr(loader, "exec_module") and not isinstance(loader, _Loader):
-        spec.loader = _Loader(loader)
-    return spec
 
 
 class _Loader(Loader):
@@ -133,8 +128,10 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
     With ``rebind``, also in every other module that holds the old ones.
     """
     try:
-        # The function has the mark, because a module that is executed again keeps all its other names.
-        if not callable(getattr(module, "event", None)) or _is_adopted(module.event):
+        # The function has the mark, because a module that is executed again keeps all its other names. A mock
+        # has every attribute, but none that is a function.
+        event = getattr(module, "event", None)
+        if not callable(event) or type(getattr(event, MARK, None)) is type(_adopt):
             return
         ours = _replacements(module)
         for name, new in ours.items():
@@ -145,11 +142,6 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
                 _rebind(old, new)
     except Exception as error:  # noqa: BLE001
         _warn("Flower could not be adopted, so it reports by itself", error)
-
-
-def _is_adopted(event: "Callable[..., Any]") -> bool:
-    # A mock has every attribute, but none that is a function.
-    return type(getattr(event, MARK, None)) is type(_is_adopted)
 
 
 def _rebind(old: object, new: object) -> None:

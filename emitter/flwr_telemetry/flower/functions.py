@@ -4,13 +4,13 @@ Each keeps the name, module and docstring of the function that it replaces, so t
 name. A Ray worker that unpickles it finds its own replacement, and a worker without this package finds
 Flower's function.
 
-Flower's own code asks a future for its result and expects none of our errors. Where an event could not be
+Flower's own code asks a future for its result and expects none of our errors. If an event could not be
 reported, the emitter has logged a warning, and the result is ``"disabled"``, as in Flower.
 
-A program may also change Flower's module, and that still counts. A value of ``FLWR_TELEMETRY_ENABLED`` in the
-module that does not mean yes is an opt-out. Flower's own ``event`` calls a ``create_event`` that the program
-has put there. If the program has put another address there, nothing is reported: this package does not send
-to it. No function here may send.
+A program may also change Flower's module, and each change has its effect. If ``FLWR_TELEMETRY_ENABLED`` in
+the module does not switch telemetry on, it is an opt-out. If the program has put a ``create_event`` there,
+Flower's own ``event`` calls it. If the program has put another address there, nothing is reported, because
+this package does not send to it. No function here may send.
 """
 
 from __future__ import annotations
