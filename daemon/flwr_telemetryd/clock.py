@@ -37,8 +37,7 @@ class Timer:
     def is_due(self, interval_s: float) -> bool:
         """Whether ``interval_s`` seconds have passed since this was true last; true at the first call."""
         now = self._monotonic()
-        is_due = now - self._last >= interval_s
-        if is_due:
+        if is_due := now - self._last >= interval_s:
             self._last = now
         return is_due
 

@@ -129,8 +129,8 @@ def _longest_first(names: Iterable[str]) -> list[str]:
 
 def identity_redactor() -> Redactor:
     """A redactor for this user on this host, by the environment and the password entry."""
-    names: set[str] = set()
-    directories: set[str] = set()
+    node = os.uname().nodename
+    names, directories = {node, node.partition(".")[0]}, {os.path.expanduser("~")}
     name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
     with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
         names.add(name or pwd.getpwuid(os.getuid()).pw_name)
@@ -138,10 +138,7 @@ def identity_redactor() -> Redactor:
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
         directories.add(entry.pw_dir)
-    directories.add(os.path.expanduser("~"))
     directories |= {os.path.realpath(path) for path in directories}
-    node = os.uname().nodename
-    names |= {node, node.partition(".")[0]}
     directories.discard("~")
     return Redactor(names, {path.rstrip("/") for path in directories})
 

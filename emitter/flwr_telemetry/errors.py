@@ -69,10 +69,8 @@ BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 _ADVICE = {
     errno.EROFS: "the file system is read-only; set FLWR_HOME to a writable directory",
-    errno.EACCES: "no permission; set FLWR_HOME to a directory of your own",
-    errno.EPERM: "no permission; set FLWR_HOME to a directory of your own",
-    errno.ENOTDIR: "a part of the path is a file; move it away or set FLWR_HOME",
-    errno.EEXIST: "a part of the path is a file; move it away or set FLWR_HOME",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "no permission; set FLWR_HOME to a directory of your own"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file; move it or set FLWR_HOME"),
     errno.EMFILE: "the process has no file descriptor left; raise `ulimit -n`",
     errno.ENFILE: "the system has no file descriptor left",
 }

@@ -101,7 +101,7 @@ _MODES = {stat.S_IFDIR: DIRECTORY_MODE, stat.S_IFREG: FILE_MODE}
 
 def check_directory(path: Path) -> None:
     """Raise SpoolUnsafeError unless ``path`` is a directory of this user that nobody else can write to."""
-    _check(path, stat.S_IFDIR)
+    _check(path, os.lstat(path), stat.S_IFDIR)
 
 
 def check_file(path: Path | str) -> None:
@@ -111,21 +111,14 @@ def check_file(path: Path | str) -> None:
         SpoolUnsafeError: it is something else.
         OSError: the system's refusal; FileNotFoundError if there is no file.
     """
-    _check(path, stat.S_IFREG)
+    _check(path, os.lstat(path), stat.S_IFREG)
 
 
-def _check(path: Path | str, kind: int) -> None:
-    status = os.lstat(path)
-    _check_kind(path, status, kind)
-    _check_owner(path, status, kind)
-
-
-def _check_kind(path: Path | str, status: os.stat_result, kind: int) -> None:
+def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bool = False) -> None:
     if stat.S_IFMT(status.st_mode) != kind:
         raise SpoolUnsafeError(f"{path} is a link or no {_NAMES[kind]}; remove it")
-
-
-def _check_owner(path: Path | str, status: os.stat_result, kind: int) -> None:
+    if any_owner:
+        return
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
     if status.st_mode & _OTHERS_WRITE:
@@ -157,11 +150,9 @@ def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
             raise from_os_error(error, str(path)) from error
         try:
             status = os.fstat(descriptor)
-            _check_kind(path, status, stat.S_IFREG)
-            if not any_owner:
-                _check_owner(path, status, stat.S_IFREG)
-                if status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
-                    os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
+            _check(path, status, stat.S_IFREG, any_owner=any_owner)
+            if not any_owner and status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
+                os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
         except BaseException:
             os.close(descriptor)
             raise

@@ -47,11 +47,10 @@ class Guard:
         """
         if self._is_cut_off:
             raise TelemetryError("the process was forked during an import; report an event before the fork")
-        wait_s = self._wait_s(WAIT_S)
         # A signal handler may raise right after `acquire`, before any variable holds its result. Hence the
         # lock is released if this thread owns it.
         try:
-            if not self._lock.acquire(timeout=wait_s):
+            if not self._lock.acquire(timeout=self._wait_s(WAIT_S)):
                 raise TelemetryError("another thread still imports the emitter; the disk may be slow")
             if self._began is not None:
                 raise TelemetryError("the event was reported during an import that it needs itself")

@@ -106,17 +106,9 @@ def watched(home: Home, site_file: Path = SITE_FILE) -> tuple[str, ...]:
 
 
 def signature(paths: tuple[str, ...]) -> tuple[object, ...]:
-    """A value that changes when a settings file is written, replaced or removed; one ``stat`` per path."""
+    """A value that changes with a settings file and with the owner of the home; one ``stat`` per path."""
     *settings_files, home = paths
-    return (*map(files.signature, settings_files), _owner_key(home))
-
-
-def _owner_key(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_uid
+    return (*map(files.signature, settings_files), is_owned(Path(home)))
 
 
 def variables() -> tuple[Any, ...]:

@@ -116,7 +116,6 @@ def url_problem(value: object) -> str | None:
     """The reason why ``value`` is no valid URL of a collector; None if it is valid."""
     if not isinstance(value, str):
         return "url must be a string"
-    advice = "url must be https://…, http:// to a loopback address, or file:///…"
     ipaddress, urllib_parse = _for_urls()
     try:
         parts = urllib_parse.urlsplit(value)
@@ -132,7 +131,7 @@ def url_problem(value: object) -> str | None:
             is_valid = parts.scheme == "https" and host != ""
     except ValueError:
         is_valid = False
-    return None if is_valid else advice
+    return None if is_valid else "url must be https://…, http:// to a loopback address, or file:///…"
 
 
 def where(path: Path, name: str, raw: bytes) -> str:

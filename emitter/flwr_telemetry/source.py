@@ -54,8 +54,7 @@ def ensure(path: Path) -> str:
     the same moment gets the same ID. If they do not, all have the same ID once they read the file again.
     """
     for _ in range(_TRIES):
-        found = read(path)
-        if found is not None:
+        if (found := read(path)) is not None:
             return found
         try:
             if path.exists():

@@ -207,12 +207,12 @@ class Writer:
     def _lock(self, descriptor: int, *, is_new: bool) -> bool:
         try:
             # A sleep is a little longer than asked for, and the last one starts before the wait is over.
-            result = wait(try_shared, descriptor, LOCK_WAIT_S - 2 * _LOCK_POLL_S, _LOCK_POLL_S)
+            wait_s = LOCK_WAIT_S - 2 * _LOCK_POLL_S
+            return wait(try_shared, descriptor, wait_s, _LOCK_POLL_S) is LockResult.HELD
         except OSError:
-            if is_new:
-                return False  # a file that was just opened is not stale: the server refuses locks
-            raise
-        return result is LockResult.HELD
+            if not is_new:
+                raise
+            return False  # a file that was just opened is not stale: the server refuses locks
 
     def _drop(self) -> None:
         if not self._host.dropped.exists() and not self._may_create():

@@ -24,15 +24,14 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (requests.exceptions.ChunkedEncodingError, "the connection broke during the answer"),
 )
 
-_UNKNOWN_AUTHORITY = "it is signed by an unknown authority; if that is your site's, set ca_bundle"
 # OpenSSL's verify codes, for the usual problems with certificates.
 _CERTIFICATES = {
     9: "it is not valid yet; is this machine's clock right?",
     10: "it has expired, or this machine's clock is wrong",
     18: "it is signed by itself; if that is intended, set ca_bundle",
-    19: _UNKNOWN_AUTHORITY,
-    20: _UNKNOWN_AUTHORITY,
-    21: _UNKNOWN_AUTHORITY,
+    **dict.fromkeys(
+        (19, 20, 21), "it is signed by an unknown authority; if it is your site's, set ca_bundle"
+    ),
     62: "it belongs to another host name",
     64: "it belongs to another address",
 }

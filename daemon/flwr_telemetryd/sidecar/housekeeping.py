@@ -58,8 +58,7 @@ class Housekeeping:
         """Enforce the caps once a minute, and after each sealed segment."""
         if self._caps_timer.is_due(RETENTION_S) or self._batcher.sealed != self._sealed_before:
             self._sealed_before = self._batcher.sealed
-            dropped = enforce(self._runtime.home, self._runtime.limits, self._steady_time())
-            if dropped:
+            if dropped := enforce(self._runtime.home, self._runtime.limits, self._steady_time()):
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
