@@ -1,16 +1,17 @@
 #!/bin/sh
 # For slurm.conf: Epilog=/etc/slurm/flwr-telemetry-epilog.sh
 #
-# Jobs only write to their spool; this delivers it when a job has ended, where no service does (`flwr-telemetry
-# service` on a login node) and the node has a way out. Slurm runs it on the node, as root. It
+# Jobs only append to their spool. This script delivers the spool after a job. Use it if no service delivers
+# (`flwr-telemetry service` on a login node) and the nodes can reach the collector. Slurm runs it on the node, as
+# root. The script
 #
-#   - does nothing for users who have no ~/.flwr/telemetry, and nothing as root in a home;
-#   - looks into the home as the job's user: root may be nobody there (NFS with root_squash);
-#   - ends within the time limit: until then the node is not free for the next job (so leave it away where
-#     nodes have no way out: each job's end would wait for a connection that never comes about);
-#   - never fails: an epilog that does drains the node.
+#   - does nothing for users without ~/.flwr/telemetry, and does nothing in a home as root;
+#   - enters the home as the user of the job, because NFS with root_squash does not let root in;
+#   - ends within the time limit, because until then the node is not free for the next job. Do not use it if
+#     nodes cannot reach the collector: every job would wait for the whole limit;
+#   - never fails, because a failed epilog drains the node.
 
-COMMAND=/usr/local/bin/flwr-telemetryd # of an environment that all users can read
+COMMAND=/usr/local/bin/flwr-telemetryd # in an environment that all users can read
 LIMIT_S=15
 
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -19,7 +20,7 @@ home=$(getent passwd "$SLURM_JOB_USER" | cut -d: -f6)
 group=$(id -g "$SLURM_JOB_USER" 2>/dev/null)
 [ -n "$home" ] && [ -n "$group" ] || exit 0
 
-# No login shell, no PAM session, and nothing of the environment of slurmd.
+# No login shell, no PAM session, and no variable of slurmd.
 timeout --kill-after=2 "$LIMIT_S" \
     setpriv --reuid="$SLURM_JOB_USER" --regid="$group" --init-groups --no-new-privs \
     env -i HOME="$home" PATH="$PATH" LANG=C.UTF-8 \

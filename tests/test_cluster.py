@@ -40,7 +40,7 @@ def test_from_nothing_to_a_serving_login_node(tmp_path):
             told = done.stdout
         assert told.startswith("The service serves /home/alice/.flwr.\n")
         assert re.search("^Linger +on$", told, re.MULTILINE)
-        (python,) = re.findall("^Runs +(.*)$", told, re.MULTILINE)
+        (python,) = re.findall("^Python +(.*)$", told, re.MULTILINE)
         # What it runs is what was installed, units and all, and no part of the clone.
         where = "import flwr_telemetryd, flwr_telemetry; print(flwr_telemetryd.__file__)"
         assert node.run([python, "-Pc", where]).stdout.startswith("/home/alice/.flwr-telemetry/lib/")

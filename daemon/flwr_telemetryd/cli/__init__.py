@@ -1,8 +1,13 @@
-"""``flwr-telemetry``: the command for people, one file for each group of commands.
+"""``flwr-telemetry``, the command for people, with one file for each command.
 
-``main`` alone loads them, so that a part of this package can be imported without the rest. ``run`` starts
-trainings, so it is executed without typer: that may be of a release that its click has outgrown, as it is
-in a fresh environment of Flower 1.8 to 1.18. There all other commands say what to do.
+In:    a command line, and the environment.
+Out:   text or JSON on standard output, errors on standard error, and an exit code.
+Owns:  no file.
+Never: prints a traceback for wrong input.
+
+Only ``main`` loads the commands. It executes ``run`` without typer, because ``run`` starts trainings, and a
+fresh environment of Flower 1.8 to 1.18 has a typer that does not work with its click. There every other
+command says which click to install.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from ..errors import ExitCode
 
 
 def main() -> None:
-    """Run the command; ends the process with an exit code."""
+    """Run the command, and end the process with its exit code."""
     if os.name != "posix":
         sys.stderr.write("flwr-telemetry: works on Linux and macOS only\n")
         sys.exit(ExitCode.UNUSABLE)
@@ -22,10 +27,10 @@ def main() -> None:
 
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # as whoever started us has closed it
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for our whole life
+        if stream is None:  # the parent process has closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the exit
         elif stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="replace")  # what a terminal does not know is a question mark
+            stream.reconfigure(errors="replace")  # prints "?" for a character that the terminal lacks
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
     if misfit := _misfit():
@@ -37,10 +42,10 @@ def main() -> None:
 
 
 def _misfit() -> str | None:
-    """What keeps typer from working here, if anything does.
+    """The error message if the installed typer does not work with the installed click; else None.
 
-    click 8.2 gave ``make_metavar`` an argument, and typer 0.16 was the first to know it. An older typer
-    beside it fails at ``--help``, and beside click 8.3 takes flags that were not given for given.
+    click 8.2 gave ``make_metavar`` an argument, and typer 0.16 was the first to pass it. With an older typer
+    ``--help`` fails, and with click 8.3 flags count as given although they are not.
     """
     import inspect
 
@@ -53,6 +58,6 @@ def _misfit() -> str | None:
     if len(theirs) >= len(needed):
         return None
     return (
-        f"typer {typer.__version__} does not work with so new a click (nor does Flower's own command): "
-        "install another with pip install 'click<8.2'. `flwr-telemetry run` and the sidecar work as they are"
+        f"typer {typer.__version__} does not work with this newer click (nor does Flower's own command): "
+        "run pip install 'click<8.2'. `flwr-telemetry run` and the sidecar work without it"
     )

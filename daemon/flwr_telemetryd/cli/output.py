@@ -1,16 +1,18 @@
-"""How the commands speak: JSON for programs, sentences and tables for people, errors in one line.
+"""Output of the commands: JSON for programs, sentences and tables for people, errors in one line.
 
-JSON goes to standard output and nothing else does with it; errors and progress go to standard error.
-This room must never print what came from a file without making control characters harmless.
+With ``--json``, standard output holds nothing but JSON. Errors and progress go to standard error. Text that
+came from a file is printed only after its control characters are replaced.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -40,68 +42,76 @@ _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
 
 
-def help_text(text: str) -> str:
-    r"""``text`` with each paragraph in one line, but for those that begin with ``\b``.
+def register(app: typer.Typer, command: Callable[..., int | None], **settings: Any) -> None:
+    """Add a command under the name of its function, with the docstring as its help."""
+    app.command(command.__name__, help=help_text(command.__doc__ or ""), **settings)(command)
 
-    Some releases of typer break lines where the source does, on top of where the terminal does.
+
+def help_text(text: str) -> str:
+    r"""A docstring as a help text: one line for each paragraph, except for those that begin with ``\\b``.
+
+    Some releases of typer break lines where the source does, in addition to where the terminal does.
     """
-    paragraphs = text.strip().split("\n\n")
+    paragraphs = inspect.cleandoc(text).replace("\\b\n", "\b\n").split("\n\n")
     return "\n\n".join(part if part.startswith("\b") else part.replace("\n", " ") for part in paragraphs)
 
 
-def the_home(chosen: str | None, environ: Mapping[str, str]) -> Home:
-    """The home that a command is about.
+def find_home(chosen: str | None) -> Home:
+    """The home that a command works on.
 
     Raises:
-        HomeUnavailableError: none can be told.
-        typer.BadParameter: an empty name, as of a variable that is not set.
+        HomeUnavailableError: neither ``--home`` nor the environment names one.
+        typer.BadParameter: ``--home`` is empty, for example from an unset variable.
     """
     if chosen is None:
-        return Home(home_directory(environ))
+        return Home(home_directory(os.environ))
     if not chosen or "\0" in chosen:
         raise typer.BadParameter("the name of a directory is needed", param_hint="'--home'")
     return Home(home_directory({"FLWR_HOME": chosen}))
 
 
 def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
-    """The home that a command delivers, which has to be safe; what is made in it is for its owner alone.
+    """The home that a command delivers, after a check that it is safe; new files will be private.
 
     Raises:
-        UnusableHomeError: something in it is not surely ours.
-        typer.BadParameter: ``timeout_s`` is no number; and as ``the_home``.
+        UnusableHomeError: a file or directory in it is not surely the user's own.
+        typer.BadParameter: ``timeout_s`` is not a number; and as ``find_home``.
     """
     from ..inspect import problems
 
     if math.isnan(timeout_s):
         raise typer.BadParameter("a number of seconds is needed", param_hint="'--timeout'")
-    found = the_home(chosen, os.environ)
+    found = find_home(chosen)
     for problem in problems.unsafe(found):
         raise UnusableHomeError(problem)
     os.umask(0o077)
     return found
 
 
+@functools.cache
 def console(*, to_stderr: bool = False) -> Console:
-    """A console that neither guesses at highlights nor reads markup from what is printed."""
+    """The console of a stream. It highlights nothing, and reads no markup in what it prints."""
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # as of older releases: what that means is for the command to say
+            raise BrokenPipeError  # as older releases do, so that the command decides what it means
 
     return Plain(stderr=to_stderr, highlight=False, markup=False, emoji=False)
 
 
-def say(out: Console, text: str = "", style: str | None = None) -> None:
-    """Print a line; a terminal wraps it at words, a pipe gets it whole."""
+def say(text: str = "", style: str | None = None, *, to_stderr: bool = False) -> None:
+    """Print a line. A terminal wraps it at words, and a pipe gets it whole."""
+    out = console(to_stderr=to_stderr)
     out.print(plain(text), style=style, soft_wrap=not out.is_terminal)
 
 
-def rows(out: Console, table: dict[str, str]) -> None:
-    """Names and what belongs to them; a terminal folds long values beside the names."""
+def rows(table: dict[str, str]) -> None:
+    """Print names with their values. A terminal folds long values beside the names."""
+    out = console()
     if not out.is_terminal:
         for name, value in table.items():
-            say(out, f"{name:<{_NAME_WIDTH}}{value}")
+            say(f"{name:<{_NAME_WIDTH}}{value}")
         return
     from rich.table import Table
 
@@ -113,44 +123,44 @@ def rows(out: Console, table: dict[str, str]) -> None:
     out.print(grid)
 
 
-def say_consent(out: Console, *, enabled: bool, reason: str, change: str) -> None:
-    """The answer to "is it on, and why?", and what would change it."""
-    say(out, f"Telemetry is {'on' if enabled else 'off'}: {ended(reason)}", "bold")
-    say(out, change)
+def say_consent(*, enabled: bool, reason: str, change: str) -> None:
+    """Say whether telemetry is on, why, and what would change that."""
+    say(f"Telemetry is {'on' if enabled else 'off'}: {ended(reason)}", "bold")
+    say(change)
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     line = " ".join(plain(text).splitlines())
     sys.stderr.write(f"flwr-telemetry: {line}\n")
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
+    """Print one JSON value."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_raw(line: bytes) -> None:
-    """One line on standard output, byte for byte."""
+    """Print one line, byte for byte."""
     sys.stdout.buffer.write(line + b"\n")
 
 
 def plain(text: str) -> str:
-    """``text`` without what could steer a terminal."""
+    """``text`` without characters that could control a terminal."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def ended(sentence: str) -> str:
-    """``sentence`` with a full stop, if it has no end yet."""
+    """``sentence`` with a full stop, unless it ends with a mark."""
     return sentence if sentence.endswith((".", "…", "?")) else f"{sentence}."
 
 
 def progress() -> Progress:
-    """A bar on standard error that leaves no trace; nothing where that is no terminal.
+    """Progress bars on standard error, which vanish at the end; nothing if that is no terminal.
 
-    Each task says how far it is in its field ``word``.
+    The field ``label`` of each task is the text beside its bar.
     """
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -158,34 +168,33 @@ def progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[word]}"),
+        TextColumn("{task.fields[label]}"),
         console=out,
         transient=True,
         disable=not out.is_terminal,
     )
 
 
-def show_left(bar: Progress, task: TaskID, left: Backlog) -> None:
-    """Move a bar on to what is left to deliver, of the most that there was."""
+def show_backlog(bar: Progress, task: TaskID, left: Backlog) -> None:
+    """Set a bar to the share of the largest backlog so far that is delivered."""
     most = max(left.events, bar.tasks[task].total or 0)
-    word = f"{number(left.events, 'event')} left"
-    bar.update(task, total=most, completed=most - left.events, word=word, visible=True)
+    label = f"{number(left.events, 'event')} left"
+    bar.update(task, total=most, completed=most - left.events, label=label, visible=True)
 
 
 def span(seconds: float) -> str:
     """A length of time in words, roughly: ``12 s``, ``3 min``, ``5 h``, ``4 days``."""
     seconds = max(seconds, 0)
-    for below, unit, size in _STEPS:
+    for below, unit, unit_s in _STEPS:
         if seconds < below:
-            return f"{seconds // size:.0f} {unit}"
+            return f"{seconds // unit_s:.0f} {unit}"
     return ""
 
 
-def ago(moment: str, now: datetime | None = None) -> str:
-    """``12 s ago``, ``just now`` or ``in 3 s`` for an ISO 8601 date; the text itself if it is none."""
+def ago(moment: str) -> str:
+    """``12 s ago``, ``just now`` or ``in 3 s`` for an ISO 8601 date; any other text unchanged."""
     try:
-        then = datetime.fromisoformat(moment)
-        past_s = ((now or datetime.now(UTC)) - then).total_seconds()
+        past_s = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except (TypeError, ValueError):
         return moment
     if abs(past_s) < 1:

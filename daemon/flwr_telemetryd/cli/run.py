@@ -1,13 +1,13 @@
-"""``flwr-telemetry run -- COMMAND…``: a Flower that knows nothing of us reports through us.
+"""``flwr-telemetry run -- COMMAND…``: an unmodified Flower reports through the spool.
 
-The command is executed in place of this process, with the directory of our ``sitecustomize`` in front
-of PYTHONPATH. So every Python process of the run adopts Flower at its start (``flwr_telemetry.flower``),
-and signals, terminal and exit status are the command's own: nothing of us waits for it.
+The command replaces this process, so it keeps its own signals, terminal and exit code. The directory of our
+``sitecustomize`` is put in front of PYTHONPATH, so every Python process of the command adopts Flower at its
+start; see ``flwr_telemetry.flower``.
 
-Only that one directory goes on the path. An interpreter in which flwr-telemetry is not installed, and
-one that ignores PYTHONPATH (``-I``, ``-E``, ``-S``), runs as if we were not there. We never lend it our
-own packages: a site-packages on PYTHONPATH comes before the standard library, was made for another
-version of Python, and would let a workload find modules that it must not see.
+Only that directory goes on the path. In an interpreter without flwr-telemetry, and in one that ignores
+PYTHONPATH (``-I``, ``-E``, ``-S``), the command runs as usual. Our site-packages never go on PYTHONPATH: they
+would come before the standard library, may be for another version of Python, and would show the workload
+modules that are not its own.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def command_of(arguments: Sequence[str]) -> list[str] | None:
 
 
 def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which every Python process adopts Flower.
+    """The environment in which every Python process adopts Flower.
 
     Args:
         environ: the environment to start from; it is not changed.
 
     Returns:
-        A copy with our directory in front of PYTHONPATH, once, however often ``run`` runs under ``run``.
-        All other entries keep their order, empty ones (the working directory) included.
+        A copy with our directory in front of PYTHONPATH, only once even if ``run`` runs under ``run``. All
+        other entries keep their order; an empty entry, which means the working directory, is kept too.
     """
     ours = str(SITE_DIRECTORY)
     python_path = environ.get("PYTHONPATH", "")
-    # An empty PYTHONPATH counts as none, but an empty entry in a longer one as the working directory.
+    # An empty PYTHONPATH has no entry, but an empty entry in a longer one means the working directory.
     others = [entry for entry in python_path.split(os.pathsep) if entry != ours] if python_path else []
     return {**environ, "PYTHONPATH": os.pathsep.join([ours, *others])}
 
@@ -64,8 +64,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
         environ: the environment to start from.
 
     Returns:
-        Only if the program cannot be executed, with a line on the standard error, and as a shell
-        would: 127 if there is none, 126 if the system refuses to execute it.
+        Only if the program cannot be executed, after one line on standard error. The code is that of a
+        shell: 127 if there is no such program, 126 if the system refuses to execute it.
 
     Raises:
         ValueError: the command is empty, or holds a null character.
@@ -74,13 +74,13 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
         msg = "run needs a command, for example: flwr-telemetry run -- python sim.py"
         raise ValueError(msg)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as whoever started us has closed it
+        if stream is not None:  # the parent process has closed it
             stream.flush()
     ignored = _default_ignored_signals()
     try:
-        os.execvpe(command[0], list(command), environment_for(environ))  # noqa: S606 - that is the job
+        os.execvpe(command[0], list(command), environment_for(environ))  # noqa: S606 - the user's own command
     except OSError as error:
-        # A name is also "not found" if PATH holds something that is no directory.
+        # A program also counts as not found if an entry of PATH is no directory.
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         reason = "command not found" if missing else error.strerror
         if sys.stderr is not None:
@@ -92,8 +92,10 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _default_ignored_signals() -> list[signal.Signals]:
-    # Python ignores these for itself at its start, and a program inherits what is ignored: without
-    # this, `run -- sh -c 'yes | head -1'` would end in an error message.
+    """Set the signals that Python ignores at its start to their default action, and give those.
+
+    A program inherits ignored signals. `run -- sh -c 'yes | head -1'` would end with an error message.
+    """
     names = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""`flwr-telemetry demo`: every event arrives, and nothing is left, whatever surrounds it."""
+"""`flwr-telemetry demo`: every event arrives, and no file or process is left."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ def _temporary(tmp_path):
 
 
 def test_the_figures_are_those_of_real_workloads(home, tmp_path):
-    """Two events of each, fewer requests than events, and a body that expands to some of them."""
+    """Two events of each workload, fewer requests than events, and a body that expands to some of them."""
     done = command(home, "demo", "--workloads", "3", "--json", env={"TMPDIR": str(_temporary(tmp_path))})
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -27,7 +27,7 @@ def test_the_figures_are_those_of_real_workloads(home, tmp_path):
 
 
 def test_it_shows_a_body_in_full(home, tmp_path):
-    """What leaves the machine can be read, and is followed by the figures."""
+    """The figures follow the body."""
     done = command(home, "demo", "--workloads", "2", env={"TMPDIR": str(_temporary(tmp_path))})
     assert done.returncode == 0, done.stderr
     assert '"num-supernodes": 10' in done.stdout
@@ -36,7 +36,7 @@ def test_it_shows_a_body_in_full(home, tmp_path):
 
 
 def test_nothing_around_it_can_disturb_it(home, tmp_path):
-    """Telemetry off, a batch job, a proxy, settings that are no TOML: it has a world of its own."""
+    """It works with telemetry off, in a batch job, behind a proxy, and with settings that are not TOML."""
     homes.write_settings(home, "nonsense")
     before = homes.tree(home.parent)
     temporary = _temporary(tmp_path)
@@ -56,7 +56,7 @@ def test_nothing_around_it_can_disturb_it(home, tmp_path):
 
 
 def test_ending_it_leaves_nothing(home, tmp_path):
-    """SIGTERM amid the workloads: no process, no file."""
+    """SIGTERM while workloads run leaves no process and no file."""
     temporary = _temporary(tmp_path)
     demo = processes.start(
         home,

@@ -1,4 +1,4 @@
-"""`flwr-telemetry flush`: exit codes and words; the rest is `test_drain.py`."""
+"""`flwr-telemetry flush`: exit codes and messages; `tests/daemon/admin/test_flush.py` has the delivery."""
 
 import json
 import signal
@@ -11,14 +11,13 @@ from tests.support.processes import command
 
 
 def test_nothing_to_do_is_success_and_creates_nothing(home):
-    """In a home where nothing was ever recorded, nothing waits."""
     done = command(home, "flush")
     assert (done.returncode, done.stdout) == (0, f"Nothing waits in {home}.\n")
     assert homes.tree(home.parent) == []
 
 
-def test_what_was_delivered_is_told(home, collector):
-    """In a word for people, and as JSON for programs."""
+def test_delivered_events_are_reported(home, collector):
+    """As a sentence for people, and as JSON for programs."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     done = command(home, "flush")
@@ -34,7 +33,7 @@ def test_what_was_delivered_is_told(home, collector):
     }
 
 
-def test_what_was_refused_is_told(home, collector):
+def test_refused_events_are_reported(home, collector):
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 422)
@@ -45,8 +44,8 @@ def test_what_was_refused_is_told(home, collector):
 
 
 @pytest.mark.parametrize("timeout", ["0", "1.5"])
-def test_what_is_left_is_told_with_the_reason(home, collector, timeout):
-    """Exit code 1, what went wrong last, and that nothing is lost."""
+def test_remaining_events_are_reported_with_the_reason(home, collector, timeout):
+    """Exit code 1, the last error, and the promise that the events are kept."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 503)
@@ -59,7 +58,7 @@ def test_what_is_left_is_told_with_the_reason(home, collector, timeout):
 
 
 def test_telemetry_off_is_exit_code_3(home, collector):
-    """Nothing is sent, the reason is given, and what would change it."""
+    """Nothing is sent; the message gives the reason, and how to change it."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     done = command(home, "flush", env={"FLWR_TELEMETRY_ENABLED": "0"})
@@ -80,6 +79,6 @@ def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
     flush.send_signal(signal.SIGINT)
     _, said = flush.communicate(timeout=processes.PATIENCE_S)
     assert flush.returncode == 1
-    assert said == "flwr-telemetry: interrupted; what is not delivered is kept\n"
+    assert said == "flwr-telemetry: interrupted; events that are not delivered are kept\n"
     assert processes.processes_of(home) == {}
     assert homes.unsent_files(home)

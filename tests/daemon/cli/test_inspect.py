@@ -1,4 +1,4 @@
-"""`flwr-telemetry inspect`: the events themselves, to the last byte."""
+"""`flwr-telemetry inspect`: the events and bodies, byte for byte."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ def _lines(home, *arguments):
 
 
 def test_bodies_are_shown_byte_for_byte(home, collector):
-    """In the outbox, in the archive and among the refused: what is on the disk is what is shown."""
+    """In the outbox, in the archive and in rejected/, the output equals the bytes on the disk."""
     homes.configure(home, collector.url)
     homes.put(home, [*records.series(3), records.sample(event_type="OTHER")])
     collector.answer_by(lambda _request: 503)
@@ -42,7 +42,7 @@ def test_expand_gives_the_events_of_a_burst(home, collector):
 
 
 def test_the_table_is_for_people(home, collector):
-    """A row for each event or body: stage, age, count, type, and the details that all of it share."""
+    """A row for each event or body: stage, age, count, type, and the shared details."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     processes.once(home)
@@ -55,15 +55,15 @@ def test_the_table_is_for_people(home, collector):
     assert command(home, "inspect", "--expand").stdout.splitlines()[-1] == "3 events"
 
 
-def test_an_empty_stage_is_told(home):
-    """In a sentence for people; as nothing for programs. Neither creates anything."""
+def test_an_empty_stage_is_reported(home):
+    """People get a sentence, and programs get no output. No file is created."""
     assert command(home, "inspect", "--stage", "sent").stdout == f"No events in {home}, stage sent.\n"
     assert command(home, "inspect", "--json").stdout == ""
     assert homes.tree(home.parent) == []
 
 
 def test_a_damaged_body_costs_itself_alone(home):
-    """It is named on standard error, and every other one is shown."""
+    """Its path goes to standard error, and all other bodies are shown."""
     homes.put(home, records.series(1))
     batch = homes.host(home) / "outbox" / "1"
     batch.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_a_damaged_body_costs_itself_alone(home):
 
 
 def test_an_event_cannot_steer_the_terminal(home):
-    """Whatever a process of this user wrote into the spool."""
+    """Its type and details may hold escape sequences."""
     homes.put(home, [records.sample({"x": "\x1b[2J"}, event_type="\x1b[31mRED")])
     shown = command(home, "inspect", env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
     assert "?[31mRED" in shown
@@ -103,7 +103,7 @@ def test_a_reader_that_has_enough_is_no_error(home):
 
 @pytest.mark.parametrize("form", [["--json"], []])
 def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
-    """An event is shown in the spool at once, and again when it was sent; Ctrl-C is a good end."""
+    """An event is shown in the spool at once, and again when it was sent. Ctrl-C ends with exit code 0."""
     homes.configure(home, collector.url)
     follow = processes.start(
         home,

@@ -1,4 +1,4 @@
-"""`flwr-telemetry relay`: exit codes and words; the rest is `test_relay.py` of the rooms."""
+"""`flwr-telemetry relay`: exit codes and messages; `tests/daemon/admin/relay` has the delivery."""
 
 import fcntl
 import json
@@ -23,8 +23,8 @@ def file(tmp_path):
     return path
 
 
-def test_what_was_delivered_is_told(home, file, collector):
-    """In a word for people, and as JSON for programs; the second time there is nothing new."""
+def test_delivered_bodies_are_reported(home, file, collector):
+    """As a sentence for people, and as JSON for programs. The second relay finds nothing new."""
     homes.configure(home, collector.url)
     done = command(home, "relay", str(file))
     assert (done.returncode, done.stdout) == (0, f"Delivered 3 events of {file}, in 3 bodies.\n"), done.stderr
@@ -46,8 +46,8 @@ def test_what_was_delivered_is_told(home, file, collector):
     }
 
 
-def test_damaged_lines_are_told_once_by_their_numbers(home, file, collector):
-    """Exit code 1, on standard error, not more of them than anyone reads; the next time all is well."""
+def test_damaged_lines_are_reported_once_by_their_numbers(home, file, collector):
+    """Exit code 1, and ten lines at most on standard error. The next relay succeeds."""
     homes.configure(home, collector.url)
     with file.open("ab") as out:
         out.write(b"rubbish\n" * 12)
@@ -59,18 +59,18 @@ def test_damaged_lines_are_told_once_by_their_numbers(home, file, collector):
     assert command(home, "relay", str(file)).returncode == 0
 
 
-def test_a_last_line_without_an_end_is_told(home, file, collector):
+def test_a_last_line_without_a_line_end_is_reported(home, file, collector):
     """Exit code 1: something is left."""
     homes.configure(home, collector.url)
     file.write_bytes(file.read_bytes()[:-1])
     done = command(home, "relay", str(file))
     assert done.returncode == 1
-    assert "no end yet" in done.stderr
+    assert "no line end yet" in done.stderr
     assert len(collector.accepted) == 2
 
 
-def test_what_is_left_is_told_with_the_reason(home, file, collector):
-    """Exit code 1, what went wrong, and what to do; refused and rotated are told, too."""
+def test_remaining_bodies_are_reported_with_the_reason(home, file, collector):
+    """Exit code 1, the error and an advice. Refused events and a rotated file are reported too."""
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: 503)
     done = processes.in_time(
@@ -90,7 +90,7 @@ def test_what_is_left_is_told_with_the_reason(home, file, collector):
 
 
 def test_telemetry_off_is_exit_code_3(home, file, collector):
-    """Nothing is sent or written, and the reason is given."""
+    """Nothing is sent or written, and the message gives the reason."""
     homes.configure(home, collector.url)
     before = homes.tree(file.parent.parent)
     done = command(home, "relay", str(file), env={"FLWR_TELEMETRY_ENABLED": "0"})
@@ -110,8 +110,8 @@ def test_the_home_of_another_user_is_left_alone(home, file, collector):
 
 
 @pytest.mark.parametrize("what", ["missing", "directory", "fifo", "own"])
-def test_what_cannot_be_relayed_is_wrong_usage(home, file, collector, what):
-    """Exit code 2, in words, and nothing is created."""
+def test_a_path_that_cannot_be_relayed_is_wrong_usage(home, file, collector, what):
+    """Exit code 2 and a message; no file is created."""
     homes.configure(home, file.as_uri() if what == "own" else collector.url)
     if what != "own":
         file.unlink()
@@ -138,7 +138,7 @@ def test_two_at_once_are_exit_code_4(home, file, collector):
 
 @pytest.mark.parametrize("what", ["no cursor", "a directory"])
 def test_a_place_that_cannot_be_kept_is_exit_code_5(home, file, collector, what):
-    """Before anything is sent: a relay that forgets how far it came would send all of it each time."""
+    """No request is sent, because a relay without an offset would send the whole file each time."""
     homes.configure(home, collector.url)
     cursor = file.with_name("metrics.jsonl.relayed")
     if what == "a directory":
@@ -151,7 +151,7 @@ def test_a_place_that_cannot_be_kept_is_exit_code_5(home, file, collector, what)
 
 
 def test_an_interrupt_keeps_everything(home, file, collector):
-    """Ctrl-C ends the wait and the sidecar that was started for it; the next one goes on."""
+    """After Ctrl-C the next relay goes on."""
     homes.configure(home, collector.url)
     collector.answer_with(200, "hang")
     arguments = ["-m", "flwr_telemetryd.cli", "relay", "--timeout", "600", str(file)]

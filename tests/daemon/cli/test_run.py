@@ -1,4 +1,4 @@
-"""``flwr-telemetry run``: the environment as a pure function, and the command in place of a real process."""
+"""``flwr-telemetry run``: the environment, and the command in place of a real process."""
 
 import os
 import signal
@@ -50,13 +50,12 @@ def test_the_rest_of_the_environment_is_kept():
 
 
 def test_run_under_run_adds_nothing():
-    """The environment of a run is also that of a run within it."""
     once = environment_for({"PYTHONPATH": "/a"})
     assert environment_for(once) == once
 
 
 def test_our_directory_holds_the_sitecustomize():
-    """What goes on the path is one directory with one module, and no package."""
+    """PYTHONPATH gets one directory with one module, and no package."""
     assert [path.name for path in SITE_DIRECTORY.iterdir() if path.name != "__pycache__"] == [
         "sitecustomize.py"
     ]
@@ -70,14 +69,14 @@ def test_the_command_adopts_flower(home):
 
 
 def test_the_command_takes_the_place_of_the_process(home):
-    """It has the process id of ``run``, which whoever started ``run`` may signal."""
+    """It has the process ID of ``run``, so the parent process can signal it."""
     with processes.start(home, ["-c", RUN, "sh", "-c", "echo $$"], stdout=-1) as started:
         output, _ = started.communicate()
     assert int(output) == started.pid
 
 
 def test_arguments_streams_and_status_are_the_commands_own(home):
-    """Arguments arrive unchanged, standard input too, and the exit status goes back."""
+    """Arguments and standard input arrive unchanged, and the exit code is passed on."""
     script = 'printf "<%s>" "$@"; cat; exit 7'
     done = run(home, "sh", "-c", script, "sh", "a b", "", "--", "--json", "*", stdin=None, input="in")
     assert (done.returncode, done.stdout, done.stderr) == (7, "<a b><><--><--json><*>in", "")
@@ -85,20 +84,20 @@ def test_arguments_streams_and_status_are_the_commands_own(home):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGPIPE", "SIGXFSZ"])
 def test_a_command_that_dies_of_a_signal_is_seen_to(home, name):
-    """Signals work as they do without ``run``, those that Python ignores for itself included."""
+    """Signals work as without ``run``, also those that Python itself ignores."""
     done = run(home, "sh", "-c", f"kill -{name.removeprefix('SIG')} $$; echo survived")
     assert (done.returncode, done.stdout) == (-signal.Signals[name], "")
 
 
 @pytest.mark.parametrize("command", ["no-such-command", "/no/such/command", "./no-such-command"])
 def test_a_command_that_is_not_there_gives_127(command, capfd):
-    """A missing program is told in one line, with the status that a shell gives."""
+    """One line, and the exit code of a shell."""
     assert run_command([command], os.environ) == 127
     assert capfd.readouterr() == ("", f"flwr-telemetry run: {command}: command not found\n")
 
 
 def test_a_command_that_cannot_be_executed_gives_126(tmp_path, capfd):
-    """A file without permission, a directory, and a file that is no program are told apart from none."""
+    """A file without permission, a directory and a file that is not a program cannot be executed."""
     plain, junk = tmp_path / "plain", tmp_path / "junk"
     plain.write_text("#!/bin/sh\n")
     junk.write_bytes(b"\x7fELF and no more")
@@ -108,7 +107,7 @@ def test_a_command_that_cannot_be_executed_gives_126(tmp_path, capfd):
 
 
 def test_the_command_is_looked_up_where_the_environment_says(tmp_path):
-    """The PATH is that of the environment passed in, and an entry that is no directory hides nothing."""
+    """The PATH is that of the given environment; an entry that is not a directory is skipped."""
     file = tmp_path / "file"
     file.touch()
     assert run_command(["sh"], {**os.environ, "PATH": f"{file}:{tmp_path}"}) == 127
@@ -135,13 +134,13 @@ def test_a_failure_leaves_this_process_as_it_was():
         ("--version run x", None),
     ],
 )
-def test_what_is_a_command_and_what_is_not(arguments, command):
-    """Everything from the first word on that is no option, or that stands behind the two dashes."""
+def test_command_lines_with_and_without_a_command(arguments, command):
+    """The command begins with the first word that is not an option, or after two dashes."""
     assert command_of(arguments.split()) == command
 
 
 def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):
-    """Nothing that the command for people needs can keep `run` from its job."""
+    """`run` works even if typer, click and rich are broken."""
     for name in ("typer", "click", "rich"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
     done = processes.command(home, "run", "--", "echo", "trained", env={"PYTHONPATH": str(tmp_path)})
@@ -150,7 +149,7 @@ def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_hindrance(home, closed):
-    """The command runs with what there is, and one that is missing is told where that can be told."""
+    """The command runs. A missing command is reported if standard error is open."""
     for words, status in (("sh -c 'exit 3'", 3), ("/no/such/command", 127)):
         line = f"{sys.executable} -m flwr_telemetryd.cli run -- {words} {closed}"
         done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
@@ -160,6 +159,5 @@ def test_a_closed_stream_is_no_hindrance(home, closed):
 
 @pytest.mark.parametrize("command", [[], [""]])
 def test_an_empty_command_is_a_usage_error(command):
-    """Without a program to run, the caller is told how to name one."""
     with pytest.raises(ValueError, match="run needs a command"):
         run_command(command, os.environ)

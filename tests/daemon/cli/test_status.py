@@ -7,7 +7,7 @@ from tests.support.processes import command
 
 
 def test_the_first_line_says_on_or_off_and_why(home):
-    """And the second what would change it."""
+    """The second line says how to change that."""
     on = command(home, "status").stdout.splitlines()
     assert on[0] == "Telemetry is on: nothing says otherwise."
     off = command(home, "status", env={"DO_NOT_TRACK": "yes"}).stdout.splitlines()
@@ -22,7 +22,7 @@ def test_a_wrong_line_in_the_settings_is_named(home):
 
 
 def test_a_sidecar_that_runs_is_shown(home, collector):
-    """Its process, its mode and since when; and when it has ended, why."""
+    """Its process, its mode and its start; after its end, the reason."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -40,7 +40,6 @@ def test_a_sidecar_that_runs_is_shown(home, collector):
 
 
 def test_the_last_error_and_the_next_try_are_shown(home, collector):
-    """While nothing can be delivered, a person sees why, and what waits."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 503)
@@ -58,7 +57,7 @@ def test_the_last_error_and_the_next_try_are_shown(home, collector):
 
 
 def test_a_problem_is_no_failure_of_the_view(home):
-    """The exit code says that it could look; the sentence says what is in the way."""
+    """The exit code is 0, and a sentence describes the problem."""
     homes.put(home, records.series(1))
     homes.telemetry(home).rename(home / "elsewhere")
     homes.telemetry(home).symlink_to("elsewhere")
@@ -67,8 +66,8 @@ def test_a_problem_is_no_failure_of_the_view(home):
     assert f"Problem: {homes.telemetry(home)} is a link or no directory; remove it." in done.stdout
 
 
-def test_what_came_from_a_file_cannot_steer_the_terminal(home):
-    """Escape sequences in what a sidecar left are made harmless."""
+def test_text_from_a_file_cannot_control_the_terminal(home):
+    """Escape sequences in the state file of a sidecar are replaced."""
     homes.put(home, [])
     (homes.host(home) / "sidecar.json").write_text(json.dumps({"last_error": "\x1b[2J\x07[bold]gone[/bold]"}))
     shown = command(home, "status").stdout
@@ -77,7 +76,7 @@ def test_what_came_from_a_file_cannot_steer_the_terminal(home):
 
 
 def test_the_services_of_a_home_are_shown(home):
-    """With their last sign of life; one that gave none for long is said to be in trouble."""
+    """With their last sign of life. A service without a recent one is reported."""
     homes.configure(home)
     for host, age_s in (("login1", 12), ("login2", 7200)):
         beat = homes.telemetry(home) / f"service-{host}.json"
@@ -92,7 +91,7 @@ def test_the_services_of_a_home_are_shown(home):
 
 
 def test_many_hosts_are_summed_up(home):
-    """This one is shown, and what lies on the others together; each by itself in the JSON."""
+    """This host is shown alone, and the others as sums. The JSON has each host."""
     homes.put(home, records.series(2))
     for number in range(30):
         homes.put(home, records.series(3), host_of=f"node{number}")
@@ -104,3 +103,12 @@ def test_many_hosts_are_summed_up(home):
     assert "no route" in shown
     assert f"Host {homes.host_name()} (this one)" in shown
     assert len(json.loads(command(home, "status", "--json").stdout)["hosts"]) == 31
+
+
+def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
+    """`status` says so, because it may surprise."""
+    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
+    processes.emit(home)
+    processes.running_sidecar(home)
+    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
+    assert "goes on until `disable`" not in command(home, "status").stdout

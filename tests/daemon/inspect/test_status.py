@@ -8,7 +8,7 @@ import pytest
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.pending import TAKEN_SUFFIX
-from flwr_telemetryd.admin.service.status import look as service_status
+from flwr_telemetryd.admin.service.status import service_status
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.inspect import status
 from flwr_telemetryd.inspect.status import Bodies

@@ -1,16 +1,14 @@
-"""The sidecar as a service of this user's systemd: put in place, looked at, taken away.
+"""The sidecar as a service of the user's systemd: install, uninstall, status, logs.
 
-    units.py       which units there are, and where they lie
-    needs.py       what the service needs on this machine: program, directories, variables
-    render.py      the text of a unit: pure
-    seal.py        whose text it is: ours, edited, somebody else's
-    present.py     what is there already, and whether it may be changed
-    systemctl.py   the user's manager, and logind
-    install.py     put in place, take away
-    view.py        how it stands
-    waiting.py     until it stands well, or surely does not
-    logs.py        what it said
+In:    a home, its settings, and the environment of the person who asks.
+Out:   result objects that the command line prints.
+Owns:  the units and their drop-ins below ``~/.config/systemd/user``.
+Never: overwrites or removes a unit that another program wrote or a user edited; starts a service while
+       telemetry is off. The sidecar does not import this package.
 
-The sidecar itself knows nothing of this. This room must never overwrite or remove a file that is not
-surely as we wrote it, and never start anything where telemetry is off.
+    install.py    install and uninstall
+    status.py     state of the service, waiting for it, its log
+    unit.py       names, texts and authors of the units
+    machine.py    the values of this machine that a unit needs
+    systemctl.py  systemd's own programs
 """

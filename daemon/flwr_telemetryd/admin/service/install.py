@@ -1,10 +1,10 @@
-"""Put the service in place and start it; stop it and take it away.
+"""Install the service and start it; stop it and uninstall it.
 
-A unit is written whole, by one rename, and only where nothing stands or what stands is as we wrote it.
-Where the machine refuses user namespaces the service does not start with them: that is tried, not guessed,
-and then it gets a file that makes it do without.
+A unit is written whole, by one rename, and only where no file stands or the file is exactly as this package
+wrote it. Some machines refuse user namespaces to ordinary users. The service is then started a second time,
+with a drop-in that switches them off.
 
-This room must never ask for consent twice: whoever calls ``install`` has read it a moment ago.
+This module does not check the consent: the caller of ``install`` has just done it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from flwr_telemetry.settings import Settings
 from ...clock import Clock
 from ...errors import ServiceError
 from .. import switch
-from .machine import Machine, needs
+from .machine import Machine, this_machine
+from .status import NO_MANAGER, former_version
 from .systemctl import UP, Systemctl
 from .unit import (
+    DELIVERS,
     NO_NAMESPACES,
     ONCE,
     SERVICE,
@@ -34,133 +36,114 @@ from .unit import (
     check_ours,
     check_serves,
     drop_in,
-    former_version,
     hosts_of,
     read,
     render,
     sealed,
     shipped,
-    unit_directory,
 )
 
 NAMESPACES_REFUSED = frozenset({"217", "218", "226"})
-"""How systemd's own part of a new process ends that may not have them (systemd.exec(5)): USER, CAPABILITIES,
-NAMESPACE."""
-
-NO_MANAGER = "this user has no running systemd here; log in by ssh or console (not by su or sudo)"
+"""Exit codes USER, CAPABILITIES and NAMESPACE of systemd.exec(5): the new process may not have namespaces."""
 
 _STARTS_S = 10.0
 _POLL_S = 0.1
 
 
 @dataclass(slots=True)
-class Installed:
-    """What came of it.
+class Changes:
+    """The result of an install or an uninstall. Files are named relative to ``directory``."""
 
-    Attributes:
-        unit: what is enabled: a service or a timer.
-        directory: where the units are.
-        written: the files that were written, by name; none if all was in place.
-        complaint: what systemd said if it could not be started; else empty.
-        removed: files of another way of serving, by name.
-        kept: those of them that were not removed, and why.
-    """
-
-    unit: str
     directory: Path
+    """The directory of the user's units."""
+
+    unit: str = ""
+    """The enabled unit; empty after an uninstall."""
+
     written: list[str] = field(default_factory=list)
-    complaint: str = ""
+    """Files that were written; empty if all were up to date."""
+
     removed: list[str] = field(default_factory=list)
+    """Files that were removed."""
+
     kept: list[str] = field(default_factory=list)
+    """One sentence for each file that should go, and was not removed."""
 
-
-@dataclass(slots=True)
-class Removed:
-    """What was taken away, by name, and what was not, and why."""
-
-    directory: Path
-    names: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-
-
-def the_manager(environ: Mapping[str, str]) -> Systemctl:
-    """The user's manager.
-
-    Raises:
-        ServiceError: there is none here.
-    """
-    manager = Systemctl(environ)
-    if sys.platform == "darwin":
-        msg = "launchd of macOS is not served; none is needed: the first event starts a sidecar"
-        raise ServiceError(msg)
-    otherwise = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
-    if not manager.is_here():
-        msg = (
-            f"there is no systemd here; run `flwr-telemetryd --service` in what there is instead, {otherwise}"
-        )
-        raise ServiceError(msg)
-    if manager.state() not in UP:
-        msg = f"{NO_MANAGER}, {otherwise}"
-        raise ServiceError(msg)
-    return manager
+    complaint: str = ""
+    """The error message of systemd, if the unit could not be started."""
 
 
 def install(
     home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool = False
-) -> Installed:
-    """Write, enable and start what serves a home.
+) -> Changes:
+    """Write, enable and start the unit that serves a home.
 
     Args:
-        home: which one.
+        home: the home to serve.
         now: its settings; telemetry is on.
         environ: this process's variables.
         clock: time.
-        timer: deliver now and then, instead of a process that stays.
+        timer: deliver now and then, without a process that stays.
 
     Raises:
-        ServiceError: that cannot be here, or a unit is not ours to change, or serves another home; nothing
-            was changed.
-        UnusableHomeError: the home belongs to somebody else.
-        TelemetryError, OSError: the system's refusal.
+        ServiceError: this machine cannot have the service, a unit is not ours to change, or it serves
+            another home. Nothing was changed.
+        UnusableHomeError: the home belongs to another user.
+        TelemetryError, OSError: the system refuses a step.
     """
     switch.check_owner(home)
-    manager = the_manager(environ)
-    place = unit_directory(manager.environ, manager.show("", "UnitPath").get("UnitPath", ""))
-    found = needs(home, now, environ)
-    _check_there(found)
-    names = (ONCE, TIMER) if timer else (SERVICE,)
-    hosts = [host for name in (SERVICE, TIMER) for host in hosts_of(read(place / name) or "")]
-    texts = {name: sealed(render(shipped(name), found, hosts)) for name in names}
+    manager = _manager(environ)
+    directory = manager.unit_directory()
+    machine = this_machine(home, now, environ)
+    _check_sink(machine)
+    names, others = ((ONCE, TIMER), (SERVICE,)) if timer else ((SERVICE,), (TIMER, ONCE))
+    hosts = [host for name in (SERVICE, TIMER) for host in hosts_of(read(directory / name) or "")]
+    texts = {name: sealed(render(shipped(name), machine, hosts)) for name in names}
     for name in names:
-        check_ours(place / name)
-    for name in (SERVICE, ONCE):  # those of the other way of serving would be removed, too
-        check_serves(place / name, home)
+        check_ours(directory / name)
+    for name in (SERVICE, ONCE):  # the units of the other kind would be removed
+        check_serves(directory / name, home)
     files.make_home(home.path)
     files.ensure_directory(home.telemetry)
-    done = Installed(TIMER if timer else SERVICE, place)
-    others = (SERVICE,) if timer else (TIMER, ONCE)
-    former = _remove(manager, place, others)
-    done.removed, done.kept = former.names, former.kept
-    done.written = [name for name, text in texts.items() if _write(place / name, text)]
-    joins = bool(hosts) and found.host not in hosts  # those who were here first may need to do without
-    if done.written and not joins:  # after an update there may be namespaces
-        _unlink_ours(place / drop_in(names[0]))
-    done.complaint = _start(manager, place, done, home, clock)
-    return done
+    changes = Changes(directory, TIMER if timer else SERVICE)
+    _remove(manager, changes, others)
+    changes.written = [name for name, text in texts.items() if _write(directory / name, text)]
+    joins = bool(hosts) and machine.host not in hosts
+    if changes.written and not joins:  # an update may allow namespaces, but the other hosts keep the drop-in
+        _unlink_ours(directory / drop_in(names[0]))
+    changes.complaint = _start(manager, changes, home, clock)
+    return changes
 
 
-def uninstall(environ: Mapping[str, str]) -> Removed:
-    """Stop, disable and remove what we wrote; where no manager runs, the files alone."""
+def uninstall(environ: Mapping[str, str]) -> Changes:
+    """Stop, disable and remove the units; without a running manager, only remove the files."""
     manager = Systemctl(environ)
-    is_up = manager.is_here() and manager.state() in UP
-    searched = manager.show("", "UnitPath").get("UnitPath", "") if is_up else ""
-    place = unit_directory(manager.environ, searched)
-    return _remove(manager, place, (TIMER, SERVICE, ONCE), is_up=is_up)
+    changes = Changes(manager.unit_directory())
+    _remove(manager, changes, (TIMER, SERVICE, ONCE), is_up=manager.state() in UP)
+    return changes
 
 
-def _check_there(found: Machine) -> None:
-    """A directory that is made later stays closed to a service that runs already."""
-    for directory in found.writes[1:]:
+def _manager(environ: Mapping[str, str]) -> Systemctl:
+    """The user's running manager. Raises ServiceError if there is none here."""
+    manager = Systemctl(environ)
+    if sys.platform == "darwin":
+        msg = (
+            "launchd of macOS is not supported; no service is needed there: the first event starts a sidecar"
+        )
+        raise ServiceError(msg)
+    advice = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
+    if not manager.is_here():
+        msg = f"there is no systemd here; let your service manager run `flwr-telemetryd --service`, {advice}"
+        raise ServiceError(msg)
+    if manager.state() not in UP:
+        msg = f"{NO_MANAGER}, {advice}"
+        raise ServiceError(msg)
+    return manager
+
+
+def _check_sink(machine: Machine) -> None:
+    """Refuse a sink whose directory is missing: a running service could not write to it later."""
+    for directory in machine.writes[1:]:
         if not directory.is_dir():
             msg = f"url names a file in {directory}, which is no directory; make it first"
             raise ServiceError(msg)
@@ -174,73 +157,75 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def _start(manager: Systemctl, place: Path, done: Installed, home: Home, clock: Clock) -> str:
-    """Enable and start it, without namespaces if they are refused; what systemd complains of."""
-    does = ONCE if done.unit == TIMER else SERVICE
-    complaint = manager.do("daemon-reload") or manager.do("enable", done.unit)
+def _start(manager: Systemctl, changes: Changes, home: Home, clock: Clock) -> str:
+    """Enable and start the unit, without namespaces if they are refused; the error message of systemd."""
+    delivers = DELIVERS[changes.unit]
+    complaint = manager.run("daemon-reload") or manager.run("enable", changes.unit)
     if complaint:
         return complaint
-    told = manager.show(done.unit, "ActiveState", "MainPID")
-    is_old = former_version(home, told.get("MainPID", "")) is not None  # the text of the unit is the same
-    if not done.written and told.get("ActiveState") == "active" and not is_old:
+    found = manager.show(changes.unit, "ActiveState", "MainPID")
+    # An older version may run from the same unit.
+    is_old = former_version(home, int(found.get("MainPID") or 0)) is not None
+    if not changes.written and found.get("ActiveState") == "active" and not is_old:
         return ""
-    complaint = _started(manager, done.unit, does, clock)
-    if manager.show(does, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
-        name = drop_in(does)
-        check_ours(place / name)
-        if _write(place / name, sealed(shipped(NO_NAMESPACES))):
-            done.written.append(name)
-            complaint = manager.do("daemon-reload") or _started(manager, done.unit, does, clock)
+    complaint = _restart(manager, changes.unit, clock)
+    if manager.show(delivers, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
+        name = drop_in(delivers)
+        check_ours(changes.directory / name)
+        if _write(changes.directory / name, sealed(shipped(NO_NAMESPACES))):
+            changes.written.append(name)
+            complaint = manager.run("daemon-reload") or _restart(manager, changes.unit, clock)
     return complaint
 
 
-def _started(manager: Systemctl, unit: str, does: str, clock: Clock) -> str:
-    """Start it afresh; for a timer, let it deliver once at once, to see whether it can."""
-    manager.do("reset-failed", unit, does)
-    complaint = manager.do("restart", unit)
-    if unit == does or complaint:
+def _restart(manager: Systemctl, unit: str, clock: Clock) -> str:
+    """Start the unit afresh. A timer delivers once at once, to show whether it can."""
+    delivers = DELIVERS[unit]
+    manager.run("reset-failed", unit, delivers)
+    complaint = manager.run("restart", unit)
+    if unit == delivers or complaint:
         return complaint
-    complaint = manager.do("start", "--no-block", does)
+    complaint = manager.run("start", "--no-block", delivers)
     deadline = clock.monotonic() + _STARTS_S
     while not complaint and clock.monotonic() < deadline:
-        state = manager.show(does, "ActiveState", "Result", "Job")
-        if state.get("ActiveState") not in {"activating", "reloading"} and not state.get("Job"):
-            return "" if state.get("Result") == "success" else f"{does}: {state.get('Result')}"
+        found = manager.show(delivers, "ActiveState", "Result", "Job")
+        if found.get("ActiveState") not in {"activating", "reloading"} and not found.get("Job"):
+            return "" if found.get("Result") == "success" else f"{delivers}: {found.get('Result')}"
         clock.sleep(_POLL_S)
     return complaint
 
 
-def _remove(manager: Systemctl, place: Path, names: Iterable[str], *, is_up: bool = True) -> Removed:
-    done = Removed(place)
+def _remove(manager: Systemctl, changes: Changes, names: Iterable[str], *, is_up: bool = True) -> None:
     for name in names:
-        path = place / name
-        who = author(read(path))
-        if who is Author.OTHERS:
-            done.kept.append(f"{path} was not written by this command, and is left as it is")
-        if who in {Author.OTHERS, Author.NOBODY}:
+        path = changes.directory / name
+        found = author(read(path))
+        if found is Author.FOREIGN:
+            changes.kept.append(f"{path} was not written by this command, and is left as it is")
+        if found in {Author.FOREIGN, Author.NONE}:
             continue
         if is_up:
-            manager.do("disable", "--now", name)
-            manager.do("stop", name)
+            manager.run("disable", "--now", name)
+            manager.run("stop", name)
         else:
-            manager.do("disable", name, SYSTEMD_OFFLINE="1")
-        if who is Author.EDITED:
-            done.kept.append(f"{path} was edited since it was written; it is disabled, and yours to remove")
+            manager.run("disable", name, SYSTEMD_OFFLINE="1")
+        if found is Author.EDITED:
+            changes.kept.append(
+                f"{path} was edited since it was written; it is disabled, and you may remove it"
+            )
         else:
             path.unlink(missing_ok=True)
-            done.names.append(name)
-        if _unlink_ours(place / drop_in(name)):
-            done.names.append(drop_in(name))
-    if done.names and is_up:
-        manager.do("daemon-reload")
-        manager.do("reset-failed", *(name for name in done.names if "/" not in name))
-    return done
+            changes.removed.append(name)
+        if _unlink_ours(changes.directory / drop_in(name)):
+            changes.removed.append(drop_in(name))
+    if changes.removed and is_up:
+        manager.run("daemon-reload")
+        manager.run("reset-failed", *(name for name in changes.removed if "/" not in name))
 
 
 def _unlink_ours(path: Path) -> bool:
-    if author(read(path)) is not Author.WE:
+    if author(read(path)) is not Author.OURS:
         return False
     path.unlink()
-    with contextlib.suppress(OSError):  # somebody else has a file there, too
+    with contextlib.suppress(OSError):  # the user may have other drop-ins there
         path.parent.rmdir()
     return True

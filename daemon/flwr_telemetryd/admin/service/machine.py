@@ -1,4 +1,4 @@
-"""What the service needs on this machine: its program, its home, where it writes, and some variables."""
+"""The values of this machine that a unit needs: program, home, writable directories, variables, host."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ from flwr_telemetry.settings import Settings
 if sys.platform != "win32":
     import pwd
 
-# What a sidecar on demand has of its starter, as far as a user's manager has no such of its own.
 _PASSED_ON = frozenset(
     "LD_LIBRARY_PATH PYTHONHOME PYTHONPATH PYTHONUSERBASE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
     "http_proxy https_proxy all_proxy no_proxy REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE "
     "SSL_CERT_DIR".split()
 )
-_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - looked at, not written to
+"""Variables that a sidecar inherits from the process that starts it, and that a user's manager lacks."""
+
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - compared with, not written to
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """All that differs between two machines.
-
-    Attributes:
-        interpreter: the Python of the environment that this is installed in.
-        home: the `.flwr` directory.
-        is_default: whether the service finds that without being told.
-        writes: directories that it writes to.
-        variables: what it needs of this environment.
-        private_tmp: whether it can do without everybody's temporary files.
-        host: the name of this machine; empty if no unit can tell it.
-    """
+    """The values of one machine and home that go into a unit."""
 
     interpreter: str
+    """The Python of the environment that this package is installed in."""
+
     home: Path
+    """The ``.flwr`` directory."""
+
     is_default: bool
+    """Whether the service finds that home without FLWR_HOME."""
+
     writes: tuple[Path, ...]
+    """Directories that the service writes to; ``telemetry/`` is the first."""
+
     variables: Mapping[str, str] = field(default_factory=dict)
+    """Variables of this environment that the service needs."""
+
     private_tmp: bool = True
+    """False if the service needs a file below a public temporary directory."""
+
     host: str = ""
+    """Name of this host; empty if a unit cannot hold it."""
 
 
-def needs(home: Home, now: Settings, environ: Mapping[str, str]) -> Machine:
-    """What it needs to serve a home by the settings of now."""
+def this_machine(home: Home, now: Settings, environ: Mapping[str, str]) -> Machine:
+    """The values for serving a home by its present settings."""
     writes = [home.telemetry]
     if (sink := sink_directory(now)) is not None and not _is_below(sink, home.telemetry):
         writes.append(sink)
@@ -73,7 +77,7 @@ def needs(home: Home, now: Settings, environ: Mapping[str, str]) -> Machine:
 
 
 def this_host() -> str:
-    """The name of this machine, as systemd compares it; empty if that would be read as a pattern."""
+    """The name of this host, as systemd compares it; empty if systemd would read it as a pattern."""
     name = platform.node()
     return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else ""
 
@@ -86,7 +90,7 @@ def sink_directory(now: Settings) -> Path | None:
 
 
 def _default() -> Path | None:
-    """The home of a process that has the manager's environment alone."""
+    """The home of a process that has only the environment of the user's manager."""
     try:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".flwr"
     except KeyError:

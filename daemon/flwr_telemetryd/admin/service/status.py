@@ -1,4 +1,7 @@
-"""What the service said: in the journal, or, where that shows its user nothing, in the sidecar's own file."""
+"""The state of the service: its unit, its process and its home; waiting until it serves; its log.
+
+This module only reads.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import psutil
 
@@ -23,10 +26,10 @@ from ...errors import ServiceError, describe
 from ...inspect import problems
 from ...outbox.backlog import bodies_wait
 from ...state import State
-from .install import NO_MANAGER
-from .machine import needs, sink_directory, this_host
+from .machine import sink_directory, this_host, this_machine
 from .systemctl import UP, Systemctl, lingers
 from .unit import (
+    DELIVERS,
     ONCE,
     SERVICE,
     TIMER,
@@ -34,47 +37,24 @@ from .unit import (
     allows,
     author,
     drop_in,
-    former_version,
     hosts_of,
-    noted,
+    note_of,
     read,
     render,
     sealed,
     shipped,
-    unit_directory,
 )
 
+NO_MANAGER = "this user has no running systemd here; log in by ssh or console (not by su or sudo)"
 
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A program that shows it, with its arguments, and what it shows, in words."""
+SERVES_S = 20.0
+"""Seconds that a new process has until it serves."""
 
-    command: list[str]
-    words: str
+FAILS_S = 3.0
+"""Seconds that an old error counts for nothing, because the new process has not tried yet."""
 
-
-def find(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> Log:
-    """What shows the last lines.
-
-    Raises:
-        ServiceError: nothing was said yet, or not here.
-    """
-    manager = Systemctl(environ)
-    said_by = (SERVICE, ONCE)
-    if any(manager.last_words(unit, 1) for unit in said_by):
-        more = ["--follow"] if follow else ["--no-pager"]
-        chosen = [f"--unit={unit}" for unit in said_by]
-        return Log(["journalctl", "--user", f"--lines={lines}", *chosen, *more], "the journal")
-    path = home.host().log
-    if not path.is_file():
-        msg = f"the journal shows nothing of it, and there is no {path}: no sidecar has run on this host"
-        raise ServiceError(msg)
-    return Log(["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)], str(path))
-
-
+_POLL_S = 0.1
 _MOST_BYTES = 2**63
-
-
 _PROPERTIES = (
     "ActiveState SubState Result MainPID ExecMainStatus NRestarts MemoryCurrent ActiveEnterTimestamp "
     "StatusText UnitFileState ExecMainExitTimestamp".split()
@@ -83,139 +63,156 @@ _PROPERTIES = (
 
 @dataclass(slots=True)
 class ServiceStatus:
-    """How it stands.
-
-    Attributes:
-        serves: whether events of this home are delivered by it.
-        kind: `service`, `timer`, or None where nothing is installed.
-        unit: the path of what is enabled.
-        author: who wrote that last.
-        current: whether it is what an install would write now.
-        home: the home that it serves.
-        interpreter: the Python that it runs.
-        hosts: the machines on which it runs; none if on all that see its unit.
-        namespaces: whether it has views of its own of files and devices.
-        manager: state of the user's manager; empty where none answers.
-        enabled, active, result, since, status: systemd's words.
-        pid, restarts, memory_bytes: of the process; None where it is not known.
-        lingers: whether it outlives the last session.
-        heartbeats: of services of this home, by host: age in seconds by the file system's time.
-        last_delivery, last_error: of this host's sidecar.
-        fails: whether something waits here that could not be delivered when that was tried last.
-        problems: what is in the way, one sentence each.
-    """
+    """The state of the service, with the names of ``service status --json``."""
 
     serves: bool = False
+    """Whether it delivers the events of this home."""
+
     kind: str | None = None
+    """``service`` or ``timer``; None if none is installed."""
+
     unit: str | None = None
-    author: str = Author.NOBODY.value
+    """Path of the enabled unit."""
+
+    author: Author = Author.NONE
+    """The last author of the unit."""
+
     current: bool = False
+    """Whether an install would write the same unit."""
+
     home: str = ""
+    """The home that it serves."""
+
     interpreter: str = ""
+    """The Python that it runs."""
+
     hosts: list[str] = field(default_factory=list)
+    """The hosts on which it runs; empty if it runs on every host that sees its unit."""
+
     namespaces: bool = True
+    """False if it runs without namespaces of its own."""
+
     manager: str = ""
+    """State of the user's manager; empty if none answers."""
+
     enabled: str = ""
+    """``UnitFileState`` of systemd."""
+
     active: str = ""
+    """``ActiveState`` and ``SubState``, for example ``active (running)``."""
+
     result: str = ""
+    """``Result`` of systemd."""
+
     since: str = ""
+    """Start of the service, or end of the last run of a timer, as systemd writes it."""
+
     status: str = ""
+    """Last status message of the process."""
+
     pid: int | None = None
     restarts: int | None = None
     memory_bytes: int | None = None
+
     lingers: bool = False
+    """Whether it goes on after the last session."""
+
     heartbeats: dict[str, float] = field(default_factory=dict)
+    """Age in seconds of each service of this home by host, by the time of the file system."""
+
     last_delivery: str | None = None
     last_error: str | None = None
+    """Time and message from this host's sidecar."""
+
     fails: bool = False
+    """Whether a body waits on this host whose last delivery failed."""
+
     problems: list[str] = field(default_factory=list)
+    """One sentence each."""
 
     @property
     def is_for_here(self) -> bool:
-        """Whether it would run on this machine."""
+        """Whether it would run on this host."""
         return not self.hosts or this_host().lower() in map(str.lower, self.hosts)
 
-    def public(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
-        return asdict(self)
+    @property
+    def unit_name(self) -> str:
+        """Name of the enabled unit; empty if none is installed."""
+        return os.path.basename(self.unit or "")
 
 
-def look(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
-    """How the service stands now; never raises for what the machine or the home is.
+def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
+    """The state of the service now; never raises because of this machine or of the home.
 
     Args:
-        home: the home to serve, if what is installed does not name another.
+        home: the home to serve, unless the installed unit names another.
         environ: this process's variables.
     """
     manager = Systemctl(environ)
-    state = manager.state() if manager.is_here() else ""
+    state = manager.state()
     view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
-    searched = manager.show("", "UnitPath").get("UnitPath", "") if view.manager else ""
-    place = unit_directory(manager.environ, searched)
-    text = _see_unit(view, place)
+    text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
     now = settings.load(served, None)
     if text is not None:
-        _see_text(view, text, served, now, environ)
+        _read_text(view, text, served, now, environ)
     if view.manager and view.kind:
-        _see_process(view, manager)
+        _read_process(view, manager)
     view.lingers = lingers(environ)
-    _see_home(view, served, now)
+    _read_home(view, served, now)
     view.problems += _problems(view, served, now)
     view.serves = _serves(view, served, now)
     return view
 
 
-def _see_unit(view: ServiceStatus, place: Path) -> str | None:
-    for kind, name, does in (
-        ("service", SERVICE, SERVICE),
-        ("timer", TIMER, ONCE),
-    ):
-        text = read(place / name)
+def _read_unit(view: ServiceStatus, directory: Path) -> str | None:
+    """Find the enabled unit, and give the text of the unit that delivers."""
+    for kind, name in (("service", SERVICE), ("timer", TIMER)):
+        text = read(directory / name)
         if text is None:
             continue
-        view.kind, view.unit = kind, str(place / name)
-        view.author = author(text).value
+        delivers = DELIVERS[name]
+        view.kind, view.unit = kind, str(directory / name)
+        view.author = author(text)
         view.hosts = hosts_of(text)
-        view.namespaces = read(place / drop_in(does)) is None
-        what = text if name == does else read(place / does)
-        view.home = noted(what or "").get("home", view.home)
-        if author(text) is Author.WE and what is not None:
-            view.author = author(what).value
-        return what
+        view.namespaces = read(directory / drop_in(delivers)) is None
+        found = read(directory / delivers)
+        view.home = note_of(found or "").get("home", view.home)
+        if view.author is Author.OURS and found is not None:
+            view.author = author(found)
+        return found
     return None
 
 
-def _see_text(view: ServiceStatus, text: str, home: Home, now: Settings, environ: Mapping[str, str]) -> None:
-    view.interpreter = noted(text).get("interpreter", "")
+def _read_text(view: ServiceStatus, text: str, home: Home, now: Settings, environ: Mapping[str, str]) -> None:
+    view.interpreter = note_of(text).get("interpreter", "")
     if view.interpreter and not os.access(view.interpreter, os.X_OK):
-        view.problems.append(f"{view.interpreter}, which it runs, is gone; install again from an environment")
+        view.problems.append(f"the unit runs {view.interpreter}, which is gone; install again")
     sink = sink_directory(now)
-    if sink is not None and view.author != Author.OTHERS.value and not allows(text, sink):
+    if sink is not None and view.author is not Author.FOREIGN and not allows(text, sink):
         view.problems.append(
-            f"url names a file in {sink}, where the unit lets it write nothing; install again"
+            f"url names a file in {sink}, but the unit does not allow writing there; install again"
         )
-    name = SERVICE if view.kind == "service" else ONCE
     try:
-        view.current = text == sealed(render(shipped(name), needs(home, now, environ), view.hosts))
+        unit = render(shipped(DELIVERS[view.unit_name]), this_machine(home, now, environ), view.hosts)
+        view.current = text == sealed(unit)
     except (ServiceError, OSError):
         view.current = False
 
 
-def _see_process(view: ServiceStatus, manager: Systemctl) -> None:
-    unit = SERVICE if view.kind == "service" else TIMER
-    told = manager.show(unit, *_PROPERTIES)
-    view.enabled = told.get("UnitFileState", "")
-    view.active = f"{told.get('ActiveState', '')} ({told.get('SubState', '')})"
-    view.since = told.get("ActiveEnterTimestamp", "")
+def _read_process(view: ServiceStatus, manager: Systemctl) -> None:
+    found = manager.show(view.unit_name, *_PROPERTIES)
+    view.enabled = found.get("UnitFileState", "")
+    view.active = f"{found.get('ActiveState', '')} ({found.get('SubState', '')})"
+    view.since = found.get("ActiveEnterTimestamp", "")
     if view.kind == "timer":
-        told = manager.show(ONCE, *_PROPERTIES)
-        view.since = told.get("ExecMainExitTimestamp", "")
-    view.result = told.get("Result", "")
-    view.status = told.get("StatusText", "")
-    view.pid = _number(told.get("MainPID")) or None
-    view.restarts = _number(told.get("NRestarts"))
-    view.memory_bytes = _number(told.get("MemoryCurrent"))
+        found = manager.show(ONCE, *_PROPERTIES)
+        view.since = found.get("ExecMainExitTimestamp", "")
+    view.result = found.get("Result", "")
+    view.status = found.get("StatusText", "")
+    view.pid = _number(found.get("MainPID")) or None
+    view.restarts = _number(found.get("NRestarts"))
+    view.memory_bytes = _number(found.get("MemoryCurrent"))
     if view.pid is not None and view.memory_bytes is None:
         try:
             view.memory_bytes = psutil.Process(view.pid).memory_info().rss
@@ -224,11 +221,12 @@ def _see_process(view: ServiceStatus, manager: Systemctl) -> None:
 
 
 def _number(text: str | None) -> int | None:
+    """A number of systemd; None for the words and the huge number by which it says "unknown"."""
     found = re.fullmatch(r"\d+", text or "")
     return int(found[0]) if found and int(found[0]) < _MOST_BYTES else None
 
 
-def _see_home(view: ServiceStatus, home: Home, now: Settings) -> None:
+def _read_home(view: ServiceStatus, home: Home, now: Settings) -> None:
     if not now.consent.enabled or not problems.can_be_read(home):
         return
     state = State.load(home.host())
@@ -248,30 +246,27 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     if view.kind is None:
         return
     if not view.is_for_here:
-        yield f"it runs on {', '.join(view.hosts)}, and not here; `flwr-telemetry service install` lets it"
+        hosts = ", ".join(view.hosts)
+        yield f"it runs on {hosts}, and not here; `flwr-telemetry service install` adds this host"
     elif now.consent.enabled and view.manager and not view.active.startswith("active"):
-        name = os.path.basename(view.unit or "")
-        yield f"it does not run; `systemctl --user start {name}` starts it"
-    if view.interpreter == sys.executable and (former := former_version(home, str(view.pid))) is not None:
-        name = os.path.basename(view.unit or "")
+        yield f"it does not run; `systemctl --user start {view.unit_name}` starts it"
+    if view.interpreter == sys.executable and (former := former_version(home, view.pid)) is not None:
         yield (
             f"it still runs version {former} and not {__version__}; installing again restarts it, "
-            f"and so does `systemctl --user restart {name}`"
+            f"and so does `systemctl --user restart {view.unit_name}`"
         )
     if view.fails:
-        yield f"what waits cannot be delivered now, and is kept: {view.last_error}"
+        yield f"waiting events cannot be delivered now, and are kept: {view.last_error}"
     if not view.manager:
         yield NO_MANAGER
-    if view.author == Author.OTHERS.value:
+    if view.author is Author.FOREIGN:
         yield f"{view.unit} was not written by `flwr-telemetry service install`"
-    elif view.author == Author.WE.value and not view.current and view.is_for_here:
-        yield "an install would write the unit anew: something that it depends on has changed"
+    elif view.author is Author.OURS and not view.current and view.is_for_here:
+        yield "the unit is out of date, because a value that it depends on has changed; install again"
 
 
 def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
-    if not now.consent.enabled or not view.active.startswith("active"):
-        return False
-    if view.fails:
+    if not now.consent.enabled or not view.active.startswith("active") or view.fails:
         return False
     if view.kind == "timer":
         return view.result == "success"
@@ -279,30 +274,53 @@ def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
     return age_s < presence.HEARTBEAT_FRESH_S
 
 
-SERVES_S = 20.0
-
-
-FAILS_S = 3.0
-"""What waited before may have an old error beside it, until the new process has tried for itself."""
-
-
-_POLL_S = 0.1
-
-
-def wait(home: Home, environ: Mapping[str, str], clock: Clock, *, hopeless: bool = False) -> ServiceStatus:
-    """How it stands once that is settled, or after ``SERVES_S``.
+def former_version(home: Home, pid: int | None) -> str | None:
+    """The version of a running service if it is not the installed version; else None.
 
     Args:
-        home: as for ``look``.
-        environ: this process's variables.
-        clock: time.
-        hopeless: it could not be started; only look.
+        home: the home that it serves.
+        pid: its main process. The state file of any other process is ignored.
     """
+    state = State.load(home.host())
+    return state.version if state.pid == pid and state.version != __version__ else None
+
+
+def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> ServiceStatus:
+    """The state once the service serves or has failed, or after ``SERVES_S``."""
     start = clock.monotonic()
     while True:
-        view = look(home, environ)
+        view = service_status(home, environ)
         past_s = clock.monotonic() - start
-        settled = view.serves or hopeless or view.active.startswith(("failed", "inactive"))
+        settled = view.serves or view.active.startswith(("failed", "inactive"))
         if settled or past_s >= (FAILS_S if view.fails else SERVES_S):
             return view
         clock.sleep(_POLL_S)
+
+
+class Log(NamedTuple):
+    """A log of the service, with the program that prints it."""
+
+    command: list[str]
+    """The program and its arguments."""
+
+    source: str
+    """``the journal``, or the path of a file."""
+
+
+def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> Log:
+    """The journal if it has entries that this user may read, else the log file of this host's sidecar.
+
+    Raises:
+        ServiceError: there is neither.
+    """
+    manager = Systemctl(environ)
+    units = (SERVICE, ONCE)
+    if any(manager.journal(unit, 1) for unit in units):
+        more = ["--follow"] if follow else ["--no-pager"]
+        chosen = [f"--unit={unit}" for unit in units]
+        return Log(["journalctl", "--user", f"--lines={lines}", *chosen, *more], "the journal")
+    path = home.host().log
+    if not path.is_file():
+        msg = f"the journal has no entry of the service, and no sidecar has run on this host: no {path}"
+        raise ServiceError(msg)
+    return Log(["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)], str(path))

@@ -1,8 +1,4 @@
-"""The user's manager and logind, asked by their own programs.
-
-Whoever came by `su` has no XDG_RUNTIME_DIR; if the user has a manager all the same, it is found.
-This room must never wait without an end.
-"""
+"""The user's systemd manager and logind, asked through their own programs, each with a timeout."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ if sys.platform != "win32":
     import pwd
 
 UP = ("running", "degraded", "starting", "initializing", "maintenance")
+"""States of a manager that answers."""
 
 _ASK_S = 5.0
 _DO_S = 90.0
@@ -24,7 +21,9 @@ _LINGER = Path("/var/lib/systemd/linger")
 
 
 class Systemctl:
-    """`systemctl --user`.
+    """``systemctl --user``.
+
+    `su` does not set XDG_RUNTIME_DIR. If the user has a manager nevertheless, its directory is filled in.
 
     Args:
         environ: this process's variables.
@@ -37,53 +36,64 @@ class Systemctl:
             self.environ["XDG_RUNTIME_DIR"] = runtime
 
     def is_here(self) -> bool:
-        """Whether the program is."""
+        """Whether the program ``systemctl`` exists."""
         return shutil.which("systemctl", path=self.environ.get("PATH")) is not None
 
     def state(self) -> str:
-        """That of the manager: one of ``UP``, or another word, or none."""
-        return ask(["systemctl", "--user", "is-system-running"], self.environ)
+        """The state of the manager: one of ``UP``, another word of systemd, or empty."""
+        return _answer(["systemctl", "--user", "is-system-running"], self.environ)
 
-    def do(self, *words: str, **more: str) -> str:
-        """Have something done; what the program complained of, or nothing if it was done.
+    def run(self, *words: str, **variables: str) -> str:
+        """Run a command that changes something; the error message, or an empty text after a success.
 
         Args:
             words: the command and the units.
-            more: further variables.
+            variables: added to the environment.
         """
         command = ["systemctl", "--user", *words]
-        done = _run(command, {**self.environ, **more}, _DO_S)
+        done = _run(command, {**self.environ, **variables}, _DO_S)
         if done is None:
-            return f"`{' '.join(command)}` does not end"
+            return f"`{' '.join(command)}` cannot be run, or does not end"
         return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip() or "it failed"
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
-        """Properties of a unit, or of the manager for an empty name; those that are told."""
+        """Properties of a unit, or of the manager if ``unit`` is empty; unknown ones are left out."""
         words = ["systemctl", "--user", "show", *filter(None, [unit]), f"--property={','.join(names)}"]
-        told = ask(words, self.environ)
-        return {
-            name: value for name, found, value in (line.partition("=") for line in told.splitlines()) if found
-        }
+        pairs = (line.partition("=") for line in _answer(words, self.environ).splitlines())
+        return {name: value for name, found, value in pairs if found}
 
-    def last_words(self, unit: str, count: int) -> list[str]:
-        """The last lines of a unit, and of the manager about it, in the journal, if that is ours to read."""
-        words = ["journalctl", "--user", "--quiet", "--no-pager", "--output=cat", f"--lines={count}"]
-        return ask([*words, f"--unit={unit}"], self.environ).splitlines()
+    def unit_directory(self) -> Path:
+        """The directory of the user's own units.
+
+        The manager may have another XDG_CONFIG_HOME than this process, so it is asked where it searches.
+        """
+        usual = Path(self.environ.get("HOME") or os.path.expanduser("~")) / ".config/systemd/user"
+        if configured := self.environ.get("XDG_CONFIG_HOME"):
+            chosen = Path(configured) / "systemd/user"
+            searched = self.show("", "UnitPath").get("UnitPath")
+            if not searched or str(chosen) in searched:
+                return chosen
+        return usual
+
+    def journal(self, unit: str, lines: int) -> list[str]:
+        """The last lines about a unit in the journal; empty if this user may not read it."""
+        words = ["journalctl", "--user", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}"]
+        return _answer([*words, f"--unit={unit}"], self.environ).splitlines()
 
 
 def lingers(environ: Mapping[str, str]) -> bool:
-    """Whether this user's manager outlives the last session."""
-    told = ask(["loginctl", "show-user", str(os.geteuid()), "--property=Linger", "--value"], environ)
-    if told:
-        return told == "yes"
-    try:  # logind tells nothing of users that are not logged in
+    """Whether this user's manager goes on after the last session."""
+    answer = _answer(["loginctl", "show-user", str(os.geteuid()), "--property=Linger", "--value"], environ)
+    if answer:
+        return answer == "yes"
+    try:  # logind answers nothing about a user without a session
         return (_LINGER / pwd.getpwuid(os.geteuid()).pw_name).exists()
     except KeyError:
         return False
 
 
-def ask(command: list[str], environ: Mapping[str, str]) -> str:
-    """What a program answers, whatever its exit code; empty if it does not."""
+def _answer(command: list[str], environ: Mapping[str, str]) -> str:
+    """The output of a program with any exit code; empty if it cannot run or does not end."""
     done = _run(command, environ, _ASK_S)
     return "" if done is None else done.stdout.decode(errors="replace").strip()
 

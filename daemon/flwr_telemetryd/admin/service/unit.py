@@ -1,4 +1,8 @@
-"""What is there already: the text of a unit, whether we may change it, and what runs. It only looks."""
+"""The units: their names, the texts that are shipped, rendering for one machine, and who wrote a file last.
+
+The first line of a written file holds the SHA-256 of the rest. It tells a later install or uninstall whether
+the file is unchanged. The next line names the home and the interpreter. This module only reads the disk.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,81 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.version import __version__
 
 from ...errors import ServiceError
-from ...state import State
 from .machine import Machine
+
+SERVICE = "flwr-telemetryd.service"
+ONCE = "flwr-telemetryd-once.service"
+TIMER = "flwr-telemetryd-once.timer"
+NO_NAMESPACES = "no-namespaces.conf"
+
+DELIVERS = {SERVICE: SERVICE, TIMER: ONCE}
+"""The units that an install can enable, each with the unit that delivers."""
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_PLACES = (_PACKAGE / "units", _PACKAGE.parents[1] / "systemd")
+"""Directories of the shipped texts: in an installed package, and in a checkout."""
+
+_NOTE = "# It serves "
+_HOST = "ConditionHost=|"
+_SEAL = re.compile(r"# Written by `flwr-telemetry service install`; sha256 ([0-9a-f]{64})\n")
+
+_QUOTES = set("\"'\\")
+_NOT_WRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def shipped(name: str) -> str:
+    """The text of a unit as it is shipped.
+
+    Raises:
+        FileNotFoundError: this installation lacks it.
+    """
+    for place in _PLACES:
+        if (path := place / name).is_file():
+            return path.read_text(encoding="utf-8")
+    raise FileNotFoundError(2, "this installation lacks a file of its own", str(_PLACES[0] / name))
+
+
+def drop_in(unit: str) -> str:
+    """Name of the drop-in that switches namespaces off for a unit, relative to the directory of units."""
+    return f"{unit}.d/50-flwr-telemetry-no-namespaces.conf"
+
+
+class Author(enum.StrEnum):
+    """The last author of a file, in words that ``service status`` shows."""
+
+    NONE = "there is none"
+    OURS = "as it was written"
+    EDITED = "edited since"
+    FOREIGN = "not ours"
+
+
+def sealed(text: str) -> str:
+    """``text`` below a line with its SHA-256."""
+    return f"# Written by `flwr-telemetry service install`; sha256 {_hash(text)}\n{text}"
+
+
+def author(text: str | None) -> Author:
+    """The last author of the text of a file; None means that there is no file."""
+    if text is None:
+        return Author.NONE
+    found = _SEAL.match(text)
+    if found is None:
+        return Author.FOREIGN
+    return Author.OURS if _hash(text[found.end() :]) == found[1] else Author.EDITED
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def read(path: Path) -> str | None:
-    """The text of a unit; None if there is none, and an empty text for what is no plain file."""
+    """The text of a unit; None if there is no file, and an empty text if it is not a regular file."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return ""
@@ -30,96 +96,45 @@ def read(path: Path) -> str | None:
 
 
 def check_ours(path: Path) -> None:
-    """Refuse to write over what somebody else wrote or edited.
+    """Refuse to overwrite a unit that is not exactly as this package wrote it.
 
     Raises:
-        ServiceError: it is not as we wrote it.
+        ServiceError: a user edited it, or another program wrote it.
     """
-    who = author(read(path))
-    if who not in {Author.WE, Author.NOBODY}:
-        word = (
-            "was edited since it was written" if who is Author.EDITED else "was not written by this command"
-        )
+    reasons = {
+        Author.EDITED: "was edited since it was written",
+        Author.FOREIGN: "was not written by this command",
+    }
+    if reason := reasons.get(author(read(path))):
         msg = (
-            f"{path} {word}, and is left as it is; move it away and install again, and put your own settings "
-            f"beside it by `systemctl --user edit {path.name}`"
+            f"{path} {reason}, so it is left as it is; move it away and install again, and use "
+            f"`systemctl --user edit {path.name}` for settings of your own"
         )
         raise ServiceError(msg)
 
 
 def check_serves(path: Path, home: Home) -> None:
-    """There is one unit of a name: what serves one home is not taken away for another without a word.
+    """Refuse to replace the service of another home, because a user has one unit of each name.
 
     Raises:
-        ServiceError: it serves another home.
+        ServiceError: the unit serves another home.
     """
-    served = noted(read(path) or "").get("home")
+    served = note_of(read(path) or "").get("home")
     if served is not None and not is_same(served, home):
         msg = (
-            f"{path} serves {served}, and a user has one service; `flwr-telemetry service uninstall` ends "
-            f"that, then install again. What is in {home.path} is delivered without a service, too"
+            f"{path} serves {served}, and a user has one service; run `flwr-telemetry service uninstall`, "
+            f"then install again. Events in {home.path} are delivered without a service, too"
         )
         raise ServiceError(msg)
 
 
 def is_same(served: str, home: Home) -> bool:
-    """Whether the home that a unit names is this one, by whatever name."""
+    """Whether the home that a unit names is this home, perhaps through a link."""
     return os.path.realpath(served) == os.path.realpath(home.path)
 
 
-def former_version(home: Home, pid: str) -> str | None:
-    """The version that a running service was started from, if it is not that of now; else None.
-
-    Args:
-        home: which it serves.
-        pid: of its main process, in digits. What another process left says nothing of it.
-    """
-    state = State.load(home.host())
-    return state.version if str(state.pid) == pid and state.version != __version__ else None
-
-
-_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-_NOTE = "# It serves "
-
-
-_HOST = "ConditionHost=|"
-
-
-_STRANGE = set("\"'\\")
-
-
-def render(shipped: str, needs: Machine, hosts: Iterable[str] = ()) -> str:
-    """A unit for this machine.
-
-    Args:
-        shipped: the text as we ship it; a timer has little to fill in.
-        needs: what is filled in.
-        hosts: further machines on which it runs; see `hosts_of`.
-
-    Raises:
-        ServiceError: a path or a value cannot be written in a unit.
-    """
-    lines = []
-    for line in shipped.splitlines():
-        name, _, value = line.partition("=")
-        if name == "Documentation" and "\n[Install]\n" in shipped:
-            lines += [line, *_conditions(needs.host, hosts)]
-        elif name == "ExecStart":
-            lines += [_command(needs.interpreter, value.rpartition(" ")[2]), *_variables(needs)]
-        elif name == "ReadWritePaths":
-            lines.append("ReadWritePaths=" + " ".join(_word(f"-{path}") for path in needs.writes))
-        elif name == "PrivateTmp" and not needs.private_tmp:
-            lines += ["# (No: what it needs lies there.)", "PrivateTmp=no"]
-        else:
-            lines.append(line)
-    note = json.dumps({"home": str(needs.home), "interpreter": needs.interpreter})
-    return "\n".join([f"{_NOTE}{note}", *lines]) + "\n"
-
-
-def noted(text: str) -> dict[str, str]:
-    """What a unit of ours says of itself: ``home`` and ``interpreter``; empty if it does not."""
+def note_of(text: str) -> dict[str, str]:
+    """The values ``home`` and ``interpreter`` that a unit of ours notes; empty for any other text."""
     for line in text.splitlines()[:2]:
         if line.startswith(_NOTE):
             try:
@@ -131,137 +146,70 @@ def noted(text: str) -> dict[str, str]:
 
 
 def hosts_of(text: str) -> list[str]:
-    """The machines on which a unit of ours runs; none if it does so on every one that sees it."""
+    """The hosts on which a unit of ours runs; empty if it runs on every host that sees it."""
     return [line.removeprefix(_HOST) for line in text.splitlines() if line.startswith(_HOST)]
 
 
 def allows(text: str, directory: Path) -> bool:
-    """Whether a unit lets its service write to a directory, as far as it was rendered here."""
-    words = [_word(f"-{path}") for path in (directory, *directory.parents)]
-    return any(
-        f" {word} " in f" {line.partition('=')[2]} "
-        for line in text.splitlines()
-        if line.startswith("ReadWritePaths=")
-        for word in words
-    )
+    """Whether the ``ReadWritePaths=`` of a unit let its service write to a directory."""
+    paths = [_quote(f"-{path}") for path in (directory, *directory.parents)]
+    values = [line.partition("=")[2] for line in text.splitlines() if line.startswith("ReadWritePaths=")]
+    return any(f" {path} " in f" {value} " for value in values for path in paths)
+
+
+def render(text: str, machine: Machine, hosts: Iterable[str] = ()) -> str:
+    """A shipped unit with the values of this machine.
+
+    Args:
+        text: the unit as it is shipped; a timer has few values to fill in.
+        machine: the values.
+        hosts: further hosts on which the unit runs; see ``hosts_of``.
+
+    Raises:
+        ServiceError: a path or a value cannot be written in a unit.
+    """
+    lines = []
+    for line in text.splitlines():
+        name, _, value = line.partition("=")
+        if name == "Documentation" and "\n[Install]\n" in text:
+            lines += [line, *_conditions(machine.host, hosts)]
+        elif name == "ExecStart":
+            lines += [_command(machine.interpreter, value.rpartition(" ")[2]), *_variables(machine)]
+        elif name == "ReadWritePaths":
+            lines.append("ReadWritePaths=" + " ".join(_quote(f"-{path}") for path in machine.writes))
+        elif name == "PrivateTmp" and not machine.private_tmp:
+            lines += ["# Off, because the service needs a file below /tmp or /var/tmp.", "PrivateTmp=no"]
+        else:
+            lines.append(line)
+    note = json.dumps({"home": str(machine.home), "interpreter": machine.interpreter})
+    return "\n".join([f"{_NOTE}{note}", *lines]) + "\n"
 
 
 def _conditions(host: str, hosts: Iterable[str]) -> list[str]:
     if not host:
         return []
-    reason = "# Every machine of a shared home sees this file. It is for those where it was installed:"
+    reason = "# Every host of a shared home sees this file. It starts only on those where it was installed:"
     return [reason, *(f"{_HOST}{name}" for name in sorted({host, *hosts}))]
 
 
 def _command(interpreter: str, mode: str) -> str:
-    rest = f"-P -m flwr_telemetryd {mode}"
-    # The first word may hold no quote, whatever is put around it; `env` takes it as its argument.
-    before = "/usr/bin/env " if _STRANGE & set(interpreter) else ""
-    # Where a `$` is to stay one, variables are not looked for at all.
+    # systemd takes no quote character in the path of a program, but `env` takes any path as its argument.
+    before = "/usr/bin/env " if _QUOTES & set(interpreter) else ""
+    # A colon switches variables off, so that a `$` stays as it is.
     literal = ":" if "$" in interpreter else ""
-    return f"ExecStart={literal}{before}{_word(interpreter)} {rest}"
+    return f"ExecStart={literal}{before}{_quote(interpreter)} -P -m flwr_telemetryd {mode}"
 
 
-def _variables(needs: Machine) -> list[str]:
-    variables = {} if needs.is_default else {"FLWR_HOME": str(needs.home)}
-    variables.update(needs.variables)
-    return [f"Environment={_word(f'{name}={value}')}" for name, value in variables.items()]
+def _variables(machine: Machine) -> list[str]:
+    variables = {} if machine.is_default else {"FLWR_HOME": str(machine.home)}
+    variables.update(machine.variables)
+    return [f"Environment={_quote(f'{name}={value}')}" for name, value in variables.items()]
 
 
-def _word(text: str) -> str:
-    """One word in any of the three grammars."""
-    if _UNSPEAKABLE.search(text):
+def _quote(text: str) -> str:
+    """``text`` as one word of ``ExecStart=``, ``Environment=`` or ``ReadWritePaths=``."""
+    if _NOT_WRITABLE.search(text):
         msg = f"{text!r} cannot be named in a unit: it holds a control character, or bytes that are no text"
         raise ServiceError(msg)
     escaped = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if re.search(r"[^\w./:@+,=%-]", escaped) or not escaped else escaped
-
-
-_SEAL = re.compile(r"# Written by `flwr-telemetry service install`; sha256 ([0-9a-f]{64})\n")
-
-
-class Author(enum.Enum):
-    """Who wrote a text last."""
-
-    NOBODY = "there is none"
-    WE = "as it was written"
-    EDITED = "edited since"
-    OTHERS = "not ours"
-
-
-def sealed(text: str) -> str:
-    """``text`` below a line that tells whether it is still the same."""
-    return f"# Written by `flwr-telemetry service install`; sha256 {_hash(text)}\n{text}"
-
-
-def author(text: str | None) -> Author:
-    """Who wrote it last; None is a file that is not there."""
-    if text is None:
-        return Author.NOBODY
-    found = _SEAL.match(text)
-    if found is None:
-        return Author.OTHERS
-    return Author.WE if _hash(text[found.end() :]) == found[1] else Author.EDITED
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-
-
-SERVICE = "flwr-telemetryd.service"
-
-
-ONCE = "flwr-telemetryd-once.service"
-
-
-TIMER = "flwr-telemetryd-once.timer"
-
-
-NO_NAMESPACES = "no-namespaces.conf"
-
-
-_PACKAGE = Path(__file__).resolve().parents[2]
-
-
-_PLACES = (_PACKAGE / "units", _PACKAGE.parents[1] / "systemd")
-"""Of an installed package, and of a checkout."""
-
-
-_DROP_IN = "50-flwr-telemetry-no-namespaces.conf"
-
-
-def shipped(name: str) -> str:
-    """The text of a unit as we ship it.
-
-    Raises:
-        FileNotFoundError: this installation lacks it.
-    """
-    for place in _PLACES:
-        if (path := place / name).is_file():
-            return path.read_text(encoding="utf-8")
-    raise FileNotFoundError(2, "this installation lacks a file of its own", str(_PLACES[0] / name))
-
-
-def unit_directory(environ: Mapping[str, str], searched: str) -> Path:
-    """Where the user's own units are.
-
-    Args:
-        environ: this process's variables.
-        searched: where the manager looks, as it says itself; this process may have another XDG_CONFIG_HOME.
-    """
-    usual = Path(environ.get("HOME") or os.path.expanduser("~")) / ".config/systemd/user"
-    if configured := environ.get("XDG_CONFIG_HOME"):
-        chosen = Path(configured) / "systemd/user"
-        if not searched or str(chosen) in searched:
-            return chosen
-    return usual
-
-
-def drop_in(unit: str) -> str:
-    """The name, below that directory, of what makes a unit do without namespaces."""
-    return f"{unit}.d/{_DROP_IN}"
-
-
-def all_files() -> tuple[str, ...]:
-    """Whatever we ever write, by its name below that directory; units before what they start."""
-    return (TIMER, SERVICE, ONCE, drop_in(SERVICE), drop_in(ONCE))

@@ -1,4 +1,4 @@
-"""A login node with a user on it, and a collector that it reaches."""
+"""A login node with a user, and a collector that it reaches."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def login_node(tmp_path):
 
 @pytest.fixture
 def flwr_home(login_node):
-    """Give the `.flwr` of that user, as it is seen from outside."""
+    """Give the `.flwr` of that user, by its path outside the machine."""
     return login_node.home / ".flwr"
 
 

@@ -1,4 +1,4 @@
-"""The command as a whole: help, versions, bad input, and what it costs to start."""
+"""All commands together: help, version, wrong input, streams, and the modules that a start loads."""
 
 import json
 import re
@@ -19,13 +19,11 @@ COMMANDS = (
 
 
 def test_without_arguments_it_shows_its_help(home):
-    """Whoever types the bare name learns what there is."""
     done = command(home)
     assert all(name in done.stdout + done.stderr for name in COMMANDS)
 
 
 def test_it_tells_its_version(home):
-    """One line, for a report of a fault."""
     assert command(home, "--version").stdout == f"flwr-telemetry {__version__}\n"
 
 
@@ -61,7 +59,7 @@ def test_every_command_explains_itself_by_example(home, name):
     ],
 )
 def test_wrong_usage_is_exit_code_2_without_a_traceback(home, arguments):
-    """What cannot be understood is told in words, and nothing is done."""
+    """An error message, and no file is written."""
     done = command(home, *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -79,7 +77,7 @@ def test_without_any_home_it_says_what_to_set(home, arguments):
 
 @pytest.mark.parametrize("arguments", [["inspect"], ["flush"]])
 def test_a_home_that_is_a_file_is_one_sentence(home, arguments):
-    """Exit code 5, and the sentence names the path."""
+    """Exit code 5, and the message names the path."""
     home.write_text("")
     done = command(home, *arguments)
     assert done.returncode == 5
@@ -120,7 +118,7 @@ def test_the_command_is_installed_under_its_name():
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes_commands_and_options(home, shell):
-    """By typer's own protocol, which the installed script speaks; nothing is written."""
+    """The installed script uses typer's own protocol; nothing is written."""
     wanted = {"bash": "COMP_WORDS", "zsh": "_TYPER_COMPLETE_ARGS", "fish": "_TYPER_COMPLETE_ARGS"}[shell]
     for typed, offered in (("d", ["disable", "doctor", "demo"]), ("inspect --si", ["--since"])):
         env = {
@@ -137,7 +135,7 @@ def test_the_shell_completes_commands_and_options(home, shell):
 
 @pytest.mark.parametrize("arguments", [["status"], ["fields"], ["doctor"], ["inspect"], ["--help"]])
 def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
-    """A pipe gets plain lines however narrow the terminal around it is; NO_COLOR is obeyed on a terminal."""
+    """A pipe gets plain, unfolded lines even inside a narrow terminal. A terminal obeys NO_COLOR."""
     homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
     homes.put(home, records.series(1))
     env = {"COLUMNS": "30", "TERM": "xterm-256color"}
@@ -163,7 +161,7 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
     ],
 )
 def test_streams_that_are_closed_are_no_error(home, words, code):
-    """As a shell, a cron or a reader that has enough closes them."""
+    """A shell, cron or the reader of a pipe may have closed them."""
     homes.put(home, records.series(1))
     (home / "source").write_text(str(uuid.uuid4()))
     shell = f"{sys.executable} -m flwr_telemetryd.cli {words}; echo ${{PIPESTATUS[0]}} >&3"
@@ -171,39 +169,3 @@ def test_streams_that_are_closed_are_no_error(home, words, code):
     done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
     assert codes.read_text() == f"{code}\n"
     assert "Traceback" not in done.stderr
-
-
-def test_a_terminal_that_knows_ascii_alone(home):
-    """What it cannot show is a question mark, and no error."""
-    done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0, done.stderr
-    assert "in ?s, those details" in done.stdout
-
-
-def test_a_name_cannot_fake_a_line(home):
-    """What is complained of is one line, whatever a directory is called."""
-    odd = home.parent / "a\nflwr-telemetry: all is well"
-    odd.write_text("no directory")
-    done = command(home, "disable", "--home", str(odd))
-    assert done.returncode == 5
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"flwr-telemetry: {home.parent}/a flwr-telemetry: all is well: ")
-
-
-@pytest.mark.parametrize("width", ["20", "30", "45"])
-def test_the_doctor_is_legible_on_a_narrow_terminal(home, width):
-    """What was found stands below the name, and is all there."""
-    homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
-    env = {"COLUMNS": width, "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
-    told = command(home, "doctor", env=env).stdout
-    assert max(map(len, told.splitlines())) <= int(width)
-    assert "on: nothing says otherwise" in " ".join(told.split())
-
-
-def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
-    """Which `status` says, since it may surprise."""
-    homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
-    processes.emit(home)
-    processes.running_sidecar(home)
-    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
-    assert "goes on until `disable`" not in command(home, "status").stdout
