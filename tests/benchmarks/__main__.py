@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import peers, report
 from tests.benchmarks.bench import Bench
@@ -36,31 +35,24 @@ def _options():
 
 
 def main():
-    """Measure the chosen rows, and write and show the results; 1 if a row could not be measured."""
+    """Measure the chosen rows, and show and write the figures; 1 if a row could not be measured."""
     options = _options()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, refresh_per_second=2)
-    with bar, tempfile.TemporaryDirectory(dir=out, prefix="scratch-") as scratch:
-        task = bar.add_task("peers", total=len(options.row))
-
-        def advance(what, share=0.0):
-            bar.update(task, description=what, advance=share)
-
+    scratches = tempfile.TemporaryDirectory(dir=out, prefix="scratch-")
+    with console.status("peers") as status, scratches as scratch:
         wanted = () if options.without_peers else peers.PEERS
-        there, missing = peers.prepare((options.keep or out / "peers").resolve(), wanted, advance)
+        there, missing = peers.prepare((options.keep or out / "peers").resolve(), wanted, status.update)
         minutes = options.minutes or (1 if options.quick else 3)
         with Collecting(Path(scratch)) as collector:
-            bench = Bench(Path(scratch), collector, there, missing, options.quick, minutes, advance)
+            bench = Bench(Path(scratch), collector, there, missing, options.quick, minutes, status.update)
             figures, failures = _measure(options.row, bench, console)
     facts, titles = report.machine_facts(out), [one.title for one in there]
     run = report.Run(facts, titles, figures, failures, quick=options.quick)
     report.write(run, out)
     if options.publish:
         report.publish(run, out)
-    console.print(report.table(run))
     console.print(f"written to {out}")
     return 1 if failures else 0
 

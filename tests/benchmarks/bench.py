@@ -36,24 +36,23 @@ class Bench:
     quick: bool
     minutes: float
     """For the row ``idle``."""
-    advance: Callable[[str, float], None]
-    """Shows the current step, and adds to the share of the row that is done."""
+    show: Callable[[str], None]
+    """Shows the current step."""
     _serial: Iterator[int] = field(default_factory=itertools.count)
 
     def pick(self, full, quick):
         return quick if self.quick else full
 
-    def turns(self, count, what, *, share=1.0):
-        """Yield the rounds and show them; ``share`` is their part of the row."""
+    def turns(self, count, what):
+        """Yield the rounds and show them."""
         for number in range(count):
-            self.advance(f"{what}, {number + 1} of {count}", 0)
+            self.show(f"{what}, {number + 1} of {count}")
             yield number
-            self.advance(what, share / count)
 
-    def in_turn(self, count, what, measures, *, share=1.0):
+    def in_turn(self, count, what, measures):
         """Call each of these functions once a round; their values, under the same keys."""
         found = {key: [] for key in measures}
-        for _ in self.turns(count, what, share=share):
+        for _ in self.turns(count, what):
             for key, measure in measures.items():
                 found[key].append(measure())
         return {key: tuple(values) for key, values in found.items()}

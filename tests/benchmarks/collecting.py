@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import certifi
 import trustme
@@ -75,16 +75,6 @@ def main(directory):
             print(json.dumps({**collector.counts, **tunnels.counts}), flush=True)
 
 
-class Counts(NamedTuple):
-    """The counts since the last reset; bytes and connections are those of the counted port."""
-
-    requests: int
-    events: int
-    sent_bytes: int
-    received_bytes: int
-    connections: int
-
-
 class Collecting:
     """Starts this process, and gives it commands."""
 
@@ -103,9 +93,14 @@ class Collecting:
         self._process.communicate()
 
     def ask(self, command="counts"):
+        """Give a command; the counts since the last reset.
+
+        They are ``requests`` and ``events``, and of the counted port ``sent_bytes``, ``received_bytes`` and
+        ``connections``.
+        """
         self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
-        return Counts(**self._answer())
+        return SimpleNamespace(**self._answer())
 
     def _answer(self):
         return json.loads(self._process.stdout.readline())

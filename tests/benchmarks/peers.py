@@ -20,47 +20,37 @@ class Peer(NamedTuple):
     """The call that is compared with our ``event()``."""
     program: str
     """The function in ``programs/contenders.py``."""
-    pins: tuple[str, ...] = ()
+    pins: str = ""
     """For pip."""
     python: Path = Path(sys.executable)
     why_missing: str = ""
 
 
+_OTLP = "opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2"
+_ITERATIVE = "iterative-telemetry 0.0.10"
 PEERS = (
-    Peer("flwr-1.41", "flwr 1.41.0", "event()", "flower", ("flwr==1.41.0",)),
-    Peer("flwr-1.27", "flwr 1.27.0", "event()", "flower", ("flwr==1.27.0",)),
-    Peer("posthog", "posthog 7.91.1", "capture()", "posthog", ("posthog==7.91.1",)),
-    Peer(
-        "otlp",
-        "opentelemetry 1.45.2",
-        "Logger.emit()",
-        "otlp",
-        ("opentelemetry-sdk==1.45.2", "opentelemetry-exporter-otlp-proto-http==1.45.2"),
-    ),
-    Peer(
-        "iterative-telemetry",
-        "iterative-telemetry 0.0.10",
-        "send_event()",
-        "iterative",
-        ("iterative-telemetry==0.0.10",),
-    ),
-    Peer("glean", "glean-sdk 71.0.0", "record()", "glean", ("glean-sdk==71.0.0",)),
+    Peer("flwr-1.41", "flwr 1.41.0", "event()", "flower", "flwr==1.41.0"),
+    Peer("flwr-1.27", "flwr 1.27.0", "event()", "flower", "flwr==1.27.0"),
+    Peer("posthog", "posthog 7.91.1", "capture()", "posthog", "posthog==7.91.1"),
+    Peer("otlp", "opentelemetry 1.45.2", "Logger.emit()", "otlp", _OTLP),
+    Peer("iterative-telemetry", _ITERATIVE, "send_event()", "iterative", _ITERATIVE.replace(" ", "==")),
+    Peer("glean", "glean-sdk 71.0.0", "record()", "glean", "glean-sdk==71.0.0"),
 )
 OURS = Peer("ours", "flwr-telemetry", "event()", "ours")
 
 
-def prepare(directory, wanted, advance):
+def prepare(directory, wanted, show):
     """Make the environments that do not exist yet; the installed peers, and the missing ones."""
     there, missing = [], []
     for peer in wanted:
-        advance(f"installing {peer.title}")
+        show(f"installing {peer.title}")
         python = directory / peer.name / "bin" / "python"
-        mark, pins = directory / peer.name / "installed.txt", "\n".join(peer.pins)
-        if not (mark.exists() and mark.read_text() == pins):
+        mark = directory / peer.name / "installed.txt"
+        if not (mark.exists() and mark.read_text() == peer.pins):
             if failure := _install(python, peer):
                 missing.append(peer._replace(why_missing=f"does not install: {failure}"))
                 continue
-            mark.write_text(pins)
+            mark.write_text(peer.pins)
         there.append(peer._replace(python=python))
     return there, missing
 
@@ -69,7 +59,7 @@ def _install(python, peer):
     """Make an environment; the reason if that failed."""
     for command in (
         [sys.executable, "-m", "venv", str(python.parents[1])],
-        [str(python), "-m", "pip", "install", "-q", *peer.pins],
+        [str(python), "-m", "pip", "install", "-q", *peer.pins.split()],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -1,4 +1,4 @@
-"""The figures as a table for the terminal, as Markdown and as JSON."""
+"""The figures as Markdown and as JSON."""
 
 import datetime as dt
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.table import Table
 
 from tests.benchmarks import plots
 from tests.benchmarks.figures import Figure, Spread, number
@@ -55,18 +54,15 @@ def publish(run, directory, here=HERE):
             shutil.copyfile(directory / name, here / name)
 
 
-def table(run):
-    shown = Table(*HEADS, title=_machine(run.machine))
-    for figure in run.figures:
-        colour = {True: "green", False: "red", None: ""}[figure.is_reached]
-        shown.add_row(*_cells(figure), style=colour)
-    return shown
-
-
 def markdown(run):
     quick = " By `--quick`." if run.quick else ""
+    facts = run.machine
+    machine = (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['kernel']}, "
+        f"{facts['python']}, {facts['file_system']}, {facts['date']}"
+    )
     lines = [
-        f"Machine: {_machine(run.machine)}.{quick} Medians, with the quartiles in "
+        f"Machine: {machine}.{quick} Medians, with the quartiles in "
         "brackets; ratios are those of rounds in turn. Beside: "
         + (", ".join(run.peers) or "no peers")
         + ", and floors.",
@@ -129,10 +125,3 @@ def machine_facts(directory):
         "flwr": metadata.version("flwr"),
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _machine(facts):
-    return (
-        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['kernel']}, "
-        f"{facts['python']}, {facts['file_system']}, {facts['date']}"
-    )

@@ -21,7 +21,7 @@ TIMEOUT_S = 300
 def steady(bench):
     """Beside a bare append of the same bytes, the five system calls of the contract, and each peer."""
     found = []
-    for _ in bench.turns(bench.pick(4, 1), "event() and its floors", share=0.5):
+    for _ in bench.turns(bench.pick(4, 1), "event() and its floors"):
         with bench.place() as home:
             found += bench.tell(home, "steadily.py", CALLS, ROUNDS, FLWR_TELEMETRY_SIDECAR="never")
     for percent, target in ((50, Target("≤ 6 times", "ratio", at_most=6)), (99, None)):
@@ -47,7 +47,7 @@ def _beside_peers(bench):
     what = "event(), steady, p50"
     if bench.contenders:
         everybody = {one: partial(median_us, one) for one in bench.everybody()}
-        times = bench.in_turn(bench.pick(5, 1), "the calls of the peers", everybody, share=0.5)
+        times = bench.in_turn(bench.pick(5, 1), "the calls of the peers", everybody)
         yield from bench.against_peers("steady", what, "µs", times, beside="{0.title}: {0.call}")
     for one in bench.missing:
         yield Figure("steady", what, one.title, "µs", (), note=one.why_missing)

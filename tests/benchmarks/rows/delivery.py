@@ -91,17 +91,17 @@ def wall(bench):
         hashes = str(work_s * bench.tell(home, "workload.py", "-", "-"))
     flower = ".".join(map(str, sides.RELEASE))
     ours = [*sides.OURS, str(OURS.python), WORKLOAD, "-", hashes]
-    ways = [(f"through us (flwr {flower})", ours, bench.pick(7, 2), 0.4, WALL_TARGET)]
+    ways = [(f"through us (flwr {flower})", ours, bench.pick(7, 2), WALL_TARGET)]
     rounds = {"flwr-1.41": bench.pick(3, 1), "flwr-1.27": 1}
     for one in bench.everybody(*rounds)[1:]:
         command = [str(one.python), WORKLOAD, bench.collector.origin, hashes]
-        ways.append((one.title, command, rounds[one.name], 0.3, None))
+        ways.append((one.title, command, rounds[one.name], None))
     bench.collector.ask("hang")
     try:
-        for title, command, count, share, target in ways:
+        for title, command, count, target in ways:
             measures = {enabled: partial(_wall_s, bench, command, enabled) for enabled in "01"}
             what = f"a collector that never answers, {title}"
-            found = bench.in_turn(count, what, measures, share=share)
+            found = bench.in_turn(count, what, measures)
             what = f"wall time of {work_s} s of work, {title}"
             yield Figure("wall", what, "telemetry off", "s", found["1"], found["0"], target)
     finally:

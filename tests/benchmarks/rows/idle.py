@@ -41,7 +41,7 @@ def measure(bench):
             child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
             running[name] = psutil.Process(child.pid)
             stack.callback(running[name].kill)
-        bench.advance("until the service sleeps", 0)
+        bench.show("until the service sleeps")
         time.sleep(SETTLES_IN_S)
         before = {name: _counts(process) for name, process in running.items()}
         turns = max(1, round(bench.minutes))

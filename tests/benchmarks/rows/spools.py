@@ -46,7 +46,7 @@ def throughput(bench):
     """Events per millisecond, beside decoding the same bytes."""
     for kind, events in THROUGHPUT_KINDS.items():
         way, found = f"spool to outbox, {events}", []
-        for _ in bench.turns(bench.pick(3, 1), way, share=1 / len(THROUGHPUT_KINDS)):
+        for _ in bench.turns(bench.pick(3, 1), way):
             with bench.place() as home:
                 found += bench.tell(home, "coalescing.py", home, kind, EVENTS, 3)
         ours, decoding, with_json = (
@@ -65,7 +65,7 @@ def memory(bench):
         with _spool(bench, kind, count) as spool:
             measures = {"floor": partial(_floor, bench), "ours": partial(_once, bench, spool, count)}
             title = f"peak memory, {what}"
-            found = bench.in_turn(bench.pick(3, 1), title, measures, share=1 / len(MEMORY_KINDS))
+            found = bench.in_turn(bench.pick(3, 1), title, measures)
         ours, floor = (tuple(taken.peak_kib / 1024 for taken in found[name]) for name in ("ours", "floor"))
         requests = found["ours"][-1].requests
         events = f"{count:,} {what}, {requests:,} requests" if count > 1 else what
@@ -75,9 +75,8 @@ def memory(bench):
 def scale(bench):
     """Processor time of a further event, and peak memory, of each size beside the size before it."""
     last = ()
-    sizes = [*SIZES][: bench.pick(4, 3)]
-    for size in sizes:
-        costs_us, peaks_mib, decodes_us = _one_size(bench, size, 1 / len(sizes))
+    for size in [*SIZES][: bench.pick(4, 3)]:
+        costs_us, peaks_mib, decodes_us = _one_size(bench, size)
         what = f"--once, processor time, {size:,} events"
         yield Figure("scale", what, DECODING, "µs/event", costs_us, decodes_us, size=size)
         if last:
@@ -89,7 +88,7 @@ def scale(bench):
         last = costs_us, peaks_mib
 
 
-def _one_size(bench, size, share):
+def _one_size(bench, size):
     """Processor time of a further event, peak memory, and decoding, in turn with a run of one workload."""
     rounds = SIZES[size] if not bench.quick else max(1, SIZES[size] // 3)
     with _spool(bench, "workloads", size) as spool, _spool(bench, "workloads", LEAST) as least:
@@ -101,7 +100,7 @@ def _one_size(bench, size, share):
 
         start, whole = partial(_once, bench, least, LEAST), partial(_once, bench, spool, size)
         measures = {"start": start, "whole": whole, "decode": decode_us}
-        found = bench.in_turn(rounds, f"{size:,} events", measures, share=share)
+        found = bench.in_turn(rounds, f"{size:,} events", measures)
     costs_us = tuple(
         1e6 * (of.busy_s - least.busy_s) / (size - LEAST)
         for of, least in zip(found["whole"], found["start"], strict=True)

@@ -21,7 +21,7 @@ def measure_import(bench):
             return told["import_ms"]
 
         measures = {"ours": import_ms, "floor": lambda take=import_ms: take("floor")}
-        found = bench.in_turn(bench.pick(15, 3), f"import in {what}", measures, share=0.5)
+        found = bench.in_turn(bench.pick(15, 3), f"import in {what}", measures)
         target = IMPORT if loaded == "flwr" else None
         row, beside = f"from flwr_telemetry import event, in {what}", "an import of what is loaded already"
         yield Figure("import", row, beside, "ms", found["ours"], found["floor"], target)
@@ -32,7 +32,7 @@ def measure_first(bench):
     for loaded, what in LOADED.items():
         times = {name: [] for name in (*FIRST_MS, *FLOORS)}
         with bench.place() as served:
-            for _ in bench.turns(bench.pick(15, 3), f"first event of {what}", share=0.5):
+            for _ in bench.turns(bench.pick(15, 3), f"first event of {what}"):
                 if not processes.sidecars(served / ".flwr"):
                     _first_ms(bench, served, "bare")
                     processes.running_sidecar(served / ".flwr")
