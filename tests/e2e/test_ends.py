@@ -61,7 +61,7 @@ def test_a_process_ends_without_waiting_and_loses_nothing(tmp_path, collector, e
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 15), reason="it has no flwr_exit")
-def test_flowers_own_exit_waits_for_nobody(tmp_path, collector):
+def test_flowers_own_exit_does_not_wait(tmp_path, collector):
     """`flwr_exit` reports a last event and waits for its result, which is there at once."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
         assert ends(ours, FLWR_EXIT, 0, collector) == [0, 1, 2]

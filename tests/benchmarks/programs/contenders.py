@@ -157,7 +157,7 @@ def many(begin, origin, workloads):
     for _ in range(workloads):
         if os.fork() == 0:
             os.close(kept_open)
-            os.read(waited_for, 1)  # until nobody has the other end
+            os.read(waited_for, 1)  # until the parent has closed the other end
             emit, end = begin(origin)
             run = {**DETAILS, "run-id-hash": os.urandom(32).hex()}
             emit(run)

@@ -101,4 +101,4 @@ def held_up(bench):
     for name, of in (("median", statistics.median), ("worst of 40", max)):
         held, free = (tuple(of(one[kind]) for one in found) for kind in ("held_ms", "free_ms"))
         what = f"event() while a stopped process holds the lock, {name}"
-        yield Figure("held-up", what, "nobody holds it", "ms", held, free)
+        yield Figure("held-up", what, "no process holds it", "ms", held, free)
