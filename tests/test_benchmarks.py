@@ -1,4 +1,4 @@
-"""What the benchmarks make of their values is right; the values themselves are nobody's promise."""
+"""The benchmarks compute and write their figures correctly; the figures themselves are not tested."""
 
 import json
 
@@ -15,7 +15,7 @@ def figure(ours, theirs, target=None):
 
 
 def test_a_ratio_is_that_of_each_round():
-    """The rounds are taken in turn, so that what slows a machine for a while slows both."""
+    """The rounds alternate, so that a slow moment of the machine slows both."""
     assert figure((1.0, 20.0), (2.0, 40.0)).ratios == (0.5, 0.5)
     assert figure((1.0, 3.0, 5.0), (6.0,)).ratios == (0.5,)
     assert figure((1.0,), ()).ratios == ()
@@ -29,7 +29,7 @@ def test_a_target_is_held_against_the_median(theirs, *, reached):
 
 
 def test_a_spread_of_one_value_is_that_value():
-    """A round that takes two minutes is taken once."""
+    """Some rows have only one round."""
     assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0, 1)
     assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
 
@@ -47,7 +47,7 @@ RUN = report.Run(
 
 
 def test_a_run_is_written_whole(tmp_path):
-    """The files hold every figure, and the summary those that have a target."""
+    """The files hold every figure; the summary holds those with a target."""
     report.write(RUN, tmp_path)
     told = json.loads((tmp_path / "benchmarks.json").read_text())
     assert [one["reached"] for one in told["figures"]] == [True, None]
@@ -60,7 +60,7 @@ def test_a_run_is_written_whole(tmp_path):
 
 
 def test_a_published_table_takes_the_place_of_the_last(tmp_path):
-    """What stands around the markers stays."""
+    """The text outside the markers stays."""
     page = tmp_path / "README.md"
     page.write_text((report.HERE / "README.md").read_text())
     for _ in range(2):

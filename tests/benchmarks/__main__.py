@@ -1,4 +1,4 @@
-"""All figures of speed and weight, each beside a peer or a floor: ``python -m tests.benchmarks --help``."""
+"""Measures speed and weight, each beside a peer or a floor: ``python -m tests.benchmarks --help``."""
 
 import argparse
 import sys
@@ -6,9 +6,8 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import machine, peers, report
+from tests.benchmarks import peers, report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.collecting import Collecting
 from tests.benchmarks.rows import ROWS
@@ -19,67 +18,47 @@ ROOT = Path(__file__).resolve().parents[2]
 def _options():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("row", nargs="*", default=[*ROWS], help=f"of {', '.join(ROWS)}; default: all")
-    parser.add_argument(
-        "--quick", action="store_true", help="few rounds, and ten minutes instead of half an hour"
-    )
+    quick = "few rounds, and ten minutes instead of half an hour"
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks", metavar="DIR")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the peers' environments stay")
-    parser.add_argument("--without-peers", action="store_true", help="floors alone")
-    parser.add_argument("--minutes", type=float, help="for which the idle are watched (3, or 1)")
-    parser.add_argument(
-        "--publish", action="store_true", help="put table and plots into the README beside this"
-    )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the peers' environments here")
+    parser.add_argument("--without-peers", action="store_true", help="measure beside floors only")
+    parser.add_argument("--minutes", type=float, help="the time of the row idle (3, or 1)")
+    publish = "put the table and the plots into the README of this directory"
+    parser.add_argument("--publish", action="store_true", help=publish)
     options = parser.parse_args()
     if unknown := set(options.row) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     if options.publish and (options.quick or options.without_peers or len(options.row) < len(ROWS)):
-        parser.error("only a whole run is published")
+        parser.error("only a run of all rows, with peers and without --quick, is published")
     return options
 
 
 def main():
-    """Measure the rows that are asked for, and tell; 1 if one of them could not be measured."""
+    """Measure the chosen rows, and show and write the figures; 1 if a row could not be measured."""
     options = _options()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        refresh_per_second=2,
-    )
-    with bar, tempfile.TemporaryDirectory(dir=out, prefix="scratch-") as scratch:
-        task = bar.add_task("peers", total=len(options.row))
+    scratches = tempfile.TemporaryDirectory(dir=out, prefix="scratch-")
+    with console.status("peers") as status, scratches as scratch:
         wanted = () if options.without_peers else peers.PEERS
-        there, missing = peers.prepare(
-            (options.keep or out / "peers").resolve(),
-            wanted,
-            lambda what: bar.update(task, description=what),
-        )
+        there, missing = peers.prepare((options.keep or out / "peers").resolve(), wanted, status.update)
+        minutes = options.minutes or (1 if options.quick else 3)
         with Collecting(Path(scratch)) as collector:
-            bench = Bench(
-                Path(scratch),
-                collector,
-                tuple(there),
-                tuple(missing),
-                options.quick,
-                options.minutes or (1 if options.quick else 3),
-                lambda what, share: bar.update(task, description=what, advance=share),
-            )
+            bench = Bench(Path(scratch), collector, there, missing, options.quick, minutes, status.update)
             figures, failures = _measure(options.row, bench, console)
-    run = report.Run(machine.facts(out), [one.title for one in there], figures, failures, quick=options.quick)
+    facts, titles = report.machine_facts(out), [one.title for one in there]
+    run = report.Run(facts, titles, figures, failures, quick=options.quick)
     report.write(run, out)
     if options.publish:
         report.publish(run, out)
-    console.print(report.table(run))
     console.print(f"written to {out}")
     return 1 if failures else 0
 
 
 def _measure(rows, bench, console):
-    """The figures of these rows, and why some have none: the others are worth having."""
+    """The figures of these rows, and the reason of each row that failed."""
     figures, failures = [], {}
     for name in rows:
         try:

@@ -1,4 +1,4 @@
-"""What every row of the suite is given: how much to do, where to do it, a collector, and the peers."""
+"""The means of a row: the amount of work, homes on a real disk, the collector, and the peers."""
 
 import contextlib
 import itertools
@@ -13,54 +13,69 @@ from pathlib import Path
 
 from tests.benchmarks import peers
 from tests.benchmarks.collecting import Collecting
-from tests.benchmarks.peers import Contender, Missing
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.peers import Peer
 from tests.support import homes, processes
 
 PROGRAMS = Path(__file__).parent / "programs"
-_HEARD = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_")
+_REMOVED = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bench:
-    """One run of the suite.
-
-    Attributes:
-        directory: for scratch, on a real disk.
-        collector: the process that is delivered to.
-        contenders: the peers that are there.
-        missing: those that are not, and why.
-        quick: whether a few rounds must do.
-        minutes: how long the idle are watched.
-        advance: is told what is being done, and which part of the row it is.
-    """
+    """One run of the benchmarks."""
 
     directory: Path
+    """For temporary files, on a real disk."""
     collector: Collecting
-    contenders: tuple[Contender, ...]
-    missing: tuple[Missing, ...]
+    contenders: list[Peer]
+    """The peers that are installed."""
+    missing: list[Peer]
+    """The peers that are not, each with its reason."""
     quick: bool
     minutes: float
-    advance: Callable[[str, float], None]
+    """For the row ``idle``."""
+    show: Callable[[str], None]
+    """Shows the current step."""
     _serial: Iterator[int] = field(default_factory=itertools.count)
 
     def pick(self, full, quick):
-        """How many, by how much is to be done."""
         return quick if self.quick else full
 
-    def turns(self, count, what, *, share=1.0):
-        """Count the rounds, and tell of them; ``share`` is their part of the row."""
+    def turns(self, count, what):
+        """Yield the rounds and show them."""
         for number in range(count):
-            self.advance(f"{what}, {number + 1} of {count}", 0)
+            self.show(f"{what}, {number + 1} of {count}")
             yield number
-            self.advance(what, share / count)
+
+    def in_turn(self, count, what, measures):
+        """Call each of these functions once a round; their values, under the same keys."""
+        found = {key: [] for key in measures}
+        for _ in self.turns(count, what):
+            for key, measure in measures.items():
+                found[key].append(measure())
+        return {key: tuple(values) for key, values in found.items()}
+
+    def against_peers(
+        self, row, what, unit, found, *, beside="{0.title}", targets=None, note=lambda _one: ""
+    ):
+        """Yield a figure for each peer; ``targets`` are by the peer's name."""
+        mine = found[peers.OURS]
+        if len(found) == 1:
+            yield Figure(row, what, "-", unit, mine, note="without peers")
+        for one in self.contenders:
+            if one in found:
+                target = (targets or {}).get(one.name)
+                yield Figure(row, what, beside.format(one), unit, mine, found[one], target, note(one))
 
     @contextlib.contextmanager
     def place(self, url=None, **settings):
-        """A user's home directory for the length of a block, with settings of ours in its ``.flwr``."""
+        """Make the home directory of a user, with these settings in its ``.flwr``."""
         home = self.directory / f"home-{next(self._serial)}"
         home.mkdir()
-        lines = {"url": url or self.url, "ca_bundle": self.collector.bundle, **settings}
+        url = url or f"{self.collector.origin}/api/v1/event"
+        lines = {"url": url, "ca_bundle": self.collector.bundle, **settings}
         text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
         homes.write_settings(home / ".flwr", text)
         try:
@@ -69,42 +84,33 @@ class Bench:
             processes.end_all(home / ".flwr")
             shutil.rmtree(home, ignore_errors=True)
 
-    @property
-    def url(self):
-        """Where our own events go."""
-        return f"{self.collector.origin}/api/v1/event"
-
     def environment(self, home, **changes):
-        """What a process has that lives in this home; installed packages have their bytecode."""
+        """The environment of a process in this home. Python may write bytecode, as after an installation."""
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(_HEARD) and name.lower() not in _PROXIES
+            if not name.startswith(_REMOVED) and name.lower() not in _PROXIES
         }
         authorities = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), self.collector.bundle)
         return {**kept, **authorities, "HOME": str(home), "FLWR_HOME": str(home / ".flwr"), **changes}
 
-    def everybody(self):
-        """Ourselves first, then the peers that are there."""
-        return (peers.OURS, *self.contenders)
+    def everybody(self, *names):
+        """Ours first, then the installed peers; with names only these peers."""
+        return [peers.OURS, *(one for one in self.contenders if not names or one.name in names)]
 
-    def contend(self, home, one, *counts, **changes):
-        """Let ourselves or a peer report from this home to the collector; see ``programs/program.py``."""
-        return tell(self.command(one, *counts), self.environment(home, **changes))
-
-    def command(self, one, *counts, origin=""):
-        """What runs the program of a peer."""
-        script = str(PROGRAMS / one.script)
-        return [str(one.python), script, origin or self.collector.origin, *map(str, counts)]
+    def command(self, one, *arguments, origin=""):
+        """The command by which ours or a peer reports, see ``programs/contenders.py``."""
+        script = str(PROGRAMS / "contenders.py")
+        return [str(one.python), script, one.program, origin or self.collector.origin, *map(str, arguments)]
 
     def tell(self, home, program, *arguments, **changes):
-        """Run one of our programs by this Python, and give the JSON that it prints at its end."""
+        """Run one of our programs with this Python; the JSON of its last line."""
         command = [sys.executable, str(PROGRAMS / program), *map(str, arguments)]
         return tell(command, self.environment(home, **changes))
 
 
 def tell(command, environment):
-    """Run a command to its good end, and give the JSON of its last line."""
+    """Run a command, which must succeed; the JSON of its last line."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         words = " ".join(command[:4])

@@ -1,9 +1,9 @@
-"""A TLS collector in a process of its own, so that its work is nobody's: ``python -m … DIRECTORY``.
+"""A TLS collector in a process of its own, so that no figure includes its work: ``python -m … DIRECTORY``.
 
-It obeys one word a line on its standard input (``counts``, ``reset``, ``hang``, ``answer``; ``unzip`` to say
-that it takes compressed bodies, ``plain`` not to) with one line of JSON each, and ends with its input. The
-authorities that it writes for its clients are those that an installation has, and its own: to read them is
-part of what TLS costs.
+It reads one command a line from its standard input: ``counts``, ``reset``, ``hang``, ``answer``, ``unzip``
+(it takes compressed bodies) or ``plain``. It answers each with its counts, as one line of JSON. It ends with
+its input. Its clients read certifi's authorities too, as after an installation, because reading them is part
+of the cost of TLS.
 """
 
 import gzip
@@ -11,21 +11,21 @@ import json
 import subprocess
 import sys
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import certifi
 import trustme
 
-from tests.benchmarks.forwarder import Forwarder
+from tests.e2e.tunnels import Tunnels
 from tests.support.collector import Answer
 from tests.support.tls import TlsCollector
 
-MARK = b"num-supernodes"  # the name of a detail that stands once in each event, see programs/
+MARK = b"num-supernodes"  # each event of the programs has one detail of this name
 
 
 class _Counting(TlsCollector):
-    """Keeps no body."""
+    """Counts requests and events, and keeps no body."""
 
     def __init__(self, certificate):
         super().__init__(certificate)
@@ -35,7 +35,7 @@ class _Counting(TlsCollector):
     def take(self, request):
         if self.hangs:
             return Answer(manner="hang")
-        events = _events_in(request)
+        events = _count_events(request)
         with self._lock:
             self.counts["requests"] += 1
             self.counts["events"] += events
@@ -45,66 +45,46 @@ class _Counting(TlsCollector):
         return Answer(200, headers, b"{}")
 
 
-def _events_in(request):
-    body = request.body
-    if request.headers.get("content-encoding") == "gzip":
-        body = gzip.decompress(body)
-    elif request.headers.get("content-encoding") == "deflate":
-        body = zlib.decompress(body)
+def _count_events(request):
+    decode = {"gzip": gzip.decompress, "deflate": zlib.decompress}.get(
+        request.headers.get("content-encoding")
+    )
+    body = decode(request.body) if decode else request.body
     if b'"burst":{"count":' in body:
         return int(json.loads(body)["burst"]["count"])
     return body.count(MARK)
 
 
 def main(directory):
-    """Serve until the input ends."""
     authority = trustme.CA()
     bundle = directory / "authorities.pem"
     bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
     collector = _Counting(authority.issue_cert("127.0.0.1"))
-    with collector, Forwarder(collector.port) as forwarder:
-        _tell({"port": collector.port, "counted_port": forwarder.port, "bundle": str(bundle)})
+    with collector, Tunnels(collector.port) as tunnels:
+        ports = {"port": collector.port, "counted_port": tunnels.port}
+        print(json.dumps({**ports, "bundle": str(bundle)}), flush=True)
         for line in sys.stdin:
-            word = line.strip()
-            if word == "reset":
+            command = line.strip()
+            if command == "reset":
                 collector.counts.update(requests=0, events=0)
-                forwarder.reset()
-            elif word in {"hang", "answer"}:
-                collector.hangs = word == "hang"
-            elif word in {"unzip", "plain"}:
-                collector.unzips = word == "unzip"
-            counted = {
-                name: getattr(forwarder, name) for name in ("sent_bytes", "received_bytes", "connections")
-            }
-            _tell({**collector.counts, **counted})
-
-
-def _tell(what):
-    print(json.dumps(what), flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What has come since the last reset; the bytes are those through the counted way alone."""
-
-    requests: int
-    events: int
-    sent_bytes: int
-    received_bytes: int
-    connections: int
+                tunnels.reset()
+            elif command in {"hang", "answer"}:
+                collector.hangs = command == "hang"
+            elif command in {"unzip", "plain"}:
+                collector.unzips = command == "unzip"
+            print(json.dumps({**collector.counts, **tunnels.counts}), flush=True)
 
 
 class Collecting:
-    """The process, from outside."""
+    """Starts this process, and gives it commands."""
 
     def __init__(self, directory):
         command = [sys.executable, "-m", __name__, str(directory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         told = self._answer()
         self.bundle = told["bundle"]
-        self.origin, self.counted_origin = (
-            f"https://127.0.0.1:{told[name]}" for name in ("port", "counted_port")
-        )
+        self.origin = f"https://127.0.0.1:{told['port']}"
+        self.counted_origin = f"https://127.0.0.1:{told['counted_port']}"
 
     def __enter__(self):
         return self
@@ -112,15 +92,17 @@ class Collecting:
     def __exit__(self, *_):
         self._process.communicate()
 
-    def ask(self, word="counts"):
-        """Give it a word; it tells what it has counted."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n")
+    def ask(self, command="counts"):
+        """Give a command; the counts since the last reset.
+
+        They are ``requests`` and ``events``, and of the counted port ``sent_bytes``, ``received_bytes`` and
+        ``connections``.
+        """
+        self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
-        return Counts(**self._answer())
+        return SimpleNamespace(**self._answer())
 
     def _answer(self):
-        assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
 

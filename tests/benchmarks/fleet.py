@@ -1,125 +1,162 @@
-"""A fleet that comes back after an outage, by simulation: ``python -m tests.benchmarks.fleet --plot``.
+"""A fleet after an outage of the collector, by simulation: ``python -m tests.benchmarks.fleet --plot``.
 
-The functions that decide in a sidecar are driven by a simulated clock for a hundred thousand homes, through
-a day with an outage of six hours; smaller fleets show what the answer depends on. The figures are peaks
-of what the collector sees after the outage, as multiples of the steady rate before it (goal: at most 2, and
-all delivered within an hour), for our policy, for others, and without jitter. The same seed gives the same
-figures on every machine; with 100,000 homes it takes some minutes.
+A simulated clock drives the functions that decide in a sidecar, for 100,000 homes through a day with an
+outage of six hours. Smaller fleets show on which assumptions the result depends. The figures are peaks after
+the outage, as multiples of the steady rate before it, for the chosen policy and for others. The goal is at
+most 2, and everything delivered within an hour. The same seed gives the same figures; 100,000 homes take some
+minutes.
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.benchmarks import fleet_homes
-from tests.benchmarks.fleet_homes import HOUR_S, Mix
-from tests.benchmarks.fleet_outage import Times, outage
-from tests.benchmarks.fleet_policies import POLICIES
+from tests.benchmarks.fleet_simulation import (
+    BUCKET_S,
+    CALM_CLUSTER,
+    CI,
+    CLUSTER,
+    HOUR_S,
+    IN_PHASE,
+    LAPTOP,
+    POLICIES,
+    USUAL,
+    Collector,
+    Simulation,
+    requests_per_s,
+)
 
+BUCKETS_PER_MINUTE = int(60 / BUCKET_S)
 SHOWN_BEFORE_MINUTES, SHOWN_AFTER_MINUTES = 30, 90
 LEGEND = """\
-Rates are multiples of the steady rate, the mean before the outage.
-steady peak: the highest minute before it; outage: tries while it lasts; peak, 10 s: the highest minute and
-ten seconds after it, and in which minute; even: the peak if the requests of the first hour came evenly;
-alive: homes with something to deliver whose sidecar lives when the collector is back; slowest: until a home
-has delivered what it held then, from its next start on if no sidecar lives; late: homes that take more than
-an hour; asleep: homes without an event until the end.
+Rates are multiples of the steady rate, which is the mean before the outage.
+steady peak: its highest minute; outage: requests tried during the outage; peak, 10 s, at min: the highest
+minute and ten seconds after the outage, and which minute; even: the peak if the requests of the first hour
+came evenly; alive: homes that hold something and whose sidecar runs when the collector is back; slowest: the
+time until such a home has delivered, from the start of its next sidecar if none runs; late: homes that take
+more than an hour; asleep: homes without an event until the end.
 """
 HEAD = "steady peak outage |  peak  10 s  at min | even  | alive  slowest  late asleep"
 
+
+class Times(NamedTuple):
+    """The times of a scene, in seconds from the start."""
+
+    away_s: float = 4 * HOUR_S
+    back_s: float = 10 * HOUR_S
+    end_s: float = 24 * HOUR_S
+    settled_s: float = HOUR_S
+    """The steady rate is measured from here."""
+
+
 HALF_A_DAY = Times(end_s=14 * HOUR_S)
+MAIN = "usual mix"
+# The mix, the divisor of the number of homes, and the other arguments of `outage`.
+SCENES = {
+    MAIN: (USUAL, 1, {"times": Times()}),
+    "laptops alone": ({LAPTOP: 1}, 2, {}),
+    "CI machines alone": ({CI: 1}, 10, {}),
+    "clusters alone": ({CLUSTER: 1}, 50, {}),
+    "calm clusters alone": ({CALM_CLUSTER: 1}, 20, {}),
+    "in phase, back at a burst": (IN_PHASE, 20, {}),
+    "in phase, back after one": (IN_PHASE, 20, {"times": HALF_A_DAY._replace(back_s=10 * HOUR_S + 120)}),
+    "usual mix, told when it is back": (USUAL, 10, {"tells": lambda _since_s, left_s: left_s}),
+    "usual mix, takes 2 x, 503": (USUAL, 10, {"capacity": 2}),
+    "usual mix, takes 2 x, 503 for 60 s": (USUAL, 10, {"capacity": 2, "overload_after_s": 60}),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One outage, for every policy.
+class Figures(NamedTuple):
+    """The requests that the collector sees; ``LEGEND`` explains them. ``minutes`` counts each minute."""
 
-    Attributes:
-        name: for the table.
-        mix: what the fleet consists of.
-        part: how many times smaller it is than the largest.
-        times: when what happens.
-        tells: see ``outage``, as the following two.
-        capacity: what the collector can take after it.
-        overload_after_s: what it says beyond that.
+    steady_per_minute: float
+    steady_peak: float
+    outage: float
+    peak: float
+    peak_10_s: float
+    peak_minute: int
+    floor: float
+    alive: int
+    slowest_s: float
+    late: int
+    asleep: int
+    minutes: Sequence[int]
+
+
+def outage(
+    mix, homes, policy, *, seed, times=HALF_A_DAY, tells=None, capacity=math.inf, overload_after_s=None
+):
+    """The figures of one outage; ``tells`` and ``overload_after_s`` are those of ``Collector``.
+
+    ``capacity`` is a multiple of the requests of an ordinary day.
     """
-
-    name: str
-    mix: Mix
-    part: int = 20
-    times: Times = HALF_A_DAY
-    tells: Callable[[float, float], float] | None = None
-    capacity: float = math.inf
-    overload_after_s: float | None = None
-
-
-def _until_back(_since_s, left_s):
-    return left_s
-
-
-MAIN = Scene("usual mix", fleet_homes.USUAL, part=1, times=Times())
-SCENES = (
-    MAIN,
-    Scene("laptops alone", fleet_homes.LAPTOPS, part=2),
-    Scene("CI machines alone", fleet_homes.CIS, part=10),
-    Scene("clusters alone", fleet_homes.CLUSTERS, part=50),
-    Scene("calm clusters alone", fleet_homes.CALM_CLUSTERS),
-    Scene("in phase, back at a burst", fleet_homes.IN_PHASE),
-    Scene(
-        "in phase, back after one",
-        fleet_homes.IN_PHASE,
-        times=Times(back_s=10 * HOUR_S + 120, end_s=14 * HOUR_S),
-    ),
-    Scene("usual mix, told when it is back", fleet_homes.USUAL, part=10, tells=_until_back),
-    Scene("usual mix, takes 2 x, 503", fleet_homes.USUAL, part=10, capacity=2),
-    Scene("usual mix, takes 2 x, 503 for 60 s", fleet_homes.USUAL, part=10, capacity=2, overload_after_s=60),
-)
-
-
-def _row(figures):
-    return (
-        f"{figures.steady_peak:6.2f} {figures.outage:11.2f} | {figures.peak:5.2f} {figures.peak_10_s:5.2f} "
-        f"{figures.peak_minute:7} | {figures.floor:5.2f} | {figures.alive:5} {figures.slowest_s:6.0f} s "
-        f"{figures.late:5} {figures.asleep:6}"
+    capacity_per_s = max(capacity * requests_per_s(mix, homes), 1.0)
+    collector = Collector(times.away_s, times.back_s, times.end_s, tells, capacity_per_s, overload_after_s)
+    simulation = Simulation(mix, homes, policy, collector, seed)
+    simulation.run(times.back_s)
+    simulation.note_debts()
+    alive = sum(place.owes and place.alive for place in simulation.places)
+    simulation.run(times.end_s)
+    seen = collector.seen[: int(times.end_s / BUCKET_S)]
+    minutes = _minutes(seen)
+    settled, away, back = (int(moment / 60) for moment in (times.settled_s, times.away_s, times.back_s))
+    before, after = minutes[settled:away], minutes[back:]
+    steady = sum(before) / len(before)
+    tried = _minutes(collector.tried)[away:back]
+    took = [place.cleared_at - place.owed_from for place in simulation.places if place.cleared_at < math.inf]
+    open_ = [times.end_s - place.owed_from for place in simulation.places if place.owes]
+    return Figures(
+        steady_per_minute=steady,
+        steady_peak=max(before) / steady,
+        outage=sum(tried) / len(tried) / steady,
+        peak=max(after) / steady,
+        peak_10_s=max(seen[int(times.back_s / BUCKET_S) :]) * BUCKETS_PER_MINUTE / steady,
+        peak_minute=after.index(max(after)),
+        floor=sum(after[:60]) / 60 / steady,
+        alive=alive,
+        slowest_s=max(took, default=0.0),
+        late=sum(took_s > HOUR_S for took_s in [*took, *open_]),
+        asleep=sum(since_s == -math.inf for since_s in open_),
+        minutes=minutes,
     )
 
 
-def measure(scene, homes, seed):
-    """The figures of a scene for every policy; printed."""
-    count = max(homes // scene.part, 1)
-    print(f"\n{scene.name}: {count:,} homes, {scene.mix.requests_per_s(count) * 60:,.0f} requests a minute")
+def _minutes(buckets):
+    whole = len(buckets) - len(buckets) % BUCKETS_PER_MINUTE
+    return [sum(buckets[at : at + BUCKETS_PER_MINUTE]) for at in range(0, whole, BUCKETS_PER_MINUTE)]
+
+
+def measure(name, homes, seed):
+    """Print and give the figures of a scene for each policy."""
+    mix, divisor, arguments = SCENES[name]
+    count = max(homes // divisor, 1)
+    print(f"\n{name}: {count:,} homes, {requests_per_s(mix, count) * 60:,.0f} requests a minute")
     found = {}
     for policy in POLICIES:
         begin = time.perf_counter()
-        found[policy.name] = outage(
-            scene.mix,
-            count,
-            policy,
-            seed=seed,
-            times=scene.times,
-            tells=scene.tells,
-            capacity=scene.capacity,
-            overload_after_s=scene.overload_after_s,
+        of = found[policy.name] = outage(mix, count, policy, seed=seed, **arguments)
+        print(
+            f"  {policy.name:32} {of.steady_peak:6.2f} {of.outage:11.2f} | {of.peak:5.2f} "
+            f"{of.peak_10_s:5.2f} {of.peak_minute:7} | {of.floor:5.2f} | {of.alive:5} {of.slowest_s:6.0f} s "
+            f"{of.late:5} {of.asleep:6}  ({time.perf_counter() - begin:.0f} s)",
+            flush=True,
         )
-        took_s = time.perf_counter() - begin
-        print(f"  {policy.name:32} {_row(found[policy.name])}  ({took_s:.0f} s)", flush=True)
     return found
 
 
 def plot(found, file):
-    """Draw what the collector sees around the recovery."""
+    """Draw the requests around the end of the outage."""
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "fleet"  # the same figures give the same file
     from matplotlib import pyplot as plt
 
-    back = int(MAIN.times.back_s / 60)
+    back = int(Times().back_s / 60)
     shown = slice(back - SHOWN_BEFORE_MINUTES, back + SHOWN_AFTER_MINUTES)
     figure, axes = plt.subplots(figsize=(8, 4))
     for name, figures in found.items():
@@ -137,23 +174,22 @@ def plot(found, file):
 
 
 def main():
-    """Print all figures, and keep them."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet", description=__doc__)
     parser.add_argument("--homes", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), metavar="DIR")
     parser.add_argument("--plot", action="store_true", help="draw fleet.svg too; needs matplotlib")
-    parser.add_argument("--only-main", action="store_true", help="the largest fleet alone")
+    parser.add_argument("--only-main", action="store_true", help="only the largest fleet")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     print(f"{LEGEND}\n{'':34} {HEAD}")
     kept = {}
-    for scene in SCENES[:1] if chosen.only_main else SCENES:
-        found = measure(scene, chosen.homes, chosen.seed)
-        kept[scene.name] = {name: dataclasses.asdict(figures) for name, figures in found.items()}
+    for name in [MAIN] if chosen.only_main else SCENES:
+        found = measure(name, chosen.homes, chosen.seed)
+        kept[name] = {policy: figures._asdict() for policy, figures in found.items()}
         text = json.dumps({"homes": chosen.homes, "seed": chosen.seed, "scenes": kept}, separators=(",", ":"))
         (chosen.out / "fleet.json").write_text(text + "\n", encoding="utf-8")
-        if scene is MAIN and chosen.plot:
+        if name == MAIN and chosen.plot:
             plot(found, chosen.out / "fleet.svg")
 
 

@@ -1,47 +1,42 @@
-"""The figures for people and programs: a table, Markdown, JSON."""
+"""The figures as Markdown and as JSON."""
 
+import datetime as dt
 import json
+import platform
 import shutil
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import psutil
 
-from tests.benchmarks import machine, plots
+from tests.benchmarks import plots
 from tests.benchmarks.figures import Figure, Spread, number
 
 HEADS = ("row", "what", "ours", "beside", "its", "ratio", "to reach", "reached", "n")
 HERE = Path(__file__).parent
 TIMES = "times"
-_AS_A_PART = 0.5  # below, a ratio is said as a fraction
+_AS_FRACTION_BELOW = 0.5
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
-    """All of one run."""
+    """The results of one run."""
 
     machine: dict[str, Any]
     peers: list[str]
     figures: list[Figure]
     failures: dict[str, str]
+    """The reason of each row that could not be measured."""
     quick: bool
-
-    def as_json(self):
-        """For the file."""
-        return {
-            "machine": self.machine,
-            "peers": self.peers,
-            "quick": self.quick,
-            "figures": [figure.as_json() for figure in self.figures],
-            "failures": self.failures,
-        }
 
 
 def write(run, directory):
-    """The JSON, the Markdown (whole, and what has a target), and the plots."""
-    (directory / "benchmarks.json").write_text(json.dumps(run.as_json(), indent=1) + "\n", encoding="utf-8")
+    """Write the JSON, the Markdown (all figures, and those with a target), and the plots."""
+    whole = {**vars(run), "figures": [figure.as_json() for figure in run.figures]}
+    (directory / "benchmarks.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     (directory / "benchmarks.md").write_text(markdown(run), encoding="utf-8")
     aims = replace(run, figures=[figure for figure in run.figures if figure.target])
     (directory / "summary.md").write_text(markdown(aims), encoding="utf-8")
@@ -49,31 +44,25 @@ def write(run, directory):
 
 
 def publish(run, directory, here=HERE):
-    """Put the whole table where its marker is in the README of a directory, and the plots beside it."""
-    text = (here / "README.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    table = f"{before}{_BEGIN}\n{markdown(run)}{_END}{after}"
-    (here / "README.md").write_text(table, encoding="utf-8")
+    """Replace the table in the README of a directory, and the plots beside it."""
+    readme = here / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    readme.write_text(f"{before}{_BEGIN}\n{markdown(run)}{_END}{after}", encoding="utf-8")
     for name in (plots.COST, plots.PEERS):
         if (directory / name).exists():
             shutil.copyfile(directory / name, here / name)
 
 
-def table(run):
-    """For a terminal."""
-    shown = Table(*HEADS, title=machine.in_words(run.machine))
-    for figure in run.figures:
-        colour = {True: "green", False: "red", None: ""}[figure.is_reached]
-        shown.add_row(*_cells(figure), style=colour)
-    return shown
-
-
 def markdown(run):
-    """For a README."""
     quick = " By `--quick`." if run.quick else ""
+    facts = run.machine
+    machine = (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['kernel']}, "
+        f"{facts['python']}, {facts['file_system']}, {facts['date']}"
+    )
     lines = [
-        f"Machine: {machine.in_words(run.machine)}.{quick} Medians, with the quartiles in "
+        f"Machine: {machine}.{quick} Medians, with the quartiles in "
         "brackets; ratios are those of rounds in turn. Beside: "
         + (", ".join(run.peers) or "no peers")
         + ", and floors.",
@@ -81,8 +70,8 @@ def markdown(run):
         f"| {' | '.join(HEADS)} |",
         "|" + " --- |" * len(HEADS),
         *(f"| {' | '.join(_cells(figure))} |" for figure in run.figures),
+        *(f"\n`{row}` could not be measured: {why}" for row, why in run.failures.items()),
     ]
-    lines += [f"\n`{row}` could not be measured: {why}" for row, why in run.failures.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -94,33 +83,45 @@ def in_words(figure):
 
 
 def _cells(figure):
-    reached = {True: "yes", False: "no", None: ""}[figure.is_reached]
-    beside = f"{figure.beside} ({figure.note})" if figure.note else figure.beside
     return [
         figure.row,
         figure.what,
-        spread(figure.ours, figure.unit),
-        beside,
-        spread(figure.theirs, figure.unit),
-        spread(figure.ratios, TIMES),
+        _spread(figure.ours, figure.unit),
+        f"{figure.beside} ({figure.note})" if figure.note else figure.beside,
+        _spread(figure.theirs, figure.unit),
+        _spread(figure.ratios, TIMES),
         figure.target.text if figure.target else "",
-        reached,
+        {True: "yes", False: "no", None: ""}[figure.is_reached],
         str(max(len(figure.ours), len(figure.theirs)) or ""),
     ]
 
 
-def spread(values, unit):
+def _spread(values, unit):
     """A median with its quartiles."""
     if not values:
         return "-"
-    of = Spread.of(values)
-    if unit == TIMES and of.most < _AS_A_PART:
-        say, unit = _part, ""
-    else:
-        say = number
+    of, say = Spread.of(values), number
+    if unit == TIMES and of.most < _AS_FRACTION_BELOW:
+        say, unit = lambda value: f"1/{number(1 / value)}", ""
     around = f" ({say(of.low)} to {say(of.high)})" if of.n > 1 and of.low != of.high else ""
     return f"{say(of.median)}{around} {unit}".rstrip()
 
 
-def _part(value):
-    return f"1/{number(1 / value)}"
+def machine_facts(directory):
+    """The facts about this machine; the file system is that of the directory."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    paths = (directory.resolve(), *directory.resolve().parents)
+    return {
+        "cpu": next(models, platform.processor() or platform.machine()),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "file_system": next((mounts[path] for path in paths if path in mounts), "unknown"),
+        "flwr_telemetry": metadata.version("flwr-telemetry"),
+        "flwr": metadata.version("flwr"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }

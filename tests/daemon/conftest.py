@@ -18,6 +18,7 @@ from flwr_telemetryd.runtime import Mode, Runtime
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.state import State
 from tests.support import homes, records, wire
+from tests.support.bodies import coalesce
 
 OURS, THEIRS = "0" * 16, "1" * 16
 EVENTS = records.series(10)
@@ -132,8 +133,7 @@ def spooling(host):
 def burst_of(events):
     """Give the body of a burst of these records' events."""
     from flwr_telemetry.record import to_wire
-    from flwr_telemetryd.burst import codec
 
-    (body,) = codec.coalesce([to_wire(event) for event in events])
+    (body,) = coalesce([to_wire(event) for event in events])
     assert "burst" in json.loads(body)
     return body

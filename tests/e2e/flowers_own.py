@@ -1,7 +1,7 @@
-"""What Flower's own tests of its telemetry module ask of it, written anew from how the module behaves.
+"""The checks of Flower's own tests of its telemetry module, written anew from its behaviour.
 
-Run by ``python -m unittest`` against the Flower that is installed, as it is or adopted, and knows nothing of
-us. One case wants to be answered by a backend.
+``python -m unittest`` runs them against the installed Flower, unmodified or with our functions. They do not
+use our packages. One case needs an answer of a backend.
 """
 
 import importlib
@@ -9,6 +9,7 @@ import os
 import unittest
 import uuid
 from importlib import metadata
+from unittest import mock
 
 RELEASE = tuple(int(part) for part in metadata.version("flwr").split("."))
 HOME = "flwr.supercore" if RELEASE >= (1, 32) else "flwr.common"
@@ -21,20 +22,8 @@ OFF = "disabled"
 class Telemetry(unittest.TestCase):
     """The module's functions, as the rest of Flower and its tests use them."""
 
-    def switch(self, value):
-        """Switch the module on or off until the end of the case, as a test or a program does at run time."""
-        before = telemetry.FLWR_TELEMETRY_ENABLED
-        self.addCleanup(setattr, telemetry, "FLWR_TELEMETRY_ENABLED", before)
-        telemetry.FLWR_TELEMETRY_ENABLED = value
-
-    def set_variable(self, name, value):
-        """Set a variable until the end of the case."""
-        before = os.environ.get(name, "")
-        self.addCleanup(os.environ.__setitem__, name, before)
-        os.environ[name] = value
-
+    @mock.patch.object(telemetry, "FLWR_TELEMETRY_ENABLED", "1")
     def test_the_backend_answers(self):
-        self.switch("1")
         self.assertEqual(telemetry.event(telemetry.EventType.PING).result(timeout=60), ANSWER)
 
     def test_a_result_comes_for_every_event(self):
@@ -46,8 +35,8 @@ class Telemetry(unittest.TestCase):
         for future in (telemetry.event(event_type=ping), telemetry.event(ping, event_details={"a": [1]})):
             self.assertIsInstance(future.result(timeout=60), str)
 
+    @mock.patch.object(telemetry, "FLWR_TELEMETRY_ENABLED", "0")
     def test_the_opt_out(self):
-        self.switch("0")
         self.assertEqual(telemetry.event(telemetry.EventType.PING).result(timeout=60), OFF)
         self.assertEqual(telemetry.create_event(telemetry.EventType.PING, None), OFF)
 
@@ -70,12 +59,10 @@ class Telemetry(unittest.TestCase):
     def test_the_partner(self):
         given = str(uuid.uuid4())
         for value, partner in ((given, given), ("", "unavailable"), ("a company", "invalid")):
-            self.set_variable("FLWR_TELEMETRY_PARTNER_ID", value)
-            self.assertEqual(telemetry._get_partner_id(), partner)
+            with mock.patch.dict(os.environ, FLWR_TELEMETRY_PARTNER_ID=value):
+                self.assertEqual(telemetry._get_partner_id(), partner)
 
     def test_a_create_event_in_its_place_is_called(self):
-        calls = []
-        self.addCleanup(setattr, telemetry, "create_event", telemetry.create_event)
-        telemetry.create_event = lambda *arguments: calls.append(arguments) or "mine"
-        self.assertEqual(telemetry.event(telemetry.EventType.PING, {"n": 1}).result(timeout=60), "mine")
-        self.assertEqual(calls, [(telemetry.EventType.PING, {"n": 1})])
+        with mock.patch.object(telemetry, "create_event", return_value="mine") as create_event:
+            self.assertEqual(telemetry.event(telemetry.EventType.PING, {"n": 1}).result(timeout=60), "mine")
+        create_event.assert_called_once_with(telemetry.EventType.PING, {"n": 1})

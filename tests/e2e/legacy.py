@@ -1,7 +1,7 @@
-"""The ways to run Flower that came first and still work: ``python legacy.py ROLE …``, as a user runs his.
+"""The first ways to run Flower, which still work: ``python legacy.py ROLE …``.
 
-``server ADDRESS`` and ``client ADDRESS NUMBER`` are programs of their own, which make one training together;
-``simulation`` is a whole one, by Ray. The training is that of ``simulation.py``. Knows nothing of us.
+``server ADDRESS`` and two ``client ADDRESS NUMBER`` make one training together; ``simulation`` makes a whole
+one with Ray. The training is that of ``simulation.py``. This program does not use our packages.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""A program that partitions a data set of its own by flwr-datasets, and reports by Flower too.
+"""A program that partitions a data set by flwr-datasets, and reports by Flower too: ``… DIRECTORY``.
 
-Knows nothing of us, needs no network, and leaves its files in the directory that the argument names.
+It needs no network, writes to DIRECTORY, and does not use our packages.
 """
 
 import pathlib

@@ -1,8 +1,7 @@
-"""The tests of this directory against Flowers that people use: ``python -m tests.e2e.releases [RELEASE…]``.
+"""The tests of this directory with other releases of Flower: ``python -m tests.e2e.releases [RELEASE…]``.
 
-Each release has a virtual environment of its own, with this project beside it; ``--keep DIRECTORY`` keeps
-them for the next time. What pytest is to be told besides stands in ``PYTEST_ADDOPTS``. Ends with 1 if a test
-fails in any of them.
+Each release has its own virtual environment, with this project in it. ``--keep DIRECTORY`` keeps them for the
+next run. ``PYTEST_ADDOPTS`` may hold more options of pytest. The status is 1 if a test of any release fails.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What stands beside each release: the flwr-datasets that agrees with its rich.
+# The flwr-datasets that agrees with the rich of each release.
 RELEASES = {
     "1.8.0": (),
     "1.13.1": (),
@@ -26,7 +25,7 @@ ONE_BY_ONE = {"1.8.0"}  # two of its Rays on one machine become one cluster
 
 
 def environment(directory, release):
-    """Make the virtual environment of a release, or bring it up to date, and give its interpreter."""
+    """Make or update the virtual environment of a release; its interpreter."""
     python = directory / release / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", directory / release], check=True)
@@ -36,10 +35,9 @@ def environment(directory, release):
 
 
 def main():
-    """Run the tests in each environment, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.releases")
     parser.add_argument("release", nargs="*", default=[*RELEASES], help=f"of {', '.join(RELEASES)}")
-    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="where the environments stay")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the environments here")
     options = parser.parse_args()
     if unknown := set(options.release) - set(RELEASES):
         parser.error(f"no such release: {', '.join(sorted(unknown))}")

@@ -1,7 +1,7 @@
-"""One run of a real Flower, done twice: as Flower made it, and under ``flwr-telemetry run``.
+"""One run of a real Flower, done twice: unmodified, and under ``flwr-telemetry run``.
 
-Both sides have a home, a way out (``gateway.py``) and a witness in every process (``trap/``) of their own.
-What Flower's code reported on our side has to arrive at our collector, and nothing else may leave.
+Each side has its own home, its own proxy (``gateway.py``), and a witness in every process (``trap/``). All
+that Flower's code reports on our side must arrive at our collector. Nothing else may leave the machine.
 """
 
 import contextlib
@@ -13,10 +13,9 @@ import tempfile
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.e2e.gateway import Gateway
 from tests.support import homes, processes, wire
@@ -26,48 +25,38 @@ from tests.support.wire import Event
 TRAP = Path(__file__).parent / "trap"
 BIN = Path(sys.executable).parent
 OURS = (sys.executable, "-m", "flwr_telemetryd.cli", "run", "--")
-PATIENCE_S = 150.0  # for what hangs
-
-TRIES = 3  # of Flower, to do the same twice
+PATIENCE_S = 150.0
+TRIES = 3  # because Flower does not always do the same twice
 
 RELEASE = tuple(int(part) for part in metadata.version("flwr").split("."))
 RAYS_APART = (1, 13)  # before, two Rays on one machine became one cluster
-PARTNER = (1, 10)  # before, a context said nothing of partners; ours says that there is none
+PARTNER = (1, 10)  # before, a context had no partner; ours has "unavailable"
 
-# What differs from run to run, and, in what `simulation.py` reports, from training to training.
-VARYING = {"run-id-hash", "federated_dataset_id", "round", "node"}
-# The first of two that `flwr-simulation` reports, without an exit code, knows of a failure or does not yet.
+VARYING = {"run-id-hash", "federated_dataset_id", "round", "node"}  # from run to run
+# `flwr-simulation` reports it twice. The first, without an exit code, may not know of a failure yet.
 HASTY = "FLWR_SIMULATION_RUN_LEAVE"
-
-# Ray's own word for "say nothing to anybody", and for a warning that it gives in each worker.
+# Ray must not report its usage, nor warn in each worker.
 _QUIET_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 class Side:
-    """Where one of the two runs takes place.
-
-    Attributes:
-        home: its `.flwr`.
-        scratch: a directory for what the run writes.
-        prefix: the words before each of its commands.
-        gateway: its way out.
-        told: for what the run has to tell, to be held against the other's.
-        changes: to the environment of its processes.
-    """
+    """One of the two runs."""
 
     def __init__(self, directory, prefix, gateway, ray):
         self.scratch = directory
         self.home = directory / "home" / ".flwr"
         self.prefix = list(prefix)
+        """The words before each of its commands."""
         self.gateway = gateway
         self.told = []
+        """Results of the run that must be equal on both sides."""
         self.changes = {}
+        """Changes to the environment of its processes."""
         self._notes = directory / "trap.jsonl"
         self._ray = ray
 
     @property
     def environment(self):
-        """What every process of the run has."""
         return {
             "HOME": str(self.home.parent),
             "PYTHONPATH": str(TRAP),
@@ -82,14 +71,14 @@ class Side:
         }
 
     def start(self, *words, **options):
-        """Start a Python program of Flower's."""
+        """Start a Python program."""
         environment = processes.environment(self.home, self.environment)
         command = [*self.prefix, sys.executable, *words]
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         return subprocess.Popen(command, env=environment, text=True, **{**streams, **options})
 
     def run(self, *words):
-        """Run a Python program of Flower's to its end; give its status and what it printed."""
+        """Run a Python program; its status and its output."""
         with self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             try:
                 printed, _ = process.communicate(timeout=PATIENCE_S)
@@ -98,30 +87,32 @@ class Side:
         return process.returncode, printed
 
     def complete(self, *words):
-        """Run a Python program of Flower's to its good end; give what it printed."""
+        """Run a Python program, which must succeed; its output."""
         status, printed = self.run(*words)
         assert status == 0, printed
         return printed
 
     def notes(self, kind):
-        """Give what the witnesses wrote down of that kind."""
+        """The notes of the witnesses of this kind."""
         lines = map(json.loads, self._notes.read_text().splitlines()) if self._notes.exists() else ()
         return [line for line in lines if line["kind"] == kind]
 
     def reported(self, kind="reported"):
-        """Give type and details of every event that Flower's code reported; or of which that ``returned``."""
-        names = ("event_type", "event_details")
-        return [{name: line[name] for name in names} for line in self.notes(kind)]
+        """The events that Flower's code reported, or those whose call ``returned``."""
+        return [_event(line) for line in self.notes(kind)]
+
+
+def _event(line):
+    return {name: line[name] for name in ("event_type", "event_details")}
 
 
 @contextlib.contextmanager
-def side(directory, prefix=(), *, silent=False):
-    """Give one side; with a way out that never answers if it is to be silent."""
+def side(directory, prefix=()):
     (directory / "home" / ".flwr").mkdir(parents=True, mode=0o700)
-    # The name of a socket in Ray's directory may have 107 bytes at most.
+    # The path of a socket in Ray's directory may have at most 107 bytes.
     with (
         tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray,
-        Gateway(directory, silent=silent) as gateway,
+        Gateway(directory) as gateway,
     ):
         found = Side(directory, prefix, gateway, ray)
         try:
@@ -132,7 +123,6 @@ def side(directory, prefix=(), *, silent=False):
 
 @contextlib.contextmanager
 def ours(directory, url, *, prefix=OURS, **settings):
-    """Give our side, which delivers to this address."""
     with side(directory / "ours", prefix) as found:
         homes.configure(found.home, url, **settings)
         yield found
@@ -140,82 +130,57 @@ def ours(directory, url, *, prefix=OURS, **settings):
 
 @contextlib.contextmanager
 def both(directory, collector):
-    """Give Flower's own side, and ours, which delivers to the collector."""
+    """Flower's own side, and ours, which delivers to the collector."""
     with side(directory / "flower") as theirs, ours(directory, collector.url) as our_own:
         yield theirs, our_own
 
 
-def on_each(run, *sides, at_once):
-    """Do the same on all sides, at once or one after the other; give what failed, and on which."""
-    failures = []
-    with ThreadPoolExecutor(len(sides) if at_once else 1) as pool:
-        for one, done in [(one, pool.submit(run, one)) for one in sides]:
-            try:
-                done.result()
-            except (AssertionError, subprocess.TimeoutExpired) as error:
-                failures.append(f"{one.scratch.name}: {_story(error)}")
-    return failures
-
-
-def _story(error):
-    """Give an error and those that it came after."""
-    story = []
-    while error is not None:
-        story.append(repr(error))
-        error = error.__context__
-    return ", after ".join(story)
-
-
 def arrived(our_own, collector, *, killed=False):
-    """Wait until as much has arrived as was reported, and for the sidecar's end; give what has come.
+    """Wait for all reported events and for the sidecar's end; the events that arrived.
 
-    It is just what Flower's code reported, of one source, and Flower itself has sent nothing. Where processes
-    were killed, it may lack what they died in the midst of reporting.
+    They must be those that Flower's code reported, with one source, and Flower itself must have sent nothing.
+    If processes were ``killed``, events whose call did not return may be missing.
     """
     reported = our_own.reported()
     expected = our_own.reported("returned") if killed else reported
     processes.wait_until(lambda: len(collector.events()) >= len(expected), what=f"{len(expected)} events")
     processes.wait_for_end(our_own.home)
     came = collector.events()
-    names = ("event_type", "event_details")
-    found = wire.bag({name: event[name] for name in names} for event in came)
-    assert wire.bag(expected) <= found <= wire.bag(reported)
+    assert wire.bag(expected) <= wire.bag(map(_event, came)) <= wire.bag(reported)
     assert {event["context"]["source"] for event in came} == {(our_own.home / "source").read_text()}
     assert our_own.gateway.asked_for == []
     assert our_own.notes("refused") == []
     return came
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Both sides, held against each other.
-
-    Attributes:
-        table: what was found; for people.
-        reported: what the witnesses of our side wrote down.
-        came: the events that arrived through us.
-    """
+class Comparison(NamedTuple):
+    """The result of ``side_by_side``."""
 
     table: str
     reported: list[dict[str, Any]]
+    """The notes of the witnesses of our side."""
     came: list[Event]
+    """The events that arrived through us."""
 
 
 def side_by_side(directory, run):
-    """Do the same on both sides, and hold them against each other.
+    """Do the same on both sides, and compare them.
 
-    What Flower's code reports under us has to be what it reports without us. But Flower is not sure to do the
-    same twice: a SuperExec whose SuperLink has gone fails now and then instead of reporting its end; one
-    that is told to end amid a line of its log cannot log that, and goes on for ever; and on a machine that is
-    busy enough its heartbeats and those of Ray come late, so that a good run fails. So it has three tries, of
-    which the last two leave it alone on the machine. That all it reported arrives has no second try: it is
-    asked of every one that came to its end.
+    Flower's code must report the same with us as without us. There are three tries, because Flower does not
+    always do the same twice:
+
+    - A SuperExec whose SuperLink has ended sometimes fails instead of reporting its end.
+    - A process that is told to end while it writes a line of its log runs on for ever.
+    - On a busy machine, late heartbeats of Flower or Ray make a good run fail.
+
+    The last two tries run one side at a time. In every try that came to its end, all reported events must
+    arrive.
     """
     tries = []
     for number in range(1, TRIES + 1):
         with Collector() as collector, both(directory / f"try-{number}", collector) as (theirs, our_own):
             at_once = number == 1 and RELEASE >= RAYS_APART
-            failures = on_each(run, theirs, our_own, at_once=at_once)
+            failures = _on_each(run, theirs, our_own, at_once=at_once)
             came = [] if failures else arrived(our_own, collector)
             expected, reported = [_kinds(one.reported()) for one in (theirs, our_own)]
             if not failures and reported == expected and our_own.told == theirs.told:
@@ -225,14 +190,30 @@ def side_by_side(directory, run):
     raise AssertionError("".join(tries))
 
 
+def _on_each(run, *sides, at_once):
+    """Do the same on all sides, at once or one after the other; the failures."""
+    failures = []
+    with ThreadPoolExecutor(len(sides) if at_once else 1) as pool:
+        for one, done in [(one, pool.submit(run, one)) for one in sides]:
+            try:
+                done.result()
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                story, link = [], error
+                while link is not None:
+                    story.append(repr(link))
+                    link = link.__context__
+                failures.append(f"{one.scratch.name}: {', after '.join(story)}")
+    return failures
+
+
 def _table(reported, sent, came):
-    """Hold what came against what Flower sent, key by key; give how many there are of each kind."""
+    """Compare the keys of the events that arrived with those that Flower sent; the counts of each kind."""
     for event in came:
         added = [event["context"]["hw"].pop(name) for name in ("cpu_count_physical", "memory_gib")]
         assert all(type(figure) is int for figure in added)
         if RELEASE < PARTNER:
             assert event["context"].pop("partner") == "unavailable"
-    types = {event["event_type"] for event in sent}  # of the others Flower has lost all
+    types = {event["event_type"] for event in sent}  # Flower lost all events of the other types
     assert {_schema(event) for event in came if event["event_type"] in types} == set(map(_schema, sent))
 
     columns = [reported, _kinds(sent), _kinds(came)]
@@ -243,7 +224,7 @@ def _table(reported, sent, came):
 
 
 def _kinds(events):
-    """Count events by type and details, without what differs from run to run."""
+    """Count events by type and details, without the values that vary."""
     kinds = Counter()
     for event in events:
         details = event["event_details"]
@@ -255,7 +236,7 @@ def _kinds(events):
 
 
 def _schema(event):
-    """Give type and context as Flower's JSON text, in its order, without what differs from run to run."""
+    """Type and context as Flower's JSON text, in its order, without the values that vary."""
     context = copy.deepcopy(event["context"])
     for name in ("source", "cluster"):
         context[name] = str(uuid.UUID(context[name])) == context[name]

@@ -1,14 +1,12 @@
-"""A small Flower app, run as a user runs his: ``python simulation.py``.
+"""A small Flower app that uses no package of ours: ``python simulation.py [cluster|fail]``.
 
-Federated averaging of a mean, in NumPy, by Ray, in what all Flowers from 1.8 on understand. Knows nothing
-of us. Besides what Flower itself reports, each training in a Ray worker reports a ``PING`` by Flower's own
-function, so that the tests see every kind of process of the run.
+Federated averaging of a mean with NumPy and Ray, for all releases of Flower from 1.8 on. Each training in a
+Ray worker also reports a ``PING`` by Flower's own function, so that the tests see every kind of process of
+the run.
 
-By the arguments: ``cluster`` makes it run on a Ray cluster of three nodes; ``fail`` makes the server app
-raise. With the variable ``QUIET`` no training reports.
+``cluster`` runs it on a Ray cluster of three nodes; ``fail`` makes the server app raise.
 """
 
-import os
 import sys
 
 import numpy as np
@@ -29,26 +27,20 @@ class Node(NumPyClient):
         self.number = number
 
     def fit(self, parameters, config):
-        """Take half a step towards the node's data."""
         details = {"round": config["round"], "node": self.number}
-        if "QUIET" not in os.environ:
-            # Ray ends its workers at once; today's Flower would lose what is still on its thread.
-            event(EventType.PING, details).exception()
+        # Ray ends its workers at once; Flower itself would lose an event that is still on its thread.
+        event(EventType.PING, details).exception()
         (model,) = parameters
         return [(model + self.number) / 2], 1, {}
 
 
 def client_fn(context):
-    """Make a node; 1.8 gives its number as text."""
-    number = context if isinstance(context, str) else context.node_config["partition-id"]
+    number = context if isinstance(context, str) else context.node_config["partition-id"]  # text in 1.8
     return Node(int(number)).to_client()
 
 
 def averaging(nodes):
-    """Give the strategy for so many nodes."""
-
     def check(server_round, arrays, _config):
-        """Make sure that it is a real training."""
         if "fail" in sys.argv:
             message = "this run was asked to fail"
             raise ValueError(message)
@@ -67,7 +59,7 @@ def averaging(nodes):
 
 
 def join_cluster():
-    """Start the nodes of a cluster, of one processor each, and let Flower find Ray initialised on it."""
+    """Start a cluster of three nodes, and initialise Ray on it before Flower does."""
     import ray
     from ray.cluster_utils import Cluster
 

@@ -1,4 +1,4 @@
-"""Flower's telemetry module under us: what its own tests ask, and the two ways of the emitter's README."""
+"""Our functions in Flower's telemetry module: its own tests, and the two ways of the emitter's README."""
 
 import importlib.util
 import re
@@ -17,19 +17,14 @@ ONE_EVENT = "from flwr.common import EventType, event; print(event(EventType.PIN
 
 
 def block(name):
-    """Give the code that stands behind this marker in the emitter's README."""
+    """The code after this marker in the emitter's README."""
     text = readme.EMITTER.read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]
 
 
-def installed():
-    """Give the directory of the Flower that is installed."""
-    spec = importlib.util.find_spec("flwr")
-    assert spec is not None
-    (directory,) = spec.submodule_search_locations or ()
-    return Path(directory)
+INSTALLED = Path(importlib.util.find_spec("flwr").origin).parent
 
 
 def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collector):
@@ -46,9 +41,9 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collec
 
 
 def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
-    """A copy of the installed Flower that imports our functions reports through us, with no help at all."""
+    """A copy of the installed Flower imports our functions, and nothing else is needed."""
     copy = tmp_path / "changed" / "flwr"
-    shutil.copytree(installed(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (module,) = [path for path in copy.glob("*/telemetry.py") if path.parent.name in ("supercore", "common")]
     module.write_text(block("adoption"))
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
@@ -60,7 +55,7 @@ def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
 
 
 def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
-    """A site that cannot change how Flower is started changes what Python does at its start."""
+    """A site that cannot change the command of Flower can change the start of Python."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(block("sitecustomize"))
@@ -71,8 +66,8 @@ def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
 
 @pytest.mark.parametrize(("switch", "asks"), [("0", True), ("1", False)])
 def test_the_search_for_updates_is_flowers_own(tmp_path, collector, switch, asks):
-    """It is no event: off or on, telemetry does not change it, and the variable in the README does."""
-    if not (installed() / "supercore" / "update_check.py").exists():
+    """It is no event: telemetry, off or on, does not change it, but the variable in the README does."""
+    if not (INSTALLED / "supercore" / "update_check.py").exists():
         pytest.skip("this release asks for no updates")
     with sides.ours(tmp_path, collector.url) as ours:
         ours.changes |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": switch}

@@ -1,4 +1,4 @@
-"""In a container: a root that cannot be written to, users without a name, no shell, host names of chance."""
+"""In a container: a read-only root, users without a name, no shell, random host names."""
 
 import json
 import os
@@ -15,41 +15,18 @@ from tests.support import homes, hosts, processes, wire
 
 NAMELESS = 54321
 READ_ONLY = """
-set -e
-mount --make-rprivate /
 for kept in $KEPT; do mount --bind "$kept" "$kept"; done
 for place in / /tmp /var/tmp /dev/shm; do
     if mountpoint -q "$place"; then mount -o remount,bind,ro "$place"; fi
 done
-exec "$@"
 """
 VOLUME = """
-set -e
-mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs /mnt
 mkdir /mnt/volume
 mount --bind "$OUTSIDE" /mnt/volume
-exec "$@"
 """
-NO_SHELL = """
-set -e
-mount --make-rprivate /
-mount --bind /dev/null /bin/sh
-exec "$@"
-"""
-
-
-def in_mounts(script, words):
-    """Give the command that runs these words where the script has changed what is mounted."""
-    unshare = ["unshare", "--mount"]
-    bash = shutil.which("bash")
-    if os.geteuid() or not bash or not shutil.which("unshare"):
-        pytest.skip("a mount namespace takes root")
-    return [*unshare, bash, "-c", script, "bash", *words]
-
-
+NO_SHELL = "mount --bind /dev/null /bin/sh"
 EMIT = processes.PRELUDE + 'print(outcome(event("PING", {"n": int(sys.argv[1])})))'
-
 TELL_CHILDREN = """
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -58,9 +35,18 @@ except ChildProcessError:
 """
 
 
+def in_mounts(mounts, words):
+    """The command that runs these words in a namespace with these mounts."""
+    bash = shutil.which("bash")
+    if os.geteuid() or not bash or not shutil.which("unshare"):
+        pytest.skip("a mount namespace needs root")
+    script = f'set -e; mount --make-rprivate /\n{mounts}\nexec "$@"'
+    return ["unshare", "--mount", bash, "-c", script, "bash", *words]
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["home-is-a-volume", "nothing-can-be-written"])
 def test_a_root_that_cannot_be_written_to(home, collector, kept):
-    """A home on a volume works as ever, with no place for other files; without one the training goes on."""
+    """A home on a volume works without another writable directory; without a volume the training goes on."""
     homes.configure(home, collector.url)
     env = {**processes.NEVER, "KEPT": str(home) if kept else ""}
 
@@ -97,14 +83,14 @@ def test_a_root_that_cannot_be_written_to(home, collector, kept):
     ids=["no-name", "a-name-of-its-own", "home-is-the-root", "no-home"],
 )
 def test_a_user_without_a_password_entry(tmp_path, collector, variables):
-    """Emitter, sidecar and commands work by number alone; no name is known that could be told."""
+    """Emitter, sidecar and commands need only the user's number."""
     home = tmp_path / "volume" / ".flwr"
     home.parent.mkdir(mode=0o700)
     homes.configure(home, collector.url)
     volume = home.parent
     for path in (volume, *volume.rglob("*")):
         os.chown(path, NAMELESS, NAMELESS)
-    # Where the interpreter lies may be closed to others; a right to look is kept for it.
+    # The directory of the interpreter may be closed to other users.
     rights = ["--reuid", str(NAMELESS), "--regid", str(NAMELESS), "--clear-groups"]
     capable = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     user = ["setpriv", *rights, *capable]
@@ -129,7 +115,7 @@ def test_a_user_without_a_password_entry(tmp_path, collector, variables):
 
 
 def test_without_a_shell(home, collector):
-    """An image that holds Python and nothing else: a sidecar is started, and is nobody's child."""
+    """In an image with only Python, a sidecar is started, and is no child of the workload."""
     homes.configure(home, collector.url)
     done = processes.program(home, in_mounts(NO_SHELL, [sys.executable, "-c", EMIT + TELL_CHILDREN, "0"]))
     assert (done.stdout, done.stderr) == ("spooled\nno children\n", "")
@@ -139,16 +125,12 @@ def test_without_a_shell(home, collector):
 
 
 def test_hosts_with_names_of_chance_leave_nothing_behind(home, collector):
-    """Twenty containers come and go on one volume; whoever comes later delivers, and clears their places."""
+    """Twenty containers used one volume; a later sidecar delivers, and removes their directories."""
     homes.configure(home, collector.url, adopt_after_s=0.05)
-    spawned = [
-        subprocess.Popen(
-            hosts.on(f"c{number:012x}", [sys.executable, "-c", EMIT, str(number)]),
-            env=processes.environment(home, processes.NEVER),
-            stdout=subprocess.DEVNULL,
-        )
-        for number in range(20)
-    ]
+    options = {"env": processes.environment(home, processes.NEVER), "stdout": subprocess.DEVNULL}
+    emits = [[sys.executable, "-c", EMIT, str(number)] for number in range(20)]
+    on_hosts = [hosts.on(f"c{number:012x}", words) for number, words in enumerate(emits)]
+    spawned = [subprocess.Popen(words, **options) for words in on_hosts]
     assert [child.wait(processes.PATIENCE_S) for child in spawned] == [0] * 20
     assert len(list(homes.telemetry(home).glob("c*/spool"))) == 20
     processes.wait_until(lambda: not processes.once(home).returncode and not homes.unsent_files(home))

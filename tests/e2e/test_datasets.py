@@ -1,4 +1,4 @@
-"""flwr-datasets reports in a schema of its own, and shares everything else with Flower."""
+"""flwr-datasets reports with its own schema, and shares everything else with Flower."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PARTITIONS = str(Path(__file__).with_name("partitions.py"))
 
 
 def test_every_event_of_flwr_datasets_arrives(tmp_path, record_property):
-    """It says `package` in place of `flower` and no partner; beside Flower it is one workload with it."""
+    """Its context has `package` instead of `flower`, and no partner. With Flower it is one workload."""
     pytest.importorskip("flwr_datasets", reason="flwr-datasets comes with `python -m tests.e2e.releases`")
     found = sides.side_by_side(tmp_path, lambda one: one.complete(PARTITIONS, str(one.scratch)))
     record_property("table", found.table)

@@ -1,4 +1,4 @@
-"""However a process of Flower's ends, what it reported before arrives, and it waits for nobody."""
+"""A process of Flower loses no reported event at any kind of end, and does not wait for the collector."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ event(EventType.PING, {"n": 0})
 event(EventType.PING, {"n": 1})
 """
 
-# How it ends, and the status that Python gives it for that. (The Ray of 1.8 has a handler of its own.)
+# The code of each end, and the status. (The Ray of 1.8 has its own handler of SIGTERM.)
 ENDS = {
     "return": ("", 0),
     "exception": ("raise RuntimeError", 1),
@@ -44,7 +44,7 @@ flwr_exit(0, event_type=EventType.PING, event_details={"n": 2})
 
 
 def ends(ours, code, status, collector):
-    """Run it to its end before a collector that never answers; give what arrives once that does."""
+    """Run it with a collector that does not answer; the events that arrive after the collector answers."""
     collector.answer_by(lambda _request: "hang")
     assert ours.run("-c", PROGRAM + code)[0] == status
     assert collector.accepted == {}
@@ -54,15 +54,15 @@ def ends(ours, code, status, collector):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_process_ends_without_waiting_and_loses_nothing(tmp_path, collector, end):
-    """The end, its status and what was reported are as if telemetry were not there."""
+    """The end and its status are the same as without telemetry."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
         told = ends(ours, *ENDS[end], collector)
     assert told == ([0, 1, 2] if end == "fork" else [0, 1])
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 15), reason="it has no flwr_exit")
-def test_flowers_own_exit_waits_for_nobody(tmp_path, collector):
-    """`flwr_exit` reports a last event and asks for its result, which is there at once."""
+def test_flowers_own_exit_does_not_wait(tmp_path, collector):
+    """`flwr_exit` reports a last event and waits for its result, which is there at once."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
         assert ends(ours, FLWR_EXIT, 0, collector) == [0, 1, 2]
     last = max(collector.events(), key=lambda event: event["event_details"]["n"])
@@ -70,7 +70,7 @@ def test_flowers_own_exit_waits_for_nobody(tmp_path, collector):
 
 
 def catches_sigterm(pid):
-    """Tell whether a process has a handler for SIGTERM; one that has just ended has none."""
+    """Whether a process has a handler of SIGTERM; an ended one has none."""
     try:
         caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
     except FileNotFoundError:
@@ -78,15 +78,15 @@ def catches_sigterm(pid):
     return bool(int(caught, 16) & 1 << (signal.SIGTERM - 1))
 
 
-@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
+@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands differ")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_a_superlink_reported_before_a_signal_arrives(tmp_path, record_property, number):
-    """A SuperLink and what it started end by a signal as Flower's own do, with nothing lost."""
+    """A SuperLink and its children end by a signal as without us, and no event is lost."""
 
     def end(one):
         with Federation(one, nodes=0) as link:
             wait_for_types(one, "RUN_SUPERLINK_ENTER", "RUN_SUPEREXEC_ENTER")
-            # Flower reports that it starts before it can be told to end.
+            # Flower reports its start before it handles signals.
             processes.wait_until(lambda: all(map(catches_sigterm, link.living())), what="their handlers")
             link.end(number)
         one.told.append(link.return_codes())
@@ -94,9 +94,9 @@ def test_what_a_superlink_reported_before_a_signal_arrives(tmp_path, record_prop
     record_property("table", sides.side_by_side(tmp_path, end).table)
 
 
-@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands are others")
+@pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands differ")
 def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path, collector):
-    """A node and the server app are told to end amid a training, then all that is left of it is killed."""
+    """A node and the server app get SIGTERM during a training; then all its other processes are killed."""
     with sides.ours(tmp_path, collector.url) as ours:
         with Federation(ours) as federation:
             run = federation.begin(num_rounds=1000)
@@ -113,7 +113,7 @@ def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path, collect
 
 
 def wait_for_types(one, *types):
-    """Wait until Flower's code has reported events of all these types."""
-    processes.wait_until(
-        lambda: set(types) <= {event["event_type"] for event in one.reported()}, what=" and ".join(types)
-    )
+    def are_reported():
+        return set(types) <= {event["event_type"] for event in one.reported()}
+
+    processes.wait_until(are_reported, what=" and ".join(types))

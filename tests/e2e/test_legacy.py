@@ -1,4 +1,4 @@
-"""What came before apps, as Flower made it and under ``flwr-telemetry run``: it is deprecated, and in use."""
+"""Flower without apps, which is deprecated but in use: unmodified and under ``flwr-telemetry run``."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +17,11 @@ LEGACY = str(Path(__file__).with_name("legacy.py"))
 
 
 def simulate(one):
-    """Run a whole simulation to its good end."""
     one.complete(LEGACY, "simulation")
 
 
 def serve(one):
-    """Run a server and its clients to their good end; a client of today's gRPC wants a server at once."""
+    """Run a server and its clients; a client does not wait for its server."""
     address = f"{HOST}:{free_ports(1)[0]}"
     with one.start(LEGACY, "server", address) as server, ThreadPoolExecutor() as pool:
         try:
@@ -35,7 +34,7 @@ def serve(one):
 
 @pytest.mark.parametrize("train", [serve, simulate])
 def test_every_event_of_a_legacy_training_arrives(tmp_path, record_property, train):
-    """A server with its clients, and a simulation with its Ray, report through us alone."""
+    """A server with its clients, and a simulation with its Ray, report only through us."""
     found = sides.side_by_side(tmp_path, train)
     record_property("table", found.table)
     trainings = [event for event in found.came if event["event_type"] == "PING"]

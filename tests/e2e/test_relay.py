@@ -1,4 +1,4 @@
-"""Nodes without a way out put their bodies into one file; a machine that has one delivers each once."""
+"""Nodes without a network write their bodies to one file; a machine with a network delivers each once."""
 
 import os
 import shutil
@@ -14,50 +14,39 @@ from tests.support.processes import PATIENCE_S, PRELUDE, wait_until
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="a node without a way out needs root on Linux",
+    reason="a node without a network needs root on Linux",
 )
 
-EACH = 300  # of two nodes together more than a chunk of the relay
+EACH = 300
 _NODE = ["unshare", "--net", "--uts", "sh", "-ec", 'hostname "$0" && exec "$@"']
 _EMIT = """
 first, count, bursts = map(int, sys.argv[1:])
 for n in range(first, first + count):
-    # Events of different names in their details are no burst.
+    # Events whose details have different names are no burst.
     assert event("PING", {"n": n} if bursts else {"n": n, f"d{n}": ""}).result() == "spooled"
 assert flush(timeout=60)
 """
 
 
 def _on_node(name, home, first, *, bursts):
-    """Start a workload on a host that has not even a loopback; a sidecar there delivers into the file."""
+    """Start a workload on a host without even a loopback; a sidecar there delivers to the file."""
     words = [sys.executable, "-c", PRELUDE + _EMIT, str(first), str(EACH), str(int(bursts))]
     return subprocess.Popen([*_NODE, name, *words], env=processes.environment(home))
 
 
-def _start_relay(home, file):
-    words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
-    return processes.start(home, words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0)
-
-
 def _keys(line):
-    """Give the keys under which a line arrives at a collector that takes no burst."""
-    count = len(wire.expand(line))
-    return (
-        {wire.key_of(line)} if count == 1 else {wire.member_key(wire.key_of(line), n) for n in range(count)}
-    )
+    """The keys of a line at a collector that refuses bursts."""
+    key, count = wire.key_of(line), len(wire.expand(line))
+    return {key} if count == 1 else {wire.member_key(key, n) for n in range(count)}
 
 
-def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(tmp_path, home, collector):
-    """Three nodes write at once; two relays are killed; the collector refuses bursts, and fails a while."""
+def test_bodies_that_nodes_wrote_to_a_file_arrive_once_though_relays_are_killed(tmp_path, home, collector):
+    """Three nodes write at once; two relays are killed; the collector refuses bursts, and fails twice."""
     file, nodes_home = tmp_path / "shared" / "metrics.jsonl", tmp_path / "nodes" / ".flwr"
     for directory in (file.parent, nodes_home.parent):
         directory.mkdir(mode=0o700)
     homes.configure(nodes_home, file.as_uri(), idle_exit_s=0)
-    kinds = {"node1": False, "node2": False, "node3": True}
-    nodes = [
-        _on_node(name, nodes_home, EACH * number, bursts=kind)
-        for number, (name, kind) in enumerate(kinds.items())
-    ]
+    nodes = [_on_node(f"node{n}", nodes_home, EACH * n, bursts=n == 2) for n in range(3)]
     try:
         assert [node.wait(PATIENCE_S) for node in nodes] == [0, 0, 0]
         processes.wait_for_end(nodes_home)
@@ -78,13 +67,15 @@ def test_what_nodes_put_into_a_file_arrives_once_whatever_happens_to_the_relay(t
 
     collector.answer_by(decide)
     homes.configure(home, collector.url)
+    words = ["-m", "flwr_telemetryd.cli", "relay", str(file)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "process_group": 0}
     for count in (100, 550):
-        relay = _start_relay(home, file)
+        relay = processes.start(home, words, **options)
         wait_until(lambda count=count: len(collector.accepted) >= count, what=f"{count} bodies")
         os.killpg(relay.pid, signal.SIGKILL)
         relay.communicate()
         processes.wait_for_end(home)
-    relay = _start_relay(home, file)
+    relay = processes.start(home, words, **options)
     said, _ = relay.communicate(timeout=PATIENCE_S)
     assert relay.returncode == 0, said
     assert not failures

@@ -1,4 +1,4 @@
-"""The simulation engine, as Flower made it and under ``flwr-telemetry run``."""
+"""The simulation engine, unmodified and under ``flwr-telemetry run``."""
 
 from pathlib import Path
 
@@ -35,5 +35,5 @@ def test_every_event_of_a_cluster_arrives(tmp_path):
 
 
 def test_what_a_failing_app_reported_arrives(tmp_path):
-    """An exception in the server app ends the run as it ends Flower's own, and is told as a failure."""
+    """An exception in the server app gives the same status as without us, and is reported as a failure."""
     sides.side_by_side(tmp_path, lambda one: one.told.append(one.run(SIMULATION, "fail")[0]))

@@ -1,4 +1,4 @@
-"""Slurm, for real: jobs only write, nothing of ours outlives them, and every event is delivered once."""
+"""A real Slurm: jobs only write, leave no process of ours behind, and every event is delivered once."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.skipif(slurm.why_not() is not None, reason=str(slurm.wh
 TASKS, EVENTS = 20, 5
 CUT, AFTER, ALWAYS, END = 100_000, 200_000, 300_000, 400_000  # the first numbers of a job without end
 
-# Arguments: the first number, and of how many events; without end where that is 0. What was reported as
-# spooled is noted in a file, under SIGTERM too.
+# Arguments: the first number, and how many events; 0 is without end. A file lists the events that were
+# reported as spooled, also after SIGTERM.
 EMIT = """
 import itertools, os, signal, sys, time
 from flwr_telemetry import event
@@ -33,7 +33,7 @@ with open(f"said-{first}", "w") as said:
 
 
 class Table:
-    """Events that were reported as spooled, and those that arrived, job by job."""
+    """The events that were reported as spooled, and those that arrived, by job."""
 
     def __init__(self, cluster, collector):
         self._cluster = cluster
@@ -41,18 +41,18 @@ class Table:
         self.rows = ["what                              tasks  written  delivered  processes left"]
 
     def written(self, start, stop):
-        """Give the numbers in a range that emitters noted."""
+        """The numbers in a range that emitters noted."""
         found = [path.read_text().split() for path in self._cluster.home.glob("said-*")]
         return sorted(n for numbers in found for n in map(int, numbers) if start <= n < stop)
 
     def delivered(self, start, stop):
-        """Give the numbers in a range that arrived, after de-duplication by key alone."""
+        """The numbers in a range that arrived, without duplicates of a key."""
         return [n for n in wire.serials(self._collector.events()) if start <= n < stop]
 
     def complete(self, what, tasks, start, stop, left, *, cut=0):
-        """Hold what arrived to what was written, and add a row, with the processes that the jobs left.
+        """Compare the arrived events with the written ones, and add a row with the processes that are left.
 
-        A task that was cut may have died between an event and its note: so many may be there on top.
+        ``cut`` tasks may have died between an event and its note.
         """
         written = self.written(start, stop)
         assert written
@@ -74,10 +74,8 @@ def _job(cluster, first, count, **options):
     return cluster.submit(f"exec {sys.executable} -P emit.py {first} {count}", **options)
 
 
-def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_jobs(
-    tmp_path, record_property
-):
-    """An array, cancelled jobs, one with a sidecar; an on-demand one and a service on a login node."""
+def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_path, record_property):
+    """An array, cancelled jobs, a job with a sidecar; on the login node a sidecar on demand, a service."""
     tmp_path.chmod(0o755)
     with Cluster(tmp_path) as cluster, Collector(cluster.socket()) as collector:
         table = Table(cluster, collector)
@@ -85,7 +83,7 @@ def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_j
         _configure(cluster, collector.url)
         telemetry = homes.telemetry(cluster.home / ".flwr")
 
-        # The array only writes; a job that is cancelled in the middle leaves what it has reported.
+        # The array only writes; a cancelled job leaves its events.
         array = _job(cluster, 0, EVENTS, array=f"1-{TASKS}")
         cut = _job(cluster, CUT, 0)
         wait_until(lambda: len(table.written(CUT, AFTER)) > 50, what="events of the job")
@@ -106,7 +104,7 @@ def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_j
         table.complete("cancelled, the same sidecar", 1, CUT, AFTER, left, cut=1)
         wait_until(lambda: cluster.users_processes() == [], what="the end of the idle sidecar")
 
-        # A sidecar that a job is made to start ends with it, whatever it is amid.
+        # A sidecar that a job starts ends with it, also during a request.
         collector.answer_by(lambda _request: "hang")
         always = _job(cluster, ALWAYS, 0, env={"FLWR_TELEMETRY_SIDECAR": "always"})
         asked = len(collector.requests)
@@ -114,13 +112,13 @@ def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_j
         assert any("flwr_telemetryd" in line for line in cluster.users_processes())
         cluster.slurm("scancel", always)
         cluster.wait_for(always)
-        if not slurm.has_control_groups():  # then Slurm loses sight of whoever leaves its parents
+        if not slurm.has_control_groups():  # then Slurm does not find processes that left their parents
             cluster.run(["pkill", "-KILL", "-u", cluster.user, "-f", "flwr_telemetryd"], user="root")
         left = cluster.users_processes()
         assert left == []
         collector.answer_by(lambda _request: 200)
 
-        # A service on the login node delivers what that left.
+        # A service on the login node delivers the rest.
         service = cluster.on_login_node(sys.executable, "-P", "-m", "flwr_telemetryd", "--service")
         cluster.start("service", service, user="root")
         table.complete("cancelled with its own sidecar", 1, ALWAYS, END, left, cut=1)
@@ -129,7 +127,7 @@ def test_every_event_of_every_job_is_delivered_once_and_nothing_is_left_of_the_j
 
 
 def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property):
-    """As the job's user, within its limit of time, whatever the collector does; or it does nothing."""
+    """It runs as the job's user within its time limit, also with a collector that never answers."""
     tmp_path.chmod(0o755)
     shipped = (Path(__file__).parents[2] / "systemd" / "slurm-epilog.sh").read_text(encoding="utf-8")
     command = Path(sys.executable).with_name("flwr-telemetryd")
@@ -142,11 +140,11 @@ def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property
         (cluster.home / "emit.py").write_text(EMIT, encoding="utf-8")
         cluster.set_epilog(epilog)
 
-        # Nobody who never reported anything gets a home.
+        # It makes no home for a user without events.
         cluster.wait_for(cluster.submit("true"))
         assert not (cluster.home / ".flwr").exists()
 
-        # A collector that never answers costs the node the limit, and no event.
+        # With a collector that never answers, it ends at the limit, and no event is lost.
         _configure(cluster, collector.url, request_deadline_s=600)
         epilog.write_text(text.replace("LIMIT_S=15", "LIMIT_S=8"))
         collector.answer_by(lambda _request: "hang")
@@ -163,7 +161,7 @@ def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property
             cluster.home.stat().st_uid
         }
 
-        # Whatever is amiss, it ends well.
+        # It succeeds also without a job, and for users without a home.
         for environment in ({}, {"SLURM_JOB_USER": "root"}, {"SLURM_JOB_USER": "nobody at all"}):
             assert cluster.run([str(epilog)], user="root", env=environment).returncode == 0
         epilog.write_text(shipped)

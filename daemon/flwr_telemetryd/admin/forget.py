@@ -42,7 +42,7 @@ from ..outbox.batch import Batch
 from ..outbox.body import decoded
 from ..outbox.body import read as read_body
 from ..spool import reader, segments
-from ..spool.directory import check_ownership, foreign_host_entries, known_hosts, listing
+from ..spool.directory import check_ownership, foreign_host_entries, known_hosts, listing, remove_if_empty
 from ..spool.locks import held
 from ..state import State
 
@@ -219,8 +219,7 @@ class _Deletion:
                 # The events of a burst that is being split lie beside it; they were counted with it.
                 if path.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) and self._events(path):
                     path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                directory.rmdir()
+            remove_if_empty(directory)
 
     def _waits(self, host: HostPaths) -> bool:
         """Whether anything that was not sent still carries the ID."""

@@ -3,7 +3,7 @@
 In: the payloads of records, or decoded events, in any order. Out: bodies in JSON, each under 1 MiB. Several
 similar events become one body, a *burst*; ``codec.expand`` gives back exactly the events that went in.
 
-- ``codec``: ``Coalescer`` and ``coalesce`` make bodies; ``events``, ``expand`` and ``count`` read them.
+- ``codec``: a ``Coalescer`` makes bodies; ``events``, ``expand`` and ``count`` read them.
 - ``grouping``: finds out which events may share a body, and their values in JSON.
 - ``encoder``: holds the rows of one body, knows its size, and writes it.
 

@@ -25,34 +25,21 @@ from flwr_telemetry.record import Event, date_text, date_us
 from .encoder import BurstEncoder
 from .grouping import GroupKey, RecordGrouper, Row, dumps
 
-__all__ = ["Coalescer", "NotABodyError", "coalesce", "count", "dumps", "events", "expand"]
+__all__ = ["Coalescer", "NotABodyError", "count", "dumps", "events", "expand"]
 
 MAX_BODY_BYTES = 1024 * 1024 - 1
 MAX_HELD_BYTES = 4 * 1024 * 1024
 
 
 class NotABodyError(ValueError):
-    """Something that ``coalesce`` never made: damage on the disk."""
-
-
-def coalesce(events: Iterable[Event], *, bursts: bool = True) -> Iterator[bytes]:
-    """The bodies for ``events``, given in the wire format, in any order.
-
-    ``expand`` gives back exactly these events, as a multiset. With ``bursts`` false, each event becomes
-    a body of its own.
-    """
-    coalescer = Coalescer(bursts=bursts)
-    for event in events:
-        context = {**event["context"], "date": date_us(event["context"]["date"])}
-        yield from coalescer.add({**event, "context": context})
-    yield from coalescer.finish()
+    """No ``Coalescer`` made this body: it was damaged on the disk."""
 
 
 def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
     """The events in a body, in the wire format, in order of time. A plain event is the only one in its body.
 
     Raises:
-        NotABodyError: ``coalesce`` never made this body.
+        NotABodyError: no ``Coalescer`` made this body.
     """
     return list(events(body))
 
@@ -75,7 +62,7 @@ def events(body: bytes | str | Mapping[str, Any]) -> Iterator[Event]:
 
 
 def count(body: Mapping[str, Any]) -> int:
-    """The number of events in a decoded body; 0 if ``coalesce`` never made it."""
+    """The number of events in a decoded body; 0 if no ``Coalescer`` made it."""
     if "burst" not in body:
         return 1 if body else 0
     burst = body["burst"] if isinstance(body["burst"], dict) else {}

@@ -80,13 +80,11 @@ class Follower:
         segment = _identity(path)
         end = max(self._segment_ends.get(segment, 0), contents.first_byte(path))
         for piece in contents.read_segment(path, end):
+            end += piece.size_bytes
+            # Damage at the end may be a record that is being written, and is read again.
             if isinstance(piece, reader.Record):
-                end += piece.size_bytes
                 self._segment_ends[segment] = end
                 yield Item("spool", codec.dumps(to_wire(piece.event)).encode(), 1)
-            else:
-                # Damage at the end may be a record that is being written, and is read again.
-                end += len(piece.data)
 
     def _bodies(
         self, host: HostPaths, stage: str, paths: Callable[[HostPaths], Iterable[Path]]

@@ -270,11 +270,8 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
 def _spooled(pieces: Iterator[reader.Record[Event] | reader.Damage]) -> Spooled:
     spooled = Spooled()
     for piece in pieces:
-        if isinstance(piece, reader.Record):
-            spooled.events += 1
-            spooled.bytes += piece.size_bytes
-        else:
-            spooled.bytes += len(piece.data)
+        spooled.events += isinstance(piece, reader.Record)
+        spooled.bytes += piece.size_bytes
     return spooled
 
 

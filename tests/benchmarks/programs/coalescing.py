@@ -1,7 +1,8 @@
-"""A spool to its outbox, beside decoding alone, in turn: ``python coalescing.py HOME KIND EVENTS ROUNDS``.
+"""Spool to outbox, beside decoding alone: ``python coalescing.py HOME KIND EVENTS ROUNDS``.
 
-Prints seconds of wall time a round, for both: reading what is in the page's cache, and for us writing the
-bodies, fsync and all.
+It prints the seconds of each round, in turn. Both read from the page cache. Ours includes writing the bodies,
+with fsync. With ``python coalescing.py SPOOL`` it decodes a spool, and prints how many records it has and the
+seconds of processor time.
 """
 
 import json
@@ -10,12 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-import decoding
+import msgpack
 import spooling
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.outbox import batch
 
+CHUNK_BYTES = 256 * 1024
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -27,20 +29,27 @@ def coalesce(host):
     return time.perf_counter() - begin, bodies
 
 
-def decode(host, use=bool):
-    begin = time.perf_counter()
-    for path in sorted(host.spool.glob("*.msgpack")):
-        decoding.decode(path.read_bytes(), use)
-    return time.perf_counter() - begin
+def decode(spool, use=bool, clock=time.perf_counter):
+    """Decode each record of a spool and then its payload; how many there are, and the seconds."""
+    count, begin = 0, clock()
+    for path in sorted(spool.glob("*.msgpack")):
+        data = path.read_bytes()
+        unpacker = msgpack.Unpacker(max_buffer_size=0)
+        for start in range(0, len(data), CHUNK_BYTES):
+            unpacker.feed(data[start : start + CHUNK_BYTES])
+            for _checksum, payload in unpacker:
+                use(msgpack.unpackb(payload))
+                count += 1
+    return count, clock() - begin
 
 
 def own_in_json(event):
-    """What no body can do without of an event that shares nothing but its kind with others."""
+    """Encode the values that every body must hold of an event that shares only its type with others."""
     context = event["context"]
     _dumps([event["event_details"], context["cluster"], context["date"]])
 
 
-def main(home: Path, kind: str, events: int, rounds: int) -> None:
+def main(home, kind, events, rounds):
     found = []
     kept = home / "kept" / kind / "spool"
     spooling.write(kind, events, kept)
@@ -49,13 +58,18 @@ def main(home: Path, kind: str, events: int, rounds: int) -> None:
         host.telemetry.mkdir(mode=0o700, parents=True)
         host.root.mkdir(mode=0o700)
         shutil.copytree(kept, host.spool)
-        decode_s = decode(host)
-        json_s = decode(host, own_in_json)
+        _, decode_s = decode(host.spool)
+        _, json_s = decode(host.spool, own_in_json)
         coalesce_s, bodies = coalesce(host)
         found.append({"coalesce_s": coalesce_s, "decode_s": decode_s, "json_s": json_s, "bodies": bodies})
         shutil.rmtree(home / str(number))
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
+    path, *others = sys.argv[1:]
+    if others:
+        kind, *numbers = others
+        print(json.dumps(main(Path(path), kind, *map(int, numbers))))
+    else:
+        print(json.dumps(decode(Path(path), clock=time.process_time)))

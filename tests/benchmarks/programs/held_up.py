@@ -1,6 +1,6 @@
-"""Events while a stopped process holds the lock of the segment, and while none does.
+"""Events while a stopped process holds the lock of the segment, and without it: ``python held_up.py EVENTS``.
 
-``python held_up.py EVENTS`` prints milliseconds of each.
+It prints the milliseconds of each.
 """
 
 import json
@@ -22,25 +22,19 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
-def timed():
+def timed_ms():
     begin = time.perf_counter_ns()
     event("PING", {"backend": "ray", "num-supernodes": 10})
     return (time.perf_counter_ns() - begin) / 1e6
 
 
-def main(count: int) -> None:
-    timed()
-    segment = str(Home(Path(os.environ["FLWR_HOME"])).host().events)
-    free = [timed() for _ in range(count)]
-    command = [sys.executable, "-c", HOLDER, segment]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        os.waitpid(holder.pid, os.WUNTRACED)
-        held = [timed() for _ in range(count)]
-        holder.kill()
-    print(json.dumps({"free_ms": free, "held_ms": held}))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+count = int(sys.argv[1])
+timed_ms()
+segment = str(Home(Path(os.environ["FLWR_HOME"])).host().events)
+free = [timed_ms() for _ in range(count)]
+with subprocess.Popen([sys.executable, "-c", HOLDER, segment], stdout=subprocess.PIPE) as holder:
+    holder.stdout.readline()
+    os.waitpid(holder.pid, os.WUNTRACED)
+    held = [timed_ms() for _ in range(count)]
+    holder.kill()
+print(json.dumps({"free_ms": free, "held_ms": held}))

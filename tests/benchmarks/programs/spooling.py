@@ -1,10 +1,9 @@
-"""Spools of several kinds, in the bytes that the emitter makes: ``python spooling.py KIND EVENTS SPOOL``.
+"""Write a spool of one kind, in the bytes of the emitter: ``python spooling.py KIND EVENTS SPOOL``.
 
-It writes sealed segments of at most 4 MiB, as a sidecar seals them, and prints how many bytes they have.
+It writes sealed segments of at most 4 MiB, as a sidecar seals them.
 """
 
 import itertools
-import json
 import os
 import sys
 import time
@@ -23,21 +22,20 @@ DETAILS = {"backend": "ray", "num-supernodes": 10}
 
 
 def workload():
-    """The context of a workload of its own."""
-    return record.context_parts(
-        {"partner": "unavailable", "source": SOURCE, "cluster": str(uuid.uuid4())}, STATIC
-    )
+    """The context of a new workload."""
+    identity = {"partner": "unavailable", "source": SOURCE, "cluster": str(uuid.uuid4())}
+    return record.context_parts(identity, STATIC)
 
 
 def equal():
-    """One event again and again."""
+    """The same event again and again."""
     context = workload()
     while True:
         yield "PING", DETAILS, context
 
 
 def workloads():
-    """An enter and a leave, each two with a cluster ID and a `run-id-hash` of their own."""
+    """Enter and leave of workloads, each with its own cluster ID and ``run-id-hash``."""
     while True:
         context, run = workload(), {**DETAILS, "run-id-hash": os.urandom(32).hex()}
         yield "FLWR_SIMULATION_RUN_ENTER", run, context
@@ -53,7 +51,7 @@ def distinct():
 
 
 def apart():
-    """No two events can share a body, for the names of the details differ."""
+    """No two events can share a body, because the names of their details differ."""
     context = workload()
     for number in itertools.count():
         yield "PING", {**DETAILS, f"name-{number}": number}, context
@@ -62,17 +60,12 @@ def apart():
 KINDS = {kind.__name__: kind for kind in (equal, workloads, distinct, apart)}
 
 
-def records(kind, count):
-    """So many records, a millisecond apart."""
-    for number, (event_type, details, context) in enumerate(itertools.islice(KINDS[kind](), count)):
-        head = record.event_head(event_type)
-        yield record.frame(record.assemble(head, record.pack(details), context, START_US + 1000 * number))
-
-
 def segments_of(kind, count):
-    """The bytes of so many records, in pieces that a segment holds."""
+    """The bytes of so many records, a millisecond apart, in pieces that a segment holds."""
     piece = bytearray()
-    for one in records(kind, count):
+    for number, (event_type, details, context) in enumerate(itertools.islice(KINDS[kind](), count)):
+        head, date = record.event_head(event_type), START_US + 1000 * number
+        one = record.frame(record.assemble(head, record.pack(details), context, date))
         if len(piece) + len(one) > SEGMENT_BYTES:
             yield bytes(piece)
             piece.clear()
@@ -80,19 +73,16 @@ def segments_of(kind, count):
     yield bytes(piece)
 
 
-def write(kind: str, count: int, spool: Path) -> int:
-    """Write them; how many bytes they have."""
+def write(kind, count, spool):
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in (spool.parents[1], spool.parent, spool):
         directory.chmod(0o700)
-    size_bytes = 0
     for number, data in enumerate(segments_of(kind, count)):
         path = spool / segments.sealed_name(time.time_ns() + number)
         path.write_bytes(data)
         path.chmod(0o600)
-        size_bytes += len(data)
-    return size_bytes
 
 
 if __name__ == "__main__":
-    print(json.dumps(write(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
+    write(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    print("null")

@@ -1,7 +1,7 @@
-"""Import and first event of a process: ``python starting.py bare|flwr [floor]``; prints milliseconds.
+"""Import and first event of a process: ``python starting.py bare|flwr [floor]``; it prints milliseconds.
 
-With ``floor``: an import of what is there already, an append of the same length to a new file, and the
-import of msgpack.
+With ``floor``: an import of a loaded module, an append of the same length to a new file, and the import of
+msgpack.
 """
 
 import json
@@ -36,16 +36,12 @@ def floors():
     appended = CLOCK()
     import msgpack  # noqa: F401
 
-    msgpack_imported = CLOCK()
-    return {
-        "import_ms": 1e3 * (imported - begin),
-        "append_ms": 1e3 * (appended - imported),
-        "msgpack_ms": 1e3 * (msgpack_imported - appended),
-    }
+    moments = (begin, imported, appended, CLOCK())
+    names = ("import_ms", "append_ms", "msgpack_ms")
+    return {name: 1e3 * (moments[at + 1] - moments[at]) for at, name in enumerate(names)}
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "flwr":
-        import flwr.simulation
-        import flwr.supercore.telemetry  # noqa: F401
-    print(json.dumps(floors() if sys.argv[2:] == ["floor"] else ours()))
+if sys.argv[1] == "flwr":
+    import flwr.simulation
+    import flwr.supercore.telemetry  # noqa: F401
+print(json.dumps(floors() if sys.argv[2:] == ["floor"] else ours()))

@@ -1,6 +1,7 @@
-"""Steady events beside their floors, in turn: ``python steadily.py CALLS ROUNDS``; prints nanoseconds.
+"""Steady events beside their floors, in turn: ``python steadily.py CALLS ROUNDS``; it prints nanoseconds.
 
-Alone: one ``os.write`` of the same bytes, and the five system calls that the design asks of every append.
+The floors are one ``os.write`` of the same bytes, and the five system calls that the contract asks of every
+append.
 """
 
 import fcntl
@@ -25,7 +26,7 @@ def five_calls(descriptor, path, record):
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def main(calls: int, rounds: int) -> None:
+def main(calls, rounds):
     home = Path(os.environ["FLWR_HOME"])
     event("PING", DETAILS).result()
     record = Home(home).host().events.read_bytes()
@@ -33,7 +34,7 @@ def main(calls: int, rounds: int) -> None:
     path, clock = str(home / "locked"), time.perf_counter_ns
     found = []
     for _ in range(rounds):
-        times: dict[str, list[int]] = {"event": [], "write": [], "five": []}
+        times = {"event": [], "write": [], "five": []}
         for _ in range(calls):
             begin = clock()
             event("PING", DETAILS)

@@ -1,30 +1,18 @@
-"""The rows of the table: each room measures one thing, or a few that are measured together."""
+"""The rows of the table, in its order. Each takes a ``Bench`` and yields figures."""
 
-from tests.benchmarks.rows import (
-    cpu,
-    held_up,
-    herd,
-    idle,
-    memory,
-    scale,
-    starting,
-    steady,
-    throughput,
-    wall,
-    wire,
-)
+from tests.benchmarks.rows import calls, delivery, idle, spools, starting
 
 ROWS = {
-    "steady": steady.measure,
-    "herd": herd.measure,
-    "held-up": held_up.measure,
+    "steady": calls.steady,
+    "herd": calls.herd,
+    "held-up": calls.held_up,
     "import": starting.measure_import,
     "first": starting.measure_first,
-    "cpu": cpu.measure,
-    "wall": wall.measure,
-    "wire": wire.measure,
-    "throughput": throughput.measure,
-    "memory": memory.measure,
-    "scale": scale.measure,
+    "cpu": delivery.cpu,
+    "wall": delivery.wall,
+    "wire": delivery.wire,
+    "throughput": spools.throughput,
+    "memory": spools.memory,
+    "scale": spools.scale,
     "idle": idle.measure,
 }

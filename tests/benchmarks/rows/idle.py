@@ -1,9 +1,8 @@
-"""What a sidecar costs that has nothing to do, beside a bare Python that sleeps, in the same minutes.
+"""The costs of an idle sidecar, beside a bare Python that sleeps, in the same minutes.
 
-A service on a home of twenty hosts, after it has delivered what was there; a sidecar on demand in the same
-position, which looks four times a second; a bare Python that wakes once in half a minute and does nothing.
-Waking-ups and processor time are the system's own counts, begun when the service has come to rest; memory is
-what each has to itself (USS) and what is its share (PSS).
+One is a service of a home with twenty hosts, after it has delivered all. The other is a sidecar on demand in
+the same state, which wakes four times a second. Waking-ups and processor time are the counts of the system;
+they begin when the service has reached its longest sleep. USS is memory of its own; PSS adds its share.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from tests.benchmarks.figures import Figure, Target
 from tests.support import homes, records
 
 HOSTS = 20
-COMES_TO_REST_S = 150.0  # the sleeps of a service double up to half a minute
+SETTLES_IN_S = 150.0  # the sleeps of a service double up to half a minute
 LONG_AGO_S = 1_795_000_000
 FLOOR = "a bare Python that sleeps"
 PROGRAMS = {
@@ -33,53 +32,45 @@ WAKE_UPS, BUSY = Target("≤ 6", "ours", at_most=6), Target("≤ 0.05 %", "ours"
 
 
 def measure(bench):
-    """All three in the same minutes."""
     with contextlib.ExitStack() as stack:
         running = {}
         for name, words in PROGRAMS.items():
             home = stack.enter_context(bench.place(**NEVER_ENDS))
             _fill(home / ".flwr")
-            running[name] = _start(bench, home, words)
+            command, environment = [sys.executable, *words], bench.environment(home)
+            child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            running[name] = psutil.Process(child.pid)
             stack.callback(running[name].kill)
-        bench.advance("coming to rest", 0)
-        time.sleep(COMES_TO_REST_S)
+        bench.show("until the service sleeps")
+        time.sleep(SETTLES_IN_S)
         before = {name: _counts(process) for name, process in running.items()}
-        for _ in bench.turns(max(1, round(bench.minutes)), "idle minutes"):
-            time.sleep(60 * bench.minutes / max(1, round(bench.minutes)))
+        turns = max(1, round(bench.minutes))
+        for _ in bench.turns(turns, "idle minutes"):
+            time.sleep(60 * bench.minutes / turns)
         figures = {name: _figures(process, before[name], bench.minutes) for name, process in running.items()}
     floor = figures.pop(FLOOR)
     for name, found in figures.items():
-        is_service = name == "a service"
-        for (what, unit, target), mine, other in zip(
-            (
-                ("waking-ups a minute", "", WAKE_UPS if is_service else None),
-                ("processor", "% of a core", BUSY),
-                ("memory of its own (USS)", "MiB", None),
-                ("memory with its share (PSS)", "MiB", None),
-            ),
-            found,
-            floor,
-            strict=True,
-        ):
+        whats = (
+            ("waking-ups a minute", "", WAKE_UPS if name == "a service" else None),
+            ("processor", "% of a core", BUSY),
+            ("memory of its own (USS)", "MiB", None),
+            ("memory with its share (PSS)", "MiB", None),
+        )
+        for (what, unit, target), mine, other in zip(whats, found, floor, strict=True):
             note = f"{bench.minutes:g} minutes, {HOSTS} hosts"
             yield Figure("idle", f"{name}: {what}", FLOOR, unit, (mine,), (other,), target, note)
 
 
 def _fill(home):
-    """Twenty hosts that have been still for long."""
+    """Put old segments of twenty hosts into a home."""
     for number in range(HOSTS):
         segment = homes.put(home, records.series(10, start=10 * number), host_of=f"node{number}")
-        archive = segment.parents[1] / "sent" / "2026-11-22.jsonl"  # else the host would be gone soon
+        archive = segment.parents[1] / "sent" / "2026-11-22.jsonl"  # keeps the host's directory
         archive.parent.mkdir(mode=0o700)
         archive.write_text("{}\n")
         archive.chmod(0o600)
         for path in (segment, segment.parent):
             os.utime(path, (LONG_AGO_S, LONG_AGO_S))
-
-
-def _start(bench, home, words):
-    child = subprocess.Popen([sys.executable, *words], env=bench.environment(home), stderr=subprocess.DEVNULL)
-    return psutil.Process(child.pid)
 
 
 def _counts(process):

@@ -1,59 +1,136 @@
-"""What the rows share that let ``flwr_telemetryd --once`` work off a spool."""
+"""Spools that are worked off: from spool to outbox, and by ``flwr_telemetryd --once`` to the collector."""
 
 import contextlib
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
+import statistics
+from functools import partial
+from typing import NamedTuple
 
+from tests.benchmarks.figures import Figure, Target
 from tests.support import homes
 
-# So large that nothing is dropped.
-ROOM = {"spool_max_mib": 4000, "sent_max_mib": 4000}
+EVENTS = 100_000
+THROUGHPUT_KINDS = {
+    "equal": "equal events",
+    "workloads": "workloads of two events, each with a run-id-hash",
+    "distinct": "all details distinct",
+}
+THROUGHPUT_TARGET = Target("≥ 1/2", "ratio", at_least=0.5)
+DECODING = "msgpack decoding alone"
+MEMORY_KINDS = (
+    ("equal", 1, "one event"),
+    ("equal", 1_000_000, "equal events"),
+    ("workloads", 100_000, "workloads of two events"),
+    ("distinct", 100_000, "all details distinct"),
+    ("apart", 20_000, "events of which no two share a body"),
+)
+MEMORY_TARGET = Target("≤ 1.3 times", "ratio", at_most=1.3)
+SIZES = {1_000: 41, 10_000: 15, 100_000: 3, 1_000_000: 3}  # and their rounds; small sizes are mostly noise
+# One workload has as many types of events, and so of requests, as the other sizes up to 10⁴.
+LEAST = 2
+LINEAR = Target("within 10 %", "ratio", at_least=0.9, at_most=1.1)
+FLAT = Target("flat: ≤ 1.1 times", "ratio", at_most=1.1)
+UNLIMITED = {"spool_max_mib": 4000, "sent_max_mib": 4000}
 
 
-@dataclass(frozen=True, slots=True)
-class Spool:
-    """Segments that are copied into a home for each run."""
+class Taken(NamedTuple):
+    """The costs of a run."""
 
-    path: Path
-    events: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a run took."""
-
-    peak_mib: float
-    busy_s: float  # of processor time
-    wall_s: float
+    peak_kib: int
+    busy_s: float
+    """Processor time."""
     requests: int = 0
 
 
+def throughput(bench):
+    """Events per millisecond, beside decoding the same bytes."""
+    for kind, events in THROUGHPUT_KINDS.items():
+        way, found = f"spool to outbox, {events}", []
+        for _ in bench.turns(bench.pick(3, 1), way):
+            with bench.place() as home:
+                found += bench.tell(home, "coalescing.py", home, kind, EVENTS, 3)
+        ours, decoding, with_json = (
+            tuple(EVENTS / one[name] / 1e3 for one in found) for name in ("coalesce_s", "decode_s", "json_s")
+        )
+        what = f"{way}: {found[0]['bodies']:,} bodies of {EVENTS:,} events"
+        yield Figure("throughput", what, DECODING, "events/ms", ours, decoding, THROUGHPUT_TARGET)
+        beside = "decoding, and what is an event's own as JSON"
+        yield Figure("throughput", what, beside, "events/ms", ours, with_json)
+
+
+def memory(bench):
+    """The peak of ``--once``, beside that of its imports."""
+    for kind, full, what in MEMORY_KINDS:
+        count = full if full == 1 else bench.pick(full, full // 10)
+        with _spool(bench, kind, count) as spool:
+            measures = {"floor": partial(_floor, bench), "ours": partial(_once, bench, spool, count)}
+            title = f"peak memory, {what}"
+            found = bench.in_turn(bench.pick(3, 1), title, measures)
+        ours, floor = (tuple(taken.peak_kib / 1024 for taken in found[name]) for name in ("ours", "floor"))
+        requests = found["ours"][-1].requests
+        events = f"{count:,} {what}, {requests:,} requests" if count > 1 else what
+        yield Figure("memory", f"--once, {events}", "its imports alone", "MiB", ours, floor, MEMORY_TARGET)
+
+
+def scale(bench):
+    """Processor time of a further event, and peak memory, of each size beside the size before it."""
+    last = ()
+    for size in [*SIZES][: bench.pick(4, 3)]:
+        costs_us, peaks_mib, decodes_us = _one_size(bench, size)
+        what = f"--once, processor time, {size:,} events"
+        yield Figure("scale", what, DECODING, "µs/event", costs_us, decodes_us, size=size)
+        if last:
+            before = f"{size // 10:,} events"
+            costs, peaks = ((statistics.median(values),) * len(costs_us) for values in last)
+            yield Figure("scale", what, before, "µs/event", costs_us, costs, LINEAR)
+            what = f"--once, peak memory, {size:,} events"
+            yield Figure("scale", what, before, "MiB", peaks_mib, peaks, FLAT)
+        last = costs_us, peaks_mib
+
+
+def _one_size(bench, size):
+    """Processor time of a further event, peak memory, and decoding, in turn with a run of one workload."""
+    rounds = SIZES[size] if not bench.quick else max(1, SIZES[size] // 3)
+    with _spool(bench, "workloads", size) as spool, _spool(bench, "workloads", LEAST) as least:
+
+        def decode_us():
+            with bench.place() as home:
+                count, busy_s = bench.tell(home, "coalescing.py", spool)
+            return 1e6 * busy_s / count
+
+        start, whole = partial(_once, bench, least, LEAST), partial(_once, bench, spool, size)
+        measures = {"start": start, "whole": whole, "decode": decode_us}
+        found = bench.in_turn(rounds, f"{size:,} events", measures)
+    costs_us = tuple(
+        1e6 * (of.busy_s - least.busy_s) / (size - LEAST)
+        for of, least in zip(found["whole"], found["start"], strict=True)
+    )
+    return costs_us, tuple(of.peak_kib / 1024 for of in found["whole"]), found["decode"]
+
+
 @contextlib.contextmanager
-def kept(bench, kind, count):
-    """A spool of this kind, for the length of a block."""
+def _spool(bench, kind, count):
+    """A spool of this kind, which is copied for each run."""
     with bench.place() as home:
         path = home / "kept" / kind / "spool"
-        yield Spool(path, count, bench.tell(home, "spooling.py", kind, count, path))
+        bench.tell(home, "spooling.py", kind, count, path)
+        yield path
 
 
-def once(bench, spool):
-    """Work off a copy of a spool; all of it has to arrive."""
-    with bench.place(**ROOM) as home:
+def _once(bench, spool, events):
+    """Work off a copy of a spool; all events must arrive."""
+    with bench.place(**UNLIMITED) as home:
         target = homes.spool(home / ".flwr")
         target.parent.mkdir(mode=0o700)
-        shutil.copytree(spool.path, target)
+        shutil.copytree(spool, target)
         bench.collector.ask("reset")
-        peak_kib, busy_s, wall_s = bench.tell(home, "once.py")
+        taken = Taken(*bench.tell(home, "once.py"))
         counts = bench.collector.ask()
-    if counts.events != spool.events:
-        raise RuntimeError(f"{counts.events} of {spool.events} events have arrived")
-    return Taken(peak_kib / 1024, busy_s, wall_s, counts.requests)
+    if counts.events != events:
+        raise RuntimeError(f"{counts.events} of {events} events have arrived")
+    return taken._replace(requests=counts.requests)
 
 
-def floor(bench):
-    """What the sidecar's imports take alone."""
+def _floor(bench):
     with bench.place() as home:
-        peak_kib, busy_s, wall_s = bench.tell(home, "once.py", "floor")
-    return Taken(peak_kib / 1024, busy_s, wall_s)
+        return Taken(*bench.tell(home, "once.py", "floor"))

@@ -15,6 +15,7 @@ from flwr_telemetry import record
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from tests.support import records, wire
+from tests.support.bodies import coalesce
 from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words
 
 MIB = 1024 * 1024
@@ -78,7 +79,7 @@ def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
     """Any multiset of events, equal ones too, in any order, with bursts or without."""
     crowd = crowd + crowd[:twice]
     on_the_wire = [to_wire(event) for event in crowd]
-    bodies = list(codec.coalesce(on_the_wire, bursts=bursts))
+    bodies = list(coalesce(on_the_wire, bursts=bursts))
     wholes = list(map(check, bodies))
     assert bag(event for body in bodies for event in codec.expand(body)) == bag(on_the_wire)
     assert bag(event for whole in wholes for event in codec.expand(whole)) == bag(on_the_wire)
@@ -172,7 +173,7 @@ def test_a_body_stays_under_1_mib(make):
     crowd = make(random.Random(1))
     assert all(len(record.pack(event)) <= record.MAX_PAYLOAD_BYTES for event in crowd)
     on_the_wire = [to_wire(event) for event in crowd]
-    bodies = list(codec.coalesce(on_the_wire))
+    bodies = list(coalesce(on_the_wire))
     for body in bodies:
         check(body)
     assert bag(event for body in bodies for event in codec.expand(body)) == bag(on_the_wire)

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd.burst import codec
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
 from flwr_telemetryd.delivery.uploader import Uploader
 from flwr_telemetryd.outbox.queue import Queue
 from tests.daemon.conftest import a_runtime
 from tests.support import records, wire
+from tests.support.bodies import coalesce
 
 
 class Collector:
@@ -41,7 +41,7 @@ def keys(host):
     """Three bodies in the outbox; their keys in the order of the queue."""
     found = []
     for number in range(3):
-        (body,) = codec.coalesce([to_wire(records.sample({"n": number}))], bursts=False)
+        (body,) = coalesce([to_wire(records.sample({"n": number}))], bursts=False)
         path = host.outbox / f"{number + 1:019d}-0000000{number}" / f"{wire.key_of(body)}.json"
         path.parent.mkdir(parents=True, mode=0o700)
         path.write_bytes(body)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd.burst import codec
 from flwr_telemetryd.inspect import filters
 from flwr_telemetryd.inspect.filters import EventFilter, Selector
 from tests.support import records
+from tests.support.bodies import coalesce
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -48,7 +48,7 @@ def _body(*ages_s, event_type="RUN_ENTER"):
         records.sample({"n": n}, event_type=event_type, date_us=int((NOW.timestamp() - age_s) * 1e6))
         for n, age_s in enumerate(ages_s)
     ]
-    (body,) = codec.coalesce([to_wire(event) for event in events])
+    (body,) = coalesce([to_wire(event) for event in events])
     return json.loads(body)
 
 

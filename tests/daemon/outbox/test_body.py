@@ -10,10 +10,11 @@ from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import body
 from tests.support import records, strategies, wire
+from tests.support.bodies import coalesce
 
 EVENTS = [to_wire(event) for event in records.series(3)]
-(BURST,) = codec.coalesce(EVENTS)
-(PLAIN,) = codec.coalesce(EVENTS[:1])
+(BURST,) = coalesce(EVENTS)
+(PLAIN,) = coalesce(EVENTS[:1])
 KEY = wire.key_of(BURST)
 
 
@@ -77,7 +78,7 @@ def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path, size):
 
 
 def test_a_body_of_the_largest_size_is_one():
-    """The bound is that of `coalesce`."""
+    """The bound is that of the coalescer."""
     event = {**EVENTS[0], "event_details": {"text": ""}}
     space = codec.MAX_BODY_BYTES - len(codec.dumps(event))
     event["event_details"] = {"text": "x" * space}

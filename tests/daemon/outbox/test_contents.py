@@ -50,7 +50,16 @@ def test_a_burst_that_is_being_split_stands_for_its_events(host):
     assert list(contents.outbox_bodies(host)) == [whole.path, other.path]
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"burst":7}', BURST[:-3], b"[" * 60_000], ids=repr)
+DAMAGED = {
+    "empty": b"",
+    "a list": b"[]",
+    "no event": b'{"burst":7}',
+    "cut off": BURST[:-3],
+    "too deep": b"[" * 60_000,
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_body_has_no_events(data):
     assert contents.count_events(data) == 0
     assert contents.expand(data) == []

@@ -9,12 +9,12 @@ import pytest
 from flwr_telemetry import pending
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import batch, discard, queue
 from flwr_telemetryd.sidecar import adoption
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import OURS, THEIRS, make
 from tests.support import homes, processes, records, wire
+from tests.support.bodies import coalesce
 from tests.support.faults import amid
 
 NODES = [f"node{number}" for number in range(5)]
@@ -58,7 +58,7 @@ def silent(home, host_of):
 def commit(home, host_of, *numbers):
     """Put a body for each of these events into the outbox of a node; the bodies."""
     events = [to_wire(records.sample({"n": number})) for number in numbers]
-    bodies = list(codec.coalesce(events, bursts=False))
+    bodies = list(coalesce(events, bursts=False))
     for body in bodies:
         path = homes.host(home, host_of) / "outbox" / "b1" / f"{wire.key_of(body)}.json"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

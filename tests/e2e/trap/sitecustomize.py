@@ -1,10 +1,11 @@
-"""A site's own ``sitecustomize``, to which ours has to chain: it writes down what happens in a run.
+"""A witness: the ``sitecustomize`` of a site, to which ours must chain. It notes the events of a run.
 
-Each line of JSON in ``$TRAP_FILE`` tells of one of these: a Python process began (``start``); Flower's code
-called its ``event``, whoever's that is, and the call is passed on (``reported``); it has returned, as it does
-unless the process dies in it (``returned``); or something in a process that has loaded Flower wanted to leave
-this machine, which is refused by an audit hook that nothing can take away again (``refused``). Ray's own
-processes are left alone.
+Each line of JSON in ``$TRAP_FILE`` has one of these kinds:
+
+- ``start``: a Python process began.
+- ``reported``: Flower's code called its ``event``, which may be ours. The call is passed on.
+- ``returned``: that call returned.
+- ``refused``: a process that has loaded Flower tried to connect to another machine. An audit hook refused it.
 """
 
 import functools
@@ -24,7 +25,7 @@ def _note(kind, **facts):
 
 
 class _Witness:
-    """Finds Flower's telemetry module as all others do, and stands before its ``event``."""
+    """Wraps ``event`` of Flower's telemetry module after its import."""
 
     def __init__(self):
         self._inside = False
@@ -67,15 +68,14 @@ def _audit(name, arguments):
         host = arguments[0]
     elif name == "socket.connect" and isinstance(arguments[1], tuple):
         if arguments[0].type == socket.SOCK_DGRAM:
-            return  # sends nothing: Ray asks so for the address of this machine
+            return  # sends nothing: Ray so finds the address of this machine
         host = arguments[1][0]
     else:
         return
     if _stays_here(host) or _FLOWER.isdisjoint(sys.modules):
         return
     _note("refused", target=str(host))
-    message = f"the test lets nobody reach {host}"
-    raise ConnectionRefusedError(message)
+    raise ConnectionRefusedError(f"the test lets no process reach {host}")
 
 
 _note("start")

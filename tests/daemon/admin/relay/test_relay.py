@@ -21,6 +21,7 @@ from flwr_telemetryd.errors import FileSinkError, NoSuchFileError
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
+from tests.support.bodies import coalesce
 from tests.support.collector import Answer, Collector
 from tests.support.dying import Lives
 from tests.support.faults import fail_once
@@ -61,7 +62,7 @@ def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(home, f
     @tried(60)
     @given(st.lists(events, min_size=1, max_size=6), st.booleans())
     def collect(some, bursts):
-        lines.extend(codec.coalesce(map(to_wire, some), bursts=bursts))
+        lines.extend(coalesce(map(to_wire, some), bursts=bursts))
 
     collect()
     homes.configure(home, collector.url)
@@ -98,7 +99,7 @@ NO_BODIES = [
     b"[" * 100_000,
     b'{"event_type":"' + b"x" * 3_000_000 + b'"}',
     codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 0}}).encode(),
-    next(codec.coalesce(map(to_wire, records.series(3)))).replace(b'"count":3', b'"count":2'),
+    next(coalesce(map(to_wire, records.series(3)))).replace(b'"count":3', b'"count":2'),
 ]
 
 
@@ -201,7 +202,7 @@ def test_a_refused_burst_comes_as_its_events(home, file, collector):
     """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
     homes.configure(home, collector.url)
     some = [to_wire(event) for event in records.series(3)]
-    (whole,) = codec.coalesce(some)
+    (whole,) = coalesce(some)
     single = bodies(1, start=9)[0]
     put(file, [whole, single])
 
@@ -223,8 +224,8 @@ def test_a_refused_burst_comes_as_its_events(home, file, collector):
 def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collector):
     """All are rejected; of others, whose first one is accepted, each is judged by itself."""
     homes.configure(home, collector.url)
-    (one,) = codec.coalesce(map(to_wire, records.series(3)))
-    (other,) = codec.coalesce(map(to_wire, records.series(3, start=5)))
+    (one,) = coalesce(map(to_wire, records.series(3)))
+    (other,) = coalesce(map(to_wire, records.series(3, start=5)))
     put(file, [one, other])
 
     def decide(request):
@@ -247,7 +248,7 @@ def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collecto
 def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
     """An outage among its events sends none of them twice."""
     homes.configure(home, collector.url)
-    (whole,) = codec.coalesce(map(to_wire, records.series(4)))
+    (whole,) = coalesce(map(to_wire, records.series(4)))
     put(file, [whole, *bodies(1, start=9)])
     collector.answer_with(422, 200, 200, 503)
     collector.answer_by(lambda request: 422 if b"burst" in request.body else 200)
@@ -444,8 +445,8 @@ sys.exit(came_to.outcome is not flush.Outcome.DELIVERED or came_to.rest_bytes > 
 
 def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_path):
     """SIGKILL before any change that a relay makes; the next one goes on and repeats one request at most."""
-    (whole,) = codec.coalesce(map(to_wire, records.series(3, start=4, cluster="c")))
-    (refused,) = codec.coalesce(map(to_wire, records.series(2, start=8, cluster="c")))
+    (whole,) = coalesce(map(to_wire, records.series(3, start=4, cluster="c")))
+    (refused,) = coalesce(map(to_wire, records.series(2, start=8, cluster="c")))
     lines = [*bodies(3), whole, refused]
     expected = keys(lines[:3]) | {wire.member_key(wire.key_of(whole), index) for index in range(3)}
     rejected = {wire.member_key(wire.key_of(refused), index) for index in range(2)}

@@ -1,4 +1,4 @@
-"""A small Flower app: federated averaging of a mean, in NumPy. Knows nothing of us.
+"""A small Flower app: federated averaging of a mean, in NumPy.
 
-Written against what Flower 1.13 and 1.41 have in common.
+It uses no package of ours, and only the API that Flower 1.13 and 1.41 share.
 """

@@ -1,4 +1,4 @@
-"""What a node does: half a step towards its own number."""
+"""A node makes half a step towards its own number."""
 
 import os
 

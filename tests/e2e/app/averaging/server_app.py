@@ -1,4 +1,4 @@
-"""What the server does: average over all nodes, and make sure that it was a real training."""
+"""The server averages over all nodes, and checks that it was a real training."""
 
 import numpy as np
 from flwr.common import ndarrays_to_parameters

@@ -1,8 +1,7 @@
-"""A small workload as Flower's commands are made: ``python by_workload.py ORIGIN HASHES``.
+"""A small workload that is built like Flower's commands: ``python workload.py ORIGIN HASHES``.
 
-It reports that it starts, works so much, reports that it ends, and ends by ``flwr_exit``. Where ORIGIN is
-``-`` the events go where they go. With ``-`` for HASHES it prints how many a second it can do, and does no
-more.
+It reports its start, works, reports its end, and ends by ``flwr_exit``. With ``-`` as ORIGIN the address of
+the events stays as it is. With ``-`` as HASHES it only prints how many hashes it can compute a second.
 """
 
 import hashlib
@@ -35,11 +34,9 @@ def main(origin, hashes):
     telemetry = of_flower("telemetry")
     if origin != "-":
         telemetry.TELEMETRY_EVENTS_URL = f"{origin}/api/v1/event"
-    types = telemetry.EventType
-    enter, leave = types.RUN_SUPERLINK_ENTER, types.RUN_SUPERLINK_LEAVE
-    telemetry.event(enter)
+    telemetry.event(telemetry.EventType.RUN_SUPERLINK_ENTER)
     work(int(hashes))
-    of_flower("exit").flwr_exit(0, event_type=leave)
+    of_flower("exit").flwr_exit(0, event_type=telemetry.EventType.RUN_SUPERLINK_LEAVE)
 
 
 if __name__ == "__main__":
