@@ -24,15 +24,13 @@ from ..errors import UnusableHomeError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     from ..outbox.backlog import Backlog
 
+OptionalText = Optional[str]  # noqa: UP045 - typer 0.9 does not know the newer form
 HomeOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
-    typer.Option(
-        "--home", metavar="DIR", help="A .flwr directory; else FLWR_HOME, else ~/.flwr.", show_default=False
-    ),
+    OptionalText, typer.Option(metavar="DIR", help="A .flwr directory; else FLWR_HOME, else ~/.flwr.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -42,9 +40,9 @@ _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
 
 
-def register(app: typer.Typer, command: Callable[..., int | None], **settings: Any) -> None:
-    """Add a command under the name of its function, with the docstring as its help."""
-    app.command(command.__name__, help=help_text(command.__doc__ or ""), **settings)(command)
+def register(add: Callable[..., Any], command: Callable[..., int | None], **settings: Any) -> None:
+    """Add a command to an app, by ``app.command`` or ``app.callback``, with its docstring as the help."""
+    add(help=help_text(command.__doc__ or ""), **settings)(command)
 
 
 def help_text(text: str) -> str:
@@ -71,7 +69,7 @@ def find_home(chosen: str | None) -> Home:
 
 
 def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
-    """The home that a command delivers, after a check that it is safe; new files will be private.
+    """The home that a command delivers, after a check that it is safe.
 
     Raises:
         UnusableHomeError: a file or directory in it is not surely the user's own.
@@ -84,7 +82,6 @@ def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
     found = find_home(chosen)
     for problem in problems.unsafe(found):
         raise UnusableHomeError(problem)
-    os.umask(0o077)
     return found
 
 
@@ -135,9 +132,12 @@ def complain(text: str) -> None:
     sys.stderr.write(f"flwr-telemetry: {line}\n")
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
+    """Print the result of a command: as one JSON value, or by a function that tells it to people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    else:
+        tell()
 
 
 def print_raw(line: bytes) -> None:
@@ -158,10 +158,7 @@ def ended(sentence: str) -> str:
 
 
 def progress() -> Progress:
-    """Progress bars on standard error, which vanish at the end; nothing if that is no terminal.
-
-    The field ``label`` of each task is the text beside its bar.
-    """
+    """Progress bars on standard error, which vanish at the end; nothing if that is no terminal."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     out = console(to_stderr=True)
@@ -175,11 +172,24 @@ def progress() -> Progress:
     )
 
 
-def show_backlog(bar: Progress, task: TaskID, left: Backlog) -> None:
-    """Set a bar to the share of the largest backlog so far that is delivered."""
-    most = max(left.events, bar.tasks[task].total or 0)
-    label = f"{number(left.events, 'event')} left"
-    bar.update(task, total=most, completed=most - left.events, label=label, visible=True)
+def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:
+    """Add a bar, and give the function that sets it: what is done, of how much, and the text beside it."""
+    task = bars.add_task(name, total=None, visible=False, label="")
+    return lambda done, total, label: bars.update(
+        task, completed=done, total=total, label=label, visible=True
+    )
+
+
+def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:
+    """As ``bar``, for the share of the largest backlog so far that is delivered."""
+    most, show = 0, bar(bars, name)
+
+    def show_left(left: Backlog) -> None:
+        nonlocal most
+        most = max(most, left.events)
+        show(most - left.events, most, f"{number(left.events, 'event')} left")
+
+    return show_left
 
 
 def span(seconds: float) -> str:

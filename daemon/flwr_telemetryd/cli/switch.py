@@ -43,7 +43,6 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..errors import SidecarError
 
     found = output.find_home(home)
-    os.umask(0o077)
     try:
         result = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
@@ -51,12 +50,8 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
         output.complain(f"{reason} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
         return ExitCode.UNUSABLE
     consent = _consent(found, None)  # by the files alone, because a variable does not last
-    if json:
-        off = {"purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
-        output.print_json({**consent, **off})
-    else:
-        _tell(consent)
-        _tell_off(result)
+    public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
+    output.answer(public, lambda: _tell_off(consent, result), as_json=json)
     for problem in result.problems:
         output.complain(problem)
     return ExitCode.UNUSABLE if result.problems else ExitCode.OK
@@ -83,16 +78,11 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..admin import switch
 
     found = output.find_home(home)
-    os.umask(0o077)
     switch.enable(found)
     consent = _consent(found, os.environ)
     start = _start_of_service(found) if consent["enabled"] else None
-    if json:
-        output.print_json(consent if start is None else {**consent, "start": start})
-    else:
-        _tell(consent)
-        if start is not None:
-            output.say(f"The service of this home does not run; `{start}` starts it again.")
+    public = {**consent, "start": start} if start else consent
+    output.answer(public, lambda: _tell(consent, start), as_json=json)
     return ExitCode.OK if consent["enabled"] else ExitCode.DISABLED
 
 
@@ -123,16 +113,16 @@ def _start_of_service(home: "Home") -> str | None:
     return f"systemctl --user start {view.unit_name}" if is_down else None
 
 
-def _tell(consent: dict[str, Any]) -> None:
+def _tell(consent: dict[str, Any], start: str | None = None) -> None:
     output.say_consent(enabled=consent["enabled"], reason=consent["reason"], change=consent["change"])
+    if start:
+        output.say(f"The service of this home does not run; `{start}` starts it again.")
 
 
-def _tell_off(result: "DisableResult") -> None:
+def _tell_off(consent: dict[str, Any], result: "DisableResult") -> None:
+    _tell(consent)
     waited = result.purged.events
-    if waited:
-        output.say(f"Deleted {output.number(waited, 'waiting event')}.")
-    else:
-        output.say("No event waited.")
+    output.say(f"Deleted {output.number(waited, 'waiting event')}." if waited else "No event waited.")
     if result.old_settings is not None:
         output.say(f"The settings file could not be edited; it is kept as {result.old_settings}.")
     if not result.sidecar_ended:

@@ -11,7 +11,7 @@ to see if it is free.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,15 +149,6 @@ class ServiceView:
     """Whether the heartbeat keeps other hosts from starting a sidecar."""
 
 
-_SUMMED: dict[str, Callable[[], Any]] = {
-    "spool": Spooled,
-    "outbox": Bodies,
-    "sent": Bodies,
-    "rejected": Bodies,
-    "counters": Counters,
-}
-
-
 @dataclass(slots=True)
 class Status:
     """The whole view."""
@@ -194,12 +185,16 @@ class Status:
 
     def public(self) -> dict[str, Any]:
         """All of it for JSON, with the sums over all hosts under ``totals``."""
-        whole = asdict(self)
-        totals = {
-            name: {item: sum(host[name][item] for host in whole["hosts"]) for item in asdict(kind())}
-            for name, kind in _SUMMED.items()
-        }
-        return {**whole, "totals": totals}
+        return {**asdict(self), "totals": totals(self.hosts)}
+
+
+def totals(hosts: Collection[HostView]) -> dict[str, dict[str, int]]:
+    """The sums over hosts, with the names of ``HostView``."""
+    kinds = {"spool": Spooled, "outbox": Bodies, "sent": Bodies, "rejected": Bodies, "counters": Counters}
+    return {
+        name: {key: sum(getattr(getattr(host, name), key) for host in hosts) for key in asdict(kind())}
+        for name, kind in kinds.items()
+    }
 
 
 def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
@@ -245,12 +240,7 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         host=host.name,
         this_host=this_host,
         sidecar=SidecarView(
-            alive=_alive(host),
-            pid=state.pid or None,
-            mode=state.mode,
-            version=state.version,
-            started=state.started,
-            ended=state.ended,
+            alive(host), state.pid or None, state.mode, state.version, state.started, state.ended
         ),
         # In the order in which events move, to miss none.
         spool=_spooled(read_each(lambda: contents.spool_segments(host), contents.read_segment, problems)),
@@ -295,7 +285,8 @@ def _archive(path: Path) -> Iterator[bytes]:
     return (body for body, _ in archive.read_archive(path))
 
 
-def _alive(host: HostPaths) -> bool | None:
+def alive(host: HostPaths) -> bool | None:
+    """Whether a sidecar runs on a host; None if its lock is no file of ours or cannot be opened."""
     try:
         return presence.alive(host)
     except (OSError, TelemetryError):

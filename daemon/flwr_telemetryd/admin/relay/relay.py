@@ -94,12 +94,7 @@ class RelayResult:
 
 
 class _StopError(Exception):
-    """The relay ends before the end of the file."""
-
-    def __init__(self, outcome: Outcome, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
+    """The relay ends before the end of the file. Its arguments are the outcome and the reason."""
 
 
 class _ForgottenError(Exception):
@@ -136,7 +131,7 @@ def relay_file(
     try:
         chosen = _enabled(home, environ)
     except _StopError as stop:
-        return RelayResult(stop.outcome, stop.reason)
+        return RelayResult(*stop.args)
     path = path.resolve()  # so that all names of a file share one offset
     with _opened(path) as file, offset.held(path, file.fileno()) as offset_file:
         relay = _Relay(home, environ, chosen, offset_file, timeout_s, clock or Clock())
@@ -176,30 +171,24 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
+@dataclass
 class _Relay:
-    def __init__(
-        self,
-        home: Home,
-        environ: Mapping[str, str],
-        chosen: Settings,
-        offset_file: OffsetFile,
-        timeout_s: float,
-        clock: Clock,
-    ) -> None:
-        self._home = home
-        self._host = home.host()
-        self._environ = environ
-        self._settings = chosen
-        self._offset_file = offset_file
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._result = RelayResult(from_start=offset_file.from_start)
+    _home: Home
+    _environ: Mapping[str, str]
+    _settings: Settings
+    _offset_file: OffsetFile
+    _timeout_s: float
+    _clock: Clock
+    _sink: Sink | None = None
+    _uncapped_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._host = self._home.host()
+        self._result = RelayResult(from_start=self._offset_file.from_start)
         self._state = State()  # the counters of this relay, which are added to the host's
         self._recent: deque[str] = deque(maxlen=RECENT_KEYS)
-        self._sink: Sink | None = None
-        self._retries = RetryPolicy(self._host, clock, self._limits, earlier_run_failed=False)
-        self._answered_at = clock.monotonic()
-        self._uncapped_bytes = 0
+        self._retries = RetryPolicy(self._host, self._clock, self._limits, earlier_run_failed=False)
+        self._answered_at = self._clock.monotonic()
 
     def run(
         self,
@@ -219,8 +208,8 @@ class _Relay:
                 offset_file.save(Place(line.end, number))
                 on_progress(line.end, end)
         except _StopError as stop:
-            result.outcome, result.reason = stop.outcome, stop.reason
-            if stop.outcome is Outcome.DISABLED:
+            result.outcome, result.reason = stop.args
+            if result.outcome is Outcome.DISABLED:
                 purge.if_asked(self._home, settings.load(self._home, None).consent)
         finally:
             self._finish()

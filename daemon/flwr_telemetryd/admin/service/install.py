@@ -127,17 +127,15 @@ def _manager(environ: Mapping[str, str]) -> Systemctl:
     """The user's running manager. Raises ServiceError if there is none here."""
     manager = Systemctl(environ)
     if sys.platform == "darwin":
-        msg = (
+        raise ServiceError(
             "launchd of macOS is not supported; no service is needed there: the first event starts a sidecar"
         )
-        raise ServiceError(msg)
     advice = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
     if not manager.is_here():
         msg = f"there is no systemd here; let your service manager run `flwr-telemetryd --service`, {advice}"
         raise ServiceError(msg)
     if manager.state() not in UP:
-        msg = f"{NO_MANAGER}, {advice}"
-        raise ServiceError(msg)
+        raise ServiceError(f"{NO_MANAGER}, {advice}")
     return manager
 
 

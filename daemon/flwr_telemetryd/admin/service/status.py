@@ -5,13 +5,13 @@ This module only reads.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -270,8 +270,7 @@ def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
         return False
     if view.kind == "timer":
         return view.result == "success"
-    age_s = view.heartbeats.get(home.host().name, presence.HEARTBEAT_FRESH_S)
-    return age_s < presence.HEARTBEAT_FRESH_S
+    return view.heartbeats.get(home.host().name, math.inf) < presence.HEARTBEAT_FRESH_S
 
 
 def former_version(home: Home, pid: int | None) -> str | None:
@@ -297,18 +296,11 @@ def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> 
         clock.sleep(_POLL_S)
 
 
-class Log(NamedTuple):
-    """A log of the service, with the program that prints it."""
-
-    command: list[str]
-    """The program and its arguments."""
-
-    source: str
-    """``the journal``, or the path of a file."""
-
-
-def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> Log:
+def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> tuple[str, list[str]]:
     """The journal if it has entries that this user may read, else the log file of this host's sidecar.
+
+    Returns:
+        ``the journal`` or the path of the file, and the program that prints it, with its arguments.
 
     Raises:
         ServiceError: there is neither.
@@ -318,9 +310,10 @@ def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool
     if any(manager.journal(unit, 1) for unit in units):
         more = ["--follow"] if follow else ["--no-pager"]
         chosen = [f"--unit={unit}" for unit in units]
-        return Log(["journalctl", "--user", f"--lines={lines}", *chosen, *more], "the journal")
+        return "the journal", ["journalctl", "--user", f"--lines={lines}", *chosen, *more]
     path = home.host().log
     if not path.is_file():
-        msg = f"the journal has no entry of the service, and no sidecar has run on this host: no {path}"
-        raise ServiceError(msg)
-    return Log(["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)], str(path))
+        raise ServiceError(
+            f"the journal has no entry of the service, and no sidecar has run on this host: no {path}"
+        )
+    return str(path), ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]

@@ -99,16 +99,11 @@ def _answer(command: list[str], environ: Mapping[str, str]) -> str:
 
 
 def _run(
-    command: list[str], environ: Mapping[str, str], timeout_s: float
+    command: list[str], environ: Mapping[str, str], limit_s: float
 ) -> subprocess.CompletedProcess[bytes] | None:
     try:
         return subprocess.run(  # noqa: S603 - commands of our own
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
