@@ -90,6 +90,4 @@ def enable(home: Home) -> None:
 def check_owner(home: Home) -> None:
     """Raise UnusableHomeError if the home, or the directory that it would be made in, is another user's."""
     if not settings.is_owned(home.path):
-        raise UnusableHomeError(
-            f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
-        )
+        raise UnusableHomeError(f"{home.path} belongs to another user; run as its owner, or set FLWR_HOME")

@@ -55,7 +55,6 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
 
 def _show(check: "Check") -> None:
     from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
     out = output.console()
@@ -64,15 +63,7 @@ def _show(check: "Check") -> None:
     if check.advice:
         advice = f"{'→' if out.is_terminal else '->'} {output.plain(check.advice)}"
         rows.append((Text(), Text(advice, "cyan")))
-    if not out.is_terminal:
-        for column, text in rows:
-            output.say(f"{column.plain:<{_INDENT}}{text.plain}")
-    elif out.width < _NARROW:
+    if out.is_terminal and out.width < _NARROW:
         out.print(head, *(Padding(text, (0, 0, 0, 2)) for _, text in rows), sep="\n")
     else:
-        grid = Table.grid()
-        grid.add_column(width=_INDENT, no_wrap=True)
-        grid.add_column(overflow="fold")
-        for row in rows:
-            grid.add_row(*row)
-        out.print(grid)
+        output.pairs(rows, _INDENT)

@@ -34,16 +34,12 @@ StageChoice = enum.StrEnum("StageChoice", "spool outbox sent rejected all")
 
 def inspect(
     *,
-    stage: Annotated[
-        StageChoice, Option(help="The stage to show; else all.", show_default=False)
-    ] = StageChoice.all,
+    stage: Annotated[StageChoice, Option(help="The stage to show.")] = StageChoice.all,
     expand: Annotated[bool, Option("--expand", help="Turn bursts into their events.")] = False,
     event: Annotated[OptionalText, Option(metavar="TYPE", help="Only this type; * and ? match.")] = None,
     since: Annotated[
         OptionalText,
-        Option(
-            metavar="WHEN", help="Only from then on: 90s, 10min, 2h or 3d ago, or a date or time in ISO 8601."
-        ),
+        Option(metavar="WHEN", help="From then on: 90s, 10min, 2h or 3d ago, or an ISO 8601 date or time."),
     ] = None,
     follow: Annotated[bool, Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
     json: JsonOption = False,
@@ -89,8 +85,7 @@ def inspect(
     except KeyboardInterrupt:
         if not follow:
             raise
-    for problem in follower.problems:
-        output.complain(problem)
+    output.complain(*follower.problems)
     if not json and not follow:
         fitting = "" if event is None and since is None else " that fit"
         place = "" if stage is StageChoice.all else f", stage {stage.value}"

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -25,6 +25,7 @@ from ..errors import UnusableHomeError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
     from ..outbox.backlog import Backlog
 
@@ -104,19 +105,26 @@ def say(text: str = "", style: str | None = None, *, to_stderr: bool = False) ->
 
 
 def rows(table: dict[str, str]) -> None:
-    """Print names with their values. A terminal folds long values beside the names."""
-    out = console()
-    if not out.is_terminal:
-        for name, value in table.items():
-            say(f"{name:<{_NAME_WIDTH}}{value}")
-        return
+    """Print names with their values."""
+    from rich.text import Text
+
+    pairs([(Text(name, "dim"), Text(plain(value))) for name, value in table.items()], _NAME_WIDTH)
+
+
+def pairs(table: Iterable[tuple[Text, Text]], width: int) -> None:
+    """Print two columns, the first of a fixed width. A terminal folds the texts of the second."""
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=_NAME_WIDTH - 2, no_wrap=True, style="dim")
+    out = console()
+    if not out.is_terminal:
+        for name, value in table:
+            say(f"{name.plain:<{width}}{value.plain}")
+        return
+    grid = Table.grid()
+    grid.add_column(width=width, no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in table.items():
-        grid.add_row(name, plain(value))
+    for row in table:
+        grid.add_row(*row)
     out.print(grid)
 
 
@@ -126,10 +134,10 @@ def say_consent(*, enabled: bool, reason: str, change: str) -> None:
     say(change)
 
 
-def complain(text: str) -> None:
-    """Print one line on standard error."""
-    line = " ".join(plain(text).splitlines())
-    sys.stderr.write(f"flwr-telemetry: {line}\n")
+def complain(*texts: str) -> None:
+    """Print each text as one line on standard error."""
+    for text in texts:
+        sys.stderr.write(f"flwr-telemetry: {' '.join(plain(text).splitlines())}\n")
 
 
 def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
@@ -174,10 +182,8 @@ def progress() -> Progress:
 
 def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:
     """Add a bar, and give the function that sets it: what is done, of how much, and the text beside it."""
-    task = bars.add_task(name, total=None, visible=False, label="")
-    return lambda done, total, label: bars.update(
-        task, completed=done, total=total, label=label, visible=True
-    )
+    task = bars.add_task(name, total=None, label="")
+    return lambda done, total, label: bars.update(task, completed=done, total=total, label=label)
 
 
 def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:

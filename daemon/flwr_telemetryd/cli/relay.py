@@ -87,8 +87,7 @@ def relay(
     public = {**asdict(relayed), "reason": relayed.reason or None}
     output.answer(public, lambda: _tell(relayed, file), as_json=json)
     problems = list(_problems(relayed, file))
-    for problem in problems:
-        output.complain(problem)
+    output.complain(*problems)
     if relayed.outcome is Outcome.DISABLED:
         return ExitCode.DISABLED
     return ExitCode.UNDELIVERED if problems or relayed.damaged else ExitCode.OK

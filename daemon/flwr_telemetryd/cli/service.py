@@ -185,8 +185,7 @@ def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str
         return
     reason = changes.complaint or f"systemd says {view.active or 'nothing'}"
     output.complain(f"{changes.unit} does not serve: {output.ended(reason)}")
-    for problem in (*view.problems, *(f"  {line}" for line in journal)):
-        output.complain(problem)
+    output.complain(*view.problems, *(f"  {line}" for line in journal))
 
 
 def _show(view: "ServiceStatus") -> None:

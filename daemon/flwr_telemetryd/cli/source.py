@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ..admin.forget import DeletionRequest, ErasedCounts
 
-_FAULTS = {source_file.INVALID: "holds no UUID", source_file.UNAVAILABLE: "cannot be read"}
-
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     r"""Show the source ID: the random name under which this home reports.
@@ -35,6 +33,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
       flwr-telemetry source
       flwr-telemetry source --json
     """
+    from ..inspect.problems import SOURCE_FAULTS
     from ..outbox import forgotten
 
     found = output.find_home(home)
@@ -45,8 +44,8 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     is_forgotten = source_id is not None and forgotten.notes(found, source_id)
     if source_id is None:
         told = f"There is no source ID yet; the first event makes one, in {found.source}."
-    elif source_id in _FAULTS:
-        told = f"{found.source} {_FAULTS[source_id]}; events say `{source_id}` instead."
+    elif source_id in SOURCE_FAULTS:
+        told = f"{found.source} {SOURCE_FAULTS[source_id]}; events say `{source_id}` instead."
     else:
         told = f"{source_id}\nIn {found.source}{f', since {output.ago(since)}' if since else ''}."
         if is_forgotten:
@@ -57,9 +56,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
 
 def forget(
     *,
-    source_id: Annotated[
-        OptionalText, Argument(metavar="ID", help="A former ID; else the present one.")
-    ] = None,
+    source_id: Annotated[OptionalText, Argument(metavar="ID", help="A former ID; else this home's.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
@@ -109,8 +106,7 @@ def forget(
     request = deletion_request(chosen)
     result = {"source": chosen, "deleted": asdict(erased), "request": asdict(request)}
     output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
-    for problem in problems:
-        output.complain(problem)
+    output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")
         return ExitCode.UNUSABLE
@@ -122,14 +118,14 @@ def forget(
 def _present(home: "Home") -> str | None:
     """The ID to forget: that of an interrupted call, or else the present one."""
     from ..admin.forget import unfinished
+    from ..inspect.problems import SOURCE_FAULTS
 
     if (begun := unfinished(home)) is not None:
         return begun
     found = source_file.read(home.source)
-    if found in _FAULTS:
-        raise UnusableHomeError(
-            f"{home.source} {_FAULTS[found]}; remove it, and the next event makes a new one"
-        )
+    if found in SOURCE_FAULTS:
+        advice = "remove it, and the next event makes a new one"
+        raise UnusableHomeError(f"{home.source} {SOURCE_FAULTS[found]}; {advice}")
     return found
 
 

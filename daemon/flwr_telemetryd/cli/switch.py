@@ -11,8 +11,6 @@ from . import output
 from .output import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flwr_telemetry.layout import Home
 
     from ..admin.switch import DisableResult
@@ -36,11 +34,13 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry disable --home /scratch/alice/.flwr
       FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
     """
+    from flwr_telemetry import settings
     from flwr_telemetry.errors import TelemetryError
 
     from ..admin import switch
     from ..clock import Clock
     from ..errors import SidecarError
+    from ..inspect import problems
 
     found = output.find_home(home)
     try:
@@ -49,11 +49,11 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
         reason = output.ended(describe(error, found.path))
         output.complain(f"{reason} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
         return ExitCode.UNUSABLE
-    consent = _consent(found, None)  # by the files alone, because a variable does not last
+    # By the files alone, because a variable does not last.
+    consent = problems.public_consent(settings.load(found, None).consent)
     public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
     output.answer(public, lambda: _tell_off(consent, result), as_json=json)
-    for problem in result.problems:
-        output.complain(problem)
+    output.complain(*result.problems)
     return ExitCode.UNUSABLE if result.problems else ExitCode.OK
 
 
@@ -75,30 +75,18 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry enable
       flwr-telemetry enable --json
     """
+    from flwr_telemetry import settings
+
     from ..admin import switch
+    from ..inspect import problems
 
     found = output.find_home(home)
     switch.enable(found)
-    consent = _consent(found, os.environ)
+    consent = problems.public_consent(settings.load(found, os.environ).consent)
     start = _start_of_service(found) if consent["enabled"] else None
     public = {**consent, "start": start} if start else consent
     output.answer(public, lambda: _tell(consent, start), as_json=json)
     return ExitCode.OK if consent["enabled"] else ExitCode.DISABLED
-
-
-def _consent(home: "Home", environ: "Mapping[str, str] | None") -> dict[str, Any]:
-    """The consent, with the names of ``status --json``."""
-    from flwr_telemetry import settings
-
-    from ..inspect import problems
-
-    consent = settings.load(home, environ).consent
-    return {
-        "enabled": consent.enabled,
-        "decided_by": consent.decided_by,
-        "reason": consent.reason,
-        "change": problems.how_to_change(consent),
-    }
 
 
 def _start_of_service(home: "Home") -> str | None:

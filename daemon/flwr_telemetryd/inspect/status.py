@@ -10,7 +10,6 @@ to see if it is free.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
-from .problems import can_be_read, find_problems, how_to_change, read_each
+from .problems import can_be_read, find_problems, public_consent, read_each, size_of
 
 
 @dataclass(slots=True)
@@ -215,10 +214,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
     return Status(
-        enabled=now.consent.enabled,
-        decided_by=now.consent.decided_by,
-        reason=now.consent.reason,
-        change=how_to_change(now.consent),
+        **public_consent(now.consent),
         source=source.read(home.source),
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
@@ -247,7 +243,7 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         outbox=_bodies(read_each(lambda: contents.outbox_bodies(host), _file, problems)),
         sent=_bodies(read_each(lambda: archive.archive_files(host), _archive, problems)),
         rejected=_bodies(read_each(lambda: contents.rejected_bodies(host), _file, problems)),
-        counters=Counters(state.damaged, _size(host.dropped), state.rejected, state.retried),
+        counters=Counters(state.damaged, size_of(host.dropped), state.rejected, state.retried),
         requests=state.requests,
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
@@ -291,10 +287,3 @@ def alive(host: HostPaths) -> bool | None:
         return presence.alive(host)
     except (OSError, TelemetryError):
         return None
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0

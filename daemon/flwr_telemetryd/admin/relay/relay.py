@@ -16,12 +16,13 @@ This module never changes FILE and never touches the outbox.
 from __future__ import annotations
 
 import contextlib
-import io
+import itertools
 import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,9 @@ def relay_file(
         return RelayResult(*stop.args)
     path = path.resolve()  # so that all names of a file share one offset
     with _opened(path) as file, offset.held(path, file.fileno()) as offset_file:
-        relay = _Relay(home, environ, chosen, offset_file, timeout_s, clock or Clock())
-        return relay.run(file, on_damage, on_progress)
+        clock = clock or Clock()
+        relay = _Relay(home, environ, chosen, offset_file, timeout_s, on_damage, on_progress, clock)
+        return relay.run(file)
 
 
 def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
@@ -157,7 +159,7 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     """A plain file of any owner, open for reading; raises NoSuchFileError if it is none."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -178,6 +180,8 @@ class _Relay:
     _settings: Settings
     _offset_file: OffsetFile
     _timeout_s: float
+    _on_damage: Callable[[int], None]
+    _on_progress: Callable[[float, int], None]
     _clock: Clock
     _sink: Sink | None = None
     _uncapped_bytes: int = 0
@@ -190,12 +194,7 @@ class _Relay:
         self._retries = RetryPolicy(self._host, self._clock, self._limits, earlier_run_failed=False)
         self._answered_at = self._clock.monotonic()
 
-    def run(
-        self,
-        file: io.BufferedReader,
-        on_damage: Callable[[int], None],
-        on_progress: Callable[[float, int], None],
-    ) -> RelayResult:
+    def run(self, file: BufferedReader) -> RelayResult:
         result, offset_file = self._result, self._offset_file
         end = archive.written_bytes(file)
         offset_file.save(offset_file.place)  # nothing is sent where the offset cannot be saved
@@ -204,9 +203,9 @@ class _Relay:
                 number = offset_file.place.line + 1
                 if line.data != b"" and not self._relay(line.data or b""):
                     result.damaged += 1
-                    on_damage(number)
+                    self._on_damage(number)
                 offset_file.save(Place(line.end, number))
-                on_progress(line.end, end)
+                self._on_progress(line.end, end)
         except _StopError as stop:
             result.outcome, result.reason = stop.args
             if result.outcome is Outcome.DISABLED:
@@ -244,9 +243,7 @@ class _Relay:
     def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> None:
         """Send the events of a burst; if the first one is refused, reject the others unsent."""
         done, refused = self._offset_file.place.members, ""
-        for index, event in enumerate(events):
-            if index < done:
-                continue
+        for index, event in itertools.islice(enumerate(events), done, None):
             key, data = member_key(burst_key, index), codec.dumps(event).encode()
             outcome = Refused(refused) if refused else self._send(key, data)
             self._settle(key, data, 1, outcome)

@@ -73,9 +73,7 @@ class Changes:
     """The error message of systemd, if the unit could not be started."""
 
 
-def install(
-    home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool = False
-) -> Changes:
+def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool) -> Changes:
     """Write, enable and start the unit that serves a home.
 
     Args:
@@ -207,9 +205,7 @@ def _remove(manager: Systemctl, changes: Changes, names: Iterable[str], *, is_up
         else:
             manager.run("disable", name, SYSTEMD_OFFLINE="1")
         if found is Author.EDITED:
-            changes.kept.append(
-                f"{path} was edited since it was written; it is disabled, and you may remove it"
-            )
+            changes.kept.append(f"{path} was edited since it was written; it is disabled, but not removed")
         else:
             path.unlink(missing_ok=True)
             changes.removed.append(name)

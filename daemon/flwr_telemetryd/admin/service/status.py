@@ -5,6 +5,7 @@ This module only reads.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -168,8 +169,7 @@ def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
 def _read_unit(view: ServiceStatus, directory: Path) -> str | None:
     """Find the enabled unit, and give the text of the unit that delivers."""
     for kind, name in (("service", SERVICE), ("timer", TIMER)):
-        text = read(directory / name)
-        if text is None:
+        if (text := read(directory / name)) is None:
             continue
         delivers = DELIVERS[name]
         view.kind, view.unit = kind, str(directory / name)
@@ -193,11 +193,9 @@ def _read_text(view: ServiceStatus, text: str, home: Home, now: Settings, enviro
         view.problems.append(
             f"url names a file in {sink}, but the unit does not allow writing there; install again"
         )
-    try:
+    with contextlib.suppress(ServiceError, OSError):
         unit = render(shipped(DELIVERS[view.unit_name]), this_machine(home, now, environ), view.hosts)
         view.current = text == sealed(unit)
-    except (ServiceError, OSError):
-        view.current = False
 
 
 def _read_process(view: ServiceStatus, manager: Systemctl) -> None:
@@ -313,7 +311,5 @@ def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool
         return "the journal", ["journalctl", "--user", f"--lines={lines}", *chosen, *more]
     path = home.host().log
     if not path.is_file():
-        raise ServiceError(
-            f"the journal has no entry of the service, and no sidecar has run on this host: no {path}"
-        )
+        raise ServiceError(f"the journal has no entry of the service, and no sidecar has run here: no {path}")
     return str(path), ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]
