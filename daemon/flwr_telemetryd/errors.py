@@ -43,6 +43,10 @@ class AnotherRelayError(SidecarError):
     """Another process relays the same file."""
 
 
+class DemoError(SidecarError):
+    """The demo could not run to its end."""
+
+
 def describe(error: OSError | TelemetryError | SidecarError, path: Path | None) -> str:
     """An error as one sentence for people, with the repair.
 

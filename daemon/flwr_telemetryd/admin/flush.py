@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
 from flwr_telemetry import files, launch, presence, settings
 from flwr_telemetry.layout import Home
@@ -40,12 +40,17 @@ _PREFIX = "flwr-telemetryd: "
 """Stripped from a sidecar's message, because the command puts its own name in front."""
 
 
-class Outcome(enum.Enum):
+class Outcome(enum.StrEnum):
     """How a flush ended."""
 
-    DELIVERED = "nothing is left of what waited"
-    UNDELIVERED = "something is left"
-    DISABLED = "telemetry is off"
+    DELIVERED = "delivered"
+    """Nothing is left of what waited."""
+
+    UNDELIVERED = "undelivered"
+    """Something is left."""
+
+    DISABLED = "disabled"
+    """Telemetry is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class FlushResult:
 
     outcome: Outcome
 
-    before: Backlog
+    waited: Backlog
     """What waited at the call."""
 
     left: Backlog
@@ -88,7 +93,8 @@ def flush(
         UnusableHomeError: a sidecar cannot work with this home.
         TelemetryError, OSError: this process cannot work with it.
     """
-    return _Flush(home, environ, timeout_s, on_progress, clock or Clock()).run()
+    clock = clock or Clock()
+    return _Flush(home, environ, on_progress, clock, clock.monotonic() + timeout_s).run()
 
 
 def retry_after_reason(left_s: float) -> str:
@@ -96,23 +102,18 @@ def retry_after_reason(left_s: float) -> str:
     return f"the collector asked for no requests for another {left_s:.0f} s" if left_s > 0 else ""
 
 
+@dataclass
 class _Flush:
-    def __init__(
-        self,
-        home: Home,
-        environ: Mapping[str, str],
-        timeout_s: float,
-        on_progress: Callable[[Backlog], None],
-        clock: Clock,
-    ) -> None:
-        self._home = home
-        self._host = home.host()
-        self._environ = environ
-        self._on_progress = on_progress
-        self._clock = clock
-        self._deadline = clock.monotonic() + timeout_s
+    _home: Home
+    _environ: Mapping[str, str]
+    _on_progress: Callable[[Backlog], None]
+    _clock: Clock
+    _deadline: float
+    _message: str = ""
+
+    def __post_init__(self) -> None:
+        self._host = self._home.host()
         self._count = Counter([self._host])
-        self._message = ""
 
     def run(self) -> FlushResult:
         if not (consent := self._consent()).enabled:
@@ -191,17 +192,12 @@ class _Flush:
 
 
 @contextlib.contextmanager
-def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[Popen[str]]:
     """``flwr-telemetryd --once`` as a child, with its standard error; the child ends with the block."""
-    with subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-        [sys.executable, "-P", "-m", launch.MODULE, "--once"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        cwd=home.path,
-        env=launch.sidecar_environment(home, environ),
+    command = [sys.executable, "-P", "-m", launch.MODULE, "--once"]
+    env = launch.sidecar_environment(home, environ)
+    with Popen(  # noqa: S603 - nothing in it comes from outside
+        command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, errors="replace", cwd=home.path, env=env
     ) as process:
         try:
             yield process
@@ -211,5 +207,5 @@ def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[subprocess.Pope
                 process.terminate()
                 try:
                     process.wait(END_WAIT_S)
-                except subprocess.TimeoutExpired:
+                except TimeoutExpired:
                     process.kill()

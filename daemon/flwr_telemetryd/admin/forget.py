@@ -232,12 +232,12 @@ class _Deletion:
     def _is_in(self, segment: Path) -> bool:
         """Whether a segment holds an event of the ID, or damage with its text in it."""
         with contextlib.suppress(FileNotFoundError):
-            for piece in contents.read_segment(segment):
-                if isinstance(piece, reader.Damage):
-                    if self._text in piece.data:
-                        return True
-                elif forgotten.source_of(piece.event) == self._source_id:
-                    return True
+            return any(
+                self._text in piece.data
+                if isinstance(piece, reader.Damage)
+                else forgotten.source_of(piece.event) == self._source_id
+                for piece in contents.read_segment(segment)
+            )
         return False
 
     def _past(self, host: HostPaths) -> bool:
@@ -287,10 +287,9 @@ class _Deletion:
 
     def _events(self, path: Path) -> int:
         """The number of events of the ID in a body's file."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             return self._events_in(read_body(path))
-        except FileNotFoundError:
-            return 0
+        return 0
 
     def _events_in(self, body: bytes) -> int:
         """The number of events of the ID in a body; at least 1 if the body is of the ID at all."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import presence, settings
-from flwr_telemetry.errors import SettingsError, TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.errors import SettingsError
+from flwr_telemetry.layout import Home
 
 from ..clock import Clock
 from ..errors import UnusableHomeError
+from ..inspect.status import alive
 from ..outbox import purge
 from ..outbox.backlog import Backlog, Counter
 from ..spool.directory import known_hosts
@@ -67,7 +68,7 @@ def disable(home: Home, clock: Clock) -> DisableResult:
         old_settings = config_file.replace_by_opt_out(home)
     presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
-    while (is_alive := any(map(_alive, known))) and clock.monotonic() < deadline:
+    while (is_alive := any(map(alive, known))) and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
     purge.everything_but_sent(home)
     # Twice, because a writer may have read the old setting just before the new one was written.
@@ -89,12 +90,4 @@ def enable(home: Home) -> None:
 def check_owner(home: Home) -> None:
     """Raise UnusableHomeError if the home, or the directory that it would be made in, is another user's."""
     if not settings.is_owned(home.path):
-        msg = f"{home.path} belongs to another user; run this as its owner, or set FLWR_HOME"
-        raise UnusableHomeError(msg)
-
-
-def _alive(host: HostPaths) -> bool:
-    try:
-        return presence.alive(host)
-    except (OSError, TelemetryError):
-        return False  # the lock is no file of ours, so no sidecar holds it
+        raise UnusableHomeError(f"{home.path} belongs to another user; run as its owner, or set FLWR_HOME")

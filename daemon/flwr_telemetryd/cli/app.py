@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.version import __version__
 
-from ..errors import AnotherRelayError, ExitCode, ServiceError, SidecarError, describe
+from ..errors import AnotherRelayError, DemoError, ExitCode, ServiceError, SidecarError, describe
 from . import demo, doctor, fields, flush, inspect, output, relay, service, source, status, switch
 
 if TYPE_CHECKING:
@@ -27,29 +28,9 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 """The exit code by which a shell reports Ctrl-C."""
 
-HELP = output.help_text(r"""See and control the anonymous usage metrics that Flower reports from this machine.
-
-\b
-Examples:
-  flwr-telemetry status                on or off and why, and what was sent
-  flwr-telemetry fields                every field that is reported, and why
-  flwr-telemetry inspect --stage sent  everything that was sent, byte for byte
-  flwr-telemetry disable               off, for good
-  flwr-telemetry run -- python sim.py  report a Flower app by this spool
-  flwr-telemetry service install       deliver for all hosts of a cluster
-  flwr-telemetry demo                  see it work, without a network
-
-\b
-Exit codes:
-  0  success                           3  telemetry is off
-  1  not all was delivered, or a fault 4  another sidecar or relay is running
-  2  wrong usage                       5  the home cannot be used
-
-Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
-""")
-
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
     ServiceError: ExitCode.UNDELIVERED,
+    DemoError: ExitCode.UNDELIVERED,
     AnotherRelayError: ExitCode.BUSY,
 }
 """The exit codes of errors, if not ``UNUSABLE``."""
@@ -57,6 +38,7 @@ _EXIT_CODES: dict[type[Exception], ExitCode] = {
 
 class _Group(TyperGroup):
     def invoke(self, ctx: "click.Context") -> Any:
+        os.umask(0o077)  # the files of every command are private
         try:
             code = super().invoke(ctx)
         except BrokenPipeError:
@@ -73,7 +55,6 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -82,10 +63,7 @@ app = typer.Typer(
 
 
 def run(
-    _command: Annotated[
-        list[str],
-        typer.Argument(metavar="COMMAND...", help="The program and its arguments.", show_default=False),
-    ],
+    _command: Annotated[list[str], Argument(metavar="COMMAND...", help="The program and its arguments.")],
 ) -> None:
     r"""Run a command; every Flower in it reports through this spool.
 
@@ -112,21 +90,39 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     *,
     _version: Annotated[
-        bool,
-        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version, and exit."),
+        bool, Option("--version", is_eager=True, callback=_show_version, help="Show the version, and exit.")
     ] = False,
 ) -> None:
-    pass
+    r"""See and control the anonymous usage metrics that Flower reports from this machine.
+
+    \b
+    Examples:
+      flwr-telemetry status                on or off and why, and what was sent
+      flwr-telemetry fields                every field that is reported, and why
+      flwr-telemetry inspect --stage sent  everything that was sent, byte for byte
+      flwr-telemetry disable               off, for good
+      flwr-telemetry run -- python sim.py  report a Flower app by this spool
+      flwr-telemetry service install       deliver for all hosts of a cluster
+      flwr-telemetry demo                  see it work, without a network
+
+    \b
+    Exit codes:
+      0  success                           3  telemetry is off
+      1  not all was delivered, or a fault 4  another sidecar or relay is running
+      2  wrong usage                       5  the home cannot be used
+
+    Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
+    """
 
 
+output.register(app.callback, _options)
 for command in (
     *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
     *(source.source, source.forget, doctor.doctor, demo.demo),
 ):
-    output.register(app, command)
-output.register(app, run, context_settings={"allow_interspersed_args": False})
+    output.register(app.command, command)
+output.register(app.command, run, context_settings={"allow_interspersed_args": False})
 app.add_typer(service.app, name="service")

@@ -47,40 +47,23 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
         if not json:
             _show(check)
     faults = sum(check.verdict is Verdict.FAULT for check in checks)
-    if json:
-        public = [{**asdict(check), "verdict": check.verdict.value} for check in checks]
-        output.print_json({"checks": public, "faults": faults})
-    else:
-        output.say()
-        output.say(f"Found {output.number(faults, 'fault')}." if faults else "Found no fault.", "bold")
+    result = {"checks": [asdict(check) for check in checks], "faults": faults}
+    found = output.number(faults, "fault") if faults else "no fault"
+    output.answer(result, lambda: output.say(f"\nFound {found}.", "bold"), as_json=json)
     return ExitCode.UNDELIVERED if faults else ExitCode.OK
 
 
 def _show(check: "Check") -> None:
     from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
     out = output.console()
-    verdict = check.verdict.value
-    head = Text.assemble((f"{verdict:<9}", _STYLES[verdict]), (f"{check.name:<14}", "bold"))
-    if not out.is_terminal:
-        output.say(f"{head.plain}{output.ended(check.found)}")
-        if check.advice:
-            output.say(f"{'':<{_INDENT}}-> {check.advice}")
-        return
-    found = output.plain(output.ended(check.found))
-    advice = Text(f"→ {output.plain(check.advice)}", style="cyan") if check.advice else None
-    if out.width < _NARROW:
-        out.print(head)
-        out.print(Padding(found, (0, 0, 0, 2)))
-        if advice:
-            out.print(Padding(advice, (0, 0, 0, 2)))
-        return
-    grid = Table.grid()
-    grid.add_column(width=_INDENT, no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(head, found)
-    if advice:
-        grid.add_row("", advice)
-    out.print(grid)
+    head = Text.assemble((f"{check.verdict:<9}", _STYLES[check.verdict]), (f"{check.name:<14}", "bold"))
+    rows = [(head, Text(output.plain(output.ended(check.found))))]
+    if check.advice:
+        advice = f"{'→' if out.is_terminal else '->'} {output.plain(check.advice)}"
+        rows.append((Text(), Text(advice, "cyan")))
+    if out.is_terminal and out.width < _NARROW:
+        out.print(head, *(Padding(text, (0, 0, 0, 2)) for _, text in rows), sep="\n")
+    else:
+        output.pairs(rows, _INDENT)

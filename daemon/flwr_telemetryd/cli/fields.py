@@ -32,15 +32,11 @@ def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
     from ..inspect.fields import examples
 
     found = examples(output.find_home(home), os.environ, Clock())
-    if json:
-        output.print_json(
-            [
-                {"name": field.name, "type": field.kind, "example": example, "why": field.why}
-                for field, example in found
-            ]
-        )
-    else:
-        _tell(found)
+    table = [
+        {"name": field.name, "type": field.kind, "example": example, "why": field.why}
+        for field, example in found
+    ]
+    output.answer(table, lambda: _tell(found), as_json=json)
 
 
 def _tell(found: "list[tuple[Field, Any]]") -> None:
@@ -55,16 +51,13 @@ def _tell(found: "list[tuple[Field, Any]]") -> None:
             output.say()  # for example between context.hw and context.platform
         group = field.name.rpartition(".")[0]
         out.print(Text.assemble((field.name, "bold"), (f"  {field.kind}", "dim")), soft_wrap=True)
-        if example is None:
-            _indented(Text("not reported from this environment", style="dim"))
-        else:
-            _indented(Text(output.plain(json_format.dumps(example)), style="cyan"))
+        value = Text(output.plain(json_format.dumps(example)), "cyan")
+        _indented(Text("not reported from this environment", "dim") if example is None else value)
         _indented(Text(field.why))
-    output.say()
     output.say(
-        "Each request is a POST of this JSON. Its headers are Host, Content-Type, Content-Length, "
+        "\nEach request is a POST of this JSON. Its headers are Host, Content-Type, Content-Length, "
         "Accept-Encoding, Idempotency-Key (the SHA-256 of the body, or of a part of a refused one) and "
-        f"User-Agent: flwr-telemetry/{__version__}.",
+        f"User-Agent: flwr-telemetry/{__version__}."
     )
 
 

@@ -3,9 +3,10 @@
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from ..errors import ExitCode
 from . import output
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 def flush(
     *,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0, metavar="S", help="How long to wait, in seconds.")
-    ] = 30.0,
+    timeout: Annotated[float, Option(min=0, metavar="S", help="How long to wait, in seconds.")] = 30.0,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -48,32 +47,15 @@ def flush(
 
     found = output.home_to_deliver(home, timeout)
     try:
-        with output.progress() as bar:
-            task = bar.add_task("Delivering", total=None, label="")
-            result = deliver(
-                found,
-                os.environ,
-                timeout_s=timeout,
-                on_progress=lambda left: output.show_backlog(bar, task, left),
-            )
+        with output.progress() as bars:
+            on_progress = output.backlog_bar(bars, "Delivering")
+            result = deliver(found, os.environ, timeout_s=timeout, on_progress=on_progress)
     except KeyboardInterrupt:
         output.complain("interrupted; events that are not delivered are kept")
         return ExitCode.UNDELIVERED
-    if json:
-        output.print_json(_public(result))
-    else:
-        _tell(result, found)
+    public = {**asdict(result), "reason": result.reason or None}
+    output.answer(public, lambda: _tell(result, found), as_json=json)
     return ExitCode.OK if result.outcome is Outcome.DELIVERED else ExitCode[result.outcome.name]
-
-
-def _public(result: "FlushResult") -> dict[str, object]:
-    return {
-        "outcome": result.outcome.name.lower(),
-        "waited": {"events": result.before.events, "bodies": result.before.bodies},
-        "left": {"events": result.left.events, "bodies": result.left.bodies},
-        "rejected": result.rejected,
-        "reason": result.reason or None,
-    }
 
 
 def _tell(result: "FlushResult", home: "Home") -> None:
@@ -94,10 +76,10 @@ def _tell(result: "FlushResult", home: "Home") -> None:
             f"{left} could not be delivered: {output.ended(result.reason)} They are kept and sent later; "
             "try again with a longer --timeout, or see `flwr-telemetry status`."
         )
-    elif not result.before.events:
+    elif not result.waited.events:
         output.say(f"Nothing waits in {home.path}.")
     else:
-        if (done := result.before.events - result.rejected) > 0:
+        if (done := result.waited.events - result.rejected) > 0:
             output.say(f"Delivered {output.number(done, 'event')}.")
         say_refused(result.rejected)
 

@@ -8,16 +8,16 @@ import json as json_format
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import BadParameter, Option
 
 from ..errors import UnusableHomeError
 from . import output
-from .output import HomeOption, JsonOption
+from .output import HomeOption, JsonOption, OptionalText
 
 if TYPE_CHECKING:
-    from ..inspect.filters import EventFilter, Selector
+    from ..inspect.filters import EventFilter
     from ..inspect.follow import Item
 
 POLL_S = 0.25
@@ -28,36 +28,20 @@ _LEAST_TYPE = 12
 _LEAST_DETAILS = 10
 
 
-class StageChoice(str, enum.Enum):  # noqa: UP042 - typer 0.9 wants the members to be strings
-    """The values of ``--stage``."""
-
-    spool = "spool"
-    outbox = "outbox"
-    sent = "sent"
-    rejected = "rejected"
-    all = "all"
+StageChoice = enum.StrEnum("StageChoice", "spool outbox sent rejected all")
+"""The values of ``--stage``."""
 
 
 def inspect(
     *,
-    stage: Annotated[
-        StageChoice, typer.Option("--stage", help="The stage to show; else all.", show_default=False)
-    ] = StageChoice.all,
-    expand: Annotated[bool, typer.Option("--expand", help="Turn bursts into their events.")] = False,
-    event: Annotated[
-        Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
-        typer.Option("--event", metavar="TYPE", help="Only this type; * and ? match.", show_default=False),
-    ] = None,
+    stage: Annotated[StageChoice, Option(help="The stage to show.")] = StageChoice.all,
+    expand: Annotated[bool, Option("--expand", help="Turn bursts into their events.")] = False,
+    event: Annotated[OptionalText, Option(metavar="TYPE", help="Only this type; * and ? match.")] = None,
     since: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--since",
-            metavar="WHEN",
-            help="Only from then on: 90s, 10min, 2h or 3d ago, or a date or time in ISO 8601.",
-            show_default=False,
-        ),
+        OptionalText,
+        Option(metavar="WHEN", help="From then on: 90s, 10min, 2h or 3d ago, or an ISO 8601 date or time."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
+    follow: Annotated[bool, Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -80,15 +64,14 @@ def inspect(
       flwr-telemetry inspect --follow
       flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
     """
-    from ..inspect.filters import Selector
     from ..inspect.follow import Follower
     from ..inspect.problems import can_be_read, unsafe
 
     found = output.find_home(home)
     follower = Follower(found, None if stage is StageChoice.all else stage.value)
-    selector = Selector(_event_filter(event, since), expand=expand)
-    table = _Table(selector)
-    show = functools.partial(_print_json, selector) if json else table.show
+    event_filter = _event_filter(event, since, expand=expand)
+    table = _Table(event_filter)
+    show = functools.partial(_print_json, event_filter) if json else table.show
     try:
         while True:
             if not can_be_read(found) and (problems := list(unsafe(found))):
@@ -102,41 +85,41 @@ def inspect(
     except KeyboardInterrupt:
         if not follow:
             raise
-    for problem in follower.problems:
-        output.complain(problem)
+    output.complain(*follower.problems)
     if not json and not follow:
         fitting = "" if event is None and since is None else " that fit"
         place = "" if stage is StageChoice.all else f", stage {stage.value}"
         table.show_total(f"No events{fitting} in {found.path}{place}.")
 
 
-def _event_filter(event: str | None, since: str | None) -> "EventFilter":
+def _event_filter(event: str | None, since: str | None, *, expand: bool) -> "EventFilter":
     from ..inspect import filters
 
-    if since is None:
-        return filters.EventFilter(event)
+    since_us = None
     try:
-        moment = filters.since(since, datetime.now().astimezone())
-        return filters.EventFilter(event, int(moment.timestamp() * 1_000_000))
+        if since is not None:
+            moment = filters.since(since, datetime.now().astimezone())
+            since_us = int(moment.timestamp() * 1_000_000)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--since'") from error
+        raise BadParameter(str(error), param_hint="'--since'") from error
+    return filters.EventFilter(event, since_us, expand)
 
 
-def _print_json(selector: "Selector", item: "Item") -> None:
+def _print_json(event_filter: "EventFilter", item: "Item") -> None:
     from ..burst import codec
 
-    if selector.expand:
-        for event in selector.parts(item.raw):
+    if event_filter.expand:
+        for event in event_filter.parts(item.raw):
             output.print_raw(codec.dumps(event).encode())
-    elif selector.takes(item.raw):
+    elif event_filter.takes_raw(item.raw):
         output.print_raw(item.raw)
 
 
 class _Table:
     """A table of fixed columns, so that each row is printed at once."""
 
-    def __init__(self, selector: "Selector") -> None:
-        self._selector = selector
+    def __init__(self, event_filter: "EventFilter") -> None:
+        self._filter = event_filter
         self._out = output.console()
         self._rows = self._events = 0
         self._type_width, self._details_width = _MOST_TYPE, 10_000
@@ -146,12 +129,12 @@ class _Table:
             self._details_width = rest - self._type_width - 2
 
     def show(self, item: "Item") -> None:
-        for event in self._selector.parts(item.raw):
+        for event in self._filter.parts(item.raw):
             if self._rows == 0:
                 self._out.print(
                     self._row("STAGE", "WHEN", "COUNT", "EVENT TYPE", "DETAILS"), style="bold", soft_wrap=True
                 )
-            count = 1 if self._selector.expand else item.events
+            count = 1 if self._filter.expand else item.events
             self._rows += 1
             self._events += count
             context = event.get("context")
@@ -170,7 +153,9 @@ class _Table:
 
     def _row(self, *cells: str) -> str:
         stage, when, count, event_type, details = map(output.plain, cells)
-        row = f"{stage:<8}  {when:>10}  {count:>6}  {_cut_within(event_type, self._type_width)}"
+        # The end of a type is kept, because it tells ENTER from LEAVE.
+        shown = _cut(event_type, self._type_width, self._type_width // 2)
+        row = f"{stage:<8}  {when:>10}  {count:>6}  {shown:<{self._type_width}}"
         if self._details_width >= _LEAST_DETAILS:
             row += "  " + _cut(details, self._details_width)
         return row.rstrip()
@@ -190,13 +175,6 @@ def _details(event: dict[str, Any]) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _cut_within(text: str, width: int) -> str:
-    """Cut the middle, because the end of a type tells ENTER from LEAVE."""
-    if len(text) <= width:
-        return f"{text:<{width}}"
-    end = width // 2
-    return f"{text[: width - end - 1]}…{text[-end:]}"
+def _cut(text: str, width: int, end: int = 0) -> str:
+    """The text in at most ``width`` characters, with the last ``end`` ones kept."""
+    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[len(text) - end :]}"

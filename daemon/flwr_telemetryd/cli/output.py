@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -24,15 +24,14 @@ from ..errors import UnusableHomeError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
+    from rich.text import Text
 
     from ..outbox.backlog import Backlog
 
+OptionalText = Optional[str]  # noqa: UP045 - typer 0.9 does not know the newer form
 HomeOption = Annotated[
-    Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
-    typer.Option(
-        "--home", metavar="DIR", help="A .flwr directory; else FLWR_HOME, else ~/.flwr.", show_default=False
-    ),
+    OptionalText, typer.Option(metavar="DIR", help="A .flwr directory; else FLWR_HOME, else ~/.flwr.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -42,9 +41,9 @@ _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
 
 
-def register(app: typer.Typer, command: Callable[..., int | None], **settings: Any) -> None:
-    """Add a command under the name of its function, with the docstring as its help."""
-    app.command(command.__name__, help=help_text(command.__doc__ or ""), **settings)(command)
+def register(add: Callable[..., Any], command: Callable[..., int | None], **settings: Any) -> None:
+    """Add a command to an app, by ``app.command`` or ``app.callback``, with its docstring as the help."""
+    add(help=help_text(command.__doc__ or ""), **settings)(command)
 
 
 def help_text(text: str) -> str:
@@ -71,7 +70,7 @@ def find_home(chosen: str | None) -> Home:
 
 
 def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
-    """The home that a command delivers, after a check that it is safe; new files will be private.
+    """The home that a command delivers, after a check that it is safe.
 
     Raises:
         UnusableHomeError: a file or directory in it is not surely the user's own.
@@ -84,7 +83,6 @@ def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
     found = find_home(chosen)
     for problem in problems.unsafe(found):
         raise UnusableHomeError(problem)
-    os.umask(0o077)
     return found
 
 
@@ -107,19 +105,26 @@ def say(text: str = "", style: str | None = None, *, to_stderr: bool = False) ->
 
 
 def rows(table: dict[str, str]) -> None:
-    """Print names with their values. A terminal folds long values beside the names."""
-    out = console()
-    if not out.is_terminal:
-        for name, value in table.items():
-            say(f"{name:<{_NAME_WIDTH}}{value}")
-        return
+    """Print names with their values."""
+    from rich.text import Text
+
+    pairs([(Text(name, "dim"), Text(plain(value))) for name, value in table.items()], _NAME_WIDTH)
+
+
+def pairs(table: Iterable[tuple[Text, Text]], width: int) -> None:
+    """Print two columns, the first of a fixed width. A terminal folds the texts of the second."""
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=_NAME_WIDTH - 2, no_wrap=True, style="dim")
+    out = console()
+    if not out.is_terminal:
+        for name, value in table:
+            say(f"{name.plain:<{width}}{value.plain}")
+        return
+    grid = Table.grid()
+    grid.add_column(width=width, no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in table.items():
-        grid.add_row(name, plain(value))
+    for row in table:
+        grid.add_row(*row)
     out.print(grid)
 
 
@@ -129,15 +134,18 @@ def say_consent(*, enabled: bool, reason: str, change: str) -> None:
     say(change)
 
 
-def complain(text: str) -> None:
-    """Print one line on standard error."""
-    line = " ".join(plain(text).splitlines())
-    sys.stderr.write(f"flwr-telemetry: {line}\n")
+def complain(*texts: str) -> None:
+    """Print each text as one line on standard error."""
+    for text in texts:
+        sys.stderr.write(f"flwr-telemetry: {' '.join(plain(text).splitlines())}\n")
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
+    """Print the result of a command: as one JSON value, or by a function that tells it to people."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    else:
+        tell()
 
 
 def print_raw(line: bytes) -> None:
@@ -158,10 +166,7 @@ def ended(sentence: str) -> str:
 
 
 def progress() -> Progress:
-    """Progress bars on standard error, which vanish at the end; nothing if that is no terminal.
-
-    The field ``label`` of each task is the text beside its bar.
-    """
+    """Progress bars on standard error, which vanish at the end; nothing if that is no terminal."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     out = console(to_stderr=True)
@@ -175,11 +180,22 @@ def progress() -> Progress:
     )
 
 
-def show_backlog(bar: Progress, task: TaskID, left: Backlog) -> None:
-    """Set a bar to the share of the largest backlog so far that is delivered."""
-    most = max(left.events, bar.tasks[task].total or 0)
-    label = f"{number(left.events, 'event')} left"
-    bar.update(task, total=most, completed=most - left.events, label=label, visible=True)
+def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:
+    """Add a bar, and give the function that sets it: what is done, of how much, and the text beside it."""
+    task = bars.add_task(name, total=None, label="")
+    return lambda done, total, label: bars.update(task, completed=done, total=total, label=label)
+
+
+def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:
+    """As ``bar``, for the share of the largest backlog so far that is delivered."""
+    most, show = 0, bar(bars, name)
+
+    def show_left(left: Backlog) -> None:
+        nonlocal most
+        most = max(most, left.events)
+        show(most - left.events, most, f"{number(left.events, 'event')} left")
+
+    return show_left
 
 
 def span(seconds: float) -> str:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option
 
 from ..errors import ExitCode, FileSinkError, NoSuchFileError
 from . import output
 from .flush import say_refused
-from .output import HomeOption, JsonOption, number
+from .output import HomeOption, JsonOption, number, size
 
 if TYPE_CHECKING:
     from ..admin.relay.relay import RelayResult
@@ -23,12 +23,9 @@ SHOWN_LINES = 10
 
 def relay(
     *,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file.", show_default=False)],
+    file: Annotated[str, Argument(metavar="FILE", help="The file.")],
     timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout", min=0, metavar="S", help="Give up after so many seconds without an answer."
-        ),
+        float, Option(min=0, metavar="S", help="Give up after so many seconds without an answer.")
     ] = 60.0,
     json: JsonOption = False,
     home: HomeOption = None,
@@ -72,40 +69,28 @@ def relay(
             output.complain(f"line {line} of {file} is not a body, and is not delivered")
 
     try:
-        with output.progress() as bar:
-            task = bar.add_task("Relaying", total=None, label="")
-
-            def on_progress(done: float, total: int) -> None:
-                label = f"{output.size(done)} of {output.size(total)}"
-                bar.update(task, completed=done, total=total, label=label)
-
+        with output.progress() as bars:
+            show = output.bar(bars, "Relaying")
             relayed = relay_file(
                 found,
                 os.environ,
                 Path(file),
                 timeout_s=timeout,
                 on_damage=on_damage,
-                on_progress=on_progress,
+                on_progress=lambda done, whole: show(done, whole, f"{size(done)} of {size(whole)}"),
             )
     except KeyboardInterrupt:
         output.complain("interrupted; the rest is kept, and the next relay goes on from there")
         return ExitCode.UNDELIVERED
     except (FileSinkError, NoSuchFileError) as error:
-        raise typer.BadParameter(str(error), param_hint="FILE") from None
-    if json:
-        output.print_json(_public(relayed))
-    else:
-        _tell(relayed, file)
+        raise BadParameter(str(error), param_hint="FILE") from None
+    public = {**asdict(relayed), "reason": relayed.reason or None}
+    output.answer(public, lambda: _tell(relayed, file), as_json=json)
     problems = list(_problems(relayed, file))
-    for problem in problems:
-        output.complain(problem)
+    output.complain(*problems)
     if relayed.outcome is Outcome.DISABLED:
         return ExitCode.DISABLED
     return ExitCode.UNDELIVERED if problems or relayed.damaged else ExitCode.OK
-
-
-def _public(relayed: "RelayResult") -> dict[str, object]:
-    return {**asdict(relayed), "outcome": relayed.outcome.name.lower(), "reason": relayed.reason or None}
 
 
 def _tell(relayed: "RelayResult", file: str) -> None:
@@ -134,7 +119,7 @@ def _problems(relayed: "RelayResult", file: str) -> Iterator[str]:
         yield f"{file} is not relayed, because telemetry is off: {output.ended(relayed.reason)}"
     elif relayed.outcome is Outcome.UNDELIVERED:
         yield (
-            f"{output.size(relayed.rest_bytes)} of {file} are left: {output.ended(relayed.reason)} "
+            f"{size(relayed.rest_bytes)} of {file} are left: {output.ended(relayed.reason)} "
             "They are kept; run the same command again, or see `flwr-telemetry status`."
         )
     elif relayed.rest_bytes:

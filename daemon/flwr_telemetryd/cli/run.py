@@ -71,8 +71,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
         ValueError: the command is empty, or holds a null character.
     """
     if not command or not command[0]:
-        msg = "run needs a command, for example: flwr-telemetry run -- python sim.py"
-        raise ValueError(msg)
+        raise ValueError("run needs a command, for example: flwr-telemetry run -- python sim.py")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # the parent process has closed it
             stream.flush()

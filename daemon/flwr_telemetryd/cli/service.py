@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from ..errors import ExitCode
 from . import output
@@ -18,30 +19,27 @@ if TYPE_CHECKING:
 
 _JOURNAL_LINES = 5
 _LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."
-_NO_NAMESPACES = (
-    "This machine refuses user namespaces, so the service runs without a private view of the files."
-)
 
-HELP = output.help_text(r"""Let a service deliver: on a login node, for all hosts that share your home.
+app = typer.Typer(no_args_is_help=True)
 
-While it serves, no process on any of these hosts starts a sidecar of its own.
 
-\b
-Examples:
-  flwr-telemetry service install
-  flwr-telemetry service status
-  flwr-telemetry service logs -f
-  flwr-telemetry service uninstall
-""")
+def service() -> None:
+    r"""Let a service deliver: on a login node, for all hosts that share your home.
 
-app = typer.Typer(help=HELP, no_args_is_help=True)
+    While it serves, no process on any of these hosts starts a sidecar of its own.
+
+    \b
+    Examples:
+      flwr-telemetry service install
+      flwr-telemetry service status
+      flwr-telemetry service logs -f
+      flwr-telemetry service uninstall
+    """
 
 
 def install(
     *,
-    timer: Annotated[
-        bool, typer.Option("--timer", help="No daemon: deliver now and then, by a timer.")
-    ] = False,
+    timer: Annotated[bool, Option("--timer", help="No daemon: deliver now and then, by a timer.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -84,7 +82,6 @@ def install(
         reason = output.ended(now.consent.reason)
         output.complain(f"telemetry is off: {reason} {problems.how_to_change(now.consent)}")
         return ExitCode.DISABLED
-    os.umask(0o077)
     clock = Clock()
     changes = installation.install(found, now, os.environ, clock, timer=timer)
     if changes.complaint:
@@ -92,12 +89,9 @@ def install(
     else:
         view = wait_until_settled(found, os.environ, clock)
     journal = [] if view.serves else Systemctl(os.environ).journal(changes.unit, _JOURNAL_LINES)
-    if json:
-        files = {"written": changes.written, "removed": changes.removed, "kept": changes.kept}
-        output.print_json({**asdict(view), **files, "said": journal})
-    else:
-        _tell_changes(changes)
-        _tell_installed(changes, view, journal)
+    files = {"written": changes.written, "removed": changes.removed, "kept": changes.kept}
+    public = {**asdict(view), **files, "said": journal}
+    output.answer(public, lambda: _tell_installed(changes, view, journal), as_json=json)
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
 
 
@@ -119,13 +113,8 @@ def uninstall(*, json: JsonOption = False) -> None:
     from ..admin.service import install as installation
 
     changes = installation.uninstall(os.environ)
-    if json:
-        files = {"removed": changes.removed, "kept": changes.kept}
-        output.print_json({"directory": str(changes.directory), **files})
-    elif changes.removed or changes.kept:
-        _tell_changes(changes)
-    else:
-        output.say("No service is installed.")
+    public = {"directory": str(changes.directory), "removed": changes.removed, "kept": changes.kept}
+    output.answer(public, lambda: _tell_changes(changes, "No service is installed."), as_json=json)
 
 
 def status(*, json: JsonOption = False, home: HomeOption = None) -> int:
@@ -144,17 +133,14 @@ def status(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..admin.service.status import service_status
 
     view = service_status(output.find_home(home), os.environ)
-    if json:
-        output.print_json(asdict(view))
-    else:
-        _show(view)
+    output.answer(asdict(view), lambda: _show(view), as_json=json)
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
 
 
 def logs(
     *,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many lines.")] = 50,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
+    lines: Annotated[int, Option("-n", "--lines", min=0, help="How many lines.")] = 50,
+    follow: Annotated[bool, Option("-f", "--follow", help="Go on with new lines.")] = False,
     home: HomeOption = None,
 ) -> None:
     r"""Show the log of the service.
@@ -174,23 +160,23 @@ def logs(
     """
     from ..admin.service.status import find_log
 
-    log = find_log(output.find_home(home), os.environ, lines=lines, follow=follow)
-    output.say(f"From {log.source}:", "dim", to_stderr=True)
-    os.execvp(log.command[0], log.command)  # noqa: S606 - a program of our choice
+    source, command = find_log(output.find_home(home), os.environ, lines=lines, follow=follow)
+    output.say(f"From {source}:", "dim", to_stderr=True)
+    os.execvp(command[0], command)  # noqa: S606 - a program of our choice
 
 
-def _tell_changes(changes: "Changes") -> None:
-    for name in changes.written:
-        output.say(f"Wrote {changes.directory / name}.")
-    for name in changes.removed:
-        output.say(f"Removed {changes.directory / name}.")
-    for reason in changes.kept:
-        output.say(output.ended(reason))
+def _tell_changes(changes: "Changes", otherwise: str = "") -> None:
+    told = [f"Wrote {changes.directory / name}." for name in changes.written]
+    told += [f"Removed {changes.directory / name}." for name in changes.removed]
+    told += map(output.ended, changes.kept)
+    for line in told or filter(None, [otherwise]):
+        output.say(line)
 
 
 def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str]) -> None:
+    _tell_changes(changes)
     if not view.namespaces:
-        output.say(_NO_NAMESPACES)
+        output.say("This machine refuses user namespaces, so the service has no private view of the files.")
     if view.serves:
         delivers = "serves" if view.kind == "service" else "delivers now and then for"
         output.say(f"{changes.unit} {delivers} {view.home}.", "bold")
@@ -199,10 +185,7 @@ def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str
         return
     reason = changes.complaint or f"systemd says {view.active or 'nothing'}"
     output.complain(f"{changes.unit} does not serve: {output.ended(reason)}")
-    for problem in view.problems:
-        output.complain(problem)
-    for line in journal:
-        output.complain(f"  {line}")
+    output.complain(*view.problems, *(f"  {line}" for line in journal))
 
 
 def _show(view: "ServiceStatus") -> None:
@@ -210,8 +193,7 @@ def _show(view: "ServiceStatus") -> None:
         output.say("No service is installed; `flwr-telemetry service install` installs it.", "bold")
     else:
         serves = "serves" if view.serves else "does not serve"
-        output.say(f"The {view.kind} {serves} {view.home}.", "bold")
-        output.say()
+        output.say(f"The {view.kind} {serves} {view.home}.\n", "bold")
         output.rows(_rows(view))
     for host, age_s in sorted(view.heartbeats.items()):
         output.say(f"Last sign of life of {host}: {output.span(age_s)} ago.")
@@ -227,9 +209,9 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "State": f"{view.enabled}, {view.active}".strip(", "),
         "Last result" if view.kind == "timer" else "Result": view.result,
         "Last run" if view.kind == "timer" else "Since": view.since,
-        "Process": "" if view.pid is None else str(view.pid),
+        "Process": str(view.pid or ""),
         "Memory": "" if view.memory_bytes is None else output.size(view.memory_bytes),
-        "Restarts": "" if not view.restarts else str(view.restarts),
+        "Restarts": str(view.restarts or ""),
         "Status": view.status,
         "Python": view.interpreter,
         "Hosts": ", ".join(view.hosts),
@@ -241,5 +223,6 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
     return {name: value for name, value in table.items() if value}
 
 
+output.register(app.callback, service)
 for command in (install, uninstall, status, logs):
-    output.register(app, command)
+    output.register(app.command, command)

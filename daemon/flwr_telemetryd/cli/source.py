@@ -3,26 +3,23 @@
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import contextlib
-import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, BadParameter, Option, confirm
 
 from flwr_telemetry import source as source_file
 
 from ..errors import ExitCode, UnusableHomeError
 from . import output
-from .output import HomeOption, JsonOption
+from .output import HomeOption, JsonOption, OptionalText
 
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
 
     from ..admin.forget import DeletionRequest, ErasedCounts
-
-_FAULTS = {source_file.INVALID: "holds no UUID", source_file.UNAVAILABLE: "cannot be read"}
 
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -36,6 +33,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
       flwr-telemetry source
       flwr-telemetry source --json
     """
+    from ..inspect.problems import SOURCE_FAULTS
     from ..outbox import forgotten
 
     found = output.find_home(home)
@@ -44,29 +42,22 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     with contextlib.suppress(OSError, ValueError, OverflowError):
         since = datetime.fromtimestamp(found.source.stat().st_mtime, UTC).isoformat(timespec="seconds")
     is_forgotten = source_id is not None and forgotten.notes(found, source_id)
-    if json:
-        known = {"source": source_id, "path": str(found.source), "since": since, "forgotten": is_forgotten}
-        output.print_json(known)
-    elif source_id is None:
-        output.say(f"There is no source ID yet; the first event makes one, in {found.source}.")
-    elif source_id in _FAULTS:
-        output.say(f"{found.source} {_FAULTS[source_id]}; events say `{source_id}` instead.")
+    if source_id is None:
+        told = f"There is no source ID yet; the first event makes one, in {found.source}."
+    elif source_id in SOURCE_FAULTS:
+        told = f"{found.source} {SOURCE_FAULTS[source_id]}; events say `{source_id}` instead."
     else:
-        output.say(source_id, "bold")
-        output.say(f"In {found.source}{f', since {output.ago(since)}' if since else ''}.")
+        told = f"{source_id}\nIn {found.source}{f', since {output.ago(since)}' if since else ''}."
         if is_forgotten:
-            output.say(
-                "It was forgotten, so events that carry it are deleted. Remove the file to get a new one."
-            )
+            told += "\nIt was forgotten, so its events are deleted. Remove the file to get a new one."
+    known = {"source": source_id, "path": str(found.source), "since": since, "forgotten": is_forgotten}
+    output.answer(known, lambda: output.say(told), as_json=json)
 
 
 def forget(
     *,
-    source_id: Annotated[
-        Optional[str],  # noqa: UP045 - typer 0.9 does not know the newer form
-        typer.Argument(metavar="ID", help="A former ID; else the present one.", show_default=False),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    source_id: Annotated[OptionalText, Argument(metavar="ID", help="A former ID; else this home's.")] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -99,28 +90,23 @@ def forget(
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
-        if json:
-            output.print_json({"source": None, "deleted": asdict(ErasedCounts()), "request": None})
-        else:
-            output.say(f"There is no source ID in {found.path}, so there is nothing to forget.")
+        nothing = f"There is no source ID in {found.path}, so there is nothing to forget."
+        public = {"source": None, "deleted": asdict(ErasedCounts()), "request": None}
+        output.answer(public, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
     if not yes and not _confirms(chosen):
         output.complain("nothing was changed")
         return ExitCode.UNDELIVERED
-    os.umask(0o077)
     try:
         erased, problems = forget_id(found, chosen, Clock())
     except KeyboardInterrupt:
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise
     request = deletion_request(chosen)
-    if json:
-        output.print_json({"source": chosen, "deleted": asdict(erased), "request": asdict(request)})
-    else:
-        _tell(chosen, erased, request, complete=not problems)
-    for problem in problems:
-        output.complain(problem)
+    result = {"source": chosen, "deleted": asdict(erased), "request": asdict(request)}
+    output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
+    output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")
         return ExitCode.UNUSABLE
@@ -132,14 +118,14 @@ def forget(
 def _present(home: "Home") -> str | None:
     """The ID to forget: that of an interrupted call, or else the present one."""
     from ..admin.forget import unfinished
+    from ..inspect.problems import SOURCE_FAULTS
 
     if (begun := unfinished(home)) is not None:
         return begun
     found = source_file.read(home.source)
-    if found in _FAULTS:
-        raise UnusableHomeError(
-            f"{home.source} {_FAULTS[found]}; remove it, and the next event makes a new one"
-        )
+    if found in SOURCE_FAULTS:
+        advice = "remove it, and the next event makes a new one"
+        raise UnusableHomeError(f"{home.source} {SOURCE_FAULTS[found]}; {advice}")
     return found
 
 
@@ -150,7 +136,7 @@ def _named(home: "Home", typed: str) -> str:
     try:
         meant = uuid.UUID(typed)
     except ValueError:
-        raise typer.BadParameter("a source ID is a UUID", param_hint="ID") from None
+        raise BadParameter("a source ID is a UUID", param_hint="ID") from None
     present = source_file.read(home.source)
     with contextlib.suppress(ValueError):
         if present is not None and uuid.UUID(present) == meant:
@@ -160,9 +146,8 @@ def _named(home: "Home", typed: str) -> str:
 
 def _confirms(source_id: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise typer.BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
-    question = f"Forget {source_id}, and delete everything on this machine that carries it?"
-    return typer.confirm(question, err=True)
+        raise BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
+    return confirm(f"Forget {source_id}, and delete everything on this machine that carries it?", err=True)
 
 
 def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *, complete: bool) -> None:
@@ -175,12 +160,9 @@ def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *,
         output.say(f"Deleted on this machine: {total} ({deleted}).")
     elif complete:
         output.say("No event on this machine carried it.")
-    output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.")
-    output.say()
-    output.say("To have the received events deleted too, send this mail, or open the link below:", "bold")
-    output.say()
+    output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.\n")
+    output.say("To have the received events deleted too, send this mail, or open the link below:\n", "bold")
     out = output.console()
     for line in (f"To: {request.to}", f"Subject: {request.subject}", "", *request.body.splitlines()):
         out.print(f"  {line}", soft_wrap=True)
-    output.say()
-    out.print(request.mailto, soft_wrap=True)
+    out.print(f"\n{request.mailto}", soft_wrap=True)

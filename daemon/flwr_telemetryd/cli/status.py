@@ -29,10 +29,7 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     from ..inspect.status import read_status
 
     view = read_status(output.find_home(home), os.environ)
-    if json:
-        output.print_json(view.public())
-    else:
-        _show(view)
+    output.answer(view.public(), lambda: _show(view), as_json=json)
 
 
 def _show(view: "Status") -> None:
@@ -54,16 +51,13 @@ def _show(view: "Status") -> None:
     if others := [host for host in view.hosts if host not in shown]:
         _section(f"{len(others)} other hosts (each of them: --json)", _sum(others))
     if not view.hosts and not view.problems:
-        output.say()
-        output.say("Nothing was recorded here yet.")
+        output.say("\nNothing was recorded here yet.")
     for problem in view.problems:
-        output.say()
-        output.say(f"Problem: {output.ended(problem)}", "red")
+        output.say(f"\nProblem: {output.ended(problem)}", "red")
 
 
 def _section(title: str, table: dict[str, str]) -> None:
-    output.say()
-    output.say(title, "bold")
+    output.say(f"\n{title}", "bold")
     output.rows(table)
 
 
@@ -74,19 +68,17 @@ def _service(service: "ServiceView") -> str:
 
 def _sum(hosts: "list[HostView]") -> dict[str, str]:
     """The sums over hosts that are too many to show one by one."""
+    from ..inspect.status import Bodies, totals
 
-    def bodies(name: str) -> str:
-        found: list[Bodies] = [getattr(host, name) for host in hosts]
-        return _amount(*(sum(getattr(one, item) for one in found) for item in ("events", "bodies", "bytes")))
-
-    spooled = sum(host.spool.events for host in hosts)
+    sums = totals(hosts)
     running = sum(bool(host.sidecar.alive) for host in hosts)
+    spooling = sum(bool(host.spool.bytes) for host in hosts)
     table = {
         "Sidecars": f"running on {running} of them",
-        "Spools": f"{number(spooled, 'event')} on {sum(bool(host.spool.bytes) for host in hosts)} of them",
-        "Outboxes": bodies("outbox"),
-        "Sent": bodies("sent"),
-        "Rejected": bodies("rejected"),
+        "Spools": f"{number(sums['spool']['events'], 'event')} on {spooling} of them",
+        "Outboxes": _bodies(Bodies(**sums["outbox"])),
+        "Sent": _bodies(Bodies(**sums["sent"])),
+        "Rejected": _bodies(Bodies(**sums["rejected"])),
     }
     errors = list(dict.fromkeys(host.last_error for host in hosts if host.last_error))
     if errors:
@@ -137,8 +129,7 @@ def _next_try(moment: str, *, alive: bool) -> str:
 
 
 def _bodies(found: "Bodies") -> str:
-    return _amount(found.events, found.bodies, found.bytes) if found.bodies else "empty"
-
-
-def _amount(events: int, bodies: int, size_bytes: int) -> str:
-    return f"{number(events, 'event')} in {number(bodies, 'body', 'bodies')}, {output.size(size_bytes)}"
+    if not found.bodies:
+        return "empty"
+    bodies = number(found.bodies, "body", "bodies")
+    return f"{number(found.events, 'event')} in {bodies}, {output.size(found.bytes)}"

@@ -11,8 +11,6 @@ from . import output
 from .output import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from flwr_telemetry.layout import Home
 
     from ..admin.switch import DisableResult
@@ -36,29 +34,26 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry disable --home /scratch/alice/.flwr
       FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
     """
+    from flwr_telemetry import settings
     from flwr_telemetry.errors import TelemetryError
 
     from ..admin import switch
     from ..clock import Clock
     from ..errors import SidecarError
+    from ..inspect import problems
 
     found = output.find_home(home)
-    os.umask(0o077)
     try:
         result = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
         reason = output.ended(describe(error, found.path))
         output.complain(f"{reason} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
         return ExitCode.UNUSABLE
-    consent = _consent(found, None)  # by the files alone, because a variable does not last
-    if json:
-        off = {"purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
-        output.print_json({**consent, **off})
-    else:
-        _tell(consent)
-        _tell_off(result)
-    for problem in result.problems:
-        output.complain(problem)
+    # By the files alone, because a variable does not last.
+    consent = problems.public_consent(settings.load(found, None).consent)
+    public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
+    output.answer(public, lambda: _tell_off(consent, result), as_json=json)
+    output.complain(*result.problems)
     return ExitCode.UNUSABLE if result.problems else ExitCode.OK
 
 
@@ -80,35 +75,18 @@ def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry enable
       flwr-telemetry enable --json
     """
-    from ..admin import switch
-
-    found = output.find_home(home)
-    os.umask(0o077)
-    switch.enable(found)
-    consent = _consent(found, os.environ)
-    start = _start_of_service(found) if consent["enabled"] else None
-    if json:
-        output.print_json(consent if start is None else {**consent, "start": start})
-    else:
-        _tell(consent)
-        if start is not None:
-            output.say(f"The service of this home does not run; `{start}` starts it again.")
-    return ExitCode.OK if consent["enabled"] else ExitCode.DISABLED
-
-
-def _consent(home: "Home", environ: "Mapping[str, str] | None") -> dict[str, Any]:
-    """The consent, with the names of ``status --json``."""
     from flwr_telemetry import settings
 
+    from ..admin import switch
     from ..inspect import problems
 
-    consent = settings.load(home, environ).consent
-    return {
-        "enabled": consent.enabled,
-        "decided_by": consent.decided_by,
-        "reason": consent.reason,
-        "change": problems.how_to_change(consent),
-    }
+    found = output.find_home(home)
+    switch.enable(found)
+    consent = problems.public_consent(settings.load(found, os.environ).consent)
+    start = _start_of_service(found) if consent["enabled"] else None
+    public = {**consent, "start": start} if start else consent
+    output.answer(public, lambda: _tell(consent, start), as_json=json)
+    return ExitCode.OK if consent["enabled"] else ExitCode.DISABLED
 
 
 def _start_of_service(home: "Home") -> str | None:
@@ -123,16 +101,16 @@ def _start_of_service(home: "Home") -> str | None:
     return f"systemctl --user start {view.unit_name}" if is_down else None
 
 
-def _tell(consent: dict[str, Any]) -> None:
+def _tell(consent: dict[str, Any], start: str | None = None) -> None:
     output.say_consent(enabled=consent["enabled"], reason=consent["reason"], change=consent["change"])
+    if start:
+        output.say(f"The service of this home does not run; `{start}` starts it again.")
 
 
-def _tell_off(result: "DisableResult") -> None:
+def _tell_off(consent: dict[str, Any], result: "DisableResult") -> None:
+    _tell(consent)
     waited = result.purged.events
-    if waited:
-        output.say(f"Deleted {output.number(waited, 'waiting event')}.")
-    else:
-        output.say("No event waited.")
+    output.say(f"Deleted {output.number(waited, 'waiting event')}." if waited else "No event waited.")
     if result.old_settings is not None:
         output.say(f"The settings file could not be edited; it is kept as {result.old_settings}.")
     if not result.sidecar_ended:

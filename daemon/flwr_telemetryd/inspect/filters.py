@@ -17,16 +17,8 @@ from flwr_telemetry.record import date_us
 
 from ..outbox import contents
 
-_UNITS = {
-    "s": "seconds",
-    "sec": "seconds",
-    "m": "minutes",
-    "min": "minutes",
-    "h": "hours",
-    "d": "days",
-    "w": "weeks",
-}
-_SPAN = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})")
+_UNITS_S = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS_S)})")
 
 
 def since(text: str, now: datetime) -> datetime:
@@ -42,17 +34,18 @@ def since(text: str, now: datetime) -> datetime:
     typed = text.strip()
     try:
         if (found := _SPAN.fullmatch(typed.lower())) is not None:
-            return now - timedelta(**{_UNITS[found[2]]: float(found[1])})
+            return now - timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
         moment = datetime.fromisoformat(typed)
     except (ValueError, OverflowError) as error:
-        msg = f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
-        raise ValueError(msg) from error
+        raise ValueError(
+            f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
+        ) from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo)
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Matches events by type and by time."""
+    """Selects the events to show, by type and by time."""
 
     event_type: str | None = None
     """In any case, with the wildcards ``*`` and ``?``; None for every type."""
@@ -60,10 +53,21 @@ class EventFilter:
     since_us: int | None = None
     """The earliest time, in microseconds since the epoch; None for every time."""
 
+    expand: bool = False
+    """Whether to show the events of a burst one by one."""
+
     @property
     def everything(self) -> bool:
         """Whether every event matches."""
         return self.event_type is None and self.since_us is None
+
+    def parts(self, raw: bytes) -> Iterator[dict[str, Any]]:
+        """The matching parts of an event or a body, decoded."""
+        yield from filter(self.takes, contents.expand(raw) if self.expand else [json.loads(raw)])
+
+    def takes_raw(self, raw: bytes) -> bool:
+        """Whether to show an event or a body as it is."""
+        return self.everything or any(self.parts(raw))
 
     def takes(self, body: Mapping[str, Any]) -> bool:
         """Whether an event, or any event of a burst, matches; a damaged body does not."""
@@ -83,25 +87,3 @@ class EventFilter:
         # The rows of a burst are in order of time.
         last_us = body["burst"]["events"][-1][1] if "burst" in body else 0
         return bool(date_us(body["context"]["date"]) + last_us >= self.since_us)
-
-
-class Selector:
-    """Selects what to show of an event or a body.
-
-    Args:
-        event_filter: matches the events to show.
-        expand: whether to show the events of a burst one by one.
-    """
-
-    def __init__(self, event_filter: EventFilter, *, expand: bool) -> None:
-        self.expand = expand
-        self._filter = event_filter
-
-    def parts(self, raw: bytes) -> Iterator[dict[str, Any]]:
-        """The matching parts of an event or a body, decoded."""
-        whole = contents.expand(raw) if self.expand else [json.loads(raw)]
-        yield from filter(self._filter.takes, whole)
-
-    def takes(self, raw: bytes) -> bool:
-        """Whether to show an event or a body as it is."""
-        return self._filter.everything or any(self.parts(raw))

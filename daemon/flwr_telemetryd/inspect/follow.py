@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flwr_telemetry import files, record
@@ -58,10 +59,11 @@ class Follower:
 
     def new_items(self) -> Iterator[Item]:
         """The items that are new since the last call; in the order in which events move, to miss none."""
+        problems = self.problems
         stages: dict[str, Callable[[HostPaths], Iterator[Item]]] = {
-            "spool": lambda host: self._each(lambda: contents.spool_segments(host), self._segment),
+            "spool": lambda host: read_each(partial(contents.spool_segments, host), self._segment, problems),
             "outbox": lambda host: self._bodies(host, "outbox", contents.outbox_bodies),
-            "sent": lambda host: self._each(lambda: archive.archive_files(host), self._archive),
+            "sent": lambda host: read_each(partial(archive.archive_files, host), self._archive, problems),
             "rejected": lambda host: self._bodies(host, "rejected", contents.rejected_bodies),
         }
         if can_be_read(self._home):
@@ -70,11 +72,6 @@ class Follower:
                 if self._stage in {None, stage}:
                     for host in hosts:
                         yield from items(host)
-
-    def _each(
-        self, paths: Callable[[], Iterable[Path]], items: Callable[[Path], Iterable[Item]]
-    ) -> Iterator[Item]:
-        return read_each(paths, items, self.problems)
 
     def _segment(self, path: Path) -> Iterator[Item]:
         segment = _identity(path)
@@ -99,7 +96,7 @@ class Follower:
                     yield path
             self._keys[place] = present
 
-        return self._each(new, lambda path: self._body(stage, read_body(path), path))
+        return read_each(new, lambda path: self._body(stage, read_body(path), path), self.problems)
 
     def _archive(self, path: Path) -> Iterator[Item]:
         for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
@@ -116,8 +113,5 @@ class Follower:
 
 def _identity(path: Path) -> Segment:
     """The inode, and the first header with its checksum: an inode is used again, an event is not."""
-    descriptor = files.open_file(path, os.O_RDONLY)
-    try:
+    with files.opened(path, os.O_RDONLY) as descriptor:
         return os.fstat(descriptor).st_ino, os.pread(descriptor, record.HEADER.size, 0)
-    finally:
-        os.close(descriptor)

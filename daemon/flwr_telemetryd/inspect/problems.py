@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flwr_telemetry import files, presence, source
 from flwr_telemetry.errors import TelemetryError
@@ -21,6 +21,9 @@ from ..errors import describe
 from ..outbox import forgotten
 
 T = TypeVar("T")
+
+SOURCE_FAULTS = {source.INVALID: "holds no UUID", source.UNAVAILABLE: "cannot be read"}
+"""The faults of the file with the source ID."""
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
@@ -41,23 +44,20 @@ def how_to_change(consent: Consent) -> str:
     }.get(consent.decided_by, "")
 
 
+def public_consent(consent: Consent) -> dict[str, Any]:
+    """The consent as ``status --json`` shows it: ``enabled``, ``decided_by``, ``reason`` and ``change``."""
+    shown = consent._asdict()
+    del shown["malformed"]
+    return {**shown, "change": how_to_change(consent)}
+
+
 def find_problems(home: Home, now: Settings) -> list[str]:
     """The problems that keep events of this host from being recorded or delivered, by the files."""
     if now.consent.decided_by == "owner":
         return []  # another user's home: the reason says all, and nobody must be told to remove its files
-    found = [*unsafe(home)]
-    if not found:
-        found += _unsafe_entries(home)
-    identity = None if found else source.read(home.source)
-    if identity == source.INVALID:
-        found.append(f"{home.source} holds no UUID; remove it, and the next event makes a new one")
-    elif identity == source.UNAVAILABLE:
-        found.append(f"{home.source} cannot be read; remove it, and the next event makes a new one")
-    elif identity is not None:
-        found += _forgotten(home, identity)
+    found = [*unsafe(home)] or [*_unsafe_entries(home)] or [*_source(home)]
     if now.consent.enabled and not found:
-        found += _unwritable(home)
-        found += _at_cap(home.host(), now.limits.spool_max_mib)
+        found = [*_unwritable(home), *_at_cap(home.host(), now.limits.spool_max_mib)]
     return found
 
 
@@ -137,10 +137,13 @@ def _unsafe_entries(home: Home) -> Iterator[str]:
             yield describe(error, path)
 
 
-def _forgotten(home: Home, source_id: str) -> Iterator[str]:
-    """A problem if the source ID was forgotten, for example because a backup was restored."""
+def _source(home: Home) -> Iterator[str]:
+    """A problem if there is no valid source ID, or if it was forgotten: a backup may have been restored."""
+    identity = source.read(home.source)
     try:
-        if forgotten.notes(home, source_id):
+        if identity in SOURCE_FAULTS:
+            yield f"{home.source} {SOURCE_FAULTS[identity]}; remove it, and the next event makes a new one"
+        elif identity is not None and forgotten.notes(home, identity):
             yield f"{home.source} holds an ID that was forgotten, and its events are deleted; remove it"
     except (OSError, TelemetryError) as error:
         yield describe(error, home.forgotten)
@@ -159,9 +162,14 @@ def _unwritable(home: Home) -> Iterator[str]:
 
 def _at_cap(host: HostPaths, spool_max_mib: float) -> Iterator[str]:
     """A problem if the open segment is at its cap, because writers drop new events then."""
-    try:
-        size_bytes = os.lstat(host.events).st_size
-    except OSError:
-        return
+    size_bytes = size_of(host.events)
     if size_bytes and size_bytes + _USUAL_RECORD_BYTES > spool_max_mib * _MIB:
         yield f"{host.events} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes; 0 without one."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0

@@ -10,8 +10,7 @@ to see if it is free.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
-from .problems import can_be_read, find_problems, how_to_change, read_each
+from .problems import can_be_read, find_problems, public_consent, read_each, size_of
 
 
 @dataclass(slots=True)
@@ -149,15 +148,6 @@ class ServiceView:
     """Whether the heartbeat keeps other hosts from starting a sidecar."""
 
 
-_SUMMED: dict[str, Callable[[], Any]] = {
-    "spool": Spooled,
-    "outbox": Bodies,
-    "sent": Bodies,
-    "rejected": Bodies,
-    "counters": Counters,
-}
-
-
 @dataclass(slots=True)
 class Status:
     """The whole view."""
@@ -194,12 +184,16 @@ class Status:
 
     def public(self) -> dict[str, Any]:
         """All of it for JSON, with the sums over all hosts under ``totals``."""
-        whole = asdict(self)
-        totals = {
-            name: {item: sum(host[name][item] for host in whole["hosts"]) for item in asdict(kind())}
-            for name, kind in _SUMMED.items()
-        }
-        return {**whole, "totals": totals}
+        return {**asdict(self), "totals": totals(self.hosts)}
+
+
+def totals(hosts: Collection[HostView]) -> dict[str, dict[str, int]]:
+    """The sums over hosts, with the names of ``HostView``."""
+    kinds = {"spool": Spooled, "outbox": Bodies, "sent": Bodies, "rejected": Bodies, "counters": Counters}
+    return {
+        name: {key: sum(getattr(getattr(host, name), key) for host in hosts) for key in asdict(kind())}
+        for name, kind in kinds.items()
+    }
 
 
 def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
@@ -220,10 +214,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
     return Status(
-        enabled=now.consent.enabled,
-        decided_by=now.consent.decided_by,
-        reason=now.consent.reason,
-        change=how_to_change(now.consent),
+        **public_consent(now.consent),
         source=source.read(home.source),
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
@@ -245,19 +236,14 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         host=host.name,
         this_host=this_host,
         sidecar=SidecarView(
-            alive=_alive(host),
-            pid=state.pid or None,
-            mode=state.mode,
-            version=state.version,
-            started=state.started,
-            ended=state.ended,
+            alive(host), state.pid or None, state.mode, state.version, state.started, state.ended
         ),
         # In the order in which events move, to miss none.
         spool=_spooled(read_each(lambda: contents.spool_segments(host), contents.read_segment, problems)),
         outbox=_bodies(read_each(lambda: contents.outbox_bodies(host), _file, problems)),
         sent=_bodies(read_each(lambda: archive.archive_files(host), _archive, problems)),
         rejected=_bodies(read_each(lambda: contents.rejected_bodies(host), _file, problems)),
-        counters=Counters(state.damaged, _size(host.dropped), state.rejected, state.retried),
+        counters=Counters(state.damaged, size_of(host.dropped), state.rejected, state.retried),
         requests=state.requests,
         delivered_events=state.delivered_events,
         last_delivery=state.last_delivery or None,
@@ -292,15 +278,9 @@ def _archive(path: Path) -> Iterator[bytes]:
     return (body for body, _ in archive.read_archive(path))
 
 
-def _alive(host: HostPaths) -> bool | None:
+def alive(host: HostPaths) -> bool | None:
+    """Whether a sidecar runs on a host; None if its lock is no file of ours or cannot be opened."""
     try:
         return presence.alive(host)
     except (OSError, TelemetryError):
         return None
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0

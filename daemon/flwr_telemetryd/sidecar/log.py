@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Mapping
 
-from flwr_telemetry import files
-from flwr_telemetry.layout import HostPaths
+from flwr_telemetry import files, settings
+from flwr_telemetry.layout import Home, HostPaths
 
 MAX_LOG_BYTES = 256 * 1024
 _FORMAT = "%(asctime)sZ %(process)d %(levelname)s %(message)s"
@@ -22,14 +22,20 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
 class _SafeHandler(logging.handlers.RotatingFileHandler):
+    def __init__(self, host: HostPaths) -> None:
+        super().__init__(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
+        self._home = Home(host.telemetry.parent)
+
     def _open(self) -> io.TextIOWrapper:
         descriptor = files.open_file(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         return io.TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8", write_through=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Open the file again if its name is gone: ``disable`` may remove it while a service sleeps."""
+        """Open the file again if its name is gone, but not after an opt-out: ``disable`` removes the log."""
         with contextlib.suppress(OSError):
             if self.stream is not None and not files.names(self.baseFilename, self.stream.fileno()):
+                if not settings.load(self._home, None).consent.enabled:
+                    return
                 stream, self.stream = self.stream, None  # the base class opens it again
                 stream.close()
         super().emit(record)
@@ -62,7 +68,7 @@ def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) 
     formatter.converter = time.gmtime
     logger = logging.getLogger("flwr_telemetryd")
     logger.setLevel(logging.INFO)
-    handler: logging.Handler = _SafeHandler(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
+    handler: logging.Handler = _SafeHandler(host)
     handler.setFormatter(formatter)
     logger.addHandler(handler)
     if to_stderr:

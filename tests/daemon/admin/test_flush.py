@@ -24,7 +24,7 @@ def test_progress_goes_down_to_nothing(home, collector):
     told = []
     result = _flush(home, on_progress=told.append)
     assert result.outcome is flush.Outcome.DELIVERED
-    assert (result.before, result.left) == (Backlog(20, 0), Backlog(0, 0))
+    assert (result.waited, result.left) == (Backlog(20, 0), Backlog(0, 0))
     assert told[0].events == 20
     assert [left.events for left in told] == sorted((left.events for left in told), reverse=True)
 

@@ -65,10 +65,10 @@ def test_what_cannot_be_deleted_is_told(home, monkeypatch):
         homes.put(home, records.series(1), host_of=host)
     rename = os.rename
 
-    def refuse(path, to):
+    def refuse(path, dst):
         if "n1/spool" in str(path):
             raise PermissionError(13, "Permission denied", str(path))
-        rename(path, to)
+        rename(path, dst)
 
     monkeypatch.setattr(os, "rename", refuse)
     done = disable(Home(home), Clock())

@@ -7,7 +7,7 @@ import pytest
 
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.inspect import filters
-from flwr_telemetryd.inspect.filters import EventFilter, Selector
+from flwr_telemetryd.inspect.filters import EventFilter
 from tests.support import records
 from tests.support.bodies import coalesce
 
@@ -74,9 +74,9 @@ def test_by_type(pattern, taken):
 )
 def test_by_time(ages_s, taken):
     """A burst matches if any of its events is late enough."""
-    choice = EventFilter(since_us=int((NOW.timestamp() - 60) * 1e6))
+    choice = EventFilter(since_us=int((NOW.timestamp() - 60) * 1e6), expand=True)
     assert choice.takes(_body(*ages_s)) is taken
-    events = list(Selector(choice, expand=True).parts(json.dumps(_body(*ages_s)).encode()))
+    events = list(choice.parts(json.dumps(_body(*ages_s)).encode()))
     assert len(events) == sum(age_s <= 60 for age_s in ages_s)
 
 

@@ -54,3 +54,26 @@ def test_standard_error_has_priorities_for_a_journal_and_times_for_people(home, 
     words = [re.sub(r"^<\d>|^\S+ \d+ [A-Z]+ ", "", line) for line in lines]
     log = (homes.host(home) / "sidecar.log").read_text().splitlines()
     assert words == [line.split(" ", 3)[3] for line in log]
+
+
+@pytest.mark.parametrize(("enabled", "there"), [("true", True), ("false", False)])
+def test_a_log_that_was_removed_comes_back_unless_the_user_opted_out(home, enabled, there):
+    """A sidecar that was stopped while the user switched telemetry off must leave no file."""
+    homes.host(home).mkdir(parents=True)
+    code = f"""
+import logging, os
+from pathlib import Path
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.sidecar.log import set_up_log
+
+home = Home(Path(os.environ["FLWR_HOME"]))
+os.umask(0o077)
+set_up_log(home.host(), os.environ, to_stderr=False)
+logging.getLogger("flwr_telemetryd").info("one")
+home.config.write_text("enabled = {enabled}")
+home.host().log.unlink()
+logging.getLogger("flwr_telemetryd").info("two")
+"""
+    done = processes.run(home, ["-c", code])
+    assert done.returncode == 0, done.stderr
+    assert (homes.host(home) / "sidecar.log").exists() == there

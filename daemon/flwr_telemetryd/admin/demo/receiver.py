@@ -15,10 +15,14 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 ANSWER = b'{"status":"created"}'
 
 
-class Receiver:
+class Receiver(ThreadingHTTPServer):
     """The server, and its counts."""
 
+    daemon_threads = True  # a connection that is kept open must not delay the end
+    request_queue_size = 64
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.bodies: dict[str, bytes] = {}
         """By idempotency key."""
         self.requests = 0
@@ -26,20 +30,18 @@ class Receiver:
         self.request_bytes = 0
         """The size of their bodies."""
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.receiver = self
-        self.url = f"http://127.0.0.1:{self._server.server_port}/api/v1/event"
+        self.url = f"http://127.0.0.1:{self.server_port}/api/v1/event"
         """For the settings of a home."""
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
+        self.shutdown()
         self._thread.join()
-        self._server.server_close()
+        self.server_close()
 
     def take(self, key: str, body: bytes) -> None:
         """Count a request and keep its body; called by the handler."""
@@ -49,34 +51,24 @@ class Receiver:
             self.bodies.setdefault(key, body)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # a connection that is kept open must not delay the end
-    request_queue_size = 64
-    receiver: Receiver
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: Receiver
 
     def do_POST(self) -> None:
         """Accept one body."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True
-            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"")
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)  # also closes the connection
             return
         body = self.rfile.read(int(length))
-        self.server.receiver.take(self.headers.get("Idempotency-Key", ""), body)
-        self._answer(HTTPStatus.OK, ANSWER)
-
-    def _answer(self, status: HTTPStatus, body: bytes) -> None:
-        self.send_response(status)
+        self.server.take(self.headers.get("Idempotency-Key", ""), body)
+        self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(ANSWER)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(ANSWER)
 
     def log_message(self, *_: Any) -> None:
         """Stay silent."""

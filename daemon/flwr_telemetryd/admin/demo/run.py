@@ -30,7 +30,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 
 from ...burst import codec
-from ...errors import SidecarError
+from ...errors import DemoError
 from ...outbox import contents
 from ...outbox.backlog import Backlog
 from ..flush import flush
@@ -47,10 +47,6 @@ _POLL_S = 0.01
 _LEFT_OUT = frozenset(
     "DO_NOT_TRACK SLURM_JOB_ID PBS_JOBID LSB_JOBID FLUX_JOB_ID JOB_ID SGE_ROOT PYTHONWARNINGS".split()
 )
-
-
-class DemoError(SidecarError):
-    """The demo could not run to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ def run(
     workloads: int,
     environ: Mapping[str, str],
     *,
-    on_workload: Callable[[], None] = lambda: None,
+    on_workload: Callable[[int], None] = lambda _ended: None,
     on_delivery: Callable[[Backlog], None] = lambda _left: None,
 ) -> Report:
     """Run the demo.
@@ -111,7 +107,7 @@ def run(
     Args:
         workloads: the number of processes, 1 or more.
         environ: this process's variables. Those that could disturb the demo are left out.
-        on_workload: called when a process has ended.
+        on_workload: receives the number of processes that have ended.
         on_delivery: receives what is left, while the rest is delivered.
 
     Raises:
@@ -162,13 +158,14 @@ def _configure(home: Home, url: str, own: Mapping[str, str]) -> None:
         raise DemoError(f"the demo cannot run: telemetry is off ({consent.reason})")
 
 
-def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Callable[[], None]) -> None:
+def _run_workloads(count: int, home: Home, own: Mapping[str, str], on_end: Callable[[int], None]) -> None:
     """Run the processes, as many at a time as there are processors."""
     pool = ThreadPoolExecutor(processors())
     try:
-        for ended in as_completed([pool.submit(_run_workload, number, home, own) for number in range(count)]):
-            ended.result()
-            on_end()
+        futures = [pool.submit(_run_workload, number, home, own) for number in range(count)]
+        for ended, future in enumerate(as_completed(futures), 1):
+            future.result()
+            on_end(ended)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -179,17 +176,10 @@ def processors() -> int:
 
 
 def _run_workload(number: int, home: Home, own: Mapping[str, str]) -> None:
+    command = [sys.executable, "-P", "-m", workload.__name__, str(number)]
     try:
         done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
-            [sys.executable, "-P", "-m", workload.__name__, str(number)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=DELIVERY_S,
-            cwd=home.path,
-            env=own,
+            command, capture_output=True, text=True, check=False, timeout=DELIVERY_S, cwd=home.path, env=own
         )
     except subprocess.TimeoutExpired as error:
         raise DemoError(f"a workload did not end within {error.timeout:.0f} s") from error

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Verdict(enum.Enum):
+class Verdict(enum.StrEnum):
     """How bad the result of a check is."""
 
     OK = "ok"

@@ -46,13 +46,8 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
     if now.consent.decided_by == "owner":
         yield note("home", f"{home.path} belongs to another user, and is left alone")
         return
-    found_by = (
-        find_problems(home, now),
-        _open_to_others(home),
-        _other_hosts(home),
-        foreign_host_entries(home),
-    )
-    problems = list(dict.fromkeys(itertools.chain(*found_by)))
+    found = (find_problems(home, now), _open_to_others(home), _other_hosts(home), foreign_host_entries(home))
+    problems = list(dict.fromkeys(itertools.chain(*found)))
     yield from (_fault("home", problem) for problem in problems)
     if not problems:
         place = nearest_directory(home)
@@ -87,12 +82,11 @@ def locks(home: Home) -> Check:
     """Whether file locks work here, tried on a temporary file."""
     place = nearest_directory(home)
     try:
-        with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=place) as first:
-            second = files.open_file(first.name, os.O_RDWR)
-            try:
-                results = (try_exclusive(first.fileno()), try_exclusive(second))
-            finally:
-                os.close(second)
+        with (
+            tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=place) as first,
+            files.opened(first.name, os.O_RDWR) as second,
+        ):
+            results = (try_exclusive(first.fileno()), try_exclusive(second))
     except (OSError, TelemetryError) as error:
         return fault("locks", describe(error, place), "make the home writable")
     kind = _file_system(place)

@@ -16,12 +16,13 @@ This module never changes FILE and never touches the outbox.
 from __future__ import annotations
 
 import contextlib
-import io
+import itertools
 import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,7 @@ class RelayResult:
 
 
 class _StopError(Exception):
-    """The relay ends before the end of the file."""
-
-    def __init__(self, outcome: Outcome, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = outcome
-        self.reason = reason
+    """The relay ends before the end of the file. Its arguments are the outcome and the reason."""
 
 
 class _ForgottenError(Exception):
@@ -136,11 +132,12 @@ def relay_file(
     try:
         chosen = _enabled(home, environ)
     except _StopError as stop:
-        return RelayResult(stop.outcome, stop.reason)
+        return RelayResult(*stop.args)
     path = path.resolve()  # so that all names of a file share one offset
     with _opened(path) as file, offset.held(path, file.fileno()) as offset_file:
-        relay = _Relay(home, environ, chosen, offset_file, timeout_s, clock or Clock())
-        return relay.run(file, on_damage, on_progress)
+        clock = clock or Clock()
+        relay = _Relay(home, environ, chosen, offset_file, timeout_s, on_damage, on_progress, clock)
+        return relay.run(file)
 
 
 def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
@@ -162,7 +159,7 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     """A plain file of any owner, open for reading; raises NoSuchFileError if it is none."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -176,37 +173,28 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
+@dataclass
 class _Relay:
-    def __init__(
-        self,
-        home: Home,
-        environ: Mapping[str, str],
-        chosen: Settings,
-        offset_file: OffsetFile,
-        timeout_s: float,
-        clock: Clock,
-    ) -> None:
-        self._home = home
-        self._host = home.host()
-        self._environ = environ
-        self._settings = chosen
-        self._offset_file = offset_file
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._result = RelayResult(from_start=offset_file.from_start)
+    _home: Home
+    _environ: Mapping[str, str]
+    _settings: Settings
+    _offset_file: OffsetFile
+    _timeout_s: float
+    _on_damage: Callable[[int], None]
+    _on_progress: Callable[[float, int], None]
+    _clock: Clock
+    _sink: Sink | None = None
+    _uncapped_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._host = self._home.host()
+        self._result = RelayResult(from_start=self._offset_file.from_start)
         self._state = State()  # the counters of this relay, which are added to the host's
         self._recent: deque[str] = deque(maxlen=RECENT_KEYS)
-        self._sink: Sink | None = None
-        self._retries = RetryPolicy(self._host, clock, self._limits, self._state)
-        self._answered_at = clock.monotonic()
-        self._uncapped_bytes = 0
+        self._retries = RetryPolicy(self._host, self._clock, self._limits, self._state)
+        self._answered_at = self._clock.monotonic()
 
-    def run(
-        self,
-        file: io.BufferedReader,
-        on_damage: Callable[[int], None],
-        on_progress: Callable[[float, int], None],
-    ) -> RelayResult:
+    def run(self, file: BufferedReader) -> RelayResult:
         result, offset_file = self._result, self._offset_file
         end = archive.written_bytes(file)
         offset_file.save(offset_file.place)  # nothing is sent where the offset cannot be saved
@@ -215,12 +203,12 @@ class _Relay:
                 number = offset_file.place.line + 1
                 if line.data != b"" and not self._relay(line.data or b""):
                     result.damaged += 1
-                    on_damage(number)
+                    self._on_damage(number)
                 offset_file.save(Place(line.end, number))
-                on_progress(line.end, end)
+                self._on_progress(line.end, end)
         except _StopError as stop:
-            result.outcome, result.reason = stop.outcome, stop.reason
-            if stop.outcome is Outcome.DISABLED:
+            result.outcome, result.reason = stop.args
+            if result.outcome is Outcome.DISABLED:
                 purge.if_asked(self._home, settings.load(self._home, None).consent)
         finally:
             self._finish()
@@ -255,9 +243,7 @@ class _Relay:
     def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> None:
         """Send the events of a burst; if the first one is refused, reject the others unsent."""
         done, refused = self._offset_file.place.members, ""
-        for index, event in enumerate(events):
-            if index < done:
-                continue
+        for index, event in itertools.islice(enumerate(events), done, None):
             key, data = member_key(burst_key, index), codec.dumps(event).encode()
             outcome = Refused(refused) if refused else self._send(key, data)
             self._settle(key, data, 1, outcome)

@@ -73,9 +73,7 @@ class Changes:
     """The error message of systemd, if the unit could not be started."""
 
 
-def install(
-    home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool = False
-) -> Changes:
+def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool) -> Changes:
     """Write, enable and start the unit that serves a home.
 
     Args:
@@ -127,17 +125,15 @@ def _manager(environ: Mapping[str, str]) -> Systemctl:
     """The user's running manager. Raises ServiceError if there is none here."""
     manager = Systemctl(environ)
     if sys.platform == "darwin":
-        msg = (
+        raise ServiceError(
             "launchd of macOS is not supported; no service is needed there: the first event starts a sidecar"
         )
-        raise ServiceError(msg)
     advice = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
     if not manager.is_here():
         msg = f"there is no systemd here; let your service manager run `flwr-telemetryd --service`, {advice}"
         raise ServiceError(msg)
     if manager.state() not in UP:
-        msg = f"{NO_MANAGER}, {advice}"
-        raise ServiceError(msg)
+        raise ServiceError(f"{NO_MANAGER}, {advice}")
     return manager
 
 
@@ -209,9 +205,7 @@ def _remove(manager: Systemctl, changes: Changes, names: Iterable[str], *, is_up
         else:
             manager.run("disable", name, SYSTEMD_OFFLINE="1")
         if found is Author.EDITED:
-            changes.kept.append(
-                f"{path} was edited since it was written; it is disabled, and you may remove it"
-            )
+            changes.kept.append(f"{path} was edited since it was written; it is disabled, but not removed")
         else:
             path.unlink(missing_ok=True)
             changes.removed.append(name)

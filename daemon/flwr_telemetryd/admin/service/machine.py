@@ -57,21 +57,18 @@ class Machine:
 def this_machine(home: Home, now: Settings, environ: Mapping[str, str]) -> Machine:
     """The values for serving a home by its present settings."""
     writes = [home.telemetry]
-    if (sink := sink_directory(now)) is not None and not _is_below(sink, home.telemetry):
+    if (sink := sink_directory(now)) is not None and not sink.is_relative_to(home.telemetry):
         writes.append(sink)
     passed = launch.sidecar_environment(home, environ)
-    read = [sys.executable, sys.prefix, sys.base_prefix, __file__, *sys.path]
+    read = filter(None, [sys.executable, sys.prefix, sys.base_prefix, __file__, *sys.path])
+    used = [path.resolve() for path in (*writes, *map(Path, read))]
     return Machine(
         interpreter=sys.executable,
         home=home.path,
         is_default=home.path == _default(),
         writes=tuple(writes),
         variables={name: value for name, value in sorted(passed.items()) if name in _PASSED_ON},
-        private_tmp=not any(
-            _is_below(Path(path).resolve(), Path(place).resolve())
-            for path in (*map(str, writes), *filter(None, read))
-            for place in _TEMPORARY
-        ),
+        private_tmp=not any(path.is_relative_to(Path(tmp).resolve()) for path in used for tmp in _TEMPORARY),
         host=this_host(),
     )
 
@@ -95,7 +92,3 @@ def _default() -> Path | None:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".flwr"
     except KeyError:
         return None
-
-
-def _is_below(path: Path, directory: Path) -> bool:
-    return path == directory or directory in path.parents

@@ -5,13 +5,14 @@ This module only reads.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -168,8 +169,7 @@ def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
 def _read_unit(view: ServiceStatus, directory: Path) -> str | None:
     """Find the enabled unit, and give the text of the unit that delivers."""
     for kind, name in (("service", SERVICE), ("timer", TIMER)):
-        text = read(directory / name)
-        if text is None:
+        if (text := read(directory / name)) is None:
             continue
         delivers = DELIVERS[name]
         view.kind, view.unit = kind, str(directory / name)
@@ -193,11 +193,9 @@ def _read_text(view: ServiceStatus, text: str, home: Home, now: Settings, enviro
         view.problems.append(
             f"url names a file in {sink}, but the unit does not allow writing there; install again"
         )
-    try:
+    with contextlib.suppress(ServiceError, OSError):
         unit = render(shipped(DELIVERS[view.unit_name]), this_machine(home, now, environ), view.hosts)
         view.current = text == sealed(unit)
-    except (ServiceError, OSError):
-        view.current = False
 
 
 def _read_process(view: ServiceStatus, manager: Systemctl) -> None:
@@ -270,8 +268,7 @@ def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
         return False
     if view.kind == "timer":
         return view.result == "success"
-    age_s = view.heartbeats.get(home.host().name, presence.HEARTBEAT_FRESH_S)
-    return age_s < presence.HEARTBEAT_FRESH_S
+    return view.heartbeats.get(home.host().name, math.inf) < presence.HEARTBEAT_FRESH_S
 
 
 def former_version(home: Home, pid: int | None) -> str | None:
@@ -297,18 +294,11 @@ def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> 
         clock.sleep(_POLL_S)
 
 
-class Log(NamedTuple):
-    """A log of the service, with the program that prints it."""
-
-    command: list[str]
-    """The program and its arguments."""
-
-    source: str
-    """``the journal``, or the path of a file."""
-
-
-def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> Log:
+def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool) -> tuple[str, list[str]]:
     """The journal if it has entries that this user may read, else the log file of this host's sidecar.
+
+    Returns:
+        ``the journal`` or the path of the file, and the program that prints it, with its arguments.
 
     Raises:
         ServiceError: there is neither.
@@ -318,9 +308,8 @@ def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool
     if any(manager.journal(unit, 1) for unit in units):
         more = ["--follow"] if follow else ["--no-pager"]
         chosen = [f"--unit={unit}" for unit in units]
-        return Log(["journalctl", "--user", f"--lines={lines}", *chosen, *more], "the journal")
+        return "the journal", ["journalctl", "--user", f"--lines={lines}", *chosen, *more]
     path = home.host().log
     if not path.is_file():
-        msg = f"the journal has no entry of the service, and no sidecar has run on this host: no {path}"
-        raise ServiceError(msg)
-    return Log(["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)], str(path))
+        raise ServiceError(f"the journal has no entry of the service, and no sidecar has run here: no {path}")
+    return str(path), ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]

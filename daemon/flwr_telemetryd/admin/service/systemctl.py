@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import CompletedProcess
 
 if sys.platform != "win32":
     import pwd
@@ -98,17 +99,10 @@ def _answer(command: list[str], environ: Mapping[str, str]) -> str:
     return "" if done is None else done.stdout.decode(errors="replace").strip()
 
 
-def _run(
-    command: list[str], environ: Mapping[str, str], timeout_s: float
-) -> subprocess.CompletedProcess[bytes] | None:
+def _run(command: list[str], environ: Mapping[str, str], limit_s: float) -> CompletedProcess[bytes] | None:
     try:
         return subprocess.run(  # noqa: S603 - commands of our own
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -106,11 +106,10 @@ def check_ours(path: Path) -> None:
         Author.FOREIGN: "was not written by this command",
     }
     if reason := reasons.get(author(read(path))):
-        msg = (
+        raise ServiceError(
             f"{path} {reason}, so it is left as it is; move it away and install again, and use "
             f"`systemctl --user edit {path.name}` for settings of your own"
         )
-        raise ServiceError(msg)
 
 
 def check_serves(path: Path, home: Home) -> None:
@@ -121,11 +120,10 @@ def check_serves(path: Path, home: Home) -> None:
     """
     served = note_of(read(path) or "").get("home")
     if served is not None and not is_same(served, home):
-        msg = (
+        raise ServiceError(
             f"{path} serves {served}, and a user has one service; run `flwr-telemetry service uninstall`, "
             f"then install again. Events in {home.path} are delivered without a service, too"
         )
-        raise ServiceError(msg)
 
 
 def is_same(served: str, home: Home) -> bool:
@@ -135,14 +133,12 @@ def is_same(served: str, home: Home) -> bool:
 
 def note_of(text: str) -> dict[str, str]:
     """The values ``home`` and ``interpreter`` that a unit of ours notes; empty for any other text."""
-    for line in text.splitlines()[:2]:
-        if line.startswith(_NOTE):
-            try:
-                found = json.loads(line.removeprefix(_NOTE))
-            except ValueError:
-                return {}
-            return {name: value for name, value in found.items() if isinstance(value, str)}
-    return {}
+    notes = (line.removeprefix(_NOTE) for line in text.splitlines()[:2] if line.startswith(_NOTE))
+    try:
+        found = json.loads(next(notes, "{}"))
+    except ValueError:
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def hosts_of(text: str) -> list[str]:

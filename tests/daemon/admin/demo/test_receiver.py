@@ -40,4 +40,4 @@ def test_a_body_without_a_sensible_length_is_refused():
 
 def test_it_listens_on_loopback_alone():
     with Receiver() as receiver:
-        assert receiver._server.server_address[0] == "127.0.0.1"
+        assert receiver.server_address[0] == "127.0.0.1"

@@ -57,7 +57,7 @@ def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
         run.processors() + 4,
         Home(home),
         {**os.environ, **NEVER},
-        lambda: running.append(len(psutil.Process().children())),
+        lambda _ended: running.append(len(psutil.Process().children())),
     )
     assert len(running) == run.processors() + 4
     assert max(running) <= run.processors()
