@@ -1,9 +1,9 @@
 """Forget a source ID: delete everything on this machine that carries it. Events of other IDs stay.
 
 ``forget_id`` first writes the ID to ``forgetting``, notes its hash in ``forgotten`` and removes ``source``.
-From then on batches leave out its events (``batch.write``), a sidecar deletes its bodies instead of sending
-them, and every process reports under a new ID within a second. So events that cannot be reached now are
-deleted later, for example those of a batch that a sidecar is making, and this module need not win any race.
+From then on batches leave out its events (``batch.write``), and a sidecar deletes its bodies instead of
+sending them. Every process reports under a new ID within a second. Events that cannot be reached now are
+deleted later, for example those of a batch that a sidecar is making. So this module need not win any race.
 ``forgetting`` stays until ``finish``: after a death the ID is still known, and the next call continues.
 
     spool, work      segments that hold the ID become a batch, which leaves its events out

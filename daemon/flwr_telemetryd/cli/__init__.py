@@ -5,9 +5,9 @@ Out:   text or JSON on standard output, errors on standard error, and an exit co
 Owns:  no file.
 Never: prints a traceback for wrong input.
 
-Only ``main`` loads the commands. It executes ``run`` without typer, because ``run`` starts trainings, and a
-fresh environment of Flower 1.8 to 1.18 has a typer that does not work with its click. There every other
-command says which click to install.
+Only ``main`` loads the commands. It executes ``run`` without typer, because ``run`` starts trainings. In a
+fresh environment of Flower 1.8 to 1.18, typer does not work with its click. There every other command says
+which click to install.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What waits for delivery on a host: whether anything does, and how much.
+"""The backlog of a host: whether anything is undelivered, and how much.
 
 Names and sizes answer the yes-or-no questions; a count reads the files. ``flwr_telemetry.pending`` answers
-another question: whether what waited at some moment is gone. This module never writes or locks.
+another question: whether everything that was undelivered at some moment is gone. This module never writes or
+locks.
 """
 
 from __future__ import annotations
