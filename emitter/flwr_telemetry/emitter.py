@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, log, presence, record, settings, source
+from . import context, details, files, launch, log, record, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -92,9 +92,7 @@ class Emitter:
 
     # Recording an event
 
-    def emit(
-        self, event_type: str, event_details: Mapping[str, Any] | None, package: str = "flwr"
-    ) -> Future[str]:
+    def emit(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> Future[str]:
         """As ``emit.report``; may raise."""
         if self._lock.locked() and not self._is_free():
             with self._sibling() as sibling:
@@ -234,9 +232,8 @@ class Emitter:
         """The packed context of a package's events, made once for many events."""
         if package not in self._static:
             self._static[package] = context.static_context(package, context.package_version(package))
-        ids = self._ids
-        if not context.PACKAGES[package].has_partner:
-            ids = {name: value for name, value in ids.items() if name != "partner"}
+        has_partner = context.PACKAGES[package].has_partner
+        ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
         self._contexts[package] = record.context_parts(ids, self._static[package])
         return self._contexts[package]
 
@@ -268,9 +265,7 @@ class Emitter:
             return True
         if not self._may_create():
             return False
-        files.ensure_directory(self._host.spool)
-        files.touch(self._host.flush)
-        presence.signal_service(self._host)
+        launch.request_flush(self._host)
         if self._wake() is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
         for number, _ in enumerate(polls(timeout_s, _FLUSH_POLL_S), start=1):

@@ -60,7 +60,6 @@ class SpoolWriteError(SpoolError):
     """The system refused to write; the message quotes the system."""
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 """The system's errors if a link, a FIFO or a device is in the place of a plain file."""
 
@@ -80,7 +79,7 @@ def from_os_error(error: OSError, path: str) -> SpoolError:
     """The error of this tree for a system error about ``path``; there is one for every errno."""
     number = error.errno or 0
     reason = error.strerror or type(error).__name__
-    if number in _FULL:
+    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return SpoolFullError(f"{path}: {reason}; free some space or set FLWR_TELEMETRY_ENABLED=0")
     if number in UNSAFE_ERRNOS:
         return SpoolUnsafeError(f"{path} is no plain file or directory ({reason}); remove it")

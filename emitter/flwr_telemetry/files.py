@@ -35,7 +35,6 @@ refresh attributes when they take a lock."""
 
 _STANDARD_ERROR = 2
 _TRIES = 3
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
 _O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | _O_NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
@@ -121,7 +120,7 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
         return
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
-    if status.st_mode & _OTHERS_WRITE:
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it")
 
 
@@ -280,14 +279,12 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False, any_owner: 
     replace_by(path, (data,), durable=durable, any_owner=any_owner)
 
 
-def replace_by(
-    path: Path, pieces: Iterable[bytes], *, durable: bool = False, any_owner: bool = False
-) -> None:
+def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_owner: bool = False) -> None:
     """Replace the file at ``path`` atomically.
 
     Args:
         path: the file; it need not exist.
-        pieces: the new content, which may be too large for the memory.
+        data: the new content in pieces, which may be too large for the memory.
         durable: force the content to the disk before the file gets its name.
         any_owner: replace the old file whatever its owner and mode are.
 
@@ -302,8 +299,8 @@ def replace_by(
     try:
         # A network file system may report a failed write only at the close.
         with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
-            for data in pieces:
-                write_all(descriptor, data)
+            for piece in data:
+                write_all(descriptor, piece)
             if durable:
                 os.fsync(descriptor)
             written = os.fstat(descriptor)

@@ -144,6 +144,13 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
         return Wake.STARTED
 
 
+def request_flush(host: HostPaths) -> None:
+    """Ask the sidecar or the service of this host to deliver now."""
+    files.ensure_directory(host.spool)
+    files.touch(host.flush)
+    presence.signal_service(host)
+
+
 def sidecar_environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a sidecar that serves ``home``."""
     passed = {name: value for name, value in environ.items() if name in _PASSED_ON}
@@ -162,17 +169,12 @@ def _spawn(home: Home, host: HostPaths, environ: Mapping[str, str]) -> None:
     subprocess, _ = _for_a_start()
     # `-P` keeps the working directory off the module path.
     sidecar = [sys.executable, "-P", "-m", MODULE]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    env = sidecar_environment(home, environ)
     for middle in (_SHELL, (sys.executable, "-I", "-S", "-c", _WITHOUT_SHELL)):
         try:
             subprocess.run(
-                [*middle, *sidecar],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd=host.root,
-                env=sidecar_environment(home, environ),
-                check=False,
+                [*middle, *sidecar], **streams, start_new_session=True, cwd=host.root, env=env, check=False
             )
             return
         except OSError as error:

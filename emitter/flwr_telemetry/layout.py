@@ -112,8 +112,7 @@ class HostPaths(_HostFields):
     @property
     def files(self) -> tuple[Path, ...]:
         """Every single file whose name is known beforehand."""
-        kept = (self.dropped, self.not_before, self.lock, self.state, self.log)
-        return self.events, self.flush, *kept
+        return self.events, self.flush, self.dropped, self.not_before, self.lock, self.state, self.log
 
 
 class _HomeFields(NamedTuple):

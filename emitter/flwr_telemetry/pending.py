@@ -54,8 +54,7 @@ class Waiting:
     def __init__(self, host: HostPaths, *, adopted: bool = True) -> None:
         self._host = host
         self._segments = self._spooled()
-        self._batches: set[str] = set()
-        self._others: set[str] = set()
+        self._batches, self._others = set[str](), set[str]()
         found = self._in_batches()
         if not adopted:
             self._others = found - {_own_name(name) for name in _batches(host)}
@@ -112,18 +111,14 @@ def _own_name(batch: str) -> str:
 
 def _batches(host: HostPaths) -> set[str]:
     """The names of the unfinished batches, and of the committed ones that have bodies left."""
-    making = {
-        entry.name.partition(".")[0]
-        for entry in _entries(host.work)
-        if entry.is_dir(follow_symlinks=False)  # anything else is no batch
-    }
+    making = {name.partition(".")[0] for name in _directories(host.work)}
     return making | {entry.name for entry in _entries(host.outbox) if has_bodies(Path(entry.path))}
 
 
 def _others(host: HostPaths) -> Iterator[HostPaths]:
-    for entry in _entries(host.telemetry):
-        if entry.name != host.name and entry.is_dir(follow_symlinks=False):
-            yield HostPaths(host.telemetry, entry.name)
+    for name in _directories(host.telemetry):
+        if name != host.name:
+            yield HostPaths(host.telemetry, name)
 
 
 def has_bodies(batch: Path) -> bool:
@@ -134,12 +129,15 @@ def has_bodies(batch: Path) -> bool:
 def grown_segments(batch: Path) -> Iterator[int]:
     """The inodes of the segments in a committed batch that have grown since they were read."""
     for entry in _entries(batch):
-        marked = mark(entry.name)
-        if marked is not None:
+        if (marked := mark(entry.name)) is not None:
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 if status.st_size > marked.end:
                     yield status.st_ino
+
+
+def _directories(parent: Path) -> Iterator[str]:
+    return (entry.name for entry in _entries(parent) if entry.is_dir(follow_symlinks=False))
 
 
 def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:

@@ -35,7 +35,6 @@ ZOMBIE = "Z"
 """The state of a process that has ended and was not reaped."""
 
 _MAX_STATE_BYTES = 64 * 1024
-_PID_NAMESPACE = "/proc/self/ns/pid"
 
 
 # Heartbeats
@@ -216,7 +215,7 @@ def birth(pid: int) -> str:
     """
     found = process_status(pid)
     try:
-        return "" if found is None else f"{os.readlink(_PID_NAMESPACE)} {found.start}"
+        return "" if found is None else f"{os.readlink('/proc/self/ns/pid')} {found.start}"
     except OSError:
         return ""
 

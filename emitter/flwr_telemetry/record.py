@@ -52,7 +52,6 @@ ARRAY_2, UINT_32, BIN_16 = 0x92, 0xCE, 0xC5
 _DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 Event = dict[str, Any]
 
@@ -69,8 +68,7 @@ def frame(payload: bytes) -> bytes:
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a payload of {len(payload)} bytes does not fit into a record")
-    head = HEADER.pack(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload))
-    return head + payload
+    return HEADER.pack(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload)) + payload
 
 
 pack: Callable[[Any], bytes] = msgpack.packb
@@ -183,7 +181,7 @@ def date_us(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a date without an offset")
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def to_wire(event: dict[str, Any]) -> dict[str, Any]:

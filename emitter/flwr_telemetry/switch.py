@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-_YES = frozenset({"1", "true", "yes", "on"})
-
 
 def says_yes(value: object) -> bool:
     """Whether a value of ``FLWR_TELEMETRY_ENABLED`` switches telemetry on."""
-    return isinstance(value, str) and value.lower() in _YES
+    return isinstance(value, str) and value.lower() in {"1", "true", "yes", "on"}

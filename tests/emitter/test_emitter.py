@@ -32,7 +32,7 @@ class Subject:
     time_ns = staticmethod(time.time_ns)
 
     def emit(self, number):
-        return self.emitter.emit("PING", {"n": number}).result()
+        return self.emitter.emit("PING", {"n": number}, "flwr").result()
 
 
 @pytest.fixture
@@ -306,6 +306,6 @@ def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, m
 def test_a_refused_event_is_not_spooled(home, subject):
     """It raises within, and the future of ``event`` carries it; the next is spooled."""
     with pytest.raises(InvalidEventError):
-        subject.emitter.emit("PING", {"n": float("nan")})
+        subject.emitter.emit("PING", {"n": float("nan")}, "flwr")
     assert subject.emit(1) == "spooled"
     assert numbers(home) == [1]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from flwr_telemetry import files, launch, presence, settings
+from flwr_telemetry import launch, presence, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
 from flwr_telemetry.settings import Consent
@@ -145,7 +145,7 @@ class _Flush:
             if self._retry_after_s() > self._deadline - self._clock.monotonic():
                 break
             if presence.alive(self._host):
-                self._ask()
+                launch.request_flush(self._host)
             elif not self._run_once():
                 break
             end = self._clock.monotonic() + pause_s
@@ -157,12 +157,6 @@ class _Flush:
         """Report what is left; whether waiting makes no more sense."""
         self._on_progress(self._count.left())
         return self._waiting.is_over() or self._clock.monotonic() >= self._deadline
-
-    def _ask(self) -> None:
-        """Ask the running sidecar to deliver."""
-        files.ensure_directory(self._host.spool)
-        files.touch(self._host.flush)
-        presence.signal_service(self._host)
 
     def _run_once(self) -> bool:
         """Run a sidecar to its end; False if another try cannot help."""
