@@ -6,6 +6,7 @@ An answer of the collector is no error: ``delivery`` turns each one into an outc
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from pathlib import Path
 
 from flwr_telemetry.errors import TelemetryError, from_os_error
@@ -57,6 +58,17 @@ def describe(error: OSError | TelemetryError | SidecarError, path: Path | None) 
     if isinstance(error, OSError):
         return str(from_os_error(error, str(error.filename or path or "a file")))
     return str(error)
+
+
+def attempt(path: Path, step: Callable[[Path], object]) -> list[str]:
+    """Do something with a file; a sentence if that fails, nothing if the file is missing."""
+    try:
+        step(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, TelemetryError) as error:
+        return [describe(error, path)]
+    return []
 
 
 class ExitCode(enum.IntEnum):

@@ -177,12 +177,8 @@ class _Flush:
         return retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 
     def _reason_left(self) -> str:
-        return (
-            self._message
-            or retry_after_reason(self._retry_after_s())
-            or State.load(self._host).last_error
-            or "the time was too short"
-        )
+        reason = self._message or retry_after_reason(self._retry_after_s())
+        return reason or State.load(self._host).last_error or "the time was too short"
 
 
 @contextlib.contextmanager

@@ -225,9 +225,8 @@ class _Deletion:
         """Whether anything that was not sent still carries the ID."""
         batches = map(listing, listing(host.outbox))
         marked = (path for path in itertools.chain(*batches) if mark(path.name) is not None)
-        return any(map(self._is_in, (*contents.spool_segments(host), *marked))) or any(
-            map(self._events, contents.outbox_bodies(host))
-        )
+        unread = (*contents.spool_segments(host), *marked)
+        return any(map(self._is_in, unread)) or any(map(self._events, contents.outbox_bodies(host)))
 
     def _is_in(self, segment: Path) -> bool:
         """Whether a segment holds an event of the ID, or damage with its text in it."""

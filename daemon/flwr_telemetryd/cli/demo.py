@@ -17,8 +17,6 @@ from . import output
 from .output import JsonOption
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from ..admin.demo.run import Report
 
 MAX_WORKLOADS = 10_000
@@ -50,7 +48,7 @@ def demo(
 
     # The default action of these signals would leave the temporary home and the sidecar behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     with output.progress() as bars:
         show = output.bar(bars, "Workloads")
         report = run(
@@ -67,10 +65,6 @@ def demo(
         f"{report.events_doubled} arrived twice{f': {report.left_over}' if report.left_over else ''}"
     )
     return ExitCode.UNDELIVERED
-
-
-def _leave(number: int, _frame: "FrameType | None") -> None:
-    sys.exit(128 + number)
 
 
 def _tell(report: "Report") -> None:

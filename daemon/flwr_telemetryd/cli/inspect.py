@@ -131,9 +131,8 @@ class _Table:
     def show(self, item: "Item") -> None:
         for event in self._filter.parts(item.raw):
             if self._rows == 0:
-                self._out.print(
-                    self._row("STAGE", "WHEN", "COUNT", "EVENT TYPE", "DETAILS"), style="bold", soft_wrap=True
-                )
+                head = self._row("STAGE", "WHEN", "COUNT", "EVENT TYPE", "DETAILS")
+                self._out.print(head, style="bold", soft_wrap=True)
             count = 1 if self._filter.expand else item.events
             self._rows += 1
             self._events += count

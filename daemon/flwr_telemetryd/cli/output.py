@@ -105,10 +105,10 @@ def say(text: str = "", style: str | None = None, *, to_stderr: bool = False) ->
 
 
 def rows(table: dict[str, str]) -> None:
-    """Print names with their values."""
+    """Print names with their values, but no empty value."""
     from rich.text import Text
 
-    pairs([(Text(name, "dim"), Text(plain(value))) for name, value in table.items()], _NAME_WIDTH)
+    pairs([(Text(name, "dim"), Text(plain(value))) for name, value in table.items() if value], _NAME_WIDTH)
 
 
 def pairs(table: Iterable[tuple[Text, Text]], width: int) -> None:
@@ -170,14 +170,8 @@ def progress() -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn
 
     out = console(to_stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[label]}"),
-        console=out,
-        transient=True,
-        disable=not out.is_terminal,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[label]}"))
+    return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
 
 
 def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:

@@ -71,13 +71,13 @@ def relay(
     try:
         with output.progress() as bars:
             show = output.bar(bars, "Relaying")
+
+            def on_progress(done: float, whole: int) -> None:
+                show(done, whole, f"{size(done)} of {size(whole)}")
+
+            path = Path(file)
             relayed = relay_file(
-                found,
-                os.environ,
-                Path(file),
-                timeout_s=timeout,
-                on_damage=on_damage,
-                on_progress=lambda done, whole: show(done, whole, f"{size(done)} of {size(whole)}"),
+                found, os.environ, path, timeout_s=timeout, on_damage=on_damage, on_progress=on_progress
             )
     except KeyboardInterrupt:
         output.complain("interrupted; the rest is kept, and the next relay goes on from there")

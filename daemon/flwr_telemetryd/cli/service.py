@@ -204,7 +204,7 @@ def _show(view: "ServiceStatus") -> None:
 
 
 def _rows(view: "ServiceStatus") -> dict[str, str]:
-    table = {
+    return {
         "Unit": f"{view.unit} ({view.author})",
         "State": f"{view.enabled}, {view.active}".strip(", "),
         "Last result" if view.kind == "timer" else "Result": view.result,
@@ -220,7 +220,6 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "Last delivery": view.last_delivery or "never",
         "Last error": view.last_error or "",
     }
-    return {name: value for name, value in table.items() if value}
 
 
 output.register(app.callback, service)

@@ -41,9 +41,8 @@ def _show(view: "Status") -> None:
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
         "Sent to": view.url or "unknown until the settings can be read",
+        "Service": "; ".join(map(_service, view.services)),
     }
-    if view.services:
-        table["Service"] = "; ".join(map(_service, view.services))
     output.rows(table)
     shown = view.hosts if len(view.hosts) <= _MOST_HOSTS else [host for host in view.hosts if host.this_host]
     for host in shown:
@@ -73,22 +72,20 @@ def _sum(hosts: "list[HostView]") -> dict[str, str]:
     sums = totals(hosts)
     running = sum(bool(host.sidecar.alive) for host in hosts)
     spooling = sum(bool(host.spool.bytes) for host in hosts)
-    table = {
+    errors = dict.fromkeys(host.last_error for host in hosts if host.last_error)
+    return {
         "Sidecars": f"running on {running} of them",
         "Spools": f"{number(sums['spool']['events'], 'event')} on {spooling} of them",
         "Outboxes": _bodies(Bodies(**sums["outbox"])),
         "Sent": _bodies(Bodies(**sums["sent"])),
         "Rejected": _bodies(Bodies(**sums["rejected"])),
+        "Last errors": "; ".join([*errors][:_MOST_ERRORS]),
     }
-    errors = list(dict.fromkeys(host.last_error for host in hosts if host.last_error))
-    if errors:
-        table["Last errors"] = "; ".join(errors[:_MOST_ERRORS])
-    return table
 
 
 def _host(host: "HostView") -> dict[str, str]:
     counters, spool = host.counters, host.spool
-    table = {
+    return {
         "Sidecar": _sidecar(host),
         "Spool": f"{number(spool.events, 'event')}, {output.size(spool.bytes)}" if spool.bytes else "empty",
         "Outbox": _bodies(host.outbox),
@@ -97,14 +94,9 @@ def _host(host: "HostView") -> dict[str, str]:
         "Counters": f"damaged {counters.damaged}, dropped {counters.dropped}, "
         f"rejected {counters.rejected}, retried {counters.retried}",
         "Last delivery": output.ago(host.last_delivery) if host.last_delivery else "never",
+        "Next try": _next_try(host),
+        "Last error": host.last_error or "",
     }
-    if host.retry_after_s:
-        table["Next try"] = f"not within {output.span(host.retry_after_s)}: the collector asked for that"
-    elif host.next_try:
-        table["Next try"] = _next_try(host.next_try, alive=bool(host.sidecar.alive))
-    if host.last_error:
-        table["Last error"] = host.last_error
-    return table
 
 
 def _sidecar(host: "HostView") -> str:
@@ -121,10 +113,12 @@ def _sidecar(host: "HostView") -> str:
     return f"does not run (the last one ended {output.ago(moment)}: {reason})"
 
 
-def _next_try(moment: str, *, alive: bool) -> str:
-    if not alive:
+def _next_try(host: "HostView") -> str:
+    if host.retry_after_s:
+        return f"not within {output.span(host.retry_after_s)}: the collector asked for that"
+    if host.next_try and not host.sidecar.alive:
         return "with the next event, `flwr-telemetry flush` or a service"
-    when = output.ago(moment)
+    when = output.ago(host.next_try) if host.next_try else ""
     return "now" if when.endswith("ago") else when
 
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings_file import Limits
 
 from ..clock import Clock
 from ..errors import LostRaceError
+from ..runtime import P, T
 from ..state import State
 from .backoff import Backoff
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 log = logging.getLogger("flwr_telemetryd")
 

@@ -31,7 +31,6 @@ from .responses import outcome_of
 MAX_ANSWER_BYTES = 64 * 1024
 
 _COMPRESSED_FROM_BYTES = 4096
-_GZIP_LEVEL = 6
 _SHORTEST_S = 0.001
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -117,7 +116,7 @@ class HttpSink:
         is_compressed = self._compresses and len(body) >= _COMPRESSED_FROM_BYTES
         if is_compressed:
             headers["Content-Encoding"] = "gzip"
-        data = gzip.compress(body, _GZIP_LEVEL, mtime=0) if is_compressed else body
+        data = gzip.compress(body, compresslevel=6, mtime=0) if is_compressed else body
         with self._request("POST", data=data, headers=headers) as answer:
             text = _beginning(answer)
             self._compresses = accepts_gzip(answer.headers.get("Accept-Encoding", ""))

@@ -37,9 +37,8 @@ def since(text: str, now: datetime) -> datetime:
             return now - timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
         moment = datetime.fromisoformat(typed)
     except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
-        ) from error
+        msg = f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
+        raise ValueError(msg) from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo)
 
 
@@ -56,18 +55,14 @@ class EventFilter:
     expand: bool = False
     """Whether to show the events of a burst one by one."""
 
-    @property
-    def everything(self) -> bool:
-        """Whether every event matches."""
-        return self.event_type is None and self.since_us is None
-
     def parts(self, raw: bytes) -> Iterator[dict[str, Any]]:
         """The matching parts of an event or a body, decoded."""
         yield from filter(self.takes, contents.expand(raw) if self.expand else [json.loads(raw)])
 
     def takes_raw(self, raw: bytes) -> bool:
         """Whether to show an event or a body as it is."""
-        return self.everything or any(self.parts(raw))
+        everything = self.event_type is None and self.since_us is None
+        return everything or any(self.parts(raw))
 
     def takes(self, body: Mapping[str, Any]) -> bool:
         """Whether an event, or any event of a burst, matches; a damaged body does not."""

@@ -17,7 +17,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
 
-from ..errors import describe
+from ..errors import attempt, describe
 from ..outbox import forgotten
 
 T = TypeVar("T")
@@ -125,16 +125,10 @@ def _unsafe_entries(home: Home) -> Iterator[str]:
     """A problem for each directory and file of this host that is not ours, because no program will use it."""
     host = home.host()
     checks = [(files.check_directory, path) for path in host.directories if path != host.spool]
-    checks += [
-        (files.check_file, path) for path in (*host.files, home.forgotten, *presence.heartbeat_files(home))
-    ]
+    plain_files = (*host.files, home.forgotten, *presence.heartbeat_files(home))
+    checks += [(files.check_file, path) for path in plain_files]
     for check, path in checks:
-        try:
-            check(path)
-        except FileNotFoundError:
-            continue
-        except (OSError, TelemetryError) as error:
-            yield describe(error, path)
+        yield from attempt(path, check)
 
 
 def _source(home: Home) -> Iterator[str]:

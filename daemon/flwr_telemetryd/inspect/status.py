@@ -232,12 +232,11 @@ def _services(home: Home) -> Iterator[ServiceView]:
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
     state = State.load(host)
     retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
+    view = SidecarView(alive(host), state.pid or None, state.mode, state.version, state.started, state.ended)
     return HostView(
         host=host.name,
         this_host=this_host,
-        sidecar=SidecarView(
-            alive(host), state.pid or None, state.mode, state.version, state.started, state.ended
-        ),
+        sidecar=view,
         # In the order in which events move, to miss none.
         spool=_spooled(read_each(lambda: contents.spool_segments(host), contents.read_segment, problems)),
         outbox=_bodies(read_each(lambda: contents.outbox_bodies(host), _file, problems)),

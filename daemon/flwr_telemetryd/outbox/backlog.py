@@ -90,11 +90,9 @@ def anything_waits(host: HostPaths) -> bool:
 
 def more_waits(host: HostPaths) -> bool:
     """As ``anything_waits``, without the open segment."""
-    return (
-        bool(segments.sealed_segments(host))
-        or bool(batch.unfinished(host, owner=""))
-        or any(has_bodies(directory) or any(grown_segments(directory)) for directory in listing(host.outbox))
-    )
+    if segments.sealed_segments(host) or batch.unfinished(host, owner=""):
+        return True
+    return any(has_bodies(path) or any(grown_segments(path)) for path in listing(host.outbox))
 
 
 def bodies_wait(host: HostPaths) -> bool:

@@ -193,11 +193,7 @@ class Written(NamedTuple):
 
 
 def write(
-    batch: Batch,
-    *,
-    bursts: bool,
-    hardware: Mapping[str, int],
-    checkpoint: Callable[[], bool] = lambda: True,
+    batch: Batch, *, bursts: bool, hardware: Mapping[str, int], checkpoint: Callable[[], bool] = lambda: True
 ) -> Written:
     """Write the bodies of a batch and mark its segments.
 

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from flwr_telemetry import files, presence
@@ -22,7 +22,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent
 
-from ..errors import describe
+from ..errors import attempt
 from ..spool.directory import (
     check_ownership,
     check_root,
@@ -36,9 +36,6 @@ log = logging.getLogger("flwr_telemetryd")
 
 _PURGED_SUFFIX = ".purged"
 """The suffix of a directory that is renamed before it is deleted."""
-
-_NFS_PREFIX = ".nfs"
-"""NFS renames an open file to such a name when it is unlinked, and deletes it at the last close."""
 
 
 def if_asked(home: Home, consent: Consent) -> None:
@@ -73,12 +70,12 @@ def everything_but_sent(home: Home) -> list[str]:
         problems += _purge(host, [directory for directory in host.directories if directory != host.sent])
         for path in listing(host.root):
             if _is_state_file(host, path):
-                problems += _attempt(path, os.unlink)
+                problems += attempt(path, os.unlink)
     heartbeats = presence.heartbeat_files(home)
     for path in listing(home.telemetry):
         is_temporary = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
         if is_temporary or (path in heartbeats and not path.is_dir()):
-            problems += _attempt(path, os.unlink)
+            problems += attempt(path, os.unlink)
     return problems
 
 
@@ -101,7 +98,7 @@ def remove_leftovers(host: HostPaths) -> list[str]:
     problems = []
     for path in listing(host.root):
         if path.name.endswith(_PURGED_SUFFIX):
-            problems += _attempt(path, _delete)
+            problems += attempt(path, _delete)
     return problems
 
 
@@ -113,15 +110,15 @@ def _is_state_file(host: HostPaths, path: Path) -> bool:
 
 def _purge(host: HostPaths, directories: Iterable[Path]) -> list[str]:
     """Delete these directories of a host; a sentence for each that could not be deleted."""
-    problems = _attempt(host.root, lambda _: check_root(host))
+    problems = attempt(host.root, lambda _: check_root(host))
     if problems:
         return problems
     problems += remove_leftovers(host)
     for directory in directories:
         renamed = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_PURGED_SUFFIX}")
         # If NFS repeats the rename, it reports a missing directory; the renamed one is deleted even then.
-        found = _attempt(directory, functools.partial(os.rename, dst=renamed))
-        problems += found or _attempt(renamed, _delete)
+        found = attempt(directory, functools.partial(os.rename, dst=renamed))
+        problems += found or attempt(renamed, _delete)
     return problems
 
 
@@ -136,17 +133,6 @@ def _delete(path: Path) -> None:
 
 
 def _waits_for_closes(directory: Path) -> bool:
-    """Whether only files are left that NFS deletes at their last close."""
+    """Whether only files are left that NFS renamed at their unlinking and deletes at their last close."""
     names = [name for _, _, found in os.walk(directory) for name in found]
-    return bool(names) and all(name.startswith(_NFS_PREFIX) for name in names)
-
-
-def _attempt(path: Path, delete: Callable[[Path], object]) -> list[str]:
-    """Delete something; a sentence if that fails, nothing if it is gone."""
-    try:
-        delete(path)
-    except FileNotFoundError:
-        pass
-    except (OSError, TelemetryError) as error:
-        return [describe(error, path)]
-    return []
+    return bool(names) and all(name.startswith(".nfs") for name in names)

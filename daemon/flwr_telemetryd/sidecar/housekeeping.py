@@ -114,9 +114,8 @@ def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
     times = presence.modification_times(host.root, *host.directories, *host.files)
     if not is_ours(host) or any(files.age_s(now, time) < after_s for time in times):
         return False
-    if anything_waits(host) or any(map(entry_names, (host.sent, host.rejected, host.damaged))):
-        return False
-    return not presence.alive(host)
+    kept = (host.sent, host.rejected, host.damaged)
+    return not (anything_waits(host) or any(map(entry_names, kept)) or presence.alive(host))
 
 
 def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:

@@ -14,7 +14,6 @@ from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home, HostPaths
 
 MAX_LOG_BYTES = 256 * 1024
-_FORMAT = "%(asctime)sZ %(process)d %(levelname)s %(message)s"
 
 _STANDARD_ERROR = 2
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -64,7 +63,7 @@ def is_journal(environ: Mapping[str, str], descriptor: int = _STANDARD_ERROR) ->
 
 def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) -> None:
     """Send the sidecar's log to its file and, if ``to_stderr``, to standard error."""
-    formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
+    formatter = logging.Formatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     logger = logging.getLogger("flwr_telemetryd")
     logger.setLevel(logging.INFO)

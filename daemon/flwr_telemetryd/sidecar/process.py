@@ -149,11 +149,9 @@ def _report_disabled(consent: Consent, mode: Mode) -> int:
 
 
 def _run_sidecar(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReason:
-    clock, reload_asked = Clock(sleep=signals.sleep), signals.reload_asked
+    clock, asked = Clock(sleep=signals.sleep), signals.reload_asked
     manager = ServiceManager(os.environ if mode is Mode.SERVICE else {})
-    sidecar = Sidecar(
-        home, mode, open_sink, lock=lock, clock=clock, manager=manager, reload_asked=reload_asked
-    )
+    sidecar = Sidecar(home, mode, open_sink, lock=lock, clock=clock, manager=manager, reload_asked=asked)
     try:
         return sidecar.run()
     except TerminatedError:

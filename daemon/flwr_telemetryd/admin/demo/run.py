@@ -222,7 +222,6 @@ def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -
         for number in range(workloads)
         for kind in (workload.ENTER, workload.LEAVE)
     )
-    largest = max(bodies, key=len, default=b"{}")
     return Report(
         workloads=workloads,
         events_written=expected.total(),
@@ -234,6 +233,6 @@ def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -
         flower_requests=expected.total(),
         flower_bytes=sum(len(codec.dumps(event)) for event in events),
         seconds=round(seconds, 2),
-        body=json.loads(largest),
+        body=json.loads(max(bodies, key=len, default=b"{}")),
         left_over=left_over,
     )

@@ -23,31 +23,23 @@ def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
         return
     state = manager.state()
     if state not in UP:
-        yield note(
-            "systemd",
-            "this user has no running instance, so no service can run in it",
-            "for a service, log in by ssh or console (not by su), or set XDG_RUNTIME_DIR",
-        )
+        advice = "for a service, log in by ssh or console (not by su), or set XDG_RUNTIME_DIR"
+        yield note("systemd", "this user has no running instance, so no service can run in it", advice)
         return
     yield ok("systemd", f"the instance of this user is {state}; a service can run in it")
     if lingers(environ):
         yield ok("linger", "on: a service continues after the last session")
     else:
-        yield note(
-            "linger",
-            "off: a service ends with the last session, and starts with the next",
-            "for a service that stays, run `loginctl enable-linger`",
-        )
+        advice = "for a service that stays, run `loginctl enable-linger`"
+        yield note("linger", "off: a service ends with the last session, and starts with the next", advice)
 
 
 def batch_system(environ: Mapping[str, str]) -> Check:
     """Whether this process is in a batch job, where no event starts a sidecar."""
     if launch.in_batch_job(environ):
-        return note(
-            "batch system",
-            "this is a batch job: no event starts a sidecar here; events wait in the home",
-            "nothing, if a service or a login node serves this home; else `flwr-telemetry flush` there",
-        )
+        waits = "this is a batch job: no event starts a sidecar here; events wait in the home"
+        advice = "nothing, if a service or a login node serves this home; else `flwr-telemetry flush` there"
+        return note("batch system", waits, advice)
     path = environ.get("PATH")
     found = [name for program, name in _SUBMITTERS.items() if shutil.which(program, path=path)]
     return ok("batch system", f"{', '.join(found)} is here; this is no job of it" if found else "none")

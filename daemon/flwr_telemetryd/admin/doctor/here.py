@@ -93,11 +93,9 @@ def locks(home: Home) -> Check:
     if results == (LockResult.HELD, LockResult.BUSY):
         return ok("locks", f"file locks work, on {kind}")
     problem = "refuses file locks" if LockResult.UNSUPPORTED in results else "grants one lock twice"
-    return note(
-        "locks",
-        f"{kind} {problem}; nothing is lost by that, but two sidecars may run",
-        'let one service serve this home, and set sidecar = "never" in config.toml',
-    )
+    found = f"{kind} {problem}; nothing is lost by that, but two sidecars may run"
+    advice = 'let one service serve this home, and set sidecar = "never" in config.toml'
+    return note("locks", found, advice)
 
 
 def clock(home: Home, clock: Clock) -> Check:
@@ -137,11 +135,9 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return ok("sidecar", "none runs")
     elif now.sidecar == "never" or (now.sidecar == "auto" and launch.in_batch_job(environ)):
         why = "sidecar = never" if now.sidecar == "never" else "this is a batch job"
-        return note(
-            "sidecar",
-            f"none runs, and none is started from here ({why}); events wait",
-            "run `flwr-telemetry service install` on a host with internet, or `flwr-telemetry flush`",
-        )
+        found = f"none runs, and none is started from here ({why}); events wait"
+        advice = "run `flwr-telemetry service install` on a host with internet, or `flwr-telemetry flush`"
+        return note("sidecar", found, advice)
     else:
         found = "none runs; the next event starts one"
     if state.last_error:

@@ -64,18 +64,12 @@ def _proxy(now: Settings, proxy: str | None) -> Check:
         return ok("proxy", "none")
     shown = _address(proxy)
     if shown is None:
-        return fault(
-            "proxy",
-            "the proxy in the settings or the environment is no valid address",
-            "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40",
-        )
+        advice = "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40"
+        return fault("proxy", "the proxy in the settings or the environment is no valid address", advice)
     if now.proxy is not None:
         return ok("proxy", f"{shown}, by the settings")
-    return note(
-        "proxy",
-        f"{shown}, by this process's environment; a sidecar has that of the process which started it",
-        "to be sure, set proxy in config.toml",
-    )
+    found = f"{shown}, by this process's environment; a sidecar has that of the process which started it"
+    return note("proxy", found, "to be sure, set proxy in config.toml")
 
 
 def _address(proxy: str) -> str | None:
@@ -115,11 +109,8 @@ def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
     if reached.status == _PROXY_REFUSES:
         return fault("collector", "the proxy refuses (407)", "give its user and password in proxy")
     if reached.status not in _EXPECTED:
-        return note(
-            "collector",
-            f"{host} answers {reached.status} ({secure}); no event was sent, so this may mean nothing",
-            "see the last error in `flwr-telemetry status` after the next event",
-        )
+        found = f"{host} answers {reached.status} ({secure}); no event was sent, so this may mean nothing"
+        return note("collector", found, "see the last error in `flwr-telemetry status` after the next event")
     ahead_s = _ahead_s(reached.date, clock.now())
     if abs(ahead_s) > _CLOCK_NOTE_S:
         verdict = Verdict.FAULT if abs(ahead_s) > files.SKEW_S else Verdict.NOTE

@@ -22,7 +22,7 @@ from flwr_telemetry.settings import Settings
 from ...clock import Clock
 from ...errors import ServiceError
 from .. import switch
-from .machine import Machine, this_machine
+from .machine import this_machine
 from .status import NO_MANAGER, former_version
 from .systemctl import UP, Systemctl
 from .unit import (
@@ -93,7 +93,9 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
     manager = _manager(environ)
     directory = manager.unit_directory()
     machine = this_machine(home, now, environ)
-    _check_sink(machine)
+    for sink in machine.writes[1:]:
+        if not sink.is_dir():  # a running service could not write to it later
+            raise ServiceError(f"url names a file in {sink}, which is no directory; make it first")
     names, others = ((ONCE, TIMER), (SERVICE,)) if timer else ((SERVICE,), (TIMER, ONCE))
     hosts = [host for name in (SERVICE, TIMER) for host in hosts_of(read(directory / name) or "")]
     texts = {name: sealed(render(shipped(name), machine, hosts)) for name in names}
@@ -135,14 +137,6 @@ def _manager(environ: Mapping[str, str]) -> Systemctl:
     if manager.state() not in UP:
         raise ServiceError(f"{NO_MANAGER}, {advice}")
     return manager
-
-
-def _check_sink(machine: Machine) -> None:
-    """Refuse a sink whose directory is missing: a running service could not write to it later."""
-    for directory in machine.writes[1:]:
-        if not directory.is_dir():
-            msg = f"url names a file in {directory}, which is no directory; make it first"
-            raise ServiceError(msg)
 
 
 def _write(path: Path, text: str) -> bool:

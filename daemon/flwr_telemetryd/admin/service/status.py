@@ -287,9 +287,8 @@ def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> 
     start = clock.monotonic()
     while True:
         view = service_status(home, environ)
-        past_s = clock.monotonic() - start
         settled = view.serves or view.active.startswith(("failed", "inactive"))
-        if settled or past_s >= (FAILS_S if view.fails else SERVES_S):
+        if settled or clock.monotonic() - start >= (FAILS_S if view.fails else SERVES_S):
             return view
         clock.sleep(_POLL_S)
 
