@@ -17,9 +17,7 @@ def _settle(home, collector, numbers):
 
 
 @pytest.mark.parametrize(
-    ("bursts", "deaths"),
-    [(False, (2, 5, 9, 12)), (True, (1, 3, 6))],
-    ids=["bodies", "a split burst"],
+    ("bursts", "deaths"), [(False, (2, 5, 9, 12)), (True, (1, 3, 6))], ids=["bodies", "a split burst"]
 )
 @pytest.mark.parametrize("took", [True, False], ids=["taken", "not taken"])
 def test_kill_amid_requests(home, collector, bursts, deaths, took):

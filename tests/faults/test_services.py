@@ -200,7 +200,6 @@ def test_a_service_that_cannot_deliver_lets_its_heart_stop(home, world):
 
 @pytest.mark.parametrize("what", ["flush", "disable"])
 def test_a_command_wakes_a_service_that_sleeps(home, what):
-    """The service sleeps for an hour here, and the command does not wait for that."""
     homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
     asleep = """
 from flwr_telemetryd.sidecar import schedule

@@ -58,10 +58,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, resource.RLIM_INFINITY))
 
 @pytest.mark.parametrize(
     ("how", "size"),
-    [
-        *(("amid the write", size) for size in (1, 2, 8, 9, 100, -1)),
-        ("by a limit on the size of files", 60),
-    ],
+    [*(("amid the write", size) for size in (1, 2, 8, 9, 100, -1)), ("by a limit on the size of files", 60)],
 )
 def test_a_process_that_dies_inside_its_write(zygote, home, collector, how, size):
     """The torn bytes are counted as damage, and cost no event before or after them."""
@@ -292,7 +289,6 @@ def test_a_fault_ends(request, home, tmp_path, name, phase):
 
 @pytest.mark.parametrize("most", range(3, 7))
 def test_no_descriptor_to_load_modules(bare, home, tmp_path, most):
-    """The first event also loads our modules here."""
     meet(bare, home, tmp_path, FAULTS[f"{most} descriptors"], FIRST)
 
 
