@@ -151,7 +151,6 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(home, collector, tmp_pat
 
 def test_forget_finds_what_died_half_done(home, collector):
     """Amid damage, in a dead sidecar's work and in a torn line of the archive: mine goes, others' stays."""
-    homes.configure(home, collector.url)
     homes.put(home, of(OTHER, 0, 1))
     processes.deliver(home)
     (archive,) = homes.host(home).glob("sent/*.jsonl")

@@ -153,6 +153,7 @@ def test_status_answers_first_of_all_who_decided(home):
 
     def told(**env):
         answer = json.loads(command(home, "status", "--json", env=env).stdout)
+        assert answer["enabled"] or "config.toml" in answer["reason"] or next(iter(env)) in answer["reason"]
         return answer["enabled"], answer["decided_by"]
 
     default, variable = told(), told(FLWR_TELEMETRY_ENABLED="0")
@@ -265,7 +266,6 @@ def test_enable_tells_who_still_says_no(home, env):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
 def test_a_home_of_another_user_is_left_alone(home, collector):
     """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     os.chown(home, SOMEBODY, SOMEBODY)
     before = homes.contents(home)
@@ -285,7 +285,6 @@ def left_by_disable(home):
 
 def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
     """Segments and bodies of every host go; the setting, the ID, what was forgotten and sent/ stay."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     processes.deliver(home)
     collector.answer_by(lambda _request: 503)
