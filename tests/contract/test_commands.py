@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import sys
 
+import pytest
+
 from tests.support import homes, processes, records, wire
 from tests.support.commands import answer_of, ran
 from tests.support.processes import NEVER, command
@@ -34,21 +36,15 @@ def test_inspect_shows_what_is_spooled(home):
     assert wire.bag(map(wire.plain, shown)) == wire.bag(homes.spooled(home))
 
 
-def test_the_flush_command_drains_without_a_sidecar(home, collector):
-    """`flush` delivers everything although none runs and none may be started by workloads."""
-    homes.configure(home, collector.url, burst_window_s=600)
-    processes.spool_events(home, 3)
-    ran(home, "flush", "--timeout", "50", env=NEVER)
-    assert wire.serials(collector.events()) == [0, 1, 2]
-
-
-def test_the_flush_command_drains_with_a_sidecar(home, collector):
+@pytest.mark.parametrize("env", [NEVER, {}], ids=["no sidecar", "a sidecar"])
+def test_the_flush_command_delivers_everything(home, collector, env):
+    """A sidecar that runs does it; otherwise the command, although workloads may start none."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
-    processes.emit(home, 3)
-    pid = processes.running_sidecar(home)
-    ran(home, "flush", "--timeout", "50")
+    processes.emit(home, 3, env=env)
+    pids = [] if env else [processes.running_sidecar(home)]
+    ran(home, "flush", "--timeout", "50", env=env)
     assert wire.serials(collector.events()) == [0, 1, 2]
-    assert processes.sidecars(home) == [pid]
+    assert processes.sidecars(home) == pids
 
 
 def test_the_flush_command_fails_when_something_is_left(home, collector):
@@ -66,8 +62,9 @@ print(event(EventType.START_SERVER_ENTER, {"n": 1}).result())
 
 
 def test_run_puts_our_emitter_in_place_of_flowers(home, collector):
-    """A Flower that knows nothing of us spools, under its own version, and sends nothing itself."""
-    done = ran(home, "run", "--", sys.executable, "-c", _FLOWER, env=NEVER)
+    """A Flower that knows nothing of us spools, under its own version, also in a child process."""
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_FLOWER!r}], check=True)"
+    done = ran(home, "run", "--", sys.executable, "-c", code, env=NEVER)
     assert done.stdout.splitlines()[-1] == "spooled"
     (event,) = homes.spooled(home)
     assert (event["event_type"], event["event_details"]) == ("START_SERVER_ENTER", {"n": 1})
@@ -76,12 +73,6 @@ def test_run_puts_our_emitter_in_place_of_flowers(home, collector):
         "package_version": importlib.metadata.version("flwr"),
     }
     assert collector.requests == []
-
-
-def test_run_reaches_the_processes_that_a_process_starts(home):
-    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_FLOWER!r}], check=True)"
-    ran(home, "run", "--", sys.executable, "-c", code, env=NEVER)
-    assert len(homes.spooled(home)) == 1
 
 
 def test_run_gives_the_exit_code_of_the_command(home):

@@ -178,6 +178,33 @@ def test_a_home_that_cannot_be_made_is_an_error_in_the_future(home):
     assert home.read_text() == "a file"
 
 
+def test_a_change_reaches_a_running_workload(home):
+    """The emitter looks at the files again, and at once before it creates anything."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    code = f"""
+import shutil, time
+path, host = {str(homes.config_file(home))!r}, {str(homes.host(home))!r}
+def change(text):
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.rename(path + ".new", path)
+def until(wanted):
+    deadline = time.monotonic() + 50
+    while outcome(event("PING")) != wanted:
+        assert time.monotonic() < deadline, wanted
+        time.sleep(0.05)
+until("spooled")
+shutil.rmtree(host)
+change("enabled = false\\n")
+assert outcome(event("PING")) == "disabled" and not os.path.exists(host)
+change("enabled = true\\n")
+until("spooled")
+change("enabled = \\n")
+until("disabled")
+"""
+    processes.workload(home, code, NEVER)
+
+
 def test_switching_off_reaches_a_running_sidecar(home, collector):
     """A sidecar that finds the file saying off deletes what was not sent, keeps the archive, and ends."""
     homes.configure(home, collector.url, idle_exit_s=600)
