@@ -171,6 +171,21 @@ def test_forget_finds_what_died_half_done(home, collector):
     assert homes.sent(home)[0] == theirs.rstrip()
 
 
+def test_what_was_forgotten_on_another_host_is_deleted_not_sent(home, collector):
+    """That host noted the hash while bodies and segments waited here."""
+    collector.answer_by(lambda _request: 503)
+    homes.put(home, [*of(MINE, 0, 2), *of(OTHER, 2, 2)])
+    processes.once(home)
+    homes.put(home, mixed(start=30))
+    (homes.telemetry(home) / "forgotten").write_text(hash_of(MINE))
+    requests = len(collector.requests)
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home, times=5)
+    assert {event["context"]["source"] for event in collector.events()} == {OTHER}
+    assert [request for request in collector.requests[requests:] if MINE.encode() in request.body] == []
+    assert homes.unsent_files(home) == []
+
+
 def test_forget_prints_a_letter(home):
     """Without --json it is a letter to be sent; telemetry may be off; the next event starts a new ID."""
     homes.write_settings(home, "bursts = true\n")
