@@ -25,7 +25,6 @@ EVERY_LOCK, ONLY_UNLOCK = 0b1111, 0b1000
 )
 def test_locks_that_are_refused(zygote, home, collector, name, operations):
     """Writers and the sidecar do without: every event is spooled, and arrives once."""
-    homes.configure(home, collector.url)
     refuse = REFUSE_LOCKS.format(number=getattr(errno, name), operations=operations)
     emit = "print(json.dumps([outcome(event('PING', {'n': i})) for i in range(5)]))"
     assert zygote.answers(home, refuse + emit) == ["spooled"] * 5
@@ -62,7 +61,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, resource.RLIM_INFINITY))
 )
 def test_a_process_that_dies_inside_its_write(zygote, home, collector, how, size):
     """The torn bytes are counted as damage, and cost no event before or after them."""
-    homes.configure(home, collector.url)
     death, number = DEATHS[how]
     code = (
         'import resource, signal\nassert outcome(event("PING", {"n": 0})) == "spooled"\n'
