@@ -39,12 +39,18 @@ def stop(holder, name, ends="", *, after):
     setattr(holder, name, stopping)
 """
 
-# Stops under the shared lock; the first event has opened all that there is to open.
+# Under the shared lock; the first event has opened all that there is to open.
 WRITER = """
-assert outcome(event("PING", {"n": 0})) == "spooled"
-stop(os, "write", after=False)
-print(outcome(event("PING", {"n": 1})))
+import fcntl
+assert outcome(event("PING", {{"n": 0}})) == "spooled"
+stop({})
+print(outcome(event("PING", {{"n": 1}})))
 """
+UNDER_THE_SHARED_LOCK = {
+    "after-the-lock": 'fcntl, "flock", after=True',
+    "before-the-write": 'os, "write", after=False',
+    "after-the-write": 'os, "write", after=True',
+}
 UNDER_THE_EXCLUSIVE_LOCK = {
     "before-the-rename": 'os, "rename", "events.msgpack", after=False',
     "after-the-rename": 'os, "rename", "events.msgpack", after=True',
@@ -89,11 +95,26 @@ def settle(home, collector, numbers):
     assert homes.unsent_files(home) == []
 
 
+@pytest.mark.parametrize("meanwhile", ["others-emit", "a-sidecar-delivers"])
+@pytest.mark.parametrize("where", UNDER_THE_SHARED_LOCK)
+def test_a_writer_stopped_under_the_lock(home, collector, where, meanwhile):
+    """Others emit, and a sidecar delivers; its own event is delivered once, now or when it goes on."""
+    victim = start(home, WRITER.format(UNDER_THE_SHARED_LOCK[where]))
+    wait_until_stopped(victim)
+    processes.spool_events(home, 2, start_at=10)
+    if meanwhile == "a-sidecar-delivers":
+        processes.deliver(home)
+        assert {0, 10, 11} <= set(wire.serials(collector.events()))
+    processes.spool_events(home, 1, start_at=12)
+    assert go_on(victim) == "spooled\n"
+    settle(home, collector, [0, 1, 10, 11, 12])
+
+
 @pytest.mark.parametrize("moved", [False, True], ids=["this-host", "another-host"])
 def test_what_a_stopped_writer_adds_to_a_delivered_segment_waits(home, collector, moved):
     """Flush waits for an event behind the mark of a segment in the outbox, and the event is adopted too."""
     homes.configure(home, collector.url, adopt_after_s=0)
-    victim = start(home, WRITER)
+    victim = start(home, WRITER.format(UNDER_THE_SHARED_LOCK["before-the-write"]))
     wait_until_stopped(victim)
     processes.deliver(home)
     assert go_on(victim) == "spooled\n"
