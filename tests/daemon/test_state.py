@@ -68,15 +68,7 @@ def test_a_damaged_file_is_an_empty_state(host, content):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("pid", "7"),
-        ("pid", True),
-        ("pid", 7.0),
-        ("mode", 7),
-        ("mode", None),
-        ("damaged", []),
-        ("x", 1),
-    ],
+    [("pid", "7"), ("pid", True), ("pid", 7.0), ("mode", 7), ("mode", None), ("damaged", []), ("x", 1)],
 )
 def test_a_field_of_another_type_is_ignored(host, name, value):
     host.state.write_text(json.dumps({**FULL, name: value}))

@@ -28,7 +28,6 @@ class Told:
 
 @pytest.fixture
 def told(home):
-    """Give a writer, and make sure that it leaves no descriptor."""
     before = faults.descriptors()
     told = Told(home)
     yield told
@@ -38,7 +37,6 @@ def told(home):
 
 @pytest.fixture
 def another(home):
-    """Give a second writer of the same spool."""
     another = Told(home)
     yield another
     another.writer.close()
@@ -46,5 +44,4 @@ def another(home):
 
 @pytest.fixture
 def host(home):
-    """Give this host's paths; nothing of them exists."""
     return Home(home).host()

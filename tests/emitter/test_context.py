@@ -39,7 +39,6 @@ print(json.dumps([ours, theirs]))
 
 @pytest.mark.parametrize("programs", ["as_it_is", "none", "unset", "file_alone"])
 def test_the_values_are_those_of_the_platform_module(home, tmp_path, programs):
-    """With and without `file` and `uname` on PATH, every value is the one that Flower reports."""
     directory = tmp_path / "programs"
     directory.mkdir()
     if programs == "file_alone":
@@ -62,17 +61,12 @@ def flattened(value, prefix=""):
 # By package: the declared fields that its events do not have.
 ABSENT = {
     "flwr": {"context.package.package_name", "context.package.package_version"},
-    "flwr-datasets": {
-        "context.partner",
-        "context.flower.package_name",
-        "context.flower.package_version",
-    },
+    "flwr-datasets": {"context.partner", "context.flower.package_name", "context.flower.package_version"},
 }
 
 
 @pytest.mark.parametrize("package", context.PACKAGES)
 def test_nothing_undeclared_gets_in(home, package):
-    """A spooled event has the declared fields in the declared order, and the sidecar adds the other two."""
     homes.configure(home, sidecar="never")
     emitter = Emitter(lambda _cause, text: pytest.fail(text))
     assert emitter.emit("PING", {"a": {"b": 1}}, package).result() == "spooled"
@@ -88,7 +82,6 @@ def test_nothing_undeclared_gets_in(home, package):
 
 
 def test_every_field_is_declared_with_its_reason():
-    """Each has a name of its own, a JSON type and a question that it answers."""
     assert len({field.name for field in context.FIELDS}) == len(context.FIELDS)
     assert {field.kind for field in context.FIELDS} == {"string", "integer", "array", "object"}
     assert all(len(field.why) > 10 for field in context.FIELDS)
@@ -116,7 +109,6 @@ def test_values_have_the_declared_types():
     ],
 )
 def test_a_loaded_flower_knows_its_version(modules, version):
-    """The version is that of the Flower in this process, old or new."""
     loaded = {
         name: SimpleNamespace(package_name=name_, package_version=number)
         for name, (name_, number) in modules.items()
@@ -125,7 +117,6 @@ def test_a_loaded_flower_knows_its_version(modules, version):
 
 
 def test_an_installed_flower_is_found_without_loading_it():
-    """If no Flower is loaded, the metadata of the environment give the version."""
     from importlib import metadata
 
     assert context.package_version("flwr", {}) == ("flwr", metadata.version("flwr"))

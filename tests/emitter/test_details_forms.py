@@ -17,7 +17,6 @@ SOMEBODY = Redactor(["zquill"], [])
 
 
 def through(value):
-    """Give these details as they are after packing."""
     return msgpack.unpackb(packed_details(value, NOBODY))
 
 
@@ -48,7 +47,6 @@ class Loud(str):
     ],
 )
 def test_kin_of_json_types_become_exact(value, plain):
-    """Other mappings, tuples, enums and subclasses are packed as the JSON type that they extend."""
     assert packed(through(value)) == packed(plain)
 
 
@@ -98,7 +96,6 @@ def test_what_json_cannot_say_is_refused(value):
 
 
 def test_the_deepest_and_the_longest_details():
-    """100 containers and 8192 bytes are accepted, redaction counts, and one more is too many."""
     assert through(_deep(record.MAX_DEPTH)) == _deep(record.MAX_DEPTH)
     room = MAX_DETAILS_BYTES - len(packed({"a": "x" * 5000})) + 5000
     assert len(packed_details({"a": "x" * room}, NOBODY)) == MAX_DETAILS_BYTES
@@ -137,7 +134,6 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch):
 
 @pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
 def test_event_types(event_type):
-    """A string of the right form, also of an enum member, becomes a plain string."""
     name = details.event_type_name(event_type)
     assert type(name) is str
     assert name == str.__str__(event_type)
@@ -147,6 +143,5 @@ def test_event_types(event_type):
     "event_type", ["", "a", "9A", "_A", "A" * 65, "PING\n", "PÏNG", "A-B", None, 7, b"PING", ["A"]]
 )
 def test_what_is_no_event_type(event_type):
-    """Anything else is refused."""
     with pytest.raises(InvalidEventError):
         details.event_type_name(event_type)

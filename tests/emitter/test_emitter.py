@@ -37,7 +37,6 @@ class Subject:
 
 @pytest.fixture
 def subject(monkeypatch):
-    """Give an emitter that starts no sidecar and leaves no descriptor."""
     before = faults.descriptors()
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
     subject = Subject()
@@ -48,12 +47,10 @@ def subject(monkeypatch):
 
 
 def numbers(home):
-    """Give the numbers of the events in a spool, in order."""
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
 
 def test_files_are_checked_again_once_a_second(home, subject):
-    """A settings file counts after RECHECK_S, in both directions; until then it costs nothing."""
     assert subject.emit(0) == "spooled"
     homes.write_settings(home, "enabled = false\n")
     subject.now_s += 0.9 * launch.RECHECK_S
@@ -68,7 +65,6 @@ def test_files_are_checked_again_once_a_second(home, subject):
 
 
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
-    """A changed variable does not wait for the next refresh."""
     assert subject.emit(0) == "spooled"
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     assert subject.emit(1) == "disabled"
@@ -78,7 +74,6 @@ def test_a_variable_counts_at_once(home, subject, monkeypatch):
 
 
 def test_another_home_in_the_same_process(home, tmp_path, subject, monkeypatch):
-    """Events go where FLWR_HOME, or HOME without it, points at their time; the cluster stays."""
     other = tmp_path / "home" / "other"
     assert subject.emit(0) == "spooled"
     open_before = len(faults.descriptors())
@@ -134,7 +129,6 @@ def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
-    """The inner event is in the spool when the outer one goes on, and takes nothing from it."""
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
     faults.amid(monkeypatch, lambda: subject.emit(2))
@@ -215,7 +209,6 @@ def test_a_fork_in_a_thread_amid_an_event(home):
 
 
 def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
-    """One warning, with the line, for each change of the file and not for each refresh."""
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
@@ -225,7 +218,6 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
 
 
 def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch):
-    """After any error of the start, the event is in the spool and one cause is logged."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
     host = Home(home).host()
     host.root.mkdir(parents=True, mode=0o700)
@@ -264,7 +256,6 @@ def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch)
 
 @pytest.fixture
 def quiet_process(monkeypatch):
-    """Be a process that has warned of nothing yet."""
     monkeypatch.setattr(log, "_warned", set())
 
 
@@ -278,7 +269,6 @@ def _each(number):
 
 @pytest.mark.parametrize(("cause", "count"), [(_first, 1), (_each, log.MAX_WARNINGS)])
 def test_one_warning_per_cause(quiet_process, caplog, cause, count):
-    """A process warns once of each cause, and of no more than so many causes."""
     for number in range(200):
         log.warn(cause(number), "text with a % in it")
     assert [record.getMessage() for record in caplog.records] == ["text with a % in it"] * count
@@ -304,7 +294,6 @@ def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, m
 
 
 def test_a_refused_event_is_not_spooled(home, subject):
-    """It raises within, and the future of ``event`` carries it; the next is spooled."""
     with pytest.raises(InvalidEventError):
         subject.emitter.emit("PING", {"n": float("nan")})
     assert subject.emit(1) == "spooled"

@@ -9,7 +9,6 @@ from flwr_telemetry.event_types import EventType
 
 
 def flowers_own():
-    """Give the members of the installed Flower's enum and their values, read without loading it."""
     source = Path(sysconfig.get_path("purelib"), "flwr", "supercore", "telemetry.py").read_text()
     (enum,) = [
         node

@@ -16,13 +16,11 @@ UMASKS = [0, 0o022, 0o077, 0o277, 0o777]
 
 
 def mode(path):
-    """Give a path's permissions."""
     return stat.S_IMODE(path.lstat().st_mode)
 
 
 @pytest.mark.parametrize("umask", UMASKS)
 def test_modes_whatever_the_umask(tmp_path, umask):
-    """A directory is 0700 and a file 0600, by every function that creates one."""
     directory = tmp_path / "d"
     os.umask(umask)
     assert files.ensure_directory(directory)
@@ -38,7 +36,6 @@ def test_modes_whatever_the_umask(tmp_path, umask):
 
 
 def test_a_directory_is_made_once(tmp_path):
-    """Only the first of two calls returns true, and neither creates a parent."""
     assert files.ensure_directory(tmp_path / "d")
     assert not files.ensure_directory(tmp_path / "d")
     with pytest.raises(FileNotFoundError):
@@ -56,7 +53,6 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path, bits):
 
 @pytest.mark.parametrize("bits", [0o700, 0o755, 0o500])
 def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path, bits):
-    """A user's own choice of modes stays."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(bits)
     files.check_directory(tmp_path / "d")
@@ -65,7 +61,6 @@ def test_a_directory_that_others_may_read_is_used_as_it_is(tmp_path, bits):
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
 def test_what_is_no_directory_is_refused(tmp_path, kind):
-    """A link is not followed, not even to a directory of this user."""
     path = tmp_path / "d"
     (tmp_path / "real").mkdir(mode=0o700)
     {
@@ -83,7 +78,6 @@ def test_what_is_no_directory_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("call", ["append", "touch", "read", "write", "replace", "read_bytes"])
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
 def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
-    """No link is followed, no FIFO blocks, no file is created, and no descriptor stays open."""
     path, target = tmp_path / "f", tmp_path / "target"
     if kind == "link":
         target.write_bytes(b"theirs")
@@ -115,7 +109,6 @@ def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
 
 @pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
 def test_a_file_that_others_may_write_to_is_refused(tmp_path, bits):
-    """A file that others may only read is used as it is."""
     path = tmp_path / "f"
     path.write_bytes(b"x")
     path.chmod(bits)
@@ -139,7 +132,6 @@ def test_an_age_is_negative_for_some_minutes_at_most(then_s, age_s):
 
 @as_root
 def test_what_belongs_to_somebody_else_is_refused(tmp_path):
-    """Another user's file or directory is not written to, even where we could."""
     (tmp_path / "d").mkdir(mode=0o700)
     (tmp_path / "f").touch()
     for name in ("d", "f"):
@@ -152,14 +144,12 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
 
 
 def test_every_descriptor_is_closed_on_exec(tmp_path):
-    """A program that the workload starts inherits no descriptor."""
     descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
 def test_short_writes_are_continued(tmp_path, monkeypatch):
-    """A system that takes less than it is given gets the rest too."""
     write_at_most(monkeypatch, 3)
     files.append_bytes(tmp_path / "a", b"0123456789")
     files.replace_bytes(tmp_path / "r", b"0123456789", durable=True)
@@ -168,7 +158,6 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
 
 
 def test_a_replacement_is_whole_or_not_at_all(tmp_path, monkeypatch):
-    """Where the disk is full amid it, the old content stays and nothing is left over."""
     (tmp_path / "r").write_bytes(b"old")
     before = descriptors()
     write_at_most(monkeypatch, 3, full_at_call=2)
@@ -181,7 +170,6 @@ def test_a_replacement_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_touch_sets_the_time(tmp_path):
-    """An old file gets the present time, and keeps its content."""
     (tmp_path / "old").write_bytes(b"x")
     os.utime(tmp_path / "old", (0, 0))
     files.touch(tmp_path / "old")
@@ -210,7 +198,6 @@ def test_a_rename_that_was_done_and_answered_as_if_not(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT])
 def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypatch, number):
-    """The old content stays, the temporary file is removed, and the caller gets the error."""
     files.replace_bytes(tmp_path / "r", b"0123456789")
     real, before = os.close, descriptors()
 

@@ -42,8 +42,6 @@ TELEMETRY = """
 
 
 class Emitter:
-    """Stands in for our ``report`` and records its calls."""
-
     def __init__(self):
         self.calls = []
         self.packages = set()
@@ -59,7 +57,6 @@ class Emitter:
 
 @pytest.fixture(autouse=True)
 def emitter(monkeypatch):
-    """Replace our ``report`` by the stand-in."""
     ours = Emitter()
     monkeypatch.setattr(emit, "report", ours)
     return ours
@@ -82,7 +79,6 @@ def _imports_of_its_own(monkeypatch):
 
 @pytest.fixture(params=[NEWER, OLDER])
 def telemetry(request, tmp_path, monkeypatch):
-    """Give the name of the telemetry module of a toy Flower of the newer or the older layout."""
     write_flower(tmp_path / "flower", request.param)
     monkeypatch.syspath_prepend(tmp_path / "flower")
     return str(request.param)
@@ -99,12 +95,10 @@ def write_flower(root, telemetry, text=TELEMETRY):
 
 
 def load(name):
-    """Import a module by its dotted name."""
     return importlib.import_module(name)
 
 
 def test_every_import_after_the_hook_gets_our_functions(telemetry, emitter):
-    """Flower's own module and those that import from it hold our functions in either layout."""
     flower.install()
     module = load(telemetry)
     assert load("flwr.common").event is module.event
@@ -125,7 +119,6 @@ def test_flwr_datasets_reports_as_itself(tmp_path, monkeypatch, emitter):
 
 
 def test_ours_look_like_those_that_they_replace(telemetry):
-    """Name, module and signature are Flower's, so they are documented and pickled as Flower's."""
     flower.install()
     module = load(telemetry)
     for name in ("event", "create_event"):
@@ -195,7 +188,6 @@ def test_flower_meets_none_of_our_errors(telemetry, emitter):
 
 
 def test_a_create_event_of_the_programs_own_is_called(telemetry, emitter):
-    """A program's own ``create_event`` gets the events from Flower's own ``event``."""
     flower.install()
     module = load(telemetry)
     ours, seen = module.create_event, []
@@ -228,7 +220,6 @@ def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry, emit
 
 
 def test_the_rest_of_the_module_stays_flowers_own(telemetry):
-    """Only the two functions are replaced; Flower's own event types and state stay in place."""
     flower.install()
     module = load(telemetry)
     assert module.EventType.__module__ == telemetry
@@ -236,7 +227,6 @@ def test_the_rest_of_the_module_stays_flowers_own(telemetry):
 
 
 def test_flowers_call_forms_are_kept(telemetry, emitter):
-    """Positional and keyword arguments, and those of releases without details, reach our emitter."""
     flower.install()
     module = load(telemetry)
     ping = module.EventType.PING
@@ -249,7 +239,6 @@ def test_flowers_call_forms_are_kept(telemetry, emitter):
 
 
 def test_a_loaded_flower_is_changed_at_once(telemetry, emitter):
-    """Every module that holds an old function, under any name, gets the replacement."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
     users_own = ModuleType("users_own")
@@ -283,7 +272,6 @@ def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkey
 
 
 def test_installing_twice_changes_nothing(telemetry):
-    """There is one finder, and nothing is wrapped twice, however often and whenever it is installed."""
     flower.install()
     module = load(telemetry)
     before = dict(vars(module)), list(sys.meta_path)
@@ -292,7 +280,6 @@ def test_installing_twice_changes_nothing(telemetry):
 
 
 def test_a_reload_is_adopted_again(telemetry, emitter):
-    """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
     flower.install()
     module = load(telemetry)
     before = module.event
@@ -303,7 +290,6 @@ def test_a_reload_is_adopted_again(telemetry, emitter):
 
 
 def test_the_module_keeps_its_own_loader(telemetry, tmp_path):
-    """Its spec, source and file are those of its own loader."""
     flower.install()
     module = load(telemetry)
     own = importlib.machinery.SourceFileLoader
@@ -325,7 +311,6 @@ def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry):
 
 
 def test_a_lazy_loader_is_adopted(telemetry, emitter):
-    """A module that is executed late gets the replacements when it is executed."""
     flower.install()
     spec = importlib.util.find_spec(telemetry)
     assert spec is not None
@@ -349,7 +334,6 @@ def test_a_flower_in_a_zip_archive_is_adopted(tmp_path, monkeypatch, emitter):
 
 
 def test_without_flower_python_says_so_itself(tmp_path, monkeypatch):
-    """Where no Flower is installed, importing it fails as it always does."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     flower.install()
     with pytest.raises(ModuleNotFoundError, match="No module named 'flwr'"):
@@ -357,7 +341,6 @@ def test_without_flower_python_says_so_itself(tmp_path, monkeypatch):
 
 
 def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path, monkeypatch):
-    """The importer gets the error of Flower's own module, and the module is not kept."""
     write_flower(tmp_path / "flower", NEWER, "raise OSError('no pool')")
     monkeypatch.syspath_prepend(tmp_path / "flower")
     flower.install()
@@ -394,7 +377,6 @@ class _Asking:
 
 @pytest.mark.parametrize("before", [True, False], ids=["before_us", "behind_us"])
 def test_hooks_of_others_get_along_with_ours(telemetry, emitter, *, before):
-    """A finder that calls all finders does not recurse, and Flower is adopted."""
     flower.install()
     sys.meta_path.insert(0 if before else 1, _Asking())
     module = load(telemetry)
@@ -430,7 +412,6 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry, emitter, tmp_path):
 
 
 def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
-    """Python skips a finder without ``find_spec``, 3.11 with a warning, and Flower is adopted."""
     flower.install()
 
     class Old:
@@ -444,8 +425,6 @@ def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
 
 
 def test_a_finder_that_fails_fails_as_without_us(telemetry):
-    """An exception of another finder reaches the importer unchanged."""
-
     class Broken:
         def find_spec(self, name, path, target):
             if name == telemetry:
@@ -459,7 +438,6 @@ def test_a_finder_that_fails_fails_as_without_us(telemetry):
 
 
 def test_threads_that_import_at_once_all_get_ours(telemetry, emitter):
-    """A thread that waited for another thread's import of Flower sees it adopted."""
     flower.install()
     together = threading.Barrier(8)
     seen = []
@@ -477,7 +455,6 @@ def test_threads_that_import_at_once_all_get_ours(telemetry, emitter):
 
 
 def test_without_our_emitter_flower_falls_silent(telemetry, monkeypatch, caplog):
-    """If our own part cannot be loaded nothing is reported, nothing fails, and one warning says so."""
     monkeypatch.setitem(sys.modules, "flwr_telemetry.flower.functions", None)
     monkeypatch.delattr(flower, "functions", raising=False)
     flower.install()

@@ -21,7 +21,6 @@ NOW_S = 1_800_000_000
 
 @pytest.fixture
 def paths(home):
-    """Give a host with one event in its spool, appended at NOW_S."""
     host = Home(home).host()
     files.append_bytes(homes.put(home, []), b"x")
     os.utime(host.events, (NOW_S, NOW_S))
@@ -30,7 +29,6 @@ def paths(home):
 
 @pytest.fixture
 def living(paths):
-    """Hold the lock as a sidecar does."""
     with paths.lock.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -43,14 +41,12 @@ def started(paths, at_s, *, size=8):
 
 
 def beat(home, at_s):
-    """Write the heartbeat of another host's service."""
     path = Home(home).heartbeat("other")
     path.touch()
     os.utime(path, (at_s, at_s))
 
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
-    """Request a sidecar, with or without consent."""
     return launch.wake(
         Home(home),
         Home(home).host(),
@@ -62,7 +58,6 @@ def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
 
 
 def test_a_living_sidecar_comes_before_everything(home, living):
-    """If a sidecar runs, no other guard is checked."""
     beat(home, NOW_S)
     assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
 
@@ -111,13 +106,11 @@ def test_who_may(home, paths, environ, setting):
     [(0, True), (9, True), (11, False), (86_400, False), (-9, True), (-11, False), (-86_400, False)],
 )
 def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
-    """No second start within the time; a clock stepped back by more than that does not block for long."""
     started(paths, NOW_S - before_s)
     assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
 
 
 def test_the_trace_of_a_probe_is_no_start(paths):
-    """An empty lock file was created by a check, not by a start."""
     started(paths, NOW_S, size=0)
     assert launch._claim_start(paths, 10) is Wake.STARTED
     os.utime(paths.lock, (NOW_S, NOW_S))
@@ -126,12 +119,10 @@ def test_the_trace_of_a_probe_is_no_start(paths):
 
 
 def test_the_lock_comes_before_the_throttle_under_it(paths, living):
-    """A sidecar that has started since the first check is seen."""
     assert launch._claim_start(paths, 10) is Wake.ALIVE
 
 
 def test_of_many_who_ask_at_once_one_starts(home, paths):
-    """Sixteen first events start one sidecar, and looking leaves no descriptor."""
     homes.configure(home, respawn_s=60, idle_exit_s=60)
     files.touch(paths.events)
     gate = threading.Barrier(16)
@@ -150,14 +141,12 @@ def test_of_many_who_ask_at_once_one_starts(home, paths):
 
 
 def test_nothing_is_started_without_consent(home, paths):
-    """If consent, read again, refuses, even the lock file is not created."""
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
-    """A link or directory in the place of the lock is refused, and a link's target is not created."""
     if kind == "link":
         paths.lock.symlink_to("elsewhere")
     else:
@@ -190,7 +179,6 @@ NEEDED = {
 
 
 def test_what_a_sidecar_gets_of_our_environment():
-    """It gets the variables for its start and the network; no secret, no setting, no hook."""
     environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
     assert launch.sidecar_environment(Home(Path("/x")), environ) == {
         **NEEDED,
@@ -200,7 +188,6 @@ def test_what_a_sidecar_gets_of_our_environment():
 
 
 def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
-    """Entries with our packages stay, made absolute; others, which could shadow modules, go."""
     emitter, daemon = (
         str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
     )
@@ -212,7 +199,6 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
 
 
 def test_the_guard_is_for_everything_below_a_sidecar(home):
-    """A process with a sidecar's environment starts no other sidecar."""
     environ = launch.sidecar_environment(Home(home), os.environ)
     Home(home).host().root.mkdir(parents=True)
     assert wake(home, environ, "always") is Wake.NOT_ALLOWED

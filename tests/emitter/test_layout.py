@@ -29,7 +29,6 @@ BELOW_THE_HOST = {
 
 
 def test_the_layout():
-    """Every path is where the design puts it, and there is no other."""
     host = HOME.host("n1")
     properties = [name for name, value in vars(HostPaths).items() if isinstance(value, property)]
     paths = {name: getattr(host, name) for name in properties if name not in {"directories", "files"}}
@@ -42,7 +41,6 @@ def test_the_layout():
 
 
 def test_paths_are_frozen_values():
-    """Equal paths are equal, and none can be changed."""
     assert HOME.host() == HostPaths(Path("/h/.flwr/telemetry"), host_name())
     for value in (HOME, HOME.host("n1")):
         with pytest.raises(AttributeError):
@@ -50,7 +48,6 @@ def test_paths_are_frozen_values():
 
 
 def test_no_disk_is_touched(home):
-    """A home that does not exist has paths and is not created."""
     assert Home(home).host().events.name == "events.msgpack"
     assert not home.exists()
 
@@ -65,7 +62,6 @@ def test_no_disk_is_touched(home):
     ],
 )
 def test_the_home(environ, path):
-    """FLWR_HOME is the directory itself; without it, or empty, it is below HOME."""
     assert home_directory(environ) == Path(path)
 
 
@@ -76,7 +72,6 @@ def test_a_relative_home_is_made_absolute(tmp_path, monkeypatch):
 
 
 def test_no_home_is_an_error_that_says_what_to_do():
-    """A HOME that is no absolute path names no directory."""
     with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
         home_directory({"HOME": "relative"})
 
@@ -95,7 +90,6 @@ def test_no_home_is_an_error_that_says_what_to_do():
     ],
 )
 def test_the_name_of_a_host(node, name, monkeypatch):
-    """The directory of any node has a safe name of 1 to 64 characters."""
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))
     assert host_name() == name

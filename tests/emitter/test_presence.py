@@ -19,7 +19,6 @@ NOW_S = 1_800_000_000
 
 @pytest.fixture
 def paths(home):
-    """Give a host with one event in its spool, appended at NOW_S."""
     host = Home(home).host()
     files.append_bytes(homes.put(home, []), b"x")
     os.utime(host.events, (NOW_S, NOW_S))
@@ -27,7 +26,6 @@ def paths(home):
 
 
 def beat(home, at_s, name="service-other.json"):
-    """Write a heartbeat."""
     path = homes.telemetry(home) / name
     path.touch()
     os.utime(path, (at_s, at_s))
@@ -65,7 +63,6 @@ def test_ages_by_host(home, paths):
 
 
 def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
-    """The others count all the same."""
     for host in "abc":
         beat(home, NOW_S, f"service-{host}.json")
     real = presence.is_heartbeat
@@ -80,7 +77,6 @@ def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
 def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
-    """Reading a home without heartbeats touches no file."""
     home = Home(tmp_path / "another")
     if what != "nothing":
         home.path.mkdir()
@@ -137,7 +133,6 @@ def test_a_damaged_state_names_nobody(paths, text):
 
 
 def test_what_a_state_tells(paths):
-    """The four values are read, and any others are left to ``status``."""
     assert presence.read_state(paths) == {}
     paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
     assert presence.sidecar_state(paths) == (2, "x", "service", "")
@@ -174,7 +169,6 @@ input()
 
 @pytest.fixture
 def sleeper(paths):
-    """Give a living process whose state was saved."""
     sleeper = Sleeper(paths)
     with sleeper.process:
         sleeper.save()
@@ -224,7 +218,6 @@ def test_a_zombie_does_not_live(paths, sleeper):
 
 
 def test_what_says_that_a_sidecar_lives(paths, sleeper, monkeypatch):
-    """Its lock; its state only where there are no locks."""
     before = faults.descriptors()
     assert not presence.alive(paths)
     paths.lock.touch(0o600)

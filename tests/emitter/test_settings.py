@@ -70,12 +70,10 @@ CASES = {
 
 
 def another_user(*, is_other=True):
-    """Run as another user than the owner of the files."""
     return mock.patch("os.geteuid", return_value=os.geteuid() + is_other)
 
 
 def told(home, tmp_path, case):
-    """Put the files in place, and load."""
     site = tmp_path / "telemetry.toml"
     if case.site is not None:
         site.write_text(case.site)
@@ -87,7 +85,6 @@ def told(home, tmp_path, case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_decision(home, tmp_path, case):
-    """The decision, its cause, and a reason that names the line or the value."""
     consent = told(home, tmp_path, case).consent
     assert (consent.enabled, consent.decided_by) == (case.enabled, case.decided_by)
     assert case.reason in consent.reason
@@ -96,7 +93,6 @@ def test_the_decision(home, tmp_path, case):
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, deep):
-    """A missing home belongs to the owner of the directory that would hold it."""
     home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
     site = tmp_path / "telemetry.toml"
     assert load(home, {}, site_file=site).consent.enabled
@@ -157,14 +153,12 @@ def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
 @pytest.mark.parametrize("text", [ON, BAD])
 @pytest.mark.parametrize(("value", "logging"), [("1", True), ("0", False), ("true", False), (None, False)])
 def test_logging_is_the_environments_affair(home, text, value, logging):
-    """Payloads are logged for `1` alone, whether or not the files can be understood."""
     homes.write_settings(home, text)
     environ = {} if value is None else {"FLWR_TELEMETRY_LOGGING": value}
     assert load(Home(home), environ, site_file=home / "none").logging is logging
 
 
 def changes():
-    """Give the possible changes of settings."""
     return {
         "user_written": lambda home, site: homes.write_settings(home, OFF),
         "site_written": lambda home, site: site.write_text(OFF),

@@ -13,7 +13,6 @@ from tests.support.faults import fail_once
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where the file is to be."""
     return tmp_path / "config.toml"
 
 
@@ -36,14 +35,12 @@ def path(tmp_path):
     ],
 )
 def test_what_is_understood(path, text, values):
-    """Every setting is read as it stands."""
     path.write_text(text, newline="")
     assert read(path) == values
 
 
 @pytest.mark.parametrize("name", [name for name in Limits._fields if name != "bursts"])
 def test_every_limit_is_a_number(path, name):
-    """Fractions and 0 are accepted; negative, infinite and other values are not, and the line is named."""
     for text in ("0", "1.5", "86400", "1e9"):
         path.write_text(f"{name} = {text}\n")
         assert read(path) == {name: float(text)}
@@ -79,7 +76,6 @@ def test_every_limit_is_a_number(path, name):
     ],
 )
 def test_what_is_refused(path, text, word):
-    """A file that cannot be understood is refused whole; the message names the file and the line."""
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
         read(path)
@@ -91,14 +87,12 @@ def test_what_is_refused(path, text, word):
     "data", [b"enabled = false # \xff", b"# " + b"x" * 65_536], ids=["no_utf8", "too_long"]
 )
 def test_bytes_that_are_refused(path, data):
-    """Broken text and a file beyond 64 KiB pass for no yes."""
     path.write_bytes(data)
     with pytest.raises(SettingsError, match=r"config\.toml"):
         read(path)
 
 
 def test_no_file_says_nothing(path):
-    """A file that is not there, or below a file, has no settings."""
     assert read(path) == {}
     path.write_text("")
     assert read(path / "config.toml") == {}
@@ -200,7 +194,6 @@ URLS = {
 
 @pytest.mark.parametrize(("url", "may"), URLS.items())
 def test_url_problem(url, may):
-    """Https anywhere, http on loopback only, a file by its absolute path, and no credentials."""
     assert (url_problem(url) is None) is may
 
 
@@ -210,7 +203,6 @@ def test_a_url_is_a_string(value):
 
 
 def test_where_a_setting_stands(path):
-    """The line of a setting is found; without one, the file is named."""
     path.write_text("# enabled\n  'enabled' = true\nenabled_x = 1\n")
     assert where(path, "enabled") == f"{path}, line 2"
     assert where(path, "nothing") == str(path)

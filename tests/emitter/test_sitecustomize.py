@@ -24,12 +24,10 @@ print(sys.modules.get("sitecustomize"), vars(sys.modules.get("sitecustomize", sy
 
 
 def python_path(*entries):
-    """Give a PYTHONPATH of these directories."""
     return {"PYTHONPATH": os.pathsep.join(map(str, entries))}
 
 
 def theirs(tmp_path, text):
-    """Write another program's sitecustomize, and give its directory."""
     directory = tmp_path / "theirs"
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(textwrap.dedent(text))
@@ -37,14 +35,12 @@ def theirs(tmp_path, text):
 
 
 def test_every_process_adopts_flower(home):
-    """A process with our directory on its path has the hook, once, and its standard streams are its own."""
     done = processes.run(home, ["-c", LOOK], python_path(SITE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
 @pytest.mark.parametrize("option", ["-S", "-E", "-I"])
 def test_a_process_that_wants_no_site_gets_none(home, option):
-    """An interpreter told to ignore the path or ``site`` runs without ours."""
     done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
@@ -68,7 +64,6 @@ def test_a_process_that_wants_no_site_gets_none(home, option):
     ],
 )
 def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
-    """Another sitecustomize on the path has the same effects, output and errors as without ours."""
     directory = theirs(tmp_path, text)
     with_us, without_us = (
         processes.run(home, ["-c", LOOK_AT_THEIRS], python_path(*entries))
@@ -80,7 +75,6 @@ def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
 
 
 def test_without_another_there_is_no_sitecustomize(home):
-    """Where Python itself has none, a program finds none, as without us."""
     if processes.run(home, ["-c", "import sitecustomize"]).returncode == 0:
         pytest.skip("this Python comes with one")
     done = processes.run(home, ["-c", "import sitecustomize"], python_path(SITE))
@@ -88,7 +82,6 @@ def test_without_another_there_is_no_sitecustomize(home):
 
 
 def test_both_take_effect(home, tmp_path):
-    """The hook is in place when the other one runs, and stays when that one fails."""
     directory = theirs(tmp_path, f"{LOOK}\nraise ValueError('bad luck')")
     done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
     assert (done.returncode, done.stdout) == (0, "1\n1\n")
@@ -96,7 +89,6 @@ def test_both_take_effect(home, tmp_path):
 
 
 def test_a_path_that_holds_us_twice_ends(home, tmp_path):
-    """Two names of our directory chain through each other to the next one, which runs once."""
     again = tmp_path / "again"
     again.symlink_to(SITE)
     done = processes.run(home, ["-c", LOOK], python_path(SITE, again, theirs(tmp_path, "print('theirs')")))

@@ -16,13 +16,11 @@ ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where the source is to be: a directory that holds nothing else."""
     (tmp_path / "flwr").mkdir()
     return tmp_path / "flwr" / "source"
 
 
 def at_once(count, work):
-    """Do the same in so many threads that start together."""
     gate = threading.Barrier(count)
 
     def run(_):
@@ -55,7 +53,6 @@ def test_read(path, content, told):
 
 
 def test_read_of_a_file_that_cannot_be_read(path):
-    """No file is no answer yet; one that cannot be read is unavailable."""
     assert source.read(path) is None
     path.mkdir()
     assert source.read(path) == "unavailable"
@@ -63,7 +60,6 @@ def test_read_of_a_file_that_cannot_be_read(path):
 
 @pytest.mark.parametrize("content", [None, b""])
 def test_all_who_come_at_once_agree(path, content):
-    """Thirty-two first comers get one ID, the file holds it, and no other file is left."""
     if content is not None:
         path.write_bytes(content)
     (told,) = set(at_once(32, lambda: source.ensure(path)))
@@ -74,7 +70,6 @@ def test_all_who_come_at_once_agree(path, content):
 
 @pytest.mark.parametrize("content", [ID, "no id"])
 def test_what_is_there_is_never_overwritten(path, content):
-    """An ID, or other content, stays to the byte and to the inode."""
     path.write_text(content)
     before = files.signature(path)
     assert source.ensure(path) == (ID if content == ID else "invalid")
@@ -102,7 +97,6 @@ NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EAC
 
 @pytest.mark.parametrize("number", NO_LINKS)
 def test_a_file_system_without_hard_links(path, number, monkeypatch):
-    """Where link() is refused the ID is put in place otherwise, and nothing is left over."""
     fail_once(monkeypatch, "link", number)
     told = source.ensure(path)
     assert path.read_text() == told
@@ -120,7 +114,6 @@ def test_a_file_system_without_hard_links(path, number, monkeypatch):
     ],
 )
 def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeypatch):
-    """The answer is `unavailable`, no temporary file stays, and the next attempt works."""
     before = descriptors()
     fail_once(monkeypatch, call, number)
     assert source.ensure(path) == "unavailable"
@@ -130,7 +123,6 @@ def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeyp
 
 
 def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
-    """Where the replacement fails, no temporary file stays beside the empty one."""
     path.touch()
     fail_once(monkeypatch, "replace", errno.EIO)
     source.ensure(path)
@@ -138,14 +130,12 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
 
 
 def test_no_directory_is_unavailable(path):
-    """If the directory is missing, there is no ID, and none is created."""
     path.parent.rmdir()
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
 
 
 def test_the_signature_tells_of_every_change(path):
-    """One call of stat shows that the file was created, replaced, written or removed."""
     seen = [files.signature(path)]
     path.write_text(ID)
     seen.append(files.signature(path))

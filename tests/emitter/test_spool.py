@@ -21,7 +21,6 @@ FRAMES = [records.encode(event) for event in records.series(3)]
 
 
 def numbers(home):
-    """Give the numbers of the events in each segment, the sealed ones first."""
     return [
         [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
         for path in homes.segments(home)
@@ -29,7 +28,6 @@ def numbers(home):
 
 
 def is_free(path):
-    """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,7 +37,6 @@ def is_free(path):
 
 
 def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told, monkeypatch):
-    """Race 1: at the moment of the write the lock is held, and right after it is free."""
     seen = []
     told.append(FRAMES[0])
     amid(monkeypatch, lambda: seen.append(is_free(host.events)))
@@ -85,7 +82,6 @@ def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeyp
 
 
 def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
-    """Race 2: if the spool is replaced at every try, the caller gets an error."""
     real = os.write
 
     def lose(descriptor, data):
@@ -109,7 +105,6 @@ def test_race_3_a_spool_that_is_removed_is_made_again(home, host, told, what):
 
 
 def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
-    """Race 3: the record goes to the file that has the name now."""
     told.append(FRAMES[0])
     host.events.rename(host.events.with_name("elsewhere"))
     homes.put_bytes(home, FRAMES[1])
@@ -118,7 +113,6 @@ def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
 
 
 def test_race_3_nothing_is_made_again_without_consent(home, host, told):
-    """Race 3: if consent, read again, refuses, nothing is created; later it may be."""
     told.append(FRAMES[0])
     shutil.rmtree(host.telemetry)
     told.may = False
@@ -174,7 +168,6 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 @pytest.fixture
 def stopped(home, host, told):
-    """Let a process hold the segment's lock, and stop it."""
     told.append(FRAMES[0])
     with processes.start(home, ["-c", HOLD, str(host.events)]) as holder:
         processes.wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
@@ -199,7 +192,6 @@ def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatc
 
 
 def test_the_first_contact_is_told_by_who_made_the_directory(told, another):
-    """The process that creates the directory reports it, once per home."""
     told.append(FRAMES[0])
     another.append(FRAMES[1])
     assert (told.asked, told.contacts, another.asked, another.contacts) == (1, 1, 0, 0)

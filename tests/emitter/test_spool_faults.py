@@ -15,7 +15,6 @@ FRAMES = [records.encode(event) for event in records.series(3)]
 
 
 def is_free(path):
-    """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,7 +24,6 @@ def is_free(path):
 
 
 def numbers(home):
-    """Give the numbers of the events in the spool."""
     return [event["event_details"]["n"] for event in homes.spooled(home)]
 
 
@@ -60,7 +58,6 @@ FAULTS = {
     ids=[f"{call}-{errno.errorcode[number]}" for call, numbers_ in FAULTS.items() for number in numbers_],
 )
 def test_a_fault_of_the_system(home, told, monkeypatch, call, number, kind):
-    """A SpoolError quotes the system; no descriptor stays open, and the next append works."""
     if call == "lstat":  # asked of a spool that is there
         told.append(FRAMES[0])
         told.writer.close()
@@ -78,7 +75,6 @@ def test_a_fault_of_the_system(home, told, monkeypatch, call, number, kind):
 
 @pytest.mark.parametrize("call", ["fstat", "flock", "stat", "write", "fstat after the write"])
 def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
-    """The record goes to the segment that is there now; the stale descriptor is closed."""
     told.append(FRAMES[0])
     before = descriptors()
     homes.open_segment(home).unlink()
@@ -90,7 +86,6 @@ def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
 
 
 def test_handles_that_are_stale_for_ever(home, told, monkeypatch):
-    """The caller gets an error, and no descriptor stays open."""
     told.append(FRAMES[0])
     told.writer.close()
     before = descriptors()
@@ -159,7 +154,6 @@ def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path,
 
 
 def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch):
-    """The caller learns of it, the torn bytes stay, and the next append works."""
     write_at_most(monkeypatch, 20)
     with pytest.raises(SpoolFullError, match="only 20 of"):
         told.append(FRAMES[0])
@@ -169,7 +163,6 @@ def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch)
 
 
 def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
-    """An event beyond the cap is dropped and counted with one byte; one that just fits is kept."""
     size = len(FRAMES[0])
     told.append(FRAMES[0], size)
     for _ in range(2):
@@ -182,7 +175,6 @@ def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
 
 @pytest.mark.parametrize("room", ["telemetry", "root", "spool"])
 def test_a_directory_that_is_not_surely_ours_is_not_written_to(home, host, told, room):
-    """The message about a link, or a directory that others can write to, says what to do."""
     told.append(FRAMES[0])
     told.writer.close()
     path = getattr(host, room)

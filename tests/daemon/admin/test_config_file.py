@@ -41,7 +41,6 @@ def written(home, *, enabled=False):
     ],
 )
 def test_every_other_line_stays(home, before, after):
-    """The value is changed where it stands; where it does not, a first line is added."""
     homes.write_settings(home, before.encode())
     config_file.write_enabled(Home(home), enabled=False)
     assert homes.config_file(home).read_bytes() == after.encode()
@@ -70,7 +69,6 @@ _LINES = st.lists(
 
 @given(lines=_LINES, enabled=st.booleans())
 def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
-    """The new file is valid and holds the setting, or the old one is kept and an error says why."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     before = "\n".join(lines)
     homes.write_settings(home, before)
@@ -88,7 +86,6 @@ def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
 
 
 def test_a_value_that_looks_like_the_setting_is_not_edited(home):
-    """A line within a text of several lines is not the setting."""
     text = 'ca_bundle = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
     with pytest.raises(SettingsError, match="by hand"):
@@ -97,7 +94,6 @@ def test_a_value_that_looks_like_the_setting_is_not_edited(home):
 
 
 def test_the_file_is_made_with_its_directories(home):
-    """Private, whatever the umask."""
     os.umask(0)
     assert written(home, enabled=True) == "enabled = true\n"
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (home, homes.telemetry(home))]
@@ -107,7 +103,6 @@ def test_the_file_is_made_with_its_directories(home):
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])
 def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
-    """The mode of the old file does not keep the opt-out from being written."""
     homes.write_settings(home, URL)
     homes.config_file(home).chmod(mode)
     assert written(home) == f"enabled = false\n{URL}"
@@ -133,7 +128,6 @@ def test_a_directory_that_is_not_ours_is_refused(home):
 
 
 def test_what_cannot_be_understood_is_kept_beside_whole(home):
-    """Also bytes that are no text, several times, and a file that cannot be read."""
     texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
     for number, text in enumerate(texts, start=1):
         homes.write_settings(home, text)
@@ -146,7 +140,6 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home):
 
 
 def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home, tmp_path):
-    """What it points at is not touched."""
     kept = tmp_path / "dotfiles.toml"
     kept.write_text("enabled = maybe")
     homes.write_settings(home, "")

@@ -18,7 +18,6 @@ def _flush(home, timeout_s=processes.PATIENCE_S, **options):
 
 
 def test_progress_goes_down_to_nothing(home, collector):
-    """The count starts at all events and ends at none."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(20))
     told = []
@@ -68,9 +67,7 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: "hang")
     result = processes.in_time(
-        lambda limit_s: _flush(home, timeout_s=limit_s),
-        first_s=2,
-        enough=lambda _: bool(collector.requests),
+        lambda limit_s: _flush(home, timeout_s=limit_s), first_s=2, enough=lambda _: bool(collector.requests)
     )
     assert result.outcome is flush.Outcome.UNDELIVERED
     assert (result.left.events, result.left.bodies) == (1, 1)
@@ -78,7 +75,6 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
 
 
 def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
-    """The next sidecar continues its work."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -107,7 +103,6 @@ def test_switching_off_meanwhile_ends_it(home, collector):
 
 
 def test_a_home_that_a_sidecar_cannot_use_is_told(home, collector):
-    """The sidecar's own message is shown."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     os.mkfifo(homes.host(home) / "sidecar.log")

@@ -128,7 +128,6 @@ def test_what_a_sidecar_archives_meanwhile_is_kept(home, host, monkeypatch):
 
 
 def test_a_burst_that_is_being_split_is_counted_once(home, host):
-    """Its events lie beside it, as a death left them."""
     whole = burst_of(series(3, GONE))
     directory = host.outbox / "1"
     directory.mkdir(parents=True, mode=0o700)
@@ -141,7 +140,6 @@ def test_a_burst_that_is_being_split_is_counted_once(home, host):
 
 
 def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host):
-    """A death between commit and discard left it beside its bodies: it goes, and is not counted again."""
     homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
     committed = make(host, take(host))
     assert any(path.name.endswith(".taken") for path in committed.iterdir())
@@ -150,7 +148,6 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host
 
 
 def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host):
-    """The lock is free, so no sidecar is making it; its other events are in the outbox."""
     data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
     homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
@@ -189,7 +186,6 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
     )
 )
 def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
-    """From any mixture of events and damage, in sealed segments and in the open one."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     host = Home(home).host()
     host.root.mkdir(mode=0o700, parents=True)
@@ -217,7 +213,6 @@ def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
 
 
 def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
-    """A segment is read from its offset on; nothing before it is left either."""
     before = event(1) + event(2, GONE)
     name = segments.sealed_name(1, len(before))
     homes.put_bytes(home, before + event(3, GONE) + event(4), name=name)
@@ -227,7 +222,6 @@ def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
 
 
 def test_segments_of_others_are_not_touched(home, host):
-    """A segment without the ID is not even renamed, and nor is a dead sidecar's batch."""
     homes.put_bytes(home, event(1), name=segments.sealed_name(1))
     made = take(host)
     paths = [*made.path.iterdir(), homes.put_bytes(home, event(2), name=segments.sealed_name(2))]
@@ -239,7 +233,6 @@ def test_segments_of_others_are_not_touched(home, host):
 
 
 def test_segments_of_nothing_else_leave_nothing(home, host):
-    """No file and no empty batch is left for a sidecar."""
     homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(2, GONE))
     assert erase(home) == ErasedCounts(spool=2)
@@ -249,7 +242,6 @@ def test_segments_of_nothing_else_leave_nothing(home, host):
 
 @pytest.mark.parametrize("bursts", [True, False])
 def test_events_of_others_are_as_the_sidecar_would_send_them(home, host, bursts):
-    """Only this host's events get its hardware facts; the settings decide on bursts."""
     homes.configure(home, bursts=bursts)
     for name in (None, "node7"):
         homes.put_bytes(home, event(1) + event(2, GONE) + event(3), host_of=name)
@@ -324,7 +316,6 @@ def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, m
 
 @pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
 def test_death_at_any_call_loses_and_doubles_nothing(home, host, spooling, monkeypatch, call):
-    """The next call, and the next sidecar, find every event of other IDs once, and none of the ID."""
     for step in itertools.count():
         homes.put_bytes(home, event(1) + event(2, GONE))
         homes.put_bytes(home, event(3, GONE) + event(4), name=segments.sealed_name(1))
@@ -366,7 +357,6 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
 
 
 def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
-    """The ID is forgotten on all other hosts, and the link is a problem."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
@@ -391,7 +381,6 @@ def test_another_source_is_not_removed(home):
 
 @pytest.mark.parametrize("status", [200, 422])
 def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector, status):
-    """The request was under way when the ID was forgotten; its copy does not come back."""
     homes.configure(home, collector.url)
     homes.put(home, series(1, GONE))
 
@@ -459,7 +448,6 @@ def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
 
 
 def test_what_was_never_finished_goes_too(home, host):
-    """Temporary files of killed processes, leftovers of a purge, a torn record, a reason without a body."""
     body = burst_of(series(2, GONE))
     torn = records.encode(series(1, GONE)[0])[:-3]
     files_with_it = {
@@ -480,7 +468,6 @@ def test_what_was_never_finished_goes_too(home, host):
 
 
 def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
-    """The target of the link is not touched, and the link is a problem."""
     homes.put(home, series(3, GONE))
     host.root.rename(tmp_path / "elsewhere")
     host.root.symlink_to(tmp_path / "elsewhere")

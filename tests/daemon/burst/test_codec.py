@@ -67,7 +67,6 @@ def check(body):
 
 
 def group_of(event):
-    """Give the key of the group of an event."""
     context = {name: value for name, value in event["context"].items() if name not in {"cluster", "date"}}
     return packed([event["event_type"], list(event["event_details"]), context])
 
@@ -75,7 +74,6 @@ def group_of(event):
 @tried(300)
 @given(crowds, st.booleans(), st.integers(0, 3))
 def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
-    """Any multiset of events, equal ones too, in any order, with bursts or without."""
     crowd = crowd + crowd[:twice]
     on_the_wire = [to_wire(event) for event in crowd]
     bodies = list(codec.coalesce(on_the_wire, bursts=bursts))
@@ -90,7 +88,6 @@ def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
 @tried(100)
 @given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
 def test_hardware_is_added_to_every_event_with_hw(crowd, hardware):
-    """The figures come last in `hw`, in every member, and the record's event stays as it was."""
     before = packed(crowd)
     coalescer = codec.Coalescer(hardware=hardware)
     bodies = [body for event in crowd for body in coalescer.add(event)] + list(coalescer.finish())
@@ -168,7 +165,6 @@ LARGE = [
 
 @pytest.mark.parametrize("make", LARGE)
 def test_a_body_stays_under_1_mib(make):
-    """Large bursts are split, none of their bodies is too large, few are small, and nothing is lost."""
     crowd = make(random.Random(1))
     assert all(len(record.pack(event)) <= record.MAX_PAYLOAD_BYTES for event in crowd)
     on_the_wire = [to_wire(event) for event in crowd]
@@ -181,7 +177,6 @@ def test_a_body_stays_under_1_mib(make):
 
 
 def test_memory_is_bounded():
-    """Groups that hold much together are given before the end, and nothing is held twice."""
     coalescer = codec.Coalescer()
     early = 0
     for number in range(400):
@@ -193,7 +188,6 @@ def test_memory_is_bounded():
 
 
 def test_large_contexts_count_as_memory():
-    """Bodies are given before the end, though each holds but one small event of a large context."""
     coalescer = codec.Coalescer()
     early = 0
     for number in range(200):
@@ -217,7 +211,6 @@ def test_nothing_is_held_of_a_body_that_was_given():
 
 @pytest.mark.parametrize("text", [str, bytes, json.loads], ids=["text", "bytes", "decoded"])
 def test_expand_takes_a_body_in_any_form(text):
-    """A plain event is its own only member."""
     event = to_wire(records.sample({"a": 1}))
     body = codec.dumps(event)
     given_ = body.encode() if text is bytes else text(body)

@@ -12,16 +12,12 @@ from flwr_telemetryd.state import State
 
 
 class Bench:
-    """Local faults with a clock of their own, and the steps that ran."""
-
     def __init__(self):
         self.now_s, self.ran, self.state = 100.0, [], State()
         clock = Clock(monotonic=lambda: self.now_s, random=lambda: 1.0)
         self.faults = LocalFaults(clock, self.state, lambda: Limits(backoff_s=4, backoff_max_s=900))
 
     def run(self, name, error=None):
-        """Run a step that raises an error or succeeds; its result."""
-
         def step():
             self.ran.append(name)
             if error is not None:

@@ -19,7 +19,6 @@ def figures(policy):
 
 
 def test_the_chosen_policy_keeps_the_peak_low():
-    """At most 2.5 times the steady rate, and everything is delivered within an hour."""
     chosen = figures(CHOSEN)
     assert chosen.peak <= 2.5
     assert chosen.late == 0

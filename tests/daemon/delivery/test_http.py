@@ -85,7 +85,6 @@ def test_no_cookie_is_kept(collector):
 
 
 def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
-    """Neither those of HOME nor those of NETRC, even after a 401."""
     for name in ("home/.netrc", "netrc"):
         (tmp_path / name).write_text(f"machine 127.0.0.1 login u password {SECRET}\n")
         (tmp_path / name).chmod(0o600)
@@ -97,7 +96,6 @@ def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
 
 
 def test_one_connection_serves_many_bodies(collector):
-    """Also after refusals; it is opened again after the collector closed it."""
     collector.answer_with(200, 422, 503, 200)
     sink = sink_for(collector.url)
     kinds = [type(sink.send(KEY, BODY)) for _ in range(4)]
@@ -198,7 +196,6 @@ def test_an_answer_that_is_no_http_is_an_outcome(raw, answer):
 
 
 def kinds_of(*roots):
-    """These classes and all their subclasses in their libraries."""
     found = list(roots)
     for kind in found:
         found += [sub for sub in kind.__subclasses__() if sub not in found]
@@ -307,7 +304,6 @@ def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, statu
 
 @pytest.fixture
 def closed_port():
-    """A port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -329,10 +325,7 @@ def test_a_proxys_password_is_in_no_reason(closed_port, url, form):
     assert "127.0.0.1" not in outcome.reason
 
 
-@pytest.mark.parametrize(
-    "proxy",
-    ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"],
-)
+@pytest.mark.parametrize("proxy", ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"])
 def test_a_proxy_that_is_no_url_is_a_retry(proxy):
     assert isinstance(send("http://127.0.0.1:9/", proxy=proxy), Retry)
 

@@ -75,7 +75,6 @@ def test_a_broken_destination_is_a_retry_until_it_works_again(destination):
 
 
 def test_a_closed_sink_leaves_nothing_open(destination):
-    """Closing twice is no error."""
     before = descriptors()
     for body in BODIES:
         destination.send(body)
@@ -87,17 +86,9 @@ def test_a_closed_sink_leaves_nothing_open(destination):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.EIO, "disk"),
-        OSError("no number"),
-        ssl.SSLError("tls"),
-        TimeoutError(),
-    ],
-    ids=repr,
+    "error", [OSError(errno.EIO, "disk"), OSError("no number"), ssl.SSLError("tls"), TimeoutError()], ids=repr
 )
 def test_every_error_of_the_system_is_a_retry(destination, error, monkeypatch):
-
     def fail(*_, **__):
         raise error
 

@@ -25,7 +25,6 @@ def test_2xx_delivers_four_codes_refuse_and_all_others_are_retried():
 
 
 def test_a_retry_after_counts_with_every_other_code():
-    """Also with codes that no standard defines, and in any case of its letters."""
     for status in {0, 99, *range(100, 601), 999} - set(range(200, 300)) - REFUSALS:
         outcome = outcome_of(status, CaseInsensitiveDict({"retry-after": "7"}), "", NOW)
         assert outcome == Retry(f"the collector answered {status}", 7), status
@@ -50,7 +49,6 @@ def test_the_reason_of_a_refusal_is_short_and_printable(text, reason):
 
 
 def date(seconds, zone=UTC):
-    """The date so many seconds from now, as in a header."""
     return format_datetime((NOW + timedelta(seconds=seconds)).astimezone(zone))
 
 
@@ -94,7 +92,6 @@ def date(seconds, zone=UTC):
     ],
 )
 def test_retry_after(value, seconds):
-    """Both forms, never negative, at most a day; None for an invalid value."""
     assert retry_after_s(value, NOW) == seconds
 
 

@@ -11,7 +11,6 @@ NOW_S = 1_795_000_000.0
 
 
 def told(host, text, at_s=NOW_S):
-    """Write a Retry-After that came at some time."""
     host.not_before.write_text(text)
     os.utime(host.not_before, (at_s, at_s))
 
@@ -46,7 +45,6 @@ def test_an_invalid_file_is_no_wait(host, text):
 
 
 def test_a_new_wait_is_left_in_full(host):
-    """Its start is the time of its own file system."""
     retry_after.keep(host, 12.5)
     written = host.not_before.stat().st_mtime
     assert retry_after.remaining_s(host, lambda: written) == 12.5

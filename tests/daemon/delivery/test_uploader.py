@@ -14,8 +14,6 @@ from tests.support import records, wire
 
 
 class Collector:
-    """A sink that notes the keys, and answers by a function."""
-
     def __init__(self):
         self.keys, self.opened, self.answer = [], 0, lambda _key: Delivered()
 
@@ -38,7 +36,6 @@ def collector():
 
 @pytest.fixture
 def keys(host):
-    """Three bodies in the outbox; their keys in the order of the queue."""
     found = []
     for number in range(3):
         (body,) = codec.coalesce([to_wire(records.sample({"n": number}))], bursts=False)

@@ -31,7 +31,6 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
     ],
 )
 def test_a_time_as_people_name_it(text, ago):
-    """A length of time before now, or a date; without an offset it is meant here."""
     assert NOW - filters.since(text, NOW) == ago
 
 
@@ -64,7 +63,6 @@ def _body(*ages_s, event_type="RUN_ENTER"):
     ],
 )
 def test_by_type(pattern, taken):
-    """In any case, as a whole, with the wildcards that a shell has."""
     assert EventFilter(pattern).takes(_body(0)) is taken
     assert EventFilter(pattern).takes(_body(0, 1)) is taken
 

@@ -35,7 +35,6 @@ def test_a_home_that_comes_into_being_is_seen(home):
 
 
 def test_a_segment_is_known_whatever_it_is_called(home):
-    """Sealed and taken into a batch, it is still the same segment."""
     homes.put(home, records.series(1))
     follower = Follower(Home(home))
     assert _new(follower) == [("spool", 0)]
@@ -68,7 +67,6 @@ def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home):
 
 
 def test_a_body_is_shown_once_and_its_segments_no_more(home):
-    """From the commit on, what is in the outbox is shown as bodies alone."""
     homes.put(home, records.series(1))
     follower = Follower(Home(home))
     host = Home(home).host()
@@ -96,7 +94,6 @@ def test_a_line_of_the_archive_is_shown_when_it_is_whole(home):
 
 
 def test_what_is_no_body_is_a_problem_and_not_shown(home):
-    """A damaged body costs itself alone."""
     homes.put(home, [])
     rejected = homes.host(home) / "rejected"
     rejected.mkdir()

@@ -25,7 +25,6 @@ def _read(home):
 
 
 def _commit(home, *, discard=False):
-    """Take what is spooled into a committed batch, and stop before or after the discard."""
     host = Home(home).host()
     segments.seal(host, 1)
     taken = batch.take(host, "owner", 2)
@@ -38,7 +37,6 @@ def _commit(home, *, discard=False):
 
 
 def test_a_missing_home_is_no_problem_and_stays_missing(home):
-    """`status` creates nothing."""
     view = _read(home)
     assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
     assert (view.hosts, view.problems) == ([], [])
@@ -46,7 +44,6 @@ def test_a_missing_home_is_no_problem_and_stays_missing(home):
 
 
 def test_segments_in_every_directory_are_counted(home):
-    """The open segment, a sealed one and those of a batch in the making are all spool."""
     host = Home(home).host()
     homes.put(home, records.series(2))
     segments.seal(host, 1)
@@ -73,7 +70,6 @@ def test_a_committed_batch_counts_as_bodies_alone(home):
 
 
 def test_a_burst_that_is_being_split_counts_once(home):
-    """The split file and the members that are written beside it are the same events."""
     homes.put(home, records.series(3))
     (body,) = _commit(home, discard=True).iterdir()
     split = body.rename(body.with_suffix(".split"))
@@ -84,7 +80,6 @@ def test_a_burst_that_is_being_split_counts_once(home):
 
 
 def test_the_archive_and_the_rejected_are_counted_by_events(home):
-    """A burst in the archive is one body of many events; a line that is being written is none yet."""
     homes.put(home, records.series(4))
     (body,) = _commit(home, discard=True).iterdir()
     sent = homes.host(home) / "sent"
@@ -100,7 +95,6 @@ def test_the_archive_and_the_rejected_are_counted_by_events(home):
 
 
 def test_the_counters_outlive_the_sidecar(home):
-    """They are read from what the last one left, and from the size of `dropped`."""
     homes.put(home, [])
     host = homes.host(home)
     (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
@@ -111,7 +105,6 @@ def test_the_counters_outlive_the_sidecar(home):
 
 
 def test_a_sidecar_lives_while_its_lock_is_held(home):
-    """The lock decides, not the state file."""
     homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
         assert lock.result is LockResult.HELD
@@ -121,7 +114,6 @@ def test_a_sidecar_lives_while_its_lock_is_held(home):
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
 def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, ahead_s):
-    """Both commands judge by the file system's time, and leave nothing in the home."""
     homes.put(home, records.series(1))
     for host, age_s in {"login1": 5, "login2": 100}.items():
         Home(home).heartbeat(host).write_text("{}")
@@ -151,7 +143,6 @@ def test_the_totals_are_the_sums_over_all_hosts(home):
 
 
 def test_damage_stops_nothing(home):
-    """Damage costs the file that it is in, and no other number."""
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)
     for path, data in {

@@ -16,7 +16,6 @@ from tests.support.strategies import tried
 @tried(200)
 @given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.data())
 def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
-    """Whole lines between an offset and an end are given, and a line that is cut is not."""
     import tempfile
 
     whole = b"".join(line + b"\n" for line in some)
@@ -35,7 +34,6 @@ def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monkeypatch):
-    """Whatever its length is, and whether it ends with a piece of it or not."""
     monkeypatch.setattr(archive, "MAX_LINE_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b"x" * (18 + size) + b"\nshort\n" + b"y" * 30)
@@ -44,7 +42,6 @@ def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monk
 
 
 def test_the_length_of_a_file_is_read_under_its_lock(tmp_path):
-    """A line that is being written under the lock is waited for."""
     path = tmp_path / "file"
     path.write_bytes(b"half a ")
     with path.open("ab", buffering=0) as writer, path.open("rb") as file:
@@ -97,7 +94,6 @@ def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("across_hosts", [False, True])
 def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypatch, across_hosts):
-    """A cap or a rotation replaces it; the line goes into the new file."""
     path, old = tmp_path / "file", tmp_path / "old"
     path.write_bytes(b"")
     path.chmod(0o600)

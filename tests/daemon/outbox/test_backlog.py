@@ -26,7 +26,6 @@ from tests.support.faults import amid
     ],
 )
 def test_what_waits(host, place, waits):
-    """A segment with data, an unfinished batch, a body, or a segment that has grown since it was read."""
     path = host.root / place
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -50,7 +49,6 @@ def test_an_unsafe_host_does_not_wait(home, host):
 
 
 def test_a_count_reads_a_file_again_only_if_it_has_grown(home, host, monkeypatch):
-    """Segments and bodies of all hosts are counted by their events; damage counts nothing."""
     node = Home(home).host("node")
     segment = homes.put(home, records.series(2))
     homes.put(home, records.series(3), host_of="node")

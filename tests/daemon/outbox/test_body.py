@@ -20,7 +20,6 @@ KEY = wire.key_of(BURST)
 @strategies.tried(400)
 @given(st.integers(0, 8 * len(BURST) - 1))
 def test_no_bent_bit_of_a_burst_is_sent(bit):
-    """The name of a burst shows any change of its bytes."""
     bent = bytearray(BURST)
     bent[bit // 8] ^= 1 << bit % 8
     assert body.intact(KEY, BURST) == json.loads(BURST)
@@ -29,13 +28,11 @@ def test_no_bent_bit_of_a_burst_is_sent(bit):
 
 @pytest.mark.parametrize("data", [BURST[:-1], BURST + b" ", BURST.replace(b"PING", b"PONG")])
 def test_a_burst_under_another_name_is_none(data):
-    """Cut, grown or changed, it is damage."""
     assert body.intact(KEY, data) == {}
     assert body.intact(KEY, PLAIN) == json.loads(PLAIN)
 
 
 def test_an_event_of_a_split_burst_is_known_by_its_form():
-    """Its key says nothing of its bytes."""
     assert body.intact(wire.member_key(KEY, 0), PLAIN) == EVENTS[0]
 
 
@@ -77,7 +74,6 @@ def test_a_file_larger_than_any_body_is_not_read_to_its_end(tmp_path, size):
 
 
 def test_a_body_of_the_largest_size_is_one():
-    """The bound is that of `coalesce`."""
     event = {**EVENTS[0], "event_details": {"text": ""}}
     space = codec.MAX_BODY_BYTES - len(codec.dumps(event))
     event["event_details"] = {"text": "x" * space}

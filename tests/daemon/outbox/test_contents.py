@@ -11,7 +11,6 @@ BURST = burst_of(records.series(3))
 
 
 def test_segments_are_listed_oldest_first_wherever_they_are(home, host):
-    """Sealed, in an unfinished batch with a mark or without, and the open one; none of a committed batch."""
     first, second = sealed(home, 0), sealed(home, 1, at_ns=2)
     made = take(host)
     (made.path / second.name).rename(made.path / f"{second.name}.77.taken")
@@ -23,7 +22,6 @@ def test_segments_are_listed_oldest_first_wherever_they_are(home, host):
 
 
 def test_a_segment_is_read_from_where_its_name_says(home, host):
-    """Not from before it, even if the caller asks for that."""
     name = segments.sealed_name(1, len(FRAMES[0]))
     path = homes.put_bytes(home, FRAMES[0] + FRAMES[1] + FRAMES[2], name=name)
     marked = path.rename(path.with_name(f"{name}.99.taken"))
@@ -41,7 +39,6 @@ def test_damage_is_given_with_the_records(home):
 
 
 def test_a_burst_that_is_being_split_stands_for_its_events(host):
-    """They may lie beside it already; other bodies of the batch are listed."""
     key = wire.key_of(BURST)
     whole = put_body(host, BURST, name=f"{key}.split")
     put_body(host, b"{}", name=f"{wire.member_key(key, 1)}.json")

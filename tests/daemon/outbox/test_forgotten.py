@@ -16,19 +16,16 @@ MINE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "11111111-1111-4111-8111-1
 
 
 def body(source):
-    """Give a plain body of this source."""
     return codec.dumps(to_wire(records.sample(source=source))).encode()
 
 
 def note(home, *lines):
-    """Write the file of forgotten IDs."""
     Home(home).forgotten.write_bytes(
         b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
     )
 
 
 def hash_of(source):
-    """Give the hash by the letter of the design."""
     return hashlib.sha256(source.encode()).hexdigest()
 
 
@@ -58,13 +55,11 @@ def test_a_body_without_a_source_is_not_held(home, host, source):
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"context":[]}', b"\xff", b'{"context":{}}'])
 def test_a_damaged_body_is_not_held(home, host, data):
-    """Nothing is raised."""
     note(home, hash_of(MINE))
     assert not forgotten.holds(Home(home), data)
 
 
 def test_one_broken_byte_hides_no_forgotten_id(home, host):
-    """The other lines count."""
     note(home, b"\xff", hash_of(MINE))
     assert forgotten.holds(Home(home), body(MINE))
 
@@ -80,7 +75,6 @@ def test_a_file_that_cannot_be_read_lets_nothing_out(home, host):
 
 
 def test_an_id_is_noted_once(home, host):
-    """A line of its own for each, and none that tells an ID."""
     for source in ("a", "b", "a"):
         forgotten.add(Home(home), source)
     noted = Home(home).forgotten.read_text()

@@ -25,7 +25,6 @@ PAST = [
 
 
 def fill(host):
-    """Put something at every stage."""
     for name in (*UNSENT, *PAST):
         path = host.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,19 +32,11 @@ def fill(host):
 
 
 def left(host):
-    """Give every file of a host, the hidden ones too."""
     return sorted(str(path.relative_to(host.root)) for path in host.root.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        "node7",
-        "service-node",
-    ],
-)
+@pytest.mark.parametrize("other", ["node7", "service-node"])
 def test_what_was_not_sent_goes_on_every_host(home, other):
-    """Spool, work and outbox go; the archive, the settings and the source stay."""
     hosts = [Home(home).host(), Home(home).host(other)]
     for host in hosts:
         fill(host)
@@ -59,7 +50,6 @@ def test_what_was_not_sent_goes_on_every_host(home, other):
 
 
 def test_everything_but_sent_goes(home):
-    """State files and rejected bodies go, too. The archive, the lock and files of others stay."""
     hosts = [Home(home).host(), Home(home).host("node7")]
     more = ["not-before", "sidecar.log", "sidecar.log.1", ".sidecar.json.77.part", "of-another"]
     for host in hosts:
@@ -77,7 +67,6 @@ def test_everything_but_sent_goes(home):
 
 
 def test_a_purge_that_died_is_finished_by_the_next(home, monkeypatch):
-    """A death between the rename and the deletion leaves nothing behind."""
     host = Home(home).host()
     fill(host)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # it never came to that
@@ -133,7 +122,6 @@ def test_a_host_that_is_a_link_is_reported(home, tmp_path):
 
 
 def test_a_link_is_not_followed(home, tmp_path):
-    """Its target is not deleted."""
     host = Home(home).host()
     fill(host)
     treasure = tmp_path / "treasure"
@@ -148,7 +136,6 @@ def test_a_link_is_not_followed(home, tmp_path):
 
 @pytest.mark.parametrize("name", ["telemetry", "root"])
 def test_a_purge_stays_in_its_own_home(home, tmp_path, name):
-    """Through a link in a directory's place nothing is deleted; other hosts are purged all the same."""
     host = Home(home).host("n1")
     fill(host)
     other = Home(home).host("n2")
@@ -176,7 +163,6 @@ def test_a_purge_stays_in_its_own_home(home, tmp_path, name):
     ],
 )
 def test_only_the_users_own_opt_out_deletes(home, tmp_path, site, user, purged):
-    """An opt-out of the site, an opt-in and a malformed file purge nothing."""
     fill(Home(home).host())
     (tmp_path / "site.toml").write_text(site)
     homes.write_settings(home, user)
@@ -186,7 +172,6 @@ def test_only_the_users_own_opt_out_deletes(home, tmp_path, site, user, purged):
 
 
 def test_another_users_process_purges_nothing(home):
-    """It does not own the home."""
     fill(Home(home).host())
     with mock.patch("os.geteuid", return_value=os.geteuid() + 1):
         consent = settings.load(Home(home), None, site_file=home / "none").consent

@@ -21,7 +21,6 @@ PLAIN = codec.dumps(to_wire(EVENTS[4])).encode()
 
 
 def put(path, data, age_s=0):
-    """Put a file in place that was last touched so long ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     os.utime(path, (NOW_S - age_s, NOW_S - age_s))
@@ -29,22 +28,18 @@ def put(path, data, age_s=0):
 
 
 def sealed(host, count, age_s, *, offset=0):
-    """Put a sealed segment of so many events in place."""
     return put(host.spool / segments.sealed_name(1, offset), b"".join(FRAMES[:count]), age_s)
 
 
 def enforce(home, **limits):
-    """Hold a home to its caps."""
     return retention.enforce(Home(home), Limits(**limits), NOW_S)
 
 
 def dropped(host):
-    """Give the counter of dropped events."""
     return host.dropped.read_bytes() if host.dropped.exists() else b""
 
 
 def test_nothing_goes_below_the_caps(home, host):
-    """Young and small files stay, and so do files whose time lies in the future."""
     paths = [
         sealed(host, 2, 13 * DAY_S),
         sealed(host, 1, -1000 * DAY_S),
@@ -57,7 +52,6 @@ def test_nothing_goes_below_the_caps(home, host):
 
 
 def test_what_is_too_old_goes_and_is_counted(home, host):
-    """Segments, bodies, bursts and bursts that are being split, each by its events."""
     old = 14 * DAY_S + 1
     kept = [sealed(host, 3, old - 2), put(host.outbox / "b/k3.json", PLAIN, old - 2)]
     gone = {
@@ -105,7 +99,6 @@ def test_the_open_segment_and_batches_in_the_making_are_left(home, host):
 
 @pytest.mark.parametrize("name", ["sent", "rejected", "damaged"])
 def test_sent_rejected_and_damaged_files_have_caps_of_their_own(home, host, name):
-    """They hold for each directory, the oldest file first; nothing is counted as dropped."""
     directory = getattr(host, name)
     old, middle, new = (put(directory / f"{age}", b"x" * 1000, age * DAY_S) for age in (31, 20, 10))
     enforce(home)
@@ -137,24 +130,14 @@ def test_what_vanishes_meanwhile_is_not_counted(home, host, monkeypatch):
 
 
 def test_damage_in_a_segment_is_no_event(home, host):
-    """Only records are counted."""
     put(host.spool / segments.sealed_name(1), b"torn" + FRAMES[0] + FRAMES[1][:-1], 99 * DAY_S)
     assert enforce(home) == 1
 
 
 @pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff",
-        b"[]",
-        b'{"burst":{}}',
-        b'{"burst":{"count":"x"}}',
-        b'{"burst":{"count":null}}',
-    ],
+    "data", [b"", b"\xff", b"[]", b'{"burst":{}}', b'{"burst":{"count":"x"}}', b'{"burst":{"count":null}}']
 )
 def test_a_damaged_body_goes_like_any_other(home, host, data):
-    """It counts as one body."""
     path = put(host.outbox / "b/k.json", data, 99 * DAY_S)
     enforce(home)
     assert not path.exists()
@@ -162,7 +145,6 @@ def test_a_damaged_body_goes_like_any_other(home, host, data):
 
 @pytest.mark.parametrize("name", ["spool", "outbox", "sent"])
 def test_caps_are_for_our_own_rooms(home, host, tmp_path, name):
-    """Behind a link nothing is counted and nothing deleted."""
     place = getattr(host, name)
     place.symlink_to(tmp_path / "elsewhere")
     theirs = [

@@ -18,7 +18,6 @@ MEMBERS = {
 
 
 def test_a_split_burst_is_its_events(host):
-    """Plain bodies in order of time, under keys that depend on the burst's key and the place alone."""
     members = list(split(put_body(host, BURST)).members())
     assert {member.key: member.read() for member in members} == MEMBERS
     assert [member.key for member in members] == list(MEMBERS)

@@ -22,7 +22,6 @@ LONG_AGO_S = 3600.0
 
 
 def left_behind(home, host_of, numbers, **where):
-    """Put events into the spool of a node that was silent for an hour."""
     segment = homes.put(home, records.series(len(numbers), start=numbers.start), host_of=host_of, **where)
     for path in (segment, segment.parent):
         homes.age(path, LONG_AGO_S)
@@ -30,7 +29,6 @@ def left_behind(home, host_of, numbers, **where):
 
 
 def hw(collector):
-    """For each event, by its number, whether hardware facts of this host are in it."""
     return {
         event["event_details"]["n"]: "memory_gib" in event["context"]["hw"] for event in collector.events()
     }
@@ -49,14 +47,12 @@ def test_the_events_of_all_other_hosts_become_one_body(home, collector):
 
 
 def silent(home, host_of):
-    """Make a node look silent for an hour."""
     homes.put_bytes(home, b"", host_of=host_of)
     for path in (homes.host(home, host_of) / "spool", *(homes.host(home, host_of) / "spool").iterdir()):
         homes.age(path, LONG_AGO_S)
 
 
 def commit(home, host_of, *numbers):
-    """Put a body for each of these events into the outbox of a node; the bodies."""
     events = [to_wire(records.sample({"n": number})) for number in numbers]
     bodies = list(codec.coalesce(events, bursts=False))
     for body in bodies:

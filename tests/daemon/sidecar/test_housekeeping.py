@@ -29,7 +29,6 @@ STATE_FILES = {
 
 @pytest.fixture
 def node(home):
-    """A host that was silent for an hour and left only state files."""
     host = Home(home).host("node")
     for room in host.directories:
         room.mkdir(mode=0o700, parents=True)
@@ -49,7 +48,6 @@ def long_ago(host):
 
 
 def prune(home, state=None):
-    """Delete the hosts that are gone now; their names."""
     os.utime(home)
     now = os.stat(home).st_mtime
     return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
@@ -79,7 +77,6 @@ KEPT = [
 
 @pytest.mark.parametrize("name", KEPT)
 def test_a_host_with_any_other_file_stays(home, node, name):
-    """At any age; also a file that is still open elsewhere, on NFS."""
     path = node.root / name
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_bytes(records.encode(records.sample({"n": 0})))

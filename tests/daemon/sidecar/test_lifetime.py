@@ -32,7 +32,6 @@ class Sleeper:
             self.happens = None
 
     def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
-        """Sleep once; the seconds."""
         start_s = self.now_s
         self.idle_wait.snapshot()
         self.idle_wait.sleep(longest_s, most_s)
@@ -86,7 +85,6 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_in_the_home_ends_the_sleep(home, sleeper, name):
-    """At the next waking; then short sleeps begin again."""
     sleeper.happens = (100.0, lambda: CHANGES[name](home))
     assert 100 <= sleeper.sleep() <= 100 + LONGEST_WAIT_S
     assert sleeper.idle_wait.quiet_s() == 0

@@ -37,7 +37,6 @@ def test_a_sidecar_whose_directory_becomes_a_link_ends(home, collector, room):
 
 
 def test_on_demand_ends_for_a_service(home, collector):
-    """Another service is refused."""
     homes.configure(home, collector.url, idle_exit_s=600)
     homes.put(home, records.series(2))
     first = processes.start(home, ["-m", "flwr_telemetryd"])

@@ -31,7 +31,6 @@ def test_files_links_and_hidden_directories_are_no_hosts(home, host):
 @pytest.mark.parametrize("name", ["spool", "work", "outbox", "sent", "rejected", "damaged"])
 @pytest.mark.parametrize("harm", ["writable", "link", "file"])
 def test_every_directory_of_a_host_is_checked(home, host, tmp_path, name, harm):
-    """The host itself is safe all the same."""
     place = getattr(host, name)
     assert directory.is_ours(host)
     if harm == "link":

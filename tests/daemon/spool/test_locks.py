@@ -21,7 +21,6 @@ def host(home):
 
 
 def test_one_holder_at_a_time(host):
-    """The second attempt is busy. The lock is free when the block ends; its file stays."""
     before = faults.descriptors()
     with held(host, 0, create=True) as first, held(host, 0) as second:
         assert (first.result, first.is_exclusive) == (LockResult.HELD, True)
@@ -35,7 +34,6 @@ def test_one_holder_at_a_time(host):
 
 
 def test_without_a_lock_file_it_is_busy(host):
-    """Without ``create`` no file is made, because everything was removed."""
     with held(host, 0) as lock:
         assert lock.result is LockResult.BUSY
     assert not host.lock.exists()

@@ -21,7 +21,6 @@ def test_a_file_is_moved_and_its_empty_directory_goes(host):
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
 def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
-    """It is not opened, and a plain segment stays where it is."""
     segment = homes.put_bytes(home, b"x", name="sealed-1.msgpack")
     before = descriptors()
     assert quarantine.is_segment(host, segment)
@@ -43,7 +42,6 @@ def test_a_segment_that_is_gone_is_an_error(host):
 
 
 def test_the_damage_of_a_segment_is_kept_in_one_file(host):
-    """The writer of a later attempt replaces that of an earlier one."""
     for _ in range(2):
         writer = quarantine.DamageWriter(host, "sealed-1.msgpack")
         writer.write(b"torn")

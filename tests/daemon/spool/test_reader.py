@@ -21,7 +21,6 @@ FRAME = record.frame(record.pack(SAMPLE))
 
 
 def cut(data, sizes):
-    """Cut data into chunks of these sizes, over and over; empty ones too."""
     at = 0
     for size in itertools.cycle([*sizes, 7]):
         if at >= len(data):
@@ -113,7 +112,6 @@ def damaged(draw):
 @tried(60)
 @given(st.lists(events, max_size=6), chunk_sizes)
 def test_what_was_framed_is_read_again(given_events, sizes):
-    """Any events, cut into any chunks, come back equal to the byte, in order, with their sizes."""
     payloads = [record.pack(event) for event in given_events]
     assert read(b"".join(map(record.frame, payloads)), sizes) == payloads
 
@@ -121,7 +119,6 @@ def test_what_was_framed_is_read_again(given_events, sizes):
 @tried(120)
 @given(st.lists(st.tuples(st.booleans(), frames, damaged()), max_size=6), chunk_sizes)
 def test_damage_costs_only_the_records_it_touches(items, sizes):
-    """Between any damage every intact record is given, as by a reader that tries every byte."""
     segment = b"".join(frame if good else bad for good, frame, bad in items)
     found = read(segment, sizes)
     assert found == naive(segment)
@@ -133,7 +130,6 @@ def test_damage_costs_only_the_records_it_touches(items, sizes):
 @pytest.mark.parametrize("behind", [b"", FRAME, FRAME * 100, FRAME * 400])
 @pytest.mark.parametrize("size", [1000, 70_000, 1_000_000])
 def test_a_header_of_gigantic_length_hides_nothing(behind, size):
-    """Records behind a header that promises 64 KiB are given, whether so much follows or not."""
     segment = FRAME + GIGANTIC + behind
     count = len(behind) // len(FRAME)
     payload = FRAME[records.HEADER_BYTES :]
@@ -142,14 +138,12 @@ def test_a_header_of_gigantic_length_hides_nothing(behind, size):
 
 @pytest.mark.parametrize("payload", [b"", b"\x90", packed({**SAMPLE, "event_type": None})])
 def test_a_checksum_over_something_else_is_damage(payload):
-    """A valid record of something that is no event is damage, and its neighbours are read."""
     good, whole = FRAME[records.HEADER_BYTES :], record.frame(payload)
     assert read(FRAME + whole + FRAME, [50]) == [good, len(whole), good]
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"\x92", b"\x92\xce", GIGANTIC, b"x" * 70_000 + b"\x92\xce"])
 def test_memory_is_bounded(filler):
-    """A piece of damage is no longer than a chunk and a record, however long the damage is."""
     size = 4096
     longest = size + records.HEADER_BYTES + record.MAX_PAYLOAD_BYTES
     garbage = (filler * (300_000 // len(filler) + 1))[:300_000]
@@ -160,8 +154,6 @@ def test_memory_is_bounded(filler):
 
 
 def test_records_are_given_before_more_is_asked_for():
-    """The reader does not run ahead of its caller: one chunk is enough for the records in it."""
-
     def chunks():
         yield FRAME * 2 + FRAME[:5]
         pytest.fail("asked for a second chunk")

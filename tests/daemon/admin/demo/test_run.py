@@ -43,14 +43,12 @@ def test_every_event_once_is_complete():
     ],
 )
 def test_what_is_missing_or_doubled_is_found(got, missing, doubled):
-    """An event that arrived twice does not make up for one that did not."""
     report = run.report(1, _receiver(*got), 1.0, "")
     assert not report.complete
     assert (report.events_missing, report.events_doubled) == (missing, doubled)
 
 
 def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
-    """A busy machine gets no further process until one has ended."""
     home.mkdir()
     running = []
     run._run_workloads(

@@ -22,7 +22,6 @@ def test_without_systemd_a_sidecar_is_started_on_demand(tmp_path):
 
 @pytest.mark.parametrize(("state", "status"), [("offline", 1), ("", 1), ("unknown", 4)])
 def test_a_user_without_an_instance(tmp_path, state, status):
-    """A note, with what to do for a service."""
     program(tmp_path, "systemctl", state, status)
     found = systemd(tmp_path)
     assert list(found) == ["systemd"]
@@ -34,7 +33,6 @@ def test_a_user_without_an_instance(tmp_path, state, status):
     ("linger", "verdict"), [("yes", Verdict.OK), ("no", Verdict.NOTE), ("", Verdict.NOTE)]
 )
 def test_whether_a_service_outlives_a_session(tmp_path, linger, verdict):
-    """An instance that is up, degraded as most are or not."""
     program(tmp_path, "systemctl", "degraded", 1)
     program(tmp_path, "loginctl", linger)
     found = systemd(tmp_path)

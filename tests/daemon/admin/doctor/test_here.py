@@ -24,7 +24,6 @@ def locks(home):
 
 
 def test_locks_that_work(home):
-    """Tried on a file of its own, of which nothing is left."""
     homes.put(home, records.series(1))
     before = homes.tree(home)
     found = locks(home)
@@ -57,7 +56,6 @@ def test_a_lock_that_the_system_refuses_is_no_fault(home, monkeypatch):
 
 
 def test_a_home_that_cannot_be_written_to(home, monkeypatch):
-    """A fault, with the message of the system."""
     homes.put(home, records.series(1))
     real = os.open
 
@@ -85,7 +83,6 @@ def test_two_clocks(home, ahead_s, verdict):
 
 
 def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
-    """With telemetry off no check writes anything."""
     off = now(home, {"DO_NOT_TRACK": "1"})
     assert here.telemetry(off).verdict is Verdict.NOTE
     found = {check.name: check.verdict for check in examine(Home(home), {"DO_NOT_TRACK": "1"}, Clock())}
@@ -130,14 +127,12 @@ def test_a_service_that_died_after_the_last_event(home):
 
 
 def test_before_the_first_event_nobody_delivers(home):
-    """The check creates nothing."""
     assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
     assert not home.exists()
 
 
 @pytest.mark.parametrize("what", ["telemetry", "host"])
 def test_nothing_is_tried_behind_a_link(home, tmp_path, what):
-    """The link is a fault; nothing is written behind it, and nothing is made up about the sidecar."""
     homes.configure(home, (tmp_path / "bodies.jsonl").as_uri())
     homes.put(home, records.series(1))
     place = homes.telemetry(home) if what == "telemetry" else homes.host(home)

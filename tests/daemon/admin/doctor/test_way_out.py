@@ -23,7 +23,6 @@ def checks(url, environ=None, **more):
 
 
 def test_a_collector_that_answers(collector):
-    """No proxy, a name that is found, an answer; and one request, without a body."""
     found = checks(collector.url)
     assert {name: check.verdict for name, check in found.items()} == dict.fromkeys(
         ("proxy", "name", "collector"), Verdict.OK
@@ -56,7 +55,6 @@ def test_an_answer_without_a_date_is_an_answer(collector, date, monkeypatch):
 
 @pytest.mark.parametrize("by", ["settings", "environment"])
 def test_a_proxy_is_named_without_its_credentials(collector, by):
-    """The check says which setting names it; the proxy itself looks up the collector."""
     proxy = f"http://alice:{SECRET}@127.0.0.1:{collector.port}"
     url = "https://telemetry.example/api"
     found = checks(url, proxy=proxy) if by == "settings" else checks(url, {"https_proxy": proxy})
@@ -110,8 +108,6 @@ def test_what_is_answered_is_told(collector, status, verdict):
 
 
 def test_a_name_that_nobody_knows(monkeypatch):
-    """The collector gets no request then."""
-
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -123,7 +119,6 @@ def test_a_name_that_nobody_knows(monkeypatch):
 
 
 def test_a_file_takes_the_collectors_place(tmp_path):
-    """Where its directory is, and can be written to; it is not made for that."""
     path = tmp_path / "a b.jsonl"
     assert checks(path.as_uri())["collector"].verdict is Verdict.OK
     assert not path.exists()
@@ -139,7 +134,6 @@ def test_a_file_takes_the_collectors_place(tmp_path):
 
 
 def test_an_answer_that_never_comes_is_a_fault(collector):
-    """Within the deadline of a request."""
     from flwr_telemetry.settings_file import Limits
 
     collector.answer_by(lambda _request: "hang")

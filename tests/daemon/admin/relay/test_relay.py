@@ -74,7 +74,6 @@ def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(home, f
 
 
 def test_what_is_appended_later_is_delivered_by_the_next(home, file, collector):
-    """Nothing is sent again, and nothing new is no fault; the file stays as it was."""
     homes.configure(home, collector.url)
     first, later = bodies(3), bodies(2, start=3)
     put(file, first)
@@ -103,7 +102,6 @@ NO_BODIES = [
 
 
 def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
-    """Its number is reported once, and the other lines are delivered."""
     homes.configure(home, collector.url)
     good = bodies(len(NO_BODIES))
     put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
@@ -131,7 +129,6 @@ def test_a_last_line_without_an_end_is_left(home, file, collector):
 
 
 def test_another_file_under_the_name_is_read_from_its_beginning(home, file, collector):
-    """As after a rotation: whether it is shorter or longer than the one before."""
     homes.configure(home, collector.url)
     put(file, bodies(2))
     run(home, file)
@@ -143,7 +140,6 @@ def test_another_file_under_the_name_is_read_from_its_beginning(home, file, coll
 
 
 def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
-    """What was accepted is not sent again, what was not is not lost; nothing is put into the outbox."""
     homes.configure(home, collector.url)
     lines = bodies(10)
     put(file, lines)
@@ -198,7 +194,6 @@ def test_the_pauses_grow_to_one_that_a_person_waits_for(home, file, collector):
 
 
 def test_a_refused_burst_comes_as_its_events(home, file, collector):
-    """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
     homes.configure(home, collector.url)
     some = [to_wire(event) for event in records.series(3)]
     (whole,) = codec.coalesce(some)
@@ -221,7 +216,6 @@ def test_a_refused_burst_comes_as_its_events(home, file, collector):
 
 
 def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collector):
-    """All are rejected; of others, whose first one is accepted, each is judged by itself."""
     homes.configure(home, collector.url)
     (one,) = codec.coalesce(map(to_wire, records.series(3)))
     (other,) = codec.coalesce(map(to_wire, records.series(3, start=5)))
@@ -245,7 +239,6 @@ def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collecto
 
 
 def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
-    """An outage among its events sends none of them twice."""
     homes.configure(home, collector.url)
     (whole,) = codec.coalesce(map(to_wire, records.series(4)))
     put(file, [whole, *bodies(1, start=9)])
@@ -260,7 +253,6 @@ def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
 
 
 def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, collector):
-    """Its rows are none; the next line is delivered."""
     homes.configure(home, collector.url)
     bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
     put(file, [bent, *bodies(1)])
@@ -271,7 +263,6 @@ def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, coll
 
 
 def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
-    """Both record what they sent, and neither takes anything from the other."""
     homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
     pid = processes.running_sidecar(home)
@@ -330,7 +321,6 @@ def test_what_was_forgotten_here_is_not_sent(home, file, collector):
 
 @pytest.mark.parametrize("status", [200, 422])
 def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collector, status):
-    """Neither in `sent/` nor in `rejected/`; what comes after it is not sent."""
     homes.configure(home, collector.url)
     put(file, [codec.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
 
@@ -346,7 +336,6 @@ def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collec
 
 
 def test_an_opt_out_ends_it_and_leaves_nothing(home, file, collector):
-    """After an opt-out the outbox is empty."""
     homes.configure(home, collector.url)
     put(file, bodies(20))
 
@@ -386,7 +375,6 @@ def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, c
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable", "too long a name"])
 def test_what_is_no_file_is_refused(home, file, collector, kind):
-    """Before anything is created; a FIFO does not block the relay."""
     homes.configure(home, collector.url)
     if kind == "directory":
         file.mkdir()
@@ -495,7 +483,6 @@ def test_a_retry_after_is_heeded(home, file, collector):
 
 
 def test_a_short_retry_after_is_waited_for(home, file, collector):
-    """If it ends within the timeout. The sidecars of this host obey it, too, until it is over."""
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
     not_before = homes.host(home) / "not-before"
