@@ -32,8 +32,7 @@ def test_a_saved_state_is_loaded_and_its_file_is_private(host):
     assert {field.name for field in fields(State) if not field.name.startswith("_")} == set(FULL)
     state.save(host)
     assert State.load(host).public() == FULL
-    assert json.loads(host.state.read_text()) == FULL
-    assert host.state.stat().st_mode & 0o777 == 0o600
+    assert (json.loads(host.state.read_text()), host.state.stat().st_mode & 0o777) == (FULL, 0o600)
     assert os.listdir(host.root) == ["sidecar.json"]
 
 
@@ -73,8 +72,7 @@ def test_a_damaged_file_is_an_empty_state(host, content):
 def test_a_field_of_another_type_is_ignored(host, name, value):
     host.state.write_text(json.dumps({**FULL, name: value}))
     kept = {**FULL, name: getattr(State(), name)} if name in FULL else FULL
-    assert State.load(host).public() == kept
-    assert State.load(host)._saved == ""
+    assert (State.load(host).public(), State.load(host)._saved) == (kept, "")
 
 
 def test_a_missing_file_is_an_empty_state(host):

@@ -137,11 +137,3 @@ def test_event_types(event_type):
     name = details.event_type_name(event_type)
     assert type(name) is str
     assert name == str.__str__(event_type)
-
-
-@pytest.mark.parametrize(
-    "event_type", ["", "a", "9A", "_A", "A" * 65, "PING\n", "PÏNG", "A-B", None, 7, b"PING", ["A"]]
-)
-def test_what_is_no_event_type(event_type):
-    with pytest.raises(InvalidEventError):
-        details.event_type_name(event_type)

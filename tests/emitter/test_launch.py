@@ -2,15 +2,13 @@
 
 import fcntl
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import files, launch, presence
+from flwr_telemetry import files, launch
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
@@ -122,24 +120,6 @@ def test_the_lock_comes_before_the_throttle_under_it(paths, living):
     assert launch._claim_start(paths, 10) is Wake.ALIVE
 
 
-def test_of_many_who_ask_at_once_one_starts(home, paths):
-    homes.configure(home, respawn_s=60, idle_exit_s=60)
-    files.touch(paths.events)
-    gate = threading.Barrier(16)
-    before = len(os.listdir("/proc/self/fd"))
-
-    def ask(_):
-        gate.wait()
-        return wake(home, os.environ, respawn_s=60)
-
-    with ThreadPoolExecutor(16) as pool:
-        told = list(pool.map(ask, range(16)))
-    assert told.count(Wake.STARTED) == 1
-    assert set(told) <= {Wake.STARTED, Wake.ALIVE, Wake.THROTTLED}
-    assert len(os.listdir("/proc/self/fd")) == before
-    processes.wait_until(lambda: presence.alive(paths), what="the sidecar that was started")
-
-
 def test_nothing_is_started_without_consent(home, paths):
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
@@ -196,9 +176,3 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
     passed = launch.sidecar_environment(Home(Path("/x")), {"PYTHONPATH": os.pathsep.join(entries)})
     assert passed["PYTHONPATH"].split(os.pathsep) == [emitter, daemon]
-
-
-def test_the_guard_is_for_everything_below_a_sidecar(home):
-    environ = launch.sidecar_environment(Home(home), os.environ)
-    Home(home).host().root.mkdir(parents=True)
-    assert wake(home, environ, "always") is Wake.NOT_ALLOWED

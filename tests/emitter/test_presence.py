@@ -205,8 +205,7 @@ def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths, sleeper):
     sleeper.save(mode="on demand")
     presence.signal_service(paths)
     presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
-    assert sleeper.process.wait(processes.PATIENCE_S) == -signal.SIGTERM
-    assert sleeper.read() == b""
+    assert (sleeper.process.wait(processes.PATIENCE_S), sleeper.read()) == (-signal.SIGTERM, b"")
 
 
 def test_a_zombie_does_not_live(paths, sleeper):

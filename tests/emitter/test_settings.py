@@ -126,8 +126,7 @@ def test_the_users_word_wins_over_the_sites(home, tmp_path):
     user = 'url = "https://user.example"\nbackoff_s = 0.5\nbursts = false\nca_bundle = "/x.pem"'
     known = told(home, tmp_path, Case("default", site=site, user=user))
     assert (known.url, known.proxy, known.ca_bundle) == ("https://user.example", "http://p:1", "/x.pem")
-    assert known.sidecar == "never"
-    assert known.limits == Limits(backoff_s=0.5, backoff_max_s=8, bursts=False)
+    assert (known.sidecar, known.limits) == ("never", Limits(backoff_s=0.5, backoff_max_s=8, bursts=False))
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,5 @@ def test_a_url_is_a_string(value):
 
 def test_where_a_setting_stands(path):
     path.write_text("# enabled\n  'enabled' = true\nenabled_x = 1\n")
-    assert where(path, "enabled") == f"{path}, line 2"
-    assert where(path, "nothing") == str(path)
+    assert (where(path, "enabled"), where(path, "nothing")) == (f"{path}, line 2", str(path))
     assert where(path.with_name("gone"), "enabled") == str(path.with_name("gone"))

@@ -2,9 +2,6 @@
 
 import errno
 import os
-import threading
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,17 +15,6 @@ ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 def path(tmp_path):
     (tmp_path / "flwr").mkdir()
     return tmp_path / "flwr" / "source"
-
-
-def at_once(count, work):
-    gate = threading.Barrier(count)
-
-    def run(_):
-        gate.wait()
-        return work()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.mark.parametrize(
@@ -48,8 +34,7 @@ def at_once(count, work):
 def test_read(path, content, told):
     """The content counts by Flower's own rule; an empty file holds no ID yet."""
     path.write_bytes(content)
-    assert source.read(path) == told
-    assert path.read_bytes() == content
+    assert (source.read(path), path.read_bytes()) == (told, content)
 
 
 def test_read_of_a_file_that_cannot_be_read(path):
@@ -58,32 +43,12 @@ def test_read_of_a_file_that_cannot_be_read(path):
     assert source.read(path) == "unavailable"
 
 
-@pytest.mark.parametrize("content", [None, b""])
-def test_all_who_come_at_once_agree(path, content):
-    if content is not None:
-        path.write_bytes(content)
-    (told,) = set(at_once(32, lambda: source.ensure(path)))
-    assert uuid.UUID(told).version == 4
-    assert path.read_text() == told
-    assert os.listdir(path.parent) == ["source"]
-
-
-@pytest.mark.parametrize("content", [ID, "no id"])
-def test_what_is_there_is_never_overwritten(path, content):
-    path.write_text(content)
-    before = files.signature(path)
-    assert source.ensure(path) == (ID if content == ID else "invalid")
-    assert files.signature(path) == before
-    assert path.read_text() == content
-
-
 def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
     """The file is checked again under the lock."""
     path.write_text(ID)  # between the healer's first look and its lock
     before = files.signature(path)
     source._heal(path)
-    assert files.signature(path) == before
-    assert os.listdir(path.parent) == ["source"]
+    assert (files.signature(path), os.listdir(path.parent)) == (before, ["source"])
 
 
 def test_an_empty_file_is_healed_without_locks(path, monkeypatch):
@@ -99,8 +64,7 @@ NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EAC
 def test_a_file_system_without_hard_links(path, number, monkeypatch):
     fail_once(monkeypatch, "link", number)
     told = source.ensure(path)
-    assert path.read_text() == told
-    assert os.listdir(path.parent) == ["source"]
+    assert (path.read_text(), os.listdir(path.parent)) == (told, ["source"])
 
 
 @pytest.mark.parametrize(
@@ -116,8 +80,7 @@ def test_a_file_system_without_hard_links(path, number, monkeypatch):
 def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeypatch):
     before = descriptors()
     fail_once(monkeypatch, call, number)
-    assert source.ensure(path) == "unavailable"
-    assert os.listdir(path.parent) == []
+    assert (source.ensure(path), os.listdir(path.parent)) == ("unavailable", [])
     assert descriptors() == before
     assert source.ensure(path) == path.read_text()
 

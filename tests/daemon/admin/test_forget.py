@@ -2,8 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
-import itertools
 import json
 import os
 from urllib.parse import parse_qs, urlsplit
@@ -25,7 +23,7 @@ from flwr_telemetryd.spool.directory import entry_names, listing
 from flwr_telemetryd.spool.locks import held
 from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
 from tests.support import homes, processes, records, wire
-from tests.support.faults import DeathError, amid, die
+from tests.support.faults import amid
 from tests.support.strategies import tried
 
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -52,16 +50,6 @@ def erase(home):
     return erased
 
 
-def test_the_id_is_noted_and_its_file_goes(home, host):
-    """This comes first, so that no event can leave under the ID any more."""
-    (home / "source").write_text(GONE)
-    assert erase(home) == ErasedCounts()
-    assert not (home / "source").exists()
-    assert (homes.telemetry(home) / "forgotten").read_text() == hashlib.sha256(
-        GONE.encode()
-    ).hexdigest() + "\n"
-
-
 def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
     host.damaged.mkdir(mode=0o700)
     for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
@@ -74,8 +62,7 @@ def test_again_finds_nothing(home):
     homes.put(home, [*series(2, OTHER), *series(3, GONE)])
     assert erase(home).spool == 3
     before = homes.contents(home)
-    assert erase(home) == ErasedCounts()
-    assert homes.contents(home) == before
+    assert (erase(home), homes.contents(home)) == (ErasedCounts(), before)
 
 
 def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
@@ -87,8 +74,7 @@ def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
     day.write_bytes(b"\n".join([gone, *lines[:3], gone, gone[:-9], *lines[3:]]))
     os.utime(day, (1_000_000, 1_000_000))
     assert erase(home).sent == 5
-    assert day.read_bytes() == b"\n".join(lines)
-    assert day.stat().st_mtime == 1_000_000
+    assert (day.read_bytes(), day.stat().st_mtime) == (b"\n".join(lines), 1_000_000)
 
 
 def test_a_torn_end_of_an_archive_goes(home, host):
@@ -206,8 +192,7 @@ def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
             homes.put_bytes(home, data, name=segments.sealed_name(at_ns) if at_ns else "events.msgpack")
     assert erase(home) == ErasedCounts(spool=gone)
     assert not any(GONE.encode() in data for data in homes.contents(home).values())
-    assert entry_names(host.work) == []
-    assert begin_again(host, Spooling(host)) == sorted(numbers)
+    assert (entry_names(host.work), begin_again(host, Spooling(host))) == ([], sorted(numbers))
     damage = sum(len(what) for part in parts for what in part if isinstance(what, bytes))
     assert sum(path.stat().st_size for path in listing(host.damaged)) == damage
 
@@ -314,23 +299,6 @@ def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, m
     assert begin_again(host, spooling) == [1, 3]
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
-def test_death_at_any_call_loses_and_doubles_nothing(home, host, spooling, monkeypatch, call):
-    for step in itertools.count():
-        homes.put_bytes(home, event(1) + event(2, GONE))
-        homes.put_bytes(home, event(3, GONE) + event(4), name=segments.sealed_name(1))
-        with monkeypatch.context() as patch:
-            die(patch, call, step)
-            with contextlib.suppress(DeathError):
-                erase(home)
-                break
-        erase(home)
-        assert not any(GONE.encode() in data for data in homes.contents(home).values())
-        assert begin_again(host, spooling) == [1, 4]
-    assert begin_again(host, spooling) == [1, 4]
-    assert step >= 2
-
-
 @pytest.mark.parametrize(
     ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
 )
@@ -370,28 +338,6 @@ def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
     elsewhere.chmod(0o700)
     elsewhere.rename(host.sent)
     assert erase(home) == ErasedCounts(sent=2)
-
-
-def test_another_source_is_not_removed(home):
-    (home / "telemetry").mkdir(parents=True, mode=0o700)
-    (home / "source").write_text(OTHER)
-    erase(home)
-    assert (home / "source").read_text() == OTHER
-
-
-@pytest.mark.parametrize("status", [200, 422])
-def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector, status):
-    homes.configure(home, collector.url)
-    homes.put(home, series(1, GONE))
-
-    def forget_and_answer(_request):
-        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return status
-
-    collector.answer_by(forget_and_answer)
-    processes.deliver(home)
-    assert len(collector.requests) == 1
-    assert (homes.sent(home), homes.rejected(home)) == ([], [])
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])

@@ -70,8 +70,7 @@ def test_a_broken_destination_is_a_retry_until_it_works_again(destination):
     assert isinstance(outcome, Retry)
     assert outcome.reason
     destination.mend()
-    assert destination.send(BODIES[2]) == Delivered()
-    assert destination.arrived() == [BODIES[0], BODIES[2]]
+    assert (destination.send(BODIES[2]), destination.arrived()) == (Delivered(), [BODIES[0], BODIES[2]])
 
 
 def test_a_closed_sink_leaves_nothing_open(destination):

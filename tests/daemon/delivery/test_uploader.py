@@ -54,8 +54,7 @@ def uploader_for(home, collector, **changes):
 def test_bodies_go_oldest_first_through_one_sink(home, keys, collector):
     uploader, state = uploader_for(home, collector)
     uploader.deliver(flush_requested=True)
-    assert collector.keys == keys
-    assert collector.opened == 1
+    assert (collector.keys, collector.opened) == (keys, 1)
     assert (state.requests, state.delivered_events) == (3, 3)
 
 

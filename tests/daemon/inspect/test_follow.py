@@ -21,8 +21,7 @@ def _append(home, data):
 def test_a_growing_segment_gives_what_is_new(home):
     homes.put(home, records.series(2))
     follower = Follower(Home(home))
-    assert _new(follower) == [("spool", 0), ("spool", 1)]
-    assert _new(follower) == []
+    assert (_new(follower), _new(follower)) == ([("spool", 0), ("spool", 1)], [])
     _append(home, records.encode(records.sample({"n": 2})))
     assert _new(follower) == [("spool", 2)]
 
@@ -75,8 +74,7 @@ def test_a_body_is_shown_once_and_its_segments_no_more(home):
     assert taken is not None
     batch.write(taken, bursts=True, hardware={})
     batch.commit(taken)
-    assert _new(follower) == [("outbox", 0)]
-    assert _new(follower) == []
+    assert (_new(follower), _new(follower)) == ([("outbox", 0)], [])
 
 
 def test_a_line_of_the_archive_is_shown_when_it_is_whole(home):

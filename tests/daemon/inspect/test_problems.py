@@ -15,33 +15,6 @@ def _read(home, environ=None):
     return status.read_status(Home(home), environ or {})
 
 
-def _link(path):
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-def _file(path):
-    path.rename(path.with_name("elsewhere"))
-    path.write_text("")
-
-
-def _open_to_all(path):
-    path.chmod(0o777)
-
-
-@pytest.mark.parametrize("harm", [_link, _file, _open_to_all])
-@pytest.mark.parametrize("directory", ["telemetry", "host", "spool"])
-def test_an_unsafe_directory_is_a_problem(home, harm, directory):
-    homes.put(home, records.series(1))
-    path = {"telemetry": homes.telemetry(home), "host": homes.host(home), "spool": homes.spool(home)}[
-        directory
-    ]
-    harm(path)
-    (problem,) = _read(home).problems
-    assert str(path) in problem
-    assert "remove it" in problem or "chmod 700" in problem
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_a_directory_of_another_user_is_a_problem(home):
     homes.put(home, records.series(1))

@@ -65,22 +65,6 @@ def test_a_lock_that_stays_busy_does_not_stop_a_reader(tmp_path, monkeypatch):
         assert archive.written_bytes(file) == 7
 
 
-def test_processes_that_append_at_once_tear_no_line(tmp_path):
-    """A sidecar and a relay may record in one file."""
-    path = tmp_path / "2026-11-22.jsonl"
-    code = f"""
-import sys
-from pathlib import Path
-from flwr_telemetryd.outbox import archive
-for number in range(50):
-    archive.append_line(Path({str(path)!r}), (sys.argv[1] * 5000 + str(number)).encode())
-"""
-    writers = [processes.start(tmp_path, ["-c", code, name]) for name in "abc"]
-    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * 3
-    expected = {(name * 5000 + str(number)).encode() for name in "abc" for number in range(50)}
-    assert set(path.read_bytes().splitlines()) == expected
-
-
 def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
     """A full disk or a death may tear it."""
     path = tmp_path / "file"

@@ -253,17 +253,6 @@ def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
     assert begin_again(host, spooling) == []
 
 
-def test_what_was_delivered_of_a_segment_is_not_left_out_again(home, host, spooling):
-    before = of(1, OTHER) + of(2, GONE)
-    data = before + of(3, GONE) + of(4, OTHER)
-    homes.put_bytes(home, data, name=segments.sealed_name(1, len(before)))
-    forgotten.add(Home(home), GONE)
-    made = take(host)
-    assert batch.write(made, bursts=True, hardware={}).forgotten == 1
-    discard.discard(host, batch.commit(made), 9)
-    assert begin_again(host, spooling) == [4]
-
-
 def test_no_source_is_read_where_none_is_forgotten(home, host, monkeypatch):
     """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
     sealed(home, 0, 1)

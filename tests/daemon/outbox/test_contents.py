@@ -49,10 +49,8 @@ def test_a_burst_that_is_being_split_stands_for_its_events(host):
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"burst":7}', BURST[:-3], b"[" * 60_000], ids=repr)
 def test_a_damaged_body_has_no_events(data):
-    assert contents.count_events(data) == 0
-    assert contents.expand(data) == []
+    assert (contents.count_events(data), contents.expand(data)) == (0, [])
 
 
 def test_the_events_of_a_body():
-    assert contents.count_events(BURST) == 3
-    assert contents.expand(BURST) == wire.expand(BURST)
+    assert (contents.count_events(BURST), contents.expand(BURST)) == (3, wire.expand(BURST))

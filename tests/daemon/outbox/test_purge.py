@@ -9,9 +9,8 @@ import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetry.spool import CreationRefusedError, Writer
 from flwr_telemetryd.outbox import purge
-from tests.support import homes, records
+from tests.support import homes
 
 UNSENT = ["spool/events.msgpack", "spool/sealed-1-1.msgpack", "work/b.me/s.msgpack", "outbox/b/k.json"]
 PAST = [
@@ -74,20 +73,6 @@ def test_a_purge_that_died_is_finished_by_the_next(home, monkeypatch):
     monkeypatch.undo()
     purge.unsent(Home(home))
     assert left(host) == sorted(PAST)
-
-
-def test_a_writer_at_the_moment_of_the_purge_stops(home):
-    """It sees that the path of its segment is gone, reads the settings, and creates nothing."""
-    host = Home(home).host()
-    consents = [True, False]
-    writer = Writer(Home(home), host, lambda: consents.pop(0), lambda: None)
-    frame = records.encode(records.sample())
-    writer.append(frame, 1e9)
-    purge.unsent(Home(home))
-    with pytest.raises(CreationRefusedError):
-        writer.append(frame, 1e9)
-    assert left(host) == []
-    assert not host.spool.exists()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "file", "link", "socket"])

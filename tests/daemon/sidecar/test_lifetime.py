@@ -61,8 +61,7 @@ def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(sleeper):
 
 def test_the_sleep_ends_in_time_for_the_next_pass(sleeper):
     sleeper.sleep()
-    assert sleeper.sleep(most_s=7) == 7
-    assert sleeper.sleep(longest_s=2, most_s=7) == 7
+    assert (sleeper.sleep(most_s=7), sleeper.sleep(longest_s=2, most_s=7)) == (7, 7)
     assert sleeper.sleep(most_s=0) == POLL_S
 
 
@@ -135,5 +134,4 @@ def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
     sleeper.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, sleeper.clock), lambda: False)
     sleeper.happens = (1.0, lambda: CHANGES_ON_DEMAND[name](home))
     others = name in {"an event of another host", "a first event", "a batch"}
-    assert sleeper.sleep(POLL_S, 5) == (5 if others else 1)
-    assert set(sleeper.sleeps) == {POLL_S}
+    assert (sleeper.sleep(POLL_S, 5), set(sleeper.sleeps)) == (5 if others else 1, {POLL_S})

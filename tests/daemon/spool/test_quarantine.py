@@ -14,8 +14,7 @@ def test_a_file_is_moved_and_its_empty_directory_goes(host):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damage")
     quarantine.quarantine(host, path)
-    assert (host.damaged / "k.json").read_bytes() == b"damage"
-    assert list(host.outbox.iterdir()) == []
+    assert ((host.damaged / "k.json").read_bytes(), list(host.outbox.iterdir())) == (b"damage", [])
     quarantine.quarantine(host, path)  # it is gone: another sidecar was first
 
 

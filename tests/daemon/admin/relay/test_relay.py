@@ -77,8 +77,7 @@ def test_what_is_appended_later_is_delivered_by_the_next(home, file, collector):
     homes.configure(home, collector.url)
     first, later = bodies(3), bodies(2, start=3)
     put(file, first)
-    assert run(home, file).bodies == 3
-    assert run(home, file) == RelayResult()
+    assert (run(home, file).bodies, run(home, file)) == (3, RelayResult())
     put(file, later)
     assert run(home, file).bodies == 2
     assert [request.body for request in collector.requests] == first + later
