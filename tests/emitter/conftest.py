@@ -1,10 +1,14 @@
 """Fixtures that the tests of the emitter share."""
 
+import fcntl
+import os
+
 import pytest
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
-from tests.support import faults
+from tests.support import faults, homes
 
 
 class Told:
@@ -45,3 +49,36 @@ def another(home):
 @pytest.fixture
 def host(home):
     return Home(home).host()
+
+
+NOW_S = 1_800_000_000
+
+
+@pytest.fixture
+def paths(home):
+    """Give a host with one event in its spool, appended at NOW_S."""
+    host = Home(home).host()
+    files.append_bytes(homes.put(home, []), b"x")
+    os.utime(host.events, (NOW_S, NOW_S))
+    return host
+
+
+def beat(home, at_s, name="service-other.json"):
+    """Write a heartbeat of that time of the file system."""
+    path = homes.telemetry(home) / name
+    path.touch()
+    os.utime(path, (at_s, at_s))
+
+
+def is_free(path):
+    """Whether a sealer could have the lock of this segment now."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def numbers(home):
+    return [event["event_details"]["n"] for event in homes.spooled(home)]

@@ -130,7 +130,7 @@ BOTH_SPOOLED, BOTH_DISABLED = ("spooled", "spooled"), ("disabled", "disabled")
 
 
 def test_every_import_after_the_hook_gets_our_functions(module, telemetry, emitter, tmp_path):
-    """They are documented and pickled as Flower's. All else of the module, and its loader, are Flower's own."""
+    """Documented and pickled as Flower's; all else of the module, and its loader, are Flower's own."""
     assert load("flwr.common").event is module.event
     assert results(module) == BOTH_SPOOLED
     assert (len(emitter.calls), emitter.packages) == (2, {"flwr"})

@@ -12,17 +12,8 @@ from flwr_telemetry import files, launch
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
-from tests.support import homes, processes
-
-NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-def paths(home):
-    host = Home(home).host()
-    files.append_bytes(homes.put(home, []), b"x")
-    os.utime(host.events, (NOW_S, NOW_S))
-    return host
+from tests.emitter.conftest import NOW_S, beat
+from tests.support import processes
 
 
 @pytest.fixture
@@ -36,12 +27,6 @@ def started(paths, at_s, *, size=8):
     """Leave the trace of a start at that time of the file system; of size 0, that of a mere probe."""
     files.append_bytes(paths.lock, b"started\n"[:size])
     os.utime(paths.lock, (at_s, at_s))
-
-
-def beat(home, at_s):
-    path = Home(home).heartbeat("other")
-    path.touch()
-    os.utime(path, (at_s, at_s))
 
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
@@ -64,11 +49,8 @@ FORBIDDEN = {
     "never": ({}, "never"),
     "guard": ({launch.GUARD: "1"}, "always"),
     "guard_of_any_value": ({launch.GUARD: ""}, "always"),
-    "slurm": ({"SLURM_JOB_ID": "1"}, "auto"),
-    "pbs": ({"PBS_JOBID": "1.x"}, "auto"),
-    "lsf": ({"LSB_JOBID": "1"}, "auto"),
-    "flux": ({"FLUX_JOB_ID": "f1"}, "auto"),
     "sge": ({"JOB_ID": "1", "SGE_ROOT": "/sge"}, "auto"),
+    **{name: ({name: "1"}, "auto") for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")},
 }
 
 
@@ -76,7 +58,6 @@ FORBIDDEN = {
 def test_who_may_not_start_one(home, paths, environ, setting):
     """The setting, the recursion guard and the batch job: nothing is started, but a service may serve."""
     assert wake(home, environ, setting) is Wake.NOT_ALLOWED
-    assert not paths.lock.exists()
     beat(home, NOW_S)
     assert wake(home, environ, setting) is Wake.SERVED
     assert not paths.lock.exists()
@@ -85,10 +66,8 @@ def test_who_may_not_start_one(home, paths, environ, setting):
 @pytest.mark.parametrize(
     ("environ", "setting"),
     [
-        ({"JOB_ID": "1"}, "auto"),
-        ({"SLURM_JOB_ID": ""}, "auto"),
+        *(({name: value}, "auto") for name, value in (("JOB_ID", "1"), ("SLURM_JOB_ID", ""), ("X", "1"))),
         ({"SLURM_JOB_ID": "1"}, "always"),
-        ({}, "auto"),
     ],
 )
 def test_who_may(home, paths, environ, setting):
@@ -137,34 +116,16 @@ def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
     assert not processes.sidecars(home)
 
 
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "s",
-    "HF_TOKEN": "s",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_TELEMETRY_PARTNER_ID": "s",
-    "LD_PRELOAD": "/s.so",
-    "PYTHONSTARTUP": "/s.py",
-    "PYTHONINSPECT": "1",
-    "NETRC": "/s",
-    "path": "/s",
-}
-NEEDED = {
-    "PATH": "/bin",
-    "HOME": "/h",
-    "LANG": "C",
-    "https_proxy": "http://p",
-    "SSL_CERT_FILE": "/c",
-    "TMPDIR": "/t",
-}
+SECRETS = "AWS_SECRET_ACCESS_KEY HF_TOKEN FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_PARTNER_ID LD_PRELOAD".split()
+SECRETS += "PYTHONSTARTUP PYTHONINSPECT NETRC path".split()
+NEEDED = "PATH HOME LANG https_proxy SSL_CERT_FILE TMPDIR".split()
 
 
 def test_what_a_sidecar_gets_of_our_environment():
-    environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
-    assert launch.sidecar_environment(Home(Path("/x")), environ) == {
-        **NEEDED,
-        "FLWR_HOME": "/x",
-        launch.GUARD: "1",
-    }
+    """It gets the variables for its start and the network; no secret, no setting, no hook."""
+    environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
+    passed = launch.sidecar_environment(Home(Path("/h")), environ)
+    assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", launch.GUARD: "1"}
 
 
 def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):

@@ -10,25 +10,10 @@ import time
 
 import pytest
 
-from flwr_telemetry import files, presence
+from flwr_telemetry import presence
 from flwr_telemetry.layout import Home
+from tests.emitter.conftest import NOW_S, beat
 from tests.support import faults, homes, processes
-
-NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-def paths(home):
-    host = Home(home).host()
-    files.append_bytes(homes.put(home, []), b"x")
-    os.utime(host.events, (NOW_S, NOW_S))
-    return host
-
-
-def beat(home, at_s, name="service-other.json"):
-    path = homes.telemetry(home) / name
-    path.touch()
-    os.utime(path, (at_s, at_s))
 
 
 @pytest.mark.parametrize(

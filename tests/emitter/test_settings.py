@@ -91,10 +91,11 @@ def test_the_decision(home, tmp_path, case):
     assert consent.malformed is (BAD in (case.site, case.user))
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, deep):
-    home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
-    site = tmp_path / "telemetry.toml"
+@pytest.mark.parametrize("path", ["a", "a/b/c", "file/.flwr"])
+def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, path):
+    """Also below a file: consent has an answer, and the writer reports the error."""
+    (tmp_path / "file").touch()
+    home, site = Home(tmp_path / path), tmp_path / "telemetry.toml"
     assert load(home, {}, site_file=site).consent.enabled
     with another_user():
         refused = load(home, {}, site_file=site).consent
@@ -102,21 +103,12 @@ def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path
     assert not home.path.exists()
 
 
-def test_a_home_below_a_file_is_judged_by_the_file(tmp_path):
-    """Consent has an answer; the writer reports the error."""
-    (tmp_path / "file").write_text("")
-    home = Home(tmp_path / "file" / ".flwr")
-    assert load(home, {}, site_file=tmp_path / "none").consent.enabled
-
-
 def test_without_an_environment_the_files_alone_decide(home, monkeypatch):
     """The sidecar's answer does not depend on the process that happened to start it."""
-    for name in (TELEMETRY, TRACK):
-        monkeypatch.setenv(name, "0" if name == TELEMETRY else "1")
-    monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
+    for name, value in {TELEMETRY: "0", TRACK: "1", "FLWR_TELEMETRY_SIDECAR": "never"}.items():
+        monkeypatch.setenv(name, value)
     known = load(Home(home), None, site_file=home / "none")
-    assert known.consent.enabled
-    assert (known.sidecar, known.logging, known.partner) == ("auto", False, None)
+    assert (known.consent.enabled, known.sidecar, known.logging, known.partner) == (True, "auto", False, None)
 
 
 def test_the_users_word_wins_over_the_sites(home, tmp_path):
@@ -157,23 +149,26 @@ def test_logging_is_the_environments_affair(home, text, value, logging):
     assert load(Home(home), environ, site_file=home / "none").logging is logging
 
 
-def changes():
-    return {
-        "user_written": lambda home, site: homes.write_settings(home, OFF),
-        "site_written": lambda home, site: site.write_text(OFF),
-        "home_gone": lambda home, site: home.rename(home.with_name("gone")),
-        "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
-    }
+CHANGES = {
+    "user_written": lambda home, site: homes.write_settings(home, OFF),
+    "site_written": lambda home, site: site.write_text(OFF),
+    "home_gone": lambda home, site: home.rename(home.with_name("gone")),
+    "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
+}
 
 
-@pytest.mark.parametrize("change", changes())
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_signature_tells_of_every_change(home, tmp_path, change):
     if change == "owner" and os.geteuid() != 0:
         pytest.skip("only root can give a home away")
     site = tmp_path / "telemetry.toml"
+
+    def signature():
+        return settings.signature(settings.watched(Home(home), site))
+
     homes.write_settings(home, ON)
-    before = settings.signature(settings.watched(Home(home), site))
+    before = signature()
     homes.put(home, [])
-    assert settings.signature(settings.watched(Home(home), site)) == before
-    changes()[change](home, site)
-    assert settings.signature(settings.watched(Home(home), site)) != before
+    assert signature() == before
+    CHANGES[change](home, site)
+    assert signature() != before

@@ -34,35 +34,27 @@ def theirs(tmp_path, text):
     return directory
 
 
-def test_every_process_adopts_flower(home):
-    done = processes.run(home, ["-c", LOOK], python_path(SITE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+@pytest.mark.parametrize("option", ["", "-S", "-E", "-I"])
+def test_every_process_adopts_flower(home, option):
+    """The hook is there once; an interpreter told to ignore the path or ``site`` runs without ours."""
+    done = processes.run(home, [*option.split(), "-c", LOOK], python_path(SITE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n" if option else "1\n", "")
 
 
-@pytest.mark.parametrize("option", ["-S", "-E", "-I"])
-def test_a_process_that_wants_no_site_gets_none(home, option):
-    done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+THEIRS = {
+    "works": "mark = 'loaded'; print('theirs')",
+    "puts_another_in_its_place": "import sys; sys.modules[__name__] = type(sys)('sitecustomize')",
+    "replaces_the_path": "import os, sys; sys.path = [p for p in sys.path if p != os.getcwd()]",
+    "fails": "raise ValueError('bad luck')",
+    "lacks_a_module": "import not_installed_anywhere",
+    "looks_absent": "raise ImportError('no', name='sitecustomize')",
+    "is_no_python": "def broken(:",
+    "ends_the_process": "raise SystemExit(3)",
+    "ends_it_at_once": "import os; os._exit(4)",
+}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("mark = 'loaded'; print('theirs')", id="works"),
-        pytest.param(
-            "import sys; sys.modules[__name__] = type(sys)('sitecustomize')", id="puts_another_in_its_place"
-        ),
-        pytest.param(
-            "import os, sys; sys.path = [p for p in sys.path if p != os.getcwd()]", id="replaces_the_path"
-        ),
-        pytest.param("raise ValueError('bad luck')", id="fails"),
-        pytest.param("import not_installed_anywhere", id="lacks_a_module"),
-        pytest.param("raise ImportError('no', name='sitecustomize')", id="looks_absent"),
-        pytest.param("def broken(:", id="is_no_python"),
-        pytest.param("raise SystemExit(3)", id="ends_the_process"),
-        pytest.param("import os; os._exit(4)", id="ends_it_at_once"),
-    ],
-)
+@pytest.mark.parametrize("text", THEIRS.values(), ids=THEIRS)
 def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
     directory = theirs(tmp_path, text)
     with_us, without_us = (
@@ -98,10 +90,9 @@ def test_a_path_that_holds_us_twice_ends(home, tmp_path):
 def test_the_path_of_the_process_stays_as_it_was(home, tmp_path):
     """Our directory is where PYTHONPATH says, for programs that hand their path to their children."""
     directory = theirs(tmp_path, "")
-    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(directory, SITE))
-    assert done.stdout == f"{directory} {SITE}\n"
-    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(SITE, directory))
-    assert done.stdout == f"{SITE} {directory}\n"
+    for entries in ((directory, SITE), (SITE, directory)):
+        done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(*entries))
+        assert done.stdout == "{} {}\n".format(*entries)
 
 
 @pytest.mark.parametrize("fault", ["raise ImportError", "raise RuntimeError", "def broken(:"])

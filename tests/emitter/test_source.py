@@ -67,20 +67,12 @@ def test_a_file_system_without_hard_links(path, number, monkeypatch):
     assert (path.read_text(), os.listdir(path.parent)) == (told, ["source"])
 
 
-@pytest.mark.parametrize(
-    ("call", "number"),
-    [
-        ("link", errno.EIO),
-        ("open", errno.EROFS),
-        ("open", errno.EMFILE),
-        ("write", errno.ENOSPC),
-        ("write", errno.EDQUOT),
-    ],
-)
-def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeypatch):
-    before = descriptors()
-    fail_once(monkeypatch, call, number)
-    assert (source.ensure(path), os.listdir(path.parent)) == ("unavailable", [])
+@pytest.mark.parametrize("fault", ["link-EIO", "open-EROFS", "open-EMFILE", "write-ENOSPC", "write-EDQUOT"])
+def test_a_source_that_cannot_be_made_leaves_nothing(path, fault, monkeypatch):
+    before, (call, name) = descriptors(), fault.split("-")
+    fail_once(monkeypatch, call, getattr(errno, name))
+    assert source.ensure(path) == "unavailable"
+    assert os.listdir(path.parent) == []
     assert descriptors() == before
     assert source.ensure(path) == path.read_text()
 
@@ -100,13 +92,13 @@ def test_no_directory_is_unavailable(path):
 
 def test_the_signature_tells_of_every_change(path):
     seen = [files.signature(path)]
-    path.write_text(ID)
-    seen.append(files.signature(path))
-    path.with_name("other").write_text(ID)
-    path.with_name("other").rename(path)
-    seen.append(files.signature(path))
-    path.write_text("no id")
-    seen.append(files.signature(path))
+    for step in (
+        lambda: path.write_text(ID),
+        lambda: path.with_name("other").write_text(ID) and path.with_name("other").rename(path),
+        lambda: path.write_text("no id"),
+        path.unlink,
+    ):
+        step()
+        seen.append(files.signature(path))
+    assert seen[0] is seen[-1] is None
     assert len(set(seen)) == 4
-    path.unlink()
-    assert files.signature(path) is None

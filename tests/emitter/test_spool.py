@@ -1,6 +1,6 @@
 """The writer's side of the spool: the races of its docstring, by number."""
 
-import fcntl
+import errno
 import os
 import shutil
 import signal
@@ -14,8 +14,9 @@ from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetryd.spool import reader, segments
+from tests.emitter.conftest import is_free
 from tests.support import homes, processes, records
-from tests.support.faults import amid, no_locks
+from tests.support.faults import amid, descriptors, no_locks
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
@@ -25,15 +26,6 @@ def numbers(home):
         [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
         for path in homes.segments(home)
     ]
-
-
-def is_free(path):
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told, monkeypatch):
@@ -58,39 +50,43 @@ def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(home, host,
     assert numbers(home) == [[0, 1], [2]]
 
 
-def test_race_2_a_record_in_an_unlinked_segment_is_written_again(home, host, told, monkeypatch):
-    """Race 2: a write into a file without a name counts for nothing."""
-    told.append(FRAMES[0])
-    amid(monkeypatch, host.events.unlink)
-    told.append(FRAMES[1])
-    assert numbers(home) == [[1]]
+linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
-def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeypatch):
+@pytest.mark.parametrize("linked", [False, pytest.param(True, marks=linux_alone)])
+def test_race_2_a_record_in_a_removed_segment_is_written_again(home, host, told, monkeypatch, linked):
     """Race 2: NFS gives a removed open file another name, which is checked without a lock."""
     told.append(FRAMES[0])
-    no_locks(monkeypatch)
 
     def remove():
-        os.link(host.events, home / ".nfs0001")
+        if linked:
+            os.link(host.events, home / ".nfs0001")
         host.events.unlink()
 
+    if linked:
+        no_locks(monkeypatch)
     amid(monkeypatch, remove)
     told.append(FRAMES[1])
     assert numbers(home) == [[1]]
 
 
-def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
-    real = os.write
+@pytest.mark.parametrize("stale", [False, True])
+def test_race_2_for_ever_is_an_error(told, host, monkeypatch, stale):
+    """Race 2: the spool is replaced, or its handle goes stale, at every try. No descriptor stays open."""
+    told.append(FRAMES[0])
+    told.writer.close()
+    real, before = os.write, descriptors()
 
     def lose(descriptor, data):
+        if stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         host.events.unlink()
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", lose)
     with pytest.raises(SpoolWriteError, match="replaced faster"):
-        told.append(FRAMES[0])
+        told.append(FRAMES[1])
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
@@ -146,16 +142,12 @@ Writer(home, home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.a
 def test_race_4_torn_bytes_cost_no_other_record(home, host, told, kept):
     """Race 4: a process dies inside its write, and the records before and after are read."""
     told.append(FRAMES[0])
-    size = str(len(FRAMES[0]) + kept)
-    done = processes.run(home, ["-c", DIE, str(home), size, FRAMES[1].hex()])
+    done = processes.run(home, ["-c", DIE, str(home), str(len(FRAMES[0]) + kept), FRAMES[1].hex()])
     assert done.returncode == -signal.SIGKILL, done.stderr
     told.append(FRAMES[2])
     pieces = list(reader.read(segments.chunks(host.events)))
-    assert [piece.event["event_details"]["n"] for piece in pieces if isinstance(piece, reader.Record)] == [
-        0,
-        2,
-    ]
-    assert [piece.data for piece in pieces if isinstance(piece, reader.Damage)] == [FRAMES[1][:kept]]
+    assert [getattr(piece, "data", None) for piece in pieces] == [None, FRAMES[1][:kept], None]
+    assert [pieces[at].event["event_details"]["n"] for at in (0, 2)] == [0, 2]
 
 
 HOLD = """
