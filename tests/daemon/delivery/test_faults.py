@@ -58,11 +58,10 @@ def test_some_steps_block_the_delivery(bench, name, blocks):
 
 
 def test_a_lost_race_is_no_fault(bench):
-    assert (bench.run("batch 1", LostRaceError("1")), bench.run("batch 1")) == ("default", "result")
-
-
-def test_a_request_for_delivery_ends_the_waits(bench):
-    bench.run("seal", OSError())
+    """A request for delivery ends the waits of faults."""
+    for name, error in (("batch 1", LostRaceError("1")), ("seal", OSError())):
+        assert bench.run(name, error) == "default"
+    assert bench.run("batch 1") == "result"
     bench.faults.reset()
     assert bench.run("seal") == "result"
 

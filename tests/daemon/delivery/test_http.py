@@ -79,24 +79,24 @@ def test_one_connection_serves_many_bodies(collector):
     sink.close()
 
 
-def test_an_answer_that_does_not_end_is_cut_by_the_deadline(collector):
-    collector.answer_with(Answer(200, manner="drip", took=True))
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(200, manner="drip", took=True), Retry),
+        (Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)), Refused),
+    ],
+    ids=["endless", "long"],
+)
+def test_a_long_answer_is_read_only_in_part(collector, answer, kind):
+    """The next body goes through a new connection."""
+    collector.answer_with(answer)
     sink = sink_for(collector.url, limits={"request_deadline_s": 1})
-    assert isinstance(sink.send(KEY, BODY), Retry)
-    assert sink.send(KEY, BODY) == Delivered()
-    sink.close()
-    assert collector.connections == 2
-
-
-def test_a_long_answer_is_read_only_in_part(collector):
-    collector.answer_with(Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)))
-    sink = sink_for(collector.url)
     outcome = sink.send(KEY, BODY)
-    assert isinstance(outcome, Refused)
+    assert type(outcome) is kind
     assert len(outcome.reason) < 600
     assert sink.send(KEY, BODY) == Delivered()
-    assert collector.connections == 2
     sink.close()
+    assert collector.connections == 2
 
 
 def test_a_compressed_answer_is_never_decompressed(collector):
@@ -205,18 +205,13 @@ class Raising(BaseAdapter):
         pass
 
 
-def instance(kind):
-    """An exception of any class, whose message holds a secret."""
-    error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
-    BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
-    return error
-
-
 def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     assert len(KINDS) > 50
     sink = sink_for("http://127.0.0.1:9/")
     for kind in KINDS:
-        sink._session.mount("http://", Raising(instance(kind)))
+        error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
+        BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
+        sink._session.mount("http://", Raising(error))
         outcome = sink.send(KEY, BODY)
         assert isinstance(outcome, Retry), kind
         assert outcome.after_s is None
@@ -225,51 +220,30 @@ def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     sink.close()
 
 
+GZIP = ["gzip", "br, GZip;q=0.5", "x-gzip"]
 LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
 
 
-@pytest.mark.parametrize(
-    ("accepted", "compresses"),
-    [
-        (None, False),
-        ("", False),
-        ("identity", False),
-        ("br, deflate", False),
-        ("gzip;q=0", False),
-        ("gzip; q=0.000", False),
-        ("gzip", True),
-        ("br, GZip;q=0.5", True),
-        ("x-gzip", True),
-    ],
-)
-def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, compresses):
-    """Neither the first body of a run nor a small one; the key stays that of the body."""
-    headers = {} if accepted is None else {"Accept-Encoding": accepted}
-    collector.answer_by(lambda _request: Answer(200, headers))
+@pytest.mark.parametrize("accepted", ["", "identity", "br, deflate", "gzip;q=0", "gzip; q=0.000", *GZIP])
+@pytest.mark.parametrize("refused", [None, 400, 415])
+def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, refused):
+    """Neither the first body of a run nor a small one; uncompressed again if it is refused. The key stays."""
+    compresses = accepted in GZIP
+    answer = Answer(200, {"Accept-Encoding": accepted} if accepted else {})
+    collector.answer_by(
+        lambda request: (refused if "content-encoding" in request.headers else None) or answer
+    )
     sink = sink_for(collector.url)
     for number, body in enumerate((LARGE, LARGE + b" ", BODY)):
         assert sink.send(f"{number:064}", body) == Delivered()
     sink.close()
-    first, second, third = collector.requests
-    assert (first.body, third.body) == (LARGE, BODY)
-    assert "content-encoding" not in {**first.headers, **third.headers}
-    if compresses:
-        assert second.headers["content-encoding"] == "gzip"
-        assert gzip.decompress(second.body) == LARGE + b" "
-    else:
-        assert second.body == LARGE + b" "
-        assert "content-encoding" not in second.headers
-    assert [int(request.key) for request in collector.requests] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("status", [400, 415])
-def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, status):
-    accepts = Answer(200, {"Accept-Encoding": "gzip"})
-    collector.answer_by(lambda request: status if "content-encoding" in request.headers else accepts)
-    sink = sink_for(collector.url)
-    assert [sink.send(f"{number:064}", LARGE) for number in range(2)] == [Delivered()] * 2
-    sink.close()
-    assert [request.headers.get("content-encoding") for request in collector.requests] == [None, "gzip", None]
+    told = [
+        (int(request.key), gzip.decompress(request.body) if zipped else request.body, zipped)
+        for request in collector.requests
+        for zipped in [request.headers.get("content-encoding") == "gzip"]
+    ]
+    again = [(1, LARGE + b" ", False)] if compresses and refused else []
+    assert told == [(0, LARGE, False), (1, LARGE + b" ", compresses), *again, (2, BODY, False)]
 
 
 # Proxies, certificates and limits

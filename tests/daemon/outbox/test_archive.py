@@ -55,14 +55,19 @@ def test_the_length_of_a_file_is_read_under_its_lock(tmp_path):
         assert found == [12]
 
 
-def test_a_lock_that_stays_busy_does_not_stop_a_reader(tmp_path, monkeypatch):
-    """A process may be stopped amid a line; the length is read as it is."""
+def test_a_lock_that_stays_busy_stops_neither_a_reader_nor_a_record_of_one_host(tmp_path, monkeypatch):
+    """A process may be stopped amid a line. Across hosts nothing but the lock keeps lines apart."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
     path = tmp_path / "file"
-    path.write_bytes(b"half a ")
-    with path.open("ab") as writer, path.open("rb") as file:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-        assert archive.written_bytes(file) == 7
+    with path.open("ab") as stopped, path.open("rb") as file:
+        path.chmod(0o600)
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        archive.append_line(path, b"one")
+        with pytest.raises(BlockingIOError, match="locked"):
+            archive.append_line(path, b"two", across_hosts=True)
+        assert archive.written_bytes(file) == 4
+    assert path.read_bytes() == b"one\n"
 
 
 def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
@@ -84,17 +89,3 @@ def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypat
     amid(monkeypatch, lambda: path.rename(old), "lstat")
     archive.append_line(path, b"line", across_hosts=across_hosts)
     assert (old.read_bytes(), path.read_bytes()) == (b"", b"line\n")
-
-
-def test_a_lock_that_stays_busy_stops_no_record_of_one_host(tmp_path, monkeypatch):
-    """A stopped process must not stop the archive. Across hosts nothing but the lock keeps lines apart."""
-    monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
-    monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
-    path = tmp_path / "file"
-    with path.open("ab") as stopped:
-        path.chmod(0o600)
-        fcntl.flock(stopped, fcntl.LOCK_EX)
-        archive.append_line(path, b"one")
-        with pytest.raises(BlockingIOError, match="locked"):
-            archive.append_line(path, b"two", across_hosts=True)
-    assert path.read_bytes() == b"one\n"

@@ -35,13 +35,10 @@ def test_what_waits(host, place, waits):
     assert backlog.bodies_wait(host) is (waits == "bodies")
 
 
-def test_an_empty_open_segment_does_not_wait(home, host):
+def test_an_empty_segment_and_an_unsafe_host_do_not_wait(home, host):
+    """No sidecar of another host can deliver the latter."""
     homes.put_bytes(home, b"")
     assert not backlog.anything_waits(host)
-
-
-def test_an_unsafe_host_does_not_wait(home, host):
-    """No sidecar of another host can deliver it."""
     homes.put(home, records.series(1))
     host.spool.chmod(0o777)
     assert backlog.anything_waits(host)
@@ -65,12 +62,9 @@ def test_a_count_reads_a_file_again_only_if_it_has_grown(home, host, monkeypatch
     assert reads == [1]
 
 
-def test_a_count_ends_when_its_caller_says_so(home, host):
-    homes.put(home, records.series(1))
-    assert Counter([host]).left(lambda: True) == Backlog(0, 0)
-
-
-def test_a_file_that_vanishes_counts_nothing(home, host, monkeypatch):
+def test_a_count_ends_when_its_caller_says_so(home, host, monkeypatch):
+    """A file that vanishes meanwhile counts nothing."""
     path = homes.put(home, records.series(1))
+    assert Counter([host]).left(lambda: True) == Backlog(0, 0)
     amid(monkeypatch, path.unlink, "open")
     assert Counter([host]).left() == Backlog(0, 0)
