@@ -38,7 +38,11 @@ def busy():
     busy.end()
 
 
-def test_an_import_happens_once():
+def test_an_import_is_plain_and_happens_once():
+    """It starts no thread. The result is kept, and an exception is not."""
+    threads = threading.enumerate()
+    assert Guard().call(threading.get_ident) == threading.get_ident()
+    assert threading.enumerate() == threads
     done = []
 
     @undisturbed
@@ -51,12 +55,6 @@ def test_an_import_happens_once():
     with pytest.raises(ModuleNotFoundError):
         importing()
     assert [importing(), importing()] == [2, 2]
-
-
-def test_an_import_is_plain():
-    threads = threading.enumerate()
-    assert Guard().call(threading.get_ident) == threading.get_ident()
-    assert threading.enumerate() == threads
 
 
 def test_threads_wait_for_each_other(busy):

@@ -52,13 +52,9 @@ def test_the_home(environ, path):
     assert home_directory(environ) == Path(path)
 
 
-def test_a_relative_home_is_made_absolute(tmp_path, monkeypatch):
-    """A later change of the working directory does not move the home."""
+def test_a_relative_home_is_made_absolute_and_no_home_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
-
-
-def test_no_home_is_an_error_that_says_what_to_do():
     with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
         home_directory({"HOME": "relative"})
 

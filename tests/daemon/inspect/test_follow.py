@@ -18,22 +18,17 @@ def _append(home, data):
         file.write(data)
 
 
-def test_a_growing_segment_gives_what_is_new(home):
+def test_a_segment_gives_what_is_new_whatever_it_is_called(home):
+    """Sealed and taken into a batch, it is still the same segment."""
+    follower = Follower(Home(home))
+    assert _new(follower) == []
+    homes.put(home, records.series(1))
+    assert _new(follower) == [("spool", 0)]
     homes.put(home, records.series(2))
     follower = Follower(Home(home))
     assert (_new(follower), _new(follower)) == ([("spool", 0), ("spool", 1)], [])
     _append(home, records.encode(records.sample({"n": 2})))
     assert _new(follower) == [("spool", 2)]
-
-
-def test_a_home_that_comes_into_being_is_seen(home):
-    follower = Follower(Home(home))
-    assert _new(follower) == []
-    homes.put(home, records.series(1))
-    assert _new(follower) == [("spool", 0)]
-
-
-def test_a_segment_is_known_whatever_it_is_called(home):
     homes.put(home, records.series(1))
     follower = Follower(Home(home))
     assert _new(follower) == [("spool", 0)]

@@ -30,7 +30,8 @@ def test_a_home_that_is_a_file_is_a_problem(home):
     assert problem.startswith(f"{home} is no directory")
 
 
-def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
+def test_what_may_not_be_read_or_written_is_a_problem(home, monkeypatch):
+    """Reading a read-only home works; recording into it does not."""
     homes.put(home, records.series(1))
     telemetry = homes.telemetry(home)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != telemetry)
@@ -39,10 +40,6 @@ def test_what_may_not_be_read_is_a_problem(home, monkeypatch):
     assert view.problems == [
         f"{telemetry}: Permission denied; no permission; set FLWR_HOME to a directory of your own"
     ]
-
-
-def test_what_may_not_be_written_is_a_problem_only_while_telemetry_is_on(home, monkeypatch):
-    homes.put(home, records.series(1))
     monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
     view = _read(home)
     assert view.problems == [

@@ -84,7 +84,7 @@ def test_the_archive_and_the_rejected_are_counted_by_events(home):
     assert (view.sent.bodies, view.sent.events, view.rejected.bodies, view.rejected.events) == (1, 4, 1, 4)
 
 
-def test_the_counters_outlive_the_sidecar(home):
+def test_the_counters_outlive_the_sidecar_which_lives_while_its_lock_is_held(home):
     homes.put(home, [])
     host = homes.host(home)
     (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
@@ -92,10 +92,6 @@ def test_the_counters_outlive_the_sidecar(home):
     view = _read(home)
     assert view.public()["hosts"][0]["counters"] == {"damaged": 1, "dropped": 4, "rejected": 2, "retried": 3}
     assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
-
-
-def test_a_sidecar_lives_while_its_lock_is_held(home):
-    homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
         assert lock.result is LockResult.HELD
         assert _read(home).hosts[0].sidecar.alive

@@ -123,65 +123,54 @@ def test_race_9_what_a_death_left_is_begun_again(home, host):
     assert take_over(host, OURS) == [again]
 
 
-def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch):
-    for number in range(2):
+@pytest.mark.parametrize("segments_", [1, 2])
+def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch, segments_):
+    """Race 10: the first rename gets it; the other sidecar takes the rest, or no batch, and no directory."""
+    for number in range(segments_):
         sealed(home, number, at_ns=number + 1)
     theirs = []
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
     amid(monkeypatch, lambda: theirs.append(take(host, THEIRS)), "rename")
-    ours = take(host)
-    for made in (*theirs, ours):
+    ours = batch.take(host, OURS, 1)
+    assert len(list(host.work.iterdir())) == segments_
+    for made in (*theirs, ours) if ours else theirs:
         make(host, made)
-    assert spooling.delivered() == [0, 1]
+    assert spooling.delivered() == list(range(segments_))
 
 
-def test_race_10_nothing_is_left_to_take(home, host, monkeypatch):
-    segment = sealed(home, 0)
-    amid(monkeypatch, segment.unlink, "rename")
-    assert batch.take(host, OURS, 1) is None
-    assert list(host.work.iterdir()) == []
-
-
-def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch, late):
+    """Race 10: one rename succeeds; the other sidecar, which may have listed it before, leaves the batch."""
     sealed(home, 0)
     take(host, "2" * 16)
     theirs = []
-    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
-    assert take_over(host, OURS) == []
+    (path,) = batch.unfinished(host, OURS)
+    if late:
+        theirs += take_over(host, THEIRS)
+    else:
+        amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
+    with pytest.raises(LostRaceError):
+        batch.take_over(host, path, OURS)
     make(host, theirs[0])
     assert spooling.delivered() == [0]
 
 
-def test_race_10_a_late_take_over_fails(home, host):
-    sealed(home, 0)
-    take(host, "2" * 16)
-    (path,) = batch.unfinished(host, OURS)
-    take_over(host, THEIRS)
-    with pytest.raises(LostRaceError):
-        batch.take_over(host, path, OURS)
-
-
-@pytest.mark.parametrize("call", ["open", "rename"])
+@pytest.mark.parametrize("call", ["open", "rename", "commit"])
 def test_race_10_the_loser_of_a_batch_leaves_it(home, host, spooling, monkeypatch, call):
     """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
     sealed(home, 0, 1)
     made = take(host)
-    theirs = []
-    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
-    with pytest.raises(LostRaceError):
+    theirs = [made]
+    if call == "commit":
         make(host, made)
-    make(host, theirs[0])
+        with pytest.raises(LostRaceError):
+            batch.commit(made)
+    else:
+        amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
+        with pytest.raises(LostRaceError):
+            make(host, made)
+        make(host, theirs[1])
     assert spooling.delivered() == [0, 1]
-
-
-def test_race_10_the_loser_of_a_commit_leaves_it(home, host, spooling):
-    sealed(home, 0)
-    made = take(host)
-    batch.write(made, bursts=True, hardware={})
-    batch.commit(made)
-    with pytest.raises(LostRaceError):
-        batch.commit(made)
-    assert spooling.delivered() == [0]
 
 
 def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home, host):

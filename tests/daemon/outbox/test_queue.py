@@ -22,9 +22,7 @@ PLAIN, OTHER = (codec.dumps(to_wire(event)).encode() for event in EVENTS[:2])
 
 
 def loaded(queue, host, data, **where):
-    found = queue.load(put_body(host, data, **where))
-    assert found is not None
-    return found
+    return queue.load(put_body(host, data, **where))
 
 
 def test_what_is_due_comes_oldest_batch_first(host):
@@ -112,12 +110,11 @@ def test_two_sidecars_reject_one_body(home, host, monkeypatch):
 
 
 def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
+    """If the first is refused, so are the others."""
     queue = Queue(runtime := a_runtime(home))
     first, *_ = queue.reject(loaded(queue, host, BURST), "no")
     assert [body.key for body in queue.due()] == [first.key]
-    single = queue.load(first)
-    assert single is not None
-    assert (list(queue.reject(single, "no")), list(queue.due())) == ([], [])
+    assert [*queue.reject(queue.load(first), "no"), *queue.due()] == []
     assert runtime.state.rejected == 4
 
 

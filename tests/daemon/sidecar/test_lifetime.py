@@ -51,18 +51,25 @@ def sleeper(home):
     return a_home_of_two(home)
 
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(sleeper):
+def test_the_sleep_doubles_up_to_half_a_minute_and_ends_in_time(sleeper, monkeypatch):
+    """No directory is listed while nothing changes."""
     assert sleeper.sleep() >= FULL_PASS_S
     assert sleeper.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
     sleeper.sleeps.clear()
     sleeper.sleep()
     assert set(sleeper.sleeps) == {LONGEST_WAIT_S}
-
-
-def test_the_sleep_ends_in_time_for_the_next_pass(sleeper):
     sleeper.sleep()
     assert (sleeper.sleep(most_s=7), sleeper.sleep(longest_s=2, most_s=7)) == (7, 7)
     assert sleeper.sleep(most_s=0) == POLL_S
+    sleeper.sleep()
+
+    def walk(*_arguments):
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", walk)
+        patch.setattr(os, "listdir", walk)
+        assert sleeper.sleep() >= FULL_PASS_S
 
 
 def _append(home):
@@ -111,18 +118,6 @@ def test_state_files_do_not_end_the_sleep(home, sleeper):
     state_files = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
     sleeper.happens = (100.0, lambda: [file.write_text("x") for file in state_files])
     assert sleeper.sleep() >= FULL_PASS_S
-
-
-def test_no_directory_is_listed_while_nothing_changes(sleeper, monkeypatch):
-    sleeper.sleep()
-
-    def walk(*_arguments):
-        raise AssertionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", walk)
-        patch.setattr(os, "listdir", walk)
-        assert sleeper.sleep() >= FULL_PASS_S
 
 
 CHANGES_ON_DEMAND = {**CHANGES, "the lock removed": lambda home: Home(home).host().lock.unlink()}

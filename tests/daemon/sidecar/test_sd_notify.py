@@ -79,16 +79,14 @@ def test_a_watchdog_of_another_process_is_not_fed(server, environ, fed):
     assert received(bound) == (["WATCHDOG=1"] if fed else [])
 
 
-def test_a_missing_manager_is_logged_once(tmp_path, caplog):
-    manager = ServiceManager(str(tmp_path / "nobody"), 1)
-    manager.ready()
-    manager.stopping()
-    assert len(caplog.records) == 1
-
-
-def test_without_a_manager_nothing_is_logged(caplog):
+def test_a_missing_manager_is_logged_once(caplog, tmp_path):
+    """Without an address nothing is logged."""
     manager = ServiceManager.of({})
     manager.ready()
     manager.watchdog()
     manager.extend_watchdog(1e6)
     assert not caplog.records
+    manager = ServiceManager(str(tmp_path / "nobody"), 1)
+    manager.ready()
+    manager.stopping()
+    assert len(caplog.records) == 1

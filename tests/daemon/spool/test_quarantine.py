@@ -34,15 +34,13 @@ def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
     assert descriptors() == before
 
 
-def test_the_damage_of_a_segment_is_kept_in_one_file(host):
+def test_the_damage_of_a_segment_is_kept_in_one_file(host, monkeypatch, caplog):
+    """What cannot be kept stops nothing."""
     for _ in range(2):
         writer = quarantine.DamageWriter(host, "sealed-1.msgpack")
         writer.write(b"torn")
         writer.write(b"more")
     assert (host.damaged / "sealed-1.bin").read_bytes() == b"tornmore"
-
-
-def test_damage_that_cannot_be_kept_stops_nothing(host, monkeypatch, caplog):
     fail_once(monkeypatch, "write", 28)
     quarantine.DamageWriter(host, "sealed-1.msgpack").write(b"torn")
     assert "4 damaged bytes of sealed-1.bin are not kept" in caplog.text

@@ -19,13 +19,15 @@ def _connected(receiver):
     return socket.create_connection((parts.hostname, parts.port), timeout=30)
 
 
-def test_a_repeated_key_is_kept_once():
+def test_a_repeated_key_is_kept_once_and_it_listens_on_loopback_alone():
     with Receiver() as receiver:
         assert [_post(receiver, "a", b"1"), _post(receiver, "a", b"1"), _post(receiver, "b", b"22")] == [
             200
         ] * 3
         assert (receiver.bodies, receiver.requests) == ({"a": b"1", "b": b"22"}, 3)
         assert receiver.request_bytes == 4
+    with Receiver() as receiver:
+        assert receiver._server.server_address[0] == "127.0.0.1"
 
 
 def test_a_body_without_a_sensible_length_is_refused():
@@ -35,8 +37,3 @@ def test_a_body_without_a_sensible_length_is_refused():
             connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
             assert b" 413 " in connection.recv(1024)
             assert receiver.requests == 0
-
-
-def test_it_listens_on_loopback_alone():
-    with Receiver() as receiver:
-        assert receiver._server.server_address[0] == "127.0.0.1"
