@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from flwr_telemetry import record
-from tests.support.strategies import MAX_DATE_US, MIN_DATE_US, dates_us, events, packed, tried
+from tests.support.strategies import dates_us, events, packed, tried
 
 
 @tried(200)
@@ -16,23 +16,7 @@ def test_a_date_as_text_is_the_same_moment(moment_us):
     text = record.date_text(moment_us)
     assert record.date_us(text) == moment_us
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
-    assert datetime.fromisoformat(text) == moment
-    assert len(text) == (32 if moment_us % 1_000_000 else 25)
-
-
-@pytest.mark.parametrize(
-    ("moment_us", "text"),
-    [
-        (0, "1970-01-01T00:00:00+00:00"),
-        (-1, "1969-12-31T23:59:59.999999+00:00"),
-        (1_795_341_600_123_456, "2026-11-22T10:00:00.123456+00:00"),
-        (MIN_DATE_US, "0001-01-01T00:00:00+00:00"),
-        (MAX_DATE_US, "9999-12-31T23:59:59.999999+00:00"),
-    ],
-)
-def test_dates(moment_us, text):
-    assert record.date_text(moment_us) == text
-    assert record.date_us(text) == moment_us
+    assert text == moment.isoformat()
 
 
 def test_another_offset_is_the_same_moment():

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+from unittest import mock
 
 import pytest
 
@@ -26,6 +27,12 @@ def test_a_write_error_is_a_retry_and_leaves_nothing_open(tmp_path, number, monk
     assert descriptors() == before
     assert sink.send("k", BODIES[0]) == Delivered()
     assert path.read_bytes() == BODIES[0] + b"\n"
+
+
+@pytest.mark.parametrize("error", [OSError("no number"), TimeoutError()], ids=repr)
+def test_every_error_of_the_system_is_a_retry(tmp_path, error, monkeypatch):
+    monkeypatch.setattr(os, "open", mock.Mock(side_effect=error))
+    assert isinstance(FileSink((tmp_path / "out.jsonl").as_uri()).send("k", b"{}"), Retry)
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])

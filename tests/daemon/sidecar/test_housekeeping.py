@@ -87,10 +87,19 @@ def test_a_host_with_any_other_file_stays(home, node, name):
         assert homes.tree(node.root) == before
 
 
-def test_a_directory_that_others_can_write_to_stays(home, node):
-    node.spool.chmod(0o777)
+HARM = {
+    "others can write to it": lambda node: node.spool.chmod(0o777),
+    "fresh heartbeat": lambda node: (node.telemetry / "service-node.json").write_text("{}"),
+    "link": lambda node: node.root.rename(node.telemetry / "../x") and node.root.symlink_to("../x"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_a_host_that_may_be_in_use_is_not_gone(home, node, harm):
+    harm(node)
     assert prune(home) == []
     assert node.events.exists()
+    assert len(homes.tree(node.root)) >= len(STATE_FILES)
 
 
 def test_an_event_that_comes_after_the_check_keeps_its_segment(home, node, monkeypatch):
@@ -111,18 +120,6 @@ def test_a_host_with_a_sidecar_is_not_gone(home, node):
         fcntl.flock(held, fcntl.LOCK_EX)
         assert prune(home) == []
     assert prune(home) == ["node"]
-
-
-def test_a_host_with_a_fresh_heartbeat_is_not_gone(home, node):
-    Home(home).heartbeat("node").write_text("{}")
-    assert prune(home) == []
-
-
-def test_a_link_in_its_place_is_not_followed(home, node, tmp_path):
-    node.root.rename(tmp_path / "elsewhere")
-    node.root.symlink_to(tmp_path / "elsewhere")
-    assert prune(home) == []
-    assert len(homes.tree(tmp_path / "elsewhere")) >= len(STATE_FILES)
 
 
 @pytest.mark.parametrize("at", range(8))

@@ -50,7 +50,7 @@ def test_a_missing_directory_holds_nothing(host):
 
 
 def test_what_network_file_systems_do_is_no_error(tmp_path, monkeypatch):
-    """NFS repeats a rename; some others refuse to sync a directory. If neither name is there, another has the file."""
+    """NFS repeats a rename, and others refuse to sync. Without either name, another sidecar has the file."""
     old, new = tmp_path / "old", tmp_path / "new"
     old.touch()
     for _ in range(2):

@@ -27,12 +27,6 @@ def _receiver(*kinds_and_numbers):
 ENTER, LEAVE = workload.ENTER.value, workload.LEAVE.value
 
 
-def test_every_event_once_is_complete():
-    report = run.report(2, _receiver((ENTER, 0), (LEAVE, 0), (ENTER, 1), (LEAVE, 1)), 1.0, "")
-    assert report.complete
-    assert (report.events_written, report.requests, report.flower_requests) == (4, 4, 4)
-
-
 @pytest.mark.parametrize(
     ("got", "missing", "doubled"),
     [
