@@ -15,7 +15,6 @@ from tests.daemon.conftest import EVENTS, FRAMES
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
 MIB = 1024 * 1024
-PLENTY = Limits()
 (BURST,) = codec.coalesce([to_wire(event) for event in EVENTS[:4]])
 PLAIN = codec.dumps(to_wire(EVENTS[4])).encode()
 
