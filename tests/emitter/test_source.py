@@ -2,6 +2,9 @@
 
 import errno
 import os
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +44,36 @@ def test_read_of_a_file_that_cannot_be_read(path):
     assert source.read(path) is None
     path.mkdir()
     assert source.read(path) == "unavailable"
+
+
+def at_once(count, work):
+    gate = threading.Barrier(count)
+
+    def run(_):
+        gate.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_all_who_come_at_once_agree(path, content):
+    if content is not None:
+        path.write_bytes(content)
+    (told,) = set(at_once(32, lambda: source.ensure(path)))
+    assert uuid.UUID(told).version == 4
+    assert path.read_text() == told
+    assert os.listdir(path.parent) == ["source"]
+
+
+@pytest.mark.parametrize("content", [ID, "no id"])
+def test_what_is_there_is_never_overwritten(path, content):
+    path.write_text(content)
+    before = files.signature(path)
+    assert source.ensure(path) == (ID if content == ID else "invalid")
+    assert files.signature(path) == before
+    assert path.read_text() == content
 
 
 def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
