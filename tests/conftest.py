@@ -1,61 +1,29 @@
 """What every test gets: a clean environment, a home of its own, and no process left behind."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import processes
 from tests.support.collector import Collector
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 processes.restore_signals()
 
-_SCRUBBED = {
-    "DO_NOT_TRACK",
-    "SLURM_JOB_ID",
-    "PBS_JOBID",
-    "LSB_JOBID",
-    "FLUX_JOB_ID",
-    "JOB_ID",
-    "SGE_ROOT",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "SSLKEYLOGFILE",
-    "NETRC",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "PYTHONSTARTUP",
-    "PYTHONWARNINGS",
-    "PYTHONDEVMODE",
-    "PYTHONDONTWRITEBYTECODE",
-    "PYTHONSAFEPATH",
-    "PYTHONUNBUFFERED",
-    "XDG_CONFIG_HOME",
-    "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "JOURNAL_STREAM",
-    "COLUMNS",
-    "FORCE_COLOR",
-    "NO_COLOR",
-}
+_SCRUBBED = """
+DO_NOT_TRACK SLURM_JOB_ID PBS_JOBID LSB_JOBID FLUX_JOB_ID JOB_ID SGE_ROOT REQUESTS_CA_BUNDLE
+CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR SSLKEYLOGFILE NETRC PYTHONPATH PYTHONHOME PYTHONSTARTUP
+PYTHONWARNINGS PYTHONDEVMODE PYTHONDONTWRITEBYTECODE PYTHONSAFEPATH PYTHONUNBUFFERED XDG_CONFIG_HOME
+XDG_RUNTIME_DIR XDG_STATE_HOME NOTIFY_SOCKET WATCHDOG_USEC JOURNAL_STREAM COLUMNS FORCE_COLOR
+NO_COLOR
+""".split()
 
 
-def _is_scrubbed(name: str) -> bool:
+def _is_scrubbed(name):
     return name.startswith("FLWR_") or name in _SCRUBBED or name.lower().endswith("_proxy")
 
 
 @pytest.fixture(autouse=True)
-def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_world(tmp_path, monkeypatch):
     """Scrub the environment, point both homes below tmp_path, and leave no sidecar alive."""
     for name in list(os.environ):
         if _is_scrubbed(name):
@@ -71,7 +39,7 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     processes.end_all(flwr_home)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter):
     """Print the tables that tests have recorded, in whichever process they ran."""
     for report in terminalreporter.stats.get("passed", []):
         for name, table in report.user_properties:
@@ -81,13 +49,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path):
     """Give the directory that FLWR_HOME names (the `.flwr` itself), which need not exist yet."""
     return tmp_path / "home" / ".flwr"
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector():
     """Give a collector on loopback that accepts everything until told otherwise."""
     with Collector() as running:
         yield running

@@ -86,3 +86,9 @@ def test_every_link_leads_somewhere(page):
         target = page.parent / name if name else page
         assert target.exists(), name
         assert not anchor or anchor in _anchors(target), anchor
+
+
+@pytest.mark.parametrize(("path", "name"), re.findall(r"`(\w+(?:/\w+)+\.py)`(?:, `(\w+)`)?", _DAEMON))
+def test_every_module_that_the_daemons_readme_names_exists(path, name):
+    text = (readme.ROOT / "daemon" / "flwr_telemetryd" / path).read_text(encoding="utf-8")
+    assert not name or f"\ndef {name}(" in text

@@ -151,7 +151,6 @@ def test_forget_deletes_what_is_of_this_id_and_no_other(home, collector, tmp_pat
 
 def test_forget_finds_what_died_half_done(home, collector):
     """Amid damage, in a dead sidecar's work and in a torn line of the archive: mine goes, others' stays."""
-    homes.configure(home, collector.url)
     homes.put(home, of(OTHER, 0, 1))
     processes.deliver(home)
     (archive,) = homes.host(home).glob("sent/*.jsonl")
@@ -170,6 +169,21 @@ def test_forget_finds_what_died_half_done(home, collector):
     assert {event["context"]["source"] for event in collector.events()} == {OTHER}
     assert carriers(home, MINE) == []
     assert homes.sent(home)[0] == theirs.rstrip()
+
+
+def test_what_was_forgotten_on_another_host_is_deleted_not_sent(home, collector):
+    """That host noted the hash while bodies and segments waited here."""
+    collector.answer_by(lambda _request: 503)
+    homes.put(home, [*of(MINE, 0, 2), *of(OTHER, 2, 2)])
+    processes.once(home)
+    homes.put(home, mixed(start=30))
+    (homes.telemetry(home) / "forgotten").write_text(hash_of(MINE))
+    requests = len(collector.requests)
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home, times=5)
+    assert {event["context"]["source"] for event in collector.events()} == {OTHER}
+    assert [request for request in collector.requests[requests:] if MINE.encode() in request.body] == []
+    assert homes.unsent_files(home) == []
 
 
 def test_forget_prints_a_letter(home):

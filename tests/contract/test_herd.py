@@ -1,5 +1,6 @@
 """A herd of processes that start together in a fresh home."""
 
+import contextlib
 import os
 import threading
 import time
@@ -22,27 +23,22 @@ os.write(1, (future.result() + "\\n").encode())
 """
 
 
-class _Watch:
-    """Notes every sidecar of a home that it sees while its block lasts."""
+@contextlib.contextmanager
+def _watch(home):
+    """Give the set of every sidecar of a home that is seen while the block lasts."""
+    seen, stop = set(), threading.Event()
 
-    def __init__(self, home):
-        self.home = home
-        self.seen = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+    def look():
+        while not stop.wait(0.05):
+            seen.update(processes.sidecars(home))
 
-    def _look(self):
-        while not self._stop.is_set():
-            self.seen.update(processes.sidecars(self.home))
-            time.sleep(0.05)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(home, collector, tmp_path):
@@ -50,7 +46,7 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(ho
     gate, opener = os.pipe()
     began = time.monotonic()
     told = tmp_path / "told"
-    with told.open("ab") as out, _Watch(home) as watch:
+    with told.open("ab") as out, _watch(home) as seen:
         herd = [processes.start(home, ["-c", _CODE, str(n)], stdin=gate, stdout=out) for n in range(_HERD)]
         os.close(gate)
         os.close(opener)
@@ -63,7 +59,7 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(ho
     assert {event["context"]["source"] for event in events} == {(home / "source").read_text().strip()}
     assert uuid.UUID(events[0]["context"]["source"]).version == 4
     assert len({event["context"]["cluster"] for event in events}) == _HERD
-    assert watch.seen == {pid}
+    assert seen == {pid}
     windows = time.monotonic() - began
     assert len(collector.requests) < max(_HERD / 10, windows)
     assert {path.name for path in home.iterdir()} == {"source", "telemetry"}

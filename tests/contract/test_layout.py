@@ -16,16 +16,11 @@ def _assert_private(home):
 
 
 def test_an_event_makes_the_source_and_one_open_segment(home):
-    processes.spool_events(home)
-    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
-    assert {path.name for path in homes.spool(home).iterdir()} == {"events.msgpack"}
-    assert homes.open_segment(home).is_file()
-
-
-def test_all_processes_of_a_host_append_to_one_segment(home):
+    """All processes of a host append to it."""
     processes.spool_events(home, 2)
     processes.spool_events(home, 3)
-    assert len(homes.segments(home)) == 1
+    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
+    assert {path.name for path in homes.spool(home).iterdir()} == {"events.msgpack"}
     assert len(homes.spooled(home)) == 5
 
 
@@ -46,16 +41,6 @@ def test_the_sidecar_keeps_everything_private_whatever_the_umask(home, collector
     processes.deliver(home, umask=umask)
     present = {path.name for path in homes.host(home).iterdir()}
     assert {"sent", "rejected", "damaged", "sidecar.lock", "sidecar.json"} <= present
-    _assert_private(home)
-
-
-def test_a_running_sidecar_keeps_everything_private(home, collector):
-    """The files of a sidecar on demand that retries are private too, under umask 0."""
-    homes.configure(home, collector.url)
-    collector.answer_by(lambda _request: 503)
-    workload(home, "os.umask(0)\nassert outcome(event('PING')) == 'spooled'")
-    processes.wait_until(lambda: len(collector.requests) >= 2)
-    assert homes.waiting(home)
     _assert_private(home)
 
 
@@ -81,39 +66,29 @@ def test_odd_node_names_make_safe_directories(home, node, directory):
     assert [path.name for path in homes.telemetry(home).iterdir() if path.is_dir()] == [directory]
 
 
-def test_without_flwr_home_the_directory_is_in_the_users_home(home):
-    workload(home, "assert outcome(event('PING')) == 'spooled'", {**NEVER, "FLWR_HOME": None})
-    assert home.name == ".flwr"
-    assert len(homes.spooled(home)) == 1
+def test_only_documented_names_appear(home, collector, tmp_path):
+    """A full round leaves no name that the layout does not list, and all of it is private under umask 0.
 
-
-def test_only_documented_names_appear(home, collector):
-    """A full round leaves no name that the layout does not list."""
-    homes.configure(home, collector.url)
-    collector.answer_with(503, 422)
-    processes.emit(home)
+    No file is left in the user's home, the working directory or the place for temporary files.
+    """
+    elsewhere, temporary = tmp_path / "cwd", tmp_path / "tmp"
+    elsewhere.mkdir()
+    temporary.mkdir()
+    collector.answer_with(503, 503, 422)
+    code = "os.umask(0)\nassert outcome(event('PING')) == 'spooled'"
+    workload(home, code, {"TMPDIR": str(temporary)}, cwd=elsewhere)
+    processes.wait_until(lambda: len(collector.requests) >= 2)
+    _assert_private(home)
     processes.wait_until(lambda: homes.rejected(home))
     processes.emit(home)
     processes.wait_until(lambda: homes.sent(home))
     processes.wait_for_end(home)
+    _assert_private(home)
     documented = {
         *("spool", "work", "outbox", "sent", "rejected", "damaged", "dropped"),
         *("not-before", "sidecar.lock", "sidecar.json", "sidecar.log"),
     }
     assert {path.name for path in homes.host(home).iterdir()} <= documented
     assert {path.name for path in homes.telemetry(home).iterdir()} == {"config.toml", homes.host_name()}
-
-
-def test_nothing_is_written_outside_the_home(home, collector, tmp_path):
-    """No file is left in the user's home, the working directory or the place for temporary files."""
-    user_home, elsewhere, temporary = home.parent, tmp_path / "cwd", tmp_path / "tmp"
-    elsewhere.mkdir()
-    temporary.mkdir()
-    homes.configure(home, collector.url)
-    env = {"TMPDIR": str(temporary)}
-    assert workload(home, "print(outcome(event('PING')))", env, cwd=elsewhere).stdout == "spooled\n"
-    processes.wait_until(lambda: homes.sent(home))
-    processes.wait_for_end(home)
-    assert [path.name for path in user_home.iterdir()] == [".flwr"]
-    assert list(elsewhere.iterdir()) == []
-    assert list(temporary.iterdir()) == []
+    assert [path.name for path in home.parent.iterdir()] == [".flwr"]
+    assert [*elsewhere.iterdir(), *temporary.iterdir()] == []

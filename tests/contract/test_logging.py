@@ -23,24 +23,12 @@ def _payloads(stderr):
 
 
 def test_payloads_are_logged_in_flowers_format(home):
-    payloads = _payloads(workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"}).stderr)
-    assert [wire.plain(payload) for payload in payloads] == homes.spooled(home)
-    assert len(payloads) == 2
-
-
-def test_an_existing_source_is_shown_when_off(home):
-    home.mkdir()
-    (home / "source").write_text("9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1")
-    env = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_TELEMETRY_LOGGING": "1"}
-    (payload, _) = _payloads(workload(home, _CODE, env).stderr)
-    assert payload["context"]["source"] == "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
-
-
-def test_what_is_logged_is_redacted(home):
     """The log shows what would be sent, not what the caller gave."""
     env = {**NEVER, "FLWR_TELEMETRY_LOGGING": "1", "LOGNAME": "zaphod"}
-    stderr = workload(home, "event('PING', {'a': 'zaphod'})", env).stderr
-    assert _payloads(stderr)[0]["event_details"] == {"a": "<redacted>"}
+    stderr = workload(home, "event('PING', {'a': 'zaphod'})\nevent('OTHER')", env).stderr
+    payloads = _payloads(stderr)
+    assert [wire.plain(payload) for payload in payloads] == homes.spooled(home)
+    assert [payload["event_details"] for payload in payloads] == [{"a": "<redacted>"}, {}]
     assert "zaphod" not in stderr
 
 
@@ -50,14 +38,16 @@ def test_nothing_is_logged_by_default(home, value):
 
 
 def test_the_context_when_off_is_the_real_one(home):
-    """All fields of the would-be payload are those that an event would have."""
+    """All fields of the would-be payload, the source too, are those that an event would have."""
+    home.mkdir()
+    (home / "source").write_text("9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1")
     env = {"FLWR_TELEMETRY_LOGGING": "1"}
     (off, _) = _payloads(workload(home, _CODE, {**env, "FLWR_TELEMETRY_ENABLED": "0"}).stderr)
     (on, _) = _payloads(workload(home, _CODE, {**env, **NEVER}).stderr)
     for payload in (off, on):
-        for name in ("date", "cluster", "source"):
-            del payload["context"][name]
+        del payload["context"]["date"], payload["context"]["cluster"]
     assert off == on
+    assert off["context"]["source"] == "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
 _EVERY_PROCESS = """

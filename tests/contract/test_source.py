@@ -1,13 +1,12 @@
 """Section 5: source, cluster and partner of an event, and forgotten sources."""
 
-import hashlib
 import os
 import stat
 import uuid
 
 import pytest
 
-from tests.support import homes, processes, records, wire
+from tests.support import homes, processes
 from tests.support.processes import NEVER, answers, outcomes
 
 _ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -17,43 +16,20 @@ def _sources(home):
     return {event["context"]["source"] for event in homes.spooled(home)}
 
 
-def test_the_source_is_a_random_uuid_in_text(home):
-    """The first event makes $FLWR_HOME/source, a UUID4, and leaves no temporary file."""
-    processes.spool_events(home)
-    text = (home / "source").read_text()
-    assert uuid.UUID(text.strip()).version == 4
-    assert text.strip() == str(uuid.UUID(text.strip()))
-    assert _sources(home) == {text.strip()}
-    assert stat.S_ISREG((home / "source").lstat().st_mode)
-
-
-@pytest.mark.parametrize("text", [_ID, f"{_ID}\n", f"  {_ID} \n"])
-def test_flowers_own_source_is_kept(home, text):
-    home.mkdir()
-    (home / "source").write_text(text)
-    processes.spool_events(home)
-    assert (home / "source").read_text() == text
-    assert _sources(home) == {_ID}
-
-
-@pytest.mark.parametrize("content", [b"nonsense", b"\xff\xfe\x00", b"9e3a2a53-6bd5-4d6b-8a3c"])
-def test_invalid_content_is_reported_as_invalid(home, content):
+@pytest.mark.parametrize(
+    ("content", "source"),
+    [
+        *((text.encode(), _ID) for text in (_ID, f"{_ID}\n", f"  {_ID} \n")),
+        *((content, "invalid") for content in (b"nonsense", b"\xff\xfe\x00", b"9e3a2a53-6bd5-4d6b-8a3c")),
+    ],
+)
+def test_flowers_own_source_is_kept(home, content, source):
     """Other content than a UUID is `invalid`, as in Flower, and stays as it is."""
     home.mkdir()
     (home / "source").write_bytes(content)
     processes.spool_events(home)
     assert (home / "source").read_bytes() == content
-    assert _sources(home) == {"invalid"}
-
-
-def test_an_empty_source_is_healed(home):
-    home.mkdir()
-    (home / "source").touch()
-    processes.spool_events(home)
-    processes.spool_events(home)
-    assert _sources(home) == {(home / "source").read_text().strip()}
-    assert uuid.UUID((home / "source").read_text().strip()).version == 4
-    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
+    assert _sources(home) == {source}
 
 
 def test_no_home_is_unavailable(home):
@@ -110,7 +86,11 @@ def test_many_processes_agree_on_the_source(home, empty):
     done = processes.run(home, ["-c", processes.PRELUDE + _CROWD, str(home)], NEVER)
     assert done.returncode == 0, done.stderr
     for each in homes_of_all:
-        assert _sources(each) == {(each / "source").read_text().strip()}
+        source = (each / "source").read_text()
+        assert source == str(uuid.UUID(source))
+        assert uuid.UUID(source).version == 4
+        assert stat.S_ISREG((each / "source").lstat().st_mode)
+        assert _sources(each) == {source}
         assert len(homes.spooled(each)) == 24
         assert {path.name for path in each.iterdir()} == {"source", "telemetry"}
 
@@ -138,35 +118,3 @@ def test_the_partner_is_as_in_flower(home, value, partner):
     """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
     answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})
     assert homes.spooled(home)[0]["context"]["partner"] == partner
-
-
-def _forget(home, source):
-    path = homes.telemetry(home) / "forgotten"
-    path.write_text(hashlib.sha256(source.encode()).hexdigest() + "\n")
-    path.chmod(0o600)
-
-
-def test_a_forgotten_source_is_deleted_not_sent(home, collector):
-    other = str(uuid.uuid4())
-    homes.configure(home, collector.url)
-    homes.put(home, [*records.series(3, source=_ID), *records.series(2, start=10, source=other)])
-    _forget(home, _ID)
-    processes.once(home)
-    assert wire.serials(collector.events()) == [10, 11]
-    assert homes.unsent_files(home) == []
-    assert all(_ID.encode() not in line for line in homes.sent(home))
-
-
-def test_a_source_forgotten_while_it_waits_is_deleted(home, collector):
-    homes.configure(home, collector.url, idle_exit_s=600)
-    collector.answer_by(lambda _request: 503)
-    processes.emit(home)
-    processes.wait_until(lambda: homes.waiting(home))
-    source = (home / "source").read_text().strip()
-    _forget(home, source)
-    processes.wait_until(lambda: not homes.unsent_files(home))
-    collector.answer_by(lambda _request: 200)
-    (home / "source").write_text(_ID)
-    processes.emit(home, start_at=7)
-    processes.wait_until(collector.events)
-    assert wire.serials(collector.events()) == [7]

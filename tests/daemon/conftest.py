@@ -26,20 +26,17 @@ FRAMES = [records.encode(event) for event in EVENTS]
 
 
 def sealed(home, *numbers, at_ns=1):
-    """Put a sealed segment with these events into the spool."""
     data = b"".join(FRAMES[number] for number in numbers)
     return homes.put_bytes(home, data, name=segments.sealed_name(at_ns))
 
 
 def take(host, owner=OURS):
-    """Take what is sealed."""
     taken = batch.take(host, owner, 1)
     assert taken is not None
     return taken
 
 
 def make(host, made):
-    """Write and commit a batch."""
     batch.write(made, bursts=True, hardware={})
     return batch.commit(made)
 
@@ -62,12 +59,10 @@ def take_over(host, owner=OURS, **options):
 
 
 def a_queue(host, clock=None):
-    """Give the queue of a new sidecar on this host."""
     return Queue(a_runtime(host.telemetry.parent, clock=clock))
 
 
 def put_body(host, data, *, batch="b1", name=None):
-    """Put a body into a committed batch."""
     path = host.outbox / batch / (name or f"{wire.key_of(data)}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -75,7 +70,6 @@ def put_body(host, data, *, batch="b1", name=None):
 
 
 def due(host):
-    """Give the bodies that the next sidecar finds due, by key."""
     queue = a_queue(host)
     queue.repair(host)
     return {body.key: body.read() for body in queue.due()}
@@ -100,7 +94,6 @@ class Spooling:
         self.host = host
 
     def bodies(self, directory=None):
-        """Give the bodies in a batch, or in all committed ones."""
         return [path.read_bytes() for path in sorted((directory or self.host.outbox).rglob("*.json"))]
 
     def delivered(self):
@@ -116,7 +109,6 @@ class Spooling:
 
 @pytest.fixture
 def host(home):
-    """Give this host's paths, its directory made."""
     host = Home(home).host()
     for path in (host.telemetry, host.root):
         path.mkdir(parents=True, mode=0o700)
@@ -126,12 +118,10 @@ def host(home):
 
 @pytest.fixture
 def spooling(host):
-    """Give a view of this host's stages."""
     return Spooling(host)
 
 
 def burst_of(events):
-    """Give the body of a burst of these records' events."""
     from flwr_telemetry.record import to_wire
 
     (body,) = coalesce([to_wire(event) for event in events])

@@ -1,10 +1,14 @@
 """Fixtures that the tests of the emitter share."""
 
+import fcntl
+import os
+
 import pytest
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
-from tests.support import faults
+from tests.support import faults, homes
 
 
 class Told:
@@ -28,7 +32,6 @@ class Told:
 
 @pytest.fixture
 def told(home):
-    """Give a writer, and make sure that it leaves no descriptor."""
     before = faults.descriptors()
     told = Told(home)
     yield told
@@ -38,7 +41,6 @@ def told(home):
 
 @pytest.fixture
 def another(home):
-    """Give a second writer of the same spool."""
     another = Told(home)
     yield another
     another.writer.close()
@@ -46,5 +48,37 @@ def another(home):
 
 @pytest.fixture
 def host(home):
-    """Give this host's paths; nothing of them exists."""
     return Home(home).host()
+
+
+NOW_S = 1_800_000_000
+
+
+@pytest.fixture
+def paths(home):
+    """Give a host with one event in its spool, appended at NOW_S."""
+    host = Home(home).host()
+    files.append_bytes(homes.put(home, []), b"x")
+    os.utime(host.events, (NOW_S, NOW_S))
+    return host
+
+
+def beat(home, at_s, name="service-other.json"):
+    """Write a heartbeat of that time of the file system."""
+    path = homes.telemetry(home) / name
+    path.touch()
+    os.utime(path, (at_s, at_s))
+
+
+def is_free(path):
+    """Whether a sealer could have the lock of this segment now."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def numbers(home):
+    return [event["event_details"]["n"] for event in homes.spooled(home)]

@@ -40,7 +40,6 @@ print(json.dumps([ours, theirs]))
 
 @pytest.mark.parametrize("programs", ["as_it_is", "none", "unset", "file_alone"])
 def test_the_values_are_those_of_the_platform_module(home, tmp_path, programs):
-    """With and without `file` and `uname` on PATH, every value is the one that Flower reports."""
     directory = tmp_path / "programs"
     directory.mkdir()
     if programs == "file_alone":
@@ -63,17 +62,12 @@ def flattened(value, prefix=""):
 # By package: the declared fields that its events do not have.
 ABSENT = {
     "flwr": {"context.package.package_name", "context.package.package_version"},
-    "flwr-datasets": {
-        "context.partner",
-        "context.flower.package_name",
-        "context.flower.package_version",
-    },
+    "flwr-datasets": {"context.partner", "context.flower.package_name", "context.flower.package_version"},
 }
 
 
 @pytest.mark.parametrize("package", context.PACKAGES)
 def test_nothing_undeclared_gets_in(home, package):
-    """A spooled event has the declared fields in the declared order, and the sidecar adds the other two."""
     homes.configure(home, sidecar="never")
     emitter = Emitter(lambda _cause, text: pytest.fail(text))
     assert emitter.emit("PING", {"a": {"b": 1}}, package).result() == "spooled"
@@ -88,14 +82,10 @@ def test_nothing_undeclared_gets_in(home, package):
     assert [flattened(member) for member in expand(body)] == [plain, plain]
 
 
-def test_every_field_is_declared_with_its_reason():
-    """Each has a name of its own, a JSON type and a question that it answers."""
+def test_every_field_is_declared_with_its_reason_and_has_its_type():
     assert len({field.name for field in context.FIELDS}) == len(context.FIELDS)
     assert {field.kind for field in context.FIELDS} == {"string", "integer", "array", "object"}
     assert all(len(field.why) > 10 for field in context.FIELDS)
-
-
-def test_values_have_the_declared_types():
     static = context.static_context("flwr", ("flwr", "1.41.0"))
     kinds = {"string": str, "integer": int, "array": list}
     for field in context.FIELDS:

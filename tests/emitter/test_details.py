@@ -22,7 +22,6 @@ UNICODE = Redactor([NAME, HOST, HOST.partition(".")[0]], [HOME, "/nfs/zoë.quill
 
 
 def through(value, redactor=NOBODY):
-    """Give the decoded details of an event with these details."""
     parts = record.context_parts({}, records.sample()["context"])
     _, tail = parts
     head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
@@ -34,7 +33,6 @@ def through(value, redactor=NOBODY):
 
 
 def strings(value):
-    """Give every string in a value, keys too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -63,20 +61,17 @@ innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 @tried(100)
 @given(any_details(innocent))
 def test_innocent_details_pass_unchanged(value):
-    """Any JSON keeps its types and its order in the record."""
     for redactor in (NOBODY, ASCII, UNICODE):
         assert packed(through(value, redactor)) == packed(value)
 
 
 def cased(token):
-    """Give a token in any mixture of cases."""
     return st.lists(st.booleans(), min_size=len(token), max_size=len(token)).map(
         lambda ups: "".join(c.upper() if up else c.lower() for c, up in zip(token, ups, strict=True))
     )
 
 
 def telling(*tokens):
-    """Give texts that hold many of these tokens, and characters that may stand beside them."""
     beside = st.sampled_from(
         [*"/\\ .,-_:@~\n", "", "a", "9", "é", "file://", "<", "<redacted>", "..", "-x", "_x"]
     )
@@ -90,8 +85,6 @@ def telling(*tokens):
     ids=["ascii", "unicode"],
 )
 def test_no_telling_token_remains(redactor, tokens):
-    """However the details are nested, none of their strings holds a whole telling token."""
-
     @tried(250)
     @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
     def holds(value):
@@ -100,18 +93,6 @@ def test_no_telling_token_remains(redactor, tokens):
                 assert not holds_token(text, token), (value, text)
 
     holds()
-
-
-@tried(150)
-@given(
-    telling("zq", "server", "Root", "flower", "node").map(
-        lambda text: text.replace("/", "").replace("\\", "")
-    )
-)
-def test_short_and_common_names_do_not_shred_words(text):
-    """A name that is an ordinary word, or has one or two letters, is replaced only in a path."""
-    redactor = Redactor(["zq", "server", "root", "FLOWER", "node"], ["/root", "/home/zq"])
-    assert through({text: text}, redactor) == {text: text}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +134,6 @@ def test_short_and_common_names_go_inside_a_path(text, left):
     ],
 )
 def test_what_is_replaced(text, left):
-    """Whole tokens are replaced and nothing else."""
     assert through({text: 1}, ASCII) == {left: 1}
 
 
@@ -164,7 +144,6 @@ def test_letters_that_only_unicode_lowers_to_ascii(written):
 
 
 def test_identity_redactor(monkeypatch):
-    """User and home of the environment, the password entry's and the host's names are known."""
     monkeypatch.setenv("LOGNAME", "zquill")
     monkeypatch.setenv("HOME", "/srv/people/zq/")
     redactor = details.identity_redactor()

@@ -3,13 +3,15 @@
 import fcntl
 import logging
 import time
+from unittest import mock
 
 import pytest
 
 from flwr_telemetry import emit, emitter, launch, log, presence
 from flwr_telemetry.emitter import Emitter
-from flwr_telemetry.errors import InvalidEventError, TelemetryError
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
+from tests.emitter.conftest import is_free, numbers
 from tests.support import faults, homes, processes
 
 
@@ -37,7 +39,6 @@ class Subject:
 
 @pytest.fixture
 def subject(monkeypatch):
-    """Give an emitter that starts no sidecar and leaves no descriptor."""
     before = faults.descriptors()
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
     subject = Subject()
@@ -47,54 +48,42 @@ def subject(monkeypatch):
     assert faults.descriptors() == before
 
 
-def numbers(home):
-    """Give the numbers of the events in a spool, in order."""
-    return [event["event_details"]["n"] for event in homes.spooled(home)]
-
-
 def test_files_are_checked_again_once_a_second(home, subject):
-    """A settings file counts after RECHECK_S, in both directions; until then it costs nothing."""
-    assert subject.emit(0) == "spooled"
-    homes.write_settings(home, "enabled = false\n")
-    subject.now_s += 0.9 * launch.RECHECK_S
-    assert subject.emit(1) == "spooled"
-    subject.now_s += 0.1 * launch.RECHECK_S
-    assert subject.emit(2) == "disabled"
-    homes.write_settings(home, "")
-    assert subject.emit(3) == "disabled"
-    subject.now_s += launch.RECHECK_S
-    assert subject.emit(4) == "spooled"
+    told = [subject.emit(0)]
+    for text, waits in (("enabled = false\n", (0.9, 0.1)), ("", (0, 1))):
+        homes.write_settings(home, text)
+        for part in waits:
+            subject.now_s += part * launch.RECHECK_S
+            told.append(subject.emit(len(told)))
+    assert told == ["spooled", "spooled", "disabled", "disabled", "spooled"]
     assert numbers(home) == [0, 1, 4]
 
 
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
-    """A changed variable does not wait for the next refresh."""
     assert subject.emit(0) == "spooled"
-    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
-    assert subject.emit(1) == "disabled"
-    monkeypatch.delenv("FLWR_TELEMETRY_ENABLED")
+    with monkeypatch.context() as patch:
+        patch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+        assert subject.emit(1) == "disabled"
     assert subject.emit(2) == "spooled"
     assert numbers(home) == [0, 2]
 
 
 def test_another_home_in_the_same_process(home, tmp_path, subject, monkeypatch):
     """Events go where FLWR_HOME, or HOME without it, points at their time; the cluster stays."""
-    other = tmp_path / "home" / "other"
+    other, third = tmp_path / "home" / "other", tmp_path / "third" / ".flwr"
     assert subject.emit(0) == "spooled"
     open_before = len(faults.descriptors())
-    monkeypatch.setenv("FLWR_HOME", str(other))
-    assert subject.emit(1) == "spooled"
-    monkeypatch.setenv("FLWR_HOME", str(home))
-    assert subject.emit(2) == "spooled"
+    for number, path in enumerate((other, home), start=1):
+        monkeypatch.setenv("FLWR_HOME", str(path))
+        assert subject.emit(number) == "spooled"
     monkeypatch.delenv("FLWR_HOME")
-    (tmp_path / "third").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "third"))
+    third.parent.mkdir()
+    monkeypatch.setenv("HOME", str(third.parent))
     assert subject.emit(3) == "spooled"
-    homes_ = [home, other, tmp_path / "third" / ".flwr"]
+    homes_ = [home, other, third]
     assert list(map(numbers, homes_)) == [[0, 2], [1], [3]]
     contexts = [event["context"] for each in homes_ for event in homes.spooled(each)]
-    assert len({context["cluster"] for context in contexts}) == 1
-    assert len({context["source"] for context in contexts}) == 3
+    assert [len({context[name] for context in contexts}) for name in ("cluster", "source")] == [1, 3]
     assert len(faults.descriptors()) == open_before
 
 
@@ -103,8 +92,7 @@ def test_an_event_within_an_event_goes_apart(home, subject):
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
     with subject.emitter._lock:
-        assert subject.emit(1) == "spooled"
-        assert subject.emit(2) == "spooled"
+        assert (subject.emit(1), subject.emit(2)) == ("spooled", "spooled")
         assert subject.emitter._lock.locked()
     assert faults.descriptors() == before
     assert subject.emit(3) == "spooled"
@@ -134,7 +122,6 @@ def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
-    """The inner event is in the spool when the outer one goes on, and takes nothing from it."""
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
     faults.amid(monkeypatch, lambda: subject.emit(2))
@@ -149,15 +136,12 @@ def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
 def test_an_event_apart_leaves_the_lock_of_the_outer_one_alone(home, subject):
     """The inner event unlocks its own description of the segment, not the one it interrupted."""
     assert subject.emit(0) == "spooled"
-    writer = subject.emitter._writer
-    assert writer is not None
-    assert writer._handle is not None
-    fcntl.flock(writer._handle.descriptor, fcntl.LOCK_SH)
+    descriptor = subject.emitter._writer._handle.descriptor
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
     with subject.emitter._lock:
         assert subject.emit(1) == "spooled"
-    with homes.open_segment(home).open("rb") as sealer, pytest.raises(BlockingIOError):
-        fcntl.flock(sealer, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    fcntl.flock(writer._handle.descriptor, fcntl.LOCK_UN)
+    assert not is_free(homes.open_segment(home))
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 FORK = """
@@ -209,13 +193,11 @@ print(json.dumps([codes, held, free(), told]))
 def test_a_fork_in_a_thread_amid_an_event(home):
     """The child closes what it inherited and emits; the lock of its parent is neither kept nor lost."""
     env = {"FLWR_TELEMETRY_SIDECAR": "never", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    assert processes.answers(home, FORK, env) == [[0], True, True, "spooled"]
-    assert numbers(home) == [0, 1, 2]
+    assert (processes.answers(home, FORK, env), numbers(home)) == ([[0], True, True, "spooled"], [0, 1, 2])
     assert len({event["context"]["cluster"] for event in homes.spooled(home)}) == 1
 
 
 def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
-    """One warning, with the line, for each change of the file and not for each refresh."""
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
@@ -224,31 +206,22 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     assert "line 1: enabled must be true or false" in text
 
 
-def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch):
-    """After any error of the start, the event is in the spool and one cause is logged."""
+@pytest.mark.parametrize("fault", ["ModuleNotFoundError", "SpoolUnsafeError"])
+def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch, fault):
+    """The package was removed under a process that has reported, or a link lies in the lock's place."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
-    host = Home(home).host()
-    host.root.mkdir(parents=True, mode=0o700)
-    host.telemetry.chmod(0o700)
-    host.lock.symlink_to("elsewhere")
+    if fault == "ModuleNotFoundError":
+        monkeypatch.setattr(launch, "_for_a_start", mock.Mock(side_effect=ModuleNotFoundError))
+    else:
+        host = Home(home).host()
+        host.root.mkdir(parents=True, mode=0o700)
+        host.telemetry.chmod(0o700)
+        host.lock.symlink_to("elsewhere")
     for number in range(3):
         assert subject.emit(number) == "spooled"
         subject.now_s += 2 * launch.RECHECK_S
-    assert {cause for cause, _ in subject.warnings} == {"wake:SpoolUnsafeError"}
+    assert {cause for cause, _ in subject.warnings} == {f"wake:{fault}"}
     assert numbers(home) == [0, 1, 2]
-    assert not processes.sidecars(home)
-
-
-def test_what_cannot_be_loaded_for_a_start_costs_no_event(home, subject, monkeypatch):
-    """The package was removed under a process that has reported before."""
-    monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
-
-    def gone():
-        raise ModuleNotFoundError
-
-    monkeypatch.setattr(launch, "_for_a_start", gone)
-    assert subject.emit(0) == "spooled"
-    assert [cause for cause, _ in subject.warnings] == ["wake:ModuleNotFoundError"]
     assert not processes.sidecars(home)
 
 
@@ -264,48 +237,23 @@ def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch)
 
 @pytest.fixture
 def quiet_process(monkeypatch):
-    """Be a process that has warned of nothing yet."""
     monkeypatch.setattr(log, "_warned", set())
 
 
-def _first(_number):
-    return "the same"
-
-
-def _each(number):
-    return f"cause {number}"
-
-
-@pytest.mark.parametrize(("cause", "count"), [(_first, 1), (_each, log.MAX_WARNINGS)])
+@pytest.mark.parametrize(("cause", "count"), [("the same", 1), ("cause {}", log.MAX_WARNINGS)])
 def test_one_warning_per_cause(quiet_process, caplog, cause, count):
-    """A process warns once of each cause, and of no more than so many causes."""
     for number in range(200):
-        log.warn(cause(number), "text with a % in it")
-    assert [record.getMessage() for record in caplog.records] == ["text with a % in it"] * count
-    assert {(record.name, record.levelno) for record in caplog.records} == {
-        ("flwr-telemetry", logging.WARNING)
-    }
+        log.warn(cause.format(number), "text with a % in it")
+    told = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+    assert told == [("flwr-telemetry", logging.WARNING, "text with a % in it")] * count
 
 
 def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, monkeypatch):
     """A fault of our own becomes one of our classes; its text, which may quote the event, stays inside."""
-
-    def fail(*_):
-        raise KeyError("secret")
-
-    monkeypatch.setattr(Emitter, "emit", fail)
+    for name in ("emit", "flush"):
+        monkeypatch.setattr(Emitter, name, mock.Mock(side_effect=KeyError("secret")))
     error = emit.event("PING").exception()
-    assert type(error) is TelemetryError
-    assert isinstance(error.__cause__, KeyError)
+    assert (type(error), type(error.__cause__)) == (TelemetryError, KeyError)
     assert "KeyError" in caplog.text
     assert "secret" not in caplog.text + str(error)
-    monkeypatch.setattr(Emitter, "flush", fail)
     assert emit.flush() is False
-
-
-def test_a_refused_event_is_not_spooled(home, subject):
-    """It raises within, and the future of ``event`` carries it; the next is spooled."""
-    with pytest.raises(InvalidEventError):
-        subject.emitter.emit("PING", {"n": float("nan")}, "flwr")
-    assert subject.emit(1) == "spooled"
-    assert numbers(home) == [1]

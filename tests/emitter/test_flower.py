@@ -12,8 +12,9 @@ import threading
 import warnings
 import zipfile
 from concurrent.futures import Future
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -59,7 +60,6 @@ class Emitter:
 
 @pytest.fixture(autouse=True)
 def emitter(monkeypatch):
-    """Replace our ``report`` by the stand-in."""
     ours = Emitter()
     monkeypatch.setattr(emit, "report", ours)
     return ours
@@ -80,12 +80,31 @@ def _imports_of_its_own(monkeypatch):
     sys.modules.update(theirs)
 
 
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Give a function that makes a toy Flower importable, as the real one is, and installs the hook."""
+    monkeypatch.syspath_prepend(tmp_path / "flower")
+
+    def install(telemetry=NEWER, text=TELEMETRY, before=""):
+        write_flower(tmp_path / "flower", telemetry, before + textwrap.dedent(text))
+        flower.install()
+
+    return install
+
+
 @pytest.fixture(params=[NEWER, OLDER])
 def telemetry(request, tmp_path, monkeypatch):
     """Give the name of the telemetry module of a toy Flower of the newer or the older layout."""
     write_flower(tmp_path / "flower", request.param)
     monkeypatch.syspath_prepend(tmp_path / "flower")
     return str(request.param)
+
+
+@pytest.fixture
+def module(telemetry):
+    """Give Flower's telemetry module, imported after the hook."""
+    flower.install()
+    return load(telemetry)
 
 
 def write_flower(root, telemetry, text=TELEMETRY):
@@ -99,123 +118,106 @@ def write_flower(root, telemetry, text=TELEMETRY):
 
 
 def load(name):
-    """Import a module by its dotted name."""
     return importlib.import_module(name)
 
 
-def test_every_import_after_the_hook_gets_our_functions(telemetry, emitter):
-    """Flower's own module and those that import from it hold our functions in either layout."""
-    flower.install()
-    module = load(telemetry)
+def results(module):
+    """Give the results of an event by each of the two functions."""
+    return module.event("PING").result(), module.create_event("PING", None)
+
+
+BOTH_SPOOLED, BOTH_DISABLED = ("spooled", "spooled"), ("disabled", "disabled")
+
+
+def test_every_import_after_the_hook_gets_our_functions(module, telemetry, emitter, tmp_path):
+    """Documented and pickled as Flower's; all else of the module, and its loader, are Flower's own."""
     assert load("flwr.common").event is module.event
-    assert load("flwr.common").event("PING").result() == "spooled"
-    assert module.create_event("PING", None) == "spooled"
+    assert results(module) == BOTH_SPOOLED
     assert (len(emitter.calls), emitter.packages) == (2, {"flwr"})
+    for name in ("event", "create_event"):
+        ours = getattr(module, name)
+        assert (ours.__module__, ours.__qualname__) == (telemetry, name)
+        assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
+        assert pickle.loads(pickle.dumps(ours)) is ours
+    assert (module.EventType.__module__, module.state) == (telemetry, {"executor": None})
+    assert type(module.__spec__.loader) is type(module.__loader__) is SourceFileLoader
+    assert inspect.getsource(module) == textwrap.dedent(TELEMETRY)
+    assert str(module.__file__).startswith(str(tmp_path))
 
 
-def test_flwr_datasets_reports_as_itself(tmp_path, monkeypatch, emitter):
+def test_flwr_datasets_reports_as_itself(install, emitter):
     """Events of flwr-datasets and of ``flwr`` have the same names and different contexts."""
-    write_flower(tmp_path / "datasets", DATASETS)
-    monkeypatch.syspath_prepend(tmp_path / "datasets")
-    flower.install()
+    install(DATASETS)
     assert load("flwr_datasets.common").event("LOAD_SPLIT_CALLED", {"split": "train"}).done()
     assert load(DATASETS).create_event("PING", {}) == "spooled"
     assert emitter.packages == {"flwr-datasets"}
     assert [name for name, _ in emitter.calls] == ["LOAD_SPLIT_CALLED", "PING"]
 
 
-def test_ours_look_like_those_that_they_replace(telemetry):
-    """Name, module and signature are Flower's, so they are documented and pickled as Flower's."""
-    flower.install()
-    module = load(telemetry)
-    for name in ("event", "create_event"):
-        ours = getattr(module, name)
-        assert (ours.__module__, ours.__qualname__) == (telemetry, name)
-        assert inspect.signature(ours) == inspect.signature(ours.__wrapped__)
-        assert pickle.loads(pickle.dumps(ours)) is ours
-
-
-def test_a_no_to_flowers_module_is_a_no(telemetry, emitter):
-    """A program that switches Flower's module off at run time, as its tests do, is obeyed."""
-    flower.install()
-    module = load(telemetry)
-    module.FLWR_TELEMETRY_ENABLED = "0"
-    assert module.event("PING").result() == "disabled"
-    assert module.create_event("PING", None) == "disabled"
-    assert emitter.calls == []
-    module.FLWR_TELEMETRY_ENABLED = "1"
-    assert module.event("PING").result() == "spooled"
-
-
 @pytest.mark.parametrize(
-    ("value", "result"), [("0", "disabled"), ("no", "disabled"), ("true", "spooled"), ("1", "spooled")]
+    ("value", "told"),
+    [
+        (None, BOTH_SPOOLED),
+        ("0", BOTH_DISABLED),
+        ("no", BOTH_DISABLED),
+        ("true", BOTH_SPOOLED),
+        ("1", BOTH_SPOOLED),
+    ],
 )
-def test_what_flower_has_read_of_the_variable_counts(telemetry, tmp_path, value, result):
-    """Flower reads the variable once, when it is loaded; an opt-out of that moment stays one."""
-    text = f"FLWR_TELEMETRY_ENABLED = {value!r}\n" + textwrap.dedent(TELEMETRY)
-    write_flower(tmp_path / "flower", telemetry, text)
-    flower.install()
-    assert load(telemetry).event("PING").result() == result
+def test_an_opt_out_of_flowers_module_is_obeyed(telemetry, install, emitter, value, told):
+    """Flower reads the variable once, when it is loaded; a program may change its module at run time."""
+    install(telemetry, before="" if value is None else f"FLWR_TELEMETRY_ENABLED = {value!r}\n")
+    module = load(telemetry)
+    assert results(module) == told
+    assert len(emitter.calls) == 2 * (told == BOTH_SPOOLED)
+    module.FLWR_TELEMETRY_ENABLED = "0" if told == BOTH_SPOOLED else "1"
+    assert {results(module), told} == {BOTH_SPOOLED, BOTH_DISABLED}
 
 
-def test_a_variable_that_says_no_is_for_our_emitter_to_obey(telemetry, emitter, tmp_path, monkeypatch):
+def test_a_variable_that_says_no_is_for_our_emitter_to_obey(telemetry, install, emitter, monkeypatch):
     """The emitter itself records nothing, and logs the payload if logging is on, as Flower does."""
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     text = "import os\nFLWR_TELEMETRY_ENABLED = os.environ['FLWR_TELEMETRY_ENABLED']\n"
-    write_flower(tmp_path / "flower", telemetry, text + textwrap.dedent(TELEMETRY))
-    flower.install()
+    install(telemetry, before=text)
     emitter.answer = lambda future: future.set_result("disabled")
     assert load(telemetry).event("PING").result() == "disabled"
     assert emitter.calls == [("PING", None)]
 
 
-def test_nothing_goes_where_the_program_does_not_want_it(telemetry, emitter, tmp_path, caplog, monkeypatch):
+def test_nothing_goes_where_the_program_does_not_want_it(telemetry, install, emitter, caplog, monkeypatch):
     """A program that gives Flower's module another address gets one warning, and nothing is reported."""
-    text = "TELEMETRY_EVENTS_URL = 'https://one'\n" + textwrap.dedent(TELEMETRY)
-    write_flower(tmp_path / "flower", telemetry, text)
-    flower.install()
+    install(telemetry, before="TELEMETRY_EVENTS_URL = 'https://one'\n")
     module = load(telemetry)
     module.TELEMETRY_EVENTS_URL = "https://another"
     monkeypatch.setattr(log, "_warned", set())
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
-        assert module.event("PING").result() == module.create_event("PING") == "disabled"
+        assert results(module) == BOTH_DISABLED
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     module.TELEMETRY_EVENTS_URL = "https://one"
     assert module.event("PING", {"a": 1}).result() == "spooled"
     assert emitter.calls == [("PING", {"a": 1})]
 
 
-def test_flower_meets_none_of_our_errors(telemetry, emitter):
+def test_flower_meets_none_of_our_errors(module, emitter):
     """Flower's exit reads the future's result unguarded; a failed event gives ``disabled``."""
-    flower.install()
     emitter.answer = lambda future: future.set_exception(OSError("full"))
-    module = load(telemetry)
-    assert module.event("PING").result() == "disabled"
-    assert module.create_event("PING", {}) == "disabled"
+    assert results(module) == BOTH_DISABLED
 
 
-def test_a_create_event_of_the_programs_own_is_called(telemetry, emitter):
-    """A program's own ``create_event`` gets the events from Flower's own ``event``."""
-    flower.install()
-    module = load(telemetry)
+def test_a_create_event_of_the_programs_own_is_called(module, emitter):
+    """Also one with Flower's name and our attributes, because it wraps ours."""
     ours, seen = module.create_event, []
     module.create_event = lambda name, details: seen.append((name, details)) or ours(name, details)
     with pytest.raises(AssertionError, match="Flower itself reports"):
         module.event("PING", {"a": 1})
     assert module.create_event("PING", {"a": 1}) == "spooled"
     assert seen == emitter.calls == [("PING", {"a": 1})]
-    module.create_event = ours
-    assert module.event("PING", {"a": 2}).result() == "spooled"
-
-
-def test_a_create_event_that_wraps_ours_is_called(telemetry, emitter):
-    """A wrapper has Flower's name and our attributes, and still is the program's own."""
-    flower.install()
-    module = load(telemetry)
-    module.create_event = functools.wraps(module.create_event)(lambda *_: "the program's own")
+    module.create_event = functools.wraps(ours)(lambda *_: "the program's own")
     with pytest.raises(AssertionError, match="Flower itself reports"):
         module.event("PING")
-    assert emitter.calls == []
+    assert len(emitter.calls) == 1
+    module.create_event = ours
+    assert module.event("PING", {"a": 2}).result() == "spooled"
 
 
 def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry, emitter):
@@ -227,23 +229,11 @@ def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry, emit
     assert module.event("PING").result() == "spooled"
 
 
-def test_the_rest_of_the_module_stays_flowers_own(telemetry):
-    """Only the two functions are replaced; Flower's own event types and state stay in place."""
-    flower.install()
-    module = load(telemetry)
-    assert module.EventType.__module__ == telemetry
-    assert module.state == {"executor": None}
-
-
-def test_flowers_call_forms_are_kept(telemetry, emitter):
-    """Positional and keyword arguments, and those of releases without details, reach our emitter."""
-    flower.install()
-    module = load(telemetry)
+def test_flowers_call_forms_are_kept(module, emitter):
     ping = module.EventType.PING
     assert module.event(ping).result() == "spooled"
     assert module.event(event_type=ping, event_details={"a": 1}).result() == "spooled"
-    assert module.create_event(ping) == "spooled"
-    assert module.create_event(ping, {"a": 2}) == "spooled"
+    assert module.create_event(ping) == module.create_event(ping, {"a": 2}) == "spooled"
     assert module.create_event(event_type=ping, event_details=None) == "spooled"
     assert emitter.calls == [("PING", details) for details in (None, {"a": 1}, None, {"a": 2}, None)]
 
@@ -252,28 +242,30 @@ def test_a_loaded_flower_is_changed_at_once(telemetry, emitter):
     """Every module that holds an old function, under any name, gets the replacement."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
-    users_own = ModuleType("users_own")
+    users_own = sys.modules["users_own"] = ModuleType("users_own")
     users_own.event = old
-    sys.modules["users_own"] = users_own
     sys.modules["flwr.absent"] = None  # how Python forbids an import
     flower.install()
-    assert module.event is common.event is vars(common)["report"]
+    del sys.modules["users_own"]
+    assert module.event is common.event is vars(common)["report"] is users_own.event
     assert module.event.__wrapped__ is old
-    assert (module.event("PING").result(), module.create_event("PING")) == ("spooled", "spooled")
-    assert vars(sys.modules.pop("users_own"))["event"] is module.event
+    assert results(module) == BOTH_SPOOLED
+
+
+def lazily(name):
+    """Load a module that is executed when something of it is first asked for."""
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkeypatch):
     """An object that is no module, and a lazy module whose import would fail, are skipped."""
     monkeypatch.setitem(sys.modules, "absent", None)
     (tmp_path / "flower" / "failing.py").write_text("raise ImportError")
-    spec = importlib.util.find_spec("failing")
-    assert spec is not None
-    assert spec.loader is not None
-    lazy = importlib.util.LazyLoader(spec.loader)
-    spec.loader = lazy
-    sys.modules["failing"] = importlib.util.module_from_spec(spec)
-    lazy.exec_module(sys.modules["failing"])
+    lazily("failing")
     module, common = load(telemetry), load("flwr.common")
     flower.install()
     del sys.modules["failing"]
@@ -282,19 +274,13 @@ def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkey
     assert hasattr(module.create_event, flower.MARK)
 
 
-def test_installing_twice_changes_nothing(telemetry):
-    """There is one finder, and nothing is wrapped twice, however often and whenever it is installed."""
-    flower.install()
-    module = load(telemetry)
+def test_installing_twice_changes_nothing(module):
     before = dict(vars(module)), list(sys.meta_path)
     flower.install()
     assert (dict(vars(module)), list(sys.meta_path)) == before
 
 
-def test_a_reload_is_adopted_again(telemetry, emitter):
-    """Flower's telemetry module holds our functions after ``importlib.reload`` too."""
-    flower.install()
-    module = load(telemetry)
+def test_a_reload_is_adopted_again(module, emitter):
     before = module.event
     assert importlib.reload(module).event("PING", {"a": 1}).result() == "spooled"
     assert module.event is not before
@@ -302,38 +288,18 @@ def test_a_reload_is_adopted_again(telemetry, emitter):
     assert emitter.calls == [("PING", {"a": 1}), ("PING", {"a": 2})]
 
 
-def test_the_module_keeps_its_own_loader(telemetry, tmp_path):
-    """Its spec, source and file are those of its own loader."""
-    flower.install()
-    module = load(telemetry)
-    own = importlib.machinery.SourceFileLoader
-    assert module.__spec__ is not None
-    assert type(module.__spec__.loader) is type(module.__loader__) is own
-    assert inspect.getsource(module) == textwrap.dedent(TELEMETRY)
-    assert str(module.__file__).startswith(str(tmp_path))
-
-
 def test_a_spec_that_is_only_looked_at_answers_as_its_own(telemetry):
     """The loader of a spec that is never executed has all attributes of Flower's own loader."""
     flower.install()
-    spec = importlib.util.find_spec(telemetry)
-    assert spec is not None
-    loader = spec.loader
+    loader = importlib.util.find_spec(telemetry).loader
     assert loader.is_package(telemetry) is False
     assert loader.get_source(telemetry) == textwrap.dedent(TELEMETRY)
     assert importlib.util.find_spec("flwr.common.nothing") is None
 
 
 def test_a_lazy_loader_is_adopted(telemetry, emitter):
-    """A module that is executed late gets the replacements when it is executed."""
     flower.install()
-    spec = importlib.util.find_spec(telemetry)
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[telemetry] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.event("PING").result() == "spooled"
+    assert lazily(telemetry).event("PING").result() == "spooled"
 
 
 def test_a_flower_in_a_zip_archive_is_adopted(tmp_path, monkeypatch, emitter):
@@ -349,31 +315,24 @@ def test_a_flower_in_a_zip_archive_is_adopted(tmp_path, monkeypatch, emitter):
 
 
 def test_without_flower_python_says_so_itself(tmp_path, monkeypatch):
-    """Where no Flower is installed, importing it fails as it always does."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     flower.install()
     with pytest.raises(ModuleNotFoundError, match="No module named 'flwr'"):
         load(NEWER)
 
 
-def test_a_flower_that_fails_to_load_fails_as_ever(tmp_path, monkeypatch):
-    """The importer gets the error of Flower's own module, and the module is not kept."""
-    write_flower(tmp_path / "flower", NEWER, "raise OSError('no pool')")
-    monkeypatch.syspath_prepend(tmp_path / "flower")
-    flower.install()
+def test_a_flower_that_fails_to_load_fails_as_ever(install):
+    install(text="raise OSError('no pool')")
     with pytest.raises(OSError, match="no pool"):
         load(NEWER)
     assert NEWER not in sys.modules
 
 
-def test_a_flower_without_the_functions_is_left_alone(tmp_path, monkeypatch):
+def test_a_flower_without_the_functions_is_left_alone(install):
     """A release that reports in another way than we know gets nothing that it did not have."""
-    write_flower(tmp_path / "flower", NEWER, "EventType = event = None")
-    monkeypatch.syspath_prepend(tmp_path / "flower")
-    flower.install()
-    module = load(NEWER)
-    assert module.event is None
-    assert not hasattr(module, "create_event")
+    install(text="EventType = event = None")
+    assert load(NEWER).event is None
+    assert not hasattr(load(NEWER), "create_event")
 
 
 class _Asking:
@@ -392,35 +351,30 @@ class _Asking:
             self.inside = False
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before_us", "behind_us"])
-def test_hooks_of_others_get_along_with_ours(telemetry, emitter, *, before):
-    """A finder that calls all finders does not recurse, and Flower is adopted."""
+@pytest.mark.parametrize("place", [0, 1], ids=["before_us", "behind_us"])
+def test_hooks_of_others_get_along_with_ours(telemetry, emitter, place):
     flower.install()
-    sys.meta_path.insert(0 if before else 1, _Asking())
+    sys.meta_path.insert(place, _Asking())
     module = load(telemetry)
     assert module.event("PING").result() == "spooled"
-    assert module.__spec__ is not None
-    assert type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
+    assert type(module.__spec__.loader) is SourceFileLoader
 
 
 def test_a_finder_that_comes_later_hides_nothing(telemetry, emitter, tmp_path):
     """One that finds all of Flower by itself, as those of type checkers do, finds it behind us."""
 
-    class Their(importlib.machinery.SourceFileLoader):
+    class Their(SourceFileLoader):
         pass
 
-    class Finder:
-        def find_spec(self, name, path=None, target=None):
-            if not name.startswith("flwr"):
-                return None
-            spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-            assert spec is not None
-            assert spec.origin is not None
-            spec.loader = Their(name, spec.origin)
-            return spec
+    def find_spec(name, path=None, target=None):
+        if not name.startswith("flwr"):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        spec.loader = Their(name, spec.origin)
+        return spec
 
     flower.install()
-    sys.meta_path.insert(0, Finder())
+    sys.meta_path.insert(0, SimpleNamespace(find_spec=find_spec))
     (tmp_path / "flower" / "something_else.py").touch()
     load("something_else")
     del sys.modules["something_else"]
@@ -432,37 +386,26 @@ def test_a_finder_that_comes_later_hides_nothing(telemetry, emitter, tmp_path):
 def test_a_finder_of_the_old_kind_is_passed_over(telemetry, emitter):
     """Python skips a finder without ``find_spec``, 3.11 with a warning, and Flower is adopted."""
     flower.install()
-
-    class Old:
-        def find_module(self, name, path=None):
-            return None
-
-    sys.meta_path.insert(1, Old())
+    sys.meta_path.insert(1, SimpleNamespace(find_module=lambda _name, _path=None: None))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         assert load(telemetry).event("PING").result() == "spooled"
 
 
 def test_a_finder_that_fails_fails_as_without_us(telemetry):
-    """An exception of another finder reaches the importer unchanged."""
-
-    class Broken:
-        def find_spec(self, name, path, target):
-            if name == telemetry:
-                message = "a finder of theirs"
-                raise ImportError(message)
+    def find_spec(name, path, target):
+        if name == telemetry:
+            raise ImportError("a finder of theirs")
 
     flower.install()
-    sys.meta_path.insert(1, Broken())
+    sys.meta_path.insert(1, SimpleNamespace(find_spec=find_spec))
     with pytest.raises(ImportError, match="a finder of theirs"):
         load(telemetry)
 
 
 def test_threads_that_import_at_once_all_get_ours(telemetry, emitter):
-    """A thread that waited for another thread's import of Flower sees it adopted."""
     flower.install()
-    together = threading.Barrier(8)
-    seen = []
+    together, seen = threading.Barrier(8), []
 
     def importing():
         together.wait()
@@ -484,20 +427,20 @@ def test_without_our_emitter_flower_falls_silent(telemetry, monkeypatch, caplog)
     with caplog.at_level(logging.WARNING, "flwr-telemetry"):
         module = load(telemetry)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert module.event(module.EventType.PING).result() == "disabled"
-    assert module.create_event(module.EventType.PING, {}) == "disabled"
+    assert results(module) == BOTH_DISABLED
 
 
 def test_the_hook_loads_nothing_until_flower_comes(home):
     """A process that never imports Flower pays for this module and its package alone."""
-    code = """
+    code = """if True:
         import json, sys
         before = set(sys.modules)
         import flwr_telemetry.flower
         flwr_telemetry.flower.install()
         print(json.dumps(sorted(set(sys.modules) - before - {"__future__"})))
     """
-    source_root = str(Path(flwr_telemetry.__file__).parents[1])
     # Without ``site``, so that nothing of the machine's own is loaded before.
-    done = processes.run(home, ["-S", "-c", textwrap.dedent(code)], {"PYTHONPATH": source_root})
+    done = processes.run(
+        home, ["-S", "-c", code], {"PYTHONPATH": str(Path(flwr_telemetry.__file__).parents[1])}
+    )
     assert json.loads(done.stdout) == ["flwr_telemetry", "flwr_telemetry.flower"]

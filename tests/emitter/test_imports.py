@@ -15,8 +15,6 @@ from tests.support.processes import NEVER
 
 
 class Busy:
-    """A guard under which another thread imports until a test lets it go on."""
-
     def __init__(self):
         self.guard = Guard()
         self._now, self._go_on = threading.Event(), threading.Event()
@@ -35,14 +33,16 @@ class Busy:
 
 @pytest.fixture
 def busy():
-    """Give a guard under which another thread imports."""
     busy = Busy()
     yield busy
     busy.end()
 
 
-def test_an_import_happens_once():
-    """The result is kept, and later calls skip the guard; an exception is not kept."""
+def test_an_import_is_plain_and_happens_once():
+    """It starts no thread. The result is kept, and an exception is not."""
+    threads = threading.enumerate()
+    assert Guard().call(threading.get_ident) == threading.get_ident()
+    assert threading.enumerate() == threads
     done = []
 
     @undisturbed
@@ -57,15 +57,7 @@ def test_an_import_happens_once():
     assert [importing(), importing()] == [2, 2]
 
 
-def test_an_import_is_plain():
-    """It starts no thread, and runs in the one that needs it."""
-    threads = threading.enumerate()
-    assert Guard().call(threading.get_ident) == threading.get_ident()
-    assert threading.enumerate() == threads
-
-
 def test_threads_wait_for_each_other(busy):
-    """A thread that needs a module while another imports waits, and has it then."""
     found = []
     waiting = threading.Thread(target=lambda: found.append(busy.guard.call(lambda: 7)))
     waiting.start()
@@ -107,7 +99,6 @@ def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
 
 
 def test_a_slow_import_is_waited_for_once(busy, monkeypatch):
-    """While it goes on, every further import fails at once, and no fork waits; then all is well."""
     monkeypatch.setattr(imports, "WAIT_S", 0.01)
     for _ in range(2):
         with pytest.raises(TelemetryError, match="another thread still imports"):
@@ -119,7 +110,6 @@ def test_a_slow_import_is_waited_for_once(busy, monkeypatch):
 
 
 def forked(code):
-    """Run this in a forked child, and give its exit code."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -162,8 +152,7 @@ def test_a_fork_in_a_handler_that_interrupts_an_import():
         guard.after_fork_in_parent()
         return code
 
-    assert guard.call(importing) == 0
-    assert guard.call(lambda: 7) == 7
+    assert (guard.call(importing), guard.call(lambda: 7)) == (0, 7)
 
 
 A_HOOK_BEFORE_OURS = """

@@ -2,36 +2,23 @@
 
 import fcntl
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import files, launch, presence, settings
+from flwr_telemetry import files, launch, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
-from tests.support import homes, processes
-
-NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-def paths(home):
-    """Give a host with one event in its spool, appended at NOW_S."""
-    host = Home(home).host()
-    files.append_bytes(homes.put(home, []), b"x")
-    os.utime(host.events, (NOW_S, NOW_S))
-    return host
+from tests.emitter.conftest import NOW_S, beat
+from tests.support import processes
 
 
 @pytest.fixture
 def living(paths):
-    """Hold the lock as a sidecar does."""
     with paths.lock.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -43,13 +30,6 @@ def started(paths, at_s, *, size=8):
     os.utime(paths.lock, (at_s, at_s))
 
 
-def beat(home, at_s):
-    """Write the heartbeat of another host's service."""
-    path = Home(home).heartbeat("other")
-    path.touch()
-    os.utime(path, (at_s, at_s))
-
-
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
     """Request a sidecar, with or without consent."""
     consent = settings.Consent(enabled=may, decided_by="default", reason="")
@@ -58,7 +38,6 @@ def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
 
 
 def test_a_living_sidecar_comes_before_everything(home, living):
-    """If a sidecar runs, no other guard is checked."""
     beat(home, NOW_S)
     assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
 
@@ -67,11 +46,8 @@ FORBIDDEN = {
     "never": ({}, "never"),
     "guard": ({launch.GUARD: "1"}, "always"),
     "guard_of_any_value": ({launch.GUARD: ""}, "always"),
-    "slurm": ({"SLURM_JOB_ID": "1"}, "auto"),
-    "pbs": ({"PBS_JOBID": "1.x"}, "auto"),
-    "lsf": ({"LSB_JOBID": "1"}, "auto"),
-    "flux": ({"FLUX_JOB_ID": "f1"}, "auto"),
     "sge": ({"JOB_ID": "1", "SGE_ROOT": "/sge"}, "auto"),
+    **{name: ({name: "1"}, "auto") for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")},
 }
 
 
@@ -79,7 +55,6 @@ FORBIDDEN = {
 def test_who_may_not_start_one(home, paths, environ, setting):
     """The setting, the recursion guard and the batch job: nothing is started, but a service may serve."""
     assert wake(home, environ, setting) is Wake.NOT_ALLOWED
-    assert not paths.lock.exists()
     beat(home, NOW_S)
     assert wake(home, environ, setting) is Wake.SERVED
     assert not paths.lock.exists()
@@ -88,10 +63,8 @@ def test_who_may_not_start_one(home, paths, environ, setting):
 @pytest.mark.parametrize(
     ("environ", "setting"),
     [
-        ({"JOB_ID": "1"}, "auto"),
-        ({"SLURM_JOB_ID": ""}, "auto"),
+        *(({name: value}, "auto") for name, value in (("JOB_ID", "1"), ("SLURM_JOB_ID", ""), ("X", "1"))),
         ({"SLURM_JOB_ID": "1"}, "always"),
-        ({}, "auto"),
     ],
 )
 def test_who_may(home, paths, environ, setting):
@@ -107,13 +80,11 @@ def test_who_may(home, paths, environ, setting):
     [(0, True), (9, True), (11, False), (86_400, False), (-9, True), (-11, False), (-86_400, False)],
 )
 def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
-    """No second start within the time; a clock stepped back by more than that does not block for long."""
     started(paths, NOW_S - before_s)
     assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
 
 
 def test_the_trace_of_a_probe_is_no_start(paths):
-    """An empty lock file was created by a check, not by a start."""
     started(paths, NOW_S, size=0)
     assert launch._claim_start(paths, 10) is Wake.STARTED
     os.utime(paths.lock, (NOW_S, NOW_S))
@@ -122,38 +93,16 @@ def test_the_trace_of_a_probe_is_no_start(paths):
 
 
 def test_the_lock_comes_before_the_throttle_under_it(paths, living):
-    """A sidecar that has started since the first check is seen."""
     assert launch._claim_start(paths, 10) is Wake.ALIVE
 
 
-def test_of_many_who_ask_at_once_one_starts(home, paths):
-    """Sixteen first events start one sidecar, and looking leaves no descriptor."""
-    homes.configure(home, respawn_s=60, idle_exit_s=60)
-    files.touch(paths.events)
-    gate = threading.Barrier(16)
-    before = len(os.listdir("/proc/self/fd"))
-
-    def ask(_):
-        gate.wait()
-        return wake(home, os.environ, respawn_s=60)
-
-    with ThreadPoolExecutor(16) as pool:
-        told = list(pool.map(ask, range(16)))
-    assert told.count(Wake.STARTED) == 1
-    assert set(told) <= {Wake.STARTED, Wake.ALIVE, Wake.THROTTLED}
-    assert len(os.listdir("/proc/self/fd")) == before
-    processes.wait_until(lambda: presence.alive(paths), what="the sidecar that was started")
-
-
 def test_nothing_is_started_without_consent(home, paths):
-    """If consent, read again, refuses, even the lock file is not created."""
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
-    """A link or directory in the place of the lock is refused, and a link's target is not created."""
     if kind == "link":
         paths.lock.symlink_to("elsewhere")
     else:
@@ -164,39 +113,19 @@ def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
     assert not processes.sidecars(home)
 
 
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "s",
-    "HF_TOKEN": "s",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_TELEMETRY_PARTNER_ID": "s",
-    "LD_PRELOAD": "/s.so",
-    "PYTHONSTARTUP": "/s.py",
-    "PYTHONINSPECT": "1",
-    "NETRC": "/s",
-    "path": "/s",
-}
-NEEDED = {
-    "PATH": "/bin",
-    "HOME": "/h",
-    "LANG": "C",
-    "https_proxy": "http://p",
-    "SSL_CERT_FILE": "/c",
-    "TMPDIR": "/t",
-}
+SECRETS = "AWS_SECRET_ACCESS_KEY HF_TOKEN FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_PARTNER_ID LD_PRELOAD".split()
+SECRETS += "PYTHONSTARTUP PYTHONINSPECT NETRC path".split()
+NEEDED = "PATH HOME LANG https_proxy SSL_CERT_FILE TMPDIR".split()
 
 
 def test_what_a_sidecar_gets_of_our_environment():
     """It gets the variables for its start and the network; no secret, no setting, no hook."""
-    environ = {**SECRETS, **NEEDED, "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
-    assert launch.sidecar_environment(Home(Path("/x")), environ) == {
-        **NEEDED,
-        "FLWR_HOME": "/x",
-        launch.GUARD: "1",
-    }
+    environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
+    passed = launch.sidecar_environment(Home(Path("/h")), environ)
+    assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", launch.GUARD: "1"}
 
 
 def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
-    """Entries with our packages stay, made absolute; others, which could shadow modules, go."""
     emitter, daemon = (
         str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
     )
@@ -205,10 +134,3 @@ def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
     passed = launch.sidecar_environment(Home(Path("/x")), {"PYTHONPATH": os.pathsep.join(entries)})
     assert passed["PYTHONPATH"].split(os.pathsep) == [emitter, daemon]
-
-
-def test_the_guard_is_for_everything_below_a_sidecar(home):
-    """A process with a sidecar's environment starts no other sidecar."""
-    environ = launch.sidecar_environment(Home(home), os.environ)
-    Home(home).host().root.mkdir(parents=True)
-    assert wake(home, environ, "always") is Wake.NOT_ALLOWED

@@ -16,7 +16,6 @@ ATTEMPTS = [locks.try_shared, locks.try_exclusive]
 
 @pytest.fixture
 def first(tmp_path):
-    """Give a descriptor of a file."""
     descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     yield descriptor
     os.close(descriptor)
@@ -31,7 +30,6 @@ def second(first, tmp_path):
 
 
 def test_shared_locks_exclude_exclusive_ones(first, second):
-    """Writers share a segment; a sealer has it alone."""
     assert locks.try_shared(first) is LockResult.HELD
     assert locks.try_shared(second) is LockResult.HELD
     assert locks.try_exclusive(second) is LockResult.BUSY
@@ -44,14 +42,12 @@ def test_shared_locks_exclude_exclusive_ones(first, second):
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("number", sorted(BUSY_ERRNOS))
 def test_what_says_that_a_lock_is_busy(first, monkeypatch, attempt, number):
-    """Systems have several words for it."""
     fail_once(monkeypatch, "flock", number, module=fcntl)
     assert attempt(first) is LockResult.BUSY
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_a_file_system_without_locks(first, monkeypatch, attempt):
-    """Nothing is waited for, and nothing is raised when a lock is released."""
     no_locks(monkeypatch)
     assert attempt(first) is LockResult.UNSUPPORTED
     assert locks.wait(attempt, first, 60, 10) is LockResult.UNSUPPORTED
@@ -89,7 +85,7 @@ def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
         assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 
 
-def test_a_free_lock_costs_no_look_at_the_clock(first, monkeypatch):
+def test_a_free_lock_costs_no_look_at_the_clock_and_a_released_one_one_wait(first, monkeypatch, second):
     """It is part of every event."""
     with monkeypatch.context() as patch:
         patch.delattr(locks.time, "monotonic")

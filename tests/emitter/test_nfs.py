@@ -9,13 +9,11 @@ from tests.support import netfs
 
 
 def is_remote(path):
-    """Check the device of a path, without the cache."""
     return nfs.is_remote.__wrapped__(os.stat(path).st_dev)
 
 
 @pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
 def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
-    """Only file systems that send data late count, and no device of this machine."""
     (tmp_path / "served").mkdir()
     with netfs.mounted(tmp_path / "served", tmp_path / "mount", netfs.Traits()) as mount:
         assert not is_remote(mount)
@@ -25,7 +23,6 @@ def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
 
 
 def test_a_device_is_asked_for_once(monkeypatch):
-    """The list of mounts is read once per device; an unreadable list means no server."""
     device = os.stat("/proc").st_dev
     nfs.is_remote.cache_clear()
     monkeypatch.setattr(nfs, "_TYPES", {"proc"})

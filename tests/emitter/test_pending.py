@@ -13,13 +13,11 @@ SEALED = "sealed-0000000000000000001-00000001.msgpack"
 
 @pytest.fixture
 def host(home):
-    """Give a host with one event in its open segment."""
     homes.put(home, [records.sample()])
     return Home(home).host()
 
 
 def move(source, target):
-    """Rename as a sidecar does."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
 
@@ -49,13 +47,6 @@ def test_an_event_is_seen_at_every_stage_of_its_way(host):
     assert waiting.is_over()
 
 
-def test_all_the_way_between_two_passes(host):
-    """Events that were delivered between two passes are over."""
-    waiting = Waiting(host)
-    host.events.unlink()
-    assert waiting.is_over()
-
-
 def test_what_comes_later_is_not_waited_for(home, host):
     """A busy workload beside us cannot keep us waiting."""
     waiting = Waiting(host)
@@ -67,9 +58,14 @@ def test_what_comes_later_is_not_waited_for(home, host):
     assert waiting.is_over()
 
 
+def test_what_was_delivered_between_two_passes_is_over(host):
+    waiting = Waiting(host)
+    host.events.unlink()
+    assert waiting.is_over()
+
+
 @pytest.mark.parametrize("stage", ["spool", "work", "outbox"])
 def test_where_it_waits_at_the_call(host, stage):
-    """Events that are in a batch at the call count like those in the spool."""
     place = {
         "spool": host.spool / SEALED,
         "work": host.work / "b1.me" / SEALED,
@@ -85,7 +81,6 @@ def test_where_it_waits_at_the_call(host, stage):
 
 
 def test_nothing_waits(home):
-    """No directory, an empty segment, a flush and a batch without bodies are nothing to wait for."""
     host = Home(home).host()
     assert Waiting(host).is_over()
     homes.put_bytes(home, b"")
@@ -98,7 +93,6 @@ def test_nothing_waits(home):
 
 
 def test_what_is_a_body(tmp_path):
-    """A body or a burst that is being split; nothing else, and no directory is no body."""
     assert not has_bodies(tmp_path / "gone")
     batch = tmp_path / "b"
     batch.mkdir()

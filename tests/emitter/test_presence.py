@@ -10,27 +10,10 @@ import time
 
 import pytest
 
-from flwr_telemetry import files, presence
+from flwr_telemetry import presence
 from flwr_telemetry.layout import Home
+from tests.emitter.conftest import NOW_S, beat
 from tests.support import faults, homes, processes
-
-NOW_S = 1_800_000_000
-
-
-@pytest.fixture
-def paths(home):
-    """Give a host with one event in its spool, appended at NOW_S."""
-    host = Home(home).host()
-    files.append_bytes(homes.put(home, []), b"x")
-    os.utime(host.events, (NOW_S, NOW_S))
-    return host
-
-
-def beat(home, at_s, name="service-other.json"):
-    """Write a heartbeat."""
-    path = homes.telemetry(home) / name
-    path.touch()
-    os.utime(path, (at_s, at_s))
 
 
 @pytest.mark.parametrize(
@@ -54,18 +37,14 @@ def test_the_age_of_a_heartbeat(home, paths, name, beaten_s, fresh):
     assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths))
 
 
-def test_ages_by_host(home, paths):
-    """Fresh or not. A time far ahead is that of a clock that was set back since; its age fits into JSON."""
+def test_ages_by_host(home, paths, monkeypatch):
+    """A time far ahead is of a clock that was set back since; its age fits into JSON."""
     for host, age_s in {"a": -60, "b": 30.5, "c": 1e6, "d": -3601}.items():
         beat(home, NOW_S - age_s, f"service-{host}.json")
     ages = presence.heartbeats(Home(home), lambda: NOW_S)
     assert ages == {"a": -60, "b": 30.5, "c": 1e6, "d": presence.LONGEST_AGE_S}
     assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "b"}
     assert presence.heartbeat_files(Home(home)) == [Home(home).heartbeat(host) for host in "abcd"]
-
-
-def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
-    """The others count all the same."""
     for host in "abc":
         beat(home, NOW_S, f"service-{host}.json")
     real = presence.is_heartbeat
@@ -80,7 +59,6 @@ def test_a_heartbeat_that_is_removed_meanwhile(home, paths, monkeypatch):
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
 def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
-    """Reading a home without heartbeats touches no file."""
     home = Home(tmp_path / "another")
     if what != "nothing":
         home.path.mkdir()
@@ -137,7 +115,6 @@ def test_a_damaged_state_names_nobody(paths, text):
 
 
 def test_what_a_state_tells(paths):
-    """The four values are read, and any others are left to ``status``."""
     assert presence.read_state(paths) == {}
     paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
     assert presence.sidecar_state(paths) == (2, "x", "service", "")
@@ -174,7 +151,6 @@ input()
 
 @pytest.fixture
 def sleeper(paths):
-    """Give a living process whose state was saved."""
     sleeper = Sleeper(paths)
     with sleeper.process:
         sleeper.save()
@@ -211,8 +187,7 @@ def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths, sleeper):
     sleeper.save(mode="on demand")
     presence.signal_service(paths)
     presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
-    assert sleeper.process.wait(processes.PATIENCE_S) == -signal.SIGTERM
-    assert sleeper.read() == b""
+    assert (sleeper.process.wait(processes.PATIENCE_S), sleeper.read()) == (-signal.SIGTERM, b"")
 
 
 def test_a_zombie_does_not_live(paths, sleeper):
@@ -224,7 +199,6 @@ def test_a_zombie_does_not_live(paths, sleeper):
 
 
 def test_what_says_that_a_sidecar_lives(paths, sleeper, monkeypatch):
-    """Its lock; its state only where there are no locks."""
     before = faults.descriptors()
     assert not presence.alive(paths)
     paths.lock.touch(0o600)

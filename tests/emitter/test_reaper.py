@@ -54,7 +54,6 @@ def delivered():
 
 
 def alone(home, code):
-    """Run a workload as the first process of a namespace."""
     return processes.program(home, [*ALONE, sys.executable, "-c", TOOLS + code])
 
 
@@ -98,7 +97,6 @@ assert child.wait() == 7
 
 
 def test_where_nobody_reaps_there_are_two_zombies_at_most(home, collector):
-    """No other sidecar is started; one warning says what to do, and ``--once`` delivers."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
     training = """
 delivered()

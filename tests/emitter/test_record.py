@@ -83,7 +83,6 @@ def test_what_is_no_event_is_refused(payload):
     | st.builds(lambda a, b: record.pack(SAMPLE)[:a] + b, st.integers(0, 400), st.binary())
 )
 def test_no_bytes_make_the_decoder_raise_anything_else(payload):
-    """Any bytes are either an event or a NotAnEventError."""
     try:
         event = record.decode(payload)
     except record.NotAnEventError:
@@ -102,7 +101,6 @@ def test_an_undamaged_segment_is_a_plain_msgpack_stream(given_events):
 
 
 def test_the_longest_payload():
-    """65535 bytes fit into a record, one more is refused."""
     assert record.frame(b"x" * 65_535)[6:9] == b"\xc5\xff\xff"
     with pytest.raises(ValueError, match="65536"):
         record.frame(b"x" * 65_536)
@@ -111,7 +109,6 @@ def test_the_longest_payload():
 @tried(50)
 @given(events)
 def test_an_event_assembled_from_parts_is_the_event(event):
-    """Packed parts make the payload in the order of the wire, the date as a fixed int 64."""
     context = dict(event["context"])
     ids = ("partner", "source", "cluster")
     before = {name: context.pop(name) for name in ids if name in context}

@@ -7,38 +7,19 @@ import pytest
 from hypothesis import given
 
 from flwr_telemetry import record
-from tests.support.strategies import MAX_DATE_US, MIN_DATE_US, dates_us, events, packed, tried
+from tests.support.strategies import dates_us, events, packed, tried
 
 
 @tried(200)
 @given(dates_us)
 def test_a_date_as_text_is_the_same_moment(moment_us):
-    """Text and microseconds are each other's inverse over the whole calendar, to the microsecond."""
     text = record.date_text(moment_us)
     assert record.date_us(text) == moment_us
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
-    assert datetime.fromisoformat(text) == moment
-    assert len(text) == (32 if moment_us % 1_000_000 else 25)
-
-
-@pytest.mark.parametrize(
-    ("moment_us", "text"),
-    [
-        (0, "1970-01-01T00:00:00+00:00"),
-        (-1, "1969-12-31T23:59:59.999999+00:00"),
-        (1_795_341_600_123_456, "2026-11-22T10:00:00.123456+00:00"),
-        (MIN_DATE_US, "0001-01-01T00:00:00+00:00"),
-        (MAX_DATE_US, "9999-12-31T23:59:59.999999+00:00"),
-    ],
-)
-def test_dates(moment_us, text):
-    """The text is that of ``datetime.isoformat()`` in UTC."""
-    assert record.date_text(moment_us) == text
-    assert record.date_us(text) == moment_us
+    assert text == moment.isoformat()
 
 
 def test_another_offset_is_the_same_moment():
-    """A date of another zone is understood."""
     assert record.date_us("1970-01-01T02:00:00.000001+02:00") == 1
 
 
@@ -46,7 +27,6 @@ def test_another_offset_is_the_same_moment():
     "text", ["", "today", "2026-11-22T10:00:00", "2026-11-22", "2026-13-22T10:00:00+00:00"]
 )
 def test_no_date(text):
-    """A text that is no date with an offset is refused."""
     with pytest.raises(ValueError, match=r"."):
         record.date_us(text)
 
@@ -54,7 +34,6 @@ def test_no_date(text):
 @tried(50)
 @given(events)
 def test_the_wire_differs_from_the_record_in_the_date_alone(event):
-    """Values, types and the order of all names stay, and the record's event stays as it was."""
     before = copy.deepcopy(event)
     on_the_wire = record.to_wire(event)
     assert packed(event) == packed(before)

@@ -70,12 +70,10 @@ CASES = {
 
 
 def another_user(*, is_other=True):
-    """Run as another user than the owner of the files."""
     return mock.patch("os.geteuid", return_value=os.geteuid() + is_other)
 
 
 def told(home, tmp_path, case):
-    """Put the files in place, and load."""
     site = tmp_path / "telemetry.toml"
     if case.site is not None:
         site.write_text(case.site)
@@ -87,18 +85,17 @@ def told(home, tmp_path, case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_decision(home, tmp_path, case):
-    """The decision, its cause, and a reason that names the line or the value."""
     consent = told(home, tmp_path, case).consent
     assert (consent.enabled, consent.decided_by) == (case.enabled, case.decided_by)
     assert case.reason in consent.reason
     assert consent.malformed is (BAD in (case.site, case.user))
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, deep):
-    """A missing home belongs to the owner of the directory that would hold it."""
-    home = Home(tmp_path / "a/b/c" if deep else tmp_path / "a")
-    site = tmp_path / "telemetry.toml"
+@pytest.mark.parametrize("path", ["a", "a/b/c", "file/.flwr"])
+def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path, path):
+    """Also below a file: consent has an answer, and the writer reports the error."""
+    (tmp_path / "file").touch()
+    home, site = Home(tmp_path / path), tmp_path / "telemetry.toml"
     assert load(home, {}, site_file=site).consent.enabled
     with another_user():
         refused = load(home, {}, site_file=site).consent
@@ -106,21 +103,12 @@ def test_the_owner_of_what_does_not_exist_is_that_of_its_nearest_parent(tmp_path
     assert not home.path.exists()
 
 
-def test_a_home_below_a_file_is_judged_by_the_file(tmp_path):
-    """Consent has an answer; the writer reports the error."""
-    (tmp_path / "file").write_text("")
-    home = Home(tmp_path / "file" / ".flwr")
-    assert load(home, {}, site_file=tmp_path / "none").consent.enabled
-
-
 def test_without_an_environment_the_files_alone_decide(home, monkeypatch):
     """The sidecar's answer does not depend on the process that happened to start it."""
-    for name in (TELEMETRY, TRACK):
-        monkeypatch.setenv(name, "0" if name == TELEMETRY else "1")
-    monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
+    for name, value in {TELEMETRY: "0", TRACK: "1", "FLWR_TELEMETRY_SIDECAR": "never"}.items():
+        monkeypatch.setenv(name, value)
     known = load(Home(home), None, site_file=home / "none")
-    assert known.consent.enabled
-    assert (known.sidecar, known.logging, known.partner) == ("auto", False, None)
+    assert (known.consent.enabled, known.sidecar, known.logging, known.partner) == (True, "auto", False, None)
 
 
 def test_the_users_word_wins_over_the_sites(home, tmp_path):
@@ -130,8 +118,7 @@ def test_the_users_word_wins_over_the_sites(home, tmp_path):
     user = 'url = "https://user.example"\nbackoff_s = 0.5\nbursts = false\nca_bundle = "/x.pem"'
     known = told(home, tmp_path, Case("default", site=site, user=user))
     assert (known.url, known.proxy, known.ca_bundle) == ("https://user.example", "http://p:1", "/x.pem")
-    assert known.sidecar == "never"
-    assert known.limits == Limits(backoff_s=0.5, backoff_max_s=8, bursts=False)
+    assert (known.sidecar, known.limits) == ("never", Limits(backoff_s=0.5, backoff_max_s=8, bursts=False))
 
 
 @pytest.mark.parametrize(
@@ -157,30 +144,31 @@ def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
 @pytest.mark.parametrize("text", [ON, BAD])
 @pytest.mark.parametrize(("value", "logging"), [("1", True), ("0", False), ("true", False), (None, False)])
 def test_logging_is_the_environments_affair(home, text, value, logging):
-    """Payloads are logged for `1` alone, whether or not the files can be understood."""
     homes.write_settings(home, text)
     environ = {} if value is None else {"FLWR_TELEMETRY_LOGGING": value}
     assert load(Home(home), environ, site_file=home / "none").logging is logging
 
 
-def changes():
-    """Give the possible changes of settings."""
-    return {
-        "user_written": lambda home, site: homes.write_settings(home, OFF),
-        "site_written": lambda home, site: site.write_text(OFF),
-        "home_gone": lambda home, site: home.rename(home.with_name("gone")),
-        "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
-    }
+CHANGES = {
+    "user_written": lambda home, site: homes.write_settings(home, OFF),
+    "site_written": lambda home, site: site.write_text(OFF),
+    "home_gone": lambda home, site: home.rename(home.with_name("gone")),
+    "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
+}
 
 
-@pytest.mark.parametrize("change", changes())
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_signature_tells_of_every_change(home, tmp_path, change):
     if change == "owner" and os.geteuid() != 0:
         pytest.skip("only root can give a home away")
     site = tmp_path / "telemetry.toml"
+
+    def signature():
+        return settings.signature(settings.watched(Home(home), site))
+
     homes.write_settings(home, ON)
-    before = settings.signature(settings.watched(Home(home), site))
+    before = signature()
     homes.put(home, [])
-    assert settings.signature(settings.watched(Home(home), site)) == before
-    changes()[change](home, site)
-    assert settings.signature(settings.watched(Home(home), site)) != before
+    assert signature() == before
+    CHANGES[change](home, site)
+    assert signature() != before

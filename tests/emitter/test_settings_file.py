@@ -18,7 +18,6 @@ def read(path):
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where the file is to be."""
     return tmp_path / "config.toml"
 
 
@@ -28,27 +27,19 @@ def path(tmp_path):
         ("", {}),
         ("# enabled = false\n", {}),
         ("enabled = false", {"enabled": False}),
-        (
-            'url = "https://x.example/y"\nproxy = "http://u:p@x:1"',
-            {"url": "https://x.example/y", "proxy": "http://u:p@x:1"},
-        ),
+        ('url = "https://x.example/y"\nproxy = "p"', {"url": "https://x.example/y", "proxy": "p"}),
         ('sidecar = "never"\nca_bundle = "/x.pem"', {"sidecar": "never", "ca_bundle": "/x.pem"}),
-        (
-            "backoff_s = 0\nidle_exit_s = 0.25\nbursts = false",
-            {"backoff_s": 0, "idle_exit_s": 0.25, "bursts": False},
-        ),
-        ("\ufeff".strip("\ufeff") + "enabled = true\r\n", {"enabled": True}),
+        ("idle_exit_s = 0.25\nbursts = false", {"idle_exit_s": 0.25, "bursts": False}),
+        ("enabled = true\r\n", {"enabled": True}),
     ],
 )
 def test_what_is_understood(path, text, values):
-    """Every setting is read as it stands."""
     path.write_text(text, newline="")
     assert read(path) == values
 
 
 @pytest.mark.parametrize("name", [name for name in Limits._fields if name != "bursts"])
 def test_every_limit_is_a_number(path, name):
-    """Fractions and 0 are accepted; negative, infinite and other values are not, and the line is named."""
     for text in ("0", "1.5", "86400", "1e9"):
         path.write_text(f"{name} = {text}\n")
         assert read(path) == {name: float(text)}
@@ -84,7 +75,6 @@ def test_every_limit_is_a_number(path, name):
     ],
 )
 def test_what_is_refused(path, text, word):
-    """A file that cannot be understood is refused whole; the message names the file and the line."""
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
         read(path)
@@ -92,51 +82,30 @@ def test_what_is_refused(path, text, word):
     assert word in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "data", [b"enabled = false # \xff", b"# " + b"x" * 65_536], ids=["no_utf8", "too_long"]
-)
-def test_bytes_that_are_refused(path, data):
-    """Broken text and a file beyond 64 KiB pass for no yes."""
-    path.write_bytes(data)
-    with pytest.raises(SettingsError, match=r"config\.toml"):
-        read(path)
-
-
-def test_no_file_says_nothing(path):
-    """A file that is not there, or below a file, has no settings."""
-    assert read(path) == {}
-    path.write_text("")
+def test_what_is_no_text_is_refused(path):
+    """Broken text, a file beyond 64 KiB and a directory are no opt-in; a missing file has no settings."""
+    for data in (b"enabled = false # \xff", b"# " + b"x" * 65_536):
+        path.write_bytes(data)
+        with pytest.raises(SettingsError, match=r"config\.toml"):
+            read(path)
     assert read(path / "config.toml") == {}
-
-
-def test_a_directory_in_its_place_is_refused(path):
-    """An unreadable file is no opt-in."""
+    path.unlink()
+    assert read(path) == {}
     path.mkdir()
     with pytest.raises(SettingsError, match="no plain file"):
         read(path)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ESTALE])
 def test_a_file_that_cannot_be_opened_is_refused(path, number, monkeypatch):
-    """Any error but a missing file switches telemetry off."""
+    """Any error but a missing file switches telemetry off. After a stale handle it is tried again."""
     path.write_text("enabled = true")
-    for _ in range(3):  # where another host has just replaced it, there is a new one: it is tried again
+    if number == errno.ESTALE:
+        fail_once(monkeypatch, "open", number)
+        assert read(path) == {"enabled": True}
+    for _ in range(3):
         fail_once(monkeypatch, "open", number)
     with pytest.raises(SettingsError, match=os.strerror(number)):
-        read(path)
-
-
-def test_a_file_that_another_host_replaces_is_read_again(path, monkeypatch):
-    """After a stale handle the new file is read; if it stays stale, telemetry is off."""
-    path.write_text("enabled = true")
-    fail_once(monkeypatch, "open", errno.ESTALE)
-    assert read(path) == {"enabled": True}
-
-    def fail(*_, **__):
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-    monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(SettingsError, match=os.strerror(errno.ESTALE)):
         read(path)
 
 
@@ -146,67 +115,32 @@ def test_a_fifo_in_its_place_holds_nobody(path):
     told = []
 
     def look():
-        try:
-            told.append(read(path))
-        except SettingsError as error:
-            told.append(error)
+        with pytest.raises(SettingsError) as caught:
+            read(path)
+        told.append(caught.value)
 
-    reader = threading.Thread(target=look)
+    reader = threading.Thread(target=look, daemon=True)
     reader.start()
     reader.join(1)
-    waited = reader.is_alive()
-    if waited:
-        path.open("wb").close()  # let it go
-        reader.join()
-    assert not waited
-    assert isinstance(told[0], SettingsError)
+    assert len(told) == 1
 
 
-URLS = {
-    "https://telemetry.flower.ai/api/v1/event": True,
-    "https://x": True,
-    "https://[::1]:8443/x?y#z": True,
-    "HTTPS://X.example": True,
-    "http://127.0.0.1:1/x": True,
-    "http://127.9.9.9": True,
-    "http://localhost:80/": True,
-    "http://LOCALHOST/": True,
-    "http://[::1]/": True,
-    "file:///a/b.jsonl": True,
-    "file:///a b": True,
-    "": False,
-    "x": False,
-    "https://": False,
-    "https:///x": False,
-    "https://x:99999/": False,
-    "https://x:y/": False,
-    "https://[::1/": False,
-    "https://u:p@x/": False,
-    "https://u@x/": False,
-    "https://@x/": False,
-    "http://127.0.0.1@evil.example/": False,
-    "http://example.org/": False,
-    "http://localhost.evil.example/": False,
-    "http://127.0.0.1.evil.example/": False,
-    "http://0.0.0.0/": False,
-    "http://10.0.0.1/": False,
-    "http://[::]/": False,
-    "http://2130706433/": False,
-    "http://": False,
-    "ftp://x/": False,
-    "file://host/a": False,
-    "file:a": False,
-    "file:///": False,
-    "file:///a/": False,
-    "unix:///x": False,
-    "javascript:alert(1)": False,
-}
+ALLOWED = """
+    https://telemetry.flower.ai/api/v1/event https://x https://[::1]:8443/x?y#z HTTPS://X.example
+    http://127.0.0.1:1/x http://127.9.9.9 http://localhost:80/ http://LOCALHOST/ http://[::1]/ file:///a/b.jsonl
+""".split()
+REFUSED = """
+    x https:// https:///x https://x:99999/ https://x:y/ https://[::1/ https://u:p@x/ https://u@x/ https://@x/
+    http://127.0.0.1@evil.example/ http://example.org/ http://localhost.evil.example/
+    http://127.0.0.1.evil.example/ http://0.0.0.0/ http://10.0.0.1/ http://[::]/ http://2130706433/ http://
+    ftp://x/ file://host/a file:a file:/// file:///a/ unix:///x javascript:alert(1)
+""".split()
 
 
-@pytest.mark.parametrize(("url", "may"), URLS.items())
-def test_url_problem(url, may):
+@pytest.mark.parametrize("url", [*ALLOWED, "file:///a b", *REFUSED, ""])
+def test_url_problem(url):
     """Https anywhere, http on loopback only, a file by its absolute path, and no credentials."""
-    assert (url_problem(url) is None) is may
+    assert (url_problem(url) is None) is (url in {*ALLOWED, "file:///a b"})
 
 
 @pytest.mark.parametrize("value", [None, 1, True, ["https://x"], b"https://x"])
@@ -215,7 +149,6 @@ def test_a_url_is_a_string(value):
 
 
 def test_where_a_setting_stands(path):
-    """The line of a setting is found; without one, the file is named."""
     path.write_text("# enabled\n  'enabled' = true\nenabled_x = 1\n")
     assert where(path, "enabled", content(path)) == f"{path}, line 2"
     assert where(path, "nothing", content(path)) == str(path)

@@ -24,51 +24,38 @@ print(sys.modules.get("sitecustomize"), vars(sys.modules.get("sitecustomize", sy
 
 
 def python_path(*entries):
-    """Give a PYTHONPATH of these directories."""
     return {"PYTHONPATH": os.pathsep.join(map(str, entries))}
 
 
 def theirs(tmp_path, text):
-    """Write another program's sitecustomize, and give its directory."""
     directory = tmp_path / "theirs"
     directory.mkdir()
     (directory / "sitecustomize.py").write_text(textwrap.dedent(text))
     return directory
 
 
-def test_every_process_adopts_flower(home):
-    """A process with our directory on its path has the hook, once, and its standard streams are its own."""
-    done = processes.run(home, ["-c", LOOK], python_path(SITE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+@pytest.mark.parametrize("option", ["", "-S", "-E", "-I"])
+def test_every_process_adopts_flower(home, option):
+    """The hook is there once; an interpreter told to ignore the path or ``site`` runs without ours."""
+    done = processes.run(home, [*option.split(), "-c", LOOK], python_path(SITE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n" if option else "1\n", "")
 
 
-@pytest.mark.parametrize("option", ["-S", "-E", "-I"])
-def test_a_process_that_wants_no_site_gets_none(home, option):
-    """An interpreter told to ignore the path or ``site`` runs without ours."""
-    done = processes.run(home, [option, "-c", LOOK], python_path(SITE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+THEIRS = {
+    "works": "mark = 'loaded'; print('theirs')",
+    "puts_another_in_its_place": "import sys; sys.modules[__name__] = type(sys)('sitecustomize')",
+    "replaces_the_path": "import os, sys; sys.path = [p for p in sys.path if p != os.getcwd()]",
+    "fails": "raise ValueError('bad luck')",
+    "lacks_a_module": "import not_installed_anywhere",
+    "looks_absent": "raise ImportError('no', name='sitecustomize')",
+    "is_no_python": "def broken(:",
+    "ends_the_process": "raise SystemExit(3)",
+    "ends_it_at_once": "import os; os._exit(4)",
+}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("mark = 'loaded'; print('theirs')", id="works"),
-        pytest.param(
-            "import sys; sys.modules[__name__] = type(sys)('sitecustomize')", id="puts_another_in_its_place"
-        ),
-        pytest.param(
-            "import os, sys; sys.path = [p for p in sys.path if p != os.getcwd()]", id="replaces_the_path"
-        ),
-        pytest.param("raise ValueError('bad luck')", id="fails"),
-        pytest.param("import not_installed_anywhere", id="lacks_a_module"),
-        pytest.param("raise ImportError('no', name='sitecustomize')", id="looks_absent"),
-        pytest.param("def broken(:", id="is_no_python"),
-        pytest.param("raise SystemExit(3)", id="ends_the_process"),
-        pytest.param("import os; os._exit(4)", id="ends_it_at_once"),
-    ],
-)
+@pytest.mark.parametrize("text", THEIRS.values(), ids=THEIRS)
 def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
-    """Another sitecustomize on the path has the same effects, output and errors as without ours."""
     directory = theirs(tmp_path, text)
     with_us, without_us = (
         processes.run(home, ["-c", LOOK_AT_THEIRS], python_path(*entries))
@@ -80,7 +67,6 @@ def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
 
 
 def test_without_another_there_is_no_sitecustomize(home):
-    """Where Python itself has none, a program finds none, as without us."""
     if processes.run(home, ["-c", "import sitecustomize"]).returncode == 0:
         pytest.skip("this Python comes with one")
     done = processes.run(home, ["-c", "import sitecustomize"], python_path(SITE))
@@ -88,7 +74,6 @@ def test_without_another_there_is_no_sitecustomize(home):
 
 
 def test_both_take_effect(home, tmp_path):
-    """The hook is in place when the other one runs, and stays when that one fails."""
     directory = theirs(tmp_path, f"{LOOK}\nraise ValueError('bad luck')")
     done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
     assert (done.returncode, done.stdout) == (0, "1\n1\n")
@@ -96,7 +81,6 @@ def test_both_take_effect(home, tmp_path):
 
 
 def test_a_path_that_holds_us_twice_ends(home, tmp_path):
-    """Two names of our directory chain through each other to the next one, which runs once."""
     again = tmp_path / "again"
     again.symlink_to(SITE)
     done = processes.run(home, ["-c", LOOK], python_path(SITE, again, theirs(tmp_path, "print('theirs')")))
@@ -106,10 +90,9 @@ def test_a_path_that_holds_us_twice_ends(home, tmp_path):
 def test_the_path_of_the_process_stays_as_it_was(home, tmp_path):
     """Our directory is where PYTHONPATH says, for programs that hand their path to their children."""
     directory = theirs(tmp_path, "")
-    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(directory, SITE))
-    assert done.stdout == f"{directory} {SITE}\n"
-    done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(SITE, directory))
-    assert done.stdout == f"{SITE} {directory}\n"
+    for entries in ((directory, SITE), (SITE, directory)):
+        done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(*entries))
+        assert done.stdout == "{} {}\n".format(*entries)
 
 
 @pytest.mark.parametrize("fault", ["raise ImportError", "raise RuntimeError", "def broken(:"])

@@ -16,21 +16,8 @@ ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 @pytest.fixture
 def path(tmp_path):
-    """Give where the source is to be: a directory that holds nothing else."""
     (tmp_path / "flwr").mkdir()
     return tmp_path / "flwr" / "source"
-
-
-def at_once(count, work):
-    """Do the same in so many threads that start together."""
-    gate = threading.Barrier(count)
-
-    def run(_):
-        gate.wait()
-        return work()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.mark.parametrize(
@@ -50,20 +37,28 @@ def at_once(count, work):
 def test_read(path, content, told):
     """The content counts by Flower's own rule; an empty file holds no ID yet."""
     path.write_bytes(content)
-    assert source.read(path) == told
-    assert path.read_bytes() == content
+    assert (source.read(path), path.read_bytes()) == (told, content)
 
 
 def test_read_of_a_file_that_cannot_be_read(path):
-    """No file is no answer yet; one that cannot be read is unavailable."""
     assert source.read(path) is None
     path.mkdir()
     assert source.read(path) == "unavailable"
 
 
+def at_once(count, work):
+    gate = threading.Barrier(count)
+
+    def run(_):
+        gate.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
 @pytest.mark.parametrize("content", [None, b""])
 def test_all_who_come_at_once_agree(path, content):
-    """Thirty-two first comers get one ID, the file holds it, and no other file is left."""
     if content is not None:
         path.write_bytes(content)
     (told,) = set(at_once(32, lambda: source.ensure(path)))
@@ -74,7 +69,6 @@ def test_all_who_come_at_once_agree(path, content):
 
 @pytest.mark.parametrize("content", [ID, "no id"])
 def test_what_is_there_is_never_overwritten(path, content):
-    """An ID, or other content, stays to the byte and to the inode."""
     path.write_text(content)
     before = files.signature(path)
     assert source.ensure(path) == (ID if content == ID else "invalid")
@@ -87,8 +81,7 @@ def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
     path.write_text(ID)  # between the healer's first look and its lock
     before = files.signature(path)
     source._heal(path)
-    assert files.signature(path) == before
-    assert os.listdir(path.parent) == ["source"]
+    assert (files.signature(path), os.listdir(path.parent)) == (before, ["source"])
 
 
 def test_an_empty_file_is_healed_without_locks(path, monkeypatch):
@@ -102,27 +95,15 @@ NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EAC
 
 @pytest.mark.parametrize("number", NO_LINKS)
 def test_a_file_system_without_hard_links(path, number, monkeypatch):
-    """Where link() is refused the ID is put in place otherwise, and nothing is left over."""
     fail_once(monkeypatch, "link", number)
     told = source.ensure(path)
-    assert path.read_text() == told
-    assert os.listdir(path.parent) == ["source"]
+    assert (path.read_text(), os.listdir(path.parent)) == (told, ["source"])
 
 
-@pytest.mark.parametrize(
-    ("call", "number"),
-    [
-        ("link", errno.EIO),
-        ("open", errno.EROFS),
-        ("open", errno.EMFILE),
-        ("write", errno.ENOSPC),
-        ("write", errno.EDQUOT),
-    ],
-)
-def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeypatch):
-    """The answer is `unavailable`, no temporary file stays, and the next attempt works."""
-    before = descriptors()
-    fail_once(monkeypatch, call, number)
+@pytest.mark.parametrize("fault", ["link-EIO", "open-EROFS", "open-EMFILE", "write-ENOSPC", "write-EDQUOT"])
+def test_a_source_that_cannot_be_made_leaves_nothing(path, fault, monkeypatch):
+    before, (call, name) = descriptors(), fault.split("-")
+    fail_once(monkeypatch, call, getattr(errno, name))
     assert source.ensure(path) == "unavailable"
     assert os.listdir(path.parent) == []
     assert descriptors() == before
@@ -130,7 +111,6 @@ def test_a_source_that_cannot_be_made_leaves_nothing(path, call, number, monkeyp
 
 
 def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
-    """Where the replacement fails, no temporary file stays beside the empty one."""
     path.touch()
     fail_once(monkeypatch, "replace", errno.EIO)
     source.ensure(path)
@@ -138,22 +118,20 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
 
 
 def test_no_directory_is_unavailable(path):
-    """If the directory is missing, there is no ID, and none is created."""
     path.parent.rmdir()
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
 
 
 def test_the_signature_tells_of_every_change(path):
-    """One call of stat shows that the file was created, replaced, written or removed."""
     seen = [files.signature(path)]
-    path.write_text(ID)
-    seen.append(files.signature(path))
-    path.with_name("other").write_text(ID)
-    path.with_name("other").rename(path)
-    seen.append(files.signature(path))
-    path.write_text("no id")
-    seen.append(files.signature(path))
+    for step in (
+        lambda: path.write_text(ID),
+        lambda: path.with_name("other").write_text(ID) and path.with_name("other").rename(path),
+        lambda: path.write_text("no id"),
+        path.unlink,
+    ):
+        step()
+        seen.append(files.signature(path))
+    assert seen[0] is seen[-1] is None
     assert len(set(seen)) == 4
-    path.unlink()
-    assert files.signature(path) is None

@@ -1,6 +1,6 @@
 """The writer's side of the spool: the races of its docstring, by number."""
 
-import fcntl
+import errno
 import os
 import shutil
 import signal
@@ -14,32 +14,21 @@ from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetryd.spool import reader, segments
+from tests.emitter.conftest import is_free
 from tests.support import homes, processes, records
-from tests.support.faults import amid, no_locks
+from tests.support.faults import amid, descriptors, no_locks
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
 
 def numbers(home):
-    """Give the numbers of the events in each segment, the sealed ones first."""
     return [
         [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
         for path in homes.segments(home)
     ]
 
 
-def is_free(path):
-    """Whether a sealer could have the lock of this segment now."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
 def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told, monkeypatch):
-    """Race 1: at the moment of the write the lock is held, and right after it is free."""
     seen = []
     told.append(FRAMES[0])
     amid(monkeypatch, lambda: seen.append(is_free(host.events)))
@@ -61,40 +50,43 @@ def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(home, host,
     assert numbers(home) == [[0, 1], [2]]
 
 
-def test_race_2_a_record_in_an_unlinked_segment_is_written_again(home, host, told, monkeypatch):
-    """Race 2: a write into a file without a name counts for nothing."""
-    told.append(FRAMES[0])
-    amid(monkeypatch, host.events.unlink)
-    told.append(FRAMES[1])
-    assert numbers(home) == [[1]]
+linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the name of an open file")
-def test_race_2_a_removed_segment_may_have_a_link_left(home, host, told, monkeypatch):
+@pytest.mark.parametrize("linked", [False, pytest.param(True, marks=linux_alone)])
+def test_race_2_a_record_in_a_removed_segment_is_written_again(home, host, told, monkeypatch, linked):
     """Race 2: NFS gives a removed open file another name, which is checked without a lock."""
     told.append(FRAMES[0])
-    no_locks(monkeypatch)
 
     def remove():
-        os.link(host.events, home / ".nfs0001")
+        if linked:
+            os.link(host.events, home / ".nfs0001")
         host.events.unlink()
 
+    if linked:
+        no_locks(monkeypatch)
     amid(monkeypatch, remove)
     told.append(FRAMES[1])
     assert numbers(home) == [[1]]
 
 
-def test_race_2_for_ever_is_an_error(told, host, monkeypatch):
-    """Race 2: if the spool is replaced at every try, the caller gets an error."""
-    real = os.write
+@pytest.mark.parametrize("stale", [False, True])
+def test_race_2_for_ever_is_an_error(told, host, monkeypatch, stale):
+    """Race 2: the spool is replaced, or its handle goes stale, at every try. No descriptor stays open."""
+    told.append(FRAMES[0])
+    told.writer.close()
+    real, before = os.write, descriptors()
 
     def lose(descriptor, data):
+        if stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         host.events.unlink()
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", lose)
     with pytest.raises(SpoolWriteError, match="replaced faster"):
-        told.append(FRAMES[0])
+        told.append(FRAMES[1])
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
@@ -109,7 +101,6 @@ def test_race_3_a_spool_that_is_removed_is_made_again(home, host, told, what):
 
 
 def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
-    """Race 3: the record goes to the file that has the name now."""
     told.append(FRAMES[0])
     host.events.rename(host.events.with_name("elsewhere"))
     homes.put_bytes(home, FRAMES[1])
@@ -118,7 +109,6 @@ def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
 
 
 def test_race_3_nothing_is_made_again_without_consent(home, host, told):
-    """Race 3: if consent, read again, refuses, nothing is created; later it may be."""
     told.append(FRAMES[0])
     shutil.rmtree(host.telemetry)
     told.may = False
@@ -152,16 +142,12 @@ Writer(home.host(), lambda: True, lambda: None).append(bytes.fromhex(sys.argv[3]
 def test_race_4_torn_bytes_cost_no_other_record(home, host, told, kept):
     """Race 4: a process dies inside its write, and the records before and after are read."""
     told.append(FRAMES[0])
-    size = str(len(FRAMES[0]) + kept)
-    done = processes.run(home, ["-c", DIE, str(home), size, FRAMES[1].hex()])
+    done = processes.run(home, ["-c", DIE, str(home), str(len(FRAMES[0]) + kept), FRAMES[1].hex()])
     assert done.returncode == -signal.SIGKILL, done.stderr
     told.append(FRAMES[2])
     pieces = list(reader.read(segments.chunks(host.events)))
-    assert [piece.event["event_details"]["n"] for piece in pieces if isinstance(piece, reader.Record)] == [
-        0,
-        2,
-    ]
-    assert [piece.data for piece in pieces if isinstance(piece, reader.Damage)] == [FRAMES[1][:kept]]
+    assert [getattr(piece, "data", None) for piece in pieces] == [None, FRAMES[1][:kept], None]
+    assert [pieces[at].event["event_details"]["n"] for at in (0, 2)] == [0, 2]
 
 
 HOLD = """
@@ -174,7 +160,6 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 @pytest.fixture
 def stopped(home, host, told):
-    """Let a process hold the segment's lock, and stop it."""
     told.append(FRAMES[0])
     with processes.start(home, ["-c", HOLD, str(host.events)]) as holder:
         processes.wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
@@ -199,7 +184,6 @@ def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatc
 
 
 def test_the_first_contact_is_told_by_who_made_the_directory(told, another):
-    """The process that creates the directory reports it, once per home."""
     told.append(FRAMES[0])
     another.append(FRAMES[1])
     assert (told.asked, told.contacts, another.asked, another.contacts) == (1, 1, 0, 0)

@@ -13,14 +13,12 @@ FLAGS = os.O_RDWR | os.O_APPEND
 
 @pytest.fixture(params=[True, False], ids=["marked", "without marks"])
 def marks(request, monkeypatch):
-    """Be on a system that knows marks, or on one that does not."""
     if not request.param:
         monkeypatch.setattr(spool, "_READ_MARK", -1)
     return bool(request.param)
 
 
 def opened(path):
-    """Open a file as a writer does."""
     return Handle(os.open(path, FLAGS | os.O_CREAT), FLAGS)
 
 

@@ -62,7 +62,6 @@ class MoodyCollector(Collector):
         super().__init__(_listening(self._guard))
         self.ledger = Ledger(serials, _Serials())
         self.answers = Counter()
-        self.counts = Counter()
         self._chance, self._shoot = chance, shoot
         self._failing, self._unread, self._shots = 0.1, 0.02, 0.02
         self._released = threading.Event()
@@ -85,7 +84,6 @@ class MoodyCollector(Collector):
     def be_kind(self):
         with self._lock:
             self._failing = self._unread = self._shots = 0.0
-            self.counts["requests_amid_chaos"] = self.counts["requests"]
         self._released.set()
 
     def go_down(self):
@@ -117,11 +115,8 @@ class MoodyCollector(Collector):
     def take(self, request):
         """Decide on a request. Only the ledger remembers it, so that a long run fits into little memory."""
         with self._lock:
-            kind, key = self._draw(request), request.key
+            kind = self._draw(request)
             self.answers[kind] += 1
-            self.counts["requests"] += 1
-            self.counts["requests_under_a_known_key"] += key in self.ledger.heard
-            self.counts["requests_under_a_key_taken_before"] += self.ledger.verdicts.get(key) is True
             self.ledger.hear(request)
             answer = self.ledger.decide(request, _ANSWERS[kind])
             shot_s = self._chance.uniform(0, 0.01) if self._chance.random() < self._shots else None

@@ -42,7 +42,7 @@ class Writer:
 
 
 class Crowd:
-    """So many workloads at any time; `acknowledged` gets the events that they acknowledge, and when."""
+    """So many workloads at any time; `acknowledged` gets the events that they acknowledge."""
 
     def __init__(self, home, size, seed, log, acknowledged):
         self._home, self._size, self._seed, self._log = home, size, seed, log
@@ -98,7 +98,7 @@ class Crowd:
 
     def _hear(self, writer, line):
         if line.isdigit():
-            self._acknowledged[int(line)] = time.time()
+            self._acknowledged.add(int(line))
         elif line == _ASLEEP:
             self.counts["writers_stopped_amid_an_append"] += 1
             self._wake_later(writer)
@@ -162,7 +162,6 @@ class Hunt:
         self._lock = threading.Lock()
         self._game = []
         self._asleep = []
-        self.seen = set()
         self.killed = set()
         self.counts = Counter()
         self._eager = 0.1
@@ -179,7 +178,6 @@ class Hunt:
         now = time.monotonic()
         with self._lock:
             self._game = found
-            self.seen.update(found)
             due = [process for wake_at, process in self._asleep if wake_at <= now]
             self._asleep = [entry for entry in self._asleep if entry[0] > now]
         for process in due:

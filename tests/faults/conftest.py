@@ -3,6 +3,7 @@
 import pytest
 
 from tests.faults.zygote import Zygote
+from tests.support import homes
 from tests.support.dying import Lives
 from tests.support.hosts import private_mounts
 from tests.support.kills import SIDECAR
@@ -33,6 +34,13 @@ def lives():
     """Give sidecars that die, or stop, where they are told to."""
     with Lives(*SIDECAR) as running:
         yield running
+
+
+@pytest.fixture
+def collector(home, collector):
+    """Give the collector that the home's settings name."""
+    homes.configure(home, collector.url)
+    return collector
 
 
 @pytest.fixture

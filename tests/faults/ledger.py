@@ -134,8 +134,8 @@ class Ledger:
     """Gives the events in a body."""
     begun: Any = field(default_factory=set)
     """Every event that a writer began to write; `issuperset` is asked."""
-    acknowledged: dict[Any, float] = field(default_factory=dict)
-    """The events that are told to be in the spool, and when."""
+    acknowledged: set[Any] = field(default_factory=set)
+    """The events that are told to be in the spool."""
     excused: dict[Any, str] = field(default_factory=dict)
     """The events that may be gone, and why."""
     may_double: set[Any] = field(default_factory=set)
@@ -197,7 +197,7 @@ class Ledger:
 
     def lost(self, kept):
         """Give the acknowledged events that are not kept anywhere."""
-        return self.acknowledged.keys() - kept - self.excused.keys()
+        return self.acknowledged - kept - self.excused.keys()
 
     def doubled(self):
         """Give the events that count more than once, with their keys."""

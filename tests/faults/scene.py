@@ -107,12 +107,7 @@ class Scene:
 
 def photograph(place):
     """Give what can be seen of everything at and below a place: kind, mode, owner, time and content."""
-    return {str(path.relative_to(place)): _look(path) for path in _below(place)}
-
-
-def _below(place):
-    yield place
-    yield from sorted(place.rglob("*"))
+    return {str(path.relative_to(place)): _look(path) for path in (place, *place.rglob("*"))}
 
 
 def _look(path):
@@ -176,18 +171,6 @@ def _open_to_all(path, _elsewhere):
     path.chmod(0o777 if path.is_dir() else 0o666)
 
 
-TO_DIRECTORIES = {
-    "link": _link,
-    "FIFO": _fifo,
-    "plain file": _plain_file,
-    "foreign": _foreign,
-    "open to all": _open_to_all,
-}
-TO_FILES = {
-    "link": _link,
-    "FIFO": _fifo,
-    "directory": _directory,
-    "device": _device,
-    "foreign": _foreign,
-    "open to all": _open_to_all,
-}
+_BOTH = {"link": _link, "FIFO": _fifo, "foreign": _foreign, "open to all": _open_to_all}
+TO_DIRECTORIES = {**_BOTH, "plain file": _plain_file}
+TO_FILES = {**_BOTH, "directory": _directory, "device": _device}

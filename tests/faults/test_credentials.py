@@ -17,7 +17,6 @@ def test_no_netrc_is_used(zygote, home, tmp_path, collector):
     for name in ("home/.netrc", "netrc"):
         (tmp_path / name).write_text(f"machine 127.0.0.1 login user password {SECRET}\n")
         (tmp_path / name).chmod(0o600)
-    homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     collector.answer_with(Answer(401, {"WWW-Authenticate": 'Basic realm="x"'}))
     for _ in range(2):

@@ -105,7 +105,6 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_no_body(zygote, home, collector, name):
     """It is never sent, but quarantined and counted; all other bodies are delivered."""
-    homes.configure(home, collector.url)
     neighbours(home)
     file, data = FILES[name]
     assert (file, data) not in (
@@ -121,7 +120,6 @@ def test_what_is_no_body(zygote, home, collector, name):
 @pytest.mark.parametrize("name", ["a detail", "a name", "the type", "a date"])
 def test_a_plain_event_that_was_bent(zygote, home, collector, name):
     """Its name may be that of an event of a split burst: it is quarantined, or sent once."""
-    homes.configure(home, collector.url)
     neighbours(home)
     key = wire.key_of(PLAIN)
     bent = PLAIN.replace(*FLIPPED[name])
@@ -156,7 +154,6 @@ MAKERS = [_directory, _full_directory, _link, os.mkfifo]
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_is_no_file(zygote, home, collector, make, suffix):
     """A directory, a link or a FIFO under a body's name is not followed, and blocks no other body."""
-    homes.configure(home, collector.url)
     neighbours(home)
     make(homes.host(home) / f"outbox/{BATCH}/{wire.key_of(PLAIN)}{suffix}")
     assert deliver(zygote, home, collector) == []
@@ -183,7 +180,6 @@ ODD_MARKS = [
 @pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
 def test_marks_that_we_never_made(zygote, home, collector, room):
     """Segments' marks of odd forms, in the outbox or in an unfinished batch, block no event."""
-    homes.configure(home, collector.url)
     committed(home, AFTER)
     homes.put(home, EVENTS[6:7])
     for name in ODD_MARKS:
@@ -197,7 +193,6 @@ def test_marks_that_we_never_made(zygote, home, collector, room):
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_mark_on_what_is_no_file(zygote, home, collector, make, room):
     """A link or FIFO in the place of a segment is not followed, and all other events are sent."""
-    homes.configure(home, collector.url)
     place(home, f"{room}/other.txt", b"")
     if room.startswith("outbox"):
         neighbours(home)

@@ -86,7 +86,6 @@ ALL = {**DAMAGE, **{f"{name}, sealed": frame(payload) for name, payload in SEALE
 @pytest.mark.parametrize("name", ALL)
 def test_damage_costs_no_other_record(zygote, home, collector, name):
     """Before, between and after intact records: they arrive, and `status` and damaged/ tell of the rest."""
-    homes.configure(home, collector.url)
     harm = ALL[name]
     homes.put_bytes(home, harm + FRAMES[0] + FRAMES[1] + harm + FRAMES[2], name=SEALED)
     homes.put_bytes(home, FRAMES[3] + harm + FRAMES[4] + FRAMES[5] + harm)
@@ -122,7 +121,6 @@ def _of_another_host(home, data):
 @pytest.mark.parametrize("put", [_in_the_spool, _in_a_batch, _behind_an_offset, _of_another_host])
 def test_damage_wherever_a_segment_lies(zygote, home, collector, put):
     """In the spool, in a dead sidecar's batch, behind an offset, on another host: the same holds."""
-    homes.configure(home, collector.url)
     put(home, FRAMES[1] + DAMAGE["garbage"] + FRAMES[2])
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == [1, 2]
@@ -131,20 +129,8 @@ def test_damage_wherever_a_segment_lies(zygote, home, collector, put):
     assert homes.unsent_files(home) == []
 
 
-@pytest.mark.parametrize("name", ["garbage", "100k arrays deep", "65k arrays deep, sealed"])
-def test_nothing_but_damage(zygote, home, collector, name):
-    """A segment without any intact record is done with, too; nothing is sent for it."""
-    homes.configure(home, collector.url)
-    homes.put_bytes(home, ALL[name])
-    assert zygote.once(home).returncode == 0
-    assert collector.requests == []
-    assert homes.unsent_files(home) == []
-    assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
-
-
 def test_damage_that_cannot_be_kept_costs_no_record(zygote, home, collector):
     """Where something stands in its place in damaged/, it is counted, and the events are delivered."""
-    homes.configure(home, collector.url)
     homes.put_bytes(home, FRAMES[0] + DAMAGE["garbage"] + FRAMES[1], name=SEALED)
     place(home, f"damaged/{SEALED.removesuffix('.msgpack')}.bin/mine", b"in the way")
     assert zygote.once(home).returncode == 0

@@ -79,6 +79,6 @@ def _device(path):
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, _sparse, _link_to_nowhere, _device])
 def test_what_is_no_file(zygote, home, collector, make):
     """A directory, a FIFO, 100 MiB of nothing, a circular link and a device switch off, and nothing hangs."""
-    homes.telemetry(home).mkdir(parents=True, mode=0o700)
+    homes.config_file(home).unlink()
     make(homes.config_file(home))
     check_off(zygote, home, collector)

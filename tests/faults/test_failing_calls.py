@@ -12,7 +12,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetryd.delivery.outcome import Delivered, Refused
 from flwr_telemetryd.runtime import Mode
 from tests.faults.scene import SEALED, body_of, committed, unfinished
-from tests.faults.world import World, fails
+from tests.faults.world import World
 from tests.support import homes, records, wire
 
 EVENTS = records.series(12)
@@ -69,8 +69,8 @@ def _place(frame):
     return tuple(found)
 
 
-def fill(home):
-    """Put events into every stage: the open segment, a sealed one, a dead one's batch, the outbox."""
+def filled(home, patch):
+    """Give a service with events in each stage: open and sealed segments, a dead one's batch, the outbox."""
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n')
     homes.put(home, EVENTS[:3])
     homes.put_bytes(home, records.encode(EVENTS[3]) + b"damage" + records.encode(EVENTS[4]), name=SEALED)
@@ -80,6 +80,10 @@ def fill(home):
     homes.put(home, EVENTS[11:12], host_of="other")
     for path in homes.host(home, "other").rglob("*"):
         homes.age(path, 3600)
+    patch.setattr(os, "fsync", lambda _descriptor: None)  # nobody pulls the plug here
+    world = World(home, Mode.SERVICE, patch)
+    world.answer_by = answer
+    return world
 
 
 def answer(_key, body):
@@ -89,12 +93,9 @@ def answer(_key, body):
 
 def one_fault(home, monkeypatch, call, number, at):
     """Let one call fail amid a round, and time pass; all arrives once. Gives the first call of each place."""
-    fill(home)
     lives = 1
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _descriptor: None)  # nobody pulls the plug here
-        world = World(home, Mode.SERVICE, patch)
-        world.answer_by = answer
+        world = filled(home, patch)
         with monkeypatch.context() as fault:
             places = fail_at(fault, call, number, at)
             for _ in range(2):
@@ -148,12 +149,8 @@ def test_no_stale_handle_ends_a_life(tmp_path, monkeypatch, call):
     fresh = (new_home(tmp_path / str(turn)) for turn in count())
 
     def lives(at):
-        home = next(fresh)
-        fill(home)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", lambda _descriptor: None)
-            world = World(home, Mode.SERVICE, patch)
-            world.answer_by = answer
+            world = filled(next(fresh), patch)
             with monkeypatch.context() as fault:
                 places = fail_at(fault, call, errno.ESTALE, at)
                 assert world.sidecar.run_pass() is None
@@ -167,12 +164,3 @@ def test_no_stale_handle_ends_a_life(tmp_path, monkeypatch, call):
 def new_home(directory):
     directory.mkdir(mode=0o700)
     return directory / ".flwr"
-
-
-def test_the_rounds_of_these_tests_send(home, monkeypatch):
-    """A round against a collector that cannot be reached sends nothing: the tests above test something."""
-    fill(home)
-    world = World(home, Mode.SERVICE, monkeypatch)
-    world.answer = fails()
-    world.look()
-    assert len(world.sent) == 1

@@ -42,10 +42,11 @@ def accepted(collector):
     return Counter(request.key for request in collector.requests)
 
 
-def archived(home):
-    """Give the bodies in the archive; a line that was torn there is none."""
-    lines = homes.sent(home)
-    return sorted(line for line in lines if line.endswith(b"}") and wire.expand(line))
+def check_archive(home, collector):
+    """Nothing is left, and the archive holds all bodies; a line that was torn there is none."""
+    assert homes.unsent_files(home) == []
+    bodies = [line for line in homes.sent(home) if line.endswith(b"}") and wire.expand(line)]
+    assert sorted(bodies) == sorted(collector.accepted.values())
 
 
 def commit(disk, collector):
@@ -98,10 +99,16 @@ def test_what_is_spooled_stays(disk, collector, bursts):
 
 
 def test_what_is_committed_is_delivered(disk, collector):
-    """Bodies are sent although nothing can be archived; a restart sends them again under the same key."""
+    """Bodies are sent although nothing can be archived; a restart sends them again under the same key.
+
+    `status` says that the disk is full, and `inspect` shows what waits.
+    """
     commit(disk, collector)
     disk.fill()
-    before = Counter(accepted(collector))
+    assert any("full" in problem for problem in disk.zygote.status(disk.home)["problems"])
+    shown = disk.zygote.command(disk.home, "inspect", "--json")
+    assert (shown.returncode, len(shown.stdout.splitlines())) == (0, N)
+    before = accepted(collector)
     for lives in (1, 2):
         disk.once()
         assert wire.serials(collector.events()) == list(range(N))
@@ -110,8 +117,7 @@ def test_what_is_committed_is_delivered(disk, collector):
     assert disk.once().returncode == 0
     assert len(collector.accepted) == N
     assert max((accepted(collector) - before).values()) <= 3
-    assert homes.unsent_files(disk.seen) == []
-    assert archived(disk.seen) == sorted(collector.accepted.values())
+    check_archive(disk.seen, collector)
 
 
 def test_a_sidecar_that_lives_through_it(disk, collector):
@@ -126,24 +132,11 @@ def test_a_sidecar_that_lives_through_it(disk, collector):
     )
     assert disk.zygote.python(disk.home, code).returncode == 0
     processes.wait_for_count(lambda: collector.accepted, N)
-    told = processes.wait_until(
-        lambda: disk.zygote.status(disk.home)["hosts"][0]["sidecar"]["alive"], what="a sidecar that runs"
-    )
-    assert told
+    processes.wait_until(lambda: disk.zygote.status(disk.home)["hosts"][0]["sidecar"]["alive"])
     disk.free()
     processes.wait_for_end(disk.home)
     assert set((accepted(collector) - before).values()) == {1}
-    assert homes.unsent_files(disk.seen) == []
-    assert archived(disk.seen) == sorted(collector.accepted.values())
-
-
-def test_commands_on_a_full_disk(disk, collector):
-    """`status` says that the disk is full, and `inspect` shows what waits."""
-    commit(disk, collector)
-    disk.fill()
-    assert any("full" in problem for problem in disk.zygote.status(disk.home)["problems"])
-    shown = disk.zygote.command(disk.home, "inspect", "--json")
-    assert (shown.returncode, len(shown.stdout.splitlines())) == (0, N)
+    check_archive(disk.seen, collector)
 
 
 LIMIT = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))"
@@ -160,5 +153,4 @@ def test_files_that_may_not_grow(zygote, home, collector, most, bursts):
         assert max(accepted(collector).values(), default=0) <= lives
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == list(range(N))
-    assert homes.unsent_files(home) == []
-    assert archived(home) == sorted(collector.accepted.values())
+    check_archive(home, collector)

@@ -1,8 +1,9 @@
-"""SIGKILL between any two system calls of a sidecar: nothing is lost, nothing counts twice.
+"""SIGKILL, or SIGSTOP, between any two system calls of a sidecar: nothing is lost, nothing counts twice.
 
 Every scenario is lived once for every call that changes something: the sidecar dies just before that
 call (or in the middle of it, where it is a write), the next ones live undisturbed, and the collector is
-asked. The points are found by running: the first life that outlives its point was past the last one.
+asked. A stopped one goes on after another has worked from beginning to end.
+The points are found by running: the first life that outlives its point was past the last one.
 Where that takes long, every k-th point is taken, from an offset that is drawn and printed; with
 `KILLS_EVERY=1` all of them.
 """
@@ -13,7 +14,17 @@ import pytest
 
 from tests.support import homes, processes, records
 from tests.support.collector import Answer
-from tests.support.kills import LARGEST, NUMBERS, ONCE, Round, Scenario, at_every_point, put_events, refuse
+from tests.support.kills import (
+    LARGEST,
+    NUMBERS,
+    ONCE,
+    Round,
+    Scenario,
+    at_every_point,
+    each_once_unlocked,
+    put_events,
+    refuse,
+)
 
 
 def take_and_close():
@@ -106,3 +117,21 @@ def test_death_amid_a_purge(lives, home):
             break
         point += 1
     assert point > 5
+
+
+# They do not know of each other: their locks are pretended.
+UNLOCKED = "import fcntl\nfcntl.flock = lambda *_: None\n" + ONCE
+BOTH = {"code": UNLOCKED, "meanwhile": UNLOCKED, "judge": each_once_unlocked}
+PAUSED = {
+    "plain": Scenario(**BOTH, every=15),
+    "split": Scenario(refuse(5), **BOTH, every=40),
+    "first-member-refused": Scenario(refuse(0), **BOTH, every=40),
+    "adopted": Scenario(**BOTH, host_of="elsewhere", every=20),
+}
+
+
+@pytest.mark.parametrize("name", PAUSED)
+def test_another_works_while_one_is_stopped(lives, tmp_path, name):
+    """The other finishes the work of the stopped one, which then gives it up: each event counts once."""
+    scenario = PAUSED[name]
+    assert at_every_point(lives, scenario, tmp_path / "homes", "pause") >= 150 // scenario.step()

@@ -3,10 +3,7 @@
 See `test_kills.py` for how the points are found. Where `forget` is stopped instead, a sidecar runs meanwhile.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,17 +13,12 @@ from tests.support.kills import (
     NUMBERS,
     ONCE,
     SIDECAR,
-    Outcome,
     Scenario,
     at_every_point,
     each_once,
     each_once_unlocked,
     put_events,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 GONE = "77777777-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 GONE_NUMBERS = range(50, 60)
@@ -48,12 +40,12 @@ sys.exit(bool(problems))
 UNLOCKED = "import fcntl\nfcntl.flock = lambda *_: None\n"
 
 
-def put_mixed(home: Path, host_of: str | None) -> None:
+def put_mixed(home, host_of):
     """Put events of another ID into each segment, and into one of their own."""
     put_events(home, host_of)
     numbers = iter(GONE_NUMBERS)
 
-    def of_the_id(count: int) -> bytes:
+    def of_the_id(count):
         events = [records.sample({"n": next(numbers)}, source=GONE) for _ in range(count)]
         return b"".join(map(records.encode, events))
 
@@ -63,25 +55,25 @@ def put_mixed(home: Path, host_of: str | None) -> None:
     homes.put_bytes(home, of_the_id(3), name="sealed-0000000000000000009-00000009.msgpack", host_of=host_of)
 
 
-def _others(outcome: Outcome) -> Outcome:
+def _others(outcome):
     """Of the ID each event may have been sent once before its hash was noted; what came of the others."""
     gone = [number for number in outcome.numbers if number in GONE_NUMBERS]
     assert len(gone) == len(set(gone))
     return replace(outcome, numbers=[number for number in outcome.numbers if number in NUMBERS])
 
 
-def others_once(outcome: Outcome) -> None:
+def others_once(outcome):
     """Every event of other IDs counts once."""
     each_once(_others(outcome))
 
 
-def others_once_unlocked(outcome: Outcome) -> None:
+def others_once_unlocked(outcome):
     """The same. A sidecar that is stopped within its append to the archive may lose that line."""
     each_once_unlocked(replace(_others(outcome), unarchived=set()))
 
 
 @pytest.fixture(scope="module")
-def lives() -> Iterator[Lives]:
+def lives():
     """Give processes that die where they are told to."""
     with Lives(*SIDECAR, "flwr_telemetryd.admin.forget") as running:
         yield running
@@ -97,14 +89,14 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_death_between_any_two_calls(lives: Lives, tmp_path: Path, name: str) -> None:
+def test_death_between_any_two_calls(lives, tmp_path, name):
     """The next call, or the next sidecar, finds every event of other IDs once."""
     scenario = SCENARIOS[name]
     assert at_every_point(lives, scenario, tmp_path / "homes") >= 20 // scenario.step()
 
 
 @pytest.mark.parametrize(("code", "meanwhile"), [(FORGET, ONCE), (ONCE, FORGET)], ids=["forget", "sidecar"])
-def test_stopped_between_any_two_calls(lives: Lives, tmp_path: Path, code: str, meanwhile: str) -> None:
+def test_stopped_between_any_two_calls(lives, tmp_path, code, meanwhile):
     """One is stopped and the other runs to its end; their locks are pretended, so each has the host's."""
     scenario = Scenario(
         code=UNLOCKED + code,

@@ -31,7 +31,6 @@ def do(mount, *words):
 
 def test_what_a_person_asks_for_is_done(home, mount, collector):
     """Nothing of it is told to have failed: delivering, forgetting, switching off and on."""
-    homes.configure(home, collector.url)
     for _ in range(2):
         processes.spool_events(mount, 3)
         do(mount, "flush")

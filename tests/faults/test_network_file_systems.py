@@ -135,11 +135,14 @@ def shared(home, node, login=None):
         yield stack.enter_context(contextlib.closing(Shared(home, mounts, logs)))
 
 
-def quick(home, collector, **settings):
-    """Have a home where others' spools are adopted at once."""
-    homes.configure(
-        home, collector.url, **{"adopt_after_s": 0.1, "burst_window_s": 0.05, "idle_exit_s": 0.2, **settings}
-    )
+QUICK = {"adopt_after_s": 0.1, "burst_window_s": 0.05, "idle_exit_s": 0.2}
+
+
+@pytest.fixture
+def collector(home, collector):
+    """Give the collector of a home where others' spools are adopted at once."""
+    homes.configure(home, collector.url, **QUICK)
+    return collector
 
 
 def check(collector, told):
@@ -149,7 +152,6 @@ def check(collector, told):
 
 def test_locks_that_are_refused(home, collector):
     """Sidecars on demand come and go on all hosts; without any lock the renames alone do."""
-    quick(home, collector)
     with shared(home, Traits(locks="refused", stale="removed")) as network:
         told = network.write_all("node1", "node1", "login1")
         network.deliver()
@@ -159,7 +161,6 @@ def test_locks_that_are_refused(home, collector):
 
 def test_locks_that_do_nothing(home, collector):
     """Two services of one host take themselves for the only one, and so does that of another host."""
-    quick(home, collector)
     with shared(home, Traits(locks="pretended", stale="removed")) as network:
         second = network.serve("login1")
         told = network.serve_what_a_node_writes(longest_s=0.3)
@@ -167,39 +168,31 @@ def test_locks_that_do_nothing(home, collector):
         check(collector, told)
 
 
-def test_names_and_attributes_that_are_seen_late(home, collector):
-    """A file that another host renames or removes is seen for one second more, by writers and services."""
-    quick(home, collector)
-    with shared(home, Traits(cache_s=1, stale="removed")) as network:
-        check(collector, network.serve_what_a_node_writes(longest_s=0.4))
+# A trait of the node's mount, and of the login nodes' if that differs, and the longest pause of a writer.
+TRAITS = {
+    # A file that another host renames or removes is seen for one second more.
+    "names and attributes seen late": (Traits(cache_s=1, stale="removed"), None, 0.4),
+    # A file or directory that another host moves is gone for a process that has it open.
+    "stale handles": (Traits(stale="moved", cache_s=0.3), None, 0.4),
+    # They are done, and answered by ENOENT.
+    "renames and removals sent again": (Traits(retransmit=1), None, 0.3),
+    "a server whose clock is ahead": (Traits(skew_s=600.0), Traits(skew_s=-600.0), 0.3),
+    "a server whose clock is behind": (Traits(skew_s=-600.0), Traits(skew_s=600.0), 0.3),
+}
 
 
-def test_handles_that_go_stale(home, collector):
-    """A file or directory that another host moves is gone for whoever has it open: writers, and services."""
-    quick(home, collector, bursts=False)
-    with shared(home, Traits(stale="moved", cache_s=0.3)) as network:
-        check(collector, network.serve_what_a_node_writes(longest_s=0.4))
-
-
-def test_renames_and_removals_that_were_sent_again(home, collector):
-    """They are done, and answered by ENOENT."""
-    quick(home, collector)
-    with shared(home, Traits(retransmit=1)) as network:
-        check(collector, network.serve_what_a_node_writes(longest_s=0.3))
-
-
-@pytest.mark.parametrize("ahead_s", [600.0, -600.0])
-def test_clocks_that_differ_by_minutes(home, collector, ahead_s):
-    """The server's clock is ahead of the node's and behind the login nodes', or the other way round."""
-    quick(home, collector)
-    with shared(home, Traits(skew_s=ahead_s), Traits(skew_s=-ahead_s)) as network:
-        check(collector, network.serve_what_a_node_writes(longest_s=0.3))
+@pytest.mark.parametrize("name", TRAITS)
+def test_services_adopt_what_a_node_writes(home, collector, name):
+    """Services on two hosts and writers on a third meet such a file system."""
+    homes.configure(home, collector.url, **QUICK, bursts=name != "stale handles")
+    node, login, longest_s = TRAITS[name]
+    with shared(home, node, login) as network:
+        check(collector, network.serve_what_a_node_writes(longest_s=longest_s))
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
 def test_a_close_that_fails(home, collector, number):
     """The data may be kept or not, so it is written again; no event is sent under two keys."""
-    quick(home, collector)
     with shared(home, Traits(close_errno=number)) as network:
         told = network.write_all("node1", "login1")
         network.deliver()
@@ -208,7 +201,6 @@ def test_a_close_that_fails(home, collector, number):
 
 def test_a_segment_that_is_removed_under_a_writer_without_a_lock(home, tmp_path, collector, monkeypatch):
     """It has a link left, by a silly name: the event that was appended to it is appended once more."""
-    quick(home, collector)
     with netfs.mounted(home, tmp_path / "mount", Traits(locks="refused")) as mount:
         writer = Writer(Home(mount).host(), lambda: True, lambda: None)
         first, second = map(records.encode, records.series(2))
@@ -222,7 +214,6 @@ def test_a_segment_that_is_removed_under_a_writer_without_a_lock(home, tmp_path,
 
 def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, collector, monkeypatch):
     """It has a silly name until it is closed, and the node's cache holds its old one: the mark tells."""
-    quick(home, collector)
     with (
         netfs.mounted(home, tmp_path / "login1", Traits()) as login,
         netfs.mounted(home, tmp_path / "node1", Traits(cache_s=3600)) as node,
@@ -256,7 +247,6 @@ def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, colle
 
 def test_switching_off_while_a_workload_has_the_segment_open(home, tmp_path, collector):
     """Everything else is deleted, and that segment by the file system, when the workload closes it."""
-    quick(home, collector)
     with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:
         root = homes.host(home)
         with processes.reporter(mount, processes.NEVER) as emit:
@@ -276,7 +266,7 @@ def test_switching_off_while_a_workload_has_the_segment_open(home, tmp_path, col
 
 def test_files_that_are_removed_while_they_are_open(home, collector):
     """Until they are closed they have silly names, which are not taken for files of ours."""
-    quick(home, collector, bursts=False)
+    homes.configure(home, collector.url, **QUICK, bursts=False)
     collector.answer_by(lambda _request: 503)
     with shared(home, Traits()) as network, contextlib.ExitStack() as opened:
         told = network.write_all("node1", longest_s=0, FLWR_TELEMETRY_SIDECAR="never")
@@ -312,7 +302,6 @@ def test_files_that_are_removed_while_they_are_open(home, collector):
 
 def test_a_name_that_is_remembered_after_it_is_gone(home, tmp_path, collector):
     """Where opening asks nobody, a removed segment is found again and again: the event goes to a new one."""
-    quick(home, collector)
     traits = Traits(cache_s=3600)
     with (
         netfs.mounted(home, tmp_path / "one", traits) as mount,

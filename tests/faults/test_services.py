@@ -12,7 +12,7 @@ import pytest
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
-from tests.faults.world import service
+from tests.faults.world import ASLEEP, service
 from tests.support import homes, hosts, processes, wire
 
 SERVICE = [sys.executable, "-m", "flwr_telemetryd", "--service"]
@@ -100,17 +100,6 @@ def test_a_service_that_is_ended_amid_a_request_loses_nothing(home, collector):
     assert homes.unsent_files(home) == []
 
 
-def test_a_no_ends_a_service_that_sleeps(home, collector):
-    """Nothing else wakes it, and it says so by its exit code: it is not to be started again."""
-    homes.configure(home, collector.url)
-    service = processes.start(home, SERVICE[1:])
-    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
-    with homes.config_file(home).open("a") as settings:  # in its place, so that no directory changes
-        settings.write("enabled = false\n")
-    assert service.wait(processes.PATIENCE_S) == ExitCode.DISABLED
-    assert not Home(home).heartbeat(homes.host_name()).exists()
-
-
 def test_what_a_service_tells_its_manager(home, collector, tmp_path):
     """Every message from the start to the end; the watchdog knows how long a request may take."""
     homes.configure(home, collector.url, request_deadline_s=100)
@@ -186,29 +175,10 @@ def test_a_service_that_never_could_deliver_does_not_say_that_it_serves(home, wo
     assert Home(home).heartbeat(homes.host_name()).exists()
 
 
-def test_a_service_that_cannot_deliver_lets_its_heart_stop(home, world):
-    world.answer_by = lambda _key, _body: Retry("no route")
-    world.look_for(10, 1)
-    heartbeat = world.heartbeat
-    os.utime(heartbeat, (1, 1))
-    world.look_for(300, 10)
-    assert heartbeat.stat().st_mtime == 1
-    world.answer_by = lambda _key, _body: Delivered()
-    world.look_for(1000, 10)
-    assert heartbeat.stat().st_mtime > 1
-
-
 @pytest.mark.parametrize("what", ["flush", "disable"])
 def test_a_command_wakes_a_service_that_sleeps(home, what):
-    """The service sleeps for an hour here, and the command does not wait for that."""
     homes.write_settings(home, f'url = "file://{home.parent}/out.jsonl"\n')
-    asleep = """
-from flwr_telemetryd.sidecar import schedule
-schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
-from flwr_telemetryd.__main__ import main
-sys.exit(main(["--service"]))
-"""
-    service = processes.start(home, ["-c", "import sys" + asleep])
+    service = processes.start(home, ["-c", ASLEEP])
     processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
     processes.spool_events(home, 2)
     done = processes.command(home, what)

@@ -13,7 +13,7 @@ import pytest
 from flwr_telemetry import pending, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
-from flwr_telemetryd.delivery.outcome import Retry
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch as batches_in_the_making
 from flwr_telemetryd.outbox import retention
@@ -21,7 +21,7 @@ from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar import housekeeping, loop
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 from flwr_telemetryd.state import State
-from tests.faults.world import World, service
+from tests.faults.world import ASLEEP, World, service
 from tests.support import homes, processes, records
 from tests.support.faults import amid
 
@@ -72,15 +72,7 @@ def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(home, monk
 
 def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(home, collector):
     """A node that shuts down a moment after `disable` elsewhere leaves not one file."""
-    homes.configure(home, collector.url)
-    asleep = """
-import sys
-from flwr_telemetryd.sidecar import schedule
-schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
-from flwr_telemetryd.__main__ import main
-sys.exit(main(["--service"]))
-"""
-    service = processes.start(home, ["-c", asleep])
+    service = processes.start(home, ["-c", ASLEEP])
     state = homes.host(home) / "sidecar.json"
     processes.wait_until(lambda: state.exists() and state.stat().st_size)
     with homes.config_file(home).open("a") as config:
@@ -120,7 +112,6 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(home,
 
 def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(home, collector):
     """All of this host's own is delivered: that is exit code 0."""
-    homes.configure(home, collector.url)
     batch = homes.host(home, "login2") / "outbox" / ADOPTED
     (homes.host(home, "login2") / "spool").mkdir(parents=True, mode=0o700)
     homes.host(home, "login2").chmod(0o700)
@@ -177,16 +168,17 @@ def test_signs_of_life_are_given_while_a_long_batch_is_written(home, monkeypatch
 @pytest.mark.parametrize("when", ["at the start", "later"])
 def test_only_a_no_keeps_a_service_down(home, collector, settings_text, code, when):
     """Settings that cannot be understood may be half saved: its manager is to try again."""
-    homes.configure(home, collector.url)
     if when == "at the start":
         homes.write_settings(home, settings_text)
     service = processes.start(home, ["-m", "flwr_telemetryd", "--service"], stderr=subprocess.PIPE)
     if when == "later":
         processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
-        homes.write_settings(home, settings_text)
+        with homes.config_file(home).open("a") as settings:  # in its place, so that no directory changes
+            settings.write(settings_text)
     _, said = service.communicate(timeout=processes.PATIENCE_S)
     assert service.returncode == code
     assert "telemetry is off" in said
+    assert not Home(home).heartbeat(homes.host_name()).exists()
 
 
 def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(home, monkeypatch):
@@ -210,20 +202,23 @@ def test_a_server_of_files_that_is_away_for_a_while_ends_no_service(home, monkey
     assert away == []
 
 
-def test_a_service_whose_own_directory_is_unsafe_lets_its_heart_stop(home, monkeypatch):
-    """It can deliver nothing, so that other hosts must start their own sidecars."""
-    world = service(home, monkeypatch)
+@pytest.mark.parametrize("harm", ["an unsafe directory", "no route"])
+def test_a_service_that_can_deliver_nothing_lets_its_heart_stop(home, monkeypatch, harm):
+    """Other hosts must start their own sidecars."""
+    world = service(home, monkeypatch, 10, "bursts = false\n")
+    if harm == "no route":
+        world.answer = Retry(harm)
     world.look_for(10, 1)
-    heartbeat = world.heartbeat
-    assert heartbeat.exists()
-    homes.spool(home).chmod(0o770)
-    world.look()
-    os.utime(heartbeat, (1, 1))
+    if harm == "an unsafe directory":
+        homes.spool(home).chmod(0o770)
+        world.look()
+    os.utime(world.heartbeat, (1, 1))
     world.look_for(300, 10)
-    assert heartbeat.stat().st_mtime == 1
+    assert world.heartbeat.stat().st_mtime == 1
     homes.spool(home).chmod(0o700)
+    world.answer = Delivered()
     world.look_for(2000, 10)
-    assert heartbeat.stat().st_mtime > 1
+    assert world.heartbeat.stat().st_mtime > 1
 
 
 def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(home, monkeypatch):

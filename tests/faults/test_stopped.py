@@ -99,7 +99,6 @@ def settle(home, collector, numbers):
 @pytest.mark.parametrize("where", UNDER_THE_SHARED_LOCK)
 def test_a_writer_stopped_under_the_lock(home, collector, where, meanwhile):
     """Others emit, and a sidecar delivers; its own event is delivered once, now or when it goes on."""
-    homes.configure(home, collector.url)
     victim = start(home, WRITER.format(UNDER_THE_SHARED_LOCK[where]))
     wait_until_stopped(victim)
     processes.spool_events(home, 2, start_at=10)
@@ -129,7 +128,6 @@ def test_what_a_stopped_writer_adds_to_a_delivered_segment_waits(home, collector
 @pytest.mark.parametrize("where", UNDER_THE_EXCLUSIVE_LOCK)
 def test_a_sidecar_stopped_under_the_lock(home, collector, where):
     """Writers emit, whether they have the segment open or not; another sidecar is turned away."""
-    homes.configure(home, collector.url)
     writer = start(home, OPEN_WRITER)
 
     def emit(number):
@@ -157,7 +155,6 @@ def test_a_sidecar_stopped_under_the_lock(home, collector, where):
 )
 def test_a_sidecar_stopped_amid_a_request(home, collector, reply):
     """Writers emit, and what was under way is delivered once, whatever the answer that waits for it."""
-    homes.configure(home, collector.url)
     processes.spool_events(home, 3)
     victim = start(home, ONCE)
 

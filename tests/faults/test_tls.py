@@ -58,44 +58,34 @@ def test_who_is_trusted_gets_the_body(zygote, home, server, bundle, place):
     assert wire.serials(server.events()) == [0, 1]
 
 
-def test_the_settings_decide_whom_to_trust(zygote, home, server, bundle, tmp_path):
-    other = tmp_path / "other.pem"
-    trustme.CA().cert_pem.write_to_path(other)
-    spool(home, server.url, ca_bundle=str(other))
-    assert zygote.once(home, {"REQUESTS_CA_BUNDLE": bundle}).returncode == 1
-    assert server.requests == []
-
-
-CERTIFICATES = ["of a stranger", "expired", "not yet valid", "for another host"]
-
-
-def certificate(kind, authority):
-    if kind == "of a stranger":
-        return trustme.CA().issue_cert("127.0.0.1")
-    if kind == "expired":
-        return authority.issue_cert("127.0.0.1", not_before=PAST - timedelta(days=1), not_after=PAST)
-    if kind == "not yet valid":
-        return authority.issue_cert("127.0.0.1", not_before=datetime.now(UTC) + timedelta(days=1))
-    return authority.issue_cert("collector.invalid", "127.0.0.2")
+CERTIFICATES = {
+    "of a stranger": lambda _: trustme.CA().issue_cert("127.0.0.1"),
+    "expired": lambda ca: ca.issue_cert("127.0.0.1", not_before=PAST - timedelta(days=1), not_after=PAST),
+    "not yet valid": lambda ca: ca.issue_cert("127.0.0.1", not_before=PAST + timedelta(days=2)),
+    "for another host": lambda ca: ca.issue_cert("collector.invalid", "127.0.0.2"),
+    "trusted by the environment alone": lambda ca: ca.issue_cert("127.0.0.1"),
+}
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
-def test_who_is_not_trusted_gets_nothing(zygote, home, authority, good, bundle, kind):
+def test_who_is_not_trusted_gets_nothing(zygote, home, authority, good, bundle, kind, tmp_path):
     """The body is kept, `status` names the certificate, and a good one gets it under the same key."""
-    with TlsCollector(certificate(kind, authority)) as server:
-        spool(home, server.url, ca_bundle=bundle)
-        assert zygote.once(home).returncode == 1
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    with TlsCollector(CERTIFICATES[kind](authority)) as server:
+        spool(home, server.url, ca_bundle=bundle if "environment" not in kind else str(other))
+        assert zygote.once(home, {"REQUESTS_CA_BUNDLE": bundle}).returncode == 1
         (body,) = homes.waiting(home)
-        word = last_error(zygote, home)
-        assert "TLS" in word
-        assert "certificate" in word
+        error = last_error(zygote, home)
+        assert "TLS" in error
+        assert "certificate" in error
         assert server.requests == []
         server.show(good)
+        homes.configure(home, server.url, ca_bundle=bundle)
         assert zygote.once(home).returncode == 0
         assert list(server.accepted) == [body.stem]
         assert wire.serials(server.events()) == [0, 1]
-        (host,) = zygote.status(home)["hosts"]
-        assert not host["last_error"]
+        assert not zygote.status(home)["hosts"][0]["last_error"]
 
 
 NO_VERIFICATION = [
@@ -117,31 +107,28 @@ def test_verification_is_never_off(zygote, home, server, env):
     assert server.requests == []
 
 
-def test_no_tls_is_spoken_there(zygote, home, collector):
-    """A collector that speaks plain HTTP on the port is told as such; nothing is sent in the clear."""
-    spool(home, f"https://127.0.0.1:{collector.port}/x")
-    assert zygote.once(home).returncode == 1
-    assert "TLS" in last_error(zygote, home)
-    assert collector.requests == []
-
-
-@pytest.mark.parametrize("answer", [b"\x16\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28", b"\0" * 5])
+@pytest.mark.parametrize(
+    "answer",
+    [b"\x16\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28", b"\0" * 5, b"HTTP/1.1 400 No\r\n\r\n"],
+)
 def test_a_handshake_that_breaks_off(zygote, home, answer):
-    """Half a record, an alert or garbage, then the end: the body is kept, and the error names TLS."""
+    """Half a record, an alert, garbage or plain HTTP: the body is kept, and the error names TLS."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         spool(home, f"https://127.0.0.1:{listener.getsockname()[1]}/x")
         listener.settimeout(5)
+        received = []
 
         def serve():
             connection, _ = listener.accept()
             with connection:
-                connection.recv(4096)
+                received.append(connection.recv(4096))
                 connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
         assert zygote.once(home).returncode == 1
         thread.join()
+    assert received[0].startswith(b"\x16\x03")  # nothing in the clear
     assert "TLS" in last_error(zygote, home)
 
 
@@ -151,5 +138,5 @@ def test_a_handshake_that_never_ends(zygote, home):
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
         spool(home, url, request_deadline_s=0.3, connect_timeout_s=60)
         assert zygote.once(home).returncode == 1
-        word = last_error(zygote, home)
-    assert "request_deadline_s" in word or "in time" in word
+        error = last_error(zygote, home)
+    assert "request_deadline_s" in error or "in time" in error

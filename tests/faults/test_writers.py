@@ -25,7 +25,6 @@ EVERY_LOCK, ONLY_UNLOCK = 0b1111, 0b1000
 )
 def test_locks_that_are_refused(zygote, home, collector, name, operations):
     """Writers and the sidecar do without: every event is spooled, and arrives once."""
-    homes.configure(home, collector.url)
     refuse = REFUSE_LOCKS.format(number=getattr(errno, name), operations=operations)
     emit = "print(json.dumps([outcome(event('PING', {'n': i})) for i in range(5)]))"
     assert zygote.answers(home, refuse + emit) == ["spooled"] * 5
@@ -58,14 +57,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, resource.RLIM_INFINITY))
 
 @pytest.mark.parametrize(
     ("how", "size"),
-    [
-        *(("amid the write", size) for size in (1, 2, 8, 9, 100, -1)),
-        ("by a limit on the size of files", 60),
-    ],
+    [*(("amid the write", size) for size in (1, 2, 8, 9, 100, -1)), ("by a limit on the size of files", 60)],
 )
 def test_a_process_that_dies_inside_its_write(zygote, home, collector, how, size):
     """The torn bytes are counted as damage, and cost no event before or after them."""
-    homes.configure(home, collector.url)
     death, number = DEATHS[how]
     code = (
         'import resource, signal\nassert outcome(event("PING", {"n": 0})) == "spooled"\n'
@@ -292,7 +287,6 @@ def test_a_fault_ends(request, home, tmp_path, name, phase):
 
 @pytest.mark.parametrize("most", range(3, 7))
 def test_no_descriptor_to_load_modules(bare, home, tmp_path, most):
-    """The first event also loads our modules here."""
     meet(bare, home, tmp_path, FAULTS[f"{most} descriptors"], FIRST)
 
 

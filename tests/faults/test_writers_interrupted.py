@@ -1,8 +1,8 @@
-"""Writers that are interrupted: by signals at every moment, by forks, and amid their very first event."""
+"""Writers that are interrupted: by signals at every moment, and amid their very first event."""
 
 import pytest
 
-from tests.support import homes, processes, wire
+from tests.support import homes, wire
 
 EVENTS = 3000
 RING = f"""
@@ -52,33 +52,6 @@ def test_a_timer_whose_handler_emits(bare, home):
     kept = {-number for number, answer in enumerate(inner, start=1) if answer == "spooled"}
     assert kept
     assert numbers == sorted({*range(EVENTS), *kept})
-
-
-FORK = """
-import threading, time
-import flwr_telemetry.emit
-delay_s = float(sys.argv[1])
-told = []
-thread = threading.Thread(target=lambda: told.append(outcome(event("PING", {"n": 0}))))
-thread.start()
-time.sleep(delay_s)
-pid = os.fork()
-if pid == 0:
-    os._exit(0 if outcome(event("PING", {"n": 1})) == "spooled" else 1)
-code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-thread.join()
-told.append(outcome(event("PING", {"n": 2})))
-print(json.dumps([told, code]))
-"""
-
-
-@pytest.mark.parametrize("delay_ms", [0, 0.2, 1, 3, 6, 10, 15, 22, 30, 45])
-def test_a_fork_amid_the_first_event(bare, home, delay_ms):
-    """A thread loads us, or writes the first record, while another forks: parent and child both emit."""
-    done = bare.python(home, processes.PRELUDE + FORK, arguments=[str(delay_ms / 1000)])
-    assert (done.returncode, done.stdout) == (0, '[["spooled", "spooled"], 0]\n'), done.said
-    assert wire.serials(homes.spooled(home)) == [0, 1, 2]
-    assert len({event["context"]["source"] for event in homes.spooled(home)}) == 1
 
 
 def test_many_first_events_at_once(bare, home):

@@ -7,12 +7,20 @@ import time
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from flwr_telemetryd.delivery.outcome import Delivered
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.loop import Sidecar
 from flwr_telemetryd.spool.locks import HostLock
 from tests.support import homes, records, wire
 
+# A service that sleeps for an hour, unless it is woken.
+ASLEEP = """
+import sys
+from flwr_telemetryd.sidecar import schedule
+schedule.POLL_S = schedule.LONGEST_WAIT_S = 3600.0
+from flwr_telemetryd.__main__ import main
+sys.exit(main(["--service"]))
+"""
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S
 
@@ -119,10 +127,6 @@ def service(home, monkeypatch, events=1, settings="", **options):
     return World(home, Mode.SERVICE, monkeypatch, **options)
 
 
-def fails():
-    return Retry("no connection to the collector")
-
-
 def _set_time(path, seconds):
     os.utime(path, (seconds, seconds), follow_symlinks=False)
 
@@ -130,7 +134,3 @@ def _set_time(path, seconds):
 def from_now(path, seconds):
     """Give a file or directory a time that is so far in the future, or in the past."""
     _set_time(path, time.time() + seconds)
-
-
-def taken():
-    return Delivered()

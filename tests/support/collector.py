@@ -64,6 +64,8 @@ ANSWERS = {
     "retry at once": Answer(503, {"Retry-After": "0"}),
     "retry for ever": Answer(429, {"Retry-After": "9" * 30}),
     "retry some time": Answer(429, {"Retry-After": "soon"}),
+    "retry before": Answer(503, {"Retry-After": "-5"}),
+    "retry nothing": Answer(503, {"Retry-After": ""}),
     "reset": Answer(manner="reset"),
     "close": Answer(manner="close"),
     "take and reset": Answer(manner="reset", took=True),

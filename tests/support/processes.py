@@ -59,12 +59,7 @@ def environment(home, changes=None):
 
 def start(home, arguments, env=None, **options):
     """Start Python with these arguments."""
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=environment(home, env),
-        text=True,
-        **options,
-    )
+    return subprocess.Popen([sys.executable, *arguments], env=environment(home, env), text=True, **options)
 
 
 def program(home, words, env=None, **options):

@@ -3,8 +3,6 @@
 ``python -m tests.support.readme`` writes that table anew.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from flwr_telemetry.context import FIELDS
@@ -24,7 +22,7 @@ _BEGIN = (
 _END = "<!-- /fields -->"
 
 
-def with_fields(text: str) -> str:
+def with_fields(text):
     """Give the emitter's README with the table of fields as the declaration has it."""
     rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
     table = "\n".join(["| field | type | why |", "| --- | --- | --- |", *rows])

@@ -27,50 +27,37 @@ def written(home, *, enabled=False):
     ("before", "after"),
     [
         ("", "enabled = false\n"),
-        (URL, f"enabled = false\n{URL}"),
-        ("enabled = true\n", "enabled = false\n"),
-        ("enabled = false\n", "enabled = false\n"),
-        ("enabled=true", "enabled=false"),
         (f"# enabled = true\n{URL}", f"enabled = false\n# enabled = true\n{URL}"),
-        (
-            f"# mine\n{URL}  enabled  =  true  # why\nbursts = false",
-            f"# mine\n{URL}  enabled  =  false  # why\nbursts = false",
-        ),
-        ('"enabled" = true\n', '"enabled" = false\n'),
-        (f"\n\n{URL}enabled = true\r\nbursts = true\r\n", f"\n\n{URL}enabled = false\r\nbursts = true\r\n"),
+        (f"# mine\n{URL}  enabled  =  true  # why\n", f"# mine\n{URL}  enabled  =  false  # why\n"),
+        (f"\n{URL}enabled = true\r\nbursts = true\r\n", f"\n{URL}enabled = false\r\nbursts = true\r\n"),
+        *((f"{name}=true", f"{name}=false") for name in ("enabled", '"enabled"')),
     ],
 )
 def test_every_other_line_stays(home, before, after):
-    """The value is changed where it stands; where it does not, a first line is added."""
+    """The value is changed where it stands; where it does not, a first line is added. Twice is as once."""
     homes.write_settings(home, before.encode())
-    config_file.write_enabled(Home(home), enabled=False)
-    assert homes.config_file(home).read_bytes() == after.encode()
+    for _ in range(2):
+        config_file.write_enabled(Home(home), enabled=False)
+        assert homes.config_file(home).read_bytes() == after.encode()
 
 
-_LINES = st.lists(
-    st.sampled_from(
-        [
-            "# enabled = true",
-            "enabled = true",
-            "enabled = false # x",
-            'url = "https://example.org/a=enabled"',
-            "bursts = false",
-            "burst_window_s = 3",
-            "",
-            "  ",
-            'proxy = "enabled = true"',
-            'ca_bundle = """',
-            '"""',
-            "[table]",
-        ]
-    ),
-    max_size=8,
-)
+_LINES = '''
+# enabled = true
+enabled = true
+enabled = false # x
+url = "https://example.org/a=enabled"
+bursts = false
+burst_window_s = 3
+
+# ...
+proxy = "enabled = true"
+ca_bundle = """
+"""
+[table]'''.split("\n")
 
 
-@given(lines=_LINES, enabled=st.booleans())
+@given(lines=st.lists(st.sampled_from(_LINES), max_size=8), enabled=st.booleans())
 def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
-    """The new file is valid and holds the setting, or the old one is kept and an error says why."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     before = "\n".join(lines)
     homes.write_settings(home, before)
@@ -88,7 +75,6 @@ def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
 
 
 def test_a_value_that_looks_like_the_setting_is_not_edited(home):
-    """A line within a text of several lines is not the setting."""
     text = 'ca_bundle = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
     with pytest.raises(SettingsError, match="by hand"):
@@ -97,7 +83,6 @@ def test_a_value_that_looks_like_the_setting_is_not_edited(home):
 
 
 def test_the_file_is_made_with_its_directories(home):
-    """Private, whatever the umask."""
     os.umask(0)
     assert written(home, enabled=True) == "enabled = true\n"
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (home, homes.telemetry(home))]
@@ -107,22 +92,26 @@ def test_the_file_is_made_with_its_directories(home):
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])
 def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
-    """The mode of the old file does not keep the opt-out from being written."""
     homes.write_settings(home, URL)
     homes.config_file(home).chmod(mode)
     assert written(home) == f"enabled = false\n{URL}"
 
 
-def test_a_link_stays_a_link(home, tmp_path):
-    """A user may keep all settings in one place; the target of the link is written."""
+@pytest.mark.parametrize("text", [URL, "enabled = maybe"])
+def test_a_link_stays_a_link(home, tmp_path, text):
+    """Its target is written; one to what cannot be understood is kept beside, and its target stays."""
     homes.write_settings(home, "")
-    kept = tmp_path / "dotfiles.toml"
-    kept.write_text(URL)
-    homes.config_file(home).unlink()
-    homes.config_file(home).symlink_to(kept)
-    assert written(home) == f"enabled = false\n{URL}"
-    assert homes.config_file(home).is_symlink()
-    assert kept.read_text() == f"enabled = false\n{URL}"
+    kept, file = tmp_path / "dotfiles.toml", homes.config_file(home)
+    kept.write_text(text)
+    file.unlink()
+    file.symlink_to(kept)
+    if text == URL:
+        assert written(home) == kept.read_text() == f"enabled = false\n{URL}"
+        assert file.is_symlink()
+    else:
+        aside = config_file.replace_by_opt_out(Home(home))
+        assert (aside.is_symlink(), kept.read_text()) == (True, text)
+        assert (file.is_symlink(), file.read_text()) == (False, "enabled = false\n")
 
 
 def test_a_directory_that_is_not_ours_is_refused(home):
@@ -133,7 +122,6 @@ def test_a_directory_that_is_not_ours_is_refused(home):
 
 
 def test_what_cannot_be_understood_is_kept_beside_whole(home):
-    """Also bytes that are no text, several times, and a file that cannot be read."""
     texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
     for number, text in enumerate(texts, start=1):
         homes.write_settings(home, text)
@@ -143,19 +131,6 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home):
         aside.chmod(0o600)
         assert aside.read_bytes() == text
     assert len(list(homes.telemetry(home).iterdir())) == 1 + len(texts)
-
-
-def test_a_link_to_what_cannot_be_understood_is_kept_as_one(home, tmp_path):
-    """What it points at is not touched."""
-    kept = tmp_path / "dotfiles.toml"
-    kept.write_text("enabled = maybe")
-    homes.write_settings(home, "")
-    homes.config_file(home).unlink()
-    homes.config_file(home).symlink_to(kept)
-    aside = config_file.replace_by_opt_out(Home(home))
-    assert (aside.is_symlink(), kept.read_text()) == (True, "enabled = maybe")
-    assert homes.config_file(home).read_text() == "enabled = false\n"
-    assert not homes.config_file(home).is_symlink()
 
 
 @pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])

@@ -13,12 +13,18 @@ from tests.support import homes, processes, records
 from tests.support.collector import Answer
 
 
+@pytest.fixture
+def collector(home, collector):
+    """Give a collector whose address is in the settings of the home."""
+    homes.configure(home, collector.url)
+    return collector
+
+
 def _flush(home, timeout_s=processes.PATIENCE_S, **options):
     return flush.flush(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
 
 
 def test_progress_goes_down_to_nothing(home, collector):
-    """The count starts at all events and ends at none."""
     homes.configure(home, collector.url, bursts=False)
     homes.put(home, records.series(20))
     told = []
@@ -31,7 +37,6 @@ def test_progress_goes_down_to_nothing(home, collector):
 
 def test_events_that_come_later_are_not_waited_for(home, collector):
     """A workload that goes on reporting must not hold a flush for ever."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     late = processes.spool_events
 
@@ -43,7 +48,6 @@ def test_events_that_come_later_are_not_waited_for(home, collector):
 
 
 def test_it_tries_again_until_the_collector_is_back(home, collector):
-    homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_with(503, 503)
     result = _flush(home)
@@ -53,7 +57,6 @@ def test_it_tries_again_until_the_collector_is_back(home, collector):
 
 def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
     """It is longer than the time that is left, so no further request is made."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     result = _flush(home, timeout_s=3600)
@@ -64,13 +67,10 @@ def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
 
 def test_a_collector_that_never_answers_is_left_in_time(home, collector):
     """The sidecar that was started for it ends with the call."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: "hang")
     result = processes.in_time(
-        lambda limit_s: _flush(home, timeout_s=limit_s),
-        first_s=2,
-        enough=lambda _: bool(collector.requests),
+        lambda limit_s: _flush(home, timeout_s=limit_s), first_s=2, enough=lambda _: bool(collector.requests)
     )
     assert result.outcome is flush.Outcome.UNDELIVERED
     assert (result.left.events, result.left.bodies) == (1, 1)
@@ -78,7 +78,6 @@ def test_a_collector_that_never_answers_is_left_in_time(home, collector):
 
 
 def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
-    """The next sidecar continues its work."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -93,7 +92,6 @@ def test_a_sidecar_that_is_killed_is_no_reason_to_give_up(home, collector):
 
 
 def test_switching_off_meanwhile_ends_it(home, collector):
-    homes.configure(home, collector.url)
     homes.put(home, records.series(1))
 
     def refuse(_request):
@@ -107,8 +105,6 @@ def test_switching_off_meanwhile_ends_it(home, collector):
 
 
 def test_a_home_that_a_sidecar_cannot_use_is_told(home, collector):
-    """The sidecar's own message is shown."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(1))
     os.mkfifo(homes.host(home) / "sidecar.log")
     with pytest.raises(UnusableHomeError, match=r"sidecar\.log"):

@@ -2,8 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
-import itertools
 import json
 import os
 from urllib.parse import parse_qs, urlsplit
@@ -25,7 +23,7 @@ from flwr_telemetryd.spool.directory import entry_names, listing
 from flwr_telemetryd.spool.locks import held
 from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
 from tests.support import homes, processes, records, wire
-from tests.support.faults import DeathError, amid, die
+from tests.support.faults import amid
 from tests.support.strategies import tried
 
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -52,16 +50,6 @@ def erase(home):
     return erased
 
 
-def test_the_id_is_noted_and_its_file_goes(home, host):
-    """This comes first, so that no event can leave under the ID any more."""
-    (home / "source").write_text(GONE)
-    assert erase(home) == ErasedCounts()
-    assert not (home / "source").exists()
-    assert (homes.telemetry(home) / "forgotten").read_text() == hashlib.sha256(
-        GONE.encode()
-    ).hexdigest() + "\n"
-
-
 def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
     host.damaged.mkdir(mode=0o700)
     for name, text in (("a.bin", GONE), ("b.bin", OTHER)):
@@ -70,65 +58,52 @@ def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
     assert entry_names(host.damaged) == ["b.bin"]
 
 
-def test_again_finds_nothing(home):
-    homes.put(home, [*series(2, OTHER), *series(3, GONE)])
-    assert erase(home).spool == 3
-    before = homes.contents(home)
-    assert erase(home) == ErasedCounts()
-    assert homes.contents(home) == before
+def archived(host, data):
+    """Write the archive of a day."""
+    host.sent.mkdir(mode=0o700, exist_ok=True)
+    day = host.sent / "2026-11-22.jsonl"
+    day.write_bytes(data)
+    return day
 
 
 def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
     """The caps go by its time; a torn or foreign line is nobody's, unless it holds the ID."""
-    day = host.sent / "2026-11-22.jsonl"
-    day.parent.mkdir(mode=0o700)
     gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
     lines = [b"no body", other, b'{"context": 3}', b"x" * 3_000_000, other, b"torn"]
-    day.write_bytes(b"\n".join([gone, *lines[:3], gone, gone[:-9], *lines[3:]]))
+    day = archived(host, b"\n".join([gone, *lines[:3], gone, gone[:-9], *lines[3:]]))
     os.utime(day, (1_000_000, 1_000_000))
     assert erase(home).sent == 5
-    assert day.read_bytes() == b"\n".join(lines)
-    assert day.stat().st_mtime == 1_000_000
+    assert (day.read_bytes(), day.stat().st_mtime) == (b"\n".join(lines), 1_000_000)
 
 
-def test_a_torn_end_of_an_archive_goes(home, host):
+def test_a_torn_end_of_an_archive_and_an_archive_of_nothing_else_go(home, host):
     """A death tore the last line. Another ID's body that only mentions the ID stays."""
-    host.sent.mkdir(mode=0o700)
+    gone = burst_of(series(2, GONE))
     other = burst_of([records.sample({"n": n, "was": GONE}, source=OTHER) for n in range(2)])
-    (host.sent / "2026-11-22.jsonl").write_bytes(other + b"\n" + burst_of(series(2, GONE))[:-9])
-    assert erase(home).sent == 0
-    assert (host.sent / "2026-11-22.jsonl").read_bytes() == other + b"\n"
-
-
-def test_an_archive_of_nothing_else_goes(home, host):
-    host.sent.mkdir(mode=0o700)
-    (host.sent / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
-    assert erase(home).sent == 2
-    assert list(host.sent.iterdir()) == []
+    day = archived(host, other + b"\n" + gone[:-9])
+    assert (erase(home).sent, day.read_bytes()) == (0, other + b"\n")
+    archived(host, gone + b"\n")
+    assert (erase(home).sent, entry_names(host.sent)) == (2, [])
 
 
 def test_what_a_sidecar_archives_meanwhile_is_kept(home, host, monkeypatch):
     """It had the old file open: what it added there, and what is of another ID, is added to the new one."""
-    host.sent.mkdir(mode=0o700)
-    day = host.sent / "2026-11-22.jsonl"
-    gone, other = burst_of(series(2, GONE)), burst_of(series(2, OTHER))
-    day.write_bytes(gone + b"\n")
-    sidecars = os.open(day, os.O_WRONLY | os.O_APPEND)
+    gone, other = burst_of(series(2, GONE)) + b"\n", burst_of(series(2, OTHER)) + b"\n"
+    day = archived(host, gone)
     replace = files.replace_by
 
     def late(*arguments, **options):
         replace(*arguments, **options)
         if arguments[0] == day:
-            os.write(sidecars, other + b"\n" + gone + b"\n")
+            sidecars.write(other + gone)
 
     monkeypatch.setattr(files, "replace_by", late)
-    erase(home)
-    os.close(sidecars)
-    assert day.read_bytes() == other + b"\n"
+    with day.open("ab", buffering=0) as sidecars:
+        erase(home)
+    assert day.read_bytes() == other
 
 
 def test_a_burst_that_is_being_split_is_counted_once(home, host):
-    """Its events lie beside it, as a death left them."""
     whole = burst_of(series(3, GONE))
     directory = host.outbox / "1"
     directory.mkdir(parents=True, mode=0o700)
@@ -141,7 +116,6 @@ def test_a_burst_that_is_being_split_is_counted_once(home, host):
 
 
 def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host):
-    """A death between commit and discard left it beside its bodies: it goes, and is not counted again."""
     homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
     committed = make(host, take(host))
     assert any(path.name.endswith(".taken") for path in committed.iterdir())
@@ -149,13 +123,15 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host
     assert not committed.exists()
 
 
-def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host):
-    """The lock is free, so no sidecar is making it; its other events are in the outbox."""
-    data = b"".join(map(records.encode, [*series(2, GONE), *series(1, OTHER)]))
-    homes.put_bytes(home, data, name=segments.sealed_name(1))
-    take(host)
+@pytest.mark.parametrize("node", [None, "node7"])
+def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host, node):
+    """The lock is free, or it was not touched for so long. Its other events are in the outbox."""
+    homes.put(home, [*series(2, GONE), *series(1, OTHER)], name=segments.sealed_name(1), host_of=node)
+    made = take(Home(home).host(node) if node else host)
+    if node:
+        homes.age(made.path, 10_000)
     assert erase(home) == ErasedCounts(spool=2)
-    (body,) = homes.waiting(home)
+    (body,) = homes.host(home, node).glob("outbox/*/*.json")
     assert [event["context"]["source"] for event in wire.expand(body.read_bytes())] == [OTHER]
     assert homes.spooled(home) == []
 
@@ -189,7 +165,6 @@ def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
     )
 )
 def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
-    """From any mixture of events and damage, in sealed segments and in the open one."""
     home = tmp_path_factory.mktemp("any") / ".flwr"
     host = Home(home).host()
     host.root.mkdir(mode=0o700, parents=True)
@@ -210,14 +185,12 @@ def test_only_what_is_of_the_id_leaves_the_spool(tmp_path_factory, parts):
             homes.put_bytes(home, data, name=segments.sealed_name(at_ns) if at_ns else "events.msgpack")
     assert erase(home) == ErasedCounts(spool=gone)
     assert not any(GONE.encode() in data for data in homes.contents(home).values())
-    assert entry_names(host.work) == []
-    assert begin_again(host, Spooling(host)) == sorted(numbers)
+    assert (entry_names(host.work), begin_again(host, Spooling(host))) == ([], sorted(numbers))
     damage = sum(len(what) for part in parts for what in part if isinstance(what, bytes))
     assert sum(path.stat().st_size for path in listing(host.damaged)) == damage
 
 
 def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
-    """A segment is read from its offset on; nothing before it is left either."""
     before = event(1) + event(2, GONE)
     name = segments.sealed_name(1, len(before))
     homes.put_bytes(home, before + event(3, GONE) + event(4), name=name)
@@ -227,7 +200,6 @@ def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
 
 
 def test_segments_of_others_are_not_touched(home, host):
-    """A segment without the ID is not even renamed, and nor is a dead sidecar's batch."""
     homes.put_bytes(home, event(1), name=segments.sealed_name(1))
     made = take(host)
     paths = [*made.path.iterdir(), homes.put_bytes(home, event(2), name=segments.sealed_name(2))]
@@ -239,17 +211,19 @@ def test_segments_of_others_are_not_touched(home, host):
 
 
 def test_segments_of_nothing_else_leave_nothing(home, host):
-    """No file and no empty batch is left for a sidecar."""
+    """No file and no empty batch is left for a sidecar. A second call finds nothing and changes nothing."""
     homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(2, GONE))
     assert erase(home) == ErasedCounts(spool=2)
     for directory in (host.spool, host.work, host.outbox, host.damaged):
         assert entry_names(directory) == []
+    before = homes.contents(home)
+    assert erase(home) == ErasedCounts()
+    assert homes.contents(home) == before
 
 
 @pytest.mark.parametrize("bursts", [True, False])
 def test_events_of_others_are_as_the_sidecar_would_send_them(home, host, bursts):
-    """Only this host's events get its hardware facts; the settings decide on bursts."""
     homes.configure(home, bursts=bursts)
     for name in (None, "node7"):
         homes.put_bytes(home, event(1) + event(2, GONE) + event(3), host_of=name)
@@ -322,24 +296,6 @@ def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, m
     assert begin_again(host, spooling) == [1, 3]
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync", "unlink", "write"])
-def test_death_at_any_call_loses_and_doubles_nothing(home, host, spooling, monkeypatch, call):
-    """The next call, and the next sidecar, find every event of other IDs once, and none of the ID."""
-    for step in itertools.count():
-        homes.put_bytes(home, event(1) + event(2, GONE))
-        homes.put_bytes(home, event(3, GONE) + event(4), name=segments.sealed_name(1))
-        with monkeypatch.context() as patch:
-            die(patch, call, step)
-            with contextlib.suppress(DeathError):
-                erase(home)
-                break
-        erase(home)
-        assert not any(GONE.encode() in data for data in homes.contents(home).values())
-        assert begin_again(host, spooling) == [1, 4]
-    assert begin_again(host, spooling) == [1, 4]
-    assert step >= 2
-
-
 @pytest.mark.parametrize(
     ("call", "after"), [("open", 0), ("fsync", 0), ("rename", 0), ("rename", 1), ("rename", 2)]
 )
@@ -366,7 +322,6 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
 
 
 def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
-    """The ID is forgotten on all other hosts, and the link is a problem."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
@@ -380,29 +335,6 @@ def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
     elsewhere.chmod(0o700)
     elsewhere.rename(host.sent)
     assert erase(home) == ErasedCounts(sent=2)
-
-
-def test_another_source_is_not_removed(home):
-    (home / "telemetry").mkdir(parents=True, mode=0o700)
-    (home / "source").write_text(OTHER)
-    erase(home)
-    assert (home / "source").read_text() == OTHER
-
-
-@pytest.mark.parametrize("status", [200, 422])
-def test_what_is_in_flight_is_neither_archived_nor_kept_as_refused(home, collector, status):
-    """The request was under way when the ID was forgotten; its copy does not come back."""
-    homes.configure(home, collector.url)
-    homes.put(home, series(1, GONE))
-
-    def forget_and_answer(_request):
-        (homes.telemetry(home) / "forgotten").write_text(hashlib.sha256(GONE.encode()).hexdigest() + "\n")
-        return status
-
-    collector.answer_by(forget_and_answer)
-    processes.deliver(home)
-    assert len(collector.requests) == 1
-    assert (homes.sent(home), homes.rejected(home)) == ([], [])
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])
@@ -430,14 +362,6 @@ def test_what_another_process_holds_is_told(home, host, where):
     assert homes.unsent_files(home) == []
 
 
-def test_a_dead_batch_of_another_host_is_gone_through(home, host):
-    """It was not touched for so long that its maker is dead."""
-    homes.put(home, series(2, GONE), host_of="node7", name=segments.sealed_name(1))
-    made = take(Home(home).host("node7"))
-    homes.age(made.path, 10_000)
-    assert erase(home).spool == 2
-
-
 def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
     """After a death at any moment the next call knows the ID, though its file is gone."""
     (home / "source").write_text(GONE)
@@ -459,7 +383,6 @@ def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
 
 
 def test_what_was_never_finished_goes_too(home, host):
-    """Temporary files of killed processes, leftovers of a purge, a torn record, a reason without a body."""
     body = burst_of(series(2, GONE))
     torn = records.encode(series(1, GONE)[0])[:-3]
     files_with_it = {
@@ -480,7 +403,6 @@ def test_what_was_never_finished_goes_too(home, host):
 
 
 def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
-    """The target of the link is not touched, and the link is a problem."""
     homes.put(home, series(3, GONE))
     host.root.rename(tmp_path / "elsewhere")
     host.root.symlink_to(tmp_path / "elsewhere")
@@ -492,12 +414,10 @@ def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
 def test_the_link_of_the_deletion_request_says_the_same():
     """It holds the whole mail, by RFC 6068."""
     request = forget.deletion_request(GONE)
-    assert request.to == forget.ADDRESS == "telemetry@flower.dev"
+    parts = urlsplit(request.mailto)
+    assert (parts.scheme, parts.path, request.to) == ("mailto", forget.ADDRESS, "telemetry@flower.dev")
+    assert not {"+", " "} & {*parts.query}
+    fields = {"subject": [request.subject], "body": [request.body.replace("\n", "\r\n")]}
+    assert parse_qs(parts.query) == fields
     assert GONE in request.subject
     assert GONE in request.body.splitlines()
-    parts = urlsplit(request.mailto)
-    assert (parts.scheme, parts.path) == ("mailto", forget.ADDRESS)
-    assert "+" not in parts.query
-    assert " " not in parts.query
-    fields = parse_qs(parts.query)
-    assert fields == {"subject": [request.subject], "body": [request.body.replace("\n", "\r\n")]}

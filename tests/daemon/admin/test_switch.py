@@ -14,7 +14,6 @@ from tests.support import homes, processes, records
 
 
 def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
-    """The wait is bounded: a sidecar that does not end is reported, and sends nothing more."""
     homes.configure(home, collector.url, request_deadline_s=50)
     collector.answer_with("hang")
     processes.emit(home, 2)
@@ -33,7 +32,6 @@ def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
 )
 @pytest.mark.parametrize("kind", ["fifo", "loop", "directory"])
 def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place, kind):
-    """On every host, whatever can be deleted is deleted."""
     homes.put(home, records.series(2), host_of="node7")
     path = homes.host(home) / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +95,6 @@ def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
 
 @pytest.mark.parametrize("directory", ["", "spool"])
 def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, directory):
-    """Its content is not touched, and it is reported."""
     homes.put(home, records.series(1))
     homes.put(home, records.series(1), host_of="node7")
     (homes.host(home) / directory).chmod(0o777)
@@ -111,7 +108,6 @@ def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, 
 
 
 def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
-    """The old file is kept."""
     text = 'proxy = """\nenabled = true\n"""\n'
     homes.write_settings(home, text)
     done = disable(Home(home), Clock())

@@ -14,7 +14,6 @@ MANY = 2**20
 
 
 def encoder_of(events, most_bytes=MANY):
-    """Give an encoder, and how many of these events of one group it took."""
     rows = [RecordGrouper({}).of_event(event) for event in events]
     encoder = BurstEncoder(rows[0][0])
     taken = 0
@@ -53,7 +52,6 @@ def test_a_value_that_changes_now_and_then_splits_no_burst():
 
 
 def test_equal_events_take_little_memory():
-    """Tens of thousands of equal details are held once."""
     encoder, taken = encoder_of([records.sample({"a": "x" * 1000})] * 20_000)
     assert len(encoder._values) == 1
     assert json.loads(encoder.body())["burst"]["count"] == taken == 20_000

@@ -7,4 +7,4 @@ def test_a_terminal_that_knows_ascii_alone(home):
     """A character that the terminal lacks becomes a question mark."""
     done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
-    assert "in ?s, and those details" in done.stdout
+    assert "delay in ?s, and those details" in done.stdout

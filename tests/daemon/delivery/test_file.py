@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+from unittest import mock
 
 import pytest
 
@@ -28,17 +29,21 @@ def test_a_write_error_is_a_retry_and_leaves_nothing_open(tmp_path, number, monk
     assert path.read_bytes() == BODIES[0] + b"\n"
 
 
+@pytest.mark.parametrize("error", [OSError("no number"), TimeoutError()], ids=repr)
+def test_every_error_of_the_system_is_a_retry(tmp_path, error, monkeypatch):
+    monkeypatch.setattr(os, "open", mock.Mock(side_effect=error))
+    assert isinstance(FileSink((tmp_path / "out.jsonl").as_uri()).send("k", b"{}"), Retry)
+
+
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])
 def test_another_kind_of_file_is_a_retry_and_is_not_followed(tmp_path, kind):
-    path = tmp_path / "out.jsonl"
-    if kind == "link":
-        path.symlink_to(tmp_path / "target")
-    elif kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    else:
-        path = tmp_path / "none" / "out.jsonl"
+    path = tmp_path / "out.jsonl" / ("x" * (kind == "no_directory"))
+    {
+        "link": lambda: path.symlink_to(tmp_path / "target"),
+        "fifo": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "no_directory": lambda: None,
+    }[kind]()
     outcome = FileSink(path.as_uri()).send("k", b"{}")
     assert isinstance(outcome, Retry)
     assert str(path) in outcome.reason

@@ -2,8 +2,6 @@
 
 import functools
 
-import pytest
-
 from tests.benchmarks.fleet import Times, outage
 from tests.benchmarks.fleet_simulation import CHOSEN, FULL, HOUR_S, LAPTOP, NONE, REST, USUAL
 
@@ -17,22 +15,11 @@ def figures(policy):
 
 
 def test_the_chosen_policy_keeps_the_peak_low():
-    """At most 2.5 times the steady rate, and everything is delivered within an hour."""
+    """At most 2.5 times the steady rate, and all within an hour. Backoff or jitter alone does not do."""
     chosen = figures(CHOSEN)
-    assert chosen.peak <= 2.5
-    assert chosen.late == 0
-    assert chosen.slowest_s <= HOUR_S
-
-
-@pytest.mark.parametrize("policy", [NONE, FULL], ids=lambda policy: policy.name)
-def test_the_backoff_alone_does_not(policy):
-    """Without a spread, a home sends all its bodies at once, with jitter or without."""
-    assert figures(policy).peak > 3
-
-
-def test_without_a_last_try_some_wait_for_their_next_event():
-    """A sidecar that ends between two tries leaves what it holds, though the collector is back."""
-    assert figures(REST).late > 0
+    assert (chosen.peak <= 2.5, chosen.late, chosen.slowest_s <= HOUR_S) == (True, 0, True)
+    assert min(figures(NONE).peak, figures(FULL).peak) > 3
+    assert figures(REST).late > 0  # without a last try some bodies wait for their next event
 
 
 def test_a_moment_that_is_named_to_all_is_no_peak():

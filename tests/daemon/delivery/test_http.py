@@ -51,8 +51,9 @@ def test_reach_sends_head_without_a_body_and_accepts_every_answer(collector, sta
     assert request.headers.keys() <= {"content-type", "user-agent", "host", "accept-encoding"}
 
 
-def test_an_unreachable_collector_is_a_retry_without_an_address():
-    sink = sink_for("http://127.0.0.1:9/")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://collector.invalid/"])
+def test_an_unreachable_collector_is_a_retry_without_an_address(url):
+    sink = sink_for(url)
     assert sink.reach() == sink.send(KEY, BODY) == Retry("no connection to the collector")
 
 
@@ -67,37 +68,7 @@ def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
     assert request.headers.keys() <= known
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_never_followed(collector, status):
-    collector.answer_with(Answer(status, {"Location": "/elsewhere"}))
-    assert send(collector.url) == Retry(f"the collector answered {status}")
-    assert len(collector.requests) == 1
-
-
-def test_no_cookie_is_kept(collector):
-    cookies = ["id=1", "id=1; Domain=127.0.0.1; Path=/", "id=1; Max-Age=99999"]
-    collector.answer_with(*[Answer(200, {"Set-Cookie": cookie}) for cookie in cookies])
-    sink = sink_for(collector.url)
-    for _ in range(4):
-        sink.send(KEY, BODY)
-    sink.close()
-    assert [request.headers.get("cookie") for request in collector.requests] == [None] * 4
-
-
-def test_no_credentials_of_netrc_are_sent(collector, tmp_path, monkeypatch):
-    """Neither those of HOME nor those of NETRC, even after a 401."""
-    for name in ("home/.netrc", "netrc"):
-        (tmp_path / name).write_text(f"machine 127.0.0.1 login u password {SECRET}\n")
-        (tmp_path / name).chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    collector.answer_with(Answer(401, {"WWW-Authenticate": "Basic realm=x"}))
-    for _ in range(2):
-        send(collector.url)
-    assert [request.headers.get("authorization") for request in collector.requests] == [None] * 2
-
-
 def test_one_connection_serves_many_bodies(collector):
-    """Also after refusals; it is opened again after the collector closed it."""
     collector.answer_with(200, 422, 503, 200)
     sink = sink_for(collector.url)
     kinds = [type(sink.send(KEY, BODY)) for _ in range(4)]
@@ -108,24 +79,24 @@ def test_one_connection_serves_many_bodies(collector):
     sink.close()
 
 
-def test_an_answer_that_does_not_end_is_cut_by_the_deadline(collector):
-    collector.answer_with(Answer(200, manner="drip", took=True))
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(200, manner="drip", took=True), Retry),
+        (Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)), Refused),
+    ],
+    ids=["endless", "long"],
+)
+def test_a_long_answer_is_read_only_in_part(collector, answer, kind):
+    """The next body goes through a new connection."""
+    collector.answer_with(answer)
     sink = sink_for(collector.url, limits={"request_deadline_s": 1})
-    assert isinstance(sink.send(KEY, BODY), Retry)
-    assert sink.send(KEY, BODY) == Delivered()
-    sink.close()
-    assert collector.connections == 2
-
-
-def test_a_long_answer_is_read_only_in_part(collector):
-    collector.answer_with(Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)))
-    sink = sink_for(collector.url)
     outcome = sink.send(KEY, BODY)
-    assert isinstance(outcome, Refused)
+    assert type(outcome) is kind
     assert len(outcome.reason) < 600
     assert sink.send(KEY, BODY) == Delivered()
-    assert collector.connections == 2
     sink.close()
+    assert collector.connections == 2
 
 
 def test_a_compressed_answer_is_never_decompressed(collector):
@@ -198,7 +169,6 @@ def test_an_answer_that_is_no_http_is_an_outcome(raw, answer):
 
 
 def kinds_of(*roots):
-    """These classes and all their subclasses in their libraries."""
     found = list(roots)
     for kind in found:
         found += [sub for sub in kind.__subclasses__() if sub not in found]
@@ -235,18 +205,13 @@ class Raising(BaseAdapter):
         pass
 
 
-def instance(kind):
-    """An exception of any class, whose message holds a secret."""
-    error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
-    BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
-    return error
-
-
 def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     assert len(KINDS) > 50
     sink = sink_for("http://127.0.0.1:9/")
     for kind in KINDS:
-        sink._session.mount("http://", Raising(instance(kind)))
+        error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
+        BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
+        sink._session.mount("http://", Raising(error))
         outcome = sink.send(KEY, BODY)
         assert isinstance(outcome, Retry), kind
         assert outcome.after_s is None
@@ -255,51 +220,30 @@ def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     sink.close()
 
 
+GZIP = ["gzip", "br, GZip;q=0.5", "x-gzip"]
 LARGE = b'{"event_type":"' + b"A" * 8000 + b'"}'
 
 
-@pytest.mark.parametrize(
-    ("accepted", "compresses"),
-    [
-        (None, False),
-        ("", False),
-        ("identity", False),
-        ("br, deflate", False),
-        ("gzip;q=0", False),
-        ("gzip; q=0.000", False),
-        ("gzip", True),
-        ("br, GZip;q=0.5", True),
-        ("x-gzip", True),
-    ],
-)
-def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, compresses):
-    """Neither the first body of a run nor a small one; the key stays that of the body."""
-    headers = {} if accepted is None else {"Accept-Encoding": accepted}
-    collector.answer_by(lambda _request: Answer(200, headers))
+@pytest.mark.parametrize("accepted", ["", "identity", "br, deflate", "gzip;q=0", "gzip; q=0.000", *GZIP])
+@pytest.mark.parametrize("refused", [None, 400, 415])
+def test_bodies_are_compressed_after_the_collector_accepted_gzip(collector, accepted, refused):
+    """Neither the first body of a run nor a small one; uncompressed again if it is refused. The key stays."""
+    compresses = accepted in GZIP
+    answer = Answer(200, {"Accept-Encoding": accepted} if accepted else {})
+    collector.answer_by(
+        lambda request: (refused if "content-encoding" in request.headers else None) or answer
+    )
     sink = sink_for(collector.url)
     for number, body in enumerate((LARGE, LARGE + b" ", BODY)):
         assert sink.send(f"{number:064}", body) == Delivered()
     sink.close()
-    first, second, third = collector.requests
-    assert (first.body, third.body) == (LARGE, BODY)
-    assert "content-encoding" not in {**first.headers, **third.headers}
-    if compresses:
-        assert second.headers["content-encoding"] == "gzip"
-        assert gzip.decompress(second.body) == LARGE + b" "
-    else:
-        assert second.body == LARGE + b" "
-        assert "content-encoding" not in second.headers
-    assert [int(request.key) for request in collector.requests] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("status", [400, 415])
-def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, status):
-    accepts = Answer(200, {"Accept-Encoding": "gzip"})
-    collector.answer_by(lambda request: status if "content-encoding" in request.headers else accepts)
-    sink = sink_for(collector.url)
-    assert [sink.send(f"{number:064}", LARGE) for number in range(2)] == [Delivered()] * 2
-    sink.close()
-    assert [request.headers.get("content-encoding") for request in collector.requests] == [None, "gzip", None]
+    told = [
+        (int(request.key), gzip.decompress(request.body) if zipped else request.body, zipped)
+        for request in collector.requests
+        for zipped in [request.headers.get("content-encoding") == "gzip"]
+    ]
+    again = [(1, LARGE + b" ", False)] if compresses and refused else []
+    assert told == [(0, LARGE, False), (1, LARGE + b" ", compresses), *again, (2, BODY, False)]
 
 
 # Proxies, certificates and limits
@@ -307,32 +251,11 @@ def test_a_body_that_is_refused_compressed_is_sent_uncompressed(collector, statu
 
 @pytest.fixture
 def closed_port():
-    """A port on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
-PROXIES = [
-    "http://u:{}@127.0.0.1:{}",
-    "u:{}@127.0.0.1:{}",
-    "socks5://u:{}@127.0.0.1:{}",
-    "ftp://u:{}@127.0.0.1:{}",
-]
-
-
-@pytest.mark.parametrize("form", PROXIES)
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://collector.invalid/x"])
-def test_a_proxys_password_is_in_no_reason(closed_port, url, form):
-    outcome = send(url, proxy=form.format(SECRET, closed_port))
-    assert isinstance(outcome, Retry)
-    assert SECRET not in outcome.reason
-    assert "127.0.0.1" not in outcome.reason
-
-
-@pytest.mark.parametrize(
-    "proxy",
-    ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"],
-)
+@pytest.mark.parametrize("proxy", ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"])
 def test_a_proxy_that_is_no_url_is_a_retry(proxy):
     assert isinstance(send("http://127.0.0.1:9/", proxy=proxy), Retry)
 
@@ -343,17 +266,6 @@ def test_a_proxy_that_refuses_is_a_retry(collector):
         outcome = send("https://collector.invalid/x", proxy=f"http://u:{SECRET}@127.0.0.1:{collector.port}")
         assert outcome == Retry("the proxy cannot be reached or refuses")
     assert [request.method for request in collector.requests] == ["CONNECT"] * 2
-
-
-def test_the_proxy_of_the_settings_has_precedence_over_the_environment(collector, monkeypatch, closed_port):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
-    proxy = f"http://127.0.0.1:{collector.port}"
-    assert send("http://collector.invalid/x", proxy=proxy) == Delivered()
-    assert isinstance(send("http://collector.invalid/x"), Retry)
-    monkeypatch.setenv("http_proxy", proxy)
-    assert send("http://collector.invalid/x") == Delivered()
-    assert [request.path for request in collector.requests] == ["http://collector.invalid/x"] * 2
 
 
 def test_no_proxy_exempts_an_address(collector, monkeypatch, closed_port):
@@ -389,17 +301,6 @@ def test_a_missing_or_broken_bundle_is_a_retry(tmp_path, collector, content):
     assert isinstance(outcome, Retry)
     assert ("ca_bundle" if content is None else "TLS") in outcome.reason
     assert collector.requests == []
-
-
-def test_https_to_a_server_without_tls_is_a_retry(collector):
-    outcome = send(collector.url.replace("http://", "https://"))
-    assert isinstance(outcome, Retry)
-    assert "TLS" in outcome.reason or "connection" in outcome.reason
-
-
-def test_a_closed_port_and_an_unknown_name_are_reasons_without_an_address(closed_port):
-    for url in (f"http://127.0.0.1:{closed_port}/", "http://collector.invalid/"):
-        assert send(url) == Retry("no connection to the collector")
 
 
 @pytest.mark.parametrize("connect_timeout_s", [0, 0.5, 1e9])

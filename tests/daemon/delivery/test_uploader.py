@@ -14,8 +14,6 @@ from tests.support.bodies import coalesce
 
 
 class Collector:
-    """A sink that notes the keys, and answers by a function."""
-
     def __init__(self):
         self.keys, self.opened, self.answer = [], 0, lambda _key: Delivered()
 
@@ -38,7 +36,6 @@ def collector():
 
 @pytest.fixture
 def keys(host):
-    """Three bodies in the outbox; their keys in the order of the queue."""
     found = []
     for number in range(3):
         (body,) = coalesce([to_wire(records.sample({"n": number}))], bursts=False)
@@ -54,12 +51,15 @@ def uploader_for(home, collector, **changes):
     return Uploader(runtime, Queue(runtime), collector.open), runtime.state
 
 
-def test_bodies_go_oldest_first_through_one_sink(home, keys, collector):
+@pytest.mark.parametrize("refused", [0, 1])
+def test_bodies_go_oldest_first_through_one_sink(home, host, keys, collector, refused):
+    """A refused body delays no other."""
+    collector.answer = lambda key: Refused("no") if key in keys[:refused] else Delivered()
     uploader, state = uploader_for(home, collector)
     uploader.deliver(flush_requested=True)
-    assert collector.keys == keys
-    assert collector.opened == 1
-    assert (state.requests, state.delivered_events) == (3, 3)
+    assert (collector.keys, collector.opened, uploader.was_answered) == (keys, 1, True)
+    assert (state.requests, state.delivered_events, state.rejected) == (3, 3 - refused, refused)
+    assert (host.rejected / f"{keys[0]}.json").exists() is bool(refused)
 
 
 def test_a_retry_ends_the_pass_and_the_body_goes_last(home, keys, collector):
@@ -70,15 +70,6 @@ def test_a_retry_ends_the_pass_and_the_body_goes_last(home, keys, collector):
     assert (state.last_error, state.retried, uploader.retry_policy.is_failing) == ("overloaded", 1, True)
     uploader.deliver(flush_requested=True)
     assert collector.keys == [keys[0], keys[1], keys[2], keys[0]]
-
-
-def test_a_refused_body_delays_no_other(home, host, keys, collector):
-    collector.answer = lambda key: Refused("no") if key == keys[0] else Delivered()
-    uploader, state = uploader_for(home, collector)
-    uploader.deliver(flush_requested=True)
-    assert collector.keys == keys
-    assert (host.rejected / f"{keys[0]}.json").exists()
-    assert (state.rejected, uploader.was_answered) == (1, True)
 
 
 def test_no_request_after_an_opt_out(home, keys, collector):

@@ -18,7 +18,6 @@ def shown(home, environ=None):
 
 
 def test_they_are_those_of_a_real_event(home, collector):
-    """Of an event that was delivered from here, but for what each event brings itself."""
     homes.configure(home, collector.url)
     processes.spool_events(home)
     processes.deliver(home)
@@ -34,15 +33,7 @@ def test_they_are_those_of_a_real_event(home, collector):
             assert told[field.name] == value, field.name
 
 
-def test_every_type_is_as_declared(home):
-    """Each example is of the JSON type that stands beside it."""
-    kinds = {"string": str, "integer": int, "array": list, "object": dict}
-    for field, example in examples(Home(home), {}, Clock()):
-        assert example is None or type(example) is kinds[field.kind], field.name
-
-
 def test_the_ids_are_those_of_this_home_and_process(home):
-    """Nothing is made for an example: without a source there is none."""
     partner = str(uuid.uuid4())
     told = shown(home, {"FLWR_TELEMETRY_PARTNER_ID": partner})
     assert (told["context.partner"], told["context.source"]) == (partner, "unavailable")
@@ -50,8 +41,6 @@ def test_the_ids_are_those_of_this_home_and_process(home):
 
 
 def test_a_package_that_is_not_installed_reports_nothing(home, monkeypatch):
-    """Its fields are there, without an example; Flower's own are there in any case."""
-
     def version(package, _modules=None):
         return (
             ("unknown", "unknown")

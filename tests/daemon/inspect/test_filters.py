@@ -1,7 +1,7 @@
 """Events are chosen by type and by time."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,33 +14,22 @@ from tests.support.bodies import coalesce
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("text", "ago"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("10min", timedelta(minutes=10)),
-        ("10m", timedelta(minutes=10)),
-        ("2h", timedelta(hours=2)),
-        ("1.5 h", timedelta(minutes=90)),
-        ("3D", timedelta(days=3)),
-        (" 1w ", timedelta(weeks=1)),
-        ("2026-11-25", timedelta(hours=12)),
-        ("2026-11-25T11:30", timedelta(minutes=30)),
-        ("2026-11-25 11:30:00+01:00", timedelta(hours=1, minutes=30)),
-        ("2026-11-25T11:00:00Z", timedelta(hours=1)),
-    ],
+AGO_S = (
+    {"90s": 90, "10min": 600, "10m": 600, "2h": 7200, "1.5 h": 5400, "3D": 259_200, " 1w ": 604_800}
+    | {"2026-11-25": 43_200, "2026-11-25T11:30": 1800, "2026-11-25T11:00:00Z": 3600}
+    | {"2026-11-25 11:30:00+01:00": 5400}
 )
-def test_a_time_as_people_name_it(text, ago):
+NO_TIMES = ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
+
+
+@pytest.mark.parametrize("text", [*AGO_S, *NO_TIMES])
+def test_a_time_as_people_name_it(text):
     """A length of time before now, or a date; without an offset it is meant here."""
-    assert NOW - filters.since(text, NOW) == ago
-
-
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
-)
-def test_a_text_that_names_no_time(text):
-    with pytest.raises(ValueError, match="names no time"):
-        filters.since(text, NOW)
+    if text in AGO_S:
+        assert (NOW - filters.since(text, NOW)).total_seconds() == AGO_S[text]
+    else:
+        with pytest.raises(ValueError, match="names no time"):
+            filters.since(text, NOW)
 
 
 def _body(*ages_s, event_type="RUN_ENTER"):
@@ -52,21 +41,11 @@ def _body(*ages_s, event_type="RUN_ENTER"):
     return json.loads(body)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "taken"),
-    [
-        ("RUN_ENTER", True),
-        ("run_enter", True),
-        ("run_*", True),
-        ("*_ENTER", True),
-        ("RUN", False),
-        ("R?N_ENTER", True),
-    ],
-)
-def test_by_type(pattern, taken):
+@pytest.mark.parametrize("pattern", ["RUN_ENTER", "run_enter", "run_*", "*_ENTER", "RUN", "R?N_ENTER"])
+def test_by_type(pattern):
     """In any case, as a whole, with the wildcards that a shell has."""
-    assert EventFilter(pattern).takes(_body(0)) is taken
-    assert EventFilter(pattern).takes(_body(0, 1)) is taken
+    for body in (_body(0), _body(0, 1)):
+        assert EventFilter(pattern).takes(body) is (pattern != "RUN")
 
 
 @pytest.mark.parametrize(

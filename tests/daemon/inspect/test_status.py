@@ -25,7 +25,6 @@ def _read(home):
 
 
 def _commit(home, *, discard=False):
-    """Take what is spooled into a committed batch, and stop before or after the discard."""
     host = Home(home).host()
     segments.seal(host, 1)
     taken = batch.take(host, "owner", 2)
@@ -37,16 +36,7 @@ def _commit(home, *, discard=False):
     return committed
 
 
-def test_a_missing_home_is_no_problem_and_stays_missing(home):
-    """`status` creates nothing."""
-    view = _read(home)
-    assert (view.enabled, view.decided_by, view.source) == (True, "default", None)
-    assert (view.hosts, view.problems) == ([], [])
-    assert homes.tree(home.parent) == []
-
-
 def test_segments_in_every_directory_are_counted(home):
-    """The open segment, a sealed one and those of a batch in the making are all spool."""
     host = Home(home).host()
     homes.put(home, records.series(2))
     segments.seal(host, 1)
@@ -57,8 +47,7 @@ def test_segments_in_every_directory_are_counted(home):
     segments.seal(host, 3)
     homes.put(home, records.series(4))
     (view,) = _read(home).hosts
-    assert view.spool.events == 9
-    assert view.outbox == Bodies()
+    assert (view.spool.events, view.outbox) == (9, Bodies())
 
 
 def test_a_committed_batch_counts_as_bodies_alone(home):
@@ -67,13 +56,11 @@ def test_a_committed_batch_counts_as_bodies_alone(home):
     committed = _commit(home)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
     (view,) = _read(home).hosts
-    assert view.spool.events == 0
-    assert (view.outbox.bodies, view.outbox.events) == (1, 5)
+    assert (view.spool.events, view.outbox.bodies, view.outbox.events) == (0, 1, 5)
     assert view.outbox.bytes == sum(path.stat().st_size for path in homes.waiting(home))
 
 
 def test_a_burst_that_is_being_split_counts_once(home):
-    """The split file and the members that are written beside it are the same events."""
     homes.put(home, records.series(3))
     (body,) = _commit(home, discard=True).iterdir()
     split = body.rename(body.with_suffix(".split"))
@@ -84,7 +71,6 @@ def test_a_burst_that_is_being_split_counts_once(home):
 
 
 def test_the_archive_and_the_rejected_are_counted_by_events(home):
-    """A burst in the archive is one body of many events; a line that is being written is none yet."""
     homes.put(home, records.series(4))
     (body,) = _commit(home, discard=True).iterdir()
     sent = homes.host(home) / "sent"
@@ -95,12 +81,10 @@ def test_the_archive_and_the_rejected_are_counted_by_events(home):
     (rejected / "ab.reason.txt").write_text("no\n")
     body.rename(rejected / body.name)
     (view,) = _read(home).hosts
-    assert (view.sent.bodies, view.sent.events) == (1, 4)
-    assert (view.rejected.bodies, view.rejected.events) == (1, 4)
+    assert (view.sent.bodies, view.sent.events, view.rejected.bodies, view.rejected.events) == (1, 4, 1, 4)
 
 
-def test_the_counters_outlive_the_sidecar(home):
-    """They are read from what the last one left, and from the size of `dropped`."""
+def test_the_counters_outlive_the_sidecar_which_lives_while_its_lock_is_held(home):
     homes.put(home, [])
     host = homes.host(home)
     (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
@@ -108,11 +92,6 @@ def test_the_counters_outlive_the_sidecar(home):
     view = _read(home)
     assert view.public()["hosts"][0]["counters"] == {"damaged": 1, "dropped": 4, "rejected": 2, "retried": 3}
     assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
-
-
-def test_a_sidecar_lives_while_its_lock_is_held(home):
-    """The lock decides, not the state file."""
-    homes.put(home, [])
     with held(Home(home).host(), 0, create=True) as lock:
         assert lock.result is LockResult.HELD
         assert _read(home).hosts[0].sidecar.alive
@@ -121,7 +100,6 @@ def test_a_sidecar_lives_while_its_lock_is_held(home):
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
 def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, ahead_s):
-    """Both commands judge by the file system's time, and leave nothing in the home."""
     homes.put(home, records.series(1))
     for host, age_s in {"login1": 5, "login2": 100}.items():
         Home(home).heartbeat(host).write_text("{}")
@@ -151,7 +129,6 @@ def test_the_totals_are_the_sums_over_all_hosts(home):
 
 
 def test_damage_stops_nothing(home):
-    """Damage costs the file that it is in, and no other number."""
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)
     for path, data in {
@@ -166,7 +143,6 @@ def test_damage_stops_nothing(home):
         (host / path).parent.mkdir(parents=True, exist_ok=True)
         (host / path).write_bytes(data)
     view = _read(home)
-    assert view.problems == []
-    assert view.hosts[0].spool.events == 1
+    assert (view.problems, view.hosts[0].spool.events) == ([], 1)
     assert (view.hosts[0].outbox.bodies, view.hosts[0].outbox.events) == (3, 0)
     assert (view.hosts[0].sent.bodies, view.hosts[0].sent.events) == (3, 1)

@@ -16,7 +16,6 @@ from tests.support.strategies import tried
 @tried(200)
 @given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.data())
 def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
-    """Whole lines between an offset and an end are given, and a line that is cut is not."""
     import tempfile
 
     whole = b"".join(line + b"\n" for line in some)
@@ -35,7 +34,6 @@ def test_from_any_line_to_any_byte_they_are_those_of_the_file(some, data):
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5])
 def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monkeypatch):
-    """Whatever its length is, and whether it ends with a piece of it or not."""
     monkeypatch.setattr(archive, "MAX_LINE_BYTES", 10)
     path = tmp_path / "file"
     path.write_bytes(b"x" * (18 + size) + b"\nshort\n" + b"y" * 30)
@@ -44,7 +42,6 @@ def test_a_line_that_is_too_long_is_told_without_being_held(tmp_path, size, monk
 
 
 def test_the_length_of_a_file_is_read_under_its_lock(tmp_path):
-    """A line that is being written under the lock is waited for."""
     path = tmp_path / "file"
     path.write_bytes(b"half a ")
     with path.open("ab", buffering=0) as writer, path.open("rb") as file:
@@ -58,30 +55,19 @@ def test_the_length_of_a_file_is_read_under_its_lock(tmp_path):
         assert found == [12]
 
 
-def test_a_lock_that_stays_busy_does_not_stop_a_reader(tmp_path, monkeypatch):
-    """A process may be stopped amid a line; the length is read as it is."""
+def test_a_lock_that_stays_busy_stops_neither_a_reader_nor_a_record_of_one_host(tmp_path, monkeypatch):
+    """A process may be stopped amid a line. Across hosts nothing but the lock keeps lines apart."""
     monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
     path = tmp_path / "file"
-    path.write_bytes(b"half a ")
-    with path.open("ab") as writer, path.open("rb") as file:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-        assert archive.written_bytes(file) == 7
-
-
-def test_processes_that_append_at_once_tear_no_line(tmp_path):
-    """A sidecar and a relay may record in one file."""
-    path = tmp_path / "2026-11-22.jsonl"
-    code = f"""
-import sys
-from pathlib import Path
-from flwr_telemetryd.outbox import archive
-for number in range(50):
-    archive.append_line(Path({str(path)!r}), (sys.argv[1] * 5000 + str(number)).encode())
-"""
-    writers = [processes.start(tmp_path, ["-c", code, name]) for name in "abc"]
-    assert [writer.wait(processes.PATIENCE_S) for writer in writers] == [0] * 3
-    expected = {(name * 5000 + str(number)).encode() for name in "abc" for number in range(50)}
-    assert set(path.read_bytes().splitlines()) == expected
+    with path.open("ab") as stopped, path.open("rb") as file:
+        path.chmod(0o600)
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        archive.append_line(path, b"one")
+        with pytest.raises(BlockingIOError, match="locked"):
+            archive.append_line(path, b"two", across_hosts=True)
+        assert archive.written_bytes(file) == 4
+    assert path.read_bytes() == b"one\n"
 
 
 def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
@@ -97,24 +83,9 @@ def test_a_torn_line_stays_a_line_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("across_hosts", [False, True])
 def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypatch, across_hosts):
-    """A cap or a rotation replaces it; the line goes into the new file."""
     path, old = tmp_path / "file", tmp_path / "old"
     path.write_bytes(b"")
     path.chmod(0o600)
     amid(monkeypatch, lambda: path.rename(old), "lstat")
     archive.append_line(path, b"line", across_hosts=across_hosts)
     assert (old.read_bytes(), path.read_bytes()) == (b"", b"line\n")
-
-
-def test_a_lock_that_stays_busy_stops_no_record_of_one_host(tmp_path, monkeypatch):
-    """A stopped process must not stop the archive. Across hosts nothing but the lock keeps lines apart."""
-    monkeypatch.setattr(archive, "LOCK_WAIT_S", 0.05)
-    monkeypatch.setattr(archive, "SEAL_WAIT_S", 0.05)
-    path = tmp_path / "file"
-    with path.open("ab") as stopped:
-        path.chmod(0o600)
-        fcntl.flock(stopped, fcntl.LOCK_EX)
-        archive.append_line(path, b"one")
-        with pytest.raises(BlockingIOError, match="locked"):
-            archive.append_line(path, b"two", across_hosts=True)
-    assert path.read_bytes() == b"one\n"

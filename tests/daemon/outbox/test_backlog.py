@@ -26,7 +26,6 @@ from tests.support.faults import amid
     ],
 )
 def test_what_waits(host, place, waits):
-    """A segment with data, an unfinished batch, a body, or a segment that has grown since it was read."""
     path = host.root / place
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -36,13 +35,10 @@ def test_what_waits(host, place, waits):
     assert backlog.bodies_wait(host) is (waits == "bodies")
 
 
-def test_an_empty_open_segment_does_not_wait(home, host):
+def test_an_empty_segment_and_an_unsafe_host_do_not_wait(home, host):
+    """No sidecar of another host can deliver the latter."""
     homes.put_bytes(home, b"")
     assert not backlog.anything_waits(host)
-
-
-def test_an_unsafe_host_does_not_wait(home, host):
-    """No sidecar of another host can deliver it."""
     homes.put(home, records.series(1))
     host.spool.chmod(0o777)
     assert backlog.anything_waits(host)
@@ -50,7 +46,6 @@ def test_an_unsafe_host_does_not_wait(home, host):
 
 
 def test_a_count_reads_a_file_again_only_if_it_has_grown(home, host, monkeypatch):
-    """Segments and bodies of all hosts are counted by their events; damage counts nothing."""
     node = Home(home).host("node")
     segment = homes.put(home, records.series(2))
     homes.put(home, records.series(3), host_of="node")
@@ -67,12 +62,9 @@ def test_a_count_reads_a_file_again_only_if_it_has_grown(home, host, monkeypatch
     assert reads == [1]
 
 
-def test_a_count_ends_when_its_caller_says_so(home, host):
-    homes.put(home, records.series(1))
-    assert Counter([host]).left(lambda: True) == Backlog(0, 0)
-
-
-def test_a_file_that_vanishes_counts_nothing(home, host, monkeypatch):
+def test_a_count_ends_when_its_caller_says_so(home, host, monkeypatch):
+    """A file that vanishes meanwhile counts nothing."""
     path = homes.put(home, records.series(1))
+    assert Counter([host]).left(lambda: True) == Backlog(0, 0)
     amid(monkeypatch, path.unlink, "open")
     assert Counter([host]).left() == Backlog(0, 0)

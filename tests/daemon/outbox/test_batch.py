@@ -16,7 +16,6 @@ from tests.support.faults import DeathError, amid, descriptors, die, fail_once
 
 
 def test_a_batch_from_segments_to_bodies(home, host, spooling):
-    """Segments become bodies under their keys, the marks say how far, and only bodies are left at the end."""
     first, second = sealed(home, 1, 0), sealed(home, 2, at_ns=2)
     before = descriptors()
     made = take(host)
@@ -39,7 +38,6 @@ def test_a_batch_from_segments_to_bodies(home, host, spooling):
 
 
 def test_the_oldest_go_first_and_a_batch_is_bounded(home, host, monkeypatch):
-    """A batch takes so many bytes, at least one segment, in order of their names."""
     paths = [sealed(home, number, at_ns=number + 1) for number in range(5)]
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 2 * len(FRAMES[0]) + 5)
     sizes = []
@@ -56,7 +54,6 @@ def test_the_oldest_go_first_and_a_batch_is_bounded(home, host, monkeypatch):
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
 def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
-    """The system's refusal costs nothing: no descriptor stays, and the batch is begun again later."""
     sealed(home, 0)
     made = take(host)
     before = descriptors()
@@ -68,7 +65,6 @@ def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
 
 
 def test_damage_is_kept_once(home, host):
-    """Bytes that are no record are quarantined once, however often the batch begins again."""
     data = b"torn" + FRAMES[0] + b"more"
     segment = homes.put_bytes(home, data, name=segments.sealed_name(1))
     take(host)
@@ -80,7 +76,6 @@ def test_damage_is_kept_once(home, host):
 
 @pytest.mark.parametrize("at", range(4))
 def test_race_8_death_between_the_takes(home, host, spooling, monkeypatch, at):
-    """Race 8: some segments are in work/ and some in the spool; the next sidecar delivers each once."""
     for number in range(3):
         sealed(home, number, at_ns=number + 1)
     die(monkeypatch, "rename", at)
@@ -128,69 +123,54 @@ def test_race_9_what_a_death_left_is_begun_again(home, host):
     assert take_over(host, OURS) == [again]
 
 
-def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch):
-    """Race 10: the first rename gets it; the other sidecar takes the rest."""
-    for number in range(2):
+@pytest.mark.parametrize("segments_", [1, 2])
+def test_race_10_two_take_one_segment(home, host, spooling, monkeypatch, segments_):
+    """Race 10: the first rename gets it; the other sidecar takes the rest, or no batch, and no directory."""
+    for number in range(segments_):
         sealed(home, number, at_ns=number + 1)
     theirs = []
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
     amid(monkeypatch, lambda: theirs.append(take(host, THEIRS)), "rename")
-    ours = take(host)
-    for made in (*theirs, ours):
+    ours = batch.take(host, OURS, 1)
+    assert len(list(host.work.iterdir())) == segments_
+    for made in (*theirs, ours) if ours else theirs:
         make(host, made)
-    assert spooling.delivered() == [0, 1]
+    assert spooling.delivered() == list(range(segments_))
 
 
-def test_race_10_nothing_is_left_to_take(home, host, monkeypatch):
-    """Race 10: a batch of nothing is none, and leaves no directory."""
-    segment = sealed(home, 0)
-    amid(monkeypatch, segment.unlink, "rename")
-    assert batch.take(host, OURS, 1) is None
-    assert list(host.work.iterdir()) == []
-
-
-def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch):
-    """Race 10: one rename succeeds; the other sidecar leaves the batch."""
+@pytest.mark.parametrize("late", [False, True])
+def test_race_10_two_take_over_one_batch(home, host, spooling, monkeypatch, late):
+    """Race 10: one rename succeeds; the other sidecar, which may have listed it before, leaves the batch."""
     sealed(home, 0)
     take(host, "2" * 16)
     theirs = []
-    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
-    assert take_over(host, OURS) == []
+    (path,) = batch.unfinished(host, OURS)
+    if late:
+        theirs += take_over(host, THEIRS)
+    else:
+        amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), "rename")
+    with pytest.raises(LostRaceError):
+        batch.take_over(host, path, OURS)
     make(host, theirs[0])
     assert spooling.delivered() == [0]
 
 
-def test_race_10_a_late_take_over_fails(home, host):
-    """Race 10: another sidecar has taken the batch over since it was listed."""
-    sealed(home, 0)
-    take(host, "2" * 16)
-    (path,) = batch.unfinished(host, OURS)
-    take_over(host, THEIRS)
-    with pytest.raises(LostRaceError):
-        batch.take_over(host, path, OURS)
-
-
-@pytest.mark.parametrize("call", ["open", "rename"])
+@pytest.mark.parametrize("call", ["open", "rename", "commit"])
 def test_race_10_the_loser_of_a_batch_leaves_it(home, host, spooling, monkeypatch, call):
     """Race 10: amid the write or at the commit, LostRaceError; the other delivers each event once."""
     sealed(home, 0, 1)
     made = take(host)
-    theirs = []
-    amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
-    with pytest.raises(LostRaceError):
+    theirs = [made]
+    if call == "commit":
         make(host, made)
-    make(host, theirs[0])
+        with pytest.raises(LostRaceError):
+            batch.commit(made)
+    else:
+        amid(monkeypatch, lambda: theirs.extend(take_over(host, THEIRS)), call)
+        with pytest.raises(LostRaceError):
+            make(host, made)
+        make(host, theirs[1])
     assert spooling.delivered() == [0, 1]
-
-
-def test_race_10_the_loser_of_a_commit_leaves_it(home, host, spooling):
-    sealed(home, 0)
-    made = take(host)
-    batch.write(made, bursts=True, hardware={})
-    batch.commit(made)
-    with pytest.raises(LostRaceError):
-        batch.commit(made)
-    assert spooling.delivered() == [0]
 
 
 def test_race_10_another_hosts_batch_is_left_alone_while_it_is_touched(home, host):
@@ -230,13 +210,11 @@ GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6
 
 
 def of(number, source):
-    """Give the record of an event with this number and source ID."""
     return records.encode(records.sample({"n": number}, source=source))
 
 
 @pytest.mark.parametrize("bursts", [True, False])
 def test_events_of_a_forgotten_source_are_left_out(home, host, spooling, bursts):
-    """They count as neither bodies nor damage. Their segments go like all others."""
     homes.put_bytes(home, of(1, GONE) + of(2, OTHER) + b"torn", name=segments.sealed_name(1))
     homes.put_bytes(home, of(3, GONE), name=segments.sealed_name(2))
     homes.put_bytes(home, of(4, OTHER) + of(5, GONE), name=segments.sealed_name(3))
@@ -253,7 +231,6 @@ def test_events_of_a_forgotten_source_are_left_out(home, host, spooling, bursts)
 
 
 def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
-    """The file is read anew for each batch, and for a batch that begins again."""
     for number in range(2):
         homes.put_bytes(home, of(number, GONE), name=segments.sealed_name(number + 1))
     made = take(host)
@@ -263,18 +240,6 @@ def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
     assert batch.write(again, bursts=True, hardware={}) == batch.Written(bodies=0, damaged=0, forgotten=2)
     discard.discard(host, batch.commit(again), 9)
     assert begin_again(host, spooling) == []
-
-
-def test_what_was_delivered_of_a_segment_is_not_left_out_again(home, host, spooling):
-    """A segment that is read from an offset on: only what lies behind it counts."""
-    before = of(1, OTHER) + of(2, GONE)
-    data = before + of(3, GONE) + of(4, OTHER)
-    homes.put_bytes(home, data, name=segments.sealed_name(1, len(before)))
-    forgotten.add(Home(home), GONE)
-    made = take(host)
-    assert batch.write(made, bursts=True, hardware={}).forgotten == 1
-    discard.discard(host, batch.commit(made), 9)
-    assert begin_again(host, spooling) == [4]
 
 
 def test_no_source_is_read_where_none_is_forgotten(home, host, monkeypatch):

@@ -11,7 +11,6 @@ BURST = burst_of(records.series(3))
 
 
 def test_segments_are_listed_oldest_first_wherever_they_are(home, host):
-    """Sealed, in an unfinished batch with a mark or without, and the open one; none of a committed batch."""
     first, second = sealed(home, 0), sealed(home, 1, at_ns=2)
     made = take(host)
     (made.path / second.name).rename(made.path / f"{second.name}.77.taken")
@@ -23,25 +22,18 @@ def test_segments_are_listed_oldest_first_wherever_they_are(home, host):
 
 
 def test_a_segment_is_read_from_where_its_name_says(home, host):
-    """Not from before it, even if the caller asks for that."""
+    """Not from before it, even if the caller asks for that. Damage is given with the records."""
     name = segments.sealed_name(1, len(FRAMES[0]))
-    path = homes.put_bytes(home, FRAMES[0] + FRAMES[1] + FRAMES[2], name=name)
+    path = homes.put_bytes(home, FRAMES[0] + FRAMES[1] + FRAMES[2] + b"torn", name=name)
     marked = path.rename(path.with_name(f"{name}.99.taken"))
-    numbers = [
-        [piece.event["event_details"]["n"] for piece in contents.read_segment(marked, offset)]
-        for offset in (0, len(FRAMES[0] + FRAMES[1]))
-    ]
-    assert numbers == [[1, 2], [2]]
+    for offset, numbers in ((0, [1, 2]), (len(FRAMES[0] + FRAMES[1]), [2])):
+        *found, damage = contents.read_segment(marked, offset)
+        assert [piece.event["event_details"]["n"] for piece in found] == numbers
+        assert type(damage) is reader.Damage
     assert contents.first_byte(marked) == len(FRAMES[0])
 
 
-def test_damage_is_given_with_the_records(home):
-    path = homes.put_bytes(home, b"torn" + FRAMES[0])
-    assert [type(piece) for piece in contents.read_segment(path)] == [reader.Damage, reader.Record]
-
-
 def test_a_burst_that_is_being_split_stands_for_its_events(host):
-    """They may lie beside it already; other bodies of the batch are listed."""
     key = wire.key_of(BURST)
     whole = put_body(host, BURST, name=f"{key}.split")
     put_body(host, b"{}", name=f"{wire.member_key(key, 1)}.json")

@@ -28,18 +28,17 @@ def test_race_11_death_between_commit_and_discard(home, host, spooling, monkeypa
 def test_race_12_a_late_append_goes_back_to_the_spool(home, host, spooling, when):
     segment = sealed(home, 0, 1)
     made = take(host)
-    descriptor = os.open(made.path / segment.name, os.O_WRONLY | os.O_APPEND)
-    batch.write(made, bursts=True, hardware={})
-    if when == "written":
-        os.write(descriptor, FRAMES[2])
-    committed = batch.commit(made)
-    if when == "committed":
-        os.write(descriptor, FRAMES[2])
-    discard.discard(host, committed, 9)
-    (returned,) = segments.sealed_segments(host)
-    assert segments.start_offset(returned.name) == len(FRAMES[0] + FRAMES[1])
-    os.write(descriptor, FRAMES[3])
-    os.close(descriptor)
+    with (made.path / segment.name).open("ab", buffering=0) as writer:
+        batch.write(made, bursts=True, hardware={})
+        if when == "written":
+            writer.write(FRAMES[2])
+        committed = batch.commit(made)
+        if when == "committed":
+            writer.write(FRAMES[2])
+        discard.discard(host, committed, 9)
+        (returned,) = segments.sealed_segments(host)
+        assert segments.start_offset(returned.name) == len(FRAMES[0] + FRAMES[1])
+        writer.write(FRAMES[3])
     assert begin_again(host, spooling) == [0, 1, 2, 3]
 
 

@@ -22,14 +22,10 @@ PLAIN, OTHER = (codec.dumps(to_wire(event)).encode() for event in EVENTS[:2])
 
 
 def loaded(queue, host, data, **where):
-    """Give a body that is in the outbox, as the queue loads it."""
-    found = queue.load(put_body(host, data, **where))
-    assert found is not None
-    return found
+    return queue.load(put_body(host, data, **where))
 
 
 def test_what_is_due_comes_oldest_batch_first(host):
-    """Bodies only, batch by batch; a repair removes temporary files and empty batches."""
     queue = a_queue(host)
     later, sooner = put_body(host, PLAIN, batch="b2"), put_body(host, OTHER, batch="b1")
     put_body(host, b"half", batch="b1", name=".k.json.7.part")
@@ -41,7 +37,6 @@ def test_what_is_due_comes_oldest_batch_first(host):
 
 
 def test_a_body_that_is_gone_or_damaged_leaves_nothing_to_send(home, host):
-    """Damage is quarantined and counted once."""
     queue = Queue(runtime := a_runtime(home))
     bent = put_body(host, b"{}", name=f"{'0' * 64}.json")
     whole = loaded(queue, host, BURST)
@@ -53,7 +48,6 @@ def test_a_body_that_is_gone_or_damaged_leaves_nothing_to_send(home, host):
 
 
 def test_an_accepted_body_is_a_line_of_the_archive(host):
-    """Byte for byte, in the file of the day, and its batch goes with the last one."""
     queue = a_queue(host, Clock(time_ns=lambda: int(NOW.timestamp() * 1e9)))
     for data in (BURST, PLAIN):
         queue.accept(loaded(queue, host, data))
@@ -107,7 +101,6 @@ def test_a_rejected_body_is_kept_with_its_reason(home, host):
 
 
 def test_two_sidecars_reject_one_body(home, host, monkeypatch):
-    """The second one leaves the reason of the first, and counts nothing."""
     queue = Queue(runtime := a_runtime(home))
     body, theirs = loaded(queue, host, PLAIN), a_queue(host)
     amid(monkeypatch, lambda: theirs.reject(body, "theirs"), "rename")
@@ -117,14 +110,11 @@ def test_two_sidecars_reject_one_body(home, host, monkeypatch):
 
 
 def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
-    """Only the first is due, until the collector has decided on it; if it is refused, so are the others."""
+    """If the first is refused, so are the others."""
     queue = Queue(runtime := a_runtime(home))
     first, *_ = queue.reject(loaded(queue, host, BURST), "no")
     assert [body.key for body in queue.due()] == [first.key]
-    single = queue.load(first)
-    assert single is not None
-    assert list(queue.reject(single, "no")) == []
-    assert list(queue.due()) == []
+    assert [*queue.reject(queue.load(first), "no"), *queue.due()] == []
     assert runtime.state.rejected == 4
 
 

@@ -21,8 +21,14 @@ NODES = [f"node{number}" for number in range(5)]
 LONG_AGO_S = 3600.0
 
 
+@pytest.fixture
+def collector(home, collector):
+    """Give a collector whose address is in the settings of the home."""
+    homes.configure(home, collector.url)
+    return collector
+
+
 def left_behind(home, host_of, numbers, **where):
-    """Put events into the spool of a node that was silent for an hour."""
     segment = homes.put(home, records.series(len(numbers), start=numbers.start), host_of=host_of, **where)
     for path in (segment, segment.parent):
         homes.age(path, LONG_AGO_S)
@@ -30,7 +36,6 @@ def left_behind(home, host_of, numbers, **where):
 
 
 def hw(collector):
-    """For each event, by its number, whether hardware facts of this host are in it."""
     return {
         event["event_details"]["n"]: "memory_gib" in event["context"]["hw"] for event in collector.events()
     }
@@ -38,7 +43,6 @@ def hw(collector):
 
 def test_the_events_of_all_other_hosts_become_one_body(home, collector):
     """This host's own events form another, because they hold hardware facts."""
-    homes.configure(home, collector.url)
     for number, node in enumerate(NODES):
         left_behind(home, node, range(3 * number, 3 * number + 3))
     homes.put(home, records.series(3, start=100))
@@ -49,14 +53,12 @@ def test_the_events_of_all_other_hosts_become_one_body(home, collector):
 
 
 def silent(home, host_of):
-    """Make a node look silent for an hour."""
     homes.put_bytes(home, b"", host_of=host_of)
     for path in (homes.host(home, host_of) / "spool", *(homes.host(home, host_of) / "spool").iterdir()):
         homes.age(path, LONG_AGO_S)
 
 
 def commit(home, host_of, *numbers):
-    """Put a body for each of these events into the outbox of a node; the bodies."""
     events = [to_wire(records.sample({"n": number})) for number in numbers]
     bodies = list(coalesce(events, bursts=False))
     for body in bodies:
@@ -68,7 +70,6 @@ def commit(home, host_of, *numbers):
 
 
 def test_an_outbox_is_adopted_byte_for_byte(home, collector):
-    homes.configure(home, collector.url)
     homes.put_bytes(home, b"", host_of="node")
     bodies = commit(home, "node", 1, 2)
     processes.deliver(home)
@@ -92,7 +93,6 @@ def test_a_batch_with_an_unfinished_step_is_not_adopted(home, left):
 
 
 def test_an_unfinished_batch_of_another_host_is_adopted_without_hardware_facts(home, collector):
-    homes.configure(home, collector.url)
     homes.put(home, records.series(2), host_of="node", name="sealed-1-00000001.msgpack")
     node = Home(home).host("node")
     for host in (node, Home(home).host()):
@@ -107,7 +107,6 @@ def test_an_unfinished_batch_of_another_host_is_adopted_without_hardware_facts(h
 
 def test_an_adopted_batch_is_finished_as_an_adopted_one(home, collector):
     """After a death during an adoption, the name of the batch tells the next run."""
-    homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
     homes.put(home, records.series(1, start=100))
     made = batch.take(Home(home).host(), THEIRS, 1, [Home(home).host("node")])
@@ -120,7 +119,6 @@ def test_an_adopted_batch_is_finished_as_an_adopted_one(home, collector):
 @pytest.mark.parametrize("when", ["before the look", "before the unlink"])
 def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(home, collector, monkeypatch, when):
     """Races 12 and 13: it does not go to this host's spool."""
-    homes.configure(home, collector.url)
     left_behind(home, "node", range(2), name="sealed-1-00000001.msgpack")
     here = Home(home).host()
     here.root.mkdir(mode=0o700)
@@ -143,7 +141,6 @@ def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(home, collect
 
 
 def test_a_host_with_a_fresh_heartbeat_is_not_adopted(home, collector):
-    homes.configure(home, collector.url)
     left_behind(home, "login2", range(1))
     heartbeat = Home(home).heartbeat("login2")
     heartbeat.write_text("{}")

@@ -15,7 +15,6 @@ from tests.support import homes, records
 
 @pytest.fixture
 def time(home):
-    """A batcher's clock; the host has an open segment with one event."""
     homes.put(home, records.series(1))
     return [100.0]
 

@@ -32,7 +32,6 @@ class Sleeper:
             self.happens = None
 
     def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
-        """Sleep once; the seconds."""
         start_s = self.now_s
         self.idle_wait.snapshot()
         self.idle_wait.sleep(longest_s, most_s)
@@ -52,19 +51,25 @@ def sleeper(home):
     return a_home_of_two(home)
 
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_stays_there(sleeper):
+def test_the_sleep_doubles_up_to_half_a_minute_and_ends_in_time(sleeper, monkeypatch):
+    """No directory is listed while nothing changes."""
     assert sleeper.sleep() >= FULL_PASS_S
     assert sleeper.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
     sleeper.sleeps.clear()
     sleeper.sleep()
     assert set(sleeper.sleeps) == {LONGEST_WAIT_S}
-
-
-def test_the_sleep_ends_in_time_for_the_next_pass(sleeper):
     sleeper.sleep()
-    assert sleeper.sleep(most_s=7) == 7
-    assert sleeper.sleep(longest_s=2, most_s=7) == 7
+    assert (sleeper.sleep(most_s=7), sleeper.sleep(longest_s=2, most_s=7)) == (7, 7)
     assert sleeper.sleep(most_s=0) == POLL_S
+    sleeper.sleep()
+
+    def walk(*_arguments):
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", walk)
+        patch.setattr(os, "listdir", walk)
+        assert sleeper.sleep() >= FULL_PASS_S
 
 
 def _append(home):
@@ -86,7 +91,6 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_in_the_home_ends_the_sleep(home, sleeper, name):
-    """At the next waking; then short sleeps begin again."""
     sleeper.happens = (100.0, lambda: CHANGES[name](home))
     assert 100 <= sleeper.sleep() <= 100 + LONGEST_WAIT_S
     assert sleeper.idle_wait.quiet_s() == 0
@@ -116,18 +120,6 @@ def test_state_files_do_not_end_the_sleep(home, sleeper):
     assert sleeper.sleep() >= FULL_PASS_S
 
 
-def test_no_directory_is_listed_while_nothing_changes(sleeper, monkeypatch):
-    sleeper.sleep()
-
-    def walk(*_arguments):
-        raise AssertionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", walk)
-        patch.setattr(os, "listdir", walk)
-        assert sleeper.sleep() >= FULL_PASS_S
-
-
 CHANGES_ON_DEMAND = {**CHANGES, "the lock removed": lambda home: Home(home).host().lock.unlink()}
 
 
@@ -137,5 +129,4 @@ def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
     sleeper.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, sleeper.clock), lambda: False)
     sleeper.happens = (1.0, lambda: CHANGES_ON_DEMAND[name](home))
     others = name in {"an event of another host", "a first event", "a batch"}
-    assert sleeper.sleep(POLL_S, 5) == (5 if others else 1)
-    assert set(sleeper.sleeps) == {POLL_S}
+    assert (sleeper.sleep(POLL_S, 5), set(sleeper.sleeps)) == (5 if others else 1, {POLL_S})

@@ -10,12 +10,9 @@ import pytest
 from flwr_telemetryd.sidecar.log import JournalFormatter, is_journal
 from tests.support import homes, processes
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no sidecar")
-
 
 @pytest.mark.parametrize(
-    ("level", "priority"),
-    [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)],
+    ("level", "priority"), [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)]
 )
 def test_every_line_of_a_traceback_has_its_priority(level, priority):
     try:

@@ -57,7 +57,6 @@ class Run:
 
 
 def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypatch):
-    """No passes in the burst window or while it is idle."""
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     homes.put(home, records.series(3))
@@ -107,7 +106,6 @@ def test_after_an_outage_one_body_goes_before_the_others(home, collector, asked_
     homes.configure(home, collector.url, **WAITS, bursts=False, offline_exit_s=1e6)
     run = Run(home)
     came = _outage(home, collector, run, 300.0)
-
     if asked_at_s is not None:
         run.happens[asked_at_s] = (homes.spool(home) / "flush").touch
     assert run.sidecar.run() is ExitReason.IDLE

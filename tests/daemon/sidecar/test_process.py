@@ -8,36 +8,26 @@ from flwr_telemetryd.sidecar import process
 from tests.support import homes, processes, records, wire
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_a_sidecar_whose_directory_is_removed_ends(home, collector, replaced):
+@pytest.mark.parametrize("happening", ["removed", "replaced", "a link", "a link above"])
+def test_a_sidecar_whose_directory_is_removed_ends(home, collector, happening):
     homes.configure(home, collector.url, idle_exit_s=60)
     homes.put(home, records.series(1))
     sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
     processes.wait_until(lambda: homes.sent(home))
-    homes.host(home).rename(home / "elsewhere")
-    if replaced:
+    path = homes.telemetry(home) if happening == "a link above" else homes.host(home)
+    path.rename(home / "elsewhere")
+    if happening == "replaced":
         homes.put(home, records.series(1, start=1))
+    elif happening != "removed":
+        path.symlink_to(home / "elsewhere")
     assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
-    assert homes.host(home).exists() is replaced
-    if replaced:
+    assert homes.host(home).exists() is (happening != "removed")
+    if happening == "replaced":
         processes.deliver(home)
         assert wire.serials(collector.events()) == [0, 1]
 
 
-@pytest.mark.parametrize("room", ["telemetry", "host"])
-def test_a_sidecar_whose_directory_becomes_a_link_ends(home, collector, room):
-    homes.configure(home, collector.url, idle_exit_s=60)
-    homes.put(home, records.series(1))
-    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
-    processes.wait_until(lambda: homes.sent(home))
-    path = homes.telemetry(home) if room == "telemetry" else homes.host(home)
-    path.rename(home / "elsewhere")
-    path.symlink_to(home / "elsewhere")
-    assert sidecar.wait(processes.PATIENCE_S) == ExitCode.UNUSABLE
-
-
 def test_on_demand_ends_for_a_service(home, collector):
-    """Another service is refused."""
     homes.configure(home, collector.url, idle_exit_s=600)
     homes.put(home, records.series(2))
     first = processes.start(home, ["-m", "flwr_telemetryd"])

@@ -13,7 +13,6 @@ from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 
 @pytest.fixture(params=["path", "abstract"])
 def server(request, tmp_path):
-    """A service manager's socket, and its address in the environment."""
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("abstract sockets are Linux's")
     address = str(tmp_path / "notify") if request.param == "path" else f"@flwr-{secrets.token_hex(8)}"
@@ -24,7 +23,6 @@ def server(request, tmp_path):
 
 
 def received(bound):
-    """The messages since the last call."""
     found = []
     while True:
         try:
@@ -34,7 +32,6 @@ def received(bound):
 
 
 def test_the_messages_of_a_run(server):
-    """A status only if it changed."""
     address, bound = server
     manager = ServiceManager({"NOTIFY_SOCKET": address})
     manager.ready()

@@ -14,44 +14,33 @@ def test_a_file_is_moved_and_its_empty_directory_goes(host):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damage")
     quarantine.quarantine(host, path)
-    assert (host.damaged / "k.json").read_bytes() == b"damage"
-    assert list(host.outbox.iterdir()) == []
+    assert ((host.damaged / "k.json").read_bytes(), list(host.outbox.iterdir())) == (b"damage", [])
     quarantine.quarantine(host, path)  # it is gone: another sidecar was first
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
 def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
-    """It is not opened, and a plain segment stays where it is."""
+    """It is not opened. A plain segment stays, and a missing one is an error."""
     segment = homes.put_bytes(home, b"x", name="sealed-1.msgpack")
     before = descriptors()
     assert quarantine.is_segment(host, segment)
     segment.unlink()
-    if kind == "link":
-        segment.symlink_to("/etc/hostname")
-    elif kind == "fifo":
-        os.mkfifo(segment)
-    else:
-        segment.mkdir()
+    with pytest.raises(FileNotFoundError):
+        quarantine.is_segment(host, segment)
+    kinds = {"link": lambda: segment.symlink_to("/etc/hostname"), "fifo": lambda: os.mkfifo(segment)}
+    kinds.get(kind, segment.mkdir)()
     assert not quarantine.is_segment(host, segment)
     assert os.listdir(host.damaged) == [segment.name]
     assert descriptors() == before
 
 
-def test_a_segment_that_is_gone_is_an_error(host):
-    with pytest.raises(FileNotFoundError):
-        quarantine.is_segment(host, host.spool / "sealed-1.msgpack")
-
-
-def test_the_damage_of_a_segment_is_kept_in_one_file(host):
-    """The writer of a later attempt replaces that of an earlier one."""
+def test_the_damage_of_a_segment_is_kept_in_one_file(host, monkeypatch, caplog):
+    """What cannot be kept stops nothing."""
     for _ in range(2):
         writer = quarantine.DamageWriter(host, "sealed-1.msgpack")
         writer.write(b"torn")
         writer.write(b"more")
     assert (host.damaged / "sealed-1.bin").read_bytes() == b"tornmore"
-
-
-def test_damage_that_cannot_be_kept_stops_nothing(host, monkeypatch, caplog):
     fail_once(monkeypatch, "write", 28)
     quarantine.DamageWriter(host, "sealed-1.msgpack").write(b"torn")
     assert "4 damaged bytes of sealed-1.bin are not kept" in caplog.text

@@ -24,7 +24,6 @@ OURS = f"0000000000000000001-{_DIGITS}{zlib.crc32(_DIGITS.encode()):08x}"
 
 @pytest.fixture
 def host(home):
-    """Give a host with one event in its open segment."""
     homes.put(home, [records.sample()])
     return Home(home).host()
 
@@ -32,7 +31,6 @@ def host(home):
 @tried(200)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**32 - 1))
 def test_a_name_tells_where_to_read_on(now_ns, offset):
-    """The offset comes back, and the name is of the documented form."""
     name = segments.sealed_name(now_ns, offset)
     assert segments.start_offset(name) == offset
     assert segments.is_sealed(name)
@@ -45,7 +43,6 @@ def test_a_name_tells_where_to_read_on(now_ns, offset):
 @tried(100)
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=5))
 def test_names_are_in_order_of_time(times):
-    """Sorted names are sorted times; a clock before the epoch does not disturb them."""
     names = [segments.sealed_name(now_ns) for now_ns in times]
     assert [int(name[7:26]) for name in sorted(names)] == sorted(times)
     assert segments.sealed_name(-1)[7:26] == "0" * 19
@@ -59,7 +56,6 @@ foreign = st.from_regex(r"\A[0-9a-zA-Z_.-]{0,40}\Z") | st.builds("{}-{}".format,
 @tried(400)
 @given(foreign | st.text("0123456789abcdef", min_size=24, max_size=24).map("1-{}".format))
 def test_a_foreign_name_is_read_from_its_beginning(middle):
-    """Whatever its name is, no part of it is skipped by chance."""
     assert segments.start_offset(f"sealed-{middle}.msgpack") == 0
 
 
@@ -77,28 +73,22 @@ def test_a_foreign_name_is_read_from_its_beginning(middle):
     ],
 )
 def test_a_name_that_is_almost_one_of_ours(name):
-    """Length, digits and checksum must all be right."""
     assert segments.start_offset(f"sealed-{OURS}.msgpack") == 7
     assert segments.start_offset(name) == 0
 
 
-def test_seal_renames_the_open_segment(host):
-    """The file is the same under another name, and no descriptor stays."""
+def test_seal_renames_the_open_segment(home, host):
+    """A writer may be about to write to an empty one, which stays."""
     inode, before = host.events.stat().st_ino, descriptors()
     sealed = segments.seal(host, 5)
-    assert sealed is not None
     assert sealed.stat().st_ino == inode
     assert segments.sealed_segments(host) == [sealed]
     assert not host.events.exists()
     assert segments.seal(host, 6) is None
-    assert descriptors() == before
-
-
-def test_an_empty_segment_is_not_sealed(home, host):
-    """There is nothing in it, and a writer may be about to write."""
     homes.put_bytes(home, b"")
-    assert segments.seal(host, 5) is None
+    assert segments.seal(host, 7) is None
     assert host.events.exists()
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("locks", [True, False])
@@ -118,36 +108,28 @@ def test_race_6_the_segment_is_gone_at_the_rename(host, monkeypatch):
     assert segments.seal(host, 5) is None
 
 
-def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatch):
-    """Race 7: the sealer waits SEAL_WAIT_S by the clock, then renames without the lock."""
-    clock = [0.0]
-    monkeypatch.setattr(time_, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(time_, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatch, is_stopped):
+    """Race 7: the sealer waits for a writer, SEAL_WAIT_S by the clock, then renames without the lock."""
+    now_s, polls = [0.0], []
+    monkeypatch.setattr(time_, "monotonic", lambda: now_s[0])
+
+    def sleep(seconds):
+        now_s[0] += seconds
+        polls.append(host.events.exists())
+        if len(polls) == 3 and not is_stopped:
+            fcntl.flock(writer, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time_, "sleep", sleep)
     with host.events.open("rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
         assert segments.seal(host, 5) is not None
-    assert clock[0] == pytest.approx(SEAL_WAIT_S, rel=0.1)
-
-
-def test_the_sealer_waits_for_a_writer(host, monkeypatch):
-    """Nothing is renamed while a writer holds the lock."""
-    with host.events.open("rb") as writer:
-        fcntl.flock(writer, fcntl.LOCK_SH)
-        polls = []
-
-        def poll(_seconds):
-            polls.append(host.events.exists())
-            if len(polls) == 3:
-                fcntl.flock(writer, fcntl.LOCK_UN)
-
-        monkeypatch.setattr(time_, "sleep", poll)
-        assert segments.seal(host, 5) is not None
-    assert polls == [True] * 3
+    assert all(polls)
+    assert now_s[0] == pytest.approx(SEAL_WAIT_S, rel=0.1) if is_stopped else len(polls) == 3
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_what_is_no_segment_is_not_sealed(host, kind):
-    """A link or FIFO in the segment's place is refused and stays."""
     host.events.unlink()
     if kind == "link":
         host.events.symlink_to("/etc/hostname")
@@ -160,7 +142,6 @@ def test_what_is_no_segment_is_not_sealed(host, kind):
 
 @pytest.mark.parametrize("offset", [0, 1, segments.CHUNK_BYTES, 600_000, 700_000])
 def test_chunks(tmp_path, offset):
-    """The bytes from an offset on, in bounded pieces; nothing beyond the end."""
     data = os.urandom(600_000)
     (tmp_path / "s").write_bytes(data)
     pieces = list(segments.chunks(tmp_path / "s", offset))

@@ -20,7 +20,6 @@ def _connected(receiver):
 
 
 def test_a_repeated_key_is_kept_once():
-    """A body that is sent again under its key is no second body, but a second request."""
     with Receiver() as receiver:
         assert [_post(receiver, "a", b"1"), _post(receiver, "a", b"1"), _post(receiver, "b", b"22")] == [
             200

@@ -15,14 +15,19 @@ def systemd(directory):
     return {check.name: check for check in around.systemd({"PATH": str(directory)})}
 
 
-def test_without_systemd_a_sidecar_is_started_on_demand(tmp_path):
-    """As on macOS, and in most containers."""
+def test_without_systemd_or_a_batch_job_a_sidecar_is_started_on_demand(tmp_path):
+    """Nothing is started in a batch job; a batch system alone is no job."""
     assert systemd(tmp_path)["systemd"].verdict is Verdict.SKIPPED
+    assert around.batch_system({"SLURM_JOB_ID": "7"}).verdict is Verdict.NOTE
+    assert around.batch_system({"PATH": str(tmp_path)}).found == "none"
+    program(tmp_path, "sbatch", "")
+    found = around.batch_system({"PATH": str(tmp_path)})
+    assert found.verdict is Verdict.OK
+    assert "Slurm" in found.found
 
 
 @pytest.mark.parametrize(("state", "status"), [("offline", 1), ("", 1), ("unknown", 4)])
 def test_a_user_without_an_instance(tmp_path, state, status):
-    """A note, with what to do for a service."""
     program(tmp_path, "systemctl", state, status)
     found = systemd(tmp_path)
     assert list(found) == ["systemd"]
@@ -34,19 +39,8 @@ def test_a_user_without_an_instance(tmp_path, state, status):
     ("linger", "verdict"), [("yes", Verdict.OK), ("no", Verdict.NOTE), ("", Verdict.NOTE)]
 )
 def test_whether_a_service_outlives_a_session(tmp_path, linger, verdict):
-    """An instance that is up, degraded as most are or not."""
     program(tmp_path, "systemctl", "degraded", 1)
     program(tmp_path, "loginctl", linger)
     found = systemd(tmp_path)
     assert (found["systemd"].verdict, found["linger"].verdict) == (Verdict.OK, verdict)
     assert ("loginctl enable-linger" in found["linger"].advice) is (verdict is Verdict.NOTE)
-
-
-def test_a_batch_job_is_told(tmp_path):
-    """Nothing is started in one; a batch system alone is no job."""
-    assert around.batch_system({"SLURM_JOB_ID": "7"}).verdict is Verdict.NOTE
-    assert around.batch_system({"PATH": str(tmp_path)}).found == "none"
-    program(tmp_path, "sbatch", "")
-    found = around.batch_system({"PATH": str(tmp_path)})
-    assert found.verdict is Verdict.OK
-    assert "Slurm" in found.found

@@ -23,13 +23,19 @@ def locks(home):
     return here.locks(Home(home))
 
 
-def test_locks_that_work(home):
-    """Tried on a file of its own, of which nothing is left."""
+def test_locks_that_work_or_are_refused(home, monkeypatch):
+    """Locks that are refused, as on a network file system, are no fault."""
     homes.put(home, records.series(1))
     before = homes.tree(home)
     found = locks(home)
     assert (found.verdict, found.advice) == (Verdict.OK, "")
     assert homes.tree(home) == before
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert locks(home).verdict is Verdict.NOTE
 
 
 @pytest.mark.parametrize(
@@ -45,19 +51,7 @@ def test_locks_that_do_not_hold(home, results, monkeypatch):
     assert "sidecar" in found.advice
 
 
-def test_a_lock_that_the_system_refuses_is_no_fault(home, monkeypatch):
-    """As on a network file system without locks."""
-    homes.put(home, records.series(1))
-
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    assert locks(home).verdict is Verdict.NOTE
-
-
 def test_a_home_that_cannot_be_written_to(home, monkeypatch):
-    """A fault, with the message of the system."""
     homes.put(home, records.series(1))
     real = os.open
 
@@ -85,7 +79,6 @@ def test_two_clocks(home, ahead_s, verdict):
 
 
 def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
-    """With telemetry off no check writes anything."""
     off = now(home, {"DO_NOT_TRACK": "1"})
     assert here.telemetry(off).verdict is Verdict.NOTE
     found = {check.name: check.verdict for check in examine(Home(home), {"DO_NOT_TRACK": "1"}, Clock())}
@@ -114,14 +107,13 @@ def test_who_delivers(home, state, settings_text, env, verdict, word):
     assert word in found.found
 
 
-def test_a_service_elsewhere_is_told(home):
+def test_who_serves_the_home(home):
+    """A dead service's heartbeat is younger than the spool, and still too old."""
+    assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
+    assert not home.exists()
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
     assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
-
-
-def test_a_service_that_died_after_the_last_event(home):
-    """Its heartbeat is younger than the spool, and still too old."""
     homes.age(homes.put(home, records.series(1)), 1200)
     heartbeat = Home(home).heartbeat("login1")
     heartbeat.write_text("{}")
@@ -129,15 +121,8 @@ def test_a_service_that_died_after_the_last_event(home):
     assert "the next event starts one" in here.sidecar(Home(home), now(home), {}).found
 
 
-def test_before_the_first_event_nobody_delivers(home):
-    """The check creates nothing."""
-    assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
-    assert not home.exists()
-
-
 @pytest.mark.parametrize("what", ["telemetry", "host"])
 def test_nothing_is_tried_behind_a_link(home, tmp_path, what):
-    """The link is a fault; nothing is written behind it, and nothing is made up about the sidecar."""
     homes.configure(home, (tmp_path / "bodies.jsonl").as_uri())
     homes.put(home, records.series(1))
     place = homes.telemetry(home) if what == "telemetry" else homes.host(home)

@@ -29,7 +29,6 @@ def holding(file):
 
 
 def test_what_is_saved_is_there_for_the_next(file):
-    """Every part of it, and nothing else and no descriptor is left."""
     before = descriptors()
     with holding(file) as held:
         assert (held.place, held.from_start) == (Place(), False)
@@ -117,14 +116,12 @@ def test_another_file_under_the_name_is_relayed_from_its_start(file, size):
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_place_that_cannot_be_written_to_is_told_with_what_to_do(file, number, monkeypatch):
-    """For example beside a file on a read-only disk, or in another user's directory."""
     fail_once(monkeypatch, "open", number)
     with pytest.raises(NoOffsetError, match="copy the file"), holding(file):
         pass
 
 
 def test_where_locks_do_not_work_it_is_kept_all_the_same(file, monkeypatch):
-    """Two relays may then run at once; the offset that is saved last counts."""
     no_locks(monkeypatch)
     with holding(file) as one, holding(file) as other:
         one.save(Place(1))

@@ -28,6 +28,13 @@ from tests.support.faults import fail_once
 from tests.support.strategies import events, tried
 
 
+@pytest.fixture
+def collector(home, collector):
+    """Give a collector whose address is in the settings of the home."""
+    homes.configure(home, collector.url)
+    return collector
+
+
 def bodies(count, start=0):
     return [codec.dumps(to_wire(event)).encode() for event in records.series(count, start=start)]
 
@@ -75,12 +82,9 @@ def test_whatever_the_bodies_are_each_arrives_under_the_hash_of_its_line(home, f
 
 
 def test_what_is_appended_later_is_delivered_by_the_next(home, file, collector):
-    """Nothing is sent again, and nothing new is no fault; the file stays as it was."""
-    homes.configure(home, collector.url)
     first, later = bodies(3), bodies(2, start=3)
     put(file, first)
-    assert run(home, file).bodies == 3
-    assert run(home, file) == RelayResult()
+    assert (run(home, file).bodies, run(home, file)) == (3, RelayResult())
     put(file, later)
     assert run(home, file).bodies == 2
     assert [request.body for request in collector.requests] == first + later
@@ -104,8 +108,6 @@ NO_BODIES = [
 
 
 def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
-    """Its number is reported once, and the other lines are delivered."""
-    homes.configure(home, collector.url)
     good = bodies(len(NO_BODIES))
     put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
     told = []
@@ -121,7 +123,6 @@ def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
 
 def test_a_last_line_without_an_end_is_left(home, file, collector):
     """Another process may be writing it; it is delivered when it is whole."""
-    homes.configure(home, collector.url)
     one, two = bodies(2)
     file.write_bytes(one + b"\n" + two)
     relayed = run(home, file)
@@ -132,8 +133,6 @@ def test_a_last_line_without_an_end_is_left(home, file, collector):
 
 
 def test_another_file_under_the_name_is_read_from_its_beginning(home, file, collector):
-    """As after a rotation: whether it is shorter or longer than the one before."""
-    homes.configure(home, collector.url)
     put(file, bodies(2))
     run(home, file)
     for count in (1, 5):
@@ -144,19 +143,16 @@ def test_another_file_under_the_name_is_read_from_its_beginning(home, file, coll
 
 
 def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
-    """What was accepted is not sent again, what was not is not lost; nothing is put into the outbox."""
-    homes.configure(home, collector.url)
-    lines = bodies(10)
+    """Nothing is sent again, lost, or put into the outbox."""
+    lines, answered, fails = bodies(10), [], [True]
     put(file, lines)
-    answered = []
 
     def decide(request):
-        if len(answered) == 6 and fails[0]:
+        if len(answered) == 6 and fails:
             return 503
         answered.append(request.key)
         return 200
 
-    fails = [True]
     collector.answer_by(decide)
     for count in (6, 0):
         relayed = run(home, file, timeout_s=1)
@@ -164,7 +160,7 @@ def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
         assert "503" in relayed.reason
         assert relayed.rest_bytes == sum(len(line) + 1 for line in lines[6:])
     assert homes.unsent_files(home) == []
-    fails[0] = False
+    fails.clear()
     assert run(home, file).outcome is Outcome.DELIVERED
     assert answered == list(map(wire.key_of, lines))
     assert homes.sent(home) == lines
@@ -180,36 +176,42 @@ def test_a_short_outage_is_waited_for(home, file, collector):
     assert (state.requests, state.retried, state.delivered_events, state.last_error) == (6, 3, 3, "")
 
 
+class Sleepless:
+    """A clock that runs only in sleep, and its sleeps."""
+
+    def __init__(self, random):
+        self.now_s, self.waits, self.meanwhile = 0.0, [], lambda: None
+        self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep, random=lambda: random)
+
+    def _sleep(self, seconds):
+        self.waits.append(seconds)
+        self.now_s += seconds
+        self.meanwhile()
+
+
 def test_the_pauses_grow_to_one_that_a_person_waits_for(home, file, collector):
     """The timeout counts from the last answer, and no pause begins that would outlast it."""
     homes.configure(home, collector.url, backoff_s=1, backoff_max_s=900)
-    lines = bodies(2)
+    lines, time = bodies(2), Sleepless(1.0)
     put(file, lines)
-    now, waits = [0.0], list[float]()
-
-    def sleep(seconds):
-        waits.append(seconds)
-        now[0] += seconds
-
-    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 1.0)
-    collector.answer_by(lambda request: 200 if request.key == wire.key_of(lines[0]) and waits else 503)
-    relayed = run(home, file, timeout_s=20, clock=clock)
-    assert waits == [1, 1, 2, 4, 8]
+    collector.answer_by(lambda request: 200 if request.key == wire.key_of(lines[0]) and time.waits else 503)
+    relayed = run(home, file, timeout_s=20, clock=time.clock)
+    assert time.waits == [1, 1, 2, 4, 8]
     assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 1)
+
+
+def refuses(*texts):
+    """Give an answer that refuses the bodies with one of these texts."""
+    return lambda request: 422 if any(text in request.body for text in texts) else 200
 
 
 def test_a_refused_burst_comes_as_its_events(home, file, collector):
     """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
-    homes.configure(home, collector.url)
     some = [to_wire(event) for event in records.series(3)]
     (whole,) = coalesce(some)
     single = bodies(1, start=9)[0]
     put(file, [whole, single])
-
-    def decide(request):
-        return 422 if b"burst" in request.body or b'"n":9' in request.body else 200
-
-    collector.answer_by(decide)
+    collector.answer_by(refuses(b"burst", b'"n":9'))
     relayed = run(home, file)
     assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 2, 4, 1)
     singly = [codec.dumps(event).encode() for event in some]
@@ -223,19 +225,12 @@ def test_a_refused_burst_comes_as_its_events(home, file, collector):
 
 def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collector):
     """All are rejected; of others, whose first one is accepted, each is judged by itself."""
-    homes.configure(home, collector.url)
     (one,) = coalesce(map(to_wire, records.series(3)))
     (other,) = coalesce(map(to_wire, records.series(3, start=5)))
     put(file, [one, other])
-
-    def decide(request):
-        bad = (b"burst", b'"n":0', b'"n":6')
-        return 422 if any(text in request.body for text in bad) else 200
-
-    collector.answer_by(decide)
+    collector.answer_by(refuses(b"burst", b'"n":0', b'"n":6'))
     relayed = run(home, file)
     assert (relayed.outcome, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 6, 4)
-    assert len(collector.requests) == 2 + 4
     keys_of_one, keys_of_other = (
         [wire.member_key(wire.key_of(whole), index) for index in range(3)] for whole in (one, other)
     )
@@ -246,8 +241,6 @@ def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collecto
 
 
 def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
-    """An outage among its events sends none of them twice."""
-    homes.configure(home, collector.url)
     (whole,) = coalesce(map(to_wire, records.series(4)))
     put(file, [whole, *bodies(1, start=9)])
     collector.answer_with(422, 200, 200, 503)
@@ -261,8 +254,6 @@ def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
 
 
 def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, collector):
-    """Its rows are none; the next line is delivered."""
-    homes.configure(home, collector.url)
     bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
     put(file, [bent, *bodies(1)])
     collector.answer_with(422)
@@ -272,7 +263,6 @@ def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, coll
 
 
 def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
-    """Both record what they sent, and neither takes anything from the other."""
     homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
     pid = processes.running_sidecar(home)
@@ -320,7 +310,6 @@ def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(home, file
 
 
 def test_what_was_forgotten_here_is_not_sent(home, file, collector):
-    homes.configure(home, collector.url)
     gone = codec.dumps(to_wire(records.sample({"n": 9}, source="gone"))).encode()
     forgotten.add(Home(home), "gone")
     put(file, [gone, *bodies(1)])
@@ -331,8 +320,6 @@ def test_what_was_forgotten_here_is_not_sent(home, file, collector):
 
 @pytest.mark.parametrize("status", [200, 422])
 def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collector, status):
-    """Neither in `sent/` nor in `rejected/`; what comes after it is not sent."""
-    homes.configure(home, collector.url)
     put(file, [codec.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
 
     def decide(_request):
@@ -347,8 +334,6 @@ def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collec
 
 
 def test_an_opt_out_ends_it_and_leaves_nothing(home, file, collector):
-    """After an opt-out the outbox is empty."""
-    homes.configure(home, collector.url)
     put(file, bodies(20))
 
     def decide(_request):
@@ -368,7 +353,6 @@ def test_an_opt_out_ends_it_and_leaves_nothing(home, file, collector):
 
 def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, collector):
     """A variable is an opt-out of this process, not of the home."""
-    homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     put(file, bodies(3))
     environ = processes.environment(home)
@@ -388,14 +372,13 @@ def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, c
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable", "too long a name"])
 def test_what_is_no_file_is_refused(home, file, collector, kind):
     """Before anything is created; a FIFO does not block the relay."""
-    homes.configure(home, collector.url)
     if kind == "directory":
         file.mkdir()
     elif kind == "fifo":
         os.mkfifo(file)
     elif kind == "unreadable":
+        file.touch()
         file = file / "below a file"
-        file.parent.touch()
     elif kind == "too long a name":
         file = file.with_name("x" * 300)
     with pytest.raises(NoSuchFileError, match=file.name):
@@ -412,7 +395,6 @@ def test_a_home_that_delivers_into_a_file_is_no_way_out(home, file):
 
 def test_what_cannot_be_recorded_is_sent_again(home, file, collector, monkeypatch):
     """As on a full disk: under the same key, so that the collector counts it once."""
-    homes.configure(home, collector.url)
     lines = bodies(2)
     put(file, lines)
     real = archive.append_line
@@ -485,7 +467,6 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
 
 def test_a_retry_after_is_heeded(home, file, collector):
     """It is reported, and no request is made before its time."""
-    homes.configure(home, collector.url)
     put(file, bodies(2))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     for _ in range(2):
@@ -499,17 +480,14 @@ def test_a_short_retry_after_is_waited_for(home, file, collector):
     """If it ends within the timeout. The sidecars of this host obey it, too, until it is over."""
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
-    not_before = homes.host(home) / "not-before"
-    now, waits = [0.0], list[float]()
+    not_before, time = homes.host(home) / "not-before", Sleepless(0.5)
 
-    def sleep(seconds):
-        waits.append(seconds)
-        now[0] += seconds
+    def meanwhile():
         assert not_before.read_text() == "30.0\n"
         homes.age(not_before, 30)
 
+    time.meanwhile = meanwhile
     collector.answer_with(Answer(503, {"Retry-After": "30"}))
-    clock = Clock(monotonic=lambda: now[0], sleep=sleep, random=lambda: 0.5)
-    assert run(home, file, clock=clock).outcome is Outcome.DELIVERED
-    assert waits == [30 + 4]
+    assert run(home, file, clock=time.clock).outcome is Outcome.DELIVERED
+    assert time.waits == [30 + 4]
     assert not not_before.exists()
