@@ -103,15 +103,17 @@ def _unsent(hosts: list[HostPaths]) -> Iterator[_Item]:
                     yield item
 
 
-def _over(read: Callable[[], Iterator[_Item]], cap_bytes: float, cap_s: float, now: float) -> Iterator[_Item]:
+def _over(
+    items: Callable[[], Iterator[_Item]], cap_bytes: float, cap_s: float, now: float
+) -> Iterator[_Item]:
     """The items that exceed a cap, oldest first. If none does, no item is kept in memory."""
     total, oldest = 0, now
-    for item in read():
+    for item in items():
         total += item.size_bytes
         oldest = min(oldest, item.modified)
     if total <= cap_bytes and now - oldest <= cap_s:
         return
-    for item in sorted(read()):
+    for item in sorted(items()):
         if total <= cap_bytes and now - item.modified <= cap_s:
             break
         total -= item.size_bytes
