@@ -202,8 +202,9 @@ class Emitter:
                 self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
             if consent.enabled or self._logging:
                 self._identify(may_create=consent.enabled)
-            # The source file may have been created just now.
-            self._signatures = (signatures[0], files.signature(home.source))
+            # The source file may have been created just now. Without it the next refresh tries again.
+            is_known = self._ids.get("source") != source.UNAVAILABLE
+            self._signatures = (signatures[0], files.signature(home.source)) if is_known else ()
         self._seen = variables
         self._refresh_at = now + launch.RECHECK_S
 

@@ -148,7 +148,7 @@ class World:
     # What writers, the user and the disk do
     def pen(self, number):
         home = self.homes[number == 3]
-        writer = Writer(home, home.host(), lambda: self.state == "on", lambda: None)
+        writer = Writer(home.host(), lambda: self.state == "on", lambda: None)
         return Pen(home.host(), writer, Actor(next(self._pids)))
 
     def event(self, kind):
