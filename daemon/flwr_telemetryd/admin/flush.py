@@ -60,10 +60,10 @@ class FlushResult:
     outcome: Outcome
 
     waited: Backlog
-    """What waited at the call."""
+    """The backlog at the call."""
 
     left: Backlog
-    """What waits now, newer events included."""
+    """The backlog now, newer events included."""
 
     rejected: int
     """Events that the collector refused during the flush; they are kept in ``rejected/``."""

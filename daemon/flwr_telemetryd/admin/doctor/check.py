@@ -31,7 +31,7 @@ class Check:
     """The result, in one sentence."""
 
     advice: str = ""
-    """What to do; empty if nothing has to be done."""
+    """The remedy; empty if none is needed."""
 
 
 def ok(name: str, found: str) -> Check:
