@@ -314,6 +314,10 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
         if not names(path, written):
             raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 # Times

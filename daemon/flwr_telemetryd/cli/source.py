@@ -91,7 +91,7 @@ def forget(
     chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
         nothing = f"There is no source ID in {found.path}, so there is nothing to forget."
-        public = {"source": None, "deleted": asdict(ErasedCounts()), "request": None}
+        public = {"source": None, "deleted": ErasedCounts().public(), "request": None}
         output.answer(public, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
@@ -104,7 +104,7 @@ def forget(
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise
     request = deletion_request(chosen)
-    result = {"source": chosen, "deleted": asdict(erased), "request": asdict(request)}
+    result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
     output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
     output.complain(*problems)
     if problems:
@@ -156,10 +156,13 @@ def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *,
     counts = asdict(erased)
     deleted = ", ".join(f"{counts[name]} {stage}" for name, stage in stages.items() if counts[name])
     if deleted:
-        total = output.number(sum(counts.values()), "event")
+        total = output.number(sum(counts[name] for name in stages), "event")
         output.say(f"Deleted on this machine: {total} ({deleted}).")
     elif complete:
         output.say("No event on this machine carried it.")
+    if erased.others:
+        others = output.number(erased.others, "waiting event")
+        output.say(f"The disk is full, so {others} of other IDs had to be deleted unsent, too.")
     output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.\n")
     output.say("To have the received events deleted too, send this mail, or open the link below:\n", "bold")
     out = output.console()

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from ..admin.switch import DisableResult
 
+_WITHOUT_FILE = (
+    "FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file: `export FLWR_TELEMETRY_ENABLED=0`."
+)
+
 
 def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     r"""Switch telemetry off for good, and delete what was not sent.
@@ -46,15 +50,16 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     try:
         result = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
-        reason = output.ended(describe(error, found.path))
-        output.complain(f"{reason} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
+        output.complain(f"{output.ended(describe(error, found.path))} {_WITHOUT_FILE}")
         return ExitCode.UNUSABLE
     # By the files alone, because a variable does not last.
     consent = problems.public_consent(settings.load(found, None).consent)
     public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
     output.answer(public, lambda: _tell_off(consent, result), as_json=json)
     output.complain(*result.problems)
-    return ExitCode.UNUSABLE if result.problems else ExitCode.OK
+    if result.refusal:
+        output.complain(f"the opt-out could not be written: {output.ended(result.refusal)} {_WITHOUT_FILE}")
+    return ExitCode.UNUSABLE if result.problems or result.refusal else ExitCode.OK
 
 
 def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
@@ -109,9 +114,12 @@ def _tell(consent: dict[str, Any], start: str | None = None) -> None:
 
 def _tell_off(consent: dict[str, Any], result: "DisableResult") -> None:
     _tell(consent)
-    waited = result.purged.events
-    output.say(f"Deleted {output.number(waited, 'waiting event')}." if waited else "No event waited.")
+    waited = output.number(result.purged.events, "waiting event") if result.purged.events else ""
+    if waited:
+        output.say(f"Not all of {waited} could be deleted." if result.problems else f"Deleted {waited}.")
+    else:
+        output.say("No event waited.")
     if result.old_settings is not None:
-        output.say(f"The settings file could not be edited; it is kept as {result.old_settings}.")
-    if not result.sidecar_ended:
+        output.say(f"The settings file could not be edited; the old one is kept as {result.old_settings}.")
+    if not result.sidecar_ended and not result.refusal:
         output.say("A sidecar has not ended yet. It may finish one request, and sends nothing after that.")

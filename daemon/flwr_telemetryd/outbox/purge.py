@@ -57,10 +57,12 @@ def unsent(home: Home) -> list[str]:
     Returns:
         One sentence for each thing that could not be deleted.
     """
-    problems = []
-    for host in known_hosts(home):
-        problems += _purge(host, (host.spool, host.work, host.outbox))
-    return problems
+    return [problem for host in known_hosts(home) for problem in unsent_of(host)]
+
+
+def unsent_of(host: HostPaths) -> list[str]:
+    """As ``unsent``, for one host."""
+    return _purge(host, (host.spool, host.work, host.outbox))
 
 
 def everything_but_sent(home: Home) -> list[str]:
