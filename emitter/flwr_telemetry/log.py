@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""
@@ -58,6 +61,59 @@ def log_payload(payload: bytes) -> None:
     logger().debug("%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
-def first_contact() -> None:
-    """Say, once per home, that metrics are on, how to see them and how to switch them off."""
-    logger().info(FIRST_CONTACT)
+def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
+    """Say, once per home, that metrics are on, how to see them and how to switch them off.
+
+    A home counts as told only where a person can see the line. The first process may be a SuperLink whose
+    streams lead nowhere; then a later one says it.
+
+    Args:
+        noticed: the file that marks a home as told; its directory exists.
+        may_create: consent, read again; called before the file is created.
+
+    Raises:
+        FileExistsError: another process says it.
+        OSError: the home cannot be marked, so nothing is said.
+    """
+    if os.path.lexists(noticed):
+        return
+    found = logger()
+    if found.isEnabledFor(logging.INFO) and any(map(_shows, _handlers(found))) and may_create():
+        mark_as_noticed(noticed)
+        found.info(FIRST_CONTACT)
+
+
+def mark_as_noticed(noticed: Path) -> None:
+    """Create the mark; raises as ``first_contact``."""
+    from . import files  # needs no guard: the emitter has imported it before
+
+    os.close(files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+
+
+def is_seen(stream: object) -> bool:
+    """Whether a person may see the text in a stream: it is open, and is not the null device."""
+    if stream is None or getattr(stream, "closed", False):
+        return False
+    try:
+        descriptor = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return True  # it leads to no file: that of a notebook, for example
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev)
+
+
+def _shows(handler: logging.Handler) -> bool:
+    if handler.level > logging.INFO or isinstance(handler, logging.NullHandler):
+        return False
+    return not isinstance(handler, logging.StreamHandler) or is_seen(handler.stream)
+
+
+def _handlers(found: logging.Logger) -> Iterator[logging.Handler]:
+    """The handlers that get the records of a logger."""
+    above: logging.Logger | None = found
+    while above is not None:
+        yield from above.handlers
+        above = above.parent if above.propagate else None

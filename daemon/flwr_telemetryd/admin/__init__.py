@@ -6,4 +6,15 @@ Owns:  ``telemetry/config.toml``, ``telemetry/forgetting``, the units of the ser
 Never: prints, or works in the home of another user.
 """
 
-__all__ = ["config_file", "demo", "doctor", "flush", "forget", "relay", "service", "switch"]
+__all__ = [
+    "config_file",
+    "demo",
+    "doctor",
+    "flush",
+    "forget",
+    "interpreter",
+    "relay",
+    "service",
+    "superlink",
+    "switch",
+]

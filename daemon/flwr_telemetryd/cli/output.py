@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.text import Text
 
+    from ..inspect.flower import FlowerView
     from ..outbox.backlog import Backlog
 
 OptionalText = Optional[str]  # noqa: UP045 - typer 0.9 does not know the newer form
@@ -132,6 +133,12 @@ def say_consent(*, enabled: bool, reason: str, change: str) -> None:
     """Say whether telemetry is on, why, and what would change that."""
     say(f"Telemetry is {'on' if enabled else 'off'}: {ended(reason)}", "bold")
     say(change)
+
+
+def say_flower(view: FlowerView) -> None:
+    """Say whether Flower is adopted here, and which line reaches it if telemetry's setting does not."""
+    advice = f" {view.advice[0].upper()}{ended(view.advice)[1:]}" if view.advice else ""
+    say(ended(view.found) + advice)
 
 
 def complain(*texts: str) -> None:

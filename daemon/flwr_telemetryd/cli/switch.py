@@ -44,7 +44,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..admin import switch
     from ..clock import Clock
     from ..errors import SidecarError
-    from ..inspect import problems
+    from ..inspect import flower, problems
 
     found = output.find_home(home)
     try:
@@ -56,6 +56,11 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     consent = problems.public_consent(settings.load(found, None).consent)
     public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
     output.answer(public, lambda: _tell_off(consent, result), as_json=json)
+    view = flower.read_flower(os.environ, enabled=consent["enabled"])
+    if not json:
+        output.say_flower(view)
+    elif view.reports:
+        output.complain(f"{output.ended(view.found)} {output.ended(view.advice)}")
     output.complain(*result.problems)
     if result.refusal:
         output.complain(f"the opt-out could not be written: {output.ended(result.refusal)} {_WITHOUT_FILE}")

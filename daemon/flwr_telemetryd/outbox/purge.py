@@ -76,7 +76,7 @@ def everything_but_sent(home: Home) -> list[str]:
     heartbeats = presence.heartbeat_files(home)
     for path in listing(home.telemetry):
         is_temporary = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
-        if is_temporary or (path in heartbeats and not path.is_dir()):
+        if is_temporary or (path in [*heartbeats, home.noticed] and not path.is_dir()):
             problems += attempt(path, os.unlink)
     return problems
 

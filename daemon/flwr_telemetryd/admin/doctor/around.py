@@ -1,4 +1,4 @@
-"""Checks of the programs that start and end processes on this machine: systemd and batch systems."""
+"""Checks of the programs beside telemetry: Flower, and those that start and end processes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from flwr_telemetry import launch
+from flwr_telemetry.settings import Settings
 
+from ...inspect.flower import read_flower
 from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, note, ok, skipped
 
 _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 """Programs of batch systems. `flux` is missing, because another program has this name, too."""
+
+
+def flower(now: Settings, environ: Mapping[str, str]) -> Check:
+    """Whether the Flower of this environment is adopted, so that telemetry's settings reach it."""
+    view = read_flower(environ, enabled=now.consent.enabled)
+    return note("Flower", view.found, view.advice) if view.advice else ok("Flower", view.found)
 
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
