@@ -114,7 +114,7 @@ def _options(
       1  not all was delivered, or a fault 4  another sidecar or relay is running
       2  wrong usage                       5  the home cannot be used
 
-    Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
+    Questions, and deletion requests: telemetry@flower.ai, or the channel #telemetry of Flower's Slack.
     """
 
 

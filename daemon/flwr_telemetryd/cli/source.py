@@ -65,8 +65,9 @@ def forget(
 
     Waiting events are deleted unsent, and so are the copies of sent and refused events. The ID cannot
     come back: its hash is kept, and events that a process still reports under it are deleted. Then the
-    command shows a deletion request, which you can send to the Flower team for the events that it has
-    received. Telemetry itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
+    command shows a deletion request for the events that were received. You can send it to the Flower team,
+    or to the `deletion_contact` in the settings if your organisation has a collector of its own. Telemetry
+    itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
 
     Name an ID to forget one that this home had before, and whose file is gone.
 
@@ -83,8 +84,10 @@ def forget(
       flwr-telemetry forget --yes --json
       flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
     """
+    from flwr_telemetry import settings
+
     from ..admin import switch
-    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id
+    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id, is_flowers
     from ..clock import Clock
 
     found = output.find_home(home)
@@ -103,9 +106,12 @@ def forget(
     except KeyboardInterrupt:
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise
-    request = deletion_request(chosen)
+    now = settings.load(found, None)
+    request = deletion_request(chosen, now)
     result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
     output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
+    if now.url.startswith("http") and not is_flowers(now.url) and now.deletion_contact is None:
+        output.complain(f"events go to {now.url}, which is not Flower's: ask its operator, too")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")
@@ -164,7 +170,9 @@ def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *,
         others = output.number(erased.others, "waiting event")
         output.say(f"The disk is full, so {others} of other IDs had to be deleted unsent, too.")
     output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.\n")
-    output.say("To have the received events deleted too, send this mail, or open the link below:\n", "bold")
+    is_mail = request.mailto.startswith("mailto:")
+    way = "send this mail, or open the link below" if is_mail else "send this text by the page below"
+    output.say(f"To have the received events deleted too, {way}:\n", "bold")
     out = output.console()
     for line in (f"To: {request.to}", f"Subject: {request.subject}", "", *request.body.splitlines()):
         out.print(f"  {line}", soft_wrap=True)
