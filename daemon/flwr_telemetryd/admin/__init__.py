@@ -1,4 +1,4 @@
-"""Actions that a person asks of a home: flush, switch on or off, forget, relay, demo, service, doctor.
+"""Actions that a person asks of a home: flush, switch on or off, forget, purge, relay, demo, service, doctor.
 
 In:    a home, and the variables of the process that a person started.
 Out:   a result object that the command line prints.
@@ -13,6 +13,7 @@ __all__ = [
     "flush",
     "forget",
     "interpreter",
+    "purge",
     "relay",
     "service",
     "superlink",

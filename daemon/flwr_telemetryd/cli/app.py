@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.version import __version__
 
 from ..errors import AnotherRelayError, DemoError, ExitCode, ServiceError, SidecarError, describe
-from . import demo, doctor, fields, flush, inspect, output, relay, service, source, status, switch
+from . import demo, doctor, fields, flush, inspect, output, purge, relay, service, source, status, switch
 
 if TYPE_CHECKING:
     import click
@@ -121,7 +121,7 @@ def _options(
 output.register(app.callback, _options)
 for command in (
     *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
-    *(source.source, source.forget, doctor.doctor, demo.demo),
+    *(source.source, source.forget, purge.purge, doctor.doctor, demo.demo),
 ):
     output.register(app.command, command)
 output.register(app.command, run, context_settings={"allow_interspersed_args": False})

@@ -155,6 +155,13 @@ def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
         tell()
 
 
+def confirms(question: str) -> bool:
+    """Whether the person at the terminal answers yes; raises typer.BadParameter without a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise typer.BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
+    return typer.confirm(question, err=True)
+
+
 def print_raw(line: bytes) -> None:
     """Print one line, byte for byte."""
     sys.stdout.buffer.write(line + b"\n")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, BadParameter, Option, confirm
+from typer import Argument, BadParameter, Option
 
 from flwr_telemetry import source as source_file
 
@@ -98,7 +98,8 @@ def forget(
         output.answer(public, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
-    if not yes and not _confirms(chosen):
+    question = f"Forget {chosen}, and delete everything on this machine that carries it?"
+    if not yes and not output.confirms(question):
         output.complain("nothing was changed")
         return ExitCode.UNDELIVERED
     try:
@@ -148,12 +149,6 @@ def _named(home: "Home", typed: str) -> str:
         if present is not None and uuid.UUID(present) == meant:
             return present
     return str(meant)
-
-
-def _confirms(source_id: str) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
-    return confirm(f"Forget {source_id}, and delete everything on this machine that carries it?", err=True)
 
 
 def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *, complete: bool) -> None:
