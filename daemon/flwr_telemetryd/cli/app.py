@@ -68,7 +68,10 @@ def run(
     r"""Run a command; every Flower in it reports through this spool.
 
     The command replaces this process, so it keeps its signals, terminal and exit code. Flower needs no
-    change, and sends nothing itself.
+    change, and sends nothing itself. If telemetry is off, every Flower in the command is off.
+
+    A Python without flwr-telemetry, or with -I, -E or -S, cannot report through the spool: Flower reports
+    by itself there. `run` says so if the command starts such a Python.
 
     \b
     Exit codes: those of the command, or

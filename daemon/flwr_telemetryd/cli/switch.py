@@ -23,9 +23,12 @@ _WITHOUT_FILE = (
 def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     r"""Switch telemetry off for good, and delete what was not sent.
 
-    This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process of yours
-    obeys it within a second, and a sidecar before its next request. That file, the source ID and sent/,
-    the record of what was sent before, stay on this machine.
+    This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process that reports
+    through this package obeys it within a second, and a sidecar before its next request. That file, the
+    source ID and sent/, the record of what was sent before, stay on this machine.
+
+    A plain Flower, started without `flwr-telemetry run`, reports by itself and does not read that file.
+    The answer says if the Flower of this environment is one, and names the line that stops it.
 
     \b
     Exit codes:
@@ -37,6 +40,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry disable
       flwr-telemetry disable --home /scratch/alice/.flwr
       FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
+      export FLWR_TELEMETRY_ENABLED=0            off for every Flower that this shell starts
     """
     from flwr_telemetry import settings
     from flwr_telemetry.errors import TelemetryError
