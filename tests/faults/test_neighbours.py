@@ -1,4 +1,4 @@
-"""Hostile neighbours: whatever stands in the place of a directory or file of ours is not followed."""
+"""Hostile neighbours: nothing that stands in the place of our directory or file is followed."""
 
 import os
 
