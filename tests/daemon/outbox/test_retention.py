@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
@@ -12,6 +13,7 @@ from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import EVENTS, FRAMES
 from tests.support.bodies import coalesce
+from tests.support.faults import amid
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -170,3 +172,18 @@ def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     assert enforce(home) == 2
     assert not old.exists()
     assert not os.path.lexists(path)
+
+
+def test_a_record_that_is_appended_amid_a_drop_is_counted(home, host, monkeypatch):
+    """A writer without the lock may append after the count; its segment carries the mark by then."""
+    path, modes = sealed(host, 2, 99 * DAY_S), []
+
+    def append():
+        modes.append(path.stat().st_mode)
+        with path.open("ab") as stream:
+            stream.write(FRAMES[2])
+
+    amid(monkeypatch, append, "unlink")
+    assert enforce(home) == 3
+    assert dropped(host) == b"\0" * 3
+    assert modes[0] & files.TOMBSTONE_MODE
