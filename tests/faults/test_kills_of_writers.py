@@ -89,6 +89,7 @@ def test_death_between_any_two_calls_of_an_event(forks, tmp_path, sidecar):
     assert point > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("meanwhile", "least"), [(EVENTS.format(NEXT), 30), (ONCE, 20)], ids=["emits", "delivers"]
 )

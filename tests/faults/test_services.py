@@ -39,6 +39,7 @@ def end(service):
     return service.wait(processes.PATIENCE_S)
 
 
+@pytest.mark.long
 def test_two_services_share_the_work_of_a_home(home, collector):
     """Nodes write, start nothing, and everything arrives once; nothing is sent under one key twice."""
     homes.configure(home, collector.url, adopt_after_s=0.5)
