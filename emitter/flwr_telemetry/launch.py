@@ -120,12 +120,17 @@ def _for_a_start() -> tuple[ModuleType, ModuleType]:
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
-    """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction."""
+    """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction.
+
+    A start in an earlier container does not count. Else a fleet of short containers might start a sidecar
+    only at their ends.
+    """
     try:
         last = host.lock.stat()
     except OSError:
         return False
-    return last.st_size > 0 and abs(presence.last_touched(host) - last.st_mtime) < respawn_s
+    age_s = presence.last_touched(host) - last.st_mtime
+    return last.st_size > 0 and abs(age_s) < respawn_s and not presence.is_from_before(age_s)
 
 
 def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
