@@ -82,10 +82,8 @@ def wake(
         return Wake.ALIVE
     if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
-    setting, respawn_s = chosen.sidecar, chosen.limits.respawn_s
-    if setting == "never" or GUARD in environ or not _is_interpreter(sys.executable):
-        return Wake.NOT_ALLOWED
-    if setting == "auto" and in_batch_job(environ):
+    respawn_s = chosen.limits.respawn_s
+    if not may_start(chosen, environ) or not _is_interpreter(sys.executable):
         return Wake.NOT_ALLOWED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
@@ -101,6 +99,13 @@ def _is_interpreter(executable: str | None) -> bool:
     """Whether ``executable`` is Python. A frozen or embedding program would start itself again."""
     name = os.path.basename(executable or "").lower()
     return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
+
+
+def may_start(chosen: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether the settings and variables of a process allow it to start a sidecar."""
+    if chosen.sidecar == "never" or GUARD in environ:
+        return False
+    return chosen.sidecar == "always" or not in_batch_job(environ)
 
 
 def in_batch_job(environ: Mapping[str, str]) -> bool:
