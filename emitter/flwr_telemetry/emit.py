@@ -10,6 +10,7 @@ This module imports only the standard library. Third-party modules are imported 
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
+
+_made: list[Emitter] = []
+"""The emitter of this process; empty before the first event."""
 
 
 def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
@@ -74,7 +78,28 @@ def _emitter() -> Emitter:
     """
     from .emitter import Emitter
 
-    return Emitter(warn)
+    _made.append(Emitter(warn))
+    return _made[0]
+
+
+def _leave() -> None:
+    """Wait for delivery at the exit, where ``goodbye.py`` says so; only if this process has emitted."""
+    try:
+        if _made and _made[0].has_spooled:
+            from . import goodbye
+
+            goodbye.say(_made[0].flush, warn)
+    except (SystemExit, KeyboardInterrupt):
+        pass  # a signal handler of the host ends the wait; the exit goes on
+    except Exception as error:  # noqa: BLE001 - as above
+        _failed(error)
+
+
+if 1 in (os.getpid(), os.getppid()):  # elsewhere nothing is even registered
+    import atexit
+
+    # As early as possible, because exit handlers run in the reverse order, and the host's may report events.
+    atexit.register(_leave)
 
 
 def _failed(error: Exception) -> Future[str]:

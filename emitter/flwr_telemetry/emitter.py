@@ -80,6 +80,8 @@ class Emitter:
         self._enabled = self._logging = False
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
+        self.has_spooled = False
+        """Whether this process has written to the spool."""
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
@@ -160,6 +162,7 @@ class Emitter:
     def _open(self) -> Writer:
         self._writer = Writer(self._host, self._may_create, lambda: log.quietly(log.first_contact))
         self._writers.add(self._writer)
+        self.has_spooled = True
         return self._writer
 
     def _close_writer(self) -> None:
@@ -257,8 +260,9 @@ class Emitter:
         if not self._is_free():
             with self._sibling() as sibling:
                 return sibling.flush(timeout_s)
+        began = time.monotonic()
         with self._lock:
-            self._refresh(time.monotonic())
+            self._refresh(began)
         if not self._enabled:
             return False
         waiting = _waiting()(self._host)
@@ -269,7 +273,8 @@ class Emitter:
         launch.request_flush(self._host)
         if self._wake() is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
-        for number, _ in enumerate(polls(timeout_s, _FLUSH_POLL_S), start=1):
+        left_s = timeout_s - (time.monotonic() - began)
+        for number, _ in enumerate(polls(left_s, _FLUSH_POLL_S), start=1):
             if waiting.is_over():
                 return True
             if number % _POLLS_PER_WAKE == 0 and self._wake() is launch.Wake.NOT_ALLOWED:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -218,6 +219,17 @@ def birth(pid: int) -> str:
         return "" if found is None else f"{os.readlink('/proc/self/ns/pid')} {found.start}"
     except OSError:
         return ""
+
+
+def is_from_before(age_s: float) -> bool:
+    """Whether something of this age is older than process 1 of this PID namespace.
+
+    A sidecar that was started then ended with its container, or with the machine. False without proc(5).
+    """
+    first = process_status(1)
+    if first is None or sys.platform == "darwin":
+        return False
+    return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - int(first.start) / os.sysconf("SC_CLK_TCK")
 
 
 def lives(pid: int, born: str) -> bool:

@@ -52,6 +52,8 @@ class Limits(NamedTuple):
     """The age at which files in these three are deleted."""
     adopt_after_s: float | None = None
     """Another host's spool is adopted if it has not grown for this time; None: 120, or 30 in a service."""
+    goodbye_s: float = 2
+    """The longest wait for delivery when a process ends its container, and the home with it; 0: never."""
     bursts: bool = True
     """Whether events are coalesced into bursts."""
 
