@@ -18,6 +18,7 @@ __all__ = [
     "body",
     "contents",
     "discard",
+    "durable",
     "forgotten",
     "purge",
     "queue",

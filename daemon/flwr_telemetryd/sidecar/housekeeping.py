@@ -25,7 +25,7 @@ from flwr_telemetry.locks import LockResult
 from ..clock import SteadyTime, Timer
 from ..outbox import purge
 from ..outbox.backlog import anything_waits
-from ..outbox.retention import enforce
+from ..outbox.retention import BatchSums, enforce
 from ..runtime import Runtime
 from ..spool import segments
 from ..spool.directory import entry_names, is_ours, known_hosts, listing
@@ -51,14 +51,14 @@ class Housekeeping:
         self._steady_time = SteadyTime(runtime.file_system_now, runtime.clock.monotonic)
         timers = (Timer(runtime.clock.monotonic) for _ in range(3))
         self._caps_timer, self._hosts_timer, self._heartbeat_timer = timers
-        self._sealed_before = 0
+        self._sealed_before, self._sums = 0, BatchSums()
         self._has_heartbeat = False
 
     def keep_caps(self) -> None:
         """Enforce the caps once a minute, and after each sealed segment."""
         if self._caps_timer.is_due(RETENTION_S) or self._batcher.sealed != self._sealed_before:
             self._sealed_before = self._batcher.sealed
-            if dropped := enforce(self._runtime.home, self._runtime.limits, self._steady_time()):
+            if dropped := enforce(self._runtime.home, self._runtime.limits, self._steady_time(), self._sums):
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:

@@ -170,3 +170,20 @@ def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     assert enforce(home) == 2
     assert not old.exists()
     assert not os.path.lexists(path)
+
+
+def test_a_batch_is_read_again_only_if_it_changed(home, host, monkeypatch):
+    """There may be a hundred thousand bodies in it, once a minute."""
+    first = put(host.outbox / "b/k1.json", PLAIN, 100)
+    sums, read, real = retention.BatchSums(), [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(str(path)) or real(path))
+    cap = Limits(spool_max_mib=(len(PLAIN) + len(BURST) - 1) / MIB)
+    for _ in range(3):
+        assert retention.enforce(Home(home), cap, NOW_S, sums) == 0
+    assert read.count(str(first.parent)) == 1
+    put(host.outbox / "b/k2.json", BURST)
+    assert retention.enforce(Home(home), cap, NOW_S, sums) == 1
+    assert not first.exists()
+    host.outbox.rename(host.outbox.with_name("gone"))
+    retention.enforce(Home(home), cap, NOW_S, sums)
+    assert sums._known == {}
