@@ -27,7 +27,6 @@ from . import body, contents
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
-_ARCHIVES = ("sent", "rejected", "damaged")
 
 
 class _Sum(NamedTuple):
@@ -105,8 +104,7 @@ def enforce(home: Home, limits: Limits, now: float, sums: BatchSums | None = Non
         dropped = sum(map(_drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
     cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
     for host in unsent:
-        for name in _ARCHIVES:
-            directory = host.root / name
+        for directory in (host.sent, host.rejected, host.damaged):
             if _sum_of(directory).is_over(cap_bytes, cap_s, now) and is_ours(host):
                 _shorten(host, directory, cap_bytes, cap_s, now)
     return dropped
@@ -146,9 +144,9 @@ def _sum_of(directory: Path | str, is_counted: Callable[[str], bool] = lambda _:
 
 def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
     """The sum of what ``_unsent`` gives."""
-    outbox = f"{host.root}/{host.outbox.name}"  # strings, because building paths takes longer than reading
+    spool, _, outbox = host.unsent
     batches = [sums.of(f"{outbox}/{name}") for name in entry_names(outbox)]
-    return _added([_sum_of(f"{host.root}/{host.spool.name}", segments.is_sealed), *batches])
+    return _added([_sum_of(spool, segments.is_sealed), *batches])
 
 
 def _is_unsent_body(name: str) -> bool:
