@@ -196,7 +196,7 @@ def is_opened_with(descriptor: int, flags: int) -> bool:
     return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
 
 
-def entry_names(directory: Path) -> list[str]:
+def entry_names(directory: Path | str) -> list[str]:
     """The names in a directory, in order; none if it is missing."""
     try:
         with estale_as_missing():

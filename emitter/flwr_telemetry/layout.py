@@ -19,6 +19,9 @@ SPLIT_SUFFIX = ".split"
 ADOPTED_SUFFIX = "-adopted"
 """The suffix of a batch whose events come from other hosts of the home."""
 
+GONE_HOSTS = "gone.hosts"
+"""The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
+
 _MAX_HOST_LENGTH = 64
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -105,6 +108,12 @@ class HostPaths(_HostFields):
     """The sidecar's log."""
 
     @property
+    def unsent(self) -> tuple[str, str, str]:
+        """``spool``, ``work`` and ``outbox``: strings, because making a path takes longer than listing it."""
+        root = f"{self.telemetry}/{self.name}"
+        return f"{root}/spool", f"{root}/work", f"{root}/outbox"
+
+    @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory in ``root``."""
         return self.spool, self.work, self.outbox, self.sent, self.rejected, self.damaged
@@ -143,3 +152,8 @@ class Home(_HomeFields):
     def host(self, name: str | None = None) -> HostPaths:
         """The paths of the host with this name; without a name, of this host."""
         return HostPaths(self.telemetry, name or host_name())
+
+    @property
+    def gone_hosts(self) -> HostPaths:
+        """The common archive of hosts that are gone, laid out as the directory of a host."""
+        return self.host(GONE_HOSTS)

@@ -37,6 +37,10 @@ ZOMBIE = "Z"
 
 _MAX_STATE_BYTES = 64 * 1024
 
+_LOOKS = 30
+"""After so many looks ``telemetry/`` is listed again, even if its time is the same. Two changes within one
+tick of the file system's clock have one time, and a network file system may show a change late."""
+
 
 # Heartbeats
 
@@ -50,6 +54,24 @@ def heartbeat_files(home: Home) -> list[Path]:
     return [home.telemetry / name for name in files.entry_names(home.telemetry) if is_heartbeat(name)]
 
 
+_listed: tuple[Path, object, int, list[Path]] = (Path(), None, 0, [])
+"""A directory that was listed, its signature before, the looks since, and the heartbeats in it."""
+
+
+def _known_heartbeat_files(home: Home) -> list[Path]:
+    """As ``heartbeat_files``, but the directory is listed only if it has changed since the last look.
+
+    A process looks once a second, and a home may have the directories of ten thousand hosts.
+    """
+    global _listed  # noqa: PLW0603 - one tuple, replaced at once, so that threads and forks need no lock
+    telemetry, signature, looks, found = _listed
+    now = files.signature(home.telemetry)
+    if now is None or (telemetry, signature) != (home.telemetry, now) or looks >= _LOOKS:
+        looks, found = 0, heartbeat_files(home)
+    _listed = home.telemetry, now, looks + 1, found
+    return found
+
+
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """The age of every heartbeat in seconds, at most ``LONGEST_AGE_S``, by host.
 
@@ -61,7 +83,7 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """
     beats: dict[str, float] = {}
     with contextlib.suppress(OSError):
-        for path in heartbeat_files(home):
+        for path in _known_heartbeat_files(home):
             host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
             for beat in modification_times(path):  # none if the service has just ended and removed it
                 beats[host] = beat

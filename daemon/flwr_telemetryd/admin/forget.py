@@ -133,7 +133,7 @@ class _Deletion:
     """Deletes everything that carries one ID, host by host."""
 
     def __init__(self, home: Home, source_id: str, clock: Clock) -> None:
-        self._known = known_hosts(home)
+        self._home, self._known = home, known_hosts(home)
         self._own = home.host()
         self._source_id = source_id
         self._text = source_id.encode()
@@ -148,7 +148,10 @@ class _Deletion:
         deadline = self._clock.monotonic() + WAIT_S
         while (is_left := self._on_every_host(self._unsent)) and self._clock.monotonic() < deadline:
             self._clock.sleep(_POLL_S)
-        self._on_every_host(self._past)
+        # Meanwhile no sidecar moves the archive of a host that is gone to the common one.
+        with held(self._home.gone_hosts, WAIT_S):
+            self._known = known_hosts(self._home)
+            self._on_every_host(self._past)
         if is_left:
             self._problems["another process holds events that wait; they are deleted instead of sent"] = None
         return self._erased, list(self._problems)

@@ -26,7 +26,7 @@ from ..delivery import open_sink
 from ..delivery.deadline import RESOLVER_OPTIONS
 from ..errors import ExitCode, describe
 from ..outbox import purge
-from ..outbox.backlog import anything_waits
+from ..outbox.backlog import anything_waits, is_waiting
 from ..runtime import Mode
 from ..spool.directory import check_root, known_hosts
 from ..spool.locks import WAIT_S, HostLock, held
@@ -101,7 +101,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         return _report_disabled(consent, mode)
     host = home.host()
     if not host.root.is_dir():
-        if mode is not Mode.SERVICE and not any(map(anything_waits, known_hosts(home))):
+        if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
             return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
