@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, log, record, settings, source
+from . import context, details, files, launch, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -55,7 +55,7 @@ class Emitter:
             raise UnsupportedPlatformError(msg)
         self._warn = warn
         self._cluster = source.new_id()
-        self._redactor = details.identity_redactor()
+        self._redactor = redaction.identity_redactor()
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
