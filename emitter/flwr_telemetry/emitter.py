@@ -192,7 +192,7 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(settings.watched(home)), files.signature(home.source))
+        signatures = (settings.signature(home), source.read(home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
             self._home, self._host = home, home.host()
@@ -204,7 +204,7 @@ class Emitter:
                 self._identify(may_create=consent.enabled)
             # The source file may have been created just now. Without it the next refresh tries again.
             is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], files.signature(home.source)) if is_known else ()
+            self._signatures = (signatures[0], source.read(home.source)) if is_known else ()
         self._seen = variables
         self._refresh_at = now + launch.RECHECK_S
 
