@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, log, record, settings, source
+from . import context, details, files, launch, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -55,7 +55,7 @@ class Emitter:
             raise UnsupportedPlatformError(msg)
         self._warn = warn
         self._cluster = source.new_id()
-        self._redactor = details.identity_redactor()
+        self._redactor = redaction.identity_redactor()
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
@@ -195,7 +195,7 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(settings.watched(home)), files.signature(home.source))
+        signatures = (settings.signature(home), source.read(home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
             self._home, self._host = home, home.host()
@@ -207,7 +207,7 @@ class Emitter:
                 self._identify(may_create=consent.enabled)
             # The source file may have been created just now. Without it the next refresh tries again.
             is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], files.signature(home.source)) if is_known else ()
+            self._signatures = (signatures[0], source.read(home.source)) if is_known else ()
         self._seen = variables
         self._refresh_at = now + launch.RECHECK_S
 

@@ -4,6 +4,7 @@
 touches the disk. No other module spells the name of a file or directory in a home.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,21 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         HomeUnavailableError: no home directory is known.
     """
     if configured := environ.get("FLWR_HOME"):
-        return Path(os.path.abspath(configured))
+        return Path(os.path.normpath(configured if os.path.isabs(configured) else _made_absolute(configured)))
     home = environ.get("HOME") or os.path.expanduser("~")
     if not os.path.isabs(home):
         raise HomeUnavailableError("no home directory is known; set HOME or FLWR_HOME")
     return Path(home) / ".flwr"
+
+
+@functools.cache
+def _made_absolute(path: str) -> str:
+    """A relative path by the working directory at the first call, because a process may change that."""
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        msg = "FLWR_HOME is a relative path and the working directory is gone; set it to an absolute path"
+        raise HomeUnavailableError(msg) from error
 
 
 def host_name() -> str:
