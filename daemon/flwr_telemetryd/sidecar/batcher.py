@@ -13,9 +13,9 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import HostPaths
 
-from ..hardware import hardware_facts
 from ..outbox import batch, discard
 from ..runtime import Runtime
 from ..spool import segments
