@@ -201,12 +201,8 @@ def signal_sidecar(host: HostPaths, mode: str, number: signal.Signals) -> None:
 def _runs(state: SidecarState) -> bool:
     if state.ended or state.pid == os.getpid():
         return False
-    try:
-        os.kill(state.pid, 0)
-    except (OSError, OverflowError):
-        return False
     # A number is used again, and means another process in another container. Linux can tell.
-    return lives(state.pid, state.born)
+    return exists(state.pid) and lives(state.pid, state.born)
 
 
 # Processes
@@ -222,13 +218,22 @@ class ProcessStatus(NamedTuple):
 
 
 def process_status(pid: int) -> ProcessStatus | None:
-    """The status of a process; None if there is none, or no proc(5)."""
+    """The status of a process; None if there is none, or no proc(5) that can be read."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        fields = text.rpartition(")")[2].split()
+        return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
+    except (OSError, LookupError, ValueError):  # a container may show an empty file, or none
         return None
-    fields = text.rpartition(")")[2].split()
-    return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
+
+
+def exists(pid: int) -> bool:
+    """Whether this user has a process with this number, even a zombie; works without proc(5)."""
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def birth(pid: int) -> str:

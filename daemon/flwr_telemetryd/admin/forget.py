@@ -31,10 +31,10 @@ from urllib.parse import quote
 
 from flwr_telemetry import files, settings, source
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.pending import mark
 
-from .. import hardware
 from ..clock import Clock
 from ..errors import LostRaceError, describe
 from ..outbox import archive, batch, contents, discard, forgotten, purge, queue
@@ -209,7 +209,7 @@ class _Deletion:
     def _write(self, taken: Batch) -> int:
         # The hardware facts of this machine belong to this host's own events alone.
         is_own = taken.host.name == self._own.name and not taken.is_adopted
-        facts = hardware.hardware_facts() if is_own else {}
+        facts = hardware_facts() if is_own else {}
         written = batch.write(taken, bursts=self._bursts, hardware=facts)
         batch.commit(taken)
         self._erased.spool += written.forgotten

@@ -15,10 +15,10 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import HostPaths
 
 from ..clock import Clock
-from ..hardware import hardware_facts
 from ..outbox import batch, discard
 from ..runtime import Runtime
 from ..spool import reader, segments

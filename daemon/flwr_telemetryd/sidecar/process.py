@@ -12,8 +12,6 @@ import signal
 import sys
 import time
 
-import psutil
-
 from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
@@ -39,6 +37,8 @@ from .signals import Signals, TerminatedError
 LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
+
+_NICE = 10
 
 _EXIT_CODES = {
     ExitReason.IDLE: ExitCode.OK,
@@ -161,8 +161,11 @@ def _run_sidecar(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> Ex
 
 def lower_priority() -> None:
     """Lower the CPU and I/O priority of this process, so that it delays no other process."""
-    process = psutil.Process()
-    with contextlib.suppress(psutil.Error, OSError):  # a container may forbid it
-        process.nice(10)
-        if hasattr(process, "ionice"):
-            process.ionice(psutil.IOPRIO_CLASS_IDLE)
+    with contextlib.suppress(OSError):  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    # psutil raises many things where /proc is hidden. Without it, only the I/O priority stays.
+    with contextlib.suppress(Exception):
+        import psutil
+
+        if hasattr(psutil, "IOPRIO_CLASS_IDLE"):
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
