@@ -118,11 +118,24 @@ class HostPaths(_HostFields):
     log = _Below("root", "sidecar.log")
     """The sidecar's log."""
 
+    # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
+
+    @property
+    def root_text(self) -> str:
+        """``root``."""
+        return f"{self.telemetry}/{self.name}"
+
     @property
     def unsent(self) -> tuple[str, str, str]:
-        """``spool``, ``work`` and ``outbox``: strings, because making a path takes longer than listing it."""
-        root = f"{self.telemetry}/{self.name}"
+        """``spool``, ``work`` and ``outbox``."""
+        root = self.root_text
         return f"{root}/spool", f"{root}/work", f"{root}/outbox"
+
+    @property
+    def archives(self) -> tuple[str, str, str]:
+        """``sent``, ``rejected`` and ``damaged``."""
+        root = self.root_text
+        return f"{root}/sent", f"{root}/rejected", f"{root}/damaged"
 
     @property
     def directories(self) -> tuple[Path, ...]:

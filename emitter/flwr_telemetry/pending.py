@@ -119,8 +119,8 @@ def _own_name(batch: str) -> str:
 def _batches(host: HostPaths) -> set[str]:
     """The names of the unfinished batches, and of the committed ones that have bodies left."""
     _, work, outbox = host.unsent
-    making = {name.partition(".")[0] for name in _directories(work)}
-    return making | {entry.name for entry in _entries(outbox) if has_bodies(entry.path)}
+    making = {name.partition(".")[0] for name in _directories(work)} if files.entry_names(work) else set()
+    return making | {name for name in files.entry_names(outbox) if has_bodies(f"{outbox}/{name}")}
 
 
 def _others(host: HostPaths) -> Iterator[HostPaths]:

@@ -126,7 +126,7 @@ def file_system_now(directory: Path) -> float:
         return time.time()
 
 
-def modification_times(*paths: Path) -> Iterator[float]:
+def modification_times(*paths: Path | str) -> Iterator[float]:
     """The modification times of the paths that exist, in seconds since the epoch."""
     for path in paths:
         with contextlib.suppress(OSError):

@@ -78,8 +78,14 @@ class BatchSums:
         self._known, self._seen = self._seen, {}
 
 
-def enforce(home: Home, limits: Limits, now: float, sums: BatchSums | None = None) -> int:
-    """Hold all hosts of a home to the caps.
+def enforce(home: Home, limits: Limits, now: float) -> int:
+    """Hold all hosts of a home to the caps; as ``enforce_unsent`` and ``enforce_archives``."""
+    enforce_archives(home, limits, now)
+    return enforce_unsent(home, limits, now, BatchSums())
+
+
+def enforce_unsent(home: Home, limits: Limits, now: float, sums: BatchSums) -> int:
+    """Hold what was not sent to its caps, over all hosts together.
 
     Args:
         home: the home.
@@ -90,7 +96,6 @@ def enforce(home: Home, limits: Limits, now: float, sums: BatchSums | None = Non
     Returns:
         How many events were dropped.
     """
-    sums = sums or BatchSums()
     unsent = {}
     for host in known_hosts(home):
         with contextlib.suppress(OSError):  # a problem of that host, which must not stop the others
@@ -99,15 +104,19 @@ def enforce(home: Home, limits: Limits, now: float, sums: BatchSums | None = Non
     cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
     # Most hosts hold nothing, and need no further look.
     holders = [host for host, held in unsent.items() if held != _NOTHING and is_ours(host)]
-    dropped = 0
-    if _added(map(unsent.__getitem__, holders)).is_over(cap_bytes, cap_s, now):
-        dropped = sum(map(_drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
+    if not _added(map(unsent.__getitem__, holders)).is_over(cap_bytes, cap_s, now):
+        return 0
+    return sum(map(_drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
+
+
+def enforce_archives(home: Home, limits: Limits, now: float) -> None:
+    """Hold what each host keeps of the past to its caps; arguments as for ``enforce_unsent``."""
     cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
-    for host in unsent:
-        for directory in (host.sent, host.rejected, host.damaged):
-            if _sum_of(directory).is_over(cap_bytes, cap_s, now) and is_ours(host):
-                _shorten(host, directory, cap_bytes, cap_s, now)
-    return dropped
+    for host in known_hosts(home):
+        with contextlib.suppress(OSError):  # as above
+            for directory in host.archives:
+                if _sum_of(directory).is_over(cap_bytes, cap_s, now) and is_ours(host):
+                    _shorten(host, Path(directory), cap_bytes, cap_s, now)
 
 
 def _shorten(host: HostPaths, directory: Path, cap_bytes: float, cap_s: float, now: float) -> None:
@@ -125,7 +134,7 @@ def _added(sums: Iterable[_Sum]) -> _Sum:
     return functools.reduce(lambda one, other: _Sum(one[0] + other[0], min(one[1], other[1])), sums, _NOTHING)
 
 
-def _sum_of(directory: Path | str, is_counted: Callable[[str], bool] = lambda _: True) -> _Sum:
+def _sum_of(directory: str, is_counted: Callable[[str], bool] = lambda _: True) -> _Sum:
     """The sum of the files in a directory; nothing if it is missing.
 
     Raises:

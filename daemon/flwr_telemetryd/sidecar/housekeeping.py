@@ -28,7 +28,7 @@ from flwr_telemetry.locks import LockResult
 from ..clock import SteadyTime, Timer
 from ..outbox import common, purge
 from ..outbox.backlog import anything_waits
-from ..outbox.retention import BatchSums, enforce
+from ..outbox.retention import BatchSums, enforce_archives, enforce_unsent
 from ..runtime import Runtime
 from ..spool import segments
 from ..spool.directory import is_ours, known_hosts, listing
@@ -44,7 +44,7 @@ PRUNE_S = 0.5
 
 log = logging.getLogger("flwr_telemetryd")
 
-_AT_ONCE = 50
+_AT_ONCE = 20
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
 
@@ -62,10 +62,14 @@ class Housekeeping:
         self._has_heartbeat = False
 
     def keep_caps(self) -> None:
-        """Enforce the caps once a minute, and after each sealed segment."""
-        if self._caps_timer.is_due(RETENTION_S) or self._batcher.sealed != self._sealed_before:
+        """Enforce the caps once a minute, and that of unsent events after each sealed segment, too."""
+        is_due = self._caps_timer.is_due(RETENTION_S)
+        if is_due or self._batcher.sealed != self._sealed_before:
             self._sealed_before = self._batcher.sealed
-            if dropped := enforce(self._runtime.home, self._runtime.limits, self._steady_time(), self._sums):
+            home, limits, now = self._runtime.home, self._runtime.limits, self._steady_time()
+            if is_due:
+                enforce_archives(home, limits, now)
+            if dropped := enforce_unsent(home, limits, now, self._sums):
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
@@ -75,7 +79,7 @@ class Housekeeping:
         if self._hosts_timer.is_due(min(after_s, RETENTION_S)):
             names = prune_hosts(runtime, after_s)
             if names:
-                log.info("deleted the directories of hosts that are gone: %s", ", ".join(names))
+                log.info("deleted the directories of %d hosts that are gone", len(names))
 
     def write_heartbeat(self) -> None:
         """Renew the file that tells every host of the home that a service runs here."""
@@ -123,9 +127,11 @@ def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:
 
 def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
     # The directory alone tells of most hosts: each run of a sidecar replaces a file in it.
-    for places in ((host.root,), (*host.directories, *host.files)):
-        if any(files.age_s(now, time) < after_s for time in presence.modification_times(*places)):
-            return False
+    if any(files.age_s(now, time) < after_s for time in presence.modification_times(host.root_text)):
+        return False
+    times = presence.modification_times(*host.directories, *host.files)
+    if any(files.age_s(now, time) < after_s for time in times):
+        return False
     try:
         return is_ours(host) and not anything_waits(host) and not presence.alive(host)
     except (OSError, TelemetryError):

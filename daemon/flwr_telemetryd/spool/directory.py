@@ -45,14 +45,14 @@ def is_ours(host: HostPaths) -> bool:
 
 def known_hosts(home: Home) -> list[HostPaths]:
     """Every host that has a directory in this home, and the common archive of hosts that are gone."""
-    names = []
+    names, telemetry = [], home.telemetry
     with (
         contextlib.suppress(FileNotFoundError, NotADirectoryError),
         files.estale_as_missing(),
-        os.scandir(home.telemetry) as entries,
+        os.scandir(telemetry) as entries,
     ):
         names = [entry.name for entry in entries if _is_host(entry)]
-    return list(map(home.host, sorted(names)))
+    return [HostPaths(telemetry, name) for name in sorted(names)]
 
 
 def _is_host(entry: os.DirEntry[str]) -> bool:

@@ -196,11 +196,11 @@ def test_a_batch_is_read_again_only_if_it_changed(home, host, monkeypatch):
     monkeypatch.setattr(os, "scandir", lambda path: read.append(str(path)) or real(path))
     cap = Limits(spool_max_mib=(len(PLAIN) + len(BURST) - 1) / MIB)
     for _ in range(3):
-        assert retention.enforce(Home(home), cap, NOW_S, sums) == 0
+        assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 0
     assert read.count(str(first.parent)) == 1
     put(host.outbox / "b/k2.json", BURST)
-    assert retention.enforce(Home(home), cap, NOW_S, sums) == 1
+    assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 1
     assert not first.exists()
     host.outbox.rename(host.outbox.with_name("gone"))
-    retention.enforce(Home(home), cap, NOW_S, sums)
+    retention.enforce_unsent(Home(home), cap, NOW_S, sums)
     assert sums._known == {}
