@@ -38,8 +38,8 @@ def _leave() -> None:
         warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
 
 
-# Elsewhere nothing is even registered. The handler that is registered first runs last: the others, of the host
-# and of this module, may report events.
+# Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
+# the host and of this module, may report events.
 if 1 in (os.getpid(), os.getppid()):
     import atexit
 
