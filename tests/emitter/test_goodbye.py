@@ -29,7 +29,7 @@ os.kill(os.getpid(), signal.SIGTERM)
         """
 import threading
 from flwr_telemetry import emit
-threading.Thread(target=emit._made[0]._lock.acquire, daemon=True).start()
+threading.Thread(target=emit._emitter()._lock.acquire, daemon=True).start()
 sys.exit(5)
 """,
         5,
