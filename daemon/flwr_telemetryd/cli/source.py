@@ -111,8 +111,8 @@ def forget(
     request = deletion_request(chosen, now)
     result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
     output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
-    if now.url.startswith("http") and not is_flowers(now.url) and now.deletion_contact is None:
-        output.complain(f"events go to {now.url}, which is not Flower's: ask its operator, too")
+    if not json and now.url.startswith("http") and not is_flowers(now.url) and now.deletion_contact is None:
+        output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")

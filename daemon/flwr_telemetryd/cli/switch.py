@@ -67,7 +67,8 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
         output.complain(f"{output.ended(view.found)} {output.ended(view.advice)}")
     output.complain(*result.problems)
     if result.refusal:
-        output.complain(f"the opt-out could not be written: {output.ended(result.refusal)} {_WITHOUT_FILE}")
+        reason = output.ended(result.refusal)
+        output.complain(f"{reason} So the opt-out could not be written. {_WITHOUT_FILE}")
     return ExitCode.UNUSABLE if result.problems or result.refusal else ExitCode.OK
 
 

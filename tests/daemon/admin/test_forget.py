@@ -448,7 +448,12 @@ def test_the_request_goes_to_whoever_has_received_the_events(home, url, contact,
     request = json.loads(done.stdout)["request"]
     assert request["to"] == to
     assert request["mailto"] == to if link is None else request["mailto"].startswith(link)
-    assert ("ask its operator" in done.stderr) is (url == OWN and contact is None)
+
+
+def test_people_read_who_else_may_have_the_events(home):
+    homes.configure(home, OWN)
+    (home / "source").write_text(GONE)
+    assert "ask its operator" in command(home, "forget", "--yes").stdout
 
 
 def test_people_read_how_to_reach_a_page(home):
