@@ -88,7 +88,7 @@ class DetailsEncoder:
 
     def _checked(self, details: object, packed: bytes) -> bytes:
         """The packed details without names and paths that identify; raises InvalidEventError if too large."""
-        safe = record.pack(self._redactor.redact(details)) if self._redactor.may_hold(packed) else packed
+        safe = record.pack(self._redactor.redact(details)) if self._redactor.may_hold(details) else packed
         if len(safe) > MAX_DETAILS_BYTES:
             self._pack = record.packer()  # the buffer of the old one would stay this large
             msg = f"event_details take {len(safe)} bytes; at most {MAX_DETAILS_BYTES} are accepted"

@@ -235,7 +235,8 @@ class Emitter:
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""
         if package not in self._static:
-            self._static[package] = context.static_context(package, context.package_version(package))
+            static = context.static_context(package, context.package_version(package))
+            self._static[package] = self._redactor.redact(static)
         has_partner = context.PACKAGES[package].has_partner
         ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
         self._contexts[package] = record.context_parts(ids, self._static[package])
