@@ -38,6 +38,9 @@ _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
 _MIB = 1024 * 1024
 
+_MOST_SHIFT_US, _SPREAD = 997, 616
+"""Their quotient is near the golden section, so that the shifts of many children lie far apart."""
+
 
 class Emitter:
     """The state of a process: its settings, IDs and packed parts, and the open segment.
@@ -60,9 +63,12 @@ class Emitter:
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
+        self._shift_us = self._forks = 0
+        self._family = int(self._cluster[:8], 16)
+        """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
         self._start_afresh()
-        os.register_at_fork(after_in_child=self._after_fork)
+        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget the settings and IDs, and the open segment without closing it."""
@@ -83,8 +89,16 @@ class Emitter:
         self.has_spooled = False
         """Whether this process has written to the spool."""
 
+    def _before_fork(self) -> None:
+        self._forks += 1
+
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
+        # A child shares its parent's cluster ID. Its dates are moved, so that the same event of two children
+        # has two dates, above all where the clock was set back and each counts on from the last date.
+        self._shift_us = 1 + (self._family + _SPREAD * self._forks) % _MOST_SHIFT_US
+        self._last_date_us[0] += self._shift_us
+        self._family, self._forks = hash((self._family, self._forks)), 0
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
         # So the child first closes every file that it inherited, and starts afresh.
         for writer in list(self._writers):
@@ -147,7 +161,7 @@ class Emitter:
         head = self._heads.get(name) or self._head_of(name)
         packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
-        date_us = time.time_ns() // 1000
+        date_us = time.time_ns() // 1000 + self._shift_us
         last = self._last_date_us
         # There is no call between reading and writing it, so no thread or handler can run between them.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1

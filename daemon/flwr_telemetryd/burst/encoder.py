@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring_ascii
-from operator import itemgetter
 from typing import Any
 
 from flwr_telemetry.record import to_wire
@@ -93,10 +92,10 @@ class BurstEncoder:
         return added_bytes
 
     def body(self) -> bytes:
-        """The events as one request body."""
-        self._rows.sort(key=itemgetter(0))
-        base_us, cluster, index = self._rows[0]
+        """The events as one request body; the same one in whatever order they were taken."""
         names, values = self._key.names, list(self._values)
+        self._rows.sort(key=lambda row: (row[0], row[1], values[row[2]]))
+        base_us, cluster, index = self._rows[0]
         details = dict(zip(names, map(json.loads, values[index].splitlines()), strict=True))
         whole = self._whole(details, cluster, base_us)
         if len(self._rows) == 1:
