@@ -160,10 +160,11 @@ class DetailsEncoder:
     """Packs the details of a process; fast, because a process reports the same few details repeatedly.
 
     Args:
-        redactor: replaces the names and paths that must not leave.
+        redactor: replaces the names and paths that must not leave. None if they are not known: details
+            might hold one, so all are left out.
     """
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor | None) -> None:
         from . import record  # not above: events are copied before msgpack is loaded
 
         self._redactor = redactor
@@ -207,6 +208,8 @@ class DetailsEncoder:
 
     def _checked(self, details: object, packed: bytes) -> bytes:
         """The packed details without names and paths that identify; raises InvalidEventError if too large."""
+        if self._redactor is None:
+            return _NONE
         safe = self._pack(self._redactor.redact(details)) if self._redactor.may_hold(packed) else packed
         if len(safe) > MAX_DETAILS_BYTES:
             self._pack = self._packer()  # the buffer of the old one would stay this large
