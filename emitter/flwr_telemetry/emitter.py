@@ -22,7 +22,7 @@ from .errors import HomeUnavailableError, UnsupportedPlatformError, from_os_erro
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
-from .spool import CreationRefusedError, Writer
+from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 
 if TYPE_CHECKING:
     from .pending import Waiting
@@ -73,6 +73,7 @@ class Emitter:
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
         self._writers: set[Writer] = set()
+        self._lock_wait_s = LOCK_WAIT_S
         self._start_afresh()
         os.register_at_fork(after_in_child=self._after_fork)
 
@@ -177,6 +178,8 @@ class Emitter:
         sibling = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
         vars(sibling).update(vars(self))
         sibling._start_afresh()  # noqa: SLF001 - another Emitter
+        # The event that was interrupted may wait for this lock. Under a timer there would be no end.
+        sibling._lock_wait_s = 0  # noqa: SLF001
         try:
             yield sibling
         finally:
@@ -211,7 +214,9 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(self._host, self._may_create, lambda: log.quietly(log.first_contact))
+        self._writer = Writer(
+            self._host, self._may_create, lambda: log.quietly(log.first_contact), self._lock_wait_s
+        )
         self._writers.add(self._writer)
         return self._writer
 

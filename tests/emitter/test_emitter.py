@@ -63,6 +63,24 @@ def test_files_are_checked_again_once_a_second(home, subject):
     assert numbers(home) == [0, 1, 4]
 
 
+@pytest.mark.parametrize("step_s", [-1e9, -0.001, 1e9])
+def test_a_clock_that_is_set_hides_no_change(home, subject, step_s):
+    """A test suite sets the clock that should never be set, and sets it back."""
+    subject.now_s += abs(step_s)
+    assert subject.emit(0) == "spooled"
+    homes.write_settings(home, "enabled = false\n")
+    subject.now_s += step_s
+    assert subject.emit(1) == "disabled"
+
+
+def test_a_clock_that_stands_hides_no_change_for_long(home, subject):
+    told = [subject.emit(0)]
+    homes.write_settings(home, "enabled = false\n")
+    while told[-1] == "spooled" and len(told) < 2 * emitter._MAX_EVENTS:
+        told.append(subject.emit(len(told)))
+    assert told[-1] == "disabled"
+
+
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
     assert subject.emit(0) == "spooled"
     with monkeypatch.context() as patch:
@@ -143,6 +161,32 @@ def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep
         assert subject.emit(1) == "spooled"
     assert numbers(home) == [0, 1]
     assert len(naps) == (50 if is_asleep else 0)
+
+
+def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
+    """Its event waits neither for the thread that it interrupts nor for what that one waits for.
+
+    Otherwise the next signal of a timer would interrupt that wait, and so on for ever.
+    """
+    assert subject.emit(0) == "spooled"
+    monkeypatch.setattr(emitter, "time", time)
+    depths, now = [], []
+
+    def nap(_):
+        now.append(1)
+        depths.append(len(now))
+        if len(depths) < 50:
+            assert subject.emit(len(depths)) == "spooled"
+        now.pop()
+
+    with homes.open_segment(home).open("rb") as sealer, monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", nap)
+        with held_elsewhere(subject.emitter._lock):
+            assert subject.emit(100) == "spooled"
+        fcntl.flock(sealer, fcntl.LOCK_EX)
+        assert subject.emit(101) == "spooled"
+    assert set(depths) == {1}
+    assert sorted(numbers(home)) == [*range(len(depths) + 1), 100, 101]
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
