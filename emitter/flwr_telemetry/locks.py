@@ -3,8 +3,8 @@
 The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
-This module never blocks in a system call: every attempt has ``LOCK_NB``. No wait in the training process uses
-the timeout of a ``threading`` lock, because that is a moment of the clock, which a virtual one may never reach.
+This module never blocks in a system call: every attempt has ``LOCK_NB``. No wait in the training process
+uses the timeout of a ``threading`` lock: it is a moment of the clock, which a virtual one may never reach.
 """
 
 from __future__ import annotations

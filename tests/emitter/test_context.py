@@ -149,8 +149,8 @@ BROKEN = {
 BROKEN_SETUP = """
 import importlib.metadata, locale, os, platform, pwd, sys, uuid
 from unittest import mock
-PLATFORM = "system release platform python_implementation python_version machine version uname libc_ver".split()
-PLATFORM += ["architecture"]
+PLATFORM = "system release platform python_implementation python_version machine version architecture".split()
+PLATFORM += ["uname", "libc_ver"]
 
 class No(Exception):
     pass

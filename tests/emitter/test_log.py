@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from flwr_telemetry import log
+from flwr_telemetry import log, record
 from tests.emitter.conftest import numbers
-from tests.support import processes
+from tests.support import processes, records
 from tests.support.processes import NEVER
 
 LOGGING = {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"}
@@ -107,8 +107,9 @@ def test_a_handler_that_raises_lets_the_next_payload_be_logged(monkeypatch):
             raise SystemExit
 
     monkeypatch.setattr(log, "_open_handlers", lambda _: iter([Handler()]))
-    payload = b"\x83\xaaevent_type\xa4PING\xadevent_details\x80\xa7context" + (
-        b"\x84\xa7partner\xa1p\xa6source\xa1s\xa7cluster\xa1c\xa4date\x01"
+    event = records.sample()
+    payload = record.assemble(
+        record.event_head("PING"), record.pack({}), record.context_parts({}, event["context"]), 0
     )
     for _ in range(2):
         with pytest.raises(SystemExit):
