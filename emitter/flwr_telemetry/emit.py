@@ -28,7 +28,7 @@ from . import details
 from .errors import LoadingError, TelemetryError
 from .imports import undisturbed
 from .locks import polls
-from .log import warn
+from .log import quietly, warn
 from .switch import says_yes
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _report(
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         if answer is None:
             return _failed(error, "An event could not be recorded")
-        _failed(error, "No sidecar could be started, and events wait in the spool")
+        quietly(_failed, error, "No sidecar could be started, and events wait in the spool", "start")
     return answer
 
 
@@ -122,7 +122,7 @@ def _flush(timeout_s: float) -> bool:
     try:
         return _emitter().flush(timeout_s)
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        _failed(error, "No delivery could be asked for, and events wait in the spool")
+        _failed(error, "No delivery could be asked for, and events wait in the spool", "flush")
         return False
 
 
@@ -228,14 +228,17 @@ if hasattr(os, "register_at_fork"):
 # Failures
 
 
-def _failed(error: Exception, effect: str) -> Future[str]:
-    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing."""
+def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
+    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing.
+
+    It warns once for each error of a cause; without one, once for each message.
+    """
     ours = error
     if not isinstance(error, TelemetryError):
         # The message names the type alone, because the text may quote the event.
         ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
         ours.__cause__ = error
-    warn(f"{effect}: {ours}", f"{effect}: {ours}")
+    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
     future: Future[str] = Future()
     future.set_exception(ours)
     return future

@@ -146,10 +146,12 @@ class Emitter:
                 log.quietly(log.log_payload, payload)
             if not self._enabled:
                 return self._done(DISABLED)
+            # Made before the append, because there may be no memory for it afterwards.
+            answer = self._done(SPOOLED)
+            to_wake = Delivery(self._home, self._host, self._settings) if due else self.to_wake
             (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
-            if due:
-                self.to_wake = Delivery(self._home, self._host, self._settings)
-            return self._done(SPOOLED)
+            self.to_wake = to_wake
+            return answer
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
         finally:

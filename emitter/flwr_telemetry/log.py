@@ -24,8 +24,8 @@ FIRST_CONTACT = (
 
 MAX_WARNINGS = 64
 _warned: set[str] = set()
-_logging: set[int] = set()
-"""The threads that log a payload just now."""
+_telling: set[int] = set()
+"""The threads that log something just now."""
 
 
 def quietly(function: Callable[..., Any], *arguments: object) -> Any:
@@ -37,7 +37,7 @@ def quietly(function: Callable[..., Any], *arguments: object) -> Any:
 
 def warn(cause: str, message: str) -> None:
     """Log one warning per process and cause, for at most ``MAX_WARNINGS`` causes."""
-    if cause not in _warned and len(_warned) < MAX_WARNINGS:
+    if cause not in _warned and len(_warned) < MAX_WARNINGS and threading.get_ident() not in _telling:
         _warned.add(cause)
         quietly(_tell, logging.WARNING, logging.lastResort, "%s", message)
 
@@ -47,19 +47,14 @@ def log_payload(payload: bytes) -> None:
 
     A log handler may report an event, too. Its payload is not logged, or one event would become hundreds.
     """
+    if threading.get_ident() in _telling:
+        return
     import json  # needs no guard, nor does `record`: the emitter has imported both before
 
     from . import record
 
-    thread = threading.get_ident()
-    if thread in _logging:
-        return
-    try:
-        _logging.add(thread)
-        event = record.to_wire(record.decode(payload))
-        _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
-    finally:
-        _logging.discard(thread)
+    event = record.to_wire(record.decode(payload))
+    _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
 def first_contact() -> None:
@@ -95,17 +90,23 @@ def _tell(level: int, last: logging.Handler | None, message: str, *arguments: ob
 
     The handlers are called here, because ``logging`` would print a traceback for one whose stream is closed.
     """
-    logger = logging.getLogger(LOGGER_NAME)
+    logger, thread = logging.getLogger(LOGGER_NAME), threading.get_ident()
     if not logger.isEnabledFor(level):
         return
-    path, line, function, stack = logger.findCaller()
-    record = logger.makeRecord(
-        LOGGER_NAME, level, path, line, message, arguments, None, function, sinfo=stack
-    )
-    if logger.filter(record):
-        for handler in [*_open_handlers(logger)] or filter(None, [last]):
-            if level >= handler.level:
-                handler.handle(record)
+    is_outer = thread not in _telling
+    try:
+        _telling.add(thread)
+        path, line, function, stack = logger.findCaller()
+        record = logger.makeRecord(
+            LOGGER_NAME, level, path, line, message, arguments, None, function, sinfo=stack
+        )
+        if logger.filter(record):
+            for handler in [*_open_handlers(logger)] or filter(None, [last]):
+                if level >= handler.level:
+                    handler.handle(record)
+    finally:
+        if is_outer:
+            _telling.discard(thread)
 
 
 def _open_handlers(logger: logging.Logger) -> Iterator[logging.Handler]:

@@ -97,6 +97,28 @@ def test_a_handler_that_reports_events(home):
     assert sorted(numbers(home)) == [0, 0, 1, 2, 3]
 
 
+FAILING = """
+import logging
+calls = []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        calls.append(record.levelname)
+        event("PING", {type(f"Class{len(calls)}", (), {})(): 1})
+        event("PING", {"a": type(f"Class{len(calls)}", (), {})()})
+
+logging.getLogger("flwr-telemetry").addHandler(Handler())
+event("no type")
+event("PING", {"a": object()})
+print(json.dumps(calls))
+"""
+
+
+def test_a_handler_whose_events_fail(home):
+    """Its own failures are not logged while it runs, and those after it are."""
+    assert processes.answers(home, FAILING, NEVER) == ["WARNING", "WARNING"]
+
+
 def test_a_handler_that_raises_lets_the_next_payload_be_logged(monkeypatch):
     """Also if it raises what ends a program, such as SystemExit."""
     seen = []
