@@ -47,6 +47,25 @@ EXIT_WAIT_S = 5.0
 _EXIT_POLL_S = 0.01
 
 
+def _leave() -> None:
+    """Wait for delivery at the exit, where ``goodbye.py`` says so; only if this process has emitted."""
+    try:
+        if _loaded is not None and _loaded.has_spooled:
+            from . import goodbye
+
+            goodbye.say(_loaded.flush, warn)
+    except (SystemExit, KeyboardInterrupt):
+        pass  # a signal handler of the host ends the wait; the exit goes on
+    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
+
+
+# Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
+# the host and of this module, may report events.
+if 1 in (os.getpid(), os.getppid()):
+    atexit.register(_leave)
+
+
 def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
     """Report an event.
 

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import context, details, files, launch, log, record, settings, source
+from . import context, details, files, launch, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -67,7 +67,7 @@ class Emitter:
         self._warn = warn
         # A program may have replaced what these ask. A field that cannot be computed costs no event.
         self._cluster: str = log.quietly(source.new_id) or context.UNKNOWN
-        self._redactor: details.Redactor | None = log.quietly(details.identity_redactor)
+        self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor)
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
@@ -99,6 +99,8 @@ class Emitter:
         self._enabled = self._logging = False
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
+        self.has_spooled = False
+        """Whether this process has written to the spool."""
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
@@ -187,6 +189,7 @@ class Emitter:
         finally:
             sibling._close_writer()  # noqa: SLF001 - another Emitter
             self.to_wake = sibling.to_wake or self.to_wake
+            self.has_spooled |= sibling.has_spooled
 
     def _pack(
         self,
@@ -220,6 +223,7 @@ class Emitter:
             self._host, self._may_create, lambda: log.quietly(log.first_contact), self._lock_wait_s
         )
         self._writers.add(self._writer)
+        self.has_spooled = True
         return self._writer
 
     def _close_writer(self) -> None:
@@ -252,7 +256,7 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(settings.watched(home)), files.signature(home.source))
+        signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
             self._home, self._host = home, home.host()
@@ -264,7 +268,7 @@ class Emitter:
                 self._identify(may_create=consent.enabled)
             # The source file may have been created just now. Without it the next refresh tries again.
             is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], files.signature(home.source)) if is_known else ()
+            self._signatures = (signatures[0], log.quietly(source.read, home.source)) if is_known else ()
         self._seen = variables
         self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         self._events = 0
@@ -329,11 +333,12 @@ class Emitter:
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as in `emit`
             with self._sibling() as sibling:
                 return sibling.flush(timeout_s)
+        began = time.monotonic()
         try:
             if not lock.acquire(blocking=False) and not self._wait_for(lock):
                 with self._sibling() as sibling:
                     return sibling.flush(timeout_s)
-            self._refresh(time.monotonic())
+            self._refresh(began)
             if not self._enabled:
                 return False
             delivery = Delivery(self._home, self._host, self._settings)
@@ -350,7 +355,8 @@ class Emitter:
         launch.request_flush(delivery.host)
         if self._wake(delivery) is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
-        for number, _ in enumerate(polls(timeout_s, _FLUSH_POLL_S), start=1):
+        left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
+        for number, _ in enumerate(polls(left_s, _FLUSH_POLL_S), start=1):
             if waiting.is_over():
                 return True
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:

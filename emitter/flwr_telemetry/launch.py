@@ -82,10 +82,8 @@ def wake(
         return Wake.ALIVE
     if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
-    setting, respawn_s = chosen.sidecar, chosen.limits.respawn_s
-    if setting == "never" or GUARD in environ or not _is_interpreter(sys.executable):
-        return Wake.NOT_ALLOWED
-    if setting == "auto" and in_batch_job(environ):
+    respawn_s = chosen.limits.respawn_s
+    if not may_start(chosen, environ) or not _is_interpreter(sys.executable):
         return Wake.NOT_ALLOWED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
@@ -101,6 +99,13 @@ def _is_interpreter(executable: str | None) -> bool:
     """Whether ``executable`` is Python. A frozen or embedding program would start itself again."""
     name = os.path.basename(executable or "").lower()
     return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
+
+
+def may_start(chosen: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether the settings and variables of a process allow it to start a sidecar."""
+    if chosen.sidecar == "never" or GUARD in environ:
+        return False
+    return chosen.sidecar == "always" or not in_batch_job(environ)
 
 
 def in_batch_job(environ: Mapping[str, str]) -> bool:
@@ -120,12 +125,17 @@ def _for_a_start() -> tuple[ModuleType, ModuleType]:
 
 
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
-    """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction."""
+    """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction.
+
+    A start in an earlier container does not count. Else a fleet of short containers might start a sidecar
+    only at their ends.
+    """
     try:
         last = host.lock.stat()
     except OSError:
         return False
-    return last.st_size > 0 and abs(presence.last_touched(host) - last.st_mtime) < respawn_s
+    age_s = presence.last_touched(host) - last.st_mtime
+    return last.st_size > 0 and abs(age_s) < respawn_s and not presence.is_from_before(age_s)
 
 
 def _claim_start(host: HostPaths, respawn_s: float) -> Wake:

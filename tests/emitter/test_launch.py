@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 from tests.emitter.conftest import NOW_S, beat
-from tests.support import processes
+from tests.support import hosts, processes
 
 
 @pytest.fixture
@@ -82,6 +83,23 @@ def test_who_may(home, paths, environ, setting):
 def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
     started(paths, NOW_S - before_s)
     assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
+
+
+def test_a_start_in_an_earlier_container_does_not_count(home, paths):
+    """Else a fleet of short containers might start a sidecar only at their ends."""
+    started(paths, NOW_S - 5)
+    code = f"""
+from flwr_telemetry import launch
+from flwr_telemetry.layout import Home, home_directory
+for _ in range(2):
+    print(launch._claim_start(Home(home_directory(os.environ)).host(), 10).name)
+    os.utime({str(paths.lock)!r}, ({NOW_S}, {NOW_S}))
+"""
+    words = [sys.executable, "-c", processes.PRELUDE + code]
+    done = processes.program(home, hosts.container(words))
+    assert (done.stdout.split(), done.stderr) == (["STARTED", "THROTTLED"], "")
+    os.utime(paths.lock, (NOW_S - 5, NOW_S - 5))
+    assert launch._claim_start(paths, 10) is Wake.THROTTLED
 
 
 def test_the_trace_of_a_probe_is_no_start(paths):

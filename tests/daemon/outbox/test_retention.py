@@ -187,3 +187,20 @@ def test_a_record_that_is_appended_amid_a_drop_is_counted(home, host, monkeypatc
     assert enforce(home) == 3
     assert dropped(host) == b"\0" * 3
     assert modes[0] & files.TOMBSTONE_MODE
+
+
+def test_a_batch_is_read_again_only_if_it_changed(home, host, monkeypatch):
+    """There may be a hundred thousand bodies in it, once a minute."""
+    first = put(host.outbox / "b/k1.json", PLAIN, 100)
+    sums, read, real = retention.BatchSums(), [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(str(path)) or real(path))
+    cap = Limits(spool_max_mib=(len(PLAIN) + len(BURST) - 1) / MIB)
+    for _ in range(3):
+        assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 0
+    assert read.count(str(first.parent)) == 1
+    put(host.outbox / "b/k2.json", BURST)
+    assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 1
+    assert not first.exists()
+    host.outbox.rename(host.outbox.with_name("gone"))
+    retention.enforce_unsent(Home(home), cap, NOW_S, sums)
+    assert sums._known == {}

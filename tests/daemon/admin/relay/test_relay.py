@@ -253,15 +253,6 @@ def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
     assert cursor_of(file)["members"] == 0
 
 
-def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, collector):
-    bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
-    put(file, [bent, *bodies(1)])
-    collector.answer_with(422)
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 2, 1)
-    assert [path.stem for path in homes.rejected(home)] == [wire.key_of(bent)]
-
-
 def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
     homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
