@@ -85,25 +85,22 @@ class DetailsEncoder:
         if details is None:
             return _NONE
         if type(details) is dict and len(details) < MAX_DETAILS_BYTES:
-            details = details.copy()  # other threads may change it
-            left = _BUDGET
-            for name, item in details.items():
-                if type(name) is not str:
-                    break
-                kind = type(item)
-                if kind is str:
-                    left -= len(item)
-                elif kind not in _PLAIN:
-                    break
-                left -= len(name)
-            else:
-                if left >= 0:
-                    try:
-                        packed = self._pack(details)
-                    except (ValueError, OverflowError):
-                        pass  # the copy below tells the reason
-                    else:
-                        return packed if packed in self._fine else self._checked(details, packed)
+            left, packed = _BUDGET, b""
+            try:
+                for name, item in details.items():
+                    if type(name) is not str:
+                        break
+                    if type(item) is str:
+                        left -= len(item)
+                    elif type(item) not in _PLAIN:
+                        break
+                    left -= len(name)
+                else:
+                    packed = self._pack(details) if left >= 0 else b""
+            except (ValueError, OverflowError, RuntimeError):
+                pass  # the copy below tells the reason, which may be another thread
+            if packed:
+                return packed if packed in self._fine else self._checked(details, packed)
         plain = copied(details)
         return self._checked(plain, self._pack(plain))
 
@@ -111,7 +108,10 @@ class DetailsEncoder:
         """The packed details without names and paths that identify; raises InvalidEventError if too large."""
         if self._redactor is None:
             return _NONE
-        safe = self._pack(self._redactor.redact(details)) if self._redactor.may_hold(packed) else packed
+        safe = packed
+        if self._redactor.may_hold(packed):
+            # Copied, because another thread may have changed the caller's details meanwhile.
+            safe = self._pack(self._redactor.redact(copied(details)))
         if len(safe) > MAX_DETAILS_BYTES:
             self._pack = self._packer()  # the buffer of the old one would stay this large
             raise _too_large()
