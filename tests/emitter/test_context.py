@@ -164,6 +164,60 @@ def test_the_context_is_redacted_as_the_details_are(home, told, left):
     assert flower["package_name"] == "flwr"
 
 
+BROKEN = {
+    "no_interpreter": "sys.executable = None",
+    "an_empty_interpreter": "sys.executable = ''",
+    "an_interpreter_that_is_gone": "sys.executable = '/gone/python3'",
+    "an_interpreter_with_a_nul": "sys.executable = 'a\\0b'",
+    "platform_raises": "for name in PLATFORM: setattr(platform, name, broken)",
+    "platform_is_mocked": "for name in PLATFORM: setattr(platform, name, mock.MagicMock())",
+    "platform_is_endless": "for name in PLATFORM: setattr(platform, name, lambda *_, **__: 'x' * 10**6)",
+    "platform_is_no_unicode": "for name in PLATFORM: setattr(platform, name, lambda *_, **__: '\\ud800')",
+    "no_count": "os.cpu_count = lambda: None",
+    "a_huge_count": "os.cpu_count = lambda: 2**70",
+    "no_uname": "os.uname = broken",
+    "a_mocked_uname": "os.uname = mock.MagicMock()",
+    "no_users": "pwd.getpwuid = broken",
+    "no_home": "os.path.expanduser = broken",
+    "no_random_ids": "uuid.uuid4 = broken",
+    "no_uuids": "uuid.UUID = broken",
+    "no_metadata": "importlib.metadata.version = broken",
+    "a_mocked_version": "importlib.metadata.version = mock.MagicMock()",
+    "a_locale_that_raises": "locale.getpreferredencoding = locale.getlocale = broken",
+}
+BROKEN_SETUP = """
+import importlib.metadata, locale, os, platform, pwd, sys, uuid
+from unittest import mock
+PLATFORM = "system release platform python_implementation python_version machine version architecture".split()
+PLATFORM += ["uname", "libc_ver"]
+
+class No(Exception):
+    pass
+
+def broken(*_, **__):
+    raise No
+
+"""
+
+
+@pytest.mark.parametrize("setup", BROKEN.values(), ids=BROKEN)
+def test_a_field_that_cannot_be_computed_costs_no_event(home, setup):
+    """It is `unknown`, or what Flower itself says then, and all others are as ever."""
+    homes.configure(home, sidecar="never")
+    code = f"{BROKEN_SETUP}{setup}\nprint(json.dumps([outcome(event('PING', {{'n': 1}})) for _ in range(2)]))"
+    assert processes.answers(home, code) == ["spooled"] * 2
+    for event in homes.spooled(home):
+        record.check_event(event)
+        declared = [field.name for field in context.FIELDS if field.name not in ABSENT["flwr"]]
+        assert flattened(event) == [name for name in declared[:-4] if name not in ADDED_BY_THE_SIDECAR]
+        where, hardware = event["context"]["platform"], event["context"]["hw"]["cpu_count"]
+        if "PLATFORM:" in setup:
+            assert {where[name] for name in ("system", "release", "machine", "version")} == {"unknown"}
+        else:
+            assert where["python_version"] == sys.version.split()[0]
+        assert hardware == ("unknown" if "cpu_count" in setup else os.cpu_count())
+
+
 PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"
 
 
