@@ -26,7 +26,7 @@ from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
-from .problems import can_be_read, find_problems, public_consent, read_each, size_of
+from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
 
 
 @dataclass(slots=True)
@@ -232,7 +232,10 @@ def _services(home: Home) -> Iterator[ServiceView]:
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
     state = State.load(host)
     retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
-    view = SidecarView(alive(host), state.pid or None, state.mode, state.version, state.started, state.ended)
+    is_alive = alive(host)
+    if is_alive is False:
+        problems |= dict.fromkeys(never_lived(host, lambda: presence.file_system_now(host.root)))
+    view = SidecarView(is_alive, state.pid or None, state.mode, state.version, state.started, state.ended)
     return HostView(
         host=host.name,
         this_host=this_host,
