@@ -38,9 +38,7 @@ def find() -> dict[str, str]:
     found = {_OURS: own, **{name: _first(name, doubtful) for name in (*_NEEDED, *_USEFUL)}}
     for name in (_OURS, *_NEEDED):
         if not found[name]:
-            raise StartError(
-                f"this program has no file of the package {name}, for example because of an archive"
-            )
+            raise StartError(f"the package {name} lies in an archive, or was removed")
     return {name: file for name, file in found.items() if file}
 
 

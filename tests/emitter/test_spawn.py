@@ -126,11 +126,11 @@ def test_a_program_that_can_start_no_sidecar_says_so(home, target, tmp_path):
     code = f"{EMIT}import time; time.sleep(1.1)\n{EMIT}"
     done = processes.program(home, [BASE, "-s", "-c", code], env)
     assert done.stdout == "spooled\nspooled\n"
-    assert done.stderr.count("has no file of the package flwr_telemetry") == 1
+    assert done.stderr.count("the package flwr_telemetry lies in an archive") == 1
     assert not processes.sidecars(home)
     (problem,) = json.loads(processes.command(home, "status", "--json").stdout)["problems"]
-    assert "an archive; the events wait: run a service" in problem
-    assert "has no file of the package" in processes.command(home, "doctor").stdout
+    assert "an archive, or was removed; the events wait: run a service" in problem
+    assert "lies in an archive" in processes.command(home, "doctor").stdout
 
 
 @pytest.mark.parametrize("value", [None, "", "/gone/python3", "/bin/sh"])
@@ -311,3 +311,29 @@ def test_a_sidecar_has_a_name_and_tells_its_home(home, collector):
     assert Path(f"/proc/{sidecar.pid}/comm").read_text() == "flwr-telemetryd\n"
     assert sidecar.cmdline()[-2:] == ["flwr-telemetryd", str(home)]
     assert sidecar.environ()["FLWR_HOME"] == str(home)
+
+
+@pytest.mark.parametrize("when", ["before-it-delivers", "after-a-failure"])
+def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_path, when):
+    """As by `pip uninstall`: no traceback in its log, and the events wait for another program."""
+    is_early = when.startswith("before")
+    homes.configure(home, collector.url, burst_window_s=600 if is_early else 0.1, idle_exit_s=600)
+    collector.answer_with(*[503] * 1000)
+    program = tmp_path / "program"
+    for name, file in places.find().items():
+        if name.startswith("flwr_"):
+            shutil.copytree(Path(file).parent, program / name)
+        else:
+            (program / name).symlink_to(Path(file).parent)
+    done = processes.program(home, [BASE, "-s", "-c", EMIT], {"PYTHONPATH": str(program)})
+    assert done.stdout == "spooled\n", done.stderr
+    processes.running_sidecar(home)
+    processes.wait_until(lambda: is_early or collector.requests)
+    for name in ("flwr_telemetry", "flwr_telemetryd"):
+        shutil.rmtree(program / name)
+    processes.wait_for_end(home)
+    log = Home(home).host().log.read_text()
+    assert "ending: its program was removed" in log
+    assert "Traceback" not in log
+    assert start_errors.read(Home(home).host()) is None
+    assert homes.unsent_files(home)

@@ -49,6 +49,7 @@ _EXIT_CODES = {
     ExitReason.OFFLINE: ExitCode.UNDELIVERED,
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
+    ExitReason.UNINSTALLED: ExitCode.UNUSABLE,
 }
 
 
