@@ -109,8 +109,10 @@ def _python() -> str:
     """The interpreter. A frozen or embedding program would start itself again."""
     executable = sys.executable or ""
     is_python = os.path.basename(executable).lower().startswith(("python", "pypy"))
-    if getattr(sys, "frozen", False) or not (is_python and os.access(executable, os.X_OK)):
-        raise StartError("this program is frozen, or its Python has no program of its own")
+    if getattr(sys, "frozen", False) or "__compiled__" in globals():  # the second is Nuitka's
+        raise StartError("this program is frozen, so it has no Python for a sidecar")
+    if not (is_python and os.access(executable, os.X_OK)):
+        raise StartError(f"this program has no Python for a sidecar (sys.executable is {sys.executable!r})")
     return executable
 
 

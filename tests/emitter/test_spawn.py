@@ -136,7 +136,7 @@ def test_a_program_that_can_start_no_sidecar_says_so(home, target, tmp_path):
 @pytest.mark.parametrize("value", [None, "", "/gone/python3", "/bin/sh"])
 def test_a_program_without_an_interpreter(monkeypatch, value):
     monkeypatch.setattr(sys, "executable", value)
-    with pytest.raises(StartError, match="frozen, or its Python"):
+    with pytest.raises(StartError, match="no Python for a sidecar"):
         spawn.sidecar(Home(Path("/h")), {})
 
 
