@@ -134,7 +134,7 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
         if (taken := _take(host.dropped, own)) is not None:
             files.append_bytes(own.dropped, b"\0" * taken.stat().st_size)
             taken.unlink()
-        state_files = (host.lock.name, host.log.name, host.not_before.name)
+        state_files = (host.lock.name, host.log.name, host.not_before.name, host.start_errors.name)
         for path in listing(host.root):
             if path.name.endswith(files.PART_SUFFIX) or path.name.startswith(state_files):
                 path.unlink(missing_ok=True)
