@@ -21,8 +21,11 @@ DAEMON = "flwr_telemetryd"
 
 _OURS = __package__ or ""
 _NEEDED = (DAEMON, "filelock", "msgpack", "requests")
-_USEFUL = ("psutil", "urllib3", "certifi", "idna", "charset_normalizer", "chardet")
+_USEFUL = ("psutil", "urllib3", "certifi", "idna", "charset_normalizer")
 """A sidecar without one of these says by itself what it lacks."""
+
+_INSTEAD = "chardet"
+"""The package that ``requests`` uses if there is no ``charset_normalizer``."""
 
 
 def find() -> dict[str, str]:
@@ -39,6 +42,8 @@ def find() -> dict[str, str]:
     for name in (_OURS, *_NEEDED):
         if not found[name]:
             raise StartError(f"the package {name} lies in an archive, or was removed")
+    if not found[_USEFUL[-1]]:
+        found[_INSTEAD] = _first(_INSTEAD, doubtful)
     return {name: file for name, file in found.items() if file}
 
 

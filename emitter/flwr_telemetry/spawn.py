@@ -18,13 +18,15 @@ import posix
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import places, start_errors
-from .bootstrap import PLACES
 from .errors import StartError
 from .layout import Home, HostPaths
 from .presence import GUARD, NAME
+
+PLACES = "FLWR_TELEMETRYD_PLACES"
+"""The variable with the file of each package; ``bootstrap.py`` reads it."""
 
 # The variables by which a sidecar finds its interpreter, its home and the network. It gets no others, above
 # all no tokens and passwords of the workload.
@@ -66,18 +68,19 @@ _MOST_WITHOUT_PROC = 256
 _RESET_ON_FORK = 0x40000000
 
 
-class Sidecar(NamedTuple):
-    """A sidecar to be started."""
+class Sidecar:
+    """A sidecar to be started. It is a plain class, because making a named tuple costs a first event 0.2 ms.
 
-    interpreter: list[str]
-    """Python with its switches."""
-    arguments: list[str]
-    environment: dict[str, str]
+    Args:
+        interpreter: Python with its switches.
+        arguments: the rest of the argument vector.
+        environment: all of its variables.
+    """
 
-    @property
-    def command(self) -> list[str]:
-        """The whole argument vector."""
-        return [*self.interpreter, *self.arguments]
+    def __init__(self, interpreter: list[str], arguments: list[str], environment: dict[str, str]) -> None:
+        self.interpreter = interpreter
+        self.command = [*interpreter, *arguments]
+        self.environment = environment
 
 
 def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:

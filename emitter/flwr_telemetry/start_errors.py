@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import NamedTuple
 
 from . import files
 from .errors import TelemetryError
@@ -26,15 +25,17 @@ _MAX_TAIL_BYTES = 4096
 _MAX_LINE = 300
 
 
-class StartErrors(NamedTuple):
-    """The starts since the last sidecar that lived."""
+class StartErrors:
+    """The starts since the last sidecar that lived.
 
-    starts: int
-    """How many there were; 0 if none could be tried."""
-    since: str
-    """The time of the first one, ISO 8601 in UTC."""
-    last_line: str
-    """The last line that the last one wrote; empty if it wrote nothing."""
+    Args:
+        starts: how many there were; 0 if none could be tried.
+        since: the time of the first one, ISO 8601 in UTC.
+        last_line: the last line that the last one wrote; empty if it wrote nothing.
+    """
+
+    def __init__(self, starts: int, since: str, last_line: str) -> None:
+        self.starts, self.since, self.last_line = starts, since, last_line
 
     def __str__(self) -> str:
         """One sentence for people."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flwr_telemetry import places, spawn, start_errors
+from flwr_telemetry import bootstrap, places, spawn, start_errors
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.presence import GUARD
@@ -30,7 +30,7 @@ def test_what_a_sidecar_gets_of_our_environment():
     """It gets the variables for its start and the network; no secret, no setting, no hook."""
     environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere"}
     passed = spawn.sidecar(Home(Path("/h")), environ).environment
-    assert json.loads(passed.pop(spawn.PLACES)) == places.find()
+    assert json.loads(passed.pop(bootstrap.PLACES)) == places.find()
     assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", GUARD: "1"}
 
 
@@ -216,7 +216,8 @@ def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell
         "blocked": [],
         "sigchld": True,
     }, f"real-time: {is_real_time}"
-    assert start_errors.read(host)[::2] == (1, "its last words")
+    found = start_errors.read(host)
+    assert (found.starts, found.last_line) == (1, "its last words")
 
 
 def test_an_old_c_library(stand_in, monkeypatch):
