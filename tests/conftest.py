@@ -22,6 +22,24 @@ def _is_scrubbed(name):
     return name.startswith("FLWR_") or name in _SCRUBBED or name.lower().endswith("_proxy")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Two workers for each processor, because a test waits for other processes half of its time."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Let each worker begin with its share of the long tests, so that none of them runs alone at the end."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    is_long = [any(map(item.get_closest_marker, ("e2e", "long"))) for item in items]
+    long = [item for item, is_one in zip(items, is_long, strict=True) if is_one]
+    short = [item for item, is_one in zip(items, is_long, strict=True) if not is_one]
+    items.clear()
+    for worker in range(workers):
+        first, end = (len(short) * one // workers for one in (worker, worker + 1))
+        items += long[worker::workers] + short[first:end]
+
+
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path, monkeypatch):
     """Scrub the environment, point both homes below tmp_path, and leave no sidecar alive."""

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EMITTER, DAEMON = "flwr_telemetry", "flwr_telemetryd"
 SOURCES = {EMITTER: ROOT / "emitter", DAEMON: ROOT / "daemon"}
 
-_GROUND = {"clock", "errors", "state", "hardware", "runtime"}
+_GROUND = {"clock", "errors", "state", "runtime"}
 _OUTBOX = {*_GROUND, "spool", "burst", "outbox"}
 BELOW = {
     **dict.fromkeys(_GROUND, _GROUND),

@@ -27,7 +27,7 @@ _RUN = set()
 
 
 class Reader:
-    """Somebody with a shell, a home and the page."""
+    """A reader of the page, with a shell and a home."""
 
     def __init__(self, home):
         self.home = home
@@ -43,7 +43,7 @@ class Reader:
 
 @pytest.fixture
 def reader(home):
-    """Give somebody whose `~/.flwr` is the home of this test."""
+    """Give a reader whose `~/.flwr` is the home of this test."""
     return Reader(home)
 
 
@@ -212,7 +212,7 @@ def test_logging_alone(reader, words):
 
 @keeps("Logging is disabled by default")
 def test_no_logging(reader, words):
-    """But for one line in the life of a home, which says how to see and how to switch off."""
+    """But for one line per home, which says how to see and how to switch off."""
     (line,) = reader.does("python server.py").stderr.splitlines()
     assert line.startswith("INFO flwr-telemetry ")
     assert "flwr-telemetry inspect" in line
@@ -222,7 +222,7 @@ def test_no_logging(reader, words):
 
 @keeps("reach out to us via Slack or email")
 def test_contact(reader, words):
-    """Whoever asks for help is told of both."""
+    """The help names both."""
     channel, address, ask = words
     told = reader.does(ask, COLUMNS="200").stdout
     assert channel in told

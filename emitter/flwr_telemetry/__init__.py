@@ -8,8 +8,9 @@ On the disk it creates ``$FLWR_HOME/source`` (Flower's own file, the source ID) 
 ``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped``, ``sidecar.lock`` and
 ``start-errors.log``. Everything else there is the sidecar's.
 
-It never uses the network and never raises into its caller. It waits for locks only, and for milliseconds. It
-leaves no thread and no child process. If telemetry is off, it creates nothing.
+It never uses the network and never raises into its caller. It waits for locks only, and for milliseconds;
+the exit of a container's first process is the one exception (``goodbye.py``). It leaves no thread and no
+child process. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
 so that a process which never emits does not pay for them. ``emitter.py`` shows the steps of an event.

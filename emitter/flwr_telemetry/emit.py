@@ -10,6 +10,8 @@ This module imports only the standard library. Third-party modules are imported 
 
 from __future__ import annotations
 
+import os
+import sys
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
+
+
+def _leave() -> None:
+    """Wait for delivery at the exit, where ``goodbye.py`` says so; only if this process has emitted."""
+    try:
+        if f"{__package__}.emitter" in sys.modules and (emitter := _emitter()).has_spooled:
+            from . import goodbye
+
+            goodbye.say(emitter.flush, warn)
+    except (SystemExit, KeyboardInterrupt):
+        pass  # a signal handler of the host ends the wait; the exit goes on
+    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
+
+
+# Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
+# the host and of this module, may report events.
+if 1 in (os.getpid(), os.getppid()):
+    import atexit
+
+    atexit.register(_leave)
 
 
 def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from . import context, details, files, launch, log, record, settings, source
+from . import context, details, files, launch, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -55,7 +55,7 @@ class Emitter:
             raise UnsupportedPlatformError(msg)
         self._warn = warn
         self._cluster = source.new_id()
-        self._redactor = details.identity_redactor()
+        self._redactor = redaction.identity_redactor()
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
@@ -80,6 +80,8 @@ class Emitter:
         self._enabled = self._logging = False
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
+        self.has_spooled = False
+        """Whether this process has written to the spool."""
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
@@ -160,6 +162,7 @@ class Emitter:
     def _open(self) -> Writer:
         self._writer = Writer(self._host, self._may_create, lambda: log.quietly(log.first_contact))
         self._writers.add(self._writer)
+        self.has_spooled = True
         return self._writer
 
     def _close_writer(self) -> None:
@@ -192,7 +195,7 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(settings.watched(home)), files.signature(home.source))
+        signatures = (settings.signature(home), source.read(home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
             self._home, self._host = home, home.host()
@@ -204,7 +207,7 @@ class Emitter:
                 self._identify(may_create=consent.enabled)
             # The source file may have been created just now. Without it the next refresh tries again.
             is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], files.signature(home.source)) if is_known else ()
+            self._signatures = (signatures[0], source.read(home.source)) if is_known else ()
         self._seen = variables
         self._refresh_at = now + launch.RECHECK_S
 
@@ -257,8 +260,9 @@ class Emitter:
         if not self._is_free():
             with self._sibling() as sibling:
                 return sibling.flush(timeout_s)
+        began = time.monotonic()
         with self._lock:
-            self._refresh(time.monotonic())
+            self._refresh(began)
         if not self._enabled:
             return False
         waiting = _waiting()(self._host)
@@ -269,7 +273,8 @@ class Emitter:
         launch.request_flush(self._host)
         if self._wake() is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
-        for number, _ in enumerate(polls(timeout_s, _FLUSH_POLL_S), start=1):
+        left_s = timeout_s - (time.monotonic() - began)
+        for number, _ in enumerate(polls(left_s, _FLUSH_POLL_S), start=1):
             if waiting.is_over():
                 return True
             if number % _POLLS_PER_WAKE == 0 and self._wake() is launch.Wake.NOT_ALLOWED:

@@ -67,13 +67,13 @@ def ensure_directory(path: Path) -> bool:
         Whether this call created it.
 
     Raises:
-        SpoolUnsafeError: it is no directory, or not safe; see ``check_directory``.
+        SpoolUnsafeError: it is no directory, or not safe; see ``check_directory``. A new one is not safe on a
+            share or a mounted volume that gives such modes to everything.
         OSError: the system's refusal.
     """
-    if _make_directory(path):
-        return True
+    is_new = _make_directory(path)
     check_directory(path)
-    return False
+    return is_new
 
 
 def make_home(path: Path) -> None:
@@ -90,7 +90,8 @@ def _make_directory(path: Path) -> bool:
     except FileExistsError:
         return False
     if stat.S_IMODE(os.stat(path).st_mode) != DIRECTORY_MODE:
-        os.chmod(path, DIRECTORY_MODE)
+        with contextlib.suppress(OSError):  # a share that has modes of its own may refuse
+            os.chmod(path, DIRECTORY_MODE)
     return True
 
 
@@ -121,7 +122,8 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it")
+        advice = "where that changes nothing, mount the volume with umask=077 or set FLWR_HOME to another one"
+        raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it, or, {advice}")
 
 
 # Open files
@@ -151,7 +153,8 @@ def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
             status = os.fstat(descriptor)
             _check(path, status, stat.S_IFREG, any_owner=any_owner)
             if not any_owner and status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
-                os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
+                with contextlib.suppress(OSError):  # a share that has modes of its own may refuse
+                    os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
         except BaseException:
             os.close(descriptor)
             raise
@@ -182,6 +185,24 @@ def _not_standard(descriptor: int) -> int:
         os.close(descriptor)
 
 
+def keeps_modes(descriptor: int) -> bool:
+    """Whether the file system keeps the mode bits of a file; some shares show the same ones for all files.
+
+    It tries that with a bit that means nothing here.
+    """
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    other = mode ^ stat.S_IXGRP
+    try:
+        os.fchmod(descriptor, other)
+        shown = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
+        return False
+    return shown == other
+
+
 def is_opened_with(descriptor: int, flags: int) -> bool:
     """Whether ``open_file`` may have opened a descriptor with these flags, ``O_CREAT`` apart.
 
@@ -196,7 +217,7 @@ def is_opened_with(descriptor: int, flags: int) -> bool:
     return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
 
 
-def entry_names(directory: Path) -> list[str]:
+def entry_names(directory: Path | str) -> list[str]:
     """The names in a directory, in order; none if it is missing."""
     try:
         with estale_as_missing():
@@ -286,7 +307,8 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         path: the file; it need not exist.
         data: the new content in pieces, which may be too large for the memory.
         durable: force the content to the disk before the file gets its name.
-        any_owner: replace the old file whatever its owner and mode are.
+        any_owner: replace the old file whatever its owner and mode are, and on a share that has modes of its
+            own.
 
     Raises:
         SpoolUnsafeError: the old file is no plain file of this user; it stays.
@@ -296,9 +318,17 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         with contextlib.suppress(FileNotFoundError):
             check_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
+        if any_owner:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            flags |= os.O_EXCL  # never through a link
         # A network file system may report a failed write only at the close.
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
+        with opened(temporary, flags, any_owner=any_owner) as descriptor:
+            if any_owner:
+                with contextlib.suppress(OSError):
+                    os.fchmod(descriptor, FILE_MODE)
             for piece in data:
                 write_all(descriptor, piece)
             if durable:

@@ -26,11 +26,6 @@ RECHECK_S = 1.0
 
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 
-_PAUSES_S = {3: 60.0, 4: 600.0}
-LONGEST_PAUSE_S = 3600.0
-"""Least time between two starts after three, four and more of which none has lived, unless ``respawn_s`` is
-longer: what is broken seldom repairs itself."""
-
 _STARTED_MARK = "started {:<31}\n"
 """The lock file's contents after a start, with the last sidecar if it was a zombie; see ``reaper.py``."""
 
@@ -67,10 +62,8 @@ def wake(
         return Wake.ALIVE
     if presence.has_fresh_heartbeat(home, lambda: presence.last_touched(host)):
         return Wake.SERVED
-    setting, respawn_s = chosen.sidecar, chosen.limits.respawn_s
-    if setting == "never" or GUARD in environ:
-        return Wake.NOT_ALLOWED
-    if setting == "auto" and in_batch_job(environ):
+    respawn_s = chosen.limits.respawn_s
+    if not may_start(chosen, environ):
         return Wake.NOT_ALLOWED
     if _started_lately(host, respawn_s):
         return Wake.THROTTLED
@@ -86,6 +79,13 @@ def wake(
     if outcome is Wake.STARTED:
         spawn.start(sidecar, host)
     return outcome
+
+
+def may_start(chosen: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether the settings and variables of a process allow it to start a sidecar."""
+    if chosen.sidecar == "never" or GUARD in environ:
+        return False
+    return chosen.sidecar == "always" or not in_batch_job(environ)
 
 
 def in_batch_job(environ: Mapping[str, str]) -> bool:
@@ -105,6 +105,9 @@ def _for_a_start() -> tuple[ModuleType, ModuleType, ModuleType]:
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
     """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction.
 
+    A start in an earlier container does not count. Else a fleet of short containers might start a sidecar
+    only at their ends.
+
     Raises:
         StartError: the last starts were in vain, and the longer time after them is not over.
     """
@@ -112,19 +115,15 @@ def _started_lately(host: HostPaths, respawn_s: float) -> bool:
         last = host.lock.stat()
     except OSError:
         return False
-    age_s = abs(presence.last_touched(host) - last.st_mtime)
-    if not last.st_size:
+    age_s = presence.last_touched(host) - last.st_mtime
+    if not last.st_size or presence.is_from_before(age_s):
         return False
-    if age_s < respawn_s:
+    if abs(age_s) < respawn_s:
         return True
-    if age_s < LONGEST_PAUSE_S and os.path.lexists(host.start_errors):
+    if os.path.lexists(host.start_errors):
         _, _, start_errors = _for_a_start()
         found = start_errors.read(host)
-        if (
-            found is not None
-            and found.starts >= min(_PAUSES_S)
-            and age_s < _PAUSES_S.get(found.starts, LONGEST_PAUSE_S)
-        ):
+        if found is not None and abs(age_s) < found.pause_s:
             raise StartError(f"{found}; `flwr-telemetry doctor` tells more")
     return False
 

@@ -4,6 +4,7 @@
 touches the disk. No other module spells the name of a file or directory in a home.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ SPLIT_SUFFIX = ".split"
 ADOPTED_SUFFIX = "-adopted"
 """The suffix of a batch whose events come from other hosts of the home."""
 
+GONE_HOSTS = "gone.hosts"
+"""The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
+
 _MAX_HOST_LENGTH = 64
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -30,11 +34,21 @@ def home_directory(environ: Mapping[str, str]) -> Path:
         HomeUnavailableError: no home directory is known.
     """
     if configured := environ.get("FLWR_HOME"):
-        return Path(os.path.abspath(configured))
+        return Path(os.path.normpath(configured if os.path.isabs(configured) else _made_absolute(configured)))
     home = environ.get("HOME") or os.path.expanduser("~")
     if not os.path.isabs(home):
         raise HomeUnavailableError("no home directory is known; set HOME or FLWR_HOME")
     return Path(home) / ".flwr"
+
+
+@functools.cache
+def _made_absolute(path: str) -> str:
+    """A relative path by the working directory at the first call, because a process may change that."""
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        msg = "FLWR_HOME is a relative path and the working directory is gone; set it to an absolute path"
+        raise HomeUnavailableError(msg) from error
 
 
 def host_name() -> str:
@@ -106,6 +120,25 @@ class HostPaths(_HostFields):
     start_errors = _Below("root", "start-errors.log")
     """What sidecars said that died before they had a log; see ``start_errors.py``."""
 
+    # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
+
+    @property
+    def root_text(self) -> str:
+        """``root``."""
+        return f"{self.telemetry}/{self.name}"
+
+    @property
+    def unsent(self) -> tuple[str, str, str]:
+        """``spool``, ``work`` and ``outbox``."""
+        root = self.root_text
+        return f"{root}/spool", f"{root}/work", f"{root}/outbox"
+
+    @property
+    def archives(self) -> tuple[str, str, str]:
+        """``sent``, ``rejected`` and ``damaged``."""
+        root = self.root_text
+        return f"{root}/sent", f"{root}/rejected", f"{root}/damaged"
+
     @property
     def directories(self) -> tuple[Path, ...]:
         """Every directory in ``root``."""
@@ -146,3 +179,8 @@ class Home(_HomeFields):
     def host(self, name: str | None = None) -> HostPaths:
         """The paths of the host with this name; without a name, of this host."""
         return HostPaths(self.telemetry, name or host_name())
+
+    @property
+    def gone_hosts(self) -> HostPaths:
+        """The common archive of hosts that are gone, laid out as the directory of a host."""
+        return self.host(GONE_HOSTS)

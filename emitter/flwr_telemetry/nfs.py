@@ -2,7 +2,8 @@
 
 A write there ends in this machine's memory. The server's answer (the quota is used up, another host removed
 the file) arrives at the next fsync or close. A file that this machine removes while it is open is renamed to
-``.nfs…`` until it is closed. It keeps its link, so a writer to it gets no error.
+``.nfs…`` until it is closed, and on FUSE to ``.fuse_hidden…``. It keeps its link, so a writer to it gets no
+error.
 
 A device is looked up once, when a segment on it is first opened. This module never sends a request to a
 server.
@@ -19,7 +20,7 @@ _TYPES = frozenset("nfs nfs4 cifs smb3".split())
 
 _MOUNTS = "/proc/self/mountinfo"
 _REMOVED = " (deleted)"
-_SILLY = ".nfs"
+_SILLY = (".nfs", ".fuse_hidden")
 
 
 @functools.cache

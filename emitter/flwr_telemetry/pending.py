@@ -61,13 +61,20 @@ class Waiting:
         self._batches = found - self._others
 
     def is_over(self) -> bool:
-        """Whether everything that waited then is delivered, rejected or dropped."""
+        """Whether everything that waited then is delivered, rejected or dropped.
+
+        The other hosts are asked last, because there may be thousands of them.
+        """
         if self._segments:
             self._segments &= self._spooled()
+            if self._segments:
+                return False
             # A segment that left the spool since the last pass is in one of the batches that exist now.
             self._batches |= self._in_batches()
-        self._batches &= self._in_batches()
-        return not self._segments and not self._batches
+        if not self._batches.isdisjoint(map(_own_name, _batches(self._host))):
+            return False
+        self._batches &= self._in_batches() if self._batches else set()
+        return not self._batches
 
     def _spooled(self) -> set[int]:
         """The inodes of the segments with events that are in no body yet."""
@@ -111,8 +118,9 @@ def _own_name(batch: str) -> str:
 
 def _batches(host: HostPaths) -> set[str]:
     """The names of the unfinished batches, and of the committed ones that have bodies left."""
-    making = {name.partition(".")[0] for name in _directories(host.work)}
-    return making | {entry.name for entry in _entries(host.outbox) if has_bodies(Path(entry.path))}
+    _, work, outbox = host.unsent
+    making = {name.partition(".")[0] for name in _directories(work)} if files.entry_names(work) else set()
+    return making | {name for name in files.entry_names(outbox) if has_bodies(f"{outbox}/{name}")}
 
 
 def _others(host: HostPaths) -> Iterator[HostPaths]:
@@ -121,7 +129,7 @@ def _others(host: HostPaths) -> Iterator[HostPaths]:
             yield HostPaths(host.telemetry, name)
 
 
-def has_bodies(batch: Path) -> bool:
+def has_bodies(batch: Path | str) -> bool:
     """Whether a committed batch still holds an undelivered body."""
     return any(entry.name.endswith((BODY_SUFFIX, SPLIT_SUFFIX)) for entry in _entries(batch))
 
@@ -136,11 +144,11 @@ def grown_segments(batch: Path) -> Iterator[int]:
                     yield status.st_ino
 
 
-def _directories(parent: Path) -> Iterator[str]:
+def _directories(parent: Path | str) -> Iterator[str]:
     return (entry.name for entry in _entries(parent) if entry.is_dir(follow_symlinks=False))
 
 
-def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(directory: Path | str) -> Iterator[os.DirEntry[str]]:
     with (
         contextlib.suppress(FileNotFoundError, NotADirectoryError),
         files.estale_as_missing(),

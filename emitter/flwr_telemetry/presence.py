@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,10 @@ ZOMBIE = "Z"
 
 _MAX_STATE_BYTES = 64 * 1024
 
+_LOOKS = 30
+"""After so many looks ``telemetry/`` is listed again, even if its time is the same. Two changes within one
+tick of the file system's clock have one time, and a network file system may show a change late."""
+
 
 # Heartbeats
 
@@ -55,6 +60,24 @@ def heartbeat_files(home: Home) -> list[Path]:
     return [home.telemetry / name for name in files.entry_names(home.telemetry) if is_heartbeat(name)]
 
 
+_listed: tuple[Path, object, int, list[Path]] = (Path(), None, 0, [])
+"""A directory that was listed, its signature before, the looks since, and the heartbeats in it."""
+
+
+def _known_heartbeat_files(home: Home) -> list[Path]:
+    """As ``heartbeat_files``, but the directory is listed only if it has changed since the last look.
+
+    A process looks once a second, and a home may have the directories of ten thousand hosts.
+    """
+    global _listed  # noqa: PLW0603 - one tuple, replaced at once, so that threads and forks need no lock
+    telemetry, signature, looks, found = _listed
+    now = files.signature(home.telemetry)
+    if now is None or (telemetry, signature) != (home.telemetry, now) or looks >= _LOOKS:
+        looks, found = 0, heartbeat_files(home)
+    _listed = home.telemetry, now, looks + 1, found
+    return found
+
+
 def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """The age of every heartbeat in seconds, at most ``LONGEST_AGE_S``, by host.
 
@@ -66,7 +89,7 @@ def heartbeats(home: Home, now: Callable[[], float]) -> dict[str, float]:
     """
     beats: dict[str, float] = {}
     with contextlib.suppress(OSError):
-        for path in heartbeat_files(home):
+        for path in _known_heartbeat_files(home):
             host = path.name.removeprefix(HEARTBEAT_PREFIX).removesuffix(".json")
             for beat in modification_times(path):  # none if the service has just ended and removed it
                 beats[host] = beat
@@ -109,7 +132,7 @@ def file_system_now(directory: Path) -> float:
         return time.time()
 
 
-def modification_times(*paths: Path) -> Iterator[float]:
+def modification_times(*paths: Path | str) -> Iterator[float]:
     """The modification times of the paths that exist, in seconds since the epoch."""
     for path in paths:
         with contextlib.suppress(OSError):
@@ -184,12 +207,8 @@ def signal_sidecar(host: HostPaths, mode: str, number: signal.Signals) -> None:
 def _runs(state: SidecarState) -> bool:
     if state.ended or state.pid == os.getpid():
         return False
-    try:
-        os.kill(state.pid, 0)
-    except (OSError, OverflowError):
-        return False
     # A number is used again, and means another process in another container. Linux can tell.
-    return lives(state.pid, state.born)
+    return exists(state.pid) and lives(state.pid, state.born)
 
 
 # Processes
@@ -205,13 +224,22 @@ class ProcessStatus(NamedTuple):
 
 
 def process_status(pid: int) -> ProcessStatus | None:
-    """The status of a process; None if there is none, or no proc(5)."""
+    """The status of a process; None if there is none, or no proc(5) that can be read."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        fields = text.rpartition(")")[2].split()
+        return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
+    except (OSError, LookupError, ValueError):  # a container may show an empty file, or none
         return None
-    fields = text.rpartition(")")[2].split()
-    return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
+
+
+def exists(pid: int) -> bool:
+    """Whether this user has a process with this number, even a zombie; works without proc(5)."""
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def birth(pid: int) -> str:
@@ -224,6 +252,17 @@ def birth(pid: int) -> str:
         return "" if found is None else f"{os.readlink('/proc/self/ns/pid')} {found.start}"
     except OSError:
         return ""
+
+
+def is_from_before(age_s: float) -> bool:
+    """Whether something of this age is older than process 1 of this PID namespace.
+
+    A sidecar that was started then ended with its container, or with the machine. False without proc(5).
+    """
+    first = process_status(1)
+    if first is None or sys.platform == "darwin":
+        return False
+    return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - int(first.start) / os.sysconf("SC_CLK_TCK")
 
 
 def lives(pid: int, born: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import files, settings_file
+from . import settings_file
 from .errors import SettingsError
 from .layout import Home
 from .settings_file import SIDECAR_CHOICES, Limits
@@ -22,15 +22,12 @@ from .switch import says_yes
 SITE_FILE = Path("/etc/flwr/telemetry.toml")
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
-# os.environ encodes, decodes and raises inside for every name that is not set: 2 µs each. It wraps a plain
-# dict, which is read here. Without such a dict, changes are noticed at the next pass only.
-_VARIABLES: Mapping[Any, Any] = getattr(os.environ, "_data", {})
-_encode = getattr(os.environ, "encodekey", lambda name: name)
 _NAMES = (
     "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
     "DO_NOT_TRACK FLWR_HOME HOME".split()
 )
-_WATCHED = tuple(map(_encode, _NAMES))
+_RAW_NAMES = tuple(map(os.fsencode, _NAMES))
+_PythonsOwn = os._Environ  # noqa: SLF001 - see `variables`
 
 
 class Consent(NamedTuple):
@@ -100,20 +97,33 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     )
 
 
-def watched(home: Home, site_file: Path = SITE_FILE) -> tuple[str, ...]:
-    """The paths that ``signature`` needs to notice a change of the settings."""
-    return str(site_file), str(home.config), str(home.path)
+def signature(home: Home, site_file: Path = SITE_FILE) -> tuple[object, ...]:
+    """A value that changes with the text of a settings file and with the owner of the home.
+
+    It holds the texts themselves. A status of a file does not tell of every change: some tools write in place
+    and keep the time, and FAT shows that time as the time of the last change of the inode, too.
+    """
+    return _text(site_file), _text(home.config), is_owned(home.path)
 
 
-def signature(paths: tuple[str, ...]) -> tuple[object, ...]:
-    """A value that changes with a settings file and with the owner of the home; one ``stat`` per path."""
-    *settings_files, home = paths
-    return (*map(files.signature, settings_files), is_owned(Path(home)))
+def _text(path: Path) -> object:
+    try:
+        return settings_file.content(path)
+    except SettingsError as error:
+        return str(error)
 
 
 def variables() -> tuple[Any, ...]:
-    """The raw values of all variables that this module reads; equal as long as none has changed."""
-    return tuple(map(_VARIABLES.get, _WATCHED))
+    """The raw values of all variables that this module reads; equal as long as none has changed.
+
+    ``os.environ`` is looked up at each call, because a program may put another mapping in its place. Python's
+    own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain dict inside
+    it is read.
+    """
+    environ = os.environ
+    if type(environ) is _PythonsOwn:
+        return tuple(map(environ._data.get, _RAW_NAMES))  # type: ignore[attr-defined]  # noqa: SLF001
+    return tuple(map(environ.get, _NAMES))
 
 
 class _File(NamedTuple):

@@ -4,6 +4,7 @@ A file with any error is refused as a whole, also for an unknown name or a value
 ``enabled = false`` must not leave telemetry on. This module decides nothing.
 """
 
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
+_TRIES = 3
 _MOST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
 
@@ -52,24 +54,44 @@ class Limits(NamedTuple):
     """The age at which files in these three are deleted."""
     adopt_after_s: float | None = None
     """Another host's spool is adopted if it has not grown for this time; None: 120, or 30 in a service."""
+    goodbye_s: float = 2
+    """The longest wait for delivery when a process ends its container, and the home with it; 0: never."""
     bursts: bool = True
     """Whether events are coalesced into bursts."""
 
 
 def content(path: Path) -> bytes:
-    """The first bytes of a file, one more than a settings file may have; no bytes if there is no file.
+    """The first bytes of a file, one more than a settings file may have; no bytes if there is no such name.
 
     Raises:
-        SettingsError: it cannot be read.
+        SettingsError: the name exists and cannot be read. It may be the name of an opt-out, for example of
+            one on a disk that is not mounted.
     """
-    try:
-        return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-    except SpoolUnsafeError as error:
-        raise SettingsError(str(error)) from error
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    for _ in range(_TRIES):  # another process may make the file between two looks
+        try:
+            return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True)
+        except (FileNotFoundError, NotADirectoryError):
+            if not (obstacle := _obstacle(str(path))):
+                return b""
+        except SpoolUnsafeError as error:
+            raise SettingsError(str(error)) from error
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    what = "leads nowhere" if os.path.islink(obstacle) else "is no directory"
+    raise SettingsError(f"{path} cannot be read, because {obstacle} {what}; repair or remove it")
+
+
+def _obstacle(path: str) -> str:
+    """The name at which a path that cannot be followed ends; empty if the path merely does not exist.
+
+    A file further up is none: no settings can be behind it, and making a directory there fails.
+    """
+    name = path
+    while not os.path.lexists(name) and name != os.path.dirname(name):
+        name = os.path.dirname(name)
+    if name in {path, os.path.dirname(path)}:
+        return "" if os.path.isdir(name) else name
+    return name if os.path.islink(name) and not os.path.isdir(name) else ""
 
 
 def parse(path: Path, raw: bytes) -> dict[str, Any]:

@@ -147,7 +147,11 @@ def start(sidecar: Sidecar, host: HostPaths) -> None:
     except StartError:
         raise
     except Exception as error:  # an audit hook of this process may raise anything
-        raise StartError(f"{type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        if errors is not None:
+            with contextlib.suppress(OSError):
+                os.write(errors, reason.encode("utf-8", "replace"))
+        raise StartError(reason) from error
     finally:
         if errors is not None:
             os.close(errors)

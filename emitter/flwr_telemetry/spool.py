@@ -8,8 +8,9 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 1. The segment is renamed between a writer's open and its write. The lock prevents that. Without a lock, the
    record gets into the sealed segment, which is read later, or whose tail returns to the spool.
 2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or its
-   mode says that it is removed, and the writer appends again, to the new segment. NFS keeps a link while
-   the file is open; without a lock, the writer also checks the name that NFS gave to it.
+   mode says that it is removed, and the writer appends again, to the new segment. The mode counts only on a
+   file system that keeps modes. NFS and FUSE keep a link while the file is open; without a lock, the writer
+   also checks the name that they gave to it.
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
@@ -77,7 +78,7 @@ class Handle:
         flags: the flags with which it was opened.
     """
 
-    __slots__ = ("_flags", "_is_marked", "descriptor", "identity")
+    __slots__ = ("_flags", "_is_marked", "_tells_removal", "descriptor", "identity")
 
     def __init__(self, descriptor: int, flags: int) -> None:
         self.descriptor = descriptor
@@ -85,6 +86,7 @@ class Handle:
         status = os.fstat(descriptor)
         self.identity = (status.st_ino, status.st_dev)
         self._is_marked = _mark(descriptor)
+        self._tells_removal = not status.st_mode & files.TOMBSTONE_MODE or files.keeps_modes(descriptor)
 
     def is_ours(self) -> bool:
         """Whether the descriptor still means the file."""
@@ -96,6 +98,11 @@ class Handle:
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and files.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
+
+    def is_removed(self, status: os.stat_result) -> bool:
+        """Whether a status of the file says that it is removed, or soon will be."""
+        is_tombstone = status.st_mode & files.TOMBSTONE_MODE and self._tells_removal
+        return status.st_nlink == 0 or bool(is_tombstone)
 
     def close(self) -> None:
         """Close the file, if it is still ours."""
@@ -196,8 +203,7 @@ class Writer:
                 raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
             if self._is_remote:
                 os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
-            status = os.fstat(descriptor)
-            if status.st_nlink == 0 or status.st_mode & files.TOMBSTONE_MODE:
+            if handle.is_removed(os.fstat(descriptor)):
                 return False
             return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
         finally:

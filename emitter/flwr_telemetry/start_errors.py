@@ -20,6 +20,9 @@ from .presence import NAME
 _STANDARD_ERROR = 2
 _HEAD = NAME + ": {} starts since {} without a life\n"
 _WORDS = tuple(_HEAD.split())
+_PAUSES_S = (0.0, 0.0, 0.0, 60.0, 600.0, 3600.0)
+"""The pause after so many starts in vain; ``respawn_s`` may be longer."""
+
 _MAX_HEAD_BYTES = 120
 _MAX_TAIL_BYTES = 4096
 _MAX_LINE = 300
@@ -36,6 +39,11 @@ class StartErrors:
 
     def __init__(self, starts: int, since: str, last_line: str) -> None:
         self.starts, self.since, self.last_line = starts, since, last_line
+
+    @property
+    def pause_s(self) -> float:
+        """The least time until the next start, in seconds: an environment seldom repairs itself."""
+        return _PAUSES_S[min(self.starts, len(_PAUSES_S) - 1)]
 
     def __str__(self) -> str:
         """One sentence for people."""

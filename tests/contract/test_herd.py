@@ -6,6 +6,8 @@ import threading
 import time
 import uuid
 
+import pytest
+
 from tests.support import homes, processes, wire
 
 _HERD = 200
@@ -41,6 +43,7 @@ def _watch(home):
         thread.join()
 
 
+@pytest.mark.long
 def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(home, collector, tmp_path):
     homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=600)
     gate, opener = os.pipe()

@@ -1,4 +1,4 @@
-"""Section 2, "Seal", "Commit" and "Wake", and section 3's flush(): the life of a sidecar."""
+"""Section 2, "Seal", "Commit" and "Wake", and section 3's flush(): one run of a sidecar."""
 
 import pytest
 

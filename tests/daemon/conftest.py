@@ -50,7 +50,7 @@ def a_runtime(home, mode=Mode.ONCE, clock=None):
 
 
 def take_over(host, owner=OURS, **options):
-    """Take over what is unfinished, as a sidecar does: whoever loses a rename lets go."""
+    """Take over what is unfinished, as a sidecar does; a process that loses a rename gives up."""
     found = []
     for path in batch.unfinished(host, owner, **options):
         with contextlib.suppress(LostRaceError):

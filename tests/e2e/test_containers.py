@@ -1,19 +1,24 @@
 """In a container: a read-only root, users without a name, no shell, random host names."""
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from flwr_telemetry import presence
 from flwr_telemetryd.errors import ExitCode
-from tests.support import homes, hosts, processes, wire
+from tests.support import homes, hosts, processes, readme, wire
 
 NAMELESS = 54321
+# The directory of the interpreter may be closed to other users.
+NAMELESS_USER = f"setpriv --reuid {NAMELESS} --regid {NAMELESS} --clear-groups".split()
+NAMELESS_USER += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 READ_ONLY = """
 for kept in $KEPT; do mount --bind "$kept" "$kept"; done
 for place in / /tmp /var/tmp /dev/shm; do
@@ -90,14 +95,10 @@ def test_a_user_without_a_password_entry(tmp_path, collector, variables):
     volume = home.parent
     for path in (volume, *volume.rglob("*")):
         os.chown(path, NAMELESS, NAMELESS)
-    # The directory of the interpreter may be closed to other users.
-    rights = ["--reuid", str(NAMELESS), "--regid", str(NAMELESS), "--clear-groups"]
-    capable = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    user = ["setpriv", *rights, *capable]
 
     def run(*words):
         env = {**processes.NEVER, "OUTSIDE": str(volume), "FLWR_HOME": "/mnt/volume/.flwr", **variables}
-        return processes.program(home, in_mounts(VOLUME, [*user, sys.executable, *words]), env)
+        return processes.program(home, in_mounts(VOLUME, [*NAMELESS_USER, sys.executable, *words]), env)
 
     told = 'print(outcome(event("PING", {"n": 0, "path": "/home/somebody/x", "who": "somebody"})))'
     emitted = run("-c", processes.PRELUDE + told)
@@ -136,3 +137,71 @@ def test_hosts_with_names_of_chance_leave_nothing_behind(home, collector):
     processes.wait_until(lambda: not processes.once(home).returncode and not homes.unsent_files(home))
     assert wire.serials(collector.events()) == list(range(20))
     processes.wait_until(lambda: processes.deliver(home) or not list(homes.telemetry(home).glob("c*/")))
+
+
+def test_containers_that_live_shorter_than_the_burst_window(home, collector):
+    """What one left is delivered by a later one, although each takes its sidecar with it."""
+    homes.configure(home, collector.url, burst_window_s=2, respawn_s=3600, goodbye_s=0)
+    numbers = itertools.count()
+
+    def one_more():
+        code = EMIT + "\nimport time; time.sleep(1)"
+        words = [sys.executable, "-c", code, str(next(numbers))]
+        assert processes.program(home, hosts.container(words)).stdout == "spooled\n"
+        return wire.serials(collector.events())[:2] == [0, 1]
+
+    processes.wait_until(one_more, what="the events of the first two containers")
+
+
+def blocks():
+    """The containers of both examples of the README: the service's, and a workload's."""
+    yaml = pytest.importorskip("yaml")
+    text = readme.SYSTEMD.read_text(encoding="utf-8")
+    pod, compose = (
+        yaml.safe_load(text.partition(f"<!-- {name} -->\n```yaml\n")[2].partition("\n```")[0])
+        for name in ("kubernetes", "compose")
+    )
+    containers = [pod["spec"]["initContainers"][0], pod["spec"]["containers"][0]]
+    for one in containers:
+        one["environment"] = {variable["name"]: variable["value"] for variable in one["env"]}
+    return {"kubernetes": containers, "compose": list(compose["services"].values())}
+
+
+@pytest.mark.parametrize("example", ["kubernetes", "compose"])
+def test_a_service_in_a_container_of_its_own(tmp_path, collector, example):
+    """What the workload reports last is delivered at the end of the service, as another user than root.
+
+    The containers of a pod share a name, those of Compose do not.
+    """
+    service, workload = blocks()[example]
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    tmp_path.chmod(0o755)
+    if example == "kubernetes":
+        volume.chmod(0o777)  # a new emptyDir
+    else:
+        os.chown(volume, NAMELESS, NAMELESS)
+
+    def inside(one, words):
+        env = {name: value.replace("/flwr", str(volume)) for name, value in one["environment"].items()}
+        path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+        env = processes.environment(env["FLWR_HOME"], {**env, "PATH": path})
+        host = "pod" if example == "kubernetes" else f"container-of-{one is service}"
+        return hosts.on(host, [*hosts.container([]), *NAMELESS_USER, *words]), env
+
+    words, env = inside(service, service["command"])
+    home = Path(env["FLWR_HOME"])
+    with subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL) as outside:
+        telemetry = homes.telemetry(home)
+        processes.wait_until(lambda: list(telemetry.glob("service-*.json")), what="the service")
+        homes.configure(home, collector.url, burst_window_s=3600, adopt_after_s=3600)
+        os.chown(homes.config_file(home), NAMELESS, NAMELESS)
+        assert "flwr-telemetry" in workload["command"]
+        words, env = inside(workload, [sys.executable, "-c", EMIT, "7"])
+        done = subprocess.run(words, env=env, text=True, capture_output=True, check=False)
+        assert (done.stdout, done.stderr) == ("spooled\n", "")
+        (first,) = psutil.Process(outside.pid).children()
+        first.terminate()
+        assert outside.wait(processes.PATIENCE_S) == 0
+    assert wire.serials(collector.events()) == [7]
+    assert homes.unsent_files(home) == []

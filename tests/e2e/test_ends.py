@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e import sides
 from tests.e2e.federation import Federation
-from tests.support import processes, wire
+from tests.support import hosts, processes, wire
 
 pytestmark = pytest.mark.e2e
 
@@ -67,6 +67,31 @@ def test_flowers_own_exit_does_not_wait(tmp_path, collector):
         assert ends(ours, FLWR_EXIT, 0, collector) == [0, 1, 2]
     last = max(collector.events(), key=lambda event: event["event_details"]["n"])
     assert last["event_details"] == {"n": 2, "exit_code": 0}
+
+
+BY_SIGTERM = """
+try:
+    from flwr.supercore.exit import register_signal_handlers
+except ImportError:
+    from flwr.common.exit_handlers import register_exit_handlers as register_signal_handlers
+register_signal_handlers(EventType.PING)
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(sides.RELEASE < (1, 15), reason="it has no flwr_exit")
+@pytest.mark.parametrize("code", [FLWR_EXIT, BY_SIGTERM], ids=["flwr_exit", "sigterm"])
+def test_flowers_own_exits_deliver_from_a_container(tmp_path, collector, code):
+    """Process 1 takes the sidecar with it, long before the end of the burst window."""
+    prefix = [*hosts.container([]), *sides.OURS]
+    limits = {"burst_window_s": 3600, "goodbye_s": processes.PATIENCE_S / 2}
+    with sides.ours(tmp_path, collector.url, prefix=prefix, **limits) as ours:
+        status, printed = ours.run("-c", PROGRAM + code)
+        assert status == 0, printed
+        assert len(collector.events()) == 3
+        assert (
+            "exit_code" in max(collector.events(), key=lambda one: len(one["event_details"]))["event_details"]
+        )
 
 
 def catches_sigterm(pid):

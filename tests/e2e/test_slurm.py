@@ -74,6 +74,7 @@ def _job(cluster, first, count, **options):
     return cluster.submit(f"exec {sys.executable} -P emit.py {first} {count}", **options)
 
 
+@pytest.mark.long
 def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_path, record_property):
     """An array, cancelled jobs, a job with a sidecar; on the login node a sidecar on demand, a service."""
     tmp_path.chmod(0o755)
@@ -126,6 +127,7 @@ def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_pat
     record_property("table", "\n".join(table.rows))
 
 
+@pytest.mark.long
 def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property):
     """It runs as the job's user within its time limit, also with a collector that never answers."""
     tmp_path.chmod(0o755)

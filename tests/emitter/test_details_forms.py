@@ -8,8 +8,9 @@ import msgpack
 import pytest
 
 from flwr_telemetry import details, record
-from flwr_telemetry.details import MAX_DETAILS_BYTES, DetailsEncoder, Redactor
+from flwr_telemetry.details import MAX_DETAILS_BYTES, DetailsEncoder
 from flwr_telemetry.errors import InvalidEventError
+from flwr_telemetry.redaction import Redactor
 from tests.support.strategies import packed
 
 NOBODY = Redactor((), ())

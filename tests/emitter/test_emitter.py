@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import time
 from unittest import mock
 
@@ -66,6 +67,49 @@ def test_a_variable_counts_at_once(home, subject, monkeypatch):
         assert subject.emit(1) == "disabled"
     assert subject.emit(2) == "spooled"
     assert numbers(home) == [0, 2]
+
+
+def test_variables_in_another_mapping_count_at_once(home, subject, monkeypatch):
+    """A program may replace ``os.environ`` as a whole."""
+    assert subject.emit(0) == "spooled"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", {**os.environ, "FLWR_TELEMETRY_ENABLED": "0"})
+        assert subject.emit(1) == "disabled"
+    assert subject.emit(2) == "spooled"
+    assert numbers(home) == [0, 2]
+
+
+def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch):
+    """A change of the working directory is no change of the home, not even after another home."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    homes.write_settings(home, "enabled = false\n")
+    told = []
+    for directory, path in (
+        (home.parent, home.name),
+        (elsewhere, home.name),
+        (elsewhere, home),
+        (elsewhere, home.name),
+    ):
+        monkeypatch.chdir(directory)
+        monkeypatch.setenv("FLWR_HOME", str(path))
+        told += [subject.emit(len(told)), subject.emit(len(told))]
+        subject.now_s += launch.RECHECK_S
+    assert told == ["disabled"] * 8
+    assert homes.tree(elsewhere) == []
+    assert homes.tree(home) == ["telemetry", "telemetry/config.toml"]
+
+
+def test_a_no_in_place_counts_within_a_second(home, subject):
+    """The file keeps its size and its time."""
+    homes.write_settings(home, "enabled = true \n")
+    assert subject.emit(0) == "spooled"
+    config = homes.config_file(home)
+    before = config.stat()
+    config.write_text("enabled = false\n")
+    os.utime(config, ns=(before.st_atime_ns, before.st_mtime_ns))
+    subject.now_s += launch.RECHECK_S
+    assert subject.emit(1) == "disabled"
 
 
 def test_another_home_in_the_same_process(home, tmp_path, subject, monkeypatch):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 
 import pytest
 
@@ -11,7 +12,7 @@ from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 from tests.emitter.conftest import NOW_S, beat
-from tests.support import processes
+from tests.support import hosts, processes
 
 
 @pytest.fixture
@@ -81,6 +82,23 @@ def test_the_throttle_and_a_clock_that_was_set(paths, before_s, throttled):
     assert launch._claim_start(paths, 10) is (Wake.THROTTLED if throttled else Wake.STARTED)
 
 
+def test_a_start_in_an_earlier_container_does_not_count(home, paths):
+    """Else a fleet of short containers might start a sidecar only at their ends."""
+    started(paths, NOW_S - 5)
+    code = f"""
+from flwr_telemetry import launch
+from flwr_telemetry.layout import Home, home_directory
+for _ in range(2):
+    print(launch._claim_start(Home(home_directory(os.environ)).host(), 10).name)
+    os.utime({str(paths.lock)!r}, ({NOW_S}, {NOW_S}))
+"""
+    words = [sys.executable, "-c", processes.PRELUDE + code]
+    done = processes.program(home, hosts.container(words))
+    assert (done.stdout.split(), done.stderr) == (["STARTED", "THROTTLED"], "")
+    os.utime(paths.lock, (NOW_S - 5, NOW_S - 5))
+    assert launch._claim_start(paths, 10) is Wake.THROTTLED
+
+
 def test_the_trace_of_a_probe_is_no_start(paths):
     started(paths, NOW_S, size=0)
     assert launch._claim_start(paths, 10) is Wake.STARTED
@@ -120,8 +138,9 @@ def in_vain(paths, starts, *, said="Traceback\nModuleNotFoundError: No module na
 
 
 @pytest.mark.parametrize(("starts", "pause_s"), [(2, 10), (3, 60), (4, 600), (5, 3600), (99, 3600)])
-def test_starts_in_vain_become_rare(home, paths, starts, pause_s):
+def test_starts_in_vain_become_rare(home, paths, monkeypatch, starts, pause_s):
     """From the third one on the time between two grows to an hour, and the error tells the last words."""
+    monkeypatch.setattr(presence, "is_from_before", lambda _age_s: False)  # this machine may be younger
     in_vain(paths, starts)
     os.utime(paths.events, (NOW_S + pause_s - 1, NOW_S + pause_s - 1))
     if starts < 3:

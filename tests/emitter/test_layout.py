@@ -28,11 +28,15 @@ BELOW_THE_HOST = {
 }
 
 
+STRINGS = {"root_text", "unsent", "archives"}
+
+
 def test_the_layout():
     host = HOME.host("n1")
     computed = [name for name, value in vars(HostPaths).items() if hasattr(value, "__get__")]
-    paths = {name: getattr(host, name) for name in computed if name not in {"directories", "files"}}
+    paths = {name: getattr(host, name) for name in computed if name not in STRINGS | {"directories", "files"}}
     assert paths == {name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()}
+    assert (host.root_text, *host.unsent, *host.archives) == (str(host.root), *map(str, host.directories))
     assert sorted((host.root, *host.directories, *host.files)) == sorted(paths.values())
     assert (HOME.source, HOME.config) == (Path("/h/.flwr/source"), Path("/h/.flwr/telemetry/config.toml"))
     assert HOME.forgotten == Path("/h/.flwr/telemetry/forgotten")

@@ -47,14 +47,38 @@ def test_ages_by_host(home, paths, monkeypatch):
     assert presence.heartbeat_files(Home(home)) == [Home(home).heartbeat(host) for host in "abcd"]
     for host in "abc":
         beat(home, NOW_S, f"service-{host}.json")
-    real = presence.is_heartbeat
+    real = presence.modification_times
 
-    def then(name):
+    def then(*paths):
         Home(home).heartbeat("b").unlink(missing_ok=True)  # after it was listed
-        return real(name)
+        return real(*paths)
 
-    monkeypatch.setattr(presence, "is_heartbeat", then)
+    monkeypatch.setattr(presence, "modification_times", then)
     assert presence.served_hosts(Home(home), lambda: NOW_S) == {"a", "c"}
+
+
+def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
+    """The directory is listed again only after a change, or after many looks."""
+    host_directories = [homes.telemetry(home) / f"host{number}" for number in range(20)]
+    for path in host_directories:
+        path.mkdir()
+    listings, real = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listings.append(path) or real(path))
+
+    def look():
+        return presence.has_fresh_heartbeat(Home(home), lambda: NOW_S)
+
+    assert not any(look() for _ in range(10))
+    assert len(listings) == 1
+    beat(home, NOW_S, "service-other.json")
+    assert [look() for _ in range(10)] == [True] * 10
+    assert len(listings) == 2
+    beat(home, NOW_S - 1000, "service-other.json")  # this does not change the directory
+    assert not look()
+    changed = os.stat(homes.telemetry(home))
+    beat(home, NOW_S, "service-second.json")
+    os.utime(homes.telemetry(home), ns=(changed.st_atime_ns, changed.st_mtime_ns))
+    assert any(look() for _ in range(40))
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])

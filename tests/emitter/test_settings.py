@@ -1,6 +1,8 @@
 """Consent: any opt-out wins, and every decision names its cause."""
 
 import os
+from collections import ChainMap
+from types import MappingProxyType
 from typing import NamedTuple
 from unittest import mock
 
@@ -149,12 +151,52 @@ def test_logging_is_the_environments_affair(home, text, value, logging):
     assert load(Home(home), environ, site_file=home / "none").logging is logging
 
 
+def in_place(path):
+    """Write a no of the same size into a file, and keep its time: no field of its status may tell."""
+    before = path.stat()
+    path.write_text(f"{SAME_SIZE_OFF}\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def dangling(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to("gone")
+
+
+SAME_SIZE_OFF = "enabled =false"
 CHANGES = {
     "user_written": lambda home, site: homes.write_settings(home, OFF),
+    "user_in_place": lambda home, site: in_place(homes.config_file(home)),
+    "user_dangling": lambda home, site: dangling(homes.config_file(home)),
     "site_written": lambda home, site: site.write_text(OFF),
+    "site_dangling": lambda home, site: dangling(site),
     "home_gone": lambda home, site: home.rename(home.with_name("gone")),
     "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
 }
+
+
+@pytest.mark.parametrize("name", ["site", "user"])
+def test_a_link_that_leads_nowhere_is_malformed(home, tmp_path, name):
+    """It is off, and no reason to purge."""
+    site = tmp_path / "telemetry.toml"
+    homes.write_settings(home, ON)
+    dangling(site if name == "site" else homes.config_file(home))
+    consent = load(Home(home), {TELEMETRY: "1"}, site_file=site).consent
+    assert (consent.enabled, consent.decided_by, consent.malformed) == (False, f"{name} file", True)
+    assert "leads nowhere" in consent.reason
+
+
+def test_variables_are_those_of_the_mapping_in_place(monkeypatch):
+    """A program may put a plain mapping in the place of ``os.environ``."""
+    before = settings.variables()
+    monkeypatch.setenv(TRACK, "1")
+    assert settings.variables() != before
+    for mapping in dict(os.environ), MappingProxyType(dict(os.environ)), ChainMap({}, dict(os.environ)):
+        monkeypatch.setattr(os, "environ", mapping)
+        before = settings.variables()
+        assert settings.variables() == before
+        monkeypatch.setattr(os, "environ", ChainMap({TELEMETRY: "0"}, mapping))
+        assert settings.variables() != before
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -164,7 +206,7 @@ def test_the_signature_tells_of_every_change(home, tmp_path, change):
     site = tmp_path / "telemetry.toml"
 
     def signature():
-        return settings.signature(settings.watched(Home(home), site))
+        return settings.signature(Home(home), site)
 
     homes.write_settings(home, ON)
     before = signature()

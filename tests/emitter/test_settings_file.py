@@ -2,13 +2,15 @@
 
 import errno
 import os
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from flwr_telemetry.errors import SettingsError
 from flwr_telemetry.settings_file import Limits, content, parse, url_problem, where
-from tests.support.faults import fail_once
+from tests.support.faults import amid, fail_once
 
 
 def read(path):
@@ -88,12 +90,47 @@ def test_what_is_no_text_is_refused(path):
         path.write_bytes(data)
         with pytest.raises(SettingsError, match=r"config\.toml"):
             read(path)
-    assert read(path / "config.toml") == {}
     path.unlink()
     assert read(path) == {}
     path.mkdir()
     with pytest.raises(SettingsError, match="no plain file"):
         read(path)
+
+
+UNREADABLE = {
+    "a dangling link": lambda path: path.symlink_to("gone/config.toml"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "a link through a file": lambda path: path.symlink_to(__file__ + "/config.toml"),
+    "a link to a name that is too long": lambda path: path.symlink_to("x" * 300),
+    "a directory": lambda path: path.mkdir(),
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a directory above that is a file": lambda path: path.parent.rmdir() or path.parent.touch(),
+    "a directory above that is a dangling link": lambda path: (
+        path.parent.rmdir() or path.parent.symlink_to("gone")
+    ),
+    "a home that is a dangling link": lambda path: (
+        path.parent.rmdir() or path.parent.parent.rmdir() or path.parent.parent.symlink_to("gone")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_name_that_exists_and_cannot_be_read_is_refused(tmp_path, monkeypatch, kind):
+    """The name may be that of an opt-out, so it is not the same as a missing file."""
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    path = Path(".flwr/telemetry/config.toml")
+    path.parent.mkdir(parents=True)
+    assert read(path.absolute()) == {}
+    UNREADABLE[kind](path.absolute() if kind != "a socket" else path)
+    with pytest.raises(SettingsError, match=r"config\.toml"):
+        read(path.absolute())
+
+
+def test_a_file_that_is_made_between_two_looks_is_read(path, monkeypatch):
+    amid(monkeypatch, lambda: path.write_text("enabled = false"), "lstat")
+    assert read(path) == {"enabled": False}
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.EMFILE, errno.ESTALE])

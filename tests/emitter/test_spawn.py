@@ -240,6 +240,7 @@ def test_nothing_can_be_started(host, monkeypatch):
     children = psutil.Process().children()
     with pytest.raises(StartError, match="No such file"):
         spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)
+    assert "No such file" in start_errors.read(host).last_line
     monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
     with pytest.raises(StartError, match="/bin/false ended with 1"):
         spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.faults.zygote import Zygote
 from tests.support import homes
-from tests.support.dying import Lives
+from tests.support.dying import Forks
 from tests.support.hosts import private_mounts
 from tests.support.kills import SIDECAR
 
@@ -30,9 +30,9 @@ def apart():
 
 
 @pytest.fixture(scope="module")
-def lives():
+def forks():
     """Give sidecars that die, or stop, where they are told to."""
-    with Lives(*SIDECAR) as running:
+    with Forks(*SIDECAR) as running:
         yield running
 
 

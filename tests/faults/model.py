@@ -124,11 +124,11 @@ class Model(RuleBasedStateMachine):
 
     def _stop(self, slot, moment):
         slot = self._slot(slot)
-        life = self.world.life(slot, Mode.ON_DEMAND)
-        if not life.actor.stopped:
-            self._before(life)
-            if life.actor.start(life.sidecar.run_pass, moment):
-                self._after(slot, life, life.actor.outcome)
+        run = self.world.run_at(slot, Mode.ON_DEMAND)
+        if not run.actor.stopped:
+            self._before(run)
+            if run.actor.start(run.sidecar.run_pass, moment):
+                self._after(slot, run, run.actor.outcome)
         self.world.check()
 
     @rule(
@@ -152,63 +152,63 @@ class Model(RuleBasedStateMachine):
             if isinstance(each, Pen):
                 self._go_on(each, None)
         self.world.check()
-        life = self.world.lives.get(self._slot(slot))
-        if life is not None and life.actor.stopped and more is not None:
-            self._go_on(life, Moment(more, "stop"))
+        run = self.world.runs.get(self._slot(slot))
+        if run is not None and run.actor.stopped and more is not None:
+            self._go_on(run, Moment(more, "stop"))
             self.world.check()
-        if life is not None and life.actor.stopped:
+        if run is not None and run.actor.stopped:
             if dies:
-                self._kill(life)
+                self._kill(run)
             else:
-                self._go_on(life, None)
+                self._go_on(run, None)
         self.world.check()
 
     def _slot(self, slot):
-        """Where locks work, only one sidecar lives on a host."""
+        """Where locks work, only one sidecar runs on a host."""
         return slot if self.locks != "work" or slot == 2 else 0
 
-    def _before(self, life):
-        if self.world.state == "off" or life.is_off:
-            life.is_off = True
+    def _before(self, run):
+        if self.world.state == "off" or run.is_off:
+            run.is_off = True
             self.world.ledger.excuse(self.world.seen.waiting, "purged")
 
-    def _after(self, slot, life, outcome):
+    def _after(self, slot, run, outcome):
         try:
             end = outcome()
         except DeathError:
-            self.world.bury(life)
+            self.world.bury(run)
             return None
         except OSError:
             # The sidecar ends with an error, which only a failure of a call that looks may cause.
-            assert life.may_fail
-            self.world.bury(life)
+            assert run.may_fail
+            self.world.bury(run)
             return None
-        life.is_off = self.world.state == "off"
+        run.is_off = self.world.state == "off"
         if end is not None:
             self.world.end_life(slot, "" if end is ExitReason.DISABLED else end.value)
         return end
 
     def _look(self, slot, moment, mode=Mode.ON_DEMAND):
         world, slot = self.world, self._slot(slot)
-        life = world.life(slot, mode)
-        if life.actor.stopped:
+        run = world.run_at(slot, mode)
+        if run.actor.stopped:
             return
-        self._before(life)
+        self._before(run)
         fails = moment is not None and moment.what == "fail"
-        life.may_fail = fails and moment.looks
+        run.may_fail = fails and moment.looks
         before, heard, alone = world.seen, len(world.heard), not world.stopped()
-        barred_s = world.barred_s(life.sidecar.host)
-        end = self._after(slot, life, lambda: life.actor.run(life.sidecar.run_pass, moment))
+        barred_s = world.barred_s(run.sidecar.host)
+        end = self._after(slot, run, lambda: run.actor.run(run.sidecar.run_pass, moment))
         world.check()
         if not alone:
             return
         if world.state == "on" and not (world.forgotten or world.damaged or fails):
             world.ledger.check_caps(before, world.seen, world.heard[heard:], cut_short=moment is not None)
-        assert barred_s <= 1 or life.may_fail or len(world.heard) == heard, "a Retry-After is not obeyed"
+        assert barred_s <= 1 or run.may_fail or len(world.heard) == heard, "a Retry-After is not obeyed"
         if moment is None:
-            self._check_end(life, end, before.waiting)
+            self._check_end(run, end, before.waiting)
 
-    def _check_end(self, life, end, waited):
+    def _check_end(self, run, end, waited):
         world = self.world
         assert (end is ExitReason.DISABLED) == (world.state != "on")
         if world.state == "off":
@@ -216,8 +216,8 @@ class Model(RuleBasedStateMachine):
         elif world.state == "malformed":
             assert world.seen.waiting == waited
         elif end in {ExitReason.IDLE, ExitReason.DRAINED}:
-            waiting = see([life.sidecar.host.root]).waiting
-            assert not (waiting & life.known if end is ExitReason.DRAINED else waiting)
+            waiting = see([run.sidecar.host.root]).waiting
+            assert not (waiting & run.known if end is ExitReason.DRAINED else waiting)
 
     # What is stopped
 
@@ -237,7 +237,7 @@ class Model(RuleBasedStateMachine):
                 self.world.written(each, each.actor.outcome)
             return
         self._before(each)
-        slot = next(slot for slot, life in self.world.lives.items() if life is each)
+        slot = next(slot for slot, run in self.world.runs.items() if run is each)
         if each.actor.go_on(moment):
             self._after(slot, each, each.actor.outcome)
 
@@ -285,10 +285,10 @@ class Model(RuleBasedStateMachine):
 
     @rule(host=st.integers(0, 1), slot=_slots, what=st.sampled_from(["flush", "end", "forget 0", "forget 2"]))
     def ask(self, host, slot, what):
-        life = self.world.lives.get(slot)
+        run = self.world.runs.get(slot)
         if what == "flush":
             self.world.put(self.world.hosts[host].flush, b"")
-        elif what == "end" and life is not None and not life.actor.stopped:
+        elif what == "end" and run is not None and not run.actor.stopped:
             self.world.end_life(slot, "ended")
         elif what.startswith("forget") and not self.world.stopped():
             self.world.forget(int(what[-1]))
@@ -318,7 +318,7 @@ class Model(RuleBasedStateMachine):
         for each in world.stopped():
             self._go_on(each, None)
         world.check()
-        world.lives.clear()
+        world.runs.clear()
         world.script.clear()
         world.refuses, world.settings = "nothing", {}
         world.set_state("on")

@@ -75,14 +75,14 @@ class Actor:
     def start(self, step, moment):
         """Let the process begin something in a thread of its own; whether it came to its end."""
 
-        def live():
+        def work():
             try:
                 self._outcome = (self.run(step, moment), None)
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
                 self._outcome = (None, error.with_traceback(None))
             self._back.release()
 
-        self._thread = threading.Thread(target=live, daemon=True)
+        self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
         return self._wait()
 

@@ -68,7 +68,7 @@ class HomeOf(Home):
 
 
 @dataclass
-class Life:
+class SidecarRun:
     """One run of a sidecar."""
 
     sidecar: Sidecar
@@ -111,7 +111,7 @@ class World:
         self.refuses = "nothing"
         self.heard = []
         self.shifted_s = 0.0
-        self.lives = {}
+        self.runs = {}
         self._pids = itertools.count(100_000)
         self._collector = collector
         with contextlib.ExitStack() as until:
@@ -141,8 +141,8 @@ class World:
     def end(self):
         for actor in self.actors():
             actor.kill()
-        for life in self.lives.values():
-            life.sidecar.close("")
+        for run in self.runs.values():
+            run.sidecar.close("")
         self._until.close()
 
     # What writers, the user and the disk do
@@ -248,22 +248,22 @@ class World:
         self.state = state
         self.configure()
         if state == "off":
-            for life in self.lives.values():
-                life.is_off = True
+            for run in self.runs.values():
+                run.is_off = True
             for pen in self.pens:
                 pen.was_off = pen.actor.stopped
 
     # Processes
 
     def actors(self):
-        return [*(life.actor for life in self.lives.values()), *(pen.actor for pen in self.pens)]
+        return [*(run.actor for run in self.runs.values()), *(pen.actor for pen in self.pens)]
 
     def stopped(self):
-        return [each for each in (*self.lives.values(), *self.pens) if each.actor.stopped]
+        return [each for each in (*self.runs.values(), *self.pens) if each.actor.stopped]
 
-    def life(self, slot, mode):
-        """The sidecar in this place, a new one if none lives: two places on this host, one on the other."""
-        if slot not in self.lives:
+    def run_at(self, slot, mode):
+        """The sidecar in this place, a new one if none runs: two places on this host, one on the other."""
+        if slot not in self.runs:
             home = self.homes[slot == 2]
             if self.state == "on" and not home.host().root.is_dir():
                 home.host().root.mkdir(0o700)  # as `__main__` does
@@ -283,15 +283,15 @@ class World:
                     site_file=self.root / "no-site.toml",
                 )
             )
-            self.lives[slot] = Life(sidecar, actor, self.state == "off", known)
-        return self.lives[slot]
+            self.runs[slot] = SidecarRun(sidecar, actor, self.state == "off", known)
+        return self.runs[slot]
 
-    def bury(self, life):
+    def bury(self, run):
         """Kill a sidecar; what the system closes is closed."""
-        self.ledger.excuse(self.late(life.actor), "race 13, and a death amid it")
-        life.actor.kill()
-        life.sidecar._uploader.close()
-        self.lives = {slot: each for slot, each in self.lives.items() if each is not life}
+        self.ledger.excuse(self.late(run.actor), "race 13, and a death amid it")
+        run.actor.kill()
+        run.sidecar._uploader.close()
+        self.runs = {slot: each for slot, each in self.runs.items() if each is not run}
 
     def late(self, actor):
         """What came to a segment after this process looked at its size, and before it unlinked it (race 13).
@@ -306,8 +306,8 @@ class World:
         return frozenset(found)
 
     def end_life(self, slot, why):
-        life = self.lives.pop(slot)
-        life.actor.run(lambda: life.sidecar.close(why))
+        run = self.runs.pop(slot)
+        run.actor.run(lambda: run.sidecar.close(why))
 
     # What is seen
 
@@ -316,7 +316,7 @@ class World:
 
     def check(self):
         self.seen = self.see()
-        in_hands = [self.late(life.actor) for life in self.lives.values() if life.actor.stopped]
+        in_hands = [self.late(run.actor) for run in self.runs.values() if run.actor.stopped]
         self.ledger.check(self.seen, frozenset().union(*in_hands))
         for actor in self.actors():
             most = 1 if any(pen.actor is actor for pen in self.pens) else 0

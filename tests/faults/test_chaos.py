@@ -3,12 +3,15 @@
 import os
 import random
 
+import pytest
+
 from tests.faults.chaos import run_and_tell
 
 # CHAOS_SEED makes a run again that is like the one that printed it; CHAOS_SECONDS makes it longer.
 _SECONDS = 30
 
 
+@pytest.mark.long
 def test_half_a_minute_of_chaos_loses_nothing_and_doubles_nothing(home):
     """Workloads and sidecars die and stop at random, the collector fails: each event arrives once."""
     seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, or set while a sidecar lives: no crash, no endless wait, no early drop.
+"""Clocks that are wrong, or set while a sidecar runs: no crash, no endless wait, no early drop.
 
 Time is passed, not waited for.
 """

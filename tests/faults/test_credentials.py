@@ -27,7 +27,7 @@ def test_no_netrc_is_used(zygote, home, tmp_path, collector):
 
 
 def test_no_cookie_is_kept(zygote, home, collector):
-    """A collector cannot mark a sidecar: no cookie comes back, in this life or the next, or lies on disk."""
+    """A collector cannot mark a sidecar: no cookie comes back from this sidecar or the next, or stays."""
     homes.configure(home, collector.url, bursts=False)
     collector.answer_by(lambda _request: Answer(200, {"Set-Cookie": f"id={SECRET}; Max-Age=99999"}))
     for start in (0, 3):

@@ -34,7 +34,7 @@ def deliver(zygote, home, collector):
 
 
 def check_set_aside(zygote, home, *names):
-    """Make sure that these files are kept for a look, and counted."""
+    """Make sure that these files are kept for inspection, and counted."""
     assert {path.name for path in homes.host(home).glob("damaged/*")} == set(names)
     assert zygote.status(home)["totals"]["counters"]["damaged"] == len(names)
     assert homes.unsent_files(home) == []

@@ -93,15 +93,15 @@ def answer(_key, body):
 
 def one_fault(home, monkeypatch, call, number, at):
     """Let one call fail amid a round, and time pass; all arrives once. Gives the first call of each place."""
-    lives = 1
+    sidecars = 1
     with monkeypatch.context() as patch:
         world = filled(home, patch)
         with monkeypatch.context() as fault:
             places = fail_at(fault, call, number, at)
             for _ in range(2):
-                lives += look(world)
+                sidecars += look(world)
         for _ in range(9):
-            lives += look(world)
+            sidecars += look(world)
             if not homes.unsent_files(home):
                 break
     where = f"call {at} of {call}"
@@ -109,14 +109,14 @@ def one_fault(home, monkeypatch, call, number, at):
     times = Counter(key for key, _ in taken)
     assert homes.unsent_files(home) == [], f"{where}: left"
     assert wire.serials(wire.expand_all(dict(taken).values())) == list(range(12)), f"{where}: lost"
-    assert max(times.values()) <= lives, f"{where}: sent again without need"
+    assert max(times.values()) <= sidecars, f"{where}: sent again without need"
     dropped = homes.host(home) / "dropped"
     assert not dropped.exists() or dropped.stat().st_size == 0, f"{where}: dropped"
     return sorted(places.values())
 
 
 def look(world):
-    """Look once, and let time pass; where that ends the sidecar's life, the next one begins."""
+    """Run one pass, and let time pass; if the pass ends the sidecar, start another."""
     try:
         ended = world.sidecar.run_pass() is not None
     except (OSError, TelemetryError):  # with these a process ends, and says so
@@ -144,11 +144,11 @@ def test_each_call_fails_once(tmp_path, monkeypatch, call, number):
 @pytest.mark.parametrize(
     "call", "open read pread lstat fstat scandir listdir rename unlink rmdir mkdir utime".split()
 )
-def test_no_stale_handle_ends_a_life(tmp_path, monkeypatch, call):
+def test_no_stale_handle_ends_a_sidecar(tmp_path, monkeypatch, call):
     """Another host removes things at any moment; a service is not to end at each of them."""
     fresh = (new_home(tmp_path / str(turn)) for turn in count())
 
-    def lives(at):
+    def places_of(at):
         with monkeypatch.context() as patch:
             world = filled(next(fresh), patch)
             with monkeypatch.context() as fault:
@@ -157,8 +157,8 @@ def test_no_stale_handle_ends_a_life(tmp_path, monkeypatch, call):
                 world.sidecar._sleep()
         return sorted(places.values())
 
-    for at in lives(-1):
-        lives(at)
+    for at in places_of(-1):
+        places_of(at)
 
 
 def new_home(directory):

@@ -109,10 +109,10 @@ def test_what_is_committed_is_delivered(disk, collector):
     shown = disk.zygote.command(disk.home, "inspect", "--json")
     assert (shown.returncode, len(shown.stdout.splitlines())) == (0, N)
     before = accepted(collector)
-    for lives in (1, 2):
+    for sidecars in (1, 2):
         disk.once()
         assert wire.serials(collector.events()) == list(range(N))
-        assert max((accepted(collector) - before).values()) <= lives
+        assert max((accepted(collector) - before).values()) <= sidecars
     disk.free()
     assert disk.once().returncode == 0
     assert len(collector.accepted) == N
@@ -148,9 +148,9 @@ def test_files_that_may_not_grow(zygote, home, collector, most, bursts):
     """The same by a limit on the size of files: no event is lost, and none counts twice."""
     homes.configure(home, collector.url, bursts=bursts)
     homes.put(home, records.series(N))
-    for lives in (1, 2):
+    for sidecars in (1, 2):
         zygote.once(home, before=LIMIT.format(most))
-        assert max(accepted(collector).values(), default=0) <= lives
+        assert max(accepted(collector).values(), default=0) <= sidecars
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == list(range(N))
     check_archive(home, collector)

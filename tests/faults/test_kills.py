@@ -1,9 +1,9 @@
 """SIGKILL, or SIGSTOP, between any two system calls of a sidecar: nothing is lost, nothing counts twice.
 
-Every scenario is lived once for every call that changes something: the sidecar dies just before that
-call (or in the middle of it, where it is a write), the next ones live undisturbed, and the collector is
+Every scenario runs once for every call that changes something: the sidecar dies just before that
+call (or in the middle of it, where it is a write), the next ones run undisturbed, and the collector is
 asked. A stopped one goes on after another has worked from beginning to end.
-The points are found by running: the first life that outlives its point was past the last one.
+The points are found by trial: a fork that reaches its end before its point has passed the last one.
 Where that takes long, every k-th point is taken, from an offset that is drawn and printed; with
 `KILLS_EVERY=1` all of them.
 """
@@ -47,7 +47,7 @@ def drops_are_counted(outcome):
 
 
 def late_append(name, step):
-    """Give a life in which a writer without the lock appends just before a step of a module."""
+    """Give the code of a fork in which a writer without the lock appends just before a step of a module."""
     late = records.encode(records.sample({"n": 100}))
     return f"""
 import glob, os, sys
@@ -84,14 +84,14 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_death_between_any_two_calls(lives, tmp_path, name):
+def test_death_between_any_two_calls(forks, tmp_path, name):
     """A sidecar dies before, or in the middle of, any call; the next ones deliver every event once."""
     scenario = SCENARIOS[name]
-    assert at_every_point(lives, scenario, tmp_path / "homes") >= 40 // scenario.step()
+    assert at_every_point(forks, scenario, tmp_path / "homes") >= 40 // scenario.step()
 
 
 @pytest.mark.parametrize("name", ["split", "caps"])
-def test_deaths_upon_deaths(lives, tmp_path, name):
+def test_deaths_upon_deaths(forks, tmp_path, name):
     """Sidecars that die one after the other, each in what the one before left, lose and double nothing."""
     seed = random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)
@@ -99,18 +99,18 @@ def test_deaths_upon_deaths(lives, tmp_path, name):
     for number in range(5):
         points = [chance.randrange(60) for _ in range(8)]
         home = tmp_path / f"{number}" / ".flwr"
-        assert Round(lives, SCENARIOS[name], home).live(*points, what="tear")
+        assert Round(forks, SCENARIOS[name], home).run(*points, what="tear")
 
 
-def test_death_amid_a_purge(lives, home):
+def test_death_amid_a_purge(forks, home):
     """A sidecar that dies while it deletes what was not sent leaves nothing that the next does not delete."""
     env = processes.environment(home)
     point = 0
     while True:
         put_events(home)
         homes.write_settings(home, "enabled = false\n")
-        died = lives.live(ONCE, env, at=point).struck
-        ended = lives.live(ONCE, env)
+        died = forks.run(ONCE, env, at=point).struck
+        ended = forks.run(ONCE, env)
         assert (ended.status, ended.errors.count("\n")) == (3, 1), ended
         assert [path.name for path in homes.host(home).iterdir()] == []
         if not died:
@@ -131,7 +131,7 @@ PAUSED = {
 
 
 @pytest.mark.parametrize("name", PAUSED)
-def test_another_works_while_one_is_stopped(lives, tmp_path, name):
+def test_another_works_while_one_is_stopped(forks, tmp_path, name):
     """The other finishes the work of the stopped one, which then gives it up: each event counts once."""
     scenario = PAUSED[name]
-    assert at_every_point(lives, scenario, tmp_path / "homes", "pause") >= 150 // scenario.step()
+    assert at_every_point(forks, scenario, tmp_path / "homes", "pause") >= 150 // scenario.step()

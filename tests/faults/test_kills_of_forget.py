@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support import homes, records
-from tests.support.dying import Lives
+from tests.support.dying import Forks
 from tests.support.kills import (
     NUMBERS,
     ONCE,
@@ -73,9 +73,9 @@ def others_once_unlocked(outcome):
 
 
 @pytest.fixture(scope="module")
-def lives():
+def forks():
     """Give processes that die where they are told to."""
-    with Lives(*SIDECAR, "flwr_telemetryd.admin.forget") as running:
+    with Forks(*SIDECAR, "flwr_telemetryd.admin.forget") as running:
         yield running
 
 
@@ -89,14 +89,14 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_death_between_any_two_calls(lives, tmp_path, name):
+def test_death_between_any_two_calls(forks, tmp_path, name):
     """The next call, or the next sidecar, finds every event of other IDs once."""
     scenario = SCENARIOS[name]
-    assert at_every_point(lives, scenario, tmp_path / "homes") >= 20 // scenario.step()
+    assert at_every_point(forks, scenario, tmp_path / "homes") >= 20 // scenario.step()
 
 
 @pytest.mark.parametrize(("code", "meanwhile"), [(FORGET, ONCE), (ONCE, FORGET)], ids=["forget", "sidecar"])
-def test_stopped_between_any_two_calls(lives, tmp_path, code, meanwhile):
+def test_stopped_between_any_two_calls(forks, tmp_path, code, meanwhile):
     """One is stopped and the other runs to its end; their locks are pretended, so each has the host's."""
     scenario = Scenario(
         code=UNLOCKED + code,
@@ -106,4 +106,4 @@ def test_stopped_between_any_two_calls(lives, tmp_path, code, meanwhile):
         again=FORGET,
         every=40,
     )
-    assert at_every_point(lives, scenario, tmp_path / "homes", "pause") >= 100 // scenario.step()
+    assert at_every_point(forks, scenario, tmp_path / "homes", "pause") >= 100 // scenario.step()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import homes, processes, wire
 from tests.support.collector import Collector
-from tests.support.dying import Lives
+from tests.support.dying import Forks
 from tests.support.kills import ONCE, SIDECAR
 
 WORKLOAD = ("flwr_telemetry.emitter", "importlib.metadata", "logging", "concurrent.futures", "subprocess")
@@ -28,25 +28,25 @@ BUSY = 4
 
 
 @pytest.fixture(scope="module")
-def lives():
-    with Lives(*SIDECAR, *WORKLOAD) as running:
+def forks():
+    with Forks(*SIDECAR, *WORKLOAD) as running:
         yield running
 
 
-def emit(lives, home, numbers, point=None, *, sidecar="never", what="die", meanwhile=""):
+def emit(forks, home, numbers, point=None, *, sidecar="never", what="die", meanwhile=""):
     """Let a workload emit these events, and be struck at its point if it has one."""
     env = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": sidecar})
-    life = lives.live(EVENTS.format(numbers), env, at=point, what=what, meanwhile=meanwhile)
-    if what == "pause" or not life.struck:
-        assert (life.status, life.told) == (0, list(numbers)), life
-    return life
+    fork = forks.run(EVENTS.format(numbers), env, at=point, what=what, meanwhile=meanwhile)
+    if what == "pause" or not fork.struck:
+        assert (fork.status, fork.told) == (0, list(numbers)), fork
+    return fork
 
 
-def deliver(lives, home):
+def deliver(forks, home):
     """Let sidecars run until everything is delivered."""
     status = BUSY
     while status == BUSY:
-        status = lives.live(ONCE, processes.environment(home)).status
+        status = forks.run(ONCE, processes.environment(home)).status
     assert status == 0
     assert homes.unsent_files(home) == []
 
@@ -64,7 +64,7 @@ def judge(home, told, collector):
 
 
 @pytest.mark.parametrize("sidecar", ["never", "auto"])
-def test_death_between_any_two_calls_of_an_event(lives, tmp_path, sidecar):
+def test_death_between_any_two_calls_of_an_event(forks, tmp_path, sidecar):
     """A workload dies before, or in the middle of, any call; no event that was told of is lost."""
     point = 0
     what = "die"
@@ -74,10 +74,10 @@ def test_death_between_any_two_calls_of_an_event(lives, tmp_path, sidecar):
             if sidecar == "auto":  # in a home that has settings; else nothing may be sent anywhere yet
                 home.parent.mkdir(parents=True)
                 homes.configure(home, collector.url)
-            first = emit(lives, home, FIRST, point, sidecar=sidecar, what=what)
-            emit(lives, home, NEXT, sidecar=sidecar)
+            first = emit(forks, home, FIRST, point, sidecar=sidecar, what=what)
+            emit(forks, home, NEXT, sidecar=sidecar)
             homes.configure(home, collector.url)
-            deliver(lives, home)
+            deliver(forks, home)
             processes.end_all(home)
         print(point, what, first.struck, first.told)  # noqa: T201
         judge(home, {*first.told, *NEXT}, collector)
@@ -89,10 +89,11 @@ def test_death_between_any_two_calls_of_an_event(lives, tmp_path, sidecar):
     assert point > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("meanwhile", "least"), [(EVENTS.format(NEXT), 30), (ONCE, 20)], ids=["emits", "delivers"]
 )
-def test_another_process_works_while_a_workload_is_stopped(lives, home, meanwhile, least):
+def test_another_process_works_while_a_workload_is_stopped(forks, home, meanwhile, least):
     """Another workload emits, or a sidecar delivers: each event counts once, under one source ID.
 
     In the first case the home is fresh, and both workloads make it.
@@ -103,10 +104,10 @@ def test_another_process_works_while_a_workload_is_stopped(lives, home, meanwhil
         with Collector() as collector:
             if meanwhile == ONCE:
                 homes.configure(home, collector.url)
-                emit(lives, home, NEXT)
-            first = emit(lives, home, FIRST, point, what="pause", meanwhile=meanwhile)
+                emit(forks, home, NEXT)
+            first = emit(forks, home, FIRST, point, what="pause", meanwhile=meanwhile)
             homes.configure(home, collector.url)
-            deliver(lives, home)
+            deliver(forks, home)
         print(point, first.struck, first.told)  # noqa: T201
         if first.meanwhile is None:
             break

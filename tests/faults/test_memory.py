@@ -122,6 +122,7 @@ SPOOLS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SPOOLS)
 def test_a_large_spool_takes_little_more_memory(home, plain_peak, name):
     """64 MiB of equal events, of distinct ones or of garbage cost some MiB more than a few events."""

@@ -59,7 +59,7 @@ class Shared:
         return process
 
     def serve(self, host):
-        """Start a service; when this returns it lives, by its own word."""
+        """Start a service; when this returns, it has reported itself alive."""
         service = self.start(host, SERVICE)
         processes.wait_until(Home(self.server).host(host).state.exists)
         return service

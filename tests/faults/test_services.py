@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,7 +14,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
 from tests.faults.world import ASLEEP, service
-from tests.support import homes, hosts, processes, wire
+from tests.support import homes, hosts, processes, records, wire
 
 SERVICE = [sys.executable, "-m", "flwr_telemetryd", "--service"]
 WRITER = """
@@ -39,6 +40,7 @@ def end(service):
     return service.wait(processes.PATIENCE_S)
 
 
+@pytest.mark.long
 def test_two_services_share_the_work_of_a_home(home, collector):
     """Nodes write, start nothing, and everything arrives once; nothing is sent under one key twice."""
     homes.configure(home, collector.url, adopt_after_s=0.5)
@@ -86,18 +88,70 @@ def test_a_hangup_has_a_service_read_its_settings_and_deliver(home, collector):
     assert service.returncode == ExitCode.OK
 
 
-def test_a_service_that_is_ended_amid_a_request_loses_nothing(home, collector):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_delivers_what_is_there_before_it_ends(home, collector, number):
+    """It waits neither for the burst window, nor for other hosts to become quiet, nor for a backoff."""
+    homes.configure(home, collector.url, burst_window_s=3600, adopt_after_s=3600)
+    service = processes.start(home, SERVICE[1:])
+    processes.wait_until(Home(home).heartbeat(homes.host_name()).exists)
+    now_us = time.time_ns() // 1000
+    homes.put(home, records.series(1, date_us=now_us))
+    homes.put(home, records.series(1, start=1, date_us=now_us), host_of="workload")
+    service.send_signal(number)
+    assert service.wait(processes.PATIENCE_S) == ExitCode.OK
+    assert wire.serials(collector.events()) == [0, 1]
+    assert homes.unsent_files(home) == []
+    assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
+
+
+def test_a_service_that_is_ended_amid_a_request_sends_it_again(home, collector):
+    """On a fresh connection and under its key, because the answer to the first may still come."""
     homes.configure(home, collector.url, request_deadline_s=600)
     collector.answer_with("hang")
     processes.spool_events(home, 2)
     service = processes.start(home, SERVICE[1:])
     processes.wait_until(lambda: collector.requests)
     assert end(service) == ExitCode.OK
-    assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
-    processes.deliver(home)
     first, second = collector.requests
     assert (first.key, first.body) == (second.key, second.body)
     assert homes.unsent_files(home) == []
+
+
+@pytest.mark.parametrize(("drain_s", "requests", "signals"), [("0", 1, 1), ("0.2", 2, 1), ("3600", 2, 2)])
+def test_a_collector_that_hangs_does_not_keep_a_service(home, collector, drain_s, requests, signals):
+    """It ends when the time is over, or at a second signal, and loses nothing."""
+    homes.configure(home, collector.url, request_deadline_s=600)
+    collector.answer_by(lambda _request: "hang")
+    processes.spool_events(home, 2)
+    service = processes.start(home, [*SERVICE[1:], "--drain-s", drain_s])
+    for number in range(signals):
+        processes.wait_until(lambda number=number: len(collector.requests) > number)
+        service.terminate()
+    assert service.wait(processes.PATIENCE_S) == ExitCode.OK
+    assert len(collector.requests) == requests
+    assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
+    assert not Home(home).heartbeat(homes.host_name()).exists()
+    collector.answer_by(lambda _request: 200)
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == [0, 1]
+
+
+def test_a_sidecar_on_demand_ends_at_once(home, collector):
+    """A service may wait for its lock, and the kernel may kill it soon."""
+    homes.configure(home, collector.url, burst_window_s=3600)
+    homes.put(home, records.series(1, date_us=time.time_ns() // 1000))
+    sidecar = processes.start(home, ["-m", "flwr_telemetryd"])
+    assert processes.running_sidecar(home) == sidecar.pid
+    assert end(sidecar) == ExitCode.OK
+    assert collector.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments", ["1", "1 --once", *(f"{n} --service" for n in ("-1", "nan", "inf", "x"))]
+)
+def test_how_long_a_service_delivers_is_a_number_of_seconds(home, arguments):
+    done = processes.run(home, ["-m", "flwr_telemetryd", "--drain-s", *arguments.split()])
+    assert done.returncode == ExitCode.USAGE
 
 
 def test_what_a_service_tells_its_manager(home, collector, tmp_path):

@@ -84,7 +84,7 @@ def test_nothing_is_written_by_the_end_of_a_service_that_slept_through_a_no(home
 
 
 def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(home, monkeypatch):
-    """A look lists host after host; a rename from a later to an earlier one must not slip past it."""
+    """A scan lists host after host; a rename from a later to an earlier host must not escape it."""
     homes.configure(home, "http://127.0.0.1:9/")
     hosts = {name: Home(home).host(name) for name in ("one", "two")}
     for host in hosts.values():

@@ -1,7 +1,7 @@
 """Several sidecars at once on one home, with and without working locks: renames alone keep things right.
 
 Where locks are pretended, every sidecar takes itself for the only one. Where they are refused, one defers
-to another that lives by its own word, so several run only if they come at the same moment. A longer
+to another that reports itself alive, so several run only if they come at the same moment. A longer
 fight, by hand::
 
     SIDECARS_ROUNDS=50 pytest -n0 -rP tests/faults/test_two_sidecars.py
@@ -34,7 +34,7 @@ for n in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])):
 """
 
 # Keeps so many sidecars alive, forked from itself since that is quick, and kills one now and then, until
-# its standard input ends; then it kills them all and tells how their lives ended.
+# its standard input ends; then it kills them all and tells how each one ended.
 KEEPER = """
 import collections, json, os, random, select, signal, sys
 import encodings.idna, psutil, flwr_telemetryd.__main__, flwr_telemetryd.delivery.http

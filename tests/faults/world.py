@@ -123,7 +123,7 @@ class World:
 def service(home, monkeypatch, events=1, settings="", **options):
     """Give a service whose host has spooled so many events; its collector is the world."""
     homes.write_settings(home, 'url = "http://127.0.0.1:9/"\n' + settings)
-    homes.put(home, records.series(events))
+    homes.put(home, records.series(events, date_us=time.time_ns() // 1000))
     return World(home, Mode.SERVICE, monkeypatch, **options)
 
 

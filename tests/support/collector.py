@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self):
         size_bytes = int(self.headers.get("Content-Length", "0"))
         body = self.rfile.read(size_bytes)
-        if len(body) < size_bytes:  # whoever sent it died in the midst: no server takes that for a request
+        if len(body) < size_bytes:  # its sender died: no server takes that for a request
             self.close_connection = True
             return
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -1,4 +1,4 @@
-"""Lives that die, or are stopped, between two system calls of the test's choice (`dying_server.py`)."""
+"""Forked processes that die, or stop, before a system call that a test chooses (see `dying_server.py`)."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ What = Literal["die", "tear", "pause"]
 
 
 @dataclass(frozen=True)
-class Life:
-    """The course of a life."""
+class Fork:
+    """The result of one forked process."""
 
     struck: str
-    """Before which call, and where in the code; empty if the end of the life came first."""
+    """The call before which it was struck, and its place in the code; empty if the fork ended before that."""
     write: int
-    """The size of the write before which that was; 0 if it was none."""
+    """The size of that call's write, in bytes; 0 if the call was no write."""
     calls: int
-    """How many of its calls count; known only of a life that had a point and came to its end."""
+    """The number of its calls that count; known only of a fork that had a point and reached its end."""
     told: list[Any]
     status: int
     errors: str
-    meanwhile: Life | None
-    """The life that was lived while this one was stopped."""
+    meanwhile: Fork | None
+    """The fork that ran while this one was stopped."""
 
 
-def _life(answer):
+def _fork(answer):
     if answer is None:
         return None
     words = {}
     for word in answer["words"]:
         words.update(word)
-    return Life(
+    return Fork(
         words.get("struck", ""),
         words.get("write", 0),
         words.get("calls", 0),
         [word["told"] for word in answer["words"] if "told" in word],
         answer["status"],
         answer["errors"],
-        _life(answer["meanwhile"]),
+        _fork(answer["meanwhile"]),
     )
 
 
-class Lives:
-    """Lives one life after the other while its `with` block lasts; each has these modules imported."""
+class Forks:
+    """Runs forks one after the other inside its `with` block; each has these modules imported."""
 
     def __init__(self, *modules):
-        # Without a home of its own, so that no test's clean-up takes it for a process of a home.
+        # It has no home, because a test's clean-up ends the processes of the test's home.
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLWR_"))}
         self._server = subprocess.Popen(
             [sys.executable, "-P", SERVER, *modules],
@@ -70,15 +70,15 @@ class Lives:
         self._server.communicate()
         assert self._server.returncode == 0
 
-    def live(self, code, env, *, at=None, what="die", meanwhile=""):
+    def run(self, code, env, *, at=None, what="die", meanwhile=""):
         """Run this code, which may call `tell(told=…)`, in a process of its own.
 
-        `what` befalls it just before call `at`; by default nothing does. While it is stopped, another life
-        runs the code `meanwhile`.
+        `what` happens to it just before call `at`; by default nothing does. While it is stopped, another
+        fork runs the code `meanwhile`.
         """
         request = {"code": code, "env": dict(env), "at": at, "what": what, "meanwhile": {"code": meanwhile}}
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        life = _life(json.loads(self._server.stdout.readline()))
-        assert life is not None
-        return life
+        fork = _fork(json.loads(self._server.stdout.readline()))
+        assert fork is not None
+        return fork

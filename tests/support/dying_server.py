@@ -1,16 +1,16 @@
-"""A program that lives many short lives: it loads modules once, then forks a life for every request.
+"""A program that loads modules once, and then forks one process for every request.
 
-A life runs some code. Just before its n-th system call something may befall it:
+A fork runs the code of its request. One of three things may happen just before its n-th system call:
 
 `die`     SIGKILL. Only calls are counted that may change what outlives the process: a file, a directory,
-          a connection, another process. Death before a call that only looks, or whose effect ends with
+          a connection, another process. Death before a call that only reads, or whose effect ends with
           the process, leaves the same world as death before the next change.
 `tear`    the same, but if the call is a write, the first half of it is written.
-`pause`   SIGSTOP; another life is lived from its beginning to its end, then SIGCONT. Here calls that only
-          look are counted as well, and so are locks: what was seen may have changed meanwhile.
+`pause`   SIGSTOP; another fork runs from its beginning to its end, then SIGCONT. Here calls that only
+          read are counted as well, and so are locks, because the other fork may change what was read.
 
 A call that is not known to be harmless counts. Run by path, as `python -P dying_server.py <module> …`,
-with a JSON line for each life on standard input; the answers go to standard output. `dying.py` is the
+with a JSON line for each fork on standard input; the answers go to standard output. `dying.py` is the
 other end.
 """
 
@@ -26,8 +26,8 @@ import sys
 import tempfile
 import traceback
 
-LONGEST_LIFE_S = 120.0  # an upper bound for what hangs
-RAISED = 70  # the exit status of a life whose code raised
+LONGEST_FORK_S = 120.0  # an upper bound for what hangs
+RAISED = 70  # the exit status of a fork whose code raised
 
 _open, _open_stream, _write = os.open, open, os.write
 
@@ -121,7 +121,7 @@ _STAND_INS = {open_.__code__, open_stream.__code__, write.__code__}
 
 
 def _where(frame):
-    """Which line of ours, or of whatever it is, brought this about."""
+    """The line of our code, or else of any code, that made this call."""
     first = frame
     while frame is not None and "flwr_telemetry" not in frame.f_code.co_filename:
         frame = frame.f_back
@@ -129,8 +129,8 @@ def _where(frame):
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame else ""
 
 
-def _life(request, words, errors):
-    """Be a life, in the forked child."""
+def _fork(request, words, errors):
+    """Run the request, in the forked child."""
 
     def tell(**word):
         _write(words, json.dumps(word).encode() + b"\n")
@@ -144,7 +144,7 @@ def _life(request, words, errors):
         os.environ.update(request["env"])
         os.open, builtins.open, os.write = open_, open_stream, write
         fate = Fate(request["at"], request["what"], tell)
-        code = compile(request["code"], "<life>", "exec")
+        code = compile(request["code"], "<fork>", "exec")
         try:
             if request["at"] is not None:
                 sys.setprofile(fate)
@@ -155,33 +155,33 @@ def _life(request, words, errors):
         finally:
             sys.setprofile(None)
         tell(calls=fate.calls)
-    except BaseException:  # noqa: BLE001 - whatever it is, the test has to see it
+    except BaseException:  # noqa: BLE001 - the test has to see every kind
         _write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
 
-def live(request):
-    """Fork a life, see it to its end, and tell what came of it; and of the one lived meanwhile, if any."""
+def run(request):
+    """Fork, wait for the end, and give the result, with that of the fork that ran meanwhile, if any."""
     reader, writer = os.pipe()
     meanwhile = None
     with tempfile.TemporaryFile() as errors:
         pid = os.fork()
         if pid == 0:
-            _life(request, writer, errors)
+            _fork(request, writer, errors)
         os.close(writer)
         words = b""
         while True:
-            if not select.select([reader], [], [], LONGEST_LIFE_S)[0]:
+            if not select.select([reader], [], [], LONGEST_FORK_S)[0]:
                 os.kill(pid, signal.SIGKILL)
-                os.write(errors.fileno(), b"this life did not end")
-            # The pipe ends with the life; what a life starts in its turn does not inherit it.
+                os.write(errors.fileno(), b"this fork did not end")
+            # The pipe ends with the fork, because the processes that a fork starts do not inherit it.
             if not (data := os.read(reader, 65536)):
                 break
             words += data
             if request["what"] == "pause" and meanwhile is None and b'"struck"' in words:
                 assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-                meanwhile = live({**request, **request["meanwhile"], "at": None, "what": "die"})
+                meanwhile = run({**request, **request["meanwhile"], "at": None, "what": "die"})
                 os.kill(pid, signal.SIGCONT)
         os.close(reader)
         _, status = os.waitpid(pid, 0)
@@ -197,9 +197,9 @@ def live(request):
 def main():
     for name in sys.argv[1:]:
         importlib.import_module(name)
-    gc.freeze()  # so that a life's garbage collections need not copy what all lives share
+    gc.freeze()  # so that a fork's garbage collections need not copy what all forks share
     for line in sys.stdin:
-        print(json.dumps(live(json.loads(line))), flush=True)  # noqa: T201
+        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

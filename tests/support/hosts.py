@@ -1,4 +1,4 @@
-"""Namespaces: other hosts of a home, where this machine has another name, and private mounts."""
+"""Namespaces: other hosts of a home, where this machine has another name, containers, and private mounts."""
 
 import functools
 import shutil
@@ -13,6 +13,13 @@ def _may():
     if shutil.which("unshare") is None:
         return False
     return subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode == 0
+
+
+def container(words):
+    """Give the command that runs these words as process 1 of a PID namespace, which ends with it."""
+    if not _may():
+        pytest.skip("a PID namespace takes root")
+    return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *words]
 
 
 def private_mounts():

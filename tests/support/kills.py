@@ -53,7 +53,7 @@ class Outcome:
     numbers: list[int]
     """Of the events that were accepted or rejected."""
     told: set[int]
-    """Events that lives told of, besides those that were spooled at the beginning."""
+    """The events that forks reported, besides those that were spooled at the beginning."""
     dropped: int
     kept: list[bytes]
     """The damage that was kept, file by file."""
@@ -84,9 +84,9 @@ class Scenario:
     decide: Callable[[], Decide] = lambda: lambda _request: 200
     settings: dict[str, Any] = field(default_factory=dict)
     code: str = ONCE
-    """The code of the lives that may be struck."""
+    """The code of the forks that may be struck."""
     meanwhile: str = ONCE
-    """The code of another life while one is stopped."""
+    """The code of the fork that runs while another one is stopped."""
     host_of: str | None = None
     """The host whose spool it is; by default this one."""
     judge: Callable[[Outcome], None] = each_once
@@ -113,16 +113,16 @@ def refuse(number):
 class Round:
     """One home, which does not exist yet, and its collector."""
 
-    def __init__(self, lives, scenario, home):
-        self._lives = lives
+    def __init__(self, forks, scenario, home):
+        self._forks = forks
         self._scenario = scenario
         self._home = home
         self._told = set()
 
-    def live(self, *points, what="die"):
+    def run(self, *points, what="die"):
         """Let sidecars die at these points, one after the other, and others recover; give the deaths.
 
-        A point is counted over all lives since the last death; one that is never reached is none.
+        A point is counted over all forks since the last death; one that is never reached is none.
         """
         self._home.parent.mkdir(parents=True)
         deaths = []
@@ -145,38 +145,38 @@ class Round:
 
     def _die(self, point, what):
         for _ in range(_MOST_LIVES):
-            life = self._live(self._scenario.code, point, what)
-            if life.struck:
-                return life
-            if life.status == 0:
+            fork = self._run(self._scenario.code, point, what)
+            if fork.struck:
+                return fork
+            if fork.status == 0:
                 return None
-            point -= life.calls
-        raise AssertionError(life)
+            point -= fork.calls
+        raise AssertionError(fork)
 
     def _recover(self):
         if self._scenario.again:
-            life = self._live(self._scenario.again)
-            assert life.status == 0, life
+            fork = self._run(self._scenario.again)
+            assert fork.status == 0, fork
         for _ in range(_MOST_LIVES):
-            life = self._live(ONCE)
-            if life.status == 0:
+            fork = self._run(ONCE)
+            if fork.status == 0:
                 return
-        raise AssertionError(life)
+        raise AssertionError(fork)
 
-    def _live(self, code, point=None, what="die"):
+    def _run(self, code, point=None, what="die"):
         env = processes.environment(self._home)
-        life = self._lives.live(code, env, at=point, what=what, meanwhile=self._scenario.meanwhile)
-        self._told |= set(life.told)
-        if what == "pause" or not life.struck:
-            assert life.status in (0, 1), life
-        assert "Traceback" not in life.errors, life.errors
-        if life.meanwhile is not None:
-            assert life.meanwhile.status in (0, 1), life
-            assert "Traceback" not in life.meanwhile.errors, life
+        fork = self._forks.run(code, env, at=point, what=what, meanwhile=self._scenario.meanwhile)
+        self._told |= set(fork.told)
+        if what == "pause" or not fork.struck:
+            assert fork.status in (0, 1), fork
+        assert "Traceback" not in fork.errors, fork.errors
+        if fork.meanwhile is not None:
+            assert fork.meanwhile.status in (0, 1), fork
+            assert "Traceback" not in fork.meanwhile.errors, fork
         if self._scenario.host_of is not None:
             for batch in homes.host(self._home, self._scenario.host_of).glob("work/*"):
                 homes.age(batch, _UNTOUCHED_S)
-        return life
+        return fork
 
     def _look(self, collector, deaths):
         """Hold what is left to what is always true, and give what the scenario has to judge."""
@@ -196,16 +196,16 @@ class Round:
         )
 
 
-def at_every_point(lives, scenario, directory, what="die"):
+def at_every_point(forks, scenario, directory, what="die"):
     """Live a round for every point of a scenario, or each so many; give how many were reached."""
     every = scenario.step()
     point = random.SystemRandom().randrange(every)
     print(f"from {point}, each {every}")  # noqa: T201
     reached = 0
-    while struck := Round(lives, scenario, directory / f"{point}" / ".flwr").live(point, what=what):
+    while struck := Round(forks, scenario, directory / f"{point}" / ".flwr").run(point, what=what):
         print(point, struck[0].struck)  # noqa: T201
         reached += 1
         if what == "die" and struck[0].write > 1:
-            Round(lives, scenario, directory / f"{point}-torn" / ".flwr").live(point, what="tear")
+            Round(forks, scenario, directory / f"{point}-torn" / ".flwr").run(point, what="tear")
         point += every
     return reached

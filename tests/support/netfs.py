@@ -407,7 +407,7 @@ def main(server, at, traits):
     sys.stdout.flush()
 
     def say(number, unique, reply):
-        with contextlib.suppress(FileNotFoundError):  # whoever asked was interrupted, or the kernel forgot it
+        with contextlib.suppress(FileNotFoundError):  # the caller was interrupted, or the kernel forgot it
             os.write(kernel, _OUT.pack(_OUT.size + len(reply), number, unique) + reply)
 
     served = _Server(server, Traits(**traits), lambda code, told: say(code, 0, told))

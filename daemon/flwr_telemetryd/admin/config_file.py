@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from flwr_telemetry import files, settings_file
-from flwr_telemetry.errors import SettingsError
+from flwr_telemetry.errors import SettingsError, SpoolUnsafeError
 from flwr_telemetry.layout import Home
 
 MALFORMED_SUFFIX = ".malformed"
@@ -28,10 +28,12 @@ def write_enabled(home: Home, *, enabled: bool) -> None:
         TelemetryError, OSError: the file cannot be written.
     """
     _make_directories(home)
+    if enabled:
+        files.check_directory(home.telemetry)
     old = settings_file.content(home.config)
     new = _edited(home.config, old, enabled=enabled)
     if new != old:
-        _put(Path(os.path.realpath(home.config)), new)
+        _put(_target(home), new)
 
 
 def replace_by_opt_out(home: Home) -> Path:
@@ -50,8 +52,18 @@ def replace_by_opt_out(home: Home) -> Path:
 
 
 def _make_directories(home: Home) -> None:
+    """Make the directories of the settings, also where others can write: an opt-out is kept even there."""
     files.make_home(home.path)
-    files.ensure_directory(home.telemetry)
+    files.make_home(home.telemetry)
+
+
+def _target(home: Home) -> Path:
+    """The file to write: that behind a link, unless the link may be another user's."""
+    try:
+        files.check_directory(home.telemetry)
+    except SpoolUnsafeError:
+        return home.config
+    return Path(os.path.realpath(home.config))
 
 
 def _put(path: Path, text: bytes) -> None:

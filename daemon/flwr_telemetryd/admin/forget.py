@@ -31,10 +31,10 @@ from urllib.parse import quote
 
 from flwr_telemetry import files, settings, source
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.pending import mark
 
-from .. import hardware
 from ..clock import Clock
 from ..errors import LostRaceError, describe
 from ..outbox import archive, batch, contents, discard, forgotten, purge, queue
@@ -133,7 +133,7 @@ class _Deletion:
     """Deletes everything that carries one ID, host by host."""
 
     def __init__(self, home: Home, source_id: str, clock: Clock) -> None:
-        self._known = known_hosts(home)
+        self._home, self._known = home, known_hosts(home)
         self._own = home.host()
         self._source_id = source_id
         self._text = source_id.encode()
@@ -148,7 +148,10 @@ class _Deletion:
         deadline = self._clock.monotonic() + WAIT_S
         while (is_left := self._on_every_host(self._unsent)) and self._clock.monotonic() < deadline:
             self._clock.sleep(_POLL_S)
-        self._on_every_host(self._past)
+        # Meanwhile no sidecar moves the archive of a host that is gone to the common one.
+        with held(self._home.gone_hosts, WAIT_S):
+            self._known = known_hosts(self._home)
+            self._on_every_host(self._past)
         if is_left:
             self._problems["another process holds events that wait; they are deleted instead of sent"] = None
         return self._erased, list(self._problems)
@@ -206,7 +209,7 @@ class _Deletion:
     def _write(self, taken: Batch) -> int:
         # The hardware facts of this machine belong to this host's own events alone.
         is_own = taken.host.name == self._own.name and not taken.is_adopted
-        facts = hardware.hardware_facts() if is_own else {}
+        facts = hardware_facts() if is_own else {}
         written = batch.write(taken, bursts=self._bursts, hardware=facts)
         batch.commit(taken)
         self._erased.spool += written.forgotten

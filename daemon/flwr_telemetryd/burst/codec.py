@@ -20,12 +20,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from flwr_telemetry import record
 from flwr_telemetry.record import Event, date_text, date_us
 
 from .encoder import BurstEncoder
 from .grouping import GroupKey, RecordGrouper, Row, dumps
 
-__all__ = ["Coalescer", "NotABodyError", "count", "dumps", "events", "expand"]
+__all__ = ["Coalescer", "NotABodyError", "count", "dumps", "events", "expand", "is_expandable"]
 
 MAX_BODY_BYTES = 1024 * 1024 - 1
 MAX_HELD_BYTES = 4 * 1024 * 1024
@@ -68,6 +69,38 @@ def count(body: Mapping[str, Any]) -> int:
     burst = body["burst"] if isinstance(body["burst"], dict) else {}
     number, rows = burst.get("count"), burst.get("events")
     return number if type(number) is int and type(rows) is list and number == len(rows) else 0
+
+
+def is_expandable(body: Mapping[str, Any]) -> bool:
+    """Whether ``events`` gives what the burst of a decoded body claims: count, clusters, dates and values.
+
+    A negative or boolean index is a valid one in Python, and the rows may lead beyond the calendar.
+    """
+    try:
+        return _is_expandable(body["burst"], body["event_details"], body["context"])
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
+        return False
+
+
+def _is_expandable(burst: dict[str, Any], details: dict[str, Any], context: dict[str, Any]) -> bool:
+    clusters, varying, rows = burst["clusters"], burst["varying"], burst["events"]
+    if set(map(type, (clusters, varying, rows, *rows))) != {list}:
+        return False
+    indices, times_us = [row[0] for row in rows], [row[1] for row in rows]
+    if set(map(type, indices + times_us)) != {int} or set(map(type, clusters)) != {str}:
+        return False
+    return (
+        burst.keys() == {"count", "clusters", "varying", "events"}
+        and count({"burst": burst}) == len(rows)
+        and {len(row) for row in rows} == {2 + len(varying)}
+        and varying == sorted(set(varying))
+        and rows[0] == [0, 0, *map(details.__getitem__, varying)]
+        and len(clusters) == len(set(clusters))
+        and clusters[0] == context["cluster"]
+        and 0 <= min(indices) <= max(indices) < len(clusters)
+        and times_us == sorted(times_us)
+        and date_us(context["date"]) + times_us[-1] <= record.MAX_DATE_US
+    )
 
 
 class Coalescer:

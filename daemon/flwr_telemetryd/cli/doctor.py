@@ -22,8 +22,8 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
     r"""Check what telemetry needs on this machine, and say what to do.
 
     It checks the home and its permissions, file locks, the clock, the sidecar, proxy, name resolution and
-    TLS to the collector, systemd and batch systems. It sends no event, and asks the collector only for
-    headers. While telemetry is off it writes no file and sends no request, and skips these checks.
+    TLS to the collector, systemd, batch systems and containers. It sends no event, and asks the collector
+    only for headers. While telemetry is off it writes no file and sends no request, and skips these checks.
 
     \b
     Exit codes:

@@ -2,6 +2,7 @@
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -61,11 +62,10 @@ def relay(
 
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     found = output.home_to_deliver(home, timeout)
-    damaged: list[int] = []
+    damaged = itertools.count(1)
 
     def on_damage(line: int) -> None:
-        damaged.append(line)
-        if len(damaged) <= SHOWN_LINES:
+        if next(damaged) <= SHOWN_LINES:
             output.complain(f"line {line} of {file} is not a body, and is not delivered")
 
     try:

@@ -5,6 +5,8 @@
 import os
 from typing import TYPE_CHECKING
 
+from flwr_telemetry.layout import GONE_HOSTS
+
 from . import output
 from .output import HomeOption, JsonOption, number
 
@@ -44,10 +46,14 @@ def _show(view: "Status") -> None:
         "Service": "; ".join(map(_service, view.services)),
     }
     output.rows(table)
-    shown = view.hosts if len(view.hosts) <= _MOST_HOSTS else [host for host in view.hosts if host.this_host]
+    hosts = [host for host in view.hosts if host.host != GONE_HOSTS]
+    shown = hosts if len(hosts) <= _MOST_HOSTS else [host for host in hosts if host.this_host]
     for host in shown:
         _section(f"Host {host.host}{' (this one)' if host.this_host else ''}", _host(host))
-    if others := [host for host in view.hosts if host not in shown]:
+    for gone in view.hosts:
+        if gone not in hosts:
+            _section("Hosts that are gone", {"Sent": _bodies(gone.sent), "Rejected": _bodies(gone.rejected)})
+    if others := [host for host in hosts if host not in shown]:
         _section(f"{len(others)} other hosts (each of them: --json)", _sum(others))
     if not view.hosts and not view.problems:
         output.say("\nNothing was recorded here yet.")

@@ -10,11 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flwr_telemetry import EventType, context, source
+from flwr_telemetry import EventType, context, hardware, source
 from flwr_telemetry.context import FIELDS, Field
 from flwr_telemetry.layout import Home
 
-from .. import hardware
 from ..burst.codec import Coalescer
 from ..clock import Clock
 

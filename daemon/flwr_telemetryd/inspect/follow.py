@@ -54,6 +54,7 @@ class Follower:
         self._segment_ends: dict[Segment, int] = {}
         self._keys: dict[tuple[str, str], set[str]] = {}
         self._archive_ends: dict[Path, int] = {}
+        self._has_read = False
         self.problems: dict[str, None] = {}
         """One sentence for each thing that could not be shown, in order."""
 
@@ -72,6 +73,7 @@ class Follower:
                 if self._stage in {None, stage}:
                     for host in hosts:
                         yield from items(host)
+            self._has_read = True
 
     def _segment(self, path: Path) -> Iterator[Item]:
         segment = _identity(path)
@@ -99,9 +101,11 @@ class Follower:
         return read_each(new, lambda path: self._body(stage, read_body(path), path), self.problems)
 
     def _archive(self, path: Path) -> Iterator[Item]:
+        is_known = self._has_read and path.is_relative_to(self._home.gone_hosts.root)
         for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
             self._archive_ends[path] = end
-            yield from self._body("sent", raw, path)
+            if not is_known:  # such a line was read where its host kept it, before the host was gone
+                yield from self._body("sent", raw, path)
 
     def _body(self, stage: str, raw: bytes, path: Path) -> Iterator[Item]:
         events = 0 if b"\n" in raw else contents.count_events(raw)

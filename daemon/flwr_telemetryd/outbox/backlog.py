@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths
 from flwr_telemetry.pending import grown_segments, has_bodies
 
 from ..spool import reader, segments
-from ..spool.directory import check_ownership, listing
+from ..spool.directory import check_ownership, entry_names, listing
 from . import batch, contents
 from .body import read as read_body
 
@@ -101,8 +101,20 @@ def bodies_wait(host: HostPaths) -> bool:
 
 
 def is_waiting(host: HostPaths) -> bool:
-    """As ``anything_waits``, for another host; False if its directories are unsafe or unreadable."""
+    """As ``anything_waits``, for another host; False if its directories are unsafe or unreadable.
+
+    There may be thousands of quiet hosts, so their directories are listed at first, and nothing else.
+    """
     with contextlib.suppress(OSError, TelemetryError):
-        check_ownership(host)
-        return anything_waits(host)
+        if _may_wait(host):
+            check_ownership(host)
+            return anything_waits(host)
     return False
+
+
+def _may_wait(host: HostPaths) -> bool:
+    """False if nothing is where undelivered events can be, but an empty segment."""
+    spool, work, outbox = host.unsent
+    found = [f"{spool}/{name}" for name in entry_names(spool) if name.endswith(SEGMENT_SUFFIX)]
+    waits = any(segments.is_sealed(os.path.basename(path)) or os.lstat(path).st_size for path in found)
+    return waits or bool(entry_names(work) or entry_names(outbox))

@@ -7,7 +7,8 @@
                                           outbox/<batch>/ ──discard──▶ only bodies are left
 
 - *Take* renames segments into the batch, so that a segment is in exactly one batch.
-- *Write* coalesces their events into bodies, fsynced, and leaves out events of a forgotten source ID.
+- *Write* coalesces their events into bodies, and leaves out events of a forgotten source ID. In the end all
+  bodies are forced to the disk together, because their segments are deleted after the commit.
 - *Mark* renames each segment to ``<name>.<end>.taken``; ``<end>`` is how far it was read.
 - *Commit* is one rename of the directory into ``outbox/``, so that a batch exists whole or not at all.
 - *Discard* unlinks the marked segments (``outbox/discard.py``).
@@ -29,6 +30,7 @@ This module never sends, and never deletes a segment.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import secrets
@@ -43,8 +45,8 @@ from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
-from ..spool.directory import fsync_directory, listing, remove_if_empty, rename
-from . import forgotten
+from ..spool.directory import entry_names, fsync_directory, listing, remove_if_empty, rename
+from . import durable, forgotten
 from .body import key_of
 
 FOREIGN_WORK_S = 600.0
@@ -234,6 +236,8 @@ def write(
             rename(segment, batch.path / f"{segment.name}.{end}{pending.TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body, checkpoint)
+        check = functools.partial(_check, batch, checkpoint)
+        durable.sync_files(batch.path, bodies, _body_names(batch.path), check)
         fsync_directory(batch.path)
     return Written(bodies, damaged, left_out)
 
@@ -254,11 +258,20 @@ def commit(batch: Batch) -> Path:
 
 
 def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
-    """Write a body into the batch; 1, as a count of bodies."""
-    if not checkpoint():
-        raise LostRaceError(batch.name)
+    """Write a body into the batch, but not yet to the disk; 1, as a count of bodies."""
+    _check(batch, checkpoint)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
     with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         files.write_all(descriptor, body)
-        os.fsync(descriptor)
     return 1
+
+
+def _body_names(directory: Path) -> Iterator[str]:
+    for name in entry_names(directory):
+        if name.endswith(BODY_SUFFIX):
+            yield name
+
+
+def _check(batch: Batch, checkpoint: Callable[[], bool]) -> None:
+    if not checkpoint():
+        raise LostRaceError(batch.name)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.pending import TAKEN_SUFFIX
 
 from ..burst import codec
 from ..runtime import Runtime
@@ -60,12 +61,30 @@ class Queue:
         """Split bursts, by the path of their first event."""
         self._accepted: dict[Path, bool] = {}
         """Accepted bodies that are still there, and whether they are archived."""
+        self._whole: dict[str, dict[Path, object]] = {}
+        """Batches without an unfinished step, by host, with the signatures of their directories."""
 
     def repair(self, host: HostPaths) -> None:
-        """Finish the steps that a death cut short in the outbox of ``host``."""
+        """Finish the steps that a death cut short in the outbox of ``host``.
+
+        A batch is read only if its directory has changed, because there may be a hundred thousand bodies.
+        """
+        known, whole = self._whole.get(host.name, {}), dict[Path, object]()
         for directory in listing(host.outbox):
-            name, now_ns = f"outbox/{directory.name}", self._runtime.clock.time_ns()
-            self._state.damaged += self._runtime.faults.run(name, repair, 0, host, directory, now_ns)
+            signature = files.signature(directory)
+            is_known = directory in known and known[directory] == signature
+            name = f"outbox/{directory.name}"
+            if is_known or self._runtime.faults.run(name, self._repair, False, host, directory):
+                whole[directory] = signature
+        self._whole[host.name] = whole
+
+    def _repair(self, host: HostPaths, directory: Path) -> bool:
+        """Finish the unfinished steps of a batch; whether there was none."""
+        names = entry_names(directory)
+        if names and not any(map(_is_of_a_step, names)):
+            return True
+        self._state.damaged += repair(host, directory, self._runtime.clock.time_ns())
+        return False
 
     def due(self) -> Iterator[Body]:
         """The bodies to send, oldest batch first; none of a batch in which a burst is being split.
@@ -77,6 +96,7 @@ class Queue:
         for directory in listing(self._runtime.host.outbox):
             names = entry_names(directory)
             if any(name.endswith(SPLIT_SUFFIX) for name in names):
+                self._whole = {}  # another sidecar died amid it, within one tick of the file system's clock
                 continue
             for name in names:
                 if name.endswith(BODY_SUFFIX) and name not in held:
@@ -181,6 +201,11 @@ class Queue:
         # The collector's answer may quote the body, so the reason is not logged.
         log.warning("body %s rejected; its reason is beside it", body.key)
         self._state.rejected += 1
+
+
+def _is_of_a_step(name: str) -> bool:
+    """Whether a file of a committed batch tells of a step that is not finished."""
+    return name.endswith((SPLIT_SUFFIX, TAKEN_SUFFIX, files.PART_SUFFIX))
 
 
 def repair(host: HostPaths, directory: Path, now_ns: int) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,21 @@ _MIB = 1024 * 1024
 _DAY_S = 86_400.0
 
 
+class _Sum(NamedTuple):
+    """The files of a directory, in two numbers."""
+
+    size_bytes: int
+    oldest: float
+    """The earliest modification time, in seconds since the epoch; infinite without a file."""
+
+    def is_over(self, cap_bytes: float, cap_s: float, now: float) -> bool:
+        """Whether these files exceed a cap."""
+        return self.size_bytes > cap_bytes or now - self.oldest > cap_s
+
+
+_NOTHING = _Sum(0, math.inf)
+
+
 class _Item(NamedTuple):
     """A file that a cap may take; there may be a hundred thousand."""
 
@@ -38,39 +54,112 @@ class _Item(NamedTuple):
     host: HostPaths
 
 
+class BatchSums:
+    """Remembers what the batches in an outbox hold: a batch is read again only if its directory has changed.
+
+    A body never changes, and an outage may leave a hundred thousand of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, _Sum]] = {}
+        self._seen: dict[str, tuple[object, _Sum]] = {}
+
+    def of(self, directory: str) -> _Sum:
+        """The sum of a batch."""
+        signature = files.signature(directory)
+        known = self._known.get(directory)
+        if known is None or known[0] != signature:
+            known = signature, _sum_of(directory, _is_unsent_body)
+        self._seen[directory] = known
+        return known[1]
+
+    def end(self) -> None:
+        """Forget the batches that were not asked for since the last end."""
+        self._known, self._seen = self._seen, {}
+
+
 def enforce(home: Home, limits: Limits, now: float) -> int:
-    """Hold all hosts of a home to the caps.
+    """Hold all hosts of a home to the caps; as ``enforce_unsent`` and ``enforce_archives``."""
+    enforce_archives(home, limits, now)
+    return enforce_unsent(home, limits, now, BatchSums())
+
+
+def enforce_unsent(home: Home, limits: Limits, now: float, sums: BatchSums) -> int:
+    """Hold what was not sent to its caps, over all hosts together.
 
     Args:
         home: the home.
         limits: the caps.
         now: the file system's time, in seconds since the epoch.
+        sums: what an earlier call found.
 
     Returns:
         How many events were dropped.
     """
-    hosts = [host for host in known_hosts(home) if is_ours(host) and _is_readable(host)]
+    unsent = {}
+    for host in known_hosts(home):
+        with contextlib.suppress(OSError):  # a problem of that host, which must not stop the others
+            unsent[host] = _unsent_sum(host, sums)
+    sums.end()
     cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
-    dropped = sum(map(_drop, _over(functools.partial(_unsent, hosts), cap_bytes, cap_s, now)))
+    # Most hosts hold nothing, and need no further look.
+    holders = [host for host, held in unsent.items() if held != _NOTHING and is_ours(host)]
+    if not _added(map(unsent.__getitem__, holders)).is_over(cap_bytes, cap_s, now):
+        return 0
+    return sum(map(_drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
+
+
+def enforce_archives(home: Home, limits: Limits, now: float) -> None:
+    """Hold what each host keeps of the past to its caps; arguments as for ``enforce_unsent``."""
     cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
-    for host in hosts:
-        for directory in (host.sent, host.rejected, host.damaged):
-            kept = functools.partial(_items, host, directory)
-            for item in _over(kept, cap_bytes, cap_s, now):
-                with contextlib.suppress(FileNotFoundError):
-                    if directory == host.sent and item == max(kept()) and now - item.modified <= cap_s:
-                        _keep_newest_lines(Path(item.path), cap_bytes / 2)
-                    else:
-                        os.unlink(item.path)
-    return dropped
+    for host in known_hosts(home):
+        with contextlib.suppress(OSError):  # as above
+            for directory in host.archives:
+                if _sum_of(directory).is_over(cap_bytes, cap_s, now) and is_ours(host):
+                    _shorten(host, Path(directory), cap_bytes, cap_s, now)
 
 
-def _is_readable(host: HostPaths) -> bool:
-    try:
-        entry_names(host.outbox)
-    except OSError:
-        return False  # a problem of that host, which must not stop the others
-    return True
+def _shorten(host: HostPaths, directory: Path, cap_bytes: float, cap_s: float, now: float) -> None:
+    """Delete the oldest files of an archive that exceeds a cap, or the oldest lines of its last file."""
+    kept = functools.partial(_items, host, directory)
+    for item in _over(kept, cap_bytes, cap_s, now):
+        with contextlib.suppress(FileNotFoundError):
+            if directory == host.sent and item == max(kept()) and now - item.modified <= cap_s:
+                _keep_newest_lines(Path(item.path), cap_bytes / 2)
+            else:
+                os.unlink(item.path)
+
+
+def _added(sums: Iterable[_Sum]) -> _Sum:
+    return functools.reduce(lambda one, other: _Sum(one[0] + other[0], min(one[1], other[1])), sums, _NOTHING)
+
+
+def _sum_of(directory: str, is_counted: Callable[[str], bool] = lambda _: True) -> _Sum:
+    """The sum of the files in a directory; nothing if it is missing.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    size_bytes, oldest = 0, math.inf
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
+        for entry in entries:
+            if is_counted(entry.name):
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    size_bytes += status.st_size
+                    oldest = min(oldest, status.st_mtime)
+    return _Sum(size_bytes, oldest)
+
+
+def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
+    """The sum of what ``_unsent`` gives."""
+    spool, _, outbox = host.unsent
+    batches = [sums.of(f"{outbox}/{name}") for name in entry_names(outbox)]
+    return _added([_sum_of(spool, segments.is_sealed), *batches])
+
+
+def _is_unsent_body(name: str) -> bool:
+    return name.endswith((BODY_SUFFIX, SPLIT_SUFFIX))
 
 
 def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
@@ -99,21 +188,17 @@ def _unsent(hosts: list[HostPaths]) -> Iterator[_Item]:
                 yield item
         for directory in listing(host.outbox):
             for item in _items(host, directory):
-                if item.path.endswith((BODY_SUFFIX, SPLIT_SUFFIX)):
+                if _is_unsent_body(item.path):
                     yield item
 
 
 def _over(
     items: Callable[[], Iterator[_Item]], cap_bytes: float, cap_s: float, now: float
 ) -> Iterator[_Item]:
-    """The items that exceed a cap, oldest first. If none does, no item is kept in memory."""
-    total, oldest = 0, now
-    for item in items():
-        total += item.size_bytes
-        oldest = min(oldest, item.modified)
-    if total <= cap_bytes and now - oldest <= cap_s:
-        return
-    for item in sorted(items()):
+    """The items that exceed a cap, oldest first."""
+    oldest_first = sorted(items())
+    total = sum(item.size_bytes for item in oldest_first)
+    for item in oldest_first:
         if total <= cap_bytes and now - item.modified <= cap_s:
             break
         total -= item.size_bytes

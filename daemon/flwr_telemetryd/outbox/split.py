@@ -23,7 +23,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 from ..burst import codec
 from ..spool import quarantine
 from ..spool.directory import fsync_directory
-from . import body
+from . import body, durable
 from .body import Body
 
 
@@ -73,10 +73,12 @@ def finish(host: HostPaths, path: Path) -> Split | None:
         if "burst" in body.intact(key, data):
             for event in codec.events(data):
                 event_file = path.with_name(f"{member_key(key, count)}{BODY_SUFFIX}")
-                files.replace_bytes(event_file, codec.dumps(event).encode(), durable=True)
+                files.replace_bytes(event_file, codec.dumps(event).encode())
                 count += 1
+            whole = Split(host, path.parent, key, count)
+            durable.sync_files(path.parent, count, (event.path.name for event in whole.members()))
             fsync_directory(path.parent)
             path.unlink()
-            return Split(host, path.parent, key, count)
+            return whole
     quarantine.quarantine(host, path)
     return None

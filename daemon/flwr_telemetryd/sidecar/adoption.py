@@ -29,15 +29,20 @@ class Adoption:
         self._batcher = batcher
         self._timer = Timer(runtime.clock.monotonic)
 
-    def run(self) -> None:
-        """Adopt from hosts that are due, if the interval is over; with ``--once``, at each pass."""
-        mode = self._runtime.mode
-        if self._timer.is_due(0.0 if mode is Mode.ONCE else adoption_interval_s(mode, self._runtime.limits)):
-            self._runtime.faults.run("adoption", self._adopt, None)
+    def run(self, *, at_once: bool = False) -> None:
+        """Adopt from hosts that are due, if the interval is over; with ``--once``, at each pass.
 
-    def _adopt(self) -> None:
+        Args:
+            at_once: whether every host is due now, because the home may end with this sidecar.
+        """
+        mode, limits = self._runtime.mode, self._runtime.limits
+        after_s = 0.0 if at_once else adopt_after_s(mode, limits)
+        interval_s = 0.0 if at_once or mode is Mode.ONCE else adoption_interval_s(mode, limits)
+        if self._timer.is_due(interval_s):
+            self._runtime.faults.run("adoption", self._adopt, None, after_s)
+
+    def _adopt(self, after_s: float) -> None:
         runtime, own = self._runtime, self._runtime.host
-        after_s = adopt_after_s(runtime.mode, runtime.limits)
         # A process on a node cannot signal a service elsewhere. It asks by touching `spool/flush`.
         if_asked = runtime.mode is Mode.SERVICE
         found = list(adoptable(runtime.home, own.name, after_s, runtime.file_system_now, if_asked=if_asked))

@@ -7,20 +7,23 @@ of committed bodies. This module never sends.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import HostPaths
 
-from ..hardware import hardware_facts
+from ..clock import Clock
 from ..outbox import batch, discard
 from ..runtime import Runtime
-from ..spool import segments
+from ..spool import reader, segments
 from ..spool.directory import listing
-from .schedule import seal_is_due
+from .schedule import age_of_oldest_s, seal_is_due
 
 MAX_UNFINISHED = 8
 
@@ -35,7 +38,7 @@ class Batcher:
         self._host = runtime.host
         self._owner = secrets.token_hex(8)
         self._hardware = hardware_facts()
-        self._open_inode, self._first_seen = 0, 0.0
+        self._open = OpenSegment(runtime.host, runtime.clock)
         self.made = 0
         """Batches committed."""
         self.sealed = 0
@@ -62,10 +65,7 @@ class Batcher:
 
     def window_s(self) -> float:
         """The seconds that are left of the burst window of this host's open segment; 0 if none is known."""
-        if not self._open_inode:
-            return 0.0
-        window_s = self._runtime.limits.burst_window_s
-        return max(self._first_seen + window_s - self._runtime.clock.monotonic(), 0.0)
+        return max(self._runtime.limits.burst_window_s - self._open.age_s(), 0.0)
 
     def adopt(self, hosts: Sequence[HostPaths]) -> None:
         """Seal the segments of other hosts, and make batches of all of them together."""
@@ -86,14 +86,11 @@ class Batcher:
         return sum(path.name.endswith(f".{self._owner}") for path in listing(self._host.work))
 
     def _seal_if_due(self, may_batch: bool, immediately: bool) -> None:
-        inode, size_bytes = _open_segment(self._host)
-        now = self._runtime.clock.monotonic()
-        if inode != self._open_inode:
-            self._open_inode, self._first_seen = inode, now
-        age_s, window_s = now - self._first_seen, self._runtime.limits.burst_window_s
+        size_bytes = self._open.look()
+        age_s, window_s = self._open.age_s(), self._runtime.limits.burst_window_s
         if seal_is_due(size_bytes, age_s, window_s, may_batch=may_batch, immediately=immediately):
             self._seal(self._host)
-            self._open_inode = 0
+            self._open.forget()
 
     def _seal(self, host: HostPaths) -> None:
         self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
@@ -119,10 +116,59 @@ class Batcher:
         discard.discard(made.host, committed, self._runtime.clock.time_ns())
 
 
-def _open_segment(host: HostPaths) -> tuple[int, int]:
+class OpenSegment:
+    """The open segment of a host, and the age of its oldest event."""
+
+    def __init__(self, host: HostPaths, clock: Clock) -> None:
+        self._host = host
+        self._clock = clock
+        self._inode = 0
+        self._date_us: int | None = None
+        """The date of the first record, in microseconds since the epoch; None if it is not known."""
+        # Monotonic seconds: the last look, the first one that found this segment, and the one before that.
+        self._looked_at = self._seen_at = self._unseen_at = -math.inf
+
+    def look(self) -> int:
+        """Read what has changed; the size in bytes, 0 without a segment."""
+        inode, size_bytes = _inode_and_size(self._host)
+        now = self._clock.monotonic()
+        if inode != self._inode:
+            self._inode, self._date_us = inode, None
+            self._unseen_at, self._seen_at = self._looked_at, now
+        self._looked_at = now
+        if inode and self._date_us is None:
+            self._date_us = _first_date_us(self._host)
+        return size_bytes
+
+    def age_s(self) -> float:
+        """The age of the oldest event in seconds, as ``age_of_oldest_s``; infinite without a segment."""
+        if not self._inode:
+            return math.inf
+        now, now_us = self._clock.monotonic(), self._clock.time_ns() // 1000
+        by_date_s = math.inf if self._date_us is None else (now_us - self._date_us) / 1e6
+        return age_of_oldest_s(by_date_s, seen_s=now - self._seen_at, unseen_s=now - self._unseen_at)
+
+    def forget(self) -> None:
+        """Note that the segment was sealed: the next one begins later than now."""
+        self._inode, self._looked_at = 0, self._clock.monotonic()
+
+
+def _inode_and_size(host: HostPaths) -> tuple[int, int]:
     """The inode and the size of a host's open segment; zeros if it is missing or empty."""
     try:
         status = os.lstat(host.events)
     except FileNotFoundError:
         return 0, 0
     return (status.st_ino, status.st_size) if status.st_size else (0, 0)
+
+
+def _first_date_us(host: HostPaths) -> int | None:
+    """The date of the first record in the open segment; None if there is only damage at its beginning."""
+    try:
+        for piece in reader.read(itertools.islice(segments.chunks(host.events), 1)):
+            if isinstance(piece, reader.Record):
+                date_us: int = piece.event["context"]["date"]
+                return date_us
+    except FileNotFoundError:
+        pass  # another sidecar has sealed it
+    return None

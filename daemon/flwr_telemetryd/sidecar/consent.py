@@ -24,14 +24,13 @@ class ConsentGate:
         self._home = home
         self._site_file = site_file
         self._keepalive = keepalive
-        self._watched = settings.watched(home, site_file)
         self._key: tuple[object, ...] | None = None
         self.settings: settings.Settings
         """The settings that the last call used."""
 
     def __call__(self) -> bool:
         """Whether telemetry is on; after an opt-out by the user, the unsent events are deleted."""
-        key = settings.signature(self._watched)
+        key = settings.signature(self._home, self._site_file)
         if key != self._key:
             self.settings = settings.load(self._home, None, site_file=self._site_file)
             self._key = key

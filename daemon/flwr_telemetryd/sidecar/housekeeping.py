@@ -2,33 +2,36 @@
 
 Each has its own interval, so that a pass over a quiet home stays cheap.
 
-A container has a new host name at every start, so a home would fill up with empty directories. They are
-deleted after a while, with the state files in them. Their counters are added to this host's. The system
-removes a directory only while it is empty: a writer that comes at the same moment keeps its directory or
-makes it again, and no event is lost. This module never deletes a file that holds an event.
+A container has a new host name at every start, so a home would fill up with directories. A host that is gone
+leaves its archive to a common one (``outbox/common.py``). Then its directory is deleted, with the state files
+in it. Its counters are added to this host's. The system removes a directory only while it is empty: a writer
+that comes at the same moment keeps its directory or makes it again, and no event is lost. This module never
+deletes a file that holds an event.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
+import random
 import secrets
 from pathlib import Path
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult
 
 from ..clock import SteadyTime, Timer
-from ..outbox import purge
+from ..outbox import common, purge
 from ..outbox.backlog import anything_waits
-from ..outbox.retention import enforce
+from ..outbox.retention import BatchSums, enforce_archives, enforce_unsent
 from ..runtime import Runtime
 from ..spool import segments
-from ..spool.directory import entry_names, is_ours, known_hosts, listing
+from ..spool.directory import is_ours, known_hosts, listing
 from ..spool.locks import sealer_lock
 from ..state import State
 from .batcher import Batcher
@@ -36,8 +39,12 @@ from .schedule import gone_after_s
 
 HEARTBEAT_S = 30.0
 RETENTION_S = 60.0
+PRUNE_S = 0.5
+"""The longest time for which directories of other hosts are deleted, in seconds, each time."""
 
 log = logging.getLogger("flwr_telemetryd")
+
+_AT_ONCE = 20
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
 
@@ -51,24 +58,28 @@ class Housekeeping:
         self._steady_time = SteadyTime(runtime.file_system_now, runtime.clock.monotonic)
         timers = (Timer(runtime.clock.monotonic) for _ in range(3))
         self._caps_timer, self._hosts_timer, self._heartbeat_timer = timers
-        self._sealed_before = 0
+        self._sealed_before, self._sums = 0, BatchSums()
         self._has_heartbeat = False
 
     def keep_caps(self) -> None:
-        """Enforce the caps once a minute, and after each sealed segment."""
-        if self._caps_timer.is_due(RETENTION_S) or self._batcher.sealed != self._sealed_before:
+        """Enforce the caps once a minute, and that of unsent events after each sealed segment, too."""
+        is_due = self._caps_timer.is_due(RETENTION_S)
+        if is_due or self._batcher.sealed != self._sealed_before:
             self._sealed_before = self._batcher.sealed
-            if dropped := enforce(self._runtime.home, self._runtime.limits, self._steady_time()):
+            home, limits, now = self._runtime.home, self._runtime.limits, self._steady_time()
+            if is_due:
+                enforce_archives(home, limits, now)
+            if dropped := enforce_unsent(home, limits, now, self._sums):
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
-        """Delete the empty directories of hosts that are gone, at most once a minute; see ``prune_hosts``."""
+        """Delete the directories of hosts that are gone, at most once a minute; see ``prune_hosts``."""
         runtime = self._runtime
         after_s = gone_after_s(runtime.mode, runtime.limits)
-        if self._hosts_timer.is_due(min(after_s, RETENTION_S)) and len(known_hosts(runtime.home)) > 1:
-            names = prune_hosts(runtime.home, runtime.host, runtime.state, after_s, runtime.file_system_now())
+        if self._hosts_timer.is_due(min(after_s, RETENTION_S)):
+            names = prune_hosts(runtime, after_s)
             if names:
-                log.info("deleted the empty directories of hosts that are gone: %s", ", ".join(names))
+                log.info("deleted the directories of %d hosts that are gone", len(names))
 
     def write_heartbeat(self) -> None:
         """Renew the file that tells every host of the home that a service runs here."""
@@ -83,39 +94,58 @@ class Housekeeping:
             self._has_heartbeat = True
 
 
-def prune_hosts(home: Home, own: HostPaths, state: State, after_s: float, now: float) -> list[str]:
-    """Delete the directories of hosts that hold no event and did not change for a while.
+def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:
+    """Delete the directories of hosts in which nothing waits and nothing changed for a while.
+
+    Their archives become a part of the common one, and their counters of this host's. A call ends after
+    ``PRUNE_S``, because there may be ten thousand of them.
 
     Args:
-        home: the home.
-        own: this host, which stays. The drops of the other hosts are added to its own.
-        state: the state of this host's sidecar. The counters of the other hosts are added to it.
+        runtime: the run.
         after_s: for how long nothing of a host must have changed.
-        now: the file system's time, in seconds since the epoch.
 
     Returns:
         The names of the hosts whose directories are deleted.
     """
-    names = []
+    home, clock = runtime.home, runtime.clock
+    kept = {runtime.host.name, home.gone_hosts.name}
+    others = [host for host in known_hosts(home) if host.name not in kept]
+    if not others:
+        return []
+    now, end = runtime.file_system_now(), clock.monotonic() + PRUNE_S
     served = presence.served_hosts(home, lambda: now)
-    for host in known_hosts(home):
-        if host.name != own.name and host.name not in served and _is_gone(host, after_s, now):
-            try:
-                if _remove(host, own, state):
-                    names.append(host.name)
-            except FileNotFoundError:
-                continue  # another sidecar is deleting it
-            except (OSError, TelemetryError) as error:
-                log.warning("the empty directory of host %s stays: %s", host.name, error)
+    # In random order, so that hosts that cannot be deleted do not keep a call from the others.
+    random.shuffle(others)
+    left, names = iter(others), list[str]()
+    while clock.monotonic() < end and (some := list(itertools.islice(left, _AT_ONCE))):
+        gone = [host for host in some if host.name not in served and _is_gone(host, after_s, now)]
+        if gone and not common.take_in(home, gone):
+            break
+        names += [host.name for host in gone if _is_removed(host, runtime.host, runtime.state)]
     return names
 
 
 def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
-    times = presence.modification_times(host.root, *host.directories, *host.files)
-    if not is_ours(host) or any(files.age_s(now, time) < after_s for time in times):
+    # The directory alone tells of most hosts: each run of a sidecar replaces a file in it.
+    if any(files.age_s(now, time) < after_s for time in presence.modification_times(host.root_text)):
         return False
-    kept = (host.sent, host.rejected, host.damaged)
-    return not (anything_waits(host) or any(map(entry_names, kept)) or presence.alive(host))
+    times = presence.modification_times(*host.directories, *host.files)
+    if any(files.age_s(now, time) < after_s for time in times):
+        return False
+    try:
+        return is_ours(host) and not anything_waits(host) and not presence.alive(host)
+    except (OSError, TelemetryError):
+        return False  # `doctor` names it
+
+
+def _is_removed(host: HostPaths, own: HostPaths, state: State) -> bool:
+    try:
+        return _remove(host, own, state)
+    except FileNotFoundError:
+        return False  # another sidecar is deleting it
+    except (OSError, TelemetryError) as error:
+        log.warning("the directory of host %s stays: %s", host.name, error)
+        return False
 
 
 def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
@@ -132,9 +162,10 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
             state.add(former)
             taken.unlink()
         if (taken := _take(host.dropped, own)) is not None:
-            files.append_bytes(own.dropped, b"\0" * taken.stat().st_size)
+            _add_drops(own, taken.stat().st_size)
             taken.unlink()
-        state_files = (host.lock.name, host.log.name, host.not_before.name, host.start_errors.name)
+        counted = {host.state, host.dropped}  # one that is there again is another one
+        state_files = tuple(path.name for path in host.files if path not in counted)
         for path in listing(host.root):
             if path.name.endswith(files.PART_SUFFIX) or path.name.startswith(state_files):
                 path.unlink(missing_ok=True)
@@ -144,6 +175,11 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
             return False
         raise
     return True
+
+
+def _add_drops(own: HostPaths, count: int) -> None:
+    for start in range(0, count, segments.CHUNK_BYTES):
+        files.append_bytes(own.dropped, bytes(min(count - start, segments.CHUNK_BYTES)))
 
 
 def _take(path: Path, own: HostPaths) -> Path | None:

@@ -39,7 +39,7 @@ class ExitPolicy:
         self._batcher = batcher
         self._retry_policy = retry_policy
         # Other hosts' sidecars deliver the batches that they adopted.
-        self._at_start = Waiting(runtime.host, adopted=False)
+        self._at_start = Waiting(runtime.host, adopted=False) if runtime.mode is Mode.ONCE else None
         self._busy_at = runtime.clock.monotonic()
         self._blocked_since = self._failing_since = math.inf
         self._progress: tuple[int, ...] = ()
@@ -74,7 +74,7 @@ class ExitPolicy:
 
     def _waits(self) -> bool:
         """Whether anything is undelivered; ``--once`` ignores events that came after its start."""
-        if self._runtime.mode is Mode.ONCE:
+        if self._at_start is not None:
             return not self._at_start.is_over()
         return anything_waits(self._runtime.host)
 

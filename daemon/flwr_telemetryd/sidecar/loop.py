@@ -89,7 +89,7 @@ class Sidecar:
         self._housekeeping = Housekeeping(runtime, self._batcher)
         self._idle_wait = IdleWait(runtime, self._is_woken)
         self._flush_requested = mode is Mode.ONCE
-        self._has_passed = self._works = self._tries_last = False
+        self._has_passed = self._works = self._tries_last = self._drains = False
         self._is_exclusive = lock is None or lock.is_exclusive
 
     # One run
@@ -122,6 +122,20 @@ class Sidecar:
         # After an opt-out or the removal of the directory, nothing is written, not even the reason.
         self.close("" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value)
         return reason
+
+    def drain(self) -> None:
+        """Seal and deliver once more before the end, also the events of other hosts.
+
+        The signal to end may have interrupted this run at any place. A caller limits the time.
+        """
+        log.info("terminating: delivering what is there")
+        self._uploader.close()  # the answer to an interrupted request may still come on its connection
+        self._drains = True
+        self._deliver_now()
+        try:
+            self.run_pass()
+        except (OSError, TelemetryError) as error:
+            log.warning("cannot deliver before the end: %s", error)
 
     def close(self, reason: str) -> None:
         """Close the connections, and write the reason for the end of this run, unless it is empty."""
@@ -190,7 +204,8 @@ class Sidecar:
         self._batcher.run(may_batch=may_batch, immediately=flush)
         # Two services that cannot deliver must not adopt each other's batches again and again.
         if flush or self._works or (may_try and is_empty):
-            self._adoption.run()
+            # Without locks, an event that is reported during an adoption may be sent twice.
+            self._adoption.run(at_once=self._drains and self._is_exclusive)
         if policy.wait_s() <= 0:
             self._faults.run("delivery", self._uploader.deliver, None, flush_requested=flush)
             self._works = not policy.is_failing

@@ -1,4 +1,4 @@
-"""``flwr-telemetryd [--service | --once]``: the sidecar as a process.
+"""``flwr-telemetryd [--service [--drain-s N] | --once]``: the sidecar as a process.
 
 The first event starts it on demand, without arguments. This module sets up the process (signals, priority,
 log, the lock, the service manager). ``sidecar/loop.py`` does the work.
@@ -12,9 +12,8 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
-
-import psutil
 
 from flwr_telemetry import files, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
@@ -29,7 +28,7 @@ from ..delivery import open_sink
 from ..delivery.deadline import RESOLVER_OPTIONS
 from ..errors import ExitCode, describe
 from ..outbox import purge
-from ..outbox.backlog import anything_waits
+from ..outbox.backlog import anything_waits, is_waiting
 from ..runtime import Mode
 from ..spool.directory import check_root, known_hosts
 from ..spool.locks import WAIT_S, HostLock, held
@@ -42,6 +41,10 @@ from .signals import Signals, TerminatedError
 LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
+
+_NICE = 10
+DRAIN_S = 5.0
+"""For how long a service delivers after SIGTERM, unless ``--drain-s`` says otherwise."""
 
 _EXIT_CODES = {
     ExitReason.IDLE: ExitCode.OK,
@@ -61,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     # Without arguments argparse is not loaded, because it would delay each start on demand.
-    mode = _parse_mode(arguments) if arguments else Mode.ON_DEMAND
+    mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if os.name != "posix":
         return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
     _name_process()
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
-        code = _serve(home, mode, signals)
+        code = _serve(home, mode, signals, drain_s)
         start_errors.clear(home.host())  # if it ended before it had a log, that was no failure
         return code
     except (OSError, TelemetryError) as error:
@@ -85,7 +88,8 @@ def _name_process() -> None:
         file.write(NAME)
 
 
-def _parse_mode(arguments: list[str]) -> Mode:
+def _parse(arguments: list[str]) -> tuple[Mode, float]:
+    """The mode, and for how long a service delivers after SIGTERM, in seconds."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -97,8 +101,15 @@ def _parse_mode(arguments: list[str]) -> Mode:
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
     modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
+    told = f"with --service: deliver for so long after SIGTERM; 0 ends at once (default {DRAIN_S:g})"
+    parser.add_argument("--drain-s", type=float, metavar="N", help=told)
     chosen = parser.parse_args(arguments)
-    return Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
+    mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
+    if chosen.drain_s is None:
+        return mode, DRAIN_S if mode is Mode.SERVICE else 0.0
+    if mode is not Mode.SERVICE or not 0 <= chosen.drain_s <= threading.TIMEOUT_MAX:
+        parser.error("--drain-s needs --service and a number of seconds")
+    return mode, chosen.drain_s
 
 
 def _fail(reason: str, code: ExitCode) -> int:
@@ -107,7 +118,7 @@ def _fail(reason: str, code: ExitCode) -> int:
     return code
 
 
-def _serve(home: Home, mode: Mode, signals: Signals) -> int:
+def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     """Run a sidecar, and another one after an idle end if an event came at the last moment."""
     consent = load(home, None).consent
     if not consent.enabled:
@@ -115,7 +126,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         return _report_disabled(consent, mode)
     host = home.host()
     if not host.root.is_dir():
-        if mode is not Mode.SERVICE and not any(map(anything_waits, known_hosts(home))):
+        if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
             return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
@@ -131,7 +142,7 @@ def _serve(home: Home, mode: Mode, signals: Signals) -> int:
         lower_priority()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
         start_errors.clear(host)
-        reason = _run_sidecar(home, mode, lock, signals)
+        reason = _run_sidecar(home, mode, lock, signals, drain_s)
     while mode is Mode.ON_DEMAND and reason is ExitReason.IDLE:
         time.sleep(LINGER_S)
         if not load(home, None).consent.enabled or not anything_waits(host):
@@ -163,13 +174,18 @@ def _report_disabled(consent: Consent, mode: Mode) -> int:
     return code if mode is Mode.ON_DEMAND else _fail(f"telemetry is off: {consent.reason}", code)
 
 
-def _run_sidecar(home: Home, mode: Mode, lock: HostLock, signals: Signals) -> ExitReason:
+def _run_sidecar(
+    home: Home, mode: Mode, lock: HostLock, signals: Signals, drain_s: float = 0.0
+) -> ExitReason:
     clock, asked = Clock(sleep=signals.sleep), signals.reload_asked
     manager = ServiceManager(os.environ if mode is Mode.SERVICE else {})
     sidecar = Sidecar(home, mode, open_sink, lock=lock, clock=clock, manager=manager, reload_asked=asked)
     try:
         return sidecar.run()
     except TerminatedError:
+        if drain_s > 0:
+            with signals.respite(drain_s):
+                sidecar.drain()
         sidecar.close("terminated")
         raise
     except (OSError, TelemetryError) as error:
@@ -185,9 +201,11 @@ def lower_priority() -> None:
     with contextlib.suppress(OSError):
         if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    with contextlib.suppress(OSError):
-        os.nice(10)
-    with contextlib.suppress(psutil.Error, OSError):  # a container may forbid it
-        process = psutil.Process()
-        if hasattr(process, "ionice"):
-            process.ionice(psutil.IOPRIO_CLASS_IDLE)
+    with contextlib.suppress(OSError):  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    # psutil raises many things where /proc is hidden. Without it, only the I/O priority stays.
+    with contextlib.suppress(Exception):
+        import psutil
+
+        if hasattr(psutil, "IOPRIO_CLASS_IDLE"):
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)

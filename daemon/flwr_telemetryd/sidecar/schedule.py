@@ -43,13 +43,28 @@ def seal_is_due(
 
     Args:
         size_bytes: the size of the segment; an empty one is never sealed.
-        age_s: the time since the sidecar first saw an event in it.
+        age_s: the age of the oldest event in it.
         window_s: the burst window.
         may_batch: whether a batch may be made now; otherwise only a full segment is sealed.
         immediately: whether to seal before the burst window is over.
     """
     is_over = immediately or age_s >= window_s
     return size_bytes >= SEAL_SIZE_BYTES or (size_bytes > 0 and may_batch and is_over)
+
+
+def age_of_oldest_s(by_date_s: float, *, seen_s: float, unseen_s: float) -> float:
+    """The age of the oldest event in the open segment, from which the burst window counts.
+
+    A sidecar may live shorter than the window, so its first sight of an event does not count. The date in an
+    event counts, within the limits of the sidecar's own observations, because the clock of a process may be
+    wrong. An event from the future means that a clock was set back: it may be of any age.
+
+    Args:
+        by_date_s: the age by the event's own date; infinite if that cannot be read.
+        seen_s: the time since the sidecar first saw the segment.
+        unseen_s: the time since the last look that did not find this segment; infinite without such a look.
+    """
+    return min(max(by_date_s if by_date_s >= 0 else math.inf, seen_s), unseen_s)
 
 
 def reason_to_end(

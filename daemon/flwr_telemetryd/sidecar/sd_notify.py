@@ -38,8 +38,8 @@ class ServiceManager:
         """The manager kills a process that is silent for longer."""
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             interval = environ.get("WATCHDOG_USEC", "")
-            if interval.isdecimal() and int(interval) > 0:
-                self._watchdog_s = int(interval) / _MICRO
+            if interval.isdecimal() and float(interval) > 0:
+                self._watchdog_s = float(interval) / _MICRO
         self._timer = Timer(monotonic)
         self._status, self._failed = "", False
 

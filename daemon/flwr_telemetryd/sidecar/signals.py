@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and SIGINT end a sidecar at once. SIGHUP makes a service read its settings and deliver.
+"""Signals: SIGTERM and SIGINT end a sidecar. SIGHUP makes a service read its settings and deliver.
 
 Every step survives a SIGKILL, so the handler may raise ``TerminatedError`` at any place. A sleep, a wait for
 a lock and a request in flight end at once. Only two places delay the end, each for a bounded time:
@@ -6,14 +6,17 @@ a lock and a request in flight end at once. Only two places delay the end, each 
 * a name look-up of the C library, until the resolver gives up (``RESOLVER_OPTIONS``);
 * a destructor, in which Python ignores exceptions: ``sleep`` raises again.
 
-This module never decides what to do before the end.
+A service that ends delivers once more, within ``respite``. This module never decides what to do then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -55,6 +58,24 @@ class Signals:
             raise TerminatedError
         if select.select([self._woken], [], [], seconds)[0]:
             os.read(self._woken, 64)
+
+    @contextlib.contextmanager
+    def respite(self, seconds: float) -> Iterator[None]:
+        """Go on after ``TerminatedError``: the block ends at the next such signal, or after ``seconds``."""
+        self._terminated = False
+        # The interval timer belongs to the requests. The main thread's number, because a signal to the
+        # process may go to this timer's thread, and would then end no wait.
+        main = threading.main_thread().ident
+        timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGTERM))
+        timer.daemon = True
+        try:
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+        except TerminatedError:
+            pass
 
     def _reload(self, _signal: int, _frame: FrameType | None) -> None:
         self._reload_asked = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from pathlib import Path
 
 from flwr_telemetry import files
@@ -45,13 +44,21 @@ def is_ours(host: HostPaths) -> bool:
 
 
 def known_hosts(home: Home) -> list[HostPaths]:
-    """Every host that has a directory in this home."""
-    found = []
-    for path in listing(home.telemetry):
-        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-            if not path.name.startswith(_NOT_HOST) and stat.S_ISDIR(path.lstat().st_mode):
-                found.append(home.host(path.name))
-    return found
+    """Every host that has a directory in this home, and the common archive of hosts that are gone."""
+    names, telemetry = [], home.telemetry
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError),
+        files.estale_as_missing(),
+        os.scandir(telemetry) as entries,
+    ):
+        names = [entry.name for entry in entries if _is_host(entry)]
+    return [HostPaths(telemetry, name) for name in sorted(names)]
+
+
+def _is_host(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):
+        return not entry.name.startswith(_NOT_HOST) and entry.is_dir(follow_symlinks=False)
+    return False
 
 
 def foreign_host_entries(home: Home) -> list[str]:

@@ -114,11 +114,12 @@ def test_a_link_stays_a_link(home, tmp_path, text):
         assert (file.is_symlink(), file.read_text()) == (False, "enabled = false\n")
 
 
-def test_a_directory_that_is_not_ours_is_refused(home):
+def test_an_opt_in_where_others_can_write_is_refused(home):
     homes.write_settings(home, "")
     homes.telemetry(home).chmod(0o777)
     with pytest.raises(SpoolUnsafeError, match="chmod 700"):
-        config_file.write_enabled(Home(home), enabled=False)
+        config_file.write_enabled(Home(home), enabled=True)
+    assert written(home) == "enabled = false\n"
 
 
 def test_what_cannot_be_understood_is_kept_beside_whole(home):
@@ -146,3 +147,26 @@ def test_at_no_moment_the_opt_out_is_missing(home, monkeypatch, call):
         config_file.replace_by_opt_out(Home(home))
     monkeypatch.undo()
     assert homes.config_file(home).read_text() == "enabled = maybe"
+
+
+def test_an_opt_out_where_others_can_write_follows_no_link(home, tmp_path):
+    """Somebody else may have placed the link. The opt-out replaces it."""
+    homes.write_settings(home, URL)
+    victim = tmp_path / "victim"
+    victim.write_text(URL)
+    homes.config_file(home).unlink()
+    homes.config_file(home).symlink_to(victim)
+    homes.telemetry(home).chmod(0o777)
+    assert written(home) == f"enabled = false\n{URL}"
+    assert victim.read_text() == URL
+    assert not homes.config_file(home).is_symlink()
+    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
+
+
+def test_a_temporary_file_is_never_written_through_a_link(home, tmp_path):
+    homes.write_settings(home, URL)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    homes.telemetry(home).joinpath(f".config.toml.{os.getpid()}.part").symlink_to(victim)
+    assert written(home) == f"enabled = false\n{URL}"
+    assert victim.read_text() == "precious"

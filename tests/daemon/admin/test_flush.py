@@ -1,4 +1,4 @@
-"""Flush: whoever delivers, it ends when nothing is left of what waited, and leaves nobody behind."""
+"""Flush ends when everything that waited is delivered, by any process, and leaves no process behind."""
 
 import os
 import threading

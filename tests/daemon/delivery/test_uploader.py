@@ -78,6 +78,16 @@ def test_no_request_after_an_opt_out(home, keys, collector):
     assert collector.keys == keys[:1]
 
 
+@pytest.mark.parametrize("outcome", [Retry("overloaded"), Refused("no")])
+def test_an_opt_out_amid_a_request_is_the_last_word(home, host, keys, collector, outcome):
+    """Nothing is written, and nothing is counted, after it."""
+    collector.answer = lambda _key: outcome
+    uploader, state = uploader_for(home, collector, checkpoint=lambda: len(collector.keys) < 1)
+    uploader.deliver(flush_requested=True)
+    assert (collector.keys, state.retried, state.rejected) == (keys[:1], 0, 0)
+    assert (uploader.retry_policy.is_failing, host.rejected.exists()) == (False, False)
+
+
 def test_changed_settings_open_another_sink(home, keys, collector):
     settings = a_runtime(home).settings()
 

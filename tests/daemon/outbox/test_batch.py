@@ -64,6 +64,18 @@ def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
     assert begin_again(host, spooling) == [0]
 
 
+@pytest.mark.parametrize("bursts", [False, True])
+def test_an_opt_out_amid_a_batch_ends_its_bodies(home, host, bursts):
+    """Before every body, because there may be very many."""
+    homes.put(
+        home, [records.sample({"n": n}, type=f"E{n % 3}") for n in range(6)], name=segments.sealed_name(1)
+    )
+    made, asked = take(host), []
+    with pytest.raises(LostRaceError):
+        batch.write(made, bursts=bursts, hardware={}, checkpoint=lambda: asked.append(1) or len(asked) < 3)
+    assert len(list(made.path.glob("*.json"))) == 2
+
+
 def test_damage_is_kept_once(home, host):
     data = b"torn" + FRAMES[0] + b"more"
     segment = homes.put_bytes(home, data, name=segments.sealed_name(1))

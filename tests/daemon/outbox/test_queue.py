@@ -10,6 +10,7 @@ from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import forgotten
 from flwr_telemetryd.outbox.queue import Queue
+from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import a_queue, a_runtime, burst_of, due, put_body
 from tests.support import records, wire
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once
@@ -130,3 +131,38 @@ def test_a_body_of_a_forgotten_source_goes_without_a_trace(home, host, settle):
         settle(queue, body)
     assert due(host) == {}
     assert not any(list(directory.glob("*")) for directory in (host.outbox, host.sent, host.rejected))
+
+
+def test_a_batch_that_did_not_change_is_not_read_again(host, monkeypatch):
+    """An outage with a hundred thousand bodies costs a pass nothing."""
+    body = put_body(host, PLAIN)
+    queue, directory = a_queue(host), body.path.parent
+    queue.repair(host)
+    listed, real = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
+    queue.repair(host)
+    assert directory not in listed
+    (directory / f"{segments.sealed_name(1)}.0.taken").touch(mode=0o600)
+    for _ in range(3):
+        queue.repair(host)
+    assert [path.name for path in directory.iterdir()] == [body.path.name]
+    assert directory in listed
+    body.path.unlink()
+    queue.repair(host)
+    assert not directory.exists()
+
+
+def test_a_split_within_one_tick_of_the_clock_is_found(host):
+    """The time of the directory does not show it, but the next delivery does."""
+    body = put_body(host, burst_of(records.series(2)))
+    directory = body.path.parent
+    put_body(host, PLAIN)
+    queue = a_queue(host)
+    queue.repair(host)
+    known = directory.stat()
+    body.path.rename(body.path.with_suffix(".split"))
+    os.utime(directory, ns=(known.st_atime_ns, known.st_mtime_ns))
+    queue.repair(host)
+    assert [*queue.due()] == []
+    queue.repair(host)
+    assert len([*queue.due()]) == 3

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
@@ -12,6 +13,7 @@ from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import EVENTS, FRAMES
 from tests.support.bodies import coalesce
+from tests.support.faults import amid
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -170,3 +172,35 @@ def test_what_is_no_file_of_ours_goes_uncounted(home, host, name):
     assert enforce(home) == 2
     assert not old.exists()
     assert not os.path.lexists(path)
+
+
+def test_a_record_that_is_appended_amid_a_drop_is_counted(home, host, monkeypatch):
+    """A writer without the lock may append after the count; its segment carries the mark by then."""
+    path, modes = sealed(host, 2, 99 * DAY_S), []
+
+    def append():
+        modes.append(path.stat().st_mode)
+        with path.open("ab") as stream:
+            stream.write(FRAMES[2])
+
+    amid(monkeypatch, append, "unlink")
+    assert enforce(home) == 3
+    assert dropped(host) == b"\0" * 3
+    assert modes[0] & files.TOMBSTONE_MODE
+
+
+def test_a_batch_is_read_again_only_if_it_changed(home, host, monkeypatch):
+    """There may be a hundred thousand bodies in it, once a minute."""
+    first = put(host.outbox / "b/k1.json", PLAIN, 100)
+    sums, read, real = retention.BatchSums(), [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(str(path)) or real(path))
+    cap = Limits(spool_max_mib=(len(PLAIN) + len(BURST) - 1) / MIB)
+    for _ in range(3):
+        assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 0
+    assert read.count(str(first.parent)) == 1
+    put(host.outbox / "b/k2.json", BURST)
+    assert retention.enforce_unsent(Home(home), cap, NOW_S, sums) == 1
+    assert not first.exists()
+    host.outbox.rename(host.outbox.with_name("gone"))
+    retention.enforce_unsent(Home(home), cap, NOW_S, sums)
+    assert sums._known == {}

@@ -233,7 +233,7 @@ def test_a_host_that_asks_for_delivery(home, asked, adopted):
 
 
 def test_nobody_is_asked_for_the_time_where_nothing_waits(home):
-    """A look at idle hosts touches no file."""
+    """A pass over idle hosts changes no file."""
     homes.put_bytes(home, b"", host_of="other")
 
     def now():

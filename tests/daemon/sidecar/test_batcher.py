@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from flwr_telemetry import files
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.runtime import Mode
@@ -12,34 +13,89 @@ from flwr_telemetryd.spool.directory import entry_names
 from tests.daemon.conftest import a_runtime, sealed
 from tests.support import homes, records
 
+NOW_US = 1_800_000_000_000_000
+
 
 @pytest.fixture
-def time(home):
-    homes.put(home, records.series(1))
+def time():
     return [100.0]
 
 
 @pytest.fixture
 def batcher(home, time):
-    return Batcher(a_runtime(home, Mode.SERVICE, Clock(monotonic=lambda: time[0])))
+    return a_batcher(home, time)
 
 
-def test_the_burst_window_begins_when_an_event_is_first_seen(home, batcher, time):
+def a_batcher(home, time):
+    """Give the batcher of a new sidecar; its two clocks run by the same seconds."""
+    clock = Clock(monotonic=lambda: time[0], time_ns=lambda: NOW_US * 1000 + int((time[0] - 100) * 1e9))
+    return Batcher(a_runtime(home, Mode.SERVICE, clock))
+
+
+def put(home, age_s, before=b""):
+    """Put an event of this age into the open segment, behind other bytes."""
+    event = records.sample({"n": 1}, date_us=NOW_US - int(age_s * 1e6))
+    homes.put_bytes(home, before + records.encode(event))
+
+
+def looks(batcher):
+    """Whether the batcher seals now."""
+    before = batcher.sealed
+    batcher.run(may_batch=True, immediately=False)
+    return batcher.sealed > before
+
+
+def test_the_burst_window_counts_from_the_oldest_record(home, batcher, time):
+    """The next segment begins after the seal, so its window is whole."""
     window_s = batcher._runtime.limits.burst_window_s
     assert batcher.window_s() == 0
-    batcher.run(may_batch=True, immediately=False)
-    time[0] += window_s - 1
-    batcher.run(may_batch=True, immediately=False)
-    assert (batcher.window_s(), batcher.sealed) == (1, 0)
+    put(home, 3)
+    assert not looks(batcher)
+    assert batcher.window_s() == window_s - 3
+    time[0] += window_s - 3
+    assert looks(batcher)
+    assert (batcher.window_s(), batcher.made) == (0, 1)
+    put(home, 3 - window_s)
+    assert not looks(batcher)
+    assert batcher.window_s() == window_s
+
+
+@pytest.mark.parametrize(
+    ("age_s", "before"),
+    [(5, b""), (1e9, b""), (-0.001, b""), (-1e9, b""), (5, b"torn"), (0, b"\0" * 2**20)],
+    ids=["old", "very old", "the future", "far in the future", "torn first record", "only damage"],
+)
+def test_sidecars_that_live_shorter_than_the_window_make_progress(home, time, age_s, before):
+    """What an earlier sidecar left is sealed at once if it is older than the window, or of unknown age."""
+    put(home, age_s, before)
+    assert looks(a_batcher(home, time))
+
+
+def test_many_short_lives_seal_what_they_append_to(home, time):
+    """Each sidecar lives for a second, and the segment grows in each life."""
+    put(home, 0)
+    sealed = []
+    for _ in range(6):
+        sealed.append(looks(a_batcher(home, time)))
+        if not sealed[-1]:
+            files.append_bytes(homes.open_segment(home), records.encode(records.sample(date_us=NOW_US)))
+        time[0] += 1
+    assert sealed == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("age_s", [1e9, -1e9], ids=["frozen in the past", "far in the future"])
+def test_the_wrong_clock_of_a_process_ends_no_burst(home, batcher, time, age_s):
+    """A sidecar that did not find the segment a moment ago knows its age better than a date does."""
+    assert not looks(batcher)
     time[0] += 1
-    batcher.run(may_batch=True, immediately=False)
-    assert (batcher.window_s(), batcher.sealed, batcher.made) == (0, 1, 1)
-    homes.put(home, records.series(1))
-    batcher.run(may_batch=True, immediately=False)
-    assert (batcher.window_s(), batcher.sealed) == (window_s, 1)
+    put(home, age_s)
+    assert not looks(batcher)
+    time[0] += 4
+    assert looks(batcher)
 
 
-def test_a_request_for_delivery_does_not_wait_for_the_window(batcher):
+def test_a_request_for_delivery_does_not_wait_for_the_window(home, batcher):
+    put(home, 0)
     batcher.run(may_batch=True, immediately=True)
     assert (batcher.sealed, batcher.made) == (1, 1)
 

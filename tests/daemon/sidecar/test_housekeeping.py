@@ -1,8 +1,11 @@
-"""Empty directories of hosts that are gone."""
+"""Hosts that are gone: they leave their archive to a common one, and their directories are deleted."""
 
+import dataclasses
 import fcntl
+import itertools
 import os
 import shutil
+import time
 
 import pytest
 
@@ -10,6 +13,7 @@ from flwr_telemetry import spool
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
+from tests.daemon.conftest import a_runtime
 from tests.support import homes, processes, records
 from tests.support.faults import amid
 
@@ -48,9 +52,10 @@ def long_ago(host):
 
 
 def prune(home, state=None):
-    os.utime(home)
-    now = os.stat(home).st_mtime
-    return housekeeping.prune_hosts(Home(home), Home(home).host(), state or State(), AFTER_S, now)
+    runtime = a_runtime(home)
+    if state is not None:
+        runtime = dataclasses.replace(runtime, state=state)
+    return housekeeping.prune_hosts(runtime, AFTER_S)
 
 
 def test_an_empty_host_is_deleted_and_its_counters_are_added(home, node):
@@ -67,9 +72,6 @@ KEPT = [
     "spool/.nfs000000000001",
     "work/b.1/x",
     "outbox/b/k.json",
-    "sent/2026-11-22.jsonl",
-    "rejected/k.json",
-    "damaged/d",
     "notes.txt",
 ]
 
@@ -162,3 +164,71 @@ def test_a_sidecar_deletes_hosts_that_are_gone(home, node, collector):
     processes.deliver(home)
     assert not node.root.exists()
     assert State.load(Home(home).host()).delivered_events == 9
+
+
+def lay_out_archives(host, number):
+    """Give a host an archive of two days, a rejected body and damage."""
+    for day in (1, 2):
+        homes.put_bytes(host.telemetry.parent, b"")  # the home exists
+        path = host.sent / f"2026-11-0{day}.jsonl"
+        path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        path.write_bytes(b'{"host":%d,"day":%d}\n' % (number, day))
+    for path in (
+        host.rejected / f"{number}.json",
+        host.rejected / f"{number}.reason.txt",
+        host.damaged / "d.bin",
+    ):
+        path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        path.write_bytes(b"%d" % number)
+    for path in (host.root, *host.root.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+def many_hosts(home, count):
+    hosts = [Home(home).host(f"node{number}") for number in range(count)]
+    for number, host in enumerate(hosts):
+        lay_out_archives(host, number)
+        long_ago(host)
+    return hosts
+
+
+def test_hosts_that_are_gone_leave_their_archives_to_a_common_one(home):
+    hosts = many_hosts(home, 3)
+    assert sorted(prune(home)) == [host.name for host in hosts]
+    common = Home(home).gone_hosts
+    for day in (1, 2):
+        lines = sorted((common.sent / f"2026-11-0{day}.jsonl").read_bytes().splitlines())
+        assert lines == [b'{"host":%d,"day":%d}' % (number, day) for number in range(3)]
+    kept = {path.name: path.read_bytes() for path in (*common.rejected.iterdir(), *common.damaged.iterdir())}
+    assert {name: data for name, data in kept.items() if "json" in name or "reason" in name} == {
+        f"{number}{suffix}": b"%d" % number for number in range(3) for suffix in (".json", ".reason.txt")
+    }
+    assert sorted(data for name, data in kept.items() if name.endswith(".bin")) == [b"0", b"1", b"2"]
+    # The caps go by the age of the latest line, and the archive itself is no host that is gone.
+    assert time.time() - (common.sent / "2026-11-01.jsonl").stat().st_mtime > 3000
+    long_ago(common)
+    assert prune(home) == []
+
+
+def test_the_work_on_hosts_that_are_gone_is_bounded(home, monkeypatch):
+    """Ten thousand of them must not make one run of a sidecar long; the next call goes on."""
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 2)
+    hosts = many_hosts(home, 7)
+    rounds = []
+    while any(host.root.exists() for host in hosts):
+        ticks = itertools.count(step=housekeeping.PRUNE_S / 2)
+        runtime = a_runtime(home)
+        runtime = dataclasses.replace(
+            runtime, clock=runtime.clock._replace(monotonic=lambda ticks=ticks: next(ticks))
+        )
+        rounds.append(len(housekeeping.prune_hosts(runtime, AFTER_S)))
+    assert rounds == [2, 2, 2, 1]
+
+
+def test_a_host_with_a_file_that_cannot_be_read_stops_no_other(home):
+    first, second = many_hosts(home, 2)
+    (first.sent / "2026-11-03.jsonl").symlink_to("/etc/passwd")
+    os.utime(first.sent, (0, 0))
+    assert prune(home) == ["node1"]
+    assert [path.name for path in first.sent.iterdir()] == ["2026-11-03.jsonl"]
+    assert not second.root.exists()

@@ -59,7 +59,8 @@ class Run:
 def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
-    homes.put(home, records.series(3))
+    now_us = time.time_ns() // 1000
+    homes.put(home, [records.sample({"n": number}, date_us=now_us) for number in range(3)])
     run, passes = Run(home), []
     run_pass = Sidecar.run_pass
     monkeypatch.setattr(Sidecar, "run_pass", lambda self: passes.append(1) or run_pass(self))

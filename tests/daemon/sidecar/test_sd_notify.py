@@ -72,6 +72,7 @@ def test_the_watchdog_is_fed_four_times_in_its_interval(server):
         ({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}, False),
         ({"WATCHDOG_USEC": "0"}, False),
         ({"WATCHDOG_USEC": "soon"}, False),
+        ({"WATCHDOG_USEC": "9" * 400}, False),
         ({"WATCHDOG_USEC": "-5"}, False),
     ],
 )

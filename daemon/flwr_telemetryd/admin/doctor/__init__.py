@@ -3,7 +3,7 @@
     check.py     a check: its name, its verdict, what was found, and advice
     here.py      the home, its disk and its locks, the clock, the sidecar
     way_out.py   proxy, name resolution, the collector
-    around.py    programs that start and end processes here: systemd, batch systems
+    around.py    what starts and ends processes here: systemd, batch systems, containers
 
 In:    a home, and this process's variables.
 Out:   checks, each as soon as it is done.
@@ -54,3 +54,4 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Ch
         yield skipped("collector", "not checked, because telemetry is off")
     yield from around.systemd(environ)
     yield around.batch_system(environ)
+    yield around.container(home, now, environ)

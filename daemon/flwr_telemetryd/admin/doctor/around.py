@@ -1,18 +1,29 @@
-"""Checks of the programs that start and end processes on this machine: systemd and batch systems."""
+"""Checks of all that starts and ends processes on this machine: systemd, batch systems and containers."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from flwr_telemetry import launch
+from flwr_telemetry import goodbye, launch
+from flwr_telemetry.layout import Home
+from flwr_telemetry.settings import Settings
 
+from ...inspect.problems import nearest_directory
 from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, note, ok, skipped
 
 _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 """Programs of batch systems. `flux` is missing, because another program has this name, too."""
+
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""The same on every Linux: ``PROC_PID_INIT_INO`` of the kernel."""
+
+_SYSTEMS = ("systemd", "init")
+"""How the name of process 1 begins in a container that is a whole system. Its file system stays."""
 
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
@@ -43,3 +54,22 @@ def batch_system(environ: Mapping[str, str]) -> Check:
     path = environ.get("PATH")
     found = [name for program, name in _SUBMITTERS.items() if shutil.which(program, path=path)]
     return ok("batch system", f"{', '.join(found)} is here; this is no job of it" if found else "none")
+
+
+def container(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
+    """Whether this is a container whose end takes the home with it."""
+    try:
+        if os.readlink("/proc/self/ns/pid") == _FIRST_PID_NAMESPACE:
+            return ok("container", "none")
+        first = Path("/proc/1/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return skipped("container", "unknown, because there is no /proc")
+    if first.startswith(_SYSTEMS):
+        return ok("container", f"a whole system, with {first} as process 1")
+    if not goodbye.is_ephemeral(nearest_directory(home)):
+        return ok("container", "the home lies on a volume, so it outlives this container")
+    wait_s = now.limits.goodbye_s if launch.may_start(now, environ) else 0
+    wait = f"waits at most {wait_s:g} s" if wait_s else "does not wait"
+    found = f"the home ends with this container: each start is a new source, and its exit {wait} for delivery"
+    advice = f"mount a volume at {home.path}, or say by goodbye_s how long an exit may wait"
+    return note("container", found, advice)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-
-import psutil
 
 from flwr_telemetry import files, launch, presence, spawn
 from flwr_telemetry.bootstrap import IMPORT_ONLY
@@ -61,8 +60,15 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
     yield from (_fault("home", problem) for problem in problems)
     if not problems:
         place = nearest_directory(home)
-        free = psutil.disk_usage(str(place)).free / _GIB
-        yield ok("home", f"{home.path}, on {_file_system(place)}, {free:.1f} GiB free")
+        yield ok("home", f"{home.path}, on {_file_system(place)}{_free(place)}")
+
+
+def _free(place: Path) -> str:
+    """The free space of the file system of ``place``, in words; empty where the system does not tell it."""
+    try:
+        return f", {shutil.disk_usage(place).free / _GIB:.1f} GiB free"
+    except OSError:
+        return ""
 
 
 def _fault(name: str, problem: str) -> Check:
@@ -187,11 +193,16 @@ def _no_start(home: Home, environ: Mapping[str, str]) -> str:
 def _file_system(place: Path) -> str:
     """The kind of the file system of ``place``, in words."""
     real = place.resolve()
-    # The longest mount point counts; of two mounts on one point, the later one.
-    mounts = [
-        (len(part.mountpoint), index, part.fstype)
-        for index, part in enumerate(psutil.disk_partitions(all=True))
-        if real.is_relative_to(part.mountpoint)
-    ]
+    mounts: list[tuple[int, int, str]] = []
+    # psutil raises many things where /proc is hidden.
+    with contextlib.suppress(Exception):
+        import psutil
+
+        # The longest mount point counts; of two mounts on one point, the later one.
+        mounts = [
+            (len(part.mountpoint), index, part.fstype)
+            for index, part in enumerate(psutil.disk_partitions(all=True))
+            if real.is_relative_to(part.mountpoint)
+        ]
     kind = max(mounts, default=(0, 0, ""))[2] or "a file system of an unknown kind"
     return f"{kind} (over the network)" if any(name in kind for name in _NETWORK) else kind

@@ -40,13 +40,14 @@ from ...delivery.backoff import RetryPolicy
 from ...delivery.outcome import Delivered, Refused, Retry, Sink
 from ...errors import FileSinkError, NoSuchFileError
 from ...outbox import archive, forgotten, purge, queue, retention
-from ...outbox.body import intact, key_of
+from ...outbox.body import key_of
 from ...outbox.split import member_key
 from ...spool.directory import check_ownership
 from ...spool.locks import held
 from ...state import State
 from ..flush import Outcome, retry_after_reason
 from . import offset
+from .line import body_of
 from .offset import OffsetFile, Place
 
 Answer = Delivered | Refused
@@ -218,8 +219,7 @@ class _Relay:
     def _relay(self, body: bytes) -> bool:
         """Deliver or skip a line; False if it is no body."""
         key = key_of(body)
-        # No sidecar writes space around a body; a line end of another program makes it another body.
-        event = intact(key, body) if body.strip() == body else {}
+        event = body_of(body)
         if event and key not in self._recent:
             try:
                 self._deliver(key, body, event)
@@ -235,10 +235,9 @@ class _Relay:
         if not self._offset_file.place.members:
             outcome = self._send(key, body)
         if isinstance(outcome, Refused) and "burst" in event:
-            with contextlib.suppress(codec.NotABodyError):
-                self._deliver_members(key, codec.events(body))
-                return
-        self._settle(key, body, codec.count(event), outcome)
+            self._deliver_members(key, codec.events(body))
+        else:
+            self._settle(key, body, codec.count(event), outcome)
 
     def _deliver_members(self, burst_key: str, events: Iterable[Event]) -> None:
         """Send the events of a burst; if the first one is refused, reject the others unsent."""

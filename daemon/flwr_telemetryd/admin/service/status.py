@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
@@ -212,9 +210,12 @@ def _read_process(view: ServiceStatus, manager: Systemctl) -> None:
     view.restarts = _number(found.get("NRestarts"))
     view.memory_bytes = _number(found.get("MemoryCurrent"))
     if view.pid is not None and view.memory_bytes is None:
-        try:
+        # psutil raises many things where /proc is hidden.
+        with contextlib.suppress(Exception):
+            import psutil
+
             view.memory_bytes = psutil.Process(view.pid).memory_info().rss
-        except psutil.Error:
+        if not presence.exists(view.pid):
             view.pid = None
 
 

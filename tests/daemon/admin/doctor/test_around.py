@@ -1,8 +1,15 @@
-"""systemd and batch systems, as the doctor sees them: real programs, of our own making."""
+"""systemd, batch systems and containers, as the doctor sees them: real programs, of our own making."""
+
+import json
+import os
+import sys
 
 import pytest
 
+from flwr_telemetry import settings
+from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin.doctor import Verdict, around
+from tests.support import homes, hosts, processes
 
 
 def program(directory, name, answer, status=0):
@@ -44,3 +51,35 @@ def test_whether_a_service_outlives_a_session(tmp_path, linger, verdict):
     found = systemd(tmp_path)
     assert (found["systemd"].verdict, found["linger"].verdict) == (Verdict.OK, verdict)
     assert ("loginctl enable-linger" in found["linger"].advice) is (verdict is Verdict.NOTE)
+
+
+def in_a_container(home, *, inside=(), env=None):
+    """The check of a container, by the doctor in one."""
+    doctor = [sys.executable, "-m", "flwr_telemetryd.cli", "doctor", "--json"]
+    told = processes.program(home, hosts.container([*inside, *doctor]), env)
+    (check,) = [one for one in json.loads(told.stdout)["checks"] if one["name"] == "container"]
+    return check
+
+
+def test_a_home_that_ends_with_its_container(home, tmp_path):
+    """Each start is a new source there; a volume, or a setting, is the remedy."""
+    homes.configure(home, (tmp_path / "out.jsonl").as_uri(), goodbye_s=7.5)
+    found = in_a_container(home)
+    assert found["verdict"] == "note"
+    assert "a new source, and its exit waits at most 7.5 s" in found["found"]
+    assert f"mount a volume at {home}" in found["advice"]
+    assert "goodbye_s" in found["advice"]
+    assert "its exit does not wait" in in_a_container(home, env=processes.NEVER)["found"]
+
+
+def test_a_home_on_a_volume(home):
+    mount = ["sh", "-c", f'mount -t tmpfs none {home.parent} && exec "$@"', "sh"]
+    found = in_a_container(home, inside=["unshare", "--mount", *mount])
+    assert (found["verdict"], found["advice"]) == ("ok", "")
+    assert "volume" in found["found"]
+
+
+def test_without_a_container(home):
+    now = settings.load(Home(home), {})
+    first = os.readlink("/proc/self/ns/pid") == around._FIRST_PID_NAMESPACE
+    assert not first or around.container(Home(home), now, {}).found == "none"

@@ -23,7 +23,7 @@ from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
 from tests.support.bodies import coalesce
 from tests.support.collector import Answer, Collector
-from tests.support.dying import Lives
+from tests.support.dying import Forks
 from tests.support.faults import fail_once
 from tests.support.strategies import events, tried
 
@@ -253,15 +253,6 @@ def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
     assert cursor_of(file)["members"] == 0
 
 
-def test_a_refused_burst_that_cannot_be_split_is_rejected_whole(home, file, collector):
-    bent = codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 1, "events": ["?"]}}).encode()
-    put(file, [bent, *bodies(1)])
-    collector.answer_with(422)
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.rejected) == (Outcome.DELIVERED, 2, 1)
-    assert [path.stem for path in homes.rejected(home)] == [wire.key_of(bent)]
-
-
 def test_a_sidecar_that_lives_goes_on_beside_it(home, file, collector):
     homes.configure(home, collector.url, burst_window_s=0, idle_exit_s=600, bursts=False)
     processes.emit(home, 1)
@@ -437,7 +428,7 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
     def decide(request):
         return 422 if b"burst" in request.body or b'"n":8' in request.body else 200
 
-    with Lives("flwr_telemetryd.admin.relay.relay", "flwr_telemetryd.delivery.http") as lives:
+    with Forks("flwr_telemetryd.admin.relay.relay", "flwr_telemetryd.delivery.http") as forks:
         for point in itertools.count(0, step):
             root = tmp_path / str(point)
             home, file = root / ".flwr", root / "metrics.jsonl"
@@ -447,8 +438,8 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
                 homes.configure(home, collector.url)
                 put(file, lines)
                 env = {**processes.environment(home), "FILE": str(file)}
-                death = lives.live(DYING, env, at=point, what="die")
-                after = lives.live(DYING, env)
+                death = forks.run(DYING, env, at=point, what="die")
+                after = forks.run(DYING, env)
                 assert after.status == 0, (death, after)
                 assert set(collector.accepted) == expected, death
                 assert {path.stem for path in homes.rejected(home)} == rejected, death

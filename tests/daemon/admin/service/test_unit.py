@@ -12,6 +12,7 @@ from flwr_telemetryd.admin.service import unit
 from flwr_telemetryd.admin.service.machine import Machine
 from flwr_telemetryd.admin.service.unit import ONCE, SERVICE, TIMER, Author
 from flwr_telemetryd.errors import ServiceError
+from flwr_telemetryd.sidecar.process import DRAIN_S
 from tests.support import homes
 from tests.support.processes import wait_until
 from tests.support.service import UNITS, emit, install
@@ -43,6 +44,10 @@ def test_no_quotes_without_need():
     assert _line("ReadWritePaths=") == "ReadWritePaths=-/home/a/.flwr/telemetry"
     assert "FLWR_HOME" not in unit.render(unit.shipped(SERVICE), _needs())
     assert "--once" in unit.render(unit.shipped(ONCE), _needs())
+
+
+def test_systemd_waits_for_the_last_delivery():
+    assert int(_line("TimeoutStopSec=").partition("=")[2]) > DRAIN_S + 2  # a look-up of a name may take 2 s
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import details, record
-from flwr_telemetry.details import DetailsEncoder, Redactor
+from flwr_telemetry import details, record, redaction
+from flwr_telemetry.details import DetailsEncoder
+from flwr_telemetry.redaction import Redactor
 from tests.support import records
 from tests.support.strategies import details as any_details
 from tests.support.strategies import json_values, packed, tried, words
@@ -146,7 +147,7 @@ def test_letters_that_only_unicode_lowers_to_ascii(written):
 def test_identity_redactor(monkeypatch):
     monkeypatch.setenv("LOGNAME", "zquill")
     monkeypatch.setenv("HOME", "/srv/people/zq/")
-    redactor = details.identity_redactor()
+    redactor = redaction.identity_redactor()
     assert getpass.getuser() == "zquill"
     secrets = {
         "a": "zquill",
@@ -178,7 +179,7 @@ def test_who_logged_in_is_whom_getpass_names(monkeypatch, variables, known):
     asked = []
     entry = pwd.getpwuid(os.geteuid())
     monkeypatch.setattr(pwd, "getpwuid", lambda number: asked.append(number) or entry)
-    redactor = details.identity_redactor()
+    redactor = redaction.identity_redactor()
     assert asked == ([] if known else [os.getuid()]) + [os.geteuid()]
     if known:
         assert getpass.getuser() == known

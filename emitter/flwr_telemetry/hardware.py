@@ -1,0 +1,38 @@
+"""The two coarse hardware facts that a sidecar adds to the events of its own host.
+
+The emitter computes them only to log a payload (``FLWR_TELEMETRY_LOGGING=1``). No event depends on them: a
+container may hide ``/proc`` or show an empty ``/proc/meminfo``, and psutil may not be importable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from types import ModuleType
+
+from .imports import undisturbed
+
+_GIB = 1024**3
+
+_MEASURES: dict[str, Callable[[ModuleType], int | None]] = {
+    "cpu_count_physical": lambda psutil: psutil.cpu_count(logical=False) or None,
+    "memory_gib": lambda psutil: round(total / _GIB) if (total := psutil.virtual_memory().total) else None,
+}
+
+
+@undisturbed
+def _psutil() -> ModuleType:
+    import psutil
+
+    return psutil
+
+
+def hardware_facts() -> dict[str, int]:
+    """Physical cores, and memory rounded to whole GiB. A fact that this system does not tell is missing."""
+    found: dict[str, int] = {}
+    for name, measure in _MEASURES.items():
+        # psutil raises many things where /proc is not as it expects: KeyError, ValueError, RuntimeError.
+        with contextlib.suppress(Exception):
+            if (value := measure(_psutil())) is not None:
+                found[name] = value
+    return found

@@ -1,0 +1,108 @@
+"""Bodies are on the disk before their segments go: a few one by one, many by one call."""
+
+import ctypes
+import errno
+import os
+
+import pytest
+
+from flwr_telemetryd.outbox import batch, durable, split
+from flwr_telemetryd.spool import segments
+from tests.daemon.conftest import burst_of, put_body, take
+from tests.support import homes, records
+
+
+@pytest.fixture
+def forced(monkeypatch):
+    """Give what is forced to the disk, in order: names of files and of directories."""
+    names, real = [], os.fsync
+
+    def fsync(descriptor):
+        names.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        real(descriptor)
+
+    def all_at_once(directory):
+        names.append(sorted(os.listdir(directory)))
+        return True
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(durable, "_sync_file_system", all_at_once)
+    return names
+
+
+def spooled(home, count):
+    """Seal so many events, none of which may share a body with another."""
+    events = [records.sample({"n": n, f"name{n}": 0}) for n in range(count)]
+    homes.put_bytes(home, b"".join(map(records.encode, events)), name=segments.sealed_name(1))
+
+
+def test_many_bodies_are_forced_by_one_call(home, host, forced):
+    """After all are written, and before the commit: the segments are deleted after that."""
+    spooled(home, durable.MANY + 1)
+    made = take(host)
+    assert batch.write(made, bursts=True, hardware={}).bodies == durable.MANY + 1
+    (all_at_once, directory) = forced
+    assert (all_at_once, directory) == (sorted(os.listdir(made.path)), made.path.name)
+    batch.commit(made)
+    assert forced[2:] == ["outbox", "work"]
+
+
+@pytest.mark.parametrize("count", [3, durable.MANY + 1])
+def test_bodies_are_forced_one_by_one(home, host, forced, monkeypatch, count):
+    """If they are few, or the system has no other call. An opt-out meanwhile ends that."""
+    monkeypatch.setattr(durable, "_sync_file_system", lambda _: False)
+    spooled(home, count)
+    made = take(host)
+    checks = []
+    batch.write(made, bursts=True, hardware={}, checkpoint=lambda: checks.append(0) or True)
+    bodies = sorted(name for name in os.listdir(made.path) if name.endswith(".json"))
+    assert forced == [*bodies, made.path.name]
+    assert len(checks) >= 2 * count
+
+
+@pytest.mark.parametrize("count", [3, durable.MANY + 1])
+def test_the_events_of_a_split_burst_are_forced_before_it_goes(home, host, forced, count):
+    whole = put_body(host, burst_of(records.series(count)))
+    put_body(host, b"{}")
+    members = [member.path.name for member in split.split(whole).members()]
+    directory = whole.path.parent.name
+    if count == 3:
+        assert forced == [*members, directory]
+    else:
+        assert {*members, f"{whole.key}.split"} <= set(forced[0])
+        assert forced[1:] == [directory]
+
+
+def test_the_call_of_this_system(tmp_path):
+    assert durable._sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        durable._sync_file_system(tmp_path / "missing")
+
+
+class _Refusing:
+    def __init__(self, number):
+        self.number = number
+
+    def syncfs(self, _):
+        ctypes.set_errno(self.number)
+        return -1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EIO])
+def test_a_call_that_fails(tmp_path, monkeypatch, number):
+    """A filter of system calls may forbid it. A broken disk is an error."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: _Refusing(number))
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="error"):
+            durable._sync_file_system(tmp_path)
+    else:
+        assert not durable._sync_file_system(tmp_path)
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, AttributeError])
+def test_a_python_without_the_call(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+    assert not durable._sync_file_system(tmp_path)

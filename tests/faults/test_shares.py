@@ -1,0 +1,100 @@
+"""Homes on shares that show the same modes for everything, and ignore or refuse a change of them.
+
+So do CIFS, NTFS, FAT and the folders that virtual machines and containers share with their host.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from flwr_telemetry import files
+from flwr_telemetry.layout import Home
+from flwr_telemetry.spool import Writer
+from flwr_telemetryd.errors import ExitCode
+from tests.support import homes, netfs, processes, records, wire
+
+MISSING = netfs.missing() or ("" if shutil.which("bindfs") else "there is no bindfs")
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+EVENTS = """
+futures = [event("PING", {"n": n}) for n in range(20)]
+print(json.dumps(sorted({outcome(future) for future in futures})))
+"""
+
+
+@pytest.fixture
+def share(home, tmp_path):
+    """Give a function that mounts a share over the user's home directory."""
+
+    def mount(*options):
+        home.parent.rename(tmp_path / "disk")
+        home.parent.mkdir()
+        words = ["bindfs", *options, str(tmp_path / "disk"), str(home.parent)]
+        subprocess.run(words, check=True, capture_output=True)
+
+    yield mount
+    processes.end_all(home)
+    subprocess.run(["umount", "--lazy", str(home.parent)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "options", [["0700", "--chmod-ignore"], ["0755", "--chmod-deny"], ["0700"]], ids=" ".join
+)
+def test_a_mode_that_every_file_has_marks_no_removal(home, share, collector, options):
+    """Each event is delivered once, and the segment that a sidecar removes is not written to."""
+    share("-p", *options)
+    assert processes.answers(home, EVENTS, processes.NEVER) == ["spooled"]
+    assert wire.serials(homes.spooled(home)) == [*range(20)]
+    for start in 20, 30:
+        assert processes.once(home).returncode == 0
+        assert processes.emit(home, 10, env=processes.NEVER, start_at=start) == ["spooled"] * 10
+    assert processes.once(home).returncode == 0
+    assert wire.serials(collector.events()) == [*range(40)]
+    assert homes.unsent_files(home) == []
+    assert processes.command(home, "disable").returncode == 0
+
+
+def test_a_removed_segment_is_noticed_without_the_mark(home, share):
+    """Without locks, too: FUSE keeps a link of a removed file that is open."""
+    share("-p", "0700", "--chmod-ignore")
+    writer = Writer(Home(home).host(), lambda: True, lambda: None)
+    frame = records.encode(records.sample())
+    writer.append(frame, 1e9)
+    os.unlink(Home(home).host().events)
+    writer.append(frame, 1e9)
+    assert len(homes.spooled(home)) == 1
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "configured"),
+    [(["--chmod-ignore"], False), (["--chmod-deny"], False), (["--chmod-ignore"], True)],
+    ids=["ignored", "refused", "configured"],
+)
+def test_a_share_that_anybody_may_write_to_is_refused_once(home, share, options, configured):
+    """The advice can help, no file stays behind, and the opt-out can be written."""
+    share("-p", "0777", *options)
+    if configured:
+        homes.telemetry(home).mkdir(parents=True)
+        homes.config_file(home).write_text("bursts = false\n")
+    done = processes.workload(home, EVENTS, processes.NEVER)
+    assert "umask=077" in done.stdout
+    assert "FLWR_HOME" in done.stdout
+    assert done.stdout.count("SpoolUnsafeError") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert [path for path in home.rglob("*") if path.is_file()] == [homes.config_file(home)] * configured
+    assert processes.command(home, "disable").returncode == 0
+    assert processes.answers(home, EVENTS, processes.NEVER) == ["disabled"]
+    assert processes.once(home).returncode == ExitCode.DISABLED
+
+
+def test_a_file_system_that_keeps_modes_is_known(tmp_path):
+    path = tmp_path / "file"
+    for mode in 0o600, 0o700, 0o755:
+        path.touch()
+        path.chmod(mode)
+        with path.open("r+b") as file:
+            assert files.keeps_modes(file.fileno())
+        assert path.stat().st_mode & 0o777 == mode
