@@ -68,6 +68,21 @@ def decoys(directory, marker):
     (directory / "decoy.pth").write_text(f"import sys; exec({text!r})\n")
 
 
+def renamed(target):
+    """Move a package into a directory of another name, where only a finder of its own finds it."""
+    (target / "flwr_telemetryd").rename(target.parent / "site/src")
+
+
+FINDER = """
+import importlib.util
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "flwr_telemetryd":
+            return importlib.util.spec_from_file_location(
+                name, f"{SITE}/src/__init__.py", submodule_search_locations=[f"{SITE}/src"]
+            )
+sys.meta_path.append(Finder)
+"""
 INSERT = "import sys; sys.path.insert(0, TARGET)\n"
 SITE = "import site; site.addsitedir(SITE)\n"
 LOAD = "import flwr_telemetry, flwr_telemetryd, filelock, msgpack, psutil, requests; del sys.path[0]\n"
@@ -77,6 +92,7 @@ FOUND = {
     "sys.path-isolated": (["-I"], INSERT, None),
     "sys.path-no-site": (["-S", "-E"], INSERT, None),
     "addsitedir": (["-s"], SITE, None),
+    "editable": (["-s"], INSERT + FINDER, renamed),
     "loaded-and-hidden": (
         ["-I"],
         INSERT + LOAD,
