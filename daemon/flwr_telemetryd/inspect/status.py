@@ -10,6 +10,7 @@ to see if it is free.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -213,6 +214,11 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
+        needed = now.consent.enabled and not any(service.fresh for service in services)
+        for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
+            problems |= dict.fromkeys(
+                never_lived(host, functools.partial(presence.file_system_now, host.root))
+            )
     return Status(
         **public_consent(now.consent),
         source=source.read(home.source),
@@ -232,10 +238,7 @@ def _services(home: Home) -> Iterator[ServiceView]:
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
     state = State.load(host)
     retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
-    is_alive = alive(host)
-    if is_alive is False:
-        problems |= dict.fromkeys(never_lived(host, lambda: presence.file_system_now(host.root)))
-    view = SidecarView(is_alive, state.pid or None, state.mode, state.version, state.started, state.ended)
+    view = SidecarView(alive(host), state.pid or None, state.mode, state.version, state.started, state.ended)
     return HostView(
         host=host.name,
         this_host=this_host,
