@@ -5,7 +5,8 @@
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
     ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
-    ├── NobodyReapsError         a sidecar would be left as a zombie, so none is started; the event is kept
+    ├── StartError               no sidecar can be started, or none has lived; the event is kept
+    │   └── NobodyReapsError     a sidecar would be left as a zombie, so none is started
     └── SpoolError               the event is valid but could not be kept
         ├── HomeUnavailableError no home directory is known
         ├── SpoolUnsafeError     a directory or file is one that the emitter may not write to
@@ -41,8 +42,12 @@ class LoadingError(TelemetryError):
     """The emitter is being loaded, so the event has to wait. No future carries it."""
 
 
-class NobodyReapsError(TelemetryError):
-    """The first process of this container reaps no orphans. It is logged; no future carries it."""
+class StartError(TelemetryError):
+    """No sidecar can be started from this process, or none has lived. It is logged; no future carries it."""
+
+
+class NobodyReapsError(StartError):
+    """The first process of this container reaps no orphans."""
 
 
 class SpoolError(TelemetryError):
