@@ -7,8 +7,12 @@ content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
+from types import ModuleType
+
+from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""
@@ -49,13 +53,30 @@ def logger() -> logging.Logger:
 
 
 def log_payload(payload: bytes) -> None:
-    """Log the event in a record's payload, as Flower logs the events that it posts."""
+    """Log the event in a record's payload, as Flower logs the events that it posts.
+
+    The hardware facts of this machine are in it, because the sidecar will add them.
+    """
     import json  # needs no guard, nor does `record`: the emitter has imported both before
 
     from . import record
 
     event = record.to_wire(record.decode(payload))
+    event["context"] = _hardware().add_facts(event["context"], _facts())
     logger().debug("%s - POST - %s", event["context"]["date"], json.dumps(event))
+
+
+@undisturbed
+def _hardware() -> ModuleType:
+    from . import hardware
+
+    return hardware
+
+
+@functools.cache
+def _facts() -> dict[str, int]:
+    facts: dict[str, int] = _hardware().hardware_facts()
+    return facts
 
 
 def first_contact() -> None:
