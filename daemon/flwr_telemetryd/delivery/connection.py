@@ -19,6 +19,7 @@ import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import urllib3
 from requests.adapters import HTTPAdapter
 
 _MOST_INTERIM = 100
@@ -28,8 +29,6 @@ _QUIET_S = 0.002
 _HTTP_1_1 = 11
 
 if TYPE_CHECKING:
-    import urllib3
-
     _Connection = urllib3.connection.HTTPConnection
 else:
     _Connection = object
@@ -163,6 +162,9 @@ class InStepAdapter(HTTPAdapter):
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
+        if context is not None and urllib3.__version__.startswith("1."):  # type: ignore[attr-defined]
+            # It names no server to OpenSSL if that is an address, and compares the names itself.
+            context.check_hostname = False
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
