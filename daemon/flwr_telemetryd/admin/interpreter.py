@@ -14,7 +14,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,6 +83,8 @@ def adopts(interpreter: Interpreter, environ: Mapping[str, str]) -> bool | None:
     """
     if not interpreter.options and interpreter.environ == environ and _is_this(interpreter.program):
         return True
+    import subprocess  # which costs the start of a command more time than all the rest
+
     try:
         done = subprocess.run(  # noqa: S603 - the program that the user starts anyway
             [interpreter.program, *interpreter.options, "-c", _ASK],

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +92,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
     ignored = _default_ignored_signals()
     try:
         if os.name != "posix":
+            import subprocess  # which costs a start more time than all the rest
+
             return subprocess.call(list(command), env=chosen)  # noqa: S603 - the user's own command
         os.execvpe(command[0], list(command), chosen)  # noqa: S606 - the user's own command
     except OSError as error:
