@@ -211,12 +211,15 @@ def _append_kept() -> None:
     global _is_appending  # noqa: PLW0603 - one caller appends, and no other waits for it
     if _is_appending:
         return
+    waiting: list[_Kept] = []
     try:
         _is_appending = True
-        waiting = [_kept.popleft() for _ in range(len(_kept))]
-        for kept in sorted(waiting, key=lambda kept: kept.date_us):
-            _report(*kept)
+        waiting += [_kept.popleft() for _ in range(len(_kept))]
+        waiting.sort(key=lambda kept: -kept.date_us)
+        while waiting:
+            _report(*waiting.pop())
     finally:
+        _kept.extend(waiting)  # none, unless a signal handler has raised
         _is_appending = False
 
 

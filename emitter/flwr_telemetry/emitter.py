@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import context, details, files, launch, log, record, redaction, settings, source
-from .errors import HomeUnavailableError, UnsupportedPlatformError, from_os_error
+from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
@@ -74,6 +74,8 @@ class Emitter:
         self._last_date_us = [record.MIN_DATE_US]
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
+        self._identifying: set[int] = set()
+        """The threads that read or make the source ID, also in a sibling."""
         self._start_afresh()
         os.register_at_fork(after_in_child=self._after_fork)
 
@@ -280,13 +282,24 @@ class Emitter:
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
-        """Update the IDs by the source file; create that one if it is missing and consent allows it."""
-        self._ids = {
-            "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
-            "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
-            "cluster": self._cluster,
-        }
-        self._contexts = {}
+        """Update the IDs by the source file; create that one if it is missing and consent allows it.
+
+        Raises:
+            LoadingError: this thread does so already, and was interrupted; it may hold the source's lock.
+        """
+        thread = get_ident()
+        if thread in self._identifying:
+            raise LoadingError("the event was reported while the source ID is made, which it needs itself")
+        try:
+            self._identifying.add(thread)
+            self._ids = {
+                "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
+                "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
+                "cluster": self._cluster,
+            }
+            self._contexts = {}
+        finally:
+            self._identifying.discard(thread)
 
     def _source_id(self, may_create: bool) -> str | None:
         path = self._home.source

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from flwr_telemetry import emit, emitter, launch, log, presence
+from flwr_telemetry import emit, emitter, launch, locks, log, presence, source
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
@@ -231,6 +231,29 @@ def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
         assert subject.emit(101) == "spooled"
     assert set(depths) == {1}
     assert sorted(numbers(home)) == [*range(len(depths) + 1), 100, 101]
+
+
+def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeypatch):
+    """Its event does not wait for the lock of the source file, which its own thread holds: it is kept."""
+    told, locked = [], []
+    real = locks.try_exclusive
+
+    def try_exclusive(descriptor):
+        result = real(descriptor)
+        if not told:
+            locked.append(result)
+            told.append(None)
+            told[0] = subject.emit(1)
+        return result
+
+    homes.telemetry(home).mkdir(parents=True, mode=0o700)
+    (home / "source").touch()
+    monkeypatch.setattr(source, "try_exclusive", try_exclusive)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    assert subject.emit(0) == "spooled"
+    assert (told, locked) == (["spooled"], [locks.LockResult.HELD])
+    assert numbers(home) == [0, 1]
+    assert len({event["context"]["source"] for event in homes.spooled(home)} - {"unavailable"}) == 1
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
