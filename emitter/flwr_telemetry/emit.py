@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import details
-from .errors import LoadingError, TelemetryError
+from .errors import LoadingError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
@@ -257,8 +257,12 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     """
     ours = error
     if not isinstance(error, TelemetryError):
-        # The message names the type alone, because the text may quote the event.
-        ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
+        # The message names the type alone, because the text may quote the event. A system's error does not.
+        ours = (
+            from_os_error(error, str(error.filename or "the emitter"))
+            if isinstance(error, OSError)
+            else TelemetryError(f"unexpected {type(error).__name__}; please report it")
+        )
         ours.__cause__ = error
     warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
     future: Future[str] = Future()

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import context, details, files, launch, log, record, redaction, settings, source
+from . import context, details, files, launch, locks, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -61,7 +61,7 @@ class Emitter:
     """
 
     def __init__(self, warn: Callable[[str, str], None]) -> None:
-        if os.name != "posix":
+        if not hasattr(locks, "LOCK_SHARED"):
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 from .errors import BUSY_ERRNOS
 
-if sys.platform != "win32":
+with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
     import fcntl
 
     LOCK_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
