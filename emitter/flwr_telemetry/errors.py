@@ -1,10 +1,10 @@
 """Defines the errors of the emitter, as one small tree.
 
     TelemetryError
+    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
-    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
     ├── NobodyReapsError         a sidecar would be left as a zombie, so none is started; the event is kept
     └── SpoolError               the event is valid but could not be kept
         ├── HomeUnavailableError no home directory is known
@@ -25,6 +25,10 @@ class TelemetryError(Exception):
     """Base of every error of this package."""
 
 
+class LoadingError(TelemetryError):
+    """The emitter is being loaded, so the event has to wait. No future carries it."""
+
+
 class InvalidEventError(TelemetryError, ValueError):
     """The event type or the details do not have the documented form."""
 
@@ -35,10 +39,6 @@ class SettingsError(TelemetryError):
 
 class UnsupportedPlatformError(TelemetryError):
     """The spool needs POSIX file locks and renames; nothing is recorded here."""
-
-
-class LoadingError(TelemetryError):
-    """The emitter is being loaded, so the event has to wait. No future carries it."""
 
 
 class NobodyReapsError(TelemetryError):
