@@ -256,13 +256,14 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     It warns once for each error of a cause; without one, once for each message.
     """
     ours = error
-    if not isinstance(error, TelemetryError):
-        # The message names the type alone, because the text may quote the event. A system's error does not.
-        ours = (
-            from_os_error(error, str(error.filename or "the emitter"))
-            if isinstance(error, OSError)
-            else TelemetryError(f"unexpected {type(error).__name__}; please report it")
-        )
+    if isinstance(error, OSError):
+        ours = from_os_error(error, str(error.filename or "the emitter"))
+    elif isinstance(error, (MemoryError, RecursionError)):
+        ours = TelemetryError(_NOTHING_LEFT)
+    elif not isinstance(error, TelemetryError):
+        # The message names the type alone, because the text may quote the event.
+        ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
+    if ours is not error:
         ours.__cause__ = error
     warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
     future: Future[str] = Future()
@@ -270,6 +271,7 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     return future
 
 
+_NOTHING_LEFT = "no stack or memory was left to record the event"
 _LOST: Future[str] = Future()
-_LOST.set_exception(TelemetryError("no stack or memory was left to record the event"))
+_LOST.set_exception(TelemetryError(_NOTHING_LEFT))
 """Made beforehand, because there is no memory left when it is needed."""
