@@ -5,8 +5,8 @@ appended to the open segment. A sidecar (package ``flwr_telemetryd``) delivers i
 none runs.
 
 On the disk it creates ``$FLWR_HOME/source`` (Flower's own file, the source ID) and, in
-``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped`` and ``sidecar.lock``.
-Everything else there is the sidecar's.
+``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped``, ``sidecar.lock`` and
+``start-errors.log``. Everything else there is the sidecar's.
 
 It never uses the network and never raises into its caller. It waits for locks only, and for milliseconds;
 the exit of a container's first process is the one exception (``goodbye.py``). It leaves no thread and no

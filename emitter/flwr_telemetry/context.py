@@ -108,6 +108,10 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
+_MAY_NAME = ("platform", "release", "version")
+"""The texts of `context.platform` in which a kernel may name its builder or a machine."""
+
+
 class Package(NamedTuple):
     """A package of Flower's that reports events, and their schema."""
 
@@ -144,6 +148,15 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
             value = quietly(field.get)
             context.setdefault(group, {})[key] = value if _has_kind(value, field.kind) else UNKNOWN
     return context
+
+
+def without_names(static: dict[str, Any]) -> dict[str, Any]:
+    """A static context without the values that may hold a name, where the names to look for are not known."""
+    unknown = {**static, "platform": {**static["platform"], **dict.fromkeys(_MAY_NAME, UNKNOWN)}}
+    for key in {package.key for package in PACKAGES.values()} & static.keys():
+        number = static[key]["package_version"].partition("+")[0]  # a local part may hold anything
+        unknown[key] = {**static[key], "package_version": number}
+    return unknown
 
 
 def _has_kind(value: object, kind: str) -> bool:

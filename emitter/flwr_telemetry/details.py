@@ -85,6 +85,7 @@ class DetailsEncoder:
         if details is None:
             return _NONE
         if type(details) is dict and len(details) < MAX_DETAILS_BYTES:
+            details = details.copy()  # because another thread may change the caller's details meanwhile
             left, packed = _BUDGET, b""
             try:
                 for name, item in details.items():
@@ -97,8 +98,8 @@ class DetailsEncoder:
                     left -= len(name)
                 else:
                     packed = self._pack(details) if left >= 0 else b""
-            except (ValueError, OverflowError, RuntimeError):
-                pass  # the copy below tells the reason, which may be another thread
+            except (ValueError, OverflowError):
+                pass  # the copy below tells the reason
             if packed:
                 return packed if packed in self._fine else self._checked(details, packed)
         plain = copied(details)
@@ -108,10 +109,7 @@ class DetailsEncoder:
         """The packed details without names and paths that identify; raises InvalidEventError if too large."""
         if self._redactor is None:
             return _NONE
-        safe = packed
-        if self._redactor.may_hold(packed):
-            # Copied, because another thread may have changed the caller's details meanwhile.
-            safe = self._pack(self._redactor.redact(copied(details)))
+        safe = self._pack(self._redactor.redact(details)) if self._redactor.may_hold(details) else packed
         if len(safe) > MAX_DETAILS_BYTES:
             self._pack = self._packer()  # the buffer of the old one would stay this large
             raise _too_large()

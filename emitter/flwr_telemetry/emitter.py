@@ -41,6 +41,9 @@ _MAX_EVENTS = 1000
 
 _MIB = 1024 * 1024
 
+_MOST_SHIFT_US, _SPREAD = 997, 616
+"""Their quotient is near the golden section, so that the shifts of many children lie far apart."""
+
 
 class Delivery(NamedTuple):
     """The parts of a process's state that a start of a sidecar needs."""
@@ -72,12 +75,15 @@ class Emitter:
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
+        self._shift_us = self._forks = 0
+        self._family = hash(self._cluster)
+        """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
         """The threads that read or make the source ID, also in a sibling."""
         self._start_afresh()
-        os.register_at_fork(after_in_child=self._after_fork)
+        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget the settings and IDs, and the open segment without closing it."""
@@ -104,8 +110,16 @@ class Emitter:
         self.has_spooled = False
         """Whether this process has written to the spool."""
 
+    def _before_fork(self) -> None:
+        self._forks += 1
+
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
+        # A child shares its parent's cluster ID. Its dates are moved, so that the same event of two children
+        # has two dates, above all where the clock was set back and each counts on from the last date.
+        self._shift_us = 1 + (self._family + _SPREAD * self._forks) % _MOST_SHIFT_US
+        self._last_date_us[0] += self._shift_us
+        self._family, self._forks = hash((self._family, self._forks)), 0
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
         # So the child first closes every file that it inherited, and starts afresh.
         for writer in list(self._writers):
@@ -208,7 +222,7 @@ class Emitter:
         head = self._heads.get(name) or self._head_of(name)
         packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
-        date_us = date_us or time.time_ns() // 1000
+        date_us = (date_us or time.time_ns() // 1000) + self._shift_us
         last = self._last_date_us
         # There is no call between reading and writing it, so no thread or handler can run between them.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
@@ -313,7 +327,11 @@ class Emitter:
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""
         if package not in self._static:
-            self._static[package] = context.static_context(package, context.package_version(package))
+            static = context.static_context(package, context.package_version(package))
+            redacted = (
+                context.without_names(static) if self._redactor is None else self._redactor.redact(static)
+            )
+            self._static[package] = redacted
         has_partner = context.PACKAGES[package].has_partner
         ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
         self._contexts[package] = record.context_parts(ids, self._static[package])

@@ -1,11 +1,12 @@
 """Defines the errors of the emitter, as one small tree.
 
     TelemetryError
-    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
-    ├── NobodyReapsError         a sidecar would be left as a zombie, so none is started; the event is kept
+    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
+    ├── StartError               no sidecar can be started, or none has lived; the event is kept
+    │   └── NobodyReapsError     a sidecar would be left as a zombie, so none is started
     └── SpoolError               the event is valid but could not be kept
         ├── HomeUnavailableError no home directory is known
         ├── SpoolUnsafeError     a directory or file is one that the emitter may not write to
@@ -25,10 +26,6 @@ class TelemetryError(Exception):
     """Base of every error of this package."""
 
 
-class LoadingError(TelemetryError):
-    """The emitter is being loaded, so the event has to wait. No future carries it."""
-
-
 class InvalidEventError(TelemetryError, ValueError):
     """The event type or the details do not have the documented form."""
 
@@ -41,8 +38,16 @@ class UnsupportedPlatformError(TelemetryError):
     """The spool needs POSIX file locks and renames; nothing is recorded here."""
 
 
-class NobodyReapsError(TelemetryError):
-    """The first process of this container reaps no orphans. It is logged; no future carries it."""
+class LoadingError(TelemetryError):
+    """The emitter is being loaded, so the event has to wait. No future carries it."""
+
+
+class StartError(TelemetryError):
+    """No sidecar can be started from this process, or none has lived. It is logged; no future carries it."""
+
+
+class NobodyReapsError(StartError):
+    """The first process of this container reaps no orphans."""
 
 
 class SpoolError(TelemetryError):

@@ -125,6 +125,8 @@ class HostPaths(_HostFields):
     """The sidecar's process and its last actions, for ``status``."""
     log = _Below("root", "sidecar.log")
     """The sidecar's log."""
+    start_errors = _Below("root", "start-errors.log")
+    """What sidecars said that died before they had a log; see ``start_errors.py``."""
 
     # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
 
@@ -153,7 +155,8 @@ class HostPaths(_HostFields):
     @property
     def files(self) -> tuple[Path, ...]:
         """Every single file whose name is known beforehand."""
-        return self.events, self.flush, self.dropped, self.not_before, self.lock, self.state, self.log
+        spool = (self.events, self.flush, self.dropped, self.not_before)
+        return *spool, self.lock, self.state, self.log, self.start_errors
 
 
 class _HomeFields(NamedTuple):

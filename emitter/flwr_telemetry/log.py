@@ -7,11 +7,15 @@ content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
+
+from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""
@@ -45,7 +49,8 @@ def warn(cause: str, message: str) -> None:
 def log_payload(payload: bytes) -> None:
     """Log the event in a record's payload, as Flower logs the events that it posts.
 
-    A log handler may report an event, too. Its payload is not logged, or one event would become hundreds.
+    The hardware facts of this machine are in it, because the sidecar will add them. A log handler may report
+    an event, too. Its payload is not logged, or one event would become hundreds.
     """
     if threading.get_ident() in _telling:
         return
@@ -54,7 +59,21 @@ def log_payload(payload: bytes) -> None:
     from . import record
 
     event = record.to_wire(record.decode(payload))
+    event["context"] = _hardware().add_facts(event["context"], _facts())
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
+
+
+@undisturbed
+def _hardware() -> ModuleType:
+    from . import hardware
+
+    return hardware
+
+
+@functools.cache
+def _facts() -> dict[str, int]:
+    facts: dict[str, int] = _hardware().hardware_facts()
+    return facts
 
 
 def first_contact() -> None:

@@ -23,6 +23,12 @@ from .errors import TelemetryError
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 from .locks import LockResult, try_exclusive
 
+NAME = "flwr-telemetryd"
+"""The name of a sidecar's process: an argument, and the ``comm`` of proc(5)."""
+
+GUARD = "FLWR_TELEMETRYD"
+"""Set in a sidecar's environment, so that no code in it can start another."""
+
 HEARTBEAT_FRESH_S = 90.0
 """A service whose heartbeat is younger serves its home."""
 

@@ -86,7 +86,7 @@ def test_only_documented_names_appear(home, collector, tmp_path):
     _assert_private(home)
     documented = {
         *("spool", "work", "outbox", "sent", "rejected", "damaged", "dropped"),
-        *("not-before", "sidecar.lock", "sidecar.json", "sidecar.log"),
+        *("not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "start-errors.log"),
     }
     assert {path.name for path in homes.host(home).iterdir()} <= documented
     assert {path.name for path in homes.telemetry(home).iterdir()} == {"config.toml", homes.host_name()}

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flwr_telemetry import launch
+from flwr_telemetry import presence
 from flwr_telemetryd.errors import ExitCode
 from tests.support import homes, hosts, processes, readme, wire
 
@@ -122,7 +122,7 @@ def test_without_a_shell(home, collector):
     assert (done.stdout, done.stderr) == ("spooled\nno children\n", "")
     processes.wait_until(lambda: homes.sent(home))
     assert wire.serials(collector.events()) == [0]
-    assert psutil.Process(processes.running_sidecar(home)).environ().keys() >= {launch.GUARD, "FLWR_HOME"}
+    assert psutil.Process(processes.running_sidecar(home)).environ().keys() >= {presence.GUARD, "FLWR_HOME"}
 
 
 def test_hosts_with_names_of_chance_leave_nothing_behind(home, collector):

@@ -11,7 +11,7 @@ import pytest
 from flwr_telemetry import context, record
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetryd.burst.codec import Coalescer, expand
-from tests.support import homes, processes
+from tests.support import homes, processes, records
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
 OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
@@ -123,6 +123,45 @@ def test_an_installed_flower_is_found_without_loading_it(monkeypatch):
     for holder in context.PACKAGES["flwr"].holders:
         monkeypatch.delitem(sys.modules, holder, raising=False)
     assert context.package_version("flwr") == ("flwr", metadata.version("flwr"))
+
+
+UNAME = """
+import sys, types
+release, version, package_version = TOLD
+fake = os.uname_result(("Linux", "carol-laptop", release, version, "x86_64"))
+os.uname = lambda: fake
+holder = sys.modules["flwr.supercore.version"] = types.ModuleType("version")
+holder.package_name, holder.package_version = "flwr", package_version
+assert outcome(event("PING")) == "spooled"
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        (
+            ["6.12.3-carol-laptop", "#1-alice SMP alice@carol-laptop", "1.41.0+alice.carol.laptop"],
+            ["6.12.3-<redacted>", "#1-<redacted> SMP <redacted>@<redacted>", "1.41.0+<redacted>.<redacted>"],
+        ),
+        (
+            ["6.12.3-CAROL_LAPTOP+", "#1 (Alice@carol-laptop.lan)", "1.41.0.dev3+CAROL-LAPTOP"],
+            ["6.12.3-<redacted>+", "#1 (<redacted>@<redacted>.lan)", "1.41.0.dev3+<redacted>"],
+        ),
+        (["6.1.0-generic", "#1 SMP Debian 6.1.0-1 (2026-11-22)", "1.42.0+alicent"], None),
+    ],
+)
+def test_the_context_is_redacted_as_the_details_are(home, told, left):
+    """A kernel or a version of one's own often names its maker. All other values stay Flower's."""
+    names = {**processes.NEVER, "LOGNAME": "alice", "USER": "alice"}
+    processes.workload(home, UNAME.replace("TOLD", repr(told)), names)
+    segment = homes.host(home, "carol-laptop") / "spool/events.msgpack"
+    (event,) = records.decode(segment.read_bytes())
+    platform, flower = event["context"]["platform"], event["context"]["flower"]
+    release, version, number = left or told
+    assert [platform["release"], platform["version"], flower["package_version"]] == [release, version, number]
+    assert platform["platform"].startswith(f"Linux-{release}-x86_64-with-glibc")
+    assert (platform["system"], platform["machine"]) == ("Linux", "x86_64")
+    assert flower["package_name"] == "flwr"
 
 
 BROKEN = {

@@ -396,3 +396,27 @@ def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, m
     assert "KeyError" in caplog.text
     assert "secret" not in caplog.text + str(error)
     assert emit.flush() is False
+
+
+CHILDREN = """
+import time
+assert outcome(event("START")) == "spooled"
+then = time.time_ns() - 10**9
+time.time_ns = lambda: then
+for _ in range(20):
+    if os.fork() == 0:
+        for _ in range(10):
+            assert outcome(event("CHILD")) == "spooled"
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_children_report_the_same_at_different_times(home):
+    """They share a cluster ID. The clock was set back, so each counts on from its parent's last date."""
+    processes.workload(home, CHILDREN, processes.NEVER)
+    contexts = [event["context"] for event in homes.spooled(home)]
+    dates = [context["date"] for context in contexts]
+    assert len(dates) == len(set(dates)) == 201
+    assert max(dates) - min(dates) < 1010
+    assert len({context["cluster"] for context in contexts}) == 1

@@ -1,16 +1,13 @@
-"""The start of a sidecar: its guards one by one, in their order, and its environment."""
+"""The start of a sidecar: its guards one by one, in their order, and the time between two starts."""
 
 import fcntl
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
-import flwr_telemetry
-import flwr_telemetryd
-from flwr_telemetry import files, launch, settings
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry import files, launch, presence, settings, start_errors
+from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
@@ -40,13 +37,13 @@ def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
 
 def test_a_living_sidecar_comes_before_everything(home, living):
     beat(home, NOW_S)
-    assert wake(home, {launch.GUARD: "1"}, "never") is Wake.ALIVE
+    assert wake(home, {presence.GUARD: "1"}, "never") is Wake.ALIVE
 
 
 FORBIDDEN = {
     "never": ({}, "never"),
-    "guard": ({launch.GUARD: "1"}, "always"),
-    "guard_of_any_value": ({launch.GUARD: ""}, "always"),
+    "guard": ({presence.GUARD: "1"}, "always"),
+    "guard_of_any_value": ({presence.GUARD: ""}, "always"),
     "sge": ({"JOB_ID": "1", "SGE_ROOT": "/sge"}, "auto"),
     **{name: ({name: "1"}, "auto") for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")},
 }
@@ -131,24 +128,31 @@ def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
     assert not processes.sidecars(home)
 
 
-SECRETS = "AWS_SECRET_ACCESS_KEY HF_TOKEN FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_PARTNER_ID LD_PRELOAD".split()
-SECRETS += "PYTHONSTARTUP PYTHONINSPECT NETRC path".split()
-NEEDED = "PATH HOME LANG https_proxy SSL_CERT_FILE TMPDIR".split()
+def in_vain(paths, starts, *, said="Traceback\nModuleNotFoundError: No module named 'requests'\n"):
+    """Leave the traces of so many starts without a life, the last one at NOW_S."""
+    for _ in range(starts):
+        descriptor = start_errors.begin(paths)
+        files.write_all(descriptor, said.encode())
+        os.close(descriptor)
+    started(paths, NOW_S)
 
 
-def test_what_a_sidecar_gets_of_our_environment():
-    """It gets the variables for its start and the network; no secret, no setting, no hook."""
-    environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere", "PYTHONPATH": ""}
-    passed = launch.sidecar_environment(Home(Path("/h")), environ)
-    assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", launch.GUARD: "1"}
+@pytest.mark.parametrize(("starts", "pause_s"), [(2, 10), (3, 60), (4, 600), (5, 3600), (99, 3600)])
+def test_starts_in_vain_become_rare(home, paths, monkeypatch, starts, pause_s):
+    """From the third one on the time between two grows to an hour, and the error tells the last words."""
+    monkeypatch.setattr(presence, "is_from_before", lambda _age_s: False)  # this machine may be younger
+    in_vain(paths, starts)
+    os.utime(paths.events, (NOW_S + pause_s - 1, NOW_S + pause_s - 1))
+    if starts < 3:
+        assert wake(home) is Wake.THROTTLED
+    else:
+        with pytest.raises(StartError, match=rf"{starts} times since .*No module named 'requests'; .*doctor"):
+            wake(home)
+    os.utime(paths.events, (NOW_S + pause_s + 1, NOW_S + pause_s + 1))
+    assert launch._claim_start(paths, 10) is Wake.STARTED
 
 
-def test_what_a_sidecar_gets_of_our_module_path(tmp_path, monkeypatch):
-    emitter, daemon = (
-        str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
-    )
-    site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
-    monkeypatch.chdir(Path(emitter).parent)
-    entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
-    passed = launch.sidecar_environment(Home(Path("/x")), {"PYTHONPATH": os.pathsep.join(entries)})
-    assert passed["PYTHONPATH"].split(os.pathsep) == [emitter, daemon]
+def test_a_long_respawn_time_stays_long(home, paths):
+    in_vain(paths, 3)
+    os.utime(paths.events, (NOW_S + 100, NOW_S + 100))
+    assert wake(home, respawn_s=7200) is Wake.THROTTLED

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from flwr_telemetry import launch, presence, settings
+from flwr_telemetry import launch, presence, settings, spawn
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
 from flwr_telemetry.settings import Consent
@@ -184,8 +183,8 @@ class _Flush:
 @contextlib.contextmanager
 def _sidecar(home: Home, environ: Mapping[str, str]) -> Iterator[Popen[str]]:
     """``flwr-telemetryd --once`` as a child, with its standard error; the child ends with the block."""
-    command = [sys.executable, "-P", "-m", launch.MODULE, "--once"]
-    env = launch.sidecar_environment(home, environ)
+    once = spawn.sidecar(home, environ, "--once")
+    command, env = once.command, once.environment
     with Popen(  # noqa: S603 - nothing in it comes from outside
         command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, errors="replace", cwd=home.path, env=env
     ) as process:

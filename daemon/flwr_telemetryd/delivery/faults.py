@@ -51,7 +51,7 @@ class LocalFaults:
             return result
         except LostRaceError as error:
             log.info("another sidecar has batch %s", error)
-        except (OSError, TelemetryError) as error:
+        except (OSError, TelemetryError, ImportError) as error:  # the program may have been removed
             self._note(name, str(error))
         except Exception as error:
             # A defect in one step must not stop the other steps. The log gets the traceback.

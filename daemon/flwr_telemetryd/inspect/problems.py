@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flwr_telemetry import files, presence, source
+from flwr_telemetry import files, presence, source, start_errors
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
@@ -27,6 +27,11 @@ SOURCE_FAULTS = {source.INVALID: "holds no UUID", source.UNAVAILABLE: "cannot be
 
 _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
+_STARTING_S = 10.0
+"""A sidecar that said nothing may still be starting for so long."""
+
+_NEVER_LIVED = "the events wait: repair that, then run `flwr-telemetry flush`"
+_NEVER_STARTED = "the events wait: run a service, or `flwr-telemetryd --once` from time to time"
 
 
 def how_to_change(consent: Consent) -> str:
@@ -152,6 +157,21 @@ def _unwritable(home: Home) -> Iterator[str]:
     disk = os.statvfs(place)
     if (disk.f_blocks and not disk.f_bavail) or (disk.f_files and not disk.f_favail):
         yield f"the disk of {place} is full; free some space or set FLWR_HOME"
+
+
+def never_lived(host: HostPaths, now_s: Callable[[], float]) -> Iterator[str]:
+    """A problem if the last sidecars of a host died before they had a log, or none could be started.
+
+    Args:
+        host: the host; no sidecar runs there.
+        now_s: gives the time of the file system.
+    """
+    found = start_errors.read(host)
+    if found is None:
+        return
+    started_s = max(presence.modification_times(host.start_errors), default=0.0)
+    if found.last_line or found.starts > 1 or files.age_s(now_s(), started_s) > _STARTING_S:
+        yield f"{found}; {_NEVER_LIVED if found.starts else _NEVER_STARTED}"
 
 
 def _at_cap(host: HostPaths, spool_max_mib: float) -> Iterator[str]:

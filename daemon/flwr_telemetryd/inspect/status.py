@@ -10,6 +10,7 @@ to see if it is free.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
-from .problems import can_be_read, find_problems, public_consent, read_each, size_of
+from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
 
 
 @dataclass(slots=True)
@@ -213,6 +214,11 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
+        needed = now.consent.enabled and not any(service.fresh for service in services)
+        for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
+            problems |= dict.fromkeys(
+                never_lived(host, functools.partial(presence.file_system_now, host.root))
+            )
     return Status(
         **public_consent(now.consent),
         source=source.read(home.source),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable
 
 from flwr_telemetry import files
@@ -22,6 +23,11 @@ from ..runtime import Mode, Runtime
 from ..spool.directory import known_hosts
 from .batcher import Batcher
 from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end
+
+
+def is_installed() -> bool:
+    """Whether the program of this process is still there. Without it, the next import would fail."""
+    return os.path.exists(__file__)
 
 
 class ExitPolicy:

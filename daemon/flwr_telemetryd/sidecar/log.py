@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home, HostPaths
 
+log = logging.getLogger("flwr_telemetryd")
+
 MAX_LOG_BYTES = 256 * 1024
 
 _STANDARD_ERROR = 2
@@ -65,12 +67,11 @@ def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) 
     """Send the sidecar's log to its file and, if ``to_stderr``, to standard error."""
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
-    logger = logging.getLogger("flwr_telemetryd")
-    logger.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
     handler: logging.Handler = _SafeHandler(host)
     handler.setFormatter(formatter)
-    logger.addHandler(handler)
+    log.addHandler(handler)
     if to_stderr:
         handler = logging.StreamHandler()
         handler.setFormatter(JournalFormatter() if is_journal(environ) else formatter)
-        logger.addHandler(handler)
+        log.addHandler(handler)

@@ -37,7 +37,7 @@ from .adoption import Adoption
 from .batcher import Batcher
 from .consent import ConsentGate
 from .housekeeping import Housekeeping
-from .lifetime import ExitPolicy, IdleWait
+from .lifetime import ExitPolicy, IdleWait, is_installed
 from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, on_demand_wait, service_wait
 from .sd_notify import ServiceManager
 
@@ -169,6 +169,8 @@ class Sidecar:
             return ExitReason.DISABLED
         if self._lock is not None and not self._lock.is_linked():
             return ExitReason.REMOVED  # without the lock's file, another sidecar may run on this host
+        if not is_installed():
+            return ExitReason.UNINSTALLED
         check_root(self.host)
         self._faults.end_pass()
         caps = ("caps", self._housekeeping.keep_caps)
@@ -232,9 +234,9 @@ class Sidecar:
         self._idle_wait.sleep(*wait)
 
     def _is_woken(self) -> bool:
-        """Whether SIGHUP or an opt-out is a reason for a pass."""
+        """Whether SIGHUP, an opt-out or the removal of the program is a reason for a pass."""
         self._obey_reload()
-        return self._flush_requested or not self._checkpoint()
+        return self._flush_requested or not self._checkpoint() or not is_installed()
 
     def _keepalive(self) -> None:
         """Feed the watchdog and the heartbeat, also during long uploads and sleeps."""

@@ -2,6 +2,8 @@
 
 The first event starts it on demand, without arguments. This module sets up the process (signals, priority,
 log, the lock, the service manager). ``sidecar/loop.py`` does the work.
+
+Until the log is there, standard error of a sidecar on demand is ``start-errors.log``.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import sys
 import threading
 import time
 
-from flwr_telemetry import files, presence
+from flwr_telemetry import files, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
+from flwr_telemetry.presence import NAME
 from flwr_telemetry.settings import Consent, load
 
 from ..clock import Clock
@@ -29,7 +32,7 @@ from ..outbox.backlog import anything_waits, is_waiting
 from ..runtime import Mode
 from ..spool.directory import check_root, known_hosts
 from ..spool.locks import WAIT_S, HostLock, held
-from .log import set_up_log
+from .log import log, set_up_log
 from .loop import Sidecar
 from .schedule import ExitReason
 from .sd_notify import ServiceManager
@@ -49,6 +52,7 @@ _EXIT_CODES = {
     ExitReason.OFFLINE: ExitCode.UNDELIVERED,
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
+    ExitReason.UNINSTALLED: ExitCode.UNUSABLE,
 }
 
 
@@ -63,15 +67,25 @@ def main(arguments: list[str] | None = None) -> int:
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if os.name != "posix":
         return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
+    _name_process()
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
     try:
         signals = Signals(reloads=mode is Mode.SERVICE)
-        return _serve(Home(home_directory(os.environ)), mode, signals, drain_s)
+        home = Home(home_directory(os.environ))
+        code = _serve(home, mode, signals, drain_s)
+        start_errors.clear(home.host())  # if it ended before it had a log, that was no failure
+        return code
     except (OSError, TelemetryError) as error:
         return _fail(describe(error, None), ExitCode.UNUSABLE)
     except TerminatedError:
         return ExitCode.UNDELIVERED if mode is Mode.ONCE else ExitCode.OK
+
+
+def _name_process() -> None:
+    """Give this process its name; Python has given it the interpreter's."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(NAME)
 
 
 def _parse(arguments: list[str]) -> tuple[Mode, float]:
@@ -127,6 +141,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
             return ExitCode.BUSY
         lower_priority()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
+        start_errors.clear(host)
         reason = _run_sidecar(home, mode, lock, signals, drain_s)
     while mode is Mode.ON_DEMAND and reason is ExitReason.IDLE:
         time.sleep(LINGER_S)
@@ -173,10 +188,19 @@ def _run_sidecar(
                 sidecar.drain()
         sidecar.close("terminated")
         raise
+    except (OSError, TelemetryError) as error:
+        log.error("ending: %s", describe(error, None))
+        raise
+    except Exception:
+        log.exception("ending because of a defect")
+        raise
 
 
 def lower_priority() -> None:
     """Lower the CPU and I/O priority of this process, so that it delays no other process."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):  # a container may forbid it
         os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     # psutil raises many things where /proc is hidden. Without it, only the I/O priority stays.

@@ -7,26 +7,36 @@ import itertools
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flwr_telemetry import files, launch, presence
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry import files, launch, presence, spawn
+from flwr_telemetry.bootstrap import IMPORT_ONLY
+from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
 from ...errors import describe
-from ...inspect.problems import can_be_read, find_problems, how_to_change, nearest_directory, unsafe
+from ...inspect.problems import (
+    can_be_read,
+    find_problems,
+    how_to_change,
+    nearest_directory,
+    never_lived,
+    unsafe,
+)
 from ...spool.directory import check_ownership, foreign_host_entries, known_hosts
 from ...spool.locks import try_exclusive
 from ...state import State
 from .check import Check, Verdict, fault, note, ok, skipped
 
 _GIB = 1024**3
+_LOADING_S = 60.0
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "sshfs")
 _PREFIX = ".flwr-telemetry-doctor-"
 
@@ -144,12 +154,40 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         found = f"none runs, and none is started from here ({why}); events wait"
         advice = "run `flwr-telemetry service install` on a host with internet, or `flwr-telemetry flush`"
         return note("sidecar", found, advice)
+    elif problem := _no_start(home, environ):
+        return _fault("sidecar", problem)
     else:
         found = "none runs; the next event starts one"
     if state.last_error:
         advice = "see the checks below; the events that wait are kept, and are sent later"
         return note("sidecar", f"{found}; its last request failed: {state.last_error}", advice)
     return ok("sidecar", found)
+
+
+def _no_start(home: Home, environ: Mapping[str, str]) -> str:
+    """Why no sidecar lives: what the last one said, or what one says that is started from here for a try."""
+    host = home.host()
+    for problem in never_lived(host, lambda: presence.file_system_now(host.root)):
+        return problem
+    try:
+        tried = spawn.sidecar(home, environ, IMPORT_ONLY)
+    except StartError:
+        return ""  # this command itself is in an archive; that says nothing about a training
+    try:
+        done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
+            tried.command,
+            env=tried.environment,
+            cwd="/",
+            capture_output=True,
+            check=False,
+            timeout=_LOADING_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"a sidecar cannot be started from here: {error}"
+    if not done.returncode:
+        return ""
+    said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return f"a sidecar that is started from here does not live: {said}; reinstall flwr-telemetry"
 
 
 def _file_system(place: Path) -> str:

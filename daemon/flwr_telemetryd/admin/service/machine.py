@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from flwr_telemetry import launch
+from flwr_telemetry import places
+from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
@@ -19,7 +20,7 @@ if sys.platform != "win32":
     import pwd
 
 _PASSED_ON = frozenset(
-    "LD_LIBRARY_PATH PYTHONHOME PYTHONPATH PYTHONUSERBASE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
+    "LD_LIBRARY_PATH PYTHONHOME PYTHONUSERBASE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
     "http_proxy https_proxy all_proxy no_proxy REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE "
     "SSL_CERT_DIR".split()
 )
@@ -59,7 +60,7 @@ def this_machine(home: Home, now: Settings, environ: Mapping[str, str]) -> Machi
     writes = [home.telemetry]
     if (sink := sink_directory(now)) is not None and not sink.is_relative_to(home.telemetry):
         writes.append(sink)
-    passed = launch.sidecar_environment(home, environ)
+    passed = {name: value for name, value in environ.items() if name in _PASSED_ON} | _python_path(environ)
     read = filter(None, [sys.executable, sys.prefix, sys.base_prefix, __file__, *sys.path])
     used = [path.resolve() for path in (*writes, *map(Path, read))]
     return Machine(
@@ -67,10 +68,19 @@ def this_machine(home: Home, now: Settings, environ: Mapping[str, str]) -> Machi
         home=home.path,
         is_default=home.path == _default(),
         writes=tuple(writes),
-        variables={name: value for name, value in sorted(passed.items()) if name in _PASSED_ON},
+        variables=dict(sorted(passed.items())),
         private_tmp=not any(path.is_relative_to(Path(tmp).resolve()) for path in used for tmp in _TEMPORARY),
         host=this_host(),
     )
+
+
+def _python_path(environ: Mapping[str, str]) -> dict[str, str]:
+    """PYTHONPATH with the entries that the service needs; no others, because they may hold a hook."""
+    try:
+        needed = places.python_path(environ)
+    except StartError:
+        needed = []
+    return {"PYTHONPATH": os.pathsep.join(needed)} if needed else {}
 
 
 def this_host() -> str:

@@ -1,0 +1,62 @@
+"""The first code of a sidecar: loads each package from the file in which the starting process found it.
+
+``spawn.py`` runs this file by its path, in an interpreter without site-packages. So nothing else is loaded:
+no ``.pth`` file, no ``sitecustomize``, and no package that the starting process has shut out.
+
+The arguments are the name and the home, which only tell a person what this process is, then those of the
+sidecar. The home itself is in ``FLWR_HOME``. The files are in ``PLACES``.
+
+This module imports nothing of this package, because nothing of it can be found before ``run``.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+
+PLACES = "FLWR_TELEMETRYD_PLACES"
+"""The variable with the file of each package, as JSON: ``{"requests": "/…/requests/__init__.py", …}``."""
+
+ENTRY = "flwr_telemetryd.__main__"
+"""The module whose ``main`` is the sidecar."""
+
+IMPORT_ONLY = "--import-only"
+"""The argument by which the doctor asks to import everything, and to end."""
+
+
+class Finder:
+    """Finds each package in its file, before any other finder is asked."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        """The spec of a package; None for any other module."""
+        if (file := self._places.get(name)) is None:
+            return None
+        return spec_from_file_location(name, file, submodule_search_locations=[os.path.dirname(file)])
+
+
+def run(arguments: list[str]) -> int:
+    """Run a sidecar with these arguments to its end; its exit code."""
+    with contextlib.suppress(OSError):  # it has a session of its own already, unless the C library is old
+        os.setsid()
+    places = json.loads(os.environ[PLACES])
+    sys.meta_path.insert(0, Finder(places))
+    # Some packages have a second module beside them, or use another package if it is there.
+    beside = dict.fromkeys(os.path.dirname(os.path.dirname(file)) for file in places.values())
+    sys.path += [place for place in beside if place not in sys.path]
+    entry = importlib.import_module(ENTRY)
+    if arguments == [IMPORT_ONLY]:
+        for name in places:
+            importlib.import_module(name)
+        return 0
+    return int(entry.main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[3:]))
