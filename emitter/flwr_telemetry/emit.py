@@ -132,8 +132,8 @@ def _report(
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         if answer is None:
-            return _failed(error, "An event could not be recorded")
-        quietly(_failed, error, "No sidecar could be started, and events wait in the spool", "start")
+            return _failed(error, "An event could not be recorded: {}")
+        quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
     return answer
 
 
@@ -141,7 +141,7 @@ def _flush(timeout_s: float) -> bool:
     try:
         return _emitter().flush(timeout_s)
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        _failed(error, "No delivery could be asked for, and events wait in the spool", "flush")
+        _failed(error, "No delivery could be asked for ({}); events wait in the spool", "flush")
         return False
 
 
@@ -253,7 +253,8 @@ if hasattr(os, "register_at_fork"):
 def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     """A future with ``error``, or with a TelemetryError in its place; this function imports nothing.
 
-    It warns once for each error of a cause; without one, once for each message.
+    It warns of the effect, a sentence with a place for the error: once for each kind of error of this cause,
+    or without a cause once for each error's text.
     """
     ours = error
     if isinstance(error, OSError):
@@ -265,7 +266,7 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
         ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
     if ours is not error:
         ours.__cause__ = error
-    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
+    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), effect.format(ours))
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
