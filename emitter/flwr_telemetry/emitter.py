@@ -145,7 +145,7 @@ class Emitter:
         # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
         # released if this thread owns it.
         try:
-            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+            if not lock.acquire(False) and not self._wait_for(lock):
                 with self._sibling() as sibling:
                     return sibling.emit(event_type, event_details, package, date_us)
             now = time.monotonic()
@@ -166,9 +166,10 @@ class Emitter:
                 return self._done(DISABLED)
             # Made before the append, because there may be no memory for it afterwards.
             answer = self._done(SPOOLED)
-            to_wake = Delivery(self._home, self._host, self._settings) if due else self.to_wake
+            to_wake = Delivery(self._home, self._host, self._settings) if due else None
             (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
-            self.to_wake = to_wake
+            if to_wake is not None:  # not otherwise: a handler may have reported meanwhile
+                self.to_wake = to_wake
             return answer
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
@@ -366,7 +367,7 @@ class Emitter:
                 return sibling.flush(timeout_s)
         began = time.monotonic()
         try:
-            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+            if not lock.acquire(False) and not self._wait_for(lock):
                 with self._sibling() as sibling:
                     return sibling.flush(timeout_s)
             self._refresh(began)

@@ -256,6 +256,17 @@ def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeyp
     assert len({event["context"]["source"] for event in homes.spooled(home)} - {"unavailable"}) == 1
 
 
+def test_who_delivers_the_event_of_a_handler_is_asked(home, subject, monkeypatch):
+    """Also if the event that it interrupts needs not ask, because it came within a second."""
+    woken = []
+    monkeypatch.setattr(launch, "wake", lambda *_: woken.append(1))
+    assert subject.emit(0) == "spooled"
+    with monkeypatch.context() as patch:
+        faults.amid(patch, lambda: subject.emitter.emit("PING", {"n": 2}, "flwr"))
+        assert subject.emit(1) == "spooled"
+    assert len(woken) == 2
+
+
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
