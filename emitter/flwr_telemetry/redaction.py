@@ -52,6 +52,7 @@ class _Secret(NamedTuple):
     """A path counts wherever it stands, unless the next character belongs to its last part."""
     in_paths: bool = False
     """Whether it counts only as a part of a path, because it is short or a common word."""
+    ends_accented: bool = False
 
     def counts(self, before: str, behind: str) -> bool:
         """Whether it is a whole token between these two characters, which may be empty."""
@@ -77,8 +78,11 @@ class Redactor:
     """
 
     def __init__(self, names: Iterable[str], directories: Iterable[str]) -> None:
-        found = {_Secret(text, in_paths=not _is_telling(name)) for name in names for text in _forms(name)}
-        found |= {_Secret(text, is_path=True) for path in directories for text in _forms(path)}
+        found = set[_Secret]()
+        for name in names:
+            found |= _secrets(name, in_paths=not _is_telling(name))
+        for path in directories:
+            found |= _secrets(path, is_path=True)
         self._secrets = tuple(sorted(secret for secret in found if secret.text not in _SLASHES))
         # A text without any of these holds no secret, unless it has letters beyond ASCII.
         self._needles = tuple(dict.fromkeys((*_QUOTES, *_needles(self._secrets))))
@@ -119,21 +123,22 @@ def _is_telling(name: str) -> bool:
     return len(name) >= _SHORTEST_NAME and name.lower() not in COMMON_NAMES
 
 
-def _forms(name: str) -> set[str]:
-    """The folded forms of a name: as it is, with other characters between its words, read in a wrong charset.
+def _secrets(name: str, *, is_path: bool = False, in_paths: bool = False) -> set[_Secret]:
+    """A name as it is, with other characters between its words, and read in a wrong charset.
 
     A version or a file name often has other characters there: ``carol-laptop`` becomes ``carol.laptop``.
     """
     if name.isascii():
-        text, forms = name.lower(), set[str]()
+        text, forms, ends_accented = name.lower(), set[str](), False
     else:
         from . import writings  # no guard: this runs within that of the first event
 
-        text = writings.folded(name)
-        forms = {writings.folded(wrong) for wrong in writings.misread(name)}
-    if os.sep not in text:
+        text, ends_accented = writings.folded(name), writings.ends_accented(name)
+        forms = set(map(writings.folded, writings.misread(name)))
+    if not is_path:
         forms |= {_SEPARATORS.sub(separator, text) for separator in "-_."}
-    return {form for form in (text, *forms) if form.strip("-_. ")}
+    forms = {form for form in (text, *forms) if form.strip("-_. ")}
+    return {_Secret(form, is_path, in_paths, ends_accented) for form in forms}
 
 
 def _needles(secrets: Iterable[_Secret]) -> Iterator[str]:

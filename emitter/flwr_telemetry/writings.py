@@ -61,6 +61,11 @@ def folded(text: str) -> str:
     return text.translate(_FOLDING)
 
 
+def ends_accented(name: str) -> bool:
+    """Whether the last letter of a name has an accent."""
+    return _is_accent(unicodedata.normalize("NFD", name)[-1:])
+
+
 def misread(name: str) -> Iterator[str]:
     """A name whose bytes in UTF-8 were read in another charset: ``zoÃ©``."""
     for charset in ("latin-1", "cp1252"):
@@ -74,6 +79,10 @@ class Secret(Protocol):
     @property
     def text(self) -> str:
         """It is in folded form."""
+
+    @property
+    def ends_accented(self) -> bool:
+        """Whether an accent behind the text belongs to its last letter."""
 
     def counts(self, before: str, behind: str) -> bool:
         """Whether it counts between these two characters, which may be empty."""
@@ -193,19 +202,20 @@ def _places_in(view: _View, secrets: Sequence[Secret]) -> Iterator[tuple[int, in
         size, start = len(secret.text), text.find(secret.text)
         while start >= 0:
             end = start + size
-            before = text[start - 1] if start and not _is_cut(view.text, origins, start) else ""
-            behind = text[end] if end < len(text) and not _is_cut(view.text, origins, end) else ""
+            before = behind = ""
+            # Between two characters there may be some that folding drops: accents, or the code of a colour.
+            if start > 0 and not view.text[origins[start - 1] + 1 : origins[start]]:
+                before = text[start - 1]
+            if end < len(text):
+                dropped = view.text[origins[end - 1] + 1 : origins[end]]
+                if not dropped or (secret.ends_accented and all(map(_is_accent, dropped))):
+                    behind = text[end]
             if secret.counts(before, behind):
                 last = origins[end - 1]
                 while last + 1 < len(view.text) and _is_accent(view.text[last + 1]):
                     last += 1
                 yield view.starts[origins[start]], view.ends[last]
             start = text.find(secret.text, start + 1)
-
-
-def _is_cut(text: str, origins: Sequence[int], index: int) -> bool:
-    """Whether something invisible stands before a folded character: a colour, for example."""
-    return any(not _is_accent(letter) for letter in text[origins[index - 1] + 1 : origins[index]])
 
 
 def _is_accent(letter: str) -> bool:
