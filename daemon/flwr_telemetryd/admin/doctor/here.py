@@ -81,7 +81,8 @@ def _open_to_others(home: Home) -> Iterator[str]:
     """A problem if every user can replace a file of the home. A group may be the user's own."""
     with contextlib.suppress(OSError):
         if home.path.stat().st_mode & stat.S_IWOTH:
-            yield f"{home.path} can be written to by everybody; chmod 700 it"
+            advice = files.chmod_advice(files.DIRECTORY_MODE)
+            yield f"{home.path} can be written to by everybody; {advice}"
 
 
 def _other_hosts(home: Home) -> Iterator[str]:
