@@ -6,6 +6,9 @@ path or address. The sidecar adds ``hw.cpu_count_physical``, ``hw.memory_gib`` a
 
 The values are exactly those of Flower's own telemetry. But no program is started for them, while
 ``platform.architecture()`` starts ``file`` and ``platform.platform()`` starts ``uname -p``.
+
+A program may have replaced any function that is called here, and an interpreter that is embedded in a program
+may not know its own file. A field that cannot be computed is ``unknown``, and costs no event.
 """
 
 import os
@@ -14,12 +17,16 @@ import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .imports import undisturbed
+from .log import quietly
 from .source import is_uuid
 
 UNKNOWN = "unknown"
+
+_MAX_TEXT, _MAX_PARTS = 256, 4
+"""No true text is longer, and no true array has more parts. A larger one would leave no room for an event."""
 
 
 class Field(NamedTuple):
@@ -54,7 +61,7 @@ def architecture() -> list[str]:
     try:
         with open(sys.executable, "rb") as executable:
             magic = executable.read(5)
-    except OSError:
+    except (OSError, TypeError, ValueError):  # no file, no text, or no file name
         magic = b""
     bits = "32bit" if sys.maxsize < 2**32 else "64bit"
     if magic[:4] != b"\x7fELF" or not _program_exists("file"):
@@ -101,6 +108,10 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
+_MAY_NAME = ("platform", "release", "version")
+"""The texts of `context.platform` in which a kernel may name its builder or a machine."""
+
+
 class Package(NamedTuple):
     """A package of Flower's that reports events, and their schema."""
 
@@ -134,8 +145,31 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
     for field in FIELDS:
         if field.get is not None:
             _, group, key = field.name.split(".")
-            context.setdefault(group, {})[key] = field.get()
+            value = quietly(field.get)
+            context.setdefault(group, {})[key] = value if _has_kind(value, field.kind) else UNKNOWN
     return context
+
+
+def without_names(static: dict[str, Any]) -> dict[str, Any]:
+    """A static context without the values that may hold a name, where the names to look for are not known."""
+    unknown = {**static, "platform": {**static["platform"], **dict.fromkeys(_MAY_NAME, UNKNOWN)}}
+    for key in {package.key for package in PACKAGES.values()} & static.keys():
+        number = static[key]["package_version"].partition("+")[0]  # a local part may hold anything
+        unknown[key] = {**static[key], "package_version": number}
+    return unknown
+
+
+def _has_kind(value: object, kind: str) -> bool:
+    """Whether a record can hold a value as one of this JSON type."""
+    if kind == "integer":
+        return type(value) is int and 0 <= value <= sys.maxsize
+    if kind == "array":
+        return type(value) is list and len(value) <= _MAX_PARTS and all(map(_is_text, value))
+    return _is_text(value)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return type(value) is str and len(value) <= _MAX_TEXT and quietly(value.encode) is not None
 
 
 def package_version(package: str) -> tuple[str, str]:
@@ -146,15 +180,14 @@ def package_version(package: str) -> tuple[str, str]:
     """
     for holder in PACKAGES[package].holders:
         module = sys.modules.get(holder)
-        name, version = getattr(module, "package_name", None), getattr(module, "package_version", None)
-        if isinstance(name, str) and isinstance(version, str):
+        name, version = (quietly(getattr, module, f"package_{part}") for part in ("name", "version"))
+        if _is_text(name) and _is_text(version):
             return name, version
     metadata = _metadata()
     for name in PACKAGES[package].distributions:
-        try:
-            return name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        # It raises if the package is not installed, or if its metadata are damaged.
+        if _is_text(number := quietly(metadata.version, name)):
+            return name, number
     return UNKNOWN, UNKNOWN
 
 

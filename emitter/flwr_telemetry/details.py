@@ -2,18 +2,31 @@
 
 Details leave this module only if JSON can express them and if they are no larger than ``MAX_DETAILS_BYTES``.
 ``redaction.py`` replaces the names in them. This module is pure: it asks neither the system nor a clock.
+
+A caller may give anything: a mapping without an end, lists that share their parts, a text of gigabytes.
+Copying stops at a budget. So a refusal costs no more than the largest details that are accepted.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import record
 from .errors import InvalidEventError
-from .redaction import Redactor
+
+if TYPE_CHECKING:
+    from .redaction import Redactor
 
 MAX_DETAILS_BYTES = 8 * 1024
+MAX_DEPTH = 100
+"""The deepest nesting of containers, as in ``record.py``, which a copy is not to wait for."""
+
+# A value takes a byte at least, and redaction never removes one. A letter takes a byte, too, but redaction
+# may shorten a text. So a budget of four times the limit refuses nothing that the limit accepts.
+_VALUE_COST = 4
+_BUDGET = _VALUE_COST * MAX_DETAILS_BYTES
+_MOST_BITS = 64
 
 _NONE = b"\x80"
 """An empty map, packed."""
@@ -21,10 +34,10 @@ _NONE = b"\x80"
 _MAX_FINE, _MAX_FINE_BYTES = 256, 256
 """At most so many packed details, and none longer, are remembered as free of names and paths."""
 
-_MAX_TYPE_LENGTH = 64
+MAX_TYPE_LENGTH = 64
 _CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _IN_TYPES = _CAPITALS | frozenset("0123456789_")
-_PLAIN = frozenset({str, bool, int, type(None)})
+_PLAIN = frozenset({bool, int, type(None)})
 
 
 def event_type_name(event_type: object) -> str:
@@ -35,23 +48,28 @@ def event_type_name(event_type: object) -> str:
     """
     if not isinstance(event_type, str):
         raise InvalidEventError(f"an event type is an EventType or a string, not {type(event_type).__name__}")
-    # The string of a str enum's member is its value; str() would give the name of the member instead.
-    name = str.__str__(event_type)
-    # No regular expression: compiling one costs as much as a hundred events.
-    if name[:1] not in _CAPITALS or len(name) > _MAX_TYPE_LENGTH or not _IN_TYPES.issuperset(name):
-        raise InvalidEventError("an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter")
-    return name
+    if str.__len__(event_type) <= MAX_TYPE_LENGTH:
+        # The string of a str enum's member is its value; str() would give the name of the member instead.
+        name = str.__str__(event_type)
+        # No regular expression: compiling one costs as much as a hundred events.
+        if name[:1] in _CAPITALS and _IN_TYPES.issuperset(name):
+            return name
+    raise InvalidEventError("an event type is 1 to 64 of A-Z, 0-9 and _, beginning with a letter")
 
 
 class DetailsEncoder:
     """Packs the details of a process; fast, because a process reports the same few details repeatedly.
 
     Args:
-        redactor: replaces the names and paths that must not leave.
+        redactor: replaces the names and paths that must not leave. None if they are not known: details
+            might hold one, so all are left out.
     """
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor | None) -> None:
+        from . import record  # not above: events are copied before msgpack is loaded
+
         self._redactor = redactor
+        self._packer = record.packer
         self._pack = record.packer()
         self._fine: set[bytes] = set()
 
@@ -66,57 +84,125 @@ class DetailsEncoder:
         """
         if details is None:
             return _NONE
-        if type(details) is dict:
-            for name, item in details.items():
-                if type(name) is not str or type(item) not in _PLAIN:
-                    break
-            else:
-                try:
-                    packed = self._pack(details)
-                except (ValueError, OverflowError):
-                    pass  # the code below tells the reason
+        if type(details) is dict and len(details) < MAX_DETAILS_BYTES:
+            details = details.copy()  # because another thread may change the caller's details meanwhile
+            left, packed = _BUDGET, b""
+            try:
+                for name, item in details.items():
+                    if type(name) is not str:
+                        break
+                    if type(item) is str:
+                        left -= len(item)
+                    elif type(item) not in _PLAIN:
+                        break
+                    left -= len(name)
                 else:
-                    return packed if packed in self._fine else self._checked(details, packed)
-        try:
-            plain = _plain(details)
-            packed = record.pack(plain)
-        except (ValueError, OverflowError, TypeError, RecursionError) as error:
-            # The codec's own message quotes the offending text, which must not get into a log.
-            reason = "text with a lone surrogate" if isinstance(error, UnicodeError) else error
-            raise InvalidEventError(f"event_details must be a JSON-like mapping: {reason}") from error
-        return self._checked(plain, packed)
+                    packed = self._pack(details) if left >= 0 else b""
+            except (ValueError, OverflowError):
+                pass  # the copy below tells the reason
+            if packed:
+                return packed if packed in self._fine else self._checked(details, packed)
+        plain = copied(details)
+        return self._checked(plain, self._pack(plain))
 
     def _checked(self, details: object, packed: bytes) -> bytes:
         """The packed details without names and paths that identify; raises InvalidEventError if too large."""
-        safe = record.pack(self._redactor.redact(details)) if self._redactor.may_hold(packed) else packed
+        if self._redactor is None:
+            return _NONE
+        safe = self._pack(self._redactor.redact(details)) if self._redactor.may_hold(details) else packed
         if len(safe) > MAX_DETAILS_BYTES:
-            self._pack = record.packer()  # the buffer of the old one would stay this large
-            msg = f"event_details take {len(safe)} bytes; at most {MAX_DETAILS_BYTES} are accepted"
-            raise InvalidEventError(msg)
+            self._pack = self._packer()  # the buffer of the old one would stay this large
+            raise _too_large()
         if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
             self._fine.add(packed)
         return safe
 
 
-def _plain(details: object) -> dict[str, Any]:
-    """A copy of ``details`` made of exact JSON types."""
+def copied(details: object) -> dict[str, Any]:
+    """A copy of details made of exact JSON types, so that nothing which the caller does later changes it.
+
+    Args:
+        details: a mapping of JSON-like values (tuples count as lists), or None for an empty one.
+
+    Raises:
+        InvalidEventError: they are not JSON-like, or far larger than ``MAX_DETAILS_BYTES``. The message
+            names types alone, and quotes nothing of the details.
+    """
+    if details is None:
+        return {}
     if not isinstance(details, Mapping):
-        raise TypeError(f"a {type(details).__name__} is no mapping")
-    copy = _exact(details, record.MAX_DEPTH)
-    record.check_json(copy)
-    return copy  # type: ignore[no-any-return]
+        raise _refused(f"a {type(details).__name__} is no mapping")
+    try:
+        return _exact(details, MAX_DEPTH, [_BUDGET])  # type: ignore[no-any-return]
+    except RecursionError:
+        reason = "they are nested too deep for this place in the program"
+    except RuntimeError:
+        reason = "they change while they are read; pass a copy"
+    raise _refused(reason)
 
 
-def _exact(value: Any, depth: int) -> Any:
-    if depth < 0:
-        raise ValueError(f"nested deeper than {record.MAX_DEPTH}")
-    for kind in (bool, int, float):
-        if isinstance(value, kind):
-            return kind(value)
+def _exact(value: Any, depth: int, left: list[int]) -> Any:
+    """An exact copy of one value; ``depth`` more containers may be nested, and ``left`` is the budget."""
+    left[0] -= _VALUE_COST
+    if left[0] < 0:
+        raise _too_large()
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, Mapping):
-        return {_exact(name, depth): _exact(item, depth - 1) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_exact(item, depth - 1) for item in value]
-    return value
+        return _exact_text(value, left)
+    if isinstance(value, (int, float)):
+        return _exact_number(value)
+    is_mapping = isinstance(value, Mapping)
+    if not is_mapping and not isinstance(value, (list, tuple)):
+        raise _refused(f"a value of type {type(value).__name__}")
+    if depth <= 0:
+        raise _refused(f"nested deeper than {MAX_DEPTH}")
+    if not is_mapping:
+        return [_exact(item, depth - 1, left) for item in value]
+    # Of a class not `items`, which it may build as a whole.
+    items = value.items() if type(value) is dict else ((name, value[name]) for name in value)
+    copy = {}
+    for name, item in items:
+        if not isinstance(name, str):
+            raise _refused("a key that is no string")
+        left[0] -= _VALUE_COST
+        copy[_exact_text(name, left)] = _exact(item, depth - 1, left)
+    return copy
+
+
+def _exact_number(number: float) -> float:
+    # The methods of the exact types, because a subclass may have its own.
+    if isinstance(number, float):
+        if not math.isfinite(fraction := float.__float__(number)):
+            raise _refused("NaN or an infinity")
+        return fraction
+    if int.bit_length(number) > _MOST_BITS or (exact := int.__int__(number)) < -(2**63):
+        raise _refused("an integer beyond 64 bits")
+    return exact
+
+
+def _exact_text(text: str, left: list[int]) -> str:
+    left[0] -= str.__len__(text)
+    if left[0] < 0:
+        raise _too_large()
+    exact = str.__str__(text)
+    if not exact.isascii() and _has_surrogate(exact):
+        raise _refused("text with a lone surrogate")
+    return exact
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _refused(reason: str) -> InvalidEventError:
+    return InvalidEventError(f"event_details must be a JSON-like mapping: {reason}")
+
+
+def _too_large() -> InvalidEventError:
+    msg = f"event_details are too large; at most {MAX_DETAILS_BYTES} bytes are accepted, once encoded"
+    return InvalidEventError(msg)

@@ -4,34 +4,56 @@
 a child process or an open pipe behind. An event waits for locks only, and for milliseconds. The first one
 also waits for its imports. After any error the event is lost, and the caller goes on.
 
+An event that meets the imports of another one is kept in memory. It is appended when they end, or at the end
+of the process: a slow disk or a busy machine costs no event.
+
+Once a record is in the spool, its future says "spooled". What comes afterwards, such as the start of a
+sidecar, changes no answer.
+
 This module imports only the standard library. Third-party modules are imported at the first event (see
 ``imports.py``).
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import time
+from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import TelemetryError
+from . import details
+from .errors import LoadingError, TelemetryError
 from .imports import undisturbed
-from .log import warn
+from .locks import polls
+from .log import quietly, warn
+from .switch import says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
 
+SPOOLED, DISABLED = "spooled", "disabled"
+
+MAX_KEPT = 256
+"""At most so many events are kept in memory."""
+
+EXIT_WAIT_S = 5.0
+"""How long the end of a process waits for the imports of another thread, if an event is kept."""
+
+_EXIT_POLL_S = 0.01
+
 
 def _leave() -> None:
     """Wait for delivery at the exit, where ``goodbye.py`` says so; only if this process has emitted."""
     try:
-        if f"{__package__}.emitter" in sys.modules and (emitter := _emitter()).has_spooled:
+        if _loaded is not None and _loaded.has_spooled:
             from . import goodbye
 
-            goodbye.say(emitter.flush, warn)
+            goodbye.say(_loaded.flush, warn)
     except (SystemExit, KeyboardInterrupt):
         pass  # a signal handler of the host ends the wait; the exit goes on
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
@@ -41,8 +63,6 @@ def _leave() -> None:
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
 # the host and of this module, may report events.
 if 1 in (os.getpid(), os.getppid()):
-    import atexit
-
     atexit.register(_leave)
 
 
@@ -56,19 +76,23 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
 
     Returns:
         A future that is done. Its result is ``"spooled"``, or ``"disabled"`` if telemetry is off; or it
-        carries a ``flwr_telemetry.errors.TelemetryError`` whose message says what to do.
+        carries a ``flwr_telemetry.errors.TelemetryError`` whose message says what to do. An event that is
+        kept in memory, because another one is still loading the emitter, is ``"spooled"``, too.
 
     Never raises, never waits for the network. Signature and use are those of ``flwr``'s own ``event``.
     """
-    return report("flwr", event_type, event_details)
+    try:
+        return _report("flwr", event_type, event_details)
+    except Exception:  # noqa: BLE001 - no stack or memory is left, not even to handle that
+        return _LOST
 
 
 def report(package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
     """``event`` for one of ``context.PACKAGES``, in the schema of that package."""
     try:
-        return _emitter().emit(event_type, event_details, package)
-    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        return _failed(error)
+        return _report(package, event_type, event_details)
+    except Exception:  # noqa: BLE001 - as above
+        return _LOST
 
 
 def flush(timeout: float = 2.0) -> bool:
@@ -82,10 +106,48 @@ def flush(timeout: float = 2.0) -> bool:
         or service can serve the request. Never raises.
     """
     try:
-        return _emitter().flush(timeout)
-    except Exception as error:  # noqa: BLE001 - as above
-        _failed(error)
+        return _flush(timeout)
+    except Exception:  # noqa: BLE001 - as above
         return False
+
+
+def _report(
+    package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int | None = None
+) -> Future[str]:
+    """``report``; with a date, for an event that was kept since then."""
+    answer = None
+    try:
+        try:
+            emitter = _loaded
+            if emitter is None:
+                date_us = date_us or time.time_ns() // 1000  # loading may take seconds
+                emitter = _load(package, event_type, event_details, date_us)
+            answer = emitter.emit(event_type, event_details, package, date_us)
+            if emitter.to_wake is not None:
+                emitter.wake()
+        except LoadingError:
+            if answer is None:
+                answer = _keep(package, event_type, event_details, date_us)
+        if _kept:
+            _append_kept()
+    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        if answer is None:
+            return _failed(error, "An event could not be recorded")
+        quietly(_failed, error, "No sidecar could be started, and events wait in the spool", "start")
+    return answer
+
+
+def _flush(timeout_s: float) -> bool:
+    try:
+        return _emitter().flush(timeout_s)
+    except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        _failed(error, "No delivery could be asked for, and events wait in the spool", "flush")
+        return False
+
+
+# Loading
+
+_loaded: Emitter | None = None
 
 
 @undisturbed
@@ -100,14 +162,107 @@ def _emitter() -> Emitter:
     return Emitter(warn)
 
 
-def _failed(error: Exception) -> Future[str]:
-    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing."""
+def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int) -> Emitter:
+    """The emitter, loaded for this event, which is kept if a signal handler raises meanwhile."""
+    global _loaded  # noqa: PLW0603 - one attribute, because every event reads it
+    try:
+        _loaded = _emitter()
+    except Exception:
+        raise
+    except BaseException:
+        _keep(package, event_type, event_details, date_us)
+        raise
+    return _loaded
+
+
+# Events that wait for the imports of another one
+
+
+class _Kept(NamedTuple):
+    package: str
+    event_type: str
+    event_details: dict[str, Any]
+    date_us: int
+
+
+_kept: deque[_Kept] = deque()
+_is_appending = False
+
+
+def _keep(
+    package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int | None
+) -> Future[str]:
+    """Keep an event until the emitter is loaded; its answer is not certain, but nobody may wait for it.
+
+    Raises:
+        TelemetryError: it is refused, or too many wait.
+    """
+    if len(_kept) >= MAX_KEPT:
+        raise TelemetryError(f"{MAX_KEPT} events wait for the emitter to be loaded; the disk may be slow")
+    name, copy = details.event_type_name(event_type), details.copied(event_details)
+    _kept.append(_Kept(package, name, copy, date_us or time.time_ns() // 1000))
+    answer: Future[str] = Future()
+    answer.set_result(SPOOLED if says_yes(os.environ.get("FLWR_TELEMETRY_ENABLED", "1")) else DISABLED)
+    return answer
+
+
+def _append_kept() -> None:
+    """Append the events that waited, in the order of their dates; one that must wait again is kept again."""
+    global _is_appending  # noqa: PLW0603 - one caller appends, and no other waits for it
+    if _is_appending:
+        return
+    try:
+        _is_appending = True
+        waiting = [_kept.popleft() for _ in range(len(_kept))]
+        for kept in sorted(waiting, key=lambda kept: kept.date_us):
+            _report(*kept)
+    finally:
+        _is_appending = False
+
+
+@atexit.register
+def _append_at_exit() -> None:
+    # After Ctrl-C the process has to end by that signal, and Python forgets it if modules are loaded now.
+    is_interrupted = _loaded is None and getattr(sys, "last_type", None) is KeyboardInterrupt
+    if _kept and not is_interrupted:
+        _append_kept()
+        for _ in polls(EXIT_WAIT_S, _EXIT_POLL_S):
+            if not _kept:
+                break
+            _append_kept()
+    if _kept:
+        warn("exit", f"{len(_kept)} events are lost, because the process ended before the emitter was loaded")
+
+
+def _after_fork() -> None:
+    global _is_appending  # noqa: PLW0603
+    _kept.clear()  # they are the parent's, which appends them
+    _is_appending = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# Failures
+
+
+def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
+    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing.
+
+    It warns once for each error of a cause; without one, once for each message.
+    """
     ours = error
     if not isinstance(error, TelemetryError):
         # The message names the type alone, because the text may quote the event.
         ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
         ours.__cause__ = error
-    warn(str(ours), f"An event could not be recorded: {ours}")
+    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
+
+
+_LOST: Future[str] = Future()
+_LOST.set_exception(TelemetryError("no stack or memory was left to record the event"))
+"""Made beforehand, because there is no memory left when it is needed."""

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import context, details, files, launch, log, record, redaction, settings, source
-from .errors import HomeUnavailableError, TelemetryError, UnsupportedPlatformError
+from .errors import HomeUnavailableError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
-from .spool import CreationRefusedError, Writer
+from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 
 if TYPE_CHECKING:
     from .pending import Waiting
@@ -36,7 +36,21 @@ _FLUSH_POLL_S = 0.02
 _POLLS_PER_WAKE = round(launch.RECHECK_S / _FLUSH_POLL_S)
 _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
+_MAX_EVENTS = 1000
+"""Settings are read again after so many events, too, because a program may stop the clock."""
+
 _MIB = 1024 * 1024
+
+_MOST_SHIFT_US, _SPREAD = 997, 616
+"""Their quotient is near the golden section, so that the shifts of many children lie far apart."""
+
+
+class Delivery(NamedTuple):
+    """The parts of a process's state that a start of a sidecar needs."""
+
+    home: Home
+    host: HostPaths
+    settings: settings.Settings
 
 
 class Emitter:
@@ -54,23 +68,34 @@ class Emitter:
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn
-        self._cluster = source.new_id()
-        self._redactor = redaction.identity_redactor()
+        # A program may have replaced what these ask. A field that cannot be computed costs no event.
+        self._cluster: str = log.quietly(source.new_id) or context.UNKNOWN
+        self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor)
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
+        self._shift_us = self._forks = 0
+        self._family = hash(self._cluster)
+        """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
+        self._lock_wait_s = LOCK_WAIT_S
         self._start_afresh()
-        os.register_at_fork(after_in_child=self._after_fork)
+        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget the settings and IDs, and the open segment without closing it."""
-        self._lock = threading.Lock()
-        self._holder = 0
+        # It knows its owner from the moment in which it is taken, so that a signal handler can ask.
+        self._lock = threading.RLock()
+        self._waiting: set[int] = set()
+        """The threads that wait for the lock."""
+        self.to_wake: Delivery | None = None
+        """What ``wake`` has to see to, since an event was appended."""
         self._details = details.DetailsEncoder(self._redactor)
         self._seen: tuple[Any, ...] | None = None
-        self._refresh_at = 0.0
+        self._refreshed_at = self._refresh_at = 0.0
+        self._events = 0
+        """The number of events since the last refresh."""
         self._signatures: tuple[Any, ...] = ()
         self._ids: dict[str, str] = {}
         self._contexts: dict[str, tuple[bytes, bytes]] = {}
@@ -83,8 +108,16 @@ class Emitter:
         self.has_spooled = False
         """Whether this process has written to the spool."""
 
+    def _before_fork(self) -> None:
+        self._forks += 1
+
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
+        # A child shares its parent's cluster ID. Its dates are moved, so that the same event of two children
+        # has two dates, above all where the clock was set back and each counts on from the last date.
+        self._shift_us = 1 + (self._family + _SPREAD * self._forks) % _MOST_SHIFT_US
+        self._last_date_us[0] += self._shift_us
+        self._family, self._forks = hash((self._family, self._forks)), 0
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
         # So the child first closes every file that it inherited, and starts afresh.
         for writer in list(self._writers):
@@ -94,41 +127,68 @@ class Emitter:
 
     # Recording an event
 
-    def emit(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> Future[str]:
-        """As ``emit.report``; may raise."""
-        if self._lock.locked() and not self._is_free():
+    def emit(
+        self,
+        event_type: str,
+        event_details: Mapping[str, Any] | None,
+        package: str,
+        date_us: int | None = None,
+    ) -> Future[str]:
+        """As ``emit.report``, and with a date for an event that is reported late; may raise."""
+        lock = self._lock
+        # Its owner is here again if it was interrupted by a signal handler, or if a log handler reports.
+        if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` asks it
             with self._sibling() as sibling:
-                return sibling.emit(event_type, event_details, package)
-        # `with`, because no signal handler can run between taking such a lock and the promise to release it.
-        with self._lock:
-            self._holder = get_ident()
-            try:
-                now = time.monotonic()
-                due = now >= self._refresh_at or self._seen != settings.variables()
-                if due:
-                    self._refresh(now)
-                if not self._enabled and not self._logging:
-                    return self._done(DISABLED)
-                payload = self._pack(event_type, event_details, package)
-                if self._logging:
-                    log.quietly(log.log_payload, payload)
-                if not self._enabled:
-                    return self._done(DISABLED)
-                (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
-                if due:
-                    self._wake()
-                return self._done(SPOOLED)
-            except CreationRefusedError:
-                return self._done(DISABLED)  # consent, read again, allows no new file
-            finally:
-                self._holder = 0
+                return sibling.emit(event_type, event_details, package, date_us)
+        # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
+        # released if this thread owns it.
+        try:
+            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+                with self._sibling() as sibling:
+                    return sibling.emit(event_type, event_details, package, date_us)
+            now = time.monotonic()
+            self._events += 1
+            due = (
+                not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
+                or self._events > _MAX_EVENTS
+                or self._seen != settings.variables()
+            )
+            if due:
+                self._refresh(now)
+            if not self._enabled and not self._logging:
+                return self._done(DISABLED)
+            payload = self._pack(event_type, event_details, package, date_us)
+            if self._logging:
+                log.quietly(log.log_payload, payload)
+            if not self._enabled:
+                return self._done(DISABLED)
+            # Made before the append, because there may be no memory for it afterwards.
+            answer = self._done(SPOOLED)
+            to_wake = Delivery(self._home, self._host, self._settings) if due else self.to_wake
+            (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
+            self.to_wake = to_wake
+            return answer
+        except CreationRefusedError:
+            return self._done(DISABLED)  # consent, read again, allows no new file
+        finally:
+            try:  # noqa: SIM105 - a handler could raise inside `suppress`, before the release
+                lock.release()
+            except RuntimeError:
+                pass  # this thread does not own it, because its wait ended first
 
-    def _is_free(self) -> bool:
-        """Whether the lock becomes free soon; never for a signal handler that interrupted its holder."""
-        if self._holder == get_ident():
+    def _wait_for(self, lock: threading.RLock) -> bool:
+        """Whether the lock, which another thread holds, could be taken soon.
+
+        A signal handler that interrupts this wait does not wait, too: under a timer there would be no end.
+        """
+        thread = get_ident()
+        if thread in self._waiting:
             return False
-        is_free = not self._lock.locked()
-        return is_free or any(not self._lock.locked() for _ in polls(BUSY_WAIT_S, _LOCK_POLL_S))
+        try:
+            self._waiting.add(thread)
+            return any(lock.acquire(blocking=False) for _ in polls(BUSY_WAIT_S, _LOCK_POLL_S))
+        finally:
+            self._waiting.discard(thread)
 
     @contextlib.contextmanager
     def _sibling(self) -> Iterator[Emitter]:
@@ -136,18 +196,31 @@ class Emitter:
         sibling = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
         vars(sibling).update(vars(self))
         sibling._start_afresh()  # noqa: SLF001 - another Emitter
+        # The event that was interrupted may wait for this lock. Under a timer there would be no end.
+        sibling._lock_wait_s = 0  # noqa: SLF001
         try:
             yield sibling
         finally:
             sibling._close_writer()  # noqa: SLF001 - another Emitter
+            self.to_wake = sibling.to_wake or self.to_wake
+            self.has_spooled |= sibling.has_spooled
 
-    def _pack(self, event_type: str, event_details: Mapping[str, Any] | None, package: str) -> bytes:
-        # An enum member's hash is a slow Python function; that of its text is not.
-        name = str.__str__(event_type) if isinstance(event_type, str) else details.event_type_name(event_type)
+    def _pack(
+        self,
+        event_type: str,
+        event_details: Mapping[str, Any] | None,
+        package: str,
+        date_us: int | None,
+    ) -> bytes:
+        # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
+        if isinstance(event_type, str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
+            name = str.__str__(event_type)
+        else:
+            name = details.event_type_name(event_type)
         head = self._heads.get(name) or self._head_of(name)
         packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
-        date_us = time.time_ns() // 1000
+        date_us = (date_us or time.time_ns() // 1000) + self._shift_us
         last = self._last_date_us
         # There is no call between reading and writing it, so no thread or handler can run between them.
         last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
@@ -160,7 +233,9 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(self._host, self._may_create, lambda: log.quietly(log.first_contact))
+        self._writer = Writer(
+            self._host, self._may_create, lambda: log.quietly(log.first_contact), self._lock_wait_s
+        )
         self._writers.add(self._writer)
         self.has_spooled = True
         return self._writer
@@ -195,7 +270,7 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(home), source.read(home.source))
+        signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
             self._home, self._host = home, home.host()
@@ -207,9 +282,10 @@ class Emitter:
                 self._identify(may_create=consent.enabled)
             # The source file may have been created just now. Without it the next refresh tries again.
             is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], source.read(home.source)) if is_known else ()
+            self._signatures = (signatures[0], log.quietly(source.read, home.source)) if is_known else ()
         self._seen = variables
-        self._refresh_at = now + launch.RECHECK_S
+        self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
+        self._events = 0
 
     def _use(self, known: settings.Settings) -> None:
         """Use these settings from now on; those that every event needs get attributes of their own."""
@@ -219,23 +295,30 @@ class Emitter:
 
     def _identify(self, *, may_create: bool) -> None:
         """Update the IDs by the source file; create that one if it is missing and consent allows it."""
+        self._ids = {
+            "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
+            "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
+            "cluster": self._cluster,
+        }
+        self._contexts = {}
+
+    def _source_id(self, may_create: bool) -> str | None:
         path = self._home.source
         found = source.read(path)
         if found is None and may_create and self._may_create():
             with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
                 files.make_home(self._home.path)
             found = source.ensure(path)
-        self._ids = {
-            "partner": context.partner_id(self._settings.partner),
-            "source": found or source.UNAVAILABLE,
-            "cluster": self._cluster,
-        }
-        self._contexts = {}
+        return found
 
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""
         if package not in self._static:
-            self._static[package] = context.static_context(package, context.package_version(package))
+            static = context.static_context(package, context.package_version(package))
+            redacted = (
+                context.without_names(static) if self._redactor is None else self._redactor.redact(static)
+            )
+            self._static[package] = redacted
         has_partner = context.PACKAGES[package].has_partner
         ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
         self._contexts[package] = record.context_parts(ids, self._static[package])
@@ -246,38 +329,55 @@ class Emitter:
 
     # Delivery
 
-    def _wake(self) -> launch.Wake:
-        """Make sure that a sidecar or service delivers. If that fails, the event still is in the spool."""
+    def wake(self) -> None:
+        """Make sure that a sidecar or a service delivers what was appended.
+
+        May raise anything, because it starts a process, and a program may have replaced any part of that. The
+        event is in the spool by then.
+        """
+        to_wake, self.to_wake = self.to_wake, None
+        if to_wake is not None:  # otherwise another thread does it
+            self._wake(to_wake)
+
+    def _wake(self, to_wake: Delivery) -> launch.Wake:
         try:
-            return launch.wake(self._home, self._host, self._settings, os.environ, self._may_create)
-        except (OSError, RuntimeError, ValueError, ImportError, TelemetryError) as error:
-            cause = f"wake:{type(error).__name__}"
-            self._warn(cause, f"No sidecar could be started ({error}); events wait in the spool")
-            return launch.Wake.NOT_ALLOWED
+            return launch.wake(*to_wake, os.environ, self._may_create)
+        except OSError as error:
+            raise from_os_error(error, str(to_wake.host.lock)) from error
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``; may raise."""
-        if not self._is_free():
+        lock = self._lock
+        if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as in `emit`
             with self._sibling() as sibling:
                 return sibling.flush(timeout_s)
         began = time.monotonic()
-        with self._lock:
+        try:
+            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+                with self._sibling() as sibling:
+                    return sibling.flush(timeout_s)
             self._refresh(began)
-        if not self._enabled:
-            return False
-        waiting = _waiting()(self._host)
+            if not self._enabled:
+                return False
+            delivery = Delivery(self._home, self._host, self._settings)
+        finally:
+            try:  # noqa: SIM105 - as in `emit`
+                lock.release()
+            except RuntimeError:
+                pass
+        waiting = _waiting()(delivery.host)
         if waiting.is_over():
             return True
         if not self._may_create():
             return False
-        launch.request_flush(self._host)
-        if self._wake() is launch.Wake.NOT_ALLOWED:
+        launch.request_flush(delivery.host)
+        if self._wake(delivery) is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
-        left_s = timeout_s - (time.monotonic() - began)
+        left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
         for number, _ in enumerate(polls(left_s, _FLUSH_POLL_S), start=1):
             if waiting.is_over():
                 return True
-            if number % _POLLS_PER_WAKE == 0 and self._wake() is launch.Wake.NOT_ALLOWED:
+            if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
 

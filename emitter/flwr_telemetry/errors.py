@@ -4,6 +4,7 @@
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
     ├── UnsupportedPlatformError neither Linux nor macOS
+    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
     ├── StartError               no sidecar can be started, or none has lived; the event is kept
     │   └── NobodyReapsError     a sidecar would be left as a zombie, so none is started
     └── SpoolError               the event is valid but could not be kept
@@ -35,6 +36,10 @@ class SettingsError(TelemetryError):
 
 class UnsupportedPlatformError(TelemetryError):
     """The spool needs POSIX file locks and renames; nothing is recorded here."""
+
+
+class LoadingError(TelemetryError):
+    """The emitter is being loaded, so the event has to wait. No future carries it."""
 
 
 class StartError(TelemetryError):

@@ -7,8 +7,9 @@ container may hide ``/proc`` or show an empty ``/proc/meminfo``, and psutil may 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 from .imports import undisturbed
 
@@ -36,3 +37,10 @@ def hardware_facts() -> dict[str, int]:
             if (value := measure(_psutil())) is not None:
                 found[name] = value
     return found
+
+
+def add_facts(context: dict[str, Any], facts: Mapping[str, int]) -> dict[str, Any]:
+    """An event's context with hardware facts, as it is sent; the same context if it has no ``hw``."""
+    if not facts or not isinstance(context.get("hw"), dict):
+        return context
+    return {**context, "hw": {**context["hw"], **facts}}

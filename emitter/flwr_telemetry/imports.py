@@ -1,31 +1,34 @@
 """Imports the modules that the first event of a process needs, one at a time, and never during a fork.
 
-A signal handler may interrupt an import. An event in that handler would use half-imported modules, so it
-fails with a TelemetryError. A child that is forked during the import of another thread would wait for that
-import forever. So the fork waits for the end of the import.
+A signal handler may interrupt an import. An event in that handler would use half-imported modules, so it has
+to wait until the import ends, and so has the event of another thread if the import is slow. Both get a
+LoadingError, and ``emit.py`` keeps the event. A child that is forked during the import of another thread
+would wait for that import forever. So the fork waits for the end of the import.
 
-This module never starts a thread, and imports nothing of this package but the errors.
+An import that ran out of memory is never tried again. It would fail again, more slowly each time, and an
+extension module that is loaded half may end the process.
+
+This module never starts a thread, and imports nothing of this package but errors and waits.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import TelemetryError
+from .errors import LoadingError, TelemetryError
+from .locks import polls
 
 _T = TypeVar("_T")
 
-WAIT_S = 5.0
-"""How long a thread waits for the import of another thread."""
+WAIT_S = 1.0
+"""How long a thread, or a fork, waits for the import of another thread. No clock but this bounds it: the
+number of the tries does, too."""
 
-FORK_WAIT_S = 1.0
-"""How long a fork waits for the import of another thread."""
+_POLL_S = 0.001
 
 
 class Guard:
@@ -33,52 +36,67 @@ class Guard:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # its owner, interrupted by a handler, does not wait for itself
-        self._began: float | None = None
-        """When the running import began, on the monotonic clock."""
+        self._is_importing = False
+        self._is_slow = False
+        """Whether somebody has waited in vain for the running import."""
         self._is_cut_off = False
         """Whether this process was forked during an import of another thread."""
+        self._is_exhausted = False
+        """Whether an import ran out of memory."""
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Call a function that only imports.
 
         Raises:
-            TelemetryError: this thread is importing already, the import of another thread takes longer than
-                ``WAIT_S``, or this process was forked during an import.
+            LoadingError: this thread is importing already, or another one has been for ``WAIT_S``.
+            TelemetryError: this process was forked during an import, or an import ran out of memory.
         """
         if self._is_cut_off:
             raise TelemetryError("the process was forked during an import; report an event before the fork")
+        if self._is_exhausted:
+            raise TelemetryError("memory ran out while the emitter was loaded; nothing is recorded any more")
         # A signal handler may raise right after `acquire`, before any variable holds its result. Hence the
         # lock is released if this thread owns it.
         try:
-            if not self._lock.acquire(timeout=self._wait_s(WAIT_S)):
-                raise TelemetryError("another thread still imports the emitter; the disk may be slow")
-            if self._began is not None:
-                raise TelemetryError("the event was reported during an import that it needs itself")
-            self._began = time.monotonic()
+            if not self._acquire():
+                raise LoadingError("another thread still imports the emitter")
+            if self._is_importing:
+                raise LoadingError("the event was reported during an import that it needs itself")
+            self._is_importing = True
             try:
                 return function()
+            except (MemoryError, SystemError):  # the latter if the interpreter itself gets no memory
+                self._is_exhausted = True
+                raise
             finally:
-                self._began = None
+                self._is_importing = self._is_slow = False
         finally:
-            # Not `suppress`: a handler could raise inside it, before the release.
-            try:  # noqa: SIM105
-                self._lock.release()
-            except RuntimeError:
-                pass  # this thread does not own the lock
+            self._release()
 
-    def _wait_s(self, most_s: float) -> float:
-        """The time to wait for another thread: none if its import takes too long already."""
-        began = self._began
-        return 0.0 if began is not None and time.monotonic() - began > WAIT_S else most_s
+    def _acquire(self) -> bool:
+        """Wait for the lock, but for a slow import only once: the next one waits for it in vain, too."""
+        if self._lock.acquire(blocking=False):
+            return True
+        wait_s = 0.0 if self._is_slow else WAIT_S
+        if any(self._lock.acquire(blocking=False) for _ in polls(wait_s, _POLL_S)):
+            return True
+        self._is_slow = self._is_importing
+        return False
+
+    def _release(self) -> None:
+        # Not `suppress`: a handler could raise inside it, before the release.
+        try:  # noqa: SIM105
+            self._lock.release()
+        except RuntimeError:
+            pass  # this thread does not own the lock, because its wait ended first
 
     def before_fork(self) -> None:
         """Wait until no other thread imports, but not for long."""
-        self._lock.acquire(timeout=self._wait_s(FORK_WAIT_S))
+        self._acquire()
 
     def after_fork_in_parent(self) -> None:
         """Undo ``before_fork``."""
-        with contextlib.suppress(RuntimeError):  # this thread does not own it, because its wait ended first
-            self._lock.release()
+        self._release()
 
     def after_fork_in_child(self) -> None:
         """Undo ``before_fork``; a lock that a thread of the parent owns is replaced."""
@@ -86,8 +104,8 @@ class Guard:
             self._lock.release()
         except RuntimeError:
             self._lock = threading.RLock()
-            self._is_cut_off = self._began is not None
-            self._began = None
+            self._is_cut_off = self._is_importing
+            self._is_importing = False
 
 
 _guard = Guard()

@@ -3,11 +3,13 @@
 The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
-This module never blocks in a system call: every attempt has ``LOCK_NB``.
+This module never blocks in a system call: every attempt has ``LOCK_NB``. No wait in the training process
+uses the timeout of a ``threading`` lock: it is a moment of the clock, which a virtual one may never reach.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import sys
@@ -87,7 +89,8 @@ def polls(wait_s: float, poll_s: float) -> Iterator[None]:
     deadline = time.monotonic() + wait_s
     tries = wait_s / poll_s
     while tries > 0 and time.monotonic() < deadline:
-        time.sleep(poll_s)
+        with contextlib.suppress(OSError):  # a virtual clock that stands makes the system refuse it
+            time.sleep(poll_s)
         yield
         tries -= 1
 

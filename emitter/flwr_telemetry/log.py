@@ -7,8 +7,15 @@ content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""
@@ -21,43 +28,110 @@ FIRST_CONTACT = (
 
 MAX_WARNINGS = 64
 _warned: set[str] = set()
+_telling: set[int] = set()
+"""The threads that log something just now."""
 
 
-def quietly(function: Callable[..., object], *arguments: object) -> None:
-    """Call a function that the process may have replaced, such as a log handler; ignore its exceptions."""
+def quietly(function: Callable[..., Any], *arguments: object) -> Any:
+    """The result of a function that the process may have replaced, or None if it raises an exception."""
     with contextlib.suppress(Exception):
-        function(*arguments)
+        return function(*arguments)
+    return None
 
 
 def warn(cause: str, message: str) -> None:
     """Log one warning per process and cause, for at most ``MAX_WARNINGS`` causes."""
-    if cause not in _warned and len(_warned) < MAX_WARNINGS:
+    if cause not in _warned and len(_warned) < MAX_WARNINGS and threading.get_ident() not in _telling:
         _warned.add(cause)
-        quietly(logging.getLogger(LOGGER_NAME).warning, "%s", message)
-
-
-def logger() -> logging.Logger:
-    """Flower's telemetry logger. It gets a handler to standard error if no handler would show its lines."""
-    found = logging.getLogger(LOGGER_NAME)
-    if not found.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(LINE_FORMAT))
-        found.addHandler(handler)
-    if found.level == logging.NOTSET:
-        found.setLevel(logging.DEBUG)
-    return found
+        quietly(_tell, logging.WARNING, logging.lastResort, "%s", message)
 
 
 def log_payload(payload: bytes) -> None:
-    """Log the event in a record's payload, as Flower logs the events that it posts."""
+    """Log the event in a record's payload, as Flower logs the events that it posts.
+
+    The hardware facts of this machine are in it, because the sidecar will add them. A log handler may report
+    an event, too. Its payload is not logged, or one event would become hundreds.
+    """
+    if threading.get_ident() in _telling:
+        return
     import json  # needs no guard, nor does `record`: the emitter has imported both before
 
     from . import record
 
     event = record.to_wire(record.decode(payload))
-    logger().debug("%s - POST - %s", event["context"]["date"], json.dumps(event))
+    event["context"] = _hardware().add_facts(event["context"], _facts())
+    _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
+
+
+@undisturbed
+def _hardware() -> ModuleType:
+    from . import hardware
+
+    return hardware
+
+
+@functools.cache
+def _facts() -> dict[str, int]:
+    facts: dict[str, int] = _hardware().hardware_facts()
+    return facts
 
 
 def first_contact() -> None:
     """Say, once per home, that metrics are on, how to see them and how to switch them off."""
-    logger().info(FIRST_CONTACT)
+    _tell_all(logging.INFO, FIRST_CONTACT)
+
+
+class _StandardError(logging.Handler):
+    """Writes to the ``sys.stderr`` of the moment.
+
+    A stream that was remembered may be closed by now: that of a test, of a notebook's cell, of a redirect.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.flush()
+
+
+_standard_error = _StandardError()
+_standard_error.setFormatter(logging.Formatter(LINE_FORMAT))
+
+
+def _tell_all(level: int, message: str, *arguments: object) -> None:
+    """Log a line that has to be seen: on standard error if no handler would show it."""
+    logger = logging.getLogger(LOGGER_NAME)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.DEBUG)
+    _tell(level, _standard_error, message, *arguments)
+
+
+def _tell(level: int, last: logging.Handler | None, message: str, *arguments: object) -> None:
+    """Log a line; ``last`` handles it if no other handler can.
+
+    The handlers are called here, because ``logging`` would print a traceback for one whose stream is closed.
+    """
+    logger, thread = logging.getLogger(LOGGER_NAME), threading.get_ident()
+    if not logger.isEnabledFor(level):
+        return
+    is_outer = thread not in _telling
+    try:
+        _telling.add(thread)
+        path, line, function, stack = logger.findCaller()
+        record = logger.makeRecord(
+            LOGGER_NAME, level, path, line, message, arguments, None, function, sinfo=stack
+        )
+        if logger.filter(record):
+            for handler in [*_open_handlers(logger)] or filter(None, [last]):
+                if level >= handler.level:
+                    handler.handle(record)
+    finally:
+        if is_outer:
+            _telling.discard(thread)
+
+
+def _open_handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
+    at: logging.Logger | None = logger
+    while at is not None:
+        for handler in at.handlers:
+            if getattr(getattr(handler, "stream", None), "closed", False) is not True:
+                yield handler
+        at = at.parent if at.propagate else None

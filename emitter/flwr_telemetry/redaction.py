@@ -1,4 +1,9 @@
-"""Replaces the home directory, the user name and the host name in what an event carries.
+r"""Replaces the home directory, the user name and the host name in what an event carries.
+
+A name is replaced as a whole token: no letter and no digit may stand beside it. It is found in any of its
+usual writings, for example ``zoé`` in ``ZOE``, in ``zo%C3%A9`` and in ``\nzo\u00e9``: see ``writings.py``.
+That search is slow, so a cheap look first finds the texts that need it. Other codes, such as base64, are
+not undone.
 
 Only ``identity_redactor`` asks the system; everything else is pure.
 """
@@ -8,8 +13,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from .imports import undisturbed
 
 with contextlib.suppress(ImportError):  # Windows has none
     import pwd
@@ -19,8 +27,8 @@ REDACTED = "<redacted>"
 # Names that are ordinary words ("flower", "server") identify no person, and replacing them would spoil the
 # details. They are replaced only inside a path. So is a name of one or two letters.
 COMMON_NAMES = frozenset(
-    "admin administrator app client daemon data debian default docker flower flwr guest home host "
-    "jovyan local localhost localdomain machine main nobody node none null python ray root server "
+    "admin administrator app client daemon darwin data debian default docker flower flwr generic guest home "
+    "host jovyan linux local localhost localdomain machine main nobody node none null python ray root server "
     "test tests user users ubuntu vagrant worker www-data".split()
 )
 _SHORTEST_NAME = 3
@@ -28,9 +36,36 @@ _SHORTEST_NAME = 3
 _LOGIN_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The variables that ``getpass.getuser()`` reads before the password entry; its import would be expensive."""
 
-# Letters beyond ASCII that a case-insensitive search takes for ASCII ones: the Kelvin sign, the long s, the I
-# with a dot and the i without one.
-_FOLDING = tuple(letter.encode() for letter in "\u212a\u017f\u0130\u0131")
+_SLASHES = frozenset("/\\")
+
+_QUOTES = ("%", "\\", "&")
+"""Marks of a text that may be quoted, and so hide the letters of a name."""
+
+_WORD, _SEPARATORS = re.compile(r"[^\W_]+"), re.compile(r"[-_. ]+")
+
+
+class _Secret(NamedTuple):
+    """A name or a path that must not leave, in the form of ``writings.folded``."""
+
+    text: str
+    is_path: bool = False
+    """A path counts wherever it stands, unless the next character belongs to its last part."""
+    in_paths: bool = False
+    """Whether it counts only as a part of a path, because it is short or a common word."""
+
+    def counts(self, before: str, behind: str) -> bool:
+        """Whether it is a whole token between these two characters, which may be empty."""
+        if self.is_path:
+            return not _continues(behind, "_-")
+        if not self.in_paths:
+            return not (_continues(before) or _continues(behind))
+        is_last = before in _SLASHES and not _continues(behind, "_.-")
+        return is_last or (behind in _SLASHES and not _continues(before, "_.-"))
+
+
+def _continues(letter: str, others: str = "") -> bool:
+    """Whether a character, which may be empty, belongs to the token beside it."""
+    return letter.isalnum() or (letter != "" and letter in others)
 
 
 class Redactor:
@@ -42,56 +77,102 @@ class Redactor:
     """
 
     def __init__(self, names: Iterable[str], directories: Iterable[str]) -> None:
-        everywhere = {name for name in names if _is_telling(name)}
-        in_paths = {name for name in names if name} - everywhere
-        patterns = [
-            # A path counts wherever it stands, unless the next character belongs to its last part.
-            rf"{re.escape(path)}(?![\w-])"
-            for path in sorted(set(directories), key=len, reverse=True)
-            if path not in {"", "/", "\\"}
-        ]
-        patterns += [rf"(?<![^\W_]){re.escape(name)}(?![^\W_])" for name in _longest_first(everywhere)]
-        patterns += [
-            rf"(?<=[/\\]){re.escape(name)}(?![\w.-])|(?<![\w.-]){re.escape(name)}(?=[/\\])"
-            for name in _longest_first(in_paths)
-        ]
-        self._pattern = "|".join(patterns)
-        needles = {*everywhere, *in_paths, *directories} - {"", "/"}
-        # A cheap search in the packed bytes spares most events the regular expression. bytes.lower() changes
-        # ASCII letters only.
-        self._needles = (*(needle.lower().encode(errors="surrogateescape") for needle in needles), *_FOLDING)
-        self._ascii = all(needle.isascii() for needle in needles)
+        found = {_Secret(text, in_paths=not _is_telling(name)) for name in names for text in _forms(name)}
+        found |= {_Secret(text, is_path=True) for path in directories for text in _forms(path)}
+        self._secrets = tuple(sorted(secret for secret in found if secret.text not in _SLASHES))
+        # A text without any of these holds no secret, unless it has letters beyond ASCII.
+        self._needles = tuple(dict.fromkeys((*_QUOTES, *_needles(self._secrets))))
 
-    def may_hold(self, packed: bytes) -> bool:
-        """False only if nothing in the packed details has to be replaced."""
-        if not self._pattern:
-            return False
-        if not self._ascii:
+    def may_hold(self, details: Any) -> bool:
+        """False only if nothing in the details has to be replaced."""
+        return bool(self._secrets) and self._is_suspect(" ".join(_strings(details)))
+
+    def _is_suspect(self, text: str) -> bool:
+        if not (text.isascii() and text.isprintable()):
             return True
-        lowered = packed.lower()
-        return any(needle in lowered for needle in self._needles)
+        lowered = text.lower()
+        for needle in self._needles:  # noqa: SIM110 - `any` costs more than the search
+            if needle in lowered:
+                return True
+        return False
 
     def redact(self, value: Any) -> Any:
-        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``.
-
-        Only for details that ``may_hold`` one.
-        """
+        """``value`` with every name and path in its strings, keys too, replaced by ``<redacted>``."""
         if isinstance(value, str):
-            # `re` caches the compiled pattern. Hardly any event needs it, so it is not compiled in advance.
-            return re.sub(self._pattern, REDACTED, value, flags=re.IGNORECASE)
+            return self._redacted(value) if self._is_suspect(value) else value
         if isinstance(value, dict):
             return {self.redact(name): self.redact(item) for name, item in value.items()}
         if isinstance(value, list):
             return [self.redact(item) for item in value]
         return value
 
+    def _redacted(self, text: str) -> str:
+        parts, end = [], 0
+        for start, stop in sorted(_writings().places(text, self._secrets)):
+            if start >= end:
+                parts += [text[end:start], REDACTED]
+            end = max(end, stop)
+        return "".join((*parts, text[end:]))
+
 
 def _is_telling(name: str) -> bool:
     return len(name) >= _SHORTEST_NAME and name.lower() not in COMMON_NAMES
 
 
-def _longest_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (-len(name), name))
+def _forms(name: str) -> set[str]:
+    """The folded forms of a name: as it is, with other characters between its words, read in a wrong charset.
+
+    A version or a file name often has other characters there: ``carol-laptop`` becomes ``carol.laptop``.
+    """
+    if name.isascii():
+        text, forms = name.lower(), set[str]()
+    else:
+        from . import writings  # no guard: this runs within that of the first event
+
+        text = writings.folded(name)
+        forms = {writings.folded(wrong) for wrong in writings.misread(name)}
+    if os.sep not in text:
+        forms |= {_SEPARATORS.sub(separator, text) for separator in "-_."}
+    return {form for form in (text, *forms) if form.strip("-_. ")}
+
+
+def _needles(secrets: Iterable[_Secret]) -> Iterator[str]:
+    """For each secret a piece that no ASCII writing of it lacks."""
+    words = set()
+    for secret in secrets:
+        if not secret.is_path and not secret.in_paths:
+            words.add(max(_WORD.findall(secret.text), key=len, default=secret.text))
+    yield from sorted(words)
+    for secret in secrets:
+        if secret.in_paths:
+            yield from (f"/{secret.text}", f"{secret.text}/")
+        elif secret.is_path and not any(word in secret.text for word in words):
+            yield secret.text
+
+
+def _strings(value: Any) -> list[str]:
+    """All strings in a JSON-like value, keys too."""
+    found: list[str] = []
+    waiting = [value]
+    for container in waiting:  # grows meanwhile
+        items = container
+        if type(container) is dict:
+            found += container
+            items = container.values()
+        for item in items:
+            kind = type(item)
+            if kind is str:
+                found.append(item)
+            elif kind is dict or kind is list:
+                waiting.append(item)
+    return found
+
+
+@undisturbed
+def _writings() -> ModuleType:
+    from . import writings
+
+    return writings
 
 
 def identity_redactor() -> Redactor:

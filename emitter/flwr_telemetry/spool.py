@@ -129,14 +129,21 @@ class Writer:
         host: this host; its directories are created when first needed.
         may_create: whether consent allows a new file; called before every creation.
         on_first_contact: called when this writer created ``telemetry/``.
+        lock_wait_s: the longest wait for the lock, in seconds.
     """
 
     def __init__(
-        self, host: HostPaths, may_create: Callable[[], bool], on_first_contact: Callable[[], None]
+        self,
+        host: HostPaths,
+        may_create: Callable[[], bool],
+        on_first_contact: Callable[[], None],
+        lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
         self._host = host
         self._may_create = may_create
         self._on_first_contact = on_first_contact
+        # A sleep is a little longer than asked for, and the last one starts before the wait is over.
+        self._lock_wait_s = lock_wait_s - 2 * _LOCK_POLL_S
         self._path = str(host.events)
         self._handle: Handle | None = None
         self._is_remote = False
@@ -212,9 +219,7 @@ class Writer:
 
     def _lock(self, descriptor: int, *, is_new: bool) -> bool:
         try:
-            # A sleep is a little longer than asked for, and the last one starts before the wait is over.
-            wait_s = LOCK_WAIT_S - 2 * _LOCK_POLL_S
-            return wait(try_shared, descriptor, wait_s, _LOCK_POLL_S) is LockResult.HELD
+            return wait(try_shared, descriptor, self._lock_wait_s, _LOCK_POLL_S) is LockResult.HELD
         except OSError:
             if not is_new:
                 raise

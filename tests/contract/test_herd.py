@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from tests.support import homes, processes, wire
+from tests.support.processes import NEVER
 
 _HERD = 200
 # What every Flower has loaded long before its first event: 200 processes that load it at one moment on two
@@ -66,3 +67,23 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(ho
     windows = time.monotonic() - began
     assert len(collector.requests) < max(_HERD / 10, windows)
     assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
+
+
+_PLAIN = """
+import os, sys
+from flwr_telemetry import event
+future = event("PING", {"n": int(sys.argv[1])})
+os.write(1, f"{future.exception() or future.result()}\\n".encode())
+"""
+
+
+@pytest.mark.long
+def test_64_plain_processes_at_once_lose_no_first_event(home, tmp_path):
+    """They have loaded nothing before, so each loads the emitter, on one processor, as slowly as that is."""
+    code = "import os\nos.nice(10)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})" + _PLAIN
+    told = tmp_path / "told"
+    with told.open("ab") as out:
+        herd = [processes.start(home, ["-c", code, str(n)], NEVER, stdout=out) for n in range(64)]
+        assert {member.wait(4 * processes.PATIENCE_S) for member in herd} == {0}
+    assert told.read_text().splitlines() == ["spooled"] * 64
+    assert wire.serials(homes.spooled(home)) == list(range(64))

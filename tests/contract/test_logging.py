@@ -50,6 +50,25 @@ def test_the_context_when_off_is_the_real_one(home):
     assert off["context"]["source"] == "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
+def test_what_is_logged_is_what_is_sent(home, collector):
+    """So is what `inspect` shows of the spool: the body of each event, byte for byte."""
+    homes.configure(home, collector.url, bursts=False)
+    stderr = workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"}).stderr
+    shown = processes.command(home, "inspect", "--stage", "spool", "--json").stdout.splitlines()
+    assert processes.once(home).returncode == 0
+    sent = [request.body.decode() for request in collector.requests]
+    assert sorted(shown) == sorted(sent)
+    logged = _payloads(stderr)
+    assert sorted(json.dumps(payload, separators=(",", ":")) for payload in logged) == sorted(sent)
+    assert all(payload["context"]["hw"].keys() > {"cpu_count", "memory_gib"} for payload in logged)
+
+
+def test_no_figure_is_measured_for_a_process_that_logs_nothing(home):
+    """It takes a library that this process may not have."""
+    code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
+    assert workload(home, code, NEVER).stdout == "False False\n"
+
+
 _EVERY_PROCESS = """
 import multiprocessing
 

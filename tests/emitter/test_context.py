@@ -11,7 +11,7 @@ import pytest
 from flwr_telemetry import context, record
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetryd.burst.codec import Coalescer, expand
-from tests.support import homes, processes
+from tests.support import homes, processes, records
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
 OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
@@ -123,6 +123,99 @@ def test_an_installed_flower_is_found_without_loading_it(monkeypatch):
     for holder in context.PACKAGES["flwr"].holders:
         monkeypatch.delitem(sys.modules, holder, raising=False)
     assert context.package_version("flwr") == ("flwr", metadata.version("flwr"))
+
+
+UNAME = """
+import sys, types
+release, version, package_version = TOLD
+fake = os.uname_result(("Linux", "carol-laptop", release, version, "x86_64"))
+os.uname = lambda: fake
+holder = sys.modules["flwr.supercore.version"] = types.ModuleType("version")
+holder.package_name, holder.package_version = "flwr", package_version
+assert outcome(event("PING")) == "spooled"
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        (
+            ["6.12.3-carol-laptop", "#1-alice SMP alice@carol-laptop", "1.41.0+alice.carol.laptop"],
+            ["6.12.3-<redacted>", "#1-<redacted> SMP <redacted>@<redacted>", "1.41.0+<redacted>.<redacted>"],
+        ),
+        (
+            ["6.12.3-CAROL_LAPTOP+", "#1 (Alice@carol-laptop.lan)", "1.41.0.dev3+CAROL-LAPTOP"],
+            ["6.12.3-<redacted>+", "#1 (<redacted>@<redacted>.lan)", "1.41.0.dev3+<redacted>"],
+        ),
+        (["6.1.0-generic", "#1 SMP Debian 6.1.0-1 (2026-11-22)", "1.42.0+alicent"], None),
+    ],
+)
+def test_the_context_is_redacted_as_the_details_are(home, told, left):
+    """A kernel or a version of one's own often names its maker. All other values stay Flower's."""
+    names = {**processes.NEVER, "LOGNAME": "alice", "USER": "alice"}
+    processes.workload(home, UNAME.replace("TOLD", repr(told)), names)
+    segment = homes.host(home, "carol-laptop") / "spool/events.msgpack"
+    (event,) = records.decode(segment.read_bytes())
+    platform, flower = event["context"]["platform"], event["context"]["flower"]
+    release, version, number = left or told
+    assert [platform["release"], platform["version"], flower["package_version"]] == [release, version, number]
+    assert platform["platform"].startswith(f"Linux-{release}-x86_64-with-glibc")
+    assert (platform["system"], platform["machine"]) == ("Linux", "x86_64")
+    assert flower["package_name"] == "flwr"
+
+
+BROKEN = {
+    "no_interpreter": "sys.executable = None",
+    "an_empty_interpreter": "sys.executable = ''",
+    "an_interpreter_that_is_gone": "sys.executable = '/gone/python3'",
+    "an_interpreter_with_a_nul": "sys.executable = 'a\\0b'",
+    "platform_raises": "for name in PLATFORM: setattr(platform, name, broken)",
+    "platform_is_mocked": "for name in PLATFORM: setattr(platform, name, mock.MagicMock())",
+    "platform_is_endless": "for name in PLATFORM: setattr(platform, name, lambda *_, **__: 'x' * 10**6)",
+    "platform_is_no_unicode": "for name in PLATFORM: setattr(platform, name, lambda *_, **__: '\\ud800')",
+    "no_count": "os.cpu_count = lambda: None",
+    "a_huge_count": "os.cpu_count = lambda: 2**70",
+    "no_uname": "os.uname = broken",
+    "a_mocked_uname": "os.uname = mock.MagicMock()",
+    "no_users": "pwd.getpwuid = broken",
+    "no_home": "os.path.expanduser = broken",
+    "no_random_ids": "uuid.uuid4 = broken",
+    "no_uuids": "uuid.UUID = broken",
+    "no_metadata": "importlib.metadata.version = broken",
+    "a_mocked_version": "importlib.metadata.version = mock.MagicMock()",
+    "a_locale_that_raises": "locale.getpreferredencoding = locale.getlocale = broken",
+}
+BROKEN_SETUP = """
+import importlib.metadata, locale, os, platform, pwd, sys, uuid
+from unittest import mock
+PLATFORM = "system release platform python_implementation python_version machine version architecture".split()
+PLATFORM += ["uname", "libc_ver"]
+
+class No(Exception):
+    pass
+
+def broken(*_, **__):
+    raise No
+
+"""
+
+
+@pytest.mark.parametrize("setup", BROKEN.values(), ids=BROKEN)
+def test_a_field_that_cannot_be_computed_costs_no_event(home, setup):
+    """It is `unknown`, or what Flower itself says then, and all others are as ever."""
+    homes.configure(home, sidecar="never")
+    code = f"{BROKEN_SETUP}{setup}\nprint(json.dumps([outcome(event('PING', {{'n': 1}})) for _ in range(2)]))"
+    assert processes.answers(home, code) == ["spooled"] * 2
+    for event in homes.spooled(home):
+        record.check_event(event)
+        declared = [field.name for field in context.FIELDS if field.name not in ABSENT["flwr"]]
+        assert flattened(event) == [name for name in declared[:-4] if name not in ADDED_BY_THE_SIDECAR]
+        where, hardware = event["context"]["platform"], event["context"]["hw"]["cpu_count"]
+        if "PLATFORM:" in setup:
+            assert {where[name] for name in ("system", "release", "machine", "version")} == {"unknown"}
+        else:
+            assert where["python_version"] == sys.version.split()[0]
+        assert hardware == ("unknown" if "cpu_count" in setup else os.cpu_count())
 
 
 PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"

@@ -1,7 +1,11 @@
 """Details: the values that count as JSON, the refused ones, and the form of an event type."""
 
+import sys
+import tracemalloc
 from collections import UserDict
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from itertools import count
 from types import MappingProxyType
 
 import msgpack
@@ -113,8 +117,9 @@ class _Member(StrEnum):
 def test_what_was_found_fine_is_not_searched_again(monkeypatch):
     """Details with a name, long ones and those beyond the cache are searched each time."""
     searched = []
+    real = Redactor.may_hold
     monkeypatch.setattr(
-        Redactor, "may_hold", lambda _self, packed: bool(searched.append(packed)) or b"z" in packed
+        Redactor, "may_hold", lambda self, details: bool(searched.append(details)) or real(self, details)
     )
     subject = details.DetailsEncoder(SOMEBODY)
     for value, searches in ({"n": 1}, 1), ({"a": "zquill"}, 2), ({"a": "x" * 300}, 2), ({"a": [1]}, 2):
@@ -127,11 +132,136 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch):
                 subject.packed(value)
     pack = subject._pack
     with pytest.raises(InvalidEventError):
-        subject.packed({"a": "x" * 100_000})
+        subject.packed({"a": "x" * 20_000})
     assert subject._pack is not pack  # its buffer would have stayed so large
     for number in range(1000):
         subject.packed({"n": number})
     assert len(subject._fine) == 256
+
+
+class Endless(Mapping):
+    """Counts how often it is asked."""
+
+    def __init__(self, key="k{}"):
+        self.key, self.asked = key, 0
+
+    def __getitem__(self, name):
+        return 1
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        for self.asked in count(1):
+            yield self.key.format(self.asked)
+
+    def items(self):
+        raise AssertionError("a class may build all of them")
+
+
+class Unending(list):
+    """Says that it is short."""
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        return count()
+
+
+def _shared():
+    value = 1
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+LONG = "x" * (8 << 20)
+
+
+class Short(str):
+    """Says that it is short."""
+
+    __slots__ = ()
+
+    def __len__(self):
+        return 1
+
+
+ENDLESS = {
+    "mapping": Endless(),
+    "inner_mapping": {"a": [Endless()]},
+    "the_same_key": Endless("k"),
+    "list": {"a": Unending()},
+    "numbers": {"a": list(range(10**5))},
+    "texts": {"a": ["x" * 100] * 10**5},
+    "keys": {str(number): number for number in range(10**5)},
+    "shared": {"a": _shared()},
+    "long_text": {"a": LONG},
+    "long_texts": {str(number): LONG for number in range(100)},
+    "long_key": {LONG: 1},
+    "inner_long_key": {"a": {LONG: 1}},
+    "text_of_a_class": {"a": Short(LONG)},
+    "huge_number": {"a": 1 << (1 << 24)},
+    "inner_huge_number": {"a": [1 << (1 << 24)]},
+    "generator": {"a": (number for number in count())},
+    "tuples": {"a": ((),) * 10**5},
+}
+
+
+@pytest.mark.parametrize("value", ENDLESS.values(), ids=ENDLESS)
+def test_a_refusal_costs_no_more_than_the_largest_event(value):
+    """It takes no more calls and memory than 8192 values or a text of 32 KiB, however large the rest is."""
+    calls = count()
+    subject = DetailsEncoder(SOMEBODY)
+    tracemalloc.start()
+    sys.setprofile(lambda *_: next(calls))
+    try:
+        with pytest.raises(InvalidEventError):
+            subject.packed(value)
+    finally:
+        sys.setprofile(None)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert next(calls) < 30 * MAX_DETAILS_BYTES
+    assert peak_bytes < 100 * MAX_DETAILS_BYTES
+
+
+def test_the_budget_refuses_nothing_that_the_limit_accepts():
+    """Most values of one byte, and most letters, that fit; a text too long may become short by redaction."""
+    values = MAX_DETAILS_BYTES - 6
+    for item in ([0] * values, ["x" * 2000] * 4, [[]] * values, {f"{n:x}": None for n in range(1300)}):
+        assert through({"a": item}) == {"a": item}
+    long = Redactor(["z" * 200], [])
+    text = msgpack.unpackb(DetailsEncoder(long).packed({"a": ("z" * 200 + " ") * 100}))
+    assert text == {"a": "<redacted> " * 100}
+
+
+def test_details_that_another_thread_changes():
+    """They are taken as they are at one moment, or refused; never an error that is unexpected."""
+
+    class Changing(dict):
+        def __iter__(self):
+            for name in super().__iter__():
+                self["b"] = 1
+                yield name
+
+    with pytest.raises(InvalidEventError, match="change while they are read"):
+        DetailsEncoder(NOBODY).packed({"a": Changing(a=1)})
+
+
+def test_a_hostile_text_of_an_exception_is_not_quoted():
+    class Hostile(Endless):
+        def __getitem__(self, name):
+            raise ValueError(SECRET)
+
+    with pytest.raises(ValueError, match=SECRET) as caught:
+        details.copied(Hostile())
+    assert not isinstance(caught.value, InvalidEventError)  # so event() names its type alone
+
+
+def test_the_depth_is_that_of_a_record():
+    assert details.MAX_DEPTH == record.MAX_DEPTH
 
 
 @pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])

@@ -1,8 +1,10 @@
 """The object of a process: its refreshes, and its behaviour under forks, signals and changes of the home."""
 
+import contextlib
 import fcntl
 import logging
 import os
+import threading
 import time
 from unittest import mock
 
@@ -35,7 +37,7 @@ class Subject:
     time_ns = staticmethod(time.time_ns)
 
     def emit(self, number):
-        return self.emitter.emit("PING", {"n": number}, "flwr").result()
+        return emit.event("PING", {"n": number}).result()
 
 
 @pytest.fixture
@@ -43,6 +45,8 @@ def subject(monkeypatch):
     before = faults.descriptors()
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "never")
     subject = Subject()
+    monkeypatch.setattr(emit, "_loaded", subject.emitter)
+    monkeypatch.setattr(emit, "warn", subject.emitter._warn)
     monkeypatch.setattr(emitter, "time", subject)
     yield subject
     subject.emitter._close_writer()
@@ -58,6 +62,24 @@ def test_files_are_checked_again_once_a_second(home, subject):
             told.append(subject.emit(len(told)))
     assert told == ["spooled", "spooled", "disabled", "disabled", "spooled"]
     assert numbers(home) == [0, 1, 4]
+
+
+@pytest.mark.parametrize("step_s", [-1e9, -0.001, 1e9])
+def test_a_clock_that_is_set_hides_no_change(home, subject, step_s):
+    """A test suite sets the clock that should never be set, and sets it back."""
+    subject.now_s += abs(step_s)
+    assert subject.emit(0) == "spooled"
+    homes.write_settings(home, "enabled = false\n")
+    subject.now_s += step_s
+    assert subject.emit(1) == "disabled"
+
+
+def test_a_clock_that_stands_hides_no_change_for_long(home, subject):
+    told = [subject.emit(0)]
+    homes.write_settings(home, "enabled = false\n")
+    while told[-1] == "spooled" and len(told) < 2 * emitter._MAX_EVENTS:
+        told.append(subject.emit(len(told)))
+    assert told[-1] == "disabled"
 
 
 def test_a_variable_counts_at_once(home, subject, monkeypatch):
@@ -137,7 +159,7 @@ def test_an_event_within_an_event_goes_apart(home, subject):
     before = faults.descriptors()
     with subject.emitter._lock:
         assert (subject.emit(1), subject.emit(2)) == ("spooled", "spooled")
-        assert subject.emitter._lock.locked()
+        assert subject.emitter._lock._is_owned()
     assert faults.descriptors() == before
     assert subject.emit(3) == "spooled"
     events = homes.spooled(home)
@@ -145,6 +167,26 @@ def test_an_event_within_an_event_goes_apart(home, subject):
     dates = [event["context"]["date"] for event in events]
     assert dates == sorted(set(dates))
     assert len({event["context"]["cluster"] for event in events}) == 1
+
+
+@contextlib.contextmanager
+def held_elsewhere(lock):
+    """Hold a lock in another thread."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            over.wait(processes.PATIENCE_S)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(processes.PATIENCE_S)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("is_asleep", [False, True])
@@ -156,13 +198,39 @@ def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     if is_asleep:
         monkeypatch.setattr(time, "sleep", naps.append)
-    monkeypatch.setattr(subject.emitter, "_wake", lambda: launch.Wake.STARTED)
+    monkeypatch.setattr(subject.emitter, "_wake", lambda _: launch.Wake.STARTED)
     assert not subject.emitter.flush(0.2)
-    with subject.emitter._lock:
-        subject.emitter._holder = 1  # another thread
+    with held_elsewhere(subject.emitter._lock):
+        naps.clear()
         assert subject.emit(1) == "spooled"
     assert numbers(home) == [0, 1]
-    assert len(naps) == (60 if is_asleep else 0)
+    assert len(naps) == (50 if is_asleep else 0)
+
+
+def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
+    """Its event waits neither for the thread that it interrupts nor for what that one waits for.
+
+    Otherwise the next signal of a timer would interrupt that wait, and so on for ever.
+    """
+    assert subject.emit(0) == "spooled"
+    monkeypatch.setattr(emitter, "time", time)
+    depths, now = [], []
+
+    def nap(_):
+        now.append(1)
+        depths.append(len(now))
+        if len(depths) < 50:
+            assert subject.emit(len(depths)) == "spooled"
+        now.pop()
+
+    with homes.open_segment(home).open("rb") as sealer, monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", nap)
+        with held_elsewhere(subject.emitter._lock):
+            assert subject.emit(100) == "spooled"
+        fcntl.flock(sealer, fcntl.LOCK_EX)
+        assert subject.emit(101) == "spooled"
+    assert set(depths) == {1}
+    assert sorted(numbers(home)) == [*range(len(depths) + 1), 100, 101]
 
 
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
@@ -250,12 +318,15 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     assert "line 1: enabled must be true or false" in text
 
 
+WAITS = "No sidecar could be started, and events wait in the spool"
+
+
 @pytest.mark.parametrize("fault", ["ModuleNotFoundError", "SpoolUnsafeError"])
 def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypatch, fault):
     """The package was removed under a process that has reported, or a link lies in the lock's place."""
     monkeypatch.setenv("FLWR_TELEMETRY_SIDECAR", "always")
     if fault == "ModuleNotFoundError":
-        monkeypatch.setattr(launch, "_for_a_start", mock.Mock(side_effect=ModuleNotFoundError))
+        monkeypatch.setattr(launch, "wake", mock.Mock(side_effect=ModuleNotFoundError))
     else:
         host = Home(home).host()
         host.root.mkdir(parents=True, mode=0o700)
@@ -264,7 +335,8 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
     for number in range(3):
         assert subject.emit(number) == "spooled"
         subject.now_s += 2 * launch.RECHECK_S
-    assert {cause for cause, _ in subject.warnings} == {f"wake:{fault}"}
+    assert {text.partition(":")[0] for _, text in subject.warnings} == {WAITS}
+    assert len({cause for cause, _ in subject.warnings}) == 1
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)
 
@@ -301,3 +373,27 @@ def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, m
     assert "KeyError" in caplog.text
     assert "secret" not in caplog.text + str(error)
     assert emit.flush() is False
+
+
+CHILDREN = """
+import time
+assert outcome(event("START")) == "spooled"
+then = time.time_ns() - 10**9
+time.time_ns = lambda: then
+for _ in range(20):
+    if os.fork() == 0:
+        for _ in range(10):
+            assert outcome(event("CHILD")) == "spooled"
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_children_report_the_same_at_different_times(home):
+    """They share a cluster ID. The clock was set back, so each counts on from its parent's last date."""
+    processes.workload(home, CHILDREN, processes.NEVER)
+    contexts = [event["context"] for event in homes.spooled(home)]
+    dates = [context["date"] for context in contexts]
+    assert len(dates) == len(set(dates)) == 201
+    assert max(dates) - min(dates) < 1010
+    assert len({context["cluster"] for context in contexts}) == 1

@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
+import time
 from modulefinder import ModuleFinder
 
 import pytest
 
 from flwr_telemetry import imports
-from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.errors import LoadingError, TelemetryError
 from flwr_telemetry.imports import Guard, undisturbed
 from tests.support import homes, processes
 from tests.support.processes import NEVER
@@ -73,7 +74,7 @@ def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch):
     told = []
 
     def handler(*_):
-        with pytest.raises(TelemetryError) as raised:
+        with pytest.raises(LoadingError) as raised:
             guard.call(lambda: told.append("imported"))
         told.append(str(raised.value))
 
@@ -98,12 +99,22 @@ def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
     assert [*found, guard.call(lambda: 8)] == [7, 8]
 
 
-def test_a_slow_import_is_waited_for_once(busy, monkeypatch):
-    monkeypatch.setattr(imports, "WAIT_S", 0.01)
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_slow_import_is_waited_for_once(busy, monkeypatch, is_stopped):
+    """By an event or a fork, and also where the clock stands still: the number of naps bounds the wait."""
+    naps = []
+    monkeypatch.setattr(imports, "WAIT_S", 0.05)
+    if is_stopped:
+        monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    real = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: naps.append(seconds) or real(0))
     for _ in range(2):
-        with pytest.raises(TelemetryError, match="another thread still imports"):
+        with pytest.raises(LoadingError, match="another thread still imports"):
             busy.guard.call(lambda: None)
-    assert busy.guard._wait_s(imports.FORK_WAIT_S) == 0
+        busy.guard.before_fork()
+        busy.guard.after_fork_in_parent()
+    if is_stopped:
+        assert sum(naps) == pytest.approx(0.05)
     monkeypatch.undo()
     busy.end()
     assert busy.guard.call(lambda: 7) == 7
@@ -120,10 +131,25 @@ def forked(code):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.parametrize("fault", [MemoryError, SystemError])
+def test_an_import_without_memory_is_never_tried_again(fault):
+    """Any other exception is no reason to give up."""
+    guard, tries = Guard(), []
+
+    def importing():
+        tries.append(1)
+        raise (ModuleNotFoundError, fault)[len(tries) - 1]
+
+    for expected in (ModuleNotFoundError, fault, TelemetryError, TelemetryError):
+        with pytest.raises(expected):
+            guard.call(importing)
+    assert len(tries) == 2
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(busy, monkeypatch):
     """It would wait forever for a thread that it does not have, so it fails; its parent goes on."""
-    monkeypatch.setattr(imports, "FORK_WAIT_S", 0.01)
+    monkeypatch.setattr(imports, "WAIT_S", 0.01)
     busy.guard.before_fork()
 
     def child():
@@ -143,7 +169,7 @@ def test_a_fork_in_a_handler_that_interrupts_an_import():
 
     def child():
         guard.after_fork_in_child()
-        with pytest.raises(TelemetryError, match="needs itself"):
+        with pytest.raises(LoadingError, match="needs itself"):
             guard.call(lambda: None)
 
     def importing():

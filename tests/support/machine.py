@@ -69,6 +69,7 @@ class Machine:
         keep: further directories that are reachable inside at the same path.
         files: other contents of files, by their paths inside.
         user_namespaces: whether every user may make one.
+        user_id: the number of the user; 0 is root, whose manager may do more and is refused other things.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Machine:
         *,
         hostname="login1",
         user="alice",
+        user_id=USER_ID,
         home=None,
         keep=(),
         files=None,
@@ -85,6 +87,7 @@ class Machine:
         self.directory = directory
         self.hostname = hostname
         self.user = user
+        self.user_id = user_id
         self.home = home or directory / "homes" / user
         self.user_home = Path("/home") / user
         self._keep = keep
@@ -112,8 +115,10 @@ class Machine:
 
     def log_in(self):
         """Start the user's manager, as a first session does."""
-        runtime = f"/run/user/{USER_ID}"
-        self._as_root(["install", "-d", "-m", "700", "-o", str(USER_ID), "-g", str(USER_ID), runtime])
+        runtime = f"/run/user/{self.user_id}"
+        self._as_root(
+            ["install", "-d", "-m", "700", "-o", str(self.user_id), "-g", str(self.user_id), runtime]
+        )
         command = [SYSTEMD, "--user", "--log-target=journal"]
         self._manager = self.start("manager", command, user=self.user, group=_MANAGER, env=self._bare())
         processes.wait_until(self._is_up, what="the user's manager")
@@ -197,7 +202,7 @@ class Machine:
         """Make these, with all that is in them, the user's."""
         for path in paths:
             for found in (path, *path.rglob("*")):
-                os.chown(found, USER_ID, USER_ID, follow_symlinks=False)
+                os.chown(found, self.user_id, self.user_id, follow_symlinks=False)
 
     def properties(self, unit, *names):
         told = self.run(["systemctl", "--user", "show", unit, f"--property={','.join(names)}"]).stdout
@@ -218,7 +223,7 @@ class Machine:
     def _make_home(self):
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
-        os.chown(self.home, USER_ID, USER_ID)
+        os.chown(self.home, self.user_id, self.user_id)
 
     def _wanted(self):
         covered, kept = reachable([sys.prefix, sys.base_prefix, _ROOT, self.directory, *self._keep])
@@ -228,21 +233,25 @@ class Machine:
             "covered": covered,
             "binds": {**{path: path for path in kept}, str(self.user_home): str(self.home)},
             "files": {
-                "/etc/passwd": Path("/etc/passwd").read_text(encoding="utf-8")
-                + f"{self.user}:x:{USER_ID}:{USER_ID}::{self.user_home}:/bin/sh\n",
-                "/etc/group": Path("/etc/group").read_text(encoding="utf-8") + f"{self.user}:x:{USER_ID}:\n",
+                "/etc/passwd": self._account("/etc/passwd", f"{self.user_id}::{self.user_home}:/bin/sh"),
+                "/etc/group": self._account("/etc/group", ""),
                 "/etc/hostname": f"{self.hostname}\n",
                 "/run/systemd/journald.conf.d/test.conf": _JOURNAL_SETTINGS,
                 **self._files,
             },
         }
 
+    def _account(self, path, rest):
+        """The file with this user in it, before any of the same name or number."""
+        known = Path(path).read_text(encoding="utf-8")
+        return f"{self.user}:x:{self.user_id}:{rest}\n{known}"
+
     def _entering(self, words, user, group, env, *, outer_network=False):
         """The command that runs another one on the machine."""
         chosen, user_id, directory = {"PATH": _SYSTEM_PATH}, 0, "/run"
         if user == self.user:
             chosen = self.environment()
-            user_id, directory = USER_ID, str(self.user_home)
+            user_id, directory = self.user_id, str(self.user_home)
         variables = [f"{name}={value}" for name, value in {**chosen, **(env or {})}.items()]
         whole = ["env", "-i", f"--chdir={directory}", *variables, *words]
         return self._inside.entering(whole, user_id, group, outer_network=outer_network)
@@ -255,7 +264,7 @@ class Machine:
             "LOGNAME": self.user,
             "SHELL": "/bin/sh",
             "LANG": "C.UTF-8",
-            "XDG_RUNTIME_DIR": f"/run/user/{USER_ID}",
+            "XDG_RUNTIME_DIR": f"/run/user/{self.user_id}",
         }
 
     def _as_root(self, words):

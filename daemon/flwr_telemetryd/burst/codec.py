@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -103,16 +104,34 @@ def _is_expandable(burst: dict[str, Any], details: dict[str, Any], context: dict
     )
 
 
+def doubled(body: bytes) -> Iterator[bytes]:
+    """The bodies that hold each event of a body twice; none of them is equal to that body."""
+    coalescer = Coalescer(most_held_bytes=math.inf)  # a body is bounded
+    for event in events(body):
+        context = {**event["context"], "date": date_us(event["context"]["date"])}
+        for _ in range(2):
+            yield from coalescer.add({**event, "context": context})
+    yield from coalescer.finish()
+
+
 class Coalescer:
     """Takes events one by one and gives each body as soon as it is full.
 
     Args:
         bursts: whether events may share a body.
         hardware: added to ``context.hw`` of every event.
+        most_held_bytes: when more are held, roughly, all bodies are given.
     """
 
-    def __init__(self, *, bursts: bool = True, hardware: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        bursts: bool = True,
+        hardware: Mapping[str, int] | None = None,
+        most_held_bytes: float = MAX_HELD_BYTES,
+    ) -> None:
         self._bursts = bursts
+        self._most_held_bytes = most_held_bytes
         self._grouper = RecordGrouper(hardware or {})
         self._encoders: dict[GroupKey, BurstEncoder] = {}
         self._held_bytes = 0
@@ -142,7 +161,7 @@ class Coalescer:
             encoder.add(values, cluster, date_us, MAX_BODY_BYTES)
             added_bytes = encoder.held_bytes
         self._held_bytes += added_bytes
-        if self._held_bytes > MAX_HELD_BYTES or not self._bursts:
+        if self._held_bytes > self._most_held_bytes or not self._bursts:
             return itertools.chain(full, self.finish())
         return full
 

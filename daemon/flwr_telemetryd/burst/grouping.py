@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from flwr_telemetry import record
+from flwr_telemetry.hardware import add_facts
 from flwr_telemetry.record import Event
 
 dumps = json.JSONEncoder(separators=(",", ":")).encode
@@ -140,8 +141,7 @@ class RecordGrouper:
             self._cache, self._cached_bytes = {}, 0
 
     def _packed(self, context: dict[str, Any]) -> bytes:
-        if self._hardware and isinstance(context.get("hw"), dict):
-            context = {**context, "hw": {**context["hw"], **self._hardware}}
+        context = add_facts(context, self._hardware)
         return record.pack({**context, "cluster": "", "date": 0})
 
 

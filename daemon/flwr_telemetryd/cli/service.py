@@ -177,6 +177,11 @@ def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str
     _tell_changes(changes)
     if not view.namespaces:
         output.say("This machine refuses user namespaces, so the service has no private view of the files.")
+    if view.refused:
+        output.say(f"This machine cannot keep these settings of the unit: {', '.join(view.refused)}.")
+        for name, reason in view.refused.items():
+            output.say(f"  {name}: {reason}", "dim")
+        output.say(f"All others stay{_rating(view)}.")
     if view.serves:
         delivers = "serves" if view.kind == "service" else "delivers now and then for"
         output.say(f"{changes.unit} {delivers} {view.home}.", "bold")
@@ -186,6 +191,16 @@ def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str
     reason = changes.complaint or f"systemd says {view.active or 'nothing'}"
     output.complain(f"{changes.unit} does not serve: {output.ended(reason)}")
     output.complain(*view.problems, *(f"  {line}" for line in journal))
+
+
+def _rating(view: "ServiceStatus") -> str:
+    """The ratings of systemd, as the end of a sentence."""
+    if view.exposure is None:
+        return ""
+    return (
+        f"; `systemd-analyze --user security` rates the exposure {view.exposure.now} of 10 "
+        f"(with all settings: {view.exposure.with_all})"
+    )
 
 
 def _show(view: "ServiceStatus") -> None:
@@ -216,6 +231,7 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "Python": view.interpreter,
         "Hosts": ", ".join(view.hosts),
         "Namespaces": "" if view.namespaces else "refused by this machine; it runs without them",
+        "Protection": f"without {', '.join(view.refused)}{_rating(view)}" if view.refused else "",
         "Linger": "on" if view.lingers else "off",
         "Last delivery": view.last_delivery or "never",
         "Last error": view.last_error or "",

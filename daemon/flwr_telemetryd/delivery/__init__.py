@@ -6,6 +6,7 @@ Owns:  ``<host>/not-before``, and the file that ``url = "file:///…"`` names.
 Never: follows a redirect, sends cookies or credentials, or raises because of the network.
 
 ``uploader.py`` sends the bodies of a host, the oldest batch first, through ``http.py`` or ``file.py``.
+``http.py`` has its connections, certificates and proxies from ``connection``, ``trust`` and ``proxies``.
 ``responses.py`` maps an answer to an outcome, and ``reasons.py`` an exception to a sentence.
 ``backoff.py`` and ``retry_after.py`` decide when to try again. ``faults.py`` does so for local faults.
 """
@@ -18,12 +19,23 @@ from flwr_telemetry.settings import Settings
 
 from .outcome import Sink
 
-__all__ = ["backoff", "deadline", "faults", "http", "open_sink", "outcome", "retry_after", "uploader"]
+__all__ = [
+    "backoff",
+    "deadline",
+    "faults",
+    "http",
+    "open_sink",
+    "outcome",
+    "proxies",
+    "retry_after",
+    "trust",
+    "uploader",
+]
 
 
 def open_sink(settings: Settings) -> Sink:
     """The sink that ``settings.url`` names."""
-    if settings.url.startswith("file:"):
+    if settings.url.lower().startswith("file:"):
         from .file import FileSink
 
         return FileSink(settings.url)

@@ -3,14 +3,19 @@
 Certificates are always verified, and redirects are never followed. No cookie is kept, and ``.netrc`` is not
 read. Every exception of ``requests`` becomes a ``Retry``, with a reason that holds no address and no
 credentials. One request, with body and answer, never takes longer than ``request_deadline_s``.
+
+``connection.py`` keeps answers in step with requests, ``trust.py`` chooses the certificates, and
+``proxies.py`` the proxy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import os
+import math
 import re
+import ssl
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http.cookiejar import DefaultCookiePolicy
@@ -23,16 +28,20 @@ from requests.structures import CaseInsensitiveDict
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
+from . import proxies, trust
+from .connection import InStepAdapter
 from .deadline import deadline
-from .outcome import Outcome, Refused, Retry
-from .reasons import reason_for
+from .outcome import Delivered, Outcome, Refused, Retry
+from .reasons import certificate_error, reason_for
 from .responses import outcome_of
 
 MAX_ANSWER_BYTES = 64 * 1024
 
+PLAIN_S = 3600.0
+"""No body is compressed for so long after a compressed one was not delivered."""
+
 _COMPRESSED_FROM_BYTES = 4096
 _SHORTEST_S = 0.001
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 Answer = TypeVar("Answer")
 
@@ -57,26 +66,27 @@ class HttpSink:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
+        self.trust = trust.choose(settings.ca_bundle, environ)
+        """The certificates that are trusted."""
+        self.proxy = proxies.choose(self._url, settings.proxy, environ)
+        """The proxy that is used; None without one."""
+        self._context: ssl.SSLContext | None = None
+        """Made for the first request over TLS, and again after a certificate was not trusted."""
         self._session = requests.Session()
-        # With trust_env, requests would send credentials from .netrc. So the proxies are set below.
+        # With trust_env, requests would send credentials from .netrc, and choose the proxy itself.
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Otherwise requests reads the whole answer of a redirect, to prepare the next request.
         self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
         agent = f"flwr-telemetry/{__version__}"
         self._session.headers = CaseInsensitiveDict({"Content-Type": "application/json", "User-Agent": agent})
-        bundles = (settings.ca_bundle, *map(environ.get, _CERTIFICATES))
-        self._session.verify = next(filter(None, bundles), True)
-        by_setting = {"http": settings.proxy, "https": settings.proxy} if settings.proxy is not None else None
-        self._session.proxies = by_setting or _proxies(self._url, environ)
-        self._compresses = False
-        """Whether the collector's last answer named gzip in ``Accept-Encoding`` (RFC 7694)."""
-
-    @property
-    def proxy(self) -> str | None:
-        """The URL of the proxy for ``url``; None without one."""
-        found: str | None = requests.utils.select_proxy(self._url, self._session.proxies)
-        return found
+        if self.proxy is not None:
+            self._session.proxies = dict.fromkeys(("http", "https"), self.proxy.url)
+        self._session.mount("http://", InStepAdapter())
+        self._accepts_gzip = False
+        """Whether the last answer of success named gzip in ``Accept-Encoding`` (RFC 7694)."""
+        self._plain_until = -math.inf
+        """Monotonic seconds until which no body is compressed."""
 
     def send(self, key: str, body: bytes) -> Outcome:
         """POST one body."""
@@ -87,15 +97,33 @@ class HttpSink:
         return self._within_deadline(self._head)
 
     def _within_deadline(self, request: Callable[[], Answer]) -> Answer | Retry:
+        if self.proxy is not None and (problem := proxies.problem(self.proxy)):
+            return Retry(f"{problem.found}; {problem.remedy}")
         try:
             with deadline(self._limits.request_deadline_s):
-                return request()
+                return self._trusting(request)
+        except trust.BundleError as error:
+            return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._session.close()  # the rest of the connection may belong to this answer
-            bundle = self._session.verify
-            if isinstance(bundle, str) and not os.access(bundle, os.R_OK):
-                return Retry("the certificates that ca_bundle or the environment names cannot be read")
+            if certificate_error(error) is not None:
+                self._context = None  # the system's store may get the missing certificate meanwhile
             return Retry(reason_for(error))
+
+    def _trusting(self, request: Callable[[], Answer]) -> Answer:
+        """Do a request over TLS, once more with certifi's certificates if the others do not suffice."""
+        if not self._url.lower().startswith("https:"):
+            return request()
+        if self._context is None:
+            self._context = self.trust.context()
+            self._session.mount("https://", InStepAdapter(self._context))
+        try:
+            return request()
+        except requests.exceptions.SSLError as error:
+            if self.trust.bundle or certificate_error(error) is None:
+                raise
+        trust.add_certifi(self._context)  # no byte of the request was sent
+        return request()
 
     def close(self) -> None:
         """Close the connection."""
@@ -113,17 +141,22 @@ class HttpSink:
 
     def _post(self, key: str, body: bytes) -> Outcome:
         headers = {"Idempotency-Key": key}
-        is_compressed = self._compresses and len(body) >= _COMPRESSED_FROM_BYTES
+        may_compress = self._accepts_gzip and time.monotonic() >= self._plain_until
+        is_compressed = may_compress and len(body) >= _COMPRESSED_FROM_BYTES
         if is_compressed:
             headers["Content-Encoding"] = "gzip"
+            # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
+            self._plain_until = time.monotonic() + PLAIN_S
         data = gzip.compress(body, compresslevel=6, mtime=0) if is_compressed else body
         with self._request("POST", data=data, headers=headers) as answer:
             text = _beginning(answer)
-            self._compresses = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
             outcome = outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+        if isinstance(outcome, Delivered):
+            self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
+            if is_compressed:
+                self._plain_until = -math.inf
         if is_compressed and isinstance(outcome, Refused):
-            self._compresses = False  # the collector may have refused only the compression
-            return self._post(key, body)
+            return self._post(key, body)  # only the compression may have been refused
         return outcome
 
 
@@ -134,16 +167,6 @@ def accepts_gzip(accepted: str) -> bool:
         if coding.strip() in {"gzip", "x-gzip"}:
             return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
     return False
-
-
-def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The proxies that the environment names; empty if it exempts ``url``."""
-    exempt = environ.get("no_proxy") or environ.get("NO_PROXY")
-    if requests.utils.should_bypass_proxies(url, no_proxy=exempt or ""):
-        return {}
-    names = ("http_proxy", "https_proxy", "all_proxy")
-    found = {name.partition("_")[0]: environ.get(name) or environ.get(name.upper()) for name in names}
-    return {scheme: proxy for scheme, proxy in found.items() if proxy}
 
 
 def _beginning(answer: requests.Response) -> str:

@@ -11,11 +11,16 @@ from collections.abc import Iterator
 
 import requests
 
+from .connection import OutOfStepError
 from .deadline import DeadlineExceededError
 
 # The first class that fits gives the reason, so subclasses stand before their bases.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (DeadlineExceededError, "the request took longer than request_deadline_s"),
+    (
+        OutOfStepError,
+        "the answers of the collector, or of a proxy before it, are out of step with the requests",
+    ),
     (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
     (requests.exceptions.SSLError, "TLS failed: the server speaks no TLS, or no version that we support"),
     (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
@@ -30,7 +35,9 @@ _CERTIFICATES = {
     10: "it has expired, or this machine's clock is wrong",
     18: "it is signed by itself; if that is intended, set ca_bundle",
     **dict.fromkeys(
-        (19, 20, 21), "it is signed by an unknown authority; if it is your site's, set ca_bundle"
+        (2, 19, 20, 21),
+        "it is signed by an unknown authority; if it is your site's, add that to the system's store, or set "
+        "ca_bundle",
     ),
     62: "it belongs to another host name",
     64: "it belongs to another address",
@@ -40,14 +47,18 @@ _MOST_CAUSES = 50
 
 def reason_for(error: BaseException) -> str:
     """A sentence for people that holds no address and no credentials."""
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            code = getattr(cause, "verify_code", 0)
-            return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
+    if (cause := certificate_error(error)) is not None:
+        code = getattr(cause, "verify_code", 0)
+        return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
     return f"the request failed ({type(error).__name__})"
+
+
+def certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The error of a certificate among an exception and its causes; None if there is none."""
+    return next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)), None)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

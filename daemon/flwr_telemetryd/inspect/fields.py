@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flwr_telemetry import EventType, context, hardware, source
+from flwr_telemetry import EventType, context, hardware, redaction, source
 from flwr_telemetry.context import FIELDS, Field
 from flwr_telemetry.layout import Home
 
@@ -48,7 +48,7 @@ def _body(
 ) -> dict[str, Any]:
     """A burst of two workloads of the same user, one of which fails."""
     coalescer = Coalescer(hardware=hardware.hardware_facts())
-    static = context.static_context(package, version)
+    static = redaction.identity_redactor().redact(context.static_context(package, version))
     partner = {"partner": context.partner_id(environ.get("FLWR_TELEMETRY_PARTNER_ID"))}
     date_us = clock.time_ns() // 1000
     bodies: list[bytes] = []

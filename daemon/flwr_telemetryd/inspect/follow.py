@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from flwr_telemetry import files, record
+from flwr_telemetry import files, pending, record
+from flwr_telemetry.hardware import add_facts, hardware_facts
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import to_wire
 
@@ -51,6 +52,7 @@ class Follower:
     def __init__(self, home: Home, stage: str | None = None) -> None:
         self._home = home
         self._stage = stage
+        self._own_facts: dict[str, int] | None = None
         self._segment_ends: dict[Segment, int] = {}
         self._keys: dict[tuple[str, str], set[str]] = {}
         self._archive_ends: dict[Path, int] = {}
@@ -62,7 +64,9 @@ class Follower:
         """The items that are new since the last call; in the order in which events move, to miss none."""
         problems = self.problems
         stages: dict[str, Callable[[HostPaths], Iterator[Item]]] = {
-            "spool": lambda host: read_each(partial(contents.spool_segments, host), self._segment, problems),
+            "spool": lambda host: read_each(
+                partial(contents.spool_segments, host), partial(self._segment, host), problems
+            ),
             "outbox": lambda host: self._bodies(host, "outbox", contents.outbox_bodies),
             "sent": lambda host: read_each(partial(archive.archive_files, host), self._archive, problems),
             "rejected": lambda host: self._bodies(host, "rejected", contents.rejected_bodies),
@@ -75,7 +79,7 @@ class Follower:
                         yield from items(host)
             self._has_read = True
 
-    def _segment(self, path: Path) -> Iterator[Item]:
+    def _segment(self, host: HostPaths, path: Path) -> Iterator[Item]:
         segment = _identity(path)
         end = max(self._segment_ends.get(segment, 0), contents.first_byte(path))
         for piece in contents.read_segment(path, end):
@@ -83,7 +87,17 @@ class Follower:
             # Damage at the end may be a record that is being written, and is read again.
             if isinstance(piece, reader.Record):
                 self._segment_ends[segment] = end
-                yield Item("spool", codec.dumps(to_wire(piece.event)).encode(), 1)
+                event = to_wire(piece.event)
+                event["context"] = add_facts(event["context"], self._facts(host, path))
+                yield Item("spool", codec.dumps(event).encode(), 1)
+
+    def _facts(self, host: HostPaths, path: Path) -> dict[str, int]:
+        """The hardware facts that a sidecar adds to the events of a segment: none to those of other hosts."""
+        batch = path.parent.name.partition(".")[0]
+        if host.name != self._home.host().name or pending.is_adopted(batch):
+            return {}
+        self._own_facts = hardware_facts() if self._own_facts is None else self._own_facts
+        return self._own_facts
 
     def _bodies(
         self, host: HostPaths, stage: str, paths: Callable[[HostPaths], Iterable[Path]]

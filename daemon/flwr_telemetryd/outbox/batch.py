@@ -42,6 +42,7 @@ from typing import NamedTuple
 from flwr_telemetry import files, pending
 from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
 
+from ..burst import codec
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
@@ -258,11 +259,19 @@ def commit(batch: Batch) -> Path:
 
 
 def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
-    """Write a body into the batch, but not yet to the disk; 1, as a count of bodies."""
+    """Write a body into the batch, but not yet to the disk. Returns by how many bodies the batch grows.
+
+    Two bodies of a batch may be equal to the last byte: forked processes share a cluster ID, and may report
+    the same in the same microsecond. They would have one key, so the events of both become one burst.
+    """
     _check(batch, checkpoint)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
-    with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
-        files.write_all(descriptor, body)
+    try:
+        with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            files.write_all(descriptor, body)
+    except FileExistsError:
+        path.unlink()
+        return sum(_put(batch, whole, checkpoint) for whole in codec.doubled(body)) - 1
     return 1
 
 

@@ -7,7 +7,6 @@ of committed bodies. This module never sends.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from flwr_telemetry import files
 from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import HostPaths
 
@@ -165,10 +165,12 @@ def _inode_and_size(host: HostPaths) -> tuple[int, int]:
 def _first_date_us(host: HostPaths) -> int | None:
     """The date of the first record in the open segment; None if there is only damage at its beginning."""
     try:
-        for piece in reader.read(itertools.islice(segments.chunks(host.events), 1)):
-            if isinstance(piece, reader.Record):
-                date_us: int = piece.event["context"]["date"]
-                return date_us
+        with files.estale_as_missing(), files.opened(host.events, os.O_RDONLY) as descriptor:
+            beginning = os.pread(descriptor, segments.CHUNK_BYTES, 0)
     except FileNotFoundError:
-        pass  # another sidecar has sealed it
+        return None  # another sidecar has sealed it
+    for piece in reader.read([beginning]):
+        if isinstance(piece, reader.Record):
+            date_us: int = piece.event["context"]["date"]
+            return date_us
     return None

@@ -86,6 +86,23 @@ def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
     assert len(bodies) == (len(set(map(group_of, crowd))) if bursts else len(crowd))
 
 
+@tried(200)
+@given(crowds.flatmap(lambda crowd: st.tuples(st.just(crowd), st.permutations(crowd))))
+def test_equal_events_make_equal_bodies(crowds):
+    """In whatever order they come: so a restored backup is delivered under the keys of the first time."""
+    one, other = [sorted(coalesce(map(to_wire, crowd))) for crowd in crowds]
+    assert one == other
+
+
+@tried(100)
+@given(crowds.filter(bool))
+def test_a_doubled_body_holds_each_event_twice(crowd):
+    for body in coalesce(map(to_wire, crowd)):
+        (whole,) = codec.doubled(body)
+        check(whole)
+        assert bag(codec.expand(whole)) == bag(codec.expand(body) * 2)
+
+
 @tried(100)
 @given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
 def test_hardware_is_added_to_every_event_with_hw(crowd, hardware):

@@ -2,6 +2,7 @@
 
 import json
 
+from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.inspect.follow import Follower
 from flwr_telemetryd.outbox import batch
@@ -95,3 +96,26 @@ def test_what_is_no_body_is_a_problem_and_not_shown(home):
     follower = Follower(Home(home))
     assert _new(follower) == [("rejected", 3)]
     assert [str(rejected / "ab.json") in problem for problem in follower.problems] == [True]
+
+
+def test_events_of_the_spool_are_shown_as_they_are_sent(home):
+    """With the hardware facts of this host, but for those of another host, adopted or not."""
+    ours = Home(home).host()
+
+    def memory():
+        return [
+            json.loads(item.raw)["context"]["hw"].get("memory_gib")
+            for item in Follower(Home(home)).new_items()
+        ]
+
+    homes.put(home, records.series(1))
+    (own,) = memory()
+    assert own == hardware_facts()["memory_gib"]
+    other = home / "telemetry" / "another" / "spool"
+    other.mkdir(parents=True)
+    segments.seal(ours, 1)
+    (sealed,) = segments.sealed_segments(ours)
+    sealed.rename(other / sealed.name)
+    assert memory() == [None]
+    assert batch.take(ours, "owner", 2, [Home(home).host("another")]) is not None
+    assert memory() == [None]

@@ -1,9 +1,11 @@
 """Batches: segments, damage and failing calls, and the numbered races 8 to 10, each at its very moment."""
 
+import functools
 import os
 
 import pytest
 
+from flwr_telemetry import record
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.burst import codec
@@ -50,6 +52,23 @@ def test_the_oldest_go_first_and_a_batch_is_bounded(home, host, monkeypatch):
     monkeypatch.setattr(batch, "MAX_BATCH_BYTES", 1)
     sealed(home, 1)
     assert len(list(take(host).path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("bursts", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 40])
+def test_equal_events_of_a_batch_keep_their_number(home, host, spooling, monkeypatch, bursts, count):
+    """Equal bodies would have one key, also where memory is short and a burst is given early."""
+    monkeypatch.setattr(batch, "Coalescer", functools.partial(codec.Coalescer, most_held_bytes=10_000))
+    crowd = [EVENTS[1], *[EVENTS[0], EVENTS[2]] * count]
+    homes.put_bytes(home, b"".join(map(records.encode, crowd)), name=segments.sealed_name(1))
+    made = take(host)
+    written = batch.write(made, bursts=bursts, hardware={})
+    bodies = spooling.bodies(made.path)
+    assert written.bodies == len(bodies)
+    assert {f"{wire.key_of(body)}.json" for body in bodies} == {
+        path.name for path in made.path.glob("*.json")
+    }
+    assert wire.bag(wire.expand_all(bodies)) == wire.bag(map(record.to_wire, crowd))
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])

@@ -9,6 +9,7 @@ from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.schedule import (
     SEAL_SIZE_BYTES,
     ExitReason,
+    age_of_oldest_s,
     on_demand_wait,
     reason_to_end,
     seal_is_due,
@@ -65,6 +66,21 @@ def test_the_sleep_of_a_sidecar_on_demand(found, chosen):
 )
 def test_when_a_segment_is_sealed(size_bytes, age_s, may_batch, immediately, is_due):
     assert seal_is_due(size_bytes, age_s, 5.0, may_batch=may_batch, immediately=immediately) is is_due
+
+
+@pytest.mark.parametrize(
+    ("by_date_s", "seen_s", "unseen_s", "age_s"),
+    [
+        (3.0, 0.0, math.inf, 3.0),
+        (0.0, 4.0, math.inf, 4.0),  # the clock was set back, or stands still
+        (-0.1, 0.0, math.inf, math.inf),
+        (math.inf, 0.0, math.inf, math.inf),
+        (1e9, 1.0, 1.25, 1.25),  # the clock was set forward, or a process has another one
+        (-1e9, 1.0, 1.25, 1.25),
+    ],
+)
+def test_the_age_of_the_oldest_event(by_date_s, seen_s, unseen_s, age_s):
+    assert age_of_oldest_s(by_date_s, seen_s=seen_s, unseen_s=unseen_s) == age_s
 
 
 IDLE = {"waits": False, "quiet_s": 0.0, "failing_s": -math.inf, "may_try": True, "stuck": False}

@@ -1,4 +1,4 @@
-"""Checks of the way to the collector: the proxy, the name of the collector, and its answer.
+"""Checks of the way to the collector: the proxy, its name, the certificates to trust, and its answer.
 
 The collector gets a request for headers alone (HEAD), sent as a body would be: through the same proxy, with
 the same certificates and the same deadline. No event is sent.
@@ -21,6 +21,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
+from ...delivery import proxies, trust
 from ...delivery.http import HttpSink, Reached
 from ...delivery.outcome import Retry
 from ...errors import describe
@@ -28,13 +29,14 @@ from .check import Check, Verdict, fault, note, ok
 
 _CLOCK_NOTE_S = 300.0
 _PROXY_REFUSES = 407
+_OF_ANOTHER = "a sidecar has the environment of the process which started it"
 _EXPECTED = frozenset({*range(200, 300), 400, 405, 411, 415, 422, 501})
 """Answers to a request for headers alone by a server that accepts events."""
 
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
-    """Check proxy, name and collector; the first fault ends the checks. Telemetry is on."""
-    if now.url.startswith("file:"):
+    """Check proxy, name, certificates and collector; the first fault ends the checks. Telemetry is on."""
+    if now.url.lower().startswith("file:"):
         yield _file(now.url)
         return
     with contextlib.closing(HttpSink(now, environ)) as sink:
@@ -42,6 +44,9 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
         yield found
         if found.verdict is not Verdict.FAULT and sink.proxy is None:
             found = _name(now.url)
+            yield found
+        if found.verdict is not Verdict.FAULT and now.url.lower().startswith("https:"):
+            found = _certificates(sink.trust, environ)
             yield found
         if found.verdict is not Verdict.FAULT:
             yield _collector(now, sink.reach(), clock)
@@ -59,29 +64,33 @@ def _file(url: str) -> Check:
     return ok("collector", f"bodies are appended to {path}; nothing leaves this machine")
 
 
-def _proxy(now: Settings, proxy: str | None) -> Check:
+def _proxy(now: Settings, proxy: proxies.Proxy | None) -> Check:
     if proxy is None:
-        return ok("proxy", "none")
-    shown = _address(proxy)
-    if shown is None:
-        advice = "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40"
-        return fault("proxy", "the proxy in the settings or the environment is no valid address", advice)
-    if now.proxy is not None:
-        return ok("proxy", f"{shown}, by the settings")
-    found = f"{shown}, by this process's environment; a sidecar has that of the process which started it"
+        is_local = proxies.is_loopback(urlsplit(now.url).hostname or "")
+        return ok("proxy", "none, because the collector is on this machine" if is_local else "none")
+    if problem := proxies.problem(proxy):
+        return fault("proxy", *problem)
+    if proxy.origin == proxies.SETTING:
+        return ok("proxy", f"{proxy.shown}, by the settings")
+    found = f"{proxy.shown}, by {proxy.origin}; {_OF_ANOTHER}"
     return note("proxy", found, "to be sure, set proxy in config.toml")
 
 
-def _address(proxy: str) -> str | None:
-    """Host and port of a proxy, never its credentials; None if it is no valid address."""
+def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
+    """Which certificates are trusted, and where they come from."""
+    if not chosen.bundle:
+        places = " and ".join(trust.places(environ))
+        return ok("certificates", f"those of this system, in {places}, and those of the package certifi")
+    by = "the settings" if chosen.origin == "ca_bundle" else chosen.origin
+    found = f"only those in {chosen.bundle}, by {by}"
+    remedy = "set ca_bundle in config.toml" if by == "the settings" else f"unset {by}, or set ca_bundle"
     try:
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    if not host or "@" in parts.path + parts.query + parts.fragment:
-        return None
-    return f"{host}:{port}" if port else host
+        chosen.context()
+    except trust.BundleError as error:
+        return fault("certificates", f"{found}: {error}", f"{remedy} to a file in PEM")
+    return (
+        ok("certificates", found) if by == "the settings" else note("certificates", f"{found}; {_OF_ANOTHER}")
+    )
 
 
 def _name(url: str) -> Check:
@@ -98,7 +107,9 @@ def _name(url: str) -> Check:
 
 def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
     host = urlsplit(now.url).netloc
-    secure = "TLS and its certificate are fine" if now.url.startswith("https:") else "no TLS, on loopback"
+    secure = (
+        "TLS and its certificate are fine" if now.url.lower().startswith("https:") else "no TLS, on loopback"
+    )
     if isinstance(reached, Retry):
         return fault(
             "collector",

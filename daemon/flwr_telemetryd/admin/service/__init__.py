@@ -8,6 +8,7 @@ Never: overwrites or removes a unit that another program wrote or a user edited;
 
     install.py    install and uninstall
     status.py     state of the service, waiting for it, its log
+    protection.py the settings that a machine cannot keep, found by trying
     unit.py       names, texts and authors of the units
     machine.py    the values of this machine that a unit needs
     systemctl.py  systemd's own programs

@@ -1,8 +1,8 @@
 """Install the service and start it; stop it and uninstall it.
 
 A unit is written whole, by one rename, and only where no file stands or the file is exactly as this package
-wrote it. Some machines refuse user namespaces to ordinary users. The service is then started a second time,
-with a drop-in that switches them off.
+wrote it. A machine may refuse some of its settings. Then trials find these (``protection.py``), and the
+service is started a second time, with a drop-in that switches them off.
 
 This module does not check the consent: the caller of ``install`` has just done it.
 """
@@ -23,11 +23,11 @@ from ...clock import Clock
 from ...errors import ServiceError
 from .. import switch
 from .machine import this_machine
+from .protection import Exposure, drop_in_text, is_refused, refused_in, refused_settings
 from .status import NO_MANAGER, former_version
 from .systemctl import UP, Systemctl
 from .unit import (
     DELIVERS,
-    NO_NAMESPACES,
     ONCE,
     SERVICE,
     TIMER,
@@ -42,9 +42,6 @@ from .unit import (
     sealed,
     shipped,
 )
-
-NAMESPACES_REFUSED = frozenset({"217", "218", "226"})
-"""Exit codes USER, CAPABILITIES and NAMESPACE of systemd.exec(5): the new process may not have namespaces."""
 
 _STARTS_S = 10.0
 _POLL_S = 0.1
@@ -159,13 +156,34 @@ def _start(manager: Systemctl, changes: Changes, home: Home, clock: Clock) -> st
     if not changes.written and found.get("ActiveState") == "active" and not is_old:
         return ""
     complaint = _restart(manager, changes.unit, clock)
-    if manager.show(delivers, "ExecMainStatus").get("ExecMainStatus") in NAMESPACES_REFUSED:
-        name = drop_in(delivers)
-        check_ours(changes.directory / name)
-        if _write(changes.directory / name, sealed(shipped(NO_NAMESPACES))):
-            changes.written.append(name)
+    if is_refused(manager.show(delivers, "ExecMainStatus").get("ExecMainStatus")):
+        manager.run("stop", changes.unit, delivers)  # it would start again and again
+        if _drop_settings(manager, changes, delivers):
             complaint = manager.run("daemon-reload") or _restart(manager, changes.unit, clock)
     return complaint
+
+
+def _drop_settings(manager: Systemctl, changes: Changes, unit: str) -> bool:
+    """Write the drop-in without the settings that this machine cannot keep; whether it changed."""
+    text, name = read(changes.directory / unit) or "", drop_in(unit)
+    path = changes.directory / name
+    check_ours(path)
+    # Another host of a shared home reads the same drop-in.
+    former = refused_in(read(path)) if len(hosts_of(text)) > 1 else {}
+    if (refused := refused_settings(manager, text)) is None:
+        return False
+    refused = {**former, **refused}
+    _unlink_ours(path)
+    manager.run("daemon-reload")
+    with_all = manager.exposure(unit)
+    if not refused or not _write(path, sealed(drop_in_text(refused, None))):
+        return False
+    manager.run("daemon-reload")
+    now = manager.exposure(unit)
+    if with_all is not None and now is not None:
+        _write(path, sealed(drop_in_text(refused, Exposure(with_all, now))))
+    changes.written.append(name)
+    return True
 
 
 def _restart(manager: Systemctl, unit: str, clock: Clock) -> str:

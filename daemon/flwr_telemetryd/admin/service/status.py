@@ -26,6 +26,7 @@ from ...inspect import problems
 from ...outbox.backlog import bodies_wait
 from ...state import State
 from .machine import sink_directory, this_host, this_machine
+from .protection import Exposure, exposure_in, refused_in
 from .systemctl import UP, Systemctl, lingers
 from .unit import (
     DELIVERS,
@@ -90,6 +91,12 @@ class ServiceStatus:
 
     namespaces: bool = True
     """False if it runs without namespaces of its own."""
+
+    refused: dict[str, str] = field(default_factory=dict)
+    """Settings of the unit that this machine cannot keep, each with the reason."""
+
+    exposure: Exposure | None = None
+    """Ratings by ``systemd-analyze security``; None if all settings are kept, or nothing rates them."""
 
     manager: str = ""
     """State of the user's manager; empty if none answers."""
@@ -173,7 +180,9 @@ def _read_unit(view: ServiceStatus, directory: Path) -> str | None:
         view.kind, view.unit = kind, str(directory / name)
         view.author = author(text)
         view.hosts = hosts_of(text)
-        view.namespaces = read(directory / drop_in(delivers)) is None
+        dropped = read(directory / drop_in(delivers))
+        view.refused, view.exposure = refused_in(dropped), exposure_in(dropped)
+        view.namespaces = "PrivateUsers" not in view.refused
         found = read(directory / delivers)
         view.home = note_of(found or "").get("home", view.home)
         if view.author is Author.OURS and found is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,18 @@ class Systemctl:
             if not searched or str(chosen) in searched:
                 return chosen
         return usual
+
+    def runtime_directory(self) -> Path:
+        """The directory of units that are gone after the last session."""
+        runtime = self.environ.get("XDG_RUNTIME_DIR")
+        return Path(runtime) / "systemd/user" if runtime else self.unit_directory()
+
+    def exposure(self, unit: str) -> float | None:
+        """The rating of ``systemd-analyze security``, from 0 to 10; None if it gives none."""
+        environ = {**self.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
+        answer = _answer(["systemd-analyze", "--user", "--no-pager", "security", unit], environ)
+        found = re.search(r"Overall exposure level for .*: ([\d.]+)", answer)
+        return float(found[1]) if found else None
 
     def journal(self, unit: str, lines: int) -> list[str]:
         """The last lines about a unit in the journal; empty if this user may not read it."""

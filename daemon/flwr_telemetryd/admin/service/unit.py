@@ -23,7 +23,6 @@ from .machine import Machine
 SERVICE = "flwr-telemetryd.service"
 ONCE = "flwr-telemetryd-once.service"
 TIMER = "flwr-telemetryd-once.timer"
-NO_NAMESPACES = "no-namespaces.conf"
 
 DELIVERS = {SERVICE: SERVICE, TIMER: ONCE}
 """The units that an install can enable, each with the unit that delivers."""
@@ -53,7 +52,7 @@ def shipped(name: str) -> str:
 
 
 def drop_in(unit: str) -> str:
-    """Name of the drop-in that switches namespaces off for a unit, relative to the directory of units."""
+    """Name of the drop-in that switches settings of a unit off, relative to the directory of units."""
     return f"{unit}.d/50-flwr-telemetry-no-namespaces.conf"
 
 

@@ -1,11 +1,13 @@
 """The way out, as the doctor sees it: every address is loopback's, and nothing is sent but a HEAD."""
 
+import importlib.util
 import os
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+import trustme
 
 from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.admin.doctor import Verdict, way_out
@@ -77,12 +79,60 @@ def test_a_proxy_is_named_without_its_credentials(collector, by):
 def test_a_proxy_that_is_none_is_a_fault_and_is_not_shown(proxy):
     """Any part of it may be a password."""
     for found in (
-        checks("https://127.0.0.1:9/", proxy=proxy),
-        checks("https://127.0.0.1:9/", {"https_proxy": proxy}),
+        checks("https://telemetry.example/", proxy=proxy),
+        checks("https://telemetry.example/", {"https_proxy": proxy}),
     ):
         assert list(found) == ["proxy"]
         assert found["proxy"].verdict is Verdict.FAULT
         assert not any(word in found["proxy"].found for word in ("alice", "12", "secret"))
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://alice:quite-secret@127.0.0.1:1", "socks://127.0.0.1:1"])
+def test_a_socks_proxy_that_cannot_be_used_is_a_fault(proxy, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    (found,) = checks("https://telemetry.example/", {"all_proxy": proxy}).values()
+    assert found.verdict is Verdict.FAULT
+    assert "SOCKS" in found.found
+    assert "all_proxy" in found.advice
+    assert SECRET not in found.found + found.advice
+
+
+def test_a_collector_on_this_machine_needs_no_proxy(collector):
+    found = checks(collector.url, {"http_proxy": "socks://nowhere"}, proxy="socks://nowhere")
+    assert found["proxy"].verdict is Verdict.OK
+    assert "this machine" in found["proxy"].found
+    assert found["collector"].verdict is Verdict.OK
+
+
+def test_the_certificates_in_force_are_named_with_their_origin(tmp_path):
+    """Those of the environment are a note, because a sidecar may have another one."""
+    url, bundle = "https://127.0.0.1:9/", str(tmp_path / "ca.pem")
+    trustme.CA().cert_pem.write_to_path(bundle)
+
+    def told(environ, **settings):
+        check = checks(url, environ, **settings)["certificates"]
+        return check.verdict, check.found
+
+    verdict, text = told({"SSL_CERT_FILE": "/of/the/site", "SSL_CERT_DIR": "/one:/two"})
+    assert verdict is Verdict.OK
+    assert "/of/the/site (SSL_CERT_FILE) and /one:/two (SSL_CERT_DIR)" in text
+    assert "certifi" in text
+    verdict, text = told({"SSL_CERT_FILE": "/of/the/site"}, ca_bundle=bundle)
+    assert (verdict, text) == (Verdict.OK, f"only those in {bundle}, by the settings")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        verdict, text = told({name: bundle})
+        assert verdict is Verdict.NOTE
+        assert f"only those in {bundle}, by {name}" in text
+
+
+@pytest.mark.parametrize("by", ["ca_bundle", "REQUESTS_CA_BUNDLE"])
+def test_certificates_that_cannot_be_read_are_a_fault(by):
+    settings = {"ca_bundle": "/none"} if by == "ca_bundle" else {}
+    found = checks("https://127.0.0.1:9/", {} if settings else {by: "/none"}, **settings)
+    assert "collector" not in found
+    assert found["certificates"].verdict is Verdict.FAULT
+    assert by in found["certificates"].found
+    assert "ca_bundle" in found["certificates"].advice
 
 
 ANSWERS = {Verdict.OK: [200, 405], Verdict.NOTE: [302, 403, 503], Verdict.FAULT: [407]}

@@ -278,6 +278,14 @@ def test_without_user_namespaces(strict_node):
             "Result": "success",
         }
         assert install(node, *arguments)["written"] == []
+        assert status(node)["refused"].keys() == {
+            "PrivateUsers",
+            "PrivateDevices",
+            "ProtectClock",
+            "ProtectKernelModules",
+            "ProtectKernelLogs",
+            "CapabilityBoundingSet",
+        }
     emit(node)
     node.run(["systemctl", "--user", "start", ONCE], check=True)
     assert (node.home / ".flwr" / "telemetry" / "bodies.jsonl").exists()

@@ -1,0 +1,82 @@
+"""The certificates that are trusted: which ones, and where they come from.
+
+``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, all certificates are
+trusted that the default context of this interpreter trusts (the system's store, ``SSL_CERT_FILE``,
+``SSL_CERT_DIR``), and in addition certifi's, because a slim container has no store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_EXCLUSIVE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class BundleError(Exception):
+    """The bundle cannot be used; the message holds no path."""
+
+
+class Trust(NamedTuple):
+    """The certificates in force."""
+
+    origin: str = ""
+    """``ca_bundle``, or the name of the variable that names the bundle; empty without a bundle."""
+    bundle: str = ""
+    """The path of the only certificates, a file or a directory; empty without a bundle."""
+
+    def context(self) -> ssl.SSLContext:
+        """A context that trusts these certificates, but not certifi's if it has others; see ``add_certifi``.
+
+        Raises:
+            BundleError: the bundle cannot be used.
+        """
+        try:
+            if not self.bundle:
+                made = ssl.create_default_context()
+            elif os.path.isdir(self.bundle):
+                made = ssl.create_default_context(capath=self.bundle)
+            else:
+                made = ssl.create_default_context(cafile=self.bundle)
+        except ssl.SSLError as error:
+            raise BundleError(f"TLS: the file that {self.origin} names holds no certificate") from error
+        except OSError as error:
+            message = f"TLS: the certificates that {self.origin} names cannot be read: {error.strerror}"
+            raise BundleError(message) from error
+        if not self.bundle and not made.cert_store_stats()["x509_ca"]:
+            add_certifi(made)
+        made.options |= (
+            ssl.OP_NO_TICKET
+        )  # a ticket that comes late looks like an answer that nobody asked for
+        return made
+
+
+def choose(ca_bundle: str | None, environ: Mapping[str, str]) -> Trust:
+    """The certificates in force for these settings and variables."""
+    if ca_bundle is not None:
+        return Trust("ca_bundle", ca_bundle)
+    return next((Trust(name, path) for name in _EXCLUSIVE if (path := environ.get(name))), Trust())
+
+
+def add_certifi(context: ssl.SSLContext) -> None:
+    """Trust certifi's certificates, too. They take 20 ms to load, so this waits until they are needed."""
+    with contextlib.suppress(OSError):  # a packed program may not have the file; the system's store remains
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+
+
+def places(environ: Mapping[str, str]) -> list[str]:
+    """The paths in which the default context looks for certificates, each with its origin; in words."""
+    default = ssl.get_default_verify_paths()
+    found = []
+    for name, path in (
+        (default.openssl_cafile_env, default.openssl_cafile),
+        (default.openssl_capath_env, default.openssl_capath),
+    ):
+        chosen = environ.get(name)
+        found.append(f"{chosen} ({name})" if chosen else path)
+    return found

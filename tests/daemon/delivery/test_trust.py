@@ -1,0 +1,144 @@
+"""Which certificates are trusted: by real handshakes, with a system's store of the test's own."""
+
+import contextlib
+import os
+import subprocess
+
+import certifi
+import pytest
+import trustme
+
+from flwr_telemetry.settings import Consent, Settings
+from flwr_telemetryd.delivery import trust
+from flwr_telemetryd.delivery.http import HttpSink
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from flwr_telemetryd.delivery.trust import BundleError, Trust
+from tests.support.tls import TlsCollector
+
+YES = Consent(enabled=True, decided_by="default", reason="")
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    """A few authorities: the file of each, and a directory as ``openssl rehash`` makes it."""
+    made = {}
+    for name in ("site", "other"):
+        authority = trustme.CA()
+        directory = tmp_path_factory.mktemp(name)
+        file = directory / "root.pem"
+        authority.cert_pem.write_to_path(file)
+        hashed = subprocess.run(
+            ["openssl", "x509", "-hash", "-noout", "-in", file], capture_output=True, text=True, check=True
+        )
+        (directory / f"{hashed.stdout.strip()}.0").symlink_to(file)
+        made[name] = authority, file, directory
+    return made
+
+
+@pytest.fixture
+def server(authorities):
+    with TlsCollector(authorities["site"][0].issue_cert("127.0.0.1")) as running:
+        yield running
+
+
+def send(url, environ, monkeypatch, **settings):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with contextlib.closing(HttpSink(Settings(consent=YES, url=url, **settings), dict(os.environ))) as sink:
+        return sink.send("0" * 64, b"{}")
+
+
+PLACES = {
+    "file": lambda found: {"SSL_CERT_FILE": found["site"][1], "SSL_CERT_DIR": "/none"},
+    "directory": lambda found: {"SSL_CERT_DIR": found["site"][2]},
+    "list": lambda found: {"SSL_CERT_DIR": f"/none:{found['other'][2]}:{found['site'][2]}"},
+    "file_of_another": lambda found: {"SSL_CERT_FILE": found["other"][1], "SSL_CERT_DIR": found["site"][2]},
+    "no_file": lambda found: {"SSL_CERT_FILE": "/none", "SSL_CERT_DIR": found["site"][2]},
+    "certifi": lambda found: {"SSL_CERT_FILE": found["other"][1], "CERTIFI": found["site"][1]},
+    "certifi_alone": lambda found: {
+        "SSL_CERT_FILE": "/none",
+        "SSL_CERT_DIR": "/none",
+        "CERTIFI": found["site"][1],
+    },
+    "requests": lambda found: {"REQUESTS_CA_BUNDLE": found["site"][1]},
+    "requests_directory": lambda found: {"REQUESTS_CA_BUNDLE": found["site"][2]},
+    "curl": lambda found: {"CURL_CA_BUNDLE": found["site"][1], "REQUESTS_CA_BUNDLE": ""},
+}
+EXCLUSIVE = {
+    "requests": lambda found: {"REQUESTS_CA_BUNDLE": found["other"][1], "CURL_CA_BUNDLE": found["site"][1]},
+    "curl": lambda found: {"CURL_CA_BUNDLE": found["other"][1]},
+}
+
+
+def environment(make, authorities, monkeypatch):
+    """The variables of a place; ``CERTIFI`` stands for certifi's own file."""
+    environ = {name: str(path) for name, path in make(authorities).items()}
+    if certificates := environ.pop("CERTIFI", None):
+        monkeypatch.setattr(certifi, "where", lambda: certificates)
+    return environ
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_default_context_is_trusted_and_certifi(server, authorities, monkeypatch, place):
+    environ = environment(PLACES[place], authorities, monkeypatch)
+    assert send(server.url, environ, monkeypatch) == Delivered()
+
+
+@pytest.mark.parametrize("place", EXCLUSIVE)
+def test_a_bundle_is_exclusive(server, authorities, monkeypatch, place):
+    environ = {
+        **environment(EXCLUSIVE[place], authorities, monkeypatch),
+        "SSL_CERT_FILE": str(authorities["site"][1]),
+    }
+    assert isinstance(send(server.url, environ, monkeypatch), Retry)
+    assert isinstance(send(server.url, environ, monkeypatch, ca_bundle=str(authorities["other"][1])), Retry)
+    assert send(server.url, environ, monkeypatch, ca_bundle=str(authorities["site"][1])) == Delivered()
+
+
+def test_a_store_that_learns_the_authority_later_is_read_again(server, authorities, monkeypatch, tmp_path):
+    """A service lives for months; its site may add its authority meanwhile."""
+    store = tmp_path / "store.pem"
+    store.write_bytes(authorities["other"][1].read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    with contextlib.closing(HttpSink(Settings(consent=YES, url=server.url), dict(os.environ))) as sink:
+        assert isinstance(sink.send("0" * 64, b"{}"), Retry)
+        store.write_bytes(authorities["site"][1].read_bytes())
+        assert sink.send("0" * 64, b"{}") == Delivered()
+
+
+def test_the_context_is_made_once_and_certifi_is_read_only_if_needed(server, authorities, monkeypatch):
+    """Either takes 20 ms, which is much for a sidecar that sends one body."""
+    made = []
+    monkeypatch.setattr(trust, "add_certifi", made.append)
+    monkeypatch.setattr(
+        Trust, "context", lambda self, make=Trust.context: made.append(make(self)) or made[-1]
+    )
+    server.answer_by(lambda _request: 503)  # each request has a fresh connection
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities["site"][1]))
+    with contextlib.closing(HttpSink(Settings(consent=YES, url=server.url), dict(os.environ))) as sink:
+        assert made == []
+        assert [type(sink.send("0" * 64, b"{}")) for _ in range(3)] == [Retry] * 3
+    assert (len(made), server.connections) == (1, 3)
+
+
+def test_a_bundle_that_cannot_be_used_is_told_by_its_name(tmp_path):
+    empty = tmp_path / "quite-secret"
+    empty.write_text("nothing")
+    for path, why in ((empty, "no certificate"), (tmp_path / "quite-secret" / "none", "cannot be read")):
+        with pytest.raises(BundleError, match=why) as caught:
+            Trust("CURL_CA_BUNDLE", str(path)).context()
+        assert "CURL_CA_BUNDLE" in str(caught.value)
+        assert "quite-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting", "chosen"),
+    [
+        ({"SSL_CERT_FILE": "/s", "REQUESTS_CA_BUNDLE": ""}, None, Trust()),
+        ({"SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c"}, None, Trust("CURL_CA_BUNDLE", "/c")),
+        ({"CURL_CA_BUNDLE": "/c", "REQUESTS_CA_BUNDLE": "/r"}, None, Trust("REQUESTS_CA_BUNDLE", "/r")),
+        ({"REQUESTS_CA_BUNDLE": "/r"}, "/mine", Trust("ca_bundle", "/mine")),
+    ],
+)
+def test_a_bundle_comes_from_the_settings_then_from_the_environment(environ, setting, chosen):
+    assert trust.choose(setting, environ) == chosen

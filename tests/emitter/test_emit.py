@@ -1,0 +1,202 @@
+"""event() and flush(): events that wait for the imports of another one, and errors that must not get out."""
+
+import signal
+
+import pytest
+
+from flwr_telemetry import emit
+from flwr_telemetry.errors import TelemetryError
+from tests.emitter.conftest import numbers
+from tests.support import homes, processes
+from tests.support.processes import NEVER
+
+SLOW = """
+import importlib.util, signal, threading, time
+begun, go_on = threading.Event(), threading.Event()
+
+class Slow:
+    at_the_moment = staticmethod(lambda: go_on.wait(30))
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "msgpack" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            begun.set()
+            self.at_the_moment()
+        return None
+
+slow = Slow()
+sys.meta_path.insert(0, slow)
+first = threading.Thread(target=event, args=("PING", {"n": 0}), daemon=True)
+"""
+
+
+def test_an_event_that_meets_a_slow_import_is_kept(home):
+    """It waits a moment. Then it is in memory, as it was at the call, and appended when the import ends."""
+    code = """
+first.start()
+begun.wait()
+before_us = time.time_ns() // 1000
+details = {"n": 1, "inner": [os.environ["HOME"]]}
+told = [outcome(event("PING", details)), outcome(event("PING", {"n": 2}))]
+details["inner"].append(1)
+told.append(outcome(event("PING", {"n": 3, "bad": {1}})))
+after_us = time.time_ns() // 1000
+go_on.set()
+first.join()
+print(json.dumps([told, before_us, after_us]))
+"""
+    told, before_us, after_us = processes.answers(home, SLOW + code, NEVER)
+    assert told[:2] == ["spooled"] * 2
+    assert "must be a JSON-like mapping" in told[2]
+    first, *kept = homes.spooled(home)
+    assert [event["event_details"] for event in kept] == [{"n": 1, "inner": ["<redacted>"]}, {"n": 2}]
+    dates = [event["context"]["date"] for event in (first, *kept)]
+    assert dates[0] < before_us <= dates[1] < dates[2] <= after_us
+
+
+def test_an_event_that_meets_a_slow_import_is_appended_at_exit(home):
+    """The main thread ends while a daemon thread still imports."""
+    code = """
+import atexit
+atexit.register(lambda: threading.Timer(0.3, go_on.set).start())  # runs after the emitter's own
+atexit.register(go_on.set)
+first.start()
+begun.wait()
+print(json.dumps(outcome(event("PING", {"n": 1}))))
+"""
+    assert processes.answers(home, SLOW + code, NEVER) == "spooled"
+    assert 1 in numbers(home)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "types"),
+    [("SystemExit", 0, ["ENTER", "LEAVE"]), ("KeyboardInterrupt", -signal.SIGINT, [])],
+)
+def test_a_handler_that_ends_the_process_amid_the_first_import(home, error, code, types):
+    """As Flower's own handler does: the ENTER is appended, and so is the LEAVE of the handler.
+
+    After Ctrl-C both are lost, with a warning: to load modules then would change how the process ends.
+    """
+    program = f"""
+def handler(*_):
+    print(outcome(event("LEAVE", {{"n": 1}})), flush=True)
+    raise {error}
+
+signal.signal(signal.SIGTERM, handler)
+slow.at_the_moment = lambda: signal.raise_signal(signal.SIGTERM)
+event("ENTER", {{"n": 0}})
+"""
+    done = processes.run(home, ["-c", processes.PRELUDE + SLOW + program], NEVER)
+    assert (done.stdout, done.returncode) == ("spooled\n", code)
+    assert [event["event_type"] for event in homes.spooled(home)] == types
+    assert ("2 events are lost" in done.stderr) is (not types)
+
+
+def test_a_kept_event_without_consent(home):
+    """Nothing is written for it, and an opt-out in the environment is answered as ever."""
+    code = """
+first.start()
+begun.wait()
+told = outcome(event("PING", {"n": 1}))
+go_on.set()
+first.join()
+print(json.dumps(told))
+"""
+    homes.write_settings(home, "enabled = false\n")
+    before = homes.tree(home)
+    assert processes.answers(home, SLOW + code, NEVER) == "spooled"
+    assert processes.answers(home, SLOW + code, {"FLWR_TELEMETRY_ENABLED": "0"}) == "disabled"
+    assert homes.tree(home) == before
+
+
+def test_a_kept_event_is_not_the_child_s(home):
+    """A child that is forked by a handler amid the import leaves the events to its parent."""
+    code = """
+def at_the_moment():
+    event("PING", {"n": 1})
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    else:
+        at_the_moment.is_child = True
+
+slow.at_the_moment = at_the_moment
+event("PING", {"n": 0})
+if hasattr(at_the_moment, "is_child"):
+    os._exit(0)
+"""
+    processes.workload(home, SLOW + code, NEVER)
+    assert numbers(home).count(1) == 1
+
+
+def test_too_many_kept_events_are_refused(monkeypatch):
+    monkeypatch.setattr(emit, "MAX_KEPT", 2)
+    monkeypatch.setattr(emit, "_kept", type(emit._kept)())
+    for _ in range(2):
+        assert emit._keep("flwr", "PING", None, None).result() == "spooled"
+    with pytest.raises(TelemetryError, match="2 events wait"):
+        emit._keep("flwr", "PING", None, None)
+
+
+AT_THE_LIMIT = """
+import sys
+{before}
+def deeper(left):
+    return deeper(left - 1) if left else outcome(event("PING", {{"n": 1}}))
+
+told = set()
+for left in range({limit} - 60, {limit}):
+    try:
+        told.add(deeper(left))
+    except RecursionError as error:
+        at = error.__traceback__
+        while at:
+            told.add("raised through " + at.tb_frame.f_code.co_filename)
+            at = at.tb_next
+print(json.dumps(sorted(told)))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "event('PING')"], ids=["first", "later"])
+def test_nothing_is_raised_near_the_recursion_limit(home, before):
+    """An event that finds too little stack fails; the caller's own calls raise, and none of ours."""
+    code = AT_THE_LIMIT.format(before=before, limit=1000)
+    told = processes.answers(home, code, NEVER)
+    assert "raised through <string>" in told
+    assert not [line for line in told if line.startswith("raised through") and "flwr_telemetry" in line]
+
+
+OUT_OF_MEMORY = """
+import mmap, resource
+with open("/proc/self/statm") as file:
+    size = int(file.read().split()[0]) * mmap.PAGESIZE
+resource.setrlimit(resource.RLIMIT_AS, (size + {room}, size + {room}))
+for _ in range(5):
+    future = event("PING", {{"n": 1, "s": "x" * 1000}})
+    future.exception()
+os.write(1, b"still here")
+"""
+
+
+@pytest.mark.parametrize("before", ["", "event('PING')"], ids=["first", "later"])
+def test_nothing_is_raised_without_memory(home, before):
+    """Whatever little room is left: no exception gets out of an event, and the process goes on."""
+    for room in range(0, 4 << 20, 512 << 10):
+        done = processes.run(
+            home, ["-c", processes.PRELUDE + before + OUT_OF_MEMORY.format(room=room)], NEVER
+        )
+        assert (done.stdout, done.returncode) == ("still here", 0), (room, done.stderr)
+
+
+def test_a_failure_cannot_fail(monkeypatch):
+    """Neither a log nor a future that raises changes that event() gives a future."""
+
+    def broken(*_):
+        raise MemoryError
+
+    for name in ("_emitter", "warn", "Future"):
+        monkeypatch.setattr(emit, name, broken)
+    monkeypatch.setattr(emit, "_loaded", None)
+    for call in (lambda: emit.event("PING"), lambda: emit.report("flwr", "PING", None)):
+        assert isinstance(call().exception(), TelemetryError)
+    assert emit.flush(0) is False

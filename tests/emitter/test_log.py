@@ -1,0 +1,139 @@
+"""The log: the standard error of the moment, handlers that are closed, and handlers that report events."""
+
+import logging
+
+import pytest
+
+from flwr_telemetry import log, record
+from tests.emitter.conftest import numbers
+from tests.support import processes, records
+from tests.support.processes import NEVER
+
+LOGGING = {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"}
+ANOTHER_STREAM = "sys.stderr, real = io.TextIOWrapper(io.BytesIO()), sys.stderr"
+STREAMS = {
+    "another_that_is_closed": (ANOTHER_STREAM, "sys.stderr.close(); sys.stderr = real"),
+    "a_handler_s_that_is_closed": (
+        f"{ANOTHER_STREAM}; logging.basicConfig(level=10)",
+        "sys.stderr.close(); sys.stderr = real",
+    ),
+    "the_logger_s_that_is_closed": (
+        "logging.getLogger('flwr-telemetry').addHandler(logging.StreamHandler(io.StringIO()))",
+        "logging.getLogger('flwr-telemetry').handlers[0].stream.close()",
+    ),
+}
+SILENT = {
+    "none": ("", "sys.stderr = None"),
+    "a_closed_one": ("", "sys.stderr.close()"),
+    "a_broken_one": ("", "sys.stderr = object()"),
+}
+
+
+def said(home, before, after):
+    code = f"""
+import io, logging
+{before}
+told = [outcome(event("PING", {{"n": 1}}))]
+{after}
+told += [outcome(event("PING", {{"n": 2}})), outcome(event("no type"))]
+print(json.dumps(told))
+sys.stderr = sys.__stderr__
+"""
+    done = processes.workload(home, code, LOGGING)
+    assert done.stdout.startswith('["spooled", "spooled", "flwr_telemetry.errors.InvalidEventError')
+    assert "Logging error" not in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), STREAMS.values(), ids=STREAMS)
+def test_a_line_goes_to_the_standard_error_of_the_moment(home, before, after):
+    """A stream that is closed by now is not written to, and no other handler loses a line."""
+    text = said(home, before, after)
+    assert '"event_details": {"n": 2}' in text
+    assert "an event type is" in text
+
+
+@pytest.mark.parametrize(("before", "after"), SILENT.values(), ids=SILENT)
+def test_a_line_for_which_there_is_no_stream_is_left_out(home, before, after):
+    text = said(home, before, after)
+    assert '"event_details": {"n": 2}' not in text
+
+
+def test_an_open_handler_hears_what_a_closed_one_cannot(home):
+    """One handler is closed; the other, at the root, has its level."""
+    before = """
+closed, heard = logging.StreamHandler(io.StringIO()), io.StringIO()
+closed.stream.close()
+logging.getLogger("flwr-telemetry").addHandler(closed)
+logging.basicConfig(stream=heard, level=logging.WARNING)
+"""
+    assert said(home, before, "sys.stderr.flush()") == ""
+
+
+RECURSION = """
+import logging
+calls = []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        calls.append(record.levelname)
+        told.append(outcome(event("LOG", {"n": len(calls)})))
+
+logging.getLogger("flwr-telemetry").addHandler(Handler())
+logging.getLogger("flwr-telemetry").setLevel(logging.DEBUG)
+told = []
+told.append(outcome(event("PING", {"n": 0})))
+told.append(outcome(event("PING", {"n": 0})))
+print(json.dumps([calls, told]))
+"""
+
+
+def test_a_handler_that_reports_events(home):
+    """Its events are spooled, and their payloads are not logged: a call for each event, not hundreds."""
+    calls, told = processes.answers(home, RECURSION, LOGGING)
+    assert sorted(calls) == ["DEBUG", "DEBUG", "INFO"]
+    assert told == ["spooled"] * 5
+    assert sorted(numbers(home)) == [0, 0, 1, 2, 3]
+
+
+FAILING = """
+import logging
+calls = []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        calls.append(record.levelname)
+        event("PING", {type(f"Class{len(calls)}", (), {})(): 1})
+        event("PING", {"a": type(f"Class{len(calls)}", (), {})()})
+
+logging.getLogger("flwr-telemetry").addHandler(Handler())
+event("no type")
+event("PING", {"a": object()})
+print(json.dumps(calls))
+"""
+
+
+def test_a_handler_whose_events_fail(home):
+    """Its own failures are not logged while it runs, and those after it are."""
+    assert processes.answers(home, FAILING, NEVER) == ["WARNING", "WARNING"]
+
+
+def test_a_handler_that_raises_lets_the_next_payload_be_logged(monkeypatch):
+    """Also if it raises what ends a program, such as SystemExit."""
+    seen = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            seen.append(record)
+            raise SystemExit
+
+    monkeypatch.setattr(log, "_open_handlers", lambda _: iter([Handler()]))
+    event = records.sample()
+    payload = record.assemble(
+        record.event_head("PING"), record.pack({}), record.context_parts({}, event["context"]), 0
+    )
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            log.log_payload(payload)
+    assert len(seen) == 2
