@@ -161,8 +161,7 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
     """Run a program to its end, detached from this process but for its standard error."""
     actions: list[tuple[Any, ...]] = [
         (posix.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
-        (posix.POSIX_SPAWN_DUP2, 0, 1),
-        (posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, 2),
+        *((posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, stream) for stream in (1, 2)),
         *((posix.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
     ]
     signals = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)

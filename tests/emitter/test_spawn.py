@@ -314,7 +314,7 @@ sys.addaudithook(hook)
 """
     done = processes.run(home, ["-c", f"{hook}{EMIT}time.sleep(1.1)\n{EMIT}{CHILDREN}"])
     assert done.stdout == "spooled\nspooled\n[]\n"
-    assert done.stderr.count("No sidecar could be started (No: not here)") == 1
+    assert done.stderr.count("No sidecar could be started, and events wait in the spool: No: not here") == 1
     assert not processes.sidecars(home)
 
 
@@ -331,10 +331,10 @@ def test_a_sidecar_has_a_name_and_tells_its_home(home, collector):
     assert sidecar.environ()["FLWR_HOME"] == str(home)
 
 
-@pytest.mark.parametrize("when", ["before-it-delivers", "after-a-failure"])
+@pytest.mark.parametrize("when", ["before-it-delivers", "after-a-failure", "replaced"])
 def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_path, when):
-    """As by `pip uninstall`: no traceback in its log, and the events wait for another program."""
-    is_early = when.startswith("before")
+    """As by `pip uninstall` or an upgrade: no traceback, and the events wait for another program."""
+    is_early = when != "after-a-failure"
     homes.configure(home, collector.url, burst_window_s=600 if is_early else 0.1, idle_exit_s=600)
     collector.answer_with(*[503] * 1000)
     program = tmp_path / "program"
@@ -348,10 +348,12 @@ def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_pa
     processes.running_sidecar(home)
     processes.wait_until(lambda: is_early or collector.requests)
     for name in ("flwr_telemetry", "flwr_telemetryd"):
-        shutil.rmtree(program / name)
+        (program / name).rename(tmp_path / name)
+        if when == "replaced":
+            shutil.copytree(tmp_path / name, program / name, copy_function=shutil.copyfile)
     processes.wait_for_end(home)
     log = Home(home).host().log.read_text()
-    assert "ending: its program was removed" in log
+    assert "ending: its program was removed or replaced" in log
     assert "Traceback" not in log
     assert start_errors.read(Home(home).host()) is None
     assert homes.unsent_files(home)
