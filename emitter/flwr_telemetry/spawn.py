@@ -144,8 +144,6 @@ def start(sidecar: Sidecar, host: HostPaths) -> None:
             _run(shell, sidecar.environment, errors)
         except OSError:
             _run(python, sidecar.environment, errors)
-    except StartError:
-        raise
     except Exception as error:  # an audit hook of this process may raise anything
         reason = f"{type(error).__name__}: {error}"
         if errors is not None:
@@ -158,7 +156,11 @@ def start(sidecar: Sidecar, host: HostPaths) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], errors: int | None) -> None:
-    """Run a program to its end, detached from this process but for its standard error."""
+    """Run a program to its end, detached from this process but for its standard error.
+
+    Raises:
+        OSError: it cannot be run, or ends with another code than 0.
+    """
     actions: list[tuple[Any, ...]] = [
         (posix.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
         *((posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, stream) for stream in (1, 2)),
@@ -171,7 +173,7 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
     except (NotImplementedError, OSError):  # the C library may lack them; the sidecar does the same later
         pid = posix.posix_spawn(command[0], command, environment, **options)
     if code := _wait(pid):
-        raise StartError(f"{command[0]} ended with {code}")
+        raise OSError(f"{command[0]} ended with {code}")
 
 
 def _attributes() -> dict[str, Any]:

@@ -195,7 +195,7 @@ def stand_in(host):
     return start
 
 
-@pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh", "/etc/passwd"])
 def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell):
     """Before its Python starts: it is killed first if memory runs out, and it is in no real-time class.
 
@@ -236,8 +236,9 @@ def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell
     assert (found.starts, found.last_line) == (1, "its last words")
 
 
-def test_an_old_c_library(stand_in, monkeypatch):
-    """Where it can set neither session nor class, the sidecar starts all the same."""
+def test_an_old_c_library_and_a_shell_that_fails(stand_in, monkeypatch):
+    """Where neither session nor class can be set beforehand, the sidecar starts all the same."""
+    monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
     real = spawn.posix.posix_spawn
 
     def refuse(*arguments, **options):
@@ -257,9 +258,8 @@ def test_nothing_can_be_started(host, monkeypatch):
     with pytest.raises(StartError, match="No such file"):
         spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)
     assert "No such file" in start_errors.read(host).last_line
-    monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
     with pytest.raises(StartError, match="/bin/false ended with 1"):
-        spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)
+        spawn.start(spawn.Sidecar(["/bin/false"], [], {}), host)
     assert psutil.Process().children() == children
 
 
