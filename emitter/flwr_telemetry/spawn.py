@@ -167,13 +167,22 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
         *((posix.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
     ]
     signals = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
-    options: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsigdef": signals}
-    try:
-        pid = posix.posix_spawn(command[0], command, environment, **options, **_attributes())
-    except (NotImplementedError, OSError):  # the C library may lack them; the sidecar does the same later
-        pid = posix.posix_spawn(command[0], command, environment, **options)
-    if code := _wait(pid):
+    common: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsigdef": signals}
+    if code := _wait(_spawned(command, environment, common, _attributes())):
         raise OSError(f"{command[0]} ended with {code}")
+
+
+def _spawned(
+    command: list[str], environment: dict[str, str], common: dict[str, Any], rest: dict[str, Any]
+) -> int:
+    """The process of a program; each C library lacks other parts of ``rest``, which the sidecar does later."""
+    while True:
+        try:
+            return posix.posix_spawn(command[0], command, environment, **common, **rest)
+        except (NotImplementedError, OSError):
+            if not rest:
+                raise
+            rest = dict(list(rest.items())[1:])
 
 
 def _attributes() -> dict[str, Any]:

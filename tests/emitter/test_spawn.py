@@ -107,7 +107,7 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
 ):
     """Decoys in the user's own site and in the working directory never run."""
     homes.configure(home, collector.url)
-    marker, base = tmp_path / "decoy", tmp_path / "base"
+    marker, base = tmp_path / "decoy", home.parent / ".local"
     decoys(base / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages", marker)
     decoys(tmp_path / "cwd", marker)
     (tmp_path / "cwd/json.py").unlink()
@@ -115,7 +115,7 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
     (tmp_path / "site").mkdir()
     (tmp_path / "site/some.pth").write_text(f"{target}\n")
     code = f"TARGET, SITE = {str(target)!r}, {str(tmp_path / 'site')!r}\n{setup}{EMIT}"
-    env = {"PYTHONPATH": path and path(target), "PYTHONUSERBASE": str(base)}
+    env = {"PYTHONPATH": path and path(target)}
     done = processes.program(home, [BASE, *switches, "-c", code], env, cwd=tmp_path / "cwd")
     assert (done.stdout, done.stderr) == ("spooled\n", done.stderr if "Flower reports" in done.stderr else "")
     processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
