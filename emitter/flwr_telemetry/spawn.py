@@ -175,7 +175,7 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
 def _spawned(
     command: list[str], environment: dict[str, str], common: dict[str, Any], rest: dict[str, Any]
 ) -> int:
-    """The process of a program; each C library lacks other parts of ``rest``, which the sidecar does later."""
+    """The process of a program. A C library may lack parts of ``rest``, which the sidecar does later."""
     while True:
         try:
             return posix.posix_spawn(command[0], command, environment, **common, **rest)
