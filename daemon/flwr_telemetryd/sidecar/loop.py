@@ -234,7 +234,7 @@ class Sidecar:
         self._idle_wait.sleep(*wait)
 
     def _is_woken(self) -> bool:
-        """Whether SIGHUP, an opt-out or the removal of the program is a reason for a pass."""
+        """Whether SIGHUP, an opt-out or another program is a reason for a pass."""
         self._obey_reload()
         return self._flush_requested or not self._checkpoint() or not is_installed()
 
