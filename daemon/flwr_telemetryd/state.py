@@ -42,6 +42,8 @@ class State:
     """Empty without a wait."""
     last_error: str = ""
     """Empty after a success."""
+    hardware: dict[str, Any] = field(default_factory=dict)
+    """The hardware facts that it adds to the events of its host; `inspect` shows them in a copied home."""
     _saved: str = field(default="", repr=False)
 
     @classmethod
