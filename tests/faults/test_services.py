@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from flwr_telemetry import nfs
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
@@ -102,6 +103,15 @@ def test_a_service_delivers_what_is_there_before_it_ends(home, collector, number
     assert wire.serials(collector.events()) == [0, 1]
     assert homes.unsent_files(home) == []
     assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_last_adoption_needs_a_disk_of_this_machine(home, world, monkeypatch, is_local):
+    """On a file system whose locks may not work, an adoption beside a writer may cost an event."""
+    homes.put(home, records.series(1, start=10), host_of="workload")
+    monkeypatch.setattr(nfs, "is_local", lambda _device: is_local)
+    world.sidecar.drain()
+    assert world.arrived == [*range(10), *([10] if is_local else [])]
 
 
 def test_a_service_that_is_ended_amid_a_request_sends_it_again(home, collector):
