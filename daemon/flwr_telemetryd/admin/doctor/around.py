@@ -71,9 +71,7 @@ def container(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return ok("container", f"a whole system, with {first} as process 1")
     place = nearest_directory(home)
     if file_system(place) in _IN_MEMORY:
-        found = (
-            "the home is in memory: it ends with this container or its pod, and no exit waits for it"
-        )
+        found = "the home is in memory: it ends with this container or its pod, and no exit waits for it"
         return note("container", found, f"mount a volume at {home.path}, or let a service of the pod deliver")
     if not goodbye.is_ephemeral(place):
         return ok("container", "the home lies on a volume, so it outlives this container")
