@@ -57,7 +57,7 @@ def _leave() -> None:
     except (SystemExit, KeyboardInterrupt):
         pass  # a signal handler of the host ends the wait; the exit goes on
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
+        _failed(error, "Events end with this container, because no delivery could be asked for")
 
 
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
