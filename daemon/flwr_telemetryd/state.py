@@ -7,7 +7,7 @@ last one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr_telemetry import files, presence
@@ -75,4 +75,4 @@ class State:
 
     def public(self) -> dict[str, Any]:
         """The state as the file holds it, by field."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
