@@ -92,6 +92,19 @@ event("ENTER", {{"n": 0}})
     assert ("2 events are lost" in done.stderr) is (not types)
 
 
+def test_a_refused_event_does_not_replace_what_a_handler_raises(home):
+    code = """
+def handler(*_):
+    raise SystemExit(7)
+
+signal.signal(signal.SIGTERM, handler)
+slow.at_the_moment = lambda: signal.raise_signal(signal.SIGTERM)
+event("ENTER", {"n": {1}})
+"""
+    assert processes.run(home, ["-c", processes.PRELUDE + SLOW + code], NEVER).returncode == 7
+    assert homes.spooled(home) == []
+
+
 def test_a_kept_event_without_consent(home):
     """Nothing is written for it, and an opt-out in the environment is answered as ever."""
     code = """
