@@ -177,9 +177,9 @@ def test_the_request(reader, words):
     reader.does("python server.py")
     source = reader.does("cat ~/.flwr/source").stdout
     told = reader.does(f"{words[0]} --yes").stdout
-    assert "To: telemetry@flower.dev\n" in told
+    assert "To: telemetry@flower.ai\n" in told
     assert re.search(f"^ *Subject: .*{source}$", told, re.MULTILINE)
-    assert re.search(rf"^mailto:telemetry@flower\.dev\?.*{source}", told, re.MULTILINE)
+    assert re.search(rf"^mailto:telemetry@flower\.ai\?.*{source}", told, re.MULTILINE)
 
 
 @keeps("We will update this page and publish changes in the changelog")

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr_telemetry.errors import TelemetryError, from_os_error
+from flwr_telemetry.errors import FULL_ERRNOS, SpoolFullError, TelemetryError, from_os_error
 
 
 class SidecarError(Exception):
@@ -69,6 +69,11 @@ def attempt(path: Path, step: Callable[[Path], object]) -> list[str]:
     except (OSError, TelemetryError) as error:
         return [describe(error, path)]
     return []
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error means that the disk or the quota has no space or no inode left."""
+    return isinstance(error, SpoolFullError) or getattr(error, "errno", None) in FULL_ERRNOS
 
 
 class ExitCode(enum.IntEnum):

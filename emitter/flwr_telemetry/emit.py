@@ -57,7 +57,7 @@ def _leave() -> None:
     except (SystemExit, KeyboardInterrupt):
         pass  # a signal handler of the host ends the wait; the exit goes on
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
+        _failed(error, "Events end with this container, because no delivery could be asked for")
 
 
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
@@ -262,14 +262,25 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     elif isinstance(error, (MemoryError, RecursionError)):
         ours = TelemetryError(_NOTHING_LEFT)
     elif not isinstance(error, TelemetryError):
-        # The message names the type alone, because the text may quote the event.
-        ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
-    if ours is not error:
-        ours.__cause__ = error
+        # The text of an error may quote the event, and so may its causes and the variables of its frames. So
+        # the message names the type and the place alone.
+        ours = TelemetryError(f"unexpected {type(error).__name__}{_place(error)}; please report it")
+    ours.__traceback__ = ours.__context__ = None
     warn(f"{cause}: {type(error).__name__}" if cause else str(ours), effect.format(ours))
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of this package that an error came through."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        scope = trace.tb_frame.f_globals
+        if scope.get("__package__") == __package__:
+            place = f" in {scope.get('__name__')}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 _NOTHING_LEFT = "no stack or memory was left to record the event"

@@ -236,12 +236,13 @@ class Emitter:
         return head
 
     def _open(self) -> Writer:
-        self._writer = Writer(
-            self._host, self._may_create, lambda: log.quietly(log.first_contact), self._lock_wait_s
-        )
+        self._writer = Writer(self._host, self._may_create, self._tell_first_contact, self._lock_wait_s)
         self._writers.add(self._writer)
         self.has_spooled = True
         return self._writer
+
+    def _tell_first_contact(self) -> None:
+        log.quietly(log.first_contact, self._home.noticed, self._may_create)
 
     def _close_writer(self) -> None:
         if self._writer is not None:

@@ -76,6 +76,9 @@ UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 """Its errors for a lock that another process holds. Any other error means that locks do not work there."""
 
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Its errors for a disk or a quota without space or inodes."""
+
 _ADVICE = {
     errno.EROFS: "the file system is read-only; set FLWR_HOME to a writable directory",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "no permission; set FLWR_HOME to a directory of your own"),
@@ -89,7 +92,7 @@ def from_os_error(error: OSError, path: str) -> SpoolError:
     """The error of this tree for a system error about ``path``; there is one for every errno."""
     number = error.errno or 0
     reason = error.strerror or type(error).__name__
-    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if number in FULL_ERRNOS:
         return SpoolFullError(f"{path}: {reason}; free some space or set FLWR_TELEMETRY_ENABLED=0")
     if number in UNSAFE_ERRNOS:
         return SpoolUnsafeError(f"{path} is no plain file or directory ({reason}); remove it")

@@ -121,8 +121,13 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        advice = "where that changes nothing, mount the volume with umask=077 or set FLWR_HOME to another one"
-        raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it, or, {advice}")
+        raise SpoolUnsafeError(f"{path} can be written to by others; {chmod_advice(_MODES[kind])}")
+
+
+def chmod_advice(mode: int) -> str:
+    """How to take away the rights of others, also on a share that gives the same modes to everything."""
+    others = "mount the volume with umask=077 or set FLWR_HOME to another one"
+    return f"chmod {mode:o} it, or, where that changes nothing, {others}"
 
 
 # Open files
@@ -343,6 +348,10 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
         if not names(path, written):
             raise
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 # Times

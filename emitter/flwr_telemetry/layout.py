@@ -179,6 +179,8 @@ class Home(_HomeFields):
     """The SHA-256 of every forgotten source ID, one a line."""
     forgetting = _Below("telemetry", "forgetting")
     """The source ID that is being forgotten, until that is done."""
+    noticed = _Below("telemetry", "noticed")
+    """There once a person could see the line of first contact."""
 
     def heartbeat(self, host: str) -> Path:
         """The heartbeat of a service on ``host``."""

@@ -7,11 +7,13 @@ content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
+import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +30,7 @@ FIRST_CONTACT = (
 
 MAX_WARNINGS = 64
 _warned: set[str] = set()
+_facts: dict[str, int] = {}
 _telling: set[int] = set()
 """The threads that log something just now."""
 
@@ -59,7 +62,10 @@ def log_payload(payload: bytes) -> None:
     from . import record
 
     event = record.to_wire(record.decode(payload))
-    event["context"] = _hardware().add_facts(event["context"], _facts())
+    with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
+        if not _facts:
+            _facts.update(_hardware().hardware_facts())
+        event["context"] = _hardware().add_facts(event["context"], _facts)
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
@@ -70,15 +76,59 @@ def _hardware() -> ModuleType:
     return hardware
 
 
-@functools.cache
-def _facts() -> dict[str, int]:
-    facts: dict[str, int] = _hardware().hardware_facts()
-    return facts
+def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
+    """Say, once per home, that metrics are on, how to see them and how to switch them off.
+
+    A home counts as told only where a person can see the line. The first process may be a SuperLink whose
+    streams lead nowhere; then a later one says it.
+
+    Args:
+        noticed: the file that marks a home as told; its directory exists.
+        may_create: consent, read again; called before the file is created.
+
+    Raises:
+        FileExistsError: another process says it.
+        OSError: the home cannot be marked, so nothing is said.
+    """
+    if os.path.lexists(noticed):
+        return
+    logger = _logger()
+    handlers = [*_open_handlers(logger)] or [_standard_error]
+    if logger.isEnabledFor(logging.INFO) and any(map(_shows, handlers)) and may_create():
+        mark_as_noticed(noticed)
+        _tell_all(logging.INFO, FIRST_CONTACT)
 
 
-def first_contact() -> None:
-    """Say, once per home, that metrics are on, how to see them and how to switch them off."""
-    _tell_all(logging.INFO, FIRST_CONTACT)
+def mark_as_noticed(noticed: Path) -> None:
+    """Create the mark; raises as ``first_contact``."""
+    from . import files  # needs no guard: the emitter has imported it before
+
+    os.close(files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+
+
+def is_seen(stream: object) -> bool:
+    """Whether a person may see the text in a stream: it is open, and is not the null device."""
+    if stream is None or getattr(stream, "closed", False) is True:
+        return False
+    try:
+        descriptor = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return True  # it leads to no file: that of a notebook, for example
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev)
+
+
+def _shows(handler: logging.Handler) -> bool:
+    """Whether a person may see what a handler does with the line of first contact."""
+    if handler.level > logging.INFO or isinstance(handler, logging.NullHandler):
+        return False
+    stream = sys.stderr if handler is _standard_error else getattr(handler, "stream", None)
+    if stream is None:  # one of another kind, or one that opens its file for the first line
+        return type(handler) not in {logging.StreamHandler, _StandardError}
+    return is_seen(stream)
 
 
 class _StandardError(logging.Handler):
@@ -98,10 +148,16 @@ _standard_error.setFormatter(logging.Formatter(LINE_FORMAT))
 
 def _tell_all(level: int, message: str, *arguments: object) -> None:
     """Log a line that has to be seen: on standard error if no handler would show it."""
+    _logger()
+    _tell(level, _standard_error, message, *arguments)
+
+
+def _logger() -> logging.Logger:
+    """Flower's telemetry logger, with a level."""
     logger = logging.getLogger(LOGGER_NAME)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.DEBUG)
-    _tell(level, _standard_error, message, *arguments)
+    return logger
 
 
 def _tell(level: int, last: logging.Handler | None, message: str, *arguments: object) -> None:

@@ -54,6 +54,8 @@ class Settings(NamedTuple):
     """The proxy of the requests; None means the environment's."""
     ca_bundle: str | None = None
     """The path of the certificates to trust; None means the environment's or the built-in ones."""
+    deletion_contact: str | None = None
+    """The mail address or https URL for deletion requests of a collector that is not Flower's."""
     limits: Limits = Limits()
     logging: bool = False
     """Whether every payload is logged; only the environment sets it."""

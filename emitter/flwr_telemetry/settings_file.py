@@ -20,6 +20,8 @@ _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
+_CONTACT = re.compile(r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*")
+
 _TRIES = 3
 _MOST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
@@ -126,6 +128,9 @@ def _problem(name: str, value: object) -> str | None:
         return None if value in SIDECAR_CHOICES else f"sidecar must be one of {', '.join(SIDECAR_CHOICES)}"
     if name == "url":
         return url_problem(value)
+    if name == "deletion_contact":
+        is_contact = isinstance(value, str) and _CONTACT.fullmatch(value)
+        return None if is_contact else "deletion_contact must be a mail address or https://…"
     if name in {"proxy", "ca_bundle"}:
         return None if isinstance(value, str) and value else f"{name} must be a non-empty string"
     if name in Limits._fields:

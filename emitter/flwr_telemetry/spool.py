@@ -128,7 +128,7 @@ class Writer:
     Args:
         host: this host; its directories are created when first needed.
         may_create: whether consent allows a new file; called before every creation.
-        on_first_contact: called when this writer created ``telemetry/``.
+        on_open: called whenever this writer has opened a segment.
         lock_wait_s: the longest wait for the lock, in seconds.
     """
 
@@ -136,12 +136,12 @@ class Writer:
         self,
         host: HostPaths,
         may_create: Callable[[], bool],
-        on_first_contact: Callable[[], None],
+        on_open: Callable[[], None],
         lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
         self._host = host
         self._may_create = may_create
-        self._on_first_contact = on_first_contact
+        self._on_open = on_open
         # A sleep is a little longer than asked for, and the last one starts before the wait is over.
         self._lock_wait_s = lock_wait_s - 2 * _LOCK_POLL_S
         self._path = str(host.events)
@@ -239,6 +239,7 @@ class Writer:
             os.close(descriptor)
             raise
         self._is_remote = nfs.is_remote(handle.identity[1])
+        self._on_open()
         return handle
 
     def _open_segment(self, *, exclusively: bool) -> int:
@@ -257,8 +258,7 @@ class Writer:
         if not self._may_create():
             raise CreationRefusedError
         files.make_home(self._host.telemetry.parent)
-        if files.ensure_directory(self._host.telemetry):
-            self._on_first_contact()
+        files.ensure_directory(self._host.telemetry)
         files.ensure_directory(self._host.root)
         files.ensure_directory(self._host.spool)
         return files.open_file(self._path, flags)

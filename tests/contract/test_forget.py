@@ -16,7 +16,7 @@ from tests.support.processes import command
 
 MINE = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 OTHER = "11111111-1111-4111-8111-111111111111"
-ADDRESS = "telemetry@flower.dev"
+ADDRESS = "telemetry@flower.ai"
 EARLIER = "0" * 64
 
 

@@ -89,6 +89,7 @@ def test_only_documented_names_appear(home, collector, tmp_path):
         *("not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "start-errors.log"),
     }
     assert {path.name for path in homes.host(home).iterdir()} <= documented
-    assert {path.name for path in homes.telemetry(home).iterdir()} == {"config.toml", homes.host_name()}
+    in_telemetry = {path.name for path in homes.telemetry(home).iterdir()}
+    assert in_telemetry == {"config.toml", "noticed", homes.host_name()}
     assert [path.name for path in home.parent.iterdir()] == [".flwr"]
     assert [*elsewhere.iterdir(), *temporary.iterdir()] == []

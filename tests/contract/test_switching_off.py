@@ -255,6 +255,48 @@ def test_enable_tells_who_still_says_no(home, env):
     assert name in told["reason"]
 
 
+DAEMON = ["-m", "flwr_telemetryd"]
+COMMAND = ["-m", "flwr_telemetryd.cli"]
+STARTED_BY_A_PERSON = {
+    "--once": [*DAEMON, "--once"],
+    "--service": [*DAEMON, "--service"],
+    "no option": DAEMON,
+    "flush": [*COMMAND, "flush"],
+    "relay": [*COMMAND, "relay", "metrics.jsonl"],
+    "service install": [*COMMAND, "service", "install"],
+}
+
+
+@pytest.mark.parametrize(
+    "env", [{"FLWR_TELEMETRY_ENABLED": "0"}, {"DO_NOT_TRACK": "1"}, {"FLWR_TELEMETRY_ENABLED": ""}], ids=label
+)
+@pytest.mark.parametrize("words", STARTED_BY_A_PERSON.values(), ids=STARTED_BY_A_PERSON)
+@pytest.mark.parametrize("settings", ["", "enabled = true\n", "enabled =\n"], ids=["on", "yes", "malformed"])
+def test_a_person_says_no_to_the_process_that_delivers(home, collector, tmp_path, env, words, settings):
+    """It makes nothing, sends nothing, says which variable decides, and ends with 3."""
+    homes.configure(home, collector.url, burst_window_s=0)
+    homes.write_settings(home, settings + homes.config_file(home).read_text())
+    homes.put(home, records.series(2))
+    (tmp_path / "metrics.jsonl").write_bytes(b"")
+    before = homes.contents(tmp_path)
+    done = processes.run(home, words, env, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    if words != DAEMON and settings != "enabled =\n":
+        assert f"the variable {next(iter(env))} is" in done.stderr
+    assert homes.contents(tmp_path) == before
+    assert collector.connections == 0
+
+
+def test_a_yes_over_do_not_track_reaches_the_sidecar_that_it_starts(home, collector):
+    """The emitter passes neither variable on, so its sidecar decides by the files."""
+    homes.configure(home, collector.url)
+    env = {"FLWR_TELEMETRY_ENABLED": "1", "DO_NOT_TRACK": "1"}
+    assert processes.emit(home, 2, env=env) == ["spooled"] * 2
+    processes.wait_until(lambda: len(collector.events()) == 2)
+    homes.put(home, records.series(1))
+    ran(home, "flush", "--timeout", "50", env={**NEVER, **env})
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
 def test_a_home_of_another_user_is_left_alone(home, collector):
     """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import sides
-from tests.support import readme
+from tests.support import homes, processes, readme
 
 pytestmark = pytest.mark.e2e
 
@@ -42,12 +42,9 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collec
 
 def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
     """A copy of the installed Flower imports our functions, and nothing else is needed."""
-    copy = tmp_path / "changed" / "flwr"
-    shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (module,) = [path for path in copy.glob("*/telemetry.py") if path.parent.name in ("supercore", "common")]
-    module.write_text(block("adoption"))
+    copy = changed_flower(tmp_path)
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
-        ours.changes["PYTHONPATH"] = f"{sides.TRAP}:{copy.parent}"
+        ours.changes["PYTHONPATH"] = f"{sides.TRAP}:{copy}"
         ours.complete(str(Path(__file__).with_name("simulation.py")))
         came = sides.arrived(ours, collector)
     (version,) = {event["context"]["flower"]["package_version"] for event in came}
@@ -62,6 +59,42 @@ def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
         ours.changes["PYTHONPATH"] = str(site)
         assert ours.run("-c", ONE_EVENT) == (0, "spooled\n")
+
+
+def changed_flower(tmp_path):
+    """A copy of the installed Flower with the README's module, and Flower's own sender beside it."""
+    copy = tmp_path / "changed" / "flwr"
+    shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (module,) = [path for path in copy.glob("*/telemetry.py") if path.parent.name in ("supercore", "common")]
+    module.rename(module.with_name("telemetry_sender.py"))
+    module.write_text(block("adoption"))
+    return copy.parent
+
+
+WITHOUT_FCNTL = "import sys\nsys.modules['fcntl'] = None\n"
+
+
+def test_where_our_locks_are_missing_flowers_own_sender_reports(tmp_path, collector):
+    """As on Windows: by the README's module, and by its lines in a sitecustomize."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(WITHOUT_FCNTL + block("sitecustomize"))
+    code = f"{WITHOUT_FCNTL}{ONE_EVENT}"
+    for number, path in enumerate([changed_flower(tmp_path), site]):
+        (tmp_path / str(number)).mkdir()
+        with sides.ours(tmp_path / str(number), collector.url, prefix=()) as ours:
+            ours.changes["PYTHONPATH"] = str(path)
+            ours.complete("-c", code)
+            assert [event["event_type"] for event in ours.gateway.events()] == ["PING"]
+            assert homes.segments(ours.home) == []
+
+
+def test_the_readmes_lines_do_no_harm_after_an_uninstall(tmp_path):
+    """Python starts without a word."""
+    lines = "import sys\nsys.modules['flwr_telemetry'] = None\n" + block("sitecustomize")
+    (tmp_path / "sitecustomize.py").write_text(lines)
+    done = processes.run(tmp_path, ["-c", "print('x')"], {"PYTHONPATH": str(tmp_path)})
+    assert (done.stdout, done.stderr) == ("x\n", "")
 
 
 @pytest.mark.parametrize(("switch", "asks"), [("0", True), ("1", False)])

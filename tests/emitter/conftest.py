@@ -12,19 +12,19 @@ from tests.support import faults, homes
 
 
 class Told:
-    """A writer, with counters of its calls for consent and for the first contact."""
+    """A writer, with counters of its calls for consent and at each opened segment."""
 
     def __init__(self, home):
         self.may = True
-        self.asked = self.contacts = 0
-        self.writer = Writer(Home(home).host(), self._may_create, self._contact)
+        self.asked = self.opened = 0
+        self.writer = Writer(Home(home).host(), self._may_create, self._on_open)
 
     def _may_create(self):
         self.asked += 1
         return self.may
 
-    def _contact(self):
-        self.contacts += 1
+    def _on_open(self):
+        self.opened += 1
 
     def append(self, frame, cap_bytes=1e9):
         self.writer.append(frame, cap_bytes)

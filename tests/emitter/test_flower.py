@@ -444,3 +444,24 @@ def test_the_hook_loads_nothing_until_flower_comes(home):
         home, ["-S", "-c", code], {"PYTHONPATH": str(Path(flwr_telemetry.__file__).parents[1])}
     )
     assert json.loads(done.stdout) == ["flwr_telemetry", "flwr_telemetry.flower"]
+
+
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+sys.path.insert(0, sys.argv[1])
+import flwr_telemetry.flower
+flwr_telemetry.flower.install()
+from flwr.supercore import telemetry
+print(telemetry.event("PING"), telemetry.create_event("PING", {}))
+flwr_telemetry.flower.install()
+print(telemetry.event("PING"))
+"""
+
+
+def test_where_the_emitter_cannot_work_flower_reports_by_itself(home, tmp_path):
+    """As on Windows, which has no `fcntl`."""
+    own = "EventType = None\n\ndef event(*_):\n    return 'own'\n\ndef create_event(*_):\n    return 'own'\n"
+    write_flower(tmp_path / "flower", NEWER, own)
+    done = processes.run(home, ["-c", WITHOUT_FCNTL, str(tmp_path / "flower")])
+    assert (done.stdout, done.stderr) == ("own own\nown\n", "")

@@ -30,6 +30,7 @@ def path(tmp_path):
         ("# enabled = false\n", {}),
         ("enabled = false", {"enabled": False}),
         ('url = "https://x.example/y"\nproxy = "p"', {"url": "https://x.example/y", "proxy": "p"}),
+        ('deletion_contact = "a.b+c@x.org"', {"deletion_contact": "a.b+c@x.org"}),
         ('sidecar = "never"\nca_bundle = "/x.pem"', {"sidecar": "never", "ca_bundle": "/x.pem"}),
         ("idle_exit_s = 0.25\nbursts = false", {"idle_exit_s": 0.25, "bursts": False}),
         ("enabled = true\r\n", {"enabled": True}),
@@ -72,6 +73,18 @@ def test_every_limit_is_a_number(path, name):
         ("sidecar = false", "line 1: sidecar must be one of"),
         ('proxy = ""', "line 1: proxy must be a non-empty string"),
         ("ca_bundle = 1", "line 1: ca_bundle must be a non-empty string"),
+        *(
+            (f"deletion_contact = {value}", "line 1: deletion_contact must be a mail address or https")
+            for value in (
+                '""',
+                "1",
+                '"us"',
+                '"http://example.org"',
+                '"https://"',
+                '"a@b@c"',
+                '"a@b\\nBcc: c@d"',
+            )
+        ),
         ('\nurl = "http://example.org"', "line 2: url must be https"),
         ("x = " + "[" * 5000, "no valid TOML"),
     ],

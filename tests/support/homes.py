@@ -72,9 +72,13 @@ def write_settings(home, text):
 
 
 def configure(home, url=None, **settings):
-    """Write the user's settings file: short times, the collector's address, and what a test adds."""
+    """Write the user's settings file: short times, the collector's address, and what a test adds.
+
+    The user was told of the metrics, so no process says it again.
+    """
     chosen = {**QUICK, **({} if url is None else {"url": url}), **settings}
     write_settings(home, "".join(f"{name} = {_toml(value)}\n" for name, value in chosen.items()))
+    _write_private(telemetry(home) / "noticed", b"", home)
 
 
 def put_bytes(home, data, *, name="events.msgpack", host_of=None):

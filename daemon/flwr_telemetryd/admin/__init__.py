@@ -1,4 +1,4 @@
-"""Actions that a person asks of a home: flush, switch on or off, forget, relay, demo, service, doctor.
+"""Actions that a person asks of a home: flush, switch on or off, forget, purge, relay, demo, service, doctor.
 
 In:    a home, and the variables of the process that a person started.
 Out:   a result object that the command line prints.
@@ -6,4 +6,16 @@ Owns:  ``telemetry/config.toml``, ``telemetry/forgetting``, the units of the ser
 Never: prints, or works in the home of another user.
 """
 
-__all__ = ["config_file", "demo", "doctor", "flush", "forget", "relay", "service", "switch"]
+__all__ = [
+    "config_file",
+    "demo",
+    "doctor",
+    "flush",
+    "forget",
+    "interpreter",
+    "purge",
+    "relay",
+    "service",
+    "superlink",
+    "switch",
+]

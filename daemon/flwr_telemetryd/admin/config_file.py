@@ -1,21 +1,26 @@
 """Writes ``enabled`` into the user's settings file, and keeps every other line as the user wrote it.
 
 Nothing else writes that file. A new version is written whole, fsynced, and renamed into place, because an
-opt-out must be readable at every moment.
+opt-out must be readable at every moment. If the system refuses the new file, because the disk has no space or
+no inode left or the directory cannot be changed, the old file is written over. It is malformed amid that,
+which is off, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 from pathlib import Path
 
 from flwr_telemetry import files, settings_file
-from flwr_telemetry.errors import SettingsError, SpoolUnsafeError
+from flwr_telemetry.errors import SettingsError, SpoolUnsafeError, TelemetryError
 from flwr_telemetry.layout import Home
 
 MALFORMED_SUFFIX = ".malformed"
+LINK_SUFFIX = ".link"
+"""The suffixes of a settings file, or of a link to it, that an opt-out has replaced."""
 
 _LINE = re.compile(rb"""^(\s*["']?enabled["']?\s*=\s*)(?:true|false)""", re.MULTILINE)
 
@@ -30,25 +35,31 @@ def write_enabled(home: Home, *, enabled: bool) -> None:
     _make_directories(home)
     if enabled:
         files.check_directory(home.telemetry)
-    old = settings_file.content(home.config)
-    new = _edited(home.config, old, enabled=enabled)
+    old, new = _versions(home, enabled=enabled)
     if new != old:
         _put(_target(home), new)
 
 
-def replace_by_opt_out(home: Home) -> Path:
-    """Replace a settings file that cannot be parsed by one that holds the opt-out alone.
+def write_opt_out(home: Home) -> Path | None:
+    """Set ``enabled = false``, in whatever way the system allows.
+
+    A file that cannot be parsed or edited is replaced, and so is a link whose target cannot be written.
 
     Returns:
-        The path under which the old file is kept.
+        The path under which the old file or link is kept, if it was replaced.
 
     Raises:
-        TelemetryError, OSError: the system refuses. The old file stays, and a malformed file means off too.
+        TelemetryError, OSError: the system refuses. A malformed file stays, and means off too.
     """
-    _make_directories(home)
-    kept = _keep(home.config)
-    _put(home.config, b"enabled = false\n")
-    return kept
+    try:
+        write_enabled(home, enabled=False)
+    except SettingsError:
+        return _replace(home.config, b"enabled = false\n", MALFORMED_SUFFIX)
+    except (OSError, TelemetryError):
+        if not home.config.is_symlink():
+            raise
+        return _replace(home.config, _versions(home, enabled=False)[1], LINK_SUFFIX)
+    return None
 
 
 def _make_directories(home: Home) -> None:
@@ -66,14 +77,42 @@ def _target(home: Home) -> Path:
     return Path(os.path.realpath(home.config))
 
 
+def _versions(home: Home, *, enabled: bool) -> tuple[bytes, bytes]:
+    """The settings file as it is, and as it shall be."""
+    old = settings_file.content(home.config)
+    return old, _edited(home.config, old, enabled=enabled)
+
+
 def _put(path: Path, text: bytes) -> None:
-    files.replace_bytes(path, text, durable=True, any_owner=True)
+    """Replace a file, or write over it; raises the error of the replacement."""
+    try:
+        files.replace_bytes(path, text, durable=True, any_owner=True)
+    except (OSError, TelemetryError) as error:
+        try:
+            with files.opened(path, os.O_WRONLY, any_owner=True) as descriptor:
+                files.write_all(descriptor, text)
+                os.ftruncate(descriptor, len(text))
+                os.fsync(descriptor)
+        except (OSError, TelemetryError):
+            raise error from None
 
 
-def _keep(path: Path) -> Path:
+def _replace(path: Path, text: bytes, suffix: str) -> Path:
+    """Replace a file or a link itself, and keep the old one beside; the path of that."""
+    kept = _keep(path, suffix)
+    try:
+        files.replace_bytes(path, text, durable=True, any_owner=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            kept.unlink()
+        raise
+    return kept
+
+
+def _keep(path: Path, suffix: str) -> Path:
     """Give a file, or the link itself, a second name that is free."""
     for number in itertools.count(1):
-        kept = path.with_name(f"{path.name}{MALFORMED_SUFFIX}{f'-{number}' if number > 1 else ''}")
+        kept = path.with_name(f"{path.name}{suffix}{f'-{number}' if number > 1 else ''}")
         try:
             if path.is_symlink():
                 os.symlink(os.readlink(path), kept)

@@ -13,9 +13,12 @@ deleted later, for example those of a batch that a sidecar is making. So this mo
     damaged          files that hold the text of the ID are unlinked
     temporary files  are unlinked if no sidecar runs that may be writing them
 
-The request to delete what Flower has received is only shown; the user may send it.
+On a full disk neither the hash nor a batch can be written. Then everything that was not sent goes, events of
+other IDs too, because the user's word outweighs them. They are counted.
 
-This module never sends, and never deletes or changes an event of another ID.
+The request to delete what the collector has received is only shown; the user may send it.
+
+This module never sends. Unless the disk is full, it never deletes or changes an event of another ID.
 """
 
 from __future__ import annotations
@@ -25,18 +28,19 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flwr_telemetry import files, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.pending import mark
+from flwr_telemetry.settings import Settings
 
 from ..clock import Clock
-from ..errors import LostRaceError, describe
+from ..errors import LostRaceError, UnusableHomeError, describe, is_full
 from ..outbox import archive, batch, contents, discard, forgotten, purge, queue
 from ..outbox.batch import Batch
 from ..outbox.body import decoded
@@ -49,8 +53,8 @@ from ..state import State
 WAIT_S = 5.0
 """The time, in seconds, for a running sidecar to commit the batch that it is making."""
 
-ADDRESS = "telemetry@flower.dev"
-"""The address for deletion requests, from Flower's page on telemetry."""
+ADDRESS = "telemetry@flower.ai"
+"""The address for deletion requests, from Flower's page on telemetry since February 2024."""
 
 _POLL_S = 0.05
 
@@ -67,32 +71,52 @@ class ErasedCounts:
     """In the archive."""
     rejected: int = 0
     """In bodies that the collector refused."""
+    others: int = 0
+    """Unsent events of other IDs, which went because the disk is full."""
+
+    def public(self) -> dict[str, int]:
+        """The counts for JSON; ``others`` only if there are any."""
+        return {name: count for name, count in asdict(self).items() if count or name != "others"}
 
 
 @dataclass(frozen=True, slots=True)
 class DeletionRequest:
-    """A mail that asks for the deletion of what Flower has received."""
+    """A message that asks for the deletion of what a collector has received."""
 
     to: str
-    """The address."""
+    """The mail address, or an https URL."""
     subject: str
     """One line."""
     body: str
     """The text."""
     mailto: str
-    """The whole mail as a URL, which opens in a mail program."""
+    """The whole mail as a URL, which opens in a mail program; the https URL if ``to`` is one."""
 
 
-def deletion_request(source_id: str) -> DeletionRequest:
-    """The request to delete all events of a source ID."""
+def is_flowers(url: str) -> bool:
+    """Whether a collector is Flower's own, and not that of an organisation."""
+    return urlsplit(url).hostname == urlsplit(settings.DEFAULT_URL).hostname
+
+
+def deletion_request(source_id: str, chosen: Settings) -> DeletionRequest:
+    """The request to delete all events of a source ID.
+
+    Args:
+        source_id: the ID.
+        chosen: the settings; ``deletion_contact`` counts if ``url`` is an organisation's own.
+    """
+    to = ADDRESS if is_flowers(chosen.url) else chosen.deletion_contact or ADDRESS
     subject = f"Deletion request for source ID {source_id}"
     body = (
         "Hello,\n\nplease delete all events that were logged under this source ID of Flower's "
         f"telemetry:\n\n{source_id}\n\nThank you."
     )
+    if "@" not in to.partition("/")[0]:
+        return DeletionRequest(to, subject, body, to)
     # RFC 6068: line breaks are CRLF, and everything but unreserved characters is percent-encoded.
     text = quote(body.replace("\n", "\r\n"))
-    return DeletionRequest(ADDRESS, subject, body, f"mailto:{ADDRESS}?subject={quote(subject)}&body={text}")
+    mailto = f"mailto:{quote(to, safe='@')}?subject={quote(subject)}&body={text}"
+    return DeletionRequest(to, subject, body, mailto)
 
 
 def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, list[str]]:
@@ -108,14 +132,50 @@ def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, l
         another call continues.
 
     Raises:
-        TelemetryError, OSError: the ID cannot be noted; nothing is changed then.
+        TelemetryError, OSError: the ID cannot be noted. Nothing is changed then, except that a full disk has
+            cost all unsent events.
     """
+    erased = ErasedCounts()
+    try:
+        _note(home, source_id)
+    except (OSError, TelemetryError) as error:
+        if not is_full(error):
+            raise
+        for host in known_hosts(home):
+            with contextlib.suppress(OSError, TelemetryError):
+                _delete_unsent(host, source_id, erased)
+        _note(home, source_id)
+    if source.read(home.source) == source_id:
+        home.source.unlink(missing_ok=True)
+    return _Deletion(home, source_id, clock, erased).run()
+
+
+def _note(home: Home, source_id: str) -> None:
     files.ensure_directory(home.telemetry)
     files.replace_bytes(home.forgetting, source_id.encode(), durable=True)
     forgotten.add(home, source_id)
-    if source.read(home.source) == source_id:
-        home.source.unlink(missing_ok=True)
-    return _Deletion(home, source_id, clock).run()
+
+
+def _delete_unsent(host: HostPaths, source_id: str, erased: ErasedCounts) -> None:
+    """Delete everything that a host has not sent, because the disk is full, and count it.
+
+    Raises:
+        OSError, TelemetryError: something cannot be read or deleted.
+    """
+    found: list[tuple[str, str | None, int]] = []
+    for path in contents.spool_segments(host):
+        with contextlib.suppress(FileNotFoundError):
+            pieces = (piece for piece in contents.read_segment(path) if not isinstance(piece, reader.Damage))
+            found += [("spool", forgotten.source_of(piece.event), 1) for piece in pieces]
+    for path in contents.outbox_bodies(host):
+        with contextlib.suppress(FileNotFoundError):
+            body = read_body(path)
+            found.append(("outbox", forgotten.source_of(decoded(body)), contents.count_events(body)))
+    for problem in purge.unsent_of(host):
+        raise UnusableHomeError(problem)
+    for stage, of, count in found:
+        name = stage if of == source_id else "others"
+        setattr(erased, name, getattr(erased, name) + count)
 
 
 def unfinished(home: Home) -> str | None:
@@ -132,7 +192,7 @@ def finish(home: Home) -> None:
 class _Deletion:
     """Deletes everything that carries one ID, host by host."""
 
-    def __init__(self, home: Home, source_id: str, clock: Clock) -> None:
+    def __init__(self, home: Home, source_id: str, clock: Clock, erased: ErasedCounts) -> None:
         self._home, self._known = home, known_hosts(home)
         self._own = home.host()
         self._source_id = source_id
@@ -141,12 +201,12 @@ class _Deletion:
         self._owner = secrets.token_hex(8)
         self._bursts = settings.load(home, None).limits.bursts
         self._now = files.now(home.forgetting)
-        self._erased = ErasedCounts()
+        self._erased = erased
         self._problems = dict.fromkeys(foreign_host_entries(home))
 
     def run(self) -> tuple[ErasedCounts, list[str]]:
         deadline = self._clock.monotonic() + WAIT_S
-        while (is_left := self._on_every_host(self._unsent)) and self._clock.monotonic() < deadline:
+        while (is_left := self._on_every_host(self._unsent_or_all)) and self._clock.monotonic() < deadline:
             self._clock.sleep(_POLL_S)
         # Meanwhile no sidecar moves the archive of a host that is gone to the common one.
         with held(self._home.gone_hosts, WAIT_S):
@@ -163,9 +223,19 @@ class _Deletion:
             try:
                 check_ownership(host)
                 found |= step(host)
-            except (OSError, TelemetryError) as error:
+            except (OSError, TelemetryError, UnusableHomeError) as error:
                 self._problems[describe(error, host.root)] = None
         return found
+
+    def _unsent_or_all(self, host: HostPaths) -> bool:
+        """As ``_unsent``; on a disk too full for a batch, everything that was not sent is deleted."""
+        try:
+            return self._unsent(host)
+        except (OSError, TelemetryError) as error:
+            if not is_full(error):
+                raise
+        _delete_unsent(host, self._source_id, self._erased)
+        return self._waits(host)
 
     def _unsent(self, host: HostPaths) -> bool:
         """Delete as much of what was not sent as can be reached; whether anything is left."""
@@ -270,13 +340,20 @@ class _Deletion:
                         yield line
 
             status = os.fstat(file.fileno())
-            files.replace_by(path, others(), durable=True)
+            try:
+                files.replace_by(path, others(), durable=True)
+            except OSError as error:
+                file.seek(0)
+                if not is_full(error) or next(others(), None) is not None:
+                    raise
+                path.unlink(missing_ok=True)
             if late := b"".join(others()):  # of a sidecar that had opened the file before
                 files.append_bytes(path, late)
-            if path.lstat().st_size == 0:
-                path.unlink(missing_ok=True)
-            else:
-                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the caps go by its age
+            with contextlib.suppress(FileNotFoundError):
+                if path.lstat().st_size == 0:
+                    path.unlink()
+                else:
+                    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the caps go by its age
 
     def _has_text(self, path: Path) -> bool:
         """Whether the text of the ID is in a file."""

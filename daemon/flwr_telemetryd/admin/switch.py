@@ -1,7 +1,9 @@
 """``flwr-telemetry disable`` and ``enable``: write the setting, and do what follows from it.
 
 After an opt-out, a running sidecar sees the setting before its next request and ends. Everything unsent is
-deleted on every host of the home. At most the request in flight still goes out.
+deleted on every host of the home. At most the request in flight still goes out. If the setting cannot be
+written, for example on a full disk, everything unsent is deleted first: that makes room, and leaves nothing
+that could be sent.
 
 This module never works in a home that belongs to another user.
 """
@@ -12,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry import presence, settings
-from flwr_telemetry.errors import SettingsError
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 
 from ..clock import Clock
-from ..errors import UnusableHomeError
+from ..errors import UnusableHomeError, describe
 from ..inspect.status import alive
 from ..outbox import purge
 from ..outbox.backlog import Backlog, Counter
@@ -31,6 +33,7 @@ END_WAIT_S = 5.0
 """Seconds that a running sidecar has to end."""
 
 _POLL_S = 0.05
+_TRIES = 3  # another process may take the space that a purge has freed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +52,43 @@ class DisableResult:
     problems: list[str]
     """One sentence for each thing that could not be deleted."""
 
+    refusal: str = ""
+    """Why the opt-out could not be written; empty if it was written."""
+
 
 def disable(home: Home, clock: Clock) -> DisableResult:
     """Write the opt-out, wait at most ``END_WAIT_S`` for sidecars to end, and delete what was not sent.
 
     Raises:
         UnusableHomeError: the home belongs to another user.
-        TelemetryError, OSError: the setting cannot be written.
+        TelemetryError, OSError: the home cannot be read.
     """
     check_owner(home)
     known = known_hosts(home)
     count_ends = clock.monotonic() + COUNT_S
     waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
-    old_settings: Path | None = None
-    try:
-        config_file.write_enabled(home, enabled=False)
-    except SettingsError:
-        old_settings = config_file.replace_by_opt_out(home)
+    old_settings, refusal = _write_opt_out(home)
     presence.signal_service(home.host())
     deadline = clock.monotonic() + END_WAIT_S
-    while (is_alive := any(map(alive, known))) and clock.monotonic() < deadline:
+    # Without the opt-out no sidecar ends, and nothing is left that one could send.
+    while (is_alive := any(map(alive, known))) and not refusal and clock.monotonic() < deadline:
         clock.sleep(_POLL_S)
     purge.everything_but_sent(home)
     # Twice, because a writer may have read the old setting just before the new one was written.
     problems = purge.everything_but_sent(home)
-    return DisableResult(waiting, not is_alive, old_settings, problems)
+    return DisableResult(waiting, not is_alive, old_settings, problems, refusal)
+
+
+def _write_opt_out(home: Home) -> tuple[Path | None, str]:
+    """Write the opt-out; make room for it if it cannot be written. Gives the fields of ``DisableResult``."""
+    refusal = ""
+    for _ in range(_TRIES):
+        try:
+            return config_file.write_opt_out(home), ""
+        except (OSError, TelemetryError) as error:
+            refusal = describe(error, home.config)
+        purge.everything_but_sent(home)
+    return None, refusal
 
 
 def enable(home: Home) -> None:

@@ -20,9 +20,8 @@ from ..errors import ExitCode
 
 def main() -> None:
     """Run the command, and end the process with its exit code."""
-    if os.name != "posix":
-        sys.stderr.write("flwr-telemetry: works on Linux and macOS only\n")
-        sys.exit(ExitCode.UNUSABLE)
+    from flwr_telemetry import flower
+
     from . import run
 
     for name in ("stdout", "stderr"):
@@ -33,6 +32,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # prints "?" for a character that the terminal lacks
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
+    if not flower.is_supported():
+        sys.stderr.write("flwr-telemetry: works on Linux and macOS only\n")
+        sys.exit(ExitCode.UNUSABLE)
     if misfit := _misfit():
         sys.stderr.write(f"flwr-telemetry: {misfit}\n")
         sys.exit(ExitCode.UNUSABLE)

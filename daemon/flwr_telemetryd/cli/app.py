@@ -20,7 +20,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.version import __version__
 
 from ..errors import AnotherRelayError, DemoError, ExitCode, ServiceError, SidecarError, describe
-from . import demo, doctor, fields, flush, inspect, output, relay, service, source, status, switch
+from . import demo, doctor, fields, flush, inspect, output, purge, relay, service, source, status, switch
 
 if TYPE_CHECKING:
     import click
@@ -68,7 +68,10 @@ def run(
     r"""Run a command; every Flower in it reports through this spool.
 
     The command replaces this process, so it keeps its signals, terminal and exit code. Flower needs no
-    change, and sends nothing itself.
+    change, and sends nothing itself. If telemetry is off, every Flower in the command is off.
+
+    A Python without flwr-telemetry, or with -I, -E or -S, cannot report through the spool: Flower reports
+    by itself there. `run` says so if the command starts such a Python.
 
     \b
     Exit codes: those of the command, or
@@ -114,14 +117,14 @@ def _options(
       1  not all was delivered, or a fault 4  another sidecar or relay is running
       2  wrong usage                       5  the home cannot be used
 
-    Questions, and deletion requests: telemetry@flower.dev, or the channel #telemetry of Flower's Slack.
+    Questions, and deletion requests: telemetry@flower.ai, or the channel #telemetry of Flower's Slack.
     """
 
 
 output.register(app.callback, _options)
 for command in (
     *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
-    *(source.source, source.forget, doctor.doctor, demo.demo),
+    *(source.source, source.forget, purge.purge, doctor.doctor, demo.demo),
 ):
     output.register(app.command, command)
 output.register(app.command, run, context_settings={"allow_interspersed_args": False})

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.text import Text
 
+    from ..inspect.flower import FlowerView
     from ..outbox.backlog import Backlog
 
 OptionalText = Optional[str]  # noqa: UP045 - typer 0.9 does not know the newer form
@@ -134,6 +135,12 @@ def say_consent(*, enabled: bool, reason: str, change: str) -> None:
     say(change)
 
 
+def say_flower(view: FlowerView) -> None:
+    """Say whether Flower is adopted here, and which line reaches it if telemetry's setting does not."""
+    advice = f" {view.advice[0].upper()}{ended(view.advice)[1:]}" if view.advice else ""
+    say(ended(view.found) + advice)
+
+
 def complain(*texts: str) -> None:
     """Print each text as one line on standard error."""
     for text in texts:
@@ -146,6 +153,13 @@ def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(value, indent=2) + "\n")
     else:
         tell()
+
+
+def confirms(question: str) -> bool:
+    """Whether the person at the terminal answers yes; raises typer.BadParameter without a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise typer.BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
+    return typer.confirm(question, err=True)
 
 
 def print_raw(line: bytes) -> None:

@@ -4,27 +4,39 @@ The command replaces this process, so it keeps its own signals, terminal and exi
 ``sitecustomize`` is put in front of PYTHONPATH, so every Python process of the command adopts Flower at its
 start; see ``flwr_telemetry.flower``.
 
-Only that directory goes on the path. In an interpreter without flwr-telemetry, and in one that ignores
-PYTHONPATH (``-I``, ``-E``, ``-S``), the command runs as usual. Our site-packages never go on PYTHONPATH: they
-would come before the standard library, may be for another version of Python, and would show the workload
-modules that are not its own.
+Only that directory goes on the path. Our site-packages never go on PYTHONPATH: they would come before the
+standard library, may be for another version of Python, and would show the workload modules that are not its
+own. An interpreter without flwr-telemetry, and one that ignores PYTHONPATH (``-I``, ``-E``, ``-S``), does not
+adopt Flower. So if telemetry is off, the command gets ``FLWR_TELEMETRY_ENABLED=0``, which every Flower obeys.
+If it is on, and the command starts such an interpreter, ``run`` says that Flower reports by itself there.
+
+Nothing that ``run`` has to say keeps a command from starting.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import flwr_telemetry
+from flwr_telemetry import flower
+from flwr_telemetry.switch import says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flwr_telemetry.layout import Home
+
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
+SWITCH = "FLWR_TELEMETRY_ENABLED"
+_SWITCHES = (SWITCH, "DO_NOT_TRACK", "FLWR_HOME", "HOME")
+"""The variables by which an adopted Flower decides whether it reports, and in which home."""
 
 SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("flower") / "site"
 
@@ -57,7 +69,7 @@ def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Execute a command in place of this process, with Flower adopted.
+    """Execute a command in place of this process, with Flower adopted, or switched off.
 
     Args:
         command: the program, looked up on the PATH of ``environ``, and its arguments.
@@ -65,29 +77,129 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
     Returns:
         Only if the program cannot be executed, after one line on standard error. The code is that of a
-        shell: 127 if there is no such program, 126 if the system refuses to execute it.
+        shell: 127 if there is no such program, 126 if the system refuses to execute it. Without POSIX the
+        command is a child, and the code is its own.
 
     Raises:
         ValueError: the command is empty, or holds a null character.
     """
     if not command or not command[0]:
         raise ValueError("run needs a command, for example: flwr-telemetry run -- python sim.py")
+    chosen = _prepare(command, environ)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # the parent process has closed it
             stream.flush()
     ignored = _default_ignored_signals()
     try:
-        os.execvpe(command[0], list(command), environment_for(environ))  # noqa: S606 - the user's own command
+        if os.name != "posix":
+            import subprocess  # which costs a start more time than all the rest
+
+            return subprocess.call(list(command), env=chosen)  # noqa: S603 - the user's own command
+        os.execvpe(command[0], list(command), chosen)  # noqa: S606 - the user's own command
     except OSError as error:
         # A program also counts as not found if an entry of PATH is no directory.
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        reason = "command not found" if missing else error.strerror
-        if sys.stderr is not None:
-            sys.stderr.write(f"flwr-telemetry run: {command[0]}: {reason}\n")
+        _say(f"{command[0]}: {'command not found' if missing else error.strerror}")
         return EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
     finally:
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the command, after all that a person should know of it is said."""
+    if not flower.is_supported():
+        _say("this system is not supported yet, so Flower reports by itself")
+        tracks = environ.get("DO_NOT_TRACK", "") in {"", "0"} or SWITCH in environ
+        return {**environ} if tracks else {**environ, SWITCH: "0"}
+    from flwr_telemetry import settings
+    from flwr_telemetry.layout import Home
+
+    path = _home(environ)
+    if path is None:
+        is_on = settings.environment_refusal(environ) is None
+    else:
+        is_on = settings.load(Home(path), environ).consent.enabled
+    chosen = environment_for(environ)
+    if not is_on and says_yes(environ.get(SWITCH, "1")):
+        chosen[SWITCH] = "0"
+    if shutil.which(command[0], path=chosen.get("PATH", os.defpath)):
+        for told in (*_of_interpreter(command, chosen, is_on=is_on), *_of_superlinks(command, chosen)):
+            _say(told)
+        if path is not None and is_on:
+            _tell_first_contact(Home(path))
+    return chosen
+
+
+def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on: bool) -> Iterator[str]:
+    """What a person should know of the interpreter that a command starts."""
+    from ..admin import interpreter
+
+    found = interpreter.find(command, chosen)
+    if found is None:
+        return
+    if not is_on:
+        if says_yes(found.environ.get(SWITCH, "1")):
+            yield f"telemetry is off, but the command takes {SWITCH}=0 away, so Flower may report by itself"
+        return
+    if interpreter.adopts(found, chosen) is False:
+        ignored = [option for option in found.options if option in {"-I", "-E", "-S"}]
+        why = f"its option {ignored[0]} keeps flwr-telemetry out" if ignored else "it lacks flwr-telemetry"
+        remedy = "leave the option out" if ignored else "install flwr-telemetry there"
+        yield (
+            f"Flower reports by itself in {found.program}, because {why}; {remedy}, "
+            f"or stop it by `export {SWITCH}=0`"
+        )
+
+
+def _of_superlinks(command: Sequence[str], chosen: Mapping[str, str]) -> Iterator[str]:
+    """A line for each SuperLink that the command may use, and that may report otherwise than the command."""
+    from ..admin import superlink
+
+    for found in superlink.running():
+        is_silent = not says_yes(found.environ.get(SWITCH, "1"))
+        # An adopted one obeys the files of its home, and its own variables.
+        is_adopted = str(SITE_DIRECTORY) in found.environ.get("PYTHONPATH", "").split(os.pathsep)
+        is_alike = is_adopted and all(found.environ.get(name) == chosen.get(name) for name in _SWITCHES)
+        # A local SuperLink has a fixed port, so `flwr run` uses it whatever its home is.
+        is_used = os.path.basename(command[0]) == "flwr" or _home(found.environ) == _home(chosen)
+        if is_used and not is_silent and not is_alike:
+            yield (
+                f"a SuperLink runs already (flower-superlink, process {found.pid}) and reports as it was "
+                f"started, whatever this command says; `kill {found.pid}` ends it, and the next `flwr run` "
+                "starts another"
+            )
+
+
+def _home(environ: Mapping[str, str]) -> Path | None:
+    from flwr_telemetry.errors import HomeUnavailableError
+    from flwr_telemetry.layout import home_directory
+
+    try:
+        return home_directory(environ)
+    except HomeUnavailableError:
+        return None
+
+
+def _tell_first_contact(home: Home) -> None:
+    """Say the line of first contact: the first event may come from a process whose streams lead nowhere."""
+    from flwr_telemetry import files, log
+    from flwr_telemetry.errors import TelemetryError
+
+    if os.path.lexists(home.noticed) or not log.is_seen(sys.stderr):
+        return
+    try:
+        files.make_home(home.path)
+        files.ensure_directory(home.telemetry)
+        log.mark_as_noticed(home.noticed)
+    except (OSError, TelemetryError):
+        return  # another process says it, or the first event will tell what is wrong with the home
+    _say(log.FIRST_CONTACT)
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"flwr-telemetry run: {text}\n")
 
 
 def _default_ignored_signals() -> list[signal.Signals]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, BadParameter, Option, confirm
+from typer import Argument, BadParameter, Option
 
 from flwr_telemetry import source as source_file
 
@@ -65,8 +65,9 @@ def forget(
 
     Waiting events are deleted unsent, and so are the copies of sent and refused events. The ID cannot
     come back: its hash is kept, and events that a process still reports under it are deleted. Then the
-    command shows a deletion request, which you can send to the Flower team for the events that it has
-    received. Telemetry itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
+    command shows a deletion request for the events that were received. You can send it to the Flower team,
+    or to the `deletion_contact` in the settings if your organisation has a collector of its own. Telemetry
+    itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
 
     Name an ID to forget one that this home had before, and whose file is gone.
 
@@ -83,19 +84,22 @@ def forget(
       flwr-telemetry forget --yes --json
       flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
     """
+    from flwr_telemetry import settings
+
     from ..admin import switch
-    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id
+    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id, is_flowers
     from ..clock import Clock
 
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
         nothing = f"There is no source ID in {found.path}, so there is nothing to forget."
-        public = {"source": None, "deleted": asdict(ErasedCounts()), "request": None}
+        public = {"source": None, "deleted": ErasedCounts().public(), "request": None}
         output.answer(public, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
-    if not yes and not _confirms(chosen):
+    question = f"Forget {chosen}, and delete everything on this machine that carries it?"
+    if not yes and not output.confirms(question):
         output.complain("nothing was changed")
         return ExitCode.UNDELIVERED
     try:
@@ -103,9 +107,12 @@ def forget(
     except KeyboardInterrupt:
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise
-    request = deletion_request(chosen)
-    result = {"source": chosen, "deleted": asdict(erased), "request": asdict(request)}
+    now = settings.load(found, None)
+    request = deletion_request(chosen, now)
+    result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
     output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
+    if not json and now.url.startswith("http") and not is_flowers(now.url) and now.deletion_contact is None:
+        output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")
@@ -144,24 +151,23 @@ def _named(home: "Home", typed: str) -> str:
     return str(meant)
 
 
-def _confirms(source_id: str) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
-    return confirm(f"Forget {source_id}, and delete everything on this machine that carries it?", err=True)
-
-
 def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *, complete: bool) -> None:
     output.say(f"Forgotten: {source_id}", "bold")
     stages = {"spool": "in the spool", "outbox": "in the outbox", "sent": "sent", "rejected": "rejected"}
     counts = asdict(erased)
     deleted = ", ".join(f"{counts[name]} {stage}" for name, stage in stages.items() if counts[name])
     if deleted:
-        total = output.number(sum(counts.values()), "event")
+        total = output.number(sum(counts[name] for name in stages), "event")
         output.say(f"Deleted on this machine: {total} ({deleted}).")
     elif complete:
         output.say("No event on this machine carried it.")
+    if erased.others:
+        others = output.number(erased.others, "waiting event")
+        output.say(f"The disk is full, so {others} of other IDs had to be deleted unsent, too.")
     output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.\n")
-    output.say("To have the received events deleted too, send this mail, or open the link below:\n", "bold")
+    is_mail = request.mailto.startswith("mailto:")
+    way = "send this mail, or open the link below" if is_mail else "send this text by the page below"
+    output.say(f"To have the received events deleted too, {way}:\n", "bold")
     out = output.console()
     for line in (f"To: {request.to}", f"Subject: {request.subject}", "", *request.body.splitlines()):
         out.print(f"  {line}", soft_wrap=True)

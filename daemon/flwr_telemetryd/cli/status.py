@@ -38,6 +38,7 @@ def _show(view: "Status") -> None:
     output.say_consent(enabled=view.enabled, reason=view.reason, change=view.change)
     if not view.enabled and view.decided_by.isupper() and any(host.sidecar.alive for host in view.hosts):
         output.say("The variable reaches only new processes. A sidecar runs, and goes on until `disable`.")
+    output.say_flower(view.flower)
     output.say()
     table = {
         "Source ID": view.source or "none yet; the first event makes one",

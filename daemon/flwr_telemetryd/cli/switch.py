@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
     from ..admin.switch import DisableResult
 
+_WITHOUT_FILE = (
+    "FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file: `export FLWR_TELEMETRY_ENABLED=0`."
+)
+
 
 def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     r"""Switch telemetry off for good, and delete what was not sent.
 
-    This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process of yours
-    obeys it within a second, and a sidecar before its next request. That file, the source ID and sent/,
-    the record of what was sent before, stay on this machine.
+    This writes `enabled = false` into telemetry/config.toml of the home. Every Flower process that reports
+    through this package obeys it within a second, and a sidecar before its next request. That file, the
+    source ID and sent/, the record of what was sent before, stay on this machine.
+
+    A plain Flower, started without `flwr-telemetry run`, reports by itself and does not read that file.
+    The answer says if the Flower of this environment is one, and names the line that stops it.
 
     \b
     Exit codes:
@@ -33,6 +40,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry disable
       flwr-telemetry disable --home /scratch/alice/.flwr
       FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
+      export FLWR_TELEMETRY_ENABLED=0            off for every Flower that this shell starts
     """
     from flwr_telemetry import settings
     from flwr_telemetry.errors import TelemetryError
@@ -40,21 +48,28 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..admin import switch
     from ..clock import Clock
     from ..errors import SidecarError
-    from ..inspect import problems
+    from ..inspect import flower, problems
 
     found = output.find_home(home)
     try:
         result = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
-        reason = output.ended(describe(error, found.path))
-        output.complain(f"{reason} FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file.")
+        output.complain(f"{output.ended(describe(error, found.path))} {_WITHOUT_FILE}")
         return ExitCode.UNUSABLE
     # By the files alone, because a variable does not last.
     consent = problems.public_consent(settings.load(found, None).consent)
     public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
     output.answer(public, lambda: _tell_off(consent, result), as_json=json)
+    view = flower.read_flower(os.environ, enabled=consent["enabled"])
+    if not json:
+        output.say_flower(view)
+    elif view.reports:
+        output.complain(f"{output.ended(view.found)} {output.ended(view.advice)}")
     output.complain(*result.problems)
-    return ExitCode.UNUSABLE if result.problems else ExitCode.OK
+    if result.refusal:
+        reason = output.ended(result.refusal)
+        output.complain(f"{reason} So the opt-out could not be written. {_WITHOUT_FILE}")
+    return ExitCode.UNUSABLE if result.problems or result.refusal else ExitCode.OK
 
 
 def enable(*, json: JsonOption = False, home: HomeOption = None) -> int:
@@ -109,9 +124,12 @@ def _tell(consent: dict[str, Any], start: str | None = None) -> None:
 
 def _tell_off(consent: dict[str, Any], result: "DisableResult") -> None:
     _tell(consent)
-    waited = result.purged.events
-    output.say(f"Deleted {output.number(waited, 'waiting event')}." if waited else "No event waited.")
+    waited = output.number(result.purged.events, "waiting event") if result.purged.events else ""
+    if waited:
+        output.say(f"Not all of {waited} could be deleted." if result.problems else f"Deleted {waited}.")
+    else:
+        output.say("No event waited.")
     if result.old_settings is not None:
-        output.say(f"The settings file could not be edited; it is kept as {result.old_settings}.")
-    if not result.sidecar_ended:
+        output.say(f"The settings file could not be edited; the old one is kept as {result.old_settings}.")
+    if not result.sidecar_ended and not result.refusal:
         output.say("A sidecar has not ended yet. It may finish one request, and sends nothing after that.")

@@ -27,6 +27,7 @@ from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
+from .flower import FlowerView, read_flower
 from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
 
 
@@ -174,6 +175,9 @@ class Status:
     url: str | None
     """The collector; None if the settings cannot be read."""
 
+    flower: FlowerView
+    """The Flower of this environment."""
+
     services: list[ServiceView]
     """Every service with a heartbeat here, the latest heartbeat first."""
 
@@ -224,6 +228,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         source=source.read(home.source),
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
+        flower=read_flower(environ, enabled=now.consent.enabled),
         services=services,
         hosts=hosts,
         problems=list(problems),

@@ -2,7 +2,7 @@
 
 After an opt-out in the user's settings file, a sidecar deletes what waits (``if_asked``).
 ``flwr-telemetry disable`` deletes the state files, too (``everything_but_sent``): the settings and ``sent/``
-stay. This module never follows a link, and never touches ``sent/`` or the sidecar's lock.
+stay. Only ``flwr-telemetry purge`` deletes all (``whole``). This module never follows a link.
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ def unsent(home: Home) -> list[str]:
     Returns:
         One sentence for each thing that could not be deleted.
     """
-    problems = []
-    for host in known_hosts(home):
-        problems += _purge(host, (host.spool, host.work, host.outbox))
-    return problems
+    return [problem for host in known_hosts(home) for problem in unsent_of(host)]
+
+
+def unsent_of(host: HostPaths) -> list[str]:
+    """As ``unsent``, for one host."""
+    return _purge(host, (host.spool, host.work, host.outbox))
 
 
 def everything_but_sent(home: Home) -> list[str]:
@@ -74,9 +76,28 @@ def everything_but_sent(home: Home) -> list[str]:
     heartbeats = presence.heartbeat_files(home)
     for path in listing(home.telemetry):
         is_temporary = path.name.startswith(f".{home.config.name}.") and path.name.endswith(files.PART_SUFFIX)
-        if is_temporary or (path in heartbeats and not path.is_dir()):
+        if is_temporary or (path in [*heartbeats, home.noticed] and not path.is_dir()):
             problems += attempt(path, os.unlink)
     return problems
+
+
+def whole(home: Home) -> list[str]:
+    """Delete ``telemetry/`` with everything in it; a sentence for each thing that could not be deleted.
+
+    It is renamed first, so that every sidecar finds its directory gone, and ends.
+    """
+    renamed = home.path / f".{home.telemetry.name}.{secrets.token_hex(4)}{_PURGED_SUFFIX}"
+    if attempt(home.telemetry, functools.partial(os.rename, dst=renamed)):
+        # A volume may be mounted there.
+        problems = [problem for path in listing(home.telemetry) for problem in attempt(path, _delete)]
+        return problems + attempt(home.telemetry, os.rmdir)
+    leftovers = (path for path in listing(home.path) if path.name.startswith(f".{home.telemetry.name}."))
+    return [
+        problem
+        for path in leftovers
+        if path.name.endswith(_PURGED_SUFFIX)
+        for problem in attempt(path, _delete)
+    ]
 
 
 def remove_temporary_files(host: HostPaths) -> None:

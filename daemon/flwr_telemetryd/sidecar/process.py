@@ -21,7 +21,7 @@ from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
-from flwr_telemetry.settings import Consent, load
+from flwr_telemetry.settings import Consent, environment_refusal, load
 
 from ..clock import Clock
 from ..delivery import open_sink
@@ -96,7 +96,8 @@ def _parse(arguments: list[str]) -> tuple[Mode, float]:
         prog="flwr-telemetryd",
         description="Deliver the events in Flower's telemetry spool.",
         epilog="Exit codes: 0 nothing is left, 1 not all could be delivered now (it is kept), 2 usage, "
-        "3 telemetry is off, 4 another sidecar runs, 5 the home cannot be used.",
+        "3 telemetry is off (by a file, or by a variable of this process), 4 another sidecar runs, "
+        "5 the home cannot be used.",
     )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
@@ -121,8 +122,11 @@ def _fail(reason: str, code: ExitCode) -> int:
 def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     """Run a sidecar, and another one after an idle end if an event came at the last moment."""
     consent = load(home, None).consent
+    purge.if_asked(home, consent)
+    # A person may start this process. A sidecar on demand never gets the variables of an opt-out: the
+    # emitter that starts it has telemetry on, and passes neither of them on.
+    consent = environment_refusal(os.environ) or consent
     if not consent.enabled:
-        purge.if_asked(home, consent)
         return _report_disabled(consent, mode)
     host = home.host()
     if not host.root.is_dir():
@@ -167,9 +171,9 @@ def request_exit(host: HostPaths) -> None:
 def _report_disabled(consent: Consent, mode: Mode) -> int:
     """The exit code while telemetry is off. A service manager does not restart a service after DISABLED.
 
-    A service gets that code only after an opt-out in a file, because invalid settings may be half saved.
+    A service gets that code only after a clear opt-out, because invalid settings may be half saved.
     """
-    is_final = consent.decided_by in {"user file", "site file"} and not (consent.enabled or consent.malformed)
+    is_final = consent.decided_by != "owner" and not (consent.enabled or consent.malformed)
     code = ExitCode.DISABLED if is_final or mode is not Mode.SERVICE else ExitCode.UNUSABLE
     return code if mode is Mode.ON_DEMAND else _fail(f"telemetry is off: {consent.reason}", code)
 

@@ -9,11 +9,17 @@ Hence it imports nothing but ``sys`` at its top, and holds finder and loader its
 cost each of these processes one more file. It never raises into the import of another package.
 
 Once it is installed, Flower never sends by itself. If the emitter cannot be imported, Flower's events are
-dropped with one warning: a user's opt-out may be in a file that only the emitter reads.
+dropped with one warning: a user's opt-out may be in a file that only the emitter reads. On Windows, which is
+not supported yet, nothing is replaced, and Flower reports by itself.
 
-A site that cannot change Flower writes one line into its own ``sitecustomize``:
+A site that cannot change Flower writes this into its own ``sitecustomize``:
 
-    import flwr_telemetry.flower; flwr_telemetry.flower.install()
+    try:
+        import flwr_telemetry.flower
+
+        flwr_telemetry.flower.install()
+    except ImportError:
+        pass  # uninstalled
 """
 
 import sys
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 else:
     Loader = object
 
-__all__ = ["install"]
+__all__ = ["install", "is_installed", "is_supported"]
 
 # The telemetry modules, and the package that reports through each.
 _PACKAGES = {
@@ -47,10 +53,10 @@ def install() -> None:
 
     May be called at any time and any number of times. A Flower that is imported already is changed at once,
     and so is each module that holds one of the two functions by then. Changes nothing where there is no
-    Flower. Never raises.
+    Flower, nor where the emitter cannot work. Never raises.
     """
     try:
-        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        if not is_installed():
             sys.meta_path.insert(0, _Finder())
         # After the finder is in place: another thread's import finds it there, or is found here.
         for name in _PACKAGES:
@@ -59,6 +65,20 @@ def install() -> None:
                 _adopt(sys.modules[name], rebind=True)
     except Exception as error:  # noqa: BLE001 - telemetry must not make a training fail
         _warn("Flower could not be adopted, so it reports by itself", error)
+
+
+def is_installed() -> bool:
+    """Whether the finder waits for Flower in this process."""
+    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
+
+
+def is_supported() -> bool:
+    """Whether the emitter can work on this system: it needs the file locks of POSIX."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 class _Finder:
@@ -131,7 +151,7 @@ def _adopt(module: "ModuleType", *, rebind: bool = False) -> None:
         # The function has the mark, because a module that is executed again keeps all its other names. A mock
         # has every attribute, but none that is a function.
         event = getattr(module, "event", None)
-        if not callable(event) or type(getattr(event, MARK, None)) is type(_adopt):
+        if not callable(event) or type(getattr(event, MARK, None)) is type(_adopt) or not is_supported():
             return
         ours = _replacements(module)
         for name, new in ours.items():

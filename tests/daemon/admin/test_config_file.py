@@ -1,9 +1,11 @@
 """The user's word is written into the user's own file, and nothing else of it is touched."""
 
+import contextlib
 import errno
 import os
 import stat
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -109,7 +111,7 @@ def test_a_link_stays_a_link(home, tmp_path, text):
         assert written(home) == kept.read_text() == f"enabled = false\n{URL}"
         assert file.is_symlink()
     else:
-        aside = config_file.replace_by_opt_out(Home(home))
+        aside = config_file.write_opt_out(Home(home))
         assert (aside.is_symlink(), kept.read_text()) == (True, text)
         assert (file.is_symlink(), file.read_text()) == (False, "enabled = false\n")
 
@@ -123,11 +125,11 @@ def test_an_opt_in_where_others_can_write_is_refused(home):
 
 
 def test_what_cannot_be_understood_is_kept_beside_whole(home):
-    texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"")
+    texts = (b"\xff\x00 enabled = true", b"enabled = maybe", b"[enabled]")
     for number, text in enumerate(texts, start=1):
         homes.write_settings(home, text)
         homes.config_file(home).chmod(0 if number == 2 else 0o664)
-        aside = config_file.replace_by_opt_out(Home(home))
+        aside = config_file.write_opt_out(Home(home))
         assert homes.config_file(home).read_text() == "enabled = false\n"
         aside.chmod(0o600)
         assert aside.read_bytes() == text
@@ -144,9 +146,87 @@ def test_at_no_moment_the_opt_out_is_missing(home, monkeypatch, call):
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(OSError, match="No space"):
-        config_file.replace_by_opt_out(Home(home))
+        config_file.write_opt_out(Home(home))
     monkeypatch.undo()
-    assert homes.config_file(home).read_text() == "enabled = maybe"
+    assert homes.contents(homes.telemetry(home)) == {"config.toml": b"enabled = maybe"}
+
+
+def refusing(name, error):
+    """Give a system call that refuses what concerns a path of this name."""
+    call = getattr(os, name)
+
+    def refuse(path, *rest, **options):
+        if ".config.toml." in str(path):
+            raise OSError(error, os.strerror(error), str(path))
+        return call(path, *rest, **options)
+
+    return refuse
+
+
+@pytest.mark.parametrize("call", ["open", "replace"])
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("before", ["", f"# mine\n{URL}enabled = true\n", f"{URL}enabled = false\n"])
+def test_where_no_new_file_can_be_made_the_old_one_is_written_over(home, monkeypatch, call, error, before):
+    """No inode is left, the quota is reached, or the directory is immutable: the same file says no."""
+    homes.write_settings(home, before)
+    file, inode = homes.config_file(home), homes.config_file(home).stat().st_ino
+    monkeypatch.setattr(os, call, refusing(call, error))
+    assert config_file.write_opt_out(Home(home)) is None
+    monkeypatch.undo()
+    assert tomllib.loads(file.read_text()) == {**tomllib.loads(before), "enabled": False}
+    assert file.stat().st_ino == inode
+    assert [path.name for path in homes.telemetry(home).iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("before", [f"{URL}enabled = true\n", URL, f"enabled = true\n{URL}"])
+def test_a_write_over_the_old_file_that_stops_never_leaves_another_yes(home, monkeypatch, before):
+    """Cut at any byte: the file says what it said, or no, or it is malformed, which is a no."""
+    monkeypatch.setattr(os, "replace", refusing("replace", errno.ENOSPC))
+    whole = os.write
+    for most in range(len(before) + 20):
+        homes.write_settings(home, before)
+        left = [most]
+
+        def write(descriptor, data, left=left):
+            if not os.readlink(f"/proc/self/fd/{descriptor}").endswith("/config.toml"):
+                return whole(descriptor, data)
+            if not left[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = whole(descriptor, bytes(data)[: left[0]])
+            left[0] -= written
+            return written
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", write)
+            with contextlib.suppress(OSError):
+                config_file.write_opt_out(Home(home))
+        now = homes.config_file(home).read_bytes()
+        with contextlib.suppress(SettingsError):
+            values = settings_file.parse(homes.config_file(home), now)
+            assert now == before.encode() or values["enabled"] is False
+
+
+def test_a_link_to_what_cannot_be_written_is_replaced(home, tmp_path, monkeypatch):
+    """Dotfiles on a read-only store: the new file has all that they say, and the link is kept beside."""
+    homes.write_settings(home, "")
+    target = tmp_path / "store" / "config.toml"
+    target.parent.mkdir()
+    target.write_text(URL)
+    file = homes.config_file(home)
+    file.unlink()
+    file.symlink_to(target)
+    call = os.open
+
+    def read_only(path, flags, *rest, **options):
+        if Path(path).parent == target.parent and flags & os.O_WRONLY:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return call(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    kept = config_file.write_opt_out(Home(home))
+    assert (kept.name, kept.readlink()) == ("config.toml.link", target)
+    assert target.read_text() == URL
+    assert (file.is_symlink(), file.read_text()) == (False, f"enabled = false\n{URL}")
 
 
 def test_an_opt_out_where_others_can_write_follows_no_link(home, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import files
+from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetryd.admin import forget
 from flwr_telemetryd.admin.forget import ErasedCounts
@@ -24,6 +24,7 @@ from flwr_telemetryd.spool.locks import held
 from tests.daemon.conftest import OURS, THEIRS, Spooling, begin_again, burst_of, make, take, take_over
 from tests.support import homes, processes, records, wire
 from tests.support.faults import amid
+from tests.support.processes import command
 from tests.support.strategies import tried
 
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -411,13 +412,53 @@ def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
     assert str(host.root) in problem
 
 
-def test_the_link_of_the_deletion_request_says_the_same():
+def test_the_link_of_the_deletion_request_says_the_same(home):
     """It holds the whole mail, by RFC 6068."""
-    request = forget.deletion_request(GONE)
+    request = forget.deletion_request(GONE, settings.load(Home(home), None))
     parts = urlsplit(request.mailto)
-    assert (parts.scheme, parts.path, request.to) == ("mailto", forget.ADDRESS, "telemetry@flower.dev")
+    assert (parts.scheme, parts.path, request.to) == ("mailto", forget.ADDRESS, "telemetry@flower.ai")
     assert not {"+", " "} & {*parts.query}
     fields = {"subject": [request.subject], "body": [request.body.replace("\n", "\r\n")]}
     assert parse_qs(parts.query) == fields
     assert GONE in request.subject
     assert GONE in request.body.splitlines()
+
+
+OWN = "https://collector.example.org/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "contact", "to", "link"),
+    [
+        (OWN, "privacy@example.org", "privacy@example.org", "mailto:privacy@example.org?subject="),
+        (OWN, "a%b@example.org", "a%b@example.org", "mailto:a%25b@example.org?subject="),
+        (OWN, "https://example.org/delete?a=b@c", "https://example.org/delete?a=b@c", None),
+        ("file:///shared/metrics.jsonl", "privacy@example.org", "privacy@example.org", "mailto:privacy@"),
+        (OWN, None, forget.ADDRESS, "mailto:telemetry@flower.ai?"),
+        (settings.DEFAULT_URL, "privacy@example.org", forget.ADDRESS, "mailto:telemetry@flower.ai?"),
+        ("https://telemetry.flower.ai:8443/v2", "privacy@example.org", forget.ADDRESS, "mailto:"),
+    ],
+)
+def test_the_request_goes_to_whoever_has_received_the_events(home, url, contact, to, link):
+    """An organisation with a collector of its own names its contact; Flower has nothing to delete then."""
+    homes.configure(home, url, **({"deletion_contact": contact} if contact else {}))
+    (home / "source").write_text(GONE)
+    done = command(home, "forget", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    request = json.loads(done.stdout)["request"]
+    assert request["to"] == to
+    assert request["mailto"] == to if link is None else request["mailto"].startswith(link)
+
+
+def test_people_read_who_else_may_have_the_events(home):
+    homes.configure(home, OWN)
+    (home / "source").write_text(GONE)
+    assert "ask its operator" in command(home, "forget", "--yes").stdout
+
+
+def test_people_read_how_to_reach_a_page(home):
+    homes.configure(home, OWN, deletion_contact="https://example.org/delete")
+    (home / "source").write_text(GONE)
+    told = command(home, "forget", "--yes").stdout
+    assert "send this text by the page below" in told
+    assert told.rstrip().endswith("https://example.org/delete")

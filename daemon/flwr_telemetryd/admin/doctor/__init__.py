@@ -37,6 +37,7 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Ch
     """
     now = settings.load(home, environ)
     yield here.telemetry(now)
+    yield around.flower(now, environ)
     checks = [*here.home(home, now)]
     yield from checks
     # With a fault, another user's file or a link may stand in the place where the check would write.

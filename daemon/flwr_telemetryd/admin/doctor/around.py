@@ -1,4 +1,4 @@
-"""Checks of all that starts and ends processes on this machine: systemd, batch systems and containers."""
+"""Checks of what is around telemetry: Flower, systemd, batch systems and containers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from flwr_telemetry import goodbye, launch
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
+from ...inspect.flower import read_flower
 from ...inspect.problems import nearest_directory
 from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, note, ok, skipped
+from .here import file_system
 
 _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 """Programs of batch systems. `flux` is missing, because another program has this name, too."""
@@ -24,6 +26,14 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
 _SYSTEMS = ("systemd", "init")
 """How the name of process 1 begins in a container that is a whole system. Its file system stays."""
+
+_IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def flower(now: Settings, environ: Mapping[str, str]) -> Check:
+    """Whether the Flower of this environment is adopted, so that telemetry's settings reach it."""
+    view = read_flower(environ, enabled=now.consent.enabled)
+    return note("Flower", view.found, view.advice) if view.advice else ok("Flower", view.found)
 
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
@@ -66,7 +76,11 @@ def container(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return skipped("container", "unknown, because there is no /proc")
     if first.startswith(_SYSTEMS):
         return ok("container", f"a whole system, with {first} as process 1")
-    if not goodbye.is_ephemeral(nearest_directory(home)):
+    place = nearest_directory(home)
+    if file_system(place) in _IN_MEMORY:
+        found = "the home is in memory: it ends with this container or its pod, and no exit waits for it"
+        return note("container", found, f"mount a volume at {home.path}, or let a service of the pod deliver")
+    if not goodbye.is_ephemeral(place):
         return ok("container", "the home lies on a volume, so it outlives this container")
     wait_s = now.limits.goodbye_s if launch.may_start(now, environ) else 0
     wait = f"waits at most {wait_s:g} s" if wait_s else "does not wait"

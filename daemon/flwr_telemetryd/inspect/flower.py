@@ -1,0 +1,94 @@
+"""The Flower of this environment: its release, and whether its events go through the spool.
+
+A Flower is adopted if this package's hook is in every Python process of the environment (a ``sitecustomize``,
+or ``flwr-telemetry run``), or if its telemetry module imports this package. A Flower that is not adopted
+reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor ``DO_NOT_TRACK``.
+
+This module never imports Flower, and never starts a process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from flwr_telemetry import flower
+
+SWITCH = "FLWR_TELEMETRY_ENABLED"
+STOP = f"export {SWITCH}=0"
+"""The line that stops every Flower, adopted or not."""
+
+_MODULES = ("supercore/telemetry.py", "common/telemetry.py")
+_OURS = "flwr_telemetry"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowerView:
+    """The Flower that a Python process of this environment would import."""
+
+    version: str | None
+    """Its release; None if there is none."""
+
+    adopted: bool
+    """Whether its events go through the spool."""
+
+    found: str
+    """One sentence: the release, and whether it is adopted."""
+
+    advice: str
+    """How to stop what telemetry's setting does not reach, or how to adopt it; empty if nothing is to do."""
+
+    reports: bool
+    """Whether Flower reports by itself although telemetry is off."""
+
+
+def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
+    """Look at the Flower of this interpreter.
+
+    Args:
+        environ: this process's variables.
+        enabled: whether telemetry is on.
+    """
+    version = _version()
+    adopted = version is not None and (flower.is_installed() or _imports_us())
+    # Flower's own telemetry is on for "1" alone.
+    reports = not adopted and not enabled and environ.get(SWITCH, "1") == "1"
+    named = f"Flower {version} in this environment" if version else "Flower in this environment: none"
+    stop = f"`{STOP}` stops that; in ~/.bashrc or ~/.profile the line lasts"
+    if adopted:
+        return FlowerView(version, adopted, f"{named}: adopted", "", reports)
+    if version is None:
+        found = f"{named}; one elsewhere reports by itself unless `flwr-telemetry run` starts it"
+        return FlowerView(version, adopted, found, stop if reports else "", reports)
+    if enabled:
+        found = f"{named}: not adopted; it reports by itself unless `flwr-telemetry run` starts it"
+        return FlowerView(version, adopted, found, "start Flower by `flwr-telemetry run -- COMMAND`", reports)
+    if reports:
+        found = f"{named}: not adopted; started without `flwr-telemetry run`, it still reports by itself"
+        return FlowerView(version, adopted, found, stop, reports)
+    return FlowerView(version, adopted, f"{named}: not adopted; {SWITCH} switches it off, too", "", reports)
+
+
+def _version() -> str | None:
+    try:
+        return metadata.version("flwr")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _imports_us() -> bool:
+    """Whether the telemetry module of the installed Flower imports this package."""
+    try:
+        spec = importlib.util.find_spec("flwr")
+    except (ImportError, ValueError):
+        return False
+    for directory in (spec and spec.submodule_search_locations) or ():
+        for name in _MODULES:
+            try:
+                return _OURS in Path(directory, name).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+    return False

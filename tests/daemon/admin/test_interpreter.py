@@ -1,0 +1,118 @@
+"""The interpreter that a command line starts, and whether Flower is adopted in it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from flwr_telemetryd.admin import interpreter
+from flwr_telemetryd.cli.run import environment_for
+
+HERE = os.path.dirname(sys.executable)
+PATH = {"PATH": f"{HERE}:/usr/bin:/bin"}
+PYTHON = os.path.join(HERE, "python")
+
+
+def options(*command, **env):
+    found = interpreter.find(command, {**PATH, **env})
+    return None if found is None else "".join(option[1:] for option in found.options)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("python sim.py -I", ""),
+        ("python -c -I", ""),
+        ("python -m pytest -S", ""),
+        ("python - -I", ""),
+        ("python -uIc pass", "I"),
+        ("python -BsE -W error -S x.py", "sES"),
+        ("python -Werror -X dev -Xfrozen_modules -I", "I"),
+        ("python --check-hash-based-pycs never -I", "I"),
+        ("env python -I", "I"),
+        ("env A=b -u C -uD python -I", "I"),
+        ("nice -n 10 timeout 5 env python -S", "S"),
+        ("taskset -c 0 python", ""),
+        ("sh -c python", None),
+        ("nice sh -c python", None),
+        ("no-such-program python", None),
+        ("env", None),
+        ("nice", None),
+        ("/", None),
+    ],
+)
+def test_options_that_decide_are_found_behind_what_prepares_a_start(words, found):
+    assert options(*words.split()) == found
+
+
+def test_the_variables_are_those_that_env_leaves():
+    words = ["env", "-i", "A=1", "--unset=A", "-S", "B='x y' C=3", "D=4", PYTHON]
+    found = interpreter.find(words, PATH)
+    assert found is not None
+    assert found.environ == {"B": "x y", "C": "3", "D": "4"}
+
+
+SCRIPTS = {
+    "plain": f"#!{PYTHON}\n",
+    "with an option": f"#! {PYTHON} -I\n",
+    "by env": "#!/usr/bin/env python\n",
+    "by env, split": "#!/usr/bin/env -S python -I -s\n",
+    "pip's trampoline": f"#!/bin/sh\n'''exec' \"{PYTHON}\" \"$0\" \"$@\"\n' '''\nimport re\n",
+}
+
+
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_is_what_its_first_line_says(tmp_path, text):
+    script = tmp_path / "a script"
+    script.write_text(text)
+    script.chmod(0o700)
+    found = interpreter.find([str(script), "-S"], PATH)
+    assert found is not None
+    assert Path(found.program).samefile(PYTHON)
+    assert "".join(found.options) == ("-I-s" if "-s" in text else "-I" if "-I" in text else "")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "#!\n", "#!/bin/sh\necho\n", "#!/no/such/python\n", "\x7fELF", "#!/usr/bin/env -S '\n"]
+)
+def test_other_programs_start_no_interpreter_that_is_known(tmp_path, text):
+    program = tmp_path / "program"
+    program.write_text(text)
+    program.chmod(0o700)
+    assert interpreter.find([str(program)], PATH) is None
+
+
+def test_a_script_that_is_its_own_interpreter_ends_the_search(tmp_path):
+    program = tmp_path / "program"
+    program.write_text(f"#!{program}\n")
+    program.chmod(0o700)
+    assert interpreter.find([str(program)], PATH) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ([PYTHON], True),
+        ([PYTHON, "-u", "-s"], True),
+        ([PYTHON, "-I"], False),
+        (["env", "-u", "PYTHONPATH", PYTHON], False),
+        (["env", "A=b", PYTHON], True),
+    ],
+)
+def test_an_interpreter_is_asked(words, answer):
+    environ = environment_for({**os.environ, **PATH})
+    found = interpreter.find(words, environ)
+    assert found is not None
+    assert interpreter.adopts(found, environ) is answer
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 600\n", "no program"])
+def test_an_interpreter_that_does_not_answer_is_not_judged(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(interpreter, "ASK_S", 0.2)
+    program = tmp_path / "python"
+    program.write_text(text)
+    program.chmod(0o700)
+    found = interpreter.find([str(program), "-I"], PATH)
+    assert found is not None
+    assert interpreter.adopts(found, PATH) is None
