@@ -170,7 +170,7 @@ def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None
     except Exception:
         raise
     except BaseException:
-        _keep(package, event_type, event_details, date_us)
+        quietly(_keep, package, event_type, event_details, date_us)
         raise
     return _loaded
 

@@ -105,7 +105,7 @@ class Guard:
         except RuntimeError:
             self._lock = threading.RLock()
             self._is_cut_off = self._is_importing
-            self._is_importing = False
+            self._is_importing = self._is_slow = False
 
 
 _guard = Guard()
