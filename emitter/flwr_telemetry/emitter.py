@@ -41,8 +41,11 @@ _MAX_EVENTS = 1000
 
 _MIB = 1024 * 1024
 
-_MOST_SHIFT_US, _SPREAD = 997, 616
-"""Their quotient is near the golden section, so that the shifts of many children lie far apart."""
+_CHILD_STEP_US = 8
+"""The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
+
+_SHIFTS, _SPREAD = 125, 77
+"""Their quotient is near the golden section, so that the dates of further siblings begin far apart."""
 
 
 class Delivery(NamedTuple):
@@ -75,7 +78,8 @@ class Emitter:
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
         self._last_date_us = [record.MIN_DATE_US]
-        self._shift_us = self._forks = 0
+        self._shift_us = self._slot_us = self._forks = 0
+        self._step_us = 1
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
@@ -115,9 +119,12 @@ class Emitter:
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
-        # A child shares its parent's cluster ID. Its dates are moved, so that the same event of two children
-        # has two dates, above all where the clock was set back and each counts on from the last date.
-        self._shift_us = 1 + (self._family + _SPREAD * self._forks) % _MOST_SHIFT_US
+        # A child shares its parent's cluster ID. Its dates are moved by a part of a millisecond, so that the
+        # same event of two children has two dates, also where the clock was set back and each counts on from
+        # the last date.
+        rounds, self._slot_us = divmod(self._forks, _CHILD_STEP_US)
+        self._step_us = _CHILD_STEP_US
+        self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
         self._last_date_us[0] += self._shift_us
         self._family, self._forks = hash((self._family, self._forks)), 0
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
@@ -226,7 +233,8 @@ class Emitter:
         date_us = (date_us or time.time_ns() // 1000) + self._shift_us
         last = self._last_date_us
         # There is no call between reading and writing it, so no thread or handler can run between them.
-        last[0] = date_us = date_us if date_us > last[0] else last[0] + 1
+        date_us = date_us if date_us > last[0] else last[0] + 1
+        last[0] = date_us = date_us + (self._slot_us - date_us) % self._step_us
         return record.assemble(head, packed_details, packed_context, date_us)
 
     def _head_of(self, name: str) -> bytes:

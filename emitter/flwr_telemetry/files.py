@@ -189,24 +189,6 @@ def _not_standard(descriptor: int) -> int:
         os.close(descriptor)
 
 
-def keeps_modes(descriptor: int) -> bool:
-    """Whether the file system keeps the mode bits of a file; some shares show the same ones for all files.
-
-    It tries that with a bit that means nothing here.
-    """
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    other = mode ^ stat.S_IXGRP
-    try:
-        os.fchmod(descriptor, other)
-        shown = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        os.fchmod(descriptor, mode)
-    except OSError as error:
-        if error.errno == errno.ESTALE:
-            raise
-        return False
-    return shown == other
-
-
 def is_opened_with(descriptor: int, flags: int) -> bool:
     """Whether ``open_file`` may have opened a descriptor with these flags, ``O_CREAT`` apart.
 

@@ -144,7 +144,7 @@ def _secrets(name: str, *, is_path: bool = False, in_paths: bool = False) -> lis
         forms = set(map(writings.folded, writings.misread(name)))
     words = _split(text, _SEPARATORS)
     if not is_path and len(words) > 1:
-        forms |= {separator.join(words) for separator in "-_."}
+        forms |= {separator.join(words) for separator in "-_.+"}
     return [_Secret(form, is_path, in_paths, ends_accented) for form in sorted({text, *forms}) if words]
 
 
@@ -205,6 +205,8 @@ def identity_redactor() -> Redactor:
         entry = pwd.getpwuid(os.geteuid())
         names.add(entry.pw_name)
         directories.add(entry.pw_dir)
+    # With a directory service, the name may be that of a domain and of a user.
+    names |= {part for name in names for part in (name.rpartition("\\")[2], name.partition("@")[0])}
     directories |= {os.path.realpath(path) for path in directories}
     directories.discard("~")
     return Redactor(names, {path.rstrip("/") for path in directories})

@@ -8,9 +8,9 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 1. The segment is renamed between a writer's open and its write. The lock prevents that. Without a lock, the
    record gets into the sealed segment, which is read later, or whose tail returns to the spool.
 2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or its
-   mode says that it is removed, and the writer appends again, to the new segment. The mode counts only on a
-   file system that keeps modes. NFS and FUSE keep a link while the file is open; without a lock, the writer
-   also checks the name that they gave to it.
+   mode says that it is removed, and the writer appends again, to the new segment. As some file systems show
+   that mode for every file, the writer then asks the directory. NFS and FUSE keep a link while the file is
+   open; without a lock, the writer also checks the name that they gave to it.
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
@@ -78,7 +78,7 @@ class Handle:
         flags: the flags with which it was opened.
     """
 
-    __slots__ = ("_flags", "_is_marked", "_tells_removal", "descriptor", "identity")
+    __slots__ = ("_flags", "_is_marked", "descriptor", "identity", "is_in_use")
 
     def __init__(self, descriptor: int, flags: int) -> None:
         self.descriptor = descriptor
@@ -86,7 +86,8 @@ class Handle:
         status = os.fstat(descriptor)
         self.identity = (status.st_ino, status.st_dev)
         self._is_marked = _mark(descriptor)
-        self._tells_removal = not status.st_mode & files.TOMBSTONE_MODE or files.keeps_modes(descriptor)
+        self.is_in_use = False
+        """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
 
     def is_ours(self) -> bool:
         """Whether the descriptor still means the file."""
@@ -98,11 +99,6 @@ class Handle:
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and files.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
-
-    def is_removed(self, status: os.stat_result) -> bool:
-        """Whether a status of the file says that it is removed, or soon will be."""
-        is_tombstone = status.st_mode & files.TOMBSTONE_MODE and self._tells_removal
-        return status.st_nlink == 0 or bool(is_tombstone)
 
     def close(self) -> None:
         """Close the file, if it is still ours."""
@@ -210,12 +206,28 @@ class Writer:
                 raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
             if self._is_remote:
                 os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
-            if handle.is_removed(os.fstat(descriptor)):
+            status = os.fstat(descriptor)
+            if status.st_nlink == 0:
+                return False
+            if status.st_mode & files.TOMBSTONE_MODE and not handle.is_in_use and self._is_removed(handle):
                 return False
             return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
         finally:
             if locked:
                 unlock(descriptor)
+
+    def _is_removed(self, handle: Handle) -> bool:
+        """Whether a file with the mark of a removal is removed, by what its directory says.
+
+        Some shares show the same mode for every file, and a user may have changed the mode.
+        """
+        with contextlib.suppress(FileExistsError):
+            os.close(self._create(_FLAGS | os.O_CREAT | os.O_EXCL))  # asks the server, see `_open_segment`
+            return True
+        with files.opened(self._path, _FLAGS) as descriptor:
+            status = os.fstat(descriptor)
+        handle.is_in_use = (status.st_ino, status.st_dev) == handle.identity
+        return not handle.is_in_use
 
     def _lock(self, descriptor: int, *, is_new: bool) -> bool:
         try:

@@ -31,7 +31,7 @@ _REFERENCE = r"&#(?P<decimal>[0-9]{1,7});|&(?P<name>\w{1,31};)"
 _NUMBERS = rf"(?P<bytes>(?:{_BYTE})+)|(?P<units>(?:{_UNIT})+)|{_POINT}|{_REFERENCE}"
 """Codes by number. In a path of Windows, one of them would be a rare accident."""
 
-_ALL = rf"{_NUMBERS}|\\(?P<letter>[abefnrtv0])|\\(?P<sign>[^\w\s])"
+_ALL = rf"{_NUMBERS}|\\(?P<letter>[abefnrtv0])|\\(?P<sign>\W)"
 """All codes. In a path of Windows, a backslash and a letter are no newline."""
 
 _QUOTES = "%&\\"

@@ -430,5 +430,5 @@ def test_children_report_the_same_at_different_times(home):
     contexts = [event["context"] for event in homes.spooled(home)]
     dates = [context["date"] for context in contexts]
     assert len(dates) == len(set(dates)) == 201
-    assert max(dates) - min(dates) < 1010
+    assert max(dates) - min(dates) < 1100
     assert len({context["cluster"] for context in contexts}) == 1

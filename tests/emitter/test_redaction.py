@@ -190,6 +190,18 @@ def test_who_logged_in_is_whom_getpass_names(monkeypatch, variables, known):
         assert through({"b": "trainbox"}, redactor) == {"b": "trainbox"}
 
 
+@pytest.mark.parametrize("login", ["CORP\\zquill", "zquill@corp.example"])
+def test_a_login_with_a_domain(monkeypatch, login):
+    """The user's part alone is a name, too."""
+    monkeypatch.setenv("LOGNAME", login)
+    redactor = redaction.identity_redactor()
+    assert through({"a": login, "b": "zquill", "c": "corp"}, redactor) == {
+        "a": "<redacted>",
+        "b": "<redacted>",
+        "c": "corp",
+    }
+
+
 def test_a_home_that_is_the_root_redacts_nothing(monkeypatch):
     """`/` is everybody's."""
     assert through({"a": "/ /x"}, Redactor(["", "x1"], ["", "/"])) == {"a": "/ /x"}

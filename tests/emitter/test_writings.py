@@ -143,6 +143,17 @@ def test_what_is_left(text, left):
     assert redactor.redact(text) == (text if left is None else left)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["John Smith", "john%20smith", "John+Smith", "/Users/John\\ Smith/x", "JOHN_SMITH", "John&#32;Smith"],
+)
+def test_a_name_of_two_words(text):
+    """It is one token, and neither word alone is."""
+    redact = Redactor(["John Smith"], ["/Users/John Smith"]).redact
+    assert redact(text).removesuffix("/x") in {"<redacted>", "/Users/<redacted>"}
+    assert redact("John and Smith, Johnsmith") == "John and Smith, Johnsmith"
+
+
 def test_short_and_common_names_in_a_quoted_path():
     redactor = Redactor(["zq", "root", "server"], ["/root"])
     for text in "the zq of server", "%20server%20", "\\nroot", "zq server root":

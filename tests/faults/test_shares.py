@@ -9,7 +9,6 @@ import subprocess
 
 import pytest
 
-from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
 from flwr_telemetryd.errors import ExitCode
@@ -21,6 +20,13 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 EVENTS = """
 futures = [event("PING", {"n": n}) for n in range(20)]
 print(json.dumps(sorted({outcome(future) for future in futures})))
+"""
+CHANGED = """
+told = []
+for n in range(3):
+    told.append(outcome(event("PING", {"n": n})))
+    os.system(f"chmod -R 700 {os.environ['FLWR_HOME']}")
+print(json.dumps(told))
 """
 
 
@@ -92,11 +98,8 @@ def test_a_share_that_anybody_may_write_to_is_refused_once(home, share, options,
     assert processes.once(home).returncode == ExitCode.DISABLED
 
 
-def test_a_file_system_that_keeps_modes_is_known(tmp_path):
-    path = tmp_path / "file"
-    for mode in 0o600, 0o700, 0o755:
-        path.touch()
-        path.chmod(mode)
-        with path.open("r+b") as file:
-            assert files.keeps_modes(file.fileno())
-        assert path.stat().st_mode & 0o777 == mode
+def test_a_mode_that_a_user_changed_marks_no_removal(home):
+    """For example by `chmod -R 700`, while a process has the segment open."""
+    assert processes.answers(home, CHANGED, processes.NEVER) == ["spooled"] * 3
+    assert processes.emit(home, 1, env=processes.NEVER, start_at=3) == ["spooled"]
+    assert wire.serials(homes.spooled(home)) == [0, 1, 2, 3]
