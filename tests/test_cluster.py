@@ -53,7 +53,7 @@ def test_from_nothing_to_a_serving_login_node(tmp_path):
         processes.wait_until(lambda: len(collector.events()) == 1)
         # While it serves, nobody else starts a sidecar.
         assert node.run([python, "-c", report]).stdout == "spooled\n"
-        sidecars = node.run(["pgrep", "--full", "flwr_telemetryd"], check=True).stdout.split()
+        sidecars = node.run(["pgrep", "--full", "flwr.telemetryd"], check=True).stdout.split()
         view = json.loads(
             node.run([python, "-m", "flwr_telemetryd.cli", "service", "status", "--json"]).stdout
         )

@@ -7,7 +7,7 @@ last one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr_telemetry import files, presence
@@ -42,6 +42,8 @@ class State:
     """Empty without a wait."""
     last_error: str = ""
     """Empty after a success."""
+    hardware: dict[str, Any] = field(default_factory=dict)
+    """The hardware facts that it adds to the events of its host; `inspect` shows them in a copied home."""
     _saved: str = field(default="", repr=False)
 
     @classmethod
@@ -73,4 +75,4 @@ class State:
 
     def public(self) -> dict[str, Any]:
         """The state as the file holds it, by field."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}

@@ -138,6 +138,10 @@ def copied(details: object) -> dict[str, Any]:
         reason = "they are nested too deep for this place in the program"
     except RuntimeError:
         reason = "they change while they are read; pass a copy"
+    except InvalidEventError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the caller's own code, whose text must not be quoted
+        reason = f"reading them raised {type(error).__name__}"
     raise _refused(reason)
 
 

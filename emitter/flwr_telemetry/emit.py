@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import details
-from .errors import LoadingError, TelemetryError
+from .errors import LoadingError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
@@ -57,7 +57,7 @@ def _leave() -> None:
     except (SystemExit, KeyboardInterrupt):
         pass  # a signal handler of the host ends the wait; the exit goes on
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        warn("goodbye", f"No delivery could be asked for at the exit: {type(error).__name__}")
+        _failed(error, "Events end with this container, because no delivery could be asked for")
 
 
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
@@ -132,8 +132,8 @@ def _report(
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         if answer is None:
-            return _failed(error, "An event could not be recorded")
-        quietly(_failed, error, "No sidecar could be started, and events wait in the spool", "start")
+            return _failed(error, "An event could not be recorded: {}")
+        quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
     return answer
 
 
@@ -141,7 +141,7 @@ def _flush(timeout_s: float) -> bool:
     try:
         return _emitter().flush(timeout_s)
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        _failed(error, "No delivery could be asked for, and events wait in the spool", "flush")
+        _failed(error, "No delivery could be asked for ({}); events wait in the spool", "flush")
         return False
 
 
@@ -211,12 +211,15 @@ def _append_kept() -> None:
     global _is_appending  # noqa: PLW0603 - one caller appends, and no other waits for it
     if _is_appending:
         return
+    waiting: list[_Kept] = []
     try:
         _is_appending = True
-        waiting = [_kept.popleft() for _ in range(len(_kept))]
-        for kept in sorted(waiting, key=lambda kept: kept.date_us):
-            _report(*kept)
+        waiting += [_kept.popleft() for _ in range(len(_kept))]
+        waiting.sort(key=lambda kept: -kept.date_us)
+        while waiting:
+            _report(*waiting.pop())
     finally:
+        _kept.extend(waiting)  # none, unless a signal handler has raised
         _is_appending = False
 
 
@@ -250,19 +253,37 @@ if hasattr(os, "register_at_fork"):
 def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     """A future with ``error``, or with a TelemetryError in its place; this function imports nothing.
 
-    It warns once for each error of a cause; without one, once for each message.
+    It warns of the effect, a sentence with a place for the error: once for each kind of error of this cause,
+    or without a cause once for each error's text.
     """
     ours = error
-    if not isinstance(error, TelemetryError):
-        # The message names the type alone, because the text may quote the event.
-        ours = TelemetryError(f"unexpected {type(error).__name__}; please report it")
-        ours.__cause__ = error
-    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), f"{effect}: {ours}")
+    if isinstance(error, OSError):
+        ours = from_os_error(error, str(error.filename or "the emitter"))
+    elif isinstance(error, (MemoryError, RecursionError)):
+        ours = TelemetryError(_NOTHING_LEFT)
+    elif not isinstance(error, TelemetryError):
+        # The text of an error may quote the event, and so may its causes and the variables of its frames. So
+        # the message names the type and the place alone.
+        ours = TelemetryError(f"unexpected {type(error).__name__}{_place(error)}; please report it")
+    ours.__traceback__ = ours.__context__ = None
+    warn(f"{cause}: {type(error).__name__}" if cause else str(ours), effect.format(ours))
     future: Future[str] = Future()
     future.set_exception(ours)
     return future
 
 
+def _place(error: Exception) -> str:
+    """The innermost line of this package that an error came through."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        scope = trace.tb_frame.f_globals
+        if scope.get("__package__") == __package__:
+            place = f" in {scope.get('__name__')}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+_NOTHING_LEFT = "no stack or memory was left to record the event"
 _LOST: Future[str] = Future()
-_LOST.set_exception(TelemetryError("no stack or memory was left to record the event"))
+_LOST.set_exception(TelemetryError(_NOTHING_LEFT))
 """Made beforehand, because there is no memory left when it is needed."""

@@ -17,8 +17,8 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import context, details, files, launch, log, record, redaction, settings, source
-from .errors import HomeUnavailableError, UnsupportedPlatformError, from_os_error
+from . import context, details, files, launch, locks, log, record, redaction, settings, source
+from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
@@ -64,7 +64,7 @@ class Emitter:
     """
 
     def __init__(self, warn: Callable[[str, str], None]) -> None:
-        if os.name != "posix":
+        if not hasattr(locks, "LOCK_SHARED"):
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn
@@ -80,6 +80,8 @@ class Emitter:
         """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
+        self._identifying: set[int] = set()
+        """The threads that read or make the source ID, also in a sibling."""
         self._start_afresh()
         os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
@@ -143,7 +145,7 @@ class Emitter:
         # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
         # released if this thread owns it.
         try:
-            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+            if not lock.acquire(False) and not self._wait_for(lock):
                 with self._sibling() as sibling:
                     return sibling.emit(event_type, event_details, package, date_us)
             now = time.monotonic()
@@ -164,9 +166,10 @@ class Emitter:
                 return self._done(DISABLED)
             # Made before the append, because there may be no memory for it afterwards.
             answer = self._done(SPOOLED)
-            to_wake = Delivery(self._home, self._host, self._settings) if due else self.to_wake
+            to_wake = Delivery(self._home, self._host, self._settings) if due else None
             (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
-            self.to_wake = to_wake
+            if to_wake is not None:  # not otherwise: a handler may have reported meanwhile
+                self.to_wake = to_wake
             return answer
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
@@ -295,13 +298,24 @@ class Emitter:
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
-        """Update the IDs by the source file; create that one if it is missing and consent allows it."""
-        self._ids = {
-            "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
-            "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
-            "cluster": self._cluster,
-        }
-        self._contexts = {}
+        """Update the IDs by the source file; create that one if it is missing and consent allows it.
+
+        Raises:
+            LoadingError: this thread does so already, and was interrupted; it may hold the source's lock.
+        """
+        thread = get_ident()
+        if thread in self._identifying:
+            raise LoadingError("the event was reported while the source ID is made, which it needs itself")
+        try:
+            self._identifying.add(thread)
+            self._ids = {
+                "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
+                "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
+                "cluster": self._cluster,
+            }
+            self._contexts = {}
+        finally:
+            self._identifying.discard(thread)
 
     def _source_id(self, may_create: bool) -> str | None:
         path = self._home.source
@@ -354,7 +368,7 @@ class Emitter:
                 return sibling.flush(timeout_s)
         began = time.monotonic()
         try:
-            if not lock.acquire(blocking=False) and not self._wait_for(lock):
+            if not lock.acquire(False) and not self._wait_for(lock):
                 with self._sibling() as sibling:
                     return sibling.flush(timeout_s)
             self._refresh(began)

@@ -12,13 +12,12 @@ import errno
 import math
 import os
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError, from_os_error
 
-if sys.platform != "win32":
+with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
     import fcntl
 
 SKEW_S = 3600.0
@@ -122,8 +121,13 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
     if status.st_uid != os.geteuid():
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        advice = "where that changes nothing, mount the volume with umask=077 or set FLWR_HOME to another one"
-        raise SpoolUnsafeError(f"{path} can be written to by others; chmod {_MODES[kind]:o} it, or, {advice}")
+        raise SpoolUnsafeError(f"{path} can be written to by others; {chmod_advice(_MODES[kind])}")
+
+
+def chmod_advice(mode: int) -> str:
+    """How to take away the rights of others, also on a share that gives the same modes to everything."""
+    others = "mount the volume with umask=077 or set FLWR_HOME to another one"
+    return f"chmod {mode:o} it, or, where that changes nothing, {others}"
 
 
 # Open files

@@ -12,6 +12,7 @@ import enum
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 from . import files, presence
 from .errors import StartError
@@ -69,16 +70,22 @@ def wake(
         return Wake.THROTTLED
     if not may_create():
         return Wake.NOT_ALLOWED
+    found: list[Any] = []
+    outcome = _claim_start(host, respawn_s, lambda: found.append(_sidecar(home, host, environ)))
+    if outcome is Wake.STARTED:
+        spawn, _, _ = _for_a_start()
+        spawn.start(*found, host)
+    return outcome
+
+
+def _sidecar(home: Home, host: HostPaths, environ: Mapping[str, str]) -> Any:
+    """The ``spawn.Sidecar`` to start from this process."""
     spawn, _, start_errors = _for_a_start()
     try:
-        sidecar = spawn.sidecar(home, environ)
+        return spawn.sidecar(home, environ)
     except StartError as error:
         start_errors.refuse(host, str(error))
         raise
-    outcome = _claim_start(host, respawn_s)
-    if outcome is Wake.STARTED:
-        spawn.start(sidecar, host)
-    return outcome
 
 
 def may_start(chosen: Settings, environ: Mapping[str, str]) -> bool:
@@ -128,8 +135,14 @@ def _started_lately(host: HostPaths, respawn_s: float) -> bool:
     return False
 
 
-def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
-    """Claim the right to start. Where locks work, one process gets it."""
+def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object] = object) -> Wake:
+    """Claim the right to start. Where locks work, one process gets it.
+
+    Args:
+        host: this one.
+        respawn_s: the least time between two starts, in seconds.
+        prepare: called by the process that gets it. If it raises, nothing is claimed.
+    """
     with files.opened(host.lock, os.O_RDWR | os.O_CREAT) as descriptor:
         if try_exclusive(descriptor) is LockResult.BUSY:
             return Wake.ALIVE
@@ -139,6 +152,7 @@ def _claim_start(host: HostPaths, respawn_s: float) -> Wake:
         age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
         _, reaper, _ = _for_a_start()
         left = reaper.take_former(host, noted.strip(), age_s)
+        prepare()
         # A write sets the file's time by its own file system. The size tells a start from a mere creation.
         os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
         return Wake.STARTED

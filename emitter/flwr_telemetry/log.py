@@ -7,7 +7,6 @@ content of an event unless ``FLWR_TELEMETRY_LOGGING=1`` asks for it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import stat
@@ -31,6 +30,7 @@ FIRST_CONTACT = (
 
 MAX_WARNINGS = 64
 _warned: set[str] = set()
+_facts: dict[str, int] = {}
 _telling: set[int] = set()
 """The threads that log something just now."""
 
@@ -62,7 +62,10 @@ def log_payload(payload: bytes) -> None:
     from . import record
 
     event = record.to_wire(record.decode(payload))
-    event["context"] = _hardware().add_facts(event["context"], _facts())
+    with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
+        if not _facts:
+            _facts.update(_hardware().hardware_facts())
+        event["context"] = _hardware().add_facts(event["context"], _facts)
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
@@ -71,12 +74,6 @@ def _hardware() -> ModuleType:
     from . import hardware
 
     return hardware
-
-
-@functools.cache
-def _facts() -> dict[str, int]:
-    facts: dict[str, int] = _hardware().hardware_facts()
-    return facts
 
 
 def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:

@@ -144,8 +144,6 @@ def start(sidecar: Sidecar, host: HostPaths) -> None:
             _run(shell, sidecar.environment, errors)
         except OSError:
             _run(python, sidecar.environment, errors)
-    except StartError:
-        raise
     except Exception as error:  # an audit hook of this process may raise anything
         reason = f"{type(error).__name__}: {error}"
         if errors is not None:
@@ -158,21 +156,33 @@ def start(sidecar: Sidecar, host: HostPaths) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], errors: int | None) -> None:
-    """Run a program to its end, detached from this process but for its standard error."""
+    """Run a program to its end, detached from this process but for its standard error.
+
+    Raises:
+        OSError: it cannot be run, or ends with another code than 0.
+    """
     actions: list[tuple[Any, ...]] = [
         (posix.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
-        (posix.POSIX_SPAWN_DUP2, 0, 1),
-        (posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, 2),
+        *((posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, stream) for stream in (1, 2)),
         *((posix.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
     ]
     signals = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
-    options: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsigdef": signals}
-    try:
-        pid = posix.posix_spawn(command[0], command, environment, **options, **_attributes())
-    except (NotImplementedError, OSError):  # the C library may lack them; the sidecar does the same later
-        pid = posix.posix_spawn(command[0], command, environment, **options)
-    if code := _wait(pid):
-        raise StartError(f"{command[0]} ended with {code}")
+    common: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsigdef": signals}
+    if code := _wait(_spawned(command, environment, common, _attributes())):
+        raise OSError(f"{command[0]} ended with {code}")
+
+
+def _spawned(
+    command: list[str], environment: dict[str, str], common: dict[str, Any], rest: dict[str, Any]
+) -> int:
+    """The process of a program. A C library may lack parts of ``rest``, which the sidecar does later."""
+    while True:
+        try:
+            return posix.posix_spawn(command[0], command, environment, **common, **rest)
+        except (NotImplementedError, OSError):
+            if not rest:
+                raise
+            rest = dict(list(rest.items())[1:])
 
 
 def _attributes() -> dict[str, Any]:

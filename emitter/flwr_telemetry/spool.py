@@ -30,7 +30,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 from collections.abc import Callable
 
 from . import files, nfs
@@ -38,10 +37,13 @@ from .errors import SpoolFullError, SpoolWriteError, from_os_error
 from .layout import HostPaths
 from .locks import LockResult, try_shared, unlock, wait
 
-if sys.platform != "win32":
+_READ_MARK = -1
+with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
     import fcntl
 
     from .locks import LOCK_SHARED
+
+    _READ_MARK = getattr(fcntl, "F_GETSIG", -1)
 
 LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
@@ -57,8 +59,6 @@ _FLAGS = os.O_RDWR | os.O_APPEND
 
 _MARK = 61
 """A real-time signal that hardly any other program would choose."""
-
-_READ_MARK = getattr(fcntl, "F_GETSIG", -1) if sys.platform != "win32" else -1
 
 
 class CreationRefusedError(Exception):

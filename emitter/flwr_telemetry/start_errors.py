@@ -17,7 +17,7 @@ from .errors import TelemetryError
 from .layout import HostPaths
 from .presence import NAME
 
-_STANDARD_ERROR = 2
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 _HEAD = NAME + ": {} starts since {} without a life\n"
 _WORDS = tuple(_HEAD.split())
 _PAUSES_S = (0.0, 0.0, 0.0, 60.0, 600.0, 3600.0)
@@ -102,9 +102,10 @@ def _write(host: HostPaths, starts: int, since: str) -> int | None:
 
 
 def clear(host: HostPaths) -> None:
-    """Remove the trace, because this sidecar lives. It has a log now, so its standard error goes nowhere."""
+    """Remove the trace, because this sidecar lives. It has a log now, so what it prints goes nowhere."""
     with contextlib.suppress(OSError):
         if files.names(host.start_errors, _STANDARD_ERROR):
             with open(os.devnull, "wb") as null:
+                os.dup2(null.fileno(), _STANDARD_OUTPUT)
                 os.dup2(null.fileno(), _STANDARD_ERROR)
         os.unlink(host.start_errors)

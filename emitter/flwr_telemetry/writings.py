@@ -16,25 +16,28 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from html.entities import html5
 from typing import NamedTuple, Protocol
+
+from .imports import undisturbed
 
 _ROUNDS = 5
 """Text that is encoded more often than this is not read to its end."""
 
+# Patterns are compiled when they are first needed, which takes milliseconds; `re` keeps them then.
 _BYTE = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}"
 _UNIT = r"(?:\\|%)u[0-9A-Fa-f]{4}"
 _POINT = r"(?:\\u\{|&#[xX])(?P<hexadecimal>[0-9A-Fa-f]{1,6})[};]|\\U00(?P<long>[0-9A-Fa-f]{6})"
 _REFERENCE = r"&#(?P<decimal>[0-9]{1,7});|&(?P<name>\w{1,31};)"
-_NUMBERED = rf"(?P<bytes>(?:{_BYTE})+)|(?P<units>(?:{_UNIT})+)|{_POINT}|{_REFERENCE}"
-_NUMBERS = re.compile(_NUMBERED)
+_NUMBERS = rf"(?P<bytes>(?:{_BYTE})+)|(?P<units>(?:{_UNIT})+)|{_POINT}|{_REFERENCE}"
 """Codes by number. In a path of Windows, one of them would be a rare accident."""
 
-_ALL = re.compile(rf"{_NUMBERED}|\\(?P<letter>[abefnrtv0])|\\(?P<sign>[^\w\s])")
+_ALL = rf"{_NUMBERS}|\\(?P<letter>[abefnrtv0])|\\(?P<sign>[^\w\s])"
 """All codes. In a path of Windows, a backslash and a letter are no newline."""
 
-_COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\[[0-9;]+m")
-_TOKENS = {"bytes": re.compile(_BYTE), "units": re.compile(_UNIT)}
+_QUOTES = "%&\\"
+"""Every code but that of a colour begins with one of these."""
+
+_COLOURS = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\[[0-9;]+m"
 
 _INVISIBLE_LETTERS = frozenset("\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _FIRST_ACCENT, _LAST_ACCENT = "\u0300", "\u036f"
@@ -61,6 +64,11 @@ def folded(text: str) -> str:
     return text.translate(_FOLDING)
 
 
+def ends_accented(name: str) -> bool:
+    """Whether the last letter of a name has an accent."""
+    return _is_accent(unicodedata.normalize("NFD", name)[-1:])
+
+
 def misread(name: str) -> Iterator[str]:
     """A name whose bytes in UTF-8 were read in another charset: ``zoÃ©``."""
     for charset in ("latin-1", "cp1252"):
@@ -74,6 +82,10 @@ class Secret(Protocol):
     @property
     def text(self) -> str:
         """It is in folded form."""
+
+    @property
+    def ends_accented(self) -> bool:
+        """Whether an accent behind the text belongs to its last letter."""
 
     def counts(self, before: str, behind: str) -> bool:
         """Whether it counts between these two characters, which may be empty."""
@@ -110,18 +122,19 @@ class _View(NamedTuple):
 
 def _views(text: str) -> list[_View]:
     first = _View(text, range(len(text)), range(1, len(text) + 1))
-    found = [*_chain(first, _NUMBERS)]
-    if any("\\" in view.text for view in found):
-        found += _chain(first, _ALL)
-    coloured = [view for view in found if _COLOURS.search(view.text)]
+    found = [first]
+    if any(quote in text for quote in _QUOTES):
+        found += _undone_repeatedly(first, _NUMBERS)
+        if any("\\" in view.text for view in found):
+            found += _undone_repeatedly(first, _ALL)
+    coloured = [view for view in found if re.search(_COLOURS, view.text)]
     return found + [view.replaced(_without_colours(view.text)) for view in coloured]
 
 
-def _chain(view: _View, pattern: re.Pattern[str]) -> Iterator[_View]:
-    """A view, and that with codes undone once, twice and so on, until none is left."""
-    yield view
+def _undone_repeatedly(view: _View, pattern: str) -> Iterator[_View]:
+    """A view with codes undone once, twice and so on, until none is left."""
     for _ in range(_ROUNDS):
-        if not pattern.search(view.text):
+        if not re.search(pattern, view.text):
             return
         before, view = view, view.replaced(_undone(pattern, view.text))
         if view.text == before.text:
@@ -131,12 +144,12 @@ def _chain(view: _View, pattern: re.Pattern[str]) -> Iterator[_View]:
 
 def _without_colours(text: str) -> Iterator[tuple[str, int, int]]:
     """Replaces each code of a terminal by something invisible, so that a token may begin behind it."""
-    for found in _COLOURS.finditer(text):
+    for found in re.finditer(_COLOURS, text):
         yield "\0", *found.span()
 
 
-def _undone(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, int, int]]:
-    for found in pattern.finditer(text):
+def _undone(pattern: str, text: str) -> Iterator[tuple[str, int, int]]:
+    for found in re.finditer(pattern, text):
         kind, written, (start, end) = found.lastgroup or "", found[0], found.span()
         if kind == "bytes":
             yield from _from_bytes(written, start)
@@ -147,15 +160,22 @@ def _undone(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, int, int
         elif kind == "sign":
             yield written[1], start, end
         elif kind == "name":
-            yield html5.get(found[kind], written), start, end
+            yield _references().get(found[kind], written), start, end
         else:
             code = int(found[kind], 10 if kind == "decimal" else 16)
             yield chr(code) if code <= sys.maxunicode else written, start, end
 
 
+@undisturbed
+def _references() -> dict[str, str]:
+    from html.entities import html5
+
+    return html5
+
+
 def _from_bytes(written: str, at: int) -> Iterator[tuple[str, int, int]]:
     """The characters of encoded bytes in UTF-8; a byte that is not UTF-8 counts as Latin-1."""
-    tokens = [token.span() for token in _TOKENS["bytes"].finditer(written)]
+    tokens = [token.span() for token in re.finditer(_BYTE, written)]
     raw = bytes(
         int(written[end - 3 : end], 8) if written[start + 1].isdigit() and written[start] == "\\" else
         int(written[end - 2 : end], 16)
@@ -171,7 +191,7 @@ def _from_bytes(written: str, at: int) -> Iterator[tuple[str, int, int]]:
 
 def _from_units(written: str, at: int) -> Iterator[tuple[str, int, int]]:
     """The characters of encoded units of UTF-16."""
-    tokens = [token.span() for token in _TOKENS["units"].finditer(written)]
+    tokens = [token.span() for token in re.finditer(_UNIT, written)]
     units = "".join(chr(int(written[end - 4 : end], 16)) for _, end in tokens)
     first = 0
     for letter in units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass"):
@@ -193,19 +213,20 @@ def _places_in(view: _View, secrets: Sequence[Secret]) -> Iterator[tuple[int, in
         size, start = len(secret.text), text.find(secret.text)
         while start >= 0:
             end = start + size
-            before = text[start - 1] if start and not _is_cut(view.text, origins, start) else ""
-            behind = text[end] if end < len(text) and not _is_cut(view.text, origins, end) else ""
+            before = behind = ""
+            # Between two characters there may be some that folding drops: accents, or the code of a colour.
+            if start > 0 and not view.text[origins[start - 1] + 1 : origins[start]]:
+                before = text[start - 1]
+            if end < len(text):
+                dropped = view.text[origins[end - 1] + 1 : origins[end]]
+                if not dropped or (secret.ends_accented and all(map(_is_accent, dropped))):
+                    behind = text[end]
             if secret.counts(before, behind):
                 last = origins[end - 1]
                 while last + 1 < len(view.text) and _is_accent(view.text[last + 1]):
                     last += 1
                 yield view.starts[origins[start]], view.ends[last]
             start = text.find(secret.text, start + 1)
-
-
-def _is_cut(text: str, origins: Sequence[int], index: int) -> bool:
-    """Whether something invisible stands before a folded character: a colour, for example."""
-    return any(not _is_accent(letter) for letter in text[origins[index - 1] + 1 : origins[index]])
 
 
 def _is_accent(letter: str) -> bool:

@@ -12,6 +12,7 @@ FULL = (
     {"pid": 7, "born": "pid:[4026531836] 12345", "mode": "service", "version": "1", "ended": "x"}
     | {"started": "2026-11-22T10:00:00+00:00", "last_delivery": "y", "next_try": "z", "last_error": "w"}
     | {"damaged": 1, "rejected": 2, "retried": 3, "requests": 4, "delivered_events": 5}
+    | {"hardware": {"memory_gib": 16}}
 )
 
 

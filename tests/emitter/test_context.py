@@ -177,6 +177,7 @@ BROKEN = {
     "a_huge_count": "os.cpu_count = lambda: 2**70",
     "no_uname": "os.uname = broken",
     "a_mocked_uname": "os.uname = mock.MagicMock()",
+    "another_platform": "sys.platform = 'win32'",
     "no_users": "pwd.getpwuid = broken",
     "no_home": "os.path.expanduser = broken",
     "no_random_ids": "uuid.uuid4 = broken",

@@ -4,13 +4,14 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import threading
 import time
 from unittest import mock
 
 import pytest
 
-from flwr_telemetry import emit, emitter, launch, log, presence
+from flwr_telemetry import emit, emitter, launch, locks, log, presence, source
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
@@ -233,6 +234,40 @@ def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
     assert sorted(numbers(home)) == [*range(len(depths) + 1), 100, 101]
 
 
+def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeypatch):
+    """Its event does not wait for the lock of the source file, which its own thread holds: it is kept."""
+    told, locked = [], []
+    real = locks.try_exclusive
+
+    def try_exclusive(descriptor):
+        result = real(descriptor)
+        if not told:
+            locked.append(result)
+            told.append(None)
+            told[0] = subject.emit(1)
+        return result
+
+    homes.telemetry(home).mkdir(parents=True, mode=0o700)
+    (home / "source").touch()
+    monkeypatch.setattr(source, "try_exclusive", try_exclusive)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    assert subject.emit(0) == "spooled"
+    assert (told, locked) == (["spooled"], [locks.LockResult.HELD])
+    assert numbers(home) == [0, 1]
+    assert len({event["context"]["source"] for event in homes.spooled(home)} - {"unavailable"}) == 1
+
+
+def test_who_delivers_the_event_of_a_handler_is_asked(home, subject, monkeypatch):
+    """Also if the event that it interrupts needs not ask, because it came within a second."""
+    woken = []
+    monkeypatch.setattr(launch, "wake", lambda *_: woken.append(1))
+    assert subject.emit(0) == "spooled"
+    with monkeypatch.context() as patch:
+        faults.amid(patch, lambda: subject.emitter.emit("PING", {"n": 2}, "flwr"))
+        assert subject.emit(1) == "spooled"
+    assert len(woken) == 2
+
+
 def test_a_handler_that_interrupts_the_write(home, subject, monkeypatch):
     assert subject.emit(0) == "spooled"
     before = faults.descriptors()
@@ -318,7 +353,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     assert "line 1: enabled must be true or false" in text
 
 
-WAITS = "No sidecar could be started, and events wait in the spool"
+NONE_STARTED = "No sidecar could be started "
 
 
 @pytest.mark.parametrize("fault", ["ModuleNotFoundError", "SpoolUnsafeError"])
@@ -335,7 +370,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
     for number in range(3):
         assert subject.emit(number) == "spooled"
         subject.now_s += 2 * launch.RECHECK_S
-    assert {text.partition(":")[0] for _, text in subject.warnings} == {WAITS}
+    assert {text.partition("(")[0] for _, text in subject.warnings} == {NONE_STARTED}
     assert len({cause for cause, _ in subject.warnings}) == 1
     assert numbers(home) == [0, 1, 2]
     assert not processes.sidecars(home)
@@ -365,12 +400,12 @@ def test_one_warning_per_cause(quiet_process, caplog, cause, count):
 
 
 def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, monkeypatch):
-    """A fault of our own becomes one of our classes; its text, which may quote the event, stays inside."""
+    """A fault of our own becomes one of our classes, which tells the place; its text may quote the event."""
     for name in ("emit", "flush"):
         monkeypatch.setattr(Emitter, name, mock.Mock(side_effect=KeyError("secret")))
     error = emit.event("PING").exception()
-    assert (type(error), type(error.__cause__)) == (TelemetryError, KeyError)
-    assert "KeyError" in caplog.text
+    assert (type(error), error.__cause__, error.__context__) == (TelemetryError, None, None)
+    assert re.search(r"unexpected KeyError in flwr_telemetry\.emit, line \d+;", caplog.text)
     assert "secret" not in caplog.text + str(error)
     assert emit.flush() is False
 

@@ -75,6 +75,14 @@ def test_a_collector_that_hangs_is_not_waited_for_longer(home, collector):
     assert "mount a volume for FLWR_HOME" in done.stderr
 
 
+def test_a_program_that_can_start_no_sidecar_says_what_it_loses(home, collector):
+    homes.configure(home, collector.url)
+    done = processes.program(home, hosts.container(python("sys.frozen = True\n" + ONE_EVENT)))
+    assert done.returncode == 0
+    assert "Events end with this container" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_signal_ends_the_wait(home, collector):
     """The exit goes on, with its own status and without a traceback."""
     homes.configure(home, collector.url, goodbye_s=ALWAYS_S, request_deadline_s=600)

@@ -25,6 +25,7 @@ BELOW_THE_HOST = {
     "lock": "sidecar.lock",
     "state": "sidecar.json",
     "log": "sidecar.log",
+    "start_errors": "start-errors.log",
 }
 
 

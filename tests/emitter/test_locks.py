@@ -77,10 +77,24 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
     assert slept == [0.125 if step_s > 1 else 1]
 
 
+def test_a_program_that_forbids_to_sleep(first, second, monkeypatch):
+    """The wait ends by its attempts, and raises nothing."""
+    asked = []
+
+    def sleep(seconds):
+        asked.append(seconds)
+        raise AssertionError
+
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+    assert locks.try_exclusive(first) is LockResult.HELD
+    assert locks.wait(locks.try_exclusive, second, 1, 0.125) is LockResult.BUSY
+    assert asked == [0.125] * 8
+
+
 @pytest.mark.parametrize("wait_s", [0, -1])
 def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
     with monkeypatch.context() as patch:
-        patch.delattr(locks.time, "sleep")
+        patch.setattr(locks.time, "sleep", lambda _: pytest.fail("it waits"))
         assert locks.wait(locks.try_shared, first, wait_s, 0.1) is LockResult.HELD
         assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 

@@ -19,7 +19,16 @@ def test_a_mount_is_told_by_its_type(tmp_path, monkeypatch):
         assert not is_remote(mount)
         monkeypatch.setattr(nfs, "_TYPES", {"nfs4", "fuse.netfs"})
         assert is_remote(mount)
+        assert not nfs.is_local(os.stat(mount).st_dev)
         assert not any(map(is_remote, (tmp_path, "/proc", "/dev", "/sys")))
+
+
+def test_a_disk_and_memory_belong_to_this_machine(monkeypatch):
+    disk, memory = os.makedev(8, 1), os.makedev(0, 77)
+    monkeypatch.setattr(nfs, "_MOUNTS", "/nowhere")
+    assert (nfs.is_local(disk), nfs.is_local(memory)) == (True, False)
+    monkeypatch.setattr(nfs, "_kind", lambda device: "tmpfs" if device == memory else "")
+    assert nfs.is_local(memory)
 
 
 def test_a_device_is_asked_for_once(monkeypatch):

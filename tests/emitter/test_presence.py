@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -235,3 +236,13 @@ def test_what_says_that_a_sidecar_lives(paths, sleeper, monkeypatch):
     sleeper.save(ended="now")
     assert not presence.alive(paths)
     assert faults.descriptors() == before
+
+
+@pytest.mark.parametrize("text", ["", "\0" * 64, "7 (python) S", "7 (python) S x y z"], ids=range(4))
+def test_a_status_that_cannot_be_understood_is_none(text, monkeypatch):
+    """A container may show an empty file. The process is taken for alive, as on a system without proc(5)."""
+    born = presence.birth(os.getpid())
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert presence.process_status(os.getpid()) is None
+    assert presence.birth(os.getpid()) == ""
+    assert presence.lives(os.getpid(), born)

@@ -107,7 +107,7 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
 ):
     """Decoys in the user's own site and in the working directory never run."""
     homes.configure(home, collector.url)
-    marker, base = tmp_path / "decoy", tmp_path / "base"
+    marker, base = tmp_path / "decoy", home.parent / ".local"
     decoys(base / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages", marker)
     decoys(tmp_path / "cwd", marker)
     (tmp_path / "cwd/json.py").unlink()
@@ -115,7 +115,7 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
     (tmp_path / "site").mkdir()
     (tmp_path / "site/some.pth").write_text(f"{target}\n")
     code = f"TARGET, SITE = {str(target)!r}, {str(tmp_path / 'site')!r}\n{setup}{EMIT}"
-    env = {"PYTHONPATH": path and path(target), "PYTHONUSERBASE": str(base)}
+    env = {"PYTHONPATH": path and path(target)}
     done = processes.program(home, [BASE, *switches, "-c", code], env, cwd=tmp_path / "cwd")
     assert (done.stdout, done.stderr) == ("spooled\n", done.stderr if "Flower reports" in done.stderr else "")
     processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
@@ -195,7 +195,7 @@ def stand_in(host):
     return start
 
 
-@pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh", "/etc/passwd"])
 def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell):
     """Before its Python starts: it is killed first if memory runs out, and it is in no real-time class.
 
@@ -236,8 +236,9 @@ def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell
     assert (found.starts, found.last_line) == (1, "its last words")
 
 
-def test_an_old_c_library(stand_in, monkeypatch):
-    """Where it can set neither session nor class, the sidecar starts all the same."""
+def test_an_old_c_library_and_a_shell_that_fails(stand_in, monkeypatch):
+    """Where neither session nor class can be set beforehand, the sidecar starts all the same."""
+    monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
     real = spawn.posix.posix_spawn
 
     def refuse(*arguments, **options):
@@ -257,9 +258,8 @@ def test_nothing_can_be_started(host, monkeypatch):
     with pytest.raises(StartError, match="No such file"):
         spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)
     assert "No such file" in start_errors.read(host).last_line
-    monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
     with pytest.raises(StartError, match="/bin/false ended with 1"):
-        spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)
+        spawn.start(spawn.Sidecar(["/bin/false"], [], {}), host)
     assert psutil.Process().children() == children
 
 
@@ -314,7 +314,7 @@ sys.addaudithook(hook)
 """
     done = processes.run(home, ["-c", f"{hook}{EMIT}time.sleep(1.1)\n{EMIT}{CHILDREN}"])
     assert done.stdout == "spooled\nspooled\n[]\n"
-    assert done.stderr.count("No sidecar could be started (No: not here)") == 1
+    assert done.stderr.count("No sidecar could be started, and events wait in the spool: No: not here") == 1
     assert not processes.sidecars(home)
 
 
@@ -331,10 +331,10 @@ def test_a_sidecar_has_a_name_and_tells_its_home(home, collector):
     assert sidecar.environ()["FLWR_HOME"] == str(home)
 
 
-@pytest.mark.parametrize("when", ["before-it-delivers", "after-a-failure"])
+@pytest.mark.parametrize("when", ["before-it-delivers", "after-a-failure", "replaced"])
 def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_path, when):
-    """As by `pip uninstall`: no traceback in its log, and the events wait for another program."""
-    is_early = when.startswith("before")
+    """As by `pip uninstall` or an upgrade: no traceback, and the events wait for another program."""
+    is_early = when != "after-a-failure"
     homes.configure(home, collector.url, burst_window_s=600 if is_early else 0.1, idle_exit_s=600)
     collector.answer_with(*[503] * 1000)
     program = tmp_path / "program"
@@ -348,10 +348,12 @@ def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_pa
     processes.running_sidecar(home)
     processes.wait_until(lambda: is_early or collector.requests)
     for name in ("flwr_telemetry", "flwr_telemetryd"):
-        shutil.rmtree(program / name)
+        (program / name).rename(tmp_path / name)
+        if when == "replaced":
+            shutil.copytree(tmp_path / name, program / name, copy_function=shutil.copyfile)
     processes.wait_for_end(home)
     log = Home(home).host().log.read_text()
-    assert "ending: its program was removed" in log
+    assert "ending: its program was removed or replaced" in log
     assert "Traceback" not in log
     assert start_errors.read(Home(home).host()) is None
     assert homes.unsent_files(home)

@@ -16,7 +16,7 @@ from flwr_telemetry import writings
 from flwr_telemetry.redaction import Redactor
 from tests.support.strategies import tried, words
 
-NAMES = "zoé.núñez straße zquill Nguyễn İsmail Иван-Петров 山田太郎 ﬁona".split()
+NAMES = "zoé.núñez andré straße zquill Nguyễn İsmail Иван-Петров 山田太郎 ﬁona".split()
 REDACTORS = {name: Redactor([name], [f"/home/{name}"]) for name in NAMES}
 
 
@@ -65,7 +65,9 @@ AFTER = ["", "/x", "\\n", "%2Fdata", "%0A", "\x1b[0m", "\\u001b[0m", "\u200d", "
 
 written = st.tuples(
     st.sampled_from([*FORMS.values()]),
-    st.sampled_from([between.join for between in INVISIBLE]),
+    st.sampled_from(
+        [lambda text, it=it: it.join(re.findall(r".[\u0300-\u036f]*", text)) for it in INVISIBLE]
+    ),
     st.sampled_from([*CODES.values()]),
     st.sampled_from([*CODES.values()]),
 )
@@ -105,11 +107,14 @@ def test_each_form_in_each_code(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_longer_token_stays(name):
     """In the same code, with a letter or a digit at either end, a name is another word."""
-    for code, form in itertools.product(CODES, ["NFC", "NFD"]):
+    for code, encode in CODES.items():
         # A letter in the form of XML ends in a semicolon, as no letter does.
         for text in (f"x{name}", f"{name}x", f"9{name}9", *[f"é{name}"] * (code != "XML")):
-            there = CODES[code](unicodedata.normalize(form, text))
+            there = encode(unicodedata.normalize("NFC", text))
             assert REDACTORS[name].redact(there) == there, code
+    for text in (f"x{name}", f"{name}x", f"9{name}9"):
+        there = unicodedata.normalize("NFD", text)
+        assert REDACTORS[name].redact(there) == there
 
 
 @pytest.mark.parametrize(

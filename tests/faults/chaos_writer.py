@@ -65,7 +65,7 @@ class Workload:
         for n in itertools.islice(self.serials, count):
             future = event(type_of(n), details_of(n))
             error = future.exception()
-            word = future.result() if error is None else f"{error!r} from {error.__cause__!r}"
+            word = future.result() if error is None else repr(error)
             if error is not None:
                 traceback.print_exception(error)
             _say(str(n) if word == "spooled" else f"! {n} {word}")

@@ -82,3 +82,7 @@ def test_psutil_may_be_missing_or_broken(bare, home, collector, kind):
     assert wire.serials(collector.events()) == [0, 1]
     assert all(ADDED.isdisjoint(event["context"]["hw"]) for event in collector.events())
     commands(bare, home, PSUTIL[kind])
+    code = f"import sys\n{PSUTIL[kind]}\nassert outcome(event('PING')) == 'spooled'"
+    logged = bare.workload(home, code, {"FLWR_TELEMETRY_LOGGING": "1"}).stderr
+    assert "- POST - {" in logged
+    assert not any(name in logged for name in ADDED)

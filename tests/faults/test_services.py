@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from flwr_telemetry import nfs, settings
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.errors import ExitCode
@@ -102,6 +103,15 @@ def test_a_service_delivers_what_is_there_before_it_ends(home, collector, number
     assert wire.serials(collector.events()) == [0, 1]
     assert homes.unsent_files(home) == []
     assert "terminated" in json.loads((homes.host(home) / "sidecar.json").read_text())["ended"]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_last_adoption_needs_a_disk_of_this_machine(home, world, monkeypatch, is_local):
+    """On a file system whose locks may not work, an adoption beside a writer may cost an event."""
+    homes.put(home, records.series(1, start=10), host_of="workload")
+    monkeypatch.setattr(nfs, "is_local", lambda _device: is_local)
+    world.sidecar.drain()
+    assert world.arrived == [*range(10), *([10] if is_local else [])]
 
 
 def test_a_service_that_is_ended_amid_a_request_sends_it_again(home, collector):
@@ -199,17 +209,13 @@ def test_the_heart_beats_while_a_long_backlog_is_delivered(home, world):
     assert stopped == [False] * 10
 
 
-def test_a_hangup_has_files_read_that_do_not_look_changed(home, world):
+def test_a_hangup_has_files_read_that_do_not_look_changed(home, world, monkeypatch):
     """A network file system may show old times of a file that was changed."""
     asked = []
     world.sidecar._reload_asked = lambda: bool(asked and asked.pop())
+    monkeypatch.setattr(settings, "signature", lambda *_: ())
     world.sidecar.run_pass()
-    path = homes.config_file(home)
-    before = path.stat()
-    text = path.read_text()
-    with path.open("r+") as settings:
-        settings.write(text.replace(":9/", ":8/"))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    homes.write_settings(home, homes.config_file(home).read_text().replace(":9/", ":8/"))
     world.sidecar.run_pass()
     assert ":9/" in world.sidecar._checkpoint.settings.url
     asked.append(True)

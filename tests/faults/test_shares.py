@@ -85,6 +85,8 @@ def test_a_share_that_anybody_may_write_to_is_refused_once(home, share, options,
     assert done.stdout.count("SpoolUnsafeError") == 1
     assert len(done.stderr.splitlines()) == 1
     assert [path for path in home.rglob("*") if path.is_file()] == [homes.config_file(home)] * configured
+    doctor = processes.command(home, "doctor")
+    assert (doctor.returncode, doctor.stdout.count("umask=077")) == (1, 2)
     assert processes.command(home, "disable").returncode == 0
     assert processes.answers(home, EVENTS, processes.NEVER) == ["disabled"]
     assert processes.once(home).returncode == ExitCode.DISABLED

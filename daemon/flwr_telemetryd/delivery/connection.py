@@ -55,8 +55,9 @@ class _Answer(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
         raise OutOfStepError
 
-    def begin(self) -> None:
-        super().begin()
+    def begin(self, *args: Any, **options: Any) -> None:
+        """Read the head; the arguments are those of the version of Python."""
+        super().begin(*args, **options)
         if self.status == HTTPStatus.NO_CONTENT:
             self.chunked = False  # otherwise http.client waits for a body that must not come
         if not self._is_unambiguous():

@@ -106,9 +106,14 @@ class HttpSink:
             return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._session.close()  # the rest of the connection may belong to this answer
+            reason = reason_for(error)
             if certificate_error(error) is not None:
                 self._context = None  # the system's store may get the missing certificate meanwhile
-            return Retry(reason_for(error))
+                reason += (
+                    f"; only the certificates that {self.trust.origin} names are trusted"
+                    * self.trust.is_exclusive
+                )
+            return Retry(reason)
 
     def _trusting(self, request: Callable[[], Answer]) -> Answer:
         """Do a request over TLS, once more with certifi's certificates if the others do not suffice."""
@@ -120,7 +125,7 @@ class HttpSink:
         try:
             return request()
         except requests.exceptions.SSLError as error:
-            if self.trust.bundle or certificate_error(error) is None:
+            if self.trust.is_exclusive or certificate_error(error) is None:
                 raise
         trust.add_certifi(self._context)  # no byte of the request was sent
         return request()

@@ -28,6 +28,11 @@ class Trust(NamedTuple):
     bundle: str = ""
     """The path of the only certificates, a file or a directory; empty without a bundle."""
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether nothing else is trusted, neither the system's store nor certifi."""
+        return bool(self.origin)
+
     def context(self) -> ssl.SSLContext:
         """A context that trusts these certificates, but not certifi's if it has others; see ``add_certifi``.
 
@@ -35,7 +40,7 @@ class Trust(NamedTuple):
             BundleError: the bundle cannot be used.
         """
         try:
-            if not self.bundle:
+            if not self.is_exclusive:
                 made = ssl.create_default_context()
             elif os.path.isdir(self.bundle):
                 made = ssl.create_default_context(capath=self.bundle)
@@ -46,7 +51,7 @@ class Trust(NamedTuple):
         except OSError as error:
             message = f"TLS: the certificates that {self.origin} names cannot be read: {error.strerror}"
             raise BundleError(message) from error
-        if not self.bundle and not made.cert_store_stats()["x509_ca"]:
+        if not self.is_exclusive and not made.cert_store_stats()["x509_ca"]:
             add_certifi(made)
         made.options |= (
             ssl.OP_NO_TICKET
@@ -77,6 +82,10 @@ def places(environ: Mapping[str, str]) -> list[str]:
         (default.openssl_cafile_env, default.openssl_cafile),
         (default.openssl_capath_env, default.openssl_capath),
     ):
-        chosen = environ.get(name)
-        found.append(f"{chosen} ({name})" if chosen else path)
+        if not (chosen := environ.get(name)):
+            found.append(path)
+        elif any(os.access(part, os.R_OK) for part in chosen.split(os.pathsep)):
+            found.append(f"{chosen} ({name})")
+        else:
+            found.append(f"{chosen} ({name}, which cannot be read)")
     return found

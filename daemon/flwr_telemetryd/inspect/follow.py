@@ -22,6 +22,7 @@ from ..outbox import archive, contents
 from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
+from ..state import State
 from .problems import can_be_read, read_each
 
 Segment = tuple[int, bytes]
@@ -52,7 +53,7 @@ class Follower:
     def __init__(self, home: Home, stage: str | None = None) -> None:
         self._home = home
         self._stage = stage
-        self._own_facts: dict[str, int] | None = None
+        self._facts_of: dict[str, dict[str, int]] = {}
         self._segment_ends: dict[Segment, int] = {}
         self._keys: dict[tuple[str, str], set[str]] = {}
         self._archive_ends: dict[Path, int] = {}
@@ -92,12 +93,17 @@ class Follower:
                 yield Item("spool", codec.dumps(event).encode(), 1)
 
     def _facts(self, host: HostPaths, path: Path) -> dict[str, int]:
-        """The hardware facts that a sidecar adds to the events of a segment: none to those of other hosts."""
-        batch = path.parent.name.partition(".")[0]
-        if host.name != self._home.host().name or pending.is_adopted(batch):
+        """The hardware facts that the sidecar of a host adds to the events of a segment.
+
+        Of another host, only its own sidecar has told them. An adopted batch gets none.
+        """
+        if pending.is_adopted(path.parent.name.partition(".")[0]):
             return {}
-        self._own_facts = hardware_facts() if self._own_facts is None else self._own_facts
-        return self._own_facts
+        if host.name not in self._facts_of:
+            is_own = host.name == self._home.host().name
+            told = hardware_facts() if is_own else State.load(host).hardware
+            self._facts_of[host.name] = {name: fact for name, fact in told.items() if type(fact) is int}
+        return self._facts_of[host.name]
 
     def _bodies(
         self, host: HostPaths, stage: str, paths: Callable[[HostPaths], Iterable[Path]]

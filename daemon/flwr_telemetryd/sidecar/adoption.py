@@ -6,9 +6,11 @@ This module never sends, and never touches a host that has a service of its own.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 
-from flwr_telemetry import files, presence
+from flwr_telemetry import files, nfs, presence
 from flwr_telemetry.layout import Home, HostPaths
 
 from ..clock import Timer
@@ -33,16 +35,18 @@ class Adoption:
         """Adopt from hosts that are due, if the interval is over; with ``--once``, at each pass.
 
         Args:
-            at_once: whether every host is due now, because the home may end with this sidecar.
+            at_once: whether every host is due now, because the home may end with this sidecar; only where
+                this machine keeps the home. Elsewhere an adoption beside a writer may cost an event.
         """
         mode, limits = self._runtime.mode, self._runtime.limits
-        after_s = 0.0 if at_once else adopt_after_s(mode, limits)
-        interval_s = 0.0 if at_once or mode is Mode.ONCE else adoption_interval_s(mode, limits)
-        if self._timer.is_due(interval_s):
-            self._runtime.faults.run("adoption", self._adopt, None, after_s)
+        if self._timer.is_due(0.0 if at_once or mode is Mode.ONCE else adoption_interval_s(mode, limits)):
+            self._runtime.faults.run("adoption", self._adopt, None, at_once)
 
-    def _adopt(self, after_s: float) -> None:
+    def _adopt(self, at_once: bool) -> None:
         runtime, own = self._runtime, self._runtime.host
+        after_s = adopt_after_s(runtime.mode, runtime.limits)
+        if at_once and nfs.is_local(os.stat(own.telemetry).st_dev):
+            after_s = -math.inf
         # A process on a node cannot signal a service elsewhere. It asks by touching `spool/flush`.
         if_asked = runtime.mode is Mode.SERVICE
         found = list(adoptable(runtime.home, own.name, after_s, runtime.file_system_now, if_asked=if_asked))

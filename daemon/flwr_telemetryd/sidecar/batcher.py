@@ -37,7 +37,7 @@ class Batcher:
         self._runtime = runtime
         self._host = runtime.host
         self._owner = secrets.token_hex(8)
-        self._hardware = hardware_facts()
+        self._hardware = runtime.state.hardware = hardware_facts()
         self._open = OpenSegment(runtime.host, runtime.clock)
         self.made = 0
         """Batches committed."""

@@ -44,6 +44,9 @@ PRUNE_S = 0.5
 
 log = logging.getLogger("flwr_telemetryd")
 
+DEAD_SERVICE_S = 86_400.0
+"""The heartbeat of a service that was killed is kept for so long, because ``status`` names it."""
+
 _AT_ONCE = 20
 
 _NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}
@@ -73,13 +76,16 @@ class Housekeeping:
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
-        """Delete the directories of hosts that are gone, at most once a minute; see ``prune_hosts``."""
+        """Delete what hosts that are gone have left, at most once a minute; see ``prune_hosts``."""
         runtime = self._runtime
         after_s = gone_after_s(runtime.mode, runtime.limits)
         if self._hosts_timer.is_due(min(after_s, RETENTION_S)):
             names = prune_hosts(runtime, after_s)
             if names:
                 log.info("deleted the directories of %d hosts that are gone", len(names))
+            ages = presence.heartbeats(runtime.home, runtime.file_system_now)
+            for name in (name for name, age_s in ages.items() if age_s >= DEAD_SERVICE_S):
+                runtime.home.heartbeat(name).unlink(missing_ok=True)
 
     def write_heartbeat(self) -> None:
         """Renew the file that tells every host of the home that a service runs here."""

@@ -25,9 +25,21 @@ from .batcher import Batcher
 from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end
 
 
+def _program() -> tuple[int, int] | None:
+    """A value that changes when this program is installed again; None if it is not there."""
+    try:
+        status = os.stat(__file__)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+_AT_START = _program()
+
+
 def is_installed() -> bool:
-    """Whether the program of this process is still there. Without it, the next import would fail."""
-    return os.path.exists(__file__)
+    """Whether the program of this process is still there, and the same; else the next import may fail."""
+    return _program() == _AT_START
 
 
 class ExitPolicy:

@@ -204,7 +204,6 @@ class Sidecar:
         self._batcher.run(may_batch=may_batch, immediately=flush)
         # Two services that cannot deliver must not adopt each other's batches again and again.
         if flush or self._works or (may_try and is_empty):
-            # Without locks, an event that is reported during an adoption may be sent twice.
             self._adoption.run(at_once=self._drains and self._is_exclusive)
         if policy.wait_s() <= 0:
             self._faults.run("delivery", self._uploader.deliver, None, flush_requested=flush)
@@ -234,7 +233,7 @@ class Sidecar:
         self._idle_wait.sleep(*wait)
 
     def _is_woken(self) -> bool:
-        """Whether SIGHUP, an opt-out or the removal of the program is a reason for a pass."""
+        """Whether SIGHUP, an opt-out or another program is a reason for a pass."""
         self._obey_reload()
         return self._flush_requested or not self._checkpoint() or not is_installed()
 

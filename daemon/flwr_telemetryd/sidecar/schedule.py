@@ -33,7 +33,7 @@ class ExitReason(enum.Enum):
     UNDELIVERED = "not everything could be delivered now"
     DISABLED = "telemetry is off"
     REMOVED = "its directory was removed or replaced"
-    UNINSTALLED = "its program was removed"
+    UNINSTALLED = "its program was removed or replaced"
 
 
 def seal_is_due(

@@ -90,7 +90,9 @@ def test_a_bundle_is_exclusive(server, authorities, monkeypatch, place):
         **environment(EXCLUSIVE[place], authorities, monkeypatch),
         "SSL_CERT_FILE": str(authorities["site"][1]),
     }
-    assert isinstance(send(server.url, environ, monkeypatch), Retry)
+    outcome = send(server.url, environ, monkeypatch)
+    assert isinstance(outcome, Retry)
+    assert f"only the certificates that {next(iter(environ))} names" in outcome.reason
     assert isinstance(send(server.url, environ, monkeypatch, ca_bundle=str(authorities["other"][1])), Retry)
     assert send(server.url, environ, monkeypatch, ca_bundle=str(authorities["site"][1])) == Delivered()
 

@@ -7,6 +7,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd.inspect.follow import Follower
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.spool import segments
+from flwr_telemetryd.state import State
 from tests.support import homes, records
 
 
@@ -99,7 +100,7 @@ def test_what_is_no_body_is_a_problem_and_not_shown(home):
 
 
 def test_events_of_the_spool_are_shown_as_they_are_sent(home):
-    """With the hardware facts of this host, but for those of another host, adopted or not."""
+    """With the hardware facts of this host, or those that another host's sidecar has told; adopted: none."""
     ours = Home(home).host()
 
     def memory():
@@ -117,5 +118,8 @@ def test_events_of_the_spool_are_shown_as_they_are_sent(home):
     (sealed,) = segments.sealed_segments(ours)
     sealed.rename(other / sealed.name)
     assert memory() == [None]
+    state = State(hardware={"memory_gib": 7, "cpu_count_physical": "\x1b"})
+    state.save(Home(home).host("another"))
+    assert memory() == [7]
     assert batch.take(ours, "owner", 2, [Home(home).host("another")]) is not None
     assert memory() == [None]

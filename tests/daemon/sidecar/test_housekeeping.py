@@ -232,3 +232,15 @@ def test_a_host_with_a_file_that_cannot_be_read_stops_no_other(home):
     assert prune(home) == ["node1"]
     assert [path.name for path in first.sent.iterdir()] == ["2026-11-03.jsonl"]
     assert not second.root.exists()
+
+
+def test_the_heartbeat_of_a_service_that_was_killed_goes_after_a_day(home, node, collector):
+    """A pod has a new name each time, and each look of an event would read all of them."""
+    homes.configure(home, collector.url)
+    old, new = Home(home).heartbeat("pod1"), Home(home).heartbeat("pod2")
+    for path, age_s in ((old, 86_500), (new, 86_300)):
+        path.write_text("{}")
+        homes.age(path, age_s)
+    homes.put(home, records.series(1))
+    processes.deliver(home)
+    assert (old.exists(), new.exists()) == (False, True)

@@ -16,6 +16,7 @@ from ...inspect.flower import read_flower
 from ...inspect.problems import nearest_directory
 from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, note, ok, skipped
+from .here import file_system
 
 _SUBMITTERS = {"sbatch": "Slurm", "qsub": "PBS or Grid Engine", "bsub": "LSF"}
 """Programs of batch systems. `flux` is missing, because another program has this name, too."""
@@ -25,6 +26,8 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
 _SYSTEMS = ("systemd", "init")
 """How the name of process 1 begins in a container that is a whole system. Its file system stays."""
+
+_IN_MEMORY = ("tmpfs", "ramfs")
 
 
 def flower(now: Settings, environ: Mapping[str, str]) -> Check:
@@ -73,7 +76,11 @@ def container(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return skipped("container", "unknown, because there is no /proc")
     if first.startswith(_SYSTEMS):
         return ok("container", f"a whole system, with {first} as process 1")
-    if not goodbye.is_ephemeral(nearest_directory(home)):
+    place = nearest_directory(home)
+    if file_system(place) in _IN_MEMORY:
+        found = "the home is in memory: it ends with this container or its pod, and no exit waits for it"
+        return note("container", found, f"mount a volume at {home.path}, or let a service of the pod deliver")
+    if not goodbye.is_ephemeral(place):
         return ok("container", "the home lies on a volume, so it outlives this container")
     wait_s = now.limits.goodbye_s if launch.may_start(now, environ) else 0
     wait = f"waits at most {wait_s:g} s" if wait_s else "does not wait"

@@ -60,7 +60,7 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
     yield from (_fault("home", problem) for problem in problems)
     if not problems:
         place = nearest_directory(home)
-        yield ok("home", f"{home.path}, on {_file_system(place)}{_free(place)}")
+        yield ok("home", f"{home.path}, on {file_system(place)}{_free(place)}")
 
 
 def _free(place: Path) -> str:
@@ -81,7 +81,8 @@ def _open_to_others(home: Home) -> Iterator[str]:
     """A problem if every user can replace a file of the home. A group may be the user's own."""
     with contextlib.suppress(OSError):
         if home.path.stat().st_mode & stat.S_IWOTH:
-            yield f"{home.path} can be written to by everybody; chmod 700 it"
+            advice = files.chmod_advice(files.DIRECTORY_MODE)
+            yield f"{home.path} can be written to by everybody; {advice}"
 
 
 def _other_hosts(home: Home) -> Iterator[str]:
@@ -105,7 +106,7 @@ def locks(home: Home) -> Check:
             results = (try_exclusive(first.fileno()), try_exclusive(second))
     except (OSError, TelemetryError) as error:
         return fault("locks", describe(error, place), "make the home writable")
-    kind = _file_system(place)
+    kind = file_system(place)
     if results == (LockResult.HELD, LockResult.BUSY):
         return ok("locks", f"file locks work, on {kind}")
     problem = "refuses file locks" if LockResult.UNSUPPORTED in results else "grants one lock twice"
@@ -190,7 +191,7 @@ def _no_start(home: Home, environ: Mapping[str, str]) -> str:
     return f"a sidecar that is started from here does not live: {said}; reinstall flwr-telemetry"
 
 
-def _file_system(place: Path) -> str:
+def file_system(place: Path) -> str:
     """The kind of the file system of ``place``, in words."""
     real = place.resolve()
     mounts: list[tuple[int, int, str]] = []

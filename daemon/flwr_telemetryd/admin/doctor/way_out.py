@@ -78,7 +78,7 @@ def _proxy(now: Settings, proxy: proxies.Proxy | None) -> Check:
 
 def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
     """Which certificates are trusted, and where they come from."""
-    if not chosen.bundle:
+    if not chosen.is_exclusive:
         places = " and ".join(trust.places(environ))
         return ok("certificates", f"those of this system, in {places}, and those of the package certifi")
     by = "the settings" if chosen.origin == "ca_bundle" else chosen.origin

@@ -72,11 +72,22 @@ def test_a_home_that_ends_with_its_container(home, tmp_path):
     assert "its exit does not wait" in in_a_container(home, env=processes.NEVER)["found"]
 
 
-def test_a_home_on_a_volume(home):
+def test_a_home_in_memory(home):
     mount = ["sh", "-c", f'mount -t tmpfs none {home.parent} && exec "$@"', "sh"]
     found = in_a_container(home, inside=["unshare", "--mount", *mount])
-    assert (found["verdict"], found["advice"]) == ("ok", "")
-    assert "volume" in found["found"]
+    assert found["verdict"] == "note"
+    assert "in memory" in found["found"]
+    assert "volume" in found["advice"]
+
+
+def test_a_home_on_a_volume(home, monkeypatch):
+    monkeypatch.setattr(around, "_FIRST_PID_NAMESPACE", "another")
+    monkeypatch.setattr(around, "_SYSTEMS", ("none of these",))
+    monkeypatch.setattr(around, "file_system", lambda _: "ext4")
+    monkeypatch.setattr(around.goodbye, "is_ephemeral", lambda _: False)
+    found = around.container(Home(home), settings.load(Home(home), {}), {})
+    assert (found.verdict, found.advice) == (Verdict.OK, "")
+    assert "volume" in found.found
 
 
 def test_without_a_container(home):

@@ -1,0 +1,63 @@
+"""Where this process finds the packages of a sidecar; `test_spawn` starts sidecars from there."""
+
+import importlib.util
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import flwr_telemetry
+import flwr_telemetryd
+from flwr_telemetry import bootstrap, places
+from flwr_telemetry.errors import StartError
+
+
+def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
+    """A module without a file, such as a mock, is looked for on the path."""
+    found = places.find()
+    monkeypatch.setitem(sys.modules, "requests", types.ModuleType("requests"))
+    monkeypatch.setitem(sys.modules, "certifi", None)
+    assert places.find() == found
+    (tmp_path / "requests").mkdir()
+    file = tmp_path / "requests/__init__.py"
+    file.touch()
+    sys.modules["requests"].__spec__ = importlib.util.spec_from_file_location("requests", file)
+    assert places.find() == {**found, "requests": str(file)}
+
+
+def test_finders_of_others_may_fail(monkeypatch):
+    class Finder:
+        def find_spec(self, *_):
+            raise ZeroDivisionError
+
+    found = places.find()
+    monkeypatch.setattr(sys, "meta_path", [Finder(), object(), *sys.meta_path])
+    monkeypatch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
+    assert places.find() == found
+
+
+def test_a_package_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(places, "_NEEDED", ("no_such_package",))
+    with pytest.raises(StartError, match="no_such_package lies in an archive, or was removed"):
+        places.find()
+
+
+def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch):
+    """Those with one of the packages, made absolute; not a hook's, and none twice."""
+    emitter, daemon = (
+        str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
+    )
+    site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
+    monkeypatch.chdir(Path(emitter).parent)
+    entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
+    found = places.python_path({"PYTHONPATH": os.pathsep.join(entries)})
+    assert found == list(dict.fromkeys([emitter, daemon]))
+    assert places.python_path({}) == []
+
+
+def test_the_two_names_of_the_variable_agree():
+    from flwr_telemetry import spawn
+
+    assert spawn.PLACES == bootstrap.PLACES
