@@ -314,7 +314,7 @@ sys.addaudithook(hook)
 """
     done = processes.run(home, ["-c", f"{hook}{EMIT}time.sleep(1.1)\n{EMIT}{CHILDREN}"])
     assert done.stdout == "spooled\nspooled\n[]\n"
-    assert done.stderr.count("No sidecar could be started, and events wait in the spool: No: not here") == 1
+    assert done.stderr.count("No sidecar could be started (No: not here); events wait in the spool") == 1
     assert not processes.sidecars(home)
 
 
