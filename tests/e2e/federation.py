@@ -4,6 +4,7 @@ It knows the commands of Flower 1.27 and of 1.41, which differ. Every process ru
 (``sides.py``), and writes its output to a file there.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ END_PATIENCE_S = 60.0  # an orphan of Flower tries for half a minute to reach it
 SPEAKS_HTTP = RELEASE >= (1, 41)  # on one port, instead of gRPC on many
 
 # Variables for the ports of the SuperLink that `flwr run` starts: HTTP in 1.41, the others in 1.27.
+LOCAL = {"options.num-supernodes": NODES, "options.backend.init-args.num-cpus": 2}
 LOCAL_PORTS = [f"FLWR_LOCAL_{name}_API_PORT" for name in ("SUPERLINK_HTTP", "CONTROL", "SIMULATIONIO")]
 
 
@@ -187,11 +189,17 @@ class Federation(Flower):
 
 def simulate(side, **run_config):
     """Run the app in the local simulation runtime, and end the SuperLink that Flower leaves behind."""
+    with local(side) as flower:
+        return flower.run_over(LOCAL, run_config)
+
+
+@contextlib.contextmanager
+def local(side):
+    """Give Flower's commands, with ports for a local SuperLink, and end what they leave behind."""
     side.changes.update(zip(LOCAL_PORTS, map(str, free_ports(3)), strict=True))
     flower = Flower(side)
-    options = {"options.num-supernodes": NODES, "options.backend.init-args.num-cpus": 2}
     try:
-        return flower.run_over(options, run_config)
+        yield flower
     finally:
         for pid in flower.living("flower-superlink"):
             processes.kill(pid, signal.SIGINT)

@@ -3,10 +3,14 @@
 ``federation.py`` starts a SuperLink and two SuperNodes on loopback.
 """
 
+import signal
+
 import pytest
 
-from tests.e2e import sides
+from flwr_telemetry.log import FIRST_CONTACT
+from tests.e2e import federation, sides
 from tests.e2e.federation import Federation, simulate
+from tests.support import homes, processes
 
 pytestmark = [
     pytest.mark.e2e,
@@ -18,10 +22,10 @@ COMPLETED, FAILED = "finished:completed", "finished:failed"
 
 def deploy(one, isolation, status):
     """Run the app on a federation until it completes or fails, and end the federation."""
-    with Federation(one, isolation) as federation:
-        ended_as, output = federation.run(num_rounds=1, fail=status == FAILED)
+    with Federation(one, isolation) as running:
+        ended_as, output = running.run(num_rounds=1, fail=status == FAILED)
     assert ended_as == status, output
-    one.told.append(federation.return_codes())
+    one.told.append(running.return_codes())
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,27 @@ def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, 
         assert ended_as == status, output
 
     record_property("table", sides.side_by_side(tmp_path, run).table)
+
+
+def test_flwr_run_tells_of_the_metrics_and_of_the_superlink_that_stays(tmp_path, collector):
+    """The first event comes from a SuperLink without streams, so `run` itself says the line, once.
+
+    A later command with the variable finds that SuperLink, and says that it reports and how to end it.
+    """
+    with sides.ours(tmp_path, collector.url) as ours, federation.local(ours) as flower:
+        (homes.telemetry(ours.home) / "noticed").unlink()
+        _, printed = flower.run_over(federation.LOCAL, {})
+        assert printed.count(FIRST_CONTACT) == 1
+        ours.changes["FLWR_TELEMETRY_ENABLED"] = "0"
+
+        def told(name):
+            command = flower.start(name, "flwr", "--version")
+            assert command.wait() == 0
+            return command.output
+
+        (pid,) = flower.living("flower-superlink")
+        output = told("with the SuperLink")
+        assert f"flower-superlink, process {pid}" in output
+        assert FIRST_CONTACT not in output
+        processes.kill(pid, signal.SIGTERM)  # as the line says
+        assert f"process {pid}" not in told("without it")

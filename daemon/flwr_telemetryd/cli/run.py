@@ -146,10 +146,11 @@ def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on:
         ignored = [option for option in found.options if option in {"-I", "-E", "-S"}]
         why = f"its option {ignored[0]} keeps flwr-telemetry out" if ignored else "it lacks flwr-telemetry"
         remedy = "leave the option out" if ignored else "install flwr-telemetry there"
-        yield (
-            f"Flower reports by itself in {found.program}, because {why}; {remedy}, "
-            f"or stop it by `export {SWITCH}=0`"
-        )
+        if _is_silent(found.environ):
+            yield f"Flower reports nothing in {found.program}, because {why}; {remedy}"
+        else:
+            stop = f"or stop it by `export {SWITCH}=0`"
+            yield f"Flower reports by itself in {found.program}, because {why}; {remedy}, {stop}"
 
 
 def _of_superlinks(command: Sequence[str], chosen: Mapping[str, str]) -> Iterator[str]:
@@ -157,18 +158,23 @@ def _of_superlinks(command: Sequence[str], chosen: Mapping[str, str]) -> Iterato
     from ..admin import superlink
 
     for found in superlink.running():
-        is_silent = not says_yes(found.environ.get(SWITCH, "1"))
         # An adopted one obeys the files of its home, and its own variables.
         is_adopted = str(SITE_DIRECTORY) in found.environ.get("PYTHONPATH", "").split(os.pathsep)
         is_alike = is_adopted and all(found.environ.get(name) == chosen.get(name) for name in _SWITCHES)
         # A local SuperLink has a fixed port, so `flwr run` uses it whatever its home is.
         is_used = os.path.basename(command[0]) == "flwr" or _home(found.environ) == _home(chosen)
+        is_silent = not says_yes(found.environ.get(SWITCH, "1")) if is_adopted else _is_silent(found.environ)
         if is_used and not is_silent and not is_alike:
             yield (
                 f"a SuperLink runs already (flower-superlink, process {found.pid}) and reports as it was "
                 f"started, whatever this command says; `kill {found.pid}` ends it, and the next `flwr run` "
                 "starts another"
             )
+
+
+def _is_silent(environ: Mapping[str, str]) -> bool:
+    """Whether a Flower that is not adopted is off: it is on for "1" alone."""
+    return environ.get(SWITCH, "1") != "1"
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:

@@ -256,6 +256,12 @@ def test_a_command_that_takes_the_variable_away_is_told(home):
     assert "takes FLWR_TELEMETRY_ENABLED=0 away" in done.stderr
 
 
+def test_a_flower_that_another_yes_keeps_silent_is_not_said_to_report(home):
+    """Flower's own telemetry knows only "1"; ours knows other words for yes."""
+    done = run(home, sys.executable, "-I", "-c", "", env={"FLWR_TELEMETRY_ENABLED": "true"})
+    assert "Flower reports nothing in" in done.stderr
+
+
 @pytest.fixture
 def superlink(home, tmp_path):
     """Give a function that starts what looks like a SuperLink, with these variables; the process ends."""
@@ -291,6 +297,7 @@ def test_a_superlink_that_reports_as_it_was_started_is_named(home, superlink, tm
 
 def test_a_superlink_that_reports_as_this_command_would_is_not_named(home, superlink):
     superlink(home, FLWR_TELEMETRY_ENABLED="0")
+    superlink(home, FLWR_TELEMETRY_ENABLED="true")
     superlink(home, PYTHONPATH=SITE)
     assert run(home, "true").stderr == ""
     assert "flower-superlink" in run(home, "true", env=OFF).stderr
