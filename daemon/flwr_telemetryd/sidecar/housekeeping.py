@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import logging
 import os
 import random
@@ -39,8 +38,11 @@ from .schedule import gone_after_s
 
 HEARTBEAT_S = 30.0
 RETENTION_S = 60.0
-PRUNE_S = 0.5
+PRUNE_S = 3.0
 """The longest time for which directories of other hosts are deleted, in seconds, each time."""
+
+PRUNE_HOSTS = 300
+"""At most so many of them are deleted each time. That takes half a second of processor time."""
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -104,7 +106,7 @@ def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:
     """Delete the directories of hosts in which nothing waits and nothing changed for a while.
 
     Their archives become a part of the common one, and their counters of this host's. A call ends after
-    ``PRUNE_S``, because there may be ten thousand of them.
+    ``PRUNE_S`` or ``PRUNE_HOSTS``, because there may be ten thousand of them.
 
     Args:
         runtime: the run.
@@ -122,8 +124,11 @@ def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:
     served = presence.served_hosts(home, lambda: now)
     # In random order, so that hosts that cannot be deleted do not keep a call from the others.
     random.shuffle(others)
-    left, names = iter(others), list[str]()
-    while clock.monotonic() < end and (some := list(itertools.islice(left, _AT_ONCE))):
+    names: list[str] = []
+    for start in range(0, len(others), _AT_ONCE):
+        if len(names) >= PRUNE_HOSTS or clock.monotonic() >= end or not runtime.checkpoint():
+            break
+        some = others[start : start + _AT_ONCE]
         gone = [host for host in some if host.name not in served and _is_gone(host, after_s, now)]
         if gone and not common.take_in(home, gone):
             break

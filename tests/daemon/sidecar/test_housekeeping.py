@@ -223,6 +223,12 @@ def test_the_work_on_hosts_that_are_gone_is_bounded(home, monkeypatch):
         )
         rounds.append(len(housekeeping.prune_hosts(runtime, AFTER_S)))
     assert rounds == [2, 2, 2, 1]
+    hosts = many_hosts(home, 5)
+    monkeypatch.setattr(housekeeping, "PRUNE_HOSTS", 3)
+    assert [len(prune(home)) for _ in range(3)] == [4, 1, 0]
+    many_hosts(home, 3)
+    runtime = dataclasses.replace(a_runtime(home), checkpoint=lambda: False)
+    assert housekeeping.prune_hosts(runtime, AFTER_S) == []  # nothing is written after an opt-out
 
 
 def test_a_host_with_a_file_that_cannot_be_read_stops_no_other(home):

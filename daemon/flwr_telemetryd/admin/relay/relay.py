@@ -2,7 +2,7 @@
 
     FILE ──a line──▶ collector ──accepted──▶ sent/<date>.jsonl
                                 └─refused──▶ rejected/<key>.json, <key>.reason.txt
-    FILE.relayed ◀── the offset, after each line
+    FILE.relayed ◀── the offset, after each body
 
 Each line is sent byte for byte through the sink that the uploader uses; its key is the SHA-256 of the line.
 A refused burst is sent event by event, under the keys that ``outbox/split.py`` gives them. Consent is checked
@@ -58,6 +58,9 @@ LONGEST_PAUSE_S = 8.0
 
 RECENT_KEYS = 500
 """A sidecar that dies after its append writes the line again. So many lines are compared."""
+
+SKIPPED_BYTES = 1024 * 1024
+"""After so many bytes of invalid lines the offset is saved."""
 
 CAPS_EVERY_BYTES = 4 * 1024 * 1024
 """The caps of the home are enforced whenever so much was archived, and at the end."""
@@ -198,15 +201,24 @@ class _Relay:
     def run(self, file: BufferedReader) -> RelayResult:
         result, offset_file = self._result, self._offset_file
         end = archive.written_bytes(file)
-        offset_file.save(offset_file.place)  # nothing is sent where the offset cannot be saved
+        here = offset_file.place
+        offset_file.save(here)  # nothing is sent where the offset cannot be saved
         try:
-            for line in archive.lines(file, offset_file.place.offset, end):
-                number = offset_file.place.line + 1
-                if line.data != b"" and not self._relay(line.data or b""):
+            for line in archive.lines(file, here.offset, end):
+                event = body_of(line.data) if line.data else {}
+                if event and line.data:
+                    if here != offset_file.place:
+                        offset_file.save(here)
+                    self._relay(line.data, event)
+                elif line.data != b"":
                     result.damaged += 1
-                    self._on_damage(number)
-                offset_file.save(Place(line.end, number))
+                    self._on_damage(here.line + 1)
+                here = Place(line.end, here.line + 1)
+                # A million invalid lines need no million writes.
+                if event or here.offset - offset_file.place.offset >= SKIPPED_BYTES:
+                    offset_file.save(here)
                 self._on_progress(line.end, end)
+            offset_file.save(here)
         except _StopError as stop:
             result.outcome, result.reason = stop.args
             if result.outcome is Outcome.DISABLED:
@@ -216,18 +228,16 @@ class _Relay:
         result.rest_bytes = end - offset_file.place.offset
         return result
 
-    def _relay(self, body: bytes) -> bool:
-        """Deliver or skip a line; False if it is no body."""
+    def _relay(self, body: bytes, event: Mapping[str, Any]) -> None:
+        """Deliver a body, unless it was delivered a moment ago, or its source ID was forgotten."""
         key = key_of(body)
-        event = body_of(body)
-        if event and key not in self._recent:
+        if key not in self._recent:
             try:
                 self._deliver(key, body, event)
                 self._recent.append(key)
                 self._result.bodies += 1
             except _ForgottenError:
                 self._result.forgotten += 1
-        return bool(event)
 
     def _deliver(self, key: str, body: bytes, event: Mapping[str, Any]) -> None:
         """Send a body until it is accepted or refused, and keep it; a refused burst event by event."""

@@ -169,7 +169,8 @@ def _drop_settings(manager: Systemctl, changes: Changes, unit: str) -> bool:
     path = changes.directory / name
     check_ours(path)
     # Another host of a shared home reads the same drop-in.
-    former = refused_in(read(path)) if len(hosts_of(text)) > 1 else {}
+    hosts = hosts_of(read(changes.directory / changes.unit) or "")
+    former = refused_in(read(path)) if len(hosts) > 1 else {}
     if (refused := refused_settings(manager, text)) is None:
         return False
     refused = {**former, **refused}

@@ -121,6 +121,22 @@ def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
     assert told[-1] == 2 * len(NO_BODIES) + 1
 
 
+def test_many_invalid_lines_cost_few_writes(home, file, collector, monkeypatch):
+    """Others may write to the file. The offset before a body is saved before it is sent."""
+    saved, real = [], relay.OffsetFile.save
+    monkeypatch.setattr(
+        relay.OffsetFile, "save", lambda self, place: saved.append(place) or real(self, place)
+    )
+    put(file, [b"x"] * 5000)
+    put(file, bodies(1))
+    put(file, [b"x" * 1000] * 3000)
+    relayed = run(home, file)
+    assert (relayed.damaged, relayed.bodies, relayed.rest_bytes) == (8000, 1, 0)
+    lines = [place.line for place in saved]
+    assert (lines[:3], lines[-1], len(lines) < 10) == ([0, 5000, 5001], 8001, True)
+    assert run(home, file) == RelayResult()
+
+
 def test_a_last_line_without_an_end_is_left(home, file, collector):
     """Another process may be writing it; it is delivered when it is whole."""
     one, two = bodies(2)
