@@ -215,13 +215,7 @@ class Emitter:
             self.to_wake = sibling.to_wake or self.to_wake
             self.has_spooled |= sibling.has_spooled
 
-    def _pack(
-        self,
-        event_type: str,
-        event_details: Mapping[str, Any] | None,
-        package: str,
-        date_us: int | None,
-    ) -> bytes:
+    def _pack(self, event_type: str, event_details: object, package: str, date_us: int | None) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
         if isinstance(event_type, str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
             name = str.__str__(event_type)
