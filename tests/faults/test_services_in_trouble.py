@@ -20,7 +20,7 @@ from flwr_telemetryd.outbox import retention
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar import housekeeping, loop
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
-from flwr_telemetryd.state import State
+from tests.daemon.conftest import a_runtime
 from tests.faults.world import ASLEEP, World, service
 from tests.support import homes, processes, records
 from tests.support.faults import amid
@@ -212,13 +212,14 @@ def test_a_service_that_can_deliver_nothing_lets_its_heart_stop(home, monkeypatc
     if harm == "an unsafe directory":
         homes.spool(home).chmod(0o770)
         world.look()
-    os.utime(world.heartbeat, (1, 1))
+    homes.age(world.heartbeat, 3600)
+    last = world.heartbeat.stat().st_mtime
     world.look_for(300, 10)
-    assert world.heartbeat.stat().st_mtime == 1
+    assert world.heartbeat.stat().st_mtime == last
     homes.spool(home).chmod(0o700)
     world.answer = Delivered()
     world.look_for(2000, 10)
-    assert world.heartbeat.stat().st_mtime > 1
+    assert world.heartbeat.stat().st_mtime > last
 
 
 def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(home, monkeypatch):
@@ -241,9 +242,11 @@ def test_two_that_remove_a_host_count_its_drops_once(home, monkeypatch):
     homes.age(node.dropped, 3600)
     homes.age(node.root, 3600)
 
+    runtime = a_runtime(home)
+
     def other():
-        assert housekeeping.prune_hosts(Home(home), own, State(), 600, time.time()) == ["node"]
+        assert housekeeping.prune_hosts(runtime, 600) == ["node"]
 
     amid(monkeypatch, other, "rename")
-    assert housekeeping.prune_hosts(Home(home), own, State(), 600, time.time()) == []
+    assert housekeeping.prune_hosts(runtime, 600) == []
     assert own.dropped.read_bytes() == bytes(7)

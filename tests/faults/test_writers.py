@@ -290,9 +290,17 @@ def test_no_descriptor_to_load_modules(bare, home, tmp_path, most):
     meet(bare, home, tmp_path, FAULTS[f"{most} descriptors"], FIRST)
 
 
-@pytest.mark.parametrize("phase", [FIRST_HERE, LATER])
-@pytest.mark.parametrize("name", TRAPS)
-@pytest.mark.parametrize("place", [homes.spool, homes.host, homes.telemetry])
+@pytest.mark.parametrize(
+    ("place", "name", "phase"),
+    [
+        (place, name, phase)
+        for place in (homes.spool, homes.host, homes.telemetry)
+        for name in TRAPS
+        for phase in (FIRST_HERE, LATER)
+        # There the settings have a name and cannot be read, so telemetry is off in a process that begins.
+        if (place, name, phase) != (homes.telemetry, "replaced by a file", FIRST_HERE)
+    ],
+)
 def test_a_directory_that_becomes_a_trap(zygote, home, tmp_path, place, name, phase):
     """Nothing is written through it, the future says so, and when it is repaired the next event works."""
     meet(zygote, home, tmp_path, TRAPS[name], phase, place(home))

@@ -105,7 +105,10 @@ def _is_expandable(burst: dict[str, Any], details: dict[str, Any], context: dict
 
 
 def doubled(body: bytes) -> Iterator[bytes]:
-    """The bodies that hold each event of a body twice; none of them is equal to that body."""
+    """The bodies that hold each event of a body twice.
+
+    One of them equals that body only if that is full of one event.
+    """
     coalescer = Coalescer(most_held_bytes=math.inf)  # a body is bounded
     for event in events(body):
         context = {**event["context"], "date": date_us(event["context"]["date"])}

@@ -262,7 +262,8 @@ def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
     """Write a body into the batch, but not yet to the disk. Returns by how many bodies the batch grows.
 
     Two bodies of a batch may be equal to the last byte: forked processes share a cluster ID, and may report
-    the same in the same microsecond. They would have one key, so the events of both become one burst.
+    the same in the same microsecond. They would have one key, so the events of both become one burst. A full
+    body of one event alone stays as it is: no body can tell more of that event.
     """
     _check(batch, checkpoint)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"
@@ -270,8 +271,11 @@ def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
         with files.opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
             files.write_all(descriptor, body)
     except FileExistsError:
+        both = [*codec.doubled(body)]
+        if body in both:
+            return 0
         path.unlink()
-        return sum(_put(batch, whole, checkpoint) for whole in codec.doubled(body)) - 1
+        return sum(_put(batch, one, checkpoint) for one in both) - 1
     return 1
 
 
