@@ -111,7 +111,9 @@ def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:
 def _python() -> str:
     """The interpreter. A frozen or embedding program would start itself again."""
     executable = sys.executable or ""
-    is_python = os.path.basename(executable).lower().startswith(("python", "pypy"))
+    # A link to Python may have any name.
+    names = (os.path.basename(path).lower() for path in (executable, os.path.realpath(executable)))
+    is_python = any(name.startswith(("python", "pypy")) for name in names)
     if getattr(sys, "frozen", False) or "__compiled__" in globals():  # the second is Nuitka's
         raise StartError("this program is frozen, so it has no Python for a sidecar")
     if not (is_python and os.access(executable, os.X_OK)):

@@ -156,6 +156,13 @@ def test_a_program_without_an_interpreter(monkeypatch, value):
         spawn.sidecar(Home(Path("/h")), {})
 
 
+def test_an_interpreter_by_a_link_of_any_name(monkeypatch, tmp_path):
+    link = tmp_path / "py3"
+    link.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(link))
+    assert spawn.sidecar(Home(Path("/h")), {}).interpreter[0] == str(link)
+
+
 # What it inherits
 
 LOOK = """
