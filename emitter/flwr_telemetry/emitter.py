@@ -45,7 +45,8 @@ _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
 
 _SHIFTS, _SPREAD = 125, 77
-"""Their quotient is near the golden section, so that the dates of further siblings begin far apart."""
+_MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
+"""Their quotients are near the golden section, so that the dates of further siblings begin far apart."""
 
 
 class Delivery(NamedTuple):
@@ -80,6 +81,8 @@ class Emitter:
         self._last_date_us = [record.MIN_DATE_US]
         self._shift_us = self._slot_us = self._forks = 0
         self._step_us = 1
+        self._leap_us = 1
+        """How far a date lies behind the last one, if the clock has not gone on."""
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
         self._writers: set[Writer] = set()
@@ -125,6 +128,8 @@ class Emitter:
         rounds, self._slot_us = divmod(self._forks, _CHILD_STEP_US)
         self._step_us = _CHILD_STEP_US
         self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
+        # There all descendants count on from dates that lie close together, so each leaps once more.
+        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
         self._last_date_us[0] += self._shift_us
         self._family, self._forks = hash((self._family, self._forks)), 0
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
@@ -227,7 +232,9 @@ class Emitter:
         date_us = (date_us or time.time_ns() // 1000) + self._shift_us
         last = self._last_date_us
         # There is no call between reading and writing it, so no thread or handler can run between them.
-        date_us = date_us if date_us > last[0] else last[0] + 1
+        if date_us <= last[0]:
+            date_us = last[0] + self._leap_us
+            self._leap_us = 1
         last[0] = date_us = date_us + (self._slot_us - date_us) % self._step_us
         return record.assemble(head, packed_details, packed_context, date_us)
 

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from .imports import undisturbed
@@ -53,9 +53,9 @@ def log_payload(payload: bytes) -> None:
     """Log the event in a record's payload, as Flower logs the events that it posts.
 
     The hardware facts of this machine are in it, because the sidecar will add them. A log handler may report
-    an event, too. Its payload is not logged, or one event would become hundreds.
+    an event, too, even in a thread of its own. Its payload is not logged, or one event would become hundreds.
     """
-    if threading.get_ident() in _telling:
+    if threading.get_ident() in _telling or _is_in_handler():
         return
     import json  # needs no guard, nor does `record`: the emitter has imported both before
 
@@ -67,6 +67,16 @@ def log_payload(payload: bytes) -> None:
             _facts.update(_hardware().hardware_facts())
         event["context"] = _hardware().add_facts(event["context"], _facts)
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
+
+
+def _is_in_handler() -> bool:
+    """Whether a log handler or a filter of this thread's callers reports the event."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - as `logging` does to find its caller
+    while frame is not None:
+        if frame.f_globals.get("__name__") == logging.__name__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @undisturbed

@@ -133,7 +133,8 @@ def _is_telling(name: str) -> bool:
 def _secrets(name: str, *, is_path: bool = False, in_paths: bool = False) -> list[_Secret]:
     """A name as it is, with other characters between its words, and read in a wrong charset.
 
-    A version or a file name often has other characters there: ``carol-laptop`` becomes ``carol.laptop``.
+    A version or a file name often has other characters there: ``carol-laptop`` becomes ``carol.laptop``. In a
+    form of the web, a plus sign stands for a blank.
     """
     if name.isascii():
         text, forms, ends_accented = name.lower(), set[str](), False
@@ -142,6 +143,7 @@ def _secrets(name: str, *, is_path: bool = False, in_paths: bool = False) -> lis
 
         text, ends_accented = writings.folded(name), writings.ends_accented(name)
         forms = set(map(writings.folded, writings.misread(name)))
+    forms.add(text.replace(" ", "+"))
     words = _split(text, _SEPARATORS)
     if not is_path and len(words) > 1:
         forms |= {separator.join(words) for separator in "-_.+"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ _HEAL_WAIT_S = 0.2
 
 _POLL_S = 0.001
 _MAX_BYTES = 1024
+_UUID_DIGITS = 32
 
 
 def read(path: Path) -> str | None:
@@ -67,17 +67,25 @@ def ensure(path: Path) -> str:
 
 
 def new_id() -> str:
-    """A random UUID4 as text, for a source or cluster ID."""
-    return str(uuid.uuid4())
+    """A random UUID4 as text, for a source or cluster ID.
+
+    It is not made by ``uuid``: a program may have replaced a function there, and an ID that many homes share,
+    or that is none, would stay in the home. The import of ``uuid`` also asks ``platform``, which may fail.
+    """
+    random = bytearray(os.urandom(16))
+    random[6] = random[6] & 0x0F | 0x40  # the version, and the variant (RFC 9562)
+    random[8] = random[8] & 0x3F | 0x80
+    digits = random.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def is_uuid(text: str) -> bool:
     """Whether ``text`` is a UUID in any form that ``uuid.UUID`` accepts, which is Flower's own check."""
+    digits = text.replace("urn:", "").replace("uuid:", "").strip("{}").replace("-", "")
     try:
-        uuid.UUID(text)
+        return len(digits) == _UUID_DIGITS and int(digits, 16) >= 0
     except ValueError:
         return False
-    return True
 
 
 @contextlib.contextmanager

@@ -36,6 +36,10 @@ _PASSED_ON = frozenset(
     "HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy REQUESTS_CA_BUNDLE "
     "CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR".split()
 )
+_FILES = frozenset("REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE".split())
+_DIRECTORIES = frozenset("SSL_CERT_DIR LD_LIBRARY_PATH".split())
+"""Each a list. They and the files may be relative, and a sidecar has another working directory."""
+
 _FOR_PYTHON = frozenset({"PYTHONHOME", "PYTHONPLATLIBDIR"})
 """They tell where the standard library is, unless Python ignores its variables."""
 
@@ -103,15 +107,27 @@ def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:
     if not bootstrap:
         raise StartError("the package flwr_telemetry has no bootstrap.py")
     passed = _PASSED_ON if sys.flags.ignore_environment else _PASSED_ON | _FOR_PYTHON
-    env = {name: value for name, value in environ.items() if name in passed}
+    env = {name: _absolute(name, value) for name, value in environ.items() if name in passed}
     env |= {"FLWR_HOME": str(home.path), GUARD: "1", PLACES: json.dumps(found)}
     return Sidecar(interpreter, [bootstrap, NAME, str(home.path), *arguments], env)
+
+
+def _absolute(name: str, value: str) -> str:
+    """The value of a variable for a sidecar, with its paths made absolute."""
+    if name not in _FILES | _DIRECTORIES:
+        return value
+    paths = value.split(os.pathsep) if name in _DIRECTORIES else [value]
+    with contextlib.suppress(OSError):  # the working directory may be gone
+        paths = [path and os.path.abspath(path) for path in paths]
+    return os.pathsep.join(paths)
 
 
 def _python() -> str:
     """The interpreter. A frozen or embedding program would start itself again."""
     executable = sys.executable or ""
-    is_python = os.path.basename(executable).lower().startswith(("python", "pypy"))
+    # A link to Python may have any name.
+    names = (os.path.basename(path).lower() for path in (executable, os.path.realpath(executable)))
+    is_python = any(name.startswith(("python", "pypy")) for name in names)
     if getattr(sys, "frozen", False) or "__compiled__" in globals():  # the second is Nuitka's
         raise StartError("this program is frozen, so it has no Python for a sidecar")
     if not (is_python and os.access(executable, os.X_OK)):

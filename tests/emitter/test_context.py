@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import uuid
 from types import SimpleNamespace
 
 import msgpack
@@ -180,14 +181,15 @@ BROKEN = {
     "another_platform": "sys.platform = 'win32'",
     "no_users": "pwd.getpwuid = broken",
     "no_home": "os.path.expanduser = broken",
-    "no_random_ids": "uuid.uuid4 = broken",
-    "no_uuids": "uuid.UUID = broken",
+    "no_random_ids": "import uuid; uuid.uuid4 = broken",
+    "no_uuids": "import uuid; uuid.UUID = broken",
+    "ids_that_are_none": "import uuid; uuid.uuid4 = mock.MagicMock()",
     "no_metadata": "importlib.metadata.version = broken",
     "a_mocked_version": "importlib.metadata.version = mock.MagicMock()",
     "a_locale_that_raises": "locale.getpreferredencoding = locale.getlocale = broken",
 }
 BROKEN_SETUP = """
-import importlib.metadata, locale, os, platform, pwd, sys, uuid
+import importlib.metadata, locale, os, platform, pwd, sys
 from unittest import mock
 PLATFORM = "system release platform python_implementation python_version machine version architecture".split()
 PLATFORM += ["uname", "libc_ver"]
@@ -209,6 +211,11 @@ def test_a_field_that_cannot_be_computed_costs_no_event(home, setup):
     assert processes.answers(home, code) == ["spooled"] * 2
     for event in homes.spooled(home):
         record.check_event(event)
+        assert (
+            uuid.UUID(event["context"]["source"]).version
+            == uuid.UUID(event["context"]["cluster"]).version
+            == 4
+        )
         declared = [field.name for field in context.FIELDS if field.name not in ABSENT["flwr"]]
         assert flattened(event) == [name for name in declared[:-4] if name not in ADDED_BY_THE_SIDECAR]
         where, hardware = event["context"]["platform"], event["context"]["hw"]["cpu_count"]

@@ -97,6 +97,34 @@ def test_a_handler_that_reports_events(home):
     assert sorted(numbers(home)) == [0, 0, 1, 2, 3]
 
 
+IN_A_THREAD = """
+import logging.handlers, queue, time
+calls, told = [], []
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        calls.append(record.levelname)
+        told.append(outcome(event("LOG", {"n": len(calls)})))
+
+waiting = queue.Queue()
+listener = logging.handlers.QueueListener(waiting, Handler())
+logging.getLogger("flwr-telemetry").addHandler(logging.handlers.QueueHandler(waiting))
+listener.start()
+told.append(outcome(event("PING", {"n": 0})))
+while len(calls) < 2:
+    time.sleep(0.01)
+listener.stop()  # it handles first what waits
+print(json.dumps([calls, told]))
+"""
+
+
+def test_a_handler_that_reports_events_in_a_thread_of_its_own(home):
+    """As above; otherwise each of its events would cause the next one, without an end."""
+    calls, told = processes.answers(home, IN_A_THREAD, LOGGING)
+    assert sorted(calls) == ["DEBUG", "INFO"]
+    assert told == ["spooled"] * 3
+
+
 FAILING = """
 import logging
 calls = []

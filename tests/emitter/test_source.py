@@ -7,9 +7,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flwr_telemetry import files, source
 from tests.support.faults import descriptors, fail_once, no_locks
+from tests.support.strategies import tried
 
 ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
@@ -65,6 +68,24 @@ def test_all_who_come_at_once_agree(path, content):
     assert uuid.UUID(told).version == 4
     assert path.read_text() == told
     assert os.listdir(path.parent) == ["source"]
+
+
+def accepts(text):
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False
+
+
+@tried(300)
+@given(
+    st.text("0123456789abcdefABF-{}_ +urn:id\u0663", min_size=28, max_size=40),
+    st.text("-{}urn:+_ 0a", max_size=3),
+)
+def test_what_is_a_uuid(text, more):
+    """Flower's own check decides, which is that of `uuid`."""
+    for value in (text, text + more, more + ID, ID.replace("-", more), ID + more):
+        assert source.is_uuid(value) == accepts(value), value
 
 
 @pytest.mark.parametrize("content", [ID, "no id"])

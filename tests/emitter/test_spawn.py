@@ -156,6 +156,22 @@ def test_a_program_without_an_interpreter(monkeypatch, value):
         spawn.sidecar(Home(Path("/h")), {})
 
 
+def test_an_interpreter_by_a_link_of_any_name(monkeypatch, tmp_path):
+    link = tmp_path / "py3"
+    link.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(link))
+    assert spawn.sidecar(Home(Path("/h")), {}).interpreter[0] == str(link)
+
+
+def test_relative_paths_of_certificates(monkeypatch, tmp_path):
+    """A sidecar has another working directory, and has to find the same files."""
+    monkeypatch.chdir(tmp_path)
+    given = {"SSL_CERT_FILE": "a.pem", "SSL_CERT_DIR": "a:/b", "REQUESTS_CA_BUNDLE": "", "no_proxy": "a"}
+    told = spawn.sidecar(Home(Path("/h")), given).environment
+    there = {**given, "SSL_CERT_FILE": f"{tmp_path}/a.pem", "SSL_CERT_DIR": f"{tmp_path}/a:/b"}
+    assert {name: told[name] for name in given} == there
+
+
 # What it inherits
 
 LOOK = """

@@ -12,7 +12,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin.doctor import here
 from tests.support import homes, processes
 
-BROKEN = "print('a' * 10_000)\nraise ImportError('filelock needs another Python')\n"
+BROKEN = "print('a' * 10_000)\nraise ImportError(f'{__name__} needs another Python')\n"
 EMIT = """
 import time
 for _ in range(COUNT):
@@ -35,15 +35,21 @@ def STARTS():
 
 
 @pytest.fixture
-def broken(tmp_path):
+def package(request):
+    return getattr(request, "param", "filelock")
+
+
+@pytest.fixture
+def broken(tmp_path, package):
     """Give the directories of all packages, one of which is broken for a sidecar alone."""
-    (tmp_path / "broken/filelock").mkdir(parents=True)
-    (tmp_path / "broken/filelock/__init__.py").write_text(BROKEN)
+    (tmp_path / "broken" / package).mkdir(parents=True)
+    (tmp_path / "broken" / package / "__init__.py").write_text(BROKEN)
     found = dict.fromkeys(str(Path(file).parents[1]) for file in places.find().values())
     return [str(tmp_path / "broken"), *found]
 
 
-def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken):
+@pytest.mark.parametrize("package", ["filelock", "requests"], indirect=True)
+def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken, package):
     """Three starts, one warning, no fourth start soon; `status` and `doctor` tell the last words.
 
     Once a sidecar lives, the trace is gone.
@@ -52,7 +58,7 @@ def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken):
     code = f"import os\nPLACES = {broken!r}\n{STARTS}{processes.PRELUDE}{EMIT.replace('COUNT', '4')}"
     done = processes.run(home, ["-c", code])
     assert done.stdout == "spooled\n" * 4, done.stderr
-    said = "never lived: ImportError: filelock needs another Python"
+    said = f"never lived: ImportError: {package} needs another Python"
     assert done.stderr.count(said) == 1
     found = start_errors.read(Home(home).host())
     assert found.starts == 3

@@ -136,10 +136,12 @@ def test_a_longer_token_stays(name):
         ("\\ud83d\\ude00 \\ud83d \\u{110000} %F0%9F%98%80", None),
         ("zqu\u00adill", "<redacted>"),
         ("zquilll azquill", None),
+        ("/a/Jo\\ March/b, q=Jo+March, Jo%20March", "/a/<redacted>/b, q=<redacted>, <redacted>"),
+        ("p=%2Fmnt%2Fmy+disk%2Fx, /mnt/my\\ disk/x", "p=<redacted>%2Fx, <redacted>/x"),
     ],
 )
 def test_what_is_left(text, left):
-    redactor = Redactor(["zquill", "zoé.núñez", "mike"], ["/home/zquill"])
+    redactor = Redactor(["zquill", "zoé.núñez", "mike", "Jo March"], ["/home/zquill", "/mnt/my disk"])
     assert redactor.redact(text) == (text if left is None else left)
 
 

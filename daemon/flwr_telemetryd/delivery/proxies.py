@@ -45,7 +45,7 @@ class Proxy(NamedTuple):
             host, port = parts.hostname, parts.port
         except ValueError:
             return None
-        if not host or "@" in parts.path + parts.query + parts.fragment:
+        if not host or " " in host or "@" in parts.path + parts.query + parts.fragment:
             return None
         return f"{host}:{port}" if port else host
 

@@ -121,7 +121,8 @@ def _fail(reason: str, code: ExitCode) -> int:
 
 def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     """Run a sidecar, and another one after an idle end if an event came at the last moment."""
-    consent = load(home, None).consent
+    chosen = load(home, None)
+    consent = chosen.consent
     purge.if_asked(home, consent)
     # A person may start this process. A sidecar on demand never gets the variables of an opt-out: the
     # emitter that starts it has telemetry on, and passes neither of them on.
@@ -145,6 +146,8 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
             return ExitCode.BUSY
         lower_priority()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
+        if mode is Mode.ON_DEMAND:
+            open_sink(chosen).close()  # loads what a delivery needs, and may die of that
         start_errors.clear(host)
         reason = _run_sidecar(home, mode, lock, signals, drain_s)
     while mode is Mode.ON_DEMAND and reason is ExitReason.IDLE:

@@ -112,6 +112,7 @@ def test_a_proxy_that_can_be_tried(url):
         ("ftp://proxy.example", "not supported", "http://"),
         ("http://u:quite-secret/x@proxy.example", "no valid address", "%2F"),
         ("http://[", "no valid address", "http://host:port"),
+        ("see the wiki", "no valid address", "http://host:port"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told_with_a_remedy(url, found, remedy, origin, monkeypatch):
