@@ -48,6 +48,14 @@ def test_every_limit_has_a_row(name):
     assert found[1] == {"None": "120", "True": "true"}.get(default, default)
 
 
+def test_every_check_of_the_doctor_has_a_row():
+    made = r"""\b(?:ok|note|fault|skipped|Check|_fault)\(\s*"([A-Za-z ]+)\""""
+    sources = (readme.ROOT / "daemon/flwr_telemetryd/admin/doctor").glob("*.py")
+    checks = {name for source in sources for name in re.findall(made, source.read_text(encoding="utf-8"))}
+    table = _DAEMON.partition("| check | it tells when |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| ([A-Za-z ]+) \|", table, re.MULTILINE)) == checks
+
+
 @pytest.mark.parametrize("name", ["demo", "test"])
 def test_the_two_commands_are_single_lines(name):
     assert _block(name).startswith("python3 -m venv .venv && .venv/bin/pip install ")
