@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import context, details, files, launch, locks, log, record, redaction, settings, source
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BUSY_WAIT_S = 0.005
 """How long an event waits for the event of another thread."""
+
+_T = TypeVar("_T")
 
 SPOOLED, DISABLED = "spooled", "disabled"
 
@@ -152,37 +154,12 @@ class Emitter:
         lock = self._lock
         # Its owner is here again if it was interrupted by a signal handler, or if a log handler reports.
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` asks it
-            with self._sibling() as sibling:
-                return sibling.emit(event_type, event_details, package, date_us)
+            return self._emit_aside(event_type, event_details, package, date_us)
         # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
         # released if this thread owns it.
         try:
-            if not lock.acquire(False) and not self._wait_for(lock):
-                with self._sibling() as sibling:
-                    return sibling.emit(event_type, event_details, package, date_us)
-            now = time.monotonic()
-            self._events += 1
-            due = (
-                not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
-                or self._events > _MAX_EVENTS
-                or self._seen != settings.variables()
-            )
-            if due:
-                self._refresh(now)
-            if not self._enabled and not self._logging:
-                return self._done(DISABLED)
-            payload = self._pack(event_type, event_details, package, date_us)
-            if self._logging:
-                log.quietly(log.log_payload, payload)
-            if not self._enabled:
-                return self._done(DISABLED)
-            # Made before the append, because there may be no memory for it afterwards.
-            answer = self._done(SPOOLED)
-            to_wake = Delivery(self._home, self._host, self._settings) if due else None
-            (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
-            if to_wake is not None:  # not otherwise: a handler may have reported meanwhile
-                self.to_wake = to_wake
-            return answer
+            emit = self._emit if self._take(lock) else self._emit_aside
+            return emit(event_type, event_details, package, date_us)
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
         finally:
@@ -191,11 +168,49 @@ class Emitter:
             except RuntimeError:
                 pass  # this thread does not own it, because its wait ended first
 
-    def _wait_for(self, lock: threading.RLock) -> bool:
-        """Whether the lock, which another thread holds, could be taken soon.
+    def _emit(
+        self,
+        event_type: str,
+        event_details: Mapping[str, Any] | None,
+        package: str,
+        date_us: int | None,
+    ) -> Future[str]:
+        """``emit`` under the lock.
+
+        No `try` is here: if memory runs out, CPython before 3.14 never leaves one that stands late in a
+        long function (it needs memory for a number above 256, the place of the instruction).
+        """
+        now = time.monotonic()
+        self._events += 1
+        due = (
+            not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
+            or self._events > _MAX_EVENTS
+            or self._seen != settings.variables()
+        )
+        if due:
+            self._refresh(now)
+        if not self._enabled and not self._logging:
+            return self._done(DISABLED)
+        payload = self._pack(event_type, event_details, package, date_us)
+        if self._logging:
+            log.quietly(log.log_payload, payload)
+        if not self._enabled:
+            return self._done(DISABLED)
+        # Made before the append, because there may be no memory for it afterwards.
+        answer = self._done(SPOOLED)
+        to_wake = Delivery(self._home, self._host, self._settings) if due else None
+        (self._writer or self._open()).append(record.frame(payload), self._cap_bytes)
+        if to_wake is not None:  # not otherwise: a handler may have reported meanwhile
+            self.to_wake = to_wake
+        return answer
+
+    def _take(self, lock: threading.RLock) -> bool:
+        """Whether the lock could be taken, at once or soon.
 
         A signal handler that interrupts this wait does not wait, too: under a timer there would be no end.
         """
+        if lock.acquire(blocking=False):
+            return True
         thread = get_ident()
         if thread in self._waiting:
             return False
@@ -204,6 +219,14 @@ class Emitter:
             return any(lock.acquire(blocking=False) for _ in polls(BUSY_WAIT_S, _LOCK_POLL_S))
         finally:
             self._waiting.discard(thread)
+
+    def _emit_aside(self, *arguments: Any) -> Future[str]:
+        return self._aside(Emitter.emit, *arguments)
+
+    def _aside(self, method: Callable[..., _T], *arguments: object) -> _T:
+        """Call a method of a sibling, because the lock is taken."""
+        with self._sibling() as sibling:
+            return method(sibling, *arguments)
 
     @contextlib.contextmanager
     def _sibling(self) -> Iterator[Emitter]:
@@ -373,13 +396,11 @@ class Emitter:
         """As ``emit.flush``; may raise."""
         lock = self._lock
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as in `emit`
-            with self._sibling() as sibling:
-                return sibling.flush(timeout_s)
+            return self._aside(Emitter.flush, timeout_s)
         began = time.monotonic()
         try:
-            if not lock.acquire(False) and not self._wait_for(lock):
-                with self._sibling() as sibling:
-                    return sibling.flush(timeout_s)
+            if not self._take(lock):
+                return self._aside(Emitter.flush, timeout_s)
             self._refresh(began)
             if not self._enabled:
                 return False

@@ -156,26 +156,30 @@ class Writer:
             CreationRefusedError: telemetry is off.
         """
         try:
-            removals = 0
-            for tries_left in reversed(_TRIES):
-                try:
-                    handle = self._handle
-                    if is_new := handle is None or not handle.is_ours():
-                        self.close()
-                        handle = self._open(exclusively=removals >= _BELIEVED_REMOVALS)
-                    if self._is_kept(handle, frame, cap_bytes, is_new):
-                        return
-                    removals += 1
-                except FileNotFoundError:
-                    if not tries_left:
-                        raise  # otherwise a sidecar may just have removed an empty directory
-                except OSError as error:
-                    if error.errno != errno.ESTALE:
-                        raise
-                self.close()
+            self._append(frame, cap_bytes)
         except OSError as error:
             self.close()
             raise from_os_error(error, self._path) from error
+
+    def _append(self, frame: bytes, cap_bytes: float) -> None:
+        """``append``, which may raise an OSError; it is short, for the reason in ``Emitter._emit``."""
+        removals = 0
+        for tries_left in reversed(_TRIES):
+            try:
+                handle = self._handle
+                if is_new := handle is None or not handle.is_ours():
+                    self.close()
+                    handle = self._open(exclusively=removals >= _BELIEVED_REMOVALS)
+                if self._is_kept(handle, frame, cap_bytes, is_new):
+                    return
+                removals += 1
+            except FileNotFoundError:
+                if not tries_left:
+                    raise  # otherwise a sidecar may just have removed an empty directory
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+            self.close()
         raise SpoolWriteError(f"{self._path} is replaced faster than it can be written to")
 
     def close(self) -> None:
@@ -193,28 +197,33 @@ class Writer:
         except OSError:
             locked = self._lock(descriptor, is_new=is_new)
         try:
-            try:
-                named = os.stat(self._path, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
-            if (named.st_ino, named.st_dev) != handle.identity:
-                return False
-            if named.st_size + len(frame) > cap_bytes:
-                self._drop()
-            written = os.write(descriptor, frame)
-            if written != len(frame):
-                raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
-            if self._is_remote:
-                os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
-            status = os.fstat(descriptor)
-            if status.st_nlink == 0:
-                return False
-            if status.st_mode & files.TOMBSTONE_MODE and not handle.is_in_use and self._is_removed(handle):
-                return False
-            return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
+            return self._is_written(handle, frame, cap_bytes, locked=locked)
         finally:
             if locked:
                 unlock(descriptor)
+
+    def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float, *, locked: bool) -> bool:
+        """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
+        descriptor = handle.descriptor
+        try:
+            named = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if (named.st_ino, named.st_dev) != handle.identity:
+            return False
+        if named.st_size + len(frame) > cap_bytes:
+            self._drop()
+        written = os.write(descriptor, frame)
+        if written != len(frame):
+            raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
+        if self._is_remote:
+            os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
+        status = os.fstat(descriptor)
+        if status.st_nlink == 0:
+            return False
+        if status.st_mode & files.TOMBSTONE_MODE and not handle.is_in_use and self._is_removed(handle):
+            return False
+        return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
 
     def _is_removed(self, handle: Handle) -> bool:
         """Whether a file with the mark of a removal is removed, by what its directory says.
