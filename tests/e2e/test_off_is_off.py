@@ -80,7 +80,9 @@ def test_run_switches_off_a_flower_that_it_cannot_adopt(home, gateway, without_u
     done = flower(home, gateway, *RUN, *words, **env)
     assert (done.returncode, done.stdout) == (0, "disabled\n"), done.stderr
     assert gateway.asked_for == []
-    assert "flwr-telemetry run:" not in done.stderr
+    # A SuperLink of another test may run; that is said rightly.
+    said = [line for line in done.stderr.splitlines() if line.startswith("flwr-telemetry run:")]
+    assert [line for line in said if "SuperLink" not in line] == []
 
 
 @pytest.mark.parametrize("how", ["another environment", "-I", "-E", "-S", "env python", "a script"])

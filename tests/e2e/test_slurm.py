@@ -110,7 +110,7 @@ def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_pat
         always = _job(cluster, ALWAYS, 0, env={"FLWR_TELEMETRY_SIDECAR": "always"})
         asked = len(collector.requests)
         wait_until(lambda: len(collector.requests) > asked, what="a sidecar in the job")
-        assert any("flwr_telemetryd" in line for line in cluster.users_processes())
+        assert any("flwr-telemetryd" in line for line in cluster.users_processes())
         cluster.slurm("scancel", always)
         cluster.wait_for(always)
         if not slurm.has_control_groups():  # then Slurm does not find processes that left their parents

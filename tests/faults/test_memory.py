@@ -13,7 +13,7 @@ from tests.support.collector import Collector
 MOST = 1.5  # times the memory of a plain run
 MOST_WITH_FORGOTTEN = 2.5  # up to 16 MiB of forgotten IDs are looked through for each body
 LARGE = 100 * 2**20
-SPOOL_BYTES = 64 * 2**20
+SPOOL_BYTES = 40 * 2**20
 MORE = 16 * 2**20  # than the memory of a plain run, for a spool of that size
 
 # A process's own peak, since it was that program: what `getrusage` tells begins with its parent's.
@@ -125,7 +125,7 @@ SPOOLS = {
 @pytest.mark.long
 @pytest.mark.parametrize("name", SPOOLS)
 def test_a_large_spool_takes_little_more_memory(home, plain_peak, name):
-    """64 MiB of equal events, of distinct ones or of garbage cost some MiB more than a few events."""
+    """40 MiB of equal events, of distinct ones or of garbage cost some MiB more than a few events."""
     homes.configure(home, f"file://{home.parent}/delivered.jsonl", spool_max_mib=1000)
     size = 0
     with homes.put_bytes(home, b"").open("ab") as segment:
