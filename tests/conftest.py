@@ -29,15 +29,23 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Let each worker begin with its share of the long tests, so that none of them runs alone at the end."""
+    """Let every second worker begin with its share of the long tests, so that none runs alone at the end.
+
+    The others do the short ones meanwhile, because long tests use all processors, and disturb each other.
+    """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    starters = (workers + 1) // 2
     is_long = [any(map(item.get_closest_marker, ("e2e", "long"))) for item in items]
     long = [item for item, is_one in zip(items, is_long, strict=True) if is_one]
     short = [item for item, is_one in zip(items, is_long, strict=True) if not is_one]
+    share = len(items) // workers
     items.clear()
-    for worker in range(workers):
-        first, end = (len(short) * one // workers for one in (worker, worker + 1))
-        items += long[worker::workers] + short[first:end]
+    for starter in range(starters):
+        mine = long[starter::starters]
+        rest = max(share - len(mine), 0)
+        items += mine + short[:rest]
+        del short[:rest]
+    items += short
 
 
 @pytest.fixture(autouse=True)
