@@ -166,11 +166,13 @@ class Sleeper:
         return self.process.stdout.readline()
 
 
+# Blocked and waited for, because a handler in Python would not run inside a read that began just then.
 _SLEEPER = r"""
 import os, signal
-signal.signal(signal.SIGHUP, lambda *_: os.write(1, b"woken\n"))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 os.write(1, b"ready\n")
-input()
+while signal.sigtimedwait({signal.SIGHUP}, 60):
+    os.write(1, b"woken\n")
 """
 
 

@@ -29,6 +29,12 @@ def begin(home, body, *, reloads=True):
     return child
 
 
+def rest(child):
+    """Give all further lines of a child that ends; `communicate` with a timeout leaves out what was read."""
+    with child:
+        return child.stdout.read()
+
+
 STATES = {
     "sleep": "signals.sleep(3600)",
     "lock": """
@@ -50,14 +56,14 @@ STATES = {
 def test_a_signal_to_end_raises_in_every_wait(home, number, body):
     child = begin(home, body)
     child.send_signal(number)
-    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    told = rest(child)
     assert (told, child.returncode) == ("terminated\n", 5)
 
 
 def test_sighup_ends_a_sleep_and_is_told_once(home):
     child = begin(home, "signals.sleep(3600); print(signals.reload_asked(), signals.reload_asked())")
     child.send_signal(signal.SIGHUP)
-    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    told = rest(child)
     assert (told, child.returncode) == ("True False\n", 0)
 
 
@@ -65,7 +71,7 @@ def test_a_sidecar_on_demand_ignores_sighup(home):
     """The terminal of its starter may be closed."""
     body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
     child = begin(home, body, reloads=False)
-    told, _ = child.communicate()  # with a timeout it would leave out what came with the first line
+    told = rest(child)
     assert (told, child.returncode) == ("False\n", 0)
 
 
@@ -93,7 +99,7 @@ def test_a_signal_just_before_a_sleep_ends_it(home):
     print(signals.reload_asked(), 0.2 <= time.monotonic() - began < 3600)
 """
     child = begin(home, body)
-    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    told = rest(child)
     assert (told, child.returncode) == ("True True\n", 0)
 
 
@@ -109,5 +115,5 @@ def test_a_signal_that_a_destructor_swallowed_ends_the_next_sleep(home):
     signals.sleep(3600)
 """
     child = begin(home, body)
-    told, _ = child.communicate(timeout=processes.PATIENCE_S)
+    told = rest(child)
     assert (told, child.returncode) == ("goes on\nterminated\n", 5)
