@@ -70,10 +70,18 @@ def test_flowers_own_exit_does_not_wait(tmp_path, collector):
 
 
 BY_SIGTERM = """
-try:
-    from flwr.supercore.exit import register_signal_handlers
-except ImportError:
-    from flwr.common.exit_handlers import register_exit_handlers as register_signal_handlers
+import importlib
+PLACES = ("flwr.supercore.exit", "flwr.common.exit", "flwr.common.exit_handlers")
+NAMES = ("register_signal_handlers", "register_exit_handlers")
+for place in PLACES:
+    try:
+        module = importlib.import_module(place)
+    except ImportError:
+        continue
+    found = [getattr(module, name) for name in NAMES if hasattr(module, name)]
+    if found:
+        break
+register_signal_handlers = found[0]
 register_signal_handlers(EventType.PING)
 signal.raise_signal(signal.SIGTERM)
 """
