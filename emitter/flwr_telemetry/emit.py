@@ -29,7 +29,7 @@ from .errors import LoadingError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
-from .switch import says_yes
+from .switch import SWITCH, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,7 +202,7 @@ def _keep(
     name, copy = details.event_type_name(event_type), details.copied(event_details)
     _kept.append(_Kept(package, name, copy, date_us or time.time_ns() // 1000))
     answer: Future[str] = Future()
-    answer.set_result(SPOOLED if says_yes(os.environ.get("FLWR_TELEMETRY_ENABLED", "1")) else DISABLED)
+    answer.set_result(SPOOLED if says_yes(os.environ.get(SWITCH, "1")) else DISABLED)
     return answer
 
 

@@ -101,7 +101,7 @@ class Emitter:
         self._waiting: set[int] = set()
         """The threads that wait for the lock."""
         self.to_wake: Delivery | None = None
-        """What ``wake`` has to see to, since an event was appended."""
+        """The delivery that ``wake`` makes sure of, because an event was appended; None if there is none."""
         self._details = details.DetailsEncoder(self._redactor)
         self._seen: tuple[Any, ...] | None = None
         self._refreshed_at = self._refresh_at = 0.0

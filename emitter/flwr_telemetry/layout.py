@@ -126,7 +126,7 @@ class HostPaths(_HostFields):
     log = _Below("root", "sidecar.log")
     """The sidecar's log."""
     start_errors = _Below("root", "start-errors.log")
-    """What sidecars said that died before they had a log; see ``start_errors.py``."""
+    """The last output of sidecars that died before they had a log; see ``start_errors.py``."""
 
     # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
 

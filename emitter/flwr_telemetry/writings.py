@@ -77,7 +77,7 @@ def misread(name: str) -> Iterator[str]:
 
 
 class Secret(Protocol):
-    """What is searched for."""
+    """A name or a path to search for."""
 
     @property
     def text(self) -> str:

@@ -28,12 +28,8 @@ class SuperLink(NamedTuple):
     """The variables with which it was started."""
 
 
-def running() -> list[SuperLink]:
+def running() -> Iterator[SuperLink]:
     """The SuperLinks of this user; none where proc(5) does not show them."""
-    return list(_running())
-
-
-def _running() -> Iterator[SuperLink]:
     try:
         entries = [entry for entry in os.scandir(_PROC) if entry.name.isdigit()]
     except OSError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from flwr_telemetry.switch import STOP
+
 from ..errors import ExitCode
 from . import output
 from .output import HomeOption, JsonOption
@@ -65,4 +67,4 @@ def _tell(result: "Removed") -> None:
         output.say("There was nothing to remove.")
     output.say("An opt-out in the settings is gone, too: a Flower that uses this package reports again.")
     output.say("`pip uninstall flwr-telemetry` removes the programs.")
-    output.say("`export FLWR_TELEMETRY_ENABLED=0` keeps every Flower off.")
+    output.say(f"`{STOP}` keeps every Flower off.")

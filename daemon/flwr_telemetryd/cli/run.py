@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import flwr_telemetry
 from flwr_telemetry import flower
-from flwr_telemetry.switch import says_yes
+from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
-SWITCH = "FLWR_TELEMETRY_ENABLED"
 _SWITCHES = (SWITCH, "DO_NOT_TRACK", "FLWR_HOME", "HOME")
 """The variables by which an adopted Flower decides whether it reports, and in which home."""
 
@@ -132,7 +131,7 @@ def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
 
 
 def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on: bool) -> Iterator[str]:
-    """What a person should know of the interpreter that a command starts."""
+    """A line if the interpreter of the command does not adopt Flower, or may report although it is off."""
     from ..admin import interpreter
 
     found = interpreter.find(command, chosen)
@@ -146,11 +145,11 @@ def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on:
         ignored = [option for option in found.options if option in {"-I", "-E", "-S"}]
         why = f"its option {ignored[0]} keeps flwr-telemetry out" if ignored else "it lacks flwr-telemetry"
         remedy = "leave the option out" if ignored else "install flwr-telemetry there"
-        if _is_silent(found.environ):
-            yield f"Flower reports nothing in {found.program}, because {why}; {remedy}"
-        else:
-            stop = f"or stop it by `export {SWITCH}=0`"
+        if plain_flower_reports(found.environ):
+            stop = f"or stop it by `{STOP}`"
             yield f"Flower reports by itself in {found.program}, because {why}; {remedy}, {stop}"
+        else:
+            yield f"Flower reports nothing in {found.program}, because {why}; {remedy}"
 
 
 def _of_superlinks(command: Sequence[str], chosen: Mapping[str, str]) -> Iterator[str]:
@@ -163,18 +162,16 @@ def _of_superlinks(command: Sequence[str], chosen: Mapping[str, str]) -> Iterato
         is_alike = is_adopted and all(found.environ.get(name) == chosen.get(name) for name in _SWITCHES)
         # A local SuperLink has a fixed port, so `flwr run` uses it whatever its home is.
         is_used = os.path.basename(command[0]) == "flwr" or _home(found.environ) == _home(chosen)
-        is_silent = not says_yes(found.environ.get(SWITCH, "1")) if is_adopted else _is_silent(found.environ)
-        if is_used and not is_silent and not is_alike:
+        # Each has its own words for yes.
+        is_on = (
+            says_yes(found.environ.get(SWITCH, "1")) if is_adopted else plain_flower_reports(found.environ)
+        )
+        if is_used and is_on and not is_alike:
             yield (
                 f"a SuperLink runs already (flower-superlink, process {found.pid}) and reports as it was "
                 f"started, whatever this command says; `kill {found.pid}` ends it, and the next `flwr run` "
                 "starts another"
             )
-
-
-def _is_silent(environ: Mapping[str, str]) -> bool:
-    """Whether a Flower that is not adopted is off: it is on for "1" alone."""
-    return environ.get(SWITCH, "1") != "1"
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:

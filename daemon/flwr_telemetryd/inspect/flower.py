@@ -16,10 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from flwr_telemetry import flower
-
-SWITCH = "FLWR_TELEMETRY_ENABLED"
-STOP = f"export {SWITCH}=0"
-"""The line that stops every Flower, adopted or not."""
+from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports
 
 _MODULES = ("supercore/telemetry.py", "common/telemetry.py")
 _OURS = "flwr_telemetry"
@@ -54,8 +51,7 @@ def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
     """
     version = _version()
     adopted = version is not None and (flower.is_installed() or _imports_us())
-    # Flower's own telemetry is on for "1" alone.
-    reports = not adopted and not enabled and environ.get(SWITCH, "1") == "1"
+    reports = not adopted and not enabled and plain_flower_reports(environ)
     named = f"Flower {version} in this environment" if version else "Flower in this environment: none"
     stop = f"`{STOP}` stops that; in ~/.bashrc or ~/.profile the line lasts"
     if adopted:

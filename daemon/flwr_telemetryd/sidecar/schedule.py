@@ -62,7 +62,7 @@ def age_of_oldest_s(by_date_s: float, *, seen_s: float, unseen_s: float) -> floa
     Args:
         by_date_s: the age by the event's own date; infinite if that cannot be read.
         seen_s: the time since the sidecar first saw the segment.
-        unseen_s: the time since the last look that did not find this segment; infinite without such a look.
+        unseen_s: the time since the last check in which this segment was not there; infinite without one.
     """
     return min(max(by_date_s if by_date_s >= 0 else math.inf, seen_s), unseen_s)
 

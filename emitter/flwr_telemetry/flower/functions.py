@@ -21,13 +21,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from .. import emit, log
-from ..switch import says_yes
+from ..switch import SWITCH, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
 
-SWITCH = "FLWR_TELEMETRY_ENABLED"
 ANOTHER_ADDRESS = (
     "Nothing is reported, because TELEMETRY_EVENTS_URL in Flower's module has been changed; "
     "set `url` in the settings of flwr-telemetry instead"

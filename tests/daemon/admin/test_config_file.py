@@ -180,7 +180,7 @@ def test_where_no_new_file_can_be_made_the_old_one_is_written_over(home, monkeyp
 
 @pytest.mark.parametrize("before", [f"{URL}enabled = true\n", URL, f"enabled = true\n{URL}"])
 def test_a_write_over_the_old_file_that_stops_never_leaves_another_yes(home, monkeypatch, before):
-    """Cut at any byte: the file says what it said, or no, or it is malformed, which is a no."""
+    """Cut at any byte: the file keeps its setting, or says no, or is malformed, which means no."""
     monkeypatch.setattr(os, "replace", refusing("replace", errno.ENOSPC))
     whole = os.write
     for most in range(len(before) + 20):

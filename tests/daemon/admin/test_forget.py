@@ -439,7 +439,7 @@ OWN = "https://collector.example.org/x"
         ("https://telemetry.flower.ai:8443/v2", "privacy@example.org", forget.ADDRESS, "mailto:"),
     ],
 )
-def test_the_request_goes_to_whoever_has_received_the_events(home, url, contact, to, link):
+def test_the_request_goes_to_the_receiver_of_the_events(home, url, contact, to, link):
     """An organisation with a collector of its own names its contact; Flower has nothing to delete then."""
     homes.configure(home, url, **({"deletion_contact": contact} if contact else {}))
     (home / "source").write_text(GONE)

@@ -245,7 +245,7 @@ def test_a_process_that_nobody_sees_leaves_the_line_to_the_next(home, untold, tm
     ],
 )
 def test_the_command_gets_the_variable_that_every_flower_obeys(home, environ, text, given):
-    """Whatever switches telemetry off, Flower's own is off too, in an interpreter that cannot adopt it."""
+    """Each opt-out also stops the telemetry of a Flower whose interpreter cannot adopt it."""
     homes.write_settings(home, text)
     look = "import os; print(os.environ.get('FLWR_TELEMETRY_ENABLED'))"
     assert run(home, sys.executable, "-I", "-c", look, env=environ).stdout == f"{given}\n"

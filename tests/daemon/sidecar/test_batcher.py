@@ -66,7 +66,7 @@ def test_the_burst_window_counts_from_the_oldest_record(home, batcher, time):
     ids=["old", "very old", "the future", "far in the future", "torn first record", "only damage"],
 )
 def test_sidecars_that_live_shorter_than_the_window_make_progress(home, time, age_s, before):
-    """What an earlier sidecar left is sealed at once if it is older than the window, or of unknown age."""
+    """A segment of an earlier sidecar is sealed at once if it is older than the window, or of unknown age."""
     put(home, age_s, before)
     assert looks(a_batcher(home, time))
 

@@ -35,7 +35,7 @@ def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
 
 
 def test_the_damage_of_a_segment_is_kept_in_one_file(host, monkeypatch, caplog):
-    """What cannot be kept stops nothing."""
+    """Damage that cannot be kept delays no event."""
     for _ in range(2):
         writer = quarantine.DamageWriter(host, "sealed-1.msgpack")
         writer.write(b"torn")
