@@ -1,0 +1,113 @@
+"""Which file system a path is on, by the table of mounts alone."""
+
+import os
+
+import pytest
+
+from flwr_telemetry import mounts
+from tests.support import netfs
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Give a function that replaces the table; its points are names below the test's directory."""
+    path = tmp_path / "mountinfo"
+
+    def write(*rows):
+        lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw"]
+        lines += [f"2 1 0:9 / {tmp_path}/{point} rw,noatime master:1 - {rest}" for point, rest in rows]
+        path.write_text("".join(f"{line}\n" for line in lines))
+        monkeypatch.setattr(mounts, "_TABLE", str(path))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_shared"),
+    [
+        ("nfs4", True),
+        ("cifs", True),
+        ("lustre", True),
+        ("fuse.sshfs", True),
+        ("autofs", True),
+        ("a-new-one", True),
+        ("tmpfs", False),
+        ("overlay", False),
+    ],
+)
+def test_a_file_system_is_shared_unless_it_is_known_to_be_this_machines_own(table, tmp_path, kind, is_shared):
+    table(("mount", f"{kind} server:/home rw"))
+    found = mounts.find(tmp_path / "mount/u/.flwr")
+    assert (found.kind, found.is_shared) == (kind, is_shared)
+    assert not mounts.is_shared(tmp_path / "mounted")
+
+
+def test_a_disk_that_several_machines_write_to(tmp_path, monkeypatch):
+    (tmp_path / "mountinfo").write_text("1 0 8:1 / / rw - gfs2 /dev/sda1 rw\n")
+    monkeypatch.setattr(mounts, "_TABLE", str(tmp_path / "mountinfo"))
+    assert mounts.is_shared("/home")
+
+
+def test_the_options_of_both_kinds_count(table, tmp_path):
+    table(("mount", "nfs server:/home rw,vers=3,local_lock=all"))
+    assert mounts.find(tmp_path / "mount").options >= {"noatime", "vers=3", "local_lock=all"}
+
+
+def test_the_last_of_two_mounts_on_one_point(table, tmp_path):
+    table(("mount", "autofs systemd-1 rw"), ("mount", "tmpfs tmpfs rw"))
+    assert not mounts.is_shared(tmp_path / "mount")
+
+
+def test_a_mount_below_another_one(table, tmp_path):
+    table(("mount", "autofs auto.home rw"), ("mount/own", "tmpfs tmpfs rw"))
+    assert mounts.is_shared(tmp_path / "mount/other/.flwr")
+    assert not mounts.is_shared(tmp_path / "mount/own/.flwr")
+
+
+def test_a_name_with_a_blank(table, tmp_path):
+    table(("my\\040mount", "nfs4 server:/ rw"))
+    assert mounts.is_shared(tmp_path / "my mount/u")
+
+
+@pytest.mark.parametrize("target", ["mount/u", "{}/mount/u", "there/../mount/u"])
+def test_a_link_of_this_machine_leads_to_a_server(table, tmp_path, target):
+    table(("mount", "nfs4 server:/ rw"))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(target.format(tmp_path))
+    (tmp_path / "second").symlink_to("link")
+    assert mounts.is_shared(tmp_path / "second/.flwr")
+
+
+def test_links_in_a_circle_end(table, tmp_path):
+    table(("mount", "nfs4 server:/ rw"))
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    assert not mounts.is_shared(tmp_path / "one/.flwr")
+
+
+def test_no_call_asks_a_server(table, tmp_path, monkeypatch):
+    table(("mount", "nfs4 server:/ rw"))
+    asked = []
+    readlink = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: asked.append(str(path)) or readlink(path))
+    assert mounts.is_shared(tmp_path / "mount/u/.flwr")
+    assert asked
+    assert not [path for path in asked if path.startswith(f"{tmp_path}/mount")]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "36 35\n", "1 0 x:y / / rw - ext4 a rw\n"])
+def test_a_table_that_tells_nothing(tmp_path, monkeypatch, text):
+    (tmp_path / "mountinfo").write_text(text)
+    monkeypatch.setattr(mounts, "_TABLE", str(tmp_path / "mountinfo"))
+    assert mounts.find(tmp_path) is None
+    assert not mounts.is_shared(tmp_path)
+
+
+@pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
+def test_a_real_mount(tmp_path):
+    (tmp_path / "served").mkdir()
+    with netfs.mounted(tmp_path / "served", tmp_path / "mount", netfs.Traits()) as mount:
+        assert mounts.is_shared(mount / "u")
+        assert mounts.is_shared_device(os.stat(mount).st_dev)
+        assert not mounts.is_shared(tmp_path)
+        assert not mounts.is_shared_device(os.stat(tmp_path).st_dev)
