@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 
-from flwr_telemetry import files, nfs, presence
+from flwr_telemetry import files, mounts, presence
 from flwr_telemetry.layout import Home, HostPaths
 
 from ..clock import Timer
@@ -45,7 +45,7 @@ class Adoption:
     def _adopt(self, at_once: bool) -> None:
         runtime, own = self._runtime, self._runtime.host
         after_s = adopt_after_s(runtime.mode, runtime.limits)
-        if at_once and nfs.is_local(os.stat(own.telemetry).st_dev):
+        if at_once and not mounts.is_shared_device(os.stat(own.telemetry).st_dev):
             after_s = -math.inf
         # A process on a node cannot signal a service elsewhere. It asks by touching `spool/flush`.
         if_asked = runtime.mode is Mode.SERVICE
