@@ -24,6 +24,10 @@ SPLIT_SUFFIX = ".split"
 ADOPTED_SUFFIX = "-adopted"
 """The suffix of a batch whose events come from other hosts of the home."""
 
+WHOLE_DIGITS = 16
+"""The number of hexadecimal digits in the name of a *whole* segment. It was written before it got its name,
+and nobody ever appends to it."""
+
 GONE_HOSTS = "gone.hosts"
 """The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
 
@@ -64,6 +68,21 @@ def host_name() -> str:
         node = posix.uname().nodename
     safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
     return "".join(safe) or "_"
+
+
+def whole_name(now_ns: int) -> str:
+    """A new name for a whole segment; its draft is called ``.<name>.part``.
+
+    Args:
+        now_ns: nanoseconds since the epoch, because segments are taken in the order of their names.
+    """
+    return f"{SEALED_PREFIX}{max(now_ns, 0):019d}-{os.urandom(WHOLE_DIGITS // 2).hex()}{SEGMENT_SUFFIX}"
+
+
+def is_whole(name: str) -> bool:
+    """Whether a file of this name is a whole segment."""
+    digits = name.removesuffix(SEGMENT_SUFFIX).rpartition("-")[2]
+    return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX) and len(digits) == WHOLE_DIGITS
 
 
 def is_heartbeat(name: str) -> bool:
