@@ -237,7 +237,7 @@ def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, colle
                 writer.append(second, 1e9)
 
         monkeypatch.setattr(locks, "unlock_descriptor", then)
-        discard.discard(host, committed, 9)
+        discard.discard(host, committed, "owner", 9)
         monkeypatch.undo()
         assert late
         writer.close()

@@ -249,9 +249,9 @@ class _Deletion:
             damaged = self._make_batches(host, now_ns, is_exclusive=is_exclusive)
             for directory in listing(host.outbox):
                 if is_exclusive:
-                    queue.repair(host, directory, now_ns)
+                    queue.repair(host, directory, self._owner, now_ns)
                 else:
-                    discard.discard(host, directory, now_ns, wait_s=0)
+                    discard.discard(host, directory, self._owner, now_ns, wait_s=0)
             if is_exclusive and damaged:
                 state = State.load(host)
                 state.damaged += damaged

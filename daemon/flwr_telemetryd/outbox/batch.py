@@ -102,7 +102,7 @@ def take(
     taken = taken_bytes = 0
     for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
-            taken_bytes += segment.lstat().st_size
+            taken_bytes += segments.counted_bytes(segment.name, segment.lstat().st_size)
             if taken and taken_bytes > MAX_BATCH_BYTES:
                 break
             rename(segment, batch.path / segment.name)
@@ -219,21 +219,24 @@ def write(
     bodies = damaged = left_out = 0
     with _lost_race(batch):
         for segment in listing(batch.path):
-            if not segments.is_sealed(segment.name) or not quarantine.is_segment(batch.host, segment):
+            if not segments.is_sealed(segment.name):
                 continue
             end = segments.start_offset(segment.name)
             damage = quarantine.DamageWriter(batch.host, segment.name)
-            for piece in reader.read_as(segments.chunks(segment, end), coalescer.row):
-                end += piece.size_bytes
-                if isinstance(piece, reader.Damage):
-                    damaged += piece.first
-                    damage.write(piece.data)
+            with quarantine.opened_segment(batch.host, segment) as descriptor:
+                if descriptor is None:
                     continue
-                if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
-                    left_out += 1
-                    continue
-                for body in coalescer.take(piece.event):
-                    bodies += _put(batch, body, checkpoint)
+                for piece in reader.read_as(segments.chunks_of(descriptor, end), coalescer.row):
+                    end += piece.size_bytes
+                    if isinstance(piece, reader.Damage):
+                        damaged += piece.first
+                        damage.write(piece.data)
+                        continue
+                    if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
+                        left_out += 1
+                        continue
+                    for body in coalescer.take(piece.event):
+                        bodies += _put(batch, body, checkpoint)
             rename(segment, batch.path / f"{segment.name}.{end}{pending.TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body, checkpoint)

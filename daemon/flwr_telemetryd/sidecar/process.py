@@ -53,6 +53,7 @@ _EXIT_CODES = {
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
     ExitReason.UNINSTALLED: ExitCode.UNUSABLE,
+    ExitReason.LOST: ExitCode.BUSY,
 }
 
 

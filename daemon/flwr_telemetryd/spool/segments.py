@@ -1,8 +1,10 @@
 """Segments, as the sidecar sees them: seals the open one, names the sealed ones, and reads their bytes.
 
-A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` is one of two forms:
+A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` has one of three forms:
 
 - eight random digits: the segment is read from its beginning;
+- 16 random digits: a *whole* segment, which was written before it got this name. Nobody appends to it, so it
+  is read and deleted without a lock and without a second look at its size;
 - 24 digits, if a part of it is delivered already: eight random ones, eight for the offset at which reading
   begins, and eight for the CRC-32 of these sixteen. The checksum keeps a foreign name from being read so.
 
@@ -25,13 +27,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
 
-from .directory import listing
+from .directory import entry_names, listing
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
 """The size of the pieces in which a segment is read."""
+
+WHOLE_BYTES = 4096
+"""A whole segment counts as so many bytes at least."""
 
 _HEX = 8
 
@@ -87,6 +92,22 @@ def sealed_segments(host: HostPaths) -> list[Path]:
     return [path for path in listing(host.spool) if is_sealed(path.name)]
 
 
+def whole_segments(host: HostPaths) -> list[str]:
+    """The names of the whole segments that are in no batch, oldest first."""
+    return list(filter(is_whole, entry_names(host.unsent[0])))
+
+
+def written_at_ns(whole: str) -> int:
+    """When a whole segment got its name, in nanoseconds since the epoch, by the clock of its writer."""
+    time_ns = whole.removeprefix(SEALED_PREFIX).partition("-")[0]
+    return int(time_ns) if time_ns.isdecimal() else 0
+
+
+def counted_bytes(name: str, size_bytes: int) -> int:
+    """The size for which a segment counts: a whole one is small, but its file costs more than its bytes."""
+    return max(size_bytes, WHOLE_BYTES) if is_whole(name) else size_bytes
+
+
 def is_sealed(name: str) -> bool:
     """Whether a file of this name is a sealed segment."""
     return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX)
@@ -109,6 +130,12 @@ def remove(descriptor: int, path: Path) -> None:
     """Unlink a segment whose lock this process holds, and mark it: see ``files.TOMBSTONE_MODE``."""
     mark_tombstone(descriptor)
     path.unlink()
+
+
+def drop_cached(descriptor: int) -> None:
+    """Forget the pages of a segment. A network file system may keep one that ends before a late append."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def mark_tombstone(descriptor: int) -> None:
