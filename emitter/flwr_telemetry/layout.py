@@ -140,6 +140,8 @@ class HostPaths(_HostFields):
     """The time of a ``Retry-After``, for the next sidecar."""
     lock = _Below("root", "sidecar.lock")
     """A running sidecar holds its lock; it is never unlinked."""
+    starting = _Below("root", "sidecar.starting")
+    """There while a process starts a sidecar, where no lock can be relied on."""
     state = _Below("root", "sidecar.json")
     """The sidecar's process and its last actions, for ``status``."""
     log = _Below("root", "sidecar.log")
@@ -175,7 +177,7 @@ class HostPaths(_HostFields):
     def files(self) -> tuple[Path, ...]:
         """Every single file whose name is known beforehand."""
         spool = (self.events, self.flush, self.dropped, self.not_before)
-        return *spool, self.lock, self.state, self.log, self.start_errors
+        return *spool, self.lock, self.starting, self.state, self.log, self.start_errors
 
 
 class _HomeFields(NamedTuple):

@@ -25,6 +25,7 @@ BELOW_THE_HOST = {
     "dropped": "dropped",
     "not_before": "not-before",
     "lock": "sidecar.lock",
+    "starting": "sidecar.starting",
     "state": "sidecar.json",
     "log": "sidecar.log",
     "start_errors": "start-errors.log",

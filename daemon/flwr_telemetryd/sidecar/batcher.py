@@ -16,6 +16,7 @@ from pathlib import Path
 from flwr_telemetry import files
 from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import HostPaths, is_whole
+from flwr_telemetry.whole import LEAST_BYTES
 
 from ..clock import Clock
 from ..outbox import batch, discard
@@ -212,7 +213,7 @@ class WholeSegments(Waiting):
         self._note(names[0] if names else None)
         if names:
             self._date_us = segments.written_at_ns(names[0]) // 1000
-        return len(names) * segments.WHOLE_BYTES
+        return len(names) * LEAST_BYTES
 
 
 def _inode_and_size(host: HostPaths) -> tuple[int | None, int]:

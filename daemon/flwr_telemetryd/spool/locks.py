@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from flwr_telemetry import files, mounts
+from flwr_telemetry import files
 from flwr_telemetry.layout import HostPaths
-from flwr_telemetry.locks import LockResult, wait
+from flwr_telemetry.locks import LockResult, is_shared, wait
 from flwr_telemetry.presence import birth, sidecar_state, state_claims_alive
 
 WAIT_S = 1.0
@@ -103,7 +103,7 @@ def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[LockRe
 
 def try_exclusive(descriptor: int) -> LockResult:
     """One attempt at an exclusive lock; UNSUPPORTED on a file system that other machines share."""
-    if mounts.is_shared_device(os.fstat(descriptor).st_dev):
+    if is_shared(descriptor):
         return LockResult.UNSUPPORTED
     return try_exclusive_anywhere(descriptor)
 

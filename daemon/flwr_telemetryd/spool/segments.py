@@ -28,15 +28,13 @@ from pathlib import Path
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
+from flwr_telemetry.whole import LEAST_BYTES
 
 from .directory import entry_names, listing
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
 """The size of the pieces in which a segment is read."""
-
-WHOLE_BYTES = 4096
-"""A whole segment counts as so many bytes at least."""
 
 _HEX = 8
 
@@ -105,7 +103,7 @@ def written_at_ns(whole: str) -> int:
 
 def counted_bytes(name: str, size_bytes: int) -> int:
     """The size for which a segment counts: a whole one is small, but its file costs more than its bytes."""
-    return max(size_bytes, WHOLE_BYTES) if is_whole(name) else size_bytes
+    return max(size_bytes, LEAST_BYTES) if is_whole(name) else size_bytes
 
 
 def is_sealed(name: str) -> bool:

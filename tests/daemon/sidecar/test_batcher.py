@@ -5,12 +5,12 @@ import errno
 import pytest
 
 from flwr_telemetry import files
+from flwr_telemetry.whole import LEAST_BYTES
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.batcher import MAX_UNFINISHED, SETTLE_S, Batcher
 from flwr_telemetryd.sidecar.schedule import SEAL_SIZE_BYTES
-from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.directory import entry_names
 from tests.daemon.conftest import a_runtime, sealed, whole
 from tests.support import homes, processes, records
@@ -135,7 +135,7 @@ def test_whole_segments_wait_together_for_the_burst_window(home, batcher, time):
 
 
 def test_very_many_whole_segments_do_not_wait(home, batcher):
-    for number in range(SEAL_SIZE_BYTES // segments.WHOLE_BYTES):
+    for number in range(SEAL_SIZE_BYTES // LEAST_BYTES):
         assert batcher.made == 0
         whole(home, number % 10, at_ns=NOW_US * 1000)
         if number % 100 == 0:
