@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from . import context, details, files, launch, locks, log, record, redaction, settings, source
+from . import context, details, files, launch, locks, log, mounts, record, redaction, settings, source
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -309,7 +309,7 @@ class Emitter:
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
-            self._home, self._host = home, home.host()
+            self._home, self._host = home, _own_host(home)
             self._use(settings.load(home, os.environ))
             consent = self._settings.consent
             if consent.malformed:
@@ -425,6 +425,20 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
+
+
+def _own_host(home: Home) -> HostPaths:
+    """The directory of this machine, which is created and claimed if consent allows that."""
+    if not mounts.is_shared(home.path):
+        return home.host()
+    return _find_own_host()(home, lambda: settings.load(home, os.environ).consent.enabled)
+
+
+@undisturbed
+def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
+    from .machine import own_host  # hardly any home is shared
+
+    return own_host
 
 
 @undisturbed

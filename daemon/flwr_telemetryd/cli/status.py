@@ -43,6 +43,7 @@ def _show(view: "Status") -> None:
     table = {
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
+        "Directory": f"{view.directory}, because {view.directory_reason}" if view.directory_reason else "",
         "Sent to": view.url or "unknown until the settings can be read",
         "Service": "; ".join(map(_service, view.services)),
     }

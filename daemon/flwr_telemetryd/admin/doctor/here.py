@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flwr_telemetry import files, launch, presence, spawn
+from flwr_telemetry import files, launch, machine, presence, spawn
 from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -132,7 +132,7 @@ def clock(home: Home, clock: Clock) -> Check:
 
 def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     """The process that delivers, and its last error."""
-    host = home.host()
+    host = machine.own_host(home)
     if not os.path.lexists(home.telemetry):
         return ok("sidecar", "none runs; nothing was recorded yet")
     if any(unsafe(home)):
@@ -167,7 +167,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
 
 def _no_start(home: Home, environ: Mapping[str, str]) -> str:
     """Why no sidecar lives: what the last one said, or what one says that is started from here for a try."""
-    host = home.host()
+    host = machine.own_host(home)
     for problem in never_lived(host, lambda: presence.file_system_now(host.root)):
         return problem
     try:
