@@ -20,7 +20,12 @@ _MOST_ERRORS = 3
 def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     r"""Show whether telemetry is on and why, what waits, and what was sent.
 
-    This only reads: no file is written, no process started, no event sent. The exit code is always 0.
+    This only reads: no file is written, no process started, no event sent.
+
+    \b
+    Exit codes:
+      0  always, except for
+      5  the file server of the home does not answer
 
     \b
     Examples:

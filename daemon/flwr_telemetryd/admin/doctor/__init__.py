@@ -20,21 +20,27 @@ from flwr_telemetry.layout import Home
 
 from ...clock import Clock
 from . import around, here, way_out
-from .check import Check, Verdict, skipped
+from .check import Check, Verdict, fault_of, skipped
 
 __all__ = ["Check", "Verdict", "examine"]
 
 
-def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
+def examine(home: Home, environ: Mapping[str, str], clock: Clock, silence: str = "") -> Iterator[Check]:
     """Check everything; yields each check as soon as it is done.
 
     Args:
         home: the home; it need not exist.
         environ: this process's variables.
         clock: the source of time.
+        silence: the problem of a file server that does not answer. The home is not touched then.
 
     Never raises because of the state of the home or of the machine.
     """
+    if silence:
+        yield fault_of("home", silence)
+        yield from around.systemd(environ)
+        yield around.batch_system(environ)
+        return
     now = settings.load(home, environ)
     yield here.telemetry(now)
     yield around.flower(now, environ)

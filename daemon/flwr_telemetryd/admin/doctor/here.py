@@ -33,7 +33,7 @@ from ...inspect.problems import (
 from ...spool.directory import check_ownership, foreign_host_entries, known_hosts
 from ...spool.locks import try_exclusive
 from ...state import State
-from .check import Check, Verdict, fault, note, ok, skipped
+from .check import Check, Verdict, fault, fault_of, note, ok, skipped
 
 _GIB = 1024**3
 _LOADING_S = 60.0
@@ -57,7 +57,7 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
         return
     found = (find_problems(home, now), _open_to_others(home), _other_hosts(home), foreign_host_entries(home))
     problems = list(dict.fromkeys(itertools.chain(*found)))
-    yield from (_fault("home", problem) for problem in problems)
+    yield from (fault_of("home", problem) for problem in problems)
     if not problems:
         place = nearest_directory(home)
         yield ok("home", f"{home.path}, on {file_system(place)}{_free(place)}")
@@ -69,12 +69,6 @@ def _free(place: Path) -> str:
         return f", {shutil.disk_usage(place).free / _GIB:.1f} GiB free"
     except OSError:
         return ""
-
-
-def _fault(name: str, problem: str) -> Check:
-    """A problem as a check; its advice comes after its last semicolon."""
-    found, _, advice = problem.rpartition("; ")
-    return fault(name, found or problem, advice if found else "")
 
 
 def _open_to_others(home: Home) -> Iterator[str]:
@@ -141,7 +135,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         alive = presence.alive(host)
         is_served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home.telemetry))
     except (OSError, TelemetryError) as error:
-        return _fault("sidecar", describe(error, host.lock))
+        return fault_of("sidecar", describe(error, host.lock))
     state = State.load(host)
     if alive:
         is_known = state.pid and not state.ended
@@ -156,7 +150,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         advice = "run `flwr-telemetry service install` on a host with internet, or `flwr-telemetry flush`"
         return note("sidecar", found, advice)
     elif problem := _no_start(home, environ):
-        return _fault("sidecar", problem)
+        return fault_of("sidecar", problem)
     else:
         found = "none runs; the next event starts one"
     if state.last_error:

@@ -22,8 +22,8 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from ...clock import Clock
-from ...errors import ServiceError, describe
-from ...inspect import problems
+from ...errors import ServiceError, UnusableHomeError, describe
+from ...inspect import problems, server
 from ...outbox.backlog import bodies_wait
 from ...state import State
 from .machine import sink_directory, this_host, this_machine
@@ -149,17 +149,23 @@ class ServiceStatus:
 
 
 def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
-    """The state of the service now; never raises because of this machine or of the home.
+    """The state of the service now.
 
     Args:
         home: the home to serve, unless the installed unit names another.
         environ: this process's variables.
+
+    Raises:
+        UnusableHomeError: the file server of that other home does not answer. Nothing else of this machine or
+            of a home is an error.
     """
     manager = Systemctl(environ)
     state = manager.state()
     view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
     text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
+    if served != home and (silence := server.problem(served.path)):
+        raise UnusableHomeError(silence)
     now = settings.load(served, None)
     if text is not None:
         _read_text(view, text, served, now, environ)
