@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flwr_telemetry import files, launch, machine, presence, spawn
+from flwr_telemetry import files, launch, machine, mounts, presence, spawn
 from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -37,7 +37,6 @@ from .check import Check, Verdict, fault, fault_of, note, ok, skipped
 
 _GIB = 1024**3
 _LOADING_S = 60.0
-_NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "sshfs")
 _PREFIX = ".flwr-telemetry-doctor-"
 
 
@@ -114,14 +113,17 @@ def clock(home: Home, clock: Clock) -> Check:
     ours = clock.time_ns() / 1e9
     try:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest_directory(home)) as file:
-            theirs = os.fstat(file.fileno()).st_mtime
+            ahead_s = os.fstat(file.fileno()).st_mtime - ours
     except OSError as error:
         return fault("clock", describe(error, home.path), "make the home writable")
-    apart_s = abs(theirs - ours)
-    if apart_s > files.SKEW_S:
-        found = f"the file system's clock and this machine's are {apart_s:.0f} s apart"
+    if abs(ahead_s) > files.SKEW_S:
+        found = f"the file system's clock and this machine's are {abs(ahead_s):.0f} s apart"
         return fault("clock", found, "set both by NTP; events carry this machine's time")
-    return ok("clock", f"{datetime.fromtimestamp(ours, UTC):%Y-%m-%d %H:%M:%S} UTC; the file system agrees")
+    agrees = "agrees"
+    if abs(ahead_s) >= 1:
+        where = "ahead of" if ahead_s > 0 else "behind"
+        agrees = f"is {abs(ahead_s):.0f} s {where} it, which does no harm: ages go by the file system alone"
+    return ok("clock", f"{datetime.fromtimestamp(ours, UTC):%Y-%m-%d %H:%M:%S} UTC; the file system {agrees}")
 
 
 def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
@@ -187,17 +189,7 @@ def _no_start(home: Home, environ: Mapping[str, str]) -> str:
 
 def file_system(place: Path) -> str:
     """The kind of the file system of ``place``, in words."""
-    real = place.resolve()
-    mounts: list[tuple[int, int, str]] = []
-    # psutil raises many things where /proc is hidden.
-    with contextlib.suppress(Exception):
-        import psutil
-
-        # The longest mount point counts; of two mounts on one point, the later one.
-        mounts = [
-            (len(part.mountpoint), index, part.fstype)
-            for index, part in enumerate(psutil.disk_partitions(all=True))
-            if real.is_relative_to(part.mountpoint)
-        ]
-    kind = max(mounts, default=(0, 0, ""))[2] or "a file system of an unknown kind"
-    return f"{kind} (over the network)" if any(name in kind for name in _NETWORK) else kind
+    mount = mounts.find(place)
+    if mount is None:
+        return "a file system of an unknown kind"
+    return f"{mount.kind} (shared with other machines)" if mount.is_shared else mount.kind
