@@ -29,7 +29,12 @@ def deploy(one, isolation, status):
 
 
 @pytest.mark.parametrize(
-    ("isolation", "status"), [("subprocess", COMPLETED), ("process", COMPLETED), ("subprocess", FAILED)]
+    ("isolation", "status"),
+    [
+        ("subprocess", COMPLETED),
+        pytest.param("process", COMPLETED, marks=pytest.mark.heavy),
+        pytest.param("subprocess", FAILED, marks=pytest.mark.heavy),
+    ],
 )
 def test_every_event_of_a_deployment_arrives(tmp_path, record_property, isolation, status):
     """Each process of a federation reports only through us, for each isolation and each end of the apps."""
@@ -38,7 +43,12 @@ def test_every_event_of_a_deployment_arrives(tmp_path, record_property, isolatio
 
 
 @pytest.mark.parametrize(
-    ("run_config", "status"), [({}, COMPLETED), ({"fail": True}, FAILED), ({"exit_hard": True}, FAILED)]
+    ("run_config", "status"),
+    [
+        ({}, COMPLETED),
+        pytest.param({"fail": True}, FAILED, marks=pytest.mark.heavy),
+        pytest.param({"exit_hard": True}, FAILED, marks=pytest.mark.heavy),
+    ],
 )
 def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, status):
     """`flwr run` starts a SuperLink, a simulation and Ray; all report only through us.
