@@ -125,9 +125,13 @@ def _is_marked_as_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool])
             return True
         if same_machine is not None and (same_boot is None or not same_machine):
             return same_machine
-        if _is_touched_since_boot(host, os.fstat(descriptor).st_mtime):
-            return False
-    if may_claim():
+        touched_s = os.fstat(descriptor).st_mtime
+    may = may_claim()
+    # A process that may write nothing has only its own clock.
+    now_s = presence.file_system_now(host.root) if may else time.time()
+    if files.age_s(now_s, touched_s) < time.clock_gettime(time.CLOCK_BOOTTIME):
+        return False
+    if may:
         files.replace_bytes(host.machine, _line(ids))
     return True
 
@@ -142,11 +146,6 @@ def _parsed(line: bytes) -> tuple[str, _Ids]:
 def _line(ids: _Ids) -> bytes:
     salt = os.urandom(16).hex()
     return " ".join((salt, *(known or _UNKNOWN for known in ids.hashed(salt)))).encode() + b"\n"
-
-
-def _is_touched_since_boot(host: HostPaths, touched_s: float) -> bool:
-    age_s = files.age_s(presence.file_system_now(host.root), touched_s)
-    return age_s < time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _claim(host: HostPaths, ids: _Ids) -> None:

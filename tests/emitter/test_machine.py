@@ -148,6 +148,18 @@ def test_nothing_is_created_unless_consent_allows_it(shared, make, may):
     assert shared.exists() is may
 
 
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_reader_that_may_write_nothing_after_a_boot(shared, make, monkeypatch, is_old):
+    """Telemetry may be off, so it makes no temporary file to learn the time of the server."""
+    one = make()
+    one.finds(shared)
+    one.boot_again()
+    if is_old:
+        let_all_boot(shared)
+    monkeypatch.delattr(machine.presence, "file_system_now")
+    assert one.finds(shared, lambda: False) == ("" if is_old else "-2")
+
+
 def test_a_reader_takes_the_first_directory_that_is_free(shared, make):
     first, second = make(), make()
     first.finds(shared)
