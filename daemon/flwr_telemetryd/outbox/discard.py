@@ -83,25 +83,12 @@ def _discard_segment(path: Path, end: int, returns: _Return, wait_s: float) -> N
     with files.opened(path, os.O_RDWR) as descriptor, sealer_lock(descriptor, wait_s) as result:
         if result is LockResult.BUSY:
             return  # race 14: the stopped writer must find its segment when it goes on
-        is_longer = os.fstat(descriptor).st_size > end
-        if not is_longer:
-            segments.mark_tombstone(descriptor)
-            if result is LockResult.UNSUPPORTED:
-                is_longer = _size_now(path) > end
-        if is_longer:
+        if not segments.is_removed(descriptor, path, end, result):
             path.rename(returns.path(end))  # race 12
             return
-        path.unlink()
-        segments.drop_cached(descriptor)
         # Under the lock, so that the next writer that gets it sees the mark and appends elsewhere.
         if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
             _return_tail(returns, tail)  # race 13
-
-
-def _size_now(path: Path) -> int:
-    """The size by a new open, because that makes a network file system ask its server."""
-    with files.opened(path, os.O_RDONLY) as descriptor:
-        return os.fstat(descriptor).st_size
 
 
 def _return_tail(returns: _Return, tail: bytes) -> None:
