@@ -13,7 +13,7 @@ Races, continued from the emitter's ``spool.py``:
 6. Two sidecars seal at once (where locks do not work): one rename succeeds, the other finds nothing.
 7. A stopped writer holds the lock shared: the sealer waits ``SEAL_WAIT_S`` and renames without it.
 
-This module deletes a segment only for a caller that holds the segment's lock.
+This module deletes a segment only for a caller that has tried for its lock, and only one that has not grown.
 """
 
 from __future__ import annotations
