@@ -51,7 +51,7 @@ def test_every_limit_has_a_row(name):
 
 
 def test_every_check_of_the_doctor_has_a_row():
-    made = r"""\b(?:ok|note|fault|skipped|Check|_fault)\(\s*"([A-Za-z ]+)\""""
+    made = r"""\b(?:ok|note|fault|skipped|Check|fault_of)\(\s*"([A-Za-z ]+)\""""
     sources = (readme.ROOT / "daemon/flwr_telemetryd/admin/doctor").glob("*.py")
     checks = {name for source in sources for name in re.findall(made, source.read_text(encoding="utf-8"))}
     table = _DAEMON.partition("| check | it tells when |")[2].partition("\n\n")[0]

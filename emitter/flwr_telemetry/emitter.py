@@ -320,7 +320,7 @@ class Emitter:
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
-            self._home, self._host = home, home.host()
+            self._home, self._host = home, _own_host(home)
             self._use(settings.load(home, os.environ))
             consent = self._settings.consent
             if consent.malformed:
@@ -436,6 +436,20 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
+
+
+def _own_host(home: Home) -> HostPaths:
+    """The directory of this machine, which is created and claimed if consent allows that."""
+    if not mounts.is_shared(home.path):
+        return home.host()
+    return _find_own_host()(home, lambda: settings.load(home, os.environ).consent.enabled)
+
+
+@undisturbed
+def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
+    from .machine import own_host  # hardly any home is shared
+
+    return own_host
 
 
 @undisturbed

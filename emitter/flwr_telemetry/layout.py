@@ -85,6 +85,11 @@ def is_whole(name: str) -> bool:
     return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX) and len(digits) == WHOLE_DIGITS
 
 
+def numbered_host(host: str, number: str) -> str:
+    """The name ``<host>-<number>``, cut so that it has at most 64 characters."""
+    return f"{host[: _MAX_HOST_LENGTH - len(number) - 1]}-{number}"
+
+
 def is_heartbeat(name: str) -> bool:
     """Whether a file of this name in ``telemetry/`` is the heartbeat of a service."""
     return name.startswith(HEARTBEAT_PREFIX) and name.endswith(".json")
@@ -105,7 +110,7 @@ class _HostFields(NamedTuple):
     telemetry: Path
     """The directory ``telemetry/`` of the home."""
     name: str
-    """The name of the host's directory, as ``host_name`` makes it."""
+    """The name of the host's directory, as ``host_name`` makes it; on a shared home see ``machine.py``."""
 
 
 class HostPaths(_HostFields):
@@ -148,6 +153,8 @@ class HostPaths(_HostFields):
     """The sidecar's log."""
     start_errors = _Below("root", "start-errors.log")
     """The last output of sidecars that died before they had a log; see ``start_errors.py``."""
+    machine = _Below("root", "machine")
+    """The machine that owns the directory, on a shared home; see ``machine.py``."""
 
     # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
 
@@ -177,7 +184,7 @@ class HostPaths(_HostFields):
     def files(self) -> tuple[Path, ...]:
         """Every single file whose name is known beforehand."""
         spool = (self.events, self.flush, self.dropped, self.not_before)
-        return *spool, self.lock, self.starting, self.state, self.log, self.start_errors
+        return *spool, self.lock, self.starting, self.state, self.log, self.start_errors, self.machine
 
 
 class _HomeFields(NamedTuple):
@@ -208,7 +215,10 @@ class Home(_HomeFields):
         return self.telemetry / f"{HEARTBEAT_PREFIX}{host}.json"
 
     def host(self, name: str | None = None) -> HostPaths:
-        """The paths of the host with this name; without a name, of this host."""
+        """The paths of the host with this name; without a name, with the name of this host.
+
+        Two machines of a shared home may have one name: ``machine.own_host`` gives this machine's directory.
+        """
         return HostPaths(self.telemetry, name or host_name())
 
     @property

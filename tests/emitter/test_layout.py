@@ -29,6 +29,7 @@ BELOW_THE_HOST = {
     "state": "sidecar.json",
     "log": "sidecar.log",
     "start_errors": "start-errors.log",
+    "machine": "machine",
 }
 
 

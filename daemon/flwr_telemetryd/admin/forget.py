@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flwr_telemetry import files, mounts, settings, source
+from flwr_telemetry import files, machine, mounts, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
@@ -194,7 +194,7 @@ class _Deletion:
 
     def __init__(self, home: Home, source_id: str, clock: Clock, erased: ErasedCounts) -> None:
         self._home, self._known = home, known_hosts(home)
-        self._own = home.host()
+        self._own = machine.own_host(home)
         self._is_shared = mounts.is_shared(home.path)
         self._source_id = source_id
         self._text = source_id.encode()

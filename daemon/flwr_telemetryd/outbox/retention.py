@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, mounts
+from flwr_telemetry import files, machine, mounts
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.locks import LockResult
@@ -86,7 +86,7 @@ class BatchSums:
 
 def enforce(home: Home, limits: Limits, now: float) -> int:
     """Hold all hosts of a home to the caps; as ``enforce_unsent`` and ``enforce_archives``."""
-    own = home.host() if mounts.is_shared(home.path) else None
+    own = machine.own_host(home) if mounts.is_shared(home.path) else None
     enforce_archives(home, limits, now, own)
     return enforce_unsent(home, limits, now, BatchSums(), own)
 

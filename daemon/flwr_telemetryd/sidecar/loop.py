@@ -78,7 +78,7 @@ class Sidecar:
         manager: ServiceManager | None = None,
         reload_asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        clock, self.host = clock or Clock(), home.host()
+        clock, self.host = clock or Clock(), lock.host if lock else home.host()
         self._lock = lock
         self._manager = manager or ServiceManager({})
         self._reload_asked = reload_asked
