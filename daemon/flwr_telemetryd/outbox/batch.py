@@ -54,6 +54,9 @@ from .body import key_of
 FOREIGN_WORK_S = 600.0
 """After so many seconds without a change, the owner of an unfinished batch counts as dead."""
 
+MAX_BATCH_SEGMENTS = 512
+"""The most segments in a batch: a slow file server may take tens of milliseconds for each."""
+
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """The most bytes of segments in a batch, unless one segment alone is larger."""
 
@@ -86,7 +89,7 @@ def take(
     *,
     only: Callable[[Path], bool] = lambda _: True,
 ) -> Batch | None:
-    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any.
+    """Take the oldest sealed segments into a new batch, within its limits; None without any.
 
     Args:
         host: the host of the batch.
@@ -103,8 +106,8 @@ def take(
     taken = taken_bytes = 0
     for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
-            taken_bytes += segments.counted_bytes(segment.name, segment.lstat().st_size)
-            if taken and taken_bytes > MAX_BATCH_BYTES:
+            taken_bytes += segment.lstat().st_size
+            if taken and (taken_bytes > MAX_BATCH_BYTES or taken >= MAX_BATCH_SEGMENTS):
                 break
             rename(segment, batch.path / segment.name)
             taken += 1
