@@ -85,13 +85,15 @@ def anything_waits(host: HostPaths) -> bool:
     with contextlib.suppress(OSError):
         if os.lstat(host.events).st_size:
             return True
-    return bool(segments.whole_segments(host)) or more_waits(host)
+    return bool(segments.sealed_segments(host)) or _batches_wait(host)
 
 
 def more_waits(host: HostPaths) -> bool:
     """As ``anything_waits``, without what waits for the end of the burst window: open and whole segments."""
-    if not all(is_whole(path.name) for path in segments.sealed_segments(host)):
-        return True
+    return not all(is_whole(path.name) for path in segments.sealed_segments(host)) or _batches_wait(host)
+
+
+def _batches_wait(host: HostPaths) -> bool:
     if batch.unfinished(host, owner=""):
         return True
     return any(has_bodies(path) or any(grown_segments(path)) for path in listing(host.outbox))

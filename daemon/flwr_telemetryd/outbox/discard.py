@@ -5,8 +5,8 @@ is adopted, they go to a new adopted batch, because its events are not this host
 
 Races, continued from ``outbox/batch.py``; each number is named by a test:
 
-11. Death between commit and discard: the marks tell that these segments are in the bodies. They are discarded
-    before anything of the batch is delivered.
+11. Death between commit and discard: the marks tell that these segments are in the bodies, and whole segments
+    need no mark. They are discarded before anything of the batch is delivered.
 12. A writer without the lock appends to a segment after it was read: the segment is longer than its mark
     says. It returns to the spool whole, in one rename, under a name that tells where to read on.
 13. Such a writer appends between that check and the unlink. After the unlink the size is read once more
@@ -52,13 +52,12 @@ def discard(
         wait_s: the longest wait for a lock, in seconds.
     """
     for name in entry_names(committed):  # names, not paths: there may be ten thousands of bodies
-        if (mark := pending.mark(name)) is not None:
-            with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-                if is_whole(mark.segment):
-                    (committed / name).unlink()
-                else:
-                    returns = _Return(host, owner, now_ns, pending.is_adopted(committed.name))
-                    _discard_segment(committed / name, mark.end, returns, wait_s)
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
+            if is_whole(name):
+                (committed / name).unlink()
+            elif (mark := pending.mark(name)) is not None:
+                returns = _Return(host, owner, now_ns, pending.is_adopted(committed.name))
+                _discard_segment(committed / name, mark.end, returns, wait_s)
 
 
 class _Return(NamedTuple):
@@ -83,25 +82,12 @@ def _discard_segment(path: Path, end: int, returns: _Return, wait_s: float) -> N
     with files.opened(path, os.O_RDWR) as descriptor, sealer_lock(descriptor, wait_s) as result:
         if result is LockResult.BUSY:
             return  # race 14: the stopped writer must find its segment when it goes on
-        is_longer = os.fstat(descriptor).st_size > end
-        if not is_longer:
-            segments.mark_tombstone(descriptor)
-            if result is LockResult.UNSUPPORTED:
-                is_longer = _size_now(path) > end
-        if is_longer:
+        if not segments.is_removed(descriptor, path, end, result):
             path.rename(returns.path(end))  # race 12
             return
-        path.unlink()
-        segments.drop_cached(descriptor)
         # Under the lock, so that the next writer that gets it sees the mark and appends elsewhere.
         if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
             _return_tail(returns, tail)  # race 13
-
-
-def _size_now(path: Path) -> int:
-    """The size by a new open, because that makes a network file system ask its server."""
-    with files.opened(path, os.O_RDONLY) as descriptor:
-        return os.fstat(descriptor).st_size
 
 
 def _return_tail(returns: _Return, tail: bytes) -> None:

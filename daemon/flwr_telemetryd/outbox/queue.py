@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.pending import TAKEN_SUFFIX
 
 from ..burst import codec
@@ -206,7 +206,7 @@ class Queue:
 
 def _is_of_a_step(name: str) -> bool:
     """Whether a file of a committed batch tells of a step that is not finished."""
-    return name.endswith((SPLIT_SUFFIX, TAKEN_SUFFIX, files.PART_SUFFIX))
+    return name.endswith((SPLIT_SUFFIX, TAKEN_SUFFIX, files.PART_SUFFIX)) or is_whole(name)
 
 
 def repair(host: HostPaths, directory: Path, owner: str, now_ns: int) -> int:

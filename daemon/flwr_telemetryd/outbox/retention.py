@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, machine, mounts
+from flwr_telemetry import files, machine, mounts, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings_file import Limits
+from flwr_telemetry.whole import LEAST_BYTES
 
 from ..errors import is_full
 from ..spool import quarantine, reader, segments
@@ -164,7 +165,7 @@ def _sum_of(directory: str, is_counted: Callable[[str], bool] = lambda _: True) 
             if is_counted(entry.name):
                 with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
-                    size_bytes += segments.counted_bytes(entry.name, status.st_size)
+                    size_bytes += status.st_size
                     oldest = min(oldest, status.st_mtime)
     return _Sum(size_bytes, oldest)
 
@@ -173,7 +174,21 @@ def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
     """The sum of what ``_unsent`` gives."""
     spool, _, outbox = host.unsent
     batches = [sums.of(f"{outbox}/{name}") for name in entry_names(outbox)]
-    return _added([_sum_of(spool, segments.is_sealed), *batches])
+    return _added([_whole_sum(host), _sum_of(spool, _is_sealed_otherwise), *batches])
+
+
+def _whole_sum(host: HostPaths) -> _Sum:
+    """The sum of the whole segments by their names and the time of the oldest one.
+
+    There may be ten thousands, and on a shared home each look at a file is a request to the server.
+    """
+    names = segments.whole_segments(host)
+    oldest = presence.modification_times(*(host.spool / name for name in names[:1]))
+    return _Sum(len(names) * LEAST_BYTES, min(oldest, default=math.inf))
+
+
+def _is_sealed_otherwise(name: str) -> bool:
+    return segments.is_sealed(name) and not is_whole(name)
 
 
 def _is_unsent_body(name: str) -> bool:

@@ -27,6 +27,9 @@ from .schedule import age_of_oldest_s, seal_is_due
 
 MAX_UNFINISHED = 8
 
+MAX_BATCHES = 4
+"""The most batches that are made before the next delivery, of this host's events and of others'."""
+
 SETTLE_S = 0.2
 """On a shared home, a sealed segment that was not written whole is taken so long after its last change."""
 
@@ -89,9 +92,12 @@ class Batcher:
         self._take_all(hosts, lambda segment: self._may_take(segment, others=_host_of(segment) in quiet))
 
     def _take_all(self, adopted: Sequence[HostPaths], only: Callable[[Path], bool]) -> None:
-        # A limit, because unfinished batches must not pile up. One bad batch does not stop the others.
+        # Two limits, because bodies must leave while new whole segments come, and unfinished batches must not
+        # pile up. One bad batch does not stop the others.
         name = "adopt" if adopted else "take"
-        while self._runtime.checkpoint() and self._unfinished() < MAX_UNFINISHED:
+        for _ in range(MAX_BATCHES):
+            if not self._runtime.checkpoint() or self._unfinished() >= MAX_UNFINISHED:
+                return
             if not self._runtime.faults.run(name, self._take, False, adopted, only):
                 return
 

@@ -230,5 +230,5 @@ def _clear_spool(host: HostPaths) -> None:
         sealer_lock(descriptor, 0) as result,
     ):
         # A writer that appends to it later sees that it has no name, and appends again.
-        if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
-            segments.remove(descriptor, host.events)
+        if result is not LockResult.BUSY:
+            segments.is_removed(descriptor, host.events, 0, result)

@@ -13,7 +13,7 @@ Races, continued from the emitter's ``spool.py``:
 6. Two sidecars seal at once (where locks do not work): one rename succeeds, the other finds nothing.
 7. A stopped writer holds the lock shared: the sealer waits ``SEAL_WAIT_S`` and renames without it.
 
-This module deletes a segment only for a caller that holds the segment's lock.
+This module deletes a segment only for a caller that has tried for its lock, and only one that has not grown.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
+from flwr_telemetry.locks import LockResult
 from flwr_telemetry.whole import LEAST_BYTES
 
 from .directory import entry_names, listing
@@ -124,16 +125,31 @@ def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
         yield data
 
 
-def remove(descriptor: int, path: Path) -> None:
-    """Unlink a segment whose lock this process holds, and mark it: see ``files.TOMBSTONE_MODE``."""
+def is_removed(descriptor: int, path: Path, end: int, lock: LockResult) -> bool:
+    """Mark a segment and unlink it, unless it has grown; whether it is unlinked.
+
+    Without a lock its size is read once more after it was marked. So a writer that appends before that is
+    seen here, and one that appends later sees the mark; see ``files.TOMBSTONE_MODE``. A new open makes a
+    network file system ask its server for the size.
+
+    Args:
+        descriptor: the segment.
+        path: its path.
+        end: its size as it was read.
+        lock: the result of the attempt at its lock.
+    """
+    if os.fstat(descriptor).st_size > end:
+        return False
     mark_tombstone(descriptor)
+    if lock is LockResult.UNSUPPORTED:
+        with files.opened(path, os.O_RDONLY) as again:
+            if os.fstat(again).st_size > end:
+                return False
     path.unlink()
-
-
-def drop_cached(descriptor: int) -> None:
-    """Forget the pages of a segment. A network file system may keep one that ends before a late append."""
+    # A network file system may keep a page that ends before a late append, and nobody else reads that append.
     with contextlib.suppress(AttributeError, OSError):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
 
 
 def mark_tombstone(descriptor: int) -> None:

@@ -12,11 +12,12 @@ from tests.daemon.conftest import FRAMES, OURS, begin_again, make, sealed, take,
 from tests.support.faults import DeathError, amid, die, no_locks
 
 
+@pytest.mark.parametrize("kind", [sealed, whole])
 @pytest.mark.parametrize("at", range(3))
-def test_race_11_death_between_commit_and_discard(home, host, spooling, monkeypatch, at):
+def test_race_11_death_between_commit_and_discard(home, host, spooling, monkeypatch, at, kind):
     """Race 11: segments that are in the bodies are discarded before anything is delivered."""
     for number in range(3):
-        sealed(home, number, at_ns=number + 1)
+        kind(home, number, at_ns=number + 1)
     committed = make(host, take(host))
     die(monkeypatch, "unlink", at)
     with pytest.raises(DeathError):

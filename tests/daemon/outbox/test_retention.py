@@ -259,3 +259,12 @@ def test_the_last_file_of_another_machines_archive_stays_whole(home, host):
     assert day.stat().st_size == MIB + 1
     retention.enforce_archives(Home(home), Limits(sent_max_mib=0), NOW_S, host)
     assert day.stat().st_size == 0
+
+
+def test_a_whole_segment_counts_as_a_block_of_the_disk(home, host):
+    paths = [put(host.spool / whole_name(age_s), FRAMES[0], -age_s) for age_s in (1, 2, 3)]
+    for each in (host.spool, host.root):
+        each.chmod(0o700)
+    assert enforce(home, spool_max_mib=3 * 4096 / MIB) == 0
+    assert enforce(home, spool_max_mib=2.5 * 4096 / MIB) == 1
+    assert kept(paths) == [False, True, True]
