@@ -17,7 +17,7 @@ ENVIRONMENT = {
 }
 SIDECAR = "/opt/product/bin/python3 -P -m flwr_telemetryd"
 _WAITING = (
-    "find . -type f -size +0 '(' -path '*/work/*' -o -path '*/outbox/*' -o -path '*/spool/*.msgpack*' ')'"
+    "find . -type f -size +0 '(' -path '*/work/*' -o -path '*/outbox/*' -o -path '*/spool/*.msgpack' ')'"
 )
 
 
@@ -81,7 +81,7 @@ def delivered(rig):
 def waiting(rig):
     """Give the files with events that were not delivered yet, as the server sees them."""
     place = f"{SERVED}/.flwr/telemetry"
-    return rig.server.root(f"mkdir -p {place}; cd {place} && {_WAITING}", check=False).splitlines()
+    return rig.server.root(f"cd {place} && {_WAITING}", check=False).splitlines()
 
 
 def settle(rig, hosts, limit_s=200.0):
