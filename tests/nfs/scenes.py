@@ -90,7 +90,7 @@ def storm(rig, options):
     rest = verdict.settle(rig, hosts)
     notes = {host.title: host.read(f"{NOTES}-{host.title}") for host in hosts}
     more = [f"{host.title}: {host.root(f'tail -n 1 /tmp/storm-{host.title}').strip()}" for host in hosts]
-    return verdict.judge(rig, notes, rest, memory_counts=False, more=more)
+    return verdict.judge(rig, notes, rest, killed=notes, more=more)
 
 
 def samename(rig, options):
@@ -186,7 +186,7 @@ def powercut(rig, options):
     rest = verdict.await_delivery(rig, limit_s=150)
     rig.a.kill(sidecar)
     notes = {rig.a.title: rig.a.read(NOTES), "node1": rig.server.read(TOLD)}
-    return verdict.judge(rig, notes, rest, memory_counts=False)
+    return verdict.judge(rig, notes, rest, killed=notes)
 
 
 def busy(rig, options):
@@ -200,7 +200,8 @@ def busy(rig, options):
         rig.b.kill(pid)
     rest = verdict.await_delivery(rig, limit_s=120)
     rig.a.kill(service)
-    found = verdict.judge(rig, notes_of(rig.b), rest, memory_counts=False, more=[f"meanwhile {meanwhile}"])
+    notes = notes_of(rig.b)
+    found = verdict.judge(rig, notes, rest, killed=notes, more=[f"meanwhile {meanwhile}"])
     return Verdict(found.holds and meanwhile > 0, found.lines)
 
 

@@ -4,7 +4,7 @@ import signal
 import time
 
 from tests.nfs import verdict
-from tests.nfs.scenes import NOTES, QUICK, environment, notes_of, start_writers
+from tests.nfs.scenes import NOTES, QUICK, environment, notes_of, start_sidecar, start_writers
 from tests.nfs.verdict import Verdict
 
 LONGEST_S = 0.05
@@ -29,16 +29,18 @@ def outage(rig, options):
     """The server hangs for a while: no ``event()``, no end of a process and no command waits for it."""
     verdict.configure(rig, **QUICK)
     env = environment(options)
-    running = start_writers(rig.a, 4, 10**6, "0.02", env=env)
+    sidecar = start_sidecar(rig.a, env)
+    doomed, steady = (
+        start_writers(rig.a, number, 10**6, "0.05", notes=f"{NOTES}-{name}", env=env)
+        for name, number in (("doomed", 4), ("steady", 2))
+    )
     time.sleep(8)
     began_s = time.time()
     rig.server.guest.freeze()
     time.sleep(2)
     fresh = start_writers(rig.a, 1, 50, "0.02", notes=f"{NOTES}-fresh", env=env)[0]
-    ends = [
-        _ended(rig.a, pid, number)
-        for pid, number in zip(running, (signal.SIGINT, signal.SIGKILL), strict=False)
-    ]
+    signals = [signal.SIGINT, signal.SIGKILL] * 2
+    ends = [_ended(rig.a, pid, number) for pid, number in zip(doomed, signals, strict=True)]
     commands = [_command(rig.a, words, env) for words in _COMMANDS] if options.commands else []
     time.sleep(max(0, began_s + options.down - time.time()))
     down_s = time.time() - began_s
@@ -46,17 +48,18 @@ def outage(rig, options):
     rig.server.guest.thaw()
     back_s = time.time()
     time.sleep(options.after)
-    for pid in running[2:]:
+    for pid in steady:
         rig.a.kill(pid, signal.SIGINT)
     rig.a.wait(fresh, 90)
+    rig.a.kill(sidecar)
     rest = verdict.settle(rig, [rig.a])
-    notes = {"running": rig.a.read(NOTES), "started meanwhile": rig.a.read(f"{NOTES}-fresh")}
+    notes = {name: rig.a.read(f"{NOTES}-{name}") for name in ("doomed", "steady", "fresh")}
     more = [
         f"down for {down_s:.0f} s; a process that started meanwhile reported {fresh_told} events",
         *ends,
         *commands,
     ]
-    found = verdict.judge(rig, notes, rest, memory_counts=False, more=more)
+    found = verdict.judge(rig, notes, rest, killed=["doomed"], more=more)
     return _timely(found, notes, began_s, back_s, fresh_told > 0 and not any("NOT" in line for line in more))
 
 
@@ -106,7 +109,7 @@ def grace(rig, options):
     for pid in writers:
         rig.a.kill(pid, signal.SIGINT)
     rest = verdict.settle(rig, [rig.a])
-    found = verdict.judge(rig, notes_of(rig.a), rest, memory_counts=False)
+    found = verdict.judge(rig, notes_of(rig.a), rest)
     return _timely(found, notes_of(rig.a), began_s, back_s, held=True)
 
 

@@ -17,7 +17,7 @@ ENVIRONMENT = {
 }
 SIDECAR = "/opt/product/bin/python3 -P -m flwr_telemetryd"
 _WAITING = (
-    "find . -type f -size +0 '(' -path '*/work/*' -o -path '*/outbox/*' -o -path '*/spool/*.msgpack*' ')'"
+    "find . -type f -size +0 '(' -path '*/work/*' -o -path '*/outbox/*' -o -path '*/spool/*.msgpack' ')'"
 )
 
 
@@ -81,7 +81,7 @@ def delivered(rig):
 def waiting(rig):
     """Give the files with events that were not delivered yet, as the server sees them."""
     place = f"{SERVED}/.flwr/telemetry"
-    return rig.server.root(f"mkdir -p {place}; cd {place} && {_WAITING}", check=False).splitlines()
+    return rig.server.root(f"cd {place} && {_WAITING}", check=False).splitlines()
 
 
 def settle(rig, hosts, limit_s=200.0):
@@ -102,22 +102,21 @@ def await_delivery(rig, limit_s=90.0):
     return rest
 
 
-def judge(rig, notes, rest=(), *, memory_counts=True, more=()):
+def judge(rig, notes, rest=(), *, killed=(), more=()):
     """Compare what was acknowledged with what arrived.
 
     Args:
         rig: the machines.
         notes: for each host's title, the notes of its writers.
         rest: files that could not be delivered in time.
-        memory_counts: whether an event that waited in memory has to arrive; not so if its writer was killed.
+        killed: the titles of notes whose writers were killed: what was in memory only may be lost.
         more: lines for the reader.
     """
     arrived, events, sentences, lost = delivered(rig), [], set(), {}
     for title, text in notes.items():
         own, said = read_told(text)
-        accepted = {
-            one.tag for one in own if one.word == "spooled" or (memory_counts and one.word == "memory")
-        }
+        words = {"spooled"} if title in killed else {"spooled", "memory"}
+        accepted = {one.tag for one in own if one.word in words}
         lost[title] = len(accepted - arrived.keys())
         events += own
         sentences |= said

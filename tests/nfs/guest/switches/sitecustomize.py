@@ -10,7 +10,7 @@ import os
 import random
 import time
 
-_CALLS = "rename unlink chmod write fsync fstat pread fchmod".split()
+_CALLS = "rename unlink fchmod pread write".split()
 _SHARE = 0.25
 """Of how many calls a rest comes before, and after."""
 
@@ -18,12 +18,12 @@ _SHARE = 0.25
 def _with_rests(call, longest_s, chance, sleep=time.sleep):
     def wrapped(*arguments, **options):
         if chance.random() < _SHARE:
-            sleep(chance.random() * longest_s)
+            sleep(longest_s * chance.random())
         try:
             return call(*arguments, **options)
         finally:
             if chance.random() < _SHARE:
-                sleep(chance.random() * longest_s)
+                sleep(longest_s * chance.random())
 
     return wrapped
 
