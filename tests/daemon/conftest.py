@@ -107,6 +107,11 @@ class Spooling:
         return sorted(found)
 
 
+@pytest.fixture(autouse=True)
+def _forked(forked):
+    """Fork commands and sidecars. `tests/contract/test_commands.py` and the tests of the READMEs start them."""
+
+
 @pytest.fixture
 def host(home):
     host = Home(home).host()
