@@ -109,7 +109,7 @@ class Spooling:
 
 @pytest.fixture(autouse=True)
 def _forked(forked):
-    """Fork commands and sidecars. `tests/contract/test_commands.py` and the tests of the READMEs start them."""
+    """Fork commands and sidecars; `contract/test_commands.py` and the READMEs' tests start them."""
 
 
 @pytest.fixture
