@@ -101,7 +101,7 @@ class Emitter:
         """How far a date lies behind the last one, if the clock has not gone on."""
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
-        self._writers: set[Writer] = set()
+        self._writers: set[Writer | WholeWriter] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
         """The threads that read or make the source ID, also in a sibling."""
@@ -321,11 +321,11 @@ class Emitter:
         log.quietly(log.first_contact, self._home.noticed, self._may_create)
 
     def _close_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writers.discard(self._writer)
-            self._writer = None
-        self._whole_writer = None
+        for writer in (self._writer, self._whole_writer):
+            if writer is not None:
+                writer.close()
+                self._writers.discard(writer)
+        self._writer = self._whole_writer = None
 
     def _done(self, result: str) -> Future[str]:
         finished = self._futures.get(result)
@@ -380,6 +380,7 @@ class Emitter:
         self._whole_writer = _whole_writer_type()(
             self._host, self._may_create, self._tell_first_contact, is_direct=is_direct
         )
+        self._writers.add(self._whole_writer)
         return self._whole_writer
 
     def is_off(self) -> bool:
@@ -436,7 +437,7 @@ class Emitter:
         if not has_new_variables and signatures == self._signatures:
             return
         self._close_writer()
-        self._home, self._host = home, home.host()
+        self._home, self._host = home, _own_host(home)
         self._use(settings.load(home, os.environ))
         consent = self._settings.consent
         if consent.malformed:
@@ -555,6 +556,20 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
+
+
+def _own_host(home: Home) -> HostPaths:
+    """The directory of this machine, which is created and claimed if consent allows that."""
+    if not mounts.is_shared(home.path):
+        return home.host()
+    return _find_own_host()(home, lambda: settings.load(home, os.environ).consent.enabled)
+
+
+@undisturbed
+def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
+    from .machine import own_host  # hardly any home is shared
+
+    return own_host
 
 
 @undisturbed

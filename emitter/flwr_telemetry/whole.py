@@ -29,7 +29,7 @@ from collections.abc import Callable
 
 from . import files
 from .errors import SpoolFullError, from_os_error
-from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
 
 LATE_S = 0.05
@@ -42,7 +42,6 @@ _LOOK_EVERY = 256
 _LOOK_AGAIN_S = 1.0
 """The spool is listed again after so many appends of this process, and at its cap after this time."""
 
-_RANDOM_BYTES = 8
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
@@ -61,7 +60,7 @@ def write(spool: str, data: bytes, may_go_on: Callable[[], bool], *, is_direct: 
         CreationRefusedError: telemetry is off by now.
         SpoolError, OSError: the segment could not be written, and there is none.
     """
-    name = f"{SEALED_PREFIX}{max(time.time_ns(), 0):019d}-{os.urandom(_RANDOM_BYTES).hex()}{SEGMENT_SUFFIX}"
+    name = whole_name(time.time_ns())
     draft, sealed = f"{spool}/.{name}{files.PART_SUFFIX}", f"{spool}/{name}"
     try:
         _write_draft(draft, data, may_go_on, _DIRECT if is_direct else 0)
@@ -182,7 +181,10 @@ class WholeWriter:
             found = [entry for entry in entries if entry.name.endswith(SEGMENT_SUFFIX)]
         used_bytes = 0
         for entry in found:
-            with contextlib.suppress(OSError):  # a sidecar has taken it
-                used_bytes += max(entry.stat(follow_symlinks=False).st_size, LEAST_BYTES)
+            size_bytes = 0
+            if not is_whole(entry.name):  # a look at each would be a request to the server
+                with contextlib.suppress(OSError):  # a sidecar has taken it
+                    size_bytes = entry.stat(follow_symlinks=False).st_size
+            used_bytes += max(size_bytes, LEAST_BYTES)
         self._used_bytes, self._left, self._looked_at = used_bytes, _LOOK_EVERY, time.monotonic()
         self._on_open()

@@ -5,19 +5,22 @@ de-duplication by key, nobody ends with a traceback, and in the end nothing is l
 """
 
 import contextlib
+import dataclasses
 import errno
+import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
+from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch, discard
-from flwr_telemetryd.spool import locks, segments
-from flwr_telemetryd.spool.locks import unlock_descriptor
-from tests.support import homes, hosts, netfs, processes, records, wire
+from flwr_telemetryd.spool import segments
+from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
 
 SERVICE = ["-m", "flwr_telemetryd", "--service"]
@@ -85,7 +88,10 @@ class Shared:
 
     def settle(self):
         """Wait until nothing is left, while services or sidecars are at it."""
-        processes.wait_until(lambda: not homes.unsent_files(self.server), what="delivery")
+        try:
+            processes.wait_until(lambda: not homes.unsent_files(self.server), 20, what="delivery")
+        except AssertionError:
+            raise AssertionError(f"{homes.unsent_files(self.server)}\n{self.said()}") from None
 
     def deliver(self, times=8):
         """Run ``--once`` on one host after the other until nothing is left."""
@@ -128,7 +134,8 @@ def shared(home, node, login=None):
     with contextlib.ExitStack() as stack:
         mounts = {}
         for name, traits in (("node1", node), ("login1", login or node), ("login2", login or node)):
-            mounts[name] = stack.enter_context(netfs.mounted(home, home.parent / name, traits))
+            unlocked = dataclasses.replace(traits, locks="unanswered")  # whoever tries a lock, hangs
+            mounts[name] = stack.enter_context(netfs.mounted(home, home.parent / name, unlocked))
         logs = home.parent / "logs"
         logs.mkdir()
         yield stack.enter_context(contextlib.closing(Shared(home, mounts, logs)))
@@ -149,22 +156,44 @@ def check(collector, told):
     assert wire.serials(collector.events()) == told
 
 
-def test_locks_that_are_refused(home, collector):
-    """Sidecars on demand come and go on all hosts; without any lock the renames alone do."""
-    with shared(home, Traits(locks="refused", stale="removed")) as network:
+def test_sidecars_on_demand(home, collector):
+    """They come and go on all hosts, and share the work by renames."""
+    with shared(home, Traits(stale="removed")) as network:
         told = network.write_all("node1", "node1", "login1")
         network.deliver()
-        # No lock keeps a sealer out between a write and the look at the links: an event may be doubled.
-        assert sorted(set(wire.serials(collector.events()))) == told
-
-
-def test_locks_that_do_nothing(home, collector):
-    """Two services of one host take themselves for the only one, and so does that of another host."""
-    with shared(home, Traits(locks="pretended", stale="removed")) as network:
-        second = network.serve("login1")
-        told = network.serve_what_a_node_writes(longest_s=0.3)
-        network.end(second)
         check(collector, told)
+
+
+def test_a_host_has_one_sidecar(home, collector):
+    """A sidecar that comes later finds the claim of the first one, and ends."""
+    with shared(home, Traits(cache_s=1)) as network:
+        service = network.serve("login1")
+        second = network.start("login1", ["-m", "flwr_telemetryd"])
+        assert second.wait(processes.PATIENCE_S) == ExitCode.BUSY
+        network.end(service)
+
+
+def test_services_that_are_killed_amid_their_work(home, collector):
+    """The next one takes over at once what its host left unfinished."""
+    chance = random.Random()
+    with shared(home, Traits(cache_s=0.5, stale="removed", retransmit=7)) as network:
+        on = "node1", "node1", "login1", "login2"
+        writers = [network.write(host, n * EVENTS, longest_s=0.4) for n, host in enumerate(on)]
+        services = {}
+        while any(writer.poll() is None for writer in writers):
+            for host in ("login1", "login2"):
+                if host not in services or services[host].poll() is not None:
+                    services[host] = network.serve(host)
+            time.sleep(chance.uniform(0, 0.5))
+            services[chance.choice(list(services))].kill()
+        assert [writer.returncode for writer in writers] == [0] * len(writers), network.said()
+        for service in services.values():
+            service.kill()
+            service.wait()
+        services = [network.serve(host) for host in ("login1", "login2")]
+        network.settle()
+        network.end(*services)
+        check(collector, list(range(len(writers) * EVENTS)))
 
 
 # A trait of the node's mount, and of the login nodes' if that differs, and the longest pause of a writer.
@@ -198,34 +227,28 @@ def test_a_close_that_fails(home, collector, number):
         check(collector, told)
 
 
-def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, collector, monkeypatch):
-    """It has a silly name until it is closed, and the node's cache holds its old one: the mark tells."""
-    with (
-        netfs.mounted(home, tmp_path / "login1", Traits()) as login,
-        netfs.mounted(home, tmp_path / "node1", Traits(cache_s=3600)) as node,
-    ):
-        writer = Writer(Home(node).host(), lambda: True, lambda: None)
+@pytest.mark.parametrize("stays", [True, False], ids=["it has a silly name", "it is gone"])
+def test_a_writer_at_the_file_server_is_stopped_while_its_segment_is_adopted(
+    home, tmp_path, collector, monkeypatch, stays
+):
+    """It has the home on its own disk, with an open segment, and no other host sees its lock."""
+    with netfs.mounted(home, tmp_path / "login1", Traits(locks="unanswered")) as login:
+        writer = Writer(Home(home).host(), lambda: True, lambda: None)
         first, second = map(records.encode, records.series(2))
         writer.append(first, 1e9)
         host = Home(login).host()
-        segments.seal(host, 1)
-        taken = batch.take(host, "owner", 1)
-        assert taken is not None
-        batch.write(taken, bursts=True, hardware={})
-        committed = batch.commit(taken)
-        late = []
-        unlock = unlock_descriptor
 
-        def then(descriptor):
-            unlock(descriptor)
-            if not late and homes.find(host.outbox, "*/.nfs*"):
-                late.append(descriptor)
-                writer.append(second, 1e9)
+        def adopt():
+            segments.seal(host, 1)
+            taken = batch.take(host, "owner", 1)
+            if stays:
+                opened.enter_context(homes.find(taken.path, "*.msgpack")[0].open("rb"))
+            batch.write(taken, bursts=True, hardware={})
+            discard.discard(host, batch.commit(taken), "owner", 9)
 
-        monkeypatch.setattr(locks, "unlock_descriptor", then)
-        discard.discard(host, committed, 9)
-        monkeypatch.undo()
-        assert late
+        with contextlib.ExitStack() as opened:
+            faults.amid(monkeypatch, adopt)
+            writer.append(second, 1e9)
         writer.close()
     processes.deliver(home)
     check(collector, [0, 1])
