@@ -117,6 +117,11 @@ class Spooling:
         return sorted(found)
 
 
+@pytest.fixture(autouse=True)
+def _forked(forked):
+    """Fork commands and sidecars; `contract/test_commands.py` and the READMEs' tests start them."""
+
+
 @pytest.fixture
 def host(home):
     host = Home(home).host()

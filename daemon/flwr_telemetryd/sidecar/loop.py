@@ -22,6 +22,7 @@ from flwr_telemetry import mounts, presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
+from flwr_telemetry.machine import own_host
 from flwr_telemetry.version import __version__
 
 from ..clock import Clock
@@ -78,7 +79,7 @@ class Sidecar:
         manager: ServiceManager | None = None,
         reload_asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        clock, self.host = clock or Clock(), lock.host if lock else home.host()
+        clock, self.host = clock or Clock(), lock.host if lock else own_host(home)
         self._lock = lock
         self._manager = manager or ServiceManager({})
         self._reload_asked = reload_asked
