@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 import zlib
+from typing import Self
 
 _TRIES = 100_000
 _PAUSE_S = 0.001
@@ -33,19 +34,26 @@ class Turn:
 
     Args:
         directory: an absolute path.
+        is_shared: whether it is on a shared home; otherwise nobody waits.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, is_shared: bool = True) -> None:
+        self._is_shared = is_shared and sys.platform == "linux"
         self._name = f"\0flwr-telemetry-{os.geteuid()}-{zlib.crc32(os.fsencode(directory)):08x}"
         self._socket: socket.socket | None = None
 
-    def __enter__(self) -> None:
-        for _ in range(_TRIES):
-            if not self._is_taken() or not self._is_worth_waiting():
-                return
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def begin(self) -> None:
+        """Wait for the turn."""
+        for _ in range(_TRIES):
+            if not self._is_taken() or not self._is_worth_waiting():
+                return
 
     def end(self) -> None:
         """Let the next process have its turn. A forked child calls this, because it inherits the socket."""
@@ -53,9 +61,14 @@ class Turn:
         if held is not None:
             held.close()
 
+    def pass_on(self) -> None:
+        """Let others have a turn, and go on after them."""
+        self.end()
+        self.begin()
+
     def _is_taken(self) -> bool:
         """Whether another process has the turn; otherwise, this process has it now."""
-        if sys.platform != "linux":
+        if not self._is_shared:
             return False
         try:
             held = socket.socket(socket.AF_UNIX)

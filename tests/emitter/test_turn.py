@@ -58,6 +58,11 @@ def test_another_directory_has_its_own_turns(holder, tmp_path):
     assert _take(tmp_path / "other")
 
 
+def test_nobody_waits_on_a_home_that_is_not_shared(holder, tmp_path):
+    with Turn(str(tmp_path), is_shared=False):
+        assert not _waits(tmp_path)
+
+
 def test_many_threads_have_one_turn_at_a_time(tmp_path):
     inside, most = threading.Semaphore(1), []
 
@@ -73,7 +78,7 @@ def test_many_threads_have_one_turn_at_a_time(tmp_path):
 
 def test_a_forked_child_gives_the_turn_back(tmp_path):
     own = Turn(str(tmp_path))
-    own.__enter__()
+    own.begin()
     read, write = os.pipe()
     if not (pid := os.fork()):
         own.end()
