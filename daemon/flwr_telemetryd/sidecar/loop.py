@@ -140,7 +140,9 @@ class Sidecar:
                 log.warning("cannot read the home: %s", error)
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
-        # After an opt-out, a removal or the loss of the host nothing is written, not even the reason.
+        if reason is ExitReason.LOST:
+            log.info("ending: %s", reason.value)
+        # After an opt-out, a removal or the loss of the host the state file is left alone.
         self.close("" if reason in _SILENT else reason.value)
         return reason
 
