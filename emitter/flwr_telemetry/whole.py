@@ -9,6 +9,7 @@ writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 d
 - A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
 - A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
   has taken it already. Both are success, unless the whole spool is missing.
+- Processes of this machine take turns, so that the end of none of them waits for the server: see ``turn.py``.
 - A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
   directories are made, and the segment is written once more.
 - The server may answer hours later, and telemetry may be off by then. So consent is read again before the
@@ -31,6 +32,7 @@ from . import files
 from .errors import SpoolFullError, from_os_error
 from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
+from .turn import Turn
 
 LATE_S = 0.05
 """A draft that takes longer has waited for the server."""
@@ -126,6 +128,8 @@ class WholeWriter:
         self._on_open = on_open
         self._is_direct = is_direct
         self._spool = str(host.spool)
+        self.turn = Turn(self._spool)
+        """Held while the server is asked for anything in the spool; a forked child ends it."""
         self._used_bytes = 0
         self._left = 0
         """The number of appends before the spool is listed again."""
@@ -144,9 +148,12 @@ class WholeWriter:
         except OSError as error:
             self.close()
             raise from_os_error(error, self._spool) from error
+        finally:
+            self.turn.end()
 
     def _append(self, data: bytes, cap_bytes: float, count: int) -> None:
         size_bytes = max(len(data), LEAST_BYTES)
+        self.turn.begin()
         for tries_left in reversed(TRIES):
             try:
                 if self._is_look_due(size_bytes, cap_bytes):
