@@ -128,8 +128,7 @@ class WholeWriter:
         self._on_open = on_open
         self._is_direct = is_direct
         self._spool = str(host.spool)
-        self.turn = Turn(self._spool)
-        """Held while the server is asked for anything in the spool; a forked child ends it."""
+        self._turn = Turn(self._spool)
         self._used_bytes = 0
         self._left = 0
         """The number of appends before the spool is listed again."""
@@ -149,11 +148,11 @@ class WholeWriter:
             self.close()
             raise from_os_error(error, self._spool) from error
         finally:
-            self.turn.end()
+            self._turn.end()
 
     def _append(self, data: bytes, cap_bytes: float, count: int) -> None:
         size_bytes = max(len(data), LEAST_BYTES)
-        self.turn.begin()
+        self._turn.begin()
         for tries_left in reversed(TRIES):
             try:
                 if self._is_look_due(size_bytes, cap_bytes):
@@ -162,7 +161,7 @@ class WholeWriter:
                     drop(self._host, self._may_create, count)
                 write(self._spool, data, self._may_create, is_direct=self._is_direct)
             except FileNotFoundError:
-                self.close()
+                self._left = 0
                 if not tries_left:
                     raise
                 make_directories(self._host, self._may_create)
@@ -172,8 +171,9 @@ class WholeWriter:
                 return
 
     def close(self) -> None:
-        """Look at the spool again before the next append."""
+        """Look at the spool again before the next append. A forked child ends the turn that it inherited."""
         self._left = 0
+        self._turn.end()
 
     def _is_look_due(self, size_bytes: int, cap_bytes: float) -> bool:
         """Whether the spool must be listed; not for each event at the cap, because that takes long there."""
