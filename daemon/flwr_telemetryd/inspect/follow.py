@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from flwr_telemetry import files, pending, record
+from flwr_telemetry import files, machine, pending, record
 from flwr_telemetry.hardware import add_facts, hardware_facts
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import to_wire
@@ -53,6 +53,7 @@ class Follower:
     def __init__(self, home: Home, stage: str | None = None) -> None:
         self._home = home
         self._stage = stage
+        self._own = machine.own_host(home)
         self._facts_of: dict[str, dict[str, int]] = {}
         self._segment_ends: dict[Segment, int] = {}
         self._keys: dict[tuple[str, str], set[str]] = {}
@@ -100,7 +101,7 @@ class Follower:
         if pending.is_adopted(path.parent.name.partition(".")[0]):
             return {}
         if host.name not in self._facts_of:
-            is_own = host.name == self._home.host().name
+            is_own = host == self._own
             told = hardware_facts() if is_own else State.load(host).hardware
             self._facts_of[host.name] = {name: fact for name, fact in told.items() if type(fact) is int}
         return self._facts_of[host.name]

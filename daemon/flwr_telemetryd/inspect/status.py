@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import presence, settings, source
+from flwr_telemetry import machine, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home, HostPaths, host_name
 from flwr_telemetry.record import Event
 
 from ..delivery import retry_after
@@ -29,6 +29,8 @@ from ..spool.directory import known_hosts
 from ..state import State
 from .flower import FlowerView, read_flower
 from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
+
+_ANOTHER_MACHINE = "another machine that shares this home has the same name"
 
 
 @dataclass(slots=True)
@@ -172,6 +174,12 @@ class Status:
     home: str
     """The ``.flwr`` directory."""
 
+    directory: str
+    """The name of this machine's directory in ``telemetry/``."""
+
+    directory_reason: str
+    """Why that is not the name of this host; empty if it is."""
+
     url: str | None
     """The collector; None if the settings cannot be read."""
 
@@ -213,11 +221,12 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
     """
     now = settings.load(home, environ, site_file=site_file)
     problems = dict.fromkeys(find_problems(home, now))
+    own = machine.own_host(home)
     services: list[ServiceView] = []
     hosts: list[HostView] = []
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
-        hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
+        hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
         needed = now.consent.enabled and not any(service.fresh for service in services)
         for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
             problems |= dict.fromkeys(
@@ -227,6 +236,8 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         **public_consent(now.consent),
         source=source.read(home.source),
         home=str(home.path),
+        directory=own.name,
+        directory_reason="" if own.name == host_name() else _ANOTHER_MACHINE,
         url=None if now.consent.malformed else now.url,
         flower=read_flower(environ, enabled=now.consent.enabled),
         services=services,

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from flwr_telemetry import files, presence, start_errors
+from flwr_telemetry import files, machine, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
@@ -53,6 +53,7 @@ _EXIT_CODES = {
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
     ExitReason.UNINSTALLED: ExitCode.UNUSABLE,
+    ExitReason.LOST: ExitCode.BUSY,
 }
 
 
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
         code = _serve(home, mode, signals, drain_s)
-        start_errors.clear(home.host())  # if it ended before it had a log, that was no failure
+        start_errors.clear(machine.own_host(home))  # if it ended before it had a log, that was no failure
         return code
     except (OSError, TelemetryError) as error:
         return _fail(describe(error, None), ExitCode.UNUSABLE)
@@ -129,13 +130,14 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     consent = environment_refusal(os.environ) or consent
     if not consent.enabled:
         return _report_disabled(consent, mode)
-    host = home.host()
+    host = machine.own_host(home)
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
             return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
         files.ensure_directory(host.root)
+    host = machine.own_host(home, lambda: True)
     check_root(host)
     if mode is Mode.SERVICE:
         request_exit(host)
