@@ -101,7 +101,7 @@ class Emitter:
         """How far a date lies behind the last one, if the clock has not gone on."""
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
-        self._writers: set[Writer | WholeWriter] = set()
+        self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
         """The threads that read or make the source ID, also in a sibling."""
@@ -320,12 +320,19 @@ class Emitter:
     def _tell_first_contact(self) -> None:
         log.quietly(log.first_contact, self._home.noticed, self._may_create)
 
+    def end_turn(self) -> None:
+        """In a child process, end the turn at the spool that it inherited from its parent's helper."""
+        if self._whole_writer is not None:
+            self._whole_writer.close()
+
     def _close_writer(self) -> None:
-        for writer in (self._writer, self._whole_writer):
-            if writer is not None:
-                writer.close()
-                self._writers.discard(writer)
-        self._writer = self._whole_writer = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writers.discard(self._writer)
+            self._writer = None
+        if self._whole_writer is not None:
+            self._whole_writer.close()
+            self._whole_writer = None
 
     def _done(self, result: str) -> Future[str]:
         finished = self._futures.get(result)
@@ -380,7 +387,6 @@ class Emitter:
         self._whole_writer = _whole_writer_type()(
             self._host, self._may_make, self._tell_first_contact, is_direct=is_direct
         )
-        self._writers.add(self._whole_writer)
         return self._whole_writer
 
     def _may_make(self) -> bool:

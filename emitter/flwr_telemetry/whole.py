@@ -9,6 +9,7 @@ writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 d
 - A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
 - A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
   has taken it already. Both are success, unless the whole spool is missing.
+- Processes of this machine take turns, so that the end of none of them waits for the server: see ``turn.py``.
 - A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
   directories are made, and the segment is written once more.
 - The server may answer hours later, and telemetry may be off by then. So consent is read again before the
@@ -31,6 +32,7 @@ from . import files
 from .errors import SpoolFullError, from_os_error
 from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
+from .turn import Turn
 
 LATE_S = 0.05
 """A draft that takes longer has waited for the server."""
@@ -125,6 +127,7 @@ class WholeWriter:
         self._on_open = on_open
         self._is_direct = is_direct
         self._spool = str(host.spool)
+        self._turn = Turn(self._spool)
         self._used_bytes = 0
         self._left = 0
         """The number of appends before the spool is listed again."""
@@ -143,9 +146,12 @@ class WholeWriter:
         except OSError as error:
             self.close()
             raise from_os_error(error, self._spool) from error
+        finally:
+            self._turn.end()
 
     def _append(self, data: bytes, cap_bytes: float, count: int) -> None:
         size_bytes = max(len(data), LEAST_BYTES)
+        self._turn.begin()
         for tries_left in reversed(TRIES):
             try:
                 if self._is_look_due(size_bytes, cap_bytes):
@@ -154,7 +160,7 @@ class WholeWriter:
                     drop(self._host, self._may_create, count)
                 write(self._spool, data, self._may_create, is_direct=self._is_direct)
             except FileNotFoundError:
-                self.close()
+                self._left = 0
                 if not tries_left:
                     raise
                 make_directories(self._host, self._may_create)
@@ -164,8 +170,9 @@ class WholeWriter:
                 return
 
     def close(self) -> None:
-        """Look at the spool again before the next append."""
+        """Look at the spool again before the next append. A forked child ends the turn that it inherited."""
         self._left = 0
+        self._turn.end()
 
     def _is_look_due(self, size_bytes: int, cap_bytes: float) -> bool:
         """Whether the spool must be listed; not for each event at the cap, because that takes long there."""
