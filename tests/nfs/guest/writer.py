@@ -45,12 +45,12 @@ class Workload:
         future = event("PING", {"tag": tag})
         error = future.exception()
         took_us = (time.monotonic() - began) * 1e6
-        told = future.result() if error is None else type(error).__name__
-        word = {"spooled": "spooled", "SpoolSlowError": "memory"}.get(told, "failed")
+        told = future.result() if error is None else f"{type(error).__name__}: {error}"
+        word = told if told == "spooled" else "memory" if "in memory; " in told else "failed"
         self._tell(f"{word} {took_us:.0f} {time.time():.6f} {tag}\n")
         if word != "spooled" and told not in self._said:
             self._said.add(told)
-            self._tell(f"# {told}: {error}\n")
+            self._tell(f"# {told}\n")
         return word
 
 
