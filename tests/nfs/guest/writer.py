@@ -46,7 +46,8 @@ class Workload:
         error = future.exception()
         took_us = (time.monotonic() - began) * 1e6
         told = future.result() if error is None else f"{type(error).__name__}: {error}"
-        word = told if told == "spooled" else "memory" if "in memory; " in told else "failed"
+        is_waiting = told.startswith("SpoolSlowError: in memory")
+        word = told if told == "spooled" else "memory" if is_waiting else "failed"
         self._tell(f"{word} {took_us:.0f} {time.time():.6f} {tag}\n")
         if word != "spooled" and told not in self._said:
             self._said.add(told)
