@@ -4,7 +4,15 @@ import signal
 import time
 
 from tests.nfs import verdict
-from tests.nfs.scenes import NOTES, QUICK, environment, notes_of, start_sidecar, start_writers
+from tests.nfs.scenes import (
+    NOTES,
+    QUICK,
+    end_writers,
+    environment,
+    notes_of,
+    start_sidecar,
+    start_writers,
+)
 from tests.nfs.verdict import Verdict
 
 LONGEST_S = 0.05
@@ -48,9 +56,7 @@ def outage(rig, options):
     rig.server.guest.thaw()
     back_s = time.time()
     time.sleep(options.after)
-    for pid in steady:
-        rig.a.kill(pid, signal.SIGINT)
-    rig.a.wait(fresh, 90)
+    end_writers(rig.a, [*steady, fresh])
     rig.a.kill(sidecar)
     rest = verdict.settle(rig, [rig.a])
     notes = {name: rig.a.read(f"{NOTES}-{name}") for name in ("doomed", "steady", "fresh")}
@@ -106,8 +112,7 @@ def grace(rig, options):
     rig.server.root(line)
     time.sleep(options.down + options.after)
     back_s = time.time()
-    for pid in writers:
-        rig.a.kill(pid, signal.SIGINT)
+    end_writers(rig.a, writers)
     rest = verdict.settle(rig, [rig.a])
     found = verdict.judge(rig, notes_of(rig.a), rest)
     return _timely(found, notes_of(rig.a), began_s, back_s, held=True)
