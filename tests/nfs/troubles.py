@@ -16,7 +16,7 @@ from tests.nfs.scenes import (
 from tests.nfs.verdict import Verdict
 
 _LONGEST_MS, _HANGS_MS = 50, 1000
-"""While the server is away, ``event()`` may take the first; what takes the second has waited for the server."""
+"""While the server is away, ``event()`` may take the first. What takes the second waited for the server."""
 _SLACK = 0.05
 """The share of calls that may take longer, because these kernels wait for each other's processors."""
 _COMMANDS = ("status", "doctor", "flush --timeout 5")
