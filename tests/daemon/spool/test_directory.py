@@ -1,7 +1,6 @@
 """The directories of a home: which are hosts, which are safe, and what is in them."""
 
 import contextlib
-
 import os
 
 import pytest
