@@ -160,8 +160,6 @@ class Emitter:
         for writer in list(self._writers):
             writer.close()
         self._writers.clear()
-        if self._whole_writer is not None:
-            self._whole_writer.close()  # its turn is the parent's
         for shared in self._shared_homes.values():
             shared.forget()
         self._shared_homes = {}  # the threads are the parent's, too
@@ -322,12 +320,19 @@ class Emitter:
     def _tell_first_contact(self) -> None:
         log.quietly(log.first_contact, self._home.noticed, self._may_create)
 
+    def end_turn(self) -> None:
+        """In a child process, end the turn at the spool that it inherited from its parent's helper."""
+        if self._whole_writer is not None:
+            self._whole_writer.close()
+
     def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writers.discard(self._writer)
             self._writer = None
-        self._whole_writer = None
+        if self._whole_writer is not None:
+            self._whole_writer.close()
+            self._whole_writer = None
 
     def _done(self, result: str) -> Future[str]:
         finished = self._futures.get(result)

@@ -164,6 +164,7 @@ class SharedHome:
         self._queue.clear()
         self._dropped.clear()
         self._flushes.clear()
+        self._emitter.end_turn()
 
     def events_at_end(self) -> int:
         """Wait for the server at the end of the process, in all calls at most ``END_WAIT_S``.

@@ -20,6 +20,8 @@ import time
 import zlib
 from typing import Self
 
+from .presence import exists, process_status
+
 _TRIES = 100_000
 _PAUSE_S = 0.001
 _LOOK_S = 1.0
@@ -74,13 +76,13 @@ class Turn:
             held = socket.socket(socket.AF_UNIX)
         except OSError:
             return False
+        self._socket = held  # before it has the name, so that a child that is forked now can close it
         try:
             held.bind(self._name)
             held.listen()
         except OSError as error:
-            held.close()
+            self.end()
             return error.errno == errno.EADDRINUSE
-        self._socket = held
         return False
 
     def _is_worth_waiting(self) -> bool:
@@ -102,12 +104,13 @@ class Turn:
 
 
 def _is_running(connected: socket.socket) -> bool:
-    """Whether the other end is a process of this user that is not stopped."""
+    """Whether the process that made the other end is one of this user that lives and is not stopped."""
     try:
         packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, user_id, _ = _CREDENTIALS.unpack(packed)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state = file.read().rpartition(b") ")[2][:1].decode()
+        if user_id != os.geteuid() or not exists(pid):
+            return False
+        found = process_status(pid)
     except OSError:
         return True
-    return user_id == os.geteuid() and state not in _STOPPED
+    return found is None or found.state not in _STOPPED

@@ -30,7 +30,8 @@ from collections.abc import Callable
 
 from . import files
 from .errors import SpoolFullError, from_os_error
-from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, Home, HostPaths
+from .machine import own_host
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
 from .turn import Turn
 
@@ -176,6 +177,7 @@ class WholeWriter:
                     raise
                 with self._turn:
                     make_directories(self._host, self._may_create)
+                    own_host(Home(self._host.telemetry.parent), self._may_create)  # its mark went with it
             else:
                 self._used_bytes += size_bytes
                 self._left -= 1

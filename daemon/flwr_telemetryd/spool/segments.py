@@ -54,6 +54,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
     # Race 6: if another sidecar was first, the file is gone.
     with (
         contextlib.suppress(FileNotFoundError),
+        turn_at(host),
         files.estale_as_missing(),
         files.opened(host.events, os.O_RDWR) as descriptor,
     ):
