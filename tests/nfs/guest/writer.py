@@ -17,7 +17,7 @@ import uuid
 
 from flwr_telemetry import event, flush
 
-_FLUSH_S = 60.0
+_FLUSH_S = 10.0
 _ENOUGH = "/tmp/enough"
 """Once it exists, no more events are reported."""
 
