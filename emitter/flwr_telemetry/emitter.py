@@ -160,8 +160,6 @@ class Emitter:
         for writer in list(self._writers):
             writer.close()
         self._writers.clear()
-        if self._whole_writer is not None:
-            self._whole_writer.close()  # its turn is the parent's
         for shared in self._shared_homes.values():
             shared.forget()
         self._shared_homes = {}  # the threads are the parent's, too
