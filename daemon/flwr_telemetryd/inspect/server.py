@@ -8,7 +8,6 @@ A home of this machine alone is not asked.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 
 from flwr_telemetry import mounts
+from flwr_telemetry.errors import UNREACHABLE_ERRNOS
 from flwr_telemetry.layout import Home
 
 from ..errors import UnusableHomeError
@@ -24,9 +24,6 @@ ANSWER_S = 5.0
 """The longest wait for an answer."""
 
 _AGAIN_S = 1.0
-_NO_ANSWER = {errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
-"""The errors of a call that ends by itself while the server is away, as those of a ``soft`` mount do."""
-
 _YES, _NO = b"y", b"n"
 
 
@@ -107,6 +104,6 @@ def _is_answered(path: Path, mount_point: str) -> bool:
         try:
             request()
         except OSError as error:
-            if error.errno in _NO_ANSWER:
+            if error.errno in UNREACHABLE_ERRNOS:  # as on a ``soft`` mount
                 return False
     return True
