@@ -22,7 +22,7 @@ from ..clock import Clock
 from ..outbox import batch, discard
 from ..runtime import Runtime
 from ..spool import quarantine, reader, segments
-from ..spool.directory import listing
+from ..spool.directory import listing, turn_at
 from .schedule import age_of_oldest_s, seal_is_due
 
 MAX_UNFINISHED = 8
@@ -203,10 +203,11 @@ class OpenSegment(Waiting):
 
     def look(self) -> int:
         """Read what has changed; the size in bytes, 0 without a segment."""
-        inode, size_bytes = _inode_and_size(self._host)
-        self._note(inode)
-        if inode and self._date_us is None:
-            self._date_us = _first_date_us(self._host)
+        with turn_at(self._host):
+            inode, size_bytes = _inode_and_size(self._host)
+            self._note(inode)
+            if inode and self._date_us is None:
+                self._date_us = _first_date_us(self._host)
         return size_bytes
 
 
