@@ -79,6 +79,8 @@ class SharedHome:
         self._failed = failed
         self._path = path
         self._queue: deque[Report] = deque()
+        self._unanswered: list[Report] = []
+        """Those that were to be written when the server gave no answer; the same ones are tried again."""
         self._dropped: list[None] = []
         """One for each event that was dropped; a list, because appending to it needs no lock."""
         self._helper = Helper(lambda: bool(self._queue), self._write, self.events_at_end)
@@ -162,6 +164,7 @@ class SharedHome:
     def forget(self) -> None:
         """Drop everything, in a child process: it is the parent's, which writes it."""
         self._queue.clear()
+        self._unanswered.clear()
         self._dropped.clear()
         self._flushes.clear()
         self._emitter.end_turn()
@@ -185,14 +188,16 @@ class SharedHome:
 
     def _write(self) -> bool:
         """Write the first events as one segment; false if that has to be tried again later."""
-        reports = self._first()
+        reports = self._unanswered or self._first()
         answer, error = "", None
         try:
             answer = self._emitter.write([(report.bare, report.package) for report in reports])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
             if isinstance(raised, LoadingError) or _is_unreachable(raised):
+                self._unanswered = reports
                 return False
             error = raised
+        self._unanswered = []
         for report in reports:
             report.answer, report.error = answer, error
             self._queue.popleft()
