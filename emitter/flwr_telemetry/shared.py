@@ -1,8 +1,9 @@
 """The events of a process for a home on a file server, which may be away for hours.
 
 The thread of a report never touches such a home. It puts the event, checked and packed, into a queue in
-memory. A helper thread reads settings and source, writes all that is queued as one segment, and starts a
-sidecar. If it does not answer soon, the event stays in the queue, and is written when the server answers.
+memory. A worker (``worker.py``) in a helper thread (``helper.py``) reads settings and source, writes all that
+is queued as one segment, and starts a sidecar. If it does not answer soon, the event stays in the queue, and
+is written when the server answers.
 
 A child process has no part in this: the queue and the helper are its parent's.
 """
@@ -21,7 +22,7 @@ from .errors import UNREACHABLE_ERRNOS, LoadingError, SpoolError, SpoolFullError
 from .helper import ANSWER_WAIT_S, Helper
 
 if TYPE_CHECKING:
-    from .emitter import Emitter
+    from .worker import Worker
 
 MOST_WAITING = 1000
 """At most so many events wait in memory."""
@@ -69,13 +70,13 @@ class SharedHome:
     """The queue of one home, and its helper.
 
     Args:
-        emitter: does the work in the helper thread, and nothing else.
+        worker: does the work in the helper thread, and nothing else.
         path: the home.
         failed: tells a person of an error, as ``emit._failed``.
     """
 
-    def __init__(self, emitter: Emitter, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
-        self._emitter = emitter
+    def __init__(self, worker: Worker, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
+        self._worker = worker
         self._failed = failed
         self._path = path
         self._queue: deque[Report] = deque()
@@ -92,7 +93,7 @@ class SharedHome:
 
     def is_off(self) -> bool:
         """Whether settings that were read a moment ago switch telemetry off."""
-        return not self._queue and self._emitter.is_off()
+        return not self._queue and self._worker.is_off()
 
     def put(self, bare: bytes, package: str) -> Report:
         """Queue an event.
@@ -129,7 +130,7 @@ class SharedHome:
 
     def payload(self, report: Report) -> bytes:
         """The payload of an event, as far as the context is known by now."""
-        return record.with_context(report.bare, self._emitter.context_of(report.package))
+        return record.with_context(report.bare, self._worker.context_of(report.package))
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.
@@ -142,7 +143,7 @@ class SharedHome:
 
         def flush() -> None:
             try:
-                found.append(self._emitter.flush_spool(left_s))
+                found.append(self._worker.flush_spool(left_s))
             except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
                 found.append(error)
 
@@ -167,7 +168,7 @@ class SharedHome:
         self._unanswered.clear()
         self._dropped.clear()
         self._flushes.clear()
-        self._emitter.end_turn()
+        self._worker.end_turn()
 
     def events_at_end(self) -> int:
         """Wait for the server at the end of the process, in all calls at most ``END_WAIT_S``.
@@ -191,7 +192,7 @@ class SharedHome:
         reports = self._unanswered or self._first()
         answer, error = "", None
         try:
-            answer = self._emitter.write([(report.bare, report.package) for report in reports])
+            answer = self._worker.write([(report.bare, report.package) for report in reports])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
             if isinstance(raised, LoadingError) or _is_unreachable(raised):
                 self._unanswered = reports
@@ -206,9 +207,9 @@ class SharedHome:
         try:
             count = len(self._dropped)
             if count and not error:
-                self._emitter.count_dropped(count)
+                self._worker.count_dropped(count)
                 del self._dropped[:count]
-            self._emitter.wake()
+            self._worker.wake()
         except Exception as raised:  # noqa: BLE001 - the events are written
             self._failed(raised, "No sidecar could be started ({}); events wait in the spool", "start")
         return True

@@ -283,10 +283,10 @@ def test_a_directory_that_another_machine_has_taken_meanwhile(home, away):
     """The spool was removed, and a machine of the same name was first to make it again."""
     code = """
 import shutil
-from flwr_telemetry import emitter
+from flwr_telemetry import worker
 ping(0); written()
 shutil.rmtree(os.path.join(os.environ["FLWR_HOME"], "telemetry", os.uname().nodename))
-emitter._own_host = lambda home: home.host("mine-2")
+worker.own_host = lambda home, _: home.host("mine-2")
 ping(1); written(); ping(2); written()
 """
     away(code)
