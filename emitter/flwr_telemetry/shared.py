@@ -10,6 +10,7 @@ A child process has no part in this: the queue and the helper are its parent's.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -18,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import record
-from .errors import UNREACHABLE_ERRNOS, LoadingError, SpoolError, SpoolFullError, SpoolSlowError
+from .errors import (
+    UNREACHABLE_ERRNOS,
+    LoadingError,
+    SpoolError,
+    SpoolFullError,
+    SpoolSlowError,
+    TelemetryError,
+)
 from .helper import ANSWER_WAIT_S, Helper
 
 if TYPE_CHECKING:
@@ -103,6 +111,7 @@ class SharedHome:
         """
         if len(self._queue) >= MOST_WAITING:
             self._dropped.append(None)
+            self._helper.start()  # it may have given up, and the server may be back
             raise self._slow(_FULL.format(MOST_WAITING, self._path))
         report = Report(self, bare, package)
         self._queue.append(report)
@@ -115,7 +124,12 @@ class SharedHome:
             SpoolSlowError: it stays in memory for now.
             Exception: it could not be written.
         """
-        if not self._helper.wait(report.is_over):
+        try:
+            is_over = self._helper.wait(report.is_over)
+        except BaseException:  # a signal handler ends the wait
+            report.is_left = True
+            raise
+        if not is_over:
             report.is_left = True
             if not report.is_over():  # otherwise it was written just now
                 raise self._slow(_SLOW.format(self._path))
@@ -204,11 +218,11 @@ class SharedHome:
             self._queue.popleft()
             if error is not None and report.is_left:
                 self._lose(error)
-        try:
-            count = len(self._dropped)
-            if count and not error:
+        if (count := len(self._dropped)) and error is None:
+            with contextlib.suppress(OSError, TelemetryError):  # then it is tried after the next ones
                 self._worker.count_dropped(count)
                 del self._dropped[:count]
+        try:
             self._worker.wake()
         except Exception as raised:  # noqa: BLE001 - the events are written
             self._failed(raised, "No sidecar could be started ({}); events wait in the spool", "start")

@@ -196,6 +196,8 @@ def test_a_process_ends_although_the_server_is_away(away, before, end, code):
 
 def test_the_end_waits_a_moment_for_a_slow_server(home, away):
     code = """
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 ping(0); written(); away()
 ping(1)
 threading.Timer(0.1, back).start()
@@ -209,6 +211,8 @@ def test_a_child_of_multiprocessing_waits_too(home, away):
     """It ends without `atexit`."""
     code = """
 import multiprocessing
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 def work():
     away(); ping(1)
     os.system(f"(sleep 0.1; kill -CONT {os.environ['SERVER']}) &")
@@ -277,6 +281,28 @@ ping(2); written()
 """
     assert away(code) == ["in memory"]
     assert numbers(home) == [0, 1, 2]
+
+
+def test_a_full_queue_is_written_when_the_server_is_back(home, away):
+    """Although the helper had given up before, and no event fits into memory."""
+    code = """
+import errno
+from flwr_telemetry import shared
+shared.MOST_WAITING = 1
+ping(0); written()
+real = os.rename
+def give_up(*_):
+    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+os.rename = give_up
+for n in range(1, 4):
+    print(ping(n).partition(" ")[0]); written()
+os.rename = real
+print(ping(4).partition(" ")[0]); written()
+ping(5); written()
+"""
+    assert away(code) == ["in", "dropped,", "dropped,", "dropped,"]
+    assert numbers(home) == [0, 1, 5]
+    assert (homes.host(home) / "dropped").read_bytes() == b"\0" * 3
 
 
 def test_a_directory_that_another_machine_has_taken_meanwhile(home, away):
