@@ -161,7 +161,10 @@ class SharedHome:
             except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
                 found.append(error)
 
-        is_written = not self._queue or self._helper.wait(lambda: not self._queue, timeout_s, _FLUSH_POLL_S)
+        # A server that was slow a moment ago may answer by then.
+        is_written = not self._queue or self._helper.wait(
+            lambda: not self._queue, timeout_s, _FLUSH_POLL_S, even_if_stuck=True
+        )
         left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
         if is_written and left_s > 0 and not self._flusher.is_stuck:
             self._flushes.append(flush)

@@ -161,6 +161,13 @@ def test_an_opt_out_by_a_variable_starts_nothing(home, away, name):
     assert homes.contents(home) == before
 
 
+def test_a_flush_waits_for_a_server_that_comes_back(home, away):
+    """The process ends right after it, without a wait of its own."""
+    code = "away(); ping(0); threading.Timer(0.5, back).start(); flush(60); back(); os._exit(0)"
+    away(code)
+    assert numbers(home) == [0]
+
+
 def test_an_opt_out_while_events_wait(home, away):
     """Nothing that waits is written any more."""
     code = """
