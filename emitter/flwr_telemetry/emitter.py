@@ -165,9 +165,10 @@ class Emitter:
         self._shared_homes = {}  # the threads are the parent's, too
         self._start_afresh()
 
-    def events_at_end(self) -> int:
-        """The number of events that the end of the process would lose, after a short wait."""
-        return sum(shared.events_at_end() for shared in list(self._shared_homes.values()))
+    def end(self) -> None:
+        """Wait a moment for events in memory at the end of the process, and tell of those that it loses."""
+        for shared in list(self._shared_homes.values()):
+            shared.end()
 
     # Recording an event
 

@@ -51,6 +51,8 @@ class Helper:
         """Whether the work could not be done, at the last try."""
         self._late_since = 0.0
         """When somebody began to wait in vain for the work in progress; 0 if nobody has."""
+        self._worker = 0
+        """The system's number of the thread that does the work, or did it last."""
         self._wanted: threading.Lock | None = None
         """Released to call the thread that stays, at the end of the interpreter."""
         with contextlib.suppress(AttributeError, RuntimeError):  # private; or the end has begun
@@ -75,8 +77,6 @@ class Helper:
         is_done: Callable[[], bool],
         wait_s: float = ANSWER_WAIT_S,
         poll_s: float = POLL_S,
-        *,
-        even_if_stuck: bool = False,
     ) -> bool:
         """Have the work done, and wait for it and for the end of the thread.
 
@@ -84,7 +84,6 @@ class Helper:
             is_done: whether the part of the work is done that the caller needs.
             wait_s: the longest wait in seconds.
             poll_s: the time between two looks, in seconds.
-            even_if_stuck: whether to wait for a thread that is stuck, too.
 
         Returns:
             Whether the part is done.
@@ -93,7 +92,7 @@ class Helper:
             return is_done()
         began = time.monotonic()
         self._start()
-        if even_if_stuck or not self.is_stuck:
+        if not self.is_stuck:
             for _ in polls(wait_s, poll_s):
                 if not self._is_busy():
                     if is_done() or self._has_failed or not self._has_work():
@@ -107,6 +106,39 @@ class Helper:
         """Wait until the thread does nothing, unless it is stuck."""
         if self._is_busy() and not self.is_own_thread():
             any(self.is_stuck or not self._is_busy() for _ in polls(wait_s, poll_s))
+
+    def finish(self, quiet_s: float, most_s: float, poll_s: float = POLL_S) -> bool:
+        """Have all work done at the end of the process, also by a thread that is stuck.
+
+        Args:
+            quiet_s: the longest wait in seconds for a thread that does not run, because no answer comes.
+            most_s: the longest wait in seconds.
+            poll_s: the time between two looks, in seconds.
+
+        Returns:
+            Whether the wait has ended before the work.
+        """
+        if self.is_own_thread():
+            return False
+        self._start()
+        ran, looks, since = self._ran(), 0, time.monotonic()
+        for _ in polls(most_s, poll_s):
+            if not self._is_busy():
+                if self._has_failed or not self._has_work():
+                    return False
+                self._start()  # the thread had just ended when the work came
+            looks += 1
+            if (ran_now := self._ran()) != ran:
+                ran, looks, since = ran_now, 0, time.monotonic()
+            elif looks * poll_s >= quiet_s or time.monotonic() - since >= quiet_s:
+                break
+        return True
+
+    def _ran(self) -> bytes:
+        """Tells one moment from another one if the thread has run in between; empty where nothing tells."""
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{self._worker}/schedstat", "rb") as file:
+            return file.read()
+        return b""
 
     def _is_busy(self) -> bool:
         thread = self._thread
@@ -140,6 +172,7 @@ class Helper:
             if not self._lock.acquire(blocking=False):
                 return False
             self._is_working, self._late_since = True, 0.0
+            self._worker = threading.get_native_id()
             self._has_failed = not self._work()
             return not self._has_failed
         finally:

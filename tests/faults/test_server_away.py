@@ -218,6 +218,9 @@ child.start(); child.join()
 """
     away(code)
     assert numbers(home) == [1]
+    away(code.replace("-CONT", "-0"))
+    assert numbers(home) == [1]
+    assert "1 events are lost" in away.said
 
 
 def test_a_process_that_can_start_no_thread(home, away):
