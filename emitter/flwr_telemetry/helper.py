@@ -91,13 +91,13 @@ class Helper:
         if self.is_own_thread():
             return is_done()
         began = time.monotonic()
-        self._start()
+        self.start()
         if not self.is_stuck:
             for _ in polls(wait_s, poll_s):
                 if not self._is_busy():
                     if is_done() or self._has_failed or not self._has_work():
                         break
-                    self._start()  # the thread had just ended when the work came
+                    self.start()  # the thread had just ended when the work came
             if not is_done() and self._is_working:
                 self._late_since = self._late_since or began
         return is_done()
@@ -120,13 +120,13 @@ class Helper:
         """
         if self.is_own_thread():
             return False
-        self._start()
+        self.start()
         ran, looks, since = self._ran(), 0, time.monotonic()
         for _ in polls(most_s, poll_s):
             if not self._is_busy():
                 if self._has_failed or not self._has_work():
                     return False
-                self._start()  # the thread had just ended when the work came
+                self.start()  # the thread had just ended when the work came
             looks += 1
             if (ran_now := self._ran()) != ran:
                 ran, looks, since = ran_now, 0, time.monotonic()
@@ -144,7 +144,8 @@ class Helper:
         thread = self._thread
         return self._is_working or (thread is not None and thread.is_alive())
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Have the work done, if there is any and nobody does it."""
         if self._is_busy() or not self._has_work():
             return
         if self._wanted is not None:

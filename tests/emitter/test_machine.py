@@ -212,10 +212,14 @@ def test_one_of_two_claims_at_once_wins(shared, make, monkeypatch, has_links):
 
 
 def test_a_directory_that_was_removed_is_claimed_again(shared, make):
-    """A sidecar of another machine removes the directories of machines that seem to be gone."""
+    """A sidecar of another machine removes the directories of machines that seem to be gone.
+
+    The writer asks before it makes a directory, as that of the emitter does.
+    """
     one = make()
     one.finds(shared)
-    writer = WholeWriter(own_host(Home(shared)), lambda: True, lambda: None)
+    host = own_host(Home(shared))
+    writer = WholeWriter(host, lambda: own_host(Home(shared), lambda: True) == host, lambda: None)
     for _ in range(2):
         writer.append(b"", 1e9)
         assert (claimed(shared).is_file(), make().finds(shared, lambda: False)) == (True, "-2")

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.support import homes, netfs, processes
+from tests.support import homes, netfs, processes, records, wire
 from tests.support.netfs import Traits
 from tests.support.processes import NEVER
 
@@ -196,6 +196,8 @@ def test_a_process_ends_although_the_server_is_away(away, before, end, code):
 
 def test_the_end_waits_a_moment_for_a_slow_server(home, away):
     code = """
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 ping(0); written(); away()
 ping(1)
 threading.Timer(0.1, back).start()
@@ -209,6 +211,8 @@ def test_a_child_of_multiprocessing_waits_too(home, away):
     """It ends without `atexit`."""
     code = """
 import multiprocessing
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 def work():
     away(); ping(1)
     os.system(f"(sleep 0.1; kill -CONT {os.environ['SERVER']}) &")
@@ -265,13 +269,14 @@ print(len(told), set(told) <= {"spooled", "in memory"})
 
 
 def test_an_answer_that_the_server_never_gives(home, away):
-    """On a soft mount the system gives up. The event stays in memory, and is written with the next one."""
+    """On a soft mount the system gives up. The event stays in memory, and is not written twice."""
     code = """
 import errno
 ping(0); written()
 real = os.rename
-def give_up(*_):
+def give_up(*paths):
     os.rename = real
+    real(*paths)  # it is done, and nobody hears of it
     raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 os.rename = give_up
 print(ping(1)); written()
@@ -279,6 +284,44 @@ ping(2); written()
 """
     assert away(code) == ["in memory"]
     assert numbers(home) == [0, 1, 2]
+
+
+def test_a_full_queue_is_written_when_the_server_is_back(home, away):
+    """Although the helper had given up before, and no event fits into memory."""
+    code = """
+import errno
+from flwr_telemetry import shared
+shared.MOST_WAITING = 1
+ping(0); written()
+real = os.rename
+def give_up(*_):
+    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+os.rename = give_up
+for n in range(1, 4):
+    print(ping(n).partition(" ")[0]); written()
+os.rename = real
+print(ping(4).partition(" ")[0]); written()
+ping(5); written()
+"""
+    assert away(code) == ["in", "dropped,", "dropped,", "dropped,"]
+    assert numbers(home) == [0, 1, 5]
+    assert (homes.host(home) / "dropped").read_bytes() == b"\0" * 3
+
+
+def test_a_directory_that_another_machine_has_taken_meanwhile(home, away):
+    """The spool was removed, and a machine of the same name was first to make it again."""
+    code = """
+import shutil
+from flwr_telemetry import worker
+ping(0); written()
+shutil.rmtree(os.path.join(os.environ["FLWR_HOME"], "telemetry", os.uname().nodename))
+worker.own_host = lambda home, _: home.host("mine-2")
+ping(1); written(); ping(2); written()
+"""
+    away(code)
+    found = homes.find(home, "*/*/spool/*")
+    assert {path.parts[-3] for path in found} == {"mine-2"}
+    assert wire.serials(event for path in found for event in records.decode(path.read_bytes())) == [1, 2]
 
 
 def test_the_payload_is_shown_although_it_cannot_be_written(away):

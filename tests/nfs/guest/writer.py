@@ -18,6 +18,8 @@ import uuid
 from flwr_telemetry import event
 
 _SETTLE_S = 60.0
+_ENOUGH = "/tmp/enough"
+"""Once it exists, no more than the last events are reported."""
 
 
 def _teller(where):
@@ -45,12 +47,13 @@ class Workload:
         future = event("PING", {"tag": tag})
         error = future.exception()
         took_us = (time.monotonic() - began) * 1e6
-        told = future.result() if error is None else type(error).__name__
-        word = {"spooled": "spooled", "SpoolSlowError": "memory"}.get(told, "failed")
+        told = future.result() if error is None else f"{type(error).__name__}: {error}"
+        is_waiting = told.startswith("SpoolSlowError: in memory")
+        word = told if told == "spooled" else "memory" if is_waiting else "failed"
         self._tell(f"{word} {took_us:.0f} {time.time():.6f} {tag}\n")
         if word != "spooled" and told not in self._said:
             self._said.add(told)
-            self._tell(f"# {told}: {error}\n")
+            self._tell(f"# {told}\n")
         return word
 
 
@@ -68,6 +71,8 @@ def main(count, pace, where):
     for _ in range(int(count)):
         word = workload.report()
         _pause(pace, chance)
+        if os.path.exists(_ENOUGH):
+            break
     end = time.monotonic() + _SETTLE_S
     while word == "memory" and time.monotonic() < end:
         time.sleep(0.05)
