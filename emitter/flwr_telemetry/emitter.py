@@ -374,9 +374,10 @@ class Emitter:
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if not has_new_variables and signatures == self._signatures:
             return
+        known = self._load(home)
         self._close_writer()
         self._home, self._host = home, self._host_of(home)
-        self._use(settings.load(home, os.environ))
+        self._use(known)
         consent = self._settings.consent
         if consent.malformed:
             self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
@@ -436,7 +437,10 @@ class Emitter:
         return self._contexts[package]
 
     def _may_create(self) -> bool:
-        return settings.load(self._home, os.environ).consent.enabled
+        return self._load(self._home).consent.enabled
+
+    def _load(self, home: Home) -> settings.Settings:
+        return settings.load(home, os.environ)
 
     # Delivery
 

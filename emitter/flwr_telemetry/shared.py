@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import record
-from .errors import (
-    UNREACHABLE_ERRNOS,
-    LoadingError,
-    SpoolError,
-    SpoolFullError,
-    SpoolSlowError,
-    TelemetryError,
-)
+from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
 from .helper import ANSWER_WAIT_S, Helper
 from .log import warn
 
@@ -220,7 +213,7 @@ class SharedHome:
         try:
             answer = self._worker.write([(report.bare, report.package) for report in reports])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
-            if isinstance(raised, LoadingError) or _is_unreachable(raised):
+            if isinstance(raised, LoadingError) or is_unreachable(raised):
                 self._unanswered = reports
                 return False
             error = raised
@@ -260,8 +253,3 @@ class SharedHome:
     def _flush(self) -> bool:
         self._flushes.popleft()()
         return True
-
-
-def _is_unreachable(error: Exception) -> bool:
-    cause = error.__cause__ if isinstance(error, SpoolError) else error
-    return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS

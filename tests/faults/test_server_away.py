@@ -324,6 +324,28 @@ ping(1); written(); ping(2); written()
     assert wire.serials(event for path in found for event in records.decode(path.read_bytes())) == [1, 2]
 
 
+def test_settings_that_the_server_never_gives(home, away):
+    """On a soft mount they cannot be read. That says nothing about consent, so the event stays in memory."""
+    code = """
+import errno
+ping(0); written()
+real = os.open, os.rename
+def give_up(*_, **__):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+def rename(*paths):
+    real[1](*paths)
+    os.open, os.rename = give_up, real[1]
+    give_up()
+os.rename = rename
+print(ping(1)); written(); time.sleep(1.1)
+print(ping(2)); written()
+os.open = real[0]
+ping(3); written()
+"""
+    assert away(code) == ["in memory"] * 2
+    assert numbers(home) == [0, 1, 2, 3]
+
+
 def test_the_payload_is_shown_although_it_cannot_be_written(away):
     away("away(); ping(7); back(); written()", {"FLWR_TELEMETRY_LOGGING": "1"})
     (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
