@@ -225,7 +225,7 @@ class Emitter:
         if not self._enabled and not self._logging:
             return self._done(DISABLED)
         payload = self._pack(event_type, event_details, package, date_us)
-        if self._shared is not None:
+        if self._shared is not None and self._enabled:
             is_off = self._shared.is_off() and not self._logging
             return self._done(DISABLED) if is_off else self._shared.put(payload, package)
         if self._logging:
@@ -352,7 +352,9 @@ class Emitter:
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
             self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
-            self._contexts = dict.fromkeys(context.PACKAGES, record.NO_CONTEXT)
+            # The worker adds the context. What is only shown, has no source, because the home is not read.
+            self._ids = {}
+            self._contexts = {} if refusal else dict.fromkeys(context.PACKAGES, record.NO_CONTEXT)
         self._seen = variables
         self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         self._events = 0

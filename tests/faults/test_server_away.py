@@ -351,3 +351,13 @@ def test_the_payload_is_shown_although_it_cannot_be_written(away):
     (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
     assert '"n": 7' in line
     assert '"source": "unavailable"' in line
+
+
+def test_an_opt_out_by_a_variable_shows_payloads_without_the_server(home, away):
+    before = homes.contents(home)
+    env = {"FLWR_TELEMETRY_LOGGING": "1", "FLWR_TELEMETRY_ENABLED": "0"}
+    assert away("away(); print(ping(7), threading.active_count())", env) == ["disabled 1"]
+    (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
+    assert '"n": 7' in line
+    assert "lost" not in away.said
+    assert homes.contents(home) == before
