@@ -259,8 +259,8 @@ def _append_at_exit() -> None:
             _append_kept()
     if _kept:
         warn("exit", f"{len(_kept)} events are lost, because the process ended before the emitter was loaded")
-    if _loaded is not None and (count := _loaded.events_at_end()):
-        warn("exit: slow", f"{count} events are lost, because the file server of the home does not answer")
+    if _loaded is not None:
+        _loaded.end()
 
 
 def _after_fork() -> None:

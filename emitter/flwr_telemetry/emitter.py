@@ -160,9 +160,10 @@ class Emitter:
         self._shared_homes = {}  # the threads are the parent's, too
         self._start_afresh()
 
-    def events_at_end(self) -> int:
-        """The number of events that the end of the process would lose, after a short wait."""
-        return sum(shared.events_at_end() for shared in list(self._shared_homes.values()))
+    def end(self) -> None:
+        """Wait a moment for events in memory at the end of the process, and tell of those that it loses."""
+        for shared in list(self._shared_homes.values()):
+            shared.end()
 
     # Recording an event
 
@@ -224,7 +225,7 @@ class Emitter:
         if not self._enabled and not self._logging:
             return self._done(DISABLED)
         payload = self._pack(event_type, event_details, package, date_us)
-        if self._shared is not None:
+        if self._shared is not None and self._enabled:
             is_off = self._shared.is_off() and not self._logging
             return self._done(DISABLED) if is_off else self._shared.put(payload, package)
         if self._logging:
@@ -351,7 +352,9 @@ class Emitter:
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
             self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
-            self._contexts = dict.fromkeys(context.PACKAGES, record.NO_CONTEXT)
+            # The worker adds the context. What is only shown, has no source, because the home is not read.
+            self._ids = {}
+            self._contexts = {} if refusal else dict.fromkeys(context.PACKAGES, record.NO_CONTEXT)
         self._seen = variables
         self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         self._events = 0
@@ -373,9 +376,10 @@ class Emitter:
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if not has_new_variables and signatures == self._signatures:
             return
+        known = self._load(home)
         self._close_writer()
         self._home, self._host = home, self._host_of(home)
-        self._use(settings.load(home, os.environ))
+        self._use(known)
         consent = self._settings.consent
         if consent.malformed:
             self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
@@ -435,7 +439,10 @@ class Emitter:
         return self._contexts[package]
 
     def _may_create(self) -> bool:
-        return settings.load(self._home, os.environ).consent.enabled
+        return self._load(self._home).consent.enabled
+
+    def _load(self, home: Home) -> settings.Settings:
+        return settings.load(home, os.environ)
 
     # Delivery
 

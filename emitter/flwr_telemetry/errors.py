@@ -95,6 +95,13 @@ UNREACHABLE_ERRNOS = frozenset(
 )
 """Its errors for a file server that has not answered for a time."""
 
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error, or the one that it translates, says that a file server gave no answer."""
+    cause = error.__cause__ if isinstance(error, TelemetryError) else error
+    return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
+
+
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Its errors for a disk or a quota without space or inodes."""
 

@@ -8,13 +8,14 @@ site's.
 This module never writes. A file that it cannot understand switches telemetry off.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import settings_file
-from .errors import SettingsError
+from .errors import SettingsError, is_unreachable
 from .layout import Home
 from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
@@ -61,6 +62,8 @@ class Settings(NamedTuple):
     """Whether every payload is logged; only the environment sets it."""
     partner: str | None = None
     """The raw ``FLWR_TELEMETRY_PARTNER_ID``; only the environment sets it."""
+    unanswered: bool = False
+    """Whether telemetry is off only because a file server gave no answer, so that nobody knows."""
 
 
 def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SITE_FILE) -> Settings:
@@ -82,8 +85,14 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
             found.append(_File(name, path, raw, settings_file.parse(path, raw)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
-            return Settings(consent=refusal, logging=is_logging)
+            unanswered = is_unreachable(error)
+            return Settings(consent=refusal, logging=is_logging, unanswered=unanswered)
     site, user = found
+    try:
+        consent = _decide(home, variables, site, user)
+    except OSError as error:
+        refusal = Consent(False, "owner", f"{home.path} cannot be read: {error.strerror}")
+        return Settings(consent=refusal, logging=is_logging, unanswered=is_unreachable(error))
     values = {**site.values, **user.values}
     values.pop("enabled", None)
     limits = {name: values.pop(name) for name in Limits._fields if name in values}
@@ -91,7 +100,7 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     if sidecar in SIDECAR_CHOICES:
         values["sidecar"] = sidecar
     return Settings(
-        consent=_decide(home, variables, site, user),
+        consent=consent,
         limits=Limits(**limits),
         logging=is_logging,
         partner=variables.get("FLWR_TELEMETRY_PARTNER_ID"),
@@ -176,16 +185,19 @@ def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Con
 
 def _owner_refusal(path: Path) -> Consent | None:
     reason = f"{path} belongs to another user than the one that runs this"
-    return None if is_owned(path) else Consent(enabled=False, decided_by="owner", reason=reason)
+    return None if _owner(path) == os.geteuid() else Consent(False, "owner", reason)
 
 
 def is_owned(path: Path) -> bool:
     """Whether ``path``, or its nearest existing parent, belongs to the effective user."""
+    try:
+        return _owner(path) == os.geteuid()
+    except OSError:
+        return False
+
+
+def _owner(path: Path) -> int | None:
     for candidate in (path, *path.parents):
-        try:
-            return candidate.stat().st_uid == os.geteuid()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            return False
-    return False
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return candidate.stat().st_uid
+    return None

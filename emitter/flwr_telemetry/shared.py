@@ -19,15 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import record
-from .errors import (
-    UNREACHABLE_ERRNOS,
-    LoadingError,
-    SpoolError,
-    SpoolFullError,
-    SpoolSlowError,
-    TelemetryError,
-)
+from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
 from .helper import ANSWER_WAIT_S, Helper
+from .log import warn
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -36,7 +30,10 @@ MOST_WAITING = 1000
 """At most so many events wait in memory."""
 
 END_WAIT_S = 0.5
-"""The end of a process waits so long for the server, if events are in memory."""
+"""The end of a process waits so long for an answer of the server, if events are in memory."""
+
+MOST_END_WAIT_S = 5.0
+"""It waits no longer than this for a server that answers slowly."""
 
 TELL_AFTER_S = 2.0
 """A person hears of a server that has not answered for so long."""
@@ -50,6 +47,7 @@ _SLOW = (
     "in memory; the file server of {} does not answer. It is written when the server does. If that lasts, "
     "set FLWR_HOME to a directory of this machine"
 )
+_LOST = "{} events are lost, because the file server of {} has not answered in time"
 _FULL = "dropped, because {} events wait in memory; the file server of {} does not answer"
 
 
@@ -92,10 +90,10 @@ class SharedHome:
         """Those that were to be written when the server gave no answer; the same ones are tried again."""
         self._dropped: list[None] = []
         """One for each event that was dropped; a list, because appending to it needs no lock."""
-        self._helper = Helper(lambda: bool(self._queue), self._write, self.events_at_end)
+        self._helper = Helper(lambda: bool(self._queue), self._write, self._end_of_interpreter)
         self._flushes: deque[Callable[[], object]] = deque()
         self._flusher = Helper(lambda: bool(self._flushes), self._flush)
-        self._end_wait_s = END_WAIT_S
+        self._end_wait_s = MOST_END_WAIT_S
 
     # For the threads of the events
 
@@ -187,20 +185,27 @@ class SharedHome:
         self._flushes.clear()
         self._worker.end_turn()
 
-    def events_at_end(self) -> int:
-        """Wait for the server at the end of the process, in all calls at most ``END_WAIT_S``.
+    def end(self, *, is_last: bool = True) -> None:
+        """Wait for the server at the end of the process, in all calls at most ``MOST_END_WAIT_S``.
 
-        Ctrl-C ends the process at once.
+        A server that does not answer for ``END_WAIT_S`` is not waited for again. Ctrl-C ends the process at
+        once.
 
-        Returns:
-            The number of events that are still in memory.
+        Args:
+            is_last: whether nothing of this process comes later, so that what is still in memory is lost.
         """
         is_interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
         if self._queue and not is_interrupted:
             began = time.monotonic()
-            self._helper.wait(lambda: not self._queue, self._end_wait_s, _END_POLL_S, even_if_stuck=True)
-            self._end_wait_s -= time.monotonic() - began
-        return len(self._queue)
+            is_given_up = self._helper.finish(END_WAIT_S, self._end_wait_s, _END_POLL_S)
+            self._end_wait_s = 0.0 if is_given_up else self._end_wait_s - (time.monotonic() - began)
+        if is_last and (count := len(self._queue)):
+            warn(f"exit: {self._path}", _LOST.format(count, self._path))
+
+    def _end_of_interpreter(self) -> None:
+        # Handlers of `atexit` come later, but a child of `multiprocessing` may end without them.
+        processes = sys.modules.get("multiprocessing.process")
+        self.end(is_last=processes is not None and processes.parent_process() is not None)
 
     # In the helper thread
 
@@ -211,7 +216,7 @@ class SharedHome:
         try:
             answer = self._worker.write([(report.bare, report.package) for report in reports])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
-            if isinstance(raised, LoadingError) or _is_unreachable(raised):
+            if isinstance(raised, LoadingError) or is_unreachable(raised):
                 self._unanswered = reports
                 return False
             error = raised
@@ -251,8 +256,3 @@ class SharedHome:
     def _flush(self) -> bool:
         self._flushes.popleft()()
         return True
-
-
-def _is_unreachable(error: Exception) -> bool:
-    cause = error.__cause__ if isinstance(error, SpoolError) else error
-    return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS

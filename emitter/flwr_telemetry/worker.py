@@ -119,6 +119,17 @@ class Worker(Emitter):
             raise LoadingError(f"{host.root} is this machine's directory by now")
         return True
 
+    def _load(self, home: Home) -> settings.Settings:
+        """The settings of a home.
+
+        Raises:
+            LoadingError: its server gave no answer; the events stay in memory until consent is known.
+        """
+        known = super()._load(home)
+        if known.unanswered:
+            raise LoadingError(known.consent.reason)
+        return known
+
     def _host_of(self, home: Home) -> HostPaths:
         """The directory of this machine, which is created and claimed if consent allows that."""
         return own_host(home, self._may_create)

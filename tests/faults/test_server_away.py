@@ -93,21 +93,23 @@ def test_a_process_that_starts_meanwhile(home, away, name):
 
 
 def test_the_polls_of_an_event_are_counted(home, away):
-    """A clock that stands still does not prolong the wait; while the helper is stuck there is none."""
+    """A clock that stands still does not prolong the wait; after some waits in vain there is none."""
     code = """
+from flwr_telemetry.helper import MOST_LATE
 slept = []
 real = time.sleep
 ping(0); written(); away()
 time.monotonic = lambda: 1.0
 time.sleep = lambda seconds: slept.append(seconds) or real(seconds)
 print(ping(1), len(slept) < 200, round(sum(slept), 2))
+for n in range(2, 1 + MOST_LATE): ping(n)
 slept.clear()
-print(ping(2), len(slept))
+print(ping(1 + MOST_LATE), len(slept))
 time.sleep = real
 back(); written()
 """
     assert away(code) == ["in memory True 0.04", "in memory 0"]
-    assert numbers(home) == [0, 1, 2]
+    assert numbers(home) == [*range(7)]
 
 
 def test_what_does_not_fit_into_memory_is_counted(home, away):
@@ -229,6 +231,9 @@ child.start(); child.join()
 """
     away(code)
     assert numbers(home) == [1]
+    away(code.replace("-CONT", "-0"))
+    assert numbers(home) == [1]
+    assert "1 events are lost" in away.said
 
 
 def test_a_process_that_can_start_no_thread(home, away):
@@ -328,8 +333,40 @@ ping(1); written(); ping(2); written()
     assert wire.serials(event for path in found for event in records.decode(path.read_bytes())) == [1, 2]
 
 
+def test_settings_that_the_server_never_gives(home, away):
+    """On a soft mount they cannot be read. That says nothing about consent, so the event stays in memory."""
+    code = """
+import errno
+ping(0); written()
+real = os.open, os.rename
+def give_up(*_, **__):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+def rename(*paths):
+    real[1](*paths)
+    os.open, os.rename = give_up, real[1]
+    give_up()
+os.rename = rename
+print(ping(1)); written(); time.sleep(1.1)
+print(ping(2)); written()
+os.open = real[0]
+ping(3); written()
+"""
+    assert away(code) == ["in memory"] * 2
+    assert numbers(home) == [0, 1, 2, 3]
+
+
 def test_the_payload_is_shown_although_it_cannot_be_written(away):
     away("away(); ping(7); back(); written()", {"FLWR_TELEMETRY_LOGGING": "1"})
     (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
     assert '"n": 7' in line
     assert '"source": "unavailable"' in line
+
+
+def test_an_opt_out_by_a_variable_shows_payloads_without_the_server(home, away):
+    before = homes.contents(home)
+    env = {"FLWR_TELEMETRY_LOGGING": "1", "FLWR_TELEMETRY_ENABLED": "0"}
+    assert away("away(); print(ping(7), threading.active_count())", env) == ["disabled 1"]
+    (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
+    assert '"n": 7' in line
+    assert "lost" not in away.said
+    assert homes.contents(home) == before
