@@ -193,7 +193,7 @@ class Emitter:
             return self._done(DISABLED)
         payload = self._pack(event_type, event_details, package, date_us)
         if self._logging:
-            log.quietly(log.log_payload, payload)
+            log.quietly(log.log_payload, payload, self._settings.hardware)
         if not self._enabled:
             return self._done(DISABLED)
         # Made before the append, because there may be no memory for it afterwards.
@@ -274,7 +274,7 @@ class Emitter:
         return self._writer
 
     def _tell_first_contact(self) -> None:
-        log.quietly(log.first_contact, self._home.noticed, self._may_create)
+        log.quietly(log.first_contact, self._home.noticed, self._may_create, self._settings.kept_by)
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -368,7 +368,8 @@ class Emitter:
             self._static[package] = redacted
         has_partner = context.PACKAGES[package].has_partner
         ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
-        self._contexts[package] = record.context_parts(ids, self._static[package])
+        marks = {record.UPLOAD: False} if self._settings.kept_by else {}
+        self._contexts[package] = record.context_parts(ids, {**self._static[package], **marks})
         return self._contexts[package]
 
     def _may_create(self) -> bool:

@@ -28,6 +28,11 @@ FIRST_CONTACT = (
     "flwr-telemetry inspect. Switch them off: flwr-telemetry disable, or FLWR_TELEMETRY_ENABLED=0"
 )
 
+KEPT_CONTACT = (
+    "Flower collects anonymous usage metrics here, and sends none of them: {}. What they are: flwr-telemetry "
+    "fields. See yours: flwr-telemetry inspect. Switch them off: flwr-telemetry disable"
+)
+
 MAX_WARNINGS = 64
 _warned: set[str] = set()
 _facts: dict[str, int] = {}
@@ -49,11 +54,12 @@ def warn(cause: str, message: str) -> None:
         quietly(_tell, logging.WARNING, logging.lastResort, "%s", message)
 
 
-def log_payload(payload: bytes) -> None:
+def log_payload(payload: bytes, has_hardware: bool) -> None:
     """Log the event in a record's payload, as Flower logs the events that it posts.
 
-    The hardware facts of this machine are in it, because the sidecar will add them. A log handler may report
-    an event, too, even in a thread of its own. Its payload is not logged, or one event would become hundreds.
+    With ``has_hardware``, the hardware facts of this machine are in it, because the sidecar will add them. A
+    log handler may report an event, too, even in a thread of its own. Its payload is not logged, or one event
+    would become hundreds.
     """
     if threading.get_ident() in _telling or _is_in_handler():
         return
@@ -63,9 +69,10 @@ def log_payload(payload: bytes) -> None:
 
     event = record.to_wire(record.decode(payload))
     with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
-        if not _facts:
-            _facts.update(_hardware().hardware_facts())
-        event["context"] = _hardware().add_facts(event["context"], _facts)
+        if has_hardware:
+            if not _facts:
+                _facts.update(_hardware().hardware_facts())
+            event["context"] = _hardware().add_facts(event["context"], _facts)
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
@@ -86,7 +93,7 @@ def _hardware() -> ModuleType:
     return hardware
 
 
-def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
+def first_contact(noticed: Path, may_create: Callable[[], bool], kept_by: str) -> None:
     """Say, once per home, that metrics are on, how to see them and how to switch them off.
 
     A home counts as told only where a person can see the line. The first process may be a SuperLink whose
@@ -95,6 +102,7 @@ def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
     Args:
         noticed: the file that marks a home as told; its directory exists.
         may_create: consent, read again; called before the file is created.
+        kept_by: why no event is sent; empty if they are sent.
 
     Raises:
         FileExistsError: another process says it.
@@ -106,7 +114,12 @@ def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
     handlers = [*_open_handlers(logger)] or [_standard_error]
     if logger.isEnabledFor(logging.INFO) and any(map(_shows, handlers)) and may_create():
         mark_as_noticed(noticed)
-        _tell_all(logging.INFO, FIRST_CONTACT)
+        _tell_all(logging.INFO, "%s", contact_line(kept_by))
+
+
+def contact_line(kept_by: str) -> str:
+    """The line of first contact; ``kept_by`` is the reason why no event is sent, or empty."""
+    return KEPT_CONTACT.format(kept_by) if kept_by else FIRST_CONTACT
 
 
 def mark_as_noticed(noticed: Path) -> None:

@@ -122,7 +122,7 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
 
 def _problem(name: str, value: object) -> str | None:
     """The error in one setting; None if there is none."""
-    if name in {"enabled", "bursts"}:
+    if name in {"enabled", "bursts", "upload", "hardware"}:
         return None if isinstance(value, bool) else f"{name} must be true or false"
     if name == "sidecar":
         return None if value in SIDECAR_CHOICES else f"sidecar must be one of {', '.join(SIDECAR_CHOICES)}"

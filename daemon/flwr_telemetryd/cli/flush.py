@@ -55,7 +55,8 @@ def flush(
         return ExitCode.UNDELIVERED
     public = {**asdict(result), "reason": result.reason or None}
     output.answer(public, lambda: _tell(result, found), as_json=json)
-    return ExitCode.OK if result.outcome is Outcome.DELIVERED else ExitCode[result.outcome.name]
+    codes = {Outcome.DELIVERED: ExitCode.OK, Outcome.UNDELIVERED: ExitCode.UNDELIVERED}
+    return codes.get(result.outcome, ExitCode.DISABLED)
 
 
 def _tell(result: "FlushResult", home: "Home") -> None:
@@ -70,6 +71,8 @@ def _tell(result: "FlushResult", home: "Home") -> None:
         change = "" if consent.enabled else problems.how_to_change(consent)
         reason = output.ended(result.reason)
         output.complain(f"nothing is delivered, because telemetry is off: {reason} {change}".rstrip())
+    elif result.outcome is Outcome.KEPT:
+        output.complain(f"nothing is delivered, because nothing may be sent: {output.ended(result.reason)}")
     elif result.outcome is Outcome.UNDELIVERED:
         left = output.number(result.left.events, "event")
         output.complain(
@@ -79,8 +82,11 @@ def _tell(result: "FlushResult", home: "Home") -> None:
     elif not result.waited.events:
         output.say(f"Nothing waits in {home.path}.")
     else:
-        if (done := result.waited.events - result.rejected) > 0:
+        if (done := result.waited.events - result.rejected - result.kept) > 0:
             output.say(f"Delivered {output.number(done, 'event')}.")
+        if result.kept:
+            kept = output.number(result.kept, "event")
+            output.say(f"Kept {kept} on this machine, never to be sent (upload = false).")
         say_refused(result.rejected)
 
 

@@ -13,9 +13,10 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flwr_telemetry import files
-from flwr_telemetry.hardware import hardware_facts
+from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths
 
 from ..clock import Clock
@@ -37,7 +38,7 @@ class Batcher:
         self._runtime = runtime
         self._host = runtime.host
         self._owner = secrets.token_hex(8)
-        self._hardware = runtime.state.hardware = hardware_facts()
+        self._known_for: object = None
         self._open = OpenSegment(runtime.host, runtime.clock)
         self.made = 0
         """Batches committed."""
@@ -105,7 +106,7 @@ class Batcher:
         self._make(batch.take_over(self._host, path, self._owner))
 
     def _make(self, made: batch.Batch) -> None:
-        hardware, bursts = {} if made.is_adopted else self._hardware, self._runtime.limits.bursts
+        hardware, bursts = {} if made.is_adopted else self._hardware(), self._runtime.limits.bursts
         written = batch.write(made, bursts=bursts, hardware=hardware, checkpoint=self._runtime.checkpoint)
         committed = batch.commit(made)
         self.made += 1
@@ -114,6 +115,13 @@ class Batcher:
         if written.forgotten:
             log.info("batch %s: %d events of a forgotten source ID left out", made.name, written.forgotten)
         discard.discard(made.host, committed, self._runtime.clock.time_ns())
+
+    def _hardware(self) -> dict[str, Any]:
+        """The facts to add to this host's events; measured once for each value of the setting."""
+        settings, state = self._runtime.settings(), self._runtime.state
+        if settings.hardware is not self._known_for:
+            state.hardware, self._known_for = {**known_facts(settings)}, settings.hardware
+        return state.hardware
 
 
 class OpenSegment:

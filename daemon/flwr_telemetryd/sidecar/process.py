@@ -21,7 +21,7 @@ from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
-from flwr_telemetry.settings import Consent, environment_refusal, load
+from flwr_telemetry.settings import UPLOAD, Consent, Settings, environment_refusal, load, upload_refusal
 
 from ..clock import Clock
 from ..delivery import open_sink
@@ -126,7 +126,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     purge.if_asked(home, consent)
     # A person may start this process. A sidecar on demand never gets the variables of an opt-out: the
     # emitter that starts it has telemetry on, and passes neither of them on.
-    consent = environment_refusal(os.environ) or consent
+    consent = environment_refusal(os.environ) or _kept_refusal(chosen) or consent
     if not consent.enabled:
         return _report_disabled(consent, mode)
     host = home.host()
@@ -161,6 +161,12 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     if reason is ExitReason.DISABLED:
         return _report_disabled(load(home, None).consent, mode)
     return _EXIT_CODES[reason]
+
+
+def _kept_refusal(chosen: Settings) -> Consent | None:
+    """A sidecar whose own variables say that nothing is sent does nothing, because a file decides for all."""
+    reason = "" if chosen.kept_by else upload_refusal(os.environ)
+    return Consent(enabled=False, decided_by=UPLOAD, reason=reason) if reason else None
 
 
 def request_exit(host: HostPaths) -> None:
