@@ -20,7 +20,21 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.version import __version__
 
 from ..errors import AnotherRelayError, DemoError, ExitCode, ServiceError, SidecarError, describe
-from . import demo, doctor, fields, flush, inspect, output, purge, relay, service, source, status, switch
+from . import (
+    demo,
+    doctor,
+    fields,
+    flush,
+    inspect,
+    output,
+    purge,
+    relay,
+    service,
+    source,
+    status,
+    switch,
+    view,
+)
 
 if TYPE_CHECKING:
     import click
@@ -105,6 +119,7 @@ def _options(
     Examples:
       flwr-telemetry status                on or off and why, and what was sent
       flwr-telemetry fields                every field that is reported, and why
+      flwr-telemetry view                  all of that on a page, with a picture
       flwr-telemetry inspect --stage sent  everything that was sent, byte for byte
       flwr-telemetry disable               off, for good
       flwr-telemetry run -- python sim.py  report a Flower app by this spool
@@ -123,7 +138,16 @@ def _options(
 
 output.register(app.callback, _options)
 for command in (
-    *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
+    *(
+        status.status,
+        inspect.inspect,
+        view.view,
+        flush.flush,
+        relay.relay,
+        switch.disable,
+        switch.enable,
+        fields.fields,
+    ),
     *(source.source, source.forget, purge.purge, doctor.doctor, demo.demo),
 ):
     output.register(app.command, command)

@@ -54,6 +54,8 @@ def flush(
         output.complain("interrupted; events that are not delivered are kept")
         return ExitCode.UNDELIVERED
     public = {**asdict(result), "reason": result.reason or None}
+    if not result.kept:
+        del public["kept"]
     output.answer(public, lambda: _tell(result, found), as_json=json)
     codes = {Outcome.DELIVERED: ExitCode.OK, Outcome.UNDELIVERED: ExitCode.UNDELIVERED}
     return codes.get(result.outcome, ExitCode.DISABLED)

@@ -131,14 +131,17 @@ def _read(home: "Home", follower: "Follower", give: "Callable[[Item], None]", *,
 def _event_filter(event: str | None, since: str | None, *, expand: bool) -> "EventFilter":
     from ..inspect import filters
 
-    since_us = None
+    return filters.EventFilter(event, None if since is None else since_us(since), expand)
+
+
+def since_us(since: str) -> int:
+    """The time that ``--since`` names, in microseconds since the epoch; BadParameter if it names none."""
+    from ..inspect import filters
+
     try:
-        if since is not None:
-            moment = filters.since(since, datetime.now().astimezone())
-            since_us = int(moment.timestamp() * 1_000_000)
+        return int(filters.since(since, datetime.now().astimezone()).timestamp() * 1_000_000)
     except ValueError as error:
         raise BadParameter(str(error), param_hint="'--since'") from error
-    return filters.EventFilter(event, since_us, expand)
 
 
 def _give(event_filter: "EventFilter", take: Callable[[Row], None], item: "Item") -> None:

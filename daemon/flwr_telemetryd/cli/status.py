@@ -13,6 +13,7 @@ from .output import HomeOption, JsonOption, number
 if TYPE_CHECKING:
     from ..inspect.status import Bodies, HostView, ServiceView, Status
 
+_UNKNOWN = "unknown until the settings can be read"
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
 
@@ -43,7 +44,7 @@ def _show(view: "Status") -> None:
     table = {
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
-        "Sent to": view.url or "unknown until the settings can be read",
+        "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else view.url or _UNKNOWN,
         "Service": "; ".join(map(_service, view.services)),
     }
     output.rows(table)

@@ -10,6 +10,7 @@ to see if it is free.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -175,6 +176,9 @@ class Status:
     url: str | None
     """The collector; None if the settings cannot be read."""
 
+    kept_by: str
+    """Why events are collected and never sent (``upload = false``); empty if they are sent."""
+
     flower: FlowerView
     """The Flower of this environment."""
 
@@ -228,6 +232,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         source=source.read(home.source),
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
+        kept_by=now.kept_by,
         flower=read_flower(environ, enabled=now.consent.enabled),
         services=services,
         hosts=hosts,
@@ -256,11 +261,20 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         counters=Counters(state.damaged, size_of(host.dropped), state.rejected, state.retried),
         requests=state.requests,
         delivered_events=state.delivered_events,
-        last_delivery=state.last_delivery or None,
+        last_delivery=state.last_delivery or _last_in_archive(host),
         next_try=state.next_try or None,
         retry_after_s=round(max(retry_after_s, 0.0), 1),
         last_error=state.last_error or None,
     )
+
+
+def _last_in_archive(host: HostPaths) -> str | None:
+    """When a body was sent last, by the archive, because a home may have been copied without the state."""
+    with contextlib.suppress(OSError, TelemetryError):
+        for day in reversed(archive.archive_files(host)):
+            if last := archive.Receipts(day).last_sent():
+                return last
+    return None
 
 
 def _spooled(pieces: Iterator[reader.Record[Event] | reader.Damage]) -> Spooled:

@@ -207,6 +207,14 @@ class Receipts:
                 self._read()
         return self._found.get(digest)
 
+    def last_sent(self) -> str:
+        """When a body of the day was sent last: the day itself without receipts; empty if none was sent."""
+        try:
+            self._read()
+        except FileNotFoundError:
+            return self._path.name.removesuffix(RECEIPTS_SUFFIX)
+        return max((receipt.at for receipt in self._found.values() if receipt.to != NOWHERE), default="")
+
     def _read(self) -> None:
         if os.lstat(self._path).st_size > self._end:
             for line, end in read_archive(self._path, self._end):
