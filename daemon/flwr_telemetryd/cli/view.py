@@ -63,7 +63,10 @@ def view(
     if file == "-":
         sys.stdout.buffer.write(data)
         return
-    written = _new_file(data) if file is None else _write(Path(file), data)
+    try:
+        written = _new_file(data) if file is None else _write(Path(file), data)
+    except OSError as error:
+        raise BadParameter(f"{file or error.filename}: {error.strerror}", param_hint="'--output'") from error
     is_opened = file is None and not no_open and _opens(written, os.environ)
     public = {"file": str(written), "opened": is_opened}
     told = "The page was opened in your browser" if is_opened else "The page is written"
@@ -101,10 +104,10 @@ def _new_file(data: bytes) -> Path:
 
 def _write(path: Path, data: bytes) -> Path:
     """Write a file whole or not at all; only this user can read it. A device or a pipe gets the bytes."""
-    path = Path(os.path.realpath(path))
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         path.write_bytes(data)
         return path
+    path = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=files.PART_SUFFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -346,7 +346,7 @@ def _fields(page: Page) -> Html:
                     element("th", element("code", found.name), scope="row"),
                     element("td", found.kind),
                     element("td", _example(example)),
-                    element("td", found.why),
+                    element("td", prose(found.why)),
                 ]
             ),
         )
