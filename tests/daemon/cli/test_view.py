@@ -36,7 +36,8 @@ def test_a_file_of_ones_own_is_replaced_whole(home, tmp_path):
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert page.read_text().endswith("</html>\n")
     assert sorted(path.name for path in tmp_path.glob("*page*")) == ["page.html"]
-    assert "No such file" in ran(home, "view", "-o", str(tmp_path / "none" / "x"), code=2).stderr
+    missing = str(tmp_path / "none" / "x")
+    assert "No such file" in ran(home, "view", "-o", missing, code=2, env={"COLUMNS": "400"}).stderr
     assert ran(home, "view", "-o", "/dev/stdout").stdout.startswith("<!DOCTYPE html>")
 
 
