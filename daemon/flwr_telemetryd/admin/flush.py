@@ -205,6 +205,8 @@ class _Flush:
         return False
 
     def _retry_after_s(self) -> float:
+        if self._kept_by():
+            return 0.0
         # The host's own clock is exact enough here, and reading it touches no file.
         return retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 

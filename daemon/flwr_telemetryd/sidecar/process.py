@@ -146,7 +146,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
             return ExitCode.BUSY
         lower_priority()
         set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
-        if mode is Mode.ON_DEMAND:
+        if mode is Mode.ON_DEMAND and not chosen.kept_by:
             open_sink(chosen).close()  # loads what a delivery needs, and may die of that
         start_errors.clear(host)
         reason = _run_sidecar(home, mode, lock, signals, drain_s)
