@@ -38,6 +38,9 @@ END_WAIT_S = 5.0
 _EXPECTED = {ExitCode.OK, ExitCode.UNDELIVERED, ExitCode.BUSY, ExitCode.DISABLED}
 """Exit codes of a sidecar after which another one is worth a try."""
 
+TOO_SHORT = "the time was too short"
+"""The reason why something is left, if nothing else is known."""
+
 _PREFIX = "flwr-telemetryd: "
 """Stripped from a sidecar's message, because the command puts its own name in front."""
 
@@ -212,7 +215,7 @@ class _Flush:
 
     def _reason_left(self) -> str:
         reason = self._message or retry_after_reason(self._retry_after_s())
-        return reason or State.load(self._host).last_error or "the time was too short"
+        return reason or State.load(self._host).last_error or TOO_SHORT
 
 
 @contextlib.contextmanager

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..inspect.status import Bodies, HostView, ServiceView, Status
 
 _UNKNOWN = "unknown until the settings can be read"
+_CHART_DAYS = 14
+_COLUMNS = "·▁▂▃▄▅▆▇█"
+_ASCII_COLUMNS = ".,:-=+*%#"
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
 
@@ -31,7 +34,10 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """
     from ..inspect.status import read_status
 
-    view = read_status(output.find_home(home), os.environ)
+    found = output.find_home(home)
+    view = read_status(found, os.environ)
+    if home is not None and not found.path.exists():
+        view.problems.insert(0, f"{found.path} does not exist, so nothing was recorded there")
     output.answer(view.public(), lambda: _show(view), as_json=json)
 
 
@@ -57,10 +63,38 @@ def _show(view: "Status") -> None:
             _section("Hosts that are gone", {"Sent": _bodies(gone.sent), "Rejected": _bodies(gone.rejected)})
     if others := [host for host in hosts if host not in shown]:
         _section(f"{len(others)} other hosts (each of them: --json)", _sum(others))
+    if chart := _chart(view):
+        _section(f"Sent in the last {_CHART_DAYS} days", chart)
     if not view.hosts and not view.problems:
         output.say("\nNothing was recorded here yet.")
     for problem in view.problems:
         output.say(f"\nProblem: {output.ended(problem)}", "red")
+
+
+def _chart(view: "Status") -> dict[str, str]:
+    """A column for each of the last days, for events and for requests; nothing if nothing was sent."""
+    from datetime import UTC, datetime, timedelta
+
+    today = datetime.now(UTC).date()
+    dates = [f"{today - timedelta(days=ago)}" for ago in reversed(range(_CHART_DAYS))]
+    sums = [[host.days[date] for host in view.hosts if date in host.days] for date in dates]
+    found = {
+        "Events": [sum(day.events for day in days) for days in sums],
+        "Requests": [sum(day.bodies for day in days) for days in sums],
+    }
+    if not any(found["Events"]):
+        return {}
+    columns = _ASCII_COLUMNS if output.console().options.ascii_only else _COLUMNS
+    return {
+        name: f"{_bars(counts, columns)}  {sum(counts)}, at most {max(counts)} a day"
+        for name, counts in found.items()
+    }
+
+
+def _bars(counts: list[int], columns: str) -> str:
+    """A character for each count, by its share of the largest one; only 0 gets the first of them."""
+    most = max(*counts, 1)
+    return "".join(columns[-(-count * (len(columns) - 1) // most)] for count in counts)
 
 
 def _section(title: str, table: dict[str, str]) -> None:
@@ -98,7 +132,7 @@ def _host(host: "HostView") -> dict[str, str]:
         "Spool": f"{number(spool.events, 'event')}, {output.size(spool.bytes)}" if spool.bytes else "empty",
         "Outbox": _bodies(host.outbox),
         "Sent": _bodies(host.sent),
-        "Rejected": _bodies(host.rejected),
+        "Rejected": _bodies(host.rejected) + (f"; last: {host.last_refusal}" if host.last_refusal else ""),
         "Counters": f"damaged {counters.damaged}, dropped {counters.dropped}, "
         f"rejected {counters.rejected}, retried {counters.retried}",
         "Last delivery": output.ago(host.last_delivery) if host.last_delivery else "never",

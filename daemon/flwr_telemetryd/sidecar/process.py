@@ -22,6 +22,7 @@ from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
 from flwr_telemetry.settings import UPLOAD, Consent, Settings, environment_refusal, load, upload_refusal
+from flwr_telemetry.version import described
 
 from ..clock import Clock
 from ..delivery import open_sink
@@ -104,6 +105,7 @@ def _parse(arguments: list[str]) -> tuple[Mode, float]:
     modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
     told = f"with --service: deliver for so long after SIGTERM; 0 ends at once (default {DRAIN_S:g})"
     parser.add_argument("--drain-s", type=float, metavar="N", help=told)
+    parser.add_argument("-V", "--version", action="version", version=described("flwr-telemetryd"))
     chosen = parser.parse_args(arguments)
     mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
     if chosen.drain_s is None:
