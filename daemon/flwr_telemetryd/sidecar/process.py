@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from flwr_telemetry import files, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
@@ -38,6 +39,9 @@ from .loop import Sidecar
 from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
+
+if TYPE_CHECKING:
+    import argparse
 
 LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
@@ -89,29 +93,35 @@ def _name_process() -> None:
         file.write(NAME)
 
 
-def _parse(arguments: list[str]) -> tuple[Mode, float]:
-    """The mode, and for how long a service delivers after SIGTERM, in seconds."""
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; its text is also the manual page."""
     import argparse
 
-    parser = argparse.ArgumentParser(
+    found = argparse.ArgumentParser(
         prog="flwr-telemetryd",
         description="Deliver the events in Flower's telemetry spool.",
         epilog="Exit codes: 0 nothing is left, 1 not all could be delivered now (it is kept), 2 usage, "
         "3 telemetry is off (by a file, or by a variable of this process), 4 another sidecar runs, "
         "5 the home cannot be used.",
     )
-    modes = parser.add_mutually_exclusive_group()
+    modes = found.add_mutually_exclusive_group()
     modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
     modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
     told = f"with --service: deliver for so long after SIGTERM; 0 ends at once (default {DRAIN_S:g})"
-    parser.add_argument("--drain-s", type=float, metavar="N", help=told)
-    parser.add_argument("-V", "--version", action="version", version=described("flwr-telemetryd"))
-    chosen = parser.parse_args(arguments)
+    found.add_argument("--drain-s", type=float, metavar="N", help=told)
+    found.add_argument("-V", "--version", action="version", version=described("flwr-telemetryd"))
+    return found
+
+
+def _parse(arguments: list[str]) -> tuple[Mode, float]:
+    """The mode, and for how long a service delivers after SIGTERM, in seconds."""
+    found = parser()
+    chosen = found.parse_args(arguments)
     mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
     if chosen.drain_s is None:
         return mode, DRAIN_S if mode is Mode.SERVICE else 0.0
     if mode is not Mode.SERVICE or not 0 <= chosen.drain_s <= threading.TIMEOUT_MAX:
-        parser.error("--drain-s needs --service and a number of seconds")
+        found.error("--drain-s needs --service and a number of seconds")
     return mode, chosen.drain_s
 
 
