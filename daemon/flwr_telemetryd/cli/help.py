@@ -4,6 +4,7 @@
 
 from typing import Annotated, Optional
 
+import click
 import typer
 from typer import Argument, BadParameter
 
@@ -57,11 +58,12 @@ def help_(
         output.say(_TOPICS[words[0]])
         return
     root = context.find_root()
-    command, path = root.command, [root.info_name or "flwr-telemetry"]
+    command, parent, name = root.command, None, root.info_name or "flwr-telemetry"
     for word in words:
         commands = getattr(command, "commands", {})
         if word not in commands:
             known = ", ".join([*commands, *(_TOPICS if command is root.command else ())])
             raise BadParameter(f"there is no help on {word!r}; there is on: {known}", param_hint="COMMAND")
-        command, path = commands[word], [*path, word]
-    command.main(["--help"], prog_name=" ".join(path), standalone_mode=False)
+        parent = click.Context(command, info_name=name, parent=parent)
+        command, name = commands[word], word
+    command.make_context(name, ["--help"], parent=parent)  # prints the help, and ends

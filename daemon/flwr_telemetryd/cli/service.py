@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from ..errors import ExitCode
+from ..errors import ExitCode, ServiceError
 from . import output
 from .output import HomeOption, JsonOption
 
@@ -80,10 +80,16 @@ def install(
     now = settings.load(found, os.environ)
     if not now.consent.enabled:
         reason = output.ended(now.consent.reason)
-        output.complain(f"telemetry is off: {reason} {problems.how_to_change(now.consent)}")
+        told = f"telemetry is off: {reason} {problems.how_to_change(now.consent)}"
+        output.answer({"serves": False, "error": told}, lambda: None, as_json=json)
+        output.complain(told)
         return ExitCode.DISABLED
     clock = Clock()
-    changes = installation.install(found, now, os.environ, clock, timer=timer)
+    try:
+        changes = installation.install(found, now, os.environ, clock, timer=timer)
+    except ServiceError as error:
+        output.answer({"serves": False, "error": str(error)}, lambda: None, as_json=json)
+        raise
     if changes.complaint:
         view = service_status(found, os.environ)
     else:

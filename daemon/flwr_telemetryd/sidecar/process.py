@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
     told = f"with --service: deliver for so long after SIGTERM; 0 ends at once (default {DRAIN_S:g})"
     found.add_argument("--drain-s", type=float, metavar="N", help=told)
-    found.add_argument("-V", "--version", action="version", version=described("flwr-telemetryd"))
+    found.add_argument("-V", "--version", action="store_true", help="show the version, and exit")
     return found
 
 
@@ -117,6 +117,8 @@ def _parse(arguments: list[str]) -> tuple[Mode, float]:
     """The mode, and for how long a service delivers after SIGTERM, in seconds."""
     found = parser()
     chosen = found.parse_args(arguments)
+    if chosen.version:
+        found.exit(0, f"{described('flwr-telemetryd')}\n")
     mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
     if chosen.drain_s is None:
         return mode, DRAIN_S if mode is Mode.SERVICE else 0.0
@@ -129,6 +131,17 @@ def _fail(reason: str, code: ExitCode) -> int:
     with contextlib.suppress(AttributeError, OSError):  # standard error may be closed, or a full disk
         sys.stderr.write(f"flwr-telemetryd: {reason}\n")
     return code
+
+
+def _is_watched() -> bool:
+    """Whether a person has started this process on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _tell(text: str) -> None:
+    """Tell a person on a terminal what this process does."""
+    if _is_watched():
+        _fail(text, ExitCode.OK)
 
 
 def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
@@ -144,6 +157,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     host = home.host()
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
+            _tell(f"nothing waits in {home.path}")
             return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
@@ -157,7 +171,8 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
                 _fail("another sidecar has this home, and did not end in time", ExitCode.BUSY)
             return ExitCode.BUSY
         lower_priority()
-        set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
+        set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND or _is_watched())
+        _tell(f"delivers the events of {home.path}; Ctrl-C ends it, and nothing is lost")
         if mode is Mode.ON_DEMAND and not chosen.kept_by:
             open_sink(chosen).close()  # loads what a delivery needs, and may die of that
         start_errors.clear(host)

@@ -73,7 +73,7 @@ def _proxy(now: Settings, proxy: proxies.Proxy | None) -> Check:
     if proxy.origin == proxies.SETTING:
         return ok("proxy", f"{proxy.shown}, by the settings")
     found = f"{proxy.shown}, by {proxy.origin}; {_OF_ANOTHER}"
-    return note("proxy", found, "to be sure, set proxy in config.toml")
+    return note("proxy", found, "to be sure, run `flwr-telemetry config set proxy http://host:port`")
 
 
 def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
@@ -83,7 +83,11 @@ def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
         return ok("certificates", f"those of this system, in {places}, and those of the package certifi")
     by = "the settings" if chosen.origin == "ca_bundle" else chosen.origin
     found = f"only those in {chosen.bundle}, by {by}"
-    remedy = "set ca_bundle in config.toml" if by == "the settings" else f"unset {by}, or set ca_bundle"
+    remedy = (
+        "run `flwr-telemetry config set ca_bundle FILE`"
+        if by == "the settings"
+        else f"unset {by}, or set ca_bundle"
+    )
     try:
         chosen.context()
     except trust.BundleError as error:
@@ -100,7 +104,9 @@ def _name(url: str) -> Check:
         found = {item[4][0] for item in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no host name"
-        advice = "check this machine's name resolution; if it has none, set proxy in config.toml"
+        advice = (
+            "check this machine's name resolution; if it has none, run `flwr-telemetry config set proxy URL`"
+        )
         return fault("name", f"{host} cannot be looked up: {why}", advice)
     return ok("name", f"{host} is {min(map(str, found))}")
 
@@ -115,7 +121,7 @@ def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
             "collector",
             f"{host}: {reached.reason}",
             f"events are kept for {now.limits.spool_max_days:g} days; for another way to the collector, "
-            "set proxy, ca_bundle or url in config.toml",
+            "set proxy, ca_bundle or url by `flwr-telemetry config set`",
         )
     if reached.status == _PROXY_REFUSES:
         return fault("collector", "the proxy refuses (407)", "give its user and password in proxy")
