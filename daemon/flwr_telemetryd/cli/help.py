@@ -64,6 +64,6 @@ def help_(
         if word not in commands:
             known = ", ".join([*commands, *(_TOPICS if command is root.command else ())])
             raise BadParameter(f"there is no help on {word!r}; there is on: {known}", param_hint="COMMAND")
-        parent = click.Context(command, info_name=name, parent=parent)
+        parent = click.Context(command, info_name=name, parent=parent, **command.context_settings)
         command, name = commands[word], word
     command.make_context(name, ["--help"], parent=parent)  # prints the help, and ends
