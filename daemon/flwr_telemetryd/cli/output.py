@@ -40,6 +40,8 @@ _NAME_WIDTH = 15
 _STEPS = ((60, "s", 1), (3600, "min", 60), (2 * 86400, "h", 3600), (float("inf"), "days", 86400))
 _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
+_COLUMNS = "·▁▂▃▄▅▆▇█"
+_ASCII_COLUMNS = ".,:-=+*%#"
 
 
 def register(add: Callable[..., Any], command: Callable[..., int | None], **settings: Any) -> None:
@@ -204,6 +206,13 @@ def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:
         show(most - left.events, most, f"{number(left.events, 'event')} left")
 
     return show_left
+
+
+def columns(counts: list[int]) -> str:
+    """A character for each count, as high as its share of the largest one; only 0 gets the lowest."""
+    shapes = _ASCII_COLUMNS if console().options.ascii_only else _COLUMNS
+    most = max(*counts, 1)
+    return "".join(shapes[-(-count * (len(shapes) - 1) // most)] for count in counts)
 
 
 def span(seconds: float) -> str:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "unknown until the settings can be read"
 _CHART_DAYS = 14
-_COLUMNS = "·▁▂▃▄▅▆▇█"
-_ASCII_COLUMNS = ".,:-=+*%#"
 _MOST_HOSTS = 4
 _MOST_ERRORS = 3
 
@@ -84,17 +82,10 @@ def _chart(view: "Status") -> dict[str, str]:
     }
     if not any(found["Events"]):
         return {}
-    columns = _ASCII_COLUMNS if output.console().options.ascii_only else _COLUMNS
     return {
-        name: f"{_bars(counts, columns)}  {sum(counts)}, at most {max(counts)} a day"
+        name: f"{output.columns(counts)}  {sum(counts)}, at most {max(counts)} a day"
         for name, counts in found.items()
     }
-
-
-def _bars(counts: list[int], columns: str) -> str:
-    """A character for each count, by its share of the largest one; only 0 gets the first of them."""
-    most = max(*counts, 1)
-    return "".join(columns[-(-count * (len(columns) - 1) // most)] for count in counts)
 
 
 def _section(title: str, table: dict[str, str]) -> None:
