@@ -83,10 +83,10 @@ def _tell(result: "FlushResult", home: "Home") -> None:
         output.complain(f"nothing is delivered, because nothing may be sent: {output.ended(result.reason)}")
     elif result.outcome is Outcome.UNDELIVERED:
         left = output.number(result.left.events, "event")
-        advice = "see `flwr-telemetry doctor`"
+        reason, advice = output.ended(result.reason), "`flwr-telemetry doctor` looks for the cause"
         if result.reason == TOO_SHORT or "for another" in result.reason:
             advice = "try again with a longer --timeout"
-        output.complain(f"{left} could not be delivered: {output.ended(result.reason)} Kept; {advice}.")
+        output.complain(f"{left} could not be delivered: {reason} They are kept and sent later; {advice}.")
     elif not result.waited.events:
         output.say(f"Nothing waits in {home.path}.")
     else:

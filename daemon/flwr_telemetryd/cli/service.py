@@ -40,6 +40,7 @@ def service() -> None:
 def install(
     *,
     timer: Annotated[bool, Option("--timer", help="No daemon: deliver now and then, by a timer.")] = False,
+    only_print: Annotated[bool, Option("--print", help="Only print what would be written.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -65,6 +66,7 @@ def install(
       flwr-telemetry service install
       flwr-telemetry service install --timer     deliver every quarter of an hour, without a daemon
       flwr-telemetry service install --home /scratch/alice/.flwr
+      flwr-telemetry service install --print
     """
     from flwr_telemetry import settings
 
@@ -84,6 +86,10 @@ def install(
         output.answer({"serves": False, "error": told}, lambda: None, as_json=json)
         output.complain(told)
         return ExitCode.DISABLED
+    if only_print:
+        units = installation.planned(found, now, os.environ, timer=timer)
+        output.answer(units, lambda: _print_units(units), as_json=json)
+        return ExitCode.OK
     clock = Clock()
     try:
         changes = installation.install(found, now, os.environ, clock, timer=timer)
@@ -99,6 +105,13 @@ def install(
     public = {**asdict(view), **files, "said": journal}
     output.answer(public, lambda: _tell_installed(changes, view, journal), as_json=json)
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
+
+
+def _print_units(units: dict[str, str]) -> None:
+    import sys
+
+    for name, text in units.items():
+        sys.stdout.write(f"# {name}\n{text}")
 
 
 def uninstall(*, json: JsonOption = False) -> None:

@@ -11,11 +11,14 @@ from . import output
 from .output import HomeOption, JsonOption, number
 
 if TYPE_CHECKING:
+    from flwr_telemetry.layout import Home
+
     from ..inspect.status import Bodies, HostView, ServiceView, Status
 
 _UNKNOWN = "unknown until the settings can be read"
 _CHART_DAYS = 14
 _MOST_HOSTS = 4
+_MOST_SETTINGS = 3
 _MOST_ERRORS = 3
 
 
@@ -36,10 +39,10 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     view = read_status(found, os.environ)
     if home is not None and not found.path.exists():
         view.problems.insert(0, f"{found.path} does not exist, so nothing was recorded there")
-    output.answer(view.public(), lambda: _show(view), as_json=json)
+    output.answer(view.public(), lambda: _show(view, found), as_json=json)
 
 
-def _show(view: "Status") -> None:
+def _show(view: "Status", home: "Home") -> None:
     output.say_consent(enabled=view.enabled, reason=view.reason, change=view.change)
     if not view.enabled and view.decided_by.isupper() and any(host.sidecar.alive for host in view.hosts):
         output.say("The variable reaches only new processes. A sidecar runs, and goes on until `disable`.")
@@ -50,6 +53,7 @@ def _show(view: "Status") -> None:
         "Home": view.home,
         "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else view.url or _UNKNOWN,
         "Service": "; ".join(map(_service, view.services)),
+        "Settings": _settings(home),
     }
     output.rows(table)
     hosts = [host for host in view.hosts if host.host != GONE_HOSTS]
@@ -86,6 +90,21 @@ def _chart(view: "Status") -> dict[str, str]:
         name: f"{output.columns(counts)}  {sum(counts)}, at most {max(counts)} a day"
         for name, counts in found.items()
     }
+
+
+def _settings(home: "Home") -> str:
+    """The settings that are not the default, each with the file or variable that decides it."""
+    from flwr_telemetry.errors import SettingsError
+
+    from ..admin.config import explain
+
+    try:
+        changed = [setting for setting in explain(home, os.environ) if setting.decided_by != "default"]
+    except SettingsError:
+        return ""  # the reason why telemetry is off says it
+    shown = [f"{setting.name} by {setting.decided_by}" for setting in changed[:_MOST_SETTINGS]]
+    more = [f"{len(changed) - len(shown)} more: `flwr-telemetry config list`"] * (len(changed) > len(shown))
+    return "; ".join([*shown, *more])
 
 
 def _section(title: str, table: dict[str, str]) -> None:

@@ -13,8 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
@@ -22,6 +21,7 @@ from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
 from ...delivery import proxies, trust
+from ...delivery.file import path_of
 from ...delivery.http import HttpSink, Reached
 from ...delivery.outcome import Retry
 from ...errors import describe
@@ -53,7 +53,7 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
 
 
 def _file(url: str) -> Check:
-    path = Path(unquote(urlsplit(url).path))
+    path = path_of(url)
     try:
         with contextlib.suppress(FileNotFoundError):
             files.check_file(path)
