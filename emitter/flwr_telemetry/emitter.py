@@ -110,6 +110,8 @@ class Emitter:
         self._signatures: tuple[Any, ...] = ()
         self._ids: dict[str, str] = {}
         self._contexts: dict[str, tuple[bytes, bytes]] = {}
+        self._untold: tuple[str, ...] = ()
+        """The fields that are not reported yet, because the home was not told of them."""
         self._home: Home
         self._host: HostPaths
         self._settings: settings.Settings
@@ -274,7 +276,12 @@ class Emitter:
         return self._writer
 
     def _tell_first_contact(self) -> None:
-        log.quietly(log.first_contact, self._home.noticed, self._may_create, self._settings.kept_by)
+        noticed, untold = self._home.noticed, self._untold
+        known = context.told(noticed) if untold else None
+        notice = context.notice({*untold, *(known.fresh if known else ())})
+        kept_by = self._settings.kept_by
+        if log.quietly(log.first_contact, noticed, self._may_create, kept_by, notice, untold) and untold:
+            self._untold, self._contexts = (), {}  # from now on they may be sent
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -346,6 +353,7 @@ class Emitter:
                 "cluster": self._cluster,
             }
             self._contexts = {}
+            self._untold = log.quietly(context.untold, self._home.noticed) or ()
         finally:
             self._identifying.discard(thread)
 
@@ -369,7 +377,8 @@ class Emitter:
         has_partner = context.PACKAGES[package].has_partner
         ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
         marks = {record.UPLOAD: False} if self._settings.kept_by else {}
-        self._contexts[package] = record.context_parts(ids, {**self._static[package], **marks})
+        static = context.without_fields(self._static[package], self._untold)
+        self._contexts[package] = record.context_parts(ids, {**static, **marks})
         return self._contexts[package]
 
     def _may_create(self) -> bool:

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -31,6 +31,11 @@ FIRST_CONTACT = (
 KEPT_CONTACT = (
     "Flower collects anonymous usage metrics here, and sends none of them: {}. What they are: flwr-telemetry "
     "fields. See yours: flwr-telemetry inspect. Switch them off: flwr-telemetry disable"
+)
+
+NEW_CONTACT = (
+    "Flower's anonymous usage metrics have new fields: {}. Why: flwr-telemetry fields --new. Switch the "
+    "metrics off: flwr-telemetry disable, or FLWR_TELEMETRY_ENABLED=0"
 )
 
 MAX_WARNINGS = 64
@@ -93,8 +98,10 @@ def _hardware() -> ModuleType:
     return hardware
 
 
-def first_contact(noticed: Path, may_create: Callable[[], bool], kept_by: str) -> None:
-    """Say, once per home, that metrics are on, how to see them and how to switch them off.
+def first_contact(
+    noticed: Path, may_create: Callable[[], bool], kept_by: str, notice: bytes, untold: Sequence[str]
+) -> bool:
+    """Say, once per home, that metrics are on, how to see them, how to switch them off, and which are new.
 
     A home counts as told only where a person can see the line. The first process may be a SuperLink whose
     streams lead nowhere; then a later one says it.
@@ -103,18 +110,27 @@ def first_contact(noticed: Path, may_create: Callable[[], bool], kept_by: str) -
         noticed: the file that marks a home as told; its directory exists.
         may_create: consent, read again; called before the file is created.
         kept_by: why no event is sent; empty if they are sent.
+        notice: the text to write into the file.
+        untold: the names of the fields that are new since the home was told.
+
+    Returns:
+        Whether it was said now.
 
     Raises:
         FileExistsError: another process says it.
         OSError: the home cannot be marked, so nothing is said.
     """
-    if os.path.lexists(noticed):
-        return
+    is_known = os.path.lexists(noticed)
+    if is_known and not untold:
+        return False
     logger = _logger()
     handlers = [*_open_handlers(logger)] or [_standard_error]
     if logger.isEnabledFor(logging.INFO) and any(map(_shows, handlers)) and may_create():
-        mark_as_noticed(noticed)
-        _tell_all(logging.INFO, "%s", contact_line(kept_by))
+        mark_as_noticed(noticed, notice, is_new=not is_known)
+        line = NEW_CONTACT.format(", ".join(untold)) if is_known else contact_line(kept_by)
+        _tell_all(logging.INFO, "%s", line)
+        return True
+    return False
 
 
 def contact_line(kept_by: str) -> str:
@@ -122,11 +138,18 @@ def contact_line(kept_by: str) -> str:
     return KEPT_CONTACT.format(kept_by) if kept_by else FIRST_CONTACT
 
 
-def mark_as_noticed(noticed: Path) -> None:
-    """Create the mark; raises as ``first_contact``."""
+def mark_as_noticed(noticed: Path, notice: bytes, *, is_new: bool) -> None:
+    """Create the mark, or replace it; raises as ``first_contact``."""
     from . import files  # needs no guard: the emitter has imported it before
 
-    os.close(files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    if not is_new:
+        files.replace_bytes(noticed, notice)
+        return
+    descriptor = files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        files.write_all(descriptor, notice)
+    finally:
+        os.close(descriptor)
 
 
 def is_seen(stream: object) -> bool:

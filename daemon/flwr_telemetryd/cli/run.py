@@ -186,7 +186,7 @@ def _home(environ: Mapping[str, str]) -> Path | None:
 
 def _tell_first_contact(home: Home, environ: Mapping[str, str]) -> None:
     """Say the line of first contact: the first event may come from a process whose streams lead nowhere."""
-    from flwr_telemetry import files, log, settings
+    from flwr_telemetry import context, files, log, settings
     from flwr_telemetry.errors import TelemetryError
 
     if os.path.lexists(home.noticed) or not log.is_seen(sys.stderr):
@@ -194,7 +194,7 @@ def _tell_first_contact(home: Home, environ: Mapping[str, str]) -> None:
     try:
         files.make_home(home.path)
         files.ensure_directory(home.telemetry)
-        log.mark_as_noticed(home.noticed)
+        log.mark_as_noticed(home.noticed, context.notice(), is_new=True)
     except (OSError, TelemetryError):
         return  # another process says it, or the first event will tell what is wrong with the home
     _say(log.contact_line(settings.load(home, environ).kept_by))

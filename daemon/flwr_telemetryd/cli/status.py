@@ -54,6 +54,8 @@ def _show(view: "Status", home: "Home") -> None:
         "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else view.url or _UNKNOWN,
         "Service": "; ".join(map(_service, view.services)),
         "Settings": _settings(home),
+        "New fields": f"{', '.join(view.new_fields)}; why: `flwr-telemetry fields --new`"
+        * bool(view.new_fields),
     }
     output.rows(table)
     hosts = [host for host in view.hosts if host.host != GONE_HOSTS]

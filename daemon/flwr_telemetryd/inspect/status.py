@@ -18,7 +18,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, presence, settings, source
+from flwr_telemetry import context, files, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import Event
@@ -188,6 +188,9 @@ class Status:
     kept_by: str
     """Why events are collected and never sent (``upload = false``); empty if they are sent."""
 
+    new_fields: list[str]
+    """Fields that are new since a person was told of the list, and that nobody has looked at."""
+
     flower: FlowerView
     """The Flower of this environment."""
 
@@ -242,6 +245,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         home=str(home.path),
         url=None if now.consent.malformed else now.url,
         kept_by=now.kept_by,
+        new_fields=new_fields(home),
         flower=read_flower(environ, enabled=now.consent.enabled),
         services=services,
         hosts=hosts,
@@ -280,6 +284,13 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         last_error=state.last_error or None,
         last_refusal=last_refusal(host),
     )
+
+
+def new_fields(home: Home) -> list[str]:
+    """The fields that are new since a home was told of the list, unless somebody has looked at them."""
+    known = context.told(home.noticed)
+    fresh = {*context.untold(home.noticed), *(known.fresh if known else ())}
+    return [field.name for field in context.FIELDS if field.name in fresh]
 
 
 def last_refusal(host: HostPaths) -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files
+from flwr_telemetry import context, files
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths
 
@@ -121,7 +121,8 @@ class Batcher:
         settings, state = self._runtime.settings(), self._runtime.state
         if settings.hardware is not self._known_for:
             state.hardware, self._known_for = {**known_facts(settings)}, settings.hardware
-        return state.hardware
+        untold = context.untold(self._runtime.home.noticed)  # nothing is sent that a person was not told of
+        return {name: fact for name, fact in state.hardware.items() if f"context.hw.{name}" not in untold}
 
 
 class OpenSegment:
