@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.collector import Collector
+from tests.support.zygote import Zygote
 
 processes.restore_signals()
 
@@ -85,3 +86,16 @@ def collector():
     """Give a collector on loopback that accepts everything until told otherwise."""
     with Collector() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """Give an interpreter that has everything loaded, and forks."""
+    with Zygote() as ready:
+        yield ready
+
+
+@pytest.fixture
+def forked(zygote, monkeypatch):
+    """Let `once`, `command` and `emit` of `processes` fork: the start of Python is not what is tested."""
+    monkeypatch.setattr(processes, "ready", zygote)

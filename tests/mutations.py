@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900.0
 CHECKOUT = ("emitter", "daemon", "tests", "systemd", "pyproject.toml", "README.md")
@@ -31,12 +33,11 @@ THEN = """
     tests/emitter/test_locks.py
     tests/contract/test_bursts.py
     tests/contract/test_answers.py
-    tests/contract/test_adoption.py
     tests/contract/test_caps.py
     tests/faults/test_damaged_outbox.py
     tests/faults/test_damaged_segments.py
     tests/faults/test_stopped.py
-    tests/contract/test_crashes.py
+    tests/faults/test_kills.py
 """.split()
 
 
@@ -105,6 +106,8 @@ def fails(python, copy, tests):
         done = subprocess.run(command, cwd=copy, capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return True
+    if done.returncode == pytest.ExitCode.USAGE_ERROR:
+        raise ValueError(done.stderr.decode())
     return done.returncode != 0
 
 

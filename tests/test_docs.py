@@ -2,10 +2,13 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from flwr_telemetry.settings_file import Limits
+from flwr_telemetryd import outbox, spool
+from tests.mutations import ROOT
 from tests.support import processes, readme
 
 _FIRST, _EMITTER, _DAEMON = (
@@ -49,7 +52,7 @@ def test_every_limit_has_a_row(name):
 
 
 def test_every_check_of_the_doctor_has_a_row():
-    made = r"""\b(?:ok|note|fault|skipped|Check|_fault)\(\s*"([A-Za-z ]+)\""""
+    made = r"""\b(?:ok|note|fault|skipped|Check|fault_of)\(\s*"([A-Za-z ]+)\""""
     sources = (readme.ROOT / "daemon/flwr_telemetryd/admin/doctor").glob("*.py")
     checks = {name for source in sources for name in re.findall(made, source.read_text(encoding="utf-8"))}
     table = _DAEMON.partition("| check | it tells when |")[2].partition("\n\n")[0]
@@ -100,3 +103,17 @@ def test_every_link_leads_somewhere(page):
 def test_every_module_that_the_daemons_readme_names_exists(path, name):
     text = (readme.ROOT / "daemon" / "flwr_telemetryd" / path).read_text(encoding="utf-8")
     assert not name or f"\ndef {name}(" in text
+
+
+def test_each_read_that_decides_on_a_shared_home_has_its_test():
+    """The faces of the packages that own the races list these reads, and name the tests."""
+    paths = list((ROOT / "tests").rglob("test_*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in paths)
+    names = {path.name for path in paths}
+    for face in (spool, outbox):
+        reads = Path(face.__file__).read_text(encoding="utf-8").split("\n# - ")[1:]
+        assert len(reads) >= 8
+        for read in reads:
+            found = re.findall(r"``(test_\w+(?:\.py)?)``", read)
+            assert found or "the same test" in read
+            assert all(name in names or f"def {name}(" in tests for name in found), read

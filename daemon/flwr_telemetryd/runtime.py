@@ -57,6 +57,10 @@ class Runtime:
     settings, deletes unsent events after an opt-out, and feeds the watchdog and the heartbeat."""
     settings: Callable[[], Settings]
     """The settings as the last checkpoint read them."""
+    owner: str
+    """Identifies this run in the names of its unfinished batches."""
+    is_shared: bool
+    """Whether other machines may use the home, too."""
 
     @property
     def limits(self) -> Limits:

@@ -1,7 +1,7 @@
 """``sidecar.json``: the sidecar that runs, or ran last, and its counters; for ``status``.
 
-No decision depends on this file, because it may be lost or stale. Each sidecar continues the counters of the
-last one.
+Where locks work, no decision depends on this file, because it may be lost or stale. Where they do not, it is
+a sidecar's claim to its host; see ``spool/locks.py``. Each sidecar continues the counters of the last one.
 """
 
 from __future__ import annotations
@@ -55,12 +55,19 @@ class State:
                 setattr(state, name, value)
         return state
 
+    def has_changed(self) -> bool:
+        """Whether the state has changed since it was saved."""
+        return self._text() != self._saved
+
     def save(self, host: HostPaths) -> None:
         """Write the state, if it has changed."""
-        text = json.dumps(self.public(), indent=1)
-        if text != self._saved:
+        if self.has_changed():
+            text = self._text()
             files.replace_bytes(host.state, text.encode() + b"\n")
             self._saved = text
+
+    def _text(self) -> str:
+        return json.dumps(self.public(), indent=1)
 
     def add(self, other: State) -> None:
         """Add the counters of another host's sidecar."""

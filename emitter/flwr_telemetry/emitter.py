@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from . import context, details, files, launch, locks, log, record, redaction, settings, source
+from . import context, details, files, launch, locks, log, mounts, record, redaction, settings, source
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -26,6 +26,7 @@ from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 
 if TYPE_CHECKING:
     from .pending import Waiting
+    from .whole import WholeWriter
 
 BUSY_WAIT_S = 0.005
 """How long an event waits for the event of another thread."""
@@ -42,6 +43,9 @@ _MAX_EVENTS = 1000
 """Settings are read again after so many events, too, because a program may stop the clock."""
 
 _MIB = 1024 * 1024
+
+_DIRECT_KINDS = frozenset({"nfs", "nfs4"})
+"""File systems on which a write past the cache needs no alignment."""
 
 _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
@@ -87,7 +91,7 @@ class Emitter:
         """How far a date lies behind the last one, if the clock has not gone on."""
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
-        self._writers: set[Writer] = set()
+        self._writers: set[Writer | WholeWriter] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
         """The threads that read or make the source ID, also in a sibling."""
@@ -117,7 +121,7 @@ class Emitter:
         self._settings: settings.Settings
         self._enabled = self._logging = False
         self._cap_bytes = 0.0
-        self._writer: Writer | None = None
+        self._writer: Writer | WholeWriter | None = None
         self.has_spooled = False
         """Whether this process has written to the spool."""
 
@@ -269,8 +273,15 @@ class Emitter:
             self._heads[name] = head
         return head
 
-    def _open(self) -> Writer:
-        self._writer = Writer(self._host, self._may_create, self._tell_first_contact, self._lock_wait_s)
+    def _open(self) -> Writer | WholeWriter:
+        host, mount = self._host, mounts.find(self._host.spool)
+        if mount is not None and mount.is_shared:
+            is_direct = mount.kind in _DIRECT_KINDS
+            self._writer = _whole_writer()(
+                host, self._may_create, self._tell_first_contact, is_direct=is_direct
+            )
+        else:
+            self._writer = Writer(host, self._may_create, self._tell_first_contact, self._lock_wait_s)
         self._writers.add(self._writer)
         self.has_spooled = True
         return self._writer
@@ -316,7 +327,7 @@ class Emitter:
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if variables != self._seen or signatures != self._signatures:
             self._close_writer()
-            self._home, self._host = home, home.host()
+            self._home, self._host = home, _own_host(home)
             self._use(settings.load(home, os.environ))
             consent = self._settings.consent
             if consent.malformed:
@@ -435,6 +446,27 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
+
+
+def _own_host(home: Home) -> HostPaths:
+    """The directory of this machine, which is created and claimed if consent allows that."""
+    if not mounts.is_shared(home.path):
+        return home.host()
+    return _find_own_host()(home, lambda: settings.load(home, os.environ).consent.enabled)
+
+
+@undisturbed
+def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
+    from .machine import own_host  # hardly any home is shared
+
+    return own_host
+
+
+@undisturbed
+def _whole_writer() -> type[WholeWriter]:
+    from .whole import WholeWriter
+
+    return WholeWriter
 
 
 @undisturbed

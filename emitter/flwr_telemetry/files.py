@@ -336,6 +336,49 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         raise
 
 
+# Claims
+
+
+CLAIM_S = 10.0
+"""The claim of a process that died ends after this time, by the clock of the file system."""
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Claim something for the time of a ``with`` block, where no lock can be relied on.
+
+    Yields whether this process has the claim. Two may have it, if one that was left behind ends just then.
+
+    Args:
+        path: the file whose creation is the claim.
+
+    Raises:
+        OSError: the system's refusal.
+    """
+    try:
+        os.close(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        _end_old_claim(path)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _end_old_claim(path: Path) -> None:
+    """Remove a claim that was left behind. The next caller gets it, so that not all do who come now."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+    with contextlib.suppress(FileNotFoundError):
+        age = age_s(now(probe), os.lstat(path).st_mtime)
+        if age >= CLAIM_S:
+            os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.unlink(probe)
+
+
 # Times
 
 

@@ -1,13 +1,15 @@
 """Decides whether this process starts a sidecar; ``spawn.py`` starts it.
 
 The guards, in their order: the lock of a running sidecar, a service's heartbeat, the setting, the recursion
-guard, the batch job, the throttle, consent, the packages, the lock, the throttle again under the lock.
+guard, the batch job, the throttle, consent, the packages, the lock, the throttle again under the lock. Where
+no lock can be relied on, a file stands for it while a process starts one.
 
-This module never starts two, and never waits for a sidecar to be ready.
+This module never starts two, except in a rare race without locks. It never waits for a sidecar to be ready.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 from collections.abc import Callable, Mapping
@@ -136,7 +138,7 @@ def _started_lately(host: HostPaths, respawn_s: float) -> bool:
 
 
 def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object] = object) -> Wake:
-    """Claim the right to start. Where locks work, one process gets it.
+    """Claim the right to start, which one process gets.
 
     Args:
         host: this one.
@@ -144,18 +146,21 @@ def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object
         prepare: called by the process that gets it. If it raises, nothing is claimed.
     """
     with files.opened(host.lock, os.O_RDWR | os.O_CREAT) as descriptor:
-        if try_exclusive(descriptor) is LockResult.BUSY:
+        result = try_exclusive(descriptor)
+        if result is LockResult.BUSY:
             return Wake.ALIVE
-        if _started_lately(host, respawn_s):
-            return Wake.THROTTLED
-        noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
-        age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
-        _, reaper, _ = _for_a_start()
-        left = reaper.take_former(host, noted.strip(), age_s)
-        prepare()
-        # A write sets the file's time by its own file system. The size tells a start from a mere creation.
-        os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
-        return Wake.STARTED
+        has_lock = result is LockResult.HELD
+        with contextlib.nullcontext(True) if has_lock else files.claimed(host.starting) as is_ours:
+            if not is_ours or _started_lately(host, respawn_s):
+                return Wake.THROTTLED
+            noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
+            age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
+            _, reaper, _ = _for_a_start()
+            left = reaper.take_former(host, noted.strip(), age_s)
+            prepare()
+            # A write sets the file's time by its own file system. The size tells a start from a creation.
+            os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
+            return Wake.STARTED
 
 
 def request_flush(host: HostPaths) -> None:

@@ -24,6 +24,10 @@ SPLIT_SUFFIX = ".split"
 ADOPTED_SUFFIX = "-adopted"
 """The suffix of a batch whose events come from other hosts of the home."""
 
+WHOLE_DIGITS = 16
+"""The number of hexadecimal digits in the name of a *whole* segment. It was written before it got its name,
+and nobody ever appends to it."""
+
 GONE_HOSTS = "gone.hosts"
 """The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
 
@@ -66,6 +70,26 @@ def host_name() -> str:
     return "".join(safe) or "_"
 
 
+def whole_name(now_ns: int) -> str:
+    """A new name for a whole segment; its draft is called ``.<name>.part``.
+
+    Args:
+        now_ns: nanoseconds since the epoch, because segments are taken in the order of their names.
+    """
+    return f"{SEALED_PREFIX}{max(now_ns, 0):019d}-{os.urandom(WHOLE_DIGITS // 2).hex()}{SEGMENT_SUFFIX}"
+
+
+def is_whole(name: str) -> bool:
+    """Whether a file of this name is a whole segment."""
+    digits = name.removesuffix(SEGMENT_SUFFIX).rpartition("-")[2]
+    return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX) and len(digits) == WHOLE_DIGITS
+
+
+def numbered_host(host: str, number: str) -> str:
+    """The name ``<host>-<number>``, cut so that it has at most 64 characters."""
+    return f"{host[: _MAX_HOST_LENGTH - len(number) - 1]}-{number}"
+
+
 def is_heartbeat(name: str) -> bool:
     """Whether a file of this name in ``telemetry/`` is the heartbeat of a service."""
     return name.startswith(HEARTBEAT_PREFIX) and name.endswith(".json")
@@ -86,7 +110,7 @@ class _HostFields(NamedTuple):
     telemetry: Path
     """The directory ``telemetry/`` of the home."""
     name: str
-    """The name of the host's directory, as ``host_name`` makes it."""
+    """The name of the host's directory, as ``host_name`` makes it; on a shared home see ``machine.py``."""
 
 
 class HostPaths(_HostFields):
@@ -121,12 +145,16 @@ class HostPaths(_HostFields):
     """The time of a ``Retry-After``, for the next sidecar."""
     lock = _Below("root", "sidecar.lock")
     """A running sidecar holds its lock; it is never unlinked."""
+    starting = _Below("root", "sidecar.starting")
+    """There while a process starts a sidecar, where no lock can be relied on."""
     state = _Below("root", "sidecar.json")
     """The sidecar's process and its last actions, for ``status``."""
     log = _Below("root", "sidecar.log")
     """The sidecar's log."""
     start_errors = _Below("root", "start-errors.log")
     """The last output of sidecars that died before they had a log; see ``start_errors.py``."""
+    machine = _Below("root", "machine")
+    """The machine that owns the directory, on a shared home; see ``machine.py``."""
 
     # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
 
@@ -156,7 +184,7 @@ class HostPaths(_HostFields):
     def files(self) -> tuple[Path, ...]:
         """Every single file whose name is known beforehand."""
         spool = (self.events, self.flush, self.dropped, self.not_before)
-        return *spool, self.lock, self.state, self.log, self.start_errors
+        return *spool, self.lock, self.starting, self.state, self.log, self.start_errors, self.machine
 
 
 class _HomeFields(NamedTuple):
@@ -187,7 +215,10 @@ class Home(_HomeFields):
         return self.telemetry / f"{HEARTBEAT_PREFIX}{host}.json"
 
     def host(self, name: str | None = None) -> HostPaths:
-        """The paths of the host with this name; without a name, of this host."""
+        """The paths of the host with this name; without a name, with the name of this host.
+
+        Two machines of a shared home may have one name: ``machine.own_host`` gives this machine's directory.
+        """
         return HostPaths(self.telemetry, name or host_name())
 
     @property

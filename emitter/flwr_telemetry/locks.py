@@ -3,8 +3,12 @@
 The kernel releases a lock when the last copy of its descriptor is closed: no lock outlives its processes.
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
-This module never blocks in a system call: every attempt has ``LOCK_NB``. No wait in the training process
-uses the timeout of a ``threading`` lock: it is a moment of the clock, which a virtual one may never reach.
+This module never blocks in a system call: every attempt has ``LOCK_NB``. A file server may hold up even such
+an attempt, for a minute or for ever, and two machines may get one lock. So no file that other machines may
+use is locked: the answer is "unsupported", and the caller does without.
+
+No wait in the training process uses the timeout of a ``threading`` lock: it is a moment of the clock, which a
+virtual one may never reach.
 """
 
 from __future__ import annotations
@@ -12,9 +16,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 
+from . import mounts
 from .errors import BUSY_ERRNOS
 
 with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
@@ -30,7 +36,7 @@ class LockResult(enum.Enum):
 
     HELD = "this process holds it"
     BUSY = "another process holds it"
-    UNSUPPORTED = "this file system has no locks"
+    UNSUPPORTED = "this file system has no locks, or none that can be relied on"
 
 
 def try_shared(descriptor: int) -> LockResult:
@@ -40,20 +46,30 @@ def try_shared(descriptor: int) -> LockResult:
         OSError: ESTALE. Another host removed the file, so a write to it would be lost.
     """
     try:
-        fcntl.flock(descriptor, LOCK_SHARED)
+        return _try(descriptor, LOCK_SHARED)
     except OSError as error:
         if error.errno == errno.ESTALE:
             raise
         return _refused(error)
-    return LockResult.HELD
 
 
 def try_exclusive(descriptor: int) -> LockResult:
     """One attempt at an exclusive lock."""
     try:
-        fcntl.flock(descriptor, _LOCK_EXCLUSIVE)
+        return _try(descriptor, _LOCK_EXCLUSIVE)
     except OSError as error:
         return _refused(error)
+
+
+def is_shared(descriptor: int) -> bool:
+    """Whether other machines may use an open file, so that it is never locked."""
+    return mounts.is_shared_device(os.fstat(descriptor).st_dev)
+
+
+def _try(descriptor: int, operation: int) -> LockResult:
+    if is_shared(descriptor):
+        return LockResult.UNSUPPORTED
+    fcntl.flock(descriptor, operation)
     return LockResult.HELD
 
 

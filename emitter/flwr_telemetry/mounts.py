@@ -12,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 _TABLE = "/proc/self/mountinfo"
 
@@ -27,28 +25,54 @@ _CLUSTERS = frozenset("gfs2 ocfs2".split())
 """File systems on a disk that several machines write to."""
 
 _MOST_LINKS = 40
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-class Mount(NamedTuple):
-    """A line of the table."""
+class Mount:
+    """A line of the table.
 
-    point: str
-    """Where it is mounted: an absolute path."""
-    kind: str
-    """The type of the file system, such as ``ext4`` or ``nfs4``."""
-    options: frozenset[str]
-    """The options of the mount and of its file system, such as ``ro``, ``noac`` or ``local_lock=all``."""
-    is_on_disk: bool
-    """Whether the kernel gave it the number of a disk."""
-    device: tuple[int, int]
-    """The major and minor number of ``st_dev``."""
+    It is a plain class that splits no more than it needs, because every first event reads the whole table.
+
+    Args:
+        line: such as ``36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda1 rw``.
+
+    Raises:
+        ValueError, IndexError: no kernel writes such a line.
+    """
+
+    __slots__ = ("_fields", "_rest", "kind", "number", "point")
+
+    def __init__(self, line: str) -> None:
+        self._fields = fields = line.split(" ")
+        self._rest = fields.index("-", 6) + 1
+        self.point = _unescaped(fields[4])
+        """Where it is mounted: an absolute path."""
+        self.kind = fields[self._rest]
+        """The type of the file system, such as ``ext4`` or ``nfs4``."""
+        self.number = fields[2]
+        """The major and minor number of ``st_dev``, such as ``98:0``."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The options of the mount and of its file system, such as ``ro``, ``noac`` or ``local_lock=all``."""
+        own, common = self._fields[5], self._fields[self._rest + 2].rstrip("\n")
+        return frozenset([*own.split(","), *common.split(",")])
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the kernel gave it the number of a disk."""
+        return not self.number.startswith("0:")
 
     @property
     def is_shared(self) -> bool:
         """Whether other machines may use its files, as far as anybody can tell here."""
         is_own = self.kind in _OWN or (self.is_on_disk and self.kind not in _CLUSTERS)
         return not is_own
+
+
+def _unescaped(text: str) -> str:
+    """A path from the table, where blanks and backslashes are written as three octal digits."""
+    first, *others = text.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in others)
 
 
 def find(path: str | os.PathLike[str]) -> Mount | None:
@@ -88,8 +112,8 @@ def is_shared(path: str | os.PathLike[str]) -> bool:
 @functools.cache
 def is_shared_device(device: int) -> bool:
     """As ``is_shared``, for the ``st_dev`` of a file; each device is looked up once."""
-    number = (os.major(device), os.minor(device))
-    return any(mount.is_shared for mount in _table() if mount.device == number)
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return any(mount.is_shared for mount in _table() if mount.number == number)
 
 
 def _point(table: dict[str, Mount], place: str) -> str:
@@ -116,14 +140,4 @@ def _table() -> Iterator[Mount]:
     with contextlib.suppress(OSError), open(_TABLE, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, IndexError):  # a line that no kernel writes
-                yield _mount(line)
-
-
-def _mount(line: str) -> Mount:
-    """The mount of a line such as ``36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda1 rw``."""
-    before, _, after = line.partition(" - ")
-    fields, rest = before.split(" "), after.rstrip("\n").split(" ")
-    major, _, minor = fields[2].partition(":")
-    options = frozenset([*fields[5].split(","), *rest[2].split(",")])
-    point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
-    return Mount(point, rest[0], options, major != "0", (int(major), int(minor)))
+                yield Mount(line)

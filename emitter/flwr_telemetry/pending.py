@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import files
-from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
+from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
 
 TAKEN_SUFFIX = ".taken"
 
@@ -76,14 +76,16 @@ class Waiting:
         self._batches &= self._in_batches() if self._batches else set()
         return not self._batches
 
-    def _spooled(self) -> set[int]:
-        """The inodes of the segments with events that are in no body yet."""
-        found: set[int] = set()
+    def _spooled(self) -> set[int | str]:
+        """The segments with events that are in no body yet: names of whole ones, inodes of the others."""
+        found: set[int | str] = set()
         for batch in _entries(self._host.outbox):
             found.update(grown_segments(Path(batch.path)))
         # Listed last, because grown segments return to the spool.
         for entry in _entries(self._host.spool):
-            if entry.name.endswith(SEGMENT_SUFFIX):
+            if is_whole(entry.name):
+                found.add(entry.name)  # there may be ten thousands, each look at one a request to a server
+            elif entry.name.endswith(SEGMENT_SUFFIX):
                 with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
                     if status.st_size:

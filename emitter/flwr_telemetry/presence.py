@@ -112,10 +112,10 @@ def has_fresh_heartbeat(home: Home, now: Callable[[], float]) -> bool:
 def last_touched(host: HostPaths) -> float:
     """The file system's time for a process that has just appended an event or touched ``flush``.
 
-    A sidecar may have removed both since. The time of the spool then tells when.
+    Without an open segment, the time of the spool tells when a whole one came, or when the open one went.
     """
-    times = [*modification_times(host.events, host.flush)] or [*modification_times(host.spool)]
-    return max(times, default=0.0)
+    appended = [*modification_times(host.events)] or [*modification_times(host.spool)]
+    return max((*appended, *modification_times(host.flush)), default=0.0)
 
 
 def file_system_now(directory: Path) -> float:
@@ -186,7 +186,7 @@ def alive(host: HostPaths) -> bool:
 
 
 def state_claims_alive(host: HostPaths) -> bool:
-    """Whether ``sidecar.json`` names a process that lives; for file systems without locks."""
+    """Whether ``sidecar.json`` names a process that lives; for file systems without reliable locks."""
     state = sidecar_state(host)
     return state is not None and _runs(state)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import files
 from .errors import SpoolUnsafeError
-from .locks import LockResult, try_exclusive, wait
+from .locks import LockResult, polls, try_exclusive, wait
 
 UNAVAILABLE = "unavailable"
 INVALID = "invalid"
@@ -50,8 +50,9 @@ def read(path: Path) -> str | None:
 def ensure(path: Path) -> str:
     """The source ID, created if there is none; ``unavailable`` if that fails.
 
-    The directory of ``path`` must exist. If file locks work, every process of every host that calls this at
-    the same moment gets the same ID. If they do not, all have the same ID once they read the file again.
+    The directory of ``path`` must exist. Every process of every host that calls this at the same moment gets
+    the same ID. There is one exception, after the death of a process that repaired an empty file on a file
+    system without reliable locks. Then all have the same ID once they read the file again.
     """
     for _ in range(_TRIES):
         if (found := read(path)) is not None:
@@ -117,9 +118,15 @@ def _create(path: Path) -> None:
 def _heal(path: Path) -> None:
     """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
     with files.opened(path, os.O_RDWR, any_owner=True) as descriptor:
-        if wait(try_exclusive, descriptor, _HEAL_WAIT_S, _POLL_S) is LockResult.BUSY:
+        result = wait(try_exclusive, descriptor, _HEAL_WAIT_S, _POLL_S)
+        if result is LockResult.BUSY:
             return  # another process is healing it; two at once would report two IDs
-        if os.fstat(descriptor).st_size or not files.names(path, descriptor):
-            return  # another process healed it, Flower wrote at last, or it is a link
-        with _new_file(path) as temporary:
-            os.replace(temporary, path)
+        has_lock = result is LockResult.HELD
+        claim = path.with_name(f"{path.name}.healing")
+        with contextlib.nullcontext(True) if has_lock else files.claimed(claim) as is_ours:
+            if not is_ours:
+                any(read(path) for _ in polls(_HEAL_WAIT_S, _POLL_S))
+            elif read(path) is None and files.names(path, descriptor):
+                # Otherwise another process healed it, Flower wrote at last, or it is a link.
+                with _new_file(path) as temporary:
+                    os.replace(temporary, path)

@@ -9,20 +9,18 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
    record gets into the sealed segment, which is read later, or whose tail returns to the spool.
 2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or its
    mode says that it is removed, and the writer appends again, to the new segment. As some file systems show
-   that mode for every file, the writer then asks the directory. NFS and FUSE keep a link while the file is
-   open; without a lock, the writer also checks the name that they gave to it.
+   that mode for every file, the writer then asks the directory.
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
 5. A stopped process holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without the lock.
 
-On a network file system a handle becomes stale (ESTALE) when another host has removed its file. Those are
-races 2 and 3, at any call, and the writer opens the file again. NFS sends written bytes only when the lock
-is released, and then reports neither an exceeded quota nor a removed file. So the writer calls fsync before,
-at the same cost, and gets these errors (see ``nfs.py``).
+All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On another
+one nothing is ever locked, and each append is a segment of its own: see ``whole.py``. Where the table of
+mounts cannot be read, a home may be shared all the same. A stale handle (ESTALE) there means races 2 and 3.
 
-No process ever truncates a segment. This module never waits longer than that, except for a file server, and
-reads the clock for nothing else.
+No process ever truncates a segment. This module never waits longer than that, and reads the clock for nothing
+else.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from . import files, nfs
+from . import files
 from .errors import SpoolFullError, SpoolWriteError, from_os_error
 from .layout import HostPaths
 from .locks import LockResult, try_shared, unlock, wait
@@ -49,11 +47,9 @@ LOCK_WAIT_S = 0.005
 """No event waits longer than this for the lock."""
 
 _LOCK_POLL_S = 0.0005
-_TRIES = range(6)
-_BELIEVED_REMOVALS = 2
-"""After so many removals of the segment in one append, its name may be a cached one."""
+TRIES = range(6)
 
-# Read and write, though nothing is read: NFS locks by the access mode, and needs both.
+# Read and write, though nothing is read: NFS, where no table of mounts tells of it, locks by the access mode.
 _FLAGS = os.O_RDWR | os.O_APPEND
 
 
@@ -142,7 +138,6 @@ class Writer:
         self._lock_wait_s = lock_wait_s - 2 * _LOCK_POLL_S
         self._path = str(host.events)
         self._handle: Handle | None = None
-        self._is_remote = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
         """Append one record; once this returns, the record survives the death of any process.
@@ -163,16 +158,14 @@ class Writer:
 
     def _append(self, frame: bytes, cap_bytes: float) -> None:
         """``append``, which may raise an OSError; it is short, for the reason in ``Emitter._emit``."""
-        removals = 0
-        for tries_left in reversed(_TRIES):
+        for tries_left in reversed(TRIES):
             try:
                 handle = self._handle
                 if is_new := handle is None or not handle.is_ours():
                     self.close()
-                    handle = self._open(exclusively=removals >= _BELIEVED_REMOVALS)
+                    handle = self._open()
                 if self._is_kept(handle, frame, cap_bytes, is_new):
                     return
-                removals += 1
             except FileNotFoundError:
                 if not tries_left:
                     raise  # otherwise a sidecar may just have removed an empty directory
@@ -197,12 +190,12 @@ class Writer:
         except OSError:
             locked = self._lock(descriptor, is_new=is_new)
         try:
-            return self._is_written(handle, frame, cap_bytes, locked=locked)
+            return self._is_written(handle, frame, cap_bytes)
         finally:
             if locked:
                 unlock(descriptor)
 
-    def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float, *, locked: bool) -> bool:
+    def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
         try:
@@ -212,18 +205,16 @@ class Writer:
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         if named.st_size + len(frame) > cap_bytes:
-            self._drop()
+            drop(self._host, self._may_create)
         written = os.write(descriptor, frame)
         if written != len(frame):
             raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
-        if self._is_remote:
-            os.fsync(descriptor)  # releasing the lock does it, too, but reports no error
         status = os.fstat(descriptor)
         if status.st_nlink == 0:
             return False
-        if status.st_mode & files.TOMBSTONE_MODE and not handle.is_in_use and self._is_removed(handle):
-            return False
-        return (locked and not self._is_remote) or not nfs.is_unlinked(descriptor)
+        return not (
+            status.st_mode & files.TOMBSTONE_MODE and not handle.is_in_use and self._is_removed(handle)
+        )
 
     def _is_removed(self, handle: Handle) -> bool:
         """Whether a file with the mark of a removal is removed, by what its directory says.
@@ -231,7 +222,7 @@ class Writer:
         Some shares show the same mode for every file, and a user may have changed the mode.
         """
         with contextlib.suppress(FileExistsError):
-            os.close(self._create(_FLAGS | os.O_CREAT | os.O_EXCL))  # asks the server, see `_open_segment`
+            os.close(self._create(_FLAGS | os.O_CREAT | os.O_EXCL))
             return True
         with files.opened(self._path, _FLAGS) as descriptor:
             status = os.fstat(descriptor)
@@ -246,40 +237,63 @@ class Writer:
                 raise
             return False  # a file that was just opened is not stale: the server refuses locks
 
-    def _drop(self) -> None:
-        if not self._host.dropped.exists() and not self._may_create():
-            raise CreationRefusedError
-        files.append_bytes(self._host.dropped, b"\0")
-        raise SpoolFullError(f"{self._path} is at its cap (spool_max_mib); run `flwr-telemetry flush`")
-
-    def _open(self, *, exclusively: bool) -> Handle:
-        descriptor = self._open_segment(exclusively=exclusively)
+    def _open(self) -> Handle:
+        descriptor = self._open_segment()
         try:
             self._handle = handle = Handle(descriptor, _FLAGS)
         except OSError:
             os.close(descriptor)
             raise
-        self._is_remote = nfs.is_remote(handle.identity[1])
         self._on_open()
         return handle
 
-    def _open_segment(self, *, exclusively: bool) -> int:
-        if exclusively:
-            # The NFS client may cache a removed name. `O_CREAT | O_EXCL` forces a lookup on the server.
-            with contextlib.suppress(FileExistsError):
-                return self._create(_FLAGS | os.O_CREAT | os.O_EXCL)
+    def _open_segment(self) -> int:
         try:
-            for directory in (self._host.telemetry, self._host.root, self._host.spool):
-                files.check_directory(directory)
+            check_directories(self._host)
             return files.open_file(self._path, _FLAGS)
         except FileNotFoundError:
             return self._create(_FLAGS | os.O_CREAT)
 
     def _create(self, flags: int) -> int:
-        if not self._may_create():
-            raise CreationRefusedError
-        files.make_home(self._host.telemetry.parent)
-        files.ensure_directory(self._host.telemetry)
-        files.ensure_directory(self._host.root)
-        files.ensure_directory(self._host.spool)
+        make_directories(self._host, self._may_create)
         return files.open_file(self._path, flags)
+
+
+# For both kinds of writers
+
+
+def check_directories(host: HostPaths) -> None:
+    """Raise SpoolUnsafeError unless the spool and the directories above it are safe to write to.
+
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    for directory in (host.telemetry, host.root, host.spool):
+        files.check_directory(directory)
+
+
+def make_directories(host: HostPaths, may_create: Callable[[], bool]) -> None:
+    """Make the spool and all directories above it.
+
+    Raises:
+        CreationRefusedError: telemetry is off.
+    """
+    if not may_create():
+        raise CreationRefusedError
+    files.make_home(host.telemetry.parent)
+    files.ensure_directory(host.telemetry)
+    files.ensure_directory(host.root)
+    files.ensure_directory(host.spool)
+
+
+def drop(host: HostPaths, may_create: Callable[[], bool], count: int = 1) -> None:
+    """Count events that are dropped at the cap.
+
+    Raises:
+        SpoolFullError: always.
+        CreationRefusedError: telemetry is off.
+    """
+    if not host.dropped.exists() and not may_create():
+        raise CreationRefusedError
+    files.append_bytes(host.dropped, b"\0" * count)
+    raise SpoolFullError(f"{host.spool} is at its cap (spool_max_mib); run `flwr-telemetry flush`")

@@ -11,6 +11,11 @@ def _fuse(_own_world, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
 
+@pytest.fixture(autouse=True)
+def _forked(forked):
+    """Fork what only prepares a test, or asks after it."""
+
+
 @pytest.fixture
 def collector(home, collector):
     """Give the collector that the home's settings name."""

@@ -90,10 +90,7 @@ def test_different_events_do_not_share_a_body(home, collector):
 
 
 def test_odd_events_are_lossless(home, collector):
-    """Equal dates, equal events, late events, odd names and nested details all come back.
-
-    So do 1, 1.0, True, 0, -0.0, False, "" and None: Python calls some of them equal.
-    """
+    """What Python calls equal, equal dates, late events, odd names and nested details: all come back."""
     values = [1, 1.0, True, 0, 0.0, -0.0, False, "", None, [], {}, [1], [1.0], {"x": 1}, {"x": True}, "1"]
     values += [2**63, 1e16, 10**16]
     cluster = "11111111-1111-4111-8111-111111111111"

@@ -1,14 +1,18 @@
 """The commands for people."""
 
 import importlib.metadata
-import json
 import sys
 
 import pytest
 
 from tests.support import homes, processes, records, wire
 from tests.support.commands import answer_of, ran
-from tests.support.processes import NEVER, command
+from tests.support.processes import NEVER
+
+
+@pytest.fixture(autouse=True)
+def _forked():
+    """Start each command, as people do."""
 
 
 def test_status_in_a_fresh_home_writes_nothing(home):
@@ -29,13 +33,6 @@ def test_status_tells_the_counters_by_name(home, collector):
     assert counters == {"damaged": 1, "dropped": 0, "rejected": 1, "retried": 1}
 
 
-def test_inspect_shows_what_is_spooled(home):
-    """Events in the spool are shown as Flower's JSON, before they are sent."""
-    processes.spool_events(home, 3)
-    shown = map(json.loads, ran(home, "inspect", "--stage", "spool", "--json").stdout.splitlines())
-    assert wire.bag(map(wire.plain, shown)) == wire.bag(homes.spooled(home))
-
-
 @pytest.mark.parametrize("env", [NEVER, {}], ids=["no sidecar", "a sidecar"])
 def test_the_flush_command_delivers_everything(home, collector, env):
     """A sidecar that runs does it; otherwise the command, although workloads may start none."""
@@ -45,14 +42,6 @@ def test_the_flush_command_delivers_everything(home, collector, env):
     ran(home, "flush", "--timeout", "50", env=env)
     assert wire.serials(collector.events()) == [0, 1, 2]
     assert processes.sidecars(home) == pids
-
-
-def test_the_flush_command_fails_when_something_is_left(home, collector):
-    """While the collector fails, the exit code is not 0 and the events stay."""
-    collector.answer_by(lambda _request: 503)
-    processes.spool_events(home, 2)
-    assert command(home, "flush", "--timeout", "1").returncode != 0
-    assert homes.unsent_files(home)
 
 
 _FLOWER = """
@@ -73,25 +62,3 @@ def test_run_puts_our_emitter_in_place_of_flowers(home, collector):
         "package_version": importlib.metadata.version("flwr"),
     }
     assert collector.requests == []
-
-
-def test_run_gives_the_exit_code_of_the_command(home):
-    ran(home, "run", "--", sys.executable, "-c", "raise SystemExit(7)", env=NEVER, code=7)
-
-
-def test_run_chains_to_a_sitecustomize_that_is_there(home, tmp_path):
-    """A sitecustomize on PYTHONPATH still runs, and nothing of Flower is imported by the hook."""
-    (tmp_path / "sitecustomize.py").write_text("import os\nos.environ['MARK'] = 'here'\n")
-    code = "import os, sys\nprint(os.environ['MARK'], sorted({'flwr', 'msgpack'} & set(sys.modules)))"
-    done = command(home, "run", "--", sys.executable, "-c", code, env={**NEVER, "PYTHONPATH": str(tmp_path)})
-    assert done.stdout == "here []\n", done.stderr
-
-
-def test_demo_shows_the_whole_way_and_leaves_no_trace(home, tmp_path):
-    """`demo` needs no network and no home, finds every event at its own receiver, and cleans up."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    ran(home, "demo", "--workloads", "6", env={"TMPDIR": str(temporary)})
-    assert list(temporary.iterdir()) == []
-    assert homes.tree(home.parent) == []
-    assert processes.processes_of(temporary) == {}

@@ -44,6 +44,7 @@ def _watch(home):
         thread.join()
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(home, collector, tmp_path):
     homes.configure(home, collector.url, idle_exit_s=600, burst_window_s=1, respawn_s=600)

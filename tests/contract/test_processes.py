@@ -182,10 +182,7 @@ def test_a_caller_that_reads_to_the_end_does_not_wait_for_the_sidecar(home, coll
 
 
 def test_the_sidecar_is_wholly_detached(home, collector, tmp_path):
-    """The sidecar has a session and a working directory of its own, no terminal, and a lower priority.
-
-    Modules in the working directory of the workload do not reach it.
-    """
+    """It has a session and a directory of its own, no terminal, and a lower priority than the workload."""
     for name in ("requests.py", "psutil.py"):
         (tmp_path / name).write_text("raise SystemExit('hijacked')\n")
     homes.configure(home, collector.url, idle_exit_s=600)

@@ -11,11 +11,7 @@ from tests.support import homes, processes, records, wire
 
 
 def test_a_segment_is_a_stream_of_frames(home):
-    """Every record is `92 CE <crc> C5 <length> <payload>`, and the payload is the event.
-
-    Any msgpack reader reads a segment as pairs of a checksum and the payload. The context has the keys of the
-    wire; `date` is in microseconds.
-    """
+    """Every record is `92 CE <crc> C5 <length> <payload>`, which any msgpack reader reads as pairs."""
     before_us = time.time_ns() // 1000
     processes.spool_events(home, 5, {"text": "x" * 1000})
     after_us = time.time_ns() // 1000

@@ -78,13 +78,6 @@ def test_inspect_shows_bodies_of_which_an_event_fits(home, collector):
     assert numbers(home, "--event", "ping") == [0, 1, 2]
 
 
-@pytest.mark.parametrize("since", ["soon", "", "5 parsecs", "2026-13-01"])
-def test_nonsense_in_since_is_wrong_usage(home, since):
-    """The exit code is 2, and nothing is shown."""
-    done = ran(home, "inspect", "--since", since, code=2)
-    assert done.stdout == ""
-
-
 def test_inspect_of_a_copied_spool(home, collector, tmp_path):
     """`--home` reads what was copied from another machine, in every stage, and changes nothing."""
     collector.answer_by(lambda request: 422 if b"REFUSED" in request.body else 200)

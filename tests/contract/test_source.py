@@ -19,8 +19,8 @@ def _sources(home):
 @pytest.mark.parametrize(
     ("content", "source"),
     [
-        *((text.encode(), _ID) for text in (_ID, f"{_ID}\n", f"  {_ID} \n")),
-        *((content, "invalid") for content in (b"nonsense", b"\xff\xfe\x00", b"9e3a2a53-6bd5-4d6b-8a3c")),
+        (f"  {_ID} \n".encode(), _ID),
+        (b"9e3a2a53-6bd5-4d6b-8a3c", "invalid"),
     ],
 )
 def test_flowers_own_source_is_kept(home, content, source):
@@ -111,9 +111,7 @@ def test_a_new_source_reaches_a_running_workload(home):
         assert uuid.UUID((home / "source").read_text().strip()).version == 4
 
 
-@pytest.mark.parametrize(
-    ("value", "partner"), [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")]
-)
+@pytest.mark.parametrize(("value", "partner"), [(None, "unavailable"), (_ID, _ID), ("acme", "invalid")])
 def test_the_partner_is_as_in_flower(home, value, partner):
     """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
     answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from flwr_telemetry import settings
-from flwr_telemetry.layout import Home
+from flwr_telemetry import mounts, settings
+from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.faults import LocalFaults
@@ -17,7 +17,7 @@ from flwr_telemetryd.outbox.queue import Queue
 from flwr_telemetryd.runtime import Mode, Runtime
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.state import State
-from tests.support import homes, records, wire
+from tests.support import homes, netfs, records, wire
 from tests.support.bodies import coalesce
 
 OURS, THEIRS = "0" * 16, "1" * 16
@@ -28,6 +28,12 @@ FRAMES = [records.encode(event) for event in EVENTS]
 def sealed(home, *numbers, at_ns=1):
     data = b"".join(FRAMES[number] for number in numbers)
     return homes.put_bytes(home, data, name=segments.sealed_name(at_ns))
+
+
+def whole(home, *numbers, at_ns=1, host_of=None):
+    """Put a segment that was written whole."""
+    data = b"".join(FRAMES[number] for number in numbers)
+    return homes.put_bytes(home, data, name=whole_name(at_ns), host_of=host_of)
 
 
 def take(host, owner=OURS):
@@ -46,7 +52,11 @@ def a_runtime(home, mode=Mode.ONCE, clock=None):
     clock, state = clock or Clock(), State()
     known = settings.load(Home(home), None, site_file=home / "no-site")
     faults = LocalFaults(clock, state, Limits)
-    return Runtime(Home(home), Home(home).host(), mode, clock, state, faults, lambda: True, lambda: known)
+    shared = mounts.is_shared(home)
+    host = Home(home).host()
+    return Runtime(
+        Home(home), host, mode, clock, state, faults, lambda: True, lambda: known, OURS, is_shared=shared
+    )
 
 
 def take_over(host, owner=OURS, **options):
@@ -107,6 +117,11 @@ class Spooling:
         return sorted(found)
 
 
+@pytest.fixture(autouse=True)
+def _forked(forked):
+    """Fork commands and sidecars; `contract/test_commands.py` and the READMEs' tests start them."""
+
+
 @pytest.fixture
 def host(home):
     host = Home(home).host()
@@ -114,6 +129,18 @@ def host(home):
         path.mkdir(parents=True, mode=0o700)
         path.chmod(0o700)
     return host
+
+
+@pytest.fixture
+def shared_host(home, tmp_path):
+    """Give this host in a home that other machines may use, too; its locks would work."""
+    if netfs.missing():
+        pytest.skip(netfs.missing())
+    homes.configure(home)
+    with netfs.mounted(home, tmp_path / "share", netfs.Traits()) as mount:
+        host = Home(mount).host()
+        host.root.mkdir(mode=0o700)
+        yield host
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collec
         assert ours.gateway.asked_for == []
 
 
+@pytest.mark.heavy
 def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
     """A copy of the installed Flower imports our functions, and nothing else is needed."""
     copy = changed_flower(tmp_path)

@@ -169,10 +169,7 @@ def blocks():
 
 @pytest.mark.parametrize("example", ["kubernetes", "compose"])
 def test_a_service_in_a_container_of_its_own(tmp_path, collector, example):
-    """What the workload reports last is delivered at the end of the service, as another user than root.
-
-    The containers of a pod share a name, those of Compose do not.
-    """
+    """What the workload reports last is delivered at the end of the service, as another user than root."""
     service, workload = blocks()[example]
     volume = tmp_path / "volume"
     volume.mkdir()

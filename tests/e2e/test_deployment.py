@@ -29,7 +29,12 @@ def deploy(one, isolation, status):
 
 
 @pytest.mark.parametrize(
-    ("isolation", "status"), [("subprocess", COMPLETED), ("process", COMPLETED), ("subprocess", FAILED)]
+    ("isolation", "status"),
+    [
+        ("subprocess", COMPLETED),
+        pytest.param("process", COMPLETED, marks=pytest.mark.heavy),
+        pytest.param("subprocess", FAILED, marks=pytest.mark.heavy),
+    ],
 )
 def test_every_event_of_a_deployment_arrives(tmp_path, record_property, isolation, status):
     """Each process of a federation reports only through us, for each isolation and each end of the apps."""
@@ -38,13 +43,15 @@ def test_every_event_of_a_deployment_arrives(tmp_path, record_property, isolatio
 
 
 @pytest.mark.parametrize(
-    ("run_config", "status"), [({}, COMPLETED), ({"fail": True}, FAILED), ({"exit_hard": True}, FAILED)]
+    ("run_config", "status"),
+    [
+        ({}, COMPLETED),
+        pytest.param({"fail": True}, FAILED, marks=pytest.mark.heavy),
+        pytest.param({"exit_hard": True}, FAILED, marks=pytest.mark.heavy),
+    ],
 )
 def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, status):
-    """`flwr run` starts a SuperLink, a simulation and Ray; all report only through us.
-
-    This holds too if the server app raises, or if the client app ends its Ray worker.
-    """
+    """Its SuperLink, simulation and Ray report only through us, also if an app raises or ends its worker."""
 
     def run(one):
         ended_as, output = simulate(one, **run_config)
@@ -53,11 +60,9 @@ def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, 
     record_property("table", sides.side_by_side(tmp_path, run).table)
 
 
+@pytest.mark.heavy
 def test_flwr_run_tells_of_the_metrics_and_of_the_superlink_that_stays(tmp_path, collector):
-    """The first event comes from a SuperLink without streams, so `run` itself says the line, once.
-
-    A later command with the variable finds that SuperLink, and says that it reports and how to end it.
-    """
+    """`run` says the line of first contact once; a later command with the variable names the SuperLink."""
     with sides.ours(tmp_path, collector.url) as ours, federation.local(ours) as flower:
         (homes.telemetry(ours.home) / "noticed").unlink()
         _, printed = flower.run_over(federation.LOCAL, {})

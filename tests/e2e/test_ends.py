@@ -34,6 +34,9 @@ ENDS = {
     "fork": ("os._exit(0) if os.fork() == 0 else os.wait(); event(EventType.PING, {'n': 2})", 0),
 }
 
+PLAIN = {"return", "sigkill", "fork"}
+"""The ends that are tried in every run."""
+
 FLWR_EXIT = """
 try:
     from flwr.supercore.exit import flwr_exit
@@ -52,7 +55,9 @@ def ends(ours, code, status, collector):
     return wire.serials(sides.arrived(ours, collector))
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end", [end if end in PLAIN else pytest.param(end, marks=pytest.mark.heavy) for end in ENDS]
+)
 def test_a_process_ends_without_waiting_and_loses_nothing(tmp_path, collector, end):
     """The end and its status are the same as without telemetry."""
     with sides.ours(tmp_path, collector.url, request_deadline_s=1) as ours:
@@ -111,7 +116,7 @@ def catches_sigterm(pid):
 
 
 @pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands differ")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)])
 def test_what_a_superlink_reported_before_a_signal_arrives(tmp_path, record_property, number):
     """A SuperLink and its children end by a signal as without us, and no event is lost."""
 
@@ -126,6 +131,7 @@ def test_what_a_superlink_reported_before_a_signal_arrives(tmp_path, record_prop
     record_property("table", sides.side_by_side(tmp_path, end).table)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sides.RELEASE < (1, 27), reason="its commands differ")
 def test_what_a_training_reported_before_it_was_killed_arrives(tmp_path, collector):
     """A node and the server app get SIGTERM during a training; then all its other processes are killed."""

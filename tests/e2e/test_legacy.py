@@ -32,7 +32,7 @@ def serve(one):
             server.kill()
 
 
-@pytest.mark.parametrize("train", [serve, simulate])
+@pytest.mark.parametrize("train", [serve, pytest.param(simulate, marks=pytest.mark.heavy)])
 def test_every_event_of_a_legacy_training_arrives(tmp_path, record_property, train):
     """A server with its clients, and a simulation with its Ray, report only through us."""
     found = sides.side_by_side(tmp_path, train)

@@ -55,9 +55,12 @@ RUN = [*sides.OURS]
 PLAIN = [sys.executable]
 
 
-@pytest.mark.parametrize("no", ["a file", "DO_NOT_TRACK"])
 @pytest.mark.parametrize(
-    "how", ["our environment", "-I", "-S -E", "another environment", "env python", "a script"]
+    ("how", "no"),
+    [
+        *((how, "a file") for how in ("our environment", "-I", "-S -E", "env python", "a script")),
+        ("another environment", "DO_NOT_TRACK"),
+    ],
 )
 def test_run_switches_off_a_flower_that_it_cannot_adopt(home, gateway, without_us, tmp_path, no, how):
     """Nothing connects, whatever interpreter the command starts, and nothing is said against it."""

@@ -11,7 +11,7 @@ import pytest
 from flwr_telemetry import places
 from tests.support import homes, processes
 
-pytestmark = pytest.mark.packaging
+pytestmark = pytest.mark.heavy
 
 BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 """An interpreter that has none of our packages."""

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e import sides
 from tests.support import processes, readme, wire
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.heavy]
 
 KILLING = str(Path(__file__).with_name("killing.py"))
 SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"

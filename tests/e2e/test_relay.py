@@ -40,6 +40,7 @@ def _keys(line):
     return {key} if count == 1 else {wire.member_key(key, n) for n in range(count)}
 
 
+@pytest.mark.heavy
 def test_bodies_that_nodes_wrote_to_a_file_arrive_once_though_relays_are_killed(tmp_path, home, collector):
     """Three nodes write at once; two relays are killed; the collector refuses bursts, and fails twice."""
     file, nodes_home = tmp_path / "shared" / "metrics.jsonl", tmp_path / "nodes" / ".flwr"

@@ -25,6 +25,7 @@ def test_every_event_of_a_simulation_arrives(tmp_path, record_property):
     assert len(workers) <= NODES
 
 
+@pytest.mark.heavy
 def test_every_event_of_a_cluster_arrives(tmp_path):
     """Workers on all nodes of a Ray cluster share the source, the spool and the sidecar of the machine."""
     found = sides.side_by_side(tmp_path, lambda one: one.complete(SIMULATION, "cluster"))
@@ -34,6 +35,7 @@ def test_every_event_of_a_cluster_arrives(tmp_path):
     assert len([word for word in words if word.startswith("--raylet-name=")]) == 3
 
 
+@pytest.mark.heavy
 def test_what_a_failing_app_reported_arrives(tmp_path):
     """An exception in the server app gives the same status as without us, and is reported as a failure."""
     sides.side_by_side(tmp_path, lambda one: one.told.append(one.run(SIMULATION, "fail")[0]))

@@ -50,10 +50,7 @@ class Table:
         return [n for n in wire.serials(self._collector.events()) if start <= n < stop]
 
     def complete(self, what, tasks, start, stop, left, *, cut=0):
-        """Compare the arrived events with the written ones, and add a row with the processes that are left.
-
-        ``cut`` tasks may have died between an event and its note.
-        """
+        """Compare the arrived events with the written ones, of which ``cut`` may lack a note; add a row."""
         written = self.written(start, stop)
         assert written
         wait_until(lambda: set(self.delivered(start, stop)) >= set(written), what="every event")

@@ -18,7 +18,7 @@ BUILD = readme.ROOT / "build"
 MODULES = BUILD / "browser" / "node_modules"
 PATIENCE_S = 300
 
-pytestmark = [pytest.mark.packaging, pytest.mark.long]
+pytestmark = [pytest.mark.heavy, pytest.mark.long]
 
 
 def missing():

@@ -14,7 +14,7 @@ import pytest
 
 from flwr_telemetry import details, emit, log, record
 from flwr_telemetry.details import MAX_DETAILS_BYTES, DetailsEncoder
-from flwr_telemetry.errors import InvalidEventError, TelemetryError
+from flwr_telemetry.errors import InvalidEventError
 from flwr_telemetry.redaction import Redactor
 from tests.support.strategies import packed
 
@@ -94,14 +94,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
-def test_what_json_cannot_say_is_refused(value):
-    """The refusal is of our tree and does not quote the caller."""
-    with pytest.raises(InvalidEventError) as caught:
-        DetailsEncoder(SOMEBODY).packed(value)
-    assert SECRET not in str(caught.value)
-
-
 class Evil(UserDict):
     """A mapping that quotes what it holds."""
 
@@ -148,7 +140,7 @@ def test_nothing_that_is_refused_is_quoted(home, caplog, monkeypatch):
     for value in EVIL:
         error = emit.event("PING", value).exception()
         shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-        assert isinstance(error, TelemetryError)
+        assert isinstance(error, InvalidEventError)
         assert SECRET not in "".join(shown.format()) + repr(error) + str(error.args)
         assert error.__cause__ is error.__context__ is None
     for kind in f"{SECRET} x", SECRET, EvilText(SECRET):
@@ -164,10 +156,6 @@ def test_the_deepest_and_the_longest_details():
     for value, redactor in (({"a": "x" * (room + 1)}, NOBODY), ({"a": "zquill " * (room // 7)}, SOMEBODY)):
         with pytest.raises(InvalidEventError, match="at most 8192"):
             DetailsEncoder(redactor).packed(value)
-
-
-class _Member(StrEnum):
-    PING = "PING"
 
 
 def test_what_was_found_fine_is_not_searched_again(monkeypatch):
@@ -314,14 +302,3 @@ def test_a_hostile_text_of_an_exception_is_not_quoted():
     with pytest.raises(InvalidEventError, match="reading them raised OSError") as caught:
         details.copied(Hostile())
     assert SECRET not in str(caught.value)
-
-
-def test_the_depth_is_that_of_a_record():
-    assert details.MAX_DEPTH == record.MAX_DEPTH
-
-
-@pytest.mark.parametrize("event_type", ["A", "PING", "A" * 64, "A_9", _Member.PING, Loud("PING")])
-def test_event_types(event_type):
-    name = details.event_type_name(event_type)
-    assert type(name) is str
-    assert name == str.__str__(event_type)

@@ -209,10 +209,7 @@ def test_a_clock_that_stands_hangs_nothing(home, subject, monkeypatch, is_asleep
 
 
 def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
-    """Its event waits neither for the thread that it interrupts nor for what that one waits for.
-
-    Otherwise the next signal of a timer would interrupt that wait, and so on for ever.
-    """
+    """Its event waits for nothing; otherwise the next signal would interrupt it, and so on for ever."""
     assert subject.emit(0) == "spooled"
     monkeypatch.setattr(emitter, "time", time)
     depths, now = [], []

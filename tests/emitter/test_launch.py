@@ -12,7 +12,7 @@ from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
 from tests.emitter.conftest import NOW_S, beat
-from tests.support import hosts, processes
+from tests.support import faults, homes, hosts, processes
 
 
 @pytest.fixture
@@ -109,6 +109,18 @@ def test_the_trace_of_a_probe_is_no_start(paths):
 
 def test_the_lock_comes_before_the_throttle_under_it(paths, living):
     assert launch._claim_start(paths, 10) is Wake.ALIVE
+
+
+def test_without_locks_one_of_many_starts(paths, monkeypatch):
+    """One at a time; then the throttle tells the others. One that died amid a start is not waited for."""
+    faults.no_locks(monkeypatch)
+    paths.starting.touch()
+    assert launch._claim_start(paths, 0) is Wake.THROTTLED
+    homes.age(paths.starting, files.CLAIM_S)
+    assert [launch._claim_start(paths, 0) for _ in range(2)] == [Wake.THROTTLED, Wake.STARTED]
+    os.utime(paths.lock, (NOW_S, NOW_S))
+    assert launch._claim_start(paths, 10) is Wake.THROTTLED
+    assert not paths.starting.exists()
 
 
 def test_nothing_is_started_without_consent(home, paths):

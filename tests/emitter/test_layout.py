@@ -1,10 +1,12 @@
 """Paths: frozen values that touch no disk."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from flwr_telemetry import layout
 from flwr_telemetry.errors import HomeUnavailableError
 from flwr_telemetry.layout import Home, HostPaths, home_directory, host_name
 
@@ -23,9 +25,11 @@ BELOW_THE_HOST = {
     "dropped": "dropped",
     "not_before": "not-before",
     "lock": "sidecar.lock",
+    "starting": "sidecar.starting",
     "state": "sidecar.json",
     "log": "sidecar.log",
     "start_errors": "start-errors.log",
+    "machine": "machine",
 }
 
 
@@ -81,3 +85,14 @@ def test_the_name_of_a_host(node, name, monkeypatch):
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], node, *real[2:])))
     assert host_name() == name
+
+
+def test_the_name_of_a_whole_segment():
+    """Names sort by time; a segment that was sealed from an open one has 8 digits, or 24 with an offset."""
+    names = [layout.whole_name(now_ns) for now_ns in (-1, 9, 1_795_000_000_000_000_000)]
+    assert names == sorted(names)
+    assert all(re.fullmatch(r"sealed-\d{19}-[0-9a-f]{16}\.msgpack", name) for name in names)
+    assert all(map(layout.is_whole, names))
+    others = "sealed-1-{}.msgpack", "sealed-{}.msgpack.9.taken", ".sealed-1-{}.msgpack.part", "{}.msgpack"
+    wrong = [name.format("0" * 16) for name in others[1:]] + [others[0].format("0" * n) for n in (8, 24)]
+    assert not any(map(layout.is_whole, wrong))

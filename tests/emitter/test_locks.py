@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from flwr_telemetry import locks
+from flwr_telemetry import locks, mounts
 from flwr_telemetry.errors import BUSY_ERRNOS
 from flwr_telemetry.locks import LockResult
 from tests.support.faults import fail_once, no_locks
@@ -52,6 +52,15 @@ def test_a_file_system_without_locks(first, monkeypatch, attempt):
     assert attempt(first) is LockResult.UNSUPPORTED
     assert locks.wait(attempt, first, 60, 10) is LockResult.UNSUPPORTED
     locks.unlock(first)
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_a_file_that_other_machines_may_use_is_never_locked(first, monkeypatch, attempt):
+    """The attempt might hang for ever, or lock the file for this machine alone."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("it asks the server"))
+    device = os.fstat(first).st_dev
+    monkeypatch.setattr(mounts, "is_shared_device", lambda asked: asked == device)
+    assert attempt(first) is LockResult.UNSUPPORTED
 
 
 def test_a_writer_hears_of_a_stale_file(first, monkeypatch):

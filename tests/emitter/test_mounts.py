@@ -95,7 +95,7 @@ def test_no_call_asks_a_server(table, tmp_path, monkeypatch):
     assert not [path for path in asked if path.startswith(f"{tmp_path}/mount")]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "36 35\n", "1 0 x:y / / rw - ext4 a rw\n"])
+@pytest.mark.parametrize("text", ["", "\n", "36 35\n", "1 0 8:1 / / rw ext4 a rw\n"])
 def test_a_table_that_tells_nothing(tmp_path, monkeypatch, text):
     (tmp_path / "mountinfo").write_text(text)
     monkeypatch.setattr(mounts, "_TABLE", str(tmp_path / "mountinfo"))

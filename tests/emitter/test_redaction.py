@@ -86,7 +86,7 @@ def telling(*tokens):
     ids=["ascii", "unicode"],
 )
 def test_no_telling_token_remains(redactor, tokens):
-    @tried(250)
+    @tried(120)
     @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
     def holds(value):
         for text in strings(through(value, redactor)):

@@ -60,8 +60,12 @@ def at_once(count, work):
         return list(pool.map(run, range(count)))
 
 
-@pytest.mark.parametrize("content", [None, b""])
-def test_all_who_come_at_once_agree(path, content):
+@pytest.mark.parametrize(
+    ("content", "locks"), [(None, True), (b"", True), (b"", False)], ids=["missing", "empty", "without locks"]
+)
+def test_all_who_come_at_once_agree(path, content, locks, monkeypatch):
+    if not locks:
+        no_locks(monkeypatch)
     if content is not None:
         path.write_bytes(content)
     (told,) = set(at_once(32, lambda: source.ensure(path)))

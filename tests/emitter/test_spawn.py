@@ -89,15 +89,10 @@ LOAD = "import flwr_telemetry, flwr_telemetryd, filelock, msgpack, psutil, reque
 FOUND = {
     "an-entry-each": (["-s"], "", an_entry_each),
     "a-relative-entry": (["-s"], "", lambda target: os.path.relpath(target, target.parent / "cwd")),
-    "sys.path-isolated": (["-I"], INSERT, None),
     "sys.path-no-site": (["-S", "-E"], INSERT, None),
     "addsitedir": (["-s"], SITE, None),
     "editable": (["-s"], INSERT + FINDER, renamed),
-    "loaded-and-hidden": (
-        ["-I"],
-        INSERT + LOAD,
-        None,
-    ),
+    "loaded-and-hidden": (["-I"], INSERT + LOAD, None),
 }
 
 
@@ -213,10 +208,7 @@ def stand_in(host):
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh", "/etc/passwd"])
 def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell):
-    """Before its Python starts: it is killed first if memory runs out, and it is in no real-time class.
-
-    It inherits no open file, but the processors. What it says is kept.
-    """
+    """It is killed first if memory runs out, and inherits processors, but no real-time class and no file."""
     monkeypatch.setattr(spawn, "_SHELL", shell)
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)

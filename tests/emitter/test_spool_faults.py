@@ -1,17 +1,16 @@
 """Every error of the system, one call and one errno at a time, and unsafe paths in the spool's place."""
 
-import contextlib
 import errno
 import fcntl
 import os
 
 import pytest
 
-from flwr_telemetry import nfs, spool
+from flwr_telemetry import spool
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
-from tests.emitter.conftest import is_free, numbers
+from tests.emitter.conftest import numbers
 from tests.support import homes, records
-from tests.support.faults import amid, descriptors, fail_once, write_at_most
+from tests.support.faults import descriptors, fail_once, write_at_most
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
@@ -54,37 +53,6 @@ def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
     told.append(FRAMES[1])
     assert numbers(home) == [1]
     assert descriptors() == before
-
-
-@pytest.mark.parametrize(
-    ("number", "kind"), [(errno.EDQUOT, SpoolFullError), (errno.EIO, SpoolWriteError), (errno.ESTALE, None)]
-)
-def test_what_a_server_refuses_when_it_is_sent(home, told, monkeypatch, number, kind):
-    """An event is "spooled" only once the server has it; after a removal it is appended again."""
-    monkeypatch.setattr(nfs, "is_remote", lambda _device: True)
-    told.append(FRAMES[0])
-    held = []
-
-    def refuse():
-        held.append(not is_free(homes.open_segment(home)))
-        homes.open_segment(home).unlink()
-        raise OSError(number, os.strerror(number))
-
-    with monkeypatch.context() as patch:
-        amid(patch, refuse, "fsync")
-        with pytest.raises(kind, match=os.strerror(number)) if kind else contextlib.nullcontext():
-            told.append(FRAMES[1])
-    assert held == [True]  # the lock would have sent it, and said nothing
-    assert kind or numbers(home) == [1]
-    told.append(FRAMES[2])
-    assert numbers(home)[-1] == 2
-
-
-def test_a_disk_of_this_machine_is_not_waited_for(told, monkeypatch):
-    """An event costs microseconds there, and a process that dies takes nothing with it."""
-    fail_once(monkeypatch, "fsync", errno.EIO)
-    for frame in FRAMES:
-        told.append(frame)
 
 
 @pytest.mark.parametrize("mark", [True, False], ids=["marked", "without marks"])

@@ -77,7 +77,7 @@ written = st.tuples(
 def test_no_writing_of_a_name_survives(name):
     """What stands around it stays."""
 
-    @tried(300)
+    @tried(150)
     @given(written, st.sampled_from(BEFORE), st.sampled_from(AFTER))
     def survives(how, before, after):
         text = name

@@ -2,17 +2,16 @@
 
 import pytest
 
-from tests.faults.zygote import Zygote
 from tests.support import homes
 from tests.support.dying import Forks
 from tests.support.hosts import private_mounts
 from tests.support.kills import SIDECAR
+from tests.support.zygote import Zygote
 
 
-@pytest.fixture(scope="session")
-def zygote():
-    with Zygote() as ready:
-        yield ready
+@pytest.fixture(autouse=True)
+def _forked(forked):
+    """Fork what only prepares a test, or asks after it."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Promise 4 under chaos: half a minute of what ``chaos.py`` does for as long as one likes."""
+"""Promise 4 under chaos: some seconds of what ``chaos.py`` does for as long as one likes."""
 
 import os
 import random
@@ -8,11 +8,11 @@ import pytest
 from tests.faults.chaos import run_and_tell
 
 # CHAOS_SEED makes a run again that is like the one that printed it; CHAOS_SECONDS makes it longer.
-_SECONDS = 30
+_SECONDS = 12
 
 
 @pytest.mark.long
-def test_half_a_minute_of_chaos_loses_nothing_and_doubles_nothing(home):
+def test_some_seconds_of_chaos_lose_nothing_and_double_nothing(home):
     """Workloads and sidecars die and stop at random, the collector fails: each event arrives once."""
     seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
     figures, faults = run_and_tell(home, float(os.environ.get("CHAOS_SECONDS") or _SECONDS), seed)

@@ -54,15 +54,8 @@ def test_a_sidecar_whose_clock_is_wrong(zygote, home, collector, time_ns):
     assert zygote.command(home, "inspect", "--stage", "sent").returncode == 0
 
 
-NO_WAIT = ["", "0", "-1", "-inf", "nan", "-nan", "garbage", "\0\0\0", "1,5"]
-
-
 @pytest.mark.parametrize(
-    ("asked", "age_s"),
-    [
-        *((asked, 0) for asked in NO_WAIT),
-        *((asked, DAY_S + 60) for asked in (*NO_WAIT, "inf", "1e400", "1e18", "9" * 60, "86401")),
-    ],
+    ("asked", "age_s"), [("nan", 0), ("garbage", 0), ("-inf", DAY_S + 60), ("1e400", DAY_S + 60)]
 )
 def test_a_retry_after_that_asks_for_no_wait(zygote, home, collector, asked, age_s):
     """A `not-before` without a number of seconds asks for no wait, nor does one older than a day."""

@@ -99,10 +99,7 @@ def test_what_is_spooled_stays(disk, collector, bursts):
 
 
 def test_what_is_committed_is_delivered(disk, collector):
-    """Bodies are sent although nothing can be archived; a restart sends them again under the same key.
-
-    `status` says that the disk is full, and `inspect` shows what waits.
-    """
+    """Bodies are sent although nothing can be archived; a restart sends them again under the same key."""
     commit(disk, collector)
     disk.fill()
     assert any("full" in problem for problem in disk.zygote.status(disk.home)["problems"])

@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
-from tests.faults.zygote import Zygote
 from tests.support import homes, records, wire
 from tests.support.hosts import private_mounts
+from tests.support.zygote import Zygote
 
 ADDED = {"cpu_count_physical", "memory_gib"}
 

@@ -71,15 +71,15 @@ def then(*arguments, **options):
 
 
 SCENARIOS = {
-    "plain": Scenario(every=2),
-    "split": Scenario(refuse(5), every=6),
-    "first-member-refused": Scenario(refuse(0), every=6),
-    "taken-but-not-answered": Scenario(take_and_close, every=6),
-    "grown-before-the-commit": Scenario(code=late_append("batch", "commit"), every=4),
-    "grown-before-the-discard": Scenario(code=late_append("discard", "discard"), every=4),
-    "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=3),
-    "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=8),
-    "adopted": Scenario(host_of="elsewhere", every=4),
+    "plain": Scenario(every=4),
+    "split": Scenario(refuse(5), every=12),
+    "first-member-refused": Scenario(refuse(0), every=12),
+    "taken-but-not-answered": Scenario(take_and_close, every=12),
+    "grown-before-the-commit": Scenario(code=late_append("batch", "commit"), every=8),
+    "grown-before-the-discard": Scenario(code=late_append("discard", "discard"), every=8),
+    "caps": Scenario(settings={"spool_max_mib": 0.0015}, judge=drops_are_counted, every=6),
+    "caps-amid-a-split": Scenario(refuse(5), {"spool_max_mib": 0.004}, judge=drops_are_counted, every=16),
+    "adopted": Scenario(host_of="elsewhere", every=8),
 }
 
 
@@ -123,10 +123,10 @@ def test_death_amid_a_purge(forks, home):
 UNLOCKED = "import fcntl\nfcntl.flock = lambda *_: None\n" + ONCE
 BOTH = {"code": UNLOCKED, "meanwhile": UNLOCKED, "judge": each_once_unlocked}
 PAUSED = {
-    "plain": Scenario(**BOTH, every=15),
-    "split": Scenario(refuse(5), **BOTH, every=40),
-    "first-member-refused": Scenario(refuse(0), **BOTH, every=40),
-    "adopted": Scenario(**BOTH, host_of="elsewhere", every=20),
+    "plain": Scenario(**BOTH, every=30),
+    "split": Scenario(refuse(5), **BOTH, every=80),
+    "first-member-refused": Scenario(refuse(0), **BOTH, every=80),
+    "adopted": Scenario(**BOTH, host_of="elsewhere", every=40),
 }
 
 

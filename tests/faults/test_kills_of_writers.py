@@ -94,11 +94,8 @@ def test_death_between_any_two_calls_of_an_event(forks, tmp_path, sidecar):
     ("meanwhile", "least"), [(EVENTS.format(NEXT), 30), (ONCE, 20)], ids=["emits", "delivers"]
 )
 def test_another_process_works_while_a_workload_is_stopped(forks, home, meanwhile, least):
-    """Another workload emits, or a sidecar delivers: each event counts once, under one source ID.
-
-    In the first case the home is fresh, and both workloads make it.
-    """
-    every = int(os.environ.get("KILLS_EVERY", "4"))
+    """Another workload emits, or a sidecar delivers: each event counts once, under one source ID."""
+    every = int(os.environ.get("KILLS_EVERY", "8"))
     point = random.SystemRandom().randrange(every)
     while True:
         with Collector() as collector:

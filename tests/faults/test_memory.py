@@ -122,8 +122,14 @@ SPOOLS = {
 }
 
 
+PLAIN = {"largest events", "starts"}
+"""The spools that are tried in every run."""
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", SPOOLS)
+@pytest.mark.parametrize(
+    "name", [name if name in PLAIN else pytest.param(name, marks=pytest.mark.heavy) for name in SPOOLS]
+)
 def test_a_large_spool_takes_little_more_memory(home, plain_peak, name):
     """40 MiB of equal events, of distinct ones or of garbage cost some MiB more than a few events."""
     homes.configure(home, f"file://{home.parent}/delivered.jsonl", spool_max_mib=1000)

@@ -21,10 +21,7 @@ def scene(home, tmp_path, collector, _fuse):
 
 
 def meet(zygote, scene, path):
-    """Look, emit and deliver: nothing beyond the path is touched, and a sentence of `status` names it.
-
-    Something else in the place of `telemetry/` may hide an opt-out, so telemetry is off there.
-    """
+    """Look, emit and deliver: nothing beyond the path is touched, and a sentence of `status` names it."""
     before = scenes.photograph(scene.elsewhere)
     problems = zygote.status(scene.home)["problems"]
     (told,) = zygote.emit(scene.home, start_at=50)

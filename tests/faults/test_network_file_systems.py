@@ -1,23 +1,25 @@
 """Homes on network file systems: hosts that see each other's doings late, and locks and handles that fail.
 
 Whatever such a file system does, each event of which a writer was told "spooled" is delivered, once after
-de-duplication by key, nobody ends with a traceback, and in the end nothing is left. (The design allows an
-event to be doubled only where a writer without a lock is stopped in the midst of its append.)
+de-duplication by key, nobody ends with a traceback, and in the end nothing is left.
 """
 
 import contextlib
+import dataclasses
 import errno
+import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import Writer
+from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch, discard
-from flwr_telemetryd.spool import locks, segments
-from flwr_telemetryd.spool.locks import unlock_descriptor
+from flwr_telemetryd.spool import segments
 from tests.support import faults, homes, hosts, netfs, processes, records, wire
 from tests.support.netfs import Traits
 
@@ -86,7 +88,10 @@ class Shared:
 
     def settle(self):
         """Wait until nothing is left, while services or sidecars are at it."""
-        processes.wait_until(lambda: not homes.unsent_files(self.server), what="delivery")
+        try:
+            processes.wait_until(lambda: not homes.unsent_files(self.server), 20, what="delivery")
+        except AssertionError:
+            raise AssertionError(f"{homes.unsent_files(self.server)}\n{self.said()}") from None
 
     def deliver(self, times=8):
         """Run ``--once`` on one host after the other until nothing is left."""
@@ -129,7 +134,8 @@ def shared(home, node, login=None):
     with contextlib.ExitStack() as stack:
         mounts = {}
         for name, traits in (("node1", node), ("login1", login or node), ("login2", login or node)):
-            mounts[name] = stack.enter_context(netfs.mounted(home, home.parent / name, traits))
+            unlocked = dataclasses.replace(traits, locks="unanswered")  # whoever tries a lock, hangs
+            mounts[name] = stack.enter_context(netfs.mounted(home, home.parent / name, unlocked))
         logs = home.parent / "logs"
         logs.mkdir()
         yield stack.enter_context(contextlib.closing(Shared(home, mounts, logs)))
@@ -150,22 +156,44 @@ def check(collector, told):
     assert wire.serials(collector.events()) == told
 
 
-def test_locks_that_are_refused(home, collector):
-    """Sidecars on demand come and go on all hosts; without any lock the renames alone do."""
-    with shared(home, Traits(locks="refused", stale="removed")) as network:
+def test_sidecars_on_demand(home, collector):
+    """They come and go on all hosts, and share the work by renames."""
+    with shared(home, Traits(stale="removed")) as network:
         told = network.write_all("node1", "node1", "login1")
         network.deliver()
-        # No lock keeps a sealer out between a write and the look at the links: an event may be doubled.
-        assert sorted(set(wire.serials(collector.events()))) == told
-
-
-def test_locks_that_do_nothing(home, collector):
-    """Two services of one host take themselves for the only one, and so does that of another host."""
-    with shared(home, Traits(locks="pretended", stale="removed")) as network:
-        second = network.serve("login1")
-        told = network.serve_what_a_node_writes(longest_s=0.3)
-        network.end(second)
         check(collector, told)
+
+
+def test_a_host_has_one_sidecar(home, collector):
+    """A sidecar that comes later finds the claim of the first one, and ends."""
+    with shared(home, Traits(cache_s=1)) as network:
+        service = network.serve("login1")
+        second = network.start("login1", ["-m", "flwr_telemetryd"])
+        assert second.wait(processes.PATIENCE_S) == ExitCode.BUSY
+        network.end(service)
+
+
+def test_services_that_are_killed_amid_their_work(home, collector):
+    """The next one takes over at once what its host left unfinished."""
+    chance = random.Random()
+    with shared(home, Traits(cache_s=0.5, stale="removed", retransmit=7)) as network:
+        on = "node1", "node1", "login1", "login2"
+        writers = [network.write(host, n * EVENTS, longest_s=0.4) for n, host in enumerate(on)]
+        services = {}
+        while any(writer.poll() is None for writer in writers):
+            for host in ("login1", "login2"):
+                if host not in services or services[host].poll() is not None:
+                    services[host] = network.serve(host)
+            time.sleep(chance.uniform(0, 0.5))
+            services[chance.choice(list(services))].kill()
+        assert [writer.returncode for writer in writers] == [0] * len(writers), network.said()
+        for service in services.values():
+            service.kill()
+            service.wait()
+        services = [network.serve(host) for host in ("login1", "login2")]
+        network.settle()
+        network.end(*services)
+        check(collector, list(range(len(writers) * EVENTS)))
 
 
 # A trait of the node's mount, and of the login nodes' if that differs, and the longest pause of a writer.
@@ -199,63 +227,44 @@ def test_a_close_that_fails(home, collector, number):
         check(collector, told)
 
 
-def test_a_segment_that_is_removed_under_a_writer_without_a_lock(home, tmp_path, collector, monkeypatch):
-    """It has a link left, by a silly name: the event that was appended to it is appended once more."""
-    with netfs.mounted(home, tmp_path / "mount", Traits(locks="refused")) as mount:
-        writer = Writer(Home(mount).host(), lambda: True, lambda: None)
-        first, second = map(records.encode, records.series(2))
-        writer.append(first, 1e9)
-        faults.amid(monkeypatch, lambda: processes.deliver(mount))
-        writer.append(second, 1e9)
-        writer.close()
-        processes.deliver(mount)
-    check(collector, [0, 1])
-
-
-def test_what_another_host_appends_after_the_tail_was_read(home, tmp_path, collector, monkeypatch):
-    """It has a silly name until it is closed, and the node's cache holds its old one: the mark tells."""
-    with (
-        netfs.mounted(home, tmp_path / "login1", Traits()) as login,
-        netfs.mounted(home, tmp_path / "node1", Traits(cache_s=3600)) as node,
-    ):
-        writer = Writer(Home(node).host(), lambda: True, lambda: None)
+@pytest.mark.parametrize("stays", [True, False], ids=["it has a silly name", "it is gone"])
+def test_a_writer_at_the_file_server_is_stopped_while_its_segment_is_adopted(
+    home, tmp_path, collector, monkeypatch, stays
+):
+    """It has the home on its own disk, with an open segment, and no other host sees its lock."""
+    with netfs.mounted(home, tmp_path / "login1", Traits(locks="unanswered")) as login:
+        writer = Writer(Home(home).host(), lambda: True, lambda: None)
         first, second = map(records.encode, records.series(2))
         writer.append(first, 1e9)
         host = Home(login).host()
-        segments.seal(host, 1)
-        taken = batch.take(host, "owner", 1)
-        assert taken is not None
-        batch.write(taken, bursts=True, hardware={})
-        committed = batch.commit(taken)
-        late = []
-        unlock = unlock_descriptor
 
-        def then(descriptor):
-            unlock(descriptor)
-            if not late and homes.find(host.outbox, "*/.nfs*"):
-                late.append(descriptor)
-                writer.append(second, 1e9)
+        def adopt():
+            segments.seal(host, 1)
+            taken = batch.take(host, "owner", 1)
+            if stays:
+                opened.enter_context(homes.find(taken.path, "*.msgpack")[0].open("rb"))
+            batch.write(taken, bursts=True, hardware={})
+            discard.discard(host, batch.commit(taken), "owner", 9)
 
-        monkeypatch.setattr(locks, "unlock_descriptor", then)
-        discard.discard(host, committed, 9)
-        monkeypatch.undo()
-        assert late
+        with contextlib.ExitStack() as opened:
+            faults.amid(monkeypatch, adopt)
+            writer.append(second, 1e9)
         writer.close()
     processes.deliver(home)
     check(collector, [0, 1])
 
 
-def test_switching_off_while_a_workload_has_the_segment_open(home, tmp_path, collector):
-    """Everything else is deleted, and that segment by the file system, when the workload closes it."""
+def test_switching_off_while_a_segment_is_open(home, tmp_path, collector):
+    """Everything else is deleted, and that segment by the file system, when it is closed."""
     with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:
         root = homes.host(home)
         with processes.reporter(mount, processes.NEVER) as emit:
-            assert emit() == "spooled"
-            (root / "spool" / "sealed-1.msgpack").write_bytes(b"")  # comes later in a listing
-            done = processes.command(mount, "disable")
-            assert (done.returncode, done.stderr) == (0, "")
-            (kept,) = [path for path in homes.find(root, "**/*") if path.is_file()]
-            assert kept.name.startswith(".nfs")
+            assert [emit(), emit()] == ["spooled"] * 2
+            with homes.find(homes.host(mount), "spool/sealed-*")[0].open("rb"):
+                done = processes.command(mount, "disable")
+                assert (done.returncode, done.stderr) == (0, "")
+                (kept,) = [path for path in homes.find(root, "**/*") if path.is_file()]
+                assert kept.name.startswith(".nfs")
             processes.wait_until(lambda: emit() == "disabled" and not kept.exists())
         assert processes.command(mount, "enable").returncode == 0
         processes.spool_events(mount)
@@ -272,7 +281,7 @@ def test_files_that_are_removed_while_they_are_open(home, collector):
         told = network.write_all("node1", longest_s=0, FLWR_TELEMETRY_SIDECAR="never")
         mount = network.mounts["login1"]
         node, login = (homes.host(mount, name) for name in ("node1", "login1"))
-        opened.enter_context((node / "spool" / "events.msgpack").open("rb"))
+        opened.enter_context(homes.find(node, "spool/sealed-*")[0].open("rb"))
         service = network.serve("login1")
         processes.wait_until(lambda: len(homes.find(login, "outbox/*/*.json")) == len(told))
         for path in homes.find(login, "outbox/*/*.json"):

@@ -31,10 +31,7 @@ def test_a_timer_that_never_rests(bare, home, interrupt):
 
 
 def test_a_timer_whose_handler_emits(bare, home):
-    """Handlers that emit themselves, at every moment of the outer event, also amid the imports of the first.
-
-    Each event is there once.
-    """
+    """Handlers that emit at every moment of the outer event, also amid its imports: each is there once."""
     handler = """    rings += 1
     inner.append(outcome(event("PING", {"n": -rings})))
     if not over:  # again, but not before this one is through

@@ -33,7 +33,9 @@ PATIENCE_S = 20.0
 class Traits:
     """The differences from a local file system."""
 
-    locks: str = "working"  # across hosts; or `refused` (ENOLCK), or `pretended` (no process is held off)
+    locks: str = (
+        "working"  # across hosts; or `refused` (ENOLCK), `pretended` (no process is held off), `unanswered`
+    )
     cache_s: float = 0.0  # for so long attributes, names, missing names and listings come from memory
     stale: str = ""  # a handle is stale (ESTALE) after its file was `removed`, or also `moved` elsewhere
     silly: bool = True  # a file that is removed while it is open here becomes `.nfs…` until it is closed
@@ -356,6 +358,8 @@ class _Server:
 
     def _lock(self, node, data):
         handle, _, _, _, kind, *_ = _LOCK.unpack_from(data)
+        if self._traits.locks == "unanswered":
+            return None
         if self._traits.locks == "refused":
             raise OSError(errno.ENOLCK, "")
         if self._traits.locks == "working":

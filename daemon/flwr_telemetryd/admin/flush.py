@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from flwr_telemetry import launch, presence, record, settings, spawn
+from flwr_telemetry import launch, machine, presence, record, settings, spawn
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
 from flwr_telemetry.settings import Consent
@@ -123,7 +123,7 @@ class _Flush:
     _message: str = ""
 
     def __post_init__(self) -> None:
-        self._host = self._home.host()
+        self._host = machine.own_host(self._home)
         self._count = Counter([self._host])
 
     def run(self) -> FlushResult:

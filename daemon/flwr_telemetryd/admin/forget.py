@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flwr_telemetry import files, settings, source
+from flwr_telemetry import files, machine, mounts, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
@@ -194,7 +194,8 @@ class _Deletion:
 
     def __init__(self, home: Home, source_id: str, clock: Clock, erased: ErasedCounts) -> None:
         self._home, self._known = home, known_hosts(home)
-        self._own = home.host()
+        self._own = machine.own_host(home)
+        self._is_shared = mounts.is_shared(home.path)
         self._source_id = source_id
         self._text = source_id.encode()
         self._clock = clock
@@ -210,7 +211,9 @@ class _Deletion:
             self._clock.sleep(_POLL_S)
         # Meanwhile no sidecar moves the archive of a host that is gone to the common one.
         with held(self._home.gone_hosts, WAIT_S):
-            self._known = known_hosts(self._home)
+            # The common archive last: on a shared home, files may move there meanwhile.
+            common = self._home.gone_hosts
+            self._known = sorted(known_hosts(self._home), key=lambda host: host == common)
             self._on_every_host(self._past)
         if is_left:
             self._problems["another process holds events that wait; they are deleted instead of sent"] = None
@@ -249,9 +252,9 @@ class _Deletion:
             damaged = self._make_batches(host, now_ns, is_exclusive=is_exclusive)
             for directory in listing(host.outbox):
                 if is_exclusive:
-                    queue.repair(host, directory, now_ns)
+                    queue.repair(host, directory, self._owner, now_ns)
                 else:
-                    discard.discard(host, directory, now_ns, wait_s=0)
+                    discard.discard(host, directory, self._owner, now_ns, wait_s=0)
             if is_exclusive and damaged:
                 state = State.load(host)
                 state.damaged += damaged
@@ -360,7 +363,9 @@ class _Deletion:
                     raise
                 path.unlink(missing_ok=True)
             if late := b"".join(others()):  # of a sidecar that had opened the file before
-                files.append_bytes(path, late)
+                # No file of a shared home is appended to by two machines.
+                extra = f"{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+                files.append_bytes(path.with_name(extra) if self._is_shared else path, late)
             with contextlib.suppress(FileNotFoundError):
                 if path.lstat().st_size == 0:
                     path.unlink()

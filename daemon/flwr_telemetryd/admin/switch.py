@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_telemetry import presence, settings
+from flwr_telemetry import machine, presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 
@@ -68,7 +68,7 @@ def disable(home: Home, clock: Clock) -> DisableResult:
     count_ends = clock.monotonic() + COUNT_S
     waiting = Counter(known).left(lambda: clock.monotonic() >= count_ends)
     old_settings, refusal = _write_opt_out(home)
-    presence.signal_service(home.host())
+    presence.signal_service(machine.own_host(home))
     deadline = clock.monotonic() + END_WAIT_S
     # Without the opt-out no sidecar ends, and nothing is left that one could send.
     while (is_alive := any(map(alive, known))) and not refusal and clock.monotonic() < deadline:

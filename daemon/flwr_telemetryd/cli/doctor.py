@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode
+from ..errors import ExitCode, UnusableHomeError
 from . import output
 from .output import HomeOption, JsonOption
 
@@ -41,15 +41,20 @@ def doctor(*, json: JsonOption = False, home: HomeOption = None) -> int:
 
     # No signal can interrupt a look-up of a name, so the resolver needs the time limits that a sidecar has.
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
+    found, silence = output.name_home(home), ""
+    try:
+        output.find_home(home)
+    except UnusableHomeError as error:
+        silence = str(error)
     checks: list[Check] = []
-    for check in examine(output.find_home(home), os.environ, Clock()):
+    for check in examine(found, os.environ, Clock(), silence):
         checks.append(check)
         if not json:
             _show(check)
     faults = sum(check.verdict is Verdict.FAULT for check in checks)
     result = {"checks": [asdict(check) for check in checks], "faults": faults}
-    found = output.number(faults, "fault") if faults else "no fault"
-    output.answer(result, lambda: output.say(f"\nFound {found}.", "bold"), as_json=json)
+    total = output.number(faults, "fault") if faults else "no fault"
+    output.answer(result, lambda: output.say(f"\nFound {total}.", "bold"), as_json=json)
     return ExitCode.UNDELIVERED if faults else ExitCode.OK
 
 

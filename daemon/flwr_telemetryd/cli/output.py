@@ -20,7 +20,7 @@ import typer
 
 from flwr_telemetry.layout import Home, home_directory
 
-from ..errors import UnusableHomeError
+from ..errors import ExitCode, UnusableHomeError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,28 @@ def help_text(text: str) -> str:
 
 
 def find_home(chosen: str | None) -> Home:
-    """The home that a command works on.
+    """The home that a command works on; from now on the process ends if its file server does not answer.
+
+    Raises:
+        UnusableHomeError: the file server of a shared home does not answer.
+        HomeUnavailableError, typer.BadParameter: as ``name_home``.
+    """
+    from ..inspect import server
+
+    found = name_home(chosen)
+    server.check(found, _give_up)
+    return found
+
+
+def _give_up(problem: str) -> None:
+    """End the process at once, because its main thread may wait for the server for ever."""
+    complain(problem, "not all was done; run the command again when the server answers")
+    sys.stderr.flush()
+    os._exit(ExitCode.UNUSABLE)
+
+
+def name_home(chosen: str | None) -> Home:
+    """The home that a command is about.
 
     Raises:
         HomeUnavailableError: neither ``--home`` nor the environment names one.
@@ -76,7 +97,7 @@ def home_to_deliver(chosen: str | None, timeout_s: float) -> Home:
     """The home that a command delivers, after a check that it is safe.
 
     Raises:
-        UnusableHomeError: a file or directory in it is not surely the user's own.
+        UnusableHomeError: a file or directory in it is not surely the user's own; and as ``find_home``.
         typer.BadParameter: ``timeout_s`` is not a number; and as ``find_home``.
     """
     from ..inspect import problems

@@ -115,10 +115,11 @@ def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
     from flwr_telemetry.layout import Home
 
     path = _home(environ)
-    if path is None:
-        is_on = settings.environment_refusal(environ) is None
-    else:
-        is_on = settings.load(Home(path), environ).consent.enabled
+    is_on = settings.environment_refusal(environ) is None
+    if is_on and path is not None:
+        if told := _silence(path):
+            _say(f"{told}, so its settings cannot be read, and telemetry is off for this command")
+        is_on = not told and settings.load(Home(path), environ).consent.enabled
     chosen = environment_for(environ)
     if not is_on and says_yes(environ.get(SWITCH, "1")):
         chosen[SWITCH] = "0"
@@ -128,6 +129,17 @@ def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
         if path is not None and is_on:
             _tell_first_contact(Home(path), environ)
     return chosen
+
+
+def _silence(path: Path) -> str:
+    """Half a sentence if the file server of a home does not answer; a training must not wait for it."""
+    from flwr_telemetry import mounts
+
+    if not mounts.is_shared(path):
+        return ""  # nothing more is imported
+    from ..inspect import server
+
+    return server.problem(path).partition("; ")[0]
 
 
 def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on: bool) -> Iterator[str]:

@@ -25,7 +25,12 @@ _MOST_ERRORS = 3
 def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     r"""Show whether telemetry is on and why, what waits, and what was sent.
 
-    This only reads: no file is written, no process started, no event sent. The exit code is always 0.
+    This only reads: no file is written, no process started, no event sent.
+
+    \b
+    Exit codes:
+      0  always, except for
+      5  the file server of the home does not answer
 
     \b
     Examples:
@@ -51,6 +56,7 @@ def _show(view: "Status", home: "Home") -> None:
     table = {
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
+        "Directory": f"{view.directory}, because {view.directory_reason}" if view.directory_reason else "",
         "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else view.url or _UNKNOWN,
         "Service": "; ".join(map(_service, view.services)),
         "Settings": _settings(home),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from ..admin.switch import DisableResult
 
-_WITHOUT_FILE = (
+_NOT_WRITTEN = (
+    "So the opt-out could not be written. "
     "FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file: `export FLWR_TELEMETRY_ENABLED=0`."
 )
 
@@ -50,11 +51,12 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     from ..errors import SidecarError
     from ..inspect import flower, problems
 
-    found = output.find_home(home)
+    named = output.name_home(home)
     try:
+        found = output.find_home(home)
         result = switch.disable(found, Clock())
     except (TelemetryError, SidecarError, OSError) as error:
-        output.complain(f"{output.ended(describe(error, found.path))} {_WITHOUT_FILE}")
+        output.complain(f"{output.ended(describe(error, named.path))} {_NOT_WRITTEN}")
         return ExitCode.UNUSABLE
     # By the files alone, because a variable does not last.
     consent = problems.public_consent(settings.load(found, None).consent)
@@ -68,7 +70,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
     output.complain(*result.problems)
     if result.refusal:
         reason = output.ended(result.refusal)
-        output.complain(f"{reason} So the opt-out could not be written. {_WITHOUT_FILE}")
+        output.complain(f"{reason} {_NOT_WRITTEN}")
     return ExitCode.UNUSABLE if result.problems or result.refusal else ExitCode.OK
 
 

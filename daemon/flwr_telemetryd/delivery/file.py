@@ -1,8 +1,8 @@
 """A file as the collector, for machines without a network: ``url = "file:///…"``. One body a line, as JSON.
 
 The sidecars of several hosts may append to one file. Over NFS, each client appends at the end that it last
-saw, and would overwrite newer lines. The file's lock prevents this, because it also refreshes that end.
-A body counts as delivered after it is on the disk. Where locks do not work, only one host may write.
+saw, and would overwrite newer lines. A claim prevents this; see ``append_line``. A body counts as delivered
+after it is on the disk.
 """
 
 from __future__ import annotations

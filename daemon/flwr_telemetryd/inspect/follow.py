@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, pending, record, settings
+from flwr_telemetry import files, machine, pending, record, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import add_facts, known_facts
 from flwr_telemetry.layout import Home, HostPaths
@@ -85,6 +85,7 @@ class Follower:
     def __init__(self, home: Home, stage: str | None = None) -> None:
         self._home = home
         self._stage = stage
+        self._own = machine.own_host(home)
         self._facts_of: dict[str, dict[str, int]] = {}
         self._segment_ends: dict[Segment, int] = {}
         self._keys: dict[tuple[str, str], set[str]] = {}
@@ -135,7 +136,7 @@ class Follower:
         if pending.is_adopted(path.parent.name.partition(".")[0]):
             return {}
         if host.name not in self._facts_of:
-            is_own = host.name == self._home.host().name
+            is_own = host == self._own
             told = known_facts(settings.load(self._home, None)) if is_own else State.load(host).hardware
             self._facts_of[host.name] = {name: fact for name, fact in told.items() if type(fact) is int}
         return self._facts_of[host.name]

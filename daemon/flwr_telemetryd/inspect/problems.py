@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flwr_telemetry import files, presence, source, start_errors
+from flwr_telemetry import files, machine, presence, source, start_errors
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import Consent, Settings
@@ -62,7 +62,7 @@ def find_problems(home: Home, now: Settings) -> list[str]:
         return []  # another user's home: the reason says all, and nobody must be told to remove its files
     found = [*unsafe(home)] or [*_unsafe_entries(home)] or [*_source(home)]
     if now.consent.enabled and not found:
-        found = [*_unwritable(home), *_at_cap(home.host(), now.limits.spool_max_mib)]
+        found = [*_unwritable(home), *_at_cap(machine.own_host(home), now.limits.spool_max_mib)]
     return found
 
 
@@ -99,7 +99,7 @@ def read_each(
 
 def nearest_directory(home: Home) -> Path:
     """The directory in which the next file will be made, or the nearest parent that exists."""
-    host = home.host()
+    host = machine.own_host(home)
     candidates = (host.spool, host.root, home.telemetry, home.path, *home.path.parents)
     return next(path for path in candidates if os.path.isdir(path))
 
@@ -110,7 +110,7 @@ def unsafe(home: Home) -> Iterator[str]:
         if not stat.S_ISDIR(os.stat(home.path).st_mode):
             yield f"{home.path} is no directory; move it away or set FLWR_HOME"
             return
-        host = home.host()
+        host = machine.own_host(home)
         for path in (home.telemetry, host.root, host.spool):
             _check(path)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def _check(path: Path) -> None:
 
 def _unsafe_entries(home: Home) -> Iterator[str]:
     """A problem for each directory and file of this host that is not ours, because no program will use it."""
-    host = home.host()
+    host = machine.own_host(home)
     checks = [(files.check_directory, path) for path in host.directories if path != host.spool]
     plain_files = (*host.files, home.forgotten, *presence.heartbeat_files(home))
     checks += [(files.check_file, path) for path in plain_files]

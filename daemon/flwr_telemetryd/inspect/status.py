@@ -18,9 +18,9 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import context, files, presence, settings, source
+from flwr_telemetry import context, files, machine, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.layout import Home, HostPaths, host_name
 from flwr_telemetry.record import Event
 
 from ..delivery import retry_after
@@ -33,6 +33,7 @@ from .flower import FlowerView, read_flower
 from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
 
 _MAX_REASON_BYTES = 4096
+_ANOTHER_MACHINE = "another machine that shares this home has the same name"
 
 
 @dataclass(slots=True)
@@ -182,6 +183,12 @@ class Status:
     home: str
     """The ``.flwr`` directory."""
 
+    directory: str
+    """The name of this machine's directory in ``telemetry/``."""
+
+    directory_reason: str
+    """Why that is not the name of this host; empty if it is."""
+
     url: str | None
     """The collector; None if the settings cannot be read."""
 
@@ -229,11 +236,12 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
     """
     now = settings.load(home, environ, site_file=site_file)
     problems = dict.fromkeys(find_problems(home, now))
+    own = machine.own_host(home)
     services: list[ServiceView] = []
     hosts: list[HostView] = []
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
-        hosts = [_host(host, problems, this_host=host == home.host()) for host in known_hosts(home)]
+        hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
         needed = now.consent.enabled and not any(service.fresh for service in services)
         for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
             problems |= dict.fromkeys(
@@ -243,6 +251,8 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         **public_consent(now.consent),
         source=source.read(home.source),
         home=str(home.path),
+        directory=own.name,
+        directory_reason="" if own.name == host_name() else _ANOTHER_MACHINE,
         url=None if now.consent.malformed else now.url,
         kept_by=now.kept_by,
         new_fields=new_fields(home),
@@ -342,7 +352,7 @@ def _file(path: Path) -> Iterator[bytes]:
 
 
 def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    day = path.name.removesuffix(archive.ARCHIVE_SUFFIX)
+    day = path.name.partition(".")[0]
     return ((day, body) for body, _ in archive.read_archive(path))
 
 

@@ -6,7 +6,9 @@
 A body is written before its receipt. So a death in between leaves a body without one; older homes have none.
 
 There is one reader and one appender of such lines. An appender holds the file's lock, so the lines that are
-there while the lock is free are whole. The lock also makes a network file system show what other hosts wrote.
+there while the lock is free are whole. On a shared file system nothing is locked, and no other machine
+appends to a file of this host. Before an append to a file of several machines, ``.<name>.claim`` is created
+beside it. The file is opened after that, because then the client asks the server for its length.
 
 This module never holds more of a file in memory than one line, and never deletes anything.
 """
@@ -21,13 +23,14 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from flwr_telemetry import files
+from flwr_telemetry import files, mounts
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, try_shared, unlock, wait
@@ -52,6 +55,7 @@ LOCK_WAIT_S = 5.0
 
 _POLL_S = 0.01
 _TRIES = 100
+_CLAIM_POLL_S = LOCK_WAIT_S / _TRIES
 
 
 class Line(NamedTuple):
@@ -109,21 +113,38 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         SpoolUnsafeError: it is no plain file of this user.
         OSError: the system's refusal; EAGAIN if the lock stays busy.
     """
+    needs_claim = across_hosts and mounts.is_shared(path)
     for _ in range(_TRIES):
-        with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-            result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
-            if result is LockResult.BUSY and across_hosts:
-                break
-            if not files.names(path, descriptor):
-                continue  # a rotation or a cap replaced it; its reader may have seen its end already
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            files.write_all(descriptor, line + b"\n")
-            if across_hosts:
-                os.fsync(descriptor)
-            return
-    raise BlockingIOError(errno.EAGAIN, "locked or replaced by another process", str(path))
+        if not needs_claim:
+            if _is_appended(path, line, across_hosts=across_hosts):
+                return
+            continue
+        with files.claimed(path.with_name(f".{path.name}.claim")) as is_ours:
+            if is_ours and _is_appended(path, line, across_hosts=True):
+                return
+        time.sleep(_CLAIM_POLL_S)
+    raise _busy(path)
+
+
+def _is_appended(path: Path, line: bytes, *, across_hosts: bool) -> bool:
+    """``append_line``, once; false if the file was replaced meanwhile."""
+    with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
+        result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
+        if result is LockResult.BUSY and across_hosts:
+            raise _busy(path)
+        if not files.names(path, descriptor):
+            return False  # a rotation or a cap replaced it; its reader may have seen its end already
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        files.write_all(descriptor, line + b"\n")
+        if across_hosts:
+            os.fsync(descriptor)
+        return True
+
+
+def _busy(path: Path) -> OSError:
+    return BlockingIOError(errno.EAGAIN, "locked or replaced by another process", str(path))
 
 
 class Receipt(NamedTuple):
@@ -212,7 +233,7 @@ class Receipts:
         try:
             self._read()
         except FileNotFoundError:
-            return self._path.name.removesuffix(RECEIPTS_SUFFIX)
+            return self._path.name.partition(".")[0]
         return max((receipt.at for receipt in self._found.values() if receipt.to != NOWHERE), default="")
 
     def _read(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths
+from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.pending import grown_segments, has_bodies
 
 from ..spool import reader, segments
@@ -85,12 +85,16 @@ def anything_waits(host: HostPaths) -> bool:
     with contextlib.suppress(OSError):
         if os.lstat(host.events).st_size:
             return True
-    return more_waits(host)
+    return bool(segments.sealed_segments(host)) or _batches_wait(host)
 
 
 def more_waits(host: HostPaths) -> bool:
-    """As ``anything_waits``, without the open segment."""
-    if segments.sealed_segments(host) or batch.unfinished(host, owner=""):
+    """As ``anything_waits``, without what waits for the end of the burst window: open and whole segments."""
+    return not all(is_whole(path.name) for path in segments.sealed_segments(host)) or _batches_wait(host)
+
+
+def _batches_wait(host: HostPaths) -> bool:
+    if batch.unfinished(host, owner=""):
         return True
     return any(has_bodies(path) or any(grown_segments(path)) for path in listing(host.outbox))
 

@@ -9,9 +9,10 @@
 - *Take* renames segments into the batch, so that a segment is in exactly one batch.
 - *Write* coalesces their events into bodies, and leaves out events of a forgotten source ID. In the end all
   bodies are forced to the disk together, because their segments are deleted after the commit.
-- *Mark* renames each segment to ``<name>.<end>.taken``; ``<end>`` is how far it was read.
+- *Mark* renames each segment to ``<name>.<end>.taken``; ``<end>`` is how far it was read. A whole segment
+  needs no mark, because nobody appends to it.
 - *Commit* is one rename of the directory into ``outbox/``, so that a batch exists whole or not at all.
-- *Discard* unlinks the marked segments (``outbox/discard.py``).
+- *Discard* unlinks the segments (``outbox/discard.py``).
 
 The names alone tell the next sidecar what is left to do. A batch may also take the segments of other hosts of
 the home. Its name ends in ``-adopted`` then, and no sidecar adds its own host's hardware to such events.
@@ -40,7 +41,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flwr_telemetry import files, pending
-from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths
+from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths, is_whole
 
 from ..burst import codec
 from ..burst.codec import Coalescer
@@ -52,6 +53,9 @@ from .body import key_of
 
 FOREIGN_WORK_S = 600.0
 """After so many seconds without a change, the owner of an unfinished batch counts as dead."""
+
+MAX_BATCH_SEGMENTS = 512
+"""The most segments in a batch: a slow file server may take tens of milliseconds for each."""
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """The most bytes of segments in a batch, unless one segment alone is larger."""
@@ -85,7 +89,7 @@ def take(
     *,
     only: Callable[[Path], bool] = lambda _: True,
 ) -> Batch | None:
-    """Take the oldest sealed segments, up to ``MAX_BATCH_BYTES``, into a new batch; None without any.
+    """Take the oldest sealed segments into a new batch, within its limits; None without any.
 
     Args:
         host: the host of the batch.
@@ -103,7 +107,7 @@ def take(
     for segment in sealed:
         with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
             taken_bytes += segment.lstat().st_size
-            if taken and taken_bytes > MAX_BATCH_BYTES:
+            if taken and (taken_bytes > MAX_BATCH_BYTES or taken >= MAX_BATCH_SEGMENTS):
                 break
             rename(segment, batch.path / segment.name)
             taken += 1
@@ -219,22 +223,26 @@ def write(
     bodies = damaged = left_out = 0
     with _lost_race(batch):
         for segment in listing(batch.path):
-            if not segments.is_sealed(segment.name) or not quarantine.is_segment(batch.host, segment):
+            if not segments.is_sealed(segment.name):
                 continue
             end = segments.start_offset(segment.name)
             damage = quarantine.DamageWriter(batch.host, segment.name)
-            for piece in reader.read_as(segments.chunks(segment, end), coalescer.row):
-                end += piece.size_bytes
-                if isinstance(piece, reader.Damage):
-                    damaged += piece.first
-                    damage.write(piece.data)
+            with quarantine.opened_segment(batch.host, segment) as descriptor:
+                if descriptor is None:
                     continue
-                if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
-                    left_out += 1
-                    continue
-                for body in coalescer.take(piece.event):
-                    bodies += _put(batch, body, checkpoint)
-            rename(segment, batch.path / f"{segment.name}.{end}{pending.TAKEN_SUFFIX}")
+                for piece in reader.read_as(segments.chunks_of(descriptor, end), coalescer.row):
+                    end += piece.size_bytes
+                    if isinstance(piece, reader.Damage):
+                        damaged += piece.first
+                        damage.write(piece.data)
+                        continue
+                    if noted and forgotten.is_noted(coalescer.source_of(piece.event), noted):
+                        left_out += 1
+                        continue
+                    for body in coalescer.take(piece.event):
+                        bodies += _put(batch, body, checkpoint)
+            if not is_whole(segment.name):
+                rename(segment, batch.path / f"{segment.name}.{end}{pending.TAKEN_SUFFIX}")
         for body in coalescer.finish():
             bodies += _put(batch, body, checkpoint)
         check = functools.partial(_check, batch, checkpoint)

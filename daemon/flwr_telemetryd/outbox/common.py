@@ -7,6 +7,9 @@ Every start of a container may bring a new host name. One archive for all of the
 for as long as any other, and nothing that reads a home has to read ten thousand directories. It is laid out
 as the directory of a host, so every reader and every cap finds it. No host can have its name.
 
+On a shared home nothing is locked, and no file is appended to by two machines: there a day's file moves as it
+is, and gets a name of its own, ``<date>.<hex>.jsonl``; its receipts move with it.
+
 17. Death between the append of a host's lines and the deletion of its file: the next call leaves out every
     line that the common file holds already. One process at a time does this, under the archive's lock.
 
@@ -19,6 +22,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -35,18 +39,29 @@ from .body import decoded
 log = logging.getLogger("flwr_telemetryd")
 
 
-def take_in(home: Home, hosts: Iterable[HostPaths]) -> bool:
+def take_in(home: Home, hosts: Iterable[HostPaths], *, is_shared: bool = False) -> bool:
     """Move the archives of hosts that are gone into the common one; False if another process does just that.
 
     Args:
         home: the home.
         hosts: hosts whose directories are this user's, and in which no process works.
+        is_shared: whether other machines may use the home, too.
 
     Raises:
         OSError, SpoolUnsafeError: the system's refusal. Every file is still at one of the two places.
     """
     common = home.gone_hosts
     files.ensure_directory(common.root)
+    if is_shared:
+        for host in hosts:
+            _move_refused(host, common)
+            days = {path.name.partition(".")[0] for path in _kept(host.sent)}
+            for day in days:  # the receipts first: a body may be without one, and none may be left alone
+                path = host.sent / f"{day}{archive.ARCHIVE_SUFFIX}"
+                target = common.sent / f"{day}.{secrets.token_hex(4)}{archive.ARCHIVE_SUFFIX}"
+                _move(archive.receipts_of(path), archive.receipts_of(target))
+                _move(path, target)
+        return True
     with held(common, 0, create=True) as lock:
         if lock.result is LockResult.BUSY:
             return False
@@ -55,15 +70,19 @@ def take_in(home: Home, hosts: Iterable[HostPaths]) -> bool:
         for host in hosts:
             for path in _kept(host.sent):
                 by_name.setdefault(path.name, []).append(path)
-            for path in _kept(host.rejected):  # the name is a key, so files of one name are one body
-                _move(path, common.rejected / path.name)
-            for path in _kept(host.damaged):
-                free = path.name if not (common.damaged / path.name).exists() else f"{host.name}-{path.name}"
-                _move(path, common.damaged / free)
+            _move_refused(host, common)
         for name, paths in by_name.items():
             files.ensure_directory(common.sent)
             _append(common.sent / name, paths, noted)
     return True
+
+
+def _move_refused(host: HostPaths, common: HostPaths) -> None:
+    for path in _kept(host.rejected):  # the name is a key, so files of one name are one body
+        _move(path, common.rejected / path.name)
+    for path in _kept(host.damaged):
+        free = path.name if not (common.damaged / path.name).exists() else f"{host.name}-{path.name}"
+        _move(path, common.damaged / free)
 
 
 def _kept(directory: Path) -> Iterator[Path]:

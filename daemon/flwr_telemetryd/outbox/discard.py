@@ -5,8 +5,8 @@ is adopted, they go to a new adopted batch, because its events are not this host
 
 Races, continued from ``outbox/batch.py``; each number is named by a test:
 
-11. Death between commit and discard: the marks tell that these segments are in the bodies. They are discarded
-    before anything of the batch is delivered.
+11. Death between commit and discard: the marks tell that these segments are in the bodies, and whole segments
+    need no mark. They are discarded before anything of the batch is delivered.
 12. A writer without the lock appends to a segment after it was read: the segment is longer than its mark
     says. It returns to the spool whole, in one rename, under a name that tells where to read on.
 13. Such a writer appends between that check and the unlink. After the unlink the size is read once more
@@ -24,11 +24,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry import files, pending
-from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
 
 from ..spool import segments
@@ -37,7 +37,9 @@ from ..spool.locks import SEAL_WAIT_S, sealer_lock
 from . import batch
 
 
-def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = SEAL_WAIT_S) -> None:
+def discard(
+    host: HostPaths, committed: Path, owner: str, now_ns: int, *, wait_s: float = SEAL_WAIT_S
+) -> None:
     """Unlink the segments of a committed batch, as far as they are in its bodies.
 
     A segment whose lock is busy for longer than ``wait_s`` stays, marked, until the next call.
@@ -45,44 +47,54 @@ def discard(host: HostPaths, committed: Path, now_ns: int, *, wait_s: float = SE
     Args:
         host: the host of the batch.
         committed: the directory of the batch in ``outbox/``.
+        owner: see ``Batch.owner``, for a batch of late events.
         now_ns: nanoseconds since the epoch, for names.
         wait_s: the longest wait for a lock, in seconds.
     """
     for name in entry_names(committed):  # names, not paths: there may be ten thousands of bodies
-        if (mark := pending.mark(name)) is not None:
-            with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-                _discard_segment(host, committed / name, mark.end, now_ns, wait_s)
+        with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
+            if is_whole(name):
+                (committed / name).unlink()
+            elif (mark := pending.mark(name)) is not None:
+                returns = _Return(host, owner, now_ns, pending.is_adopted(committed.name))
+                _discard_segment(committed / name, mark.end, returns, wait_s)
 
 
-def _discard_segment(host: HostPaths, path: Path, end: int, now_ns: int, wait_s: float) -> None:
-    is_adopted = pending.is_adopted(path.parent.name)
+class _Return(NamedTuple):
+    """Where late events go."""
+
+    host: HostPaths
+    owner: str
+    now_ns: int
+    is_adopted: bool
+
+    def path(self, start: int = 0) -> Path:
+        """A new path for a segment with late events, which is read from ``start`` on."""
+        if self.is_adopted:
+            directory = batch.make(self.host, self.owner, self.now_ns, adopted=True).path
+        else:
+            directory = self.host.spool
+            files.ensure_directory(directory)
+        return directory / segments.sealed_name(self.now_ns, start)
+
+
+def _discard_segment(path: Path, end: int, returns: _Return, wait_s: float) -> None:
     with files.opened(path, os.O_RDWR) as descriptor, sealer_lock(descriptor, wait_s) as result:
         if result is LockResult.BUSY:
             return  # race 14: the stopped writer must find its segment when it goes on
-        if os.fstat(descriptor).st_size > end:
-            path.rename(_return_path(host, is_adopted, now_ns, end))  # race 12
+        if not segments.is_removed(descriptor, path, end, result):
+            path.rename(returns.path(end))  # race 12
             return
-        segments.remove(descriptor, path)
         # Under the lock, so that the next writer that gets it sees the mark and appends elsewhere.
         if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
-            _return_tail(host, is_adopted, now_ns, tail)  # race 13
+            _return_tail(returns, tail)  # race 13
 
 
-def _return_path(host: HostPaths, is_adopted: bool, now_ns: int, start: int = 0) -> Path:
-    """A new path for a segment with late events, which is read from ``start`` on."""
-    if is_adopted:
-        directory = batch.make(host, secrets.token_hex(8), now_ns, adopted=True).path
-    else:
-        directory = host.spool
-        files.ensure_directory(directory)
-    return directory / segments.sealed_name(now_ns, start)
-
-
-def _return_tail(host: HostPaths, is_adopted: bool, now_ns: int, tail: bytes) -> None:
+def _return_tail(returns: _Return, tail: bytes) -> None:
     """Write late events, which are in no file any more, to a new segment."""
     for last in (False, False, True):
         try:
-            files.append_bytes(_return_path(host, is_adopted, now_ns), tail)
+            files.append_bytes(returns.path(), tail)
         except FileNotFoundError:
             if last:
                 raise

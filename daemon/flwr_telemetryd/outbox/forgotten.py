@@ -17,6 +17,8 @@ from .archive import append_line
 from .body import decoded
 
 _MAX_BYTES = 16 * 1024 * 1024
+_TRIES = 5
+"""A note is read back, because on a shared home another machine may write over it at the same moment."""
 
 
 def hash_of(source_id: str) -> str:
@@ -43,7 +45,9 @@ def notes(home: Home, source_id: str) -> bool:
 
 def add(home: Home, source_id: str) -> None:
     """Note an ID for good; raises as ``hashes``."""
-    if not notes(home, source_id):
+    for _ in range(_TRIES):
+        if notes(home, source_id):
+            return
         files.ensure_directory(home.telemetry)
         append_line(home.forgotten, hash_of(source_id).encode())
 

@@ -125,7 +125,7 @@ def remove_leftovers(host: HostPaths) -> list[str]:
 
 def _is_state_file(host: HostPaths, path: Path) -> bool:
     """Whether this is a state file, an older log, or a temporary file of one of them."""
-    kept = (host.dropped, host.not_before, host.state, host.log, host.start_errors)
+    kept = (host.dropped, host.not_before, host.state, host.log, host.start_errors, host.machine)
     return any(path.name.startswith((known.name, f".{known.name}.")) for known in kept)
 
 

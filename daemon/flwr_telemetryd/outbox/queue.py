@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.pending import TAKEN_SUFFIX
 
 from ..burst import codec
@@ -83,7 +83,8 @@ class Queue:
         names = entry_names(directory)
         if names and not any(map(_is_of_a_step, names)):
             return True
-        self._state.damaged += repair(host, directory, self._runtime.clock.time_ns())
+        runtime = self._runtime
+        self._state.damaged += repair(host, directory, runtime.owner, runtime.clock.time_ns())
         return False
 
     def due(self) -> Iterator[Body]:
@@ -212,22 +213,23 @@ class Queue:
 
 def _is_of_a_step(name: str) -> bool:
     """Whether a file of a committed batch tells of a step that is not finished."""
-    return name.endswith((SPLIT_SUFFIX, TAKEN_SUFFIX, files.PART_SUFFIX))
+    return name.endswith((SPLIT_SUFFIX, TAKEN_SUFFIX, files.PART_SUFFIX)) or is_whole(name)
 
 
-def repair(host: HostPaths, directory: Path, now_ns: int) -> int:
+def repair(host: HostPaths, directory: Path, owner: str, now_ns: int) -> int:
     """Finish the steps that a death cut short in a committed batch: discard segments, split bursts.
 
     Args:
         host: the host of the batch.
         directory: the batch.
+        owner: see ``Batch.owner``, for a batch of late events.
         now_ns: nanoseconds since the epoch, for names.
 
     Returns:
         How many damaged files were quarantined.
     """
     damaged = 0
-    discard.discard(host, directory, now_ns, wait_s=0)
+    discard.discard(host, directory, owner, now_ns, wait_s=0)
     for name in entry_names(directory):
         with contextlib.suppress(FileNotFoundError):
             if name.endswith(SPLIT_SUFFIX):

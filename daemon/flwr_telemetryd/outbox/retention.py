@@ -2,6 +2,9 @@
 
 Every unsent event that a cap takes is counted: ``dropped`` gets one byte for it. Ages are differences between
 times of the file system; a file whose time lies ahead has no age.
+
+On a shared home nothing is locked. There a file is renamed to this host's directory before its events are
+counted, so that one machine counts them, in its own ``dropped``. After a death in between they are delivered.
 """
 
 from __future__ import annotations
@@ -10,20 +13,24 @@ import contextlib
 import functools
 import math
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files
+from flwr_telemetry import files, machine, mounts, presence
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
+from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.settings_file import Limits
+from flwr_telemetry.whole import LEAST_BYTES
 
+from ..errors import is_full
 from ..spool import quarantine, reader, segments
-from ..spool.directory import entry_names, is_ours, known_hosts, listing
+from ..spool.directory import entry_names, is_ours, known_hosts, listing, remove_if_empty, rename
 from ..spool.locks import sealer_lock
-from . import archive, body, contents
+from . import archive, batch, body, contents
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
@@ -80,11 +87,14 @@ class BatchSums:
 
 def enforce(home: Home, limits: Limits, now: float) -> int:
     """Hold all hosts of a home to the caps; as ``enforce_unsent`` and ``enforce_archives``."""
-    enforce_archives(home, limits, now)
-    return enforce_unsent(home, limits, now, BatchSums())
+    own = machine.own_host(home) if mounts.is_shared(home.path) else None
+    enforce_archives(home, limits, now, own)
+    return enforce_unsent(home, limits, now, BatchSums(), own)
 
 
-def enforce_unsent(home: Home, limits: Limits, now: float, sums: BatchSums) -> int:
+def enforce_unsent(
+    home: Home, limits: Limits, now: float, sums: BatchSums, own: HostPaths | None = None
+) -> int:
     """Hold what was not sent to its caps, over all hosts together.
 
     Args:
@@ -92,6 +102,7 @@ def enforce_unsent(home: Home, limits: Limits, now: float, sums: BatchSums) -> i
         limits: the caps.
         now: the file system's time, in seconds since the epoch.
         sums: what an earlier call found.
+        own: this host, if the home is shared.
 
     Returns:
         How many events were dropped.
@@ -106,24 +117,33 @@ def enforce_unsent(home: Home, limits: Limits, now: float, sums: BatchSums) -> i
     holders = [host for host, held in unsent.items() if held != _NOTHING and is_ours(host)]
     if not _added(map(unsent.__getitem__, holders)).is_over(cap_bytes, cap_s, now):
         return 0
-    return sum(map(_drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
+    drop = _drop if own is None else functools.partial(_drop_shared, own)
+    return sum(map(drop, _over(functools.partial(_unsent, holders), cap_bytes, cap_s, now)))
 
 
-def enforce_archives(home: Home, limits: Limits, now: float) -> None:
+def enforce_archives(home: Home, limits: Limits, now: float, own: HostPaths | None = None) -> None:
     """Hold what each host keeps of the past to its caps; arguments as for ``enforce_unsent``."""
     cap_bytes, cap_s = limits.sent_max_mib * _MIB, limits.sent_max_days * _DAY_S
     for host in known_hosts(home):
         with contextlib.suppress(OSError):  # as above
             for directory in host.archives:
                 if _sum_of(directory).is_over(cap_bytes, cap_s, now) and is_ours(host):
-                    _shorten(host, Path(directory), cap_bytes, cap_s, now)
+                    is_appended_to = own is not None and host not in {own, home.gone_hosts}
+                    _shorten(host, Path(directory), cap_bytes, cap_s, now, keeps_last=is_appended_to)
 
 
-def _shorten(host: HostPaths, directory: Path, cap_bytes: float, cap_s: float, now: float) -> None:
-    """Delete the oldest files of an archive that exceeds a cap, or the oldest lines of its last file."""
+def _shorten(
+    host: HostPaths, directory: Path, cap_bytes: float, cap_s: float, now: float, *, keeps_last: bool
+) -> None:
+    """Delete the oldest files of an archive that exceeds a cap, or the oldest lines of its last file.
+
+    The last file stays whole with ``keeps_last``, because another machine may append to it.
+    """
     kept = functools.partial(_days if directory == host.sent else _items, host, directory)
     for item in _over(kept, cap_bytes, cap_s, now):
         is_last_day = directory == host.sent and item == max(kept()) and now - item.modified <= cap_s
+        if is_last_day and keeps_last:
+            continue
         for path in (Path(item.path), archive.receipts_of(Path(item.path))):
             with contextlib.suppress(FileNotFoundError):
                 if is_last_day:
@@ -157,7 +177,21 @@ def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
     """The sum of what ``_unsent`` gives."""
     spool, _, outbox = host.unsent
     batches = [sums.of(f"{outbox}/{name}") for name in entry_names(outbox)]
-    return _added([_sum_of(spool, segments.is_sealed), *batches])
+    return _added([_whole_sum(host), _sum_of(spool, _is_sealed_otherwise), *batches])
+
+
+def _whole_sum(host: HostPaths) -> _Sum:
+    """The sum of the whole segments by their names and the time of the oldest one.
+
+    There may be ten thousands, and on a shared home each look at a file is a request to the server.
+    """
+    names = segments.whole_segments(host)
+    oldest = presence.modification_times(*(host.spool / name for name in names[:1]))
+    return _Sum(len(names) * LEAST_BYTES, min(oldest, default=math.inf))
+
+
+def _is_sealed_otherwise(name: str) -> bool:
+    return segments.is_sealed(name) and not is_whole(name)
 
 
 def _is_unsent_body(name: str) -> bool:
@@ -179,7 +213,8 @@ def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
         for entry in entries:
             with contextlib.suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
-                yield _Item(status.st_mtime, entry.path, status.st_size, host)
+                size_bytes = segments.counted_bytes(entry.name, status.st_size)
+                yield _Item(status.st_mtime, entry.path, size_bytes, host)
 
 
 def _days(host: HostPaths, directory: Path) -> Iterator[_Item]:
@@ -216,6 +251,33 @@ def _over(
             break
         total -= item.size_bytes
         yield item
+
+
+def _drop_shared(own: HostPaths, item: _Item) -> int:
+    """As ``_drop``, on a shared home; ``own`` is this host."""
+    path = Path(item.path)
+    try:
+        path = _moved(own, path)
+    except FileNotFoundError:
+        return 0  # another sidecar delivered or dropped it
+    except OSError as error:
+        if not is_full(error):
+            raise
+    dropped = _drop(item._replace(path=str(path), host=own))
+    remove_if_empty(path.parent)
+    return dropped
+
+
+def _moved(own: HostPaths, path: Path) -> Path:
+    """The file, moved to where a sidecar of this host delivers it after a death."""
+    if segments.is_sealed(path.name):
+        directory = batch.make(own, secrets.token_hex(8), time.time_ns(), adopted=True).path
+    else:
+        directory = own.outbox / path.parent.name
+        files.ensure_directory(own.outbox)
+        files.ensure_directory(directory)
+    rename(path, directory / path.name)
+    return directory / path.name
 
 
 def _drop(item: _Item) -> int:

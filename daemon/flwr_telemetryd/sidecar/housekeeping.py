@@ -30,7 +30,7 @@ from ..outbox.backlog import anything_waits
 from ..outbox.retention import BatchSums, enforce_archives, enforce_unsent
 from ..runtime import Runtime
 from ..spool import segments
-from ..spool.directory import is_ours, known_hosts, listing
+from ..spool.directory import entry_names, is_ours, known_hosts, listing
 from ..spool.locks import sealer_lock
 from ..state import State
 from .batcher import Batcher
@@ -48,6 +48,9 @@ log = logging.getLogger("flwr_telemetryd")
 
 DEAD_SERVICE_S = 86_400.0
 """The heartbeat of a service that was killed is kept for so long, because ``status`` names it."""
+
+DRAFT_S = 86_400.0
+"""A draft of a whole segment is kept for so long, because a stopped writer may still rename it."""
 
 _AT_ONCE = 20
 
@@ -72,9 +75,10 @@ class Housekeeping:
         if is_due or self._batcher.sealed != self._sealed_before:
             self._sealed_before = self._batcher.sealed
             home, limits, now = self._runtime.home, self._runtime.limits, self._steady_time()
+            own = self._runtime.host if self._runtime.is_shared else None
             if is_due:
-                enforce_archives(home, limits, now)
-            if dropped := enforce_unsent(home, limits, now, self._sums):
+                enforce_archives(home, limits, now, own)
+            if dropped := enforce_unsent(home, limits, now, self._sums, own):
                 log.warning("%d events dropped: a cap of size or age was reached", dropped)
 
     def prune(self) -> None:
@@ -85,6 +89,8 @@ class Housekeeping:
             names = prune_hosts(runtime, after_s)
             if names:
                 log.info("deleted the directories of %d hosts that are gone", len(names))
+            if runtime.is_shared:
+                remove_old_drafts(runtime.host, runtime.file_system_now())
             ages = presence.heartbeats(runtime.home, runtime.file_system_now)
             for name in (name for name, age_s in ages.items() if age_s >= DEAD_SERVICE_S):
                 runtime.home.heartbeat(name).unlink(missing_ok=True)
@@ -130,10 +136,22 @@ def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:
             break
         some = others[start : start + _AT_ONCE]
         gone = [host for host in some if host.name not in served and _is_gone(host, after_s, now)]
-        if gone and not common.take_in(home, gone):
+        if gone and not common.take_in(home, gone, is_shared=runtime.is_shared):
             break
-        names += [host.name for host in gone if _is_removed(host, runtime.host, runtime.state)]
+        for host in gone:
+            remove_old_drafts(host, now)
+            if _is_removed(host, runtime.host, runtime.state):
+                names.append(host.name)
     return names
+
+
+def remove_old_drafts(host: HostPaths, now: float) -> None:
+    """Delete drafts of whole segments whose writers died; ``now`` is the file system's time."""
+    for name in entry_names(host.unsent[0]):
+        if name.endswith(files.PART_SUFFIX):
+            draft = host.spool / name
+            if any(files.age_s(now, time) >= DRAFT_S for time in presence.modification_times(draft)):
+                draft.unlink(missing_ok=True)
 
 
 def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
@@ -212,5 +230,5 @@ def _clear_spool(host: HostPaths) -> None:
         sealer_lock(descriptor, 0) as result,
     ):
         # A writer that appends to it later sees that it has no name, and appends again.
-        if result is not LockResult.BUSY and os.fstat(descriptor).st_size == 0:
-            segments.remove(descriptor, host.events)
+        if result is not LockResult.BUSY:
+            segments.is_removed(descriptor, host.events, 0, result)

@@ -111,7 +111,8 @@ class IdleWait:
         self._is_woken = is_woken
         self._is_alone, own = runtime.mode is not Mode.SERVICE, runtime.host
         # Strings, because building a path takes longer than reading its times.
-        self._paths = [str(path) for path in (own.flush, own.events, own.lock) if self._is_alone]
+        watched = (own.flush, own.events, own.lock, *([own.spool] if runtime.is_shared else []))
+        self._paths = [str(path) for path in watched if self._is_alone]
         self._telemetry: object = None
         self._times: object = None
         self._pause_s = POLL_S

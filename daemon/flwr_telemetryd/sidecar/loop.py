@@ -14,12 +14,15 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr_telemetry import presence, settings
+from flwr_telemetry import mounts, presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import LockResult
+from flwr_telemetry.machine import own_host
 from flwr_telemetry.version import __version__
 
 from ..clock import Clock
@@ -42,6 +45,12 @@ from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, on_demand_wait, servic
 from .sd_notify import ServiceManager
 
 log = logging.getLogger("flwr_telemetryd")
+
+CLAIM_S = 0.1
+"""Where nothing is locked, a sidecar waits so long after its claim, at least, and then looks whether another
+one has replaced it; in seconds."""
+
+_SILENT = {ExitReason.DISABLED, ExitReason.REMOVED, ExitReason.LOST}
 
 
 class Sidecar:
@@ -70,7 +79,7 @@ class Sidecar:
         manager: ServiceManager | None = None,
         reload_asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        clock, self.host = clock or Clock(), home.host()
+        clock, self.host = clock or Clock(), lock.host if lock else own_host(home)
         self._lock = lock
         self._manager = manager or ServiceManager({})
         self._reload_asked = reload_asked
@@ -78,7 +87,16 @@ class Sidecar:
         self._state = State.load(self.host)
         self._faults = LocalFaults(clock, self._state, lambda: gate.settings.limits)
         self._runtime = runtime = Runtime(
-            home, self.host, mode, clock, self._state, self._faults, gate, lambda: gate.settings
+            home,
+            self.host,
+            mode,
+            clock,
+            self._state,
+            self._faults,
+            gate,
+            lambda: gate.settings,
+            secrets.token_hex(8),
+            mounts.is_shared(home.path),
         )
         self._queue = Queue(runtime)
         self._uploader = Uploader(runtime, self._queue, open_sink)
@@ -89,7 +107,7 @@ class Sidecar:
         self._housekeeping = Housekeeping(runtime, self._batcher)
         self._idle_wait = IdleWait(runtime, self._is_woken)
         self._flush_requested = mode is Mode.ONCE
-        self._has_passed = self._works = self._tries_last = self._drains = False
+        self._has_passed = self._works = self._tries_last = self._drains = self._is_lost = False
         self._is_exclusive = lock is None or lock.is_exclusive
 
     # One run
@@ -100,12 +118,15 @@ class Sidecar:
         state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
         state.born = presence.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
-        if self._checkpoint():
-            if self._is_exclusive:
-                remove_temporary_files(self.host)
-            self._save()  # another sidecar needs the process ID to ask this one to end
-            self._manager.ready()
         reason: ExitReason | None = None
+        if self._checkpoint():
+            self._save()  # another sidecar needs the process ID to ask this one to end
+            if self._lock is not None and self._lock.result is LockResult.UNSUPPORTED:
+                clock.sleep(CLAIM_S * (1 + clock.random()))  # another one may have started at the same moment
+                reason = ExitReason.LOST if self._lock.is_lost() else None
+            if reason is None and self._is_exclusive:
+                remove_temporary_files(self.host)
+            self._manager.ready()
         while reason is None:
             try:
                 self._idle_wait.snapshot()
@@ -119,8 +140,8 @@ class Sidecar:
                 log.warning("cannot read the home: %s", error)
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
-        # After an opt-out or the removal of the directory, nothing is written, not even the reason.
-        self.close("" if reason in {ExitReason.DISABLED, ExitReason.REMOVED} else reason.value)
+        # After an opt-out, a removal or the loss of the host nothing is written, not even the reason.
+        self.close("" if reason in _SILENT else reason.value)
         return reason
 
     def drain(self) -> None:
@@ -179,6 +200,8 @@ class Sidecar:
             if not self._checkpoint():  # a request may have taken long
                 return ExitReason.DISABLED
         self._save()
+        if self._is_lost:
+            return ExitReason.LOST
         reason = self._exit_policy.reason()
         if reason is ExitReason.OFFLINE and not self._tries_last:
             # One more try, because the collector may be back, and the next event may come days later.
@@ -275,6 +298,10 @@ class Sidecar:
 
     def _save(self) -> None:
         self._manager.status(self._state.summary())
+        # The file is the claim to this host where nothing is locked: one that another sidecar made stays.
+        if self._lock is not None and self._state.has_changed() and self._lock.is_lost():
+            self._is_lost = True
+            return
         try:
             self._state.save(self.host)
         except (OSError, TelemetryError) as error:

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from flwr_telemetry import files, presence, start_errors
+from flwr_telemetry import files, machine, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
@@ -58,6 +58,7 @@ _EXIT_CODES = {
     ExitReason.UNDELIVERED: ExitCode.UNDELIVERED,
     ExitReason.REMOVED: ExitCode.UNUSABLE,
     ExitReason.UNINSTALLED: ExitCode.UNUSABLE,
+    ExitReason.LOST: ExitCode.BUSY,
 }
 
 
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
         code = _serve(home, mode, signals, drain_s)
-        start_errors.clear(home.host())  # if it ended before it had a log, that was no failure
+        start_errors.clear(machine.own_host(home))  # if it ended before it had a log, that was no failure
         return code
     except (OSError, TelemetryError) as error:
         return _fail(describe(error, None), ExitCode.UNUSABLE)
@@ -154,7 +155,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     consent = environment_refusal(os.environ) or _kept_refusal(chosen) or consent
     if not consent.enabled:
         return _report_disabled(consent, mode)
-    host = home.host()
+    host = machine.own_host(home)
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
             _tell(f"nothing waits in {home.path}")
@@ -162,6 +163,7 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
         files.ensure_directory(host.root)
+    host = machine.own_host(home, lambda: True)
     check_root(host)
     if mode is Mode.SERVICE:
         request_exit(host)

@@ -34,6 +34,7 @@ class ExitReason(enum.Enum):
     DISABLED = "telemetry is off"
     REMOVED = "its directory was removed or replaced"
     UNINSTALLED = "its program was removed or replaced"
+    LOST = "another sidecar has claimed this host"
 
 
 def seal_is_due(

@@ -86,7 +86,8 @@ def rename(path: Path, target: Path) -> None:
     try:
         os.rename(path, target)
     except FileNotFoundError:
-        if not os.path.lexists(target):
+        # The client may remember that the target was missing before, so its directory is listed, too.
+        if not os.path.lexists(target) and target.name not in entry_names(target.parent):
             raise
 
 

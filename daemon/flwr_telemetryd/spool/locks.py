@@ -2,11 +2,17 @@
 
 In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets one sidecar run there. Its file,
 ``sidecar.lock``, is never unlinked. Each attempt goes through filelock.
+
+On a file system that other machines share, nothing is locked. A lock there may wait for a server for ever, or
+be granted to every machine. The result is UNSUPPORTED at once, and whoever asks relies on renames alone. The
+lock of a host then is a claim: a sidecar writes its process to ``sidecar.json``, and ends if the file names
+another process that lives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +21,8 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import HostPaths
-from flwr_telemetry.locks import LockResult, wait
-from flwr_telemetry.presence import state_claims_alive
+from flwr_telemetry.locks import LockResult, is_shared, wait
+from flwr_telemetry.presence import birth, sidecar_state, state_claims_alive
 
 WAIT_S = 1.0
 """A sidecar that starts waits so long, because a writer's check for a sidecar holds the lock for a moment."""
@@ -35,11 +41,13 @@ class HostLock:
     host: HostPaths
     result: LockResult
     _descriptor: int = -1
+    is_exclusive: bool = False
+    """Whether no other sidecar runs on this host. Without locks, two that start at once may both believe it
+    for a moment, and share the work by renames."""
 
-    @property
-    def is_exclusive(self) -> bool:
-        """Whether no other sidecar can run on this host."""
-        return self.result is LockResult.HELD
+    def is_lost(self) -> bool:
+        """Whether another sidecar has claimed the host since; always false with a lock."""
+        return self.result is LockResult.UNSUPPORTED and state_claims_alive(self.host)
 
     def is_linked(self) -> bool:
         """Whether the lock file is still there. If not, another sidecar may hold a new one."""
@@ -59,12 +67,26 @@ def held(host: HostPaths, wait_s: float, *, create: bool = False) -> Iterator[Ho
         yield HostLock(host, LockResult.BUSY)  # the whole directory was removed
         return
     try:
-        result = wait(try_exclusive, descriptor, wait_s, _HOST_POLL_S)
-        if result is LockResult.UNSUPPORTED and state_claims_alive(host):
-            result = LockResult.BUSY
-        yield HostLock(host, result, descriptor)
+        result = wait(functools.partial(_try_host, host), descriptor, wait_s, _HOST_POLL_S)
+        is_claimed = result is LockResult.UNSUPPORTED and not _may_run_elsewhere(host)
+        yield HostLock(host, result, descriptor, result is LockResult.HELD or is_claimed)
     finally:
         os.close(descriptor)
+
+
+def _try_host(host: HostPaths, descriptor: int) -> LockResult:
+    result = try_exclusive(descriptor)
+    return LockResult.BUSY if result is LockResult.UNSUPPORTED and state_claims_alive(host) else result
+
+
+def _may_run_elsewhere(host: HostPaths) -> bool:
+    """Whether ``sidecar.json`` names a process of another container, of which nobody here can tell."""
+    state = sidecar_state(host)
+    return state is not None and not state.ended and _namespace(state.born) != _namespace(birth(os.getpid()))
+
+
+def _namespace(born: str) -> str:
+    return born.partition(" ")[0]
 
 
 @contextlib.contextmanager
@@ -80,7 +102,14 @@ def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[LockRe
 
 
 def try_exclusive(descriptor: int) -> LockResult:
-    """One attempt at an exclusive lock."""
+    """One attempt at an exclusive lock; UNSUPPORTED on a file system that other machines share."""
+    if is_shared(descriptor):
+        return LockResult.UNSUPPORTED
+    return try_exclusive_anywhere(descriptor)
+
+
+def try_exclusive_anywhere(descriptor: int) -> LockResult:
+    """As ``try_exclusive``, but a shared file system is asked, too. It may never answer."""
     try:
         return LockResult.HELD if lock_descriptor(descriptor, blocking=False) else LockResult.BUSY
     except OSError:

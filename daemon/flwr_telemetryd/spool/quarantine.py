@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from flwr_telemetry import files
@@ -32,19 +33,27 @@ def quarantine(host: HostPaths, path: Path) -> None:
     remove_if_empty(path.parent)
 
 
-def is_segment(host: HostPaths, segment: Path) -> bool:
-    """Whether a segment is a plain file of this user; anything else in its place is quarantined.
+@contextlib.contextmanager
+def opened_segment(host: HostPaths, segment: Path) -> Iterator[int | None]:
+    """A descriptor of a segment, to read it; None if anything but a plain file of this user is in its place.
+
+    That is quarantined.
 
     Raises:
         FileNotFoundError: the segment is gone.
     """
     try:
-        os.close(files.open_file(segment, os.O_RDONLY))
+        descriptor = files.open_file(segment, os.O_RDONLY)
     except NOT_OURS_ERRORS as error:
         log.warning("%s is quarantined in %s: %s", segment.name, host.damaged, error)
         quarantine(host, segment)
-        return False
-    return True
+        yield None
+        return
+    try:
+        with files.estale_as_missing():
+            yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class DamageWriter:

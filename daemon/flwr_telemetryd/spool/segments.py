@@ -1,8 +1,10 @@
 """Segments, as the sidecar sees them: seals the open one, names the sealed ones, and reads their bytes.
 
-A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` is one of two forms:
+A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` has one of three forms:
 
 - eight random digits: the segment is read from its beginning;
+- 16 random digits: a *whole* segment, which was written before it got this name. Nobody appends to it, so it
+  is read and deleted without a lock and without a second look at its size;
 - 24 digits, if a part of it is delivered already: eight random ones, eight for the offset at which reading
   begins, and eight for the CRC-32 of these sixteen. The checksum keeps a foreign name from being read so.
 
@@ -11,7 +13,7 @@ Races, continued from the emitter's ``spool.py``:
 6. Two sidecars seal at once (where locks do not work): one rename succeeds, the other finds nothing.
 7. A stopped writer holds the lock shared: the sealer waits ``SEAL_WAIT_S`` and renames without it.
 
-This module deletes a segment only for a caller that holds the segment's lock.
+This module deletes a segment only for a caller that has tried for its lock, and only one that has not grown.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
+from flwr_telemetry.locks import LockResult
+from flwr_telemetry.whole import LEAST_BYTES
 
-from .directory import listing
+from .directory import entry_names, listing
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
@@ -87,6 +91,22 @@ def sealed_segments(host: HostPaths) -> list[Path]:
     return [path for path in listing(host.spool) if is_sealed(path.name)]
 
 
+def whole_segments(host: HostPaths) -> list[str]:
+    """The names of the whole segments that are in no batch, oldest first."""
+    return list(filter(is_whole, entry_names(host.unsent[0])))
+
+
+def written_at_ns(whole: str) -> int:
+    """When a whole segment got its name, in nanoseconds since the epoch, by the clock of its writer."""
+    time_ns = whole.removeprefix(SEALED_PREFIX).partition("-")[0]
+    return int(time_ns) if time_ns.isdecimal() else 0
+
+
+def counted_bytes(name: str, size_bytes: int) -> int:
+    """The size for which a segment counts: a whole one is small, but its file costs more than its bytes."""
+    return max(size_bytes, LEAST_BYTES) if is_whole(name) else size_bytes
+
+
 def is_sealed(name: str) -> bool:
     """Whether a file of this name is a sealed segment."""
     return name.startswith(SEALED_PREFIX) and name.endswith(SEGMENT_SUFFIX)
@@ -105,10 +125,31 @@ def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
         yield data
 
 
-def remove(descriptor: int, path: Path) -> None:
-    """Unlink a segment whose lock this process holds, and mark it: see ``files.TOMBSTONE_MODE``."""
+def is_removed(descriptor: int, path: Path, end: int, lock: LockResult) -> bool:
+    """Mark a segment and unlink it, unless it has grown; whether it is unlinked.
+
+    Without a lock its size is read once more after it was marked. So a writer that appends before that is
+    seen here, and one that appends later sees the mark; see ``files.TOMBSTONE_MODE``. A new open makes a
+    network file system ask its server for the size.
+
+    Args:
+        descriptor: the segment.
+        path: its path.
+        end: its size as it was read.
+        lock: the result of the attempt at its lock.
+    """
+    if os.fstat(descriptor).st_size > end:
+        return False
     mark_tombstone(descriptor)
+    if lock is LockResult.UNSUPPORTED:
+        with files.opened(path, os.O_RDONLY) as again:
+            if os.fstat(again).st_size > end:
+                return False
     path.unlink()
+    # A network file system may keep a page that ends before a late append, and nobody else reads that append.
+    with contextlib.suppress(AttributeError, OSError):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
 
 
 def mark_tombstone(descriptor: int) -> None:

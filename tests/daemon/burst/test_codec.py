@@ -72,7 +72,7 @@ def group_of(event):
     return packed([event["event_type"], list(event["event_details"]), context])
 
 
-@tried(300)
+@tried(150)
 @given(crowds, st.booleans(), st.integers(0, 3))
 def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
     crowd = crowd + crowd[:twice]
@@ -86,7 +86,7 @@ def test_expanding_gives_back_exactly_what_went_in(crowd, bursts, twice):
     assert len(bodies) == (len(set(map(group_of, crowd))) if bursts else len(crowd))
 
 
-@tried(200)
+@tried(100)
 @given(crowds.flatmap(lambda crowd: st.tuples(st.just(crowd), st.permutations(crowd))))
 def test_equal_events_make_equal_bodies(crowds):
     """In whatever order they come: so a restored backup is delivered under the keys of the first time."""

@@ -56,6 +56,7 @@ def test_nothing_around_it_can_disturb_it(home, tmp_path):
     assert done.returncode == 0, done.stderr
     assert homes.tree(home.parent) == before
     assert list(temporary.iterdir()) == []
+    assert processes.processes_of(temporary) == {}
 
 
 def test_ending_it_leaves_nothing(home, tmp_path):

@@ -61,17 +61,6 @@ def test_remaining_events_are_reported_with_the_reason(home, collector, timeout)
     assert homes.waiting(home)
 
 
-def test_telemetry_off_is_exit_code_3(home, collector):
-    """Nothing is sent; the message gives the reason, and how to change it."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(3))
-    done = command(home, "flush", env={"FLWR_TELEMETRY_ENABLED": "0"})
-    assert done.returncode == 3
-    assert "the variable FLWR_TELEMETRY_ENABLED is '0'" in done.stderr
-    assert "unset FLWR_TELEMETRY_ENABLED" in done.stderr
-    assert collector.requests == []
-
-
 def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
     """Ctrl-C ends the wait and the sidecar that was started for it."""
     homes.configure(home, collector.url)

@@ -89,16 +89,6 @@ def test_remaining_bodies_are_reported_with_the_reason(home, file, collector):
     assert "from its beginning" in command(home, "relay", str(file)).stdout
 
 
-def test_telemetry_off_is_exit_code_3(home, file, collector):
-    """Nothing is sent or written, and the message gives the reason."""
-    homes.configure(home, collector.url)
-    before = homes.tree(file.parent.parent)
-    done = command(home, "relay", str(file), env={"FLWR_TELEMETRY_ENABLED": "0"})
-    assert done.returncode == 3
-    assert "the variable FLWR_TELEMETRY_ENABLED is '0'" in done.stderr
-    assert (collector.requests, homes.tree(file.parent.parent)) == ([], before)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home to somebody else")
 def test_the_home_of_another_user_is_left_alone(home, file, collector):
     """Exit code 3: telemetry is off there for everybody else."""

@@ -15,12 +15,6 @@ def test_the_first_line_says_on_or_off_and_why(home):
     assert "unset DO_NOT_TRACK" in off[1]
 
 
-def test_a_wrong_line_in_the_settings_is_named(home):
-    homes.write_settings(home, 'enabled = true\nurl = "http://example.org/"\n')
-    first = command(home, "status").stdout.splitlines()[0]
-    assert first.startswith(f"Telemetry is off: {homes.config_file(home)}, line 2: url must be https")
-
-
 def test_a_sidecar_that_runs_is_shown(home, collector):
     """Its process, its mode and its start; after its end, the reason."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)

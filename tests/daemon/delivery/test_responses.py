@@ -80,7 +80,7 @@ dated = st.builds(
 )
 
 
-@tried(300)
+@tried(100)
 @given(st.text(max_size=30) | dated | st.integers().map(str))
 def test_no_header_raises(value):
     seconds = retry_after_s(value, NOW)

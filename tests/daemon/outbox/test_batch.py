@@ -32,7 +32,7 @@ def test_a_batch_from_segments_to_bodies(home, host, spooling):
     assert names == {*marks, f"{wire.key_of(body)}.json"}
     committed = batch.commit(made)
     assert committed == host.outbox / made.name
-    discard.discard(host, committed, 9)
+    discard.discard(host, committed, OURS, 9)
     assert [path.name for path in committed.iterdir()] == [f"{batch.key_of(body)}.json"]
     assert [event["context"]["hw"]["memory_gib"] for event in wire.expand(body)] == [7] * 3
     assert wire.bag(map(wire.plain, wire.expand(body))) == wire.bag(EVENTS[:3])
@@ -233,7 +233,7 @@ def test_a_rename_whose_answer_was_lost_is_no_loss_of_the_batch(home, host, spoo
             assert batch.write(made, bursts=True, hardware={}).bodies == 1
             batch._begin_again(made)
         batch.write(made, bursts=True, hardware={})
-    discard.discard(host, batch.commit(made), 9)
+    discard.discard(host, batch.commit(made), OURS, 9)
     assert spooling.delivered() == [0, 1]
 
 
@@ -255,7 +255,7 @@ def test_events_of_a_forgotten_source_are_left_out(home, host, spooling, bursts)
         bodies=1 if bursts else 2, damaged=1, forgotten=3
     )
     committed = batch.commit(made)
-    discard.discard(host, committed, 9)
+    discard.discard(host, committed, OURS, 9)
     assert not any(GONE.encode() in path.read_bytes() for path in committed.iterdir())
     assert spooling.delivered() == [2, 4]
     assert homes.unsent_files(home) == []
@@ -269,7 +269,7 @@ def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
     forgotten.add(Home(home), GONE)
     (again,) = take_over(host, OURS)
     assert batch.write(again, bursts=True, hardware={}) == batch.Written(bodies=0, damaged=0, forgotten=2)
-    discard.discard(host, batch.commit(again), 9)
+    discard.discard(host, batch.commit(again), OURS, 9)
     assert begin_again(host, spooling) == []
 
 

@@ -137,3 +137,16 @@ def test_everybody_finds_the_archive(home, nodes):
     erased, problems = forget.forget_id(Home(home), records.sample()["context"]["source"], Clock())
     assert (erased.sent, problems) == (6, [])
     assert homes.find(home, "**/*.jsonl") == []
+
+
+def test_on_a_shared_home_each_file_moves_as_it_is(home, nodes):
+    """Two machines may do this at once, so neither appends to a file."""
+    for number, node in enumerate(nodes):
+        put(node, LINES[number])
+        put(node, LINES[number + 3], name="2026-11-23.jsonl")
+    assert common.take_in(Home(home), nodes[:2], is_shared=True)
+    assert common.take_in(Home(home), nodes, is_shared=True)
+    found = homes.find(Home(home).gone_hosts.sent, "*.jsonl")
+    assert [path.name[:11] for path in found] == ["2026-11-22."] * 3 + ["2026-11-23."] * 3
+    assert sorted(path.read_bytes().rstrip() for path in found) == sorted(LINES)
+    assert not Home(home).gone_hosts.lock.exists()

@@ -68,3 +68,18 @@ def test_an_id_is_noted_once(home, host):
     noted = Home(home).forgotten.read_text()
     assert noted.splitlines() == ["abc", hash_of("a"), hash_of("b")]
     assert forgotten.hashes(Home(home)) >= {hash_of("a"), hash_of("b")}
+
+
+def test_a_note_that_another_machine_wrote_over_is_written_again(home, host, monkeypatch):
+    """Two machines may append to the file at the same offset."""
+    real, calls = forgotten.append_line, []
+
+    def append_line(path, line):
+        real(path, line)
+        calls.append(path)
+        if len(calls) == 1:
+            note(home, hash_of(OTHER))
+
+    monkeypatch.setattr(forgotten, "append_line", append_line)
+    forgotten.add(Home(home), MINE)
+    assert forgotten.hashes(Home(home)) == {hash_of(MINE), hash_of(OTHER)}

@@ -5,15 +5,17 @@ import os
 import pytest
 
 from flwr_telemetry import files
-from flwr_telemetry.layout import Home
+from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.outbox import archive, retention
 from flwr_telemetryd.spool import segments
-from tests.daemon.conftest import EVENTS, FRAMES
+from tests.daemon.conftest import EVENTS, FRAMES, begin_again
+from tests.support import homes
 from tests.support.bodies import coalesce
-from tests.support.faults import amid
+from tests.support.faults import DeathError, amid, die
+from tests.support.wire import key_of
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -219,3 +221,65 @@ def test_a_batch_is_read_again_only_if_it_changed(home, host, monkeypatch):
     host.outbox.rename(host.outbox.with_name("gone"))
     retention.enforce_unsent(Home(home), cap, NOW_S, sums)
     assert sums._known == {}
+
+
+def enforce_shared(own, **limits):
+    home = Home(own.telemetry.parent)
+    return retention.enforce_unsent(home, Limits(**limits), NOW_S, retention.BatchSums(), own)
+
+
+@pytest.fixture(params=["segment", "body"])
+def old(request, home, host):
+    """Give another host's file of four events that a cap takes."""
+    node, login = (Home(home).host(name) for name in ("node", "login"))
+    for other in (node, login):
+        other.root.mkdir(mode=0o700)
+    if request.param == "segment":
+        path = put(node.spool / whole_name(1), b"".join(FRAMES[:4]), 31 * DAY_S)
+    else:
+        path = put(node.outbox / "b" / f"{key_of(BURST)}.json", BURST, 31 * DAY_S)
+        node.outbox.chmod(0o700)
+    path.parent.chmod(0o700)
+    return path
+
+
+def test_two_machines_drop_a_file_once(home, host, monkeypatch, old):
+    """Each has listed it. The one that moves it away counts its events, in a file of its own."""
+    first = []
+    amid(monkeypatch, lambda: first.append(enforce_shared(Home(home).host("login"))), "rename")
+    assert old.exists()
+    assert enforce_shared(host) == 0
+    assert first == [4]
+    names = homes.find(homes.telemetry(home), "*/dropped")
+    assert [(path.parent.name, path.stat().st_size) for path in names] == [("login", 4)]
+    assert homes.unsent_files(home) == []
+
+
+def test_a_death_before_the_count_loses_nothing(host, spooling, monkeypatch, old):
+    """On a shared home the file is moved first. It is then delivered, not dropped."""
+    die(monkeypatch, "write", 0)
+    with pytest.raises(DeathError):
+        enforce_shared(host)
+    monkeypatch.undo()
+    assert not old.exists()
+    assert begin_again(host, spooling) == [0, 1, 2, 3]
+
+
+def test_the_last_file_of_another_machines_archive_stays_whole(home, host):
+    """That machine may append to it at this moment."""
+    day = put(host.sent / "2026-11-22.jsonl", b"x" * MIB + b"\n")
+    for each in (host.sent, host.root):
+        each.chmod(0o700)
+    retention.enforce_archives(Home(home), Limits(sent_max_mib=0), NOW_S, Home(home).host("login"))
+    assert day.stat().st_size == MIB + 1
+    retention.enforce_archives(Home(home), Limits(sent_max_mib=0), NOW_S, host)
+    assert day.stat().st_size == 0
+
+
+def test_a_whole_segment_counts_as_a_block_of_the_disk(home, host):
+    paths = [put(host.spool / whole_name(age_s), FRAMES[0], -age_s) for age_s in (1, 2, 3)]
+    for each in (host.spool, host.root):
+        each.chmod(0o700)
+    assert enforce(home, spool_max_mib=3 * 4096 / MIB) == 0
+    assert enforce(home, spool_max_mib=2.5 * 4096 / MIB) == 1
+    assert kept(paths) == [False, True, True]

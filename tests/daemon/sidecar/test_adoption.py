@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from flwr_telemetry import pending
+from flwr_telemetry import files, pending
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.outbox import batch, discard, queue
 from flwr_telemetryd.sidecar import adoption
 from flwr_telemetryd.spool import segments
-from tests.daemon.conftest import OURS, THEIRS, make
+from tests.daemon.conftest import OURS, THEIRS, make, whole
 from tests.support import homes, processes, records, wire
 from tests.support.bodies import coalesce
 from tests.support.faults import amid
@@ -132,7 +132,7 @@ def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(home, collect
         os.write(writer, late)
     else:
         amid(monkeypatch, lambda: os.write(writer, late), "unlink")
-    discard.discard(here, committed, 9)
+    discard.discard(here, committed, OURS, 9)
     monkeypatch.undo()
     os.close(writer)
     assert segments.sealed_segments(here) == []
@@ -161,7 +161,7 @@ def test_a_wait_on_another_host_follows_an_adopted_segment(home):
     assert not waits.is_over()
     committed = make(here, made)
     assert not waits.is_over()
-    discard.discard(here, committed, 9)
+    discard.discard(here, committed, OURS, 9)
     assert not waits.is_over()
     for body in committed.iterdir():
         body.unlink()
@@ -196,7 +196,7 @@ AFTER_S = 120.0
 
 def _adoptable(home):
     found = adoption.adoptable(Home(home), homes.host_name(), AFTER_S, lambda: NOW_S)
-    return sorted(host.name for host in found)
+    return sorted(due.host.name for due in found)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_host_that_asks_for_delivery(home, asked, adopted):
     for path in (*spool.iterdir(), spool):
         os.utime(path, (NOW_S, NOW_S))
     found = adoption.adoptable(Home(home), homes.host_name(), AFTER_S, lambda: NOW_S, if_asked=asked)
-    assert [host.name for host in found] == adopted
+    assert [due.host.name for due in found] == adopted
 
 
 def test_nobody_is_asked_for_the_time_where_nothing_waits(home):
@@ -240,3 +240,35 @@ def test_nobody_is_asked_for_the_time_where_nothing_waits(home):
         raise AssertionError
 
     assert list(adoption.adoptable(Home(home), homes.host_name(), AFTER_S, now)) == []
+
+
+def test_whole_segments_of_a_host_that_writes_are_adopted(home, collector):
+    """Nobody appends to them. The host's other segments and its batches stay until it is quiet."""
+    old, new = whole(home, 0, at_ns=1, host_of="node"), whole(home, 1, at_ns=2, host_of="node")
+    other = homes.put(home, records.series(1, start=7), host_of="node", name="sealed-1-00000001.msgpack")
+    bodies = commit(home, "node", 8)
+    homes.age(old, LONG_AGO_S)
+    (homes.host(home, "node") / "spool" / "flush").touch()
+    for path in (new, new.parent):
+        os.utime(path)
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == [0, 1]
+    assert sorted(path.name for path in other.parent.iterdir()) == ["events.msgpack", "flush", other.name]
+    assert len(bodies) == len(homes.find(homes.host(home, "node"), "outbox/*/*.json"))
+
+
+def test_young_whole_segments_of_another_host_are_left_alone(home, collector):
+    segment = whole(home, 0, host_of="node")
+    processes.deliver(home)
+    assert (collector.requests, segment.exists()) == ([], True)
+
+
+def test_what_a_host_asks_for_is_not_sealed_under_its_writers_on_a_shared_home(home):
+    """They have that segment on a disk of their own, and no lock of theirs is seen here."""
+    spool = homes.put(home, records.series(1), host_of="other").parent
+    (spool / "flush").touch()
+    now = files.now(spool / "flush")
+    found = adoption.adoptable(
+        Home(home), homes.host_name(), AFTER_S, lambda: now, if_asked=True, is_shared=True
+    )
+    assert [(due.host.name, due.is_quiet) for due in found] == [("other", False)]

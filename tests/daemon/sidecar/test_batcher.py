@@ -5,13 +5,15 @@ import errno
 import pytest
 
 from flwr_telemetry import files
+from flwr_telemetry.whole import LEAST_BYTES
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.runtime import Mode
-from flwr_telemetryd.sidecar.batcher import MAX_UNFINISHED, Batcher
+from flwr_telemetryd.sidecar.batcher import MAX_BATCHES, MAX_UNFINISHED, SETTLE_S, Batcher
+from flwr_telemetryd.sidecar.schedule import SEAL_SIZE_BYTES
 from flwr_telemetryd.spool.directory import entry_names
-from tests.daemon.conftest import a_runtime, sealed
-from tests.support import homes, records
+from tests.daemon.conftest import a_runtime, sealed, whole
+from tests.support import homes, processes, records
 
 NOW_US = 1_800_000_000_000_000
 
@@ -111,3 +113,61 @@ def test_unfinished_batches_do_not_pile_up(home, host, batcher, time, monkeypatc
         batcher.run(may_batch=True, immediately=True)
     assert len(entry_names(host.work)) == MAX_UNFINISHED
     assert batcher.made == 0
+
+
+def test_whole_segments_wait_together_for_the_burst_window(home, batcher, time):
+    """They become one batch. The window counts from the oldest one's name, and the next one's is whole."""
+    window_s = batcher._runtime.limits.burst_window_s
+    for age_s in (3, 1, 2):
+        whole(home, age_s, at_ns=NOW_US * 1000 - int(age_s * 1e9))
+    looks(batcher)
+    assert (batcher.made, batcher.window_s()) == (0, window_s - 3)
+    time[0] += window_s - 3
+    looks(batcher)
+    assert (batcher.made, len(homes.waiting(home)), homes.segments(home)) == (1, 1, [])
+    whole(home, 4)
+    looks(batcher)
+    assert (batcher.made, batcher.window_s()) == (1, window_s)
+    batcher.run(may_batch=False, immediately=True)
+    assert batcher.made == 1
+    batcher.run(may_batch=True, immediately=True)
+    assert batcher.made == 2
+
+
+def test_very_many_whole_segments_do_not_wait(home, batcher):
+    for number in range(SEAL_SIZE_BYTES // LEAST_BYTES):
+        assert batcher.made == 0
+        whole(home, number % 10, at_ns=NOW_US * 1000)
+        if number % 100 == 0:
+            looks(batcher)
+    looks(batcher)
+    assert batcher.made
+
+
+def test_what_was_sealed_on_a_shared_home_is_left_alone_for_a_moment(home, shared_host):
+    """A writer with a lock that is not seen here may have passed its last check before the rename."""
+    put(home, 0)
+    batcher = Batcher(a_runtime(shared_host.telemetry.parent, Mode.SERVICE))
+    batcher.run(may_batch=True, immediately=True)
+    assert (batcher.sealed, batcher.made) == (1, 0)
+    (segment,) = homes.segments(home)
+    sealed_at = segment.stat().st_ctime
+    processes.wait_until(lambda: batcher.run(may_batch=True, immediately=True) or batcher.made)
+    (committed,) = homes.find(homes.host(home), "outbox/*")
+    assert committed.stat().st_mtime - sealed_at >= SETTLE_S
+
+
+def test_whole_segments_that_come_without_end_do_not_keep_it_from_delivering(home, batcher, monkeypatch):
+    """A pass makes a few batches. The others follow after the next delivery."""
+    take = batch.take
+
+    def one_more(*arguments, **options):
+        whole(home, 0)
+        return take(*arguments, **options)
+
+    monkeypatch.setattr(batch, "take", one_more)
+    batcher.run(may_batch=True, immediately=True)
+    assert batcher.made == 0
+    whole(home, 0)
+    batcher.run(may_batch=True, immediately=True)
+    assert batcher.made == MAX_BATCHES

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import subprocess
 import time
 
 import pytest
 
-from flwr_telemetry.layout import Home
+from flwr_telemetry import presence
+from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery import open_sink
 from flwr_telemetryd.delivery.backoff import RetryPolicy
@@ -14,7 +16,9 @@ from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.loop import Sidecar
 from flwr_telemetryd.sidecar.schedule import ExitReason
-from tests.support import homes, processes, records, wire
+from flwr_telemetryd.spool.locks import held
+from flwr_telemetryd.state import State
+from tests.support import faults, homes, processes, records, wire
 
 
 def _sidecar(home):
@@ -36,7 +40,7 @@ WAITS = {"backoff_s": 1, "backoff_max_s": 900, "burst_window_s": 0, "idle_exit_s
 class Run:
     """A sidecar on demand with a clock that runs only in sleep; chance is always the same."""
 
-    def __init__(self, home, *, random=0.5):
+    def __init__(self, home, *, random=0.5, lock=None):
         self.now_s = 0.0
         self.happens = {}
         began_ns = time.time_ns()
@@ -47,7 +51,9 @@ class Run:
             random=lambda: random,
         )
         site_file = home.parent / "none.toml"
-        self.sidecar = Sidecar(Home(home), Mode.ON_DEMAND, open_sink, clock=clock, site_file=site_file)
+        self.sidecar = Sidecar(
+            Home(home), Mode.ON_DEMAND, open_sink, lock=lock, clock=clock, site_file=site_file
+        )
 
     def _sleep(self, seconds):
         assert 0 < seconds <= 0.25
@@ -56,11 +62,13 @@ class Run:
             self.happens.pop(at_s)()
 
 
-def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["open", "whole"])
+def test_on_demand_it_makes_few_passes_and_ends_in_time(home, tmp_path, monkeypatch, kind):
     out = tmp_path / "out.jsonl"
     homes.configure(home, out.as_uri(), burst_window_s=5, idle_exit_s=60)
     now_us = time.time_ns() // 1000
-    homes.put(home, [records.sample({"n": number}, date_us=now_us) for number in range(3)])
+    name = "events.msgpack" if kind == "open" else whole_name(time.time_ns())
+    homes.put(home, [records.sample({"n": number}, date_us=now_us) for number in range(3)], name=name)
     run, passes = Run(home), []
     run_pass = Sidecar.run_pass
     monkeypatch.setattr(Sidecar, "run_pass", lambda self: passes.append(1) or run_pass(self))
@@ -169,3 +177,26 @@ def test_a_stray_file_stops_nothing(home, collector, junk):
             directory.chmod(0o700)
     assert processes.once(home).returncode == ExitCode.OK
     assert wire.serials(collector.events()) == [0, 1]
+
+
+@pytest.mark.parametrize("at_s", [0.1, 0.6], ids=["at the start", "later"])
+def test_where_nothing_is_locked_a_host_belongs_to_the_last_claim(home, collector, monkeypatch, at_s):
+    """The sidecar whose claim was replaced ends, and leaves the other one's state alone."""
+    homes.configure(home, collector.url, **WAITS)
+    homes.put(home, records.series(1))
+    faults.no_locks(monkeypatch)
+    host = Home(home).host()
+    with (
+        processes.start(home, ["-c", "input()"], stdin=subprocess.PIPE) as other,
+        held(host, 0, create=True) as lock,
+    ):
+        claim = State(pid=other.pid, born=presence.birth(other.pid), mode="on demand")
+        run = Run(home, lock=lock)
+        run.happens[at_s] = lambda: claim.save(host)
+        run.happens[at_s + 0.2] = lambda: homes.put(home, records.series(1, start=1))
+        assert run.sidecar.run() is ExitReason.LOST
+        assert presence.sidecar_state(host).pid == other.pid
+        other.communicate("\n")
+    assert wire.serials(collector.events()) == ([] if at_s == 0.1 else [0, 1])
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == ([0] if at_s == 0.1 else [0, 1])

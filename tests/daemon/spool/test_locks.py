@@ -1,7 +1,9 @@
 """The lock that lets one sidecar run on a host, and the lock of a segment."""
 
+import contextlib
 import fcntl
 import os
+import subprocess
 
 import pytest
 
@@ -11,7 +13,7 @@ from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.spool import locks
 from flwr_telemetryd.spool.locks import held, sealer_lock
 from flwr_telemetryd.state import State
-from tests.support import faults, homes, processes
+from tests.support import faults, homes, netfs, processes
 
 
 @pytest.fixture
@@ -45,19 +47,42 @@ def test_a_lock_file_that_was_replaced(host):
             assert not lock.is_linked()
 
 
-@pytest.mark.parametrize(
-    ("ended", "result"), [("", LockResult.BUSY), ("2026-11-22 idle", LockResult.UNSUPPORTED)]
-)
-def test_without_locks_the_state_tells(home, host, monkeypatch, ended, result):
-    """A living process that ``sidecar.json`` names counts as the holder; the lock is never exclusive."""
+@pytest.mark.parametrize("kind", ["refused", "shared"])
+def test_without_locks_the_state_is_the_claim(home, host, tmp_path, monkeypatch, kind):
+    """The host belongs to the process that ``sidecar.json`` names. On a shared home no lock is tried."""
+    with contextlib.ExitStack() as stack:
+        if kind == "refused":
+            faults.no_locks(monkeypatch)
+        elif netfs.missing():
+            pytest.skip(netfs.missing())
+        else:
+            mount = stack.enter_context(netfs.mounted(home, tmp_path / "share", netfs.Traits()))
+            host = Home(mount).host()
+            monkeypatch.delattr(locks, "lock_descriptor")
+        with processes.start(home, ["-c", "input()"], stdin=subprocess.PIPE) as other:
+            claim = State(pid=other.pid, born=presence.birth(other.pid))
+            claim.save(host)
+            with held(host, 0, create=True) as lock:
+                assert (lock.result, lock.is_exclusive) == (LockResult.BUSY, False)
+            claim.ended = "2026-11-22 idle"
+            claim.save(host)
+            with held(host, 0) as lock:
+                assert (lock.result, lock.is_exclusive) == (LockResult.UNSUPPORTED, True)
+                assert not lock.is_lost()
+                claim.ended = ""
+                claim.save(host)
+                assert lock.is_lost()
+            other.communicate("\n")
+        with held(host, 0) as lock:
+            assert (lock.result, lock.is_exclusive) == (LockResult.UNSUPPORTED, True)
+
+
+def test_a_claim_of_another_container_may_be_alive(host, monkeypatch):
+    """Its process cannot be seen here, so its unfinished batches are not taken over at once."""
     faults.no_locks(monkeypatch)
-    with processes.start(home, ["-c", "input()"], stdin=-1) as other:
-        State(pid=other.pid, born=presence.birth(other.pid), ended=ended).save(host)
-        with held(host, 60, create=True) as lock:
-            assert (lock.result, lock.is_exclusive) == (result, False)
-        other.kill()
-    with held(host, 60) as lock:
-        assert lock.result is LockResult.UNSUPPORTED
+    State(pid=7, born="pid:[1] 12").save(host)
+    with held(host, 0, create=True) as lock:
+        assert (lock.result, lock.is_exclusive) == (LockResult.UNSUPPORTED, False)
 
 
 def test_the_lock_of_a_segment_is_released(home, monkeypatch):

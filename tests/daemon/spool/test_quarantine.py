@@ -23,13 +23,15 @@ def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
     """It is not opened. A plain segment stays, and a missing one is an error."""
     segment = homes.put_bytes(home, b"x", name="sealed-1.msgpack")
     before = descriptors()
-    assert quarantine.is_segment(host, segment)
+    with quarantine.opened_segment(host, segment) as descriptor:
+        assert os.read(descriptor, 9) == b"x"
     segment.unlink()
-    with pytest.raises(FileNotFoundError):
-        quarantine.is_segment(host, segment)
+    with pytest.raises(FileNotFoundError), quarantine.opened_segment(host, segment):
+        pass
     kinds = {"link": lambda: segment.symlink_to("/etc/hostname"), "fifo": lambda: os.mkfifo(segment)}
     kinds.get(kind, segment.mkdir)()
-    assert not quarantine.is_segment(host, segment)
+    with quarantine.opened_segment(host, segment) as descriptor:
+        assert descriptor is None
     assert os.listdir(host.damaged) == [segment.name]
     assert descriptors() == before
 

@@ -2,6 +2,7 @@
 
     check.py     a check: its name, its verdict, what was found, and advice
     here.py      the home, its disk and its locks, the clock, the sidecar
+    shared.py    the file system of a home that other machines use, too
     way_out.py   proxy, name resolution, the collector
     around.py    what starts and ends processes here: systemd, batch systems, containers
 
@@ -15,34 +16,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from flwr_telemetry import settings
+from flwr_telemetry import mounts, settings
 from flwr_telemetry.layout import Home
 
 from ...clock import Clock
-from . import around, here, way_out
-from .check import Check, Verdict, skipped
+from ...inspect.problems import nearest_directory
+from . import around, here, shared, way_out
+from .check import Check, Verdict, fault_of, skipped
 
 __all__ = ["Check", "Verdict", "examine"]
 
 
-def examine(home: Home, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
+def examine(home: Home, environ: Mapping[str, str], clock: Clock, silence: str = "") -> Iterator[Check]:
     """Check everything; yields each check as soon as it is done.
 
     Args:
         home: the home; it need not exist.
         environ: this process's variables.
         clock: the source of time.
+        silence: the problem of a file server that does not answer. The home is not touched then.
 
     Never raises because of the state of the home or of the machine.
     """
+    if silence:
+        yield fault_of("home", silence)
+        yield from around.systemd(environ)
+        yield around.batch_system(environ)
+        return
     now = settings.load(home, environ)
     yield here.telemetry(now)
     yield around.flower(now, environ)
     checks = [*here.home(home, now)]
     yield from checks
+    place = nearest_directory(home)
+    mount = mounts.find(place) if mounts.is_shared(place) else None
+    if mount is not None:
+        yield shared.file_system(mount)
     # With a fault, another user's file or a link may stand in the place where the check would write.
     if now.consent.enabled and all(check.verdict is not Verdict.FAULT for check in checks):
-        yield here.locks(home)
+        if mount is not None:
+            yield from shared.check(place, mount)
+        else:
+            yield here.locks(home)
         yield here.clock(home, clock)
     else:
         found = "not checked, because nothing is written while telemetry is off or the home has a fault"

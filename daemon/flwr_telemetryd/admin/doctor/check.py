@@ -49,6 +49,12 @@ def fault(name: str, found: str, advice: str) -> Check:
     return Check(name, Verdict.FAULT, found, advice)
 
 
+def fault_of(name: str, problem: str) -> Check:
+    """A problem as a check; its advice comes after its last semicolon."""
+    found, _, advice = problem.rpartition("; ")
+    return fault(name, found or problem, advice if found else "")
+
+
 def skipped(name: str, found: str) -> Check:
     """A check that was not done."""
     return Check(name, Verdict.SKIPPED, found)

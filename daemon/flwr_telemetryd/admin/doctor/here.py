@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flwr_telemetry import files, launch, presence, spawn
+from flwr_telemetry import files, launch, machine, mounts, presence, spawn
 from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -33,11 +33,10 @@ from ...inspect.problems import (
 from ...spool.directory import check_ownership, foreign_host_entries, known_hosts
 from ...spool.locks import try_exclusive
 from ...state import State
-from .check import Check, Verdict, fault, note, ok, skipped
+from .check import Check, Verdict, fault, fault_of, note, ok, skipped
 
 _GIB = 1024**3
 _LOADING_S = 60.0
-_NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "afs", "9p", "glusterfs", "sshfs")
 _PREFIX = ".flwr-telemetry-doctor-"
 
 
@@ -57,7 +56,7 @@ def home(home: Home, now: Settings) -> Iterator[Check]:
         return
     found = (find_problems(home, now), _open_to_others(home), _other_hosts(home), foreign_host_entries(home))
     problems = list(dict.fromkeys(itertools.chain(*found)))
-    yield from (_fault("home", problem) for problem in problems)
+    yield from (fault_of("home", problem) for problem in problems)
     if not problems:
         place = nearest_directory(home)
         yield ok("home", f"{home.path}, on {file_system(place)}{_free(place)}")
@@ -69,12 +68,6 @@ def _free(place: Path) -> str:
         return f", {shutil.disk_usage(place).free / _GIB:.1f} GiB free"
     except OSError:
         return ""
-
-
-def _fault(name: str, problem: str) -> Check:
-    """A problem as a check; its advice comes after its last semicolon."""
-    found, _, advice = problem.rpartition("; ")
-    return fault(name, found or problem, advice if found else "")
 
 
 def _open_to_others(home: Home) -> Iterator[str]:
@@ -120,19 +113,22 @@ def clock(home: Home, clock: Clock) -> Check:
     ours = clock.time_ns() / 1e9
     try:
         with tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=nearest_directory(home)) as file:
-            theirs = os.fstat(file.fileno()).st_mtime
+            ahead_s = os.fstat(file.fileno()).st_mtime - ours
     except OSError as error:
         return fault("clock", describe(error, home.path), "make the home writable")
-    apart_s = abs(theirs - ours)
-    if apart_s > files.SKEW_S:
-        found = f"the file system's clock and this machine's are {apart_s:.0f} s apart"
+    if abs(ahead_s) > files.SKEW_S:
+        found = f"the file system's clock and this machine's are {abs(ahead_s):.0f} s apart"
         return fault("clock", found, "set both by NTP; events carry this machine's time")
-    return ok("clock", f"{datetime.fromtimestamp(ours, UTC):%Y-%m-%d %H:%M:%S} UTC; the file system agrees")
+    agrees = "agrees"
+    if abs(ahead_s) >= 1:
+        where = "ahead of" if ahead_s > 0 else "behind"
+        agrees = f"is {abs(ahead_s):.0f} s {where} it, which does no harm: ages go by the file system alone"
+    return ok("clock", f"{datetime.fromtimestamp(ours, UTC):%Y-%m-%d %H:%M:%S} UTC; the file system {agrees}")
 
 
 def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     """The process that delivers, and its last error."""
-    host = home.host()
+    host = machine.own_host(home)
     if not os.path.lexists(home.telemetry):
         return ok("sidecar", "none runs; nothing was recorded yet")
     if any(unsafe(home)):
@@ -141,7 +137,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         alive = presence.alive(host)
         is_served = presence.has_fresh_heartbeat(home, lambda: presence.file_system_now(home.telemetry))
     except (OSError, TelemetryError) as error:
-        return _fault("sidecar", describe(error, host.lock))
+        return fault_of("sidecar", describe(error, host.lock))
     state = State.load(host)
     if alive:
         is_known = state.pid and not state.ended
@@ -156,7 +152,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         advice = "run `flwr-telemetry service install` on a host with internet, or `flwr-telemetry flush`"
         return note("sidecar", found, advice)
     elif problem := _no_start(home, environ):
-        return _fault("sidecar", problem)
+        return fault_of("sidecar", problem)
     else:
         found = "none runs; the next event starts one"
     if state.last_error:
@@ -167,7 +163,7 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
 
 def _no_start(home: Home, environ: Mapping[str, str]) -> str:
     """Why no sidecar lives: what the last one said, or what one says that is started from here for a try."""
-    host = home.host()
+    host = machine.own_host(home)
     for problem in never_lived(host, lambda: presence.file_system_now(host.root)):
         return problem
     try:
@@ -193,17 +189,7 @@ def _no_start(home: Home, environ: Mapping[str, str]) -> str:
 
 def file_system(place: Path) -> str:
     """The kind of the file system of ``place``, in words."""
-    real = place.resolve()
-    mounts: list[tuple[int, int, str]] = []
-    # psutil raises many things where /proc is hidden.
-    with contextlib.suppress(Exception):
-        import psutil
-
-        # The longest mount point counts; of two mounts on one point, the later one.
-        mounts = [
-            (len(part.mountpoint), index, part.fstype)
-            for index, part in enumerate(psutil.disk_partitions(all=True))
-            if real.is_relative_to(part.mountpoint)
-        ]
-    kind = max(mounts, default=(0, 0, ""))[2] or "a file system of an unknown kind"
-    return f"{kind} (over the network)" if any(name in kind for name in _NETWORK) else kind
+    mount = mounts.find(place)
+    if mount is None:
+        return "a file system of an unknown kind"
+    return f"{mount.kind} (shared with other machines)" if mount.is_shared else mount.kind

@@ -26,7 +26,7 @@ from flwr_telemetry.locks import LockResult
 
 from ...errors import AnotherRelayError, NoOffsetError
 from ...spool.directory import fsync_directory
-from ...spool.locks import try_exclusive
+from ...spool.locks import try_exclusive_anywhere
 
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
@@ -121,7 +121,7 @@ def held(path: Path, file: int) -> Iterator[OffsetFile]:
     with _errors_named(path):
         descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
-        if try_exclusive(descriptor) is LockResult.BUSY:
+        if try_exclusive_anywhere(descriptor) is LockResult.BUSY:
             raise AnotherRelayError(f"another relay is running: {path} is locked")
         offset_file = OffsetFile(path, descriptor, file)
         yield offset_file

@@ -26,7 +26,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, settings
+from flwr_telemetry import files, machine, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, Home
 from flwr_telemetry.record import Event
@@ -193,7 +193,7 @@ class _Relay:
     _uncapped_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._host = self._home.host()
+        self._host = machine.own_host(self._home, lambda: True)
         self._result = RelayResult(from_start=self._offset_file.from_start)
         self._state = State()  # the counters of this relay, which are added to the host's
         self._recent: deque[str] = deque(maxlen=RECENT_KEYS)

@@ -17,12 +17,13 @@ from pathlib import Path
 from flwr_telemetry import presence, settings
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
+from flwr_telemetry.machine import own_host
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from ...clock import Clock
-from ...errors import ServiceError, describe
-from ...inspect import problems
+from ...errors import ServiceError, UnusableHomeError, describe
+from ...inspect import problems, server
 from ...outbox.backlog import bodies_wait
 from ...state import State
 from .machine import sink_directory, this_host, this_machine
@@ -148,17 +149,23 @@ class ServiceStatus:
 
 
 def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
-    """The state of the service now; never raises because of this machine or of the home.
+    """The state of the service now.
 
     Args:
         home: the home to serve, unless the installed unit names another.
         environ: this process's variables.
+
+    Raises:
+        UnusableHomeError: the file server of that other home does not answer. Nothing else of this machine or
+            of a home is an error.
     """
     manager = Systemctl(environ)
     state = manager.state()
     view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
     text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
+    if served != home and (silence := server.problem(served.path)):
+        raise UnusableHomeError(silence)
     now = settings.load(served, None)
     if text is not None:
         _read_text(view, text, served, now, environ)
@@ -237,10 +244,11 @@ def _number(text: str | None) -> int | None:
 def _read_home(view: ServiceStatus, home: Home, now: Settings) -> None:
     if not now.consent.enabled or not problems.can_be_read(home):
         return
-    state = State.load(home.host())
+    own = own_host(home)
+    state = State.load(own)
     view.last_delivery, view.last_error = state.last_delivery or None, state.last_error or None
     try:
-        view.fails = bool(state.last_error) and bodies_wait(home.host())
+        view.fails = bool(state.last_error) and bodies_wait(own)
         ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
         view.heartbeats = {host: round(age_s, 1) for host, age_s in ages.items()}
     except (OSError, TelemetryError) as error:
@@ -278,7 +286,7 @@ def _serves(view: ServiceStatus, home: Home, now: Settings) -> bool:
         return False
     if view.kind == "timer":
         return view.result == "success"
-    return view.heartbeats.get(home.host().name, math.inf) < presence.HEARTBEAT_FRESH_S
+    return view.heartbeats.get(own_host(home).name, math.inf) < presence.HEARTBEAT_FRESH_S
 
 
 def former_version(home: Home, pid: int | None) -> str | None:
@@ -288,7 +296,7 @@ def former_version(home: Home, pid: int | None) -> str | None:
         home: the home that it serves.
         pid: its main process. The state file of any other process is ignored.
     """
-    state = State.load(home.host())
+    state = State.load(own_host(home))
     return state.version if state.pid == pid and state.version != __version__ else None
 
 
@@ -318,7 +326,7 @@ def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool
         more = ["--follow"] if follow else ["--no-pager"]
         chosen = [f"--unit={unit}" for unit in units]
         return "the journal", ["journalctl", "--user", f"--lines={lines}", *chosen, *more]
-    path = home.host().log
+    path = own_host(home).log
     if not path.is_file():
         raise ServiceError(f"the journal has no entry of the service, and no sidecar has run here: no {path}")
     return str(path), ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]

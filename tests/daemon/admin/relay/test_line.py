@@ -93,7 +93,7 @@ def test_what_readers_may_understand_differently_is_no_body(line):
     assert body_of(line.encode()) == {}
 
 
-@pytest.mark.parametrize("filling", ["[]", "{}", "[0]", '""', "0.5"])
+@pytest.mark.parametrize("filling", ["{}", "[0]"])
 def test_the_memory_for_a_line_is_bounded(filling):
     """A megabyte of the smallest values takes the most."""
     values = ",".join([filling] * ((codec.MAX_BODY_BYTES - 1000) // (len(filling) + 1)))

@@ -159,6 +159,7 @@ def test_over_tls(login_node, flwr_home):
         wait_until(lambda: len(reached.events()) == 1)
 
 
+@pytest.mark.heavy
 def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
     """A unit that a user edited or wrote is not overwritten and not removed, and the command says so."""
     node = login_node
@@ -207,6 +208,7 @@ def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
     assert reached.events() == []
 
 
+@pytest.mark.heavy
 def test_two_login_nodes(login_node, flwr_home, tmp_path):
     """Every node sees the unit in the shared home. It runs only on the nodes where it was installed."""
     first = login_node
@@ -231,6 +233,7 @@ def test_two_login_nodes(login_node, flwr_home, tmp_path):
         first.command("service", "uninstall", check=True)
 
 
+@pytest.mark.heavy
 def test_a_second_home(login_node, flwr_home, reached):
     """Neither an install nor an install with `--timer` takes the service away from another home."""
     node = login_node
@@ -260,6 +263,7 @@ def strict_node(tmp_path):
         yield made
 
 
+@pytest.mark.heavy
 def test_without_user_namespaces(strict_node):
     """The service then runs without them, and the user is told."""
     node = strict_node

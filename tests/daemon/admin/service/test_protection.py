@@ -77,6 +77,7 @@ def root_node(tmp_path):
         yield made
 
 
+@pytest.mark.heavy
 def test_a_manager_that_is_root_in_a_container(root_node):
     """The service serves without the settings that systemd cannot keep there, and the user reads which."""
     node = root_node

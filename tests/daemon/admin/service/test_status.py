@@ -4,12 +4,15 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from flwr_telemetryd.admin.service.unit import SERVICE
 from tests.support import homes
 from tests.support.processes import wait_until
 from tests.support.service import emit, install, override, status
 
 
+@pytest.mark.heavy
 def test_an_upgrade(login_node, flwr_home, reached):
     """`status` reports a process of an older version, and an install restarts it."""
     node = login_node

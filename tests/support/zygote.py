@@ -1,6 +1,6 @@
 """Processes by the hundred: an interpreter that has everything loaded and forks for each command.
 
-A fault test is a home in some state and a few real processes that meet it. Starting an interpreter for
+Most tests are a home in some state and a few real processes that meet it. Starting an interpreter for
 each takes a quarter of a second; a fork of one that is ready takes a hundredth. What is forked has an
 environment, a session, standard streams and an end of its own, and is killed at its deadline.
 
@@ -28,8 +28,8 @@ import flwr_telemetryd.sidecar.loop, flwr_telemetryd.inspect.status, flwr_teleme
 import flwr_telemetryd.delivery.file, flwr_telemetryd.delivery.http, flwr_telemetryd.cli.app
 import rich.console, rich.table, flwr_telemetryd.__main__
 """
-_ONCE = "from flwr_telemetryd.__main__ import main\nsys.exit(main(['--once']))"
-_COMMAND = "from flwr_telemetryd.cli import main\nsys.argv[0] = 'flwr-telemetry'\nsys.exit(main())"
+ONCE = "import sys\nfrom flwr_telemetryd.__main__ import main\nsys.exit(main(['--once']))"
+COMMAND = "import sys\nfrom flwr_telemetryd.cli import main\nsys.argv[0] = 'flwr-telemetry'\nsys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,15 @@ class Zygote:
         """Its file system, which may have private mounts."""
         return Path(f"/proc/{self._process.pid}/root")
 
-    def python(self, home, code, env=None, *, arguments=(), timeout_s=PATIENCE_S):
+    def python(self, home, code, env=None, **options):
+        """Run code that starts no sidecar in a process of its own for this home, to its end."""
+        return self.fork(home, code, {"FLWR_TELEMETRY_SIDECAR": "never", **(env or {})}, **options)
+
+    def fork(self, home, code, env=None, *, arguments=(), timeout_s=PATIENCE_S):
         """Run code in a process of its own for this home, to its end; it must not hang."""
         from tests.support import processes
 
-        chosen = processes.environment(home, {"FLWR_TELEMETRY_SIDECAR": "never", **(env or {})})
+        chosen = processes.environment(home, env)
         order = {"env": chosen, "code": code, "arguments": list(arguments), "timeout_s": timeout_s}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -111,14 +115,14 @@ class Zygote:
 
         Code may come before it. Where it cannot write its log, it may have to say so.
         """
-        done = self.python(home, f"import os, sys\n{before}\n{_ONCE}", env)
+        done = self.python(home, f"import os, sys\n{before}\n{ONCE}", env)
         assert "Traceback" not in done.said or not logs, done.said
         assert 0 <= done.returncode <= 5, done
         return done
 
     def command(self, home, *arguments, env=None):
         """Run `flwr-telemetry` with these arguments: neither does it."""
-        done = self.python(home, "import sys\n" + _COMMAND, env, arguments=arguments)
+        done = self.python(home, COMMAND, env, arguments=arguments)
         assert "Traceback" not in done.said, done.said
         return done
 

@@ -1,0 +1,169 @@
+"""Tells which directory of a shared home belongs to this machine, because two machines may have one name.
+
+On a home of this machine alone it is the directory of the host name, and nothing is read or written. On a
+shared home (see ``mounts.py``) the directory holds a file ``machine`` of one line: a random salt, and the
+hashes of the salt with the boot ID and with the machine ID of the machine that owns it; ``-`` for an unknown
+ID. The IDs themselves never reach the disk. A machine that finds the directory of another one takes
+``<host>-2`` to ``<host>-9``, and then a name with a part of its boot ID's hash, so that ten thousand machines
+of one name do not read ten thousand files each.
+
+A directory belongs to this machine if the boot ID fits, and to another one if both machine IDs are known and
+differ. Otherwise this machine was booted again, or its disk is a copy of another machine's. A file that was
+touched since the boot tells the two apart: only another machine can have done that.
+
+Two machines may share a directory for a moment, for example while both claim it. Nothing is lost or counted
+twice by that, because every step on a shared home is a rename or an exclusive creation. No lock is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from . import files, mounts, presence
+from .errors import TelemetryError
+from .layout import Home, HostPaths, numbered_host
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = Path("/etc/machine-id")
+
+_UNKNOWN = "-"
+_MOST_BYTES = 1024
+_MOST_NUMBERED = 9
+_NAME_DIGITS = 8
+
+
+class _Ids(NamedTuple):
+    """The IDs of a machine, or their hashes; empty if unknown."""
+
+    boot: str
+    machine: str
+
+    def hashed(self, salt: str) -> _Ids:
+        return _Ids(
+            *(hashlib.sha256(f"{salt}{known}".encode()).hexdigest() if known else "" for known in self)
+        )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def own_host(home: Home, may_claim: Callable[[], bool] = lambda: False) -> HostPaths:
+    """The directory of this machine: its own one, or the first that it could claim.
+
+    Args:
+        home: the home; it need not exist.
+        may_claim: whether consent allows to create files. Called on a shared home only, before the directory
+            is created and claimed, or the time of its file ``machine`` is set. A caller that only reads
+            leaves it out. Call this again before a directory that has gone is created anew: the name may
+            belong to another machine by then.
+
+    Never raises because of the state of the home: the next use of the directory will tell the error.
+    """
+    host = home.host()
+    ids = _own_ids() if mounts.is_shared(home.path) else _Ids("", "")
+    if any(ids):
+        for name in _names(host.name, ids):
+            host = home.host(name)
+            try:
+                if _is_own(host, ids, may_claim):
+                    break
+            except (OSError, TelemetryError):
+                break
+    return host
+
+
+def _own_ids() -> _Ids:
+    return _Ids(_id(BOOT_ID), _id(MACHINE_ID))
+
+
+def _id(path: Path) -> str:
+    """The 32 hexadecimal digits in a file; empty without them."""
+    with contextlib.suppress(OSError, ValueError):
+        digits = path.read_text(encoding="ascii").strip().replace("-", "").lower()
+        return digits if re.fullmatch(r"[0-9a-f]{32}", digits) else ""
+    return ""
+
+
+def _names(host: str, ids: _Ids) -> Iterator[str]:
+    """The names that this machine may take, in the order in which it tries them."""
+    yield host
+    for number in range(2, _MOST_NUMBERED + 1):
+        yield numbered_host(host, str(number))
+    yield numbered_host(host, _sha256(ids.boot or ids.machine)[:_NAME_DIGITS])
+
+
+def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
+    """Whether a directory is this machine's, or free; claims a free one if that is allowed."""
+    try:
+        return _is_marked_as_own(host, ids, may_claim)
+    except FileNotFoundError:
+        if not may_claim():
+            return True
+    _claim(host, ids)
+    return _is_marked_as_own(host, ids, may_claim)
+
+
+def _is_marked_as_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
+    # Opening a file makes an NFS client ask the server, so neither the content nor the time is an old one.
+    with files.opened(host.machine, os.O_RDONLY) as descriptor:
+        salt, marked = _parsed(os.read(descriptor, _MOST_BYTES))
+        own = ids.hashed(salt)
+        same_boot, same_machine = (
+            ours == theirs if ours and theirs else None for ours, theirs in zip(own, marked, strict=True)
+        )
+        if same_boot:
+            if may_claim():
+                os.utime(descriptor)  # for a copy of this machine that is booted later
+            return True
+        if same_machine is not None and (same_boot is None or not same_machine):
+            return same_machine
+        touched_s = os.fstat(descriptor).st_mtime
+    may = may_claim()
+    # A process that may write nothing has only its own clock.
+    now_s = presence.file_system_now(host.root) if may else time.time()
+    if files.age_s(now_s, touched_s) < time.clock_gettime(time.CLOCK_BOOTTIME):
+        return False
+    if may:
+        files.replace_bytes(host.machine, _line(ids))
+    return True
+
+
+def _parsed(line: bytes) -> tuple[str, _Ids]:
+    """The salt and the hashes; all are empty if the line is damaged."""
+    words = line.decode("ascii", "replace").split()
+    salt, *hashes = words if len(words) == 1 + len(_Ids._fields) else ("", "", "")
+    return salt, _Ids(*("" if known == _UNKNOWN else known for known in hashes))
+
+
+def _line(ids: _Ids) -> bytes:
+    salt = os.urandom(16).hex()
+    return " ".join((salt, *(known or _UNKNOWN for known in ids.hashed(salt)))).encode() + b"\n"
+
+
+def _claim(host: HostPaths, ids: _Ids) -> None:
+    """Create the file ``machine`` with its content, unless another process is first."""
+    files.make_home(host.telemetry.parent)
+    files.ensure_directory(host.telemetry)
+    files.ensure_directory(host.root)
+    draft = host.root / f".{host.machine.name}.{os.urandom(8).hex()}{files.PART_SUFFIX}"
+    try:
+        with files.opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
+            files.write_all(descriptor, _line(ids))
+        try:
+            os.link(draft, host.machine)
+        except FileExistsError:
+            pass
+        except OSError:  # a share without hard links; whoever is last there, keeps the directory
+            if not os.path.lexists(host.machine):
+                os.rename(draft, host.machine)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)

@@ -1,0 +1,172 @@
+"""Writes whole segments: files that are complete before another process can find them.
+
+A home that other machines use, too, has no open segment. There a lock may hang for ever, last for a minute,
+be refused, or be seen by this machine alone; names, modes and link counts come from caches. So each append
+writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 digits in its name say so.
+
+- Nobody knows the segment before it is whole, and nobody ever appends to it. So no reader needs a lock, and a
+  reader may delete it once its events are in a body.
+- A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
+- A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
+  has taken it already. Both are success, unless the whole spool is missing.
+- A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
+  directories are made, and the segment is written once more.
+
+On NFS the draft is written with ``O_DIRECT``. So this machine never holds data that the server lacks, and the
+process can end while the server is away. Errors of the server arrive at the write and at the fsync, and so
+the close can report none. This module takes no lock and opens no segment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+
+from . import files
+from .errors import SpoolFullError, from_os_error
+from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
+from .spool import TRIES, check_directories, drop, make_directories
+
+LEAST_BYTES = 4096
+"""A segment counts as at least so many bytes, because a disk gives it as many."""
+
+_LOOK_EVERY = 256
+_LOOK_AGAIN_S = 1.0
+"""The spool is listed again after so many appends of this process, and at its cap after this time."""
+
+_RANDOM_BYTES = 8
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def write(spool: str, data: bytes, *, is_direct: bool = False) -> None:
+    """Write one sealed segment; once this returns, a sidecar finds it.
+
+    Args:
+        spool: the directory of segments.
+        data: whole records.
+        is_direct: whether to write past this machine's cache, if the file system can.
+
+    Raises:
+        FileNotFoundError: the directory is missing, or was removed meanwhile.
+        SpoolError, OSError: the segment could not be written, and there is none.
+    """
+    name = f"{SEALED_PREFIX}{max(time.time_ns(), 0):019d}-{os.urandom(_RANDOM_BYTES).hex()}{SEGMENT_SUFFIX}"
+    draft, sealed = f"{spool}/.{name}{files.PART_SUFFIX}", f"{spool}/{name}"
+    try:
+        _write_draft(draft, data, _DIRECT if is_direct else 0)
+        with files.estale_as_missing():
+            _rename(spool, draft, sealed)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
+
+
+def _write_draft(draft: str, data: bytes, direct: int) -> None:
+    try:
+        descriptor = files.open_file(draft, _FLAGS | direct)
+    except OSError as error:
+        if not direct or error.errno != errno.EINVAL:
+            raise
+        descriptor = files.open_file(draft, _FLAGS)
+    try:
+        with files.estale_as_missing():
+            written = os.write(descriptor, data)
+            os.fsync(descriptor)
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    if written != len(data):
+        raise SpoolFullError(f"{draft}: only {written} of {len(data)} bytes could be written")
+
+
+def _rename(spool: str, draft: str, sealed: str) -> None:
+    try:
+        os.rename(draft, sealed)
+    except FileNotFoundError:
+        is_taken = os.path.lexists(spool) and not os.path.lexists(draft)
+        if not is_taken and not os.path.lexists(sealed):
+            raise
+
+
+class WholeWriter:
+    """Appends to the spool of a shared home, for one thread at a time; as ``spool.Writer`` does elsewhere.
+
+    Args:
+        host: this host; its directories are created when first needed.
+        may_create: whether consent allows a new directory; called before every creation.
+        on_open: called whenever this writer has looked at the spool for the first time, or again.
+        is_direct: as for ``write``.
+    """
+
+    def __init__(
+        self,
+        host: HostPaths,
+        may_create: Callable[[], bool],
+        on_open: Callable[[], None],
+        *,
+        is_direct: bool = False,
+    ) -> None:
+        self._host = host
+        self._may_create = may_create
+        self._on_open = on_open
+        self._is_direct = is_direct
+        self._spool = str(host.spool)
+        self._used_bytes = 0
+        self._left = 0
+        """The number of appends before the spool is listed again."""
+        self._looked_at = 0.0
+
+    def append(self, data: bytes, cap_bytes: float) -> None:
+        """Append records as one segment; as ``spool.Writer.append``, with the cap for the whole spool."""
+        try:
+            self._append(data, cap_bytes)
+        except OSError as error:
+            self.close()
+            raise from_os_error(error, self._spool) from error
+
+    def _append(self, data: bytes, cap_bytes: float) -> None:
+        size_bytes = max(len(data), LEAST_BYTES)
+        for tries_left in reversed(TRIES):
+            try:
+                if self._is_look_due(size_bytes, cap_bytes):
+                    self._look()
+                if self._used_bytes + size_bytes > cap_bytes:
+                    drop(self._host, self._may_create)
+                write(self._spool, data, is_direct=self._is_direct)
+            except FileNotFoundError:
+                self.close()
+                if not tries_left:
+                    raise
+                make_directories(self._host, self._may_create)
+            else:
+                self._used_bytes += size_bytes
+                self._left -= 1
+                return
+
+    def close(self) -> None:
+        """Look at the spool again before the next append."""
+        self._left = 0
+
+    def _is_look_due(self, size_bytes: int, cap_bytes: float) -> bool:
+        """Whether the spool must be listed; not for each event at the cap, because that takes long there."""
+        if self._left <= 0 or self._used_bytes + size_bytes <= cap_bytes:
+            return self._left <= 0
+        self._left -= 1
+        return not 0 <= time.monotonic() - self._looked_at < _LOOK_AGAIN_S
+
+    def _look(self) -> None:
+        """Check the directories, and add up the segments."""
+        check_directories(self._host)
+        with files.estale_as_missing(), os.scandir(self._spool) as entries:
+            found = [entry for entry in entries if entry.name.endswith(SEGMENT_SUFFIX)]
+        used_bytes = 0
+        for entry in found:
+            with contextlib.suppress(OSError):  # a sidecar has taken it
+                used_bytes += max(entry.stat(follow_symlinks=False).st_size, LEAST_BYTES)
+        self._used_bytes, self._left, self._looked_at = used_bytes, _LOOK_EVERY, time.monotonic()
+        self._on_open()

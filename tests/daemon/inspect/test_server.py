@@ -1,0 +1,112 @@
+"""Commands on a home whose file server is away: none of them waits for it."""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from flwr_telemetry import mounts
+from flwr_telemetryd.inspect import server
+from tests.support import homes, netfs, processes
+
+QUICKLY = """
+from typer.testing import CliRunner
+from flwr_telemetryd.cli import main, run
+from flwr_telemetryd.cli.app import app
+from flwr_telemetryd.inspect import server
+server.ANSWER_S = 0.2
+"""
+COMMANDS = [
+    *("status --json", "flush", "inspect", "disable", "enable", "source", "forget --yes", "purge --yes"),
+    *("fields", "service status", "service logs", "relay file", "doctor --json"),
+]
+
+
+@pytest.fixture
+def mount(home, tmp_path):
+    if netfs.missing():
+        pytest.skip(netfs.missing())
+    homes.configure(home, "http://127.0.0.1:9/", sidecar="never")
+    with netfs.mounted(home, tmp_path / "mount", netfs.Traits()) as mount:
+        yield mount
+
+
+@contextlib.contextmanager
+def away(mount):
+    """Stop the file server of a mount while the block lasts."""
+    (process,) = (
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {netfs.__file__, str(mount)} <= {*(process.info["cmdline"] or [])}
+    )
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_no_command_waits_for_a_server_that_is_away(home, mount):
+    code = f"""{QUICKLY}
+ended = {{}}
+for words in {COMMANDS}:
+    result = CliRunner().invoke(app, words.split())
+    ended[words] = result.exit_code, result.output
+run.run_command(["/missing"], dict(os.environ))
+print(json.dumps(ended))
+"""
+    before = homes.contents(home)
+    with away(mount):
+        done = processes.workload(mount, code)
+    ended = json.loads(done.stdout)
+    sentence = f"the file server of {mount} (fuse.netfs) does not answer"
+    for words, (code, said) in ended.items():
+        assert (words, code) == (words, 1 if words.startswith("doctor") else 5)
+        assert sentence in said
+    assert "the opt-out could not be written" in ended["disable"][1]
+    found = {check["name"]: check for check in json.loads(ended["doctor --json"][1])["checks"]}
+    assert found["home"]["verdict"] == "fault"
+    assert "collector" not in found
+    assert f"{sentence}, so its settings cannot be read, and telemetry is off" in done.stderr
+    assert homes.contents(home) == before
+
+
+def test_a_server_that_goes_away_in_the_midst_of_a_command(home, mount):
+    processes.spool_events(mount)
+    words = ["-c", f"{QUICKLY}main()", "inspect", "--follow", "--json"]
+    following = processes.start(mount, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "PING" in following.stdout.readline()
+    with away(mount):
+        _, complained = following.communicate(timeout=processes.PATIENCE_S)
+    assert following.returncode == 5
+    assert f"the file server of {mount}" in complained
+    assert "not all was done" in complained
+
+
+def test_a_server_that_answers(mount):
+    assert server.problem(mount) == server.problem(mount / "missing") == ""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_call_that_ends_by_itself_is_no_answer(tmp_path, monkeypatch, number):
+    """For example on a mount that is `soft`."""
+    table = tmp_path / "mountinfo"
+    table.write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+
+    def fail(_path):
+        raise OSError(number, os.strerror(number))
+
+    assert server.problem(tmp_path) == ""
+    monkeypatch.setattr(os, "statvfs", fail)
+    assert "does not answer" in server.problem(tmp_path)
+
+
+def test_a_home_of_this_machine_is_not_asked(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "statvfs")
+    assert server.problem(tmp_path) == ""

@@ -1,0 +1,239 @@
+"""Which directory of a shared home is this machine's, where several machines have one name."""
+
+import os
+import uuid
+
+import pytest
+
+from flwr_telemetry import machine, mounts
+from flwr_telemetry.layout import Home, host_name
+from flwr_telemetry.machine import own_host
+from tests.support import homes, netfs, processes
+
+
+class Machine:
+    """A machine with IDs of its own, but with this machine's name and time since the boot."""
+
+    def __init__(self, files, monkeypatch, *, boot=None, machine_id=None):
+        self._monkeypatch = monkeypatch
+        self._files = files / uuid.uuid4().hex
+        self._files.mkdir()
+        self.use(boot or str(uuid.uuid4()), machine_id or uuid.uuid4().hex)
+
+    def use(self, boot, machine_id):
+        self.boot, self.machine_id = boot, machine_id
+        for name, text in (("BOOT_ID", boot), ("MACHINE_ID", machine_id)):
+            (self._files / name).write_text(f"{text}\n")
+
+    def boot_again(self):
+        self.use(str(uuid.uuid4()), self.machine_id)
+
+    def constants(self):
+        return {name: self._files / name for name in ("BOOT_ID", "MACHINE_ID")}
+
+    def finds(self, home, may_claim=lambda: True):
+        """Give the end of the name of the directory that this machine takes for its own."""
+        for name, path in self.constants().items():
+            self._monkeypatch.setattr(machine, name, path)
+        return own_host(Home(home), may_claim).name.removeprefix(host_name())
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    return lambda **ids: Machine(tmp_path, monkeypatch, **ids)
+
+
+@pytest.fixture
+def shared(tmp_path, home, monkeypatch):
+    """Have the table of mounts say that the home lies on a server."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / {home.parent} rw - nfs4 server:/ rw\n")
+    monkeypatch.setattr(mounts, "_TABLE", str(table))
+    return home
+
+
+def claimed(home, end=""):
+    return homes.host(home, host_name() + end) / "machine"
+
+
+def let_all_boot(home):
+    """Make every claim older than the last boot."""
+    for path in homes.find(homes.telemetry(home), "*/machine"):
+        os.utime(path, (0, 0))
+
+
+def test_machines_of_one_name_have_a_directory_each(shared, make):
+    first, second, third = make(), make(), make()
+    assert [each.finds(shared) for each in (first, second, third, second, first)] == [
+        "",
+        "-2",
+        "-3",
+        "-2",
+        "",
+    ]
+    written = "".join(path.read_text() for path in homes.find(homes.telemetry(shared), "*/machine"))
+    raw = [
+        each
+        for one in (first, second, third)
+        for each in (one.boot, one.boot.replace("-", ""), one.machine_id)
+    ]
+    assert len(written.splitlines()) == 3
+    assert not [known for known in raw if known in written]
+
+
+def test_a_home_of_one_machine_is_neither_read_nor_written(home, make):
+    """Containers of one name over one local home share a directory."""
+    assert [make().finds(home) for _ in range(3)] == [""] * 3
+    assert not home.exists()
+
+
+def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make):
+    first, second = make(), make()
+    assert [each.finds(shared) for each in (first, second)] == ["", "-2"]
+    for _ in range(2):
+        let_all_boot(shared)
+        for each, end in ((second, "-2"), (first, "")):
+            each.boot_again()
+            assert each.finds(shared) == end
+    assert [make().finds(shared), first.finds(shared)] == ["-3", ""]
+
+
+@pytest.mark.parametrize("known", ["0" * 32, "", "uninitialized"])
+def test_copies_of_one_disk(shared, make, known):
+    """A file that was touched since the boot is another machine's."""
+    one, other = (make(machine_id=known) for _ in range(2))
+    assert [one.finds(shared), other.finds(shared), one.finds(shared)] == ["", "-2", ""]
+    let_all_boot(shared)
+    one.finds(shared)  # tells that it still runs
+    other.boot_again()
+    assert other.finds(shared) == "-2"
+
+
+def test_a_process_that_cannot_see_the_boot_id_is_told_by_the_machine_id(shared, make):
+    """For example in a service that hides parts of proc(5)."""
+    first, second = make(), make()
+    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
+    for each in (first, second):
+        each.use("", each.machine_id)
+    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
+
+
+def test_a_machine_without_any_id_takes_the_plain_name(shared, make):
+    assert make().finds(shared) == ""
+    nameless = make()
+    nameless.use("", "none")
+    assert nameless.finds(shared) == ""
+    assert claimed(shared).is_file()
+
+
+def test_many_machines_of_one_name_read_few_files(shared, make):
+    ends = [make().finds(shared) for _ in range(12)]
+    assert ends[:9] == ["", *(f"-{number}" for number in range(2, 10))]
+    assert len({*ends}) == 12
+    assert {len(end) for end in ends[9:]} == {9}
+
+
+def test_a_long_name_is_cut(shared, make, monkeypatch):
+    real = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], "x" * 70, *real[2:])))
+    names = [
+        own_host(Home(shared), lambda: True).name for each in (make(), make()) if each.finds(shared) or True
+    ]
+    assert names == ["x" * 64, "x" * 62 + "-2"]
+
+
+@pytest.mark.parametrize("may", [False, True])
+def test_nothing_is_created_unless_consent_allows_it(shared, make, may):
+    assert make().finds(shared, lambda: may) == ""
+    assert shared.exists() is may
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_reader_that_may_write_nothing_after_a_boot(shared, make, monkeypatch, is_old):
+    """Telemetry may be off, so it makes no temporary file to learn the time of the server."""
+    one = make()
+    one.finds(shared)
+    one.boot_again()
+    if is_old:
+        let_all_boot(shared)
+    monkeypatch.delattr(machine.presence, "file_system_now")
+    assert one.finds(shared, lambda: False) == ("" if is_old else "-2")
+
+
+def test_a_reader_takes_the_first_directory_that_is_free(shared, make):
+    first, second = make(), make()
+    first.finds(shared)
+    before = homes.tree(shared)
+    assert second.finds(shared, lambda: False) == "-2"
+    assert homes.tree(shared) == before
+    assert second.finds(shared) == "-2"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"a b c d e\n", b"- - -\n"])
+def test_a_damaged_file_is_replaced_once_it_is_old(shared, make, damage):
+    first, second = make(), make()
+    first.finds(shared)
+    claimed(shared).write_bytes(damage)
+    assert second.finds(shared) == "-2"
+    let_all_boot(shared)
+    assert [first.finds(shared), make().finds(shared)] == ["", "-3"]
+
+
+def test_what_is_no_file_of_ours_is_told_by_the_next_use(shared, make):
+    claimed(shared).parent.mkdir(parents=True)
+    claimed(shared).symlink_to("elsewhere")
+    assert make().finds(shared) == ""
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_one_of_two_claims_at_once_wins(shared, make, monkeypatch, has_links):
+    first, second = make(), make()
+    found = []
+    link = os.link
+
+    def then(source, target):
+        monkeypatch.setattr(os, "link", link if has_links else refuse)
+        found.append(second.finds(shared))
+        os.link(source, target)
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", then)
+    ids = first.constants()
+    assert first.finds(shared) in {"", "-2"}
+    monkeypatch.setattr(os, "link", link)
+    assert (second.finds(shared), first.finds(shared)) == ("", "-2")
+    assert found == [""]
+    assert ids == first.constants()
+    assert not homes.find(homes.telemetry(shared), "*/.*")
+
+
+CHANGED = """
+from pathlib import Path
+from flwr_telemetry import machine
+machine.BOOT_ID, machine.MACHINE_ID = map(Path, sys.argv[1:3])
+"""
+EMIT = 'print(outcome(event("PING", {"n": 0})))'
+DELIVER = "from flwr_telemetryd.__main__ import main; sys.exit(main(['--once']))"
+STATUS = "from flwr_telemetryd.cli import main; sys.argv[1:] = ['status']; main()"
+
+
+@pytest.mark.skipif(bool(netfs.missing()), reason=netfs.missing())
+def test_two_machines_of_one_name_on_a_server(home, make, tmp_path, collector):
+    """Each has its own spool, its own sidecar, and its own place in the status."""
+    homes.configure(home, collector.url)
+    for number, end in enumerate(["", "-2"]):
+        ids = map(str, make().constants().values())
+        with netfs.mounted(home, tmp_path / str(number), netfs.Traits()) as mount:
+            words = ["-c", f"{processes.PRELUDE}{CHANGED}exec(sys.argv[3])", *ids]
+            said = [
+                processes.run(mount, [*words, code], processes.NEVER).stdout
+                for code in (EMIT, STATUS, DELIVER)
+            ]
+        own = homes.host(home, host_name() + end)
+        assert said[0] == "spooled\n"
+        assert f"Host {own.name} (this one)" in said[1]
+        assert ("because another machine" in said[1]) is bool(end)
+        assert (own / "sidecar.json").is_file()
+        assert len(collector.events()) == number + 1
