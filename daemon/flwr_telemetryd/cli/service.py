@@ -184,6 +184,24 @@ def logs(
     os.execvp(command[0], command)  # noqa: S606 - a program of our choice
 
 
+def epilog() -> None:
+    r"""Print the epilog for Slurm, with the path of this installation's sidecar in it.
+
+    It delivers after each job, on nodes that can reach the collector. Install into an environment that all
+    users can read and only root can write to.
+
+    \b
+    Examples:
+      flwr-telemetry service epilog > /etc/slurm/flwr-telemetry-epilog.sh
+    """
+    import sys
+    from pathlib import Path
+
+    from ..admin.service.unit import epilog as text
+
+    sys.stdout.write(text(Path(sys.executable).with_name("flwr-telemetryd")))
+
+
 def _tell_changes(changes: "Changes", otherwise: str = "") -> None:
     told = [f"Wrote {changes.directory / name}." for name in changes.written]
     told += [f"Removed {changes.directory / name}." for name in changes.removed]
@@ -260,3 +278,4 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
 output.register(app.callback, service)
 for command in (install, uninstall, status, logs):
     output.register(app.command, command)
+output.register(app.command, epilog)
