@@ -6,13 +6,14 @@ came from a file is printed only after its control characters are replaced.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -215,6 +216,14 @@ def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:
     """Add a bar, and give the function that sets it: what is done, of how much, and the text beside it."""
     task = bars.add_task(name, total=None, label="")
     return lambda done, total, label: bars.update(task, completed=done, total=total, label=label)
+
+
+@contextlib.contextmanager
+def working(name: str) -> Iterator[None]:
+    """Show a bar that moves while something runs of which nobody knows the length."""
+    with progress() as bars:
+        bar(bars, name)
+        yield
 
 
 def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:

@@ -92,14 +92,15 @@ def install(
         return ExitCode.OK
     clock = Clock()
     try:
-        changes = installation.install(found, now, os.environ, clock, timer=timer)
+        with output.working("Installing"):
+            changes = installation.install(found, now, os.environ, clock, timer=timer)
+            if changes.complaint:
+                view = service_status(found, os.environ)
+            else:
+                view = wait_until_settled(found, os.environ, clock)
     except ServiceError as error:
         output.answer({"serves": False, "error": str(error)}, lambda: None, as_json=json)
         raise
-    if changes.complaint:
-        view = service_status(found, os.environ)
-    else:
-        view = wait_until_settled(found, os.environ, clock)
     journal = [] if view.serves else Systemctl(os.environ).journal(changes.unit, _JOURNAL_LINES)
     files = {"written": changes.written, "removed": changes.removed, "kept": changes.kept}
     public = {**asdict(view), **files, "said": journal}

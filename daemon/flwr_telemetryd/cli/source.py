@@ -103,7 +103,8 @@ def forget(
         output.complain("nothing was changed")
         return ExitCode.UNDELIVERED
     try:
-        erased, problems = forget_id(found, chosen, Clock())
+        with output.working("Deleting"):
+            erased, problems = forget_id(found, chosen, Clock())
     except KeyboardInterrupt:
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise
