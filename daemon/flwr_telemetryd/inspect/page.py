@@ -27,6 +27,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
 
 from ..clock import Clock
+from ..outbox.archive import NOWHERE, address_of
 from . import drawing
 from .fields import examples
 from .filters import EventFilter
@@ -194,7 +195,7 @@ def _destination(page: Page) -> Html:
     if status.kept_by:
         to = f"nowhere: {_ended(status.kept_by)}"
     else:
-        to = status.url or "unknown until the settings can be read"
+        to = address_of(status.url) if status.url else "unknown until the settings can be read"
     last = max((host.last_delivery for host in status.hosts if host.last_delivery), default="")
     errors = dict.fromkeys(host.last_error for host in status.hosts if host.last_error)
     found = {
@@ -326,7 +327,7 @@ def _body(item: Item) -> Html:
         receipt = item.receipt
         fate = "sent; there is no receipt"
         if receipt is not None:
-            is_kept = receipt.to == "nowhere"
+            is_kept = receipt.to == NOWHERE
             fate = f"{'kept, never sent,' if is_kept else 'sent'} {moment(receipt.at)}"
             status = f", answer {receipt.status}" if receipt.status is not None else ""
             known |= {"Sent": "never" if is_kept else f"{moment(receipt.at)} to {receipt.to}{status}"}

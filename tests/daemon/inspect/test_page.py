@@ -131,6 +131,13 @@ def test_each_body_is_there_byte_for_byte(home):
     ]
 
 
+def test_an_address_is_shown_without_its_secrets(home):
+    homes.write_settings(home, 'url = "https://collector.example/v1?token=secret"')
+    data = page.render(read(home))
+    assert b"https://collector.example/v1<" in data
+    assert b"secret" not in data
+
+
 def test_without_anything_it_says_so(home):
     shown = rendered(read(home), deletion=None)
     assert not {"svg", "details", "pre"} & set(shown.tags)
