@@ -32,7 +32,7 @@ def _commit(home, *, discard=False):
     batch.write(taken, bursts=True, hardware={})
     committed = batch.commit(taken)
     if discard:
-        discard_(host, committed, 3)
+        discard_(host, committed, "owner", 3)
     return committed
 
 
