@@ -41,7 +41,7 @@ def picture(timeline: Timeline) -> Html:
     parts = [
         element("title", "Workloads over time; the table below says the same", id="lanes-title"),
         *_grid(height),
-        *(_burst(burst, rows, step, place) for burst in timeline.bursts[-_MOST_BURSTS:]),
+        *(part for burst in timeline.bursts[-_MOST_BURSTS:] for part in _burst(burst, rows, step, place)),
         *(
             _lane(lane, _TOP + step * number + (24 if labelled else 6), place, is_labelled=labelled)
             for number, lane in enumerate(timeline.lanes)
@@ -65,19 +65,23 @@ def _grid(height: int) -> Iterator[Html]:
         yield element("line", "", x1=at, x2=at, y1="0", y2=str(height), class_="grid")
 
 
-def _burst(burst: Burst, rows: dict[str, int], step: int, place: Place) -> Html:
-    numbers = [rows[cluster] for cluster in burst.clusters if cluster in rows]
+def _burst(burst: Burst, rows: dict[str, int], step: int, place: Place) -> Iterator[Html]:
+    """A shade over the lanes of a burst, and over no other lane."""
     begin, end = place(burst.first_us), place(burst.last_us)
     told = f"one request: {burst.events} events of {len(burst.clusters)} workloads"
-    return element(
-        "rect",
-        element("title", told),
-        x=f"{begin:.3f}%",
-        width=f"{end - begin:.3f}%",
-        y=str(_TOP + step * min(numbers) - 2),
-        height=str(step * (max(numbers) - min(numbers) + 1)),
-        class_="burst",
-    )
+    numbers = {rows[cluster] for cluster in burst.clusters}
+    starts = sorted(number for number in numbers if number - 1 not in numbers)
+    ends = sorted(number for number in numbers if number + 1 not in numbers)
+    for first, last in zip(starts, ends, strict=True):
+        yield element(
+            "rect",
+            element("title", told),
+            x=f"{begin:.3f}%",
+            width=f"{end - begin:.3f}%",
+            y=str(_TOP + step * first - 2),
+            height=str(step * (last - first + 1)),
+            class_="burst",
+        )
 
 
 def _lane(lane: Lane, y: int, place: Place, *, is_labelled: bool) -> Html:
