@@ -156,9 +156,9 @@ class Batcher:
         committed = batch.commit(made)
         self.made += 1
         self._runtime.state.damaged += written.damaged
-        log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
+        log.info("batch %s: bodies %d, damaged %d", made.name, written.bodies, written.damaged)
         if written.forgotten:
-            log.info("batch %s: %d events of a forgotten source ID left out", made.name, written.forgotten)
+            log.info("batch %s: events of a forgotten source ID that were left out: %d", made.name, written.forgotten)
         discard.discard(made.host, committed, self._owner, self._runtime.clock.time_ns())
 
     def _hardware(self) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _parse(arguments: list[str]) -> tuple[Mode, float]:
     found = parser()
     chosen = found.parse_args(arguments)
     if chosen.version:
-        found.exit(0, f"{described('flwr-telemetryd')}\n")
+        sys.stdout.write(f"{described('flwr-telemetryd')}\n")
+        found.exit()
     mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
     if chosen.drain_s is None:
         return mode, DRAIN_S if mode is Mode.SERVICE else 0.0
