@@ -19,6 +19,7 @@ def _commands():
     return found[1].splitlines()
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_from_nothing_to_a_serving_login_node(tmp_path):
     """Five commands of a user without rights, in a clone, with a real logind; then an event is delivered."""

@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import details
-from .errors import LoadingError, TelemetryError, from_os_error
+from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
@@ -132,6 +132,8 @@ def _report(
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         if answer is None:
+            if isinstance(error, SpoolSlowError):
+                return _failed(error, "An event is {}") if error.is_lasting else _future(error)
             return _failed(error, "An event could not be recorded: {}")
         quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
     return answer
@@ -159,7 +161,7 @@ def _emitter() -> Emitter:
     """
     from .emitter import Emitter
 
-    return Emitter(warn)
+    return Emitter(warn, _failed)
 
 
 def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int) -> Emitter:
@@ -235,6 +237,8 @@ def _append_at_exit() -> None:
             _append_kept()
     if _kept:
         warn("exit", f"{len(_kept)} events are lost, because the process ended before the emitter was loaded")
+    if _loaded is not None and (count := _loaded.events_at_end()):
+        warn("exit: slow", f"{count} events are lost, because the file server of the home does not answer")
 
 
 def _after_fork() -> None:
@@ -265,10 +269,15 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
         # The text of an error may quote the event, and so may its causes and the variables of its frames. So
         # the message names the type and the place alone.
         ours = TelemetryError(f"unexpected {type(error).__name__}{_place(error)}; please report it")
-    ours.__traceback__ = ours.__context__ = None
     warn(f"{cause}: {type(error).__name__}" if cause else str(ours), effect.format(ours))
+    return _future(ours)
+
+
+def _future(error: Exception) -> Future[str]:
+    """A future that carries an error, without the frames that it came through: they hold the event."""
+    error.__traceback__ = error.__context__ = None
     future: Future[str] = Future()
-    future.set_exception(ours)
+    future.set_exception(error)
     return future
 
 

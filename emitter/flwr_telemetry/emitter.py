@@ -4,6 +4,9 @@ refresh    read settings and source again, at most once a second, or at once if 
 pack       check and redact the event, and put it between parts that were packed before
 append     write it to the spool
 wake       start a sidecar, at most once a second, if none runs and no service serves the home
+
+On a home that other machines use, too, the thread of an event reads variables and packs. A sibling of the
+process's emitter does the rest in a helper thread; see ``shared.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 
 if TYPE_CHECKING:
     from .pending import Waiting
+    from .shared import Report, SharedHome
     from .whole import WholeWriter
 
 BUSY_WAIT_S = 0.005
@@ -68,16 +72,22 @@ class Emitter:
 
     Args:
         warn: logs one warning, given its cause and its text.
+        failed: as ``emit._failed``; tells of an error that reaches no caller.
 
     Raises:
         UnsupportedPlatformError: this system has no POSIX locks and renames.
     """
 
-    def __init__(self, warn: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        warn: Callable[[str, str], None],
+        failed: Callable[[Exception, str, str], object] = lambda *_: None,
+    ) -> None:
         if not hasattr(locks, "LOCK_SHARED"):
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn
+        self._failed = failed
         # A program may have replaced what these ask. A field that cannot be computed costs no event.
         self._cluster: str = log.quietly(source.new_id) or context.UNKNOWN
         self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor)
@@ -91,10 +101,12 @@ class Emitter:
         """How far a date lies behind the last one, if the clock has not gone on."""
         self._family = hash(self._cluster)
         """A number that tells a forked process from its parent; random in the first process."""
-        self._writers: set[Writer | WholeWriter] = set()
+        self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
         """The threads that read or make the source ID, also in a sibling."""
+        self._shared_homes: dict[Home, SharedHome] = {}
+        """Those of this process, also of a sibling."""
         self._start_afresh()
         os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
@@ -120,13 +132,19 @@ class Emitter:
         self._host: HostPaths
         self._settings: settings.Settings
         self._enabled = self._logging = False
+        self._kept_by, self.has_hardware = "", True
         self._cap_bytes = 0.0
-        self._writer: Writer | WholeWriter | None = None
+        self._writer: Writer | None = None
+        self._whole_writer: WholeWriter | None = None
+        self._shared: SharedHome | None = None
+        """The home, if it is a shared one and this is not the emitter of its helper."""
         self.has_spooled = False
         """Whether this process has written to the spool."""
 
     def _before_fork(self) -> None:
         self._forks += 1
+        for shared in list(self._shared_homes.values()):
+            shared.before_fork()
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
@@ -145,7 +163,14 @@ class Emitter:
         for writer in list(self._writers):
             writer.close()
         self._writers.clear()
+        for shared in self._shared_homes.values():
+            shared.forget()
+        self._shared_homes = {}  # the threads are the parent's, too
         self._start_afresh()
+
+    def events_at_end(self) -> int:
+        """The number of events that the end of the process would lose, after a short wait."""
+        return sum(shared.events_at_end() for shared in list(self._shared_homes.values()))
 
     # Recording an event
 
@@ -165,7 +190,7 @@ class Emitter:
         # released if this thread owns it.
         try:
             emit = self._emit if self._take(lock) else self._emit_aside
-            return emit(event_type, event_details, package, date_us)
+            answer = emit(event_type, event_details, package, date_us)
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
         finally:
@@ -173,6 +198,15 @@ class Emitter:
                 lock.release()
             except RuntimeError:
                 pass  # this thread does not own it, because its wait ended first
+        return answer if isinstance(answer, Future) else self._answer(answer)
+
+    def _answer(self, report: Report) -> Future[str]:
+        """Wait a moment until the helper has written an event; without the lock, for others may report."""
+        try:
+            return self._done(report.home.answer(report))
+        finally:
+            if self._logging:
+                log.quietly(lambda: log.log_payload(*report.home.payload(report)))
 
     def _emit(
         self,
@@ -180,7 +214,7 @@ class Emitter:
         event_details: Mapping[str, Any] | None,
         package: str,
         date_us: int | None,
-    ) -> Future[str]:
+    ) -> Future[str] | Report:
         """``emit`` under the lock.
 
         No `try` is here: if memory runs out, CPython before 3.14 never leaves one that stands late in a
@@ -198,8 +232,11 @@ class Emitter:
         if not self._enabled and not self._logging:
             return self._done(DISABLED)
         payload = self._pack(event_type, event_details, package, date_us)
+        if self._shared is not None:
+            is_off = self._shared.is_off() and not self._logging
+            return self._done(DISABLED) if is_off else self._shared.put(payload, package)
         if self._logging:
-            log.quietly(log.log_payload, payload, self._settings.hardware)
+            log.quietly(log.log_payload, payload, self.has_hardware)
         if not self._enabled:
             return self._done(DISABLED)
         # Made before the append, because there may be no memory for it afterwards.
@@ -237,17 +274,21 @@ class Emitter:
     @contextlib.contextmanager
     def _sibling(self) -> Iterator[Emitter]:
         """A copy with its own descriptor and lock, so that the event in progress goes on."""
-        sibling = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
-        vars(sibling).update(vars(self))
-        sibling._start_afresh()  # noqa: SLF001 - another Emitter
+        sibling = self._copy()
         # The event that was interrupted may wait for this lock. Under a timer there would be no end.
-        sibling._lock_wait_s = 0  # noqa: SLF001
+        sibling._lock_wait_s = 0  # noqa: SLF001 - another Emitter
         try:
             yield sibling
         finally:
             sibling._close_writer()  # noqa: SLF001 - another Emitter
             self.to_wake = sibling.to_wake or self.to_wake
             self.has_spooled |= sibling.has_spooled
+
+    def _copy(self) -> Emitter:
+        copy = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
+        vars(copy).update(vars(self))
+        copy._start_afresh()  # noqa: SLF001 - another Emitter
+        return copy
 
     def _pack(self, event_type: str, event_details: object, package: str, date_us: int | None) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
@@ -273,15 +314,8 @@ class Emitter:
             self._heads[name] = head
         return head
 
-    def _open(self) -> Writer | WholeWriter:
-        host, mount = self._host, mounts.find(self._host.spool)
-        if mount is not None and mount.is_shared:
-            is_direct = mount.kind in _DIRECT_KINDS
-            self._writer = _whole_writer()(
-                host, self._may_create, self._tell_first_contact, is_direct=is_direct
-            )
-        else:
-            self._writer = Writer(host, self._may_create, self._tell_first_contact, self._lock_wait_s)
+    def _open(self) -> Writer:
+        self._writer = Writer(self._host, self._may_create, self._tell_first_contact, self._lock_wait_s)
         self._writers.add(self._writer)
         self.has_spooled = True
         return self._writer
@@ -290,15 +324,23 @@ class Emitter:
         noticed, untold = self._home.noticed, self._untold
         known = context.told(noticed) if untold else None
         notice = context.notice({*untold, *(known.fresh if known else ())})
-        kept_by = self._settings.kept_by
-        if log.quietly(log.first_contact, noticed, self._may_create, kept_by, notice, untold) and untold:
+        tell = log.first_contact
+        if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
             self._untold, self._contexts = (), {}  # from now on they may be sent
+
+    def end_turn(self) -> None:
+        """In a child process, end the turn at the spool that it inherited from its parent's helper."""
+        if self._whole_writer is not None:
+            self._whole_writer.close()
 
     def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writers.discard(self._writer)
             self._writer = None
+        if self._whole_writer is not None:
+            self._whole_writer.close()
+            self._whole_writer = None
 
     def _done(self, result: str) -> Future[str]:
         finished = self._futures.get(result)
@@ -310,6 +352,71 @@ class Emitter:
         future: Future[str] = Future.__new__(Future)
         future.__dict__.update(finished.__dict__)
         return future
+
+    # The work for a shared home, by a sibling that has this home alone; in its helper thread
+
+    def _shared_home(self, home: Home) -> SharedHome:
+        """The queue of a home; there is one in a process."""
+        found = self._shared_homes.get(home)
+        if found is None:
+            worker = self._copy()
+            worker._home = home  # noqa: SLF001 - another Emitter
+            found = self._shared_homes.setdefault(home, _shared_home_type()(worker, home.path, self._failed))
+        return found
+
+    def write(self, events: list[tuple[bytes, str]]) -> str:
+        """Write events to the spool of a shared home; the result is that of their futures. May raise.
+
+        Args:
+            events: of each one, the payload without context, and the package.
+        """
+        now, variables = time.monotonic(), settings.variables()
+        self._events += len(events)
+        is_due = not self._refreshed_at <= now < self._refresh_at or self._events > _MAX_EVENTS
+        if is_due or self._seen != variables:
+            self._read(self._home, has_new_variables=self._seen != variables)
+            self._seen, self._events = variables, 0
+            self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
+        if not self._enabled:
+            return DISABLED
+        packed = [record.with_context(bare, self.context_of(package)) for bare, package in events]
+        try:
+            writer = self._whole_writer or self._open_whole()
+            writer.append(b"".join(map(record.frame, packed)), self._cap_bytes, len(events))
+        except CreationRefusedError:
+            return DISABLED
+        if now == self._refreshed_at:
+            self.to_wake = Delivery(self._home, self._host, self._settings)
+        return SPOOLED
+
+    def _open_whole(self) -> WholeWriter:
+        mount = mounts.find(self._home.path)
+        is_direct = mount is not None and mount.kind in _DIRECT_KINDS
+        self._whole_writer = _whole_writer_type()(
+            self._host, self._may_create, self._tell_first_contact, is_direct=is_direct
+        )
+        return self._whole_writer
+
+    def is_off(self) -> bool:
+        """Whether the settings of a shared home, read a moment ago, switch telemetry off."""
+        is_fresh = self._refreshed_at <= time.monotonic() < self._refresh_at
+        return is_fresh and not self._enabled and self._seen == settings.variables()
+
+    def context_of(self, package: str) -> tuple[bytes, bytes]:
+        """The packed context of a package's events."""
+        return self._contexts.get(package) or self._context_of(package)
+
+    def count_dropped(self, count: int) -> None:
+        """Count events that could not be written to a shared home, if consent allows that."""
+        if self._may_create():
+            files.append_bytes(self._host.dropped, b"\0" * count)
+
+    def flush_spool(self, timeout_s: float) -> bool:
+        """As ``emit.flush`` for a shared home; may wait for its server, and may raise."""
+        began = time.monotonic()
+        with self._sibling() as sibling:
+            sibling._read(self._home, has_new_variables=True)  # noqa: SLF001 - another Emitter
+            return sibling._enabled and sibling._deliver(began, timeout_s)  # noqa: SLF001
 
     # Refreshing, at most once a second
 
@@ -324,27 +431,42 @@ class Emitter:
             self._use(settings.Settings(consent=refusal))
             self._seen = None
             return
-        signatures = (settings.signature(home), log.quietly(source.read, home.source))
-        if variables != self._seen or signatures != self._signatures:
-            self._close_writer()
-            self._home, self._host = home, _own_host(home)
-            self._use(settings.load(home, os.environ))
-            consent = self._settings.consent
-            if consent.malformed:
-                self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
-            if consent.enabled or self._logging:
-                self._identify(may_create=consent.enabled)
-            # The source file may have been created just now. Without it the next refresh tries again.
-            is_known = self._ids.get("source") != source.UNAVAILABLE
-            self._signatures = (signatures[0], log.quietly(source.read, home.source)) if is_known else ()
+        if variables != self._seen:
+            self._shared = self._shared_home(home) if mounts.is_shared(home.path) else None
+        if self._shared is None:
+            self._read(home, has_new_variables=variables != self._seen)
+        else:
+            refusal = settings.environment_refusal(os.environ)
+            enabled = settings.Consent(enabled=True, decided_by="default", reason="")
+            is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
+            self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
+            self._contexts = dict.fromkeys(context.PACKAGES, record.NO_CONTEXT)
         self._seen = variables
         self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         self._events = 0
+
+    def _read(self, home: Home, *, has_new_variables: bool) -> None:
+        """Read settings and source of a home again if they have changed."""
+        signatures = (settings.signature(home), log.quietly(source.read, home.source))
+        if not has_new_variables and signatures == self._signatures:
+            return
+        self._close_writer()
+        self._home, self._host = home, _own_host(home)
+        self._use(settings.load(home, os.environ))
+        consent = self._settings.consent
+        if consent.malformed:
+            self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
+        if consent.enabled or self._logging:
+            self._identify(may_create=consent.enabled)
+        # The source file may have been created just now. Without it the next refresh tries again.
+        is_known = self._ids.get("source") != source.UNAVAILABLE
+        self._signatures = (signatures[0], log.quietly(source.read, home.source)) if is_known else ()
 
     def _use(self, known: settings.Settings) -> None:
         """Use these settings from now on; those that every event needs get attributes of their own."""
         self._settings = known
         self._enabled, self._logging = known.consent.enabled, known.logging
+        self._kept_by, self.has_hardware = known.kept_by, known.hardware
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
@@ -358,15 +480,15 @@ class Emitter:
             raise LoadingError("the event was reported while the source ID is made, which it needs itself")
         try:
             self._identifying.add(thread)
-            self._ids = {
-                "partner": log.quietly(context.partner_id, self._settings.partner) or context.UNKNOWN,
-                "source": log.quietly(self._source_id, may_create) or source.UNAVAILABLE,
-                "cluster": self._cluster,
-            }
+            self._ids = self._ids_with(log.quietly(self._source_id, may_create) or source.UNAVAILABLE)
             self._contexts = {}
             self._untold = log.quietly(context.untold, self._home.noticed) or ()
         finally:
             self._identifying.discard(thread)
+
+    def _ids_with(self, source_id: str) -> dict[str, str]:
+        partner = log.quietly(context.partner_id, os.environ.get("FLWR_TELEMETRY_PARTNER_ID"))
+        return {"partner": partner or context.UNKNOWN, "source": source_id, "cluster": self._cluster}
 
     def _source_id(self, may_create: bool) -> str | None:
         path = self._home.source
@@ -386,8 +508,9 @@ class Emitter:
             )
             self._static[package] = redacted
         has_partner = context.PACKAGES[package].has_partner
-        ids = {name: value for name, value in self._ids.items() if has_partner or name != "partner"}
-        marks = {record.UPLOAD: False} if self._settings.kept_by else {}
+        known = self._ids or self._ids_with(source.UNAVAILABLE)
+        ids = {name: value for name, value in known.items() if has_partner or name != "partner"}
+        marks = {record.UPLOAD: False} if self._kept_by else {}
         static = context.without_fields(self._static[package], self._untold)
         self._contexts[package] = record.context_parts(ids, {**static, **marks})
         return self._contexts[package]
@@ -425,12 +548,17 @@ class Emitter:
             self._refresh(began)
             if not self._enabled:
                 return False
-            delivery = Delivery(self._home, self._host, self._settings)
+            shared = self._shared
         finally:
             try:  # noqa: SIM105 - as in `emit`
                 lock.release()
             except RuntimeError:
                 pass
+        return self._deliver(began, timeout_s) if shared is None else shared.flush(timeout_s)
+
+    def _deliver(self, began: float, timeout_s: float) -> bool:
+        """``flush`` with settings that have just been read."""
+        delivery = Delivery(self._home, self._host, self._settings)
         waiting = _waiting()(delivery.host)
         if waiting.is_over():
             return True
@@ -463,7 +591,14 @@ def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
 
 
 @undisturbed
-def _whole_writer() -> type[WholeWriter]:
+def _shared_home_type() -> type[SharedHome]:
+    from .shared import SharedHome
+
+    return SharedHome
+
+
+@undisturbed
+def _whole_writer_type() -> type[WholeWriter]:
     from .whole import WholeWriter
 
     return WholeWriter

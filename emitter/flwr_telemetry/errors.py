@@ -11,6 +11,7 @@
         ├── HomeUnavailableError no home directory is known
         ├── SpoolUnsafeError     a directory or file is one that the emitter may not write to
         ├── SpoolFullError       a cap or the disk is reached
+        ├── SpoolSlowError       the file server of the home does not answer; the event is kept in memory
         └── SpoolWriteError      the system refused (read-only, no permission, short write, …)
 
 A caller gets them only from the future that ``event()`` returns. Each message tells the repair. No message
@@ -66,6 +67,16 @@ class SpoolFullError(SpoolError):
     """``spool_max_mib`` is reached, or the disk or quota is full; the event is dropped."""
 
 
+class SpoolSlowError(SpoolError):
+    """The file server of the home does not answer. The event is in memory, and is written when it does.
+
+    If too many events wait, this one is dropped, as the message says.
+    """
+
+    is_lasting = False
+    """Whether it is time to tell a person; a first event may wait for a moment on a server that is well."""
+
+
 class SpoolWriteError(SpoolError):
     """The system refused to write; the message quotes the system."""
 
@@ -75,6 +86,14 @@ UNSAFE_ERRNOS = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
 
 BUSY_ERRNOS = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 """Its errors for a lock that another process holds. Any other error means that locks do not work there."""
+
+UNREACHABLE_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in "EIO ETIMEDOUT ENOTCONN EHOSTDOWN EHOSTUNREACH ENETUNREACH ECONNREFUSED ECONNRESET "
+    "ECONNABORTED EREMOTEIO ESHUTDOWN".split()
+    if hasattr(errno, name)
+)
+"""Its errors for a file server that has not answered for a time."""
 
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Its errors for a disk or a quota without space or inodes."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import launch, settings
+from . import launch, mounts, settings
 from .layout import Home, home_directory
 
 KNOWN_INITS = frozenset({"docker-init", "tini", "tini-static", "dumb-init", "catatonit", "podman-init"})
@@ -61,6 +61,8 @@ def wait_at_exit_s(environ: Mapping[str, str]) -> float:
         HomeUnavailableError: there is no home.
     """
     home = Home(home_directory(environ))
+    if mounts.is_shared(home.path):
+        return 0.0  # it outlives the container, and its server might not answer
     chosen = settings.load(home, environ)
     may_wait = chosen.consent.enabled and launch.may_start(chosen, environ)
     return chosen.limits.goodbye_s if may_wait and is_ephemeral(home.host().spool) else 0.0

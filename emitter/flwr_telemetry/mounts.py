@@ -83,14 +83,26 @@ def find(path: str | os.PathLike[str]) -> Mount | None:
     Args:
         path: absolute.
     """
-    table = {mount.point: mount for mount in _table()}  # of two on one point, the later one hides the other
-    if "/" not in table:
-        return None
+    table = _by_point()
+    return table[_point(table, _real(table, path))] if "/" in table else None
+
+
+def real(path: str | os.PathLike[str]) -> str:
+    """An absolute path without symbolic links; the part on a shared file system is taken by the letter."""
+    table = _by_point()
+    return _real(table, path) if "/" in table else os.path.realpath(path)
+
+
+def _by_point() -> dict[str, Mount]:
+    return {mount.point: mount for mount in _table()}  # of two on one point, the later one hides the other
+
+
+def _real(table: dict[str, Mount], path: str | os.PathLike[str]) -> str:
     parts = _parts(os.fspath(path))
     place, links = "/", 0
     while parts:
         if table[_point(table, place)].is_shared:
-            return table[_point(table, os.path.join(place, *reversed(parts)))]
+            return os.path.join(place, *reversed(parts))
         part = parts.pop()
         below = os.path.dirname(place) if part == os.pardir else os.path.join(place, part)
         target = "" if below in table or links >= _MOST_LINKS else _target(below)
@@ -100,7 +112,7 @@ def find(path: str | os.PathLike[str]) -> Mount | None:
             place = "/" if os.path.isabs(target) else place
         else:
             place = below
-    return table[_point(table, place)]
+    return place
 
 
 def is_shared(path: str | os.PathLike[str]) -> bool:

@@ -107,6 +107,17 @@ def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], da
     return b"".join((event_head, details, context[0], _pack_date(date_us), context[1]))
 
 
+NO_CONTEXT = (b"", b"")
+"""In place of the context, for a payload that gets it later, by ``with_context``."""
+
+_DATE_BYTES = 8
+
+
+def with_context(bare: bytes, context: tuple[bytes, bytes]) -> bytes:
+    """A payload from one that was assembled with ``NO_CONTEXT``."""
+    return b"".join((bare[:-_DATE_BYTES], context[0], bare[-_DATE_BYTES:], context[1]))
+
+
 def decode(payload: bytes) -> Event:
     """The event in ``payload``.
 

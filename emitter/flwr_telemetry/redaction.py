@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from . import mounts
 from .imports import undisturbed
 
 with contextlib.suppress(ImportError):  # Windows has none
@@ -209,6 +210,6 @@ def identity_redactor() -> Redactor:
         directories.add(entry.pw_dir)
     # With a directory service, the name may be that of a domain and of a user.
     names |= {part for name in names for part in (name.rpartition("\\")[2], name.partition("@")[0])}
-    directories |= {os.path.realpath(path) for path in directories}
+    directories |= {mounts.real(path) for path in directories if os.path.isabs(path)}
     directories.discard("~")
     return Redactor(names, {path.rstrip("/") for path in directories})

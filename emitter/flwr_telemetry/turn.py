@@ -10,18 +10,22 @@ with its process. Where no such socket can be had, as on other systems than Linu
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import itertools
 import os
 import socket
 import struct
 import sys
 import time
 import zlib
+from typing import Self
 
-_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.0003, 0.01
-_LOOK_EVERY = 100
-"""After so many pauses, about a second, a waiting process looks who has the turn."""
+from .presence import exists, process_status
+
+_TRIES = 100_000
+_PAUSE_S = 0.001
+_LOOK_S = 1.0
+"""A waiting process looks again after this time who has the turn."""
 
 _CREDENTIALS = struct.Struct("3i")
 _STOPPED = frozenset("Tt")
@@ -32,22 +36,26 @@ class Turn:
 
     Args:
         directory: an absolute path.
+        is_shared: whether it is on a shared home; otherwise nobody waits.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, is_shared: bool = True) -> None:
+        self._is_shared = is_shared and sys.platform == "linux"
         self._name = f"\0flwr-telemetry-{os.geteuid()}-{zlib.crc32(os.fsencode(directory)):08x}"
         self._socket: socket.socket | None = None
 
-    def __enter__(self) -> None:
-        pause_s = _LEAST_PAUSE_S
-        for number in itertools.count(1):
-            if not self._is_taken() or (number % _LOOK_EVERY == 0 and self._is_held_in_vain()):
-                return
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _MOST_PAUSE_S)
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def begin(self) -> None:
+        """Wait for the turn."""
+        for _ in range(_TRIES):
+            if not self._is_taken() or not self._is_worth_waiting():
+                return
 
     def end(self) -> None:
         """Let the next process have its turn. A forked child calls this, because it inherits the socket."""
@@ -55,33 +63,54 @@ class Turn:
         if held is not None:
             held.close()
 
+    def pass_on(self) -> None:
+        """Let others have a turn, and go on after them."""
+        self.end()
+        self.begin()
+
     def _is_taken(self) -> bool:
         """Whether another process has the turn; otherwise, this process has it now."""
-        if sys.platform != "linux":
+        if not self._is_shared:
             return False
         try:
             held = socket.socket(socket.AF_UNIX)
         except OSError:
             return False
+        self._socket = held  # before it has the name, so that a child that is forked now can close it
         try:
             held.bind(self._name)
             held.listen()
         except OSError as error:
-            held.close()
+            self.end()
             return error.errno == errno.EADDRINUSE
-        self._socket = held
         return False
 
-    def _is_held_in_vain(self) -> bool:
-        """Whether the turn is held by a stopped process, or by another user, who may mean harm."""
-        try:
-            with socket.socket(socket.AF_UNIX) as asking:
-                asking.setblocking(False)
-                asking.connect(self._name)
-                packed = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            pid, user_id, _ = _CREDENTIALS.unpack(packed)
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                state = file.read().rpartition(b") ")[2][:1].decode()
-        except OSError:
+    def _is_worth_waiting(self) -> bool:
+        """Wait for the end of the other's turn, but not for a stopped process, nor for another user."""
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.settimeout(_LOOK_S)
+            try:
+                waiting.connect(self._name)
+                while _is_running(waiting):
+                    with contextlib.suppress(TimeoutError):
+                        waiting.recv(1)  # nobody ever sends: the end of the turn ends the connection
+                        return True
+                return False
+            except ConnectionResetError:
+                return True
+            except OSError:  # the turn has just ended, or too many wait
+                time.sleep(_PAUSE_S)
+                return True
+
+
+def _is_running(connected: socket.socket) -> bool:
+    """Whether the process that made the other end is one of this user that lives and is not stopped."""
+    try:
+        packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, user_id, _ = _CREDENTIALS.unpack(packed)
+        if user_id != os.geteuid() or not exists(pid):
             return False
-        return user_id != os.geteuid() or state in _STOPPED
+        found = process_status(pid)
+    except OSError:
+        return True
+    return found is None or found.state not in _STOPPED

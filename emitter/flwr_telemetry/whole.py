@@ -9,8 +9,11 @@ writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 d
 - A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
 - A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
   has taken it already. Both are success, unless the whole spool is missing.
+- Processes of this machine take turns, so that the end of none of them waits for the server: see ``turn.py``.
 - A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
   directories are made, and the segment is written once more.
+- The server may answer hours later, and telemetry may be off by then. So consent is read again before the
+  rename, if the draft has taken long.
 
 On NFS the draft is written with ``O_DIRECT``. So this machine never holds data that the server lacks, and the
 process can end while the server is away. Errors of the server arrive at the write and at the fsync, and so
@@ -27,8 +30,13 @@ from collections.abc import Callable
 
 from . import files
 from .errors import SpoolFullError, from_os_error
-from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths
-from .spool import TRIES, check_directories, drop, make_directories
+from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, Home, HostPaths
+from .machine import own_host
+from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
+from .turn import Turn
+
+LATE_S = 0.05
+"""A draft that takes longer has waited for the server."""
 
 LEAST_BYTES = 4096
 """A segment counts as at least so many bytes, because a disk gives it as many."""
@@ -42,22 +50,24 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
-def write(spool: str, data: bytes, *, is_direct: bool = False) -> None:
+def write(spool: str, data: bytes, may_go_on: Callable[[], bool], *, is_direct: bool = False) -> None:
     """Write one sealed segment; once this returns, a sidecar finds it.
 
     Args:
         spool: the directory of segments.
         data: whole records.
+        may_go_on: consent, read again; called if the server has made this wait.
         is_direct: whether to write past this machine's cache, if the file system can.
 
     Raises:
         FileNotFoundError: the directory is missing, or was removed meanwhile.
+        CreationRefusedError: telemetry is off by now.
         SpoolError, OSError: the segment could not be written, and there is none.
     """
     name = f"{SEALED_PREFIX}{max(time.time_ns(), 0):019d}-{os.urandom(_RANDOM_BYTES).hex()}{SEGMENT_SUFFIX}"
     draft, sealed = f"{spool}/.{name}{files.PART_SUFFIX}", f"{spool}/{name}"
     try:
-        _write_draft(draft, data, _DIRECT if is_direct else 0)
+        _write_draft(draft, data, may_go_on, _DIRECT if is_direct else 0)
         with files.estale_as_missing():
             _rename(spool, draft, sealed)
     except BaseException:
@@ -66,7 +76,8 @@ def write(spool: str, data: bytes, *, is_direct: bool = False) -> None:
         raise
 
 
-def _write_draft(draft: str, data: bytes, direct: int) -> None:
+def _write_draft(draft: str, data: bytes, may_go_on: Callable[[], bool], direct: int) -> None:
+    began = time.monotonic()
     try:
         descriptor = files.open_file(draft, _FLAGS | direct)
     except OSError as error:
@@ -82,6 +93,8 @@ def _write_draft(draft: str, data: bytes, direct: int) -> None:
             os.close(descriptor)
     if written != len(data):
         raise SpoolFullError(f"{draft}: only {written} of {len(data)} bytes could be written")
+    if not 0 <= time.monotonic() - began < LATE_S and not may_go_on():
+        raise CreationRefusedError
 
 
 def _rename(spool: str, draft: str, sealed: str) -> None:
@@ -116,41 +129,53 @@ class WholeWriter:
         self._on_open = on_open
         self._is_direct = is_direct
         self._spool = str(host.spool)
+        self._turn = Turn(self._spool)
         self._used_bytes = 0
         self._left = 0
         """The number of appends before the spool is listed again."""
         self._looked_at = 0.0
 
-    def append(self, data: bytes, cap_bytes: float) -> None:
-        """Append records as one segment; as ``spool.Writer.append``, with the cap for the whole spool."""
+    def append(self, data: bytes, cap_bytes: float, count: int = 1) -> None:
+        """Append records as one segment; as ``spool.Writer.append``, with the cap for the whole spool.
+
+        Args:
+            data: the records.
+            cap_bytes: the largest size of the spool.
+            count: the number of records, which are counted if they are dropped.
+        """
         try:
-            self._append(data, cap_bytes)
+            self._append(data, cap_bytes, count)
         except OSError as error:
             self.close()
             raise from_os_error(error, self._spool) from error
+        finally:
+            self._turn.end()
 
-    def _append(self, data: bytes, cap_bytes: float) -> None:
+    def _append(self, data: bytes, cap_bytes: float, count: int) -> None:
         size_bytes = max(len(data), LEAST_BYTES)
+        self._turn.begin()
         for tries_left in reversed(TRIES):
             try:
                 if self._is_look_due(size_bytes, cap_bytes):
                     self._look()
                 if self._used_bytes + size_bytes > cap_bytes:
-                    drop(self._host, self._may_create)
-                write(self._spool, data, is_direct=self._is_direct)
+                    drop(self._host, self._may_create, count)
+                write(self._spool, data, self._may_create, is_direct=self._is_direct)
             except FileNotFoundError:
-                self.close()
+                self._left = 0
                 if not tries_left:
                     raise
                 make_directories(self._host, self._may_create)
+                own_host(Home(self._host.telemetry.parent), self._may_create)  # its mark went with it
             else:
                 self._used_bytes += size_bytes
                 self._left -= 1
                 return
 
     def close(self) -> None:
-        """Look at the spool again before the next append."""
+        """Look at the spool again before the next append. A forked child ends the turn that it inherited."""
         self._left = 0
+        self._turn.end()
 
     def _is_look_due(self, size_bytes: int, cap_bytes: float) -> bool:
         """Whether the spool must be listed; not for each event at the cap, because that takes long there."""

@@ -1,6 +1,7 @@
 """Which directory of a shared home is this machine's, where several machines have one name."""
 
 import os
+import shutil
 import uuid
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from flwr_telemetry import machine, mounts
 from flwr_telemetry.layout import Home, host_name
 from flwr_telemetry.machine import own_host
+from flwr_telemetry.whole import WholeWriter
 from tests.support import homes, netfs, processes
 
 
@@ -207,6 +209,18 @@ def test_one_of_two_claims_at_once_wins(shared, make, monkeypatch, has_links):
     assert found == [""]
     assert ids == first.constants()
     assert not homes.find(homes.telemetry(shared), "*/.*")
+
+
+def test_a_directory_that_was_removed_is_claimed_again(shared, make):
+    """A sidecar of another machine removes the directories of machines that seem to be gone."""
+    one = make()
+    one.finds(shared)
+    writer = WholeWriter(own_host(Home(shared)), lambda: True, lambda: None)
+    for _ in range(2):
+        writer.append(b"", 1e9)
+        assert (claimed(shared).is_file(), make().finds(shared, lambda: False)) == (True, "-2")
+        one.finds(shared)
+        shutil.rmtree(homes.host(shared))
 
 
 CHANGED = """

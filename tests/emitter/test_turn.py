@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flwr_telemetry import turn
+from flwr_telemetry.turn import Turn
+from tests.support import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
 
@@ -29,48 +32,53 @@ def holder(tmp_path):
         process.kill()
 
 
-def _pauses(monkeypatch, act):
-    """Count the pauses of a waiting process, and act at the third one."""
-    pauses = []
-
-    def pause(seconds):
-        pauses.append(seconds)
-        if len(pauses) == 3:
-            act()
-
-    monkeypatch.setattr(turn.time, "sleep", pause)
-    return pauses
+def _take(directory):
+    with Turn(str(directory)):
+        return True
 
 
-def test_a_turn_ends_with_its_process(holder, tmp_path, monkeypatch):
-    def kill():
-        holder.kill()
-        holder.wait()
-
-    pauses = _pauses(monkeypatch, kill)
-    with turn.Turn(str(tmp_path)):
-        assert len(pauses) == 3
-
-
-def test_another_directory_has_its_own_turns(holder, tmp_path, monkeypatch):
-    pauses = _pauses(monkeypatch, holder.kill)
-    with turn.Turn(str(tmp_path / "other")):
-        assert not pauses
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_dead_or_stopped_process_does_not_keep_its_turn(holder, tmp_path, end):
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(_take, tmp_path)
+        processes.wait_until(lambda: _waits(tmp_path))
+        assert not waiting.done()
+        holder.send_signal(end)
+        assert waiting.result(processes.PATIENCE_S)
 
 
-def test_a_stopped_process_does_not_keep_its_turn(holder, tmp_path, monkeypatch):
-    def stop():
-        holder.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
-
-    pauses = _pauses(monkeypatch, stop)
-    with turn.Turn(str(tmp_path)):
-        assert len(pauses) == turn._LOOK_EVERY - 1
+def _waits(directory):
+    """Whether somebody waits for the end of a turn: the name then belongs to two sockets."""
+    name = Turn(str(directory))._name.replace("\0", "@")
+    with open("/proc/net/unix", encoding="utf-8") as sockets:
+        return sockets.read().count(name) > 1
 
 
-def test_a_forked_child_gives_the_turn_back(tmp_path, monkeypatch):
-    own = turn.Turn(str(tmp_path))
-    own.__enter__()
+def test_another_directory_has_its_own_turns(holder, tmp_path):
+    assert _take(tmp_path / "other")
+
+
+def test_nobody_waits_on_a_home_that_is_not_shared(holder, tmp_path):
+    with Turn(str(tmp_path), is_shared=False):
+        assert not _waits(tmp_path)
+
+
+def test_many_threads_have_one_turn_at_a_time(tmp_path):
+    inside, most = threading.Semaphore(1), []
+
+    def work(_):
+        with Turn(str(tmp_path)):
+            most.append(inside.acquire(blocking=False))
+            inside.release()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert all(most)
+
+
+def test_a_forked_child_gives_the_turn_back(tmp_path):
+    own = Turn(str(tmp_path))
+    own.begin()
     read, write = os.pipe()
     if not (pid := os.fork()):
         own.end()
@@ -78,8 +86,6 @@ def test_a_forked_child_gives_the_turn_back(tmp_path, monkeypatch):
         signal.pause()
     assert os.read(read, 1)
     own.end()
-    pauses = _pauses(monkeypatch, lambda: os.kill(pid, signal.SIGKILL))
-    with turn.Turn(str(tmp_path)):
-        assert not pauses
+    assert _take(tmp_path)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -55,13 +55,21 @@ def missing():
 @contextlib.contextmanager
 def mounted(server, at, traits):
     """Mount the server's directory while the block lasts; processes that still use it then are cut off."""
+    with served(server, at, traits):
+        yield at
+
+
+@contextlib.contextmanager
+def served(server, at, traits):
+    """As `mounted`; give the number of the server's process: while that is stopped, the server is away."""
     at.mkdir()
     words = [sys.executable, __file__, str(server), str(at), json.dumps(dataclasses.asdict(traits))]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "mounted\n", process.stderr.read()
-            yield at
+            yield process.pid
         finally:
+            process.send_signal(signal.SIGCONT)
             subprocess.run(["umount", "--lazy", str(at)], check=False, capture_output=True)
             process.send_signal(signal.SIGTERM)
             try:

@@ -3,11 +3,8 @@
 import struct
 import uuid
 import zlib
-from typing import Any
 
 import msgpack
-
-Payload = dict[str, Any]
 
 HEADER_BYTES = 9
 _DATE_US = 1_795_000_000_123_456

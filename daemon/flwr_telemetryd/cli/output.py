@@ -69,7 +69,7 @@ def find_home(chosen: str | None) -> Home:
     from ..inspect import server
 
     found = name_home(chosen)
-    server.check(found, _give_up)
+    server.check(found.path, _give_up)
     return found
 
 

@@ -137,9 +137,14 @@ def _silence(path: Path) -> str:
 
     if not mounts.is_shared(path):
         return ""  # nothing more is imported
+    from ..errors import UnusableHomeError
     from ..inspect import server
 
-    return server.problem(path).partition("; ")[0]
+    try:
+        server.check(path)
+    except UnusableHomeError as error:
+        return str(error).partition("; ")[0]
+    return ""
 
 
 def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on: bool) -> Iterator[str]:

@@ -1,19 +1,18 @@
 """Tells whether the file server of a shared home answers, so that no command waits for one that is away.
 
-A system call on such a home may wait for ever, and nothing ends it but the end of the process. So another
-thread makes the first calls, and a command goes on only after their answer. While the command works, they are
-made again and again. On a home of this machine alone, no call and no thread is made.
+A call on such a home may wait for ever, in a way that not even SIGKILL ends: another process may keep the
+kernel's lock of a directory meanwhile. So a child process makes the first calls, and a command goes on only
+after their answer. The child makes them again and again, until the command ends. Nobody waits for the child.
+A home of this machine alone is not asked.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import time
+import select
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 
 from flwr_telemetry import mounts
@@ -28,31 +27,80 @@ _AGAIN_S = 1.0
 _NO_ANSWER = {errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 """The errors of a call that ends by itself while the server is away, as those of a ``soft`` mount do."""
 
+_YES, _NO = b"y", b"n"
 
-def problem(path: Path) -> str:
-    """One sentence, with advice, if the file server of a path does not answer; empty otherwise.
+
+def check(path: Path, give_up: Callable[[str], None] | None = None) -> None:
+    """Return once the file server of a path answers, or at once if there is none.
 
     Args:
         path: absolute, and usually that of a home; it need not exist.
+        give_up: called by another thread if the server stops answering later. It has to end the process: the
+            calling thread may never come back from a system call.
+
+    Raises:
+        UnusableHomeError: the server does not answer; the message has an advice.
     """
     mount = mounts.find(path)
     if mount is None or not mount.is_shared:
-        return ""
-    answers: SimpleQueue[bool] = SimpleQueue()
-    Thread(target=lambda: answers.put(_answers(path, mount.point)), daemon=True).start()
-    with contextlib.suppress(Empty):
-        if answers.get(timeout=ANSWER_S):
-            return ""
+        return
     advice = "try again when it does, or set FLWR_HOME to a directory of this machine"
-    return f"the file server of {mount.point} ({mount.kind}) does not answer; {advice}"
+    problem = f"the file server of {mount.point} ({mount.kind}) does not answer; {advice}"
+    try:
+        answers = _asked_again_and_again(path, mount.point)
+    except OSError:
+        return  # no further process is allowed here
+    is_there = _answers(answers, ANSWER_S)
+    if is_there and give_up is not None:
+        Thread(target=_watch, args=(answers, lambda: give_up(problem)), daemon=True).start()
+        return
+    os.close(answers)
+    if not is_there:
+        raise UnusableHomeError(problem)
 
 
-def _answers(path: Path, mount_point: str) -> bool:
+def _answers(answers: int, wait_s: float) -> bool:
+    """Whether the next answer comes in time."""
+    ready, _, _ = select.select([answers], [], [], wait_s)
+    return bool(ready) and os.read(answers, 1) != _NO
+
+
+def _watch(answers: int, give_up: Callable[[], None]) -> None:
+    while _answers(answers, _AGAIN_S + ANSWER_S):
+        pass
+    give_up()
+
+
+def _asked_again_and_again(path: Path, mount_point: str) -> int:
+    """Start the child; the end of a pipe from which its answers can be read."""
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        return reading
+    try:
+        os.setsid()  # Ctrl-C is for the command alone, which may have something to say then
+        # A caller of the command may read its streams to their end, and must not wait for a stuck child.
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        os.dup2(writing, 3)
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+        reader_ends = select.poll()
+        reader_ends.register(3, 0)
+        is_over: object = False
+        while not is_over:
+            os.write(3, _YES if _is_answered(path, mount_point) else _NO)
+            is_over = reader_ends.poll(_AGAIN_S * 1000)
+    finally:
+        os._exit(0)
+
+
+def _is_answered(path: Path, mount_point: str) -> bool:
     """Whether the server answers, also with an error; may never return."""
     # For a while after its start a server answers all requests but those that open a file.
     requests: tuple[Callable[[], object], ...] = (
         lambda: os.stat(path),
-        lambda: _open(Home(path).source),
+        lambda: os.close(os.open(Home(path).source, os.O_RDONLY | os.O_NONBLOCK)),
         lambda: os.statvfs(mount_point),
     )
     for request in requests:
@@ -62,30 +110,3 @@ def _answers(path: Path, mount_point: str) -> bool:
             if error.errno in _NO_ANSWER:
                 return False
     return True
-
-
-def _open(path: Path) -> None:
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-
-
-def check(home: Home, give_up: Callable[[str], None]) -> None:
-    """Return once the file server of a home answers, and go on asking it.
-
-    Args:
-        home: the home; it need not exist.
-        give_up: called by another thread if the server stops answering. It has to end the process: the
-            calling thread may never come back from a system call.
-
-    Raises:
-        UnusableHomeError: the server does not answer.
-    """
-    if told := problem(home.path):
-        raise UnusableHomeError(told)
-    if mounts.is_shared(home.path):
-        Thread(target=_watch, args=(home, give_up), daemon=True).start()
-
-
-def _watch(home: Home, give_up: Callable[[str], None]) -> None:
-    while not (told := problem(home.path)):
-        time.sleep(_AGAIN_S)
-    give_up(told)

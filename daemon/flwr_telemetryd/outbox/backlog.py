@@ -18,7 +18,7 @@ from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.pending import grown_segments, has_bodies
 
 from ..spool import reader, segments
-from ..spool.directory import check_ownership, entry_names, listing
+from ..spool.directory import check_ownership, entry_names, listing, turn_at
 from . import batch, contents
 from .body import read as read_body
 
@@ -82,7 +82,7 @@ def in_body(path: Path) -> int:
 
 def anything_waits(host: HostPaths) -> bool:
     """Whether a host has anything undelivered: a segment with data, an unfinished batch, or a body."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), turn_at(host):
         if os.lstat(host.events).st_size:
             return True
     return bool(segments.sealed_segments(host)) or _batches_wait(host)

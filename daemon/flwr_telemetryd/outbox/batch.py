@@ -47,12 +47,15 @@ from ..burst import codec
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
-from ..spool.directory import entry_names, fsync_directory, listing, remove_if_empty, rename
+from ..spool.directory import entry_names, fsync_directory, listing, remove_if_empty, rename, turn_at
 from . import durable, forgotten
 from .body import key_of
 
 FOREIGN_WORK_S = 600.0
 """After so many seconds without a change, the owner of an unfinished batch counts as dead."""
+
+_SEGMENTS_PER_TURN = 8
+"""Writers on this machine wait while so many are taken."""
 
 MAX_BATCH_SEGMENTS = 512
 """The most segments in a batch: a slow file server may take tens of milliseconds for each."""
@@ -104,13 +107,16 @@ def take(
         return None
     batch = make(host, owner, now_ns, adopted=bool(adopted))
     taken = taken_bytes = 0
-    for segment in sealed:
-        with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
-            taken_bytes += segment.lstat().st_size
-            if taken and (taken_bytes > MAX_BATCH_BYTES or taken >= MAX_BATCH_SEGMENTS):
-                break
-            rename(segment, batch.path / segment.name)
-            taken += 1
+    with turn_at(host) as turn:
+        for number, segment in enumerate(sealed, start=1):
+            with contextlib.suppress(FileNotFoundError):  # race 10: another batch has it
+                taken_bytes += segment.lstat().st_size
+                if taken and (taken_bytes > MAX_BATCH_BYTES or taken >= MAX_BATCH_SEGMENTS):
+                    break
+                rename(segment, batch.path / segment.name)
+                taken += 1
+            if number % _SEGMENTS_PER_TURN == 0:
+                turn.pass_on()
     if taken:
         return batch
     remove_if_empty(batch.path)

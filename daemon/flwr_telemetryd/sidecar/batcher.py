@@ -23,7 +23,7 @@ from ..clock import Clock
 from ..outbox import batch, discard
 from ..runtime import Runtime
 from ..spool import quarantine, reader, segments
-from ..spool.directory import listing
+from ..spool.directory import listing, turn_at
 from .schedule import age_of_oldest_s, seal_is_due
 
 MAX_UNFINISHED = 8
@@ -158,7 +158,11 @@ class Batcher:
         self._runtime.state.damaged += written.damaged
         log.info("batch %s: bodies %d, damaged %d", made.name, written.bodies, written.damaged)
         if written.forgotten:
-            log.info("batch %s: events of a forgotten source ID that were left out: %d", made.name, written.forgotten)
+            log.info(
+                "batch %s: events of a forgotten source ID that were left out: %d",
+                made.name,
+                written.forgotten,
+            )
         discard.discard(made.host, committed, self._owner, self._runtime.clock.time_ns())
 
     def _hardware(self) -> dict[str, Any]:
@@ -212,10 +216,11 @@ class OpenSegment(Waiting):
 
     def look(self) -> int:
         """Read what has changed; the size in bytes, 0 without a segment."""
-        inode, size_bytes = _inode_and_size(self._host)
-        self._note(inode)
-        if inode and self._date_us is None:
-            self._date_us = _first_date_us(self._host)
+        with turn_at(self._host):
+            inode, size_bytes = _inode_and_size(self._host)
+            self._note(inode)
+            if inode and self._date_us is None:
+                self._date_us = _first_date_us(self._host)
         return size_bytes
 
 

@@ -106,6 +106,10 @@ class Housekeeping:
         else:
             files.replace_bytes(heartbeat, b'{"pid": %d}\n' % os.getpid())
             self._has_heartbeat = True
+        if self._runtime.is_shared:
+            # A copy of this machine that is booted later takes another directory then; see `machine.py`.
+            with contextlib.suppress(OSError):
+                os.utime(self._runtime.host.machine)
 
 
 def prune_hosts(runtime: Runtime, after_s: float) -> list[str]:

@@ -20,7 +20,7 @@ from flwr_telemetry.pending import Waiting
 from ..delivery.backoff import RetryPolicy
 from ..outbox.backlog import anything_waits
 from ..runtime import Mode, Runtime
-from ..spool.directory import known_hosts
+from ..spool.directory import known_hosts, turn_at
 from .batcher import Batcher
 from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end
 
@@ -110,6 +110,7 @@ class IdleWait:
         self._clock = runtime.clock
         self._is_woken = is_woken
         self._is_alone, own = runtime.mode is not Mode.SERVICE, runtime.host
+        self._turn = turn_at(own)
         # Strings, because building a path takes longer than reading its times.
         watched = (own.flush, own.events, own.lock, *([own.spool] if runtime.is_shared else []))
         self._paths = [str(path) for path in watched if self._is_alone]
@@ -152,4 +153,5 @@ class IdleWait:
             self._telemetry = telemetry
             paths = [(host.spool, host.flush, host.events, host.outbox) for host in known_hosts(self._home)]
             self._paths = [str(path) for path in itertools.chain(*paths)]
-        return telemetry, list(map(files.signature, self._paths))
+        with self._turn:
+            return telemetry, list(map(files.signature, self._paths))

@@ -33,7 +33,7 @@ from ..outbox.backlog import bodies_wait, is_waiting, more_waits
 from ..outbox.purge import remove_temporary_files
 from ..outbox.queue import Queue
 from ..runtime import Mode, Runtime
-from ..spool.directory import check_ownership, check_root, known_hosts, listing
+from ..spool.directory import check_ownership, check_root, known_hosts, listing, turn_at
 from ..spool.locks import HostLock
 from ..state import State
 from .adoption import Adoption
@@ -140,7 +140,9 @@ class Sidecar:
                 log.warning("cannot read the home: %s", error)
                 self._manager.watchdog()
                 clock.sleep(LONGEST_WAIT_S)
-        # After an opt-out, a removal or the loss of the host nothing is written, not even the reason.
+        if reason is ExitReason.LOST:
+            log.info("ending: %s", reason.value)
+        # After an opt-out, a removal or the loss of the host the state file is left alone.
         self.close("" if reason in _SILENT else reason.value)
         return reason
 
@@ -277,10 +279,12 @@ class Sidecar:
 
     def _obey_flush(self) -> None:
         """Delete a request for delivery, so that a later one counts again, and obey it."""
-        if self.host.flush.exists():
+        with turn_at(self.host):
+            if not self.host.flush.exists():
+                return
             # NFS may repeat the call and report a missing file, so the result does not count.
             self.host.flush.unlink(missing_ok=True)
-            self._deliver_now()
+        self._deliver_now()
 
     def _obey_reload(self) -> None:
         if self._reload_asked():

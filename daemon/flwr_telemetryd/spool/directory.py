@@ -7,15 +7,27 @@ moment, so a stale handle counts as a missing file. This module never opens or d
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, mounts
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.turn import Turn
 
 _NOT_HOST = "."
 entry_names = files.entry_names
+
+
+def turn_at(host: HostPaths) -> Turn:
+    """This machine's turn at the spool of a host; on a home that is not shared, nobody waits."""
+    return Turn(host.unsent[0], is_shared=_is_shared(host.telemetry))
+
+
+@functools.cache
+def _is_shared(telemetry: Path) -> bool:
+    return mounts.is_shared(telemetry)
 
 
 def check_root(host: HostPaths) -> None:

@@ -31,7 +31,7 @@ from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_w
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.whole import LEAST_BYTES
 
-from .directory import entry_names, listing
+from .directory import entry_names, listing, turn_at
 from .locks import sealer_lock
 
 CHUNK_BYTES = 256 * 1024
@@ -54,6 +54,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
     # Race 6: if another sidecar was first, the file is gone.
     with (
         contextlib.suppress(FileNotFoundError),
+        turn_at(host),
         files.estale_as_missing(),
         files.opened(host.events, os.O_RDWR) as descriptor,
     ):
@@ -88,12 +89,14 @@ def _check(digits: str) -> str:
 
 def sealed_segments(host: HostPaths) -> list[Path]:
     """The sealed segments that are in no batch, oldest first."""
-    return [path for path in listing(host.spool) if is_sealed(path.name)]
+    with turn_at(host):
+        return [path for path in listing(host.spool) if is_sealed(path.name)]
 
 
 def whole_segments(host: HostPaths) -> list[str]:
     """The names of the whole segments that are in no batch, oldest first."""
-    return list(filter(is_whole, entry_names(host.unsent[0])))
+    with turn_at(host):
+        return list(filter(is_whole, entry_names(host.unsent[0])))
 
 
 def written_at_ns(whole: str) -> int:

@@ -4,22 +4,23 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 
 import psutil
 import pytest
 
-from flwr_telemetry import mounts
 from flwr_telemetryd.inspect import server
 from tests.support import homes, netfs, processes
 
 QUICKLY = """
+import os
 from typer.testing import CliRunner
 from flwr_telemetryd.cli import main, run
 from flwr_telemetryd.cli.app import app
 from flwr_telemetryd.inspect import server
-server.ANSWER_S = 0.2
+server.ANSWER_S = float(os.environ.get("ANSWER_S", "0.2"))
 """
 COMMANDS = [
     *("status --json", "flush", "inspect", "disable", "enable", "source", "forget --yes", "purge --yes"),
@@ -79,7 +80,8 @@ print(json.dumps(ended))
 def test_a_server_that_goes_away_in_the_midst_of_a_command(home, mount):
     processes.spool_events(mount)
     words = ["-c", f"{QUICKLY}main()", "inspect", "--follow", "--json"]
-    following = processes.start(mount, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    env = {"ANSWER_S": "3"}  # a busy machine may be slow to answer
+    following = processes.start(mount, words, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert "PING" in following.stdout.readline()
     with away(mount):
         _, complained = following.communicate(timeout=processes.PATIENCE_S)
@@ -88,25 +90,49 @@ def test_a_server_that_goes_away_in_the_midst_of_a_command(home, mount):
     assert "not all was done" in complained
 
 
+ASK = """
+from pathlib import Path
+from flwr_telemetry import mounts
+from flwr_telemetryd.errors import UnusableHomeError
+from flwr_telemetryd.inspect import server
+
+def told(path):
+    try:
+        return server.check(Path(path)) or ""
+    except UnusableHomeError as error:
+        return str(error)
+"""
+
+
 def test_a_server_that_answers(mount):
-    assert server.problem(mount) == server.problem(mount / "missing") == ""
+    code = f"print(json.dumps([told({str(mount)!r}), told({str(mount / 'missing')!r})]))"
+    assert processes.answers(mount, ASK + code) == ["", ""]
+
+
+def test_the_child_that_asks_ends_with_the_command(mount):
+    """The caller of a command may wait for all that it has started."""
+    code = f"server.check(Path({str(mount)!r}), print); print(json.dumps(1))"
+    assert processes.answers(mount, ASK + code) == 1
+    processes.wait_until(lambda: not processes.processes_of(mount, re.compile("def told")))
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
-def test_a_call_that_ends_by_itself_is_no_answer(tmp_path, monkeypatch, number):
+def test_a_call_that_ends_by_itself_is_no_answer(home, tmp_path, number):
     """For example on a mount that is `soft`."""
-    table = tmp_path / "mountinfo"
-    table.write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
-    monkeypatch.setattr(mounts, "_TABLE", str(table))
-
-    def fail(_path):
-        raise OSError(number, os.strerror(number))
-
-    assert server.problem(tmp_path) == ""
-    monkeypatch.setattr(os, "statvfs", fail)
-    assert "does not answer" in server.problem(tmp_path)
+    (tmp_path / "mountinfo").write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
+    code = f"""
+mounts._TABLE = {str(tmp_path / "mountinfo")!r}
+def fail(_path):
+    raise OSError({number}, "")
+found = [told("/home")]
+os.statvfs = fail
+print(json.dumps([*found, told("/home")]))
+"""
+    answered, failed = processes.answers(home, ASK + code)
+    assert answered == ""
+    assert "does not answer" in failed
 
 
 def test_a_home_of_this_machine_is_not_asked(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "statvfs")
-    assert server.problem(tmp_path) == ""
+    monkeypatch.delattr(os, "fork")
+    server.check(tmp_path)

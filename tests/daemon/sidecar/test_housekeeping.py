@@ -250,3 +250,13 @@ def test_the_heartbeat_of_a_service_that_was_killed_goes_after_a_day(home, node,
     homes.put(home, records.series(1))
     processes.deliver(home)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_service_tells_copies_of_its_machine_that_it_still_runs(home, node):
+    runtime = dataclasses.replace(a_runtime(home), is_shared=True)
+    machine = Home(home).host().machine
+    machine.write_text("claimed\n")
+    homes.age(machine, 3600)
+    housekeeping.Housekeeping(runtime, None).write_heartbeat()
+    assert time.time() - machine.stat().st_mtime < 1800
+    assert machine.read_text() == "claimed\n"

@@ -22,7 +22,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from ...clock import Clock
-from ...errors import ServiceError, UnusableHomeError, describe
+from ...errors import ServiceError, describe
 from ...inspect import problems, server
 from ...outbox.backlog import bodies_wait
 from ...state import State
@@ -164,8 +164,8 @@ def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
     view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
     text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
-    if served != home and (silence := server.problem(served.path)):
-        raise UnusableHomeError(silence)
+    if served != home:
+        server.check(served.path)
     now = settings.load(served, None)
     if text is not None:
         _read_text(view, text, served, now, environ)

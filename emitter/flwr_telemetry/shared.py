@@ -1,0 +1,236 @@
+"""The events of a process for a home on a file server, which may be away for hours.
+
+The thread of a report never touches such a home. It puts the event, checked and packed, into a queue in
+memory. A helper thread reads settings and source, writes all that is queued as one segment, and starts a
+sidecar. If it does not answer soon, the event stays in the queue, and is written when the server answers.
+
+A child process has no part in this: the queue and the helper are its parent's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import record
+from .errors import UNREACHABLE_ERRNOS, LoadingError, SpoolError, SpoolFullError, SpoolSlowError
+from .helper import ANSWER_WAIT_S, Helper
+
+if TYPE_CHECKING:
+    from .emitter import Emitter
+
+MOST_WAITING = 1000
+"""At most so many events wait in memory."""
+
+END_WAIT_S = 0.5
+"""The end of a process waits so long for the server, if events are in memory."""
+
+TELL_AFTER_S = 2.0
+"""A person hears of a server that has not answered for so long."""
+
+_END_POLL_S = 0.005
+_FLUSH_POLL_S = 0.005
+_MOST_BYTES = 1024 * 1024
+"""The size of a segment, unless a single record is larger."""
+
+_SLOW = (
+    "in memory; the file server of {} does not answer. It is written when the server does. If that lasts, "
+    "set FLWR_HOME to a directory of this machine"
+)
+_FULL = "dropped, because {} events wait in memory; the file server of {} does not answer"
+
+
+class Report:
+    """An event that waits to be written."""
+
+    __slots__ = ("answer", "bare", "error", "home", "is_left", "package")
+
+    def __init__(self, home: SharedHome, bare: bytes, package: str) -> None:
+        self.home = home
+        self.bare = bare
+        """Its payload without the context."""
+        self.package = package
+        self.answer = ""
+        """The result of its future; empty while it is not known."""
+        self.error: Exception | None = None
+        self.is_left = False
+        """Whether its caller has been told that it is in memory."""
+
+    def is_over(self) -> bool:
+        """Whether nothing more will be done for it."""
+        return bool(self.answer) or self.error is not None
+
+
+class SharedHome:
+    """The queue of one home, and its helper.
+
+    Args:
+        emitter: does the work in the helper thread, and nothing else.
+        path: the home.
+        failed: tells a person of an error, as ``emit._failed``.
+    """
+
+    def __init__(self, emitter: Emitter, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
+        self._emitter = emitter
+        self._failed = failed
+        self._path = path
+        self._queue: deque[Report] = deque()
+        self._dropped: list[None] = []
+        """One for each event that was dropped; a list, because appending to it needs no lock."""
+        self._helper = Helper(lambda: bool(self._queue), self._write, self.events_at_end)
+        self._flushes: deque[Callable[[], object]] = deque()
+        self._flusher = Helper(lambda: bool(self._flushes), self._flush)
+        self._end_wait_s = END_WAIT_S
+
+    # For the threads of the events
+
+    def is_off(self) -> bool:
+        """Whether settings that were read a moment ago switch telemetry off."""
+        return not self._queue and self._emitter.is_off()
+
+    def put(self, bare: bytes, package: str) -> Report:
+        """Queue an event.
+
+        Raises:
+            SpoolSlowError: too many wait, and this one is dropped.
+        """
+        if len(self._queue) >= MOST_WAITING:
+            self._dropped.append(None)
+            raise self._slow(_FULL.format(MOST_WAITING, self._path))
+        report = Report(self, bare, package)
+        self._queue.append(report)
+        return report
+
+    def answer(self, report: Report) -> str:
+        """The result of an event, after a short wait.
+
+        Raises:
+            SpoolSlowError: it stays in memory for now.
+            Exception: it could not be written.
+        """
+        if not self._helper.wait(report.is_over):
+            report.is_left = True
+            if not report.is_over():  # otherwise it was written just now
+                raise self._slow(_SLOW.format(self._path))
+        if report.error is not None:
+            raise report.error
+        return report.answer
+
+    def _slow(self, text: str) -> SpoolSlowError:
+        error = SpoolSlowError(text)
+        error.is_lasting = self._helper.stuck_s > TELL_AFTER_S
+        return error
+
+    def payload(self, report: Report) -> tuple[bytes, bool]:
+        """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
+        emitter = self._emitter
+        return record.with_context(report.bare, emitter.context_of(report.package)), emitter.has_hardware
+
+    def flush(self, timeout_s: float) -> bool:
+        """As ``emit.flush``.
+
+        Raises:
+            SpoolSlowError: the server does not answer.
+        """
+        began = time.monotonic()
+        found: list[bool | Exception] = []
+
+        def flush() -> None:
+            try:
+                found.append(self._emitter.flush_spool(left_s))
+            except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
+                found.append(error)
+
+        is_written = not self._queue or self._helper.wait(lambda: not self._queue, timeout_s, _FLUSH_POLL_S)
+        left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
+        if is_written and left_s > 0 and not self._flusher.is_stuck:
+            self._flushes.append(flush)
+            self._flusher.wait(lambda: bool(found), left_s, _FLUSH_POLL_S)
+        if not found:
+            raise SpoolSlowError(f"the file server of {self._path} does not answer")
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    def before_fork(self) -> None:
+        """Wait a moment for the helper, because a child has a copy of all that it has half done."""
+        self._helper.wait_for_end(ANSWER_WAIT_S)
+
+    def forget(self) -> None:
+        """Drop everything, in a child process: it is the parent's, which writes it."""
+        self._queue.clear()
+        self._dropped.clear()
+        self._flushes.clear()
+        self._emitter.end_turn()
+
+    def events_at_end(self) -> int:
+        """Wait for the server at the end of the process, in all calls at most ``END_WAIT_S``.
+
+        Ctrl-C ends the process at once.
+
+        Returns:
+            The number of events that are still in memory.
+        """
+        is_interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
+        if self._queue and not is_interrupted:
+            began = time.monotonic()
+            self._helper.wait(lambda: not self._queue, self._end_wait_s, _END_POLL_S, even_if_stuck=True)
+            self._end_wait_s -= time.monotonic() - began
+        return len(self._queue)
+
+    # In the helper thread
+
+    def _write(self) -> bool:
+        """Write the first events as one segment; false if that has to be tried again later."""
+        reports = self._first()
+        answer, error = "", None
+        try:
+            answer = self._emitter.write([(report.bare, report.package) for report in reports])
+        except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
+            if isinstance(raised, LoadingError) or _is_unreachable(raised):
+                return False
+            error = raised
+        for report in reports:
+            report.answer, report.error = answer, error
+            self._queue.popleft()
+            if error is not None and report.is_left:
+                self._lose(error)
+        try:
+            count = len(self._dropped)
+            if count and not error:
+                self._emitter.count_dropped(count)
+                del self._dropped[:count]
+            self._emitter.wake()
+        except Exception as raised:  # noqa: BLE001 - the events are written
+            self._failed(raised, "No sidecar could be started ({}); events wait in the spool", "start")
+        return True
+
+    def _first(self) -> list[Report]:
+        """The events that are written next; they stay in the queue meanwhile."""
+        reports: list[Report] = []
+        size_bytes = 0
+        for at in range(len(self._queue)):
+            size_bytes += len(self._queue[at].bare)
+            if reports and size_bytes > _MOST_BYTES:
+                break
+            reports.append(self._queue[at])
+        return reports
+
+    def _lose(self, error: Exception) -> None:
+        """An event whose caller was told that it would be written cannot be."""
+        if not isinstance(error, SpoolFullError):  # at the cap it is counted already, and a full disk cannot
+            self._dropped.append(None)
+        self._failed(error, "An event that was in memory is lost: {}", "")
+
+    def _flush(self) -> bool:
+        self._flushes.popleft()()
+        return True
+
+
+def _is_unreachable(error: Exception) -> bool:
+    cause = error.__cause__ if isinstance(error, SpoolError) else error
+    return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
