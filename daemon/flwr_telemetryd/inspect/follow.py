@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,8 @@ from .problems import can_be_read, read_each
 Segment = tuple[int, bytes]
 
 _MAX_REASON_BYTES = 4096
+_RECEIPT_S, _RECEIPT_WAIT_S, _MOST_WAITS = 1.0, 0.02, 3
+"""For so long a receipt may follow; so long, and so often at most, it is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Follower:
         self._archive_ends: dict[Path, int] = {}
         self._receipts: dict[Path, archive.Receipts] = {}
         self._has_read = False
+        self._waits = 0
         self.problems: dict[str, None] = {}
         """One sentence for each thing that could not be shown, in order."""
 
@@ -108,6 +112,7 @@ class Follower:
             ),
             "rejected": lambda host: self._bodies(host, "rejected", contents.rejected_bodies),
         }
+        self._waits = _MOST_WAITS
         if can_be_read(self._home):
             hosts = known_hosts(self._home)
             for stage, items in stages.items():
@@ -171,9 +176,17 @@ class Follower:
         for raw, end in archive.read_archive(path, self._archive_ends.get(path, 0)):
             self._archive_ends[path] = end
             if not is_known:  # such a line was read where its host kept it, before the host was gone
-                receipt = self._receipts[path].of(raw)
+                receipt = self._receipts[path].of(raw) or self._just_written(path, raw)
                 key = receipt.key if receipt else key_of(raw)
                 yield from self._body(Item("sent", raw, 0, host.name, key, receipt), path)
+
+    def _just_written(self, path: Path, raw: bytes) -> Receipt | None:
+        """The receipt of a body that was archived in this moment: it is written a moment later."""
+        if self._waits <= 0 or time.time() - os.lstat(path).st_mtime > _RECEIPT_S:
+            return None
+        self._waits -= 1
+        time.sleep(_RECEIPT_WAIT_S)
+        return self._receipts[path].of(raw)
 
     def _body(self, item: Item, path: Path) -> Iterator[Item]:
         events = 0 if b"\n" in item.raw else contents.count_events(item.raw)
