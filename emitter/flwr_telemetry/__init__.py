@@ -1,16 +1,18 @@
 """flwr-telemetry's emitter: records the events of a process in the spool on this machine's disk.
 
 In comes an event: a type and details, from ``event()`` or from an adopted Flower. Out goes one record,
-appended to the open segment. A sidecar (package ``flwr_telemetryd``) delivers it; the emitter starts one if
-none runs.
+appended to the open segment, or written as a whole segment if other machines use the home, too. A sidecar
+(package ``flwr_telemetryd``) delivers it; the emitter starts one if none runs.
 
 On the disk it creates ``$FLWR_HOME/source`` (Flower's own file, the source ID) and, in
-``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/flush``, ``dropped``, ``sidecar.lock`` and
-``start-errors.log``. Everything else there is the sidecar's.
+``$FLWR_HOME/telemetry/<host>/``, ``spool/events.msgpack``, ``spool/sealed-….msgpack``, ``spool/flush``,
+``dropped``, ``sidecar.lock`` and ``start-errors.log``; on a shared home also ``machine``, and for a moment
+``sidecar.starting``. Everything else there is the sidecar's.
 
-It never uses the network and never raises into its caller. It waits for locks only, and for milliseconds;
-the exit of a container's first process is the one exception (``goodbye.py``). It leaves no thread and no
-child process. If telemetry is off, it creates nothing.
+It never uses the network by itself and never raises into its caller. It waits for milliseconds only, for
+locks or a file server. There are two exceptions: the exit of a container's first process (``goodbye.py``),
+and that of a process whose file server is away (``shared.py``). It leaves no child process, and no thread
+but one that waits for such a server. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
 so that a process which never emits does not pay for them. ``emitter.py`` shows the steps of an event.

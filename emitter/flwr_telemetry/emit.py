@@ -1,8 +1,12 @@
 """Defines event() and flush(), which Flower calls, and catches every exception in them.
 
-``emitter.py`` does the work. No function here uses the network, raises into its caller, or leaves a thread,
-a child process or an open pipe behind. An event waits for locks only, and for milliseconds. The first one
-also waits for its imports. After any error the event is lost, and the caller goes on.
+``emitter.py`` does the work. No function here uses the network, raises into its caller, or leaves a child
+process or an open pipe behind. An event waits for locks, or for the file server of a shared home, and for
+milliseconds. The first one also waits for its imports. After any error but one the event is lost, and the
+caller goes on.
+
+That one is SpoolSlowError: the file server does not answer. The event stays in memory, and a thread, which
+ends with its work, writes it later; see ``shared.py``.
 
 An event that meets the imports of another one is kept in memory. It is appended when they end, or at the end
 of the process: a slow disk or a busy machine costs no event.
@@ -77,7 +81,8 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
     Returns:
         A future that is done. Its result is ``"spooled"``, or ``"disabled"`` if telemetry is off; or it
         carries a ``flwr_telemetry.errors.TelemetryError`` whose message says what to do. An event that is
-        kept in memory, because another one is still loading the emitter, is ``"spooled"``, too.
+        kept in memory, because another one is still loading the emitter, is ``"spooled"``, too. One that is
+        kept because a file server does not answer carries a ``SpoolSlowError``.
 
     Never raises, never waits for the network. Signature and use are those of ``flwr``'s own ``event``.
     """

@@ -393,9 +393,23 @@ class Emitter:
         mount = mounts.find(self._home.path)
         is_direct = mount is not None and mount.kind in _DIRECT_KINDS
         self._whole_writer = _whole_writer_type()(
-            self._host, self._may_create, self._tell_first_contact, is_direct=is_direct
+            self._host, self._may_make, self._tell_first_contact, is_direct=is_direct
         )
         return self._whole_writer
+
+    def _may_make(self) -> bool:
+        """Consent, read again, for a directory that has gone or was never made.
+
+        Raises:
+            LoadingError: another machine has its name by now; the event has to be written again.
+        """
+        if not self._may_create():
+            return False
+        if (host := _own_host(self._home)) != self._host:
+            self._close_writer()
+            self._host = host
+            raise LoadingError(f"{host.root} is this machine's directory by now")
+        return True
 
     def is_off(self) -> bool:
         """Whether the settings of a shared home, read a moment ago, switch telemetry off."""

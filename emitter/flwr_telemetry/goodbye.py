@@ -2,7 +2,7 @@
 
 The kernel ends a container with its process 1, and the sidecar too. If the home lies on the container's own
 file system, it goes with the container, and so do the events that wait. In all other cases a later sidecar
-delivers them, so no other exit ever waits.
+delivers them, so no other exit waits for a delivery.
 
 In: this process's variables. Out: a request for delivery, and a warning if it came too late. ``emit.py``
 registers the exit handler. This module never starts a sidecar by itself, and never waits without an end.

@@ -30,8 +30,7 @@ from collections.abc import Callable
 
 from . import files
 from .errors import SpoolFullError, from_os_error
-from .layout import SEALED_PREFIX, SEGMENT_SUFFIX, Home, HostPaths
-from .machine import own_host
+from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
 from .turn import Turn
 
@@ -45,18 +44,20 @@ _LOOK_EVERY = 256
 _LOOK_AGAIN_S = 1.0
 """The spool is listed again after so many appends of this process, and at its cap after this time."""
 
-_RANDOM_BYTES = 8
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
-def write(spool: str, data: bytes, may_go_on: Callable[[], bool], *, is_direct: bool = False) -> None:
+def write(
+    spool: str, data: bytes, may_go_on: Callable[[], bool], turn: Turn, *, is_direct: bool = False
+) -> None:
     """Write one sealed segment; once this returns, a sidecar finds it.
 
     Args:
         spool: the directory of segments.
         data: whole records.
         may_go_on: consent, read again; called if the server has made this wait.
+        turn: the turn at the spool, for the moments in which the kernel locks the directory.
         is_direct: whether to write past this machine's cache, if the file system can.
 
     Raises:
@@ -64,26 +65,32 @@ def write(spool: str, data: bytes, may_go_on: Callable[[], bool], *, is_direct: 
         CreationRefusedError: telemetry is off by now.
         SpoolError, OSError: the segment could not be written, and there is none.
     """
-    name = f"{SEALED_PREFIX}{max(time.time_ns(), 0):019d}-{os.urandom(_RANDOM_BYTES).hex()}{SEGMENT_SUFFIX}"
+    name = whole_name(time.time_ns())
     draft, sealed = f"{spool}/.{name}{files.PART_SUFFIX}", f"{spool}/{name}"
+    began = time.monotonic()
     try:
-        _write_draft(draft, data, may_go_on, _DIRECT if is_direct else 0)
-        with files.estale_as_missing():
+        with turn:
+            descriptor = _create(draft, _DIRECT if is_direct else 0)
+        _write_draft(draft, descriptor, data)
+        with turn, files.estale_as_missing():
+            _refuse_if_late(began, may_go_on)
             _rename(spool, draft, sealed)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with turn, contextlib.suppress(OSError):
             os.unlink(draft)
         raise
 
 
-def _write_draft(draft: str, data: bytes, may_go_on: Callable[[], bool], direct: int) -> None:
-    began = time.monotonic()
+def _create(draft: str, direct: int) -> int:
     try:
-        descriptor = files.open_file(draft, _FLAGS | direct)
+        return files.open_file(draft, _FLAGS | direct)
     except OSError as error:
         if not direct or error.errno != errno.EINVAL:
             raise
-        descriptor = files.open_file(draft, _FLAGS)
+        return files.open_file(draft, _FLAGS)
+
+
+def _write_draft(draft: str, descriptor: int, data: bytes) -> None:
     try:
         with files.estale_as_missing():
             written = os.write(descriptor, data)
@@ -93,6 +100,9 @@ def _write_draft(draft: str, data: bytes, may_go_on: Callable[[], bool], direct:
             os.close(descriptor)
     if written != len(data):
         raise SpoolFullError(f"{draft}: only {written} of {len(data)} bytes could be written")
+
+
+def _refuse_if_late(began: float, may_go_on: Callable[[], bool]) -> None:
     if not 0 <= time.monotonic() - began < LATE_S and not may_go_on():
         raise CreationRefusedError
 
@@ -148,25 +158,23 @@ class WholeWriter:
         except OSError as error:
             self.close()
             raise from_os_error(error, self._spool) from error
-        finally:
-            self._turn.end()
 
     def _append(self, data: bytes, cap_bytes: float, count: int) -> None:
         size_bytes = max(len(data), LEAST_BYTES)
-        self._turn.begin()
         for tries_left in reversed(TRIES):
             try:
                 if self._is_look_due(size_bytes, cap_bytes):
-                    self._look()
+                    with self._turn:
+                        self._look()
                 if self._used_bytes + size_bytes > cap_bytes:
                     drop(self._host, self._may_create, count)
-                write(self._spool, data, self._may_create, is_direct=self._is_direct)
+                write(self._spool, data, self._may_create, self._turn, is_direct=self._is_direct)
             except FileNotFoundError:
                 self._left = 0
                 if not tries_left:
                     raise
-                make_directories(self._host, self._may_create)
-                own_host(Home(self._host.telemetry.parent), self._may_create)  # its mark went with it
+                with self._turn:
+                    make_directories(self._host, self._may_create)
             else:
                 self._used_bytes += size_bytes
                 self._left -= 1
@@ -191,7 +199,10 @@ class WholeWriter:
             found = [entry for entry in entries if entry.name.endswith(SEGMENT_SUFFIX)]
         used_bytes = 0
         for entry in found:
-            with contextlib.suppress(OSError):  # a sidecar has taken it
-                used_bytes += max(entry.stat(follow_symlinks=False).st_size, LEAST_BYTES)
+            size_bytes = 0
+            if not is_whole(entry.name):  # a look at each would be a request to the server
+                with contextlib.suppress(OSError):  # a sidecar has taken it
+                    size_bytes = entry.stat(follow_symlinks=False).st_size
+            used_bytes += max(size_bytes, LEAST_BYTES)
         self._used_bytes, self._left, self._looked_at = used_bytes, _LOOK_EVERY, time.monotonic()
         self._on_open()

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -121,6 +123,17 @@ def test_without_locks_one_of_many_starts(paths, monkeypatch):
     os.utime(paths.lock, (NOW_S, NOW_S))
     assert launch._claim_start(paths, 10) is Wake.THROTTLED
     assert not paths.starting.exists()
+
+
+def test_without_locks_one_of_all_who_come_at_once_starts(paths, monkeypatch):
+    """Also if each has looked at the last start before any other starts one."""
+    faults.no_locks(monkeypatch)
+    monkeypatch.setattr(presence, "last_touched", lambda _host: time.time())
+    real = launch._started_lately
+    monkeypatch.setattr(launch, "_started_lately", lambda *asked: (real(*asked), time.sleep(0.005))[0])
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda _: launch._claim_start(paths, 10), range(64)))
+    assert (told.count(Wake.STARTED), told.count(Wake.THROTTLED)) == (1, 63)
 
 
 def test_nothing_is_started_without_consent(home, paths):

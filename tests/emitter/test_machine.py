@@ -100,6 +100,14 @@ def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make):
     assert [make().finds(shared), first.finds(shared)] == ["-3", ""]
 
 
+def test_a_machine_keeps_its_directory_when_a_better_name_is_free(shared, make):
+    """The directory of a machine that is gone is removed. A service may still work in this one's."""
+    first, second = make(), make()
+    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
+    shutil.rmtree(homes.host(shared))
+    assert [second.finds(shared), make().finds(shared), second.finds(shared)] == ["-2", "", "-2"]
+
+
 @pytest.mark.parametrize("known", ["0" * 32, "", "uninitialized"])
 def test_copies_of_one_disk(shared, make, known):
     """A file that was touched since the boot is another machine's."""
@@ -212,10 +220,14 @@ def test_one_of_two_claims_at_once_wins(shared, make, monkeypatch, has_links):
 
 
 def test_a_directory_that_was_removed_is_claimed_again(shared, make):
-    """A sidecar of another machine removes the directories of machines that seem to be gone."""
+    """A sidecar of another machine removes the directories of machines that seem to be gone.
+
+    The writer asks before it makes a directory, as that of the emitter does.
+    """
     one = make()
     one.finds(shared)
-    writer = WholeWriter(own_host(Home(shared)), lambda: True, lambda: None)
+    host = own_host(Home(shared))
+    writer = WholeWriter(host, lambda: own_host(Home(shared), lambda: True) == host, lambda: None)
     for _ in range(2):
         writer.append(b"", 1e9)
         assert (claimed(shared).is_file(), make().finds(shared, lambda: False)) == (True, "-2")

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.support import homes, netfs, processes
+from tests.support import homes, netfs, processes, records, wire
 from tests.support.netfs import Traits
 from tests.support.processes import NEVER
 
@@ -276,6 +276,22 @@ ping(2); written()
 """
     assert away(code) == ["in memory"]
     assert numbers(home) == [0, 1, 2]
+
+
+def test_a_directory_that_another_machine_has_taken_meanwhile(home, away):
+    """The spool was removed, and a machine of the same name was first to make it again."""
+    code = """
+import shutil
+from flwr_telemetry import emitter
+ping(0); written()
+shutil.rmtree(os.path.join(os.environ["FLWR_HOME"], "telemetry", os.uname().nodename))
+emitter._own_host = lambda home: home.host("mine-2")
+ping(1); written(); ping(2); written()
+"""
+    away(code)
+    found = homes.find(home, "*/*/spool/*")
+    assert {path.parts[-3] for path in found} == {"mine-2"}
+    assert wire.serials(event for path in found for event in records.decode(path.read_bytes())) == [1, 2]
 
 
 def test_the_payload_is_shown_although_it_cannot_be_written(away):

@@ -34,6 +34,12 @@ def start_sidecar(host, env=ENVIRONMENT):
     return host.spawn(f"bash -c 'while :; do {SIDECAR}; sleep 0.1; done'", env=env, log="/tmp/sidecar.log")
 
 
+def end_writers(host, writers):
+    """Let writers end, each after what it has in memory is written."""
+    host.root("touch /tmp/enough")
+    await_writers(host, writers)
+
+
 def await_writers(host, writers):
     for pid in writers:
         if host.wait(pid, PATIENCE_S) != 0:
@@ -181,12 +187,11 @@ def powercut(rig, options):
         time.sleep(8 + random.random() * 2)
         rig.b.guest.cut_power()
         rig.restart(rig.b)
-    for pid in steady:
-        rig.a.kill(pid)
+    end_writers(rig.a, steady)
     rest = verdict.await_delivery(rig, limit_s=150)
     rig.a.kill(sidecar)
     notes = {rig.a.title: rig.a.read(NOTES), "node1": rig.server.read(TOLD)}
-    return verdict.judge(rig, notes, rest, killed=notes)
+    return verdict.judge(rig, notes, rest, killed=["node1"])
 
 
 def busy(rig, options):
@@ -196,12 +201,10 @@ def busy(rig, options):
     writers = start_writers(rig.b, options.writers, 10**6, "0.05", env=environment(options))
     time.sleep(options.seconds)
     meanwhile = sum(verdict.delivered(rig).values())
-    for pid in writers:
-        rig.b.kill(pid)
+    end_writers(rig.b, writers)
     rest = verdict.await_delivery(rig, limit_s=120)
     rig.a.kill(service)
-    notes = notes_of(rig.b)
-    found = verdict.judge(rig, notes, rest, killed=notes, more=[f"meanwhile {meanwhile}"])
+    found = verdict.judge(rig, notes_of(rig.b), rest, more=[f"meanwhile {meanwhile}"])
     return Verdict(found.holds and meanwhile > 0, found.lines)
 
 

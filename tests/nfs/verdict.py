@@ -133,7 +133,8 @@ def judge(rig, notes, rest=(), *, killed=(), more=()):
         *(f"left: {path}" for path in rest[:5]),
         *_log(rig),
     ]
-    return Verdict(words["spooled"] > 0 and not (sum(lost.values()) or doubled or rest), lines)
+    is_tried = words["spooled"] + words["memory"] > 0
+    return Verdict(is_tried and not (sum(lost.values()) or doubled or rest), lines)
 
 
 def durations(events):

@@ -1,6 +1,5 @@
 """All commands together: help, version, wrong input, streams, and the modules that a start loads."""
 
-import json
 import re
 import sys
 import uuid
@@ -84,13 +83,6 @@ def test_a_home_that_is_a_file_is_one_sentence(home, arguments):
     assert done.stderr == f"flwr-telemetry: {home} is no directory; move it away or set FLWR_HOME\n"
 
 
-def test_another_home_can_be_named(home, tmp_path):
-    """`--home` wins over FLWR_HOME."""
-    other = tmp_path / "other"
-    done = command(home, "status", "--json", "--home", str(other))
-    assert json.loads(done.stdout)["home"] == str(other)
-
-
 def test_it_starts_without_what_a_single_command_needs(home):
     """`run` and `--help` must not pay for the network, nor for the record format."""
     code = """
@@ -100,14 +92,6 @@ heavy = {"requests", "urllib3", "psutil", "msgpack", "filelock", "rich.progress"
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """
     assert processes.answers(home, code) == []
-
-
-def test_a_pipe_gets_no_escape_sequences(home):
-    """Neither colours nor folded lines reach a program that reads."""
-    long_home = home / ("long" * 40)
-    done = command(home, "status", "--home", str(long_home))
-    assert "\x1b" not in done.stdout
-    assert str(long_home) in done.stdout
 
 
 def test_the_command_is_installed_under_its_name():

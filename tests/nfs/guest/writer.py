@@ -1,7 +1,7 @@
 """A workload: ``writer.py COUNT PACE NOTES``.
 
 It reports COUNT events, each with a tag, and rests PACE seconds after each (``flat``: never; ``ragged``: at
-random). If the last one waits in memory, it reports more of them until one does not: then all are written.
+random). At the end it waits until nothing is in memory any more.
 NOTES is a file, or ``udp:HOST:PORT``. Its lines:
 
     <word> <microseconds> <time> <tag>   ``spooled``, ``memory`` (the server is slow) or ``failed``
@@ -15,9 +15,11 @@ import sys
 import time
 import uuid
 
-from flwr_telemetry import event
+from flwr_telemetry import event, flush
 
-_SETTLE_S = 60.0
+_FLUSH_S = 10.0
+_ENOUGH = "/tmp/enough"
+"""Once it exists, no more events are reported."""
 
 
 def _teller(where):
@@ -45,13 +47,13 @@ class Workload:
         future = event("PING", {"tag": tag})
         error = future.exception()
         took_us = (time.monotonic() - began) * 1e6
-        told = future.result() if error is None else type(error).__name__
-        word = {"spooled": "spooled", "SpoolSlowError": "memory"}.get(told, "failed")
+        told = future.result() if error is None else f"{type(error).__name__}: {error}"
+        is_waiting = told.startswith("SpoolSlowError: in memory")
+        word = told if told == "spooled" else "memory" if is_waiting else "failed"
         self._tell(f"{word} {took_us:.0f} {time.time():.6f} {tag}\n")
         if word != "spooled" and told not in self._said:
             self._said.add(told)
-            self._tell(f"# {told}: {error}\n")
-        return word
+            self._tell(f"# {told}\n")
 
 
 def _pause(pace, chance):
@@ -64,14 +66,12 @@ def _pause(pace, chance):
 
 def main(count, pace, where):
     workload, chance = Workload(_teller(where)), random.Random()
-    word = "spooled"
     for _ in range(int(count)):
-        word = workload.report()
+        workload.report()
         _pause(pace, chance)
-    end = time.monotonic() + _SETTLE_S
-    while word == "memory" and time.monotonic() < end:
-        time.sleep(0.05)
-        word = workload.report()
+        if os.path.exists(_ENOUGH):
+            break
+    flush(_FLUSH_S)
 
 
 if __name__ == "__main__":
