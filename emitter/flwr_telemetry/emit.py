@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .emitter import Emitter
+    from .layout import Home
+    from .shared import SharedHome
+    from .worker import Worker
 
 SPOOLED, DISABLED = "spooled", "disabled"
 
@@ -166,7 +169,21 @@ def _emitter() -> Emitter:
     """
     from .emitter import Emitter
 
-    return Emitter(warn, _failed)
+    return Emitter(warn, _open_shared)
+
+
+def _open_shared(emitter: Emitter, home: Home) -> SharedHome:
+    shared_home, worker = _for_shared_homes()
+    return shared_home(worker.of(emitter, home), home.path, _failed)
+
+
+@undisturbed
+def _for_shared_homes() -> tuple[type[SharedHome], type[Worker]]:
+    """Hardly any home is shared, so these imports wait."""
+    from .shared import SharedHome
+    from .worker import Worker
+
+    return SharedHome, Worker
 
 
 def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int) -> Emitter:

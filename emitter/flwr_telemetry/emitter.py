@@ -6,7 +6,7 @@ append     write it to the spool
 wake       start a sidecar, at most once a second, if none runs and no service serves the home
 
 On a home that other machines use, too, the thread of an event reads variables and packs. A sibling of the
-process's emitter does the rest in a helper thread; see ``shared.py``.
+process's emitter does the rest in a helper thread; see ``shared.py`` and ``worker.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 if TYPE_CHECKING:
     from .pending import Waiting
     from .shared import Report, SharedHome
-    from .whole import WholeWriter
 
 BUSY_WAIT_S = 0.005
 """How long an event waits for the event of another thread."""
@@ -43,13 +42,10 @@ _FLUSH_POLL_S = 0.02
 _POLLS_PER_WAKE = round(launch.RECHECK_S / _FLUSH_POLL_S)
 _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
-_MAX_EVENTS = 1000
+MAX_EVENTS = 1000
 """Settings are read again after so many events, too, because a program may stop the clock."""
 
 _MIB = 1024 * 1024
-
-_DIRECT_KINDS = frozenset({"nfs", "nfs4"})
-"""File systems on which a write past the cache needs no alignment."""
 
 _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
@@ -72,7 +68,7 @@ class Emitter:
 
     Args:
         warn: logs one warning, given its cause and its text.
-        failed: as ``emit._failed``; tells of an error that reaches no caller.
+        open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
 
     Raises:
         UnsupportedPlatformError: this system has no POSIX locks and renames.
@@ -81,13 +77,13 @@ class Emitter:
     def __init__(
         self,
         warn: Callable[[str, str], None],
-        failed: Callable[[Exception, str, str], object] = lambda *_: None,
+        open_shared: Callable[[Emitter, Home], SharedHome] | None = None,
     ) -> None:
         if not hasattr(locks, "LOCK_SHARED"):
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn
-        self._failed = failed
+        self._open_shared = open_shared
         # A program may have replaced what these ask. A field that cannot be computed costs no event.
         self._cluster: str = log.quietly(source.new_id) or context.UNKNOWN
         self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor)
@@ -135,7 +131,6 @@ class Emitter:
         self._kept_by, self.has_hardware = "", True
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
-        self._whole_writer: WholeWriter | None = None
         self._shared: SharedHome | None = None
         """The home, if it is a shared one and this is not the emitter of its helper."""
         self.has_spooled = False
@@ -224,7 +219,7 @@ class Emitter:
         self._events += 1
         due = (
             not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
-            or self._events > _MAX_EVENTS
+            or self._events > MAX_EVENTS
             or self._seen != settings.variables()
         )
         if due:
@@ -274,21 +269,17 @@ class Emitter:
     @contextlib.contextmanager
     def _sibling(self) -> Iterator[Emitter]:
         """A copy with its own descriptor and lock, so that the event in progress goes on."""
-        sibling = self._copy()
+        sibling = object.__new__(type(self))  # as `copy.copy` does, whose import costs a first event 0.3 ms
+        vars(sibling).update(vars(self))
+        sibling._start_afresh()
         # The event that was interrupted may wait for this lock. Under a timer there would be no end.
-        sibling._lock_wait_s = 0  # noqa: SLF001 - another Emitter
+        sibling._lock_wait_s = 0
         try:
             yield sibling
         finally:
-            sibling._close_writer()  # noqa: SLF001 - another Emitter
+            sibling._close_writer()
             self.to_wake = sibling.to_wake or self.to_wake
             self.has_spooled |= sibling.has_spooled
-
-    def _copy(self) -> Emitter:
-        copy = Emitter.__new__(Emitter)  # as `copy.copy` does, whose import costs a first event 0.3 ms
-        vars(copy).update(vars(self))
-        copy._start_afresh()  # noqa: SLF001 - another Emitter
-        return copy
 
     def _pack(self, event_type: str, event_details: object, package: str, date_us: int | None) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
@@ -328,19 +319,11 @@ class Emitter:
         if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
             self._untold, self._contexts = (), {}  # from now on they may be sent
 
-    def end_turn(self) -> None:
-        """In a child process, end the turn at the spool that it inherited from its parent's helper."""
-        if self._whole_writer is not None:
-            self._whole_writer.close()
-
     def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writers.discard(self._writer)
             self._writer = None
-        if self._whole_writer is not None:
-            self._whole_writer.close()
-            self._whole_writer = None
 
     def _done(self, result: str) -> Future[str]:
         finished = self._futures.get(result)
@@ -352,85 +335,6 @@ class Emitter:
         future: Future[str] = Future.__new__(Future)
         future.__dict__.update(finished.__dict__)
         return future
-
-    # The work for a shared home, by a sibling that has this home alone; in its helper thread
-
-    def _shared_home(self, home: Home) -> SharedHome:
-        """The queue of a home; there is one in a process."""
-        found = self._shared_homes.get(home)
-        if found is None:
-            worker = self._copy()
-            worker._home = home  # noqa: SLF001 - another Emitter
-            found = self._shared_homes.setdefault(home, _shared_home_type()(worker, home.path, self._failed))
-        return found
-
-    def write(self, events: list[tuple[bytes, str]]) -> str:
-        """Write events to the spool of a shared home; the result is that of their futures. May raise.
-
-        Args:
-            events: of each one, the payload without context, and the package.
-        """
-        now, variables = time.monotonic(), settings.variables()
-        self._events += len(events)
-        is_due = not self._refreshed_at <= now < self._refresh_at or self._events > _MAX_EVENTS
-        if is_due or self._seen != variables:
-            self._read(self._home, has_new_variables=self._seen != variables)
-            self._seen, self._events = variables, 0
-            self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
-        if not self._enabled:
-            return DISABLED
-        packed = [record.with_context(bare, self.context_of(package)) for bare, package in events]
-        try:
-            writer = self._whole_writer or self._open_whole()
-            writer.append(b"".join(map(record.frame, packed)), self._cap_bytes, len(events))
-        except CreationRefusedError:
-            return DISABLED
-        if now == self._refreshed_at:
-            self.to_wake = Delivery(self._home, self._host, self._settings)
-        return SPOOLED
-
-    def _open_whole(self) -> WholeWriter:
-        mount = mounts.find(self._home.path)
-        is_direct = mount is not None and mount.kind in _DIRECT_KINDS
-        self._whole_writer = _whole_writer_type()(
-            self._host, self._may_make, self._tell_first_contact, is_direct=is_direct
-        )
-        return self._whole_writer
-
-    def _may_make(self) -> bool:
-        """Consent, read again, for a directory that has gone or was never made.
-
-        Raises:
-            LoadingError: another machine has its name by now; the event has to be written again.
-        """
-        if not self._may_create():
-            return False
-        if (host := _own_host(self._home)) != self._host:
-            self._close_writer()
-            self._host = host
-            raise LoadingError(f"{host.root} is this machine's directory by now")
-        return True
-
-    def is_off(self) -> bool:
-        """Whether the settings of a shared home, read a moment ago, switch telemetry off."""
-        is_fresh = self._refreshed_at <= time.monotonic() < self._refresh_at
-        return is_fresh and not self._enabled and self._seen == settings.variables()
-
-    def context_of(self, package: str) -> tuple[bytes, bytes]:
-        """The packed context of a package's events."""
-        return self._contexts.get(package) or self._context_of(package)
-
-    def count_dropped(self, count: int) -> None:
-        """Count events that could not be written to a shared home, if consent allows that."""
-        if self._may_create():
-            files.append_bytes(self._host.dropped, b"\0" * count)
-
-    def flush_spool(self, timeout_s: float) -> bool:
-        """As ``emit.flush`` for a shared home; may wait for its server, and may raise."""
-        began = time.monotonic()
-        with self._sibling() as sibling:
-            sibling._read(self._home, has_new_variables=True)  # noqa: SLF001 - another Emitter
-            return sibling._enabled and sibling._deliver(began, timeout_s)  # noqa: SLF001
 
     # Refreshing, at most once a second
 
@@ -446,10 +350,11 @@ class Emitter:
             self._seen = None
             return
         if variables != self._seen:
-            self._shared = self._shared_home(home) if mounts.is_shared(home.path) else None
+            self._shared = self._shared_home(home)
         if self._shared is None:
             self._read(home, has_new_variables=variables != self._seen)
         else:
+            self._close_writer()  # of another home
             refusal = settings.environment_refusal(os.environ)
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
@@ -459,13 +364,25 @@ class Emitter:
         self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         self._events = 0
 
+    def _shared_home(self, home: Home) -> SharedHome | None:
+        """The queue of a home, of which a process has one; None if the home is not shared."""
+        if self._open_shared is None or not mounts.is_shared(home.path):
+            return None
+        if home not in self._shared_homes:
+            self._shared_homes.setdefault(home, self._open_shared(self, home))
+        return self._shared_homes[home]
+
+    def _host_of(self, home: Home) -> HostPaths:
+        """The directory of this machine."""
+        return home.host()
+
     def _read(self, home: Home, *, has_new_variables: bool) -> None:
         """Read settings and source of a home again if they have changed."""
         signatures = (settings.signature(home), log.quietly(source.read, home.source))
         if not has_new_variables and signatures == self._signatures:
             return
         self._close_writer()
-        self._home, self._host = home, _own_host(home)
+        self._home, self._host = home, self._host_of(home)
         self._use(settings.load(home, os.environ))
         consent = self._settings.consent
         if consent.malformed:
@@ -588,34 +505,6 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
-
-
-def _own_host(home: Home) -> HostPaths:
-    """The directory of this machine, which is created and claimed if consent allows that."""
-    if not mounts.is_shared(home.path):
-        return home.host()
-    return _find_own_host()(home, lambda: settings.load(home, os.environ).consent.enabled)
-
-
-@undisturbed
-def _find_own_host() -> Callable[[Home, Callable[[], bool]], HostPaths]:
-    from .machine import own_host  # hardly any home is shared
-
-    return own_host
-
-
-@undisturbed
-def _shared_home_type() -> type[SharedHome]:
-    from .shared import SharedHome
-
-    return SharedHome
-
-
-@undisturbed
-def _whole_writer_type() -> type[WholeWriter]:
-    from .whole import WholeWriter
-
-    return WholeWriter
 
 
 @undisturbed

@@ -338,7 +338,6 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
 
 # Claims
 
-
 CLAIM_S = 10.0
 """The claim of a process that died ends after this time, by the clock of the file system."""
 
@@ -351,9 +350,6 @@ def claimed(path: Path) -> Iterator[bool]:
 
     Args:
         path: the file whose creation is the claim.
-
-    Raises:
-        OSError: the system's refusal.
     """
     try:
         os.close(open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))

@@ -92,13 +92,13 @@ class Helper:
         if self.is_own_thread():
             return is_done()
         began = time.monotonic()
-        self._start()
+        self.start()
         if even_if_stuck or not self.is_stuck:
             for _ in polls(wait_s, poll_s):
                 if not self._is_busy():
                     if is_done() or self._has_failed or not self._has_work():
                         break
-                    self._start()  # the thread had just ended when the work came
+                    self.start()  # the thread had just ended when the work came
             if not is_done() and self._is_working:
                 self._late_since = self._late_since or began
         return is_done()
@@ -112,7 +112,8 @@ class Helper:
         thread = self._thread
         return self._is_working or (thread is not None and thread.is_alive())
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Have the work done, if there is any and nobody does it."""
         if self._is_busy() or not self._has_work():
             return
         if self._wanted is not None:

@@ -1,14 +1,16 @@
 """The events of a process for a home on a file server, which may be away for hours.
 
 The thread of a report never touches such a home. It puts the event, checked and packed, into a queue in
-memory. A helper thread reads settings and source, writes all that is queued as one segment, and starts a
-sidecar. If it does not answer soon, the event stays in the queue, and is written when the server answers.
+memory. A worker (``worker.py``) in a helper thread (``helper.py``) reads settings and source, writes all that
+is queued as one segment, and starts a sidecar. If it does not answer soon, the event stays in the queue, and
+is written when the server answers.
 
 A child process has no part in this: the queue and the helper are its parent's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import deque
@@ -17,11 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import record
-from .errors import UNREACHABLE_ERRNOS, LoadingError, SpoolError, SpoolFullError, SpoolSlowError
+from .errors import (
+    UNREACHABLE_ERRNOS,
+    LoadingError,
+    SpoolError,
+    SpoolFullError,
+    SpoolSlowError,
+    TelemetryError,
+)
 from .helper import ANSWER_WAIT_S, Helper
 
 if TYPE_CHECKING:
-    from .emitter import Emitter
+    from .worker import Worker
 
 MOST_WAITING = 1000
 """At most so many events wait in memory."""
@@ -69,16 +78,18 @@ class SharedHome:
     """The queue of one home, and its helper.
 
     Args:
-        emitter: does the work in the helper thread, and nothing else.
+        worker: does the work in the helper thread, and nothing else.
         path: the home.
         failed: tells a person of an error, as ``emit._failed``.
     """
 
-    def __init__(self, emitter: Emitter, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
-        self._emitter = emitter
+    def __init__(self, worker: Worker, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
+        self._worker = worker
         self._failed = failed
         self._path = path
         self._queue: deque[Report] = deque()
+        self._unanswered: list[Report] = []
+        """Those that were to be written when the server gave no answer; the same ones are tried again."""
         self._dropped: list[None] = []
         """One for each event that was dropped; a list, because appending to it needs no lock."""
         self._helper = Helper(lambda: bool(self._queue), self._write, self.events_at_end)
@@ -90,7 +101,7 @@ class SharedHome:
 
     def is_off(self) -> bool:
         """Whether settings that were read a moment ago switch telemetry off."""
-        return not self._queue and self._emitter.is_off()
+        return not self._queue and self._worker.is_off()
 
     def put(self, bare: bytes, package: str) -> Report:
         """Queue an event.
@@ -100,6 +111,7 @@ class SharedHome:
         """
         if len(self._queue) >= MOST_WAITING:
             self._dropped.append(None)
+            self._helper.start()  # it may have given up, and the server may be back
             raise self._slow(_FULL.format(MOST_WAITING, self._path))
         report = Report(self, bare, package)
         self._queue.append(report)
@@ -112,7 +124,12 @@ class SharedHome:
             SpoolSlowError: it stays in memory for now.
             Exception: it could not be written.
         """
-        if not self._helper.wait(report.is_over):
+        try:
+            is_over = self._helper.wait(report.is_over)
+        except BaseException:  # a signal handler ends the wait
+            report.is_left = True
+            raise
+        if not is_over:
             report.is_left = True
             if not report.is_over():  # otherwise it was written just now
                 raise self._slow(_SLOW.format(self._path))
@@ -127,8 +144,8 @@ class SharedHome:
 
     def payload(self, report: Report) -> tuple[bytes, bool]:
         """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
-        emitter = self._emitter
-        return record.with_context(report.bare, emitter.context_of(report.package)), emitter.has_hardware
+        worker = self._worker
+        return record.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.
@@ -141,11 +158,14 @@ class SharedHome:
 
         def flush() -> None:
             try:
-                found.append(self._emitter.flush_spool(left_s))
+                found.append(self._worker.flush_spool(left_s))
             except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
                 found.append(error)
 
-        is_written = not self._queue or self._helper.wait(lambda: not self._queue, timeout_s, _FLUSH_POLL_S)
+        # A server that was slow a moment ago may answer by then.
+        is_written = not self._queue or self._helper.wait(
+            lambda: not self._queue, timeout_s, _FLUSH_POLL_S, even_if_stuck=True
+        )
         left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
         if is_written and left_s > 0 and not self._flusher.is_stuck:
             self._flushes.append(flush)
@@ -163,9 +183,10 @@ class SharedHome:
     def forget(self) -> None:
         """Drop everything, in a child process: it is the parent's, which writes it."""
         self._queue.clear()
+        self._unanswered.clear()
         self._dropped.clear()
         self._flushes.clear()
-        self._emitter.end_turn()
+        self._worker.end_turn()
 
     def events_at_end(self) -> int:
         """Wait for the server at the end of the process, in all calls at most ``END_WAIT_S``.
@@ -186,25 +207,27 @@ class SharedHome:
 
     def _write(self) -> bool:
         """Write the first events as one segment; false if that has to be tried again later."""
-        reports = self._first()
+        reports = self._unanswered or self._first()
         answer, error = "", None
         try:
-            answer = self._emitter.write([(report.bare, report.package) for report in reports])
+            answer = self._worker.write([(report.bare, report.package) for report in reports])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
             if isinstance(raised, LoadingError) or _is_unreachable(raised):
+                self._unanswered = reports
                 return False
             error = raised
+        self._unanswered = []
         for report in reports:
             report.answer, report.error = answer, error
             self._queue.popleft()
             if error is not None and report.is_left:
                 self._lose(error)
-        try:
-            count = len(self._dropped)
-            if count and not error:
-                self._emitter.count_dropped(count)
+        if (count := len(self._dropped)) and error is None:
+            with contextlib.suppress(OSError, TelemetryError):  # then it is tried after the next ones
+                self._worker.count_dropped(count)
                 del self._dropped[:count]
-            self._emitter.wake()
+        try:
+            self._worker.wake()
         except Exception as raised:  # noqa: BLE001 - the events are written
             self._failed(raised, "No sidecar could be started ({}); events wait in the spool", "start")
         return True

@@ -9,6 +9,8 @@ writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 d
 - A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
 - A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
   has taken it already. Both are success, unless the whole spool is missing.
+- On a soft mount the system gives up to wait for an answer to the rename. It may have been done, so the next
+  append of the same data tries it again, and makes no second segment.
 - Processes of this machine take turns, so that the end of none of them waits for the server: see ``turn.py``.
 - A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
   directories are made, and the segment is written once more.
@@ -29,7 +31,7 @@ import time
 from collections.abc import Callable
 
 from . import files
-from .errors import SpoolFullError, from_os_error
+from .errors import UNREACHABLE_ERRNOS, SpoolFullError, from_os_error
 from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
 from .turn import Turn
@@ -48,13 +50,18 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
+class UnansweredError(OSError):
+    """The server gave no answer to a rename, and may have done it. ``publish`` can be called again."""
+
+
 def write(
-    spool: str, data: bytes, may_go_on: Callable[[], bool], turn: Turn, *, is_direct: bool = False
+    spool: str, name: str, data: bytes, may_go_on: Callable[[], bool], turn: Turn, *, is_direct: bool = False
 ) -> None:
     """Write one sealed segment; once this returns, a sidecar finds it.
 
     Args:
         spool: the directory of segments.
+        name: of the segment, as ``layout.whole_name`` makes it.
         data: whole records.
         may_go_on: consent, read again; called if the server has made this wait.
         turn: the turn at the spool, for the moments in which the kernel locks the directory.
@@ -63,22 +70,41 @@ def write(
     Raises:
         FileNotFoundError: the directory is missing, or was removed meanwhile.
         CreationRefusedError: telemetry is off by now.
+        UnansweredError: nobody knows whether there is a segment.
         SpoolError, OSError: the segment could not be written, and there is none.
     """
-    name = whole_name(time.time_ns())
-    draft, sealed = f"{spool}/.{name}{files.PART_SUFFIX}", f"{spool}/{name}"
-    began = time.monotonic()
+    began, draft = time.monotonic(), _draft(spool, name)
     try:
         with turn:
             descriptor = _create(draft, _DIRECT if is_direct else 0)
         _write_draft(draft, descriptor, data)
-        with turn, files.estale_as_missing():
-            _refuse_if_late(began, may_go_on)
-            _rename(spool, draft, sealed)
+        _refuse_if_late(began, may_go_on)
     except BaseException:
-        with turn, contextlib.suppress(OSError):
-            os.unlink(draft)
+        _remove(draft, turn)
         raise
+    publish(spool, name, turn)
+
+
+def publish(spool: str, name: str, turn: Turn) -> None:
+    """Rename a draft to its segment; raises as ``write``."""
+    draft = _draft(spool, name)
+    try:
+        with turn, files.estale_as_missing():
+            _rename(spool, draft, f"{spool}/{name}")
+    except OSError as error:
+        if error.errno in UNREACHABLE_ERRNOS:
+            raise UnansweredError(error.errno, error.strerror, draft) from error
+        _remove(draft, turn)
+        raise
+
+
+def _draft(spool: str, name: str) -> str:
+    return f"{spool}/.{name}{files.PART_SUFFIX}"
+
+
+def _remove(draft: str, turn: Turn) -> None:
+    with turn, contextlib.suppress(OSError):
+        os.unlink(draft)
 
 
 def _create(draft: str, direct: int) -> int:
@@ -144,6 +170,8 @@ class WholeWriter:
         self._left = 0
         """The number of appends before the spool is listed again."""
         self._looked_at = 0.0
+        self._unanswered: tuple[bytes, str] | None = None
+        """The data and the name of a segment whose rename may have been done."""
 
     def append(self, data: bytes, cap_bytes: float, count: int = 1) -> None:
         """Append records as one segment; as ``spool.Writer.append``, with the cap for the whole spool.
@@ -168,7 +196,7 @@ class WholeWriter:
                         self._look()
                 if self._used_bytes + size_bytes > cap_bytes:
                     drop(self._host, self._may_create, count)
-                write(self._spool, data, self._may_create, self._turn, is_direct=self._is_direct)
+                self._write(data)
             except FileNotFoundError:
                 self._left = 0
                 if not tries_left:
@@ -179,6 +207,19 @@ class WholeWriter:
                 self._used_bytes += size_bytes
                 self._left -= 1
                 return
+
+    def _write(self, data: bytes) -> None:
+        unanswered, name = self._unanswered, whole_name(time.time_ns())
+        self._unanswered = None
+        try:
+            if unanswered is not None and unanswered[0] == data:
+                name = unanswered[1]
+                publish(self._spool, name, self._turn)
+            else:
+                write(self._spool, name, data, self._may_create, self._turn, is_direct=self._is_direct)
+        except UnansweredError:
+            self._unanswered = data, name
+            raise
 
     def close(self) -> None:
         """Look at the spool again before the next append. A forked child ends the turn that it inherited."""

@@ -78,7 +78,7 @@ def test_a_clock_that_is_set_hides_no_change(home, subject, step_s):
 def test_a_clock_that_stands_hides_no_change_for_long(home, subject):
     told = [subject.emit(0)]
     homes.write_settings(home, "enabled = false\n")
-    while told[-1] == "spooled" and len(told) < 2 * emitter._MAX_EVENTS:
+    while told[-1] == "spooled" and len(told) < 2 * emitter.MAX_EVENTS:
         told.append(subject.emit(len(told)))
     assert told[-1] == "disabled"
 

@@ -130,6 +130,26 @@ def test_a_rename_that_the_server_did_twice(home, host, told, monkeypatch, is_ta
     assert numbers(home) == [0] if is_taken else [0, 1]
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_rename_without_an_answer(home, host, told, monkeypatch, is_done):
+    """On a soft mount nobody knows whether it was done. Tried again, the event is written once."""
+    real = os.rename
+
+    def give_up(draft, sealed):
+        if is_done:
+            real(draft, sealed)
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", give_up)
+        with pytest.raises(SpoolWriteError):
+            told.append(FRAMES[0])
+    told.append(FRAMES[0])
+    told.append(FRAMES[1])
+    assert numbers(home) == [0, 1]
+    assert len(os.listdir(host.spool)) == 2
+
+
 def test_a_spool_that_is_always_gone_is_an_error(host, told, monkeypatch):
     monkeypatch.setattr(whole, "make_directories", lambda *_: None)
     with pytest.raises(SpoolWriteError):
@@ -138,7 +158,7 @@ def test_a_spool_that_is_always_gone_is_an_error(host, told, monkeypatch):
 
 FAULTS = {
     SpoolFullError: "write-ENOSPC fsync-EDQUOT write-EFBIG open-ENOSPC mkdir-EDQUOT rename-ENOSPC",
-    SpoolWriteError: "write-EROFS fsync-EIO open-EMFILE open-EACCES mkdir-EROFS scandir-EIO rename-EIO",
+    SpoolWriteError: "write-EROFS fsync-EIO open-EMFILE open-EACCES mkdir-EROFS scandir-EIO rename-EROFS",
     SpoolUnsafeError: "open-ELOOP",
 }
 

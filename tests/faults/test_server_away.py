@@ -161,6 +161,13 @@ def test_an_opt_out_by_a_variable_starts_nothing(home, away, name):
     assert homes.contents(home) == before
 
 
+def test_a_flush_waits_for_a_server_that_comes_back(home, away):
+    """The process ends right after it, without a wait of its own."""
+    code = "away(); ping(0); threading.Timer(0.5, back).start(); flush(60); back(); os._exit(0)"
+    away(code)
+    assert numbers(home) == [0]
+
+
 def test_an_opt_out_while_events_wait(home, away):
     """Nothing that waits is written any more."""
     code = """
@@ -196,6 +203,8 @@ def test_a_process_ends_although_the_server_is_away(away, before, end, code):
 
 def test_the_end_waits_a_moment_for_a_slow_server(home, away):
     code = """
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 ping(0); written(); away()
 ping(1)
 threading.Timer(0.1, back).start()
@@ -209,6 +218,8 @@ def test_a_child_of_multiprocessing_waits_too(home, away):
     """It ends without `atexit`."""
     code = """
 import multiprocessing
+from flwr_telemetry import shared
+shared.END_WAIT_S = 20.0  # this machine may be busy
 def work():
     away(); ping(1)
     os.system(f"(sleep 0.1; kill -CONT {os.environ['SERVER']}) &")
@@ -262,13 +273,14 @@ print(len(told), set(told) <= {"spooled", "in memory"})
 
 
 def test_an_answer_that_the_server_never_gives(home, away):
-    """On a soft mount the system gives up. The event stays in memory, and is written with the next one."""
+    """On a soft mount the system gives up. The event stays in memory, and is not written twice."""
     code = """
 import errno
 ping(0); written()
 real = os.rename
-def give_up(*_):
+def give_up(*paths):
     os.rename = real
+    real(*paths)  # it is done, and nobody hears of it
     raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 os.rename = give_up
 print(ping(1)); written()
@@ -278,14 +290,36 @@ ping(2); written()
     assert numbers(home) == [0, 1, 2]
 
 
+def test_a_full_queue_is_written_when_the_server_is_back(home, away):
+    """Although the helper had given up before, and no event fits into memory."""
+    code = """
+import errno
+from flwr_telemetry import shared
+shared.MOST_WAITING = 1
+ping(0); written()
+real = os.rename
+def give_up(*_):
+    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+os.rename = give_up
+for n in range(1, 4):
+    print(ping(n).partition(" ")[0]); written()
+os.rename = real
+print(ping(4).partition(" ")[0]); written()
+ping(5); written()
+"""
+    assert away(code) == ["in", "dropped,", "dropped,", "dropped,"]
+    assert numbers(home) == [0, 1, 5]
+    assert (homes.host(home) / "dropped").read_bytes() == b"\0" * 3
+
+
 def test_a_directory_that_another_machine_has_taken_meanwhile(home, away):
     """The spool was removed, and a machine of the same name was first to make it again."""
     code = """
 import shutil
-from flwr_telemetry import emitter
+from flwr_telemetry import worker
 ping(0); written()
 shutil.rmtree(os.path.join(os.environ["FLWR_HOME"], "telemetry", os.uname().nodename))
-emitter._own_host = lambda home: home.host("mine-2")
+worker.own_host = lambda home, _: home.host("mine-2")
 ping(1); written(); ping(2); written()
 """
     away(code)

@@ -17,6 +17,8 @@ import uuid
 
 from flwr_telemetry import event, flush
 
+_DRAIN_S = 3.0
+"""``flush`` does not wait for a server that has just been slow."""
 _FLUSH_S = 10.0
 _ENOUGH = "/tmp/enough"
 """Once it exists, no more events are reported."""
@@ -71,6 +73,7 @@ def main(count, pace, where):
         _pause(pace, chance)
         if os.path.exists(_ENOUGH):
             break
+    time.sleep(_DRAIN_S)
     flush(_FLUSH_S)
 
 
