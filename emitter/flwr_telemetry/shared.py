@@ -140,9 +140,10 @@ class SharedHome:
         error.is_lasting = self._helper.stuck_s > TELL_AFTER_S
         return error
 
-    def payload(self, report: Report) -> bytes:
-        """The payload of an event, as far as the context is known by now."""
-        return record.with_context(report.bare, self._worker.context_of(report.package))
+    def payload(self, report: Report) -> tuple[bytes, bool]:
+        """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
+        worker = self._worker
+        return record.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.

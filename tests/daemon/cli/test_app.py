@@ -151,3 +151,30 @@ def test_streams_that_are_closed_are_no_error(home, words, code):
     done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
     assert codes.read_text() == f"{code}\n"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["stauts", "inspect --nope", "inspect --since /no/spaces/" + "x" * 200, "config get"]
+)
+def test_a_usage_error_is_one_line_that_says_where_to_look(home, words):
+    """Nothing is asked twice, and no word is broken by a box."""
+    done = command(home, *words.split(), env={"COLUMNS": "60"})
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("flwr-telemetry: ")
+    assert line.endswith("--help`.")
+    assert line.count("Did you mean") <= 1
+
+
+def test_help_on_commands_and_on_what_concerns_all(home):
+    for words in (["inspect"], ["config", "set"]):
+        told = [command(home, *form).stdout for form in (["help", *words], [*words, "--help"])]
+        assert told[0] == told[1] != ""
+    assert command(home, "help").stdout == command(home, "--help").stdout
+    assert "FLWR_TELEMETRY_UPLOAD" in command(home, "help", "environment").stdout
+    assert "126" in command(home, "help", "exit-codes").stdout
+    assert command(home, "help", "bogus").returncode == 2
+
+
+def test_no_argument_of_a_command_is_without_help(home):
+    assert "_command" not in command(home, "run", "--help").stdout
