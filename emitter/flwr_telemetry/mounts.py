@@ -17,7 +17,8 @@ from collections.abc import Iterator
 _TABLE = "/proc/self/mountinfo"
 
 _OWN = frozenset(
-    "aufs bcachefs btrfs ecryptfs fuse.fuse-overlayfs overlay overlayfs ramfs rootfs tmpfs ubifs zfs".split()
+    "aufs bcachefs btrfs devtmpfs ecryptfs fuse.fuse-overlayfs overlay overlayfs proc ramfs rootfs sysfs "
+    "tmpfs ubifs zfs".split()
 )
 """File systems of this machine that have no disk of their own. Those that have one are told by its number."""
 
