@@ -21,6 +21,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import context, details, files, launch, locks, log, mounts, record, redaction, settings, source
+from .dates import Dates
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -46,13 +47,6 @@ MAX_EVENTS = 1000
 """Settings are read again after so many events, too, because a program may stop the clock."""
 
 _MIB = 1024 * 1024
-
-_CHILD_STEP_US = 8
-"""The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
-
-_SHIFTS, _SPREAD = 125, 77
-_MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
-"""Their quotients are near the golden section, so that the dates of further siblings begin far apart."""
 
 
 class Delivery(NamedTuple):
@@ -90,13 +84,7 @@ class Emitter:
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
-        self._last_date_us = [record.MIN_DATE_US]
-        self._shift_us = self._slot_us = self._forks = 0
-        self._step_us = 1
-        self._leap_us = 1
-        """How far a date lies behind the last one, if the clock has not gone on."""
-        self._family = hash(self._cluster)
-        """A number that tells a forked process from its parent; random in the first process."""
+        self._dates = Dates(self._cluster)
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
@@ -137,22 +125,13 @@ class Emitter:
         """Whether this process has written to the spool."""
 
     def _before_fork(self) -> None:
-        self._forks += 1
+        self._dates.before_fork()
         for shared in list(self._shared_homes.values()):
             shared.before_fork()
 
     def _after_fork(self) -> None:
         self._futures = {}  # a thread that the child does not have may hold a lock of one
-        # A child shares its parent's cluster ID. Its dates are moved by a part of a millisecond, so that the
-        # same event of two children has two dates, also where the clock was set back and each counts on from
-        # the last date.
-        rounds, self._slot_us = divmod(self._forks, _CHILD_STEP_US)
-        self._step_us = _CHILD_STEP_US
-        self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
-        # There all descendants count on from dates that lie close together, so each leaps once more.
-        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
-        self._last_date_us[0] += self._shift_us
-        self._family, self._forks = hash((self._family, self._forks)), 0
+        self._dates.after_fork()
         # A child shares the open files of its parent, and their locks: unlocking one unlocks the parent's.
         # So the child first closes every file that it inherited, and starts afresh.
         for writer in list(self._writers):
@@ -291,13 +270,7 @@ class Emitter:
         head = self._heads.get(name) or self._head_of(name)
         packed_details = self._details.packed(event_details)
         packed_context = self._contexts.get(package) or self._context_of(package)
-        date_us = (date_us or time.time_ns() // 1000) + self._shift_us
-        last = self._last_date_us
-        # There is no call between reading and writing it, so no thread or handler can run between them.
-        if date_us <= last[0]:
-            date_us = last[0] + self._leap_us
-            self._leap_us = 1
-        last[0] = date_us = date_us + (self._slot_us - date_us) % self._step_us
+        date_us = self._dates.next(date_us or time.time_ns() // 1000)
         return record.assemble(head, packed_details, packed_context, date_us)
 
     def _head_of(self, name: str) -> bytes:
