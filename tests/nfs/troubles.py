@@ -68,7 +68,7 @@ def outage(rig, options):
         *ends,
         *commands,
     ]
-    found = verdict.judge(rig, notes, rest, killed=["doomed"], more=more)
+    found = verdict.judge(rig, notes, rest, killed=["doomed", "fresh"], more=more)
     return _timely(found, notes, began_s, back_s, fresh_told > 0 and not any("NOT" in line for line in more))
 
 
