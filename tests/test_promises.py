@@ -113,7 +113,7 @@ def test_inspect(reader, collector, words):
     processes.deliver(reader.home)
     assert re.search(r"^sent .* START_SERVER_ENTER", reader.does(words[0]).stdout, re.MULTILINE)
     place = words[1].replace("<host>", homes.host_name())
-    assert reader.does(f"cat {place}*.jsonl").stdout.encode() == collector.requests[0].body + b"\n"
+    assert reader.does(f"cat {place}????-??-??.jsonl").stdout.encode() == collector.requests[0].body + b"\n"
 
 
 @keeps("Flower version, operating system, Python version, hardware properties, execution mode")

@@ -78,7 +78,7 @@ class State:
         """The state in one line, for a service manager."""
         if self.last_error:
             return "; next try ".join(filter(None, (self.last_error, self.next_try)))
-        return f"{self.delivered_events} events delivered in {self.requests} requests"
+        return f"events delivered: {self.delivered_events}, requests: {self.requests}"
 
     def public(self) -> dict[str, Any]:
         """The state as the file holds it, by field."""

@@ -15,10 +15,13 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeGuard
 
+from . import files
+from .errors import SpoolUnsafeError
 from .imports import undisturbed
 from .log import quietly
 from .source import is_uuid
@@ -40,6 +43,8 @@ class Field(NamedTuple):
     """The question that the field answers, from Flower's public page if that has one."""
     get: Callable[[], Any] | None = None
     """Computes a value that is the same for a whole process; None if the value changes with the event."""
+    since: str = "0.1.0"
+    """The first release that reports it. A later one makes every home tell of it before it is sent."""
 
 
 def platform_text() -> str:
@@ -108,6 +113,52 @@ FIELDS: tuple[Field, ...] = (
 )
 
 
+DIGEST = "0c10874afb0a4468d90a12e3ca0d4ba55f6c9ac98019a624acf3bc7c4d4c90f7"
+"""The SHA-256 of the names of all fields, a line each. A test compares it with the list."""
+
+_FIRST_RELEASE = "0.1.0"
+_MAX_NOTICE_BYTES = 64 * 1024
+_NOT_LOOKED_AT = "+"
+"""Stands before the name of a field that was told as new, and that nobody has looked at."""
+
+
+class Told(NamedTuple):
+    """The fields of which a home was told."""
+
+    names: frozenset[str]
+    fresh: frozenset[str]
+    """Those that were told as new, and that nobody has looked at (``flwr-telemetry fields --new``)."""
+
+
+def told(noticed: Path) -> Told | None:
+    """What ``noticed`` says; None if there is no such file: then no home was told of anything.
+
+    An empty file is that of a home that was told before the file held the list.
+    """
+    try:
+        lines = files.read_bytes(noticed, _MAX_NOTICE_BYTES).decode(errors="replace").split()[1:]
+    except FileNotFoundError:
+        return None
+    except (OSError, SpoolUnsafeError):
+        lines = []
+    if not lines:
+        lines = [field.name for field in FIELDS if field.since == _FIRST_RELEASE]
+    fresh = frozenset(line[1:] for line in lines if line.startswith(_NOT_LOOKED_AT))
+    return Told(frozenset(line.lstrip(_NOT_LOOKED_AT) for line in lines), fresh)
+
+
+def untold(noticed: Path) -> tuple[str, ...]:
+    """The fields of which a home was not told, while it was told of others. None of them may be sent."""
+    known = told(noticed)
+    return () if known is None else tuple(field.name for field in FIELDS if field.name not in known.names)
+
+
+def notice(fresh: Collection[str] = ()) -> bytes:
+    """The text of ``noticed`` for the list of today: its SHA-256, and each name."""
+    names = (_NOT_LOOKED_AT * (field.name in fresh) + field.name for field in FIELDS)
+    return "\n".join([DIGEST, *names, ""]).encode()
+
+
 _MAY_NAME = ("platform", "release", "version")
 """The texts of `context.platform` in which a kernel may name its builder or a machine."""
 
@@ -148,6 +199,16 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
             value = quietly(field.get)
             context.setdefault(group, {})[key] = value if _has_kind(value, field.kind) else UNKNOWN
     return context
+
+
+def without_fields(static: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A static context without some fields, given by their paths in the wire format."""
+    if not names:
+        return static
+    return {
+        group: {key: value for key, value in values.items() if f"context.{group}.{key}" not in names}
+        for group, values in static.items()
+    }
 
 
 def without_names(static: dict[str, Any]) -> dict[str, Any]:

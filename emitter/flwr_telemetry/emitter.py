@@ -122,10 +122,13 @@ class Emitter:
         self._signatures: tuple[Any, ...] = ()
         self._ids: dict[str, str] = {}
         self._contexts: dict[str, tuple[bytes, bytes]] = {}
+        self._untold: tuple[str, ...] = ()
+        """The fields that are not reported yet, because the home was not told of them."""
         self._home: Home
         self._host: HostPaths
         self._settings: settings.Settings
         self._enabled = self._logging = False
+        self._kept_by, self.has_hardware = "", True
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
         self._shared: SharedHome | None = None
@@ -199,7 +202,7 @@ class Emitter:
             return self._done(report.home.answer(report))
         finally:
             if self._logging:
-                log.quietly(lambda: log.log_payload(report.home.payload(report)))
+                log.quietly(lambda: log.log_payload(*report.home.payload(report)))
 
     def _emit(
         self,
@@ -229,7 +232,7 @@ class Emitter:
             is_off = self._shared.is_off() and not self._logging
             return self._done(DISABLED) if is_off else self._shared.put(payload, package)
         if self._logging:
-            log.quietly(log.log_payload, payload)
+            log.quietly(log.log_payload, payload, self.has_hardware)
         if not self._enabled:
             return self._done(DISABLED)
         # Made before the append, because there may be no memory for it afterwards.
@@ -310,7 +313,12 @@ class Emitter:
         return self._writer
 
     def _tell_first_contact(self) -> None:
-        log.quietly(log.first_contact, self._home.noticed, self._may_create)
+        noticed, untold = self._home.noticed, self._untold
+        known = context.told(noticed) if untold else None
+        notice = context.notice({*untold, *(known.fresh if known else ())})
+        tell = log.first_contact
+        if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
+            self._untold, self._contexts = (), {}  # from now on they may be sent
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -393,6 +401,7 @@ class Emitter:
         """Use these settings from now on; those that every event needs get attributes of their own."""
         self._settings = known
         self._enabled, self._logging = known.consent.enabled, known.logging
+        self._kept_by, self.has_hardware = known.kept_by, known.hardware
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
     def _identify(self, *, may_create: bool) -> None:
@@ -408,6 +417,7 @@ class Emitter:
             self._identifying.add(thread)
             self._ids = self._ids_with(log.quietly(self._source_id, may_create) or source.UNAVAILABLE)
             self._contexts = {}
+            self._untold = log.quietly(context.untold, self._home.noticed) or ()
         finally:
             self._identifying.discard(thread)
 
@@ -435,7 +445,9 @@ class Emitter:
         has_partner = context.PACKAGES[package].has_partner
         known = self._ids or self._ids_with(source.UNAVAILABLE)
         ids = {name: value for name, value in known.items() if has_partner or name != "partner"}
-        self._contexts[package] = record.context_parts(ids, self._static[package])
+        marks = {record.UPLOAD: False} if self._kept_by else {}
+        static = context.without_fields(self._static[package], self._untold)
+        self._contexts[package] = record.context_parts(ids, {**static, **marks})
         return self._contexts[package]
 
     def _may_create(self) -> bool:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .imports import undisturbed
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 _GIB = 1024**3
 
@@ -37,6 +40,11 @@ def hardware_facts() -> dict[str, int]:
             if (value := measure(_psutil())) is not None:
                 found[name] = value
     return found
+
+
+def known_facts(settings: Settings) -> dict[str, int]:
+    """As ``hardware_facts``; none with ``hardware = false``."""
+    return hardware_facts() if settings.hardware else {}
 
 
 def add_facts(context: dict[str, Any], facts: Mapping[str, int]) -> dict[str, Any]:

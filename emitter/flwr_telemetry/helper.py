@@ -20,6 +20,9 @@ from .locks import polls
 ANSWER_WAIT_S = 0.04
 """No event, and no fork, waits longer for the thread."""
 
+MOST_LATE = 5
+"""After so many waits in vain for the same work nobody waits any more: the server is away, and not slow."""
+
 POLL_S = 0.0003
 _NAME = "flwr-telemetry"
 
@@ -51,6 +54,8 @@ class Helper:
         """Whether the work could not be done, at the last try."""
         self._late_since = 0.0
         """When somebody began to wait in vain for the work in progress; 0 if nobody has."""
+        self._late = 0
+        """The number of those who did."""
         self._worker = 0
         """The system's number of the thread that does the work, or did it last."""
         self._wanted: threading.Lock | None = None
@@ -60,13 +65,13 @@ class Helper:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the thread has been working for longer than somebody waited."""
-        return self._late_since > 0 and self._is_working
+        """Whether several have waited in vain for the work in progress."""
+        return self._late >= MOST_LATE and self._is_working
 
     @property
     def stuck_s(self) -> float:
         """For how long somebody has waited in vain, in seconds."""
-        return time.monotonic() - self._late_since if self.is_stuck else 0.0
+        return time.monotonic() - self._late_since if self._late_since and self._is_working else 0.0
 
     def is_own_thread(self) -> bool:
         """Whether the caller is called by the work."""
@@ -77,6 +82,8 @@ class Helper:
         is_done: Callable[[], bool],
         wait_s: float = ANSWER_WAIT_S,
         poll_s: float = POLL_S,
+        *,
+        even_if_stuck: bool = False,
     ) -> bool:
         """Have the work done, and wait for it and for the end of the thread.
 
@@ -84,6 +91,7 @@ class Helper:
             is_done: whether the part of the work is done that the caller needs.
             wait_s: the longest wait in seconds.
             poll_s: the time between two looks, in seconds.
+            even_if_stuck: whether to wait for a thread that is stuck, too.
 
         Returns:
             Whether the part is done.
@@ -92,7 +100,7 @@ class Helper:
             return is_done()
         began = time.monotonic()
         self.start()
-        if not self.is_stuck:
+        if even_if_stuck or not self.is_stuck:
             for _ in polls(wait_s, poll_s):
                 if not self._is_busy():
                     if is_done() or self._has_failed or not self._has_work():
@@ -100,12 +108,14 @@ class Helper:
                     self.start()  # the thread had just ended when the work came
             if not is_done() and self._is_working:
                 self._late_since = self._late_since or began
+                self._late += 1
         return is_done()
 
     def wait_for_end(self, wait_s: float, poll_s: float = POLL_S) -> None:
         """Wait until the thread does nothing, unless it is stuck."""
         if self._is_busy() and not self.is_own_thread():
-            any(self.is_stuck or not self._is_busy() for _ in polls(wait_s, poll_s))
+            is_over = any(self.is_stuck or not self._is_busy() for _ in polls(wait_s, poll_s))
+            self._late += not is_over
 
     def finish(self, quiet_s: float, most_s: float, poll_s: float = POLL_S) -> bool:
         """Have all work done at the end of the process, also by a thread that is stuck.
@@ -172,7 +182,7 @@ class Helper:
         try:
             if not self._lock.acquire(blocking=False):
                 return False
-            self._is_working, self._late_since = True, 0.0
+            self._is_working, self._late_since, self._late = True, 0.0, 0
             self._worker = threading.get_native_id()
             self._has_failed = not self._work()
             return not self._has_failed

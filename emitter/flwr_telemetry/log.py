@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -26,6 +26,16 @@ LINE_FORMAT = "%(levelname)s %(name)s %(asctime)s | %(filename)s:%(lineno)d | %(
 FIRST_CONTACT = (
     "Flower reports anonymous usage metrics. What they are: flwr-telemetry fields. See yours: "
     "flwr-telemetry inspect. Switch them off: flwr-telemetry disable, or FLWR_TELEMETRY_ENABLED=0"
+)
+
+KEPT_CONTACT = (
+    "Flower collects anonymous usage metrics here, and sends none of them: {}. What they are: flwr-telemetry "
+    "fields. See yours: flwr-telemetry inspect. Switch them off: flwr-telemetry disable"
+)
+
+NEW_CONTACT = (
+    "Flower's anonymous usage metrics have new fields: {}. Why: flwr-telemetry fields --new. Switch the "
+    "metrics off: flwr-telemetry disable, or FLWR_TELEMETRY_ENABLED=0"
 )
 
 MAX_WARNINGS = 64
@@ -49,11 +59,12 @@ def warn(cause: str, message: str) -> None:
         quietly(_tell, logging.WARNING, logging.lastResort, "%s", message)
 
 
-def log_payload(payload: bytes) -> None:
+def log_payload(payload: bytes, has_hardware: bool) -> None:
     """Log the event in a record's payload, as Flower logs the events that it posts.
 
-    The hardware facts of this machine are in it, because the sidecar will add them. A log handler may report
-    an event, too, even in a thread of its own. Its payload is not logged, or one event would become hundreds.
+    With ``has_hardware``, the hardware facts of this machine are in it, because the sidecar will add them. A
+    log handler may report an event, too, even in a thread of its own. Its payload is not logged, or one event
+    would become hundreds.
     """
     if threading.get_ident() in _telling or _is_in_handler():
         return
@@ -63,9 +74,10 @@ def log_payload(payload: bytes) -> None:
 
     event = record.to_wire(record.decode(payload))
     with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
-        if not _facts:
-            _facts.update(_hardware().hardware_facts())
-        event["context"] = _hardware().add_facts(event["context"], _facts)
+        if has_hardware:
+            if not _facts:
+                _facts.update(_hardware().hardware_facts())
+            event["context"] = _hardware().add_facts(event["context"], _facts)
     _tell_all(logging.DEBUG, "%s - POST - %s", event["context"]["date"], json.dumps(event))
 
 
@@ -86,8 +98,10 @@ def _hardware() -> ModuleType:
     return hardware
 
 
-def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
-    """Say, once per home, that metrics are on, how to see them and how to switch them off.
+def first_contact(
+    noticed: Path, may_create: Callable[[], bool], kept_by: str, notice: bytes, untold: Sequence[str]
+) -> bool:
+    """Say, once per home, that metrics are on, how to see them, how to switch them off, and which are new.
 
     A home counts as told only where a person can see the line. The first process may be a SuperLink whose
     streams lead nowhere; then a later one says it.
@@ -95,25 +109,47 @@ def first_contact(noticed: Path, may_create: Callable[[], bool]) -> None:
     Args:
         noticed: the file that marks a home as told; its directory exists.
         may_create: consent, read again; called before the file is created.
+        kept_by: why no event is sent; empty if they are sent.
+        notice: the text to write into the file.
+        untold: the names of the fields that are new since the home was told.
+
+    Returns:
+        Whether it was said now.
 
     Raises:
         FileExistsError: another process says it.
         OSError: the home cannot be marked, so nothing is said.
     """
-    if os.path.lexists(noticed):
-        return
+    is_known = os.path.lexists(noticed)
+    if is_known and not untold:
+        return False
     logger = _logger()
     handlers = [*_open_handlers(logger)] or [_standard_error]
     if logger.isEnabledFor(logging.INFO) and any(map(_shows, handlers)) and may_create():
-        mark_as_noticed(noticed)
-        _tell_all(logging.INFO, FIRST_CONTACT)
+        mark_as_noticed(noticed, notice, is_new=not is_known)
+        line = NEW_CONTACT.format(", ".join(untold)) if is_known else contact_line(kept_by)
+        _tell_all(logging.INFO, "%s", line)
+        return True
+    return False
 
 
-def mark_as_noticed(noticed: Path) -> None:
-    """Create the mark; raises as ``first_contact``."""
+def contact_line(kept_by: str) -> str:
+    """The line of first contact; ``kept_by`` is the reason why no event is sent, or empty."""
+    return KEPT_CONTACT.format(kept_by) if kept_by else FIRST_CONTACT
+
+
+def mark_as_noticed(noticed: Path, notice: bytes, *, is_new: bool) -> None:
+    """Create the mark, or replace it; raises as ``first_contact``."""
     from . import files  # needs no guard: the emitter has imported it before
 
-    os.close(files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    if not is_new:
+        files.replace_bytes(noticed, notice)
+        return
+    descriptor = files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        files.write_all(descriptor, notice)
+    finally:
+        os.close(descriptor)
 
 
 def is_seen(stream: object) -> bool:

@@ -36,6 +36,7 @@ MACHINE_ID = Path("/etc/machine-id")
 _UNKNOWN = "-"
 _MOST_BYTES = 1024
 _MOST_NUMBERED = 9
+_TRIES = 3
 _NAME_DIGITS = 8
 
 
@@ -46,9 +47,7 @@ class _Ids(NamedTuple):
     machine: str
 
     def hashed(self, salt: str) -> _Ids:
-        return _Ids(
-            *(hashlib.sha256(f"{salt}{known}".encode()).hexdigest() if known else "" for known in self)
-        )
+        return _Ids(*(_sha256(salt + known) if known else "" for known in self))
 
 
 def _sha256(text: str) -> str:
@@ -67,16 +66,17 @@ def own_host(home: Home, may_claim: Callable[[], bool] = lambda: False) -> HostP
 
     Never raises because of the state of the home: the next use of the directory will tell the error.
     """
-    host = home.host()
     ids = _own_ids() if mounts.is_shared(home.path) else _Ids("", "")
-    if any(ids):
-        for name in _names(host.name, ids):
-            host = home.host(name)
-            try:
-                if _is_own(host, ids, may_claim):
-                    break
-            except (OSError, TelemetryError):
-                break
+    if not any(ids):
+        return home.host()
+    for _ in range(_TRIES):
+        host, is_free = _find(home, ids, may_claim)
+        if not is_free or not may_claim():
+            break
+        try:
+            _claim(host, ids)  # the next look tells whether another machine was faster
+        except (OSError, TelemetryError):
+            break
     return host
 
 
@@ -100,18 +100,27 @@ def _names(host: str, ids: _Ids) -> Iterator[str]:
     yield numbered_host(host, _sha256(ids.boot or ids.machine)[:_NAME_DIGITS])
 
 
+def _find(home: Home, ids: _Ids, may_claim: Callable[[], bool]) -> tuple[HostPaths, bool]:
+    """The directory that is this machine's, else the first one that is free; and whether it is free."""
+    free = None
+    for name in _names(home.host().name, ids):
+        host = home.host(name)
+        try:
+            if _is_own(host, ids, may_claim):
+                return host, False
+        except FileNotFoundError:
+            free = free or host
+        except (OSError, TelemetryError):
+            return host, False
+    return (host, False) if free is None else (free, True)
+
+
 def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
-    """Whether a directory is this machine's, or free; claims a free one if that is allowed."""
-    try:
-        return _is_marked_as_own(host, ids, may_claim)
-    except FileNotFoundError:
-        if not may_claim():
-            return True
-    _claim(host, ids)
-    return _is_marked_as_own(host, ids, may_claim)
+    """Whether the file ``machine`` of a directory means this machine.
 
-
-def _is_marked_as_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
+    Raises:
+        FileNotFoundError: there is none, so the directory is free.
+    """
     # Opening a file makes an NFS client ask the server, so neither the content nor the time is an old one.
     with files.opened(host.machine, os.O_RDONLY) as descriptor:
         salt, marked = _parsed(os.read(descriptor, _MOST_BYTES))

@@ -15,7 +15,8 @@ Thus an undamaged segment is a plain msgpack stream. The payload is a msgpack ma
      "context": {"partner": str, "source": str, "cluster": str, "date": int, "flower": map, …}}
 
 ``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Events of flwr-datasets have
-``package`` in place of ``flower``, and no ``partner``. Everything else in the context has the wire format,
+``package`` in place of ``flower``, and no ``partner``. An event that must never be sent has ``upload``, which
+is false: it was reported while ``upload = false`` held. Everything else in the context has the wire format,
 and JSON can express everything in the payload: no binary, no extension, no NaN or infinity, only strings as
 keys.
 
@@ -51,6 +52,9 @@ MAX_DATE_US = 253_402_300_799_999_999
 ARRAY_2, UINT_32, BIN_16 = 0x92, 0xCE, 0xC5
 _DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
+
+UPLOAD = "upload"
+"""The name in the context of an event that must never be sent; its value is false."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Event = dict[str, Any]

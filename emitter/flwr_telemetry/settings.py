@@ -2,8 +2,8 @@
 
 Settings in the environment are read here, those in a file by ``settings_file.py``. Telemetry is off if the
 site's file, the environment or the user's file says so. There is one exception:
-``FLWR_TELEMETRY_ENABLED=1`` overrides ``DO_NOT_TRACK``. For all other settings, the user's file overrides the
-site's.
+``FLWR_TELEMETRY_ENABLED=1`` overrides ``DO_NOT_TRACK``. So with ``upload`` and ``hardware``: a "no" of any of
+them counts. For all other settings, the user's file overrides the site's.
 
 This module never writes. A file that it cannot understand switches telemetry off.
 """
@@ -21,11 +21,13 @@ from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
 
 SITE_FILE = Path("/etc/flwr/telemetry.toml")
+UPLOAD = "FLWR_TELEMETRY_UPLOAD"
+"""The variable: anything but a yes keeps the events of a process on this machine, for good."""
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _NAMES = (
     "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
-    "DO_NOT_TRACK FLWR_HOME HOME".split()
+    "FLWR_TELEMETRY_UPLOAD DO_NOT_TRACK FLWR_HOME HOME".split()
 )
 _RAW_NAMES = tuple(map(os.fsencode, _NAMES))
 _PythonsOwn = os._Environ  # noqa: SLF001 - see `variables`
@@ -57,6 +59,10 @@ class Settings(NamedTuple):
     """The path of the certificates to trust; None means the environment's or the built-in ones."""
     deletion_contact: str | None = None
     """The mail address or https URL for deletion requests of a collector that is not Flower's."""
+    kept_by: str = ""
+    """Why events are collected and shown, and never sent (``upload = false``); empty if they are sent."""
+    hardware: bool = True
+    """Whether the two figures of psutil are added to events."""
     limits: Limits = Limits()
     logging: bool = False
     """Whether every payload is logged; only the environment sets it."""
@@ -94,13 +100,16 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
         refusal = Consent(False, "owner", f"{home.path} cannot be read: {error.strerror}")
         return Settings(consent=refusal, logging=is_logging, unanswered=is_unreachable(error))
     values = {**site.values, **user.values}
-    values.pop("enabled", None)
+    for name in ("enabled", "upload"):
+        values.pop(name, None)
+    values["hardware"] = all(file.values.get("hardware", True) for file in found)
     limits = {name: values.pop(name) for name in Limits._fields if name in values}
     sidecar = variables.get("FLWR_TELEMETRY_SIDECAR", "").lower()
     if sidecar in SIDECAR_CHOICES:
         values["sidecar"] = sidecar
     return Settings(
         consent=consent,
+        kept_by=site.says("upload", False) or upload_refusal(variables) or user.says("upload", False),
         limits=Limits(**limits),
         logging=is_logging,
         partner=variables.get("FLWR_TELEMETRY_PARTNER_ID"),
@@ -147,10 +156,14 @@ class _File(NamedTuple):
 
     def consent(self, *, enabled: bool) -> Consent | None:
         """The decision of this file, if it is the given one."""
-        if self.values.get("enabled") is not enabled:
-            return None
-        place = settings_file.where(self.path, "enabled", self.raw)
-        return Consent(enabled, self.name, f"{place} says enabled = {str(enabled).lower()}")
+        reason = self.says("enabled", enabled)
+        return Consent(enabled, self.name, reason) if reason else None
+
+    def says(self, name: str, value: bool) -> str:
+        """One sentence with file and line if this file gives a setting that value; else empty."""
+        if self.values.get(name) is not value:
+            return ""
+        return f"{settings_file.where(self.path, name, self.raw)} says {name} = {str(value).lower()}"
 
 
 def _decide(home: Home, environ: Mapping[str, str], site: _File, user: _File) -> Consent:
@@ -174,6 +187,12 @@ def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     if environ.get("DO_NOT_TRACK", "") in {"", "0"}:
         return None
     return _by_variable("DO_NOT_TRACK", environ, enabled=False)
+
+
+def upload_refusal(environ: Mapping[str, str]) -> str:
+    """Why the events of a process with these variables are never sent; empty if they may be sent."""
+    asked = environ.get(UPLOAD)
+    return "" if asked is None or says_yes(asked) else f"the variable {UPLOAD} is {asked!r}"
 
 
 def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Consent | None:

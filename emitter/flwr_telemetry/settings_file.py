@@ -22,6 +22,8 @@ _MAX_DOTS = 500
 
 _CONTACT = re.compile(r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*")
 
+_PROXY = re.compile(r"://|:[0-9]+/?$")
+
 _TRIES = 3
 _MOST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
@@ -60,6 +62,13 @@ class Limits(NamedTuple):
     """The longest wait for delivery when a process ends its container, and the home with it; 0: never."""
     bursts: bool = True
     """Whether events are coalesced into bursts."""
+
+
+NAMES = (
+    *("enabled", "upload", "hardware", "url", "sidecar", "proxy", "ca_bundle", "deletion_contact"),
+    *Limits._fields,
+)
+"""The names of all settings."""
 
 
 def content(path: Path) -> bytes:
@@ -115,14 +124,14 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
         line = found[1] if found else len(raw.splitlines()) or 1
         raise SettingsError(f"{path}, line {line}, is no valid TOML: {error}") from error
     for name, value in values.items():
-        if (problem := _problem(name, value)) is not None:
-            raise SettingsError(f"{where(path, name, raw)}: {problem}")
+        if (refusal := problem(name, value)) is not None:
+            raise SettingsError(f"{where(path, name, raw)}: {refusal}")
     return values
 
 
-def _problem(name: str, value: object) -> str | None:
+def problem(name: str, value: object) -> str | None:
     """The error in one setting; None if there is none."""
-    if name in {"enabled", "bursts"}:
+    if name in {"enabled", "bursts", "upload", "hardware"}:
         return None if isinstance(value, bool) else f"{name} must be true or false"
     if name == "sidecar":
         return None if value in SIDECAR_CHOICES else f"sidecar must be one of {', '.join(SIDECAR_CHOICES)}"
@@ -132,11 +141,20 @@ def _problem(name: str, value: object) -> str | None:
         is_contact = isinstance(value, str) and _CONTACT.fullmatch(value)
         return None if is_contact else "deletion_contact must be a mail address or https://…"
     if name in {"proxy", "ca_bundle"}:
-        return None if isinstance(value, str) and value else f"{name} must be a non-empty string"
+        if not isinstance(value, str) or not value:
+            return f"{name} must be a non-empty string"
+        is_valid = name == "ca_bundle" or _PROXY.search(value)
+        return None if is_valid else "proxy must be http://host:port, or a URL of another kind of proxy"
     if name in Limits._fields:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
-    return f"there is no setting called {name if name.isprintable() else ascii(name)}"
+    return f"there is no setting called {name if name.isprintable() else ascii(name)}{_meant(name)}"
+
+
+def _meant(name: str) -> str:
+    """A question with the name that a misspelt one may stand for; empty if none is like it."""
+    near = _difflib().get_close_matches(name[:40].lower(), NAMES, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def url_problem(value: object) -> str | None:
@@ -177,6 +195,13 @@ def _tomllib() -> ModuleType:
     import tomllib
 
     return tomllib
+
+
+@undisturbed
+def _difflib() -> ModuleType:
+    import difflib
+
+    return difflib
 
 
 @undisturbed

@@ -140,9 +140,10 @@ class SharedHome:
         error.is_lasting = self._helper.stuck_s > TELL_AFTER_S
         return error
 
-    def payload(self, report: Report) -> bytes:
-        """The payload of an event, as far as the context is known by now."""
-        return record.with_context(report.bare, self._worker.context_of(report.package))
+    def payload(self, report: Report) -> tuple[bytes, bool]:
+        """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
+        worker = self._worker
+        return record.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.
@@ -159,7 +160,10 @@ class SharedHome:
             except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
                 found.append(error)
 
-        is_written = not self._queue or self._helper.wait(lambda: not self._queue, timeout_s, _FLUSH_POLL_S)
+        # A server that was slow a moment ago may answer by then.
+        is_written = not self._queue or self._helper.wait(
+            lambda: not self._queue, timeout_s, _FLUSH_POLL_S, even_if_stuck=True
+        )
         left_s = min(timeout_s - (time.monotonic() - began), timeout_s)
         if is_written and left_s > 0 and not self._flusher.is_stuck:
             self._flushes.append(flush)

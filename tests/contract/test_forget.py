@@ -55,7 +55,7 @@ def unsent_of(home, source, host=None):
 
 
 def lines_of_archives(home):
-    archives = homes.telemetry(home).glob("*/sent/*.jsonl")
+    archives = homes.telemetry(home).glob("*/sent/????-??-??.jsonl")
     return sorted(line for path in archives for line in path.read_bytes().splitlines(keepends=True))
 
 
@@ -153,7 +153,7 @@ def test_forget_finds_what_died_half_done(home, collector):
     """Amid damage, in a dead sidecar's work and in a torn line of the archive: mine goes, others' stays."""
     homes.put(home, of(OTHER, 0, 1))
     processes.deliver(home)
-    (archive,) = homes.host(home).glob("sent/*.jsonl")
+    (archive,) = homes.host(home).glob("sent/????-??-??.jsonl")
     theirs = archive.read_bytes()
     archive.write_bytes(theirs + theirs.replace(OTHER.encode(), MINE.encode())[:-40])
     mine, other = (b"".join(map(records.encode, of(source, 2, 2))) for source in (MINE, OTHER))

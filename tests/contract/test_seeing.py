@@ -331,7 +331,7 @@ def test_no_name_leaves_the_process(home, collector):
         bodies = [path.read_bytes() for path in homes.telemetry(here).glob("*/outbox/*/*.json")]
         delivered = processes.run(here, ["-c", _NAMED + _ONCE], env)
         assert delivered.returncode == 0, delivered.stderr
-        sent = [path.read_bytes() for path in homes.telemetry(here).glob("*/sent/*.jsonl")]
+        sent = [path.read_bytes() for path in homes.telemetry(here).glob("*/sent/????-??-??.jsonl")]
         requests = collector.requests[before:]
         heads = [json.dumps([request.path, *request.headers.items()]) for request in requests]
         assert len(requests) > len(bodies) > 0

@@ -330,7 +330,7 @@ def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
     (home / "config.toml").write_text("# Flower's own\n")
     kept = {name: data for name, data in homes.contents(home).items() if "/sent/" in name}
     kept |= {name: (home / name).read_bytes() for name in ("source", "config.toml", "telemetry/forgotten")}
-    assert len(kept) == 4
+    assert len(kept) == 5
     requests = len(collector.requests)
     assert answer_of(home, "disable")["purged"] == {"events": 3 + 1 + 2 + 4 + 5 + 6, "bodies": 2}
     assert set(homes.tree(home)) - left_by_disable(home) == {"config.toml"}

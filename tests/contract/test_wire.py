@@ -90,9 +90,14 @@ def test_outbox_and_archive_hold_the_bodies_byte_for_byte(home, collector):
     processes.deliver(home, times=5)
     accepted = {key: body for key, body in bodies.items() if b"OTHER" not in body}
     assert collector.accepted == accepted
-    (archive,) = (homes.host(home) / "sent").iterdir()
+    archive, receipts = sorted((homes.host(home) / "sent").iterdir())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d\.jsonl", archive.name)
     assert archive.read_bytes() == b"".join(body + b"\n" for body in accepted.values())
+    assert receipts.name == archive.name.replace(".jsonl", ".receipts.jsonl")
+    (receipt,) = homes.receipts(home)
+    assert list(receipt) == ["key", "at", "status", "to"]
+    assert (receipt["key"], receipt["status"], receipt["to"]) == (*accepted, 200, collector.url)
+    assert receipt["at"].startswith(archive.stem)
 
 
 def test_events_of_another_host_get_no_figures_of_this_one(home, collector):

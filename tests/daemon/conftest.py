@@ -113,7 +113,7 @@ class Spooling:
         for body in queue.due():
             if (loaded := queue.load(body)) is not None:
                 found += [event["event_details"]["n"] for event in wire.expand(loaded.data)]
-                queue.accept(loaded)
+                queue.accept(loaded, status=200, url="https://x/")
         return sorted(found)
 
 

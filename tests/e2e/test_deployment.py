@@ -1,7 +1,4 @@
-"""The deployment engine and the local simulation runtime, unmodified and under ``flwr-telemetry run``.
-
-``federation.py`` starts a SuperLink and two SuperNodes on loopback.
-"""
+"""The deployment engine and the local simulation runtime, unmodified and under ``flwr-telemetry run``."""
 
 import signal
 

@@ -163,5 +163,5 @@ def test_a_handler_that_raises_lets_the_next_payload_be_logged(monkeypatch):
     )
     for _ in range(2):
         with pytest.raises(SystemExit):
-            log.log_payload(payload)
+            log.log_payload(payload, True)
     assert len(seen) == 2

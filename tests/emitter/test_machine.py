@@ -100,6 +100,14 @@ def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make):
     assert [make().finds(shared), first.finds(shared)] == ["-3", ""]
 
 
+def test_a_machine_keeps_its_directory_when_a_better_name_is_free(shared, make):
+    """The directory of a machine that is gone is removed. A service may still work in this one's."""
+    first, second = make(), make()
+    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
+    shutil.rmtree(homes.host(shared))
+    assert [second.finds(shared), make().finds(shared), second.finds(shared)] == ["-2", "", "-2"]
+
+
 @pytest.mark.parametrize("known", ["0" * 32, "", "uninitialized"])
 def test_copies_of_one_disk(shared, make, known):
     """A file that was touched since the boot is another machine's."""

@@ -29,7 +29,7 @@ def path(tmp_path):
         ("", {}),
         ("# enabled = false\n", {}),
         ("enabled = false", {"enabled": False}),
-        ('url = "https://x.example/y"\nproxy = "p"', {"url": "https://x.example/y", "proxy": "p"}),
+        ('url = "https://x.example/y"\nproxy = "p:1"', {"url": "https://x.example/y", "proxy": "p:1"}),
         ('deletion_contact = "a.b+c@x.org"', {"deletion_contact": "a.b+c@x.org"}),
         ('sidecar = "never"\nca_bundle = "/x.pem"', {"sidecar": "never", "ca_bundle": "/x.pem"}),
         ("idle_exit_s = 0.25\nbursts = false", {"idle_exit_s": 0.25, "bursts": False}),

@@ -227,7 +227,7 @@ def _judge(home, process_log, crowd, ledger):
 def _archived(home):
     """Give how many bodies of the archive hold each serial."""
     found, lines = Counter(), set()
-    for path in sorted(homes.host(home).glob("sent/*.jsonl")):
+    for path in sorted(homes.host(home).glob("sent/????-??-??.jsonl")):
         with path.open("rb") as archive:
             for line in archive:
                 digest = hashlib.sha256(line).digest()

@@ -105,7 +105,7 @@ def see(hosts):  # noqa: C901, PLR0912 - a list of places, read from top to bott
                     files[path] = in_body(path.read_bytes())
                 elif taken := _TAKEN.fullmatch(path.name):
                     elsewhere += in_segment(path.read_bytes()[int(taken[2]) :])
-        for path in _listing(host / "sent"):
+        for path in (path for path in _listing(host / "sent") if ".receipts." not in path.name):
             for line in path.read_bytes().splitlines():
                 sent += in_body(line)
         for path in _listing(host / "rejected"):

@@ -1,7 +1,4 @@
-"""Clocks that are wrong, or set while a sidecar runs: no crash, no endless wait, no early drop.
-
-Time is passed, not waited for.
-"""
+"""Clocks that are wrong, or set while a sidecar runs; time is passed, not waited for."""
 
 import os
 

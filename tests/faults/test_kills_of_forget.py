@@ -1,7 +1,4 @@
-"""Death of `forget` between any two system calls: other IDs' events count once, and it can be run again.
-
-See `test_kills.py` for how the points are found. Where `forget` is stopped instead, a sidecar runs meanwhile.
-"""
+"""Death or a stop of `forget` between any two system calls; `test_kills.py` says how the points are found."""
 
 from dataclasses import replace
 

@@ -1,8 +1,4 @@
-"""SIGKILL, or SIGSTOP, between any two system calls of `event()`: what was told of is there.
-
-A workload emits three events, the first of which makes the home, and is struck at every point of that in
-turn; then, or meanwhile, another one emits, or a sidecar delivers.
-"""
+"""SIGKILL, or SIGSTOP, between any two system calls of three events: what was told of is there."""
 
 import os
 import random

@@ -93,21 +93,23 @@ def test_a_process_that_starts_meanwhile(home, away, name):
 
 
 def test_the_polls_of_an_event_are_counted(home, away):
-    """A clock that stands still does not prolong the wait; while the helper is stuck there is none."""
+    """A clock that stands still does not prolong the wait; after some waits in vain there is none."""
     code = """
+from flwr_telemetry.helper import MOST_LATE
 slept = []
 real = time.sleep
 ping(0); written(); away()
 time.monotonic = lambda: 1.0
 time.sleep = lambda seconds: slept.append(seconds) or real(seconds)
 print(ping(1), len(slept) < 200, round(sum(slept), 2))
+for n in range(2, 1 + MOST_LATE): ping(n)
 slept.clear()
-print(ping(2), len(slept))
+print(ping(1 + MOST_LATE), len(slept))
 time.sleep = real
 back(); written()
 """
     assert away(code) == ["in memory True 0.04", "in memory 0"]
-    assert numbers(home) == [0, 1, 2]
+    assert numbers(home) == [*range(7)]
 
 
 def test_what_does_not_fit_into_memory_is_counted(home, away):
@@ -159,6 +161,13 @@ def test_an_opt_out_by_a_variable_starts_nothing(home, away, name):
     code = "away(); print(ping(0), flush(1), threading.active_count())"
     assert away(code, {variable: value}) == ["disabled False 1"]
     assert homes.contents(home) == before
+
+
+def test_a_flush_waits_for_a_server_that_comes_back(home, away):
+    """The process ends right after it, without a wait of its own."""
+    code = "away(); ping(0); threading.Timer(0.5, back).start(); flush(60); back(); os._exit(0)"
+    away(code)
+    assert numbers(home) == [0]
 
 
 def test_an_opt_out_while_events_wait(home, away):

@@ -1,7 +1,4 @@
-"""Homes on shares that show the same modes for everything, and ignore or refuse a change of them.
-
-So do CIFS, NTFS, FAT and the folders that virtual machines and containers share with their host.
-"""
+"""Homes on shares that show one mode for everything, and ignore or refuse a change: CIFS, NTFS, FAT."""
 
 import shutil
 import subprocess

@@ -1,8 +1,4 @@
-"""A process that is stopped (SIGSTOP) while it holds a lock, or amid a request, blocks no other.
-
-What is asked is the order of events, never a time: the others' events return while the one is still
-stopped. What it was doing itself is neither lost nor doubled once it goes on (SIGCONT).
-"""
+"""A process that is stopped (SIGSTOP) while it holds a lock, or amid a request, blocks no other."""
 
 import select
 import signal

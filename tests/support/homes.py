@@ -132,7 +132,13 @@ def rejected_events(home):
 
 
 def sent(home):
-    return [line for path in find(host(home), "sent/*.jsonl") for line in path.read_bytes().splitlines()]
+    days = find(host(home), "sent/????-??-??.jsonl")
+    return [line for path in days for line in path.read_bytes().splitlines()]
+
+
+def receipts(home):
+    days = find(host(home), "sent/*.receipts.jsonl")
+    return [json.loads(line) for path in days for line in path.read_bytes().splitlines()]
 
 
 def unsent_files(home):

@@ -185,7 +185,7 @@ class Round:
         rejected = list(rooms.glob("*/rejected/*.json"))
         assert [path for path in rejected if not path.with_suffix(".reason.txt").exists()] == []
         told = collector.events() + wire.expand_all(path.read_bytes() for path in rejected)
-        archived = b"".join(path.read_bytes() for path in rooms.glob("*/sent/*.jsonl")).splitlines()
+        archived = b"".join(path.read_bytes() for path in rooms.glob("*/sent/????-??-??.jsonl")).splitlines()
         return Outcome(
             numbers=wire.serials(told),
             told=self._told,

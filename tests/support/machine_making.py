@@ -1,7 +1,4 @@
-"""How a private machine is made and entered: control group, namespaces, and what stays reachable in them.
-
-``machine.py`` is what tests use; ``machine_init.py`` is what runs inside.
-"""
+"""How ``machine.py`` makes and enters a private machine: control group, namespaces, what stays reachable."""
 
 import contextlib
 import json

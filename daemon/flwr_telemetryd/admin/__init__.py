@@ -7,6 +7,7 @@ Never: prints, or works in the home of another user.
 """
 
 __all__ = [
+    "config",
     "config_file",
     "demo",
     "doctor",

@@ -1,4 +1,4 @@
-"""Writes ``enabled`` into the user's settings file, and keeps every other line as the user wrote it.
+"""Writes a setting into the user's settings file, and keeps every other line as the user wrote it.
 
 Nothing else writes that file. A new version is written whole, fsynced, and renamed into place, because an
 opt-out must be readable at every moment. If the system refuses the new file, because the disk has no space or
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 from pathlib import Path
@@ -22,20 +23,34 @@ MALFORMED_SUFFIX = ".malformed"
 LINK_SUFFIX = ".link"
 """The suffixes of a settings file, or of a link to it, that an opt-out has replaced."""
 
-_LINE = re.compile(rb"""^(\s*["']?enabled["']?\s*=\s*)(?:true|false)""", re.MULTILINE)
+Value = bool | float | str
+"""A value that a setting can have."""
 
 
 def write_enabled(home: Home, *, enabled: bool) -> None:
-    """Set ``enabled``. Every other line and comment stays, and a link stays a link.
+    """Set ``enabled`` as ``write`` does; an opt-out also where others can write to the directory."""
+    if enabled:
+        write(home, "enabled", value=True)
+        return
+    _make_directories(home)
+    _write(home, "enabled", value=False)
+
+
+def write(home: Home, name: str, *, value: Value) -> None:
+    """Give a setting a value. Every other line and comment stays, and a link stays a link.
 
     Raises:
-        SettingsError: the file cannot be parsed or edited; it is left as it is.
+        SettingsError: the name or the value is not valid, or the file cannot be parsed or edited; it is left
+            as it is.
         TelemetryError, OSError: the file cannot be written.
     """
     _make_directories(home)
-    if enabled:
-        files.check_directory(home.telemetry)
-    old, new = _versions(home, enabled=enabled)
+    files.check_directory(home.telemetry)
+    _write(home, name, value=value)
+
+
+def _write(home: Home, name: str, *, value: Value) -> None:
+    old, new = _versions(home, name, value=value)
     if new != old:
         _put(_target(home), new)
 
@@ -58,7 +73,7 @@ def write_opt_out(home: Home) -> Path | None:
     except (OSError, TelemetryError):
         if not home.config.is_symlink():
             raise
-        return _replace(home.config, _versions(home, enabled=False)[1], LINK_SUFFIX)
+        return _replace(home.config, _versions(home, "enabled", value=False)[1], LINK_SUFFIX)
     return None
 
 
@@ -77,10 +92,10 @@ def _target(home: Home) -> Path:
     return Path(os.path.realpath(home.config))
 
 
-def _versions(home: Home, *, enabled: bool) -> tuple[bytes, bytes]:
+def _versions(home: Home, name: str, *, value: Value) -> tuple[bytes, bytes]:
     """The settings file as it is, and as it shall be."""
     old = settings_file.content(home.config)
-    return old, _edited(home.config, old, enabled=enabled)
+    return old, _edited(home.config, old, name, value)
 
 
 def _put(path: Path, text: bytes) -> None:
@@ -124,15 +139,19 @@ def _keep(path: Path, suffix: str) -> Path:
     raise AssertionError
 
 
-def _edited(path: Path, old: bytes, *, enabled: bool) -> bytes:
+def _edited(path: Path, old: bytes, name: str, value: Value) -> bytes:
     """The file's text with the setting changed in its line, or added as the first line."""
-    value = b"true" if enabled else b"false"
+    shown = json.dumps(value)  # as TOML writes it, too
+    settings_file.parse(path, f"{name} = {shown}\n".encode())
     values = settings_file.parse(path, old)
-    new, found = _LINE.subn(rb"\1" + value, old, count=1)
+    line = re.compile(
+        rb"""^(\s*["']?%b["']?\s*=\s*)(?:"[^"\n]*"|'[^'\n]*'|[^\s#]+)""" % name.encode(), re.MULTILINE
+    )
+    new, found = line.subn(lambda match: match[1] + shown.encode(), old, count=1)
     if not found:
-        new = b"enabled = " + value + b"\n" + old
-    if settings_file.parse(path, new) != {**values, "enabled": enabled}:
+        new = f"{name} = {shown}\n".encode() + old
+    if settings_file.parse(path, new) != {**values, name: value}:
         # For example a multi-line value, one line of which looks like the setting.
-        msg = f"{path} cannot be edited automatically; set enabled = {value.decode()} there by hand"
+        msg = f"{path} cannot be edited automatically; set {name} = {shown} there by hand"
         raise SettingsError(msg)
     return new

@@ -13,18 +13,21 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from flwr_telemetry import launch, machine, presence, settings, spawn
+from flwr_telemetry import launch, machine, presence, record, settings, spawn
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
 from flwr_telemetry.settings import Consent
 
+from ..burst import codec
 from ..clock import Clock
 from ..delivery import retry_after
 from ..errors import ExitCode, UnusableHomeError
-from ..outbox import contents
+from ..outbox import archive, contents
 from ..outbox.backlog import Backlog, Counter, in_body
+from ..outbox.body import decoded
 from ..state import State
 
 POLL_S = 0.1
@@ -34,6 +37,9 @@ END_WAIT_S = 5.0
 
 _EXPECTED = {ExitCode.OK, ExitCode.UNDELIVERED, ExitCode.BUSY, ExitCode.DISABLED}
 """Exit codes of a sidecar after which another one is worth a try."""
+
+TOO_SHORT = "the time was too short"
+"""The reason why something is left, if nothing else is known."""
 
 _PREFIX = "flwr-telemetryd: "
 """Stripped from a sidecar's message, because the command puts its own name in front."""
@@ -50,6 +56,9 @@ class Outcome(enum.StrEnum):
 
     DISABLED = "disabled"
     """Telemetry is off."""
+
+    KEPT = "kept"
+    """This process's variables say that nothing is sent, so nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,9 @@ class FlushResult:
 
     reason: str
     """Why telemetry is off, or why something is left; empty after a full delivery."""
+
+    kept: int = 0
+    """Events that were moved to the archive and never sent, because of ``upload = false``."""
 
 
 def flush(
@@ -117,9 +129,12 @@ class _Flush:
     def run(self) -> FlushResult:
         if not (consent := self._consent()).enabled:
             return FlushResult(Outcome.DISABLED, Backlog(0, 0), Backlog(0, 0), 0, consent.reason)
+        # A sidecar that runs goes by the files alone, so it must not be asked.
+        if (kept_by := settings.upload_refusal(self._environ)) and not self._kept_by():
+            return FlushResult(Outcome.KEPT, Backlog(0, 0), Backlog(0, 0), 0, kept_by)
         self._waiting = Waiting(self._host)
         rejected = set(contents.rejected_bodies(self._host))
-        before = self._count.left()
+        before, archived = self._count.left(), self._archived()
         if not self._waiting.is_over():
             self._deliver()
         left = self._count.left()
@@ -131,11 +146,32 @@ class _Flush:
         if not (consent := self._consent()).enabled:
             return FlushResult(Outcome.DISABLED, before, left, refused, consent.reason)
         if self._waiting.is_over():
-            return FlushResult(Outcome.DELIVERED, before, left, refused, "")
-        return FlushResult(Outcome.UNDELIVERED, before, left, refused, self._reason_left())
+            return FlushResult(Outcome.DELIVERED, before, left, refused, "", self._kept(archived))
+        return FlushResult(
+            Outcome.UNDELIVERED, before, left, refused, self._reason_left(), self._kept(archived)
+        )
 
     def _consent(self) -> Consent:
         return settings.load(self._home, self._environ).consent
+
+    def _kept_by(self) -> str:
+        return settings.load(self._home, None).kept_by
+
+    def _archived(self) -> dict[Path, int]:
+        """The files of the archive, and their sizes in bytes."""
+        return {path: path.stat().st_size for path in archive.archive_files(self._host)}
+
+    def _kept(self, before: dict[Path, int]) -> int:
+        """The number of events in the archive since ``before`` that were never sent."""
+        events, is_kept = 0, bool(self._kept_by())
+        for path in archive.archive_files(self._host):
+            with contextlib.suppress(FileNotFoundError):
+                for data, _ in archive.read_archive(path, before.get(path, 0)):
+                    body = decoded(data)
+                    context = body.get("context")
+                    is_marked = isinstance(context, dict) and record.UPLOAD in context
+                    events += codec.count(body) * (is_kept or is_marked)
+        return events
 
     def _deliver(self) -> None:
         """Ask or start a sidecar until nothing is left, the time is over or telemetry is off."""
@@ -172,12 +208,14 @@ class _Flush:
         return False
 
     def _retry_after_s(self) -> float:
+        if self._kept_by():
+            return 0.0
         # The host's own clock is exact enough here, and reading it touches no file.
         return retry_after.remaining_s(self._host, lambda: self._clock.time_ns() / 1e9)
 
     def _reason_left(self) -> str:
         reason = self._message or retry_after_reason(self._retry_after_s())
-        return reason or State.load(self._host).last_error or "the time was too short"
+        return reason or State.load(self._host).last_error or TOO_SHORT
 
 
 @contextlib.contextmanager

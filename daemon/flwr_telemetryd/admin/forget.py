@@ -34,7 +34,7 @@ from urllib.parse import quote, urlsplit
 
 from flwr_telemetry import files, machine, mounts, settings, source
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.hardware import hardware_facts
+from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.pending import mark
 from flwr_telemetry.settings import Settings
@@ -43,7 +43,7 @@ from ..clock import Clock
 from ..errors import LostRaceError, UnusableHomeError, describe, is_full
 from ..outbox import archive, batch, contents, discard, forgotten, purge, queue
 from ..outbox.batch import Batch
-from ..outbox.body import decoded
+from ..outbox.body import decoded, key_of
 from ..outbox.body import read as read_body
 from ..spool import reader, segments
 from ..spool.directory import check_ownership, foreign_host_entries, known_hosts, listing, remove_if_empty
@@ -200,7 +200,7 @@ class _Deletion:
         self._text = source_id.encode()
         self._clock = clock
         self._owner = secrets.token_hex(8)
-        self._bursts = settings.load(home, None).limits.bursts
+        self._settings = settings.load(home, None)
         self._now = files.now(home.forgetting)
         self._erased = erased
         self._problems = dict.fromkeys(foreign_host_entries(home))
@@ -282,8 +282,8 @@ class _Deletion:
     def _write(self, taken: Batch) -> int:
         # The hardware facts of this machine belong to this host's own events alone.
         is_own = taken.host.name == self._own.name and not taken.is_adopted
-        facts = hardware_facts() if is_own else {}
-        written = batch.write(taken, bursts=self._bursts, hardware=facts)
+        facts = known_facts(self._settings) if is_own else {}
+        written = batch.write(taken, bursts=self._settings.limits.bursts, hardware=facts)
         batch.commit(taken)
         self._erased.spool += written.forgotten
         return written.damaged
@@ -320,7 +320,9 @@ class _Deletion:
         for path in archive.archive_files(host):
             if self._has_text(path):
                 self._erased.sent += sum(self._events_in(body) for body, _ in archive.read_archive(path))
-                self._replace_archive(path)
+                with contextlib.suppress(FileNotFoundError):
+                    self._delete_receipts(path)
+                self._replace_archive(path, self._is_of)
         for path in contents.rejected_bodies(host):
             if events := self._events(path):
                 self._erased.rejected += events
@@ -334,12 +336,22 @@ class _Deletion:
                     path.unlink()
         return False
 
-    def _replace_archive(self, path: Path) -> None:
+    def _delete_receipts(self, day: Path) -> None:
+        """Before the bodies, because these tell after a death whose receipts are left."""
+        gone = {key_of(body) for body, _ in archive.read_archive(day) if self._is_of(body)}
+
+        def is_of_them(line: bytes) -> bool:
+            found = archive.parsed(line)
+            return found is not None and found[0] in gone
+
+        self._replace_archive(archive.receipts_of(day), is_of_them)
+
+    def _replace_archive(self, path: Path, is_gone: Callable[[bytes], bool]) -> None:
         with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
 
             def others() -> Iterator[bytes]:
                 while line := file.readline(archive.MAX_LINE_BYTES):
-                    if not self._is_of(line):
+                    if not is_gone(line):
                         yield line
 
             status = os.fstat(file.fileno())

@@ -8,7 +8,9 @@ the packages that it needs when it runs, so that every command starts fast.
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +19,28 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.version import __version__
+from flwr_telemetry.version import described
 
 from ..errors import AnotherRelayError, DemoError, ExitCode, ServiceError, SidecarError, describe
-from . import demo, doctor, fields, flush, inspect, output, purge, relay, service, source, status, switch
+from . import (
+    config,
+    demo,
+    doctor,
+    fields,
+    flush,
+    inspect,
+    output,
+    purge,
+    relay,
+    service,
+    source,
+    status,
+    switch,
+    view,
+)
+from . import (
+    help as help_command,
+)
 
 if TYPE_CHECKING:
     import click
@@ -37,6 +57,31 @@ _EXIT_CODES: dict[type[Exception], ExitCode] = {
 
 
 class _Group(TyperGroup):
+    def main(self, *, standalone_mode: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        """Run the command. An error of usage is one line, because a box breaks long words."""
+        import click
+
+        try:
+            code = super().main(standalone_mode=False, **options)
+        except click.UsageError as error:
+            if not standalone_mode:
+                raise
+            # Both typer and click may ask what was meant.
+            said = re.sub(r"( ?Did you mean [^?]*\?)\1", r"\1", error.format_message())
+            path = error.ctx.command_path if error.ctx is not None else "flwr-telemetry"
+            if said:  # otherwise no command was given, and the help was printed
+                output.complain(f"{output.ended(said)} See `{path} --help`.")
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            output.complain(error.format_message())
+            sys.exit(error.exit_code)
+        except click.Abort:
+            output.complain("aborted")
+            sys.exit(1)
+        if standalone_mode:
+            sys.exit(code or ExitCode.OK)
+        return code
+
     def invoke(self, ctx: "click.Context") -> Any:
         os.umask(0o077)  # the files of every command are private
         try:
@@ -63,7 +108,7 @@ app = typer.Typer(
 
 
 def run(
-    _command: Annotated[list[str], Argument(metavar="COMMAND...", help="The program and its arguments.")],
+    command: Annotated[list[str], Argument(metavar="COMMAND...", help="The program and its arguments.")],
 ) -> None:
     r"""Run a command; every Flower in it reports through this spool.
 
@@ -84,19 +129,21 @@ def run(
       flwr-telemetry run -- flwr run . local-simulation --stream
     """
     # `main` has executed every command line that names a program; this gives the help and the usage errors.
+    del command
     raise typer.BadParameter("a program is missing", param_hint="COMMAND...")
 
 
 def _show_version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"flwr-telemetry {__version__}\n")
+        sys.stdout.write(f"{described('flwr-telemetry')}\n")
         raise typer.Exit
 
 
 def _options(
     *,
     _version: Annotated[
-        bool, Option("--version", is_eager=True, callback=_show_version, help="Show the version, and exit.")
+        bool,
+        Option("--version", "-V", is_eager=True, callback=_show_version, help="Show the version, and exit."),
     ] = False,
 ) -> None:
     r"""See and control the anonymous usage metrics that Flower reports from this machine.
@@ -105,6 +152,7 @@ def _options(
     Examples:
       flwr-telemetry status                on or off and why, and what was sent
       flwr-telemetry fields                every field that is reported, and why
+      flwr-telemetry view                  all of that on a page, with a picture
       flwr-telemetry inspect --stage sent  everything that was sent, byte for byte
       flwr-telemetry disable               off, for good
       flwr-telemetry run -- python sim.py  report a Flower app by this spool
@@ -122,10 +170,20 @@ def _options(
 
 
 output.register(app.callback, _options)
-for command in (
-    *(status.status, inspect.inspect, flush.flush, relay.relay, switch.disable, switch.enable, fields.fields),
-    *(source.source, source.forget, purge.purge, doctor.doctor, demo.demo),
-):
-    output.register(app.command, command)
-output.register(app.command, run, context_settings={"allow_interspersed_args": False})
-app.add_typer(service.app, name="service")
+_GROUPS: dict[str, tuple[Callable[..., int | None], ...]] = {
+    "See": (status.status, view.view, inspect.inspect, fields.fields, source.source),
+    "Decide": (switch.disable, switch.enable, source.forget, purge.purge),
+    "Deliver": (flush.flush, relay.relay),
+    "Try and help": (demo.demo, doctor.doctor),
+}
+for panel, commands in _GROUPS.items():
+    for one in commands:
+        output.register(app.command, one, rich_help_panel=panel)
+    if panel == "Decide":
+        app.add_typer(config.app, name="config", rich_help_panel=panel)
+    if panel == "Deliver":
+        output.register(
+            app.command, run, rich_help_panel=panel, context_settings={"allow_interspersed_args": False}
+        )
+        app.add_typer(service.app, name="service", rich_help_panel=panel)
+output.register(app.command, help_command.help_, name="help", rich_help_panel="Try and help")

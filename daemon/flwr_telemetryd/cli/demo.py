@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_WORKLOADS = 10_000
 SHOWN_ROWS = 4
+PARTS = 48
 
 
 def demo(
@@ -75,12 +76,25 @@ def _tell(report: "Report") -> None:
     written = output.number(report.events_written, "event")
     arrived = f"{report.events_received} arrived, {report.seconds:.1f} s after the first workload was started"
     output.say(f"{workloads} wrote {written}; {arrived}.\n", "bold")
+    output.say(f"Running    {output.columns(_running(report.spans_us))}  over time")
+    became = output.number(report.requests, "request")
+    output.say(f"Sent       {written} became {became}, because events that differ little share one.\n")
     for sender, requests, size in (
         ("Sender", "Requests", "Bytes"),
         ("Flower itself would send", report.flower_requests, output.size(report.flower_bytes)),
         ("flwr-telemetry sent", report.requests, output.size(report.request_bytes)),
     ):
         output.say(f"{sender:<27}{requests:>8}{size:>12}")
+
+
+def _running(spans_us: list[tuple[int, int]]) -> list[int]:
+    """How many workloads ran in each of ``PARTS`` equal parts of the time."""
+    end_us = max((last for _, last in spans_us), default=0) + 1
+    counts = [0] * PARTS
+    for first, last in spans_us:
+        for part in range(first * PARTS // end_us, last * PARTS // end_us + 1):
+            counts[part] += 1
+    return counts
 
 
 def _pretty(body: dict[str, Any]) -> str:

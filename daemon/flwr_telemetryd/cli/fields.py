@@ -4,7 +4,9 @@
 
 import json as json_format
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
 
 from . import output
 from .output import HomeOption, JsonOption
@@ -13,11 +15,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from flwr_telemetry.context import Field
+    from flwr_telemetry.layout import Home
 
 _INDENT = 2
 
 
-def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
+def fields(
+    *,
+    new: Annotated[
+        bool, Option("--new", help="Only those that are new since you were told; then they count as seen.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
     r"""Show every field that can leave this machine: its type, an example from here, and why.
 
     No event that Flower reports from here has a field that is not in this list. The names are paths in
@@ -27,16 +37,37 @@ def fields(*, json: JsonOption = False, home: HomeOption = None) -> None:
     Examples:
       flwr-telemetry fields
       flwr-telemetry fields --json
+      flwr-telemetry fields --new
     """
     from ..clock import Clock
     from ..inspect.fields import examples
+    from ..inspect.status import new_fields
 
-    found = examples(output.find_home(home), os.environ, Clock())
+    chosen = output.find_home(home)
+    found = examples(chosen, os.environ, Clock())
+    if new:
+        names = new_fields(chosen)
+        found = [(field, example) for field, example in found if field.name in names]
     table = [
         {"name": field.name, "type": field.kind, "example": example, "why": field.why}
         for field, example in found
     ]
+    if new and not found:
+        output.answer(
+            table, lambda: output.say("No field is new since you were told of the list."), as_json=json
+        )
+        return
     output.answer(table, lambda: _tell(found), as_json=json)
+    if new:
+        _note_as_seen(chosen)
+
+
+def _note_as_seen(home: "Home") -> None:
+    """Note that a person has looked at all fields, unless telemetry is off: then nothing is written."""
+    from flwr_telemetry import context, files, settings
+
+    if settings.load(home, os.environ).consent.enabled and home.noticed.exists():
+        files.replace_bytes(home.noticed, context.notice())
 
 
 def _tell(found: "list[tuple[Field, Any]]") -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def flush(
     *,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would go where.")] = False,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     timeout: Annotated[float, Option(min=0, metavar="S", help="How long to wait, in seconds.")] = 30.0,
     json: JsonOption = False,
     home: HomeOption = None,
@@ -41,11 +43,14 @@ def flush(
     Examples:
       flwr-telemetry flush
       flwr-telemetry flush --timeout 120
+      flwr-telemetry flush --dry-run
     """
     from ..admin.flush import Outcome
     from ..admin.flush import flush as deliver
 
     found = output.home_to_deliver(home, timeout)
+    if dry_run:
+        return _dry_run(found, as_json=json)
     try:
         with output.progress() as bars:
             on_progress = output.backlog_bar(bars, "Delivering")
@@ -54,12 +59,16 @@ def flush(
         output.complain("interrupted; events that are not delivered are kept")
         return ExitCode.UNDELIVERED
     public = {**asdict(result), "reason": result.reason or None}
-    output.answer(public, lambda: _tell(result, found), as_json=json)
-    return ExitCode.OK if result.outcome is Outcome.DELIVERED else ExitCode[result.outcome.name]
+    if not result.kept:
+        del public["kept"]
+    if json or not quiet or result.outcome is not Outcome.DELIVERED:
+        output.answer(public, lambda: _tell(result, found), as_json=json)
+    codes = {Outcome.DELIVERED: ExitCode.OK, Outcome.UNDELIVERED: ExitCode.UNDELIVERED}
+    return codes.get(result.outcome, ExitCode.DISABLED)
 
 
 def _tell(result: "FlushResult", home: "Home") -> None:
-    from ..admin.flush import Outcome
+    from ..admin.flush import TOO_SHORT, Outcome
 
     if result.outcome is Outcome.DISABLED:
         from flwr_telemetry import settings
@@ -70,18 +79,61 @@ def _tell(result: "FlushResult", home: "Home") -> None:
         change = "" if consent.enabled else problems.how_to_change(consent)
         reason = output.ended(result.reason)
         output.complain(f"nothing is delivered, because telemetry is off: {reason} {change}".rstrip())
+    elif result.outcome is Outcome.KEPT:
+        output.complain(f"nothing is delivered, because nothing may be sent: {output.ended(result.reason)}")
     elif result.outcome is Outcome.UNDELIVERED:
         left = output.number(result.left.events, "event")
-        output.complain(
-            f"{left} could not be delivered: {output.ended(result.reason)} They are kept and sent later; "
-            "try again with a longer --timeout, or see `flwr-telemetry status`."
-        )
+        reason, advice = output.ended(result.reason), "`flwr-telemetry doctor` looks for the cause"
+        if result.reason == TOO_SHORT or "for another" in result.reason:
+            advice = "try again with a longer --timeout"
+        output.complain(f"{left} could not be delivered: {reason} They are kept and sent later; {advice}.")
     elif not result.waited.events:
         output.say(f"Nothing waits in {home.path}.")
     else:
-        if (done := result.waited.events - result.rejected) > 0:
-            output.say(f"Delivered {output.number(done, 'event')}.")
+        if (done := result.waited.events - result.rejected - result.kept) > 0:
+            output.say(f"{_done(home)[0]} {output.number(done, 'event')}{_done(home)[1]}.")
+        if result.kept:
+            kept = output.number(result.kept, "event")
+            output.say(f"Kept {kept} on this machine, never to be sent (upload = false).")
+        from ..inspect.status import last_refusal
+
+        if result.rejected and (refusal := last_refusal(home.host())):
+            output.say(f"Refused: {output.ended(refusal)}")
         say_refused(result.rejected)
+
+
+def _done(home: "Home") -> tuple[str, str]:
+    """The words before and after the number of delivered events."""
+    from flwr_telemetry import settings
+
+    url = settings.load(home, None).url
+    return ("Wrote", f" to {url}") if url.lower().startswith("file:") else ("Delivered", "")
+
+
+def _dry_run(home: "Home", *, as_json: bool) -> int:
+    """Say what a flush would deliver, and where to."""
+    from flwr_telemetry import settings
+
+    from ..outbox.backlog import Counter
+
+    now = settings.load(home, os.environ)
+    waits = Counter([home.host()]).left()
+    to = None if not now.consent.enabled else "nowhere" if now.kept_by else now.url
+    reason = now.kept_by if now.consent.enabled else now.consent.reason
+
+    def tell() -> None:
+        events = output.number(waits.events, "event")
+        if to is None:
+            output.say(
+                f"Nothing would be delivered of {events}, because telemetry is off: {output.ended(reason)}"
+            )
+        elif to == "nowhere":
+            output.say(f"Nothing would be sent of {events}; they would be kept here: {output.ended(reason)}")
+        else:
+            output.say(f"Would deliver {events} to {to}.")
+
+    output.answer({**asdict(waits), "to": to, "reason": reason}, tell, as_json=as_json)
+    return ExitCode.OK if to else ExitCode.DISABLED
 
 
 def say_refused(events: int) -> None:

@@ -1,38 +1,40 @@
-"""``flwr-telemetry inspect``: the events and bodies at every stage, as Flower's JSON or as a table."""
+"""``flwr-telemetry inspect``: the events and bodies at every stage, as JSON, CSV or a table for people."""
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
+import csv as csv_format
 import enum
 import functools
-import json as json_format
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Optional
 
-from typer import BadParameter, Option
+from typer import Argument, BadParameter, Option
 
 from ..errors import UnusableHomeError
 from . import output
 from .output import HomeOption, JsonOption, OptionalText
+from .rows import CSV_HEAD, Row, Table, csv_cells, say_total, show_body
 
 if TYPE_CHECKING:
+    from flwr_telemetry.layout import Home
+
     from ..inspect.filters import EventFilter
-    from ..inspect.follow import Item
+    from ..inspect.follow import Follower, Item
 
 POLL_S = 0.25
-
-_FIXED_WIDTH = 30  # stage, when, count and the gaps
-_MOST_TYPE = 32
-_LEAST_TYPE = 12
-_LEAST_DETAILS = 10
-
 
 StageChoice = enum.StrEnum("StageChoice", "spool outbox sent rejected all")
 """The values of ``--stage``."""
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 - each is an option for people
+    number: Annotated[
+        Optional[int],  # noqa: UP045 - typer 0.9 does not know the newer form
+        Argument(min=1, metavar="[N]", help="Show row N of the table alone, with its whole body."),
+    ] = None,
     *,
     stage: Annotated[StageChoice, Option(help="The stage to show.")] = StageChoice.all,
     expand: Annotated[bool, Option("--expand", help="Turn bursts into their events.")] = False,
@@ -42,42 +44,81 @@ def inspect(
         Option(metavar="WHEN", help="From then on: 90s, 10min, 2h or 3d ago, or an ISO 8601 date or time."),
     ] = None,
     follow: Annotated[bool, Option("--follow", help="Go on with new events, until Ctrl-C.")] = False,
+    body: Annotated[bool, Option("--body", help="Show each body whole, in many lines.")] = False,
+    csv: Annotated[bool, Option("--csv", help="Print CSV, for a spreadsheet.")] = False,
     json: JsonOption = False,
+    with_meta: Annotated[
+        bool, Option("--with-meta", help="With --json: also stage, host, key, time, address and reason.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     r"""Show the events that wait, and those that were sent or refused.
 
-    Without --stage, events are shown at every stage. In the outbox and later they are shown as the
-    request bodies that are sent; one body may stand for a burst of many events.
+    Without --stage, events are shown at every stage, the oldest first. In the outbox and later they are
+    shown as the request bodies that are sent; one body may stand for a burst of many events.
 
     With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
-    sent. With --follow an event that moves on is shown again at its next stage.
+    sent. With --with-meta, each line tells where it is, and when and to which address it was sent.
+    With --follow an event that moves on is shown again at its next stage.
 
     With --event or --since a body is shown if any event in it fits; with --expand, only those events.
 
     \b
     Examples:
       flwr-telemetry inspect
+      flwr-telemetry inspect 1                            the first row, with its whole body
       flwr-telemetry inspect --stage sent --expand
-      flwr-telemetry inspect --stage outbox --json | jq .context
+      flwr-telemetry inspect --json --with-meta | jq 'select(.stage == "sent") | .at, .to'
       flwr-telemetry inspect --event '*_LEAVE' --since 2h
+      flwr-telemetry inspect --csv > events.csv
       flwr-telemetry inspect --follow
       flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
     """
     from ..inspect.follow import Follower
-    from ..inspect.problems import can_be_read, unsafe
 
+    is_one = number is not None
+    if json + csv + (body or is_one) > 1 or (follow and (csv or is_one)):
+        raise BadParameter("choose one of N, --body, --json, --csv; --follow goes with --body or --json")
+    if with_meta and not json:
+        raise BadParameter("it needs --json", param_hint="'--with-meta'")
     found = output.find_home(home)
     follower = Follower(found, None if stage is StageChoice.all else stage.value)
     event_filter = _event_filter(event, since, expand=expand)
-    table = _Table(event_filter)
-    show = functools.partial(_print_json, event_filter) if json else table.show
+    rows: list[Row] = []
+    show = show_body if body else Table().show
+    if json:
+        give = functools.partial(_print_json, event_filter, with_meta=with_meta)
+    else:
+        give = functools.partial(_give, event_filter, show if follow else rows.append)
+    _read(found, follower, give, follow=follow)
+    output.complain(*follower.problems)
+    if json or follow:
+        return
+    rows.sort(key=lambda row: row.when)
+    if csv:
+        _print_csv(rows)
+    elif number is not None:
+        if number > len(rows):
+            raise BadParameter(f"the table has {output.number(len(rows), 'row')}", param_hint="N")
+        show_body(rows[number - 1])
+    else:
+        for row in rows:
+            show(row)
+        fitting = "" if event is None and since is None else " that fit"
+        place = "" if stage is StageChoice.all else f", stage {stage.value}"
+        say_total(rows, f"No events{fitting} in {found.path}{place}.")
+
+
+def _read(home: "Home", follower: "Follower", give: "Callable[[Item], None]", *, follow: bool) -> None:
+    """Hand on each item that is there, and with ``follow`` each new one, until Ctrl-C."""
+    from ..inspect.problems import can_be_read, unsafe
+
     try:
         while True:
-            if not can_be_read(found) and (problems := list(unsafe(found))):
+            if not can_be_read(home) and (problems := list(unsafe(home))):
                 raise UnusableHomeError(problems[0])
             for item in follower.new_items():
-                show(item)
+                give(item)
             sys.stdout.flush()
             if not follow:
                 break
@@ -85,95 +126,46 @@ def inspect(
     except KeyboardInterrupt:
         if not follow:
             raise
-    output.complain(*follower.problems)
-    if not json and not follow:
-        fitting = "" if event is None and since is None else " that fit"
-        place = "" if stage is StageChoice.all else f", stage {stage.value}"
-        table.show_total(f"No events{fitting} in {found.path}{place}.")
 
 
 def _event_filter(event: str | None, since: str | None, *, expand: bool) -> "EventFilter":
     from ..inspect import filters
 
-    since_us = None
+    return filters.EventFilter(event, None if since is None else since_us(since), expand)
+
+
+def since_us(since: str) -> int:
+    """The time that ``--since`` names, in microseconds since the epoch; BadParameter if it names none."""
+    from ..inspect import filters
+
     try:
-        if since is not None:
-            moment = filters.since(since, datetime.now().astimezone())
-            since_us = int(moment.timestamp() * 1_000_000)
+        return int(filters.since(since, datetime.now().astimezone()).timestamp() * 1_000_000)
     except ValueError as error:
         raise BadParameter(str(error), param_hint="'--since'") from error
-    return filters.EventFilter(event, since_us, expand)
 
 
-def _print_json(event_filter: "EventFilter", item: "Item") -> None:
+def _give(event_filter: "EventFilter", take: Callable[[Row], None], item: "Item") -> None:
+    """Hand on a row for each part of an event or body that is to be shown."""
+    for event in event_filter.parts(item.raw):
+        take(Row.of(item, event, 1 if event_filter.expand else item.events))
+
+
+def _print_json(event_filter: "EventFilter", item: "Item", *, with_meta: bool) -> None:
     from ..burst import codec
+
+    def show(raw: bytes, events: int) -> None:
+        # The body stands in the line byte for byte, as without the rest.
+        head = codec.dumps({**item.meta(), "events": events}).encode()
+        output.print_raw(head[:-1] + b',"body":' + raw + b"}" if with_meta else raw)
 
     if event_filter.expand:
         for event in event_filter.parts(item.raw):
-            output.print_raw(codec.dumps(event).encode())
+            show(codec.dumps(event).encode(), 1)
     elif event_filter.takes_raw(item.raw):
-        output.print_raw(item.raw)
+        show(item.raw, item.events)
 
 
-class _Table:
-    """A table of fixed columns, so that each row is printed at once."""
-
-    def __init__(self, event_filter: "EventFilter") -> None:
-        self._filter = event_filter
-        self._out = output.console()
-        self._rows = self._events = 0
-        self._type_width, self._details_width = _MOST_TYPE, 10_000
-        if self._out.is_terminal:
-            rest = self._out.width - _FIXED_WIDTH
-            self._type_width = max(min(_MOST_TYPE, rest), _LEAST_TYPE)
-            self._details_width = rest - self._type_width - 2
-
-    def show(self, item: "Item") -> None:
-        for event in self._filter.parts(item.raw):
-            if self._rows == 0:
-                head = self._row("STAGE", "WHEN", "COUNT", "EVENT TYPE", "DETAILS")
-                self._out.print(head, style="bold", soft_wrap=True)
-            count = 1 if self._filter.expand else item.events
-            self._rows += 1
-            self._events += count
-            context = event.get("context")
-            date = context.get("date") if isinstance(context, dict) else None
-            when = output.ago(date) if isinstance(date, str) else "?"
-            event_type = str(event.get("event_type", "?"))
-            row = self._row(item.stage, when, str(count), event_type, _details(event))
-            self._out.file.write(row + "\n")  # much faster than `print`: a spool may hold 100,000 events
-
-    def show_total(self, nothing: str) -> None:
-        if not self._rows:
-            output.say(nothing)
-            return
-        rows = f", in {output.number(self._rows, 'row')}" if self._rows != self._events else ""
-        output.say(f"{output.number(self._events, 'event')}{rows}", "dim")
-
-    def _row(self, *cells: str) -> str:
-        stage, when, count, event_type, details = map(output.plain, cells)
-        # The end of a type is kept, because it tells ENTER from LEAVE.
-        shown = _cut(event_type, self._type_width, self._type_width // 2)
-        row = f"{stage:<8}  {when:>10}  {count:>6}  {shown:<{self._type_width}}"
-        if self._details_width >= _LEAST_DETAILS:
-            row += "  " + _cut(details, self._details_width)
-        return row.rstrip()
-
-
-def _details(event: dict[str, Any]) -> str:
-    """The details in JSON, with ``…`` for those that differ within a burst."""
-    details, burst = event.get("event_details"), event.get("burst")
-    if not isinstance(details, dict):
-        return "?"
-    varying = burst.get("varying") if isinstance(burst, dict) else None
-    varying = varying if isinstance(varying, list) else []
-    parts = (
-        f"{json_format.dumps(name)}:{'…' if name in varying else json_format.dumps(value)}"
-        for name, value in details.items()
-    )
-    return f"{{{', '.join(parts)}}}"
-
-
-def _cut(text: str, width: int, end: int = 0) -> str:
-    """The text in at most ``width`` characters, with the last ``end`` ones kept."""
-    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[len(text) - end :]}"
+def _print_csv(rows: list[Row]) -> None:
+    out = csv_format.writer(sys.stdout, lineterminator="\n")
+    out.writerow(CSV_HEAD)
+    out.writerows(map(csv_cells, rows))

@@ -6,13 +6,14 @@ came from a file is printed only after its control characters are replaced.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -40,6 +41,8 @@ _NAME_WIDTH = 15
 _STEPS = ((60, "s", 1), (3600, "min", 60), (2 * 86400, "h", 3600), (float("inf"), "days", 86400))
 _SIZES = ("B", "KiB", "MiB", "GiB")
 _KIB = 1024
+_COLUMNS = "·▁▂▃▄▅▆▇█"
+_ASCII_COLUMNS = ".,:-=+*%#"
 
 
 def register(add: Callable[..., Any], command: Callable[..., int | None], **settings: Any) -> None:
@@ -215,6 +218,14 @@ def bar(bars: Progress, name: str) -> Callable[[float, float, str], None]:
     return lambda done, total, label: bars.update(task, completed=done, total=total, label=label)
 
 
+@contextlib.contextmanager
+def working(name: str) -> Iterator[None]:
+    """Show a bar that moves while something runs of which nobody knows the length."""
+    with progress() as bars:
+        bar(bars, name)
+        yield
+
+
 def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:
     """As ``bar``, for the share of the largest backlog so far that is delivered."""
     most, show = 0, bar(bars, name)
@@ -225,6 +236,13 @@ def backlog_bar(bars: Progress, name: str) -> Callable[[Backlog], None]:
         show(most - left.events, most, f"{number(left.events, 'event')} left")
 
     return show_left
+
+
+def columns(counts: list[int]) -> str:
+    """A character for each count, as high as its share of the largest one; only 0 gets the lowest."""
+    shapes = _ASCII_COLUMNS if console().options.ascii_only else _COLUMNS
+    most = max(*counts, 1)
+    return "".join(shapes[-(-count * (len(shapes) - 1) // most)] for count in counts)
 
 
 def span(seconds: float) -> str:

@@ -88,7 +88,7 @@ def relay(
     output.answer(public, lambda: _tell(relayed, file), as_json=json)
     problems = list(_problems(relayed, file))
     output.complain(*problems)
-    if relayed.outcome is Outcome.DISABLED:
+    if relayed.outcome in {Outcome.DISABLED, Outcome.KEPT}:
         return ExitCode.DISABLED
     return ExitCode.UNDELIVERED if problems or relayed.damaged else ExitCode.OK
 
@@ -117,6 +117,8 @@ def _problems(relayed: "RelayResult", file: str) -> Iterator[str]:
         yield f"in all, {relayed.damaged} lines of {file} are not bodies"
     if relayed.outcome is Outcome.DISABLED:
         yield f"{file} is not relayed, because telemetry is off: {output.ended(relayed.reason)}"
+    elif relayed.outcome is Outcome.KEPT:
+        yield f"{file} is not relayed, because nothing is sent: {output.ended(relayed.reason)}"
     elif relayed.outcome is Outcome.UNDELIVERED:
         yield (
             f"{size(relayed.rest_bytes)} of {file} are left: {output.ended(relayed.reason)} "

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
-_SWITCHES = (SWITCH, "DO_NOT_TRACK", "FLWR_HOME", "HOME")
+_SWITCHES = (SWITCH, "FLWR_TELEMETRY_UPLOAD", "DO_NOT_TRACK", "FLWR_HOME", "HOME")
 """The variables by which an adopted Flower decides whether it reports, and in which home."""
 
 SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("flower") / "site"
@@ -127,7 +127,7 @@ def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
         for told in (*_of_interpreter(command, chosen, is_on=is_on), *_of_superlinks(command, chosen)):
             _say(told)
         if path is not None and is_on:
-            _tell_first_contact(Home(path))
+            _tell_first_contact(Home(path), environ)
     return chosen
 
 
@@ -201,9 +201,9 @@ def _home(environ: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _tell_first_contact(home: Home) -> None:
+def _tell_first_contact(home: Home, environ: Mapping[str, str]) -> None:
     """Say the line of first contact: the first event may come from a process whose streams lead nowhere."""
-    from flwr_telemetry import files, log
+    from flwr_telemetry import context, files, log, settings
     from flwr_telemetry.errors import TelemetryError
 
     if os.path.lexists(home.noticed) or not log.is_seen(sys.stderr):
@@ -211,10 +211,10 @@ def _tell_first_contact(home: Home) -> None:
     try:
         files.make_home(home.path)
         files.ensure_directory(home.telemetry)
-        log.mark_as_noticed(home.noticed)
+        log.mark_as_noticed(home.noticed, context.notice(), is_new=True)
     except (OSError, TelemetryError):
         return  # another process says it, or the first event will tell what is wrong with the home
-    _say(log.FIRST_CONTACT)
+    _say(log.contact_line(settings.load(home, environ).kept_by))
 
 
 def _say(text: str) -> None:

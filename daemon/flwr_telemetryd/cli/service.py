@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from ..errors import ExitCode
+from ..errors import ExitCode, ServiceError
 from . import output
 from .output import HomeOption, JsonOption
 
@@ -40,6 +40,7 @@ def service() -> None:
 def install(
     *,
     timer: Annotated[bool, Option("--timer", help="No daemon: deliver now and then, by a timer.")] = False,
+    only_print: Annotated[bool, Option("--print", help="Only print what would be written.")] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -65,6 +66,7 @@ def install(
       flwr-telemetry service install
       flwr-telemetry service install --timer     deliver every quarter of an hour, without a daemon
       flwr-telemetry service install --home /scratch/alice/.flwr
+      flwr-telemetry service install --print
     """
     from flwr_telemetry import settings
 
@@ -80,19 +82,37 @@ def install(
     now = settings.load(found, os.environ)
     if not now.consent.enabled:
         reason = output.ended(now.consent.reason)
-        output.complain(f"telemetry is off: {reason} {problems.how_to_change(now.consent)}")
+        told = f"telemetry is off: {reason} {problems.how_to_change(now.consent)}"
+        output.answer({"serves": False, "error": told}, lambda: None, as_json=json)
+        output.complain(told)
         return ExitCode.DISABLED
+    if only_print:
+        units = installation.planned(found, now, os.environ, timer=timer)
+        output.answer(units, lambda: _print_units(units), as_json=json)
+        return ExitCode.OK
     clock = Clock()
-    changes = installation.install(found, now, os.environ, clock, timer=timer)
-    if changes.complaint:
-        view = service_status(found, os.environ)
-    else:
-        view = wait_until_settled(found, os.environ, clock)
+    try:
+        with output.working("Installing"):
+            changes = installation.install(found, now, os.environ, clock, timer=timer)
+            if changes.complaint:
+                view = service_status(found, os.environ)
+            else:
+                view = wait_until_settled(found, os.environ, clock)
+    except ServiceError as error:
+        output.answer({"serves": False, "error": str(error)}, lambda: None, as_json=json)
+        raise
     journal = [] if view.serves else Systemctl(os.environ).journal(changes.unit, _JOURNAL_LINES)
     files = {"written": changes.written, "removed": changes.removed, "kept": changes.kept}
     public = {**asdict(view), **files, "said": journal}
     output.answer(public, lambda: _tell_installed(changes, view, journal), as_json=json)
     return ExitCode.OK if view.serves else ExitCode.UNDELIVERED
+
+
+def _print_units(units: dict[str, str]) -> None:
+    import sys
+
+    for name, text in units.items():
+        sys.stdout.write(f"# {name}\n{text}")
 
 
 def uninstall(*, json: JsonOption = False) -> None:
@@ -163,6 +183,24 @@ def logs(
     source, command = find_log(output.find_home(home), os.environ, lines=lines, follow=follow)
     output.say(f"From {source}:", "dim", to_stderr=True)
     os.execvp(command[0], command)  # noqa: S606 - a program of our choice
+
+
+def epilog() -> None:
+    r"""Print the epilog for Slurm, with the path of this installation's sidecar in it.
+
+    It delivers after each job, on nodes that can reach the collector. Install into an environment that all
+    users can read and only root can write to.
+
+    \b
+    Examples:
+      flwr-telemetry service epilog > /etc/slurm/flwr-telemetry-epilog.sh
+    """
+    import sys
+    from pathlib import Path
+
+    from ..admin.service.unit import epilog as text
+
+    sys.stdout.write(text(Path(sys.executable).with_name("flwr-telemetryd")))
 
 
 def _tell_changes(changes: "Changes", otherwise: str = "") -> None:
@@ -241,3 +279,4 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
 output.register(app.callback, service)
 for command in (install, uninstall, status, logs):
     output.register(app.command, command)
+output.register(app.command, epilog)

@@ -47,7 +47,7 @@ def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
     elif source_id in SOURCE_FAULTS:
         told = f"{found.source} {SOURCE_FAULTS[source_id]}; events say `{source_id}` instead."
     else:
-        told = f"{source_id}\nIn {found.source}{f', since {output.ago(since)}' if since else ''}."
+        told = f"{source_id}\nIn {found.source}{f', made {output.ago(since)}' if since else ''}."
         if is_forgotten:
             told += "\nIt was forgotten, so its events are deleted. Remove the file to get a new one."
     known = {"source": source_id, "path": str(found.source), "since": since, "forgotten": is_forgotten}
@@ -103,7 +103,8 @@ def forget(
         output.complain("nothing was changed")
         return ExitCode.UNDELIVERED
     try:
-        erased, problems = forget_id(found, chosen, Clock())
+        with output.working("Deleting"):
+            erased, problems = forget_id(found, chosen, Clock())
     except KeyboardInterrupt:
         output.complain(f"interrupted; run `flwr-telemetry forget` again to go on with {chosen}")
         raise

@@ -11,9 +11,14 @@ from . import output
 from .output import HomeOption, JsonOption, number
 
 if TYPE_CHECKING:
+    from flwr_telemetry.layout import Home
+
     from ..inspect.status import Bodies, HostView, ServiceView, Status
 
+_UNKNOWN = "unknown until the settings can be read"
+_CHART_DAYS = 14
 _MOST_HOSTS = 4
+_MOST_SETTINGS = 3
 _MOST_ERRORS = 3
 
 
@@ -35,11 +40,14 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """
     from ..inspect.status import read_status
 
-    view = read_status(output.find_home(home), os.environ)
-    output.answer(view.public(), lambda: _show(view), as_json=json)
+    found = output.find_home(home)
+    view = read_status(found, os.environ)
+    if home is not None and not found.path.exists():
+        view.problems.insert(0, f"{found.path} does not exist, so nothing was recorded there")
+    output.answer(view.public(), lambda: _show(view, found), as_json=json)
 
 
-def _show(view: "Status") -> None:
+def _show(view: "Status", home: "Home") -> None:
     output.say_consent(enabled=view.enabled, reason=view.reason, change=view.change)
     if not view.enabled and view.decided_by.isupper() and any(host.sidecar.alive for host in view.hosts):
         output.say("The variable reaches only new processes. A sidecar runs, and goes on until `disable`.")
@@ -49,8 +57,11 @@ def _show(view: "Status") -> None:
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
         "Directory": f"{view.directory}, because {view.directory_reason}" if view.directory_reason else "",
-        "Sent to": view.url or "unknown until the settings can be read",
+        "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else view.url or _UNKNOWN,
         "Service": "; ".join(map(_service, view.services)),
+        "Settings": _settings(home),
+        "New fields": f"{', '.join(view.new_fields)}; why: `flwr-telemetry fields --new`"
+        * bool(view.new_fields),
     }
     output.rows(table)
     hosts = [host for host in view.hosts if host.host != GONE_HOSTS]
@@ -62,10 +73,46 @@ def _show(view: "Status") -> None:
             _section("Hosts that are gone", {"Sent": _bodies(gone.sent), "Rejected": _bodies(gone.rejected)})
     if others := [host for host in hosts if host not in shown]:
         _section(f"{len(others)} other hosts (each of them: --json)", _sum(others))
+    if chart := _chart(view):
+        _section(f"Sent in the last {_CHART_DAYS} days", chart)
     if not view.hosts and not view.problems:
         output.say("\nNothing was recorded here yet.")
     for problem in view.problems:
         output.say(f"\nProblem: {output.ended(problem)}", "red")
+
+
+def _chart(view: "Status") -> dict[str, str]:
+    """A column for each of the last days, for events and for requests; nothing if nothing was sent."""
+    from datetime import UTC, datetime, timedelta
+
+    today = datetime.now(UTC).date()
+    dates = [f"{today - timedelta(days=ago)}" for ago in reversed(range(_CHART_DAYS))]
+    sums = [[host.days[date] for host in view.hosts if date in host.days] for date in dates]
+    found = {
+        "Events": [sum(day.events for day in days) for days in sums],
+        "Requests": [sum(day.bodies for day in days) for days in sums],
+    }
+    if not any(found["Events"]):
+        return {}
+    return {
+        name: f"{output.columns(counts)}  {sum(counts)}, at most {max(counts)} a day"
+        for name, counts in found.items()
+    }
+
+
+def _settings(home: "Home") -> str:
+    """The settings that are not the default, each with the file or variable that decides it."""
+    from flwr_telemetry.errors import SettingsError
+
+    from ..admin.config import explain
+
+    try:
+        changed = [setting for setting in explain(home, os.environ) if setting.decided_by != "default"]
+    except SettingsError:
+        return ""  # the reason why telemetry is off says it
+    shown = [f"{setting.name} by {setting.decided_by}" for setting in changed[:_MOST_SETTINGS]]
+    more = [f"{len(changed) - len(shown)} more: `flwr-telemetry config list`"] * (len(changed) > len(shown))
+    return "; ".join([*shown, *more])
 
 
 def _section(title: str, table: dict[str, str]) -> None:
@@ -103,7 +150,7 @@ def _host(host: "HostView") -> dict[str, str]:
         "Spool": f"{number(spool.events, 'event')}, {output.size(spool.bytes)}" if spool.bytes else "empty",
         "Outbox": _bodies(host.outbox),
         "Sent": _bodies(host.sent),
-        "Rejected": _bodies(host.rejected),
+        "Rejected": _bodies(host.rejected) + (f"; last: {host.last_refusal}" if host.last_refusal else ""),
         "Counters": f"damaged {counters.damaged}, dropped {counters.dropped}, "
         f"rejected {counters.rejected}, retried {counters.retried}",
         "Last delivery": output.ago(host.last_delivery) if host.last_delivery else "never",

@@ -23,6 +23,7 @@ __all__ = [
     "backoff",
     "deadline",
     "faults",
+    "file",
     "http",
     "open_sink",
     "outcome",

@@ -86,12 +86,23 @@ class Backoff:
 
 
 class RetryPolicy:
-    """Decides when the uploader of one run may send; ``state`` tells whether the run before failed."""
+    """Decides when the uploader of one run may send; ``state`` tells whether the run before failed.
 
-    def __init__(self, host: HostPaths, clock: Clock, limits: Callable[[], Limits], state: State) -> None:
+    While nothing is sent (``upload = false``, told by ``is_kept``), nothing has to wait.
+    """
+
+    def __init__(
+        self,
+        host: HostPaths,
+        clock: Clock,
+        limits: Callable[[], Limits],
+        state: State,
+        is_kept: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._host = host
         self._clock = clock
         self._limits = limits
+        self._is_kept = is_kept
         self._backoff = Backoff(clock)
         self._earlier_run_failed = bool(state.next_try)
         self._has_retry_after = False
@@ -100,12 +111,12 @@ class RetryPolicy:
     @property
     def failing_since(self) -> float:
         """Monotonic seconds of the first failure after the last success; infinite without a failure."""
-        return self._backoff.since
+        return math.inf if self._is_kept() else self._backoff.since
 
     @property
     def is_failing(self) -> bool:
         """Whether the last request of this run failed."""
-        return self._backoff.since < math.inf
+        return self.failing_since < math.inf
 
     def failed(self, after_s: float | None) -> float:
         """Note a failure and the collector's ``Retry-After`` in seconds; the seconds to wait."""
@@ -147,10 +158,12 @@ class RetryPolicy:
 
     def spread_left_s(self) -> float:
         """The seconds to wait because an outage has just ended; 0 or less without a wait."""
-        return self._spread_until - self._clock.monotonic()
+        return 0.0 if self._is_kept() else self._spread_until - self._clock.monotonic()
 
     def blocked_s(self) -> float:
         """The seconds to wait because of a failure or a ``Retry-After``; 0 or less without a wait."""
+        if self._is_kept():
+            return 0.0
         if wait_s := self._backoff.wait_s():
             return wait_s
         now = self._clock.monotonic()

@@ -7,6 +7,8 @@ after it is on the disk.
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,16 +17,32 @@ from flwr_telemetry.errors import TelemetryError
 from ..outbox.archive import append_line
 from .outcome import Delivered, Outcome, Retry
 
+USER_PLACE = "%u"
+"""Stands for the user in the address of a site, so that each user has a file."""
+
+
+def path_of(url: str) -> Path:
+    """The file that ``file:///…`` names."""
+    path = unquote(urlsplit(url).path)
+    return Path(path.replace(USER_PLACE, _user()) if USER_PLACE in path else path)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may have no entry for this user
+        return str(os.geteuid())
+
 
 class FileSink:
     """Appends every body as one line.
 
     Args:
-        url: ``file:///absolute/path``; the directory must exist.
+        url: ``file:///absolute/path``, where ``%u`` stands for the user; the directory must exist.
     """
 
     def __init__(self, url: str) -> None:
-        self._path = Path(unquote(urlsplit(url).path))
+        self._path = path_of(url)
 
     def send(self, _key: str, body: bytes) -> Outcome:
         """Append the body. The key is not written, because it is the SHA-256 of the line."""

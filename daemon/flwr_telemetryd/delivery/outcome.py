@@ -7,13 +7,16 @@ Refused(reason)           the collector will never accept this body
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The collector has the body."""
+
+    status: int | None = field(default=None, compare=False)
+    """The status code of the answer; None if the collector is a file."""
 
 
 @dataclass(frozen=True, slots=True)

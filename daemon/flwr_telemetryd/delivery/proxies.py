@@ -81,7 +81,11 @@ def choose(url: str, setting: str | None, environ: Mapping[str, str]) -> Proxy |
 def problem(proxy: Proxy) -> Problem | None:
     """The reason why this proxy cannot be used; None if it can be tried."""
     scheme = proxy.url.partition("://")[0].lower() if "://" in proxy.url else "http"
-    where = f"set {proxy.origin}" if proxy.origin != SETTING else "set proxy in config.toml"
+    where = (
+        f"set {proxy.origin}"
+        if proxy.origin != SETTING
+        else "set proxy (`flwr-telemetry config set proxy URL`)"
+    )
     if proxy.shown is None:
         found = f"the proxy in {_place(proxy)} is no valid address"
         return Problem(

@@ -28,7 +28,7 @@ def outcome_of(status: int, headers: Mapping[str, str], text: str, now: datetime
         now: in UTC, for a ``Retry-After`` that is a date.
     """
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Delivered()
+        return Delivered(status)
     answer = f"the collector answered {status}"
     if status in REFUSALS:
         printable = "".join(character if character.isprintable() else " " for character in text)

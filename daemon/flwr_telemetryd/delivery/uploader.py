@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from flwr_telemetry import record
 from flwr_telemetry.settings import Settings
 
+from ..outbox import archive
 from ..outbox.body import Body
 from ..outbox.queue import Queue
 from ..runtime import Runtime
@@ -40,7 +42,9 @@ class Uploader:
         self._sink_key: tuple[object, ...] = ()
         self._last_failed: Path | None = None
         self._flush_requested = False
-        self.retry_policy = RetryPolicy(runtime.host, runtime.clock, lambda: runtime.limits, runtime.state)
+        self.retry_policy = RetryPolicy(
+            runtime.host, runtime.clock, lambda: runtime.limits, runtime.state, self._is_kept
+        )
         self.was_answered = False
         """Whether the collector has answered any request of this run."""
 
@@ -57,6 +61,8 @@ class Uploader:
             flush_requested: a user asked for delivery, so nothing waits after an outage.
         """
         self._flush_requested = flush_requested
+        if self._is_kept():
+            self._runtime.state.last_error = self._runtime.state.next_try = ""
         self._queue.repair(self._runtime.host)
         for body in self._due():
             if not self._runtime.checkpoint():
@@ -81,6 +87,9 @@ class Uploader:
         loaded = self._queue.load(body)
         if loaded is None:
             return True
+        if self._is_kept() or record.UPLOAD in loaded.event["context"]:
+            self._queue.accept(loaded, status=None, url=archive.NOWHERE)
+            return True
         outcome = self._connected().send(body.key, loaded.data)
         self._runtime.state.requests += 1
         if not isinstance(outcome, Delivered) and not self._runtime.checkpoint():
@@ -92,8 +101,12 @@ class Uploader:
         if isinstance(outcome, Refused):
             parts = self._queue.reject(loaded, outcome.reason)
             return all(self._runtime.checkpoint() and self._upload(part) for part in parts)
-        self._queue.accept(loaded)
+        self._queue.accept(loaded, status=outcome.status, url=self._runtime.settings().url)
         return True
+
+    def _is_kept(self) -> bool:
+        """Whether the settings say that nothing is sent."""
+        return bool(self._runtime.settings().kept_by)
 
     def _connected(self) -> Sink:
         """The sink, opened again if the settings that it depends on have changed."""

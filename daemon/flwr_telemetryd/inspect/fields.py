@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flwr_telemetry import EventType, context, hardware, redaction, source
+from flwr_telemetry import EventType, context, hardware, redaction, settings, source
 from flwr_telemetry.context import FIELDS, Field
 from flwr_telemetry.layout import Home
 
@@ -47,7 +47,7 @@ def _body(
     home: Home, environ: Mapping[str, str], clock: Clock, package: str, version: tuple[str, str]
 ) -> dict[str, Any]:
     """A burst of two workloads of the same user, one of which fails."""
-    coalescer = Coalescer(hardware=hardware.hardware_facts())
+    coalescer = Coalescer(hardware=hardware.known_facts(settings.load(home, environ)))
     static = redaction.identity_redactor().redact(context.static_context(package, version))
     partner = {"partner": context.partner_id(environ.get("FLWR_TELEMETRY_PARTNER_ID"))}
     date_us = clock.time_ns() // 1000

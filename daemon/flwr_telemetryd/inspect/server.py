@@ -8,15 +8,18 @@ A home of this machine alone is not asked.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import select
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 from flwr_telemetry import mounts
+from flwr_telemetry.errors import UNREACHABLE_ERRNOS
 from flwr_telemetry.layout import Home
+from flwr_telemetry.locks import polls
 
 from ..errors import UnusableHomeError
 
@@ -24,9 +27,7 @@ ANSWER_S = 5.0
 """The longest wait for an answer."""
 
 _AGAIN_S = 1.0
-_NO_ANSWER = {errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
-"""The errors of a call that ends by itself while the server is away, as those of a ``soft`` mount do."""
-
+_END_S, _END_POLL_S = 1.0, 0.001
 _YES, _NO = b"y", b"n"
 
 
@@ -47,7 +48,7 @@ def check(path: Path, give_up: Callable[[str], None] | None = None) -> None:
     advice = "try again when it does, or set FLWR_HOME to a directory of this machine"
     problem = f"the file server of {mount.point} ({mount.kind}) does not answer; {advice}"
     try:
-        answers = _asked_again_and_again(path, mount.point)
+        child, answers = _ask_again_and_again(path, mount.point)
     except OSError:
         return  # no further process is allowed here
     is_there = _answers(answers, ANSWER_S)
@@ -55,6 +56,7 @@ def check(path: Path, give_up: Callable[[str], None] | None = None) -> None:
         Thread(target=_watch, args=(answers, lambda: give_up(problem)), daemon=True).start()
         return
     os.close(answers)
+    _end(child)
     if not is_there:
         raise UnusableHomeError(problem)
 
@@ -71,12 +73,21 @@ def _watch(answers: int, give_up: Callable[[], None]) -> None:
     give_up()
 
 
-def _asked_again_and_again(path: Path, mount_point: str) -> int:
-    """Start the child; the end of a pipe from which its answers can be read."""
+def _end(child: int) -> None:
+    """End the child, which would be a zombie of the program that replaces this process; it may be stuck."""
+    with contextlib.suppress(OSError):
+        os.kill(child, signal.SIGKILL)
+        for _ in polls(_END_S, _END_POLL_S):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                break
+
+
+def _ask_again_and_again(path: Path, mount_point: str) -> tuple[int, int]:
+    """Start the child; its process, and the end of a pipe from which its answers can be read."""
     reading, writing = os.pipe()
-    if os.fork():
+    if child := os.fork():
         os.close(writing)
-        return reading
+        return child, reading
     try:
         os.setsid()  # Ctrl-C is for the command alone, which may have something to say then
         # A caller of the command may read its streams to their end, and must not wait for a stuck child.
@@ -107,6 +118,6 @@ def _is_answered(path: Path, mount_point: str) -> bool:
         try:
             request()
         except OSError as error:
-            if error.errno in _NO_ANSWER:
+            if error.errno in UNREACHABLE_ERRNOS:  # as on a ``soft`` mount
                 return False
     return True

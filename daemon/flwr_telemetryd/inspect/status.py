@@ -10,19 +10,21 @@ to see if it is free.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import machine, presence, settings, source
+from flwr_telemetry import context, files, machine, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths, host_name
 from flwr_telemetry.record import Event
 
 from ..delivery import retry_after
-from ..outbox import archive, contents
+from ..outbox import archive, contents, queue
 from ..outbox.body import read as read_body
 from ..spool import reader
 from ..spool.directory import known_hosts
@@ -30,6 +32,7 @@ from ..state import State
 from .flower import FlowerView, read_flower
 from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
 
+_MAX_REASON_BYTES = 4096
 _ANOTHER_MACHINE = "another machine that shares this home has the same name"
 
 
@@ -115,6 +118,9 @@ class HostView:
     sent: Bodies = field(default_factory=Bodies)
     """Bodies that were accepted, as far as they are kept."""
 
+    days: dict[str, Bodies] = field(default_factory=dict)
+    """What was sent on each day, as far as it is kept; the days as ``2026-11-25``, in UTC."""
+
     rejected: Bodies = field(default_factory=Bodies)
     """Bodies that the collector refused, as far as they are kept."""
 
@@ -137,6 +143,9 @@ class HostView:
 
     last_error: str | None = None
     """None after a success."""
+
+    last_refusal: str | None = None
+    """Why the collector refused a body last; None if no refused body is kept."""
 
 
 @dataclass(slots=True)
@@ -182,6 +191,12 @@ class Status:
 
     url: str | None
     """The collector; None if the settings cannot be read."""
+
+    kept_by: str
+    """Why events are collected and never sent (``upload = false``); empty if they are sent."""
+
+    new_fields: list[str]
+    """Fields that are new since a person was told of the list, and that nobody has looked at."""
 
     flower: FlowerView
     """The Flower of this environment."""
@@ -239,6 +254,8 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         directory=own.name,
         directory_reason="" if own.name == host_name() else _ANOTHER_MACHINE,
         url=None if now.consent.malformed else now.url,
+        kept_by=now.kept_by,
+        new_fields=new_fields(home),
         flower=read_flower(environ, enabled=now.consent.enabled),
         services=services,
         hosts=hosts,
@@ -254,6 +271,9 @@ def _services(home: Home) -> Iterator[ServiceView]:
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
     state = State.load(host)
     retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
+    days: dict[str, Bodies] = {}
+    for day, body in read_each(lambda: archive.archive_files(host), _archive, problems):
+        _add(days.setdefault(day, Bodies()), body)
     view = SidecarView(alive(host), state.pid or None, state.mode, state.version, state.started, state.ended)
     return HostView(
         host=host.name,
@@ -262,16 +282,44 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         # In the order in which events move, to miss none.
         spool=_spooled(read_each(lambda: contents.spool_segments(host), contents.read_segment, problems)),
         outbox=_bodies(read_each(lambda: contents.outbox_bodies(host), _file, problems)),
-        sent=_bodies(read_each(lambda: archive.archive_files(host), _archive, problems)),
+        sent=_sum(days.values()),
+        days=days,
         rejected=_bodies(read_each(lambda: contents.rejected_bodies(host), _file, problems)),
         counters=Counters(state.damaged, size_of(host.dropped), state.rejected, state.retried),
         requests=state.requests,
         delivered_events=state.delivered_events,
-        last_delivery=state.last_delivery or None,
+        last_delivery=state.last_delivery or _last_in_archive(host),
         next_try=state.next_try or None,
         retry_after_s=round(max(retry_after_s, 0.0), 1),
         last_error=state.last_error or None,
+        last_refusal=last_refusal(host),
     )
+
+
+def new_fields(home: Home) -> list[str]:
+    """The fields that are new since a home was told of the list, unless somebody has looked at them."""
+    known = context.told(home.noticed)
+    fresh = {*context.untold(home.noticed), *(known.fresh if known else ())}
+    return [field.name for field in context.FIELDS if field.name in fresh]
+
+
+def last_refusal(host: HostPaths) -> str | None:
+    """The reason beside the body that was refused last."""
+    with contextlib.suppress(OSError, TelemetryError):
+        reasons = [queue.reason_of(path) for path in contents.rejected_bodies(host)]
+        if reasons:
+            last = max(reasons, key=lambda path: os.lstat(path).st_mtime)
+            return files.read_bytes(last, _MAX_REASON_BYTES).decode(errors="replace").strip()
+    return None
+
+
+def _last_in_archive(host: HostPaths) -> str | None:
+    """When a body was sent last, by the archive, because a home may have been copied without the state."""
+    with contextlib.suppress(OSError, TelemetryError):
+        for day in reversed(archive.archive_files(host)):
+            if last := archive.Receipts(day).last_sent():
+                return last
+    return None
 
 
 def _spooled(pieces: Iterator[reader.Record[Event] | reader.Damage]) -> Spooled:
@@ -285,18 +333,27 @@ def _spooled(pieces: Iterator[reader.Record[Event] | reader.Damage]) -> Spooled:
 def _bodies(found: Iterator[bytes]) -> Bodies:
     bodies = Bodies()
     for body in found:
-        bodies.bodies += 1
-        bodies.events += contents.count_events(body)
-        bodies.bytes += len(body)
+        _add(bodies, body)
     return bodies
+
+
+def _add(bodies: Bodies, body: bytes) -> None:
+    bodies.bodies += 1
+    bodies.events += contents.count_events(body)
+    bodies.bytes += len(body)
+
+
+def _sum(some: Iterable[Bodies]) -> Bodies:
+    return Bodies(*(sum(numbers) for numbers in zip((0, 0, 0), *map(astuple, some), strict=True)))
 
 
 def _file(path: Path) -> Iterator[bytes]:
     yield read_body(path)
 
 
-def _archive(path: Path) -> Iterator[bytes]:
-    return (body for body, _ in archive.read_archive(path))
+def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    day = path.name.partition(".")[0]
+    return ((day, body) for body, _ in archive.read_archive(path))
 
 
 def alive(host: HostPaths) -> bool | None:

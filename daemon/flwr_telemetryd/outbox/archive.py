@@ -1,6 +1,9 @@
 """JSON lines: the archive of accepted bodies, and the files that ``url = "file:///…"`` names.
 
-    sent/<YYYY-MM-DD>.jsonl    every body that a collector accepted, one a line
+    sent/<YYYY-MM-DD>.jsonl             every body that a collector accepted, one a line
+    sent/<YYYY-MM-DD>.receipts.jsonl    for each of them: its key, when, to which address, and the answer
+
+A body is written before its receipt. So a death in between leaves a body without one; older homes have none.
 
 There is one reader and one appender of such lines. An appender holds the file's lock, so the lines that are
 there while the lock is free are whole. On a shared file system nothing is locked, and no other machine
@@ -14,16 +17,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
+import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from flwr_telemetry import files, mounts
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, try_shared, unlock, wait
 
@@ -32,6 +40,12 @@ from ..spool.directory import listing
 from ..spool.locks import SEAL_WAIT_S, try_exclusive
 
 ARCHIVE_SUFFIX = ".jsonl"
+RECEIPTS_SUFFIX = ".receipts.jsonl"
+
+NOWHERE = "nowhere"
+"""The address in the receipt of a body that was collected and never sent (``upload = false``)."""
+
+log = logging.getLogger("flwr_telemetryd")
 
 MAX_LINE_BYTES = 2 * codec.MAX_BODY_BYTES
 """A longer line is no body."""
@@ -133,25 +147,118 @@ def _busy(path: Path) -> OSError:
     return BlockingIOError(errno.EAGAIN, "locked or replaced by another process", str(path))
 
 
-def archive(host: HostPaths, body: bytes, now: datetime) -> None:
-    """Append a body that a collector accepted, byte for byte, to the file of the day.
+class Receipt(NamedTuple):
+    """What became of a body: one line of a file of receipts."""
+
+    key: str
+    """The idempotency key under which the body was sent."""
+    at: str
+    """When the collector accepted it: ISO 8601 in UTC."""
+    status: int | None
+    """The status code of the answer; None if it went into a file, or nowhere."""
+    to: str
+    """The address, without query and credentials; ``NOWHERE`` if it was not sent."""
+
+
+def receipt(key: str, now: datetime, status: int | None, url: str) -> Receipt:
+    """The receipt of a body that was accepted now, in UTC, at a collector's address."""
+    return Receipt(key, now.isoformat(), status, address_of(url))
+
+
+def address_of(url: str) -> str:
+    """An address as receipts and people see it: without query, fragment and credentials."""
+    if url == NOWHERE:
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def archive(host: HostPaths, body: bytes, accepted: Receipt) -> None:
+    """Append a body that a collector accepted, byte for byte, to the file of its day; then its receipt.
 
     Args:
         host: the host whose archive it is.
         body: the body.
-        now: in UTC; it names the day.
+        accepted: its receipt; the date in it names the day.
+
+    Raises:
+        OSError, SpoolUnsafeError: the body cannot be archived. A receipt that cannot be written is only
+            logged, because the body is in the archive then and must not come twice.
     """
     files.ensure_directory(host.sent)
-    append_line(host.sent / f"{now:%Y-%m-%d}{ARCHIVE_SUFFIX}", body)
+    day = accepted.at[:10]
+    append_line(host.sent / f"{day}{ARCHIVE_SUFFIX}", body)
+    line: dict[str, Any] = accepted._asdict()
+    if (digest := hashlib.sha256(body).hexdigest()) != accepted.key:
+        line["sha256"] = digest  # the key of an event of a refused burst does not depend on its bytes
+    try:
+        append_line(host.sent / f"{day}{RECEIPTS_SUFFIX}", json.dumps(line).encode())
+    except (OSError, TelemetryError) as error:
+        log.warning("body %s is archived without a receipt: %s", accepted.key, error)
 
 
 def archive_files(host: HostPaths) -> list[Path]:
-    """The files of the archive, oldest day first."""
-    return [path for path in listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX)]
+    """The files of the archive, oldest day first, without those of the receipts."""
+    names = [path for path in listing(host.sent) if path.name.endswith(ARCHIVE_SUFFIX)]
+    return [path for path in names if not path.name.endswith(RECEIPTS_SUFFIX)]
+
+
+def receipts_of(day: Path) -> Path:
+    """The file of the receipts that belong to one day's file of the archive."""
+    return day.with_name(day.name.removesuffix(ARCHIVE_SUFFIX) + RECEIPTS_SUFFIX)
+
+
+class Receipts:
+    """The receipts of one day's file of the archive, by the SHA-256 of the bodies.
+
+    The file is read again if a body has no receipt yet and the file has grown, because a receipt is written
+    after its body.
+    """
+
+    def __init__(self, day: Path) -> None:
+        self._path = receipts_of(day)
+        self._end = 0
+        self._found: dict[str, Receipt] = {}
+
+    def of(self, body: bytes) -> Receipt | None:
+        """The last receipt of a body; None without one. Raises as ``read_archive``."""
+        digest = hashlib.sha256(body).hexdigest()
+        if digest not in self._found:
+            with contextlib.suppress(FileNotFoundError):
+                self._read()
+        return self._found.get(digest)
+
+    def last_sent(self) -> str:
+        """When a body of the day was sent last: the day itself without receipts; empty if none was sent."""
+        try:
+            self._read()
+        except FileNotFoundError:
+            return self._path.name.partition(".")[0]
+        return max((receipt.at for receipt in self._found.values() if receipt.to != NOWHERE), default="")
+
+    def _read(self) -> None:
+        if os.lstat(self._path).st_size > self._end:
+            for line, end in read_archive(self._path, self._end):
+                self._end = end
+                if found := parsed(line):
+                    digest, accepted = found
+                    self._found[digest] = accepted
+
+
+def parsed(line: bytes) -> tuple[str, Receipt] | None:
+    """The SHA-256 of a body, and its receipt, from a line; None if the line is damaged."""
+    try:
+        fields = json.loads(line)
+        digest = fields.pop("sha256", fields["key"])
+        found = Receipt(**fields)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    is_text = all(isinstance(text, str) for text in (digest, found.key, found.at, found.to))
+    return (digest, found) if is_text and (found.status is None or type(found.status) is int) else None
 
 
 def read_archive(path: Path, offset_bytes: int = 0) -> Iterator[tuple[bytes, int]]:
-    """The bodies in one day's archive, each with the offset at which its line ends.
+    """The lines of one day's file, bodies or receipts, each with the offset at which it ends.
 
     Lines that have no end yet, or are longer than any body, are left out.
     """

@@ -8,7 +8,7 @@ for as long as any other, and nothing that reads a home has to read ten thousand
 as the directory of a host, so every reader and every cap finds it. No host can have its name.
 
 On a shared home nothing is locked, and no file is appended to by two machines: there a day's file moves as it
-is, and gets a name of its own, ``<date>.<hex>.jsonl``.
+is, and gets a name of its own, ``<date>.<hex>.jsonl``; its receipts move with it.
 
 17. Death between the append of a host's lines and the deletion of its file: the next call leaves out every
     line that the common file holds already. One process at a time does this, under the archive's lock.
@@ -55,8 +55,12 @@ def take_in(home: Home, hosts: Iterable[HostPaths], *, is_shared: bool = False) 
     if is_shared:
         for host in hosts:
             _move_refused(host, common)
-            for path in _kept(host.sent):
-                _move(path, common.sent / f"{path.stem}.{secrets.token_hex(4)}{archive.ARCHIVE_SUFFIX}")
+            days = {path.name.partition(".")[0] for path in _kept(host.sent)}
+            for day in days:  # the receipts first: a body may be without one, and none may be left alone
+                path = host.sent / f"{day}{archive.ARCHIVE_SUFFIX}"
+                target = common.sent / f"{day}.{secrets.token_hex(4)}{archive.ARCHIVE_SUFFIX}"
+                _move(archive.receipts_of(path), archive.receipts_of(target))
+                _move(path, target)
         return True
     with held(common, 0, create=True) as lock:
         if lock.result is LockResult.BUSY:

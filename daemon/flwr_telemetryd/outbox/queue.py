@@ -59,8 +59,8 @@ class Queue:
         self._state = runtime.state
         self._undecided: dict[Path, split.Split] = {}
         """Split bursts, by the path of their first event."""
-        self._accepted: dict[Path, bool] = {}
-        """Accepted bodies that are still there, and whether they are archived."""
+        self._accepted: dict[Path, archive.Receipt | None] = {}
+        """Accepted bodies that are still there, with their receipts; None once a body is archived."""
         self._whole: dict[str, dict[Path, object]] = {}
         """Batches without an unfinished step, by host, with the signatures of their directories."""
 
@@ -133,15 +133,22 @@ class Queue:
             return loaded
         return None
 
-    def accept(self, loaded: Loaded) -> None:
+    def accept(self, loaded: Loaded, *, status: int | None, url: str) -> None:
         """Archive and remove a body that the collector accepted.
+
+        Args:
+            loaded: the body.
+            status: the status code of the answer; None without one.
+            url: the collector; ``archive.NOWHERE`` if the body is kept here and never sent.
 
         Raises:
             OSError: the disk is full, for example; ``load`` tries again, and the body is not sent again.
         """
-        self._accepted[loaded.body.path] = False
-        self._state.delivered_events += codec.count(loaded.event)
-        self._state.last_delivery = self._runtime.clock.now().isoformat()
+        now = self._runtime.clock.now()
+        self._accepted[loaded.body.path] = archive.receipt(loaded.body.key, now, status, url)
+        if url != archive.NOWHERE:
+            self._state.delivered_events += codec.count(loaded.event)
+            self._state.last_delivery = now.isoformat()
         self._archive(loaded)
 
     def reject(self, loaded: Loaded, reason: str) -> Iterable[Body]:
@@ -169,10 +176,10 @@ class Queue:
 
     def _archive(self, loaded: Loaded) -> None:
         path = loaded.body.path
-        if not self._accepted[path]:
+        if (accepted := self._accepted[path]) is not None:
             if not self._is_forgotten(loaded):
-                archive.archive(loaded.body.host, loaded.data, self._runtime.clock.now())
-            self._accepted[path] = True
+                archive.archive(loaded.body.host, loaded.data, accepted)
+            self._accepted[path] = None
         _remove(loaded.body)
         del self._accepted[path]
 

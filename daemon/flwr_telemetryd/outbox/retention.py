@@ -30,7 +30,7 @@ from ..errors import is_full
 from ..spool import quarantine, reader, segments
 from ..spool.directory import entry_names, is_ours, known_hosts, listing, remove_if_empty, rename
 from ..spool.locks import sealer_lock
-from . import batch, body, contents
+from . import archive, batch, body, contents
 
 _MIB = 1024 * 1024
 _DAY_S = 86_400.0
@@ -139,14 +139,17 @@ def _shorten(
 
     The last file stays whole with ``keeps_last``, because another machine may append to it.
     """
-    kept = functools.partial(_items, host, directory)
+    kept = functools.partial(_days if directory == host.sent else _items, host, directory)
     for item in _over(kept, cap_bytes, cap_s, now):
-        with contextlib.suppress(FileNotFoundError):
-            if directory == host.sent and item == max(kept()) and now - item.modified <= cap_s:
-                if not keeps_last:
-                    _keep_newest_lines(Path(item.path), cap_bytes / 2)
-            else:
-                os.unlink(item.path)
+        is_last_day = directory == host.sent and item == max(kept()) and now - item.modified <= cap_s
+        if is_last_day and keeps_last:
+            continue
+        for path in (Path(item.path), archive.receipts_of(Path(item.path))):
+            with contextlib.suppress(FileNotFoundError):
+                if is_last_day:
+                    _keep_newest_lines(path, cap_bytes / 2)
+                else:
+                    os.unlink(path)
 
 
 def _added(sums: Iterable[_Sum]) -> _Sum:
@@ -197,11 +200,11 @@ def _is_unsent_body(name: str) -> bool:
 
 def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
     """Delete the oldest lines of an archive that exceeds the cap alone."""
-    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as archive:
-        archive.seek(max(os.fstat(archive.fileno()).st_size - int(keep_bytes), 0))
-        if archive.tell():
-            archive.readline()  # the rest of a line
-        files.replace_by(path, iter(functools.partial(archive.read, segments.CHUNK_BYTES), b""))
+    with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - int(keep_bytes), 0))
+        if file.tell():
+            file.readline()  # the rest of a line
+        files.replace_by(path, iter(functools.partial(file.read, segments.CHUNK_BYTES), b""))
 
 
 def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
@@ -212,6 +215,17 @@ def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
                 status = entry.stat(follow_symlinks=False)
                 size_bytes = segments.counted_bytes(entry.name, status.st_size)
                 yield _Item(status.st_mtime, entry.path, size_bytes, host)
+
+
+def _days(host: HostPaths, directory: Path) -> Iterator[_Item]:
+    """As ``_items``, for ``sent/``: the receipts of a day are one item with its bodies."""
+    found = {item.path: item for item in _items(host, directory)}
+    for path in sorted(found, key=lambda path: not path.endswith(archive.RECEIPTS_SUFFIX)):
+        day = path.removesuffix(archive.RECEIPTS_SUFFIX) + archive.ARCHIVE_SUFFIX
+        if path.endswith(archive.RECEIPTS_SUFFIX) and day in found:
+            size_bytes = found[day].size_bytes + found.pop(path).size_bytes
+            found[day] = found[day]._replace(size_bytes=size_bytes)
+    yield from found.values()
 
 
 def _unsent(hosts: list[HostPaths]) -> Iterator[_Item]:

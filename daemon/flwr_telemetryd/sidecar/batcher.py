@@ -12,9 +12,10 @@ import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-from flwr_telemetry import files
-from flwr_telemetry.hardware import hardware_facts
+from flwr_telemetry import context, files
+from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.whole import LEAST_BYTES
 
@@ -43,7 +44,7 @@ class Batcher:
         self._runtime = runtime
         self._host = runtime.host
         self._owner = runtime.owner
-        self._hardware = runtime.state.hardware = hardware_facts()
+        self._known_for: object = None
         self._open = OpenSegment(runtime.host, runtime.clock)
         self._whole = WholeSegments(runtime.host, runtime.clock)
         self.made = 0
@@ -150,15 +151,27 @@ class Batcher:
         self._make(batch.take_over(self._host, path, self._owner))
 
     def _make(self, made: batch.Batch) -> None:
-        hardware, bursts = {} if made.is_adopted else self._hardware, self._runtime.limits.bursts
+        hardware, bursts = {} if made.is_adopted else self._hardware(), self._runtime.limits.bursts
         written = batch.write(made, bursts=bursts, hardware=hardware, checkpoint=self._runtime.checkpoint)
         committed = batch.commit(made)
         self.made += 1
         self._runtime.state.damaged += written.damaged
-        log.info("batch %s: %d bodies, %d damaged", made.name, written.bodies, written.damaged)
+        log.info("batch %s: bodies %d, damaged %d", made.name, written.bodies, written.damaged)
         if written.forgotten:
-            log.info("batch %s: %d events of a forgotten source ID left out", made.name, written.forgotten)
+            log.info(
+                "batch %s: events of a forgotten source ID that were left out: %d",
+                made.name,
+                written.forgotten,
+            )
         discard.discard(made.host, committed, self._owner, self._runtime.clock.time_ns())
+
+    def _hardware(self) -> dict[str, Any]:
+        """The facts to add to this host's events; measured once for each value of the setting."""
+        settings, state = self._runtime.settings(), self._runtime.state
+        if settings.hardware is not self._known_for:
+            state.hardware, self._known_for = {**known_facts(settings)}, settings.hardware
+        untold = context.untold(self._runtime.home.noticed)  # nothing is sent that a person was not told of
+        return {name: fact for name, fact in state.hardware.items() if f"context.hw.{name}" not in untold}
 
 
 def _host_of(segment: Path) -> str:

@@ -79,7 +79,7 @@ class Housekeeping:
             if is_due:
                 enforce_archives(home, limits, now, own)
             if dropped := enforce_unsent(home, limits, now, self._sums, own):
-                log.warning("%d events dropped: a cap of size or age was reached", dropped)
+                log.warning("events dropped, because a cap of size or age was reached: %d", dropped)
 
     def prune(self) -> None:
         """Delete what hosts that are gone have left, at most once a minute; see ``prune_hosts``."""
@@ -88,7 +88,7 @@ class Housekeeping:
         if self._hosts_timer.is_due(min(after_s, RETENTION_S)):
             names = prune_hosts(runtime, after_s)
             if names:
-                log.info("deleted the directories of %d hosts that are gone", len(names))
+                log.info("deleted the directories of hosts that are gone: %d", len(names))
             if runtime.is_shared:
                 remove_old_drafts(runtime.host, runtime.file_system_now())
             ages = presence.heartbeats(runtime.home, runtime.file_system_now)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from flwr_telemetry import files, machine, presence, start_errors
 from flwr_telemetry.errors import TelemetryError
@@ -21,7 +22,8 @@ from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
-from flwr_telemetry.settings import Consent, environment_refusal, load
+from flwr_telemetry.settings import UPLOAD, Consent, Settings, environment_refusal, load, upload_refusal
+from flwr_telemetry.version import described
 
 from ..clock import Clock
 from ..delivery import open_sink
@@ -37,6 +39,9 @@ from .loop import Sidecar
 from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
+
+if TYPE_CHECKING:
+    import argparse
 
 LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
@@ -89,28 +94,38 @@ def _name_process() -> None:
         file.write(NAME)
 
 
-def _parse(arguments: list[str]) -> tuple[Mode, float]:
-    """The mode, and for how long a service delivers after SIGTERM, in seconds."""
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; its text is also the manual page."""
     import argparse
 
-    parser = argparse.ArgumentParser(
+    found = argparse.ArgumentParser(
         prog="flwr-telemetryd",
         description="Deliver the events in Flower's telemetry spool.",
         epilog="Exit codes: 0 nothing is left, 1 not all could be delivered now (it is kept), 2 usage, "
         "3 telemetry is off (by a file, or by a variable of this process), 4 another sidecar runs, "
         "5 the home cannot be used.",
     )
-    modes = parser.add_mutually_exclusive_group()
+    modes = found.add_mutually_exclusive_group()
     modes.add_argument("--service", action="store_true", help="run as a service, until a signal ends it")
     modes.add_argument("--once", action="store_true", help="deliver everything that waits, then end")
     told = f"with --service: deliver for so long after SIGTERM; 0 ends at once (default {DRAIN_S:g})"
-    parser.add_argument("--drain-s", type=float, metavar="N", help=told)
-    chosen = parser.parse_args(arguments)
+    found.add_argument("--drain-s", type=float, metavar="N", help=told)
+    found.add_argument("-V", "--version", action="store_true", help="show the version, and exit")
+    return found
+
+
+def _parse(arguments: list[str]) -> tuple[Mode, float]:
+    """The mode, and for how long a service delivers after SIGTERM, in seconds."""
+    found = parser()
+    chosen = found.parse_args(arguments)
+    if chosen.version:
+        sys.stdout.write(f"{described('flwr-telemetryd')}\n")
+        found.exit()
     mode = Mode.SERVICE if chosen.service else Mode.ONCE if chosen.once else Mode.ON_DEMAND
     if chosen.drain_s is None:
         return mode, DRAIN_S if mode is Mode.SERVICE else 0.0
     if mode is not Mode.SERVICE or not 0 <= chosen.drain_s <= threading.TIMEOUT_MAX:
-        parser.error("--drain-s needs --service and a number of seconds")
+        found.error("--drain-s needs --service and a number of seconds")
     return mode, chosen.drain_s
 
 
@@ -120,6 +135,17 @@ def _fail(reason: str, code: ExitCode) -> int:
     return code
 
 
+def _is_watched() -> bool:
+    """Whether a person has started this process on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _tell(text: str) -> None:
+    """Tell a person on a terminal what this process does."""
+    if _is_watched():
+        _fail(text, ExitCode.OK)
+
+
 def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     """Run a sidecar, and another one after an idle end if an event came at the last moment."""
     chosen = load(home, None)
@@ -127,12 +153,13 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     purge.if_asked(home, consent)
     # A person may start this process. A sidecar on demand never gets the variables of an opt-out: the
     # emitter that starts it has telemetry on, and passes neither of them on.
-    consent = environment_refusal(os.environ) or consent
+    consent = environment_refusal(os.environ) or _kept_refusal(chosen) or consent
     if not consent.enabled:
         return _report_disabled(consent, mode)
     host = machine.own_host(home)
     if not host.root.is_dir():
         if mode is not Mode.SERVICE and not any(map(is_waiting, known_hosts(home))):
+            _tell(f"nothing waits in {home.path}")
             return ExitCode.OK  # nothing was ever spooled, so nothing needs to be created
         files.make_home(home.path)
         files.ensure_directory(host.telemetry)
@@ -147,8 +174,9 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
                 _fail("another sidecar has this home, and did not end in time", ExitCode.BUSY)
             return ExitCode.BUSY
         lower_priority()
-        set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND)
-        if mode is Mode.ON_DEMAND:
+        set_up_log(host, os.environ, to_stderr=mode is not Mode.ON_DEMAND or _is_watched())
+        _tell(f"delivers the events of {home.path}; Ctrl-C ends it, and nothing is lost")
+        if mode is Mode.ON_DEMAND and not chosen.kept_by:
             open_sink(chosen).close()  # loads what a delivery needs, and may die of that
         start_errors.clear(host)
         reason = _run_sidecar(home, mode, lock, signals, drain_s)
@@ -163,6 +191,12 @@ def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
     if reason is ExitReason.DISABLED:
         return _report_disabled(load(home, None).consent, mode)
     return _EXIT_CODES[reason]
+
+
+def _kept_refusal(chosen: Settings) -> Consent | None:
+    """A sidecar whose own variables say that nothing is sent does nothing, because a file decides for all."""
+    reason = "" if chosen.kept_by else upload_refusal(os.environ)
+    return Consent(enabled=False, decided_by=UPLOAD, reason=reason) if reason else None
 
 
 def request_exit(host: HostPaths) -> None:

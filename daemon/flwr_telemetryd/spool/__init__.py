@@ -24,7 +24,7 @@ segment. ``segments`` seals, names and reads segments. ``reader`` turns their by
 # - Name of a whole segment: needs nothing, because its file never changes.
 #   (``test_a_whole_segment_is_deleted_unseen``)
 # - Missing name after a rename that failed: the directory is listed, because the answer to the first try may
-#   be lost. (``test_services_that_are_killed_amid_their_work``)
+#   be lost. (``test_a_rename_that_was_repeated_is_found_past_the_cache_of_names``)
 # - Listing of a directory: an old name costs a rename that fails, a missing one waits for the next pass.
 #   (``test_services_adopt_what_a_node_writes``)
 # - Age of another host's spool: old times only bring an adoption forward, which the entries above make safe.

@@ -1,7 +1,4 @@
-"""Events while a stopped process holds the lock of the segment, and without it: ``python held_up.py EVENTS``.
-
-It prints the milliseconds of each.
-"""
+"""Milliseconds of events while a stopped process holds the segment's lock, and without: ``… EVENTS``."""
 
 import json
 import os

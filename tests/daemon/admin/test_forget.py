@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -17,7 +18,7 @@ from flwr_telemetryd.admin.forget import ErasedCounts
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.inspect import status
-from flwr_telemetryd.outbox import batch
+from flwr_telemetryd.outbox import archive, batch
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.directory import entry_names, listing
 from flwr_telemetryd.spool.locks import held
@@ -85,6 +86,17 @@ def test_a_torn_end_of_an_archive_and_an_archive_of_nothing_else_go(home, host):
     assert (erase(home).sent, day.read_bytes()) == (0, other + b"\n")
     archived(host, gone + b"\n")
     assert (erase(home).sent, entry_names(host.sent)) == (2, [])
+
+
+def test_the_receipts_of_what_was_sent_go_with_it(home, host):
+    """Also that of an event of a split burst, whose key is not that of its bytes."""
+    bodies = [burst_of(series(2, GONE)), burst_of(series(3, GONE)), burst_of(series(2, OTHER))]
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    for body, key in zip(bodies, (wire.key_of(bodies[0]), "5" * 64, wire.key_of(bodies[2])), strict=True):
+        archive.archive(host, body, archive.receipt(key, now, 200, "https://x/y"))
+    assert erase(home).sent == 5
+    assert homes.sent(home) == bodies[2:]
+    assert [receipt["key"] for receipt in homes.receipts(home)] == [wire.key_of(bodies[2])]
 
 
 def test_what_a_sidecar_archives_meanwhile_is_kept(home, host, monkeypatch):

@@ -1,6 +1,5 @@
 """All commands together: help, version, wrong input, streams, and the modules that a start loads."""
 
-import json
 import re
 import sys
 import uuid
@@ -84,13 +83,6 @@ def test_a_home_that_is_a_file_is_one_sentence(home, arguments):
     assert done.stderr == f"flwr-telemetry: {home} is no directory; move it away or set FLWR_HOME\n"
 
 
-def test_another_home_can_be_named(home, tmp_path):
-    """`--home` wins over FLWR_HOME."""
-    other = tmp_path / "other"
-    done = command(home, "status", "--json", "--home", str(other))
-    assert json.loads(done.stdout)["home"] == str(other)
-
-
 def test_it_starts_without_what_a_single_command_needs(home):
     """`run` and `--help` must not pay for the network, nor for the record format."""
     code = """
@@ -100,14 +92,6 @@ heavy = {"requests", "urllib3", "psutil", "msgpack", "filelock", "rich.progress"
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """
     assert processes.answers(home, code) == []
-
-
-def test_a_pipe_gets_no_escape_sequences(home):
-    """Neither colours nor folded lines reach a program that reads."""
-    long_home = home / ("long" * 40)
-    done = command(home, "status", "--home", str(long_home))
-    assert "\x1b" not in done.stdout
-    assert str(long_home) in done.stdout
 
 
 def test_the_command_is_installed_under_its_name():
@@ -167,3 +151,30 @@ def test_streams_that_are_closed_are_no_error(home, words, code):
     done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
     assert codes.read_text() == f"{code}\n"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["stauts", "inspect --nope", "inspect --since /no/spaces/" + "x" * 200, "config get"]
+)
+def test_a_usage_error_is_one_line_that_says_where_to_look(home, words):
+    """Nothing is asked twice, and no word is broken by a box."""
+    done = command(home, *words.split(), env={"COLUMNS": "60"})
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("flwr-telemetry: ")
+    assert line.endswith("--help`.")
+    assert line.count("Did you mean") <= 1
+
+
+def test_help_on_commands_and_on_what_concerns_all(home):
+    for words in (["inspect"], ["config", "set"]):
+        told = [command(home, *form).stdout for form in (["help", *words], [*words, "--help"])]
+        assert told[0] == told[1] != ""
+    assert command(home, "help").stdout == command(home, "--help").stdout
+    assert "FLWR_TELEMETRY_UPLOAD" in command(home, "help", "environment").stdout
+    assert "126" in command(home, "help", "exit-codes").stdout
+    assert command(home, "help", "bogus").returncode == 2
+
+
+def test_no_argument_of_a_command_is_without_help(home):
+    assert "_command" not in command(home, "run", "--help").stdout

@@ -1,6 +1,7 @@
 """`flwr-telemetry demo`: every event arrives, and no file or process is left."""
 
 import json
+import re
 import signal
 import subprocess
 
@@ -33,6 +34,8 @@ def test_it_shows_a_body_in_full(home, tmp_path):
     assert '"num-supernodes": 10' in done.stdout
     assert "2 workloads wrote 4 events; 4 arrived" in done.stdout
     assert "Flower itself would" in done.stdout
+    assert "4 events became" in done.stdout
+    assert re.search(r"^Running    [·▁▂▃▄▅▆▇█]{48}  over time$", done.stdout, re.MULTILINE)
 
 
 def test_nothing_around_it_can_disturb_it(home, tmp_path):

@@ -1,12 +1,16 @@
 """`flwr-telemetry flush`: exit codes and messages; `tests/daemon/admin/test_flush.py` has the delivery."""
 
 import json
+import os
+import pwd
 import signal
 import subprocess
 
 import pytest
 
 from tests.support import homes, processes, records
+from tests.support.collector import Answer
+from tests.support.commands import answer_of
 from tests.support.processes import command
 
 
@@ -71,3 +75,30 @@ def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
     assert said == "flwr-telemetry: interrupted; events that are not delivered are kept\n"
     assert processes.processes_of(home) == {}
     assert homes.unsent_files(home)
+
+
+def test_a_dry_run_says_what_would_go_where(home, collector):
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(3))
+    before = homes.contents(home)
+    assert command(home, "flush", "--dry-run").stdout == f"Would deliver 3 events to {collector.url}.\n"
+    told = answer_of(home, "flush", "--dry-run", env={"FLWR_TELEMETRY_UPLOAD": "0"})
+    assert (told["events"], told["to"]) == (3, "nowhere")
+    assert command(home, "flush", "--dry-run", env={"FLWR_TELEMETRY_ENABLED": "0"}).returncode == 3
+    assert homes.contents(home) == before
+    assert collector.requests == []
+
+
+def test_it_says_where_it_wrote_and_why_something_was_refused(home, collector, tmp_path):
+    url = f"file://{tmp_path}/%u.jsonl"
+    homes.configure(home, url)
+    homes.put(home, records.series(1))
+    assert command(home, "flush").stdout == f"Wrote 1 event to {url}.\n"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert (tmp_path / f"{user}.jsonl").read_bytes().splitlines() == homes.sent(home)
+    homes.configure(home, collector.url)
+    collector.answer_by(lambda _request: Answer(422, body=b"no such type"))
+    homes.put(home, records.series(1))
+    assert "Refused: the collector answered 422: no such type.\n" in command(home, "flush").stdout
+    assert "last: the collector answered 422: no such type" in command(home, "status").stdout
+    assert command(home, "flush", "-q").stdout == ""

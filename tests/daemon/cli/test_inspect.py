@@ -1,12 +1,16 @@
 """`flwr-telemetry inspect`: the events and bodies, byte for byte."""
 
+import csv
+import io
 import json
+import re
 import signal
 import subprocess
 
 import pytest
 
 from tests.support import homes, processes, records, wire
+from tests.support.collector import Answer
 from tests.support.processes import NEVER, command
 
 
@@ -42,17 +46,76 @@ def test_expand_gives_the_events_of_a_burst(home, collector):
 
 
 def test_the_table_is_for_people(home, collector):
-    """A row for each event or body: stage, age, count, type, and the shared details."""
+    """A row for each event or body, the oldest first: stage, number, time, count, type, details, receipt."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     processes.once(home)
     homes.put(home, [records.sample({"backend": "ray"}, event_type="OTHER")])
-    head, first, second, foot = command(home, "inspect").stdout.splitlines()
-    assert head.split() == ["STAGE", "WHEN", "COUNT", "EVENT", "TYPE", "DETAILS"]
-    assert (first.split()[0], first.split()[-2:]) == ("spool", ["OTHER", '{"backend":"ray"}'])
-    assert (second.split()[0], second.split()[-3:]) == ("sent", ["2", "PING", '{"n":…}'])
+    zone = {"TZ": "Asia/Kolkata"}  # of 2026-11-18T11:06:40Z
+    head, first, second, foot = command(home, "inspect", env=zone).stdout.splitlines()
+    assert head.split() == ["STAGE", "#", "WHEN", "EVENTS", "EVENT", "TYPE", "DETAILS"]
+    waits, sent = sorted([first.split(), second.split()], reverse=True)
+    assert [waits[0], *waits[2:]] == [*"spool 2026-11-18 16:36:40 1 OTHER".split(), '{"backend":"ray"}']
+    assert [sent[0], *sent[2:8]] == [*"sent 2026-11-18 16:36:40 2 PING".split(), '{"n":…}', "(sent"]
+    assert sent[-1] == f"{collector.url})"
     assert foot == "3 events, in 2 rows"
     assert command(home, "inspect", "--expand").stdout.splitlines()[-1] == "3 events"
+    whole = command(home, "inspect", "--stage", "sent", "1").stdout
+    assert f"Key            {wire.key_of(homes.sent(home)[0])}" in whole
+    assert json.loads(whole[whole.index("{") :]) == json.loads(homes.sent(home)[0])
+    assert command(home, "inspect", "3").returncode == 2
+    assert command(home, "inspect", "--stage", "sent", "--body").stdout == whole + "2 events, in 1 row\n"
+
+
+def terminal(home, *arguments, width):
+    env = {"FORCE_COLOR": "1", "COLUMNS": str(width)}
+    return re.sub(r"\x1b\[[0-9;]*m", "", command(home, *arguments, env=env).stdout)
+
+
+def test_a_terminal_of_any_width_shows_what_was_sent(home):
+    homes.put(home, [records.sample({"run": "x" * 90, "end": "here"}, event_type="OTHER")])
+    for width in (40, 60, 80):
+        shown = terminal(home, "inspect", width=width)
+        assert all(len(line) <= width for line in shown.splitlines())
+        assert "OTHER" in shown
+        assert '"end":"here"' in "".join(line.strip() for line in shown.splitlines())
+
+
+def test_with_meta_tells_where_each_body_is_and_what_became_of_it(home, collector):
+    homes.configure(home, collector.url + "?token=secret")
+    homes.put(home, [*records.series(3), *records.series(3, event_type="HALF")])
+    collector.answer_by(lambda request: 422 if b"burst" in request.body and b"HALF" in request.body else 200)
+    processes.deliver(home, times=5)
+    homes.put(home, [records.sample(event_type="REFUSED")])
+    collector.answer_by(lambda _request: Answer(413, body=b"too large"))
+    processes.deliver(home, times=2)
+    homes.put(home, records.series(1))
+    lines = [json.loads(line) for line in _lines(home, "--with-meta")]
+    assert all(list(line) == "stage host key at to reason events body".split() for line in lines)
+    assert {line["host"] for line in lines} == {homes.host_name()}
+    spool, *sent, refused = lines
+    assert (spool["stage"], spool["key"], spool["at"], spool["to"]) == ("spool", None, None, None)
+    assert sorted(line["events"] for line in sent) == [1, 1, 1, 3]
+    assert {line["key"] for line in sent} == set(collector.accepted)
+    assert {line["to"] for line in sent} == {collector.url}
+    assert [line["at"] for line in sent] == [receipt["at"] for receipt in homes.receipts(home)]
+    assert (refused["stage"], refused["at"]) == ("rejected", None)
+    assert refused["reason"].startswith("the collector answered 413")
+    assert [line["body"] for line in lines] == [json.loads(line) for line in _lines(home)]
+    for path in homes.host(home).glob("sent/*.receipts.jsonl"):
+        path.write_bytes(b"torn\n" + path.read_bytes().replace(b'"to"', b'"from"'))
+    assert {json.loads(line)["at"] for line in _lines(home, "--with-meta", "--stage", "sent")} == {None}
+    assert "there is no receipt" in command(home, "inspect").stdout
+    assert command(home, "inspect", "--with-meta").returncode == 2
+
+
+def test_csv_is_for_a_spreadsheet(home):
+    """A cell that begins as a formula does is none."""
+    homes.put(home, [records.sample({"x": "=1"}, event_type="=SUM(A1)"), records.sample({"a": 'say "b", c'})])
+    done = command(home, "inspect", "--csv")
+    head, *rows = csv.reader(io.StringIO(done.stdout))
+    assert head == "stage host key when at to reason events event_type event_details".split()
+    assert [row[8:] for row in rows] == [["'=SUM(A1)", '{"x": "=1"}'], ["PING", '{"a": "say \\"b\\", c"}']]
 
 
 def test_an_empty_stage_is_reported(home):

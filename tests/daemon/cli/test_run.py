@@ -56,11 +56,6 @@ def test_the_rest_of_the_environment_is_kept():
     assert environ == {"PATH": "/bin", "FLWR_TELEMETRY_ENABLED": "0"}
 
 
-def test_run_under_run_adds_nothing():
-    once = environment_for({"PYTHONPATH": "/a"})
-    assert environment_for(once) == once
-
-
 def test_our_directory_holds_the_sitecustomize():
     """PYTHONPATH gets one directory with one module, and no package."""
     assert [path.name for path in SITE_DIRECTORY.iterdir() if path.name != "__pycache__"] == [

@@ -1,14 +1,18 @@
 """The follower gives everything once at each stage, whatever moves meanwhile."""
 
 import json
+import time
 
 from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import Home
+from flwr_telemetry.record import to_wire
 from flwr_telemetryd.inspect.follow import Follower
-from flwr_telemetryd.outbox import batch
+from flwr_telemetryd.outbox import archive, batch
+from flwr_telemetryd.outbox.body import key_of
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.state import State
 from tests.support import homes, records
+from tests.support.bodies import coalesce
 
 
 def _new(follower):
@@ -123,3 +127,23 @@ def test_events_of_the_spool_are_shown_as_they_are_sent(home):
     assert memory() == [7]
     assert batch.take(ours, "owner", 2, [Home(home).host("another")]) is not None
     assert memory() == [None]
+
+
+def test_a_receipt_may_come_a_moment_after_its_body(home, monkeypatch):
+    """A sidecar may be between the two just now."""
+    host = Home(home).host()
+    host.root.mkdir(parents=True, mode=0o700)
+    host.sent.mkdir(mode=0o700)
+    body = next(coalesce([to_wire(records.sample())]))
+    (host.sent / "2026-11-22.jsonl").write_bytes(body + b"\n")
+    (host.sent / "2026-11-22.jsonl").chmod(0o600)
+    receipt = archive.Receipt(key_of(body), "2026-11-22T10:00:00+00:00", 200, "https://x/")
+
+    def write_it(_seconds):
+        path = host.sent / "2026-11-22.receipts.jsonl"
+        path.write_text(json.dumps(receipt._asdict()) + "\n")
+        path.chmod(0o600)
+
+    monkeypatch.setattr(time, "sleep", write_it)
+    (item,) = Follower(Home(home), "sent").new_items()
+    assert item.receipt == receipt

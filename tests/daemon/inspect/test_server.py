@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import psutil
 import pytest
@@ -114,6 +115,16 @@ def test_the_child_that_asks_ends_with_the_command(mount):
     code = f"server.check(Path({str(mount)!r}), print); print(json.dumps(1))"
     assert processes.answers(mount, ASK + code) == 1
     processes.wait_until(lambda: not processes.processes_of(mount, re.compile("def told")))
+
+
+def test_a_training_that_run_starts_gets_no_child(home, mount):
+    words = ["run", "--", sys.executable, "-c", "import os; os.waitpid(-1, 0)"]
+    done = processes.command(mount, *words)
+    assert done.stderr.rstrip().endswith("ChildProcessError: [Errno 10] No child processes")
+    with away(mount):
+        done = processes.run(mount, ["-c", f"{QUICKLY}main()", *words])
+    assert "telemetry is off for this command" in done.stderr
+    assert done.stderr.rstrip().endswith("No child processes")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])

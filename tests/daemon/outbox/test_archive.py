@@ -1,14 +1,16 @@
 """Archive: lines are read one at a time, as far as they are written, and appended whole."""
 
 import fcntl
+import json
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetryd.outbox import archive
-from tests.support import processes
+from tests.support import processes, strategies
 from tests.support.faults import amid, write_at_most
 from tests.support.strategies import tried
 
@@ -89,3 +91,48 @@ def test_a_file_that_is_replaced_meanwhile_gets_nothing_more(tmp_path, monkeypat
     amid(monkeypatch, lambda: path.rename(old), "lstat")
     archive.append_line(path, b"line", across_hosts=across_hosts)
     assert (old.read_bytes(), path.read_bytes()) == (b"", b"line\n")
+
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:word@x.org:8443/a?key=secret#part", "https://x.org:8443/a"),
+        ("file:///a/b.jsonl?x", "file:///a/b.jsonl"),
+        (archive.NOWHERE, "nowhere"),
+    ],
+)
+def test_a_receipt_tells_when_and_where_without_secrets(host, url, shown):
+    archive.archive(host, b"{}", archive.receipt("0" * 64, NOW, 202, url))
+    (day,) = archive.archive_files(host)
+    found = archive.Receipts(day).of(b"{}")
+    assert found == ("0" * 64, "2026-11-22T00:00:00+00:00", 202, shown)
+    assert archive.Receipts(day).of(b"{ }") is None
+
+
+def test_a_receipt_that_cannot_be_written_costs_no_body(host, monkeypatch, caplog):
+    """An archived body must not come twice. The receipt is looked for again until it is there."""
+    write = archive.append_line
+
+    def append(path, line):
+        if path.name.endswith(archive.RECEIPTS_SUFFIX):
+            raise OSError(28, "No space left on device")
+        write(path, line)
+
+    monkeypatch.setattr(archive, "append_line", append)
+    archive.archive(host, b"{}", archive.receipt("0" * 64, NOW, 200, "https://x/"))
+    monkeypatch.undo()
+    (day,) = archive.archive_files(host)
+    receipts = archive.Receipts(day)
+    assert (day.read_bytes(), receipts.of(b"{}")) == (b"{}\n", None)
+    assert "without a receipt" in caplog.text
+    archive.archive(host, b"{}", archive.receipt("0" * 64, NOW, 200, "https://x/"))
+    assert receipts.of(b"{}").status == 200
+
+
+@tried(200)
+@given(st.one_of(st.binary(), strategies.json_values().map(lambda value: json.dumps(value).encode())))
+def test_a_damaged_receipt_is_none(line):
+    assert archive.parsed(line) is None

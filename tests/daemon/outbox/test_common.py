@@ -12,8 +12,8 @@ from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.inspect.follow import Follower
 from flwr_telemetryd.inspect.status import read_status
-from flwr_telemetryd.outbox import common, forgotten, purge
-from tests.support import homes, records
+from flwr_telemetryd.outbox import archive, common, forgotten, purge
+from tests.support import homes, records, wire
 from tests.support.faults import DeathError, die
 
 GONE = "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
@@ -150,3 +150,21 @@ def test_on_a_shared_home_each_file_moves_as_it_is(home, nodes):
     assert [path.name[:11] for path in found] == ["2026-11-22."] * 3 + ["2026-11-23."] * 3
     assert sorted(path.read_bytes().rstrip() for path in found) == sorted(LINES)
     assert not Home(home).gone_hosts.lock.exists()
+
+
+def test_receipts_move_with_their_bodies_on_a_shared_home(home, nodes):
+    """Each file has a name of its own, and its receipts have that name, too. None is left alone."""
+    at = "2026-11-22T10:00:00+00:00"
+    for node, line in zip(nodes, LINES, strict=False):
+        node.root.mkdir(parents=True, exist_ok=True)
+        archive.archive(node, line, archive.Receipt(wire.key_of(line), at, 200, f"https://{node.name}/"))
+    put(nodes[0], b"{}", name="2026-11-23.receipts.jsonl")
+    assert common.take_in(Home(home), nodes, is_shared=True)
+    assert [path for node in nodes for path in node.sent.iterdir()] == []
+    days = archive.archive_files(Home(home).gone_hosts)
+    bodies = [(day, line) for day in days for line in day.read_bytes().splitlines()]
+    found = {line: archive.Receipts(day).of(line).to for day, line in bodies}
+    assert found == {line: f"https://{node.name}/" for node, line in zip(nodes, LINES, strict=False)}
+    assert {archive.Receipts(day).last_sent() for day in days} == {at}
+    shown = [item.receipt.to for item in Follower(Home(home), "sent").new_items()]
+    assert sorted(shown) == sorted(found.values())

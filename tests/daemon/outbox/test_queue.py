@@ -8,7 +8,7 @@ import pytest
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.outbox import forgotten
+from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.outbox.queue import Queue
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import a_queue, a_runtime, burst_of, due, put_body
@@ -51,7 +51,7 @@ def test_a_body_that_is_gone_or_damaged_leaves_nothing_to_send(home, host):
 def test_an_accepted_body_is_a_line_of_the_archive(host):
     queue = a_queue(host, Clock(time_ns=lambda: int(NOW.timestamp() * 1e9)))
     for data in (BURST, PLAIN):
-        queue.accept(loaded(queue, host, data))
+        queue.accept(loaded(queue, host, data), status=200, url="https://u@x/y?z#f")
     assert (host.sent / "2026-11-22.jsonl").read_bytes() == BURST + b"\n" + PLAIN + b"\n"
     assert list(host.outbox.iterdir()) == []
 
@@ -63,10 +63,10 @@ def test_race_15_death_after_the_answer(host, monkeypatch, call):
     body = loaded(queue, host, BURST)
     die(monkeypatch, call, 0)
     with pytest.raises(DeathError):
-        queue.accept(body)
+        queue.accept(body, status=200, url="https://x/")
     monkeypatch.undo()
     assert due(host) == ({} if call == "rmdir" else {KEY: BURST})
-    (day,) = host.sent.iterdir()
+    (day,) = archive.archive_files(host)
     assert day.read_bytes() == (b"" if call == "write" else BURST + b"\n")
 
 
@@ -76,13 +76,13 @@ def test_race_15_a_body_that_cannot_be_archived_is_kept_and_not_given_again(home
     body, before = loaded(queue, host, BURST), descriptors()
     fail_once(monkeypatch, "write", 28)
     with pytest.raises(OSError, match="space"):
-        queue.accept(body)
+        queue.accept(body, status=200, url="https://x/")
     assert descriptors() == before
     assert due(host) == {KEY: BURST}
     assert queue.load(body.body) is None
     assert due(host) == {}
     assert runtime.state.delivered_events == 4
-    (day,) = host.sent.iterdir()
+    (day,) = archive.archive_files(host)
     assert day.read_bytes() == BURST + b"\n"
 
 
@@ -119,7 +119,14 @@ def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
     assert runtime.state.rejected == 4
 
 
-@pytest.mark.parametrize("settle", [None, Queue.accept, lambda *both: Queue.reject(*both, "no")])
+@pytest.mark.parametrize(
+    "settle",
+    [
+        None,
+        lambda *both: Queue.accept(*both, status=200, url="https://x/"),
+        lambda *both: Queue.reject(*both, "no"),
+    ],
+)
 def test_a_body_of_a_forgotten_source_goes_without_a_trace(home, host, settle):
     """Before the request it is not given. If it is forgotten during the request, no copy of it is kept."""
     queue = Queue(runtime := a_runtime(home))

@@ -9,7 +9,7 @@ from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.burst import codec
-from flwr_telemetryd.outbox import retention
+from flwr_telemetryd.outbox import archive, retention
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import EVENTS, FRAMES, begin_again
 from tests.support import homes
@@ -130,6 +130,21 @@ def test_one_days_archive_over_the_cap_keeps_its_newest_lines(home, host):
     left = path.read_bytes().splitlines(keepends=True)
     assert 0 < sum(map(len, left)) <= cap
     assert left == lines[-len(left) :]
+
+
+def test_receipts_go_with_their_bodies_and_not_before_them(home, host):
+    """By age, by size, and where one day alone exceeds the cap; receipts without bodies go, too."""
+    old, new, alone = (host.sent / f"2026-11-{day}.jsonl" for day in (20, 21, 22))
+    days = [path for day in (old, new) for path in (day, archive.receipts_of(day))]
+    for path, age_days in zip(days, (20, 40, 2, 1), strict=True):
+        put(path, b'{"n":1}\n' * 100, age_days * DAY_S)
+    put(archive.receipts_of(alone), b"{}\n", 31 * DAY_S)
+    enforce(home)
+    assert sorted(host.sent.iterdir()) == sorted(days)
+    enforce(home, sent_max_mib=2000 / MIB)
+    assert sorted(host.sent.iterdir()) == sorted(days[2:])
+    enforce(home, sent_max_mib=1200 / MIB)
+    assert [path.read_bytes().count(b"\n") for path in days[2:]] == [74, 74]
 
 
 def test_what_vanishes_meanwhile_is_not_counted(home, host, monkeypatch):

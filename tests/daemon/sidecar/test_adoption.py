@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from flwr_telemetry import files, pending
-from flwr_telemetry.layout import Home
+from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.outbox import batch, discard, queue
 from flwr_telemetryd.sidecar import adoption
@@ -151,8 +151,9 @@ def test_a_host_with_a_fresh_heartbeat_is_not_adopted(home, collector):
     assert hw(collector) == {0: False}
 
 
-def test_a_wait_on_another_host_follows_an_adopted_segment(home):
-    left_behind(home, "node", range(1), name="sealed-1-00000001.msgpack")
+@pytest.mark.parametrize("name", ["sealed-1-00000001.msgpack", whole_name(1)], ids=["sealed", "whole"])
+def test_a_wait_on_another_host_follows_an_adopted_segment(home, name):
+    left_behind(home, "node", range(1), name=name)
     node, here = Home(home).host("node"), Home(home).host()
     here.root.mkdir(mode=0o700)
     waits = pending.Waiting(node)

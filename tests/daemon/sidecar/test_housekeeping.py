@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flwr_telemetry import spool
-from flwr_telemetry.layout import Home
+from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
 from tests.daemon.conftest import a_runtime
@@ -260,3 +260,14 @@ def test_a_service_tells_copies_of_its_machine_that_it_still_runs(home, node):
     housekeeping.Housekeeping(runtime, None).write_heartbeat()
     assert time.time() - machine.stat().st_mtime < 1800
     assert machine.read_text() == "claimed\n"
+
+
+@pytest.mark.parametrize(("age_s", "is_deleted"), [(82_000, False), (86_401, True)])
+def test_a_draft_whose_writer_died_goes_after_a_day(home, node, age_s, is_deleted):
+    """Until then a stopped writer may rename it, so that it becomes a segment."""
+    draft = node.spool / f".{whole_name(1)}.part"
+    draft.write_bytes(records.encode(records.sample()))
+    long_ago(node)
+    homes.age(draft, age_s - 3600)
+    assert prune(home) == (["node"] if is_deleted else [])
+    assert draft.exists() is not is_deleted

@@ -1,5 +1,7 @@
 """The sidecar as a process: the exit codes, and the change to a service."""
 
+import sys
+
 import pytest
 
 from flwr_telemetry.layout import Home
@@ -41,3 +43,26 @@ def test_on_demand_ends_for_a_service(home, collector):
     assert service.poll() is None
     service.terminate()
     assert service.wait(processes.PATIENCE_S) == 0
+
+
+def on_a_terminal(home):
+    code = f"import pty, sys\nsys.exit(pty.spawn([{sys.executable!r}, '-m', 'flwr_telemetryd']) >> 8)"
+    done = processes.run(home, ["-c", code])
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_on_a_terminal_it_says_what_it_does_and_why_it_ends(home, collector):
+    assert on_a_terminal(home) == f"flwr-telemetryd: nothing waits in {home}\n"
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(1))
+    told = on_a_terminal(home)
+    assert told.startswith(f"flwr-telemetryd: delivers the events of {home}; Ctrl-C ends it")
+    assert "ending: nothing was left to do" in told
+    homes.put(home, records.series(1))
+    assert processes.run(home, ["-m", "flwr_telemetryd"]).stderr == ""
+
+
+@pytest.mark.parametrize("word", ["-V", "--version"])
+def test_it_tells_its_version(home, word):
+    assert processes.run(home, ["-m", "flwr_telemetryd", word]).stdout.startswith("flwr-telemetryd ")

@@ -1,6 +1,7 @@
 """The directories of a home: which are hosts, which are safe, and what is in them."""
 
 import contextlib
+import os
 
 import pytest
 
@@ -62,3 +63,12 @@ def test_what_network_file_systems_do_is_no_error(tmp_path, monkeypatch):
     faults.fail_once(monkeypatch, "fsync", 22)
     directory.fsync_directory(tmp_path)
     assert faults.descriptors() == before
+
+
+def test_a_rename_that_was_repeated_is_found_past_the_cache_of_names(tmp_path, monkeypatch):
+    """The client may remember that the target was missing before the first try."""
+    (tmp_path / "new").touch()
+    monkeypatch.setattr(os.path, "lexists", lambda _path: False)
+    directory.rename(tmp_path / "old", tmp_path / "new")
+    with pytest.raises(FileNotFoundError):
+        directory.rename(tmp_path / "old", tmp_path / "none")

@@ -1,7 +1,7 @@
 """A workload: ``writer.py COUNT PACE NOTES``.
 
 It reports COUNT events, each with a tag, and rests PACE seconds after each (``flat``: never; ``ragged``: at
-random). If the last one waits in memory, it reports more of them until one does not: then all are written.
+random). At the end it waits until nothing is in memory any more.
 NOTES is a file, or ``udp:HOST:PORT``. Its lines:
 
     <word> <microseconds> <time> <tag>   ``spooled``, ``memory`` (the server is slow) or ``failed``
@@ -15,11 +15,13 @@ import sys
 import time
 import uuid
 
-from flwr_telemetry import event
+from flwr_telemetry import event, flush
 
-_SETTLE_S = 60.0
+_DRAIN_S = 3.0
+"""``flush`` does not wait for a server that has just been slow."""
+_FLUSH_S = 10.0
 _ENOUGH = "/tmp/enough"
-"""Once it exists, no more than the last events are reported."""
+"""Once it exists, no more events are reported."""
 
 
 def _teller(where):
@@ -54,7 +56,6 @@ class Workload:
         if word != "spooled" and told not in self._said:
             self._said.add(told)
             self._tell(f"# {told}\n")
-        return word
 
 
 def _pause(pace, chance):
@@ -67,16 +68,13 @@ def _pause(pace, chance):
 
 def main(count, pace, where):
     workload, chance = Workload(_teller(where)), random.Random()
-    word = "spooled"
     for _ in range(int(count)):
-        word = workload.report()
+        workload.report()
         _pause(pace, chance)
         if os.path.exists(_ENOUGH):
             break
-    end = time.monotonic() + _SETTLE_S
-    while word == "memory" and time.monotonic() < end:
-        time.sleep(0.05)
-        word = workload.report()
+    time.sleep(_DRAIN_S)
+    flush(_FLUSH_S)
 
 
 if __name__ == "__main__":

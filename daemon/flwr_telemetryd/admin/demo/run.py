@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from flwr_telemetry import files, settings
 from flwr_telemetry.layout import Home
+from flwr_telemetry.record import date_us
 from flwr_telemetry.settings_file import Limits
 
 from ...burst import codec
@@ -89,6 +90,9 @@ class Report:
 
     left_over: str
     """Why something was not delivered; empty if nothing is missing."""
+
+    spans_us: list[tuple[int, int]]
+    """The times of the first and the last event of each workload, in microseconds since the first of all."""
 
     @property
     def complete(self) -> bool:
@@ -242,4 +246,13 @@ def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -
         seconds=round(seconds, 2),
         body=json.loads(max(bodies, key=len, default=b"{}")),
         left_over=left_over,
+        spans_us=_spans_us(events),
     )
+
+
+def _spans_us(events: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    times: dict[str, list[int]] = {}
+    for event in events:
+        times.setdefault(event["context"]["cluster"], []).append(date_us(event["context"]["date"]))
+    begin_us = min(map(min, times.values()), default=0)
+    return sorted((min(found) - begin_us, max(found) - begin_us) for found in times.values())

@@ -64,7 +64,9 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock, silence: str =
         yield skipped("locks", found)
         yield skipped("clock", found)
     yield here.sidecar(home, now, environ)
-    if now.consent.enabled:
+    if now.consent.enabled and now.kept_by:
+        yield skipped("collector", f"not checked, because nothing is sent: {now.kept_by}")
+    elif now.consent.enabled:
         yield from way_out.check(now, environ, clock)
     else:
         yield skipped("collector", "not checked, because telemetry is off")

@@ -104,7 +104,7 @@ def locks(home: Home) -> Check:
         return ok("locks", f"file locks work, on {kind}")
     problem = "refuses file locks" if LockResult.UNSUPPORTED in results else "grants one lock twice"
     found = f"{kind} {problem}; nothing is lost by that, but two sidecars may run"
-    advice = 'let one service serve this home, and set sidecar = "never" in config.toml'
+    advice = "let one service serve this home, and run `flwr-telemetry config set sidecar never`"
     return note("locks", found, advice)
 
 

@@ -33,8 +33,8 @@ _MEANINGS = {
     "local_lock=all": "other machines do not see its locks",
     "local_lock=flock": "other machines do not see its locks",
     "noac": "each look at a file asks the server",
-    "soft": "a call fails if the server is slow, and an event may then be refused",
-    "softerr": "a call fails if the server is slow, and an event may then be refused",
+    "soft": "a call fails if the server is slow, and is made again later",
+    "softerr": "a call fails if the server is slow, and is made again later",
 }
 _CACHE_TIMES = ("actimeo=", "acreg", "acdir")
 _LOCAL = ("nolock", "local_lock=all", "local_lock=flock")

@@ -13,8 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import TelemetryError
@@ -22,6 +21,7 @@ from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
 from ...delivery import proxies, trust
+from ...delivery.file import path_of
 from ...delivery.http import HttpSink, Reached
 from ...delivery.outcome import Retry
 from ...errors import describe
@@ -53,7 +53,7 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
 
 
 def _file(url: str) -> Check:
-    path = Path(unquote(urlsplit(url).path))
+    path = path_of(url)
     try:
         with contextlib.suppress(FileNotFoundError):
             files.check_file(path)
@@ -73,7 +73,7 @@ def _proxy(now: Settings, proxy: proxies.Proxy | None) -> Check:
     if proxy.origin == proxies.SETTING:
         return ok("proxy", f"{proxy.shown}, by the settings")
     found = f"{proxy.shown}, by {proxy.origin}; {_OF_ANOTHER}"
-    return note("proxy", found, "to be sure, set proxy in config.toml")
+    return note("proxy", found, "to be sure, run `flwr-telemetry config set proxy http://host:port`")
 
 
 def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
@@ -83,7 +83,11 @@ def _certificates(chosen: trust.Trust, environ: Mapping[str, str]) -> Check:
         return ok("certificates", f"those of this system, in {places}, and those of the package certifi")
     by = "the settings" if chosen.origin == "ca_bundle" else chosen.origin
     found = f"only those in {chosen.bundle}, by {by}"
-    remedy = "set ca_bundle in config.toml" if by == "the settings" else f"unset {by}, or set ca_bundle"
+    remedy = (
+        "run `flwr-telemetry config set ca_bundle FILE`"
+        if by == "the settings"
+        else f"unset {by}, or set ca_bundle"
+    )
     try:
         chosen.context()
     except trust.BundleError as error:
@@ -100,7 +104,9 @@ def _name(url: str) -> Check:
         found = {item[4][0] for item in socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no host name"
-        advice = "check this machine's name resolution; if it has none, set proxy in config.toml"
+        advice = (
+            "check this machine's name resolution; if it has none, run `flwr-telemetry config set proxy URL`"
+        )
         return fault("name", f"{host} cannot be looked up: {why}", advice)
     return ok("name", f"{host} is {min(map(str, found))}")
 
@@ -115,7 +121,7 @@ def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
             "collector",
             f"{host}: {reached.reason}",
             f"events are kept for {now.limits.spool_max_days:g} days; for another way to the collector, "
-            "set proxy, ca_bundle or url in config.toml",
+            "set proxy, ca_bundle or url by `flwr-telemetry config set`",
         )
     if reached.status == _PROXY_REFUSES:
         return fault("collector", "the proxy refuses (407)", "give its user and password in proxy")

@@ -148,12 +148,14 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
     """The settings as they are now.
 
     Raises:
-        _StopError: telemetry is off.
+        _StopError: telemetry is off, or nothing may be sent.
         FileSinkError: the home delivers into a file.
     """
     chosen = settings.load(home, environ)
     if not chosen.consent.enabled:
         raise _StopError(Outcome.DISABLED, chosen.consent.reason)
+    if chosen.kept_by:
+        raise _StopError(Outcome.KEPT, chosen.kept_by)
     if chosen.url.startswith("file:"):
         raise FileSinkError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
@@ -323,7 +325,8 @@ class _Relay:
             self._state.rejected += events
         else:
             if is_kept:
-                archive.archive(self._host, data, self._clock.now())
+                now, url = self._clock.now(), self._settings.url
+                archive.archive(self._host, data, archive.receipt(key, now, outcome.status, url))
                 self._enforce_caps(len(data))
             self._state.delivered_events += events
             self._state.last_delivery = self._clock.now().isoformat()

@@ -112,6 +112,12 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
     return changes
 
 
+def planned(home: Home, now: Settings, environ: Mapping[str, str], *, timer: bool) -> dict[str, str]:
+    """The text of each unit that ``install`` would write, by its name; nothing is changed or asked."""
+    machine = this_machine(home, now, environ)
+    return {name: sealed(render(shipped(name), machine)) for name in ((ONCE, TIMER) if timer else (SERVICE,))}
+
+
 def uninstall(environ: Mapping[str, str]) -> Changes:
     """Stop, disable and remove the units; without a running manager, only remove the files."""
     manager = Systemctl(environ)

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from flwr_telemetry import places
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
+
+from ...delivery.file import path_of
 
 if sys.platform != "win32":
     import pwd
@@ -93,7 +94,7 @@ def sink_directory(now: Settings) -> Path | None:
     """The directory of the file that takes the bodies; None if they go over the network."""
     if not now.url.startswith("file:"):
         return None
-    return Path(os.path.realpath(Path(unquote(urlsplit(now.url).path)).parent))
+    return Path(os.path.realpath(path_of(now.url).parent))
 
 
 def _default() -> Path | None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,12 @@ def shipped(name: str) -> str:
         if (path := place / name).is_file():
             return path.read_text(encoding="utf-8")
     raise FileNotFoundError(2, "this installation lacks a file of its own", str(_PLACES[0] / name))
+
+
+def epilog(program: Path) -> str:
+    """The epilog for Slurm that runs this ``flwr-telemetryd``."""
+    text = shipped("slurm-epilog.sh")
+    return text.replace("COMMAND=/usr/local/bin/flwr-telemetryd", f"COMMAND={shlex.quote(str(program))}")
 
 
 def drop_in(unit: str) -> str:

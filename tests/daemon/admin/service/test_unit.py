@@ -14,6 +14,7 @@ from flwr_telemetryd.admin.service.unit import ONCE, SERVICE, TIMER, Author
 from flwr_telemetryd.errors import ServiceError
 from flwr_telemetryd.sidecar.process import DRAIN_S
 from tests.support import homes
+from tests.support.commands import answer_of, ran
 from tests.support.processes import wait_until
 from tests.support.service import UNITS, emit, install
 
@@ -273,3 +274,12 @@ def test_both_units_are_hardened_alike():
     assert hardened[1] is not None
     assert hardened[0][1].strip() == hardened[1][1].strip()
     assert not re.search(r"\n\n[A-Z]", "\n".join(texts))
+
+
+def test_the_epilog_names_this_installation(home):
+    assert "\nCOMMAND='/a b/flwr-telemetryd' # in an" in unit.epilog(Path("/a b/flwr-telemetryd"))
+    printed = ran(home, "service", "epilog").stdout
+    assert f"\nCOMMAND={Path(sys.executable).with_name('flwr-telemetryd')} # in an" in printed
+    units = answer_of(home, "service", "install", "--print")
+    assert list(units) == [SERVICE]
+    assert str(home) in units[SERVICE]
