@@ -254,6 +254,15 @@ def test_a_writer_at_the_file_server_is_stopped_while_its_segment_is_adopted(
     check(collector, [0, 1])
 
 
+def test_once_delivers_the_open_segment_of_another_host(home, tmp_path, collector):
+    """It is taken a moment after it was sealed, and ``--once`` does not end before."""
+    homes.configure(home, collector.url, adopt_after_s=0)
+    homes.put(home, records.series(2), host_of="fileserver")
+    with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:
+        processes.deliver(mount)
+    check(collector, [0, 1])
+
+
 def test_switching_off_while_a_segment_is_open(home, tmp_path, collector):
     """Everything else is deleted, and that segment by the file system, when it is closed."""
     with netfs.mounted(home, tmp_path / "mount", Traits()) as mount:

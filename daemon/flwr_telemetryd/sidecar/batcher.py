@@ -21,7 +21,7 @@ from flwr_telemetry.whole import LEAST_BYTES
 
 from ..clock import Clock
 from ..outbox import batch, discard
-from ..runtime import Runtime
+from ..runtime import Mode, Runtime
 from ..spool import quarantine, reader, segments
 from ..spool.directory import listing, turn_at
 from .schedule import age_of_oldest_s, seal_is_due
@@ -113,15 +113,22 @@ class Batcher:
         return others and (not self._runtime.is_shared or self._has_settled(segment))
 
     def _has_settled(self, segment: Path) -> bool:
+        is_new = self._is_new(segment)
+        if is_new and self._runtime.mode is Mode.ONCE:  # it makes no later pass for another host
+            self._runtime.clock.sleep(2 * SETTLE_S)  # the times of files are not exact
+            is_new = self._is_new(segment)
+        return not is_new
+
+    def _is_new(self, segment: Path) -> bool:
         try:
             with files.opened(segment, os.O_RDONLY) as descriptor:  # asks the server, unlike `stat`
                 status = os.fstat(descriptor)
         except FileNotFoundError:
-            return False
-        except quarantine.NOT_OURS_ERRORS:
             return True
+        except quarantine.NOT_OURS_ERRORS:
+            return False
         changed_at = max(status.st_mtime, status.st_ctime)  # a rename changes the latter
-        return files.age_s(self._runtime.file_system_now(), changed_at) >= SETTLE_S
+        return files.age_s(self._runtime.file_system_now(), changed_at) < SETTLE_S
 
     def _unfinished(self) -> int:
         """How many batches of this run could not be finished."""
