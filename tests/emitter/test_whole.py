@@ -77,7 +77,8 @@ def test_death_at_any_moment_leaves_no_half_segment(home, told, monkeypatch, cal
 
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool"])
-def test_a_spool_that_is_removed_is_made_again(home, host, told, what):
+def test_a_spool_that_is_removed_is_made_again(home, host, told, what, monkeypatch):
+    monkeypatch.setattr(whole, "LATE_S", processes.PATIENCE_S)  # a slow draft asks once more
     told.append(FRAMES[0])
     shutil.rmtree(home if what == "home" else getattr(host, what))
     told.append(FRAMES[1])
