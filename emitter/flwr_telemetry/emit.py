@@ -140,9 +140,7 @@ def _report(
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         if answer is None:
-            if isinstance(error, SpoolSlowError):
-                return _failed(error, "An event is {}") if error.is_lasting else _future(error)
-            return _failed(error, "An event could not be recorded: {}")
+            return _not_recorded(error)
         quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
     return answer
 
@@ -274,6 +272,13 @@ if hasattr(os, "register_at_fork"):
 
 
 # Failures
+
+
+def _not_recorded(error: Exception) -> Future[str]:
+    """The future of an event that is not in the spool. A server that was slow once is no reason to warn."""
+    if not isinstance(error, SpoolSlowError):
+        return _failed(error, "An event could not be recorded: {}")
+    return _failed(error, "An event is {}") if error.is_lasting else _future(error)
 
 
 def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:

@@ -157,6 +157,17 @@ class Emitter:
         date_us: int | None = None,
     ) -> Future[str]:
         """As ``emit.report``, and with a date for an event that is reported late; may raise."""
+        answer = self._emit_alone(event_type, event_details, package, date_us)
+        return answer if isinstance(answer, Future) else self._answer(answer)
+
+    def _emit_alone(
+        self,
+        event_type: str,
+        event_details: Mapping[str, Any] | None,
+        package: str,
+        date_us: int | None,
+    ) -> Future[str] | Report:
+        """``_emit`` under the lock, or aside if that is taken."""
         lock = self._lock
         # Its owner is here again if it was interrupted by a signal handler, or if a log handler reports.
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` asks it
@@ -165,7 +176,7 @@ class Emitter:
         # released if this thread owns it.
         try:
             emit = self._emit if self._take(lock) else self._emit_aside
-            answer = emit(event_type, event_details, package, date_us)
+            return emit(event_type, event_details, package, date_us)
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
         finally:
@@ -173,7 +184,6 @@ class Emitter:
                 lock.release()
             except RuntimeError:
                 pass  # this thread does not own it, because its wait ended first
-        return answer if isinstance(answer, Future) else self._answer(answer)
 
     def _answer(self, report: Report) -> Future[str]:
         """Wait a moment until the helper has written an event; without the lock, for others may report."""

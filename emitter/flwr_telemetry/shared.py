@@ -123,7 +123,7 @@ class SharedHome:
             Exception: it could not be written.
         """
         try:
-            is_over = self._helper.wait(report.is_over)
+            is_over = self._helper.wait(report.is_over, ANSWER_WAIT_S)
         except BaseException:  # a signal handler ends the wait
             report.is_left = True
             raise

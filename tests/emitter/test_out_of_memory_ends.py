@@ -13,8 +13,8 @@ _UNIT_BYTES = 2
 _LARGEST_KEPT = 256
 """Python keeps the objects of the numbers up to this one, and needs memory for each larger one."""
 
-FUNCTIONS = [emit.event, emit._report, Emitter.emit, Emitter._emit, Emitter._take, Emitter._pack]
-FUNCTIONS += [Writer.append, Writer._append, Writer._is_kept, Writer._is_written]
+FUNCTIONS = [emit.event, emit._report, Emitter.emit, Emitter._emit_alone, Emitter._emit, Emitter._take]
+FUNCTIONS += [Emitter._pack, Writer.append, Writer._append, Writer._is_kept, Writer._is_written]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="it needs no memory there")

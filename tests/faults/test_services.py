@@ -177,7 +177,7 @@ def test_what_a_service_tells_its_manager(home, collector, tmp_path):
         assert told == [
             "WATCHDOG_USEC=200000000",
             "WATCHDOG=1",
-            "STATUS=0 events delivered in 0 requests",
+            "STATUS=events delivered: 0, requests: 0",
             "READY=1",
         ]
         service.send_signal(signal.SIGHUP)

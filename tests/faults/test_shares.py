@@ -11,15 +11,20 @@ from tests.support import homes, netfs, processes, wire
 MISSING = netfs.missing() or ("" if shutil.which("bindfs") else "there is no bindfs")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-EVENTS = """
-futures = [event("PING", {"n": n}) for n in range(20)]
-print(json.dumps(sorted({outcome(future) for future in futures})))
+PATIENT = "from flwr_telemetry import shared; shared.ANSWER_WAIT_S = 20"
+"""A busy machine is no slow server."""
+
+EVENTS = f"""
+{PATIENT}
+futures = [event("PING", {{"n": n}}) for n in range(20)]
+print(json.dumps(sorted({{outcome(future) for future in futures}})))
 """
-CHANGED = """
+CHANGED = f"""
+{PATIENT}
 told = []
 for n in range(3):
-    told.append(outcome(event("PING", {"n": n})))
-    os.system(f"chmod -R 700 {os.environ['FLWR_HOME']}")
+    told.append(outcome(event("PING", {{"n": n}})))
+    os.system(f"chmod -R 700 {{os.environ['FLWR_HOME']}}")
 print(json.dumps(told))
 """
 

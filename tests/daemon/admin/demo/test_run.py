@@ -18,7 +18,7 @@ def _receiver(*kinds_and_numbers):
             event = {
                 "event_type": kind,
                 "event_details": {"run-id-hash": workload.run_id_hash(number)},
-                "context": {},
+                "context": {"cluster": str(number), "date": "2026-11-22T10:00:00.123456+00:00"},
             }
             receiver.take(str(index), json.dumps(event).encode())
     return receiver
