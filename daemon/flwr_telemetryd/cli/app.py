@@ -57,6 +57,9 @@ _EXIT_CODES: dict[type[Exception], ExitCode] = {
 
 
 class _Group(TyperGroup):
+    has_all_commands = True
+    """See ``output.as_called``."""
+
     def main(self, *, standalone_mode: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Run the command. An error of usage is one line, because a box breaks long words."""
         import click

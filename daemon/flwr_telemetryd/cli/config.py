@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of a setting; `config list` has them.")]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
-def config() -> None:
-    r"""Show and change the settings of this home.
+def config(context: typer.Context) -> None:
+    r"""Show and change the settings of this home; without a command, list them.
 
     \b
     Examples:
@@ -38,6 +38,8 @@ def config() -> None:
       flwr-telemetry config set upload false
       flwr-telemetry config edit
     """
+    if context.invoked_subcommand is None:
+        list_settings()
 
 
 def list_settings(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -182,7 +184,7 @@ def _tell(home: "Home", settings: "list[Setting]") -> None:
     output.say(f"\nYour file: {home.config}")
 
 
-output.register(app.callback, config)
+output.register(app.callback, config, invoke_without_command=True)
 output.register(app.command, list_settings, name="list")
 output.register(app.command, get)
 output.register(app.command, set_setting, name="set")

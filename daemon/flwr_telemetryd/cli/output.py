@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -36,6 +37,9 @@ HomeOption = Annotated[
     OptionalText, typer.Option(metavar="DIR", help="A .flwr directory; else FLWR_HOME, else ~/.flwr.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+NAME = "flwr-telemetry"
+"""The name of the command under which all others are, unless another program has taken them in."""
 
 _NAME_WIDTH = 15
 _STEPS = ((60, "s", 1), (3600, "min", 60), (2 * 86400, "h", 3600), (float("inf"), "days", 86400))
@@ -168,7 +172,7 @@ def say_flower(view: FlowerView) -> None:
 def complain(*texts: str) -> None:
     """Print each text as one line on standard error."""
     for text in texts:
-        sys.stderr.write(f"flwr-telemetry: {' '.join(plain(text).splitlines())}\n")
+        sys.stderr.write(f"{NAME}: {' '.join(plain(text).splitlines())}\n")
 
 
 def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
@@ -191,8 +195,22 @@ def print_raw(line: bytes) -> None:
     sys.stdout.buffer.write(line + b"\n")
 
 
+def as_called(text: str) -> str:
+    """``text``, in which hints name these commands as they were called, for example ``flwr telemetry``."""
+    from click import get_current_context
+
+    context = get_current_context(silent=True)
+    while context is not None and not getattr(context.command, "has_all_commands", False):
+        context = context.parent
+    if context is None or context.command_path == NAME:
+        return text
+    names = "|".join(context.command.list_commands(context))  # type: ignore[attr-defined]  # of a group
+    return re.sub(rf"\b{NAME}(?= (?:{names})\b)", lambda _: context.command_path, text)
+
+
 def plain(text: str) -> str:
-    """``text`` without characters that could control a terminal."""
+    """``text`` without characters that could control a terminal, with hints ``as_called``."""
+    text = as_called(text)
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

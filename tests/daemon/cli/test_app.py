@@ -178,3 +178,19 @@ def test_help_on_commands_and_on_what_concerns_all(home):
 
 def test_no_argument_of_a_command_is_without_help(home):
     assert "_command" not in command(home, "run", "--help").stdout
+
+
+AS_A_PART = """
+import typer
+from flwr_telemetryd.cli.app import app
+flower = typer.Typer()
+flower.add_typer(app, name="telemetry")
+flower(["telemetry", "status"], prog_name="flwr")
+"""
+
+
+def test_hints_name_the_commands_as_they_were_called(home):
+    """They may become a part of Flower's own command."""
+    told = processes.run(home, ["-c", AS_A_PART]).stdout
+    assert "flwr telemetry disable" in told
+    assert "flwr-telemetry disable" not in told

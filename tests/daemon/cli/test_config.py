@@ -77,3 +77,7 @@ def test_a_file_that_cannot_be_understood_is_named(home):
     homes.write_settings(home, "upload = maybe\n")
     assert f"{homes.config_file(home)}, line 1" in ran(home, "config", "list", code=5).stderr
     assert json.loads(ran(home, "config", "path", "--json").stdout) == {"path": str(homes.config_file(home))}
+
+
+def test_without_a_command_it_lists_the_settings(home):
+    assert ran(home, "config").stdout == ran(home, "config", "list").stdout
