@@ -97,7 +97,9 @@ class Flower:
     def _end_status(self, run_id):
         ls = self.start("ls", "flwr", "ls", "e2e", "--run-id", run_id, "--format", "json")
         assert ls.wait() == 0, ls.output
-        (row,) = json.loads(ls.output[ls.output.index("{") :])["runs"]
+        # gRPC may write of its own end behind it.
+        found, _ = json.JSONDecoder().raw_decode(ls.output[ls.output.index("{") :])
+        (row,) = found["runs"]
         return row["status"] if row["status"].startswith("finished") else None
 
     def living(self, command="fl"):
