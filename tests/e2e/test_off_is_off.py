@@ -51,6 +51,12 @@ def flower(home, gateway, *words, **env):
     return processes.program(home, [*words, "-c", CODE], variables)
 
 
+def said_by_run(done):
+    """The lines of `run` itself. A SuperLink of another test may run at this time; that is said rightly."""
+    said = [line for line in done.stderr.splitlines() if line.startswith("flwr-telemetry run:")]
+    return [line for line in said if "SuperLink" not in line]
+
+
 RUN = [*sides.OURS]
 PLAIN = [sys.executable]
 
@@ -83,9 +89,7 @@ def test_run_switches_off_a_flower_that_it_cannot_adopt(home, gateway, without_u
     done = flower(home, gateway, *RUN, *words, **env)
     assert (done.returncode, done.stdout) == (0, "disabled\n"), done.stderr
     assert gateway.asked_for == []
-    # A SuperLink of another test may run; that is said rightly.
-    said = [line for line in done.stderr.splitlines() if line.startswith("flwr-telemetry run:")]
-    assert [line for line in said if "SuperLink" not in line] == []
+    assert said_by_run(done) == []
 
 
 @pytest.mark.parametrize("how", ["another environment", "-I", "-E", "-S", "env python", "a script"])
@@ -104,7 +108,7 @@ def test_run_says_where_flower_reports_by_itself(home, gateway, without_us, tmp_
         "a script": ([str(script)], without_us),
     }[how]
     done = flower(home, gateway, *RUN, *words)
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("flwr-telemetry run:")]
+    (line,) = said_by_run(done)
     assert "Flower reports by itself in" in line
     assert named in line
     assert STOP in line
