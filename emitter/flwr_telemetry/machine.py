@@ -170,7 +170,7 @@ def _claim(host: HostPaths, ids: _Ids) -> None:
             os.link(draft, host.machine)
         except FileExistsError:
             pass
-        except OSError:  # a share without hard links; whoever is last there, keeps the directory
+        except OSError:  # a share without hard links; the last process keeps the directory
             if not os.path.lexists(host.machine):
                 os.rename(draft, host.machine)
     finally:

@@ -4,7 +4,7 @@ In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets on
 ``sidecar.lock``, is never unlinked. Each attempt goes through filelock.
 
 On a file system that other machines share, nothing is locked. A lock there may wait for a server for ever, or
-be granted to every machine. The result is UNSUPPORTED at once, and whoever asks relies on renames alone. The
+be granted to every machine. The result is UNSUPPORTED at once, and the caller relies on renames alone. The
 lock of a host then is a claim: a sidecar writes its process to ``sidecar.json``, and ends if the file names
 another process that lives.
 """

@@ -49,7 +49,9 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock, silence: str =
     checks = [*here.home(home, now)]
     yield from checks
     place = nearest_directory(home)
-    mount = mounts.find(place) if mounts.is_shared(place) else None
+    mount = mounts.find(place)
+    if mount is not None and not mount.is_shared:
+        mount = None  # then the checks of a disk of this machine are made
     if mount is not None:
         yield shared.file_system(mount)
     # With a fault, another user's file or a link may stand in the place where the check would write.
