@@ -88,7 +88,7 @@ def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_pat
         cluster.slurm("scancel", cut)
         for job in (array, cut):
             cluster.wait_for(job)
-        left = cluster.users_processes()
+        left = cluster.processes_left()
         assert left == []
         assert sorted(path.name for path in (telemetry / NODE).iterdir()) == ["spool"]
         assert collector.requests == []
@@ -112,7 +112,7 @@ def test_each_event_of_each_job_is_delivered_once_and_no_process_is_left(tmp_pat
         cluster.wait_for(always)
         if not slurm.has_control_groups():  # then Slurm does not find processes that left their parents
             cluster.run(["pkill", "-KILL", "-u", cluster.user, "-f", "flwr_telemetryd"], user="root")
-        left = cluster.users_processes()
+        left = cluster.processes_left()
         assert left == []
         collector.answer_by(lambda _request: 200)
 
@@ -149,11 +149,11 @@ def test_the_epilog_delivers_and_never_drains_the_node(tmp_path, record_property
         collector.answer_by(lambda _request: "hang")
         cluster.wait_for(_job(cluster, 10, EVENTS))
         assert len(collector.requests) == 1
-        assert cluster.users_processes() == []
+        assert cluster.processes_left() == []
         epilog.write_text(text.replace("LIMIT_S=15", "LIMIT_S=50"))
         collector.answer_by(lambda _request: 200)
         cluster.wait_for(_job(cluster, 20, EVENTS, array="1-4"))
-        left = cluster.users_processes()
+        left = cluster.processes_left()
         assert left == []
         table.complete("each job, the epilog after it", 5, 0, 100, left)
         assert {path.stat().st_uid for path in (cluster.home / ".flwr").rglob("*")} == {

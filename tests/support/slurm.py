@@ -155,6 +155,12 @@ class Cluster(Machine):
         told = self.run(["ps", "-u", self.user, "-o", "args="], user="root").stdout
         return [line.strip() for line in told.splitlines()]
 
+    def processes_left(self):
+        """Give the user's processes after a job; one that was killed a moment ago has the time to go."""
+        with contextlib.suppress(AssertionError):
+            processes.wait_until(lambda: not self.users_processes(), timeout_s=20)
+        return self.users_processes()
+
 
 def _removed(group):
     for place, _, _ in os.walk(group, topdown=False):
