@@ -1,7 +1,7 @@
-"""The checks of Flower's own tests of its telemetry module, written anew from its behaviour.
+"""The checks of the tests that Flower has today of its telemetry module, written anew from its behaviour.
 
-``python -m unittest`` runs them against the installed Flower, unmodified or with our functions. They do not
-use our packages. One case needs an answer of a backend.
+``python -m unittest`` runs them against the installed Flower, unmodified or under ``flwr-telemetry run``.
+They do not use our packages. One case needs an answer of a backend.
 """
 
 import importlib
