@@ -129,7 +129,7 @@ def _telemetry(target, source):
     head = source.lines[: all_imports[0].lineno - 1]
     last = kind.decorator_list[0].lineno if kind.decorator_list else kind.lineno
     enum = source.lines[source.comment_above(last - 1) : kind.end_lineno]
-    ours = f"from {target.ours} import event as event"
+    ours = f"from {target.ours} import event as event  # pylint: disable=unused-import"
     return "\n".join([*head, *kept, "", ours, "", "", *enum, ""])
 
 

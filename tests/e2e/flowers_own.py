@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,27 +36,27 @@ class TelemetryTest(unittest.TestCase):
 
     def setUp(self) -> None:
         """Report into an empty directory."""
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.home = Path(directory.name) / ".flwr"
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        self.home = Path(directory) / ".flwr"
         variables = {
             "FLWR_HOME": str(self.home),
             "FLWR_TELEMETRY_ENABLED": "1",
             "FLWR_TELEMETRY_LOGGING": "0",
             "FLWR_TELEMETRY_SIDECAR": "never",
         }
-        environment = mock.patch.dict(os.environ, variables)
-        environment.start()
-        self.addCleanup(environment.stop)
+        self.enterContext(mock.patch.dict(os.environ, variables))
 
     def recorded(self) -> bytes:
         """Return all that waits to be sent."""
-        return b"".join(path.read_bytes() for path in self.home.glob("telemetry/*/spool/*.msgpack"))
+        segments = self.home.glob("telemetry/*/spool/*.msgpack")
+        return b"".join(segment.read_bytes() for segment in segments)
 
     def payload(self, **variables: str) -> dict[str, object]:
         """Report an event with these variables, and return it as it is logged."""
         logged = {**variables, "FLWR_TELEMETRY_LOGGING": "1"}
-        with mock.patch.dict(os.environ, logged), self.assertLogs("flwr-telemetry", "DEBUG") as logs:
+        environment = mock.patch.dict(os.environ, logged)
+        with environment, self.assertLogs("flwr-telemetry", "DEBUG") as logs:
             event(EventType.PING, {"number": 1})
         (line,) = [text for text in logs.output if " - POST - " in text]
         payload: dict[str, object] = json.loads(line.partition(" - POST - ")[2])
@@ -139,4 +140,5 @@ class TelemetryTest(unittest.TestCase):
         payload = self.payload()
 
         self.assertEqual(list(payload), ["event_type", "event_details", "context"])
-        self.assertEqual((payload["event_type"], payload["event_details"]), ("PING", {"number": 1}))
+        self.assertEqual(payload["event_type"], "PING")
+        self.assertEqual(payload["event_details"], {"number": 1})
