@@ -75,7 +75,7 @@ events = st.builds(
 )
 
 
-@tried(150)
+@tried(60)
 @given(st.lists(events, max_size=12), st.booleans())
 def test_the_readmes_expand_gives_back_what_went_in(crowd, bursts):
     expand = readmes_expand()
