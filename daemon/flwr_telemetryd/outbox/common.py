@@ -22,7 +22,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def take_in(home: Home, hosts: Iterable[HostPaths], *, is_shared: bool = False) 
             days = {path.name.partition(".")[0] for path in _kept(host.sent)}
             for day in days:  # the receipts first: a body may be without one, and none may be left alone
                 path = host.sent / f"{day}{archive.ARCHIVE_SUFFIX}"
-                target = common.sent / f"{day}.{secrets.token_hex(4)}{archive.ARCHIVE_SUFFIX}"
+                target = common.sent / f"{day}.{os.urandom(4).hex()}{archive.ARCHIVE_SUFFIX}"
                 _move(archive.receipts_of(path), archive.receipts_of(target))
                 _move(path, target)
         return True

@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import lock_descriptor
+
 from flwr_telemetry import files
-from flwr_telemetry.locks import LockResult
 
 from ...errors import AnotherRelayError, NoOffsetError
 from ...spool.directory import fsync_directory
-from ...spool.locks import try_exclusive_anywhere
 
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
@@ -121,13 +121,21 @@ def held(path: Path, file: int) -> Iterator[OffsetFile]:
     with _errors_named(path):
         descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
-        if try_exclusive_anywhere(descriptor) is LockResult.BUSY:
+        if _is_busy(descriptor):
             raise AnotherRelayError(f"another relay is running: {path} is locked")
         offset_file = OffsetFile(path, descriptor, file)
         yield offset_file
         offset_file.sync()
     finally:
         os.close(descriptor)
+
+
+def _is_busy(descriptor: int) -> bool:
+    """Whether another relay holds the lock. A shared file system is asked, too; it may never answer."""
+    try:
+        return not lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
