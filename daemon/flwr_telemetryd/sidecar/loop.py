@@ -248,12 +248,16 @@ class Sidecar:
         if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
             blocked_s = self._batcher.window_s()
         others_wait = False
+        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand looks for them twice a minute
+            others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
+            others_wait = any(map(is_waiting, others))
         if mode is Mode.ON_DEMAND:
             ends_in_s = self._exit_policy.in_s()
-            wait = on_demand_wait(limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s)
+            wait = on_demand_wait(
+                limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s, others_wait=others_wait
+            )
         else:
-            others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
-            quiet_s, others_wait = self._idle_wait.quiet_s(), any(map(is_waiting, others))
+            quiet_s = self._idle_wait.quiet_s()
             wait = service_wait(
                 limits, waits=waits, blocked_s=blocked_s, quiet_s=quiet_s, others_wait=others_wait
             )
