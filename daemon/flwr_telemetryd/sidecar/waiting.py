@@ -13,10 +13,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import sys
 from collections.abc import Callable, Mapping
 
-from flwr_telemetry import files, mounts
+from flwr_telemetry import files, mounts, system
 
 from ..runtime import Mode, Runtime
 from ..spool.directory import known_hosts, turn_at
@@ -130,7 +129,7 @@ class IdleWait:
         self._changed_at = runtime.clock.monotonic()
         self._hosts = [own.root_text]
         self._settings_files = [os.fspath(path) for path in settings_files]
-        self._wait = runtime.clock.wait if sys.platform == "linux" and not runtime.is_shared else None
+        self._wait = runtime.clock.wait if system.LINUX and not runtime.is_shared else None
         self._inotify: Inotify | None = None
 
     def snapshot(self) -> None:
