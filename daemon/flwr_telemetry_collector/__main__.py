@@ -194,7 +194,7 @@ def _forget(options: argparse.Namespace) -> int:
         raise CollectorError(told)
     if not database.is_sqlite:
         sys.stdout.write(
-            "PostgreSQL overwrites deleted rows later: VACUUM source, profile, body, span does it now.\n"
+            "PostgreSQL overwrites deleted rows later. VACUUM FULL source, profile, body, span does it now.\n"
             "Its write-ahead log, replicas and backups keep them until they are recycled.\n"
         )
     database.close()
@@ -207,10 +207,12 @@ _TRUNCATION_S = 10.0
 def _export(options: argparse.Namespace) -> int:
     from .store import export
 
-    with _open(options).reading() as connection:
+    database = _open(options)
+    with database.reading() as connection:
         for line in export(connection, options.since):
             sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+    database.close()
     return 0
 
 
@@ -219,8 +221,10 @@ def _report(options: argparse.Namespace) -> int:
 
     from . import page, questions
 
-    with _open(options).reading() as connection:
+    database = _open(options)
+    with database.reading() as connection:
         found = questions.read(connection, options.since)
+    database.close()
     if options.html is not None:
         try:
             options.html.write_bytes(page.render(found))

@@ -204,7 +204,7 @@ class Collector:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _refused(self, status: int, reason: str, field: str = "") -> Response:
-        self._metrics.refused[f"{status} {field}".strip()] += 1
+        self._metrics.refused[status, field] += 1
         headers = {}
         if status == 503:  # noqa: PLR2004
             headers["Retry-After"] = str(RETRY_AFTER_S)

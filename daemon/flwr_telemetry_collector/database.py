@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from . import schema
 from .errors import CollectorError
 
-BUSY_S = 10
+BUSY_S = 5
 """How long a transaction waits for another one."""
 
 _PRAGMAS = (
@@ -60,6 +60,7 @@ class Database:
         except ImportError as error:
             raise CollectorError("PostgreSQL needs: pip install 'flwr-telemetry[postgres]'") from error
         except DBAPIError as error:
+            self._engine.dispose()
             shown = url.render_as_string(hide_password=True)
             raise CollectorError(f"{shown} cannot be opened ({told(error)})") from error
 
@@ -91,6 +92,7 @@ class Database:
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout=0")  # otherwise SQLite itself waits for the readers
             while True:
                 try:
                     is_busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -100,7 +102,7 @@ class Database:
                     return not is_busy
                 time.sleep(_POLL_S)
         finally:
-            connection.close()
+            connection.invalidate()
 
     def close(self) -> None:
         """Close every connection that no thread uses."""

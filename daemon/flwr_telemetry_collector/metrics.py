@@ -16,8 +16,8 @@ class Metrics:
 
     bodies: Counter[str] = field(default_factory=Counter)
     """By outcome."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """By status code and field."""
+    refused: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """By status code, and field if there is one."""
     events: int = 0
     """New ones."""
     received_bytes: int = 0
@@ -45,8 +45,8 @@ class Metrics:
         for outcome in ("accepted", "double", "forgotten"):
             yield f'{_NAME}_bodies_total{{outcome="{outcome}"}} {self.bodies[outcome]}'
         yield from _head("refused_total", "counter", "Requests that were refused, by status code")
-        for reason, count in sorted(self.refused.items()):
-            yield f'{_NAME}_refused_total{{reason="{reason}"}} {count}'
+        for (reason, name), count in sorted(self.refused.items()):
+            yield f'{_NAME}_refused_total{{reason="{reason}",field="{name}"}} {count}'
         for name, kind, what, value in (
             ("events_total", "counter", "New events", self.events),
             ("received_bytes_total", "counter", "Bytes of contents, as they came", self.received_bytes),

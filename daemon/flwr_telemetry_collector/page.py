@@ -136,7 +136,7 @@ def _bars(answer: Answer) -> Iterator[ET.Element]:
         bars = [(row.label, row.cells[0]) for row in answer.rows]
     else:
         bars = [
-            (f"{row.label}, {column} at once", cell)
+            (f"{row.label}, {column}", cell)
             for row in answer.rows
             for column, cell in zip(answer.columns, row.cells, strict=True)
         ]

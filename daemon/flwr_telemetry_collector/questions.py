@@ -223,6 +223,10 @@ def _memory(profile: Any) -> str:
     return _class(profile.memory_gib, _MEMORY_GIB, " GiB")
 
 
+def _at_once(workloads: int) -> str:
+    return "alone" if workloads == 1 else f"{_class(workloads, _AT_ONCE)} at once"
+
+
 def _versions(
     connection: Connection,
     first_day: int,
@@ -345,8 +349,8 @@ def _failures(connection: Connection, since: dict[str, int]) -> Answer:
         most = max(
             bisect.bisect_right(begins, last) - bisect.bisect_left(ends, first) for first, last in failures
         )
-        found["again" if len(failures) > 1 else "once", _class(most, _AT_ONCE)] += 1
-    columns = tuple(_class(number, _AT_ONCE) for number in (1, 2, 4, 8))
+        found["again" if len(failures) > 1 else "once", _at_once(most)] += 1
+    columns = tuple(_at_once(number) for number in (1, 2, 4, 8))
     rows = (
         Row(f"failed {often}", tuple(shown(found[often, column]) for column in columns))
         for often in ("once", "again")

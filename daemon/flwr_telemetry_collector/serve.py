@@ -63,24 +63,22 @@ def serve(options: Options, on_ready: Callable[[str], None]) -> None:
     if (options.certificate is None) != (options.private_key is None):
         raise CollectorError("--tls-cert and --tls-key need each other")
     _raise_limit()
-    listener = _listener(options.host, options.port)
     database = Database(options.database)
     metrics = Metrics()
-    writer = Writer(database, max_days=options.max_days, on_commit=metrics.commit)
-    try:
-        config = _config(Collector(database, writer, metrics, token), options)
-        # The server raises the signals that ended it once more; by then they have done their work.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        scheme = "http" if options.certificate is None else "https"
-        on_ready(f"{scheme}://{shown}:{port}")
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-    finally:
-        writer.close()
-        listener.close()
+    with _listener(options.host, options.port) as listener:
+        writer = Writer(database, max_days=options.max_days, on_commit=metrics.commit)
+        try:
+            config = _config(Collector(database, writer, metrics, token), options)
+            # The server raises the signals that ended it once more; by then they have done their work.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
+            host, port = listener.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            scheme = "http" if options.certificate is None else "https"
+            on_ready(f"{scheme}://{shown}:{port}")
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            writer.close()
 
 
 def _config(app: Collector, options: Options) -> uvicorn.Config:

@@ -32,6 +32,7 @@ MOST_IN_COMMIT_BYTES = 8 * 1024 * 1024
 _HOUSEKEEPING_S = 3600.0
 _TRUNCATION_S = 1.0
 _DAY_S = 86_400
+_AT_ONCE_S = 1.0
 
 log = logging.getLogger("flwr_telemetry_collector")
 
@@ -205,15 +206,18 @@ class Writer:
         job.done(result)
 
     def _transaction(self, work: Callable[[Connection], Any]) -> Any:
-        """The result of ``work`` after the commit; an ``UnavailableError`` if it failed twice.
+        """The result of ``work`` after the commit; an ``UnavailableError`` if it failed late, or twice.
 
         A deadlock, a restart of the database, or a profile that another collector has deleted, fails once.
         """
         try:
+            began = time.monotonic()
             try:
                 with self._database.writing() as connection:
                     result = work(connection)
             except DBAPIError:
+                if time.monotonic() - began > _AT_ONCE_S:
+                    raise
                 self._store.clear()
                 with self._database.writing() as connection:
                     result = work(connection)

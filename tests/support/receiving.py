@@ -50,7 +50,7 @@ class Serving:
     """
 
     def __init__(self, database, directory, *arguments, port=0, **options):
-        self.database, self._options = database, options
+        self.database, self._options = str(database), options
         self._printed = Path(directory) / "serve.log"
         self._arguments = [f"--db={database}", *map(str, arguments)]
         self.port = port
@@ -175,6 +175,7 @@ class Postgres:
             stdout=self._log,
             stderr=self._log,
             cwd="/",
+            env={"PATH": os.environ["PATH"]},  # it belongs to no home, at whose end all processes go
             start_new_session=True,
             **self._as_user,
         )
