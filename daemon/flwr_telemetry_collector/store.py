@@ -11,6 +11,7 @@ checked in vain. On SQLite a transaction that writes is alone.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import itertools
 import json
@@ -292,25 +293,29 @@ def _known_spans(
     ]
     number = 0
     for chunk in _chunks(asked):
-        # Few different statements, because each is compiled and planned: the last row is repeated.
+        # Few different statements, because each is planned: the last row is repeated.
         rows = [*chunk, *[chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))]
-        values = ", ".join(f"(:s{n}, :c{n}, :f{n}, :l{n})" for n in range(len(rows)))
-        query = (
-            f"WITH q(source, cluster, first, last) AS (VALUES {values}) "  # noqa: S608 - names of ours
-            "SELECT s.source, b.type, s.cluster, s.body, s.first, s.last, s.n FROM q "
-            "JOIN span s ON s.cluster = q.cluster AND s.last >= q.first AND s.first <= q.last "
-            "AND s.source = q.source "
-            f"JOIN body b ON b.id = s.body AND b.source = s.source LIMIT {MOST_COMPARED}"
-        )
-        names = itertools.chain.from_iterable(
-            ((f"s{n}", source), (f"c{n}", cluster), (f"f{n}", first), (f"l{n}", last))
-            for n, (source, cluster, first, last) in enumerate(rows)
-        )
-        for source, event_type, cluster, body, first, last, n in connection.execute(text(query), dict(names)):
+        query = _overlaps(connection.dialect.name, len(rows))
+        for source, event_type, cluster, body, first, last, n in connection.exec_driver_sql(
+            query, tuple(itertools.chain.from_iterable(rows))
+        ):
             spans = known.setdefault((source, event_type, bytes(cluster)), {})
             spans[body] = _Known(first, last, n, body)
             number += 1
     return {place: [*spans.values()] for place, spans in known.items()}, number >= MOST_COMPARED
+
+
+@functools.cache
+def _overlaps(dialect: str, count: int) -> str:
+    """Asks for the spans that overlap with so many others. SQLAlchemy would take longer than the database."""
+    row = "(?, ?, ?, ?)" if dialect == "sqlite" else "(%s, %s, %s, %s)"
+    return (
+        f"WITH q(source, cluster, first, last) AS (VALUES {', '.join([row] * count)}) "  # noqa: S608
+        "SELECT s.source, b.type, s.cluster, s.body, s.first, s.last, s.n FROM q "
+        "JOIN span s ON s.cluster = q.cluster AND s.last >= q.first AND s.first <= q.last "
+        "AND s.source = q.source "
+        f"JOIN body b ON b.id = s.body AND b.source = s.source LIMIT {MOST_COMPARED}"
+    )
 
 
 class _TangledError(Exception):
