@@ -21,7 +21,7 @@ _STACK_PX, _STACK_LEFT, _STACK_WIDTH = 180, 1.0, 98.0
 _COLOURS = 9
 _TITLE = "How Flower is used"
 _PROMISE = (
-    f"A figure of fewer than 5 sources is told as “{FEW}”, and all others are rounded to fives. "
+    f'A figure of fewer than 5 sources is told as "{FEW}", and all others are rounded to fives. '
     "So no difference of two figures tells a small one."
 )
 
@@ -209,11 +209,13 @@ def as_text(report: Report) -> str:
             continue
         width = max(len(row.label) for row in answer.rows) + 2
         columns = answer.columns[-6:] if answer.name == "versions" else answer.columns
+        widths = [max(8, len(column) + 2) if len(columns) > 1 else 8 for column in columns]
         if len(columns) > 1:
-            lines.append(f"  {'':<{width}}" + "".join(f"{column:>14}" for column in columns))
+            heads = "".join(map(str.rjust, columns, widths))
+            lines.append(f"  {'':<{width}}{heads}")
         for row in answer.rows:
             cells = [_told(cell, answer.unit) for cell in row.cells[-len(columns) :]]
-            lines.append(f"  {row.label:<{width}}" + "".join(f"{cell:>14}" for cell in cells))
+            lines.append(f"  {row.label:<{width}}{''.join(map(str.rjust, cells, widths))}")
         if answer.note:
             lines.append(f"  {answer.note}")
     return "".join(f"{line}\n" for line in lines)
