@@ -84,7 +84,7 @@ def _period(report: Report) -> str:
 
 
 def _total(report: Report) -> str:
-    events = "" if report.events == FEW else f", {report.events} events"
+    events = "" if report.events == FEW else f", about {report.events} events"
     return f"{report.sources} sources{events}"
 
 

@@ -104,7 +104,7 @@ class Report:
     until: date
     sources: Shown
     events: Shown
-    """To three digits."""
+    """To two digits."""
     answers: tuple[Answer, ...] = field(default=())
 
     def public(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def read(connection: Connection, since_day: int) -> Report:
         since=None if since_day <= 0 else _EPOCH + timedelta(since_day),
         until=_EPOCH + timedelta(last_day),
         sources=shown(sources),
-        events=FEW if sources < SMALLEST else _three_digits(int(events)),
+        events=FEW if sources < SMALLEST else _two_digits(int(events)),
         answers=answers,
     )
 
@@ -161,8 +161,8 @@ def shown(count: int) -> Shown:
     return FEW if count < SMALLEST else (count + SMALLEST // 2) // SMALLEST * SMALLEST
 
 
-def _three_digits(count: int) -> int:
-    unit: int = 10 ** max(len(str(count)) - 3, 0)
+def _two_digits(count: int) -> int:
+    unit: int = 10 ** max(len(str(count)) - 2, 1)
     return count // unit * unit
 
 

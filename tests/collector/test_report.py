@@ -80,7 +80,7 @@ def test_where_flower_runs(filled):
         ]
     )
     report = filled.report()
-    assert (report.sources, report.events) == (25, 23)
+    assert (report.sources, report.events) == (25, 20)
     assert column(report, "systems") == {"Linux, x86_64": 10, "macOS, arm64": 10, "other, other": "< 5"}
     assert column(report, "pythons") == {"3.11": 10, "3.12": 10, "other": "< 5"}
     assert column(report, "processors") == {"5 to 8": 25}
