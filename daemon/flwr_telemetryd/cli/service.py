@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _JOURNAL_LINES = 5
 _LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=output.Group, no_args_is_help=True)
 
 
 def service() -> None:
@@ -276,7 +276,7 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
     }
 
 
-output.register(app.callback, service)
+output.register_group(app, service)
 for command in (install, uninstall, status, logs):
     output.register(app.command, command)
 output.register(app.command, epilog)
