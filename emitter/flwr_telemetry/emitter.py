@@ -120,12 +120,13 @@ class Emitter:
         self._host: HostPaths
         self._settings: settings.Settings
         self._enabled = self._logging = False
-        self._kept_by, self.has_hardware = "", True
+        self._kept_by = ""
+        self.has_hardware: bool = True
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
         self._shared: SharedHome | None = None
         """The home, if it is a shared one and this is not the emitter of its helper."""
-        self.has_spooled = False
+        self.has_spooled: bool = False
         """Whether this process has written to the spool."""
 
     def _before_fork(self) -> None:
