@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import UNSUPPORTED_ERRNOS
 
 MANY = 64
 """More files than this are forced by one call, where the system has it."""
 
-_NOT_HERE = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}
+_NOT_HERE = {errno.EPERM, errno.EINVAL, *UNSUPPORTED_ERRNOS}
 
 
 def sync_files(
