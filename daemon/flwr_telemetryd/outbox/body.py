@@ -81,9 +81,9 @@ def intact(key: str, data: bytes) -> dict[str, Any]:
         return {}
     if not all(isinstance(whole[name], kind) for name, kind in _KINDS.items()):
         return {}
-    if "burst" in whole and not codec.count(whole):
+    if "burst" in whole and (key != key_of(data) or not codec.count(whole)):
         return {}
-    return whole if key == key_of(data) or ("burst" not in whole and _is_event(whole)) else {}
+    return whole if "burst" in whole or _is_event(whole) else {}
 
 
 def _is_event(whole: dict[str, Any]) -> bool:
