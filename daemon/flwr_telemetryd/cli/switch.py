@@ -114,7 +114,7 @@ def _start_of_service(home: "Home") -> str | None:
     if view.author not in {Author.OURS, Author.EDITED} or not is_same(view.home, home):
         return None
     is_down = view.is_for_here and view.active.startswith(("inactive", "failed"))
-    return f"systemctl --user start {view.unit_name}" if is_down else None
+    return view.start_command if is_down else None
 
 
 def _tell(consent: dict[str, Any], start: str | None = None) -> None:

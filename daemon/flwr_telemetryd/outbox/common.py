@@ -124,7 +124,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
                 continue
             except quarantine.NOT_OURS_ERRORS as error:
                 log.warning("%s stays where it is: %s", path, error)
-        os.fsync(descriptor)
+        system.fsync(descriptor)
         system.set_times(descriptor, (modified_ns, modified_ns))
         if files.names(target, descriptor):  # otherwise it was replaced, and the next call goes on
             for path in taken:

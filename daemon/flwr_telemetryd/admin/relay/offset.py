@@ -82,7 +82,7 @@ class OffsetFile:
     def sync(self) -> None:
         """Force the place to the disk; raises as ``save``."""
         with _errors_named(self._path):
-            os.fsync(self._descriptor)
+            system.fsync(self._descriptor)
         self._synced_at = time.monotonic()
 
     def _read(self) -> tuple[Place, str]:
