@@ -17,10 +17,11 @@ from flwr.supercore.telemetry import EventType, event
 
 PROGRAM = f"""
 import time
-from {EventType.__module__} import EventType, event
 start = time.perf_counter()
+from {EventType.__module__} import EventType, event
+loaded = time.perf_counter()
 event(EventType.PING)
-print(time.perf_counter() - start)
+print(loaded - start, time.perf_counter() - loaded)
 """
 TRIES = 10
 
@@ -84,14 +85,18 @@ class TelemetryTest(unittest.TestCase):
         self.assertIn(event_type.value.encode(), self.recorded())
 
     def test_not_blocking(self) -> None:
-        """The first event of a process takes less than 5 ms; a request over a network takes longer.
+        """The first event of a process takes less than 5 ms.
 
-        A busy machine may hold up any process, so the fastest of some is taken.
+        A request over a network takes longer. A busy machine may hold up any process,
+        so one try of some is enough. On a slow one the limit grows with the time that
+        it takes to load Flower.
         """
-        command = [sys.executable, "-c", PROGRAM]
-        tries = (float(subprocess.check_output(command)) for _ in range(TRIES))
-
-        self.assertTrue(any(duration < 0.005 for duration in tries))
+        for _ in range(TRIES):
+            output = subprocess.check_output([sys.executable, "-c", PROGRAM])
+            loading, duration = map(float, output.split())
+            if duration < max(0.005, loading / 100):
+                return
+        self.fail(f"The last one took {duration:.4f} s.")
 
     def test_no_thread(self) -> None:
         """No thread is left that the end of a process would have to wait for."""
