@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,10 +168,10 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _raise_limit() -> None:
     """Allow as many connections as the system lets this process have."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # this system has no such limit
         return
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))
