@@ -1,6 +1,6 @@
 """The rows of the table, in its order. Each takes a ``Bench`` and yields figures."""
 
-from tests.benchmarks.rows import calls, delivery, idle, lone, spools, starting
+from tests.benchmarks.rows import calls, collector, delivery, idle, lone, spools, starting
 
 ROWS = {
     "lone": lone.measure,
@@ -16,4 +16,5 @@ ROWS = {
     "memory": spools.memory,
     "scale": spools.scale,
     "idle": idle.measure,
+    "collector": collector.measure,
 }
