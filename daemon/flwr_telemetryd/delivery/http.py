@@ -18,6 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,10 +31,11 @@ from flwr_telemetry.version import __version__
 
 from . import proxies, trust
 from .connection import InStepAdapter
+from .credentials import Credentials, CredentialsError
 from .deadline import deadline
-from .outcome import Delivered, Outcome, Refused, Retry
+from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
-from .responses import outcome_of
+from .responses import REFUSALS, outcome_of
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -55,17 +57,27 @@ class Reached(NamedTuple):
     """The ``Date`` header; empty without one."""
 
 
+class Answered(NamedTuple):
+    """The answer to a body."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    """The beginning of its content, without the values of our own headers."""
+
+
 class HttpSink:
     """POSTs bodies to one URL.
 
     Args:
-        settings: ``url``, ``proxy``, ``ca_bundle`` and the limits of a request.
+        settings: ``url``, ``proxy``, ``ca_bundle``, the credentials and the limits of a request.
         environ: names proxy and certificates if the settings do not.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
+        self._credentials = Credentials(settings)
         self.trust = trust.choose(settings.ca_bundle, environ)
         """The certificates that are trusted."""
         self.proxy = proxies.choose(self._url, settings.proxy, environ)
@@ -83,6 +95,8 @@ class HttpSink:
         if self.proxy is not None:
             self._session.proxies = dict.fromkeys(("http", "https"), self.proxy.url)
         self._session.mount("http://", InStepAdapter())
+        self._compression = settings.compression
+        """``gzip`` or ``none``; None compresses what the collector says that it takes."""
         self._accepts_gzip = False
         """Whether the last answer of success named gzip in ``Accept-Encoding`` (RFC 7694)."""
         self._plain_until = -math.inf
@@ -102,11 +116,13 @@ class HttpSink:
         try:
             with deadline(self._limits.request_deadline_s):
                 return self._trusting(request)
-        except trust.BundleError as error:
+        except (trust.BundleError, CredentialsError) as error:
             return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._session.close()  # the rest of the connection may belong to this answer
             reason = reason_for(error)
+            if self._credentials.has_certificate:
+                self._context = None  # there may be a new one meanwhile
             if certificate_error(error) is not None:
                 self._context = None  # the system's store may get the missing certificate meanwhile
                 reason += (
@@ -120,7 +136,9 @@ class HttpSink:
         if not self._url.lower().startswith("https:"):
             return request()
         if self._context is None:
-            self._context = self.trust.context()
+            context = self.trust.context()
+            self._credentials.add_to(context)
+            self._context = context
             self._session.mount("https://", InStepAdapter(self._context))
         try:
             return request()
@@ -141,28 +159,38 @@ class HttpSink:
     def _request(self, method: str, **content: Any) -> requests.Response:
         limits = self._limits
         timeout = max(limits.connect_timeout_s, _SHORTEST_S), max(limits.request_deadline_s, _SHORTEST_S)
+        headers = {**self._credentials.headers(), **content.pop("headers", {})}
         options = {"allow_redirects": False, "stream": True, "timeout": timeout, **content}
-        return self._session.request(method, self._url, **options)
+        return self._session.request(method, self._url, headers=headers, **options)
 
     def _post(self, key: str, body: bytes) -> Outcome:
+        answered = self._exchange(key, body)
+        return outcome_of(answered.status, answered.headers, answered.text, datetime.now(UTC))
+
+    def _compresses(self, body: bytes) -> bool:
+        if self._compression == "none" or time.monotonic() < self._plain_until:
+            return False
+        return self._compression == "gzip" or (self._accepts_gzip and len(body) >= _COMPRESSED_FROM_BYTES)
+
+    def _exchange(self, key: str, body: bytes) -> Answered:
+        """POST some bytes under a key. They are sent again, plain, if only the compression may be refused."""
         headers = {"Idempotency-Key": key}
-        may_compress = self._accepts_gzip and time.monotonic() >= self._plain_until
-        is_compressed = may_compress and len(body) >= _COMPRESSED_FROM_BYTES
-        if is_compressed:
+        if is_compressed := self._compresses(body):
             headers["Content-Encoding"] = "gzip"
             # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
             self._plain_until = time.monotonic() + PLAIN_S
         data = gzip.compress(body, compresslevel=6, mtime=0) if is_compressed else body
         with self._request("POST", data=data, headers=headers) as answer:
-            text = _beginning(answer)
-            outcome = outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
-        if isinstance(outcome, Delivered):
+            text = self._credentials.scrubbed(_beginning(answer))
+        answered = Answered(answer.status_code, answer.headers, text)
+        if is_success := HTTPStatus.OK <= answered.status < HTTPStatus.MULTIPLE_CHOICES:
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
-            if is_compressed:
-                self._plain_until = -math.inf
-        if is_compressed and isinstance(outcome, Refused):
-            return self._post(key, body)  # only the compression may have been refused
-        return outcome
+        is_refused = is_compressed and answered.status in REFUSALS
+        if is_refused:
+            answered = self._exchange(key, body)
+        if is_compressed and (is_success or (is_refused and answered.status == answer.status_code)):
+            self._plain_until = -math.inf  # it is not the compression that is refused
+        return answered
 
 
 def accepts_gzip(accepted: str) -> bool:

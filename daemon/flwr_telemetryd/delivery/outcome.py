@@ -1,6 +1,7 @@
 """The contract of a sink: ``send(key, body)`` returns an outcome, and never raises because of the network.
 
-Delivered                 the collector has the body
+Delivered                 the collector has the body, or all of it that it accepts
+PartSent                  a part of the body is settled; the next call sends the next part
 Retry(reason, after_s)    not now; this says nothing about the body
 Refused(reason)           the collector will never accept this body
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..outbox.pieces import Refusal
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -17,6 +20,13 @@ class Delivered:
 
     status: int | None = field(default=None, compare=False)
     """The status code of the answer; None if the collector is a file."""
+    refusals: tuple[Refusal, ...] = ()
+    """The parts of the body that the collector refused; without one, it has the whole body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSent:
+    """The collector has decided on a part of the body, and further parts are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,8 @@ class Retry:
     """For people; it holds no address of the collector and no credentials."""
     after_s: float | None = None
     """``Retry-After`` in seconds; None if the collector sent none."""
+    needs_repair: bool = False
+    """Whether a person has to repair something first, so the wait is ``backoff_max_s`` at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +49,14 @@ class Refused:
     """The collector's answer, shortened, for people."""
 
 
-Outcome = Delivered | Retry | Refused
+Outcome = Delivered | PartSent | Retry | Refused
 
 
 class Sink(Protocol):
     """A destination of bodies."""
 
     def send(self, key: str, body: bytes, /) -> Outcome:
-        """Send one body under its idempotency key."""
+        """Send one body under its idempotency key, or its next part."""
 
     def close(self) -> None:
         """Close connections and files."""
