@@ -181,6 +181,7 @@ def url_problem(value: object, *, plaintext: bool = False) -> str | None:
     if not isinstance(value, str):
         return "url must be a string"
     ipaddress, urllib_parse = _for_urls()
+    is_http = value.startswith("http:")
     try:
         parts = urllib_parse.urlsplit(value)
         host, path, _ = parts.hostname or "", parts.path, parts.port
@@ -196,7 +197,10 @@ def url_problem(value: object, *, plaintext: bool = False) -> str | None:
             is_valid = parts.scheme == "https" and host != ""
     except ValueError:
         is_valid = False
-    return None if is_valid else "url must be https://…, http:// to a loopback address, or file:///…"
+    if is_valid:
+        return None
+    advice = "; http:// to another machine needs plaintext = true in the same file" if is_http else ""
+    return f"url must be https://…, http:// to a loopback address, or file:///…{advice}"
 
 
 def where(path: Path, name: str, raw: bytes) -> str:

@@ -52,7 +52,8 @@ def explain(home: Home, environ: Mapping[str, str], site_file: Path = settings.S
         variable = _VARIABLES.get(name, "")
         if name == "sidecar" and environ.get(variable, "").lower() in SIDECAR_CHOICES:
             return f"the variable {variable}"
-        for path in (home.config, site_file):
+        is_of_users_url = name in settings_file.OF_URL and "url" in files[home.config]
+        for path in (home.config,) if is_of_users_url else (home.config, site_file):
             if name in files[path] and (name not in _NO_WINS or files[path][name] == value):
                 return settings_file.where(path, name, texts[path])
         return "default"
@@ -87,6 +88,7 @@ def value_of(name: str, text: str) -> Value:
             value = json.loads(text)
         except ValueError:
             value = text
-    if (problem := settings_file.problem(name, value)) is not None:
+    # Whether the file says `plaintext = true` is seen when the value is written into it.
+    if (problem := settings_file.problem(name, value, plaintext=True)) is not None:
         raise SettingsError(problem)
     return value  # type: ignore[no-any-return]
