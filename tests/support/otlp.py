@@ -26,7 +26,7 @@ _CHANGED = {"Linux": "linux", "x86_64": "amd64", "CPython": "cpython"}
 
 def value(found):
     """Give the value of an `AnyValue`."""
-    if not found:
+    if found in (None, {"bytesValue": ""}):  # null, as an attribute or in an array
         return None
     ((kind, inner),) = found.items()
     if kind == "intValue":
@@ -41,7 +41,7 @@ def value(found):
 
 
 def attributes(found):
-    read = {item["key"]: value(item["value"]) for item in found}
+    read = {item["key"]: value(item.get("value")) for item in found}
     assert len(read) == len(found), "a key stands twice"
     return read
 

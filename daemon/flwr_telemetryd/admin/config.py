@@ -74,8 +74,8 @@ def _value(now: Settings, name: str) -> Any:
     return getattr(now.limits if name in Limits._fields else now, name)
 
 
-def value_of(name: str, text: str) -> Value:
-    """The value that a person typed for a setting.
+def value_of(home: Home, name: str, text: str) -> Value:
+    """The value that a person typed for a setting of a home.
 
     Raises:
         SettingsError: the text cannot be a value of this setting.
@@ -88,7 +88,7 @@ def value_of(name: str, text: str) -> Value:
             value = json.loads(text)
         except ValueError:
             value = text
-    # Whether the file says `plaintext = true` is seen when the value is written into it.
-    if (problem := settings_file.problem(name, value, plaintext=True)) is not None:
+    own = settings_file.parse(home.config, settings_file.content(home.config)) if name == "url" else {}
+    if (problem := settings_file.problem(name, value, plaintext=own.get("plaintext") is True)) is not None:
         raise SettingsError(problem)
     return value  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from .outcome import Sink
 
 __all__ = [
     "backoff",
+    "credentials",
     "deadline",
     "faults",
     "file",

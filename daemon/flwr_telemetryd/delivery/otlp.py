@@ -270,6 +270,8 @@ def error_type(details: Mapping[str, Any]) -> str:
 
 
 def _attribute(name: str, value: Any) -> str:
+    if value is None:
+        return f'{{"key":{quoted(name)}}}'
     return f'{{"key":{quoted(name)},"value":{_value(value)}}}'
 
 
@@ -290,4 +292,4 @@ def _value(value: Any) -> str:
         return f'{{"arrayValue":{{"values":[{",".join(map(_value, value))}]}}}}'
     if kind is dict:
         return f'{{"kvlistValue":{{"values":[{",".join(itertools.starmap(_attribute, value.items()))}]}}}}'
-    return "{}"  # null
+    return '{"bytesValue":""}'  # null in an array: some collectors refuse an AnyValue without a value

@@ -6,6 +6,7 @@ of exception has a sentence here, and any other exception is named by its class.
 
 from __future__ import annotations
 
+import http.client
 import ssl
 from collections.abc import Iterator
 
@@ -52,6 +53,8 @@ def reason_for(error: BaseException) -> str:
         return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
     if any(isinstance(cause, ssl.SSLError) and _wants_ours(cause) for cause in _causes(error)):
         return "TLS: the server ended it; does it want a certificate of this client? See client_cert"
+    if any(type(cause) is http.client.BadStatusLine for cause in _causes(error)):
+        return "what answers there speaks no HTTP/1.1; it may be a port of gRPC"
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
@@ -60,7 +63,7 @@ def reason_for(error: BaseException) -> str:
 
 def _wants_ours(error: ssl.SSLError) -> bool:
     """Whether a server may have refused the certificate of a client. It often ends TLS without a word."""
-    alert = error.reason or ""
+    alert = str(getattr(error, "reason", ""))
     return isinstance(error, ssl.SSLEOFError) or (
         "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
     )
