@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeGuard
 
-from . import files
+from . import files, system
 from .errors import SpoolUnsafeError
 from .imports import undisturbed
 from .log import quietly
@@ -49,7 +49,7 @@ class Field(NamedTuple):
 
 def platform_text() -> str:
     """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
-    if sys.platform != "linux":
+    if not system.LINUX:
         return platform.platform()
     uname = platform.uname()
     libc = "".join(platform.libc_ver())
@@ -61,7 +61,7 @@ def platform_text() -> str:
 
 def architecture() -> list[str]:
     """``platform.architecture()`` by the first bytes of the executable, which ``file`` would read."""
-    if sys.platform != "linux":
+    if not system.LINUX:
         return list(platform.architecture())
     try:
         with open(sys.executable, "rb") as executable:
