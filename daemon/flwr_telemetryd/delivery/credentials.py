@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import re
 import ssl
-import stat
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.errors import SpoolUnsafeError, TelemetryError
 from flwr_telemetry.settings import DEFAULT_URL, Settings
 
@@ -94,9 +93,9 @@ def _private(path: Path) -> bytes:
     """The bytes of a plain file of ours that nobody else can read; it may stand behind a link."""
     with files.opened(path, os.O_RDONLY, any_owner=True) as descriptor:
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
+        if not system.is_own(status):
             raise SpoolUnsafeError(f"{path} belongs to another user; make it a file of your own")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not system.is_private(status):
             raise SpoolUnsafeError(f"{path} can be read by others; {files.chmod_advice(files.FILE_MODE)}")
         return os.read(descriptor, _MAX_BYTES + 1)
 
