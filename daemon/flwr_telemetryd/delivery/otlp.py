@@ -98,7 +98,10 @@ MAPPING: tuple[Mapped, ...] = (
     Mapped("", "resource", "telemetry.distro.name", "`flwr-telemetry`"),
     Mapped("", "resource", "telemetry.distro.version", "its version"),
     Mapped(
-        "context.date", "record", "timeUnixNano", "ns since the epoch; 0 and `flower.event.date` beyond 2262"
+        "context.date",
+        "record",
+        "timeUnixNano",
+        "ns since the epoch; 0 and `flower.event.date` before 1970 and after 2262",
     ),
     Mapped("context.date", "record", "observedTimeUnixNano", "the same"),
     Mapped(
@@ -116,7 +119,12 @@ MAPPING: tuple[Mapped, ...] = (
     ),
     Mapped("event_type", "attributes", "flower.event.type"),
     Mapped("context.cluster", "attributes", "flower.cluster.id"),
-    Mapped("event_details.*", "attributes", "flower.event.details.*"),
+    Mapped(
+        "event_details.*",
+        "attributes",
+        "flower.event.details.*",
+        "an integer beyond signed 64 bits is a string; null has no value",
+    ),
     Mapped(
         "event_details.exit_code", "attributes", "error.type", "of an error: the code, otherwise `_OTHER`"
     ),
