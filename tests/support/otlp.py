@@ -33,9 +33,9 @@ def value(found):
         assert type(inner) is str
         return int(inner)
     if kind == "arrayValue":
-        return [value(item) for item in inner["values"]]
+        return [value(item) for item in inner.get("values", [])]
     if kind == "kvlistValue":
-        return attributes(inner["values"])
+        return attributes(inner.get("values", []))
     assert kind in ("stringValue", "boolValue", "doubleValue")
     return inner
 
@@ -52,7 +52,7 @@ def records(request):
         {
             **record,
             "attributes": attributes(record["attributes"]),
-            "resource": attributes(logs["resource"]["attributes"]),
+            "resource": attributes(logs["resource"].get("attributes", [])),
         }
         for logs in json.loads(request)["resourceLogs"]
         for scope in logs["scopeLogs"]
