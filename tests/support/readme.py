@@ -1,12 +1,13 @@
 """The five READMEs, and the tables in two of them that are made from the code.
 
-``python -m tests.support.readme`` writes these tables anew.
+``python -m tests.support.readme`` writes these tables anew, and the JSON Schema of the same fields.
 """
 
 from pathlib import Path
 
 from flwr_telemetry.context import FIELDS
 from flwr_telemetryd.delivery.otlp import MAPPING
+from tests.support import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = ROOT / "README.md"
@@ -57,3 +58,4 @@ def _between(text, begin, lines, end):
 if __name__ == "__main__":
     EMITTER.write_text(with_fields(EMITTER.read_text(encoding="utf-8")), encoding="utf-8")
     SYSTEMD.write_text(with_mapping(SYSTEMD.read_text(encoding="utf-8")), encoding="utf-8")
+    schema.SCHEMA.write_text(schema.text(), encoding="utf-8")

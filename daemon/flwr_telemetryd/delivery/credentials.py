@@ -15,6 +15,8 @@ from flwr_telemetry import files, system
 from flwr_telemetry.errors import SpoolUnsafeError, TelemetryError
 from flwr_telemetry.settings import DEFAULT_URL, Settings
 
+from .trust import BundleError
+
 _MAX_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
@@ -26,7 +28,7 @@ _SHORTEST_SECRET = 4
 REMOVED = "<header>"
 
 
-class CredentialsError(Exception):
+class CredentialsError(BundleError):
     """They cannot be used; the message names the setting and the file, and tells the repair."""
 
 

@@ -1,41 +1,37 @@
 """The collector over HTTP, through one connection that stays open.
 
 Certificates are always verified, and redirects are never followed. No cookie is kept, and ``.netrc`` is not
-read. Every exception of ``requests`` becomes a ``Retry``, with a reason that holds no address and no
+read. Every exception of the libraries becomes a ``Retry``, with a reason that holds no address and no
 credentials. One request, with body and answer, never takes longer than ``request_deadline_s``.
 
-``connection.py`` keeps answers in step with requests, ``trust.py`` chooses the certificates, and
-``proxies.py`` the proxy.
+``direct.py`` is the usual way to the collector, and ``proxied.py`` the way through a proxy. ``trust.py``
+chooses the certificates, and ``proxies.py`` the proxy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import math
 import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple, TypeVar
-
-import requests
-import urllib3
-from requests.structures import CaseInsensitiveDict
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from . import proxies, trust
-from .connection import InStepAdapter
-from .credentials import Credentials, CredentialsError
 from .deadline import deadline
+from .direct import Answer, Direct, is_plain
 from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
 from .responses import REFUSALS, outcome_of
+
+if TYPE_CHECKING:
+    from .credentials import Credentials
+    from .proxied import Proxied
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -45,7 +41,7 @@ PLAIN_S = 3600.0
 _COMPRESSED_FROM_BYTES = 4096
 _SHORTEST_S = 0.001
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class Reached(NamedTuple):
@@ -77,24 +73,19 @@ class HttpSink:
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
-        self._credentials = Credentials(settings)
+        self._credentials: Credentials | None = None
+        if settings.headers_file or settings.client_cert or settings.client_key:
+            from .credentials import Credentials
+
+            self._credentials = Credentials(settings)
         self.trust = trust.choose(settings.ca_bundle, environ)
         """The certificates that are trusted."""
         self.proxy = proxies.choose(self._url, settings.proxy, environ)
         """The proxy that is used; None without one."""
         self._context: ssl.SSLContext | None = None
         """Made for the first request over TLS, and again after a certificate was not trusted."""
-        self._session = requests.Session()
-        # With trust_env, requests would send credentials from .netrc, and choose the proxy itself.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Otherwise requests reads the whole answer of a redirect, to prepare the next request.
-        self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
-        agent = f"flwr-telemetry/{__version__}"
-        self._session.headers = CaseInsensitiveDict({"Content-Type": "application/json", "User-Agent": agent})
-        if self.proxy is not None:
-            self._session.proxies = dict.fromkeys(("http", "https"), self.proxy.url)
-        self._session.mount("http://", InStepAdapter())
+        self._way = _way(self._url, self.proxy)
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
         self._compression = settings.compression
         """``gzip`` or ``none``; None compresses what the collector says that it takes."""
         self._accepts_gzip = False
@@ -110,18 +101,18 @@ class HttpSink:
         """Send a HEAD request, which holds no event. Every answer proves that the server can be reached."""
         return self._within_deadline(self._head)
 
-    def _within_deadline(self, request: Callable[[], Answer]) -> Answer | Retry:
+    def _within_deadline(self, request: Callable[[], T]) -> T | Retry:
         if self.proxy is not None and (problem := proxies.problem(self.proxy)):
             return Retry(f"{problem.found}; {problem.remedy}")
         try:
             with deadline(self._limits.request_deadline_s):
                 return self._trusting(request)
-        except (trust.BundleError, CredentialsError) as error:
+        except trust.BundleError as error:
             return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
-            self._session.close()  # the rest of the connection may belong to this answer
+            self._way.close()  # the rest of the connection may belong to this answer
             reason = reason_for(error)
-            if self._credentials.has_certificate:
+            if self._credentials and self._credentials.has_certificate:
                 self._context = None  # there may be a new one meanwhile
             if certificate_error(error) is not None:
                 self._context = None  # the system's store may get the missing certificate meanwhile
@@ -131,18 +122,19 @@ class HttpSink:
                 )
             return Retry(reason)
 
-    def _trusting(self, request: Callable[[], Answer]) -> Answer:
+    def _trusting(self, request: Callable[[], T]) -> T:
         """Do a request over TLS, once more with certifi's certificates if the others do not suffice."""
         if not self._url.lower().startswith("https:"):
             return request()
         if self._context is None:
             context = self.trust.context()
-            self._credentials.add_to(context)
+            if self._credentials:
+                self._credentials.add_to(context)
             self._context = context
-            self._session.mount("https://", InStepAdapter(self._context))
+            self._way.secure(context)
         try:
             return request()
-        except requests.exceptions.SSLError as error:
+        except Exception as error:
             if self.trust.is_exclusive or certificate_error(error) is None:
                 raise
         trust.add_certifi(self._context)  # no byte of the request was sent
@@ -150,18 +142,20 @@ class HttpSink:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._way.close()
 
     def _head(self) -> Reached:
         with self._request("HEAD") as answer:
-            return Reached(answer.status_code, answer.headers.get("Date", ""))
+            return Reached(answer.status, answer.headers.get("Date", ""))
 
-    def _request(self, method: str, **content: Any) -> requests.Response:
-        limits = self._limits
-        timeout = max(limits.connect_timeout_s, _SHORTEST_S), max(limits.request_deadline_s, _SHORTEST_S)
-        headers = {**self._credentials.headers(), **content.pop("headers", {})}
-        options = {"allow_redirects": False, "stream": True, "timeout": timeout, **content}
-        return self._session.request(method, self._url, headers=headers, **options)
+    def _request(
+        self, method: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
+    ) -> contextlib.AbstractContextManager[Answer]:
+        times = self._limits.connect_timeout_s, self._limits.request_deadline_s
+        connect_s, read_s = (max(seconds, _SHORTEST_S) for seconds in times)
+        own = self._credentials.headers() if self._credentials else {}
+        whole = {**own, **self._headers, **(headers or {})}
+        return self._way.request(method, whole, data, connect_s, read_s)
 
     def _post(self, key: str, body: bytes) -> Outcome:
         answered = self._exchange(key, body)
@@ -179,16 +173,18 @@ class HttpSink:
             headers["Content-Encoding"] = "gzip"
             # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
             self._plain_until = time.monotonic() + PLAIN_S
-        data = gzip.compress(body, compresslevel=6, mtime=0) if is_compressed else body
-        with self._request("POST", data=data, headers=headers) as answer:
-            text = self._credentials.scrubbed(_beginning(answer))
-        answered = Answered(answer.status_code, answer.headers, text)
-        if is_success := HTTPStatus.OK <= answered.status < HTTPStatus.MULTIPLE_CHOICES:
+        data = _compressed(body) if is_compressed else body
+        with self._request("POST", headers, data) as answer:
+            # The beginning of its body, for the reason of a refusal. The status alone decides.
+            text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
+            text = self._credentials.scrubbed(text) if self._credentials else text
+            answered = Answered(answer.status, answer.headers, text)
+        if is_success := 200 <= answered.status < 300:  # noqa: PLR2004
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
         is_refused = is_compressed and answered.status in REFUSALS
         if is_refused:
             answered = self._exchange(key, body)
-        if is_compressed and (is_success or (is_refused and answered.status == answer.status_code)):
+        if is_compressed and (is_success or (is_refused and answered.status == answer.status)):
             self._plain_until = -math.inf  # it is not the compression that is refused
         return answered
 
@@ -202,13 +198,15 @@ def accepts_gzip(accepted: str) -> bool:
     return False
 
 
-def _beginning(answer: requests.Response) -> str:
-    """The beginning of an answer's body, for the reason of a refusal. The status alone decides.
+def _way(url: str, proxy: proxies.Proxy | None) -> Direct | Proxied:
+    if proxy is None and is_plain(url):
+        return Direct(url)
+    from .proxied import Proxied
 
-    The body is not decompressed, because some kilobytes can decompress to gigabytes. A body that is cut or
-    damaged does not change the status. An unread rest closes the connection.
-    """
-    text = b""
-    with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
-        text = answer.raw.read(MAX_ANSWER_BYTES, decode_content=False)
-    return text.decode("utf-8", "replace")
+    return Proxied(url, None if proxy is None else proxy.url)
+
+
+def _compressed(body: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(body, compresslevel=6, mtime=0)

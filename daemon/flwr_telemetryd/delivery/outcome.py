@@ -8,29 +8,32 @@ Refused(reason)           the collector will never accept this body
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..outbox.pieces import Refusal
+if TYPE_CHECKING:
+    from ..outbox.pieces import Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The collector has the body."""
 
-    status: int | None = field(default=None, compare=False)
+    status: int | None = None
     """The status code of the answer; None if the collector is a file."""
     refusals: tuple[Refusal, ...] = ()
     """The parts of the body that the collector refused; without one, it has the whole body."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Delivered) and self.refusals == other.refusals
 
-@dataclass(frozen=True, slots=True)
-class PartSent:
+    def __hash__(self) -> int:
+        return hash(Delivered)
+
+
+class PartSent(NamedTuple):
     """The collector has decided on a part of the body, and further parts are left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """The body could not be delivered now."""
 
     reason: str
@@ -41,8 +44,7 @@ class Retry:
     """Whether a person has to repair something first, so the wait is ``backoff_max_s`` at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """The collector will never accept this body."""
 
     reason: str

@@ -6,29 +6,26 @@ of exception has a sentence here, and any other exception is named by its class.
 
 from __future__ import annotations
 
-import http.client
 import ssl
 from collections.abc import Iterator
 
-import requests
-
-from .connection import OutOfStepError
-from .deadline import DeadlineExceededError
-
-# The first class that fits gives the reason, so subclasses stand before their bases.
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (DeadlineExceededError, "the request took longer than request_deadline_s"),
-    (
-        OutOfStepError,
-        "the answers of the collector, or of a proxy before it, are out of step with the requests",
+# By the names of classes, because a sidecar that meets no proxy never loads ``requests``.
+_REASONS = {
+    f"{__package__}.deadline.DeadlineExceededError": "the request took longer than request_deadline_s",
+    f"{__package__}.connection.OutOfStepError": (
+        "the answers of the collector, or of a proxy before it, are out of step with the requests"
     ),
-    (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
-    (requests.exceptions.SSLError, "TLS failed: the server speaks no TLS, or no version that we support"),
-    (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
-    (requests.exceptions.ReadTimeout, "no answer in time"),
-    (requests.exceptions.ConnectionError, "no connection to the collector"),
-    (requests.exceptions.ChunkedEncodingError, "the connection broke during the answer"),
-)
+    f"{__package__}.direct.ConnectTimeoutError": "no connection within connect_timeout_s",
+    f"{__package__}.direct.NoAnswerError": "no answer in time",
+    f"{__package__}.direct.NoConnectionError": "no connection to the collector",
+    "ssl.SSLError": "TLS failed: the server speaks no TLS, or no version that we support",
+    "requests.exceptions.ProxyError": "the proxy cannot be reached or refuses",
+    "requests.exceptions.SSLError": "TLS failed: the server speaks no TLS, or no version that we support",
+    "requests.exceptions.ConnectTimeout": "no connection within connect_timeout_s",
+    "requests.exceptions.ReadTimeout": "no answer in time",
+    "requests.exceptions.ConnectionError": "no connection to the collector",
+    "requests.exceptions.ChunkedEncodingError": "the connection broke during the answer",
+}
 
 # OpenSSL's verify codes, for the usual problems with certificates.
 _CERTIFICATES = {
@@ -53,10 +50,10 @@ def reason_for(error: BaseException) -> str:
         return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
     if any(isinstance(cause, ssl.SSLError) and _wants_ours(cause) for cause in _causes(error)):
         return "TLS: the server ended it; does it want a certificate of this client? See client_cert"
-    if any(type(cause) is http.client.BadStatusLine for cause in _causes(error)):
+    if any(type(cause).__name__ == "BadStatusLine" for cause in _causes(error)):
         return "what answers there speaks no HTTP/1.1; it may be a port of gRPC"
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
+    for kind in type(error).__mro__:  # the nearest class that is known gives the reason
+        if reason := _REASONS.get(f"{kind.__module__}.{kind.__qualname__}"):
             return reason
     return f"the request failed ({type(error).__name__})"
 

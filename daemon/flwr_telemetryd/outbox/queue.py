@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
@@ -35,9 +35,11 @@ from ..burst import codec
 from ..runtime import Runtime
 from ..spool import quarantine
 from ..spool.directory import entry_names, listing, remove_if_empty
-from . import archive, discard, forgotten, pieces, split
+from . import archive, discard, forgotten, split
 from .body import Body, intact
-from .pieces import Refusal
+
+if TYPE_CHECKING:
+    from .pieces import Refusal
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -151,14 +153,17 @@ class Queue:
             OSError: the disk is full, for example; ``load`` tries again, and the body is not sent again.
         """
         now, host = self._runtime.clock.now(), loaded.body.host
-        steps: list[Callable[[], None]] = []
-        for piece in pieces.divide(loaded.body.key, loaded.data, refusals):
-            if piece.reason:
-                steps.append(partial(keep_refused, host, piece.name, piece.data, piece.reason))
-            else:
-                receipt = archive.receipt(piece.name, now, status, url)
-                steps.append(partial(archive.archive, host, piece.data, receipt))
-        self._accepted[loaded.body.path] = steps
+        found = [(loaded.body.key, loaded.data, "")]
+        if refusals:
+            from .pieces import divide
+
+            found = [*divide(loaded.body.key, loaded.data, refusals)]
+        self._accepted[loaded.body.path] = [
+            partial(keep_refused, host, name, data, reason)
+            if reason
+            else partial(archive.archive, host, data, archive.receipt(name, now, status, url))
+            for name, data, reason in found
+        ]
         if url != archive.NOWHERE:
             refused = sum(refusal.refused for refusal in refusals)
             self._state.rejected += refused
