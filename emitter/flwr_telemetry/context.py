@@ -18,12 +18,13 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from . import files
 from .errors import SpoolUnsafeError
 from .imports import undisturbed
 from .log import quietly
+from .named import NamedTuple
 from .source import is_uuid
 
 UNKNOWN = "unknown"

@@ -26,13 +26,14 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import details
 from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
+from .named import NamedTuple
 from .switch import SWITCH, says_yes
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import context, details, files, launch, locks, log, mounts, record, redaction, settings, source
 from .dates import Dates
@@ -26,6 +26,7 @@ from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
+from .named import NamedTuple
 from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from .errors import HomeUnavailableError
+from .named import NamedTuple
 
 with contextlib.suppress(ImportError):  # Windows has none
     import posix

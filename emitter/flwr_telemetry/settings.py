@@ -12,11 +12,12 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import settings_file
 from .errors import SettingsError, is_unreachable
 from .layout import Home
+from .named import NamedTuple
 from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
 

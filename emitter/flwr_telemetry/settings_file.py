@@ -8,11 +8,12 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import files
 from .errors import SettingsError, SpoolUnsafeError
 from .imports import undisturbed
+from .named import NamedTuple
 
 SIDECAR_CHOICES = ("auto", "always", "never")
 
