@@ -6,7 +6,7 @@ of two children has two dates, also where the clock was set back and each counts
 
 from __future__ import annotations
 
-from . import record
+from . import packing
 
 _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
@@ -24,7 +24,7 @@ class Dates:
     """
 
     def __init__(self, cluster: str) -> None:
-        self._last_us = record.MIN_DATE_US
+        self._last_us = packing.MIN_DATE_US
         self._shift_us = self._slot_us = self._forks = 0
         self._step_us = 1
         self._leap_us = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from . import files, launch, mounts, record, settings
+from . import files, launch, mounts, packing, settings
 from .emitter import DISABLED, MAX_EVENTS, SPOOLED, Delivery, Emitter
 from .errors import LoadingError
 from .layout import Home, HostPaths
@@ -52,10 +52,10 @@ class Worker(Emitter):
             self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
         if not self._enabled:
             return DISABLED
-        packed = [record.with_context(bare, self.context_of(package)) for bare, package in events]
+        packed = [packing.with_context(bare, self.context_of(package)) for bare, package in events]
         try:
             writer = self._whole_writer or self._open_whole()
-            writer.append(b"".join(map(record.frame, packed)), self._cap_bytes, len(events))
+            writer.append(b"".join(map(packing.frame, packed)), self._cap_bytes, len(events))
         except CreationRefusedError:
             return DISABLED
         if is_due:

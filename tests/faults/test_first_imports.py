@@ -66,7 +66,7 @@ def numbers(home):
     return sorted(event["event_details"]["n"] for event in homes.spooled(home))
 
 
-MODULES = "msgpack flwr_telemetry.spool importlib.metadata email.feedparser tomllib ipaddress".split()
+MODULES = "flwr_telemetry.redaction flwr_telemetry.spool importlib.metadata email.feedparser tomllib ipaddress".split()
 
 
 @pytest.mark.parametrize("module", MODULES)
