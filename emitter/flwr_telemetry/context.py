@@ -12,8 +12,6 @@ may not know its own file. A field that cannot be computed is ``unknown``, and c
 """
 
 import os
-import platform
-import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -21,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from . import files
-from .errors import SpoolUnsafeError
+from .errors import LoadingError, SpoolUnsafeError
 from .imports import undisturbed
 from .log import quietly
 from .named import NamedTuple
@@ -48,22 +46,62 @@ class Field(NamedTuple):
     """The first release that reports it. A later one makes every home tell of it before it is sent."""
 
 
+def _of_system(attribute: str, name: str) -> Callable[[], Any]:
+    """A value of ``platform``, which on Linux is one of uname(2). That module takes 1.5 ms to import."""
+
+    def get() -> Any:
+        if sys.platform != "linux":
+            return getattr(_platform(), name)()
+        value = getattr(os.uname(), attribute)
+        return "" if value == "unknown" else value
+
+    return get
+
+
+def _of_python(name: str) -> Callable[[], Any]:
+    """A value of ``platform``, which CPython has in the text of its version."""
+
+    def get() -> Any:
+        if sys.implementation.name != "cpython":
+            return getattr(_platform(), name)()
+        return sys.version.split()[0] if name == "python_version" else "CPython"
+
+    return get
+
+
+@undisturbed
+def _platform() -> ModuleType:
+    import platform
+
+    return platform
+
+
+_AS_FILE_NAME = str.maketrans({" ": "_", **dict.fromkeys('/\\:;"()', "-")})
+
+
 def platform_text() -> str:
     """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
     if sys.platform != "linux":
-        return platform.platform()
-    uname = platform.uname()
-    libc = "".join(platform.libc_ver())
-    text = "-".join(part for part in (uname.system, uname.release, uname.machine, "with", libc) if part)
+        text: str = _platform().platform()
+        return text
+    uname = os.uname()
+    try:
+        libc = "".join((os.confstr("CS_GNU_LIBC_VERSION") or "").split(maxsplit=1))
+    except (ValueError, OSError):  # another C library
+        libc = "".join(_platform().libc_ver())
+    parts = ("" if part == "unknown" else part for part in (uname.sysname, uname.release, uname.machine))
+    text = "-".join(part for part in (*parts, "with", libc) if part)
     # As in the original, which makes the text safe as a file name.
-    text = re.sub(r'[/\\:;"()]', "-", text.replace(" ", "_")).replace("unknown", "")
-    return re.sub("-{2,}", "-", text).rstrip("-")
+    text = text.translate(_AS_FILE_NAME).replace("unknown", "")
+    while "--" in text:
+        text = text.replace("--", "-")
+    return text.rstrip("-")
 
 
 def architecture() -> list[str]:
     """``platform.architecture()`` by the first bytes of the executable, which ``file`` would read."""
     if sys.platform != "linux":
-        return list(platform.architecture())
+        return list(_platform().architecture())
     try:
         with open(sys.executable, "rb") as executable:
             magic = executable.read(5)
@@ -94,19 +132,34 @@ FIELDS: tuple[Field, ...] = (
     Field("context.hw.cpu_count", "integer", "Hardware properties: logical processors.", os.cpu_count),
     Field("context.hw.cpu_count_physical", "integer", "Hardware properties: physical cores."),
     Field("context.hw.memory_gib", "integer", "Hardware properties: memory, rounded to whole GiB."),
-    Field("context.platform.system", "string", "Operating system.", platform.system),
-    Field("context.platform.release", "string", "Operating system: kernel release.", platform.release),
+    Field("context.platform.system", "string", "Operating system.", _of_system("sysname", "system")),
+    Field(
+        "context.platform.release",
+        "string",
+        "Operating system: kernel release.",
+        _of_system("release", "release"),
+    ),
     Field("context.platform.platform", "string", "Operating system: with C library.", platform_text),
     Field(
         "context.platform.python_implementation",
         "string",
         "Python version: CPython or another.",
-        platform.python_implementation,
+        _of_python("python_implementation"),
     ),
-    Field("context.platform.python_version", "string", "Python version.", platform.python_version),
-    Field("context.platform.machine", "string", "Hardware properties: processor family.", platform.machine),
+    Field("context.platform.python_version", "string", "Python version.", _of_python("python_version")),
+    Field(
+        "context.platform.machine",
+        "string",
+        "Hardware properties: processor family.",
+        _of_system("machine", "machine"),
+    ),
     Field("context.platform.architecture", "array", "Hardware properties: bits, file format.", architecture),
-    Field("context.platform.version", "string", "Operating system: kernel build.", platform.version),
+    Field(
+        "context.platform.version",
+        "string",
+        "Operating system: kernel build.",
+        _of_system("version", "version"),
+    ),
     Field("burst.count", "integer", "Of several events in one request: how many they are."),
     Field("burst.clusters", "array", "Of several events in one request: the cluster IDs of all."),
     Field("burst.varying", "array", "Of several events in one request: the details in which they differ."),
@@ -197,9 +250,23 @@ def static_context(package: str, version: tuple[str, str]) -> dict[str, Any]:
     for field in FIELDS:
         if field.get is not None:
             _, group, key = field.name.split(".")
-            value = quietly(field.get)
+            value = _computed(field.get)
             context.setdefault(group, {})[key] = value if _has_kind(value, field.kind) else UNKNOWN
     return context
+
+
+def _computed(get: Callable[..., Any], *arguments: object) -> Any:
+    """A value, or None if it cannot be computed.
+
+    Raises:
+        LoadingError: it can be soon.
+    """
+    try:
+        return get(*arguments)
+    except LoadingError:
+        raise
+    except Exception:  # noqa: BLE001 - a program may have replaced what is called
+        return None
 
 
 def without_fields(static: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -245,20 +312,15 @@ def package_version(package: str) -> tuple[str, str]:
         name, version = (quietly(getattr, module, f"package_{part}") for part in ("name", "version"))
         if _is_text(name) and _is_text(version):
             return name, version
-    metadata = _metadata()
-    for name in PACKAGES[package].distributions:
-        # It raises if the package is not installed, or if its metadata are damaged.
-        if _is_text(number := quietly(metadata.version, name)):
-            return name, number
-    return UNKNOWN, UNKNOWN
+    found = _computed(_installed().version, PACKAGES[package].distributions)
+    return found if found and _is_text(found[1]) else (UNKNOWN, UNKNOWN)
 
 
 @undisturbed
-def _metadata() -> ModuleType:
-    import email.parser  # noqa: F401 - `importlib.metadata` imports it only when it reads a version
-    import importlib.metadata
+def _installed() -> ModuleType:
+    from . import installed
 
-    return importlib.metadata
+    return installed
 
 
 def partner_id(configured: str | None) -> str:

@@ -373,10 +373,11 @@ class Emitter:
 
     def _read(self, home: Home, *, has_new_variables: bool) -> None:
         """Read settings and source of a home again if they have changed."""
-        signatures = (settings.signature(home), log.quietly(source.read, home.source))
+        texts = settings.read_texts(home)
+        signatures = (settings.signature(home, texts=texts), log.quietly(source.read, home.source))
         if not has_new_variables and signatures == self._signatures:
             return
-        known = self._load(home)
+        known = self._load(home, texts)
         self._close_writer()
         self._home, self._host = home, self._host_of(home)
         self._use(known)
@@ -445,8 +446,8 @@ class Emitter:
     def _may_create(self) -> bool:
         return self._load(self._home).consent.enabled
 
-    def _load(self, home: Home) -> settings.Settings:
-        return settings.load(home, os.environ)
+    def _load(self, home: Home, texts: settings.Texts | None = None) -> settings.Settings:
+        return settings.load(home, os.environ, texts=texts)
 
     # Delivery
 

@@ -73,22 +73,35 @@ class Settings(NamedTuple):
     """Whether telemetry is off only because a file server gave no answer, so that nobody knows."""
 
 
-def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SITE_FILE) -> Settings:
+Texts = tuple[bytes | SettingsError, bytes | SettingsError]
+"""The texts of the site's and of the user's file, or why one cannot be read."""
+
+
+def load(
+    home: Home,
+    environ: Mapping[str, str] | None,
+    *,
+    site_file: Path = SITE_FILE,
+    texts: Texts | None = None,
+) -> Settings:
     """Read all settings again.
 
     Args:
         home: the home whose settings are read.
         environ: the variables of the process; None decides by the files alone, as the sidecar does.
         site_file: the site's settings.
+        texts: the result of ``read_texts``, if the files were read just now.
 
     Never raises because of a file: if one cannot be read or understood, telemetry is off.
     """
     variables = environ or {}
     is_logging = variables.get("FLWR_TELEMETRY_LOGGING") == "1"
     found: list[_File] = []
-    for name, path in (("site file", site_file), ("user file", home.config)):
+    names, paths = ("site file", "user file"), (site_file, home.config)
+    for name, path, raw in zip(names, paths, texts or read_texts(home, site_file), strict=True):
         try:
-            raw = settings_file.content(path)
+            if isinstance(raw, SettingsError):
+                raise raw
             found.append(_File(name, path, raw, settings_file.parse(path, raw)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
@@ -118,20 +131,31 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     )
 
 
-def signature(home: Home, site_file: Path = SITE_FILE) -> tuple[object, ...]:
+def signature(home: Home, site_file: Path = SITE_FILE, texts: Texts | None = None) -> tuple[object, ...]:
     """A value that changes with the text of a settings file and with the owner of the home.
 
     It holds the texts themselves. A status of a file does not tell of every change: some tools write in place
     and keep the time, and FAT shows that time as the time of the last change of the inode, too.
+
+    Args:
+        home: the home.
+        site_file: the site's settings.
+        texts: as for ``load``.
     """
-    return _text(site_file), _text(home.config), is_owned(home.path)
+    found = texts or read_texts(home, site_file)
+    return *(text if isinstance(text, bytes) else str(text) for text in found), is_owned(home.path)
 
 
-def _text(path: Path) -> object:
+def read_texts(home: Home, site_file: Path = SITE_FILE) -> Texts:
+    """Read the texts of both settings files."""
+    return _text(site_file), _text(home.config)
+
+
+def _text(path: Path) -> bytes | SettingsError:
     try:
         return settings_file.content(path)
     except SettingsError as error:
-        return str(error)
+        return error
 
 
 def variables() -> tuple[Any, ...]:

@@ -119,13 +119,13 @@ class Worker(Emitter):
             raise LoadingError(f"{host.root} is this machine's directory by now")
         return True
 
-    def _load(self, home: Home) -> settings.Settings:
+    def _load(self, home: Home, texts: settings.Texts | None = None) -> settings.Settings:
         """The settings of a home.
 
         Raises:
             LoadingError: its server gave no answer; the events stay in memory until consent is known.
         """
-        known = super()._load(home)
+        known = super()._load(home, texts)
         if known.unanswered:
             raise LoadingError(known.consent.reason)
         return known
