@@ -373,8 +373,8 @@ class Emitter:
 
     def _read(self, home: Home, *, has_new_variables: bool) -> None:
         """Read settings and source of a home again if they have changed."""
-        texts = settings.read_texts(home)
-        signatures = (settings.signature(home, texts=texts), log.quietly(source.read, home.source))
+        texts, found = settings.read_texts(home), log.quietly(source.read, home.source)
+        signatures = (settings.signature(home, texts=texts), found)
         if not has_new_variables and signatures == self._signatures:
             return
         known = self._load(home, texts)
@@ -385,10 +385,11 @@ class Emitter:
         if consent.malformed:
             self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
         if consent.enabled or self._logging:
-            self._identify(may_create=consent.enabled)
+            self._identify(found, may_create=consent.enabled)
         # The source file may have been created just now. Without it the next refresh tries again.
         is_known = self._ids.get("source") != source.UNAVAILABLE
-        self._signatures = (signatures[0], log.quietly(source.read, home.source)) if is_known else ()
+        found = found or log.quietly(source.read, home.source)
+        self._signatures = (signatures[0], found) if is_known else ()
 
     def _use(self, known: settings.Settings) -> None:
         """Use these settings from now on; those that every event needs get attributes of their own."""
@@ -397,7 +398,7 @@ class Emitter:
         self._kept_by, self.has_hardware = known.kept_by, known.hardware
         self._cap_bytes = known.limits.spool_max_mib * _MIB
 
-    def _identify(self, *, may_create: bool) -> None:
+    def _identify(self, found: str | None, *, may_create: bool) -> None:
         """Update the IDs by the source file; create that one if it is missing and consent allows it.
 
         Raises:
@@ -408,7 +409,8 @@ class Emitter:
             raise LoadingError("the event was reported while the source ID is made, which it needs itself")
         try:
             self._identifying.add(thread)
-            self._ids = self._ids_with(log.quietly(self._source_id, may_create) or source.UNAVAILABLE)
+            found = found or (log.quietly(self._new_source_id) if may_create else None)
+            self._ids = self._ids_with(found or source.UNAVAILABLE)
             self._contexts = {}
             self._untold = log.quietly(context.untold, self._home.noticed) or ()
         finally:
@@ -418,14 +420,13 @@ class Emitter:
         partner = log.quietly(context.partner_id, os.environ.get("FLWR_TELEMETRY_PARTNER_ID"))
         return {"partner": partner or context.UNKNOWN, "source": source_id, "cluster": self._cluster}
 
-    def _source_id(self, may_create: bool) -> str | None:
-        path = self._home.source
-        found = source.read(path)
-        if found is None and may_create and self._may_create():
-            with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
-                files.make_home(self._home.path)
-            found = source.ensure(path)
-        return found
+    def _new_source_id(self) -> str | None:
+        """The source ID of a home that had none a moment ago."""
+        if not self._may_create():
+            return source.read(self._home.source)
+        with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
+            files.make_home(self._home.path)
+        return source.ensure(self._home.source)
 
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""

@@ -34,6 +34,7 @@ else:
             if is_described:
                 made._fields = made.__match_args__ = tuple(made.__annotations__)
                 made._field_defaults = {field: scope[field] for field in made._fields if field in scope}
+                made._last = tuple(made._field_defaults.values())
                 for number, field in enumerate(made._fields):
                     setattr(made, field, _tuplegetter(number, None))
             return made
@@ -44,9 +45,13 @@ else:
         __slots__ = ()
         _fields = ()
         _field_defaults = {}  # noqa: RUF012 - never changed
+        _last = ()
 
         def __new__(cls, *values, **named):  # noqa: D102 - a constructor
-            if named or len(values) != len(cls._fields):
+            missing = len(cls._fields) - len(values)
+            if not named and 0 < missing <= len(cls._last):
+                values += cls._last[-missing:]
+            elif named or missing:
                 missing = cls._fields[len(values) :]
                 known = {**cls._field_defaults, **named}
                 if len(values) > len(cls._fields) or not (named.keys() <= set(missing) <= known.keys()):
