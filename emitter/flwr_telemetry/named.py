@@ -34,7 +34,7 @@ else:
             if is_described:
                 made._fields = made.__match_args__ = tuple(made.__annotations__)
                 made._field_defaults = {field: scope[field] for field in made._fields if field in scope}
-                made._last = tuple(made._field_defaults.values())
+                made._last = tuple(made._field_defaults.values())  # noqa: SLF001
                 for number, field in enumerate(made._fields):
                     setattr(made, field, _tuplegetter(number, None))
             return made
