@@ -11,7 +11,6 @@ This module imports nothing of this package, because nothing of it can be found 
 
 import contextlib
 import importlib
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,10 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 
 PLACES = "FLWR_TELEMETRYD_PLACES"
-"""The variable with the file of each package, as JSON: ``{"requests": "/…/requests/__init__.py", …}``."""
+"""The variable with the file of each package, such as ``requests=/…/requests/__init__.py``."""
+
+SEPARATOR = "\x1e"
+"""Stands between two of them; no path holds it."""
 
 ENTRY = "flwr_telemetryd.__main__"
 """The module whose ``main`` is the sidecar."""
@@ -45,7 +47,7 @@ def run(arguments: list[str]) -> int:
     """Run a sidecar with these arguments to its end; its exit code."""
     with contextlib.suppress(OSError):  # it has a session of its own already, unless the C library is old
         os.setsid()
-    places = json.loads(os.environ[PLACES])
+    places = dict(line.split("=", 1) for line in os.environ[PLACES].split(SEPARATOR))
     sys.meta_path.insert(0, Finder(places))
     # Some packages have a second module beside them, or use another package if it is there.
     beside = dict.fromkeys(os.path.dirname(os.path.dirname(file)) for file in places.values())

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from . import files
+from . import files, system
 from .errors import LoadingError, SpoolUnsafeError
 from .imports import undisturbed
 from .log import quietly
@@ -50,7 +50,7 @@ def _of_system(attribute: str, name: str) -> Callable[[], Any]:
     """A value of ``platform``, which on Linux is one of uname(2). That module takes 1.5 ms to import."""
 
     def get() -> Any:
-        if sys.platform != "linux":
+        if not system.LINUX:
             return getattr(_platform(), name)()
         value = getattr(os.uname(), attribute)
         return "" if value == "unknown" else value
@@ -81,7 +81,7 @@ _AS_FILE_NAME = str.maketrans({" ": "_", **dict.fromkeys('/\\:;"()', "-")})
 
 def platform_text() -> str:
     """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
-    if sys.platform != "linux":
+    if not system.LINUX:
         text: str = _platform().platform()
         return text
     uname = os.uname()
@@ -100,7 +100,7 @@ def platform_text() -> str:
 
 def architecture() -> list[str]:
     """``platform.architecture()`` by the first bytes of the executable, which ``file`` would read."""
-    if sys.platform != "linux":
+    if not system.LINUX:
         return list(_platform().architecture())
     try:
         with open(sys.executable, "rb") as executable:

@@ -20,15 +20,19 @@ from concurrent.futures import Future
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import context, details, files, launch, locks, log, mounts, packing, redaction, settings, source
+from . import context, details, files, launch, log, mounts, packing, redaction, settings, source, system
 from .dates import Dates
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
 from .named import NamedTuple
-from .spool import LOCK_WAIT_S, CreationRefusedError, Writer
+from .spool import LOCK_WAIT_S, CreationRefusedError
 
+if TYPE_CHECKING or not system.WINDOWS:
+    from .spool.posix import Writer
+else:
+    from .spool.windows import Writer
 if TYPE_CHECKING:
     from .pending import Waiting
     from .shared import Report, SharedHome
@@ -77,7 +81,7 @@ class Emitter:
         warn: Callable[[str, str], None],
         open_shared: Callable[[Emitter, Home], SharedHome] | None = None,
     ) -> None:
-        if not hasattr(locks, "LOCK_SHARED"):
+        if not system.IS_SUPPORTED:
             msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         self._warn = warn

@@ -15,10 +15,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from . import system
 from .errors import UNSAFE_ERRNOS, SpoolUnsafeError, from_os_error
-
-with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
-    import fcntl
 
 SKEW_S = 3600.0
 """A time may lie this far in the future, because the clocks of hosts that share a home differ by minutes."""
@@ -32,11 +30,7 @@ TOMBSTONE_MODE = stat.S_IXUSR
 """The mode bit that a segment gets before it is unlinked. NFS clients cache names and link counts, but they
 refresh attributes when they take a lock."""
 
-_STANDARD_ERROR = 2
 _TRIES = 3
-# O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
-_O_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | _O_NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
@@ -118,9 +112,9 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
         raise SpoolUnsafeError(f"{path} is a link or no {_NAMES[kind]}; remove it")
     if any_owner:
         return
-    if status.st_uid != os.geteuid():
+    if not system.is_own(status):
         raise SpoolUnsafeError(f"{path} belongs to another user; remove it or set FLWR_HOME")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if system.is_open_to_others(status):
         raise SpoolUnsafeError(f"{path} can be written to by others; {chmod_advice(_MODES[kind])}")
 
 
@@ -145,10 +139,10 @@ def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
         SpoolUnsafeError: it is no plain file, or belongs to another user.
         OSError: the system's refusal.
     """
-    safe_flags = _SAFE_FLAGS & ~_O_NOFOLLOW if any_owner else _SAFE_FLAGS
+    safe_flags = system.SAFE_FLAGS & ~system.NO_FOLLOW if any_owner else system.SAFE_FLAGS
     with contextlib.nullcontext() if any_owner else estale_as_missing():
         try:
-            descriptor = _not_standard(os.open(path, flags | safe_flags, FILE_MODE))
+            descriptor = system.open_descriptor(path, flags | safe_flags, FILE_MODE)
         except OSError as error:
             if error.errno not in UNSAFE_ERRNOS:
                 raise
@@ -158,7 +152,8 @@ def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
             _check(path, status, stat.S_IFREG, any_owner=any_owner)
             if not any_owner and status.st_size == 0 and stat.S_IMODE(status.st_mode) != FILE_MODE:
                 with contextlib.suppress(OSError):  # a share that has modes of its own may refuse
-                    os.fchmod(descriptor, FILE_MODE)  # new, under a umask that took away rights of the owner
+                    # It is new, under a umask that took away rights of the owner.
+                    system.set_mode(descriptor, FILE_MODE)
         except BaseException:
             os.close(descriptor)
             raise
@@ -173,34 +168,6 @@ def opened(path: Path | str, flags: int, *, any_owner: bool = False) -> Iterator
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _not_standard(descriptor: int) -> int:
-    """The same file under a number that is no standard stream.
-
-    If a process has closed one of those, the next file that it opens takes the number. Then everything that
-    the process prints would go into the file.
-    """
-    if descriptor > _STANDARD_ERROR:
-        return descriptor
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
-    finally:
-        os.close(descriptor)
-
-
-def is_opened_with(descriptor: int, flags: int) -> bool:
-    """Whether ``open_file`` may have opened a descriptor with these flags, ``O_CREAT`` apart.
-
-    The flags can be read even if another host has removed the file. Hardly any other code opens files with
-    them.
-    """
-    wanted = flags | _SAFE_FLAGS & ~getattr(os, "O_CLOEXEC", 0)
-    try:
-        found = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    except OSError:
-        return False
-    return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
 
 
 def entry_names(directory: Path | str) -> list[str]:
@@ -314,7 +281,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         with opened(temporary, flags, any_owner=any_owner) as descriptor:
             if any_owner:
                 with contextlib.suppress(OSError):
-                    os.fchmod(descriptor, FILE_MODE)
+                    system.set_mode(descriptor, FILE_MODE)
             for piece in data:
                 write_all(descriptor, piece)
             if durable:
@@ -381,7 +348,7 @@ def _end_old_claim(path: Path) -> None:
 def touch(path: Path) -> None:
     """Create ``path``, or set its times to the present, by the clock of the file system."""
     with opened(path, os.O_WRONLY | os.O_CREAT) as descriptor:
-        os.utime(descriptor)
+        system.set_times(descriptor)
 
 
 def now(path: Path) -> float:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from . import files, presence
+from . import files, presence, system
 from .errors import StartError
 from .imports import undisturbed
 from .layout import Home, HostPaths
@@ -153,13 +153,13 @@ def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object
         with contextlib.nullcontext(True) if has_lock else files.claimed(host.starting) as is_ours:
             if not is_ours or _started_lately(host, respawn_s):
                 return Wake.THROTTLED
-            noted = os.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace").removeprefix("started")
+            mark = system.pread(descriptor, _MARK_BYTES, 0).decode("ascii", "replace")
             age_s = presence.last_touched(host) - os.fstat(descriptor).st_mtime
             _, reaper, _ = _for_a_start()
-            left = reaper.take_former(host, noted.strip(), age_s)
+            left = reaper.take_former(host, mark.removeprefix("started").strip(), age_s)
             prepare()
             # A write sets the file's time by its own file system. The size tells a start from a creation.
-            os.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
+            system.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
             return Wake.STARTED
 
 

@@ -4,18 +4,15 @@
 touches the disk. No other module spells the name of a file or directory in a home.
 """
 
-import contextlib
 import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import system
 from .errors import HomeUnavailableError
 from .named import NamedTuple
-
-with contextlib.suppress(ImportError):  # Windows has none
-    import posix
 
 HEARTBEAT_PREFIX = "service-"
 SEALED_PREFIX = "sealed-"
@@ -44,7 +41,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
     """
     if configured := environ.get("FLWR_HOME"):
         return Path(os.path.normpath(configured if os.path.isabs(configured) else _made_absolute(configured)))
-    home = environ.get("HOME") or os.path.expanduser("~")
+    home = system.user_home(environ)
     if not os.path.isabs(home):
         raise HomeUnavailableError("no home directory is known; set HOME or FLWR_HOME")
     return Path(home) / ".flwr"
@@ -62,12 +59,7 @@ def _made_absolute(path: str) -> str:
 
 def host_name() -> str:
     """The name of this host's directory: the node name, safe as a file name, at most 64 characters."""
-    node: object = None
-    with contextlib.suppress(Exception):  # a test suite may have put anything in its place
-        node = os.uname().nodename
-    if not isinstance(node, str):
-        node = posix.uname().nodename
-    safe = (letter if letter in _SAFE else "_" for letter in node[:_MAX_HOST_LENGTH])
+    safe = (letter if letter in _SAFE else "_" for letter in system.node_name()[:_MAX_HOST_LENGTH])
     return "".join(safe) or "_"
 
 

@@ -20,15 +20,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from . import mounts
+from . import mounts, system
 from .errors import BUSY_ERRNOS
-
-with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
-    import fcntl
-
-    LOCK_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
-    _LOCK_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
-    _UNLOCK = fcntl.LOCK_UN
 
 
 class LockResult(enum.Enum):
@@ -46,7 +39,7 @@ def try_shared(descriptor: int) -> LockResult:
         OSError: ESTALE. Another host removed the file, so a write to it would be lost.
     """
     try:
-        return _try(descriptor, LOCK_SHARED)
+        return _try(descriptor, system.lock_shared)
     except OSError as error:
         if error.errno == errno.ESTALE:
             raise
@@ -56,7 +49,7 @@ def try_shared(descriptor: int) -> LockResult:
 def try_exclusive(descriptor: int) -> LockResult:
     """One attempt at an exclusive lock."""
     try:
-        return _try(descriptor, _LOCK_EXCLUSIVE)
+        return _try(descriptor, system.lock_exclusive)
     except OSError as error:
         return _refused(error)
 
@@ -66,10 +59,10 @@ def is_shared(descriptor: int) -> bool:
     return mounts.is_shared_device(os.fstat(descriptor).st_dev)
 
 
-def _try(descriptor: int, operation: int) -> LockResult:
+def _try(descriptor: int, lock: Callable[[int], None]) -> LockResult:
     if is_shared(descriptor):
         return LockResult.UNSUPPORTED
-    fcntl.flock(descriptor, operation)
+    lock(descriptor)
     return LockResult.HELD
 
 
@@ -113,6 +106,6 @@ def polls(wait_s: float, poll_s: float) -> Iterator[None]:
 def unlock(descriptor: int) -> None:
     """Release a lock. An error of the system is ignored, because closing the file releases it, too."""
     try:  # noqa: SIM105 - `suppress` costs as much as the call
-        fcntl.flock(descriptor, _UNLOCK)
+        system.unlock(descriptor)
     except OSError:
         pass

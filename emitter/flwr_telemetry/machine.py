@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import files, mounts, presence
+from . import files, mounts, presence, system
 from .errors import TelemetryError
 from .layout import Home, HostPaths, numbered_host
 from .named import NamedTuple
@@ -130,7 +130,7 @@ def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
         )
         if same_boot:
             if may_claim():
-                os.utime(descriptor)  # for a copy of this machine that is booted later
+                system.set_times(descriptor)  # for a copy of this machine that is booted later
             return True
         if same_machine is not None and (same_boot is None or not same_machine):
             return same_machine

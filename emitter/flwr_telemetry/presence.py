@@ -9,17 +9,16 @@ This module never starts a process, and never leaves a file behind.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from . import files
+from . import files, system
 from .errors import TelemetryError
+from .imports import undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 from .locks import LockResult, try_exclusive
 
@@ -156,10 +155,19 @@ class SidecarState(NamedTuple):
 def read_state(host: HostPaths) -> dict[str, Any]:
     """All of ``sidecar.json``; empty if it is missing or damaged."""
     try:
-        found = json.loads(files.read_bytes(host.state, _MAX_STATE_BYTES))
+        raw = files.read_bytes(host.state, _MAX_STATE_BYTES)
+        found = _json().loads(raw)
     except (OSError, TelemetryError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+@undisturbed
+def _json() -> ModuleType:
+    """Where locks work, hardly any process reads a state, so this import waits."""
+    import json
+
+    return json
 
 
 def sidecar_state(host: HostPaths) -> SidecarState | None:
@@ -193,22 +201,22 @@ def state_claims_alive(host: HostPaths) -> bool:
 
 def signal_service(host: HostPaths) -> None:
     """Wake a service of this host, which otherwise checks a quiet home for work every 30 s only."""
-    signal_sidecar(host, SERVICE_MODE, signal.SIGHUP)
+    signal_sidecar(host, SERVICE_MODE, system.RELOAD)
 
 
-def signal_sidecar(host: HostPaths, mode: str, number: signal.Signals) -> None:
+def signal_sidecar(host: HostPaths, mode: str, number: int) -> None:
     """Send a signal to the sidecar of this host if one of this mode lives; never raises."""
     state = sidecar_state(host)
     if state is not None and state.mode == mode and _runs(state):
         with contextlib.suppress(OSError):
-            os.kill(state.pid, number)
+            system.send_signal(state.pid, number)
 
 
 def _runs(state: SidecarState) -> bool:
     if state.ended or state.pid == os.getpid():
         return False
     # A number is used again, and means another process in another container. Linux can tell.
-    return exists(state.pid) and lives(state.pid, state.born)
+    return system.exists(state.pid) and lives(state.pid, state.born)
 
 
 # Processes
@@ -224,22 +232,9 @@ class ProcessStatus(NamedTuple):
 
 
 def process_status(pid: int) -> ProcessStatus | None:
-    """The status of a process; None if there is none, or no proc(5) that can be read."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return ProcessStatus(fields[0], int(fields[1]), int(fields[3]), fields[19])
-    except (OSError, LookupError, ValueError):  # a container may show an empty file, or none
-        return None
-
-
-def exists(pid: int) -> bool:
-    """Whether this user has a process with this number, even a zombie; works without proc(5)."""
-    try:
-        os.kill(pid, 0)
-    except (OSError, OverflowError):
-        return False
-    return True
+    """The status of a process; None if there is none, or nothing tells."""
+    found = system.process_facts(pid)
+    return None if found is None else ProcessStatus(*found)
 
 
 def birth(pid: int) -> str:
@@ -249,7 +244,7 @@ def birth(pid: int) -> str:
     """
     found = process_status(pid)
     try:
-        return "" if found is None else f"{os.readlink('/proc/self/ns/pid')} {found.start}"
+        return "" if found is None else f"{system.pid_namespace()} {found.start}"
     except OSError:
         return ""
 
@@ -260,7 +255,7 @@ def is_from_before(age_s: float) -> bool:
     A sidecar that was started then ended with its container, or with the machine. False without proc(5).
     """
     first = process_status(1)
-    if first is None or sys.platform == "darwin":
+    if first is None or system.MACOS:
         return False
     return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - int(first.start) / os.sysconf("SC_CLK_TCK")
 

@@ -10,17 +10,13 @@ Only ``identity_redactor`` asks the system; everything else is pure.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-from . import mounts
+from . import mounts, system
 from .imports import undisturbed
-
-with contextlib.suppress(ImportError):  # Windows has none
-    import pwd
 
 REDACTED = "<redacted>"
 
@@ -204,15 +200,8 @@ def identity_redactor(table: mounts.Table | None = None) -> Redactor:
         table: the table of mounts, if it was read already.
     """
     table = mounts.table() if table is None else table
-    node = os.uname().nodename
-    names, directories = {node, node.partition(".")[0]}, {os.path.expanduser("~")}
-    name = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
-    with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
-        names.add(name or pwd.getpwuid(os.getuid()).pw_name)
-    with contextlib.suppress(KeyError, NameError):
-        entry = pwd.getpwuid(os.geteuid())
-        names.add(entry.pw_name)
-        directories.add(entry.pw_dir)
+    login = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
+    names, directories = system.identity(login)
     # With a directory service, the name may be that of a domain and of a user.
     names |= {part for name in names for part in (name.rpartition("\\")[2], name.partition("@")[0])}
     directories |= {mounts.real(path, table) for path in directories if os.path.isabs(path)}

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import settings_file
+from . import settings_file, system
 from .errors import SettingsError, is_unreachable
 from .layout import Home
 from .named import NamedTuple
 from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
 
-SITE_FILE = Path("/etc/flwr/telemetry.toml")
+SITE_FILE = Path(system.SITE_FILE)
 UPLOAD = "FLWR_TELEMETRY_UPLOAD"
 """The variable: anything but a yes keeps the events of a process on this machine, for good."""
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
@@ -229,19 +229,19 @@ def _by_variable(name: str, environ: Mapping[str, str], *, enabled: bool) -> Con
 
 def _owner_refusal(path: Path) -> Consent | None:
     reason = f"{path} belongs to another user than the one that runs this"
-    return None if _owner(path) == os.geteuid() else Consent(False, "owner", reason)
+    return None if _is_own(path) else Consent(False, "owner", reason)
 
 
 def is_owned(path: Path) -> bool:
     """Whether ``path``, or its nearest existing parent, belongs to the effective user."""
     try:
-        return _owner(path) == os.geteuid()
+        return _is_own(path)
     except OSError:
         return False
 
 
-def _owner(path: Path) -> int | None:
+def _is_own(path: Path) -> bool:
     for candidate in (path, *path.parents):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return candidate.stat().st_uid
-    return None
+            return system.is_own(candidate.stat())
+    return False

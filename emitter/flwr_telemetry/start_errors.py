@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 
-from . import files
+from . import files, system
 from .errors import TelemetryError
 from .layout import HostPaths
 from .presence import NAME
@@ -59,9 +59,9 @@ def read(host: HostPaths) -> StartErrors | None:
     try:
         with files.opened(host.start_errors, os.O_RDONLY) as descriptor:
             size_bytes = os.fstat(descriptor).st_size
-            head = os.pread(descriptor, _MAX_HEAD_BYTES, 0).partition(b"\n")[0]
+            head = system.pread(descriptor, _MAX_HEAD_BYTES, 0).partition(b"\n")[0]
             start = max(len(head) + 1, size_bytes - _MAX_TAIL_BYTES)
-            tail = os.pread(descriptor, _MAX_TAIL_BYTES, start)
+            tail = system.pread(descriptor, _MAX_TAIL_BYTES, start)
     except (OSError, TelemetryError):
         return None
     words = head.decode("ascii", "replace").split()

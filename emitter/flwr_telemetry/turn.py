@@ -15,12 +15,12 @@ import errno
 import os
 import socket
 import struct
-import sys
 import time
 import zlib
 from typing import Self
 
-from .presence import exists, process_status
+from . import system
+from .presence import process_status
 
 _TRIES = 100_000
 _PAUSE_S = 0.001
@@ -40,8 +40,8 @@ class Turn:
     """
 
     def __init__(self, directory: str, *, is_shared: bool = True) -> None:
-        self._is_shared = is_shared and sys.platform == "linux"
-        self._name = f"\0flwr-telemetry-{os.geteuid()}-{zlib.crc32(os.fsencode(directory)):08x}"
+        self._is_shared = is_shared and system.LINUX
+        self._name = f"\0flwr-telemetry-{system.user_id()}-{zlib.crc32(os.fsencode(directory)):08x}"
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ def _is_running(connected: socket.socket) -> bool:
     try:
         packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, user_id, _ = _CREDENTIALS.unpack(packed)
-        if user_id != os.geteuid() or not exists(pid):
+        if str(user_id) != system.user_id() or not system.exists(pid):
             return False
         found = process_status(pid)
     except OSError:

@@ -7,7 +7,7 @@ import pytest
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
-from flwr_telemetry.spool import Writer
+from flwr_telemetry.spool.posix import Writer
 from tests.support import faults, homes
 
 

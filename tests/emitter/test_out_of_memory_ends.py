@@ -7,7 +7,7 @@ import pytest
 
 from flwr_telemetry import emit
 from flwr_telemetry.emitter import Emitter
-from flwr_telemetry.spool import Writer
+from flwr_telemetry.spool.posix import Writer
 
 _UNIT_BYTES = 2
 _LARGEST_KEPT = 256

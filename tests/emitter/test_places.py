@@ -60,4 +60,4 @@ def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch
 def test_the_two_names_of_the_variable_agree():
     from flwr_telemetry import spawn
 
-    assert spawn.PLACES == bootstrap.PLACES
+    assert (spawn.PLACES, spawn.SEPARATOR) == (bootstrap.PLACES, bootstrap.SEPARATOR)

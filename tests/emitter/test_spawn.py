@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flwr_telemetry import bootstrap, places, spawn, start_errors
+from flwr_telemetry import bootstrap, detached, places, spawn, start_errors
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.presence import GUARD
@@ -30,7 +30,8 @@ def test_what_a_sidecar_gets_of_our_environment():
     """It gets the variables for its start and the network; no secret, no setting, no hook."""
     environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere"}
     passed = spawn.sidecar(Home(Path("/h")), environ).environment
-    assert json.loads(passed.pop(bootstrap.PLACES)) == places.find()
+    found = passed.pop(bootstrap.PLACES).split(bootstrap.SEPARATOR)
+    assert found == ["=".join(item) for item in places.find().items()]
     assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", GUARD: "1"}
 
 
@@ -209,7 +210,7 @@ def stand_in(host):
 @pytest.mark.parametrize("shell", ["/bin/sh", "/nowhere/sh", "/etc/passwd"])
 def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell):
     """It is killed first if memory runs out, and inherits processors, but no real-time class and no file."""
-    monkeypatch.setattr(spawn, "_SHELL", shell)
+    monkeypatch.setattr(detached, "_SHELL", shell)
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     processors, before = os.sched_getaffinity(0), signal.getsignal(signal.SIGCHLD)
@@ -246,22 +247,22 @@ def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell
 
 def test_an_old_c_library_and_a_shell_that_fails(stand_in, monkeypatch):
     """Where neither session nor class can be set beforehand, the sidecar starts all the same."""
-    monkeypatch.setattr(spawn, "_SHELL", "/bin/false")
-    real = spawn.posix.posix_spawn
+    monkeypatch.setattr(detached, "_SHELL", "/bin/false")
+    real = detached.posix.posix_spawn
 
     def refuse(*arguments, **options):
         if "setsid" in options:
             raise NotImplementedError
         return real(*arguments, **options)
 
-    monkeypatch.setattr(spawn.posix, "posix_spawn", refuse)
+    monkeypatch.setattr(detached.posix, "posix_spawn", refuse)
     assert stand_in()["oom"] == 1000
 
 
 def test_nothing_can_be_started(host, monkeypatch):
     """There is neither a shell nor an interpreter, or the program forbids it: one kind of error, no child."""
     host.root.mkdir(parents=True, mode=0o700)
-    monkeypatch.setattr(spawn, "_SHELL", "/nowhere/sh")
+    monkeypatch.setattr(detached, "_SHELL", "/nowhere/sh")
     children = psutil.Process().children()
     with pytest.raises(StartError, match="No such file"):
         spawn.start(spawn.Sidecar(["/nowhere/python"], [], {}), host)

@@ -110,7 +110,7 @@ DIE = """
 import os, resource, signal, sys
 from pathlib import Path
 from flwr_telemetry.layout import Home
-from flwr_telemetry.spool import Writer
+from flwr_telemetry.spool.posix import Writer
 
 home = Home(Path(sys.argv[1]))
 real = os.write

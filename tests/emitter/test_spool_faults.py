@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from flwr_telemetry import spool
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
+from flwr_telemetry.spool import posix
 from tests.emitter.conftest import numbers
 from tests.support import homes, records
 from tests.support.faults import descriptors, fail_once, write_at_most
@@ -59,7 +59,7 @@ def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
 def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path, *, mark):
     """The process has closed our descriptor, and its own file under that number went stale."""
     if not mark:
-        monkeypatch.setattr(spool, "_READ_MARK", -1)
+        monkeypatch.setattr(posix, "_READ_MARK", -1)
     told.append(FRAMES[0])
     number = told.writer._handle.descriptor
     os.dup2(os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT | os.O_APPEND), number)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from flwr_telemetry import spool
-from flwr_telemetry.spool import Handle
+from flwr_telemetry.spool import posix
+from flwr_telemetry.spool.posix import Handle
 
 FLAGS = os.O_RDWR | os.O_APPEND
 
@@ -14,7 +14,7 @@ FLAGS = os.O_RDWR | os.O_APPEND
 @pytest.fixture(params=[True, False], ids=["marked", "without marks"])
 def marks(request, monkeypatch):
     if not request.param:
-        monkeypatch.setattr(spool, "_READ_MARK", -1)
+        monkeypatch.setattr(posix, "_READ_MARK", -1)
     return bool(request.param)
 
 

@@ -24,7 +24,8 @@ from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.locks import time as time_
 from flwr_telemetry.record import MAX_DATE_US, MIN_DATE_US
-from flwr_telemetry.spool import CreationRefusedError, Writer
+from flwr_telemetry.spool import CreationRefusedError
+from flwr_telemetry.spool.posix import Writer
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.sidecar.loop import Sidecar

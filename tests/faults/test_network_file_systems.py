@@ -16,7 +16,7 @@ import time
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.spool import Writer
+from flwr_telemetry.spool.posix import Writer
 from flwr_telemetryd.errors import ExitCode
 from flwr_telemetryd.outbox import batch, discard
 from flwr_telemetryd.spool import segments

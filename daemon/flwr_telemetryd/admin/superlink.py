@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from flwr_telemetry import system
+
 _PROGRAM = "flower-superlink"
 _WORDS = 4
 """The program is among the first words: an interpreter, its options, and the script."""
@@ -36,7 +38,7 @@ def running() -> Iterator[SuperLink]:
         return
     for entry in entries:
         try:
-            if entry.stat().st_uid != os.geteuid():
+            if not system.is_own(entry.stat()):
                 continue
             words = _texts(entry, "cmdline")[:_WORDS]
             if _PROGRAM in map(os.path.basename, words):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import flwr_telemetry
-from flwr_telemetry import flower
+from flwr_telemetry import flower, system
 from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports, says_yes
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
             stream.flush()
     ignored = _default_ignored_signals()
     try:
-        if os.name != "posix":
+        if system.WINDOWS:
             import subprocess  # which costs a start more time than all the rest
 
             return subprocess.call(list(command), env=chosen)  # noqa: S603 - the user's own command

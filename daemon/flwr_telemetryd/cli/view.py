@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 
 from . import output
 from .inspect import since_us
@@ -123,7 +123,7 @@ def _opens(path: Path, environ: Mapping[str, str]) -> bool:
     """Whether a browser was asked to open a file. Without a display none is: it would take the terminal."""
     import webbrowser
 
-    if sys.platform != "darwin" and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
+    if not system.MACOS and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
         return False
     try:
         return webbrowser.open(path.as_uri())

@@ -7,11 +7,10 @@ after it is on the disk.
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from flwr_telemetry import system
 from flwr_telemetry.errors import TelemetryError
 
 from ..outbox.archive import append_line
@@ -28,10 +27,8 @@ def path_of(url: str) -> Path:
 
 
 def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container may have no entry for this user
-        return str(os.geteuid())
+    name, _ = system.account()
+    return name or system.user_id()  # a container may have no entry for this user
 
 
 class FileSink:

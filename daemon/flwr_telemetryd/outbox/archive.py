@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from flwr_telemetry import files, mounts
+from flwr_telemetry import files, mounts, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, try_shared, unlock, wait
@@ -135,7 +135,7 @@ def _is_appended(path: Path, line: bytes, *, across_hosts: bool) -> bool:
         if not files.names(path, descriptor):
             return False  # a rotation or a cap replaced it; its reader may have seen its end already
         size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        if size and system.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         files.write_all(descriptor, line + b"\n")
         if across_hosts:

@@ -40,14 +40,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, pending
+from flwr_telemetry import files, pending, system
 from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths, is_whole
 
 from ..burst import codec
 from ..burst.codec import Coalescer
 from ..errors import LostRaceError
 from ..spool import quarantine, reader, segments
-from ..spool.directory import entry_names, fsync_directory, listing, remove_if_empty, rename, turn_at
+from ..spool.directory import entry_names, listing, remove_if_empty, rename, turn_at
 from . import durable, forgotten
 from .body import key_of
 
@@ -253,7 +253,7 @@ def write(
             bodies += _put(batch, body, checkpoint)
         check = functools.partial(_check, batch, checkpoint)
         durable.sync_files(batch.path, bodies, _body_names(batch.path), check)
-        fsync_directory(batch.path)
+        system.fsync_directory(batch.path)
     return Written(bodies, damaged, left_out)
 
 
@@ -267,8 +267,8 @@ def commit(batch: Batch) -> Path:
     committed = batch.host.outbox / batch.name
     with _lost_race(batch):
         os.rename(batch.path, committed)
-    fsync_directory(batch.host.outbox)
-    fsync_directory(batch.host.work)
+    system.fsync_directory(batch.host.outbox)
+    system.fsync_directory(batch.host.work)
     return committed
 
 

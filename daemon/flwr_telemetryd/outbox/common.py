@@ -26,7 +26,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.locks import LockResult
 
@@ -109,7 +109,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
         size_bytes = os.fstat(descriptor).st_size
         known = {_digest(line) for line in _lines(target)}
         modified_ns = os.fstat(descriptor).st_mtime_ns if size_bytes else 0
-        if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
+        if size_bytes and system.pread(descriptor, 1, size_bytes - 1) != b"\n":
             files.write_all(descriptor, b"\n")  # a death tore the last line
         taken = []
         for path in sources:
@@ -126,7 +126,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
             except quarantine.NOT_OURS_ERRORS as error:
                 log.warning("%s stays where it is: %s", path, error)
         os.fsync(descriptor)
-        os.utime(descriptor, ns=(modified_ns, modified_ns))
+        system.set_times(descriptor, (modified_ns, modified_ns))
         if files.names(target, descriptor):  # otherwise it was replaced, and the next call goes on
             for path in taken:
                 path.unlink(missing_ok=True)

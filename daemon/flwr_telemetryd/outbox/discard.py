@@ -27,7 +27,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, pending
+from flwr_telemetry import files, pending, system
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
 
@@ -86,7 +86,7 @@ def _discard_segment(path: Path, end: int, returns: _Return, wait_s: float) -> N
             path.rename(returns.path(end))  # race 12
             return
         # Under the lock, so that the next writer that gets it sees the mark and appends elsewhere.
-        if tail := os.pread(descriptor, segments.CHUNK_BYTES, end):
+        if tail := system.pread(descriptor, segments.CHUNK_BYTES, end):
             _return_tail(returns, tail)  # race 13
 
 

@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
 
 from ..burst import codec
 from ..spool import quarantine
-from ..spool.directory import fsync_directory
 from . import body, durable
 from .body import Body
 
@@ -77,7 +76,7 @@ def finish(host: HostPaths, path: Path) -> Split | None:
                 count += 1
             whole = Split(host, path.parent, key, count)
             durable.sync_files(path.parent, count, (event.path.name for event in whole.members()))
-            fsync_directory(path.parent)
+            system.fsync_directory(path.parent)
             path.unlink()
             return whole
     quarantine.quarantine(host, path)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import context, files
+from flwr_telemetry import context, files, system
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.whole import LEAST_BYTES
@@ -256,7 +256,7 @@ def _first_date_us(host: HostPaths) -> int | None:
     """The date of the first record in the open segment; None if there is only damage at its beginning."""
     try:
         with files.estale_as_missing(), files.opened(host.events, os.O_RDONLY) as descriptor:
-            beginning = os.pread(descriptor, segments.CHUNK_BYTES, 0)
+            beginning = system.pread(descriptor, segments.CHUNK_BYTES, 0)
     except FileNotFoundError:
         return None  # another sidecar has sealed it
     for piece in reader.read([beginning]):

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from flwr_telemetry import files, machine, presence, start_errors
+from flwr_telemetry import files, machine, presence, start_errors, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     # Without arguments argparse is not loaded, because it would delay each start on demand.
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
-    if os.name != "posix":
+    if not system.IS_SUPPORTED:
         return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
     _name_process()
     os.umask(0o077)

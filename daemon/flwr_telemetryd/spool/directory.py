@@ -107,13 +107,3 @@ def remove_if_empty(directory: Path) -> None:
     """Delete a directory if nothing is in it."""
     with contextlib.suppress(OSError):
         directory.rmdir()
-
-
-def fsync_directory(path: Path) -> None:
-    """Force the names in a directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems refuse it
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.whole import LEAST_BYTES
@@ -123,7 +123,7 @@ def chunks(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
 
 def chunks_of(descriptor: int, offset_bytes: int) -> Iterator[bytes]:
     """As ``chunks``, for an open segment."""
-    while data := os.pread(descriptor, CHUNK_BYTES, offset_bytes):
+    while data := system.pread(descriptor, CHUNK_BYTES, offset_bytes):
         offset_bytes += len(data)
         yield data
 
@@ -158,4 +158,4 @@ def is_removed(descriptor: int, path: Path, end: int, lock: LockResult) -> bool:
 def mark_tombstone(descriptor: int) -> None:
     """Set the mode bit that tells a writer that this segment is deleted, or soon will be."""
     with contextlib.suppress(OSError):  # where modes cannot be changed, the link count alone tells
-        os.fchmod(descriptor, files.FILE_MODE | files.TOMBSTONE_MODE)
+        system.set_mode(descriptor, files.FILE_MODE | files.TOMBSTONE_MODE)

@@ -73,12 +73,10 @@ def is_installed() -> bool:
 
 
 def is_supported() -> bool:
-    """Whether the emitter can work on this system: it needs the file locks of POSIX."""
-    try:
-        import fcntl  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    """Whether the emitter can work on this system."""
+    from ..system import IS_SUPPORTED
+
+    return IS_SUPPORTED
 
 
 class _Finder:

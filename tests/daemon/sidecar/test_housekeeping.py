@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from flwr_telemetry import spool
 from flwr_telemetry.layout import Home, whole_name
+from flwr_telemetry.spool.posix import Writer
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
 from tests.daemon.conftest import a_runtime
@@ -151,7 +151,7 @@ def test_an_event_that_comes_during_the_deletion_is_kept(home, node, monkeypatch
 def test_a_writer_whose_directories_are_deleted_makes_them_again(home, node, monkeypatch):
     shutil.rmtree(node.root)
     amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
-    writer = spool.Writer(node, lambda: True, lambda: None)
+    writer = Writer(node, lambda: True, lambda: None)
     frame = records.encode(records.sample({"n": 0}))
     writer.append(frame, 1e9)
     writer.close()

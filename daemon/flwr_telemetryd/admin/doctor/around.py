@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flwr_telemetry import goodbye, launch
+from flwr_telemetry import goodbye, launch, system
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
@@ -39,7 +38,7 @@ def flower(now: Settings, environ: Mapping[str, str]) -> Check:
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     """Whether a sidecar can run as a service of this user, also after the end of a session."""
     manager = Systemctl(environ)
-    if sys.platform != "linux" or not manager.is_here():
+    if not system.LINUX or not manager.is_here():
         yield skipped("systemd", "not here, so there is no service")
         return
     state = manager.state()

@@ -21,11 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.locks import LockResult
 
 from ...errors import AnotherRelayError, NoOffsetError
-from ...spool.directory import fsync_directory
 from ...spool.locks import try_exclusive_anywhere
 
 SUFFIX = ".relayed"
@@ -78,7 +77,7 @@ class OffsetFile:
         if is_new or time.monotonic() - self._synced_at >= SYNC_EVERY_S:
             self.sync()
         if is_new:
-            fsync_directory(self._path.parent)
+            system.fsync_directory(self._path.parent)
 
     def sync(self) -> None:
         """Force the place to the disk; raises as ``save``."""
@@ -87,7 +86,7 @@ class OffsetFile:
         self._synced_at = time.monotonic()
 
     def _read(self) -> tuple[Place, str]:
-        text = os.pread(self._descriptor, _WIDTH, 0)
+        text = system.pread(self._descriptor, _WIDTH, 0)
         if not text:
             return Place(), ""
         try:
@@ -101,7 +100,7 @@ class OffsetFile:
 
     def _check(self, offset_bytes: int) -> str:
         edge = min(offset_bytes, EDGE_BYTES)
-        edges = os.pread(self._file, edge, 0) + os.pread(self._file, edge, offset_bytes - edge)
+        edges = system.pread(self._file, edge, 0) + system.pread(self._file, edge, offset_bytes - edge)
         return hashlib.sha256(edges).hexdigest() if offset_bytes else ""
 
 

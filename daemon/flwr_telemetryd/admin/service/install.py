@@ -10,12 +10,11 @@ This module does not check the consent: the caller of ``install`` has just done 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr_telemetry import files
+from flwr_telemetry import files, system
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
@@ -129,7 +128,7 @@ def uninstall(environ: Mapping[str, str]) -> Changes:
 def _manager(environ: Mapping[str, str]) -> Systemctl:
     """The user's running manager. Raises ServiceError if there is none here."""
     manager = Systemctl(environ)
-    if sys.platform == "darwin":
+    if system.MACOS:
         raise ServiceError(
             "launchd of macOS is not supported; no service is needed there: the first event starts a sidecar"
         )

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr_telemetry import places
+from flwr_telemetry import places, system
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
 from ...delivery.file import path_of
-
-if sys.platform != "win32":
-    import pwd
 
 _PASSED_ON = frozenset(
     "LD_LIBRARY_PATH PYTHONHOME PYTHONUSERBASE HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY "
@@ -99,7 +96,5 @@ def sink_directory(now: Settings) -> Path | None:
 
 def _default() -> Path | None:
     """The home of a process that has only the environment of the user's manager."""
-    try:
-        return Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".flwr"
-    except KeyError:
-        return None
+    _, directory = system.account()
+    return Path(directory) / ".flwr" if directory else None

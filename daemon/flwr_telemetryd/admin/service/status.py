@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr_telemetry import presence, settings
+from flwr_telemetry import presence, settings, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.machine import own_host
@@ -231,7 +231,7 @@ def _read_process(view: ServiceStatus, manager: Systemctl) -> None:
             import psutil
 
             view.memory_bytes = psutil.Process(view.pid).memory_info().rss
-        if not presence.exists(view.pid):
+        if not system.exists(view.pid):
             view.pid = None
 
 

@@ -6,13 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 
-if sys.platform != "win32":
-    import pwd
+from flwr_telemetry import system
 
 UP = ("running", "degraded", "starting", "initializing", "maintenance")
 """States of a manager that answers."""
@@ -33,7 +31,7 @@ class Systemctl:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = dict(environ)
-        runtime = f"/run/user/{os.geteuid()}"
+        runtime = f"/run/user/{system.user_id()}"
         if not environ.get("XDG_RUNTIME_DIR") and os.path.exists(f"{runtime}/systemd/private"):
             self.environ["XDG_RUNTIME_DIR"] = runtime
 
@@ -97,13 +95,11 @@ class Systemctl:
 
 def lingers(environ: Mapping[str, str]) -> bool:
     """Whether this user's manager goes on after the last session."""
-    answer = _answer(["loginctl", "show-user", str(os.geteuid()), "--property=Linger", "--value"], environ)
+    answer = _answer(["loginctl", "show-user", system.user_id(), "--property=Linger", "--value"], environ)
     if answer:
         return answer == "yes"
-    try:  # logind answers nothing about a user without a session
-        return (_LINGER / pwd.getpwuid(os.geteuid()).pw_name).exists()
-    except KeyError:
-        return False
+    name, _ = system.account()  # logind answers nothing about a user without a session
+    return bool(name) and (_LINGER / name).exists()
 
 
 def _answer(command: list[str], environ: Mapping[str, str]) -> str:

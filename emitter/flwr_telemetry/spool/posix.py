@@ -30,24 +30,21 @@ import errno
 import os
 from collections.abc import Callable
 
-from . import files
-from .errors import SpoolFullError, SpoolWriteError, from_os_error
-from .layout import HostPaths
-from .locks import LockResult, try_shared, unlock, wait
+from .. import files, system
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error
+from ..layout import HostPaths
+from ..locks import LockResult, try_shared, unlock, wait
+from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
 
 _READ_MARK = -1
-with contextlib.suppress(ImportError):  # Windows has none; `sys.platform` may be what a test suite claims
+with contextlib.suppress(ImportError):  # no module of this name may exist where the emitter still is loaded
     import fcntl
 
-    from .locks import LOCK_SHARED
+    from ..system import LOCK_SHARED
 
     _READ_MARK = getattr(fcntl, "F_GETSIG", -1)
 
-LOCK_WAIT_S = 0.005
-"""No event waits longer than this for the lock."""
-
 _LOCK_POLL_S = 0.0005
-TRIES = range(6)
 
 # Read and write, though nothing is read: NFS, where no table of mounts tells of it, locks by the access mode.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -55,10 +52,6 @@ _FLAGS = os.O_RDWR | os.O_APPEND
 
 _MARK = 61
 """A real-time signal that hardly any other program would choose."""
-
-
-class CreationRefusedError(Exception):
-    """Consent, read again, does not allow a new spool: telemetry is off, which is no error."""
 
 
 class Handle:
@@ -93,7 +86,7 @@ class Handle:
             status = os.fstat(self.descriptor)
         except OSError as error:
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
-            return error.errno == errno.ESTALE and files.is_opened_with(self.descriptor, self._flags)
+            return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
 
     def close(self) -> None:
@@ -257,43 +250,3 @@ class Writer:
     def _create(self, flags: int) -> int:
         make_directories(self._host, self._may_create)
         return files.open_file(self._path, flags)
-
-
-# For both kinds of writers
-
-
-def check_directories(host: HostPaths) -> None:
-    """Raise SpoolUnsafeError unless the spool and the directories above it are safe to write to.
-
-    Raises:
-        FileNotFoundError: one is missing.
-    """
-    for directory in (host.telemetry, host.root, host.spool):
-        files.check_directory(directory)
-
-
-def make_directories(host: HostPaths, may_create: Callable[[], bool]) -> None:
-    """Make the spool and all directories above it.
-
-    Raises:
-        CreationRefusedError: telemetry is off.
-    """
-    if not may_create():
-        raise CreationRefusedError
-    files.make_home(host.telemetry.parent)
-    files.ensure_directory(host.telemetry)
-    files.ensure_directory(host.root)
-    files.ensure_directory(host.spool)
-
-
-def drop(host: HostPaths, may_create: Callable[[], bool], count: int = 1) -> None:
-    """Count events that are dropped at the cap.
-
-    Raises:
-        SpoolFullError: always.
-        CreationRefusedError: telemetry is off.
-    """
-    if not host.dropped.exists() and not may_create():
-        raise CreationRefusedError
-    files.append_bytes(host.dropped, b"\0" * count)
-    raise SpoolFullError(f"{host.spool} is at its cap (spool_max_mib); run `flwr-telemetry flush`")

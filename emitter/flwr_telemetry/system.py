@@ -1,0 +1,210 @@
+"""Everything that an operating system does in its own way. No other module asks which system this is.
+
+What stands here is for POSIX. On Windows, ``windows.py`` replaces what is different there, at the end of this
+module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
+
+Functions of ``os`` are called, and not kept, because a program or a test may replace them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+with contextlib.suppress(ImportError):
+    import fcntl  # first, because Windows has none of them
+    import posix
+    import pwd
+
+# Not by `sys.platform`, which a test suite may change. Python's own `os` is chosen in the same way.
+WINDOWS = "nt" in sys.builtin_module_names
+LINUX = not WINDOWS and sys.platform == "linux"
+MACOS = not WINDOWS and sys.platform == "darwin"
+IS_SUPPORTED = "fcntl" in globals()
+"""Whether the emitter can work here."""
+
+SITE_FILE = "/etc/flwr/telemetry.toml"
+"""The site's settings."""
+
+# Open files
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
+SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
+
+_STANDARD_ERROR = 2
+
+
+def open_descriptor(path: os.PathLike[str] | str, flags: int, mode: int = 0o777) -> int:
+    """As ``os.open``, but never under the number of a standard stream.
+
+    If a process has closed one of those, the next file that it opens takes the number. Then everything that
+    the process prints would go into the file.
+    """
+    descriptor = os.open(path, flags, mode)
+    if descriptor > _STANDARD_ERROR:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
+    finally:
+        os.close(descriptor)
+
+
+def is_opened_with(descriptor: int, flags: int) -> bool:
+    """Whether a descriptor may have been opened with these flags and ``SAFE_FLAGS``, ``O_CREAT`` apart."""
+    wanted = flags | SAFE_FLAGS & ~getattr(os, "O_CLOEXEC", 0)
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    except OSError:
+        return False
+    return found & wanted == wanted and found & os.O_ACCMODE == flags & os.O_ACCMODE
+
+
+def pread(descriptor: int, size_bytes: int, offset_bytes: int) -> bytes:
+    """As ``os.pread``; on Windows the file's position moves."""
+    return os.pread(descriptor, size_bytes, offset_bytes)
+
+
+def pwrite(descriptor: int, data: bytes, offset_bytes: int) -> int:
+    """As ``os.pwrite``; on Windows the file's position moves."""
+    return os.pwrite(descriptor, data, offset_bytes)
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Set the mode of an open file; nothing where files have none. Raises an OSError if that is refused."""
+    os.fchmod(descriptor, mode)
+
+
+def set_times(descriptor: int, times_ns: tuple[int, int] | None = None) -> None:
+    """Set the times of access and change of an open file, in ns since the epoch; the present by default."""
+    os.utime(descriptor, ns=times_ns) if times_ns else os.utime(descriptor)
+
+
+def fsync_directory(path: os.PathLike[str] | str) -> None:
+    """Force the names in a directory to the disk, where the system and the file system can do that."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse it
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Owners
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Whether a file belongs to the effective user."""
+    return status.st_uid == os.geteuid()
+
+
+def is_open_to_others(status: os.stat_result) -> bool:
+    """Whether others than the owner may write to a file."""
+    return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def user_id() -> str:
+    """The number of the effective user."""
+    return str(os.geteuid())
+
+
+def account() -> tuple[str, str]:
+    """Name and home directory of the effective user, by the user database; empty if it has no such entry."""
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except (KeyError, NameError):
+        return "", ""
+    return entry.pw_name, entry.pw_dir
+
+
+def identity(login: str) -> tuple[set[str], set[str]]:
+    """Names and directories by which this user and this machine could be told.
+
+    Args:
+        login: the name of the user by the variables; empty if none tells it.
+    """
+    node = os.uname().nodename
+    name, directory = account()
+    with contextlib.suppress(KeyError, NameError):  # no such entry; no such database
+        login = login or pwd.getpwuid(os.getuid()).pw_name
+    names = {node, node.partition(".")[0], login, name}
+    return names - {""}, {os.path.expanduser("~"), directory} - {""}
+
+
+def user_home(environ: Mapping[str, str]) -> str:
+    """The user's home directory, as Flower finds it; not absolute if it is unknown."""
+    return environ.get("HOME") or os.path.expanduser("~")
+
+
+def node_name() -> str:
+    """The name of this machine."""
+    node: object = None
+    with contextlib.suppress(Exception):  # a test suite may have put anything in its place
+        node = os.uname().nodename
+    return node if isinstance(node, str) else posix.uname().nodename
+
+
+# Locks
+
+if IS_SUPPORTED:
+    LOCK_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+    _LOCK_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+def lock_shared(descriptor: int) -> None:
+    """Take the lock of an open file, which others may share; raises an OSError if it is not free."""
+    fcntl.flock(descriptor, LOCK_SHARED)
+
+
+def lock_exclusive(descriptor: int) -> None:
+    """Take the lock of an open file alone; raises an OSError if it is not free."""
+    fcntl.flock(descriptor, _LOCK_EXCLUSIVE)
+
+
+def unlock(descriptor: int) -> None:
+    """Release a lock; raises an OSError if it cannot be released."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+# Processes
+
+RELOAD = 1
+"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
+
+
+def exists(pid: int) -> bool:
+    """Whether this user has a process with this number, even a zombie; works without proc(5)."""
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process; raises an OSError if that is refused."""
+    os.kill(pid, number)
+
+
+def process_facts(pid: int) -> tuple[str, int, int, str] | None:
+    """State, parent, session and start of a process, as in proc(5)'s ``stat``; None if nothing tells."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = text.rpartition(")")[2].split()
+        return fields[0], int(fields[1]), int(fields[3]), fields[19]
+    except (OSError, LookupError, ValueError):  # a container may show an empty file, or none
+        return None
+
+
+def pid_namespace() -> str:
+    """A text for the space in which a number means one process; raises an OSError if nothing tells."""
+    return os.readlink("/proc/self/ns/pid")
+
+
+if not TYPE_CHECKING and WINDOWS:
+    from .windows import *  # noqa: F403 - each name that is different there
