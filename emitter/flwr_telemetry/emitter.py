@@ -17,12 +17,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from threading import get_ident
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import context, details, files, launch, log, mounts, packing, redaction, settings, source, system
+from . import context, details, files, locks, log, mounts, packing, redaction, settings, source, system
 from .dates import Dates
-from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
+from .errors import (
+    HomeUnavailableError,
+    LoadingError,
+    SpoolUnsafeError,
+    UnsupportedPlatformError,
+    from_os_error,
+)
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 from .locks import polls
@@ -34,6 +42,7 @@ if TYPE_CHECKING or not system.WINDOWS:
 else:
     from .spool.windows import Writer
 if TYPE_CHECKING:
+    from . import launch
     from .pending import Waiting
     from .shared import Report, SharedHome
 
@@ -45,7 +54,7 @@ _T = TypeVar("_T")
 SPOOLED, DISABLED = "spooled", "disabled"
 
 _FLUSH_POLL_S = 0.02
-_POLLS_PER_WAKE = round(launch.RECHECK_S / _FLUSH_POLL_S)
+_POLLS_PER_WAKE = round(settings.RECHECK_S / _FLUSH_POLL_S)
 _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
 MAX_EVENTS = 1000
@@ -359,7 +368,7 @@ class Emitter:
         if self._events > _MANY_EVENTS:
             log.quietly(self._details.hurry)
         self._seen = variables
-        self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
+        self._refreshed_at, self._refresh_at = now, now + settings.RECHECK_S
         self._events = 0
 
     def _shared_home(self, home: Home) -> SharedHome | None:
@@ -463,12 +472,12 @@ class Emitter:
         event is in the spool by then.
         """
         to_wake, self.to_wake = self.to_wake, None
-        if to_wake is not None:  # otherwise another thread does it
+        if to_wake is not None and not _is_held(to_wake.host.lock):  # otherwise another thread does it
             self._wake(to_wake)
 
     def _wake(self, to_wake: Delivery) -> launch.Wake:
         try:
-            return launch.wake(*to_wake, os.environ, self._may_create)
+            return _launch().wake(*to_wake, os.environ, self._may_create)  # type: ignore[no-any-return]
         except OSError as error:
             raise from_os_error(error, str(to_wake.host.lock)) from error
 
@@ -500,6 +509,7 @@ class Emitter:
             return True
         if not self._may_create():
             return False
+        launch = _launch()
         launch.request_flush(delivery.host)
         if self._wake(delivery) is launch.Wake.NOT_ALLOWED:
             return waiting.is_over()
@@ -510,6 +520,22 @@ class Emitter:
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a sidecar lives for certain, so that nothing but its lock need be looked at."""
+    try:
+        with files.opened(lock, os.O_RDWR) as descriptor:
+            return locks.try_exclusive(descriptor) is locks.LockResult.BUSY
+    except (OSError, SpoolUnsafeError):
+        return False  # `launch.wake` meets it again, and tells
+
+
+@undisturbed
+def _launch() -> ModuleType:
+    from . import launch
+
+    return launch
 
 
 @undisturbed

@@ -24,6 +24,9 @@ from .switch import says_yes
 SITE_FILE = Path(system.SITE_FILE)
 UPLOAD = "FLWR_TELEMETRY_UPLOAD"
 """The variable: anything but a yes keeps the events of a process on this machine, for good."""
+RECHECK_S = 1.0
+"""Least time between two checks of a process for a living sidecar and for changed settings."""
+
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _NAMES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from . import files, launch, mounts, packing, settings
+from . import files, mounts, packing, settings
 from .emitter import DISABLED, MAX_EVENTS, SPOOLED, Delivery, Emitter
 from .errors import LoadingError
 from .layout import Home, HostPaths
@@ -49,7 +49,7 @@ class Worker(Emitter):
         if is_due:
             self._read(self._home, has_new_variables=self._seen != variables)
             self._seen, self._events = variables, 0
-            self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
+            self._refreshed_at, self._refresh_at = now, now + settings.RECHECK_S
         if not self._enabled:
             return DISABLED
         packed = [packing.with_context(bare, self.context_of(package)) for bare, package in events]
