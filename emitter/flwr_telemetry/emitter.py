@@ -123,6 +123,9 @@ class Emitter:
         """The delivery that ``wake`` makes sure of, because an event was appended; None if there is none."""
         self._details = details.DetailsEncoder(self._redactor)
         self._seen: tuple[Any, ...] | None = None
+        self._environ: object = None
+        self._variables = settings.variables
+        """Reads the variables of that mapping."""
         self._refreshed_at = self._refresh_at = 0.0
         self._events = 0
         """The number of events since the last refresh."""
@@ -177,7 +180,7 @@ class Emitter:
     ) -> Future[str]:
         """As ``emit.report``, and with a date for an event that is reported late; may raise."""
         answer = self._emit_alone(event_type, event_details, package, date_us)
-        return answer if isinstance(answer, Future) else self._answer(answer)
+        return answer if type(answer) is Future else self._answer(answer)  # type: ignore[arg-type]
 
     def _emit_alone(
         self,
@@ -194,7 +197,8 @@ class Emitter:
         # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
         # released if this thread owns it.
         try:
-            emit = self._emit if self._take(lock) else self._emit_aside
+            has_lock = lock.acquire(False) or self._take(lock)  # not by name, which costs more
+            emit = self._emit if has_lock else self._emit_aside
             return emit(event_type, event_details, package, date_us)
         except CreationRefusedError:
             return self._done(DISABLED)  # consent, read again, allows no new file
@@ -229,7 +233,7 @@ class Emitter:
         due = (
             not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
             or self._events > MAX_EVENTS
-            or self._seen != settings.variables()
+            or self._seen != (self._variables() if os.environ is self._environ else settings.variables())
         )
         if due:
             self._refresh(now)
@@ -336,7 +340,7 @@ class Emitter:
         # A finished future never changes, so another one may share its parts. To make a new one from scratch
         # takes a tenth of an event's time.
         future: Future[str] = Future.__new__(Future)
-        future.__dict__.update(finished.__dict__)
+        future.__dict__ = finished.__dict__.copy()
         return future
 
     # Refreshing, at most once a second
@@ -365,6 +369,7 @@ class Emitter:
             # The worker adds the context. What is only shown, has no source, because the home is not read.
             self._ids = {}
             self._contexts = {} if refusal else dict.fromkeys(context.PACKAGES, packing.NO_CONTEXT)
+        self._environ, self._variables = os.environ, settings.reader(os.environ)
         if self._events > _MANY_EVENTS:
             log.quietly(self._details.hurry)
         self._seen = variables

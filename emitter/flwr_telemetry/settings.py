@@ -10,7 +10,7 @@ This module never writes. A file that it cannot understand switches telemetry of
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +164,21 @@ def _text(path: Path) -> bytes | SettingsError:
 def variables() -> tuple[Any, ...]:
     """The raw values of all variables that this module reads; equal as long as none has changed.
 
-    ``os.environ`` is looked up at each call, because a program may put another mapping in its place. Python's
-    own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain dict inside
-    it is read.
+    ``os.environ`` is looked up at each call, because a program may put another mapping in its place.
     """
-    environ = os.environ
+    return reader(os.environ)()
+
+
+def reader(environ: Mapping[str, str]) -> Callable[[], tuple[Any, ...]]:
+    """A fast ``variables`` for one mapping.
+
+    Python's own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain
+    dict inside it is read.
+    """
     if type(environ) is _PythonsOwn:
-        return tuple(map(environ._data.get, _RAW_NAMES))  # type: ignore[attr-defined]  # noqa: SLF001
-    return tuple(map(environ.get, _NAMES))
+        get = environ._data.get  # type: ignore[attr-defined]  # noqa: SLF001
+        return lambda: tuple(map(get, _RAW_NAMES))
+    return lambda: tuple(map(environ.get, _NAMES))
 
 
 class _File(NamedTuple):
