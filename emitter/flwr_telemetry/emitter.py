@@ -179,7 +179,10 @@ class Emitter:
         date_us: int | None = None,
     ) -> Future[str]:
         """As ``emit.report``, and with a date for an event that is reported late; may raise."""
-        answer = self._emit_alone(event_type, event_details, package, date_us)
+        try:
+            answer = self._emit_alone(event_type, event_details, package, date_us)
+        except CreationRefusedError:
+            return self._done(DISABLED)  # consent, read again, allows no new file
         return answer if type(answer) is Future else self._answer(answer)  # type: ignore[arg-type]
 
     def _emit_alone(
@@ -200,8 +203,6 @@ class Emitter:
             has_lock = lock.acquire(False) or self._take(lock)  # not by name, which costs more
             emit = self._emit if has_lock else self._emit_aside
             return emit(event_type, event_details, package, date_us)
-        except CreationRefusedError:
-            return self._done(DISABLED)  # consent, read again, allows no new file
         finally:
             try:  # noqa: SIM105 - a handler could raise inside `suppress`, before the release
                 lock.release()
