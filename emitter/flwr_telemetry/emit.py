@@ -97,7 +97,7 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
 
 
 def report(package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
-    """``event`` for one of ``context.PACKAGES``, in the schema of that package."""
+    """``event`` for one of ``identity.PACKAGES``, in the schema of that package."""
     try:
         return _report(package, event_type, event_details)
     except Exception:  # noqa: BLE001 - as above

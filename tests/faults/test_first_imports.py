@@ -66,7 +66,7 @@ def numbers(home):
     return sorted(event["event_details"]["n"] for event in homes.spooled(home))
 
 
-MODULES = "redaction spool installed settings_file source dates".split()
+MODULES = "redaction spool installed settings_file source known".split()
 
 
 @pytest.mark.parametrize("module", [f"flwr_telemetry.{name}" for name in MODULES])
