@@ -23,12 +23,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import details, files, locks, log, packing, settings, system
+from .dates import dates_of
 from .errors import (
     SpoolUnsafeError,
     UnsupportedPlatformError,
     from_os_error,
 )
-from .identity import Dates
 from .imports import undisturbed
 from .known import Known, declared
 from .layout import Home, HostPaths
@@ -90,7 +90,7 @@ class Emitter(Known):
         super().__init__(warn, open_shared)
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
-        self._dates = Dates(self._cluster)
+        self._dates = dates_of(self._cluster)
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._start_afresh()
@@ -106,7 +106,7 @@ class Emitter(Known):
         self.to_wake: Delivery | None = None
         """The delivery that ``wake`` makes sure of, because an event was appended; None if there is none."""
         self._writer: Writer | None = None
-        self.has_spooled = False
+        self.has_spooled: bool = False
         """Whether this process has written to the spool."""
 
     def _before_fork(self) -> None:

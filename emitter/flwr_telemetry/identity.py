@@ -1,4 +1,4 @@
-"""Tells who reports: the dates of a process's events, and the part of their context that never changes.
+"""Tells who reports: computes the part of a context that a process never changes.
 
 The values are exactly those of Flower's own telemetry. But no program is started for them, while
 ``platform.architecture()`` starts ``file`` and ``platform.platform()`` starts ``uname -p``. Neither
@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from . import packing, system
+from . import system
 from .errors import LoadingError
 from .imports import undisturbed
 from .log import quietly
@@ -247,55 +247,3 @@ FIELD_COUNT = 25
 """The number of all fields."""
 
 MAX_NOTICE_BYTES = 64 * 1024
-
-
-# Dates
-
-_CHILD_STEP_US = 8
-"""The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
-
-_SHIFTS, _SPREAD = 125, 77
-_MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
-"""Their quotients are near the golden section, so that the dates of further siblings begin far apart."""
-
-
-class Dates:
-    """The dates of one process.
-
-    Args:
-        cluster: its cluster ID, or another text that no other process has.
-    """
-
-    def __init__(self, cluster: str) -> None:
-        self._last_us = packing.MIN_DATE_US
-        self._shift_us = self._slot_us = self._forks = 0
-        self._step_us = 1
-        self._leap_us = 1
-        """How far a date lies behind the last one, if the clock has not gone on."""
-        self._family = hash(cluster)
-        """A number that tells a forked process from its parent; random in the first process."""
-
-    def next(self, now_us: int) -> int:
-        """The date of an event that happened at ``now_us``, in microseconds since the epoch."""
-        date_us = now_us + self._shift_us
-        # There is no call between reading and writing it, so no thread or handler can run between them.
-        if date_us <= self._last_us:
-            date_us = self._last_us + self._leap_us
-            self._leap_us = 1
-        self._last_us = date_us = date_us + (self._slot_us - date_us) % self._step_us
-        return date_us
-
-    def before_fork(self) -> None:
-        """Count the forks of this process."""
-        self._forks += 1
-
-    def after_fork(self) -> None:
-        """Move the dates, in a child."""
-        rounds, self._slot_us = divmod(self._forks, _CHILD_STEP_US)
-        self._step_us = _CHILD_STEP_US
-        self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
-        # Where the clock was set back, all descendants count on from dates that lie close together, so each
-        # leaps once more.
-        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
-        self._last_us += self._shift_us
-        self._family, self._forks = hash((self._family, self._forks)), 0

@@ -71,7 +71,8 @@ class Known:
         self._host: HostPaths
         self._settings: settings.Settings
         self._enabled = self._logging = False
-        self._kept_by, self.has_hardware = "", True
+        self._kept_by = ""
+        self.has_hardware: bool = True
         self._cap_bytes = 0.0
         self._shared: SharedHome | None = None
         """The home, if it is a shared one and this is not the emitter of its helper."""

@@ -85,12 +85,21 @@ def set_times(descriptor: int, times_ns: tuple[int, int] | None = None) -> None:
     os.utime(descriptor, ns=times_ns) if times_ns else os.utime(descriptor)
 
 
+def fsync(descriptor: int) -> None:
+    """Force an open file to the disk. The ordinary call of macOS leaves it in the cache of the disk."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with contextlib.suppress(OSError):  # a file system of another machine does not know it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
 def fsync_directory(path: os.PathLike[str] | str) -> None:
     """Force the names in a directory to the disk, where the system and the file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse it
-            os.fsync(descriptor)
+            fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -71,13 +71,13 @@ class Handle:
     __slots__ = ("_flags", "descriptor", "identity", "is_in_use", "is_marked")
 
     def __init__(self, descriptor: int, flags: int) -> None:
-        self.descriptor = descriptor
+        self.descriptor: int = descriptor
         self._flags = flags
         status = os.fstat(descriptor)
-        self.identity = (status.st_ino, status.st_dev)
-        self.is_marked = _mark(descriptor)
+        self.identity: tuple[int, int] = (status.st_ino, status.st_dev)
+        self.is_marked: bool = _mark(descriptor)
         """Whether the open file has the mark."""
-        self.is_in_use = False
+        self.is_in_use: bool = False
         """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
 
     def is_ours(self) -> bool:
