@@ -8,11 +8,12 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import files
 from .errors import SettingsError, SpoolUnsafeError
 from .imports import undisturbed
+from .named import NamedTuple
 
 SIDECAR_CHOICES = ("auto", "always", "never")
 CHOICES = {"sidecar": SIDECAR_CHOICES, "format": ("flower", "otlp"), "compression": ("gzip", "none")}
@@ -21,10 +22,11 @@ _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
-_CONTACT = re.compile(r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*")
+# They are compiled when they are used, because a first event does not use them.
+_CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
+_PROXY = r"://|:[0-9]+/?$"
 
-_PROXY = re.compile(r"://|:[0-9]+/?$")
-
+_MOST_DIGITS = 19
 _TRIES = 3
 _MOST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
@@ -123,7 +125,8 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     if raw.count(b".") > _MAX_DOTS:
         raise SettingsError(f"{path} holds more than {_MAX_DOTS} dots; settings have plain names")
     try:
-        values: dict[str, Any] = _tomllib().loads(raw.decode("utf-8"))
+        if (values := _plain(raw)) is None:
+            values = _tomllib().loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
@@ -131,6 +134,35 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     for name, value in values.items():
         if (refusal := problem(name, value, plaintext=values.get("plaintext") is True)) is not None:
             raise SettingsError(f"{where(path, name, raw)}: {refusal}")
+    return values
+
+
+def _plain(raw: bytes) -> dict[str, Any] | None:
+    """The settings in the bytes of a file of the plainest form; None if only a parser can tell.
+
+    Most files have that form, and ``tomllib`` takes longer to import than all the rest of a first event. A
+    line is ``name = value`` with one of our names. The value is a number, ``true``, ``false``, or a text in
+    double quotes without escapes.
+    """
+    values: dict[str, Any] = {}
+    if not raw.isascii():
+        return None
+    for line in raw.decode("ascii").split("\n"):
+        if not line.isprintable():
+            return None
+        if not (stripped := line.strip()) or stripped.startswith("#"):
+            continue
+        name, _, text = (part.strip() for part in stripped.partition("="))
+        if name in values or name not in NAMES:
+            return None
+        if text in {"true", "false"}:
+            values[name] = text == "true"
+        elif text.isdecimal() and (text == "0" or text[0] != "0") and len(text) < _MOST_DIGITS:
+            values[name] = int(text)
+        elif text[:1] == text[-1:] == '"' and len(text) > 1 and not {'"', "\\"} & set(text[1:-1]):
+            values[name] = text[1:-1]
+        else:
+            return None
     return values
 
 
@@ -152,12 +184,12 @@ def problem(name: str, value: object, *, plaintext: bool = False) -> str | None:
         is_path = isinstance(value, str) and os.path.isabs(os.path.expanduser(value)) and "\0" not in value
         return None if is_path else f"{name} must be the whole path of a file; ~ stands for your home"
     if name == "deletion_contact":
-        is_contact = isinstance(value, str) and _CONTACT.fullmatch(value)
+        is_contact = isinstance(value, str) and re.fullmatch(_CONTACT, value)
         return None if is_contact else "deletion_contact must be a mail address or https://…"
     if name in {"proxy", "ca_bundle"}:
         if not isinstance(value, str) or not value:
             return f"{name} must be a non-empty string"
-        is_valid = name == "ca_bundle" or _PROXY.search(value)
+        is_valid = name == "ca_bundle" or re.search(_PROXY, value)
         return None if is_valid else "proxy must be http://host:port, or a URL of another kind of proxy"
     if name in Limits._fields:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
