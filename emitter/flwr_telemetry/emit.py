@@ -28,7 +28,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import details
+from . import details, system
 from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
@@ -69,7 +69,7 @@ def _leave() -> None:
 
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
 # the host and of this module, may report events.
-if 1 in (os.getpid(), os.getppid()):
+if not system.WINDOWS and 1 in (os.getpid(), os.getppid()):
     atexit.register(_leave)
 
 

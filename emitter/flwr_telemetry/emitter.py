@@ -96,7 +96,8 @@ class Emitter:
         self._shared_homes: dict[Home, SharedHome] = {}
         """Those of this process, also of a sibling."""
         self._start_afresh()
-        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
+        if not system.WINDOWS:
+            os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget the settings and IDs, and the open segment without closing it."""

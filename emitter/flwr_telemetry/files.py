@@ -275,7 +275,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
     try:
         if any_owner:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+                system.unlink(temporary)
             flags |= os.O_EXCL  # never through a link
         # A network file system may report a failed write only at the close.
         with opened(temporary, flags, any_owner=any_owner) as descriptor:
@@ -289,17 +289,17 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
             written = os.fstat(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            system.unlink(temporary)
         raise
     try:
-        os.replace(temporary, path)
+        system.replace(temporary, path)
     except FileNotFoundError:
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
         if not names(path, written):
             raise
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            system.unlink(temporary)
         raise
 
 
@@ -328,7 +328,7 @@ def claimed(path: Path) -> Iterator[bool]:
         yield True
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            system.unlink(path)
 
 
 def _end_old_claim(path: Path) -> None:
@@ -337,9 +337,9 @@ def _end_old_claim(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         age = age_s(now(probe), os.lstat(path).st_mtime)
         if age >= CLAIM_S:
-            os.unlink(path)
+            system.unlink(path)
     with contextlib.suppress(OSError):
-        os.unlink(probe)
+        system.unlink(probe)
 
 
 # Times

@@ -14,7 +14,9 @@ import functools
 import os
 from collections.abc import Iterator
 
-_TABLE = "/proc/self/mountinfo"
+from . import system
+
+_TABLE = "" if system.WINDOWS else "/proc/self/mountinfo"
 
 _OWN = frozenset(
     "aufs bcachefs btrfs devtmpfs ecryptfs fuse.fuse-overlayfs overlay overlayfs proc ramfs rootfs sysfs "
@@ -125,8 +127,9 @@ def is_shared(path: str | os.PathLike[str]) -> bool:
 @functools.cache
 def is_shared_device(device: int) -> bool:
     """As ``is_shared``, for the ``st_dev`` of a file; each device is looked up once."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    return any(mount.is_shared for mount in _table() if mount.number == number)
+    return any(
+        mount.is_shared for mount in _table() if mount.number == f"{os.major(device)}:{os.minor(device)}"
+    )
 
 
 def _point(table: dict[str, Mount], place: str) -> str:

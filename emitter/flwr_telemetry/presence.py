@@ -20,7 +20,7 @@ from . import files, system
 from .errors import TelemetryError
 from .imports import undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
-from .locks import LockResult, try_exclusive
+from .locks import LockResult, try_host
 
 NAME = "flwr-telemetryd"
 """The name of a sidecar's process: an argument, and the ``comm`` of proc(5)."""
@@ -187,7 +187,7 @@ def alive(host: HostPaths) -> bool:
     """
     try:
         with files.opened(host.lock, os.O_RDWR) as descriptor:
-            result = try_exclusive(descriptor)
+            result = try_host(descriptor)
     except FileNotFoundError:
         return False
     return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY

@@ -33,11 +33,11 @@ from urllib.parse import urlsplit
 from flwr_telemetry import files, mounts, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
-from flwr_telemetry.locks import LockResult, try_shared, unlock, wait
+from flwr_telemetry.locks import LockResult, try_exclusive, try_shared, unlock, wait
 
 from ..burst import codec
 from ..spool.directory import listing
-from ..spool.locks import SEAL_WAIT_S, try_exclusive
+from ..spool.locks import SEAL_WAIT_S
 
 ARCHIVE_SUFFIX = ".jsonl"
 RECEIPTS_SUFFIX = ".receipts.jsonl"

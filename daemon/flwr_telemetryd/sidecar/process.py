@@ -47,7 +47,6 @@ LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
 
-_NICE = 10
 DRAIN_S = 5.0
 """For how long a service delivers after SIGTERM, unless ``--drain-s`` says otherwise."""
 
@@ -241,11 +240,8 @@ def _run_sidecar(
 
 def lower_priority() -> None:
     """Lower the CPU and I/O priority of this process, so that it delays no other process."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):  # a container may forbid it
-        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        system.lower_priority()
     # psutil raises many things where /proc is hidden. Without it, only the I/O priority stays.
     with contextlib.suppress(Exception):
         import psutil

@@ -1,7 +1,7 @@
 """The sidecar's locks: the host's lock for a whole run, and a segment's lock while it is sealed or deleted.
 
 In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets one sidecar run there. Its file,
-``sidecar.lock``, is never unlinked. Each attempt goes through filelock.
+``sidecar.lock``, is never unlinked, and filelock takes its lock.
 
 On a file system that other machines share, nothing is locked. A lock there may wait for a server for ever, or
 be granted to every machine. The result is UNSUPPORTED at once, and the caller relies on renames alone. The
@@ -17,9 +17,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from filelock import lock_descriptor, unlock_descriptor
+from filelock import lock_descriptor
 
-from flwr_telemetry import files
+from flwr_telemetry import files, locks
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, is_shared, wait
 from flwr_telemetry.presence import birth, sidecar_state, state_claims_alive
@@ -92,13 +92,12 @@ def _namespace(born: str) -> str:
 @contextlib.contextmanager
 def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[LockResult]:
     """Hold the lock of a segment exclusively, after a wait of at most ``wait_s``; yields the result."""
-    result = wait(try_exclusive, descriptor, wait_s, _SEAL_POLL_S)
+    result = wait(locks.try_exclusive, descriptor, wait_s, _SEAL_POLL_S)
     try:
         yield result
     finally:
         if result is LockResult.HELD:
-            with contextlib.suppress(OSError):
-                unlock_descriptor(descriptor)
+            locks.unlock(descriptor)
 
 
 def try_exclusive(descriptor: int) -> LockResult:
