@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from flwr_telemetry import system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.spool import directory
@@ -61,7 +62,7 @@ def test_what_network_file_systems_do_is_no_error(tmp_path, monkeypatch):
         directory.rename(old, new)
     before = faults.descriptors()
     faults.fail_once(monkeypatch, "fsync", 22)
-    directory.fsync_directory(tmp_path)
+    system.fsync_directory(tmp_path)
     assert faults.descriptors() == before
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from flwr_telemetry import presence
+from flwr_telemetry import presence, system
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.spool import locks
@@ -95,7 +95,7 @@ def test_the_lock_of_a_segment_is_released(home, monkeypatch):
             with pytest.raises(BlockingIOError):
                 fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        monkeypatch.delattr(locks, "unlock_descriptor")
+        monkeypatch.delattr(system, "unlock")
         with sealer_lock(descriptor, 0) as result:
             assert result is LockResult.BUSY
         faults.no_locks(monkeypatch)
