@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.benchmarks import report
+from tests.benchmarks import plots, report
 from tests.benchmarks.figures import Figure, Spread, Target
 
 AT_MOST_HALF = Target("≤ 1/2", "ratio", at_most=0.5)
@@ -68,3 +68,11 @@ def test_a_published_table_takes_the_place_of_the_last(tmp_path):
     assert page.read_text().count("| row | what | 1.00 ms |") == 1
     assert page.read_text().startswith("# What it costs")
     assert page.read_text().endswith("(fleet.svg)\n")
+
+
+def test_a_crossing_lies_where_the_lines_of_the_plot_meet():
+    """Lines that meet between two sizes, lines that never meet, and a peer that lacks sizes."""
+    ours = {1: 100.0, 100: 100.0, 1000: 200.0}
+    assert plots.crossing(ours, {1: 10.0, 100: 1000.0}) == pytest.approx(10)
+    assert plots.crossing(ours, {1: 10.0, 100: 20.0, 1000: 30.0}) is None
+    assert plots.crossing(ours, {1: 10.0}) is None

@@ -29,6 +29,7 @@ class Peer(NamedTuple):
 _OTLP = "opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-http==1.45.2"
 _ITERATIVE = "iterative-telemetry 0.0.10"
 PEERS = (
+    Peer("flwr-1.42", "flwr 1.42.0", "event()", "flower", "flwr==1.42.0"),
     Peer("flwr-1.41", "flwr 1.41.0", "event()", "flower", "flwr==1.41.0"),
     Peer("flwr-1.27", "flwr 1.27.0", "event()", "flower", "flwr==1.27.0"),
     Peer("posthog", "posthog 7.91.1", "capture()", "posthog", "posthog==7.91.1"),

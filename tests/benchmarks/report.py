@@ -49,7 +49,7 @@ def publish(run, directory, here=HERE):
     before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
     readme.write_text(f"{before}{_BEGIN}\n{markdown(run)}{_END}{after}", encoding="utf-8")
-    for name in (plots.COST, plots.PEERS):
+    for name in (plots.LONE, plots.COST, plots.PEERS):
         if (directory / name).exists():
             shutil.copyfile(directory / name, here / name)
 

@@ -1,4 +1,4 @@
-"""Events by ours or by a peer: ``python contenders.py NAME ORIGIN CALLS [herd|many|flower]``.
+"""Events by ours or by a peer: ``python contenders.py NAME ORIGIN CALLS [MODE [PAUSE_S]]``.
 
 It reports so many events to the collector at ORIGIN, waits for their delivery as the documentation of the
 library says, and prints the time of each call as JSON.
@@ -6,6 +6,9 @@ library says, and prints the time of each call as JSON.
 - ``herd``: prints a line and waits for a line of input before the calls that count.
 - ``many``: forks one process for each two events; all report when all have started.
 - ``flower``: has loaded Flower before the first call.
+- ``alone``: the same, if Flower is there. Each second event is the end of a workload, PAUSE_S later. It
+  prints as ``before_s`` its processor time until it has loaded Flower. With no events it then ends.
+- ``apart``: eight such processes, each with a share of the events.
 
 It runs in the environments of the peers, so its module level imports only the standard library. Each function
 below imports its library, and gives ``begin(origin)``, which gives two functions: one reports an event with
@@ -14,6 +17,7 @@ these details, the other ends the library.
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,6 +26,7 @@ import time
 from pathlib import Path
 
 DETAILS = {"backend": "ray", "num-supernodes": 10}
+PROCESSES = 8
 LOADED = "import sys, flwr_telemetry; flwr_telemetry.event('PING'); print(*sys.modules)"
 
 
@@ -115,8 +120,10 @@ def iterative():
 
 
 def glean():
-    """It uploads a ping after each 500 events."""
-    from glean import Configuration, Glean, load_metrics
+    """All events are one ping, which it uploads before the end."""
+    from glean import Configuration, Glean, load_metrics, load_pings
+
+    loads = ((load_pings, "pings"), (load_metrics, "metrics"))
 
     def begin(origin):
         Glean.initialize(
@@ -126,9 +133,14 @@ def glean():
             data_dir=Path(os.environ["HOME"]) / "glean",
             configuration=Configuration(server_endpoint=origin),
         )
-        metrics = load_metrics(Path(__file__).with_name("glean_metrics.yaml"))
+        sent, metrics = (load(Path(__file__).with_name(f"glean_{name}.yaml")) for load, name in loads)
         ping, extra = metrics.benchmark.ping, metrics.benchmark.PingExtra
-        return lambda details: ping.record(extra(details=json.dumps(details))), Glean.shutdown
+
+        def end():
+            sent.benchmark.submit()
+            Glean.shutdown()
+
+        return lambda details: ping.record(extra(details=json.dumps(details))), end
 
     return begin
 
@@ -169,12 +181,44 @@ def many(begin, origin, workloads):
         os.wait()
 
 
-def main(name, origin, calls, mode=""):
+def alone(begin, origin, calls, pause_s):
+    """Report so many events of one workload after the other, each with its two events."""
+    emit, end = begin(origin)
+    for number in range(calls):
+        if number % 2:
+            time.sleep(pause_s)
+        emit({**DETAILS, "success": True} if number % 2 else DETAILS)
+    end()
+
+
+def apart(calls, words):
+    """Run one process for each share of the events, all at once."""
+    shares = [len(range(first, calls, PROCESSES)) for first in range(PROCESSES)]
+    command = [sys.executable, __file__, *words]
+    running = [subprocess.Popen([*command, str(share), "alone"]) for share in shares]
+    if any(one.wait() for one in running):
+        raise SystemExit(1)
+
+
+def main(name, origin, calls, mode="", pause_s="0"):
+    if mode == "apart":
+        apart(int(calls), [name, origin])
+        return
+    if mode == "flower" or (mode == "alone" and importlib.util.find_spec("flwr")):
+        try:
+            importlib.import_module("flwr.supercore.telemetry")
+        except ImportError:
+            importlib.import_module("flwr.common.telemetry")
+    if mode == "alone":
+        print(json.dumps({"before_s": time.process_time()}), flush=True)
+        if not int(calls):
+            return
     begin = {one.__name__: one for one in (ours, flower, posthog, otlp, iterative, glean)}[name]()
-    if mode == "flower":
-        importlib.import_module("flwr.supercore.telemetry")
+    times = []
     if mode == "many":
         times = many(begin, origin, int(calls) // 2)
+    elif mode == "alone":
+        alone(begin, origin, int(calls), float(pause_s))
     else:
         times = calls_ns(begin, origin, int(calls), herd=mode == "herd")
     print(json.dumps({"calls_ns": times}), flush=True)

@@ -1,8 +1,9 @@
 """The rows of the table, in its order. Each takes a ``Bench`` and yields figures."""
 
-from tests.benchmarks.rows import calls, delivery, idle, spools, starting
+from tests.benchmarks.rows import calls, delivery, idle, lone, spools, starting
 
 ROWS = {
+    "lone": lone.measure,
     "steady": calls.steady,
     "herd": calls.herd,
     "held-up": calls.held_up,
