@@ -12,7 +12,7 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import system
@@ -253,7 +253,14 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False, any_owner: 
     replace_by(path, (data,), durable=durable, any_owner=any_owner)
 
 
-def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_owner: bool = False) -> None:
+def replace_by(
+    path: Path,
+    data: Iterable[bytes],
+    *,
+    durable: bool = False,
+    any_owner: bool = False,
+    before: Callable[[], object] = lambda: None,
+) -> None:
     """Replace the file at ``path`` atomically.
 
     Args:
@@ -262,6 +269,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         durable: force the content to the disk before the file gets its name.
         any_owner: replace the old file whatever its owner and mode are, and on a share that has modes of its
             own.
+        before: called right before the rename, which Windows refuses while the old file is open.
 
     Raises:
         SpoolUnsafeError: the old file is no plain file of this user; it stays.
@@ -292,6 +300,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
             system.unlink(temporary)
         raise
     try:
+        before()
         system.replace(temporary, path)
     except FileNotFoundError:
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.

@@ -41,6 +41,10 @@ SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW | getattr(os, "O_NONBLOCK",
 _STANDARD_ERROR = 2
 
 
+OPEN_ANY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+"""To open a file of any kind and owner, a FIFO too, without a wait for a writer."""
+
+
 def open_descriptor(path: os.PathLike[str] | str, flags: int, mode: int = 0o777) -> int:
     """As ``os.open``, but never under the number of a standard stream.
 
@@ -138,6 +142,18 @@ def sync_file_system(directory: os.PathLike[str] | str) -> bool:
 
 def be_patient() -> None:
     """Wait, in this process, for others that have a file open that is renamed or deleted; not on POSIX."""
+
+
+def is_null(descriptor: int) -> bool:
+    """Whether an open file is the null device; raises an OSError if the descriptor is closed."""
+    status = os.fstat(descriptor)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+
+
+def is_full(place: os.PathLike[str] | str) -> bool:
+    """Whether the file system of a directory has no room, or no inode, for this user."""
+    disk = os.statvfs(place)
+    return bool((disk.f_blocks and not disk.f_bavail) or (disk.f_files and not disk.f_favail))
 
 
 def local_path(path: str) -> str:

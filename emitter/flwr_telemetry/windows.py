@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ctypes import wintypes
 from typing import Any
 
-IS_SUPPORTED = False
+IS_SUPPORTED = True
 SITE_FILE = os.path.join(os.environ.get("PROGRAMDATA") or r"C:\ProgramData", "flwr", "telemetry.toml")
 
 ACCESS_DENIED, SHARING_VIOLATION, LOCK_VIOLATION = 5, 32, 33
@@ -62,6 +62,7 @@ NO_FOLLOW = 1 << 30
 """A flag of our own, which ``open_descriptor`` knows."""
 
 SAFE_FLAGS = NO_FOLLOW | os.O_BINARY | os.O_NOINHERIT
+OPEN_ANY = os.O_BINARY | os.O_NOINHERIT
 SYNC_FLAGS = os.O_RDWR
 SEAL_FLAGS = os.O_RDONLY
 SEALED_GROWS = False
@@ -93,6 +94,7 @@ for _name, _arguments in {
     "GetFileSizeEx": (_HANDLE, _POINTER),
     "GetProcessTimes": (_HANDLE, _POINTER, _POINTER, _POINTER, _POINTER),
     "SetPriorityClass": (_HANDLE, _DWORD),
+    "GetDiskFreeSpaceExW": (wintypes.LPCWSTR, _POINTER, _POINTER, _POINTER),
     "GetShortPathNameW": (wintypes.LPCWSTR, wintypes.LPWSTR, _DWORD),
     "GetComputerNameExW": (ctypes.c_int, wintypes.LPWSTR, _POINTER),
 }.items():
@@ -303,6 +305,18 @@ def may_be_taken(segment: os.PathLike[str] | str) -> bool:
 def entry_status(entry: os.DirEntry[str]) -> os.stat_result:
     """As ``system.entry_status``; a listing of Windows has no inodes, and old sizes."""
     return os.lstat(entry.path)
+
+
+def is_null(descriptor: int) -> bool:
+    """As ``system.is_null``; the only other such device is a console."""
+    return stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor)
+
+
+def is_full(place: os.PathLike[str] | str) -> bool:
+    """As ``system.is_full``."""
+    free = ctypes.c_uint64()
+    is_known = _kernel32.GetDiskFreeSpaceExW(os.fspath(place), ctypes.byref(free), None, None)
+    return bool(is_known) and not free.value
 
 
 def local_path(path: str) -> str:

@@ -20,10 +20,11 @@ from ..errors import ExitCode
 
 def main() -> None:
     """Run the command, and end the process with its exit code."""
-    from flwr_telemetry import flower
+    from flwr_telemetry import flower, system
 
     from . import run
 
+    system.be_patient()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # the parent process has closed it

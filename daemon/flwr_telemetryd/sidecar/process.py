@@ -71,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Without arguments argparse is not loaded, because it would delay each start on demand.
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if not system.IS_SUPPORTED:
-        return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
+        return _fail("this system is not supported", ExitCode.UNUSABLE)
+    system.be_patient()
     _name_process()
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
