@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EMITTER, DAEMON = "flwr_telemetry", "flwr_telemetryd"
-SOURCES = {EMITTER: ROOT / "emitter", DAEMON: ROOT / "daemon"}
+EMITTER, DAEMON, COLLECTOR = "flwr_telemetry", "flwr_telemetryd", "flwr_telemetry_collector"
+SOURCES = {EMITTER: ROOT / "emitter", DAEMON: ROOT / "daemon", COLLECTOR: ROOT / "daemon"}
+FOR_THE_COLLECTOR = {f"{EMITTER}.record", f"{DAEMON}.burst.codec", f"{DAEMON}.burst"}
 
 _GROUND = {"clock", "errors", "state", "runtime"}
 _OUTBOX = {*_GROUND, "spool", "burst", "outbox"}
@@ -97,6 +98,8 @@ def faults(imports, faces):
         for target in sorted(targets):
             other, _, path = target.partition(".")
             wanted, _, module = path.partition(".")
+            if COLLECTOR in {top, other} and top != other and target not in FOR_THE_COLLECTOR:
+                yield f"{name} imports {target}: the collector shares only the codec and the record"
             if top == EMITTER and other == DAEMON:
                 yield f"{name} imports {target}: the emitter never imports the daemon"
             if top == other == DAEMON and wanted != package:
@@ -121,7 +124,7 @@ def test_arrows_go_down():
     assert list(faults(graph(), {package: face(package) for package in PACKAGES})) == []
 
 
-@pytest.mark.parametrize("package", [EMITTER, DAEMON])
+@pytest.mark.parametrize("package", [EMITTER, DAEMON, COLLECTOR])
 def test_there_is_no_circle(package):
     ours = {
         name: {target for target in targets if target.partition(".")[0] == package}
@@ -137,11 +140,13 @@ def test_an_import_turned_round_is_found():
     imports[f"{DAEMON}.spool.segments"].add(f"{DAEMON}.outbox.batch")
     imports[f"{DAEMON}.outbox.batch"].add(f"{DAEMON}.burst.encoder")
     imports[f"{EMITTER}.spool"].add(f"{DAEMON}.state")
+    imports[f"{COLLECTOR}.page"].add(f"{DAEMON}.inspect.markup")
 
     found = list(faults(imports, {package: face(package) for package in PACKAGES}))
 
     assert [sentence.partition(":")[0] for sentence in found] == [
         f"{EMITTER}.spool imports {DAEMON}.state",
+        f"{COLLECTOR}.page imports {DAEMON}.inspect.markup",
         f"{DAEMON}.outbox.batch imports {DAEMON}.burst.encoder",
         f"{DAEMON}.spool.segments imports {DAEMON}.outbox.batch",
     ]

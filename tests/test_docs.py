@@ -117,3 +117,15 @@ def test_each_read_that_decides_on_a_shared_home_has_its_test():
             found = re.findall(r"``(test_\w+(?:\.py)?)``", read)
             assert found or "the same test" in read
             assert all(name in names or f"def {name}(" in tests for name in found), read
+
+
+def test_each_promise_against_an_attacker_names_tests_that_exist():
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    table = _DAEMON.partition("| who attacks | what is promised | held by |\n| --- | --- | --- |\n")[2]
+    rows = table.partition("\n\n")[0].splitlines()
+    assert len(rows) >= 10
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row.split(" | ")[2])
+        assert names
+        for name in names:
+            assert f"def {name}(" in tests or (ROOT / name).is_file(), name

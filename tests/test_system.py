@@ -10,6 +10,7 @@ OWN = {
     "flwr_telemetry.detached",
     "flwr_telemetry.spool.posix",
     "flwr_telemetry.spool.windows",
+    "flwr_telemetry_collector.serve",  # the collector has nothing of the emitter's but the fields
 }
 """The modules that belong to a platform."""
 

@@ -21,6 +21,8 @@ class Clock(NamedTuple):
     """Waits a number of seconds."""
     random: Callable[[], float] = random.random
     """A number from 0 to 1, for jitter."""
+    wait: Callable[[float, int], None] | None = None
+    """Waits a number of seconds, or until a descriptor can be read; None if only ``sleep`` is there."""
 
     def now(self) -> datetime:
         """The time of day, in UTC."""

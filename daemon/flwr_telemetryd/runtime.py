@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
@@ -41,8 +40,7 @@ class Faults(Protocol):
         """Monotonic seconds of the oldest fault that lasts; infinite without a fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(NamedTuple):
     """The argument of every part of a sidecar."""
 
     home: Home

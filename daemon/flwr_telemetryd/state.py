@@ -7,14 +7,12 @@ a sidecar's claim to its host; see ``spool/locks.py``. Each sidecar continues th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.layout import HostPaths
 
 
-@dataclass(slots=True)
 class State:
     """The state of a host's sidecar. The counters include earlier runs. Times are ISO 8601 in UTC."""
 
@@ -42,9 +40,15 @@ class State:
     """Empty without a wait."""
     last_error: str = ""
     """Empty after a success."""
-    hardware: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any]
     """The hardware facts that it adds to the events of its host; `inspect` shows them in a copied home."""
-    _saved: str = field(default="", repr=False)
+    measured_in: str = ""
+    """The boot ID of the machine when these facts were measured; empty if it is not known."""
+
+    def __init__(self, **known: Any) -> None:
+        self._saved, self.hardware = "", {}
+        for name, value in known.items():
+            setattr(self, name, value)
 
     @classmethod
     def load(cls, host: HostPaths) -> State:
@@ -82,4 +86,4 @@ class State:
 
     def public(self) -> dict[str, Any]:
         """The state as the file holds it, by field."""
-        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        return {name: getattr(self, name) for name in State.__annotations__}

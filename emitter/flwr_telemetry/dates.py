@@ -6,10 +6,17 @@ of two children has two dates, also where the clock was set back and each counts
 
 from __future__ import annotations
 
+import sys
+import threading
+
 from . import record
+from .locks import polls
 
 _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
+
+_TURN_WAIT_S, _TURN_POLL_S = 0.005, 0.0001
+"""No event waits longer than this for another thread that was stopped in its turn."""
 
 _SHIFTS, _SPREAD = 125, 77
 _MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
@@ -56,3 +63,35 @@ class Dates:
         self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
         self._last_us += self._shift_us
         self._family, self._forks = hash((self._family, self._forks)), 0
+
+
+class ParallelDates(Dates):
+    """``Dates`` for threads that run at the same time, as a free-threaded Python lets them."""
+
+    def __init__(self, cluster: str) -> None:
+        super().__init__(cluster)
+        self._turn = threading.RLock()  # its owner, interrupted by a handler, does not wait for itself
+
+    def next(self, now_us: int) -> int:
+        """As ``Dates.next``, for one thread after the other."""
+        turn = self._turn
+        try:
+            if not turn.acquire(blocking=False):
+                any(turn.acquire(blocking=False) for _ in polls(_TURN_WAIT_S, _TURN_POLL_S))
+            return super().next(now_us)
+        finally:
+            try:  # noqa: SIM105 - a handler could raise inside `suppress`, before the release
+                turn.release()
+            except RuntimeError:
+                pass  # this thread does not own it, because its wait ended first
+
+    def after_fork(self) -> None:
+        """As ``Dates.after_fork``; a thread that the child does not have may have had the turn."""
+        self._turn = threading.RLock()
+        super().after_fork()
+
+
+def dates_of(cluster: str) -> Dates:
+    """The dates of this process, for the interpreter that runs it."""
+    is_alone: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return Dates(cluster) if is_alone else ParallelDates(cluster)

@@ -26,6 +26,7 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import details, system
@@ -236,7 +237,9 @@ def _append_kept() -> None:
     waiting: list[_Kept] = []
     try:
         _is_appending = True
-        waiting += [_kept.popleft() for _ in range(len(_kept))]
+        with suppress(IndexError):  # another thread may append them, too
+            while True:
+                waiting.append(_kept.popleft())
         waiting.sort(key=lambda kept: -kept.date_us)
         while waiting:
             _report(*waiting.pop())

@@ -21,7 +21,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from . import context, details, files, launch, log, mounts, record, redaction, settings, source, system
-from .dates import Dates
+from .dates import dates_of
 from .errors import HomeUnavailableError, LoadingError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
@@ -88,7 +88,7 @@ class Emitter:
         self._static: dict[str, dict[str, Any]] = {}
         self._heads: dict[str, bytes] = {}
         self._futures: dict[str, Future[str]] = {}
-        self._dates = Dates(self._cluster)
+        self._dates = dates_of(self._cluster)
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._identifying: set[int] = set()
@@ -121,12 +121,13 @@ class Emitter:
         self._host: HostPaths
         self._settings: settings.Settings
         self._enabled = self._logging = False
-        self._kept_by, self.has_hardware = "", True
+        self._kept_by = ""
+        self.has_hardware: bool = True
         self._cap_bytes = 0.0
         self._writer: Writer | None = None
         self._shared: SharedHome | None = None
         """The home, if it is a shared one and this is not the emitter of its helper."""
-        self.has_spooled = False
+        self.has_spooled: bool = False
         """Whether this process has written to the spool."""
 
     def _before_fork(self) -> None:

@@ -102,6 +102,9 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
 
 
+UNSUPPORTED_ERRNOS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Its errors for a call that a file system does not know. The last two are one number on Linux only."""
+
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Its errors for a disk or a quota without space or inodes."""
 

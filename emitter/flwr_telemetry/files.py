@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import system
-from .errors import UNSAFE_ERRNOS, SpoolUnsafeError, from_os_error
+from .errors import UNSAFE_ERRNOS, UNSUPPORTED_ERRNOS, SpoolUnsafeError, from_os_error
 
 SKEW_S = 3600.0
 """A time may lie this far in the future, because the clocks of hosts that share a home differ by minutes."""
@@ -144,6 +144,8 @@ def open_file(path: Path | str, flags: int, *, any_owner: bool = False) -> int:
         try:
             descriptor = system.open_descriptor(path, flags | safe_flags, FILE_MODE)
         except OSError as error:
+            if error.errno in UNSUPPORTED_ERRNOS:  # a socket, on macOS
+                raise SpoolUnsafeError(f"{path} is no plain file; remove it") from error
             if error.errno not in UNSAFE_ERRNOS:
                 raise
             raise from_os_error(error, str(path)) from error
@@ -293,7 +295,7 @@ def replace_by(
             for piece in data:
                 write_all(descriptor, piece)
             if durable:
-                os.fsync(descriptor)
+                system.fsync(descriptor)
             written = os.fstat(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -20,7 +20,7 @@ from . import files, presence, system
 from .errors import StartError
 from .imports import undisturbed
 from .layout import Home, HostPaths
-from .locks import LockResult, try_host
+from .locks import LockResult, try_exclusive
 from .presence import GUARD
 from .settings import Settings
 
@@ -146,7 +146,7 @@ def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object
         prepare: called by the process that gets it. If it raises, nothing is claimed.
     """
     with files.opened(host.lock, os.O_RDWR | os.O_CREAT) as descriptor:
-        result = try_host(descriptor)
+        result = try_exclusive(descriptor)
         if result is LockResult.BUSY:
             return Wake.ALIVE
         has_lock = result is LockResult.HELD

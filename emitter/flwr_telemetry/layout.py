@@ -4,6 +4,8 @@
 touches the disk. No other module spells the name of a file or directory in a home.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 from collections.abc import Mapping
@@ -115,37 +117,37 @@ class HostPaths(_HostFields):
         """``telemetry/<host>``."""
         return self.telemetry / self.name
 
-    spool = _Below("root", "spool")
+    spool: _Below = _Below("root", "spool")
     """The directory of segments."""
-    events = _Below("spool", "events.msgpack")
+    events: _Below = _Below("spool", "events.msgpack")
     """The open segment."""
-    flush = _Below("spool", "flush")
+    flush: _Below = _Below("spool", "flush")
     """A process touches it to ask for delivery now."""
-    work = _Below("root", "work")
+    work: _Below = _Below("root", "work")
     """Unfinished batches."""
-    outbox = _Below("root", "outbox")
+    outbox: _Below = _Below("root", "outbox")
     """Committed batches."""
-    sent = _Below("root", "sent")
+    sent: _Below = _Below("root", "sent")
     """The archive of accepted bodies."""
-    rejected = _Below("root", "rejected")
+    rejected: _Below = _Below("root", "rejected")
     """Bodies that the collector rejected."""
-    damaged = _Below("root", "damaged")
+    damaged: _Below = _Below("root", "damaged")
     """Quarantined bytes that are no record."""
-    dropped = _Below("root", "dropped")
+    dropped: _Below = _Below("root", "dropped")
     """One byte for every event that was dropped at a cap."""
-    not_before = _Below("root", "not-before")
+    not_before: _Below = _Below("root", "not-before")
     """The time of a ``Retry-After``, for the next sidecar."""
-    lock = _Below("root", "sidecar.lock")
+    lock: _Below = _Below("root", "sidecar.lock")
     """A running sidecar holds its lock; it is never unlinked."""
-    starting = _Below("root", "sidecar.starting")
+    starting: _Below = _Below("root", "sidecar.starting")
     """There while a process starts a sidecar, where no lock can be relied on."""
-    state = _Below("root", "sidecar.json")
+    state: _Below = _Below("root", "sidecar.json")
     """The sidecar's process and its last actions, for ``status``."""
-    log = _Below("root", "sidecar.log")
+    log: _Below = _Below("root", "sidecar.log")
     """The sidecar's log."""
-    start_errors = _Below("root", "start-errors.log")
+    start_errors: _Below = _Below("root", "start-errors.log")
     """The last output of sidecars that died before they had a log; see ``start_errors.py``."""
-    machine = _Below("root", "machine")
+    machine: _Below = _Below("root", "machine")
     """The machine that owns the directory, on a shared home; see ``machine.py``."""
 
     # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
@@ -189,17 +191,17 @@ class Home(_HomeFields):
 
     __slots__ = ()
 
-    source = _Below("path", "source")
+    source: _Below = _Below("path", "source")
     """Flower's own file, which holds the source ID."""
-    telemetry = _Below("path", "telemetry")
+    telemetry: _Below = _Below("path", "telemetry")
     """The directory of everything but the source ID."""
-    config = _Below("telemetry", "config.toml")
+    config: _Below = _Below("telemetry", "config.toml")
     """The user's settings."""
-    forgotten = _Below("telemetry", "forgotten")
+    forgotten: _Below = _Below("telemetry", "forgotten")
     """The SHA-256 of every forgotten source ID, one a line."""
-    forgetting = _Below("telemetry", "forgetting")
+    forgetting: _Below = _Below("telemetry", "forgetting")
     """The source ID that is being forgotten, until that is done."""
-    noticed = _Below("telemetry", "noticed")
+    noticed: _Below = _Below("telemetry", "noticed")
     """There once a person could see the line of first contact."""
 
     def heartbeat(self, host: str) -> Path:

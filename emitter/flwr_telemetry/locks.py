@@ -54,14 +54,6 @@ def try_exclusive(descriptor: int) -> LockResult:
         return _refused(error)
 
 
-def try_host(descriptor: int) -> LockResult:
-    """As ``try_exclusive``, for the lock of a host, which a sidecar takes by filelock."""
-    try:
-        return _try(descriptor, system.lock_host)
-    except OSError as error:
-        return _refused(error)
-
-
 def is_shared(descriptor: int) -> bool:
     """Whether other machines may use an open file, so that it is never locked."""
     return mounts.is_shared_device(os.fstat(descriptor).st_dev)

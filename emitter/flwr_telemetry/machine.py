@@ -84,6 +84,11 @@ def _own_ids() -> _Ids:
     return _Ids(_id(BOOT_ID), _id(MACHINE_ID))
 
 
+def boot() -> str:
+    """A text that stands for this boot of this machine; empty if it is not known. It is not the boot ID."""
+    return _sha256(f"boot {known}") if (known := _id(BOOT_ID)) else ""
+
+
 def _id(path: Path) -> str:
     """The 32 hexadecimal digits in a file; empty without them."""
     with contextlib.suppress(OSError, ValueError):

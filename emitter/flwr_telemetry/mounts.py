@@ -47,11 +47,11 @@ class Mount:
     def __init__(self, line: str) -> None:
         self._fields = fields = line.split(" ")
         self._rest = fields.index("-", 6) + 1
-        self.point = _unescaped(fields[4])
+        self.point: str = _unescaped(fields[4])
         """Where it is mounted: an absolute path."""
-        self.kind = fields[self._rest]
+        self.kind: str = fields[self._rest]
         """The type of the file system, such as ``ext4`` or ``nfs4``."""
-        self.number = fields[2]
+        self.number: str = fields[2]
         """The major and minor number of ``st_dev``, such as ``98:0``."""
 
     @property

@@ -20,7 +20,7 @@ from .errors import StartError
 DAEMON = "flwr_telemetryd"
 
 _OURS = __package__ or ""
-_NEEDED = (DAEMON, "filelock", "msgpack", "requests")
+_NEEDED = (DAEMON, "msgpack", "requests")
 _USEFUL = ("psutil", "urllib3", "certifi", "idna", "charset_normalizer")
 """A sidecar without one of these says by itself what it lacks."""
 

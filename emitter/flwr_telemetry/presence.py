@@ -20,7 +20,7 @@ from . import files, system
 from .errors import TelemetryError
 from .imports import undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
-from .locks import LockResult, try_host
+from .locks import LockResult, try_exclusive
 
 NAME = "flwr-telemetryd"
 """The name of a sidecar's process: an argument, and the ``comm`` of proc(5)."""
@@ -39,6 +39,9 @@ LONGEST_AGE_S = 1e9
 
 ZOMBIE = "Z"
 """The state of a process that has ended and was not reaped."""
+
+_PROC = "/proc/self"
+"""Where it is missing, psutil tells of processes, if it can."""
 
 _MAX_STATE_BYTES = 64 * 1024
 
@@ -185,12 +188,16 @@ def alive(host: HostPaths) -> bool:
         SpoolUnsafeError: another kind of file stands in the place of the lock.
         OSError: the lock cannot be opened.
     """
+    result = _lock_of(host)
+    return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY
+
+
+def _lock_of(host: HostPaths) -> LockResult:
     try:
         with files.opened(host.lock, os.O_RDWR) as descriptor:
-            result = try_host(descriptor)
+            return try_exclusive(descriptor)
     except FileNotFoundError:
-        return False
-    return state_claims_alive(host) if result is LockResult.UNSUPPORTED else result is LockResult.BUSY
+        return LockResult.HELD
 
 
 def state_claims_alive(host: HostPaths) -> bool:
@@ -205,17 +212,22 @@ def signal_service(host: HostPaths) -> None:
 
 
 def signal_sidecar(host: HostPaths, mode: str, number: int) -> None:
-    """Send a signal to the sidecar of this host if one of this mode lives; never raises."""
+    """Send a signal to the sidecar of this host if one of this mode certainly lives; never raises.
+
+    A number alone may by now mean a process of the training. So the birth must be the same. Where no birth
+    can be known, some sidecar must hold the lock.
+    """
     state = sidecar_state(host)
     if state is not None and state.mode == mode and _runs(state):
-        with contextlib.suppress(OSError):
-            system.send_signal(state.pid, number)
+        with contextlib.suppress(OSError, TelemetryError):
+            if birth(state.pid) or _lock_of(host) is LockResult.BUSY:
+                system.send_signal(state.pid, number)
 
 
 def _runs(state: SidecarState) -> bool:
     if state.ended or state.pid == os.getpid():
         return False
-    # A number is used again, and means another process in another container. Linux can tell.
+    # A number is used again, and means another process in another container.
     return system.exists(state.pid) and lives(state.pid, state.born)
 
 
@@ -223,30 +235,56 @@ def _runs(state: SidecarState) -> bool:
 
 
 class ProcessStatus(NamedTuple):
-    """A part of proc(5)'s ``stat``."""
+    """The facts of a process, as proc(5)'s ``stat`` gives them."""
 
     state: str
     parent: int
     session: int
     start: str
+    """Of no use but to compare it."""
 
 
 def process_status(pid: int) -> ProcessStatus | None:
     """The status of a process; None if there is none, or nothing tells."""
     found = system.process_facts(pid)
+    if found is None and not os.path.exists(_PROC):
+        found = _facts_by_psutil(pid)
     return None if found is None else ProcessStatus(*found)
+
+
+def _facts_by_psutil(pid: int) -> tuple[str, int, int, str] | None:
+    """The facts on a system without proc(5), such as macOS; None if there is no such process."""
+    with contextlib.suppress(Exception):  # psutil raises many things, and it may be missing
+        psutil = _psutil()
+        process = psutil.Process(pid)
+        state = {psutil.STATUS_ZOMBIE: ZOMBIE, psutil.STATUS_STOPPED: "T"}.get(process.status(), "S")
+        session = -1
+        with contextlib.suppress(OSError):  # a system may not tell that of another user
+            session = os.getsid(pid)
+        return state, process.ppid(), session, repr(process.create_time())
+    return None
+
+
+@undisturbed
+def _psutil() -> ModuleType:
+    """Hardly any process asks for another one, so this import waits."""
+    import psutil
+
+    return psutil
 
 
 def birth(pid: int) -> str:
     """A text that no other process with this number has, here or in another container.
 
-    Empty if there is no such process, or no proc(5).
+    Empty if there is no such process, or if nothing tells.
     """
     found = process_status(pid)
-    try:
-        return "" if found is None else f"{system.pid_namespace()} {found.start}"
-    except OSError:
+    if found is None:
         return ""
+    try:
+        return f"{system.pid_namespace()} {found.start}"
+    except OSError:
+        return "" if os.path.exists(_PROC) else found.start
 
 
 def is_from_before(age_s: float) -> bool:
@@ -254,13 +292,14 @@ def is_from_before(age_s: float) -> bool:
 
     A sidecar that was started then ended with its container, or with the machine. False without proc(5).
     """
-    first = process_status(1)
-    if first is None or system.MACOS:
+    first = system.process_facts(1)
+    if first is None or not hasattr(time, "CLOCK_BOOTTIME"):
         return False
-    return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - int(first.start) / os.sysconf("SC_CLK_TCK")
+    start_ticks = int(ProcessStatus(*first).start)
+    return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def lives(pid: int, born: str) -> bool:
-    """Whether the process with this number and this ``birth`` runs; true where proc(5) is missing."""
+    """Whether the process with this number and this ``birth`` runs; true where nothing tells."""
     found = process_status(pid)
     return found is None or (found.state != ZOMBIE and birth(pid) == born)

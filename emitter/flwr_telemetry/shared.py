@@ -57,14 +57,14 @@ class Report:
     __slots__ = ("answer", "bare", "error", "home", "is_left", "package")
 
     def __init__(self, home: SharedHome, bare: bytes, package: str) -> None:
-        self.home = home
-        self.bare = bare
+        self.home: SharedHome = home
+        self.bare: bytes = bare
         """Its payload without the context."""
-        self.package = package
-        self.answer = ""
+        self.package: str = package
+        self.answer: str = ""
         """The result of its future; empty while it is not known."""
         self.error: Exception | None = None
-        self.is_left = False
+        self.is_left: bool = False
         """Whether its caller has been told that it is in memory."""
 
     def is_over(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import files, system
-from .errors import SpoolUnsafeError
+from .errors import UNSUPPORTED_ERRNOS, SpoolUnsafeError
 from .locks import LockResult, polls, try_exclusive, wait
 
 UNAVAILABLE = "unavailable"
@@ -109,7 +109,7 @@ def _create(path: Path) -> None:
             system.link(temporary, path)
         except OSError as error:
             # Some network and FUSE file systems have no hard links; there a rename has to do.
-            if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}:
+            if error.errno not in {errno.EPERM, errno.EMLINK, errno.EACCES, *UNSUPPORTED_ERRNOS}:
                 raise
             if not path.exists():
                 os.rename(temporary, path)

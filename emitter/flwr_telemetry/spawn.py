@@ -55,7 +55,7 @@ class Sidecar:
 
     def __init__(self, interpreter: list[str], arguments: list[str], environment: dict[str, str]) -> None:
         self.interpreter = interpreter
-        self.command = [*interpreter, *arguments]
+        self.command: list[str] = [*interpreter, *arguments]
         self.environment = environment
 
 

@@ -38,7 +38,9 @@ class StartErrors:
     """
 
     def __init__(self, starts: int, since: str, last_line: str) -> None:
-        self.starts, self.since, self.last_line = starts, since, last_line
+        self.starts: int = starts
+        self.since: str = since
+        self.last_line: str = last_line
 
     @property
     def pause_s(self) -> float:

@@ -90,12 +90,21 @@ def set_times(descriptor: int, times_ns: tuple[int, int] | None = None) -> None:
     os.utime(descriptor, ns=times_ns) if times_ns else os.utime(descriptor)
 
 
+def fsync(descriptor: int) -> None:
+    """Force an open file to the disk. The ordinary call of macOS leaves it in the cache of the disk."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with contextlib.suppress(OSError):  # a file system of another machine does not know it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
 def fsync_directory(path: os.PathLike[str] | str) -> None:
     """Force the names in a directory to the disk, where the system and the file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse it
-            os.fsync(descriptor)
+            fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -253,11 +262,6 @@ def lock_shared(descriptor: int) -> None:
 def lock_exclusive(descriptor: int) -> None:
     """Take the lock of an open file alone; raises an OSError if it is not free."""
     fcntl.flock(descriptor, _LOCK_EXCLUSIVE)
-
-
-def lock_host(descriptor: int) -> None:
-    """As ``lock_exclusive``, for the lock of a host, which a sidecar takes by filelock."""
-    lock_exclusive(descriptor)
 
 
 def unlock(descriptor: int) -> None:

@@ -30,7 +30,7 @@ import os
 import time
 from collections.abc import Callable
 
-from . import files
+from . import files, system
 from .errors import UNREACHABLE_ERRNOS, SpoolFullError, from_os_error
 from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
 from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
@@ -120,7 +120,7 @@ def _write_draft(draft: str, descriptor: int, data: bytes) -> None:
     try:
         with files.estale_as_missing():
             written = os.write(descriptor, data)
-            os.fsync(descriptor)
+            system.fsync(descriptor)
     finally:
         with contextlib.suppress(OSError):
             os.close(descriptor)

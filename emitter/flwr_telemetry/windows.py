@@ -402,29 +402,21 @@ _FAIL_AT_ONCE, _EXCLUSIVE = 1, 2
 _FAR = _Overlapped(offset=0xFFFFFFFE, offset_high=0x7FFFFFFF)
 """A byte that no file has, because others may read what is there."""
 
-_FIRST = _Overlapped()
-"""The byte that filelock locks."""
 
-
-def _lock(descriptor: int, flags: int, place: _Overlapped) -> None:
+def _lock(descriptor: int, flags: int) -> None:
     handle = msvcrt.get_osfhandle(descriptor)
-    if not _kernel32.LockFileEx(handle, _FAIL_AT_ONCE | flags, 0, 1, 0, ctypes.byref(place)):
+    if not _kernel32.LockFileEx(handle, _FAIL_AT_ONCE | flags, 0, 1, 0, ctypes.byref(_FAR)):
         raise _last_error()  # EACCES if another process has it
 
 
 def lock_shared(descriptor: int) -> None:
     """As ``system.lock_shared``."""
-    _lock(descriptor, 0, _FAR)
+    _lock(descriptor, 0)
 
 
 def lock_exclusive(descriptor: int) -> None:
     """As ``system.lock_exclusive``."""
-    _lock(descriptor, _EXCLUSIVE, _FAR)
-
-
-def lock_host(descriptor: int) -> None:
-    """As ``system.lock_host``."""
-    _lock(descriptor, _EXCLUSIVE, _FIRST)
+    _lock(descriptor, _EXCLUSIVE)
 
 
 def unlock(descriptor: int) -> None:

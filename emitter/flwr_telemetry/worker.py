@@ -59,7 +59,7 @@ class Worker(Emitter):
         except CreationRefusedError:
             return DISABLED
         if is_due:
-            self.to_wake = Delivery(self._home, self._host, self._settings)
+            self.to_wake: Delivery | None = Delivery(self._home, self._host, self._settings)
         return SPOOLED
 
     def is_off(self) -> bool:

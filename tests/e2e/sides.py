@@ -2,11 +2,15 @@
 
 Each side has its own home, its own proxy (``gateway.py``), and a witness in every process (``trap/``). All
 that Flower's code reports on our side must arrive at our collector. Nothing else may leave the machine.
+
+If the variable ``EMBEDDED`` names a directory with a Flower that ``embed.py`` has changed, our side runs that
+one, without ``flwr-telemetry run``.
 """
 
 import contextlib
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +28,8 @@ from tests.support.wire import Event
 
 TRAP = Path(__file__).parent / "trap"
 BIN = Path(sys.executable).parent
-OURS = (sys.executable, "-m", "flwr_telemetryd.cli", "run", "--")
+EMBEDDED = os.environ.get("EMBEDDED", "")
+OURS = () if EMBEDDED else (sys.executable, "-m", "flwr_telemetryd.cli", "run", "--")
 PATIENCE_S = 150.0
 TRIES = 3  # because Flower does not always do the same twice
 
@@ -124,6 +129,8 @@ def side(directory, prefix=()):
 @contextlib.contextmanager
 def ours(directory, url, *, prefix=OURS, **settings):
     with side(directory / "ours", prefix) as found:
+        if EMBEDDED:
+            found.changes["PYTHONPATH"] = f"{TRAP}:{EMBEDDED}"
         homes.configure(found.home, url, **settings)
         yield found
 

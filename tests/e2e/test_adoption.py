@@ -1,8 +1,7 @@
-"""Our functions in Flower's telemetry module: its own tests, and the two ways of the emitter's README."""
+"""Our functions in an unmodified Flower: its own tests, and the lines of the emitter's README."""
 
 import importlib.util
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.support import homes, processes, readme
 
 pytestmark = pytest.mark.e2e
 
-OWN_TESTS = "tests.e2e.flowers_own"
+OWN_TESTS = "tests.e2e.flowers_today"
 ONE_EVENT = "from flwr.common import EventType, event; print(event(EventType.PING).result())"
 
 
@@ -40,18 +39,6 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collec
         assert ours.gateway.asked_for == []
 
 
-@pytest.mark.heavy
-def test_flower_with_the_readmes_module_in_its_place(tmp_path, collector):
-    """A copy of the installed Flower imports our functions, and nothing else is needed."""
-    copy = changed_flower(tmp_path)
-    with sides.ours(tmp_path, collector.url, prefix=()) as ours:
-        ours.changes["PYTHONPATH"] = f"{sides.TRAP}:{copy}"
-        ours.complete(str(Path(__file__).with_name("simulation.py")))
-        came = sides.arrived(ours, collector)
-    (version,) = {event["context"]["flower"]["package_version"] for event in came}
-    assert version == ".".join(map(str, sides.RELEASE))
-
-
 def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
     """A site that cannot change the command of Flower can change the start of Python."""
     site = tmp_path / "site"
@@ -62,32 +49,19 @@ def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
         assert ours.run("-c", ONE_EVENT) == (0, "spooled\n")
 
 
-def changed_flower(tmp_path):
-    """A copy of the installed Flower with the README's module, and Flower's own sender beside it."""
-    copy = tmp_path / "changed" / "flwr"
-    shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (module,) = [path for path in copy.glob("*/telemetry.py") if path.parent.name in ("supercore", "common")]
-    module.rename(module.with_name("telemetry_sender.py"))
-    module.write_text(block("adoption"))
-    return copy.parent
-
-
 WITHOUT_FCNTL = "import sys\nsys.modules['fcntl'] = None\n"
 
 
 def test_where_our_locks_are_missing_flowers_own_sender_reports(tmp_path, collector):
-    """As on Windows: by the README's module, and by its lines in a sitecustomize."""
+    """As on Windows, with the README's lines in a sitecustomize."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(WITHOUT_FCNTL + block("sitecustomize"))
-    code = f"{WITHOUT_FCNTL}{ONE_EVENT}"
-    for number, path in enumerate([changed_flower(tmp_path), site]):
-        (tmp_path / str(number)).mkdir()
-        with sides.ours(tmp_path / str(number), collector.url, prefix=()) as ours:
-            ours.changes["PYTHONPATH"] = str(path)
-            ours.complete("-c", code)
-            assert [event["event_type"] for event in ours.gateway.events()] == ["PING"]
-            assert homes.segments(ours.home) == []
+    with sides.ours(tmp_path, collector.url, prefix=()) as ours:
+        ours.changes["PYTHONPATH"] = str(site)
+        ours.complete("-c", f"{WITHOUT_FCNTL}{ONE_EVENT}")
+        assert [event["event_type"] for event in ours.gateway.events()] == ["PING"]
+        assert homes.segments(ours.home) == []
 
 
 def test_the_readmes_lines_do_no_harm_after_an_uninstall(tmp_path):

@@ -58,6 +58,7 @@ def test_every_event_of_flwr_run_arrives(tmp_path, record_property, run_config, 
 
 
 @pytest.mark.heavy
+@pytest.mark.skipif(bool(sides.EMBEDDED), reason="it is about `flwr-telemetry run`")
 def test_flwr_run_tells_of_the_metrics_and_of_the_superlink_that_stays(tmp_path, collector):
     """`run` says the line of first contact once; a later command with the variable names the SuperLink."""
     with sides.ours(tmp_path, collector.url) as ours, federation.local(ours) as flower:

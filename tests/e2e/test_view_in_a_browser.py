@@ -1,4 +1,6 @@
-"""The page of `flwr-telemetry view` in a real browser: one request, no message, readable by everybody.
+"""The page of `flwr-telemetry view`, and that of the collector's report, in a real browser.
+
+Each makes one request and no message, and is readable by everybody.
 
 CI installs Debian's chromium, and `playwright-core` and `axe-core` from npm into `build/browser`. Pictures of
 the page are left in `build/`.
@@ -7,12 +9,19 @@ the page are left in `build/`.
 import json
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
 
+from flwr_telemetry.record import to_wire
+from flwr_telemetry_collector import intake
+from flwr_telemetry_collector.database import Database
+from flwr_telemetry_collector.store import Store
+from flwr_telemetry_collector.writer import today
 from tests.support import homes, processes, readme, records
 from tests.support.commands import ran
+from tests.support.receiving import ran as ran_collector
 
 BUILD = readme.ROOT / "build"
 MODULES = BUILD / "browser" / "node_modules"
@@ -41,12 +50,16 @@ def looked_at(page):
     return json.loads(done.stdout)
 
 
-def workload(number, *, cluster, ends=True, **details):
+def workload(number, *, cluster, ends=True, success=True, **fields):
     begin_us = 1_795_000_000_000_000 + number * 1_000_000
     kinds = [("ENTER", 0), ("LEAVE", 60_000_000)][: 1 + ends]
     return [
         records.sample(
-            details, event_type=f"PYTHON_API_RUN_SIMULATION_{kind}", cluster=cluster, date_us=begin_us + us
+            {"success": success},
+            event_type=f"PYTHON_API_RUN_SIMULATION_{kind}",
+            cluster=cluster,
+            date_us=begin_us + us,
+            **fields,
         )
         for kind, us in kinds
     ]
@@ -87,3 +100,37 @@ def test_in_a_browser(home, collector, tmp_path, is_furnished):
     stored = ran(home, "inspect", "--json").stdout.splitlines()
     assert sorted(found["bodies"]) == sorted(stored)
     assert len(found["lanes"]) == (6 if is_furnished else 0)
+
+
+def test_the_collectors_report_in_a_browser(tmp_path):
+    """Enough sources of several versions on several days, some that failed, and one that attacks."""
+    database, page = tmp_path / "flwr.db", tmp_path / "report.html"
+    opened, store = Database(str(database)), Store("sqlite")
+    evil = "</text></svg><script>console.log('run')</script>"
+    parcels = [
+        intake.parcel(json.dumps(to_wire(event)).encode(), None)
+        for number in range(60)
+        for source in [str(uuid.uuid4())]
+        for event in workload(
+            number % 9,
+            cluster=str(uuid.uuid4()),
+            ends=number % 5 > 0,
+            success=number % 3 > 0,
+            source=source,
+            flower={"package_name": "flwr", "package_version": f"1.{30 + number % 11}.0"},
+            platform={
+                "system": evil if number == 7 else "Linux",
+                "machine": evil,
+                "python_version": "3.12.1",
+            },
+        )
+    ]
+    for number, parcel in enumerate(parcels):
+        with opened.writing() as connection:
+            store.add(connection, [parcel], today() - number % 20)
+    opened.close()
+    ran_collector("report", "--db", database, "--html", page)
+    found = looked_at(page)
+    assert found["requests"] == [page.as_uri()] * 3
+    assert (found["console"], found["violations"], found["scripts"]) == ([], [], 0)
+    assert {width: most for width, most in found["overflow"].items() if most > 0} == {}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flwr_telemetry import presence
+from flwr_telemetry import presence, system
 from flwr_telemetry.layout import Home
 from tests.emitter.conftest import NOW_S, beat
 from tests.support import faults, homes, processes
@@ -248,3 +248,50 @@ def test_a_status_that_cannot_be_understood_is_none(text, monkeypatch):
     assert presence.process_status(os.getpid()) is None
     assert presence.birth(os.getpid()) == ""
     assert presence.lives(os.getpid(), born)
+
+
+@pytest.fixture
+def no_proc(monkeypatch):
+    """Hide proc(5) from this project, and not from psutil: thus macOS is."""
+    monkeypatch.setattr(presence, "_PROC", "/nowhere")
+    monkeypatch.setattr(system, "process_facts", lambda _pid: None)
+
+    def refuse():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(system, "pid_namespace", refuse)
+
+
+@pytest.mark.usefixtures("no_proc")
+def test_without_proc_psutil_tells_of_processes(paths, sleeper):
+    """A process of the same number and another birth gets no signal, and a zombie does not live."""
+    sleeper.save()
+    assert presence.birth(sleeper.process.pid) == presence.sidecar_state(paths).born != ""
+    status = presence.process_status(sleeper.process.pid)
+    assert (status.parent, status.session, status.state) == (os.getpid(), os.getsid(0), "S")
+    assert presence.state_claims_alive(paths)
+    sleeper.save(born="0.0")
+    assert not presence.state_claims_alive(paths)
+    presence.signal_sidecar(paths, "service", signal.SIGKILL)
+    sleeper.save()
+    presence.signal_service(paths)
+    assert sleeper.read() == b"woken\n"
+    sleeper.process.kill()
+    os.waitid(os.P_PID, sleeper.process.pid, os.WEXITED | os.WNOWAIT)
+    assert not presence.state_claims_alive(paths)
+    assert presence.birth(2**22 + 1) == ""
+    assert not presence.is_from_before(1e12)
+
+
+@pytest.mark.usefixtures("no_proc")
+def test_where_nothing_tells_a_birth_only_a_held_lock_allows_a_signal(paths, sleeper, monkeypatch):
+    """The number of a dead sidecar may belong to the training, and SIGHUP would end that."""
+    monkeypatch.setattr(presence, "_facts_by_psutil", lambda _pid: None)
+    paths.lock.touch(0o600)
+    sleeper.save(born="")
+    assert presence.state_claims_alive(paths)
+    presence.signal_sidecar(paths, "service", signal.SIGKILL)
+    with paths.lock.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        presence.signal_service(paths)
+    assert sleeper.read() == b"woken\n"

@@ -86,7 +86,7 @@ sys.meta_path.append(Finder)
 """
 INSERT = "import sys; sys.path.insert(0, TARGET)\n"
 SITE = "import site; site.addsitedir(SITE)\n"
-LOAD = "import flwr_telemetry, flwr_telemetryd, filelock, msgpack, psutil, requests; del sys.path[0]\n"
+LOAD = "import flwr_telemetry, flwr_telemetryd, msgpack, psutil, requests; del sys.path[0]\n"
 FOUND = {
     "an-entry-each": (["-s"], "", an_entry_each),
     "a-relative-entry": (["-s"], "", lambda target: os.path.relpath(target, target.parent / "cwd")),

@@ -12,6 +12,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin.doctor import here
 from tests.support import homes, processes
 
+PACKAGE = "flwr_telemetryd"
 BROKEN = "print('a' * 10_000)\nraise ImportError(f'{__name__} needs another Python')\n"
 EMIT = """
 import time
@@ -35,21 +36,15 @@ def STARTS():
 
 
 @pytest.fixture
-def package(request):
-    return getattr(request, "param", "filelock")
-
-
-@pytest.fixture
-def broken(tmp_path, package):
+def broken(tmp_path):
     """Give the directories of all packages, one of which is broken for a sidecar alone."""
-    (tmp_path / "broken" / package).mkdir(parents=True)
-    (tmp_path / "broken" / package / "__init__.py").write_text(BROKEN)
+    (tmp_path / "broken" / PACKAGE).mkdir(parents=True)
+    (tmp_path / "broken" / PACKAGE / "__init__.py").write_text(BROKEN)
     found = dict.fromkeys(str(Path(file).parents[1]) for file in places.find().values())
     return [str(tmp_path / "broken"), *found]
 
 
-@pytest.mark.parametrize("package", ["filelock", "requests"], indirect=True)
-def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken, package):
+def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken):
     """Three starts, one warning, no fourth start soon; `status` and `doctor` tell the last words.
 
     Once a sidecar lives, the trace is gone.
@@ -58,7 +53,7 @@ def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken, pack
     code = f"import os\nPLACES = {broken!r}\n{STARTS}{processes.PRELUDE}{EMIT.replace('COUNT', '4')}"
     done = processes.run(home, ["-c", code])
     assert done.stdout == "spooled\n" * 4, done.stderr
-    said = f"never lived: ImportError: {package} needs another Python"
+    said = f"never lived: ImportError: {PACKAGE} needs another Python"
     assert done.stderr.count(said) == 1
     found = start_errors.read(Home(home).host())
     assert found.starts == 3
@@ -79,9 +74,9 @@ def test_the_doctor_tries_a_start_before_any_event(home, broken, monkeypatch):
     """In an environment like the training's it says what a sidecar would say."""
     (home / "telemetry").mkdir(parents=True)
     assert here._no_start(Home(home), os.environ) == ""
-    found = {**places.find(), "filelock": f"{broken[0]}/filelock/__init__.py"}
+    found = {**places.find(), "flwr_telemetryd": f"{broken[0]}/flwr_telemetryd/__init__.py"}
     monkeypatch.setattr(places, "find", lambda: found)
-    assert "does not live: ImportError: filelock needs" in here._no_start(Home(home), os.environ)
+    assert "does not live: ImportError: flwr_telemetryd needs" in here._no_start(Home(home), os.environ)
     monkeypatch.setattr(sys, "executable", None)
     assert here._no_start(Home(home), os.environ) == ""
 

@@ -15,7 +15,6 @@ import errno
 import fcntl
 import itertools
 import os
-import secrets
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
@@ -184,7 +183,7 @@ def installed(locks):
     """
     names = [*CHANGES, *LOOKS, "close"]
     former = {name: getattr(os, name) for name in [*names, "getpid"]}
-    former_flock, former_hex, number = fcntl.flock, secrets.token_hex, itertools.count()
+    former_flock, former_random, number = fcntl.flock, os.urandom, itertools.count()
 
     def stand_in(name):
         real = former[name]
@@ -210,15 +209,19 @@ def installed(locks):
         actor = getattr(_local, "actor", None)
         return former["getpid"]() if actor is None else actor.pid
 
+    def urandom(size):
+        is_actors = getattr(_local, "actor", None) is not None
+        return sha256(b"%d" % next(number)).digest()[:size] if is_actors else former_random(size)
+
     for name in names:
         setattr(os, name, stand_in(name))
     os.getpid = getpid
     fcntl.flock = flock
     # Names that are the same in every run make a failing example one that can be replayed.
-    secrets.token_hex = lambda size=32: sha256(b"%d" % next(number)).hexdigest()[: 2 * size]
+    os.urandom = urandom
     try:
         yield
     finally:
-        fcntl.flock, secrets.token_hex = former_flock, former_hex
+        fcntl.flock, os.urandom = former_flock, former_random
         for name, real in former.items():
             setattr(os, name, real)

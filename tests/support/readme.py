@@ -1,11 +1,12 @@
 """The five READMEs, and the table in one of them that is made from the code.
 
-``python -m tests.support.readme`` writes that table anew.
+``python -m tests.support.readme`` writes that table anew, and the JSON Schema of the same fields.
 """
 
 from pathlib import Path
 
 from flwr_telemetry.context import FIELDS
+from tests.support import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = ROOT / "README.md"
@@ -35,3 +36,4 @@ def with_fields(text):
 
 if __name__ == "__main__":
     EMITTER.write_text(with_fields(EMITTER.read_text(encoding="utf-8")), encoding="utf-8")
+    schema.SCHEMA.write_text(schema.text(), encoding="utf-8")

@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from flwr_telemetry import files, settings_file
+from flwr_telemetry import files, settings_file, system
 from flwr_telemetry.errors import SettingsError, SpoolUnsafeError, TelemetryError
 from flwr_telemetry.layout import Home
 
@@ -107,7 +107,7 @@ def _put(path: Path, text: bytes) -> None:
             with files.opened(path, os.O_WRONLY, any_owner=True) as descriptor:
                 files.write_all(descriptor, text)
                 os.ftruncate(descriptor, len(text))
-                os.fsync(descriptor)
+                system.fsync(descriptor)
         except (OSError, TelemetryError):
             raise error from None
 

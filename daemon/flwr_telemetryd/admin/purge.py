@@ -29,8 +29,6 @@ from ..errors import SidecarError, attempt, describe
 from ..outbox import purge
 from . import switch
 from .service import install
-from .service.systemctl import Systemctl
-from .service.unit import ONCE, SERVICE, TIMER, is_same, note_of, read
 
 _COMPLETION = (
     ".bash_completions/flwr-telemetry.sh",
@@ -85,11 +83,9 @@ def _note(result: Removed, path: Path, problems: list[str]) -> None:
 def _service(home: Home, environ: Mapping[str, str], result: Removed) -> None:
     """Uninstall the service, if it serves this home."""
     try:
-        directory = Systemctl(environ).unit_directory()
-        served = [note_of(read(directory / name) or "").get("home") for name in (SERVICE, TIMER, ONCE)]
-        if any(path is not None and is_same(path, home) for path in served):
+        if install.serves(home, environ):
             changes = install.uninstall(environ)
-            result.removed += [str(directory / name) for name in changes.removed]
+            result.removed += [str(changes.directory / name) for name in changes.removed]
             result.kept += changes.kept
     except (OSError, TelemetryError, SidecarError) as error:
         result.kept.append(describe(error, None))

@@ -25,12 +25,7 @@ def main() -> None:
     from . import run
 
     system.be_patient()
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the parent process has closed it
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the exit
-        elif stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="replace")  # prints "?" for a character that the terminal lacks
+    run.prepare_streams()
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
     if not flower.is_supported():

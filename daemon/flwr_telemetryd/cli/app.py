@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
-from typer.core import TyperGroup
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.version import described
@@ -41,9 +40,12 @@ from . import (
 from . import (
     help as help_command,
 )
+from .run import prepare_streams, run_command
 
 if TYPE_CHECKING:
     import click
+
+_UMASK = "flwr-telemetry.umask"
 
 EXIT_INTERRUPTED = 130
 """The exit code by which a shell reports Ctrl-C."""
@@ -56,9 +58,9 @@ _EXIT_CODES: dict[type[Exception], ExitCode] = {
 """The exit codes of errors, if not ``UNUSABLE``."""
 
 
-class _Group(TyperGroup):
+class _Group(output.Group):
     has_all_commands = True
-    """See ``output.as_called``."""
+    """See ``output.all_commands``."""
 
     def main(self, *, standalone_mode: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """Run the command. An error of usage is one line, because a box breaks long words."""
@@ -86,7 +88,8 @@ class _Group(TyperGroup):
         return code
 
     def invoke(self, ctx: "click.Context") -> Any:
-        os.umask(0o077)  # the files of every command are private
+        prepare_streams()  # this may be a part of another program
+        ctx.meta[_UMASK] = os.umask(0o077)  # the files of every command are private, but those of `run`
         try:
             code = super().invoke(ctx)
         except BrokenPipeError:
@@ -111,8 +114,9 @@ app = typer.Typer(
 
 
 def run(
+    context: typer.Context,
     command: Annotated[list[str], Argument(metavar="COMMAND...", help="The program and its arguments.")],
-) -> None:
+) -> int:
     r"""Run a command; every Flower in it reports through this spool.
 
     The command replaces this process, so it keeps its signals, terminal and exit code. Flower needs no
@@ -131,9 +135,11 @@ def run(
       flwr-telemetry run -- python sim.py
       flwr-telemetry run -- flwr run . local-simulation --stream
     """
-    # `main` has executed every command line that names a program; this gives the help and the usage errors.
-    del command
-    raise typer.BadParameter("a program is missing", param_hint="COMMAND...")
+    if not command[0]:
+        raise typer.BadParameter("a program is missing", param_hint="COMMAND...")
+    # `main` has executed what comes by the name flwr-telemetry, so this one is a part of another program.
+    os.umask(context.meta[_UMASK])
+    return run_command(command, os.environ, output.complain)
 
 
 def _show_version(asked: bool) -> None:
@@ -172,7 +178,7 @@ def _options(
     """
 
 
-output.register(app.callback, _options)
+output.register_group(app, _options)
 _GROUPS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "See": (status.status, view.view, inspect.inspect, fields.fields, source.source),
     "Decide": (switch.disable, switch.enable, source.forget, purge.purge),

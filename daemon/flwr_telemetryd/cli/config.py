@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of a setting; `config list` has them.")]
 
-app = typer.Typer()
+app = typer.Typer(cls=output.Group)
 
 
 def config(context: typer.Context) -> None:
@@ -184,7 +184,7 @@ def _tell(home: "Home", settings: "list[Setting]") -> None:
     output.say(f"\nYour file: {home.config}")
 
 
-output.register(app.callback, config, invoke_without_command=True)
+output.register_group(app, config, invoke_without_command=True)
 output.register(app.command, list_settings, name="list")
 output.register(app.command, get)
 output.register(app.command, set_setting, name="set")

@@ -32,7 +32,8 @@ def demo(
     r"""Show the whole way of an event on this machine alone, without a network.
 
     Real workload processes report into a temporary home, and a real sidecar delivers to a receiver on
-    this machine. Then the demo shows what was sent, and what Flower itself would have sent. It does not
+    this machine: to the collector, with its report at the end, if flwr-telemetry[collector] is installed.
+    Then the demo shows what was sent, and what Flower itself would have sent. It does not
     touch your home or your settings, removes the temporary home, and works with telemetry switched off, too.
 
     \b
@@ -86,6 +87,9 @@ def _tell(report: "Report") -> None:
         ("flwr-telemetry sent", report.requests, output.size(report.request_bytes)),
     ):
         output.say(f"{sender:<27}{requests:>8}{size:>12}")
+    if report.answers:
+        output.say("\nThe report of the collector that received them:", "bold")
+        output.say(report.answers.rstrip())
 
 
 def _running(spans_us: list[tuple[int, int]]) -> list[int]:

@@ -58,7 +58,8 @@ def flush(
     except KeyboardInterrupt:
         output.complain("interrupted; events that are not delivered are kept")
         return ExitCode.UNDELIVERED
-    public = {**asdict(result), "reason": result.reason or None}
+    counts = {name: getattr(result, name)._asdict() for name in ("waited", "left")}
+    public = {**asdict(result), **counts, "reason": result.reason or None}
     if not result.kept:
         del public["kept"]
     if json or not quiet or result.outcome is not Outcome.DELIVERED:
@@ -132,7 +133,7 @@ def _dry_run(home: "Home", *, as_json: bool) -> int:
         else:
             output.say(f"Would deliver {events} to {to}.")
 
-    output.answer({**asdict(waits), "to": to, "reason": reason}, tell, as_json=as_json)
+    output.answer({**waits._asdict(), "to": to, "reason": reason}, tell, as_json=as_json)
     return ExitCode.OK if to else ExitCode.DISABLED
 
 

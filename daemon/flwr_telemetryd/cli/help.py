@@ -57,8 +57,8 @@ def help_(
     if len(words) == 1 and words[0] in _TOPICS:
         output.say(_TOPICS[words[0]])
         return
-    root = context.find_root()
-    command, parent, name = root.command, None, root.info_name or "flwr-telemetry"
+    root = output.all_commands() or context.find_root()
+    command, parent, name = root.command, root.parent, root.info_name or output.NAME
     for word in words:
         commands = getattr(command, "commands", {})
         if word not in commands:

@@ -19,12 +19,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from flwr_telemetry.layout import Home, home_directory
 
 from ..errors import ExitCode, UnusableHomeError
 
 if TYPE_CHECKING:
+    from click import Context
     from rich.console import Console
     from rich.progress import Progress
     from rich.text import Text
@@ -49,9 +51,36 @@ _COLUMNS = "·▁▂▃▄▅▆▇█"
 _ASCII_COLUMNS = ".,:-=+*%#"
 
 
+class _AsCalled:
+    """A command whose help is ``as_called``."""
+
+    _help: str | None = None
+
+    @property
+    def help(self) -> str | None:
+        return self._help and as_called(self._help)
+
+    @help.setter  # noqa: A003 - click reads and writes it under this name
+    def help(self, text: str | None) -> None:
+        self._help = text
+
+
+class Command(_AsCalled, TyperCommand):
+    """A command."""
+
+
+class Group(_AsCalled, TyperGroup):
+    """A command with commands below it."""
+
+
 def register(add: Callable[..., Any], command: Callable[..., int | None], **settings: Any) -> None:
-    """Add a command to an app, by ``app.command`` or ``app.callback``, with its docstring as the help."""
-    add(help=help_text(command.__doc__ or ""), **settings)(command)
+    """Add a command to an app by ``app.command``, with its docstring as the help."""
+    add(help=help_text(command.__doc__ or ""), cls=Command, **settings)(command)
+
+
+def register_group(app: typer.Typer, callback: Callable[..., int | None], **settings: Any) -> None:
+    """Give an app its callback, with the docstring of that as the help of the whole."""
+    app.callback(help=help_text(callback.__doc__ or ""), **settings)(callback)
 
 
 def help_text(text: str) -> str:
@@ -171,8 +200,10 @@ def say_flower(view: FlowerView) -> None:
 
 def complain(*texts: str) -> None:
     """Print each text as one line on standard error."""
+    context = all_commands()
+    name = context.command_path if context else NAME
     for text in texts:
-        sys.stderr.write(f"{NAME}: {' '.join(plain(text).splitlines())}\n")
+        sys.stderr.write(f"{name}: {' '.join(plain(text).splitlines())}\n")
 
 
 def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
@@ -195,13 +226,19 @@ def print_raw(line: bytes) -> None:
     sys.stdout.buffer.write(line + b"\n")
 
 
-def as_called(text: str) -> str:
-    """``text``, in which hints name these commands as they were called, for example ``flwr telemetry``."""
+def all_commands() -> Context | None:
+    """The context of the group that holds all commands; None where no command runs."""
     from click import get_current_context
 
     context = get_current_context(silent=True)
     while context is not None and not getattr(context.command, "has_all_commands", False):
         context = context.parent
+    return context
+
+
+def as_called(text: str) -> str:
+    """``text``, in which hints name these commands as they were called, for example ``flwr telemetry``."""
+    context = all_commands()
     if context is None or context.command_path == NAME:
         return text
     names = "|".join(context.command.list_commands(context))  # type: ignore[attr-defined]  # of a group

@@ -28,7 +28,7 @@ from flwr_telemetry import flower, system
 from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports, says_yes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flwr_telemetry.layout import Home
 
@@ -38,6 +38,16 @@ _SWITCHES = (SWITCH, "FLWR_TELEMETRY_UPLOAD", "DO_NOT_TRACK", "FLWR_HOME", "HOME
 """The variables by which an adopted Flower decides whether it reports, and in which home."""
 
 SITE_DIRECTORY = Path(flwr_telemetry.__file__).resolve().with_name("flower") / "site"
+
+
+def prepare_streams() -> None:
+    """Let every command print: into nothing if a stream is closed, and "?" for what the terminal lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the parent process has closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the exit
+        elif stream.encoding.lower() != "utf-8" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def command_of(arguments: Sequence[str]) -> list[str] | None:
@@ -67,12 +77,18 @@ def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join([ours, *others])}
 
 
-def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"flwr-telemetry run: {text}\n")
+
+
+def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callable[[str], None] = _say) -> int:
     """Execute a command in place of this process, with Flower adopted, or switched off.
 
     Args:
         command: the program, looked up on the PATH of ``environ``, and its arguments.
         environ: the environment to start from.
+        say: tells a person one line.
 
     Returns:
         Only if the program cannot be executed, after one line on standard error. The code is that of a
@@ -84,7 +100,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     if not command or not command[0]:
         raise ValueError("run needs a command, for example: flwr-telemetry run -- python sim.py")
-    chosen = _prepare(command, environ)
+    chosen = _prepare(command, environ, say)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # the parent process has closed it
             stream.flush()
@@ -100,17 +116,19 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
     except OSError as error:
         # A program also counts as not found if an entry of PATH is no directory.
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
-        _say(f"{command[0]}: {'command not found' if missing else error.strerror}")
+        say(f"{command[0]}: {'command not found' if missing else error.strerror}")
         return EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
     finally:
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+def _prepare(
+    command: Sequence[str], environ: Mapping[str, str], say: Callable[[str], None]
+) -> dict[str, str]:
     """The environment of the command, after all that a person should know of it is said."""
     if not flower.is_supported():
-        _say("this system is not supported yet, so Flower reports by itself")
+        say("this system is not supported yet, so Flower reports by itself")
         tracks = environ.get("DO_NOT_TRACK", "") in {"", "0"} or SWITCH in environ
         return {**environ} if tracks else {**environ, SWITCH: "0"}
     from flwr_telemetry import settings
@@ -120,16 +138,16 @@ def _prepare(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, st
     is_on = settings.environment_refusal(environ) is None
     if is_on and path is not None:
         if told := _silence(path):
-            _say(f"{told}, so its settings cannot be read, and telemetry is off for this command")
+            say(f"{told}, so its settings cannot be read, and telemetry is off for this command")
         is_on = not told and settings.load(Home(path), environ).consent.enabled
     chosen = environment_for(environ)
     if not is_on and says_yes(environ.get(SWITCH, "1")):
         chosen[SWITCH] = "0"
     if shutil.which(command[0], path=chosen.get("PATH", os.defpath)):
         for told in (*_of_interpreter(command, chosen, is_on=is_on), *_of_superlinks(command, chosen)):
-            _say(told)
+            say(told)
         if path is not None and is_on:
-            _tell_first_contact(Home(path), environ)
+            _tell_first_contact(Home(path), environ, say)
     return chosen
 
 
@@ -203,7 +221,7 @@ def _home(environ: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _tell_first_contact(home: Home, environ: Mapping[str, str]) -> None:
+def _tell_first_contact(home: Home, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Say the line of first contact: the first event may come from a process whose streams lead nowhere."""
     from flwr_telemetry import context, files, log, settings
     from flwr_telemetry.errors import TelemetryError
@@ -216,12 +234,7 @@ def _tell_first_contact(home: Home, environ: Mapping[str, str]) -> None:
         log.mark_as_noticed(home.noticed, context.notice(), is_new=True)
     except (OSError, TelemetryError):
         return  # another process says it, or the first event will tell what is wrong with the home
-    _say(log.contact_line(settings.load(home, environ).kept_by))
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(f"flwr-telemetry run: {text}\n")
+    say(log.contact_line(settings.load(home, environ).kept_by))
 
 
 def _default_ignored_signals() -> list[signal.Signals]:

@@ -18,13 +18,13 @@ from . import output
 from .output import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from ..admin.service.install import Changes
+    from ..admin.service.changes import Changes
     from ..admin.service.status import ServiceStatus
 
 _JOURNAL_LINES = 5
 _LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=output.Group, no_args_is_help=True)
 
 
 def service() -> None:
@@ -62,6 +62,8 @@ def install(
     This writes a unit of systemd into ~/.config/systemd/user. The unit runs this Python for this home, on
     this host and on the hosts where it was installed before. It starts with your first session, or with
     the machine after `loginctl enable-linger`.
+
+    On macOS it is an agent of launchd in ~/Library/LaunchAgents, for your own login there.
 
     To change a setting, use `systemctl --user edit flwr-telemetryd`. A unit that you edited yourself, or
     that serves another home, is not overwritten. Install again after an upgrade: the unit is brought up to
@@ -231,10 +233,11 @@ def _tell_installed(changes: "Changes", view: "ServiceStatus", journal: list[str
     if view.serves:
         delivers = "serves" if view.kind == "service" else "delivers now and then for"
         output.say(f"{changes.unit} {delivers} {view.home}.", "bold")
-        if not view.lingers:
+        if not (view.lingers or view.is_agent):
             output.say(_LINGER_ADVICE)
         return
-    reason = changes.complaint or f"systemd says {view.active or 'nothing'}"
+    manager = "launchd" if view.is_agent else "systemd"
+    reason = changes.complaint or f"{manager} says {view.active or 'nothing'}"
     output.complain(f"{changes.unit} does not serve: {output.ended(reason)}")
     output.complain(*view.problems, *(f"  {line}" for line in journal))
 
@@ -258,7 +261,7 @@ def _show(view: "ServiceStatus") -> None:
         output.rows(_rows(view))
     for host, age_s in sorted(view.heartbeats.items()):
         output.say(f"Last sign of life of {host}: {output.span(age_s)} ago.")
-    if view.kind is not None and not view.lingers:
+    if view.kind is not None and not (view.lingers or view.is_agent):
         output.say(_LINGER_ADVICE)
     for problem in view.problems:
         output.say(f"Problem: {output.ended(problem)}", "red")
@@ -278,13 +281,13 @@ def _rows(view: "ServiceStatus") -> dict[str, str]:
         "Hosts": ", ".join(view.hosts),
         "Namespaces": "" if view.namespaces else "refused by this machine; it runs without them",
         "Protection": f"without {', '.join(view.refused)}{_rating(view)}" if view.refused else "",
-        "Linger": "on" if view.lingers else "off",
+        "Linger": "" if view.is_agent else "on" if view.lingers else "off",
         "Last delivery": view.last_delivery or "never",
         "Last error": view.last_error or "",
     }
 
 
-output.register(app.callback, service)
+output.register_group(app, service)
 for command in (install, uninstall, status, logs):
     output.register(app.command, command)
 output.register(app.command, epilog)

@@ -3,7 +3,6 @@
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, describe
@@ -60,7 +59,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
         return ExitCode.UNUSABLE
     # By the files alone, because a variable does not last.
     consent = problems.public_consent(settings.load(found, None).consent)
-    public = {**consent, "purged": asdict(result.purged), "sidecar_ended": result.sidecar_ended}
+    public = {**consent, "purged": result.purged._asdict(), "sidecar_ended": result.sidecar_ended}
     output.answer(public, lambda: _tell_off(consent, result), as_json=json)
     view = flower.read_flower(os.environ, enabled=consent["enabled"])
     if not json:
@@ -115,7 +114,7 @@ def _start_of_service(home: "Home") -> str | None:
     if view.author not in {Author.OURS, Author.EDITED} or not is_same(view.home, home):
         return None
     is_down = view.is_for_here and view.active.startswith(("inactive", "failed"))
-    return f"systemctl --user start {view.unit_name}" if is_down else None
+    return view.start_command if is_down else None
 
 
 def _tell(consent: dict[str, Any], start: str | None = None) -> None:

@@ -1,11 +1,11 @@
-"""Connections whose answers stay in step with their requests, and which trust what they are told to.
+"""Connections whose answers stay in step with their requests.
 
 HTTP has no number that ties an answer to its request. If an answer is read for the wrong request, a body that
 nobody took counts as delivered. Therefore:
 
 * interim answers (1xx) are skipped;
 * a connection is used again only after a 2xx of HTTP/1.1 whose end is unambiguous, after which nothing more
-  has come (urllib3 looks once more before it uses the connection again);
+  has come (both ways to a collector look once more before they use the connection again);
 * an answer is no answer if the request could not be sent to its end, or if more follows an answer on a
   connection that was used before: either of them may belong to the former request.
 """
@@ -13,14 +13,11 @@ nobody took counts as delivered. Therefore:
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import http.client
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-
-import urllib3
-from requests.adapters import HTTPAdapter
 
 _MOST_INTERIM = 100
 _QUIET_S = 0.002
@@ -28,8 +25,12 @@ _QUIET_S = 0.002
 
 _HTTP_1_1 = 11
 
+_HUNG_UP = {errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE}
+"""The server has closed its end; macOS names it in more than one way."""
+
+
 if TYPE_CHECKING:
-    _Connection = urllib3.connection.HTTPConnection
+    _Connection = http.client.HTTPConnection
 else:
     _Connection = object
 
@@ -109,7 +110,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class InStep(_Connection):
-    """Mixed into a connection of urllib3."""
+    """Mixed into a connection of http.client, or of urllib3."""
 
     answers = 0
     """The number of answers since the connection was opened."""
@@ -128,10 +129,14 @@ class InStep(_Connection):
         return answer
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request. If the server closes the connection meanwhile, urllib3 reads an answer anyway."""
+        """Send a request. If the server closes the connection meanwhile, an answer is read anyway."""
         self._is_sent = False
-        super().request(*args, **options)
-        self._is_sent = True
+        try:
+            super().request(*args, **options)
+            self._is_sent = True
+        except OSError as error:
+            if error.errno not in _HUNG_UP:
+                raise
 
     def getresponse(self, *args: Any, **options: Any) -> Any:
         """Read an answer."""
@@ -140,56 +145,3 @@ class InStep(_Connection):
             self.close()
             raise OutOfStepError
         return answer
-
-
-@functools.cache
-def _in_step(pool: type[Any]) -> type[Any]:
-    """A class of pools like ``pool``, whose connections stay in step."""
-    connection = type("InStepConnection", (InStep, pool.ConnectionCls), {})
-    return type("InStepPool", (pool,), {"ConnectionCls": connection})
-
-
-def _keep_in_step(manager: Any) -> None:
-    classes = manager.pool_classes_by_scheme
-    manager.pool_classes_by_scheme = {scheme: _in_step(pool) for scheme, pool in classes.items()}
-
-
-class InStepAdapter(HTTPAdapter):
-    """Opens such connections.
-
-    Args:
-        context: the certificates to trust; None for a URL without TLS. ``verify`` of a request is ignored.
-    """
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
-        if context is not None and urllib3.__version__.startswith("1."):  # type: ignore[attr-defined]
-            # It names no server to OpenSSL if that is an address, and compares the names itself.
-            context.check_hostname = False
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Prepare for connections without a proxy."""
-        super().init_poolmanager(*args, **options, ssl_context=self._context)
-        _keep_in_step(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Prepare for connections through ``proxy``."""
-        if proxy in self.proxy_manager:
-            return self.proxy_manager[proxy]
-        options["ssl_context"] = self._context
-        if not proxy.lower().startswith("socks"):
-            options["proxy_ssl_context"] = self._context
-        manager = super().proxy_manager_for(proxy, **options)
-        _keep_in_step(manager)
-        return manager
-
-    def cert_verify(self, conn: Any, _url: Any, _verify: Any, _cert: Any) -> None:
-        """Leave all to the context. Otherwise requests loads certifi's certificates for every connection."""
-        conn.cert_reqs = "CERT_REQUIRED"
-        conn.ca_certs = conn.ca_cert_dir = None
-
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        """Do so here, too (requests from 2.32 on)."""
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {}

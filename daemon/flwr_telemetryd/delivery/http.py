@@ -1,39 +1,36 @@
 """The collector over HTTP, through one connection that stays open.
 
 Certificates are always verified, and redirects are never followed. No cookie is kept, and ``.netrc`` is not
-read. Every exception of ``requests`` becomes a ``Retry``, with a reason that holds no address and no
+read. Every exception of the libraries becomes a ``Retry``, with a reason that holds no address and no
 credentials. One request, with body and answer, never takes longer than ``request_deadline_s``.
 
-``connection.py`` keeps answers in step with requests, ``trust.py`` chooses the certificates, and
-``proxies.py`` the proxy.
+``direct.py`` is the usual way to the collector, and ``proxied.py`` the way through a proxy. ``trust.py``
+chooses the certificates, and ``proxies.py`` the proxy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import math
 import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NamedTuple, TypeVar
-
-import requests
-import urllib3
-from requests.structures import CaseInsensitiveDict
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from . import proxies, trust
-from .connection import InStepAdapter
 from .deadline import deadline
+from .direct import Answer, Direct, is_plain
 from .outcome import Delivered, Outcome, Refused, Retry
 from .reasons import certificate_error, reason_for
 from .responses import outcome_of
+
+if TYPE_CHECKING:
+    from .proxied import Proxied
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -43,7 +40,7 @@ PLAIN_S = 3600.0
 _COMPRESSED_FROM_BYTES = 4096
 _SHORTEST_S = 0.001
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class Reached(NamedTuple):
@@ -72,17 +69,8 @@ class HttpSink:
         """The proxy that is used; None without one."""
         self._context: ssl.SSLContext | None = None
         """Made for the first request over TLS, and again after a certificate was not trusted."""
-        self._session = requests.Session()
-        # With trust_env, requests would send credentials from .netrc, and choose the proxy itself.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Otherwise requests reads the whole answer of a redirect, to prepare the next request.
-        self._session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
-        agent = f"flwr-telemetry/{__version__}"
-        self._session.headers = CaseInsensitiveDict({"Content-Type": "application/json", "User-Agent": agent})
-        if self.proxy is not None:
-            self._session.proxies = dict.fromkeys(("http", "https"), self.proxy.url)
-        self._session.mount("http://", InStepAdapter())
+        self._way = _way(self._url, self.proxy)
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
         self._accepts_gzip = False
         """Whether the last answer of success named gzip in ``Accept-Encoding`` (RFC 7694)."""
         self._plain_until = -math.inf
@@ -96,7 +84,7 @@ class HttpSink:
         """Send a HEAD request, which holds no event. Every answer proves that the server can be reached."""
         return self._within_deadline(self._head)
 
-    def _within_deadline(self, request: Callable[[], Answer]) -> Answer | Retry:
+    def _within_deadline(self, request: Callable[[], T]) -> T | Retry:
         if self.proxy is not None and (problem := proxies.problem(self.proxy)):
             return Retry(f"{problem.found}; {problem.remedy}")
         try:
@@ -105,7 +93,7 @@ class HttpSink:
         except trust.BundleError as error:
             return Retry(str(error))
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
-            self._session.close()  # the rest of the connection may belong to this answer
+            self._way.close()  # the rest of the connection may belong to this answer
             reason = reason_for(error)
             if certificate_error(error) is not None:
                 self._context = None  # the system's store may get the missing certificate meanwhile
@@ -115,16 +103,16 @@ class HttpSink:
                 )
             return Retry(reason)
 
-    def _trusting(self, request: Callable[[], Answer]) -> Answer:
+    def _trusting(self, request: Callable[[], T]) -> T:
         """Do a request over TLS, once more with certifi's certificates if the others do not suffice."""
         if not self._url.lower().startswith("https:"):
             return request()
         if self._context is None:
             self._context = self.trust.context()
-            self._session.mount("https://", InStepAdapter(self._context))
+            self._way.secure(self._context)
         try:
             return request()
-        except requests.exceptions.SSLError as error:
+        except Exception as error:
             if self.trust.is_exclusive or certificate_error(error) is None:
                 raise
         trust.add_certifi(self._context)  # no byte of the request was sent
@@ -132,17 +120,18 @@ class HttpSink:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._way.close()
 
     def _head(self) -> Reached:
         with self._request("HEAD") as answer:
-            return Reached(answer.status_code, answer.headers.get("Date", ""))
+            return Reached(answer.status, answer.headers.get("Date", ""))
 
-    def _request(self, method: str, **content: Any) -> requests.Response:
-        limits = self._limits
-        timeout = max(limits.connect_timeout_s, _SHORTEST_S), max(limits.request_deadline_s, _SHORTEST_S)
-        options = {"allow_redirects": False, "stream": True, "timeout": timeout, **content}
-        return self._session.request(method, self._url, **options)
+    def _request(
+        self, method: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
+    ) -> contextlib.AbstractContextManager[Answer]:
+        times = self._limits.connect_timeout_s, self._limits.request_deadline_s
+        connect_s, read_s = (max(seconds, _SHORTEST_S) for seconds in times)
+        return self._way.request(method, {**self._headers, **(headers or {})}, data, connect_s, read_s)
 
     def _post(self, key: str, body: bytes) -> Outcome:
         headers = {"Idempotency-Key": key}
@@ -152,10 +141,11 @@ class HttpSink:
             headers["Content-Encoding"] = "gzip"
             # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
             self._plain_until = time.monotonic() + PLAIN_S
-        data = gzip.compress(body, compresslevel=6, mtime=0) if is_compressed else body
-        with self._request("POST", data=data, headers=headers) as answer:
-            text = _beginning(answer)
-            outcome = outcome_of(answer.status_code, answer.headers, text, datetime.now(UTC))
+        data = _compressed(body) if is_compressed else body
+        with self._request("POST", headers, data) as answer:
+            # The beginning of its body, for the reason of a refusal. The status alone decides.
+            text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
+            outcome = outcome_of(answer.status, answer.headers, text, datetime.now(UTC))
         if isinstance(outcome, Delivered):
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
             if is_compressed:
@@ -174,13 +164,15 @@ def accepts_gzip(accepted: str) -> bool:
     return False
 
 
-def _beginning(answer: requests.Response) -> str:
-    """The beginning of an answer's body, for the reason of a refusal. The status alone decides.
+def _way(url: str, proxy: proxies.Proxy | None) -> Direct | Proxied:
+    if proxy is None and is_plain(url):
+        return Direct(url)
+    from .proxied import Proxied
 
-    The body is not decompressed, because some kilobytes can decompress to gigabytes. A body that is cut or
-    damaged does not change the status. An unread rest closes the connection.
-    """
-    text = b""
-    with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
-        text = answer.raw.read(MAX_ANSWER_BYTES, decode_content=False)
-    return text.decode("utf-8", "replace")
+    return Proxied(url, None if proxy is None else proxy.url)
+
+
+def _compressed(body: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(body, compresslevel=6, mtime=0)

@@ -7,20 +7,23 @@ Refused(reason)           the collector will never accept this body
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The collector has the body."""
 
-    status: int | None = field(default=None, compare=False)
+    status: int | None = None
     """The status code of the answer; None if the collector is a file."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Delivered)
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+    def __hash__(self) -> int:
+        return hash(Delivered)
+
+
+class Retry(NamedTuple):
     """The body could not be delivered now."""
 
     reason: str
@@ -29,8 +32,7 @@ class Retry:
     """``Retry-After`` in seconds; None if the collector sent none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """The collector will never accept this body."""
 
     reason: str

@@ -9,25 +9,23 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
-import requests
-
-from .connection import OutOfStepError
-from .deadline import DeadlineExceededError
-
-# The first class that fits gives the reason, so subclasses stand before their bases.
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (DeadlineExceededError, "the request took longer than request_deadline_s"),
-    (
-        OutOfStepError,
-        "the answers of the collector, or of a proxy before it, are out of step with the requests",
+# By the names of classes, because a sidecar that meets no proxy never loads ``requests``.
+_REASONS = {
+    f"{__package__}.deadline.DeadlineExceededError": "the request took longer than request_deadline_s",
+    f"{__package__}.connection.OutOfStepError": (
+        "the answers of the collector, or of a proxy before it, are out of step with the requests"
     ),
-    (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
-    (requests.exceptions.SSLError, "TLS failed: the server speaks no TLS, or no version that we support"),
-    (requests.exceptions.ConnectTimeout, "no connection within connect_timeout_s"),
-    (requests.exceptions.ReadTimeout, "no answer in time"),
-    (requests.exceptions.ConnectionError, "no connection to the collector"),
-    (requests.exceptions.ChunkedEncodingError, "the connection broke during the answer"),
-)
+    f"{__package__}.direct.ConnectTimeoutError": "no connection within connect_timeout_s",
+    f"{__package__}.direct.NoAnswerError": "no answer in time",
+    f"{__package__}.direct.NoConnectionError": "no connection to the collector",
+    "ssl.SSLError": "TLS failed: the server speaks no TLS, or no version that we support",
+    "requests.exceptions.ProxyError": "the proxy cannot be reached or refuses",
+    "requests.exceptions.SSLError": "TLS failed: the server speaks no TLS, or no version that we support",
+    "requests.exceptions.ConnectTimeout": "no connection within connect_timeout_s",
+    "requests.exceptions.ReadTimeout": "no answer in time",
+    "requests.exceptions.ConnectionError": "no connection to the collector",
+    "requests.exceptions.ChunkedEncodingError": "the connection broke during the answer",
+}
 
 # OpenSSL's verify codes, for the usual problems with certificates.
 _CERTIFICATES = {
@@ -50,8 +48,8 @@ def reason_for(error: BaseException) -> str:
     if (cause := certificate_error(error)) is not None:
         code = getattr(cause, "verify_code", 0)
         return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
+    for kind in type(error).__mro__:  # the nearest class that is known gives the reason
+        if reason := _REASONS.get(f"{kind.__module__}.{kind.__qualname__}"):
             return reason
     return f"the request failed ({type(error).__name__})"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from .outcome import Delivered, Outcome, Refused, Retry
@@ -42,6 +41,8 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from email.utils import parsedate_to_datetime
+
         try:
             moment = parsedate_to_datetime(value)
         except (ValueError, OverflowError):

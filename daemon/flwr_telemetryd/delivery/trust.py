@@ -51,7 +51,7 @@ class Trust(NamedTuple):
         except OSError as error:
             message = f"TLS: the certificates that {self.origin} names cannot be read: {error.strerror}"
             raise BundleError(message) from error
-        if not self.is_exclusive and not made.cert_store_stats()["x509_ca"]:
+        if not (self.is_exclusive or made.cert_store_stats()["x509_ca"] or _has_directory()):
             add_certifi(made)
         made.options |= (
             ssl.OP_NO_TICKET
@@ -72,6 +72,16 @@ def add_certifi(context: ssl.SSLContext) -> None:
         import certifi
 
         context.load_verify_locations(certifi.where())
+
+
+def _has_directory() -> bool:
+    """Whether the default context looks for certificates in a directory that is there.
+
+    OpenSSL reads a file in it only when it needs that certificate, so the context counts none before.
+    """
+    default = ssl.get_default_verify_paths()
+    chosen = os.environ.get(default.openssl_capath_env, default.openssl_capath)
+    return any(os.path.isdir(path) and os.listdir(path) for path in chosen.split(os.pathsep))
 
 
 def places(environ: Mapping[str, str]) -> list[str]:

@@ -139,7 +139,7 @@ def _is_appended(path: Path, line: bytes, *, across_hosts: bool) -> bool:
             line = b"\n" + line
         files.write_all(descriptor, line + b"\n")
         if across_hosts:
-            os.fsync(descriptor)
+            system.fsync(descriptor)
         return True
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths, is_whole
@@ -23,8 +23,7 @@ from . import batch, contents
 from .body import read as read_body
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(NamedTuple):
     """Counts of what is not delivered yet."""
 
     events: int

@@ -34,7 +34,6 @@ import contextlib
 import functools
 import itertools
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -125,7 +124,7 @@ def take(
 
 def make(host: HostPaths, owner: str, now_ns: int, *, adopted: bool = False) -> Batch:
     """A new batch without segments; its name tells when it was made."""
-    name = f"{max(now_ns, 0):019d}-{secrets.token_hex(4)}{ADOPTED_SUFFIX if adopted else ''}"
+    name = f"{max(now_ns, 0):019d}-{os.urandom(4).hex()}{ADOPTED_SUFFIX if adopted else ''}"
     batch = Batch(host, name, owner)
     files.ensure_directory(host.work)
     files.ensure_directory(batch.path)

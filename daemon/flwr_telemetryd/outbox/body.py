@@ -15,12 +15,16 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flwr_telemetry import record
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
 
 from ..burst import codec
 from ..spool import segments
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+_MAX_DEPTH = record.MAX_DEPTH + 2
+"""The details lie in one container, and count themselves."""
+
 _KINDS = {"event_type": str, "event_details": dict, "context": dict}
 
 
@@ -79,4 +83,13 @@ def intact(key: str, data: bytes) -> dict[str, Any]:
         return {}
     if "burst" in whole and (key != key_of(data) or not codec.count(whole)):
         return {}
-    return whole
+    return whole if "burst" in whole or _is_event(whole) else {}
+
+
+def _is_event(whole: dict[str, Any]) -> bool:
+    """Whether a decoded body nests no deeper than an event; json refuses that in Python before 3.14 alone."""
+    try:
+        record.check_json(whole, _MAX_DEPTH)
+    except ValueError:
+        return False
+    return True

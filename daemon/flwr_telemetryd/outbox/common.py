@@ -22,7 +22,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def take_in(home: Home, hosts: Iterable[HostPaths], *, is_shared: bool = False) 
             days = {path.name.partition(".")[0] for path in _kept(host.sent)}
             for day in days:  # the receipts first: a body may be without one, and none may be left alone
                 path = host.sent / f"{day}{archive.ARCHIVE_SUFFIX}"
-                target = common.sent / f"{day}.{secrets.token_hex(4)}{archive.ARCHIVE_SUFFIX}"
+                target = common.sent / f"{day}.{os.urandom(4).hex()}{archive.ARCHIVE_SUFFIX}"
                 _move(archive.receipts_of(path), archive.receipts_of(target))
                 _move(path, target)
         return True
@@ -125,7 +124,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
                 continue
             except quarantine.NOT_OURS_ERRORS as error:
                 log.warning("%s stays where it is: %s", path, error)
-        os.fsync(descriptor)
+        system.fsync(descriptor)
         system.set_times(descriptor, (modified_ns, modified_ns))
         if files.names(target, descriptor):  # otherwise it was replaced, and the next call goes on
             for path in taken:

@@ -11,8 +11,6 @@ import contextlib
 import functools
 import logging
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,7 +84,7 @@ def whole(home: Home) -> list[str]:
 
     It is renamed first, so that every sidecar finds its directory gone, and ends.
     """
-    renamed = home.path / f".{home.telemetry.name}.{secrets.token_hex(4)}{_PURGED_SUFFIX}"
+    renamed = home.path / f".{home.telemetry.name}.{os.urandom(4).hex()}{_PURGED_SUFFIX}"
     if attempt(home.telemetry, functools.partial(os.rename, dst=renamed)):
         # A volume may be mounted there.
         problems = [problem for path in listing(home.telemetry) for problem in attempt(path, _delete)]
@@ -136,7 +134,7 @@ def _purge(host: HostPaths, directories: Iterable[Path]) -> list[str]:
         return problems
     problems += remove_leftovers(host)
     for directory in directories:
-        renamed = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}{_PURGED_SUFFIX}")
+        renamed = directory.with_name(f".{directory.name}.{os.urandom(4).hex()}{_PURGED_SUFFIX}")
         # If NFS repeats the rename, it reports a missing directory; the renamed one is deleted even then.
         found = attempt(directory, functools.partial(os.rename, dst=renamed))
         problems += found or attempt(renamed, _delete)
@@ -148,6 +146,8 @@ def _delete(path: Path) -> None:
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         os.unlink(path)
         return
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)  # one file that cannot be deleted must not save the others
     if os.path.lexists(path) and not _waits_for_closes(path):
         shutil.rmtree(path)  # raises the reason

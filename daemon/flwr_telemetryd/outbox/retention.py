@@ -13,7 +13,6 @@ import contextlib
 import functools
 import math
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -272,7 +271,7 @@ def _drop_shared(own: HostPaths, item: _Item) -> int:
 def _moved(own: HostPaths, path: Path) -> Path:
     """The file, moved to where a sidecar of this host delivers it after a death."""
     if segments.is_sealed(path.name):
-        directory = batch.make(own, secrets.token_hex(8), time.time_ns(), adopted=True).path
+        directory = batch.make(own, os.urandom(8).hex(), time.time_ns(), adopted=True).path
     else:
         directory = own.outbox / path.parent.name
         files.ensure_directory(own.outbox)

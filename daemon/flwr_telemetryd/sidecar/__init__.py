@@ -7,7 +7,8 @@ Owns:  ``<host>/sidecar.json``, ``<host>/sidecar.log`` and ``telemetry/service-<
 Never: reads the environment to judge consent, or makes a request or a file after an opt-out.
 
 ``process.py`` sets up the process, and ``loop.py`` makes one pass after another. ``schedule.py`` holds the
-pure decisions, and ``lifetime.py`` their memory. ``consent.py`` checks consent before each request and write.
+pure decisions, ``lifetime.py`` their memory, and ``waiting.py`` sleeps in between. ``consent.py`` checks
+consent before each request and write.
 """
 
 __all__ = ["process"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import context, files, system
+from flwr_telemetry import context, files, machine, system
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.whole import LEAST_BYTES
@@ -173,10 +173,12 @@ class Batcher:
         discard.discard(made.host, committed, self._owner, self._runtime.clock.time_ns())
 
     def _hardware(self) -> dict[str, Any]:
-        """The facts to add to this host's events; measured once for each value of the setting."""
+        """The facts to add to this host's events; measured once a boot, because psutil loads slowly."""
         settings, state = self._runtime.settings(), self._runtime.state
         if settings.hardware is not self._known_for:
-            state.hardware, self._known_for = {**known_facts(settings)}, settings.hardware
+            boot, self._known_for = machine.boot(), settings.hardware
+            if not (settings.hardware and state.hardware and boot and state.measured_in == boot):
+                state.hardware, state.measured_in = {**known_facts(settings)}, boot
         untold = context.untold(self._runtime.home.noticed)  # nothing is sent that a person was not told of
         return {name: fact for name, fact in state.hardware.items() if f"context.hw.{name}" not in untold}
 

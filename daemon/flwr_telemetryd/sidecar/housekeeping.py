@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import random
-import secrets
 from pathlib import Path
 
 from flwr_telemetry import files, presence
@@ -217,7 +216,7 @@ def _add_drops(own: HostPaths, count: int) -> None:
 
 def _take(path: Path, own: HostPaths) -> Path | None:
     """Rename another host's file to a temporary file here; None if it is gone."""
-    taken = own.root / f".{path.name}.{secrets.token_hex(4)}{files.PART_SUFFIX}"
+    taken = own.root / f".{path.name}.{os.urandom(4).hex()}{files.PART_SUFFIX}"
     try:
         os.rename(path, taken)
     except FileNotFoundError:

@@ -1,34 +1,25 @@
-"""When a sidecar wakes and when it ends: the memory between two passes that ``schedule.py`` decides by.
-
-A service runs for months. While nothing changes, its sleep doubles up to half a minute, and on waking it only
-reads the times of a few files. A sidecar on demand runs for about a minute. It wakes four times a second, but
-only for requests and for new events of its own host.
-
-This module never writes, and never lists a directory that did not change.
-"""
+"""When a sidecar ends: the memory between two passes that ``schedule.py`` decides by. It never writes."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Callable
 
-from flwr_telemetry import files
 from flwr_telemetry.pending import Waiting
 
 from ..delivery.backoff import RetryPolicy
 from ..outbox.backlog import anything_waits
 from ..runtime import Mode, Runtime
-from ..spool.directory import known_hosts, turn_at
 from .batcher import Batcher
-from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, reason_to_end
+from .schedule import ExitReason, reason_to_end
+
+PROGRAM = __file__
 
 
 def _program() -> tuple[int, int] | None:
     """A value that changes when this program is installed again; None if it is not there."""
     try:
-        status = os.stat(__file__)
+        status = os.stat(PROGRAM)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
@@ -95,63 +86,3 @@ class ExitPolicy:
         state, before = self._runtime.state, self._progress
         self._progress = (self._batcher.made, state.requests, state.damaged, state.rejected)
         return self._progress == before
-
-
-class IdleWait:
-    """Sleeps between two passes, until something changes.
-
-    Args:
-        runtime: in mode service, the files of all hosts wake it, in the other modes only this host's files.
-        is_woken: called at every waking; whether there is another reason for a pass than changed files.
-    """
-
-    def __init__(self, runtime: Runtime, is_woken: Callable[[], bool]) -> None:
-        self._home = runtime.home
-        self._clock = runtime.clock
-        self._is_woken = is_woken
-        self._is_alone, own = runtime.mode is not Mode.SERVICE, runtime.host
-        self._turn = turn_at(own)
-        # Strings, because building a path takes longer than reading its times.
-        watched = (own.flush, own.events, own.lock, *([own.spool] if runtime.is_shared else []))
-        self._paths = [str(path) for path in watched if self._is_alone]
-        self._telemetry: object = None
-        self._times: object = None
-        self._pause_s = POLL_S
-        self._changed_at = runtime.clock.monotonic()
-
-    def snapshot(self) -> None:
-        """Note the files' times before a pass, because a change during the pass must cause another one."""
-        self._times = self._signature()
-
-    def quiet_s(self) -> float:
-        """The seconds since the last waking that found a change."""
-        return self._clock.monotonic() - self._changed_at
-
-    def sleep(self, longest_s: float, most_s: float) -> None:
-        """Sleep until something has changed in the home since ``snapshot``.
-
-        Args:
-            longest_s: the longest time between two readings of the files' times.
-            most_s: the longest sleep; a pass is due after it even if nothing changed.
-        """
-        now = self._clock.monotonic()
-        end = now + most_s
-        while True:
-            self._clock.sleep(min(self._pause_s, longest_s, max(end - now, POLL_S)))
-            now = self._clock.monotonic()
-            if self._is_woken() or self._signature() != self._times:
-                self._pause_s, self._changed_at = POLL_S, now
-                return
-            self._pause_s = min(2 * self._pause_s, LONGEST_WAIT_S)
-            if now >= end:
-                return
-
-    def _signature(self) -> object:
-        """The times that change whenever an event's file moves or grows; state files have no effect."""
-        telemetry = None if self._is_alone else files.signature(self._home.telemetry)
-        if telemetry != self._telemetry:
-            self._telemetry = telemetry
-            paths = [(host.spool, host.flush, host.events, host.outbox) for host in known_hosts(self._home)]
-            self._paths = [str(path) for path in itertools.chain(*paths)]
-        with self._turn:
-            return telemetry, list(map(files.signature, self._paths))

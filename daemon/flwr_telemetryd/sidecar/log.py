@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import logging.handlers
 import os
 import time
 from collections.abc import Mapping
@@ -22,9 +21,11 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The priorities of sd-daemon(3), which a journal reads from the beginning of a line."""
 
 
-class _SafeHandler(logging.handlers.RotatingFileHandler):
+class _SafeHandler(logging.FileHandler):
+    """A handler of its own, because ``logging.handlers`` loads 16 modules, sockets and pickles among them."""
+
     def __init__(self, host: HostPaths) -> None:
-        super().__init__(host.log, maxBytes=MAX_LOG_BYTES, backupCount=1)
+        super().__init__(host.log)
         self._home = Home(host.telemetry.parent)
 
     def _open(self) -> io.TextIOWrapper:
@@ -37,9 +38,17 @@ class _SafeHandler(logging.handlers.RotatingFileHandler):
             if self.stream is not None and not files.names(self.baseFilename, self.stream.fileno()):
                 if not settings.load(self._home, None).consent.enabled:
                     return
-                stream, self.stream = self.stream, None  # the base class opens it again
-                stream.close()
+                self._close()
+            elif self.stream is not None and os.fstat(self.stream.fileno()).st_size >= MAX_LOG_BYTES:
+                self._close()
+                os.replace(self.baseFilename, f"{self.baseFilename}.1")
         super().emit(record)
+
+    def _close(self) -> None:
+        """Close the file; the base class opens it again."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
         """Ignore a log that cannot be written, for example on a full disk."""

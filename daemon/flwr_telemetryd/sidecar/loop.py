@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.machine import own_host
-from flwr_telemetry.version import __version__
+from flwr_telemetry.version import BUILD
 
 from ..clock import Clock
 from ..delivery.faults import LocalFaults
@@ -40,9 +39,10 @@ from .adoption import Adoption
 from .batcher import Batcher
 from .consent import ConsentGate
 from .housekeeping import Housekeeping
-from .lifetime import ExitPolicy, IdleWait, is_installed
+from .lifetime import ExitPolicy, is_installed
 from .schedule import LONGEST_WAIT_S, POLL_S, ExitReason, on_demand_wait, service_wait
 from .sd_notify import ServiceManager
+from .waiting import IdleWait
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -95,7 +95,7 @@ class Sidecar:
             self._faults,
             gate,
             lambda: gate.settings,
-            secrets.token_hex(8),
+            os.urandom(8).hex(),
             mounts.is_shared(home.path),
         )
         self._queue = Queue(runtime)
@@ -105,7 +105,7 @@ class Sidecar:
         self._adoption = Adoption(runtime, self._queue, self._batcher)
         self._exit_policy = ExitPolicy(runtime, self._batcher, self._retry_policy)
         self._housekeeping = Housekeeping(runtime, self._batcher)
-        self._idle_wait = IdleWait(runtime, self._is_woken)
+        self._idle_wait = IdleWait(runtime, self._is_woken, (site_file, home.config))
         self._flush_requested = mode is Mode.ONCE
         self._has_passed = self._works = self._tries_last = self._drains = self._is_lost = False
         self._is_exclusive = lock is None or lock.is_exclusive
@@ -115,7 +115,7 @@ class Sidecar:
     def run(self) -> ExitReason:
         """Make passes until there is a reason to end; the reason."""
         state, clock = self._state, self._runtime.clock
-        state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
+        state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, BUILD
         state.born = presence.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
         reason: ExitReason | None = None
@@ -163,6 +163,7 @@ class Sidecar:
     def close(self, reason: str) -> None:
         """Close the connections, and write the reason for the end of this run, unless it is empty."""
         self._manager.stopping()
+        self._idle_wait.close()
         self._uploader.close()
         if reason and self._checkpoint() and self.host.root.is_dir():
             log.info("ending: %s", reason)
@@ -244,18 +245,23 @@ class Sidecar:
         if mode is Mode.ONCE:
             self._runtime.clock.sleep(POLL_S)
             return
-        if mode is Mode.ON_DEMAND:
-            if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
-                blocked_s = self._batcher.window_s()
-            ends_in_s = self._exit_policy.in_s()
-            wait = on_demand_wait(limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s)
-        else:
+        if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
+            blocked_s = self._batcher.window_s()
+        others_wait = False
+        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand looks for them twice a minute
             others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
-            quiet_s, others_wait = self._idle_wait.quiet_s(), any(map(is_waiting, others))
+            others_wait = any(map(is_waiting, others))
+        if mode is Mode.ON_DEMAND:
+            ends_in_s = self._exit_policy.in_s()
+            wait = on_demand_wait(
+                limits, waits=waits, blocked_s=blocked_s, ends_in_s=ends_in_s, others_wait=others_wait
+            )
+        else:
+            quiet_s = self._idle_wait.quiet_s()
             wait = service_wait(
                 limits, waits=waits, blocked_s=blocked_s, quiet_s=quiet_s, others_wait=others_wait
             )
-        self._idle_wait.sleep(*wait)
+        self._idle_wait.sleep(*wait, until_event=not (waits or others_wait))
 
     def _is_woken(self) -> bool:
         """Whether SIGHUP, an opt-out or another program is a reason for a pass."""

@@ -9,6 +9,7 @@ Until the log is there, standard error of a sidecar on demand is ``start-errors.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -220,8 +221,10 @@ def _report_disabled(consent: Consent, mode: Mode) -> int:
 def _run_sidecar(
     home: Home, mode: Mode, lock: HostLock, signals: Signals, drain_s: float = 0.0
 ) -> ExitReason:
-    clock, asked = Clock(sleep=signals.sleep), signals.reload_asked
+    clock, asked = Clock(sleep=signals.sleep, wait=signals.sleep), signals.reload_asked
     manager = ServiceManager(os.environ if mode is Mode.SERVICE else {})
+    gc.freeze()
+    gc.enable()
     sidecar = Sidecar(home, mode, open_sink, lock=lock, clock=clock, manager=manager, reload_asked=asked)
     try:
         return sidecar.run()
@@ -240,12 +243,10 @@ def _run_sidecar(
 
 
 def lower_priority() -> None:
-    """Lower the CPU and I/O priority of this process, so that it delays no other process."""
+    """Lower the CPU priority of this process, so that it delays no other process.
+
+    Linux derives its I/O priority from that (ioprio_set(2)). It is not the class "idle": a process of that
+    class may hold up the others that wait for the same journal of a file system.
+    """
     with contextlib.suppress(OSError):  # a container may forbid it
         system.lower_priority()
-    # psutil raises many things where /proc is hidden. Without it, only the I/O priority stays.
-    with contextlib.suppress(Exception):
-        import psutil
-
-        if hasattr(psutil, "IOPRIO_CLASS_IDLE"):
-            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)

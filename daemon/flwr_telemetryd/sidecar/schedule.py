@@ -129,7 +129,9 @@ def service_wait(
     return LONGEST_WAIT_S, min(FULL_PASS_S, gone_s)
 
 
-def on_demand_wait(limits: Limits, *, waits: bool, blocked_s: float, ends_in_s: float) -> tuple[float, float]:
+def on_demand_wait(
+    limits: Limits, *, waits: bool, blocked_s: float, ends_in_s: float, others_wait: bool
+) -> tuple[float, float]:
     """The sleep of a sidecar on demand after a pass; short, because a request for delivery must be seen soon.
 
     Args:
@@ -137,13 +139,14 @@ def on_demand_wait(limits: Limits, *, waits: bool, blocked_s: float, ends_in_s: 
         waits: whether anything of this host is undelivered.
         blocked_s: for how long nothing can be done for it, because of a backoff or the burst window.
         ends_in_s: the time until the sidecar ends if nothing changes.
+        others_wait: whether anything of other hosts is undelivered, as far as that is known.
 
     Returns:
         As ``service_wait``.
     """
     if waits and blocked_s <= 0:
         return POLL_S, 0.0
-    others_s = adoption_interval_s(Mode.ON_DEMAND, limits)
+    others_s = adoption_interval_s(Mode.ON_DEMAND, limits) if waits or others_wait else FULL_PASS_S
     return POLL_S, max(min(others_s, ends_in_s, blocked_s if waits else math.inf), 0.0)
 
 

@@ -59,8 +59,8 @@ class Signals:
         asked, self._reload_asked = self._reload_asked, False
         return asked
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep for a number of seconds, or until a signal comes.
+    def sleep(self, seconds: float, *also: int) -> None:
+        """Sleep for a number of seconds, until a signal comes, or until another descriptor can be read.
 
         Raises:
             TerminatedError: SIGTERM or SIGINT came, now or before.
@@ -69,7 +69,7 @@ class Signals:
             raise TerminatedError
         if system.WINDOWS:
             time.sleep(seconds)
-        elif select.select([self._woken], [], [], seconds)[0]:
+        elif self._woken in select.select([self._woken, *also], [], [], seconds)[0]:
             os.read(self._woken, 64)
 
     @contextlib.contextmanager

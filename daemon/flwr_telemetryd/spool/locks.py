@@ -1,7 +1,7 @@
 """The sidecar's locks: the host's lock for a whole run, and a segment's lock while it is sealed or deleted.
 
 In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets one sidecar run there. Its file,
-``sidecar.lock``, is never unlinked, and filelock takes its lock.
+``sidecar.lock``, is never unlinked.
 
 On a file system that other machines share, nothing is locked. A lock there may wait for a server for ever, or
 be granted to every machine. The result is UNSUPPORTED at once, and the caller relies on renames alone. The
@@ -15,13 +15,11 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from filelock import lock_descriptor
-
-from flwr_telemetry import files, locks
+from flwr_telemetry import files
 from flwr_telemetry.layout import HostPaths
-from flwr_telemetry.locks import LockResult, is_shared, wait
+from flwr_telemetry.locks import LockResult, try_exclusive, unlock, wait
 from flwr_telemetry.presence import birth, sidecar_state, state_claims_alive
 
 WAIT_S = 1.0
@@ -34,13 +32,13 @@ _HOST_POLL_S = 0.01
 _SEAL_POLL_S = 0.0005
 
 
-@dataclass(frozen=True, slots=True)
-class HostLock:
+class HostLock(NamedTuple):
     """An attempt at the lock of a host, and its result."""
 
     host: HostPaths
     result: LockResult
-    _descriptor: int = -1
+    descriptor: int = -1
+    """Of the open lock file."""
     is_exclusive: bool = False
     """Whether no other sidecar runs on this host. Without locks, two that start at once may both believe it
     for a moment, and share the work by renames."""
@@ -51,7 +49,7 @@ class HostLock:
 
     def is_linked(self) -> bool:
         """Whether the lock file is still there. If not, another sidecar may hold a new one."""
-        return files.names(self.host.lock, self._descriptor)
+        return files.names(self.host.lock, self.descriptor)
 
 
 @contextlib.contextmanager
@@ -92,24 +90,9 @@ def _namespace(born: str) -> str:
 @contextlib.contextmanager
 def sealer_lock(descriptor: int, wait_s: float = SEAL_WAIT_S) -> Iterator[LockResult]:
     """Hold the lock of a segment exclusively, after a wait of at most ``wait_s``; yields the result."""
-    result = wait(locks.try_exclusive, descriptor, wait_s, _SEAL_POLL_S)
+    result = wait(try_exclusive, descriptor, wait_s, _SEAL_POLL_S)
     try:
         yield result
     finally:
         if result is LockResult.HELD:
-            locks.unlock(descriptor)
-
-
-def try_exclusive(descriptor: int) -> LockResult:
-    """One attempt at an exclusive lock; UNSUPPORTED on a file system that other machines share."""
-    if is_shared(descriptor):
-        return LockResult.UNSUPPORTED
-    return try_exclusive_anywhere(descriptor)
-
-
-def try_exclusive_anywhere(descriptor: int) -> LockResult:
-    """As ``try_exclusive``, but a shared file system is asked, too. It may never answer."""
-    try:
-        return LockResult.HELD if lock_descriptor(descriptor, blocking=False) else LockResult.BUSY
-    except OSError:
-        return LockResult.UNSUPPORTED
+            unlock(descriptor)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +66,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
 
 def sealed_name(now_ns: int, offset_bytes: int = 0) -> str:
     """A new name for a sealed segment that is read from ``offset_bytes`` on."""
-    digits = secrets.token_hex(_HEX // 2)
+    digits = os.urandom(_HEX // 2).hex()
     if offset_bytes:
         digits += f"{offset_bytes:0{_HEX}x}"
         digits += _check(digits)

@@ -70,12 +70,12 @@ class Handle:
     __slots__ = ("_flags", "_is_marked", "descriptor", "identity", "is_in_use")
 
     def __init__(self, descriptor: int, flags: int) -> None:
-        self.descriptor = descriptor
+        self.descriptor: int = descriptor
         self._flags = flags
         status = os.fstat(descriptor)
-        self.identity = (status.st_ino, status.st_dev)
+        self.identity: tuple[int, int] = (status.st_ino, status.st_dev)
         self._is_marked = _mark(descriptor)
-        self.is_in_use = False
+        self.is_in_use: bool = False
         """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
 
     def is_ours(self) -> bool:

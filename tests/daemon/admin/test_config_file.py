@@ -16,6 +16,7 @@ from flwr_telemetry.errors import SettingsError, SpoolUnsafeError
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin import config_file
 from tests.support import homes
+from tests.support.strategies import tried
 
 URL = 'url = "https://example.org/"\n'
 
@@ -58,6 +59,7 @@ ca_bundle = """
 [table]'''.split("\n")
 
 
+@tried()
 @given(lines=st.lists(st.sampled_from(_LINES), max_size=8), enabled=st.booleans())
 def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
     home = tmp_path_factory.mktemp("any") / ".flwr"

@@ -28,13 +28,16 @@ def test_the_figures_are_those_of_real_workloads(home, tmp_path):
 
 
 def test_it_shows_a_body_in_full(home, tmp_path):
-    """The figures follow the body."""
+    """The figures follow the body, and the report of the collector that received it ends it all."""
     done = command(home, "demo", "--workloads", "2", env={"TMPDIR": str(_temporary(tmp_path))})
     assert done.returncode == 0, done.stderr
     assert '"num-supernodes": 10' in done.stdout
     assert "2 workloads wrote 4 events; 4 arrived" in done.stdout
     assert "Flower itself would" in done.stdout
     assert "4 events became" in done.stdout
+    _, _, report = done.stdout.partition("The report of the collector that received them:\n")
+    assert report.splitlines()[0].endswith(": < 5 sources.")
+    assert "Which devices complete what they start?" in report
     assert re.search(r"^Running    [·▁▂▃▄▅▆▇█]{48}  over time$", done.stdout, re.MULTILINE)
 
 

@@ -206,11 +206,11 @@ class Raising(BaseAdapter):
 
 def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     assert len(KINDS) > 50
-    sink = sink_for("http://127.0.0.1:9/")
+    sink = sink_for("http://127.0.0.1:9/%2D")
     for kind in KINDS:
         error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
         BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
-        sink._session.mount("http://", Raising(error))
+        sink._way._session.mount("http://", Raising(error))
         outcome = sink.send(KEY, BODY)
         assert isinstance(outcome, Retry), kind
         assert outcome.after_s is None

@@ -1,7 +1,5 @@
 """The uploader: the order of bodies, and the effect of an answer on the next one."""
 
-import dataclasses
-
 import pytest
 
 from flwr_telemetry.record import to_wire
@@ -47,7 +45,7 @@ def keys(host):
 
 
 def uploader_for(home, collector, **changes):
-    runtime = dataclasses.replace(a_runtime(home), **changes)
+    runtime = a_runtime(home)._replace(**changes)
     return Uploader(runtime, Queue(runtime), collector.open), runtime.state
 
 

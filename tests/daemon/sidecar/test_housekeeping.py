@@ -1,6 +1,5 @@
 """Hosts that are gone: they leave their archive to a common one, and their directories are deleted."""
 
-import dataclasses
 import fcntl
 import itertools
 import os
@@ -11,6 +10,7 @@ import pytest
 
 from flwr_telemetry.layout import Home, whole_name
 from flwr_telemetry.spool.posix import Writer
+from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
 from tests.daemon.conftest import a_runtime
@@ -54,7 +54,7 @@ def long_ago(host):
 def prune(home, state=None):
     runtime = a_runtime(home)
     if state is not None:
-        runtime = dataclasses.replace(runtime, state=state)
+        runtime = runtime._replace(state=state)
     return housekeeping.prune_hosts(runtime, AFTER_S)
 
 
@@ -217,17 +217,15 @@ def test_the_work_on_hosts_that_are_gone_is_bounded(home, monkeypatch):
     rounds = []
     while any(host.root.exists() for host in hosts):
         ticks = itertools.count(step=housekeeping.PRUNE_S / 2)
-        runtime = a_runtime(home)
-        runtime = dataclasses.replace(
-            runtime, clock=runtime.clock._replace(monotonic=lambda ticks=ticks: next(ticks))
-        )
+        clock = Clock(monotonic=lambda ticks=ticks: next(ticks))
+        runtime = a_runtime(home, clock=clock)
         rounds.append(len(housekeeping.prune_hosts(runtime, AFTER_S)))
     assert rounds == [2, 2, 2, 1]
     hosts = many_hosts(home, 5)
     monkeypatch.setattr(housekeeping, "PRUNE_HOSTS", 3)
     assert [len(prune(home)) for _ in range(3)] == [4, 1, 0]
     many_hosts(home, 3)
-    runtime = dataclasses.replace(a_runtime(home), checkpoint=lambda: False)
+    runtime = a_runtime(home)._replace(checkpoint=lambda: False)
     assert housekeeping.prune_hosts(runtime, AFTER_S) == []  # nothing is written after an opt-out
 
 
@@ -253,7 +251,7 @@ def test_the_heartbeat_of_a_service_that_was_killed_goes_after_a_day(home, node,
 
 
 def test_a_service_tells_copies_of_its_machine_that_it_still_runs(home, node):
-    runtime = dataclasses.replace(a_runtime(home), is_shared=True)
+    runtime = a_runtime(home)._replace(is_shared=True)
     machine = Home(home).host().machine
     machine.write_text("claimed\n")
     homes.age(machine, 3600)

@@ -66,3 +66,33 @@ def test_on_a_terminal_it_says_what_it_does_and_why_it_ends(home, collector):
 @pytest.mark.parametrize("word", ["-V", "--version"])
 def test_it_tells_its_version(home, word):
     assert processes.run(home, ["-m", "flwr_telemetryd", word]).stdout.startswith("flwr-telemetryd ")
+
+
+LOADED = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules))
+from flwr_telemetryd.__main__ import main
+sys.exit(main([]))
+"""
+NEVER_LOADED = {
+    *("requests", "urllib3", "charset_normalizer", "idna", "filelock", "certifi", "rich", "typer"),
+    *("dataclasses", "inspect", "asyncio", "argparse", "shutil", "subprocess", "logging.handlers"),
+    *("flwr_telemetryd.admin", "flwr_telemetryd.cli", "flwr_telemetryd.inspect"),
+}
+
+
+def test_a_sidecar_loads_what_a_delivery_needs_and_no_more(home, collector):
+    """Once a boot it loads what measures the hardware."""
+    homes.configure(home, collector.url, idle_exit_s=0, burst_window_s=0)
+    for number in range(2):
+        homes.put(home, records.series(2, start=2 * number))
+        loaded = set(processes.run(home, ["-I", "-S", "-c", _found(LOADED)]).stdout.split())
+        assert len(collector.events()) == 2 * number + 2
+        assert ("psutil" in loaded) is (number == 0)
+    assert sorted(loaded & NEVER_LOADED) == []
+    assert len(loaded) < 230
+
+
+def _found(code):
+    """The code, in an interpreter that loads no site-packages, as a sidecar on demand is started."""
+    return f"import sys\nsys.path += {[path for path in sys.path if path]!r}\n{code}"

@@ -38,7 +38,9 @@ def test_the_sleep_of_a_service(found, chosen):
 @pytest.mark.parametrize(
     ("found", "chosen"),
     [
-        ({}, (0.25, 30)),
+        ({}, (0.25, 60)),
+        ({"ends_in_s": 1e6}, (0.25, 600)),
+        ({"others_wait": True}, (0.25, 30)),
         ({"ends_in_s": 3.0}, (0.25, 3)),
         ({"ends_in_s": -1.0}, (0.25, 0)),
         ({"waits": True}, (0.25, 0)),
@@ -49,7 +51,7 @@ def test_the_sleep_of_a_service(found, chosen):
     ],
 )
 def test_the_sleep_of_a_sidecar_on_demand(found, chosen):
-    usual = {"waits": False, "blocked_s": 0.0, "ends_in_s": 60.0}
+    usual = {"waits": False, "blocked_s": 0.0, "ends_in_s": 60.0, "others_wait": False}
     assert on_demand_wait(Limits(), **{**usual, **found}) == chosen
 
 

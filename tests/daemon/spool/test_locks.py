@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from flwr_telemetry import presence, system
+from flwr_telemetry import presence
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.spool import locks
@@ -58,7 +58,7 @@ def test_without_locks_the_state_is_the_claim(home, host, tmp_path, monkeypatch,
         else:
             mount = stack.enter_context(netfs.mounted(home, tmp_path / "share", netfs.Traits()))
             host = Home(mount).host()
-            monkeypatch.delattr(locks, "lock_descriptor")
+            monkeypatch.delattr(fcntl, "flock")
         with processes.start(home, ["-c", "input()"], stdin=subprocess.PIPE) as other:
             claim = State(pid=other.pid, born=presence.birth(other.pid))
             claim.save(host)
@@ -95,7 +95,7 @@ def test_the_lock_of_a_segment_is_released(home, monkeypatch):
             with pytest.raises(BlockingIOError):
                 fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
         fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        monkeypatch.delattr(system, "unlock")
+        monkeypatch.delattr(locks, "unlock")
         with sealer_lock(descriptor, 0) as result:
             assert result is LockResult.BUSY
         faults.no_locks(monkeypatch)

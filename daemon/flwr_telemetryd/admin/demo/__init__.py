@@ -6,4 +6,4 @@ Owns:  a temporary home, which is deleted when the demo ends.
 Never: touches the user's home, or sends beyond 127.0.0.1.
 """
 
-__all__ = ["receiver", "run", "workload"]
+__all__ = ["collector", "receiver", "run", "workload"]

@@ -1,6 +1,7 @@
 """The demo: the whole way of an event on this machine alone, in a temporary home.
 
 It runs a receiver on loopback, real workload processes, and the real sidecar that the first workload starts.
+The receiver is the collector of the extra ``[collector]``, if that is installed.
 Every setting but ``url`` has its default value, whatever the site and the user have set. If the site's file
 switches telemetry off, the demo does not run.
 
@@ -19,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,11 @@ from flwr_telemetry.settings_file import Limits
 
 from ...burst import codec
 from ...errors import DemoError
-from ...outbox import contents
+from ...outbox import archive, contents
 from ...outbox.backlog import Backlog
 from ..flush import flush
-from . import workload
+from . import collector, workload
+from .collector import Collector
 from .receiver import Receiver
 
 if TYPE_CHECKING:
@@ -94,6 +96,9 @@ class Report:
     spans_us: list[tuple[int, int]]
     """The times of the first and the last event of each workload, in microseconds since the first of all."""
 
+    answers: str = ""
+    """The report of the collector; empty without one."""
+
     @property
     def complete(self) -> bool:
         """Whether every event arrived, once."""
@@ -121,7 +126,7 @@ def run(
     """
     began = time.monotonic()
     temporary = tempfile.TemporaryDirectory(prefix="flwr-", ignore_cleanup_errors=True)
-    with temporary as directory, Receiver() as receiver:
+    with temporary as directory, _receiver(Path(os.path.abspath(directory)), environ) as receiver:
         home = Home(Path(os.path.abspath(directory)))
         own = _environment(home, environ)
         _configure(home, receiver.url, own)
@@ -129,9 +134,18 @@ def run(
             _run_workloads(workloads, home, own, on_workload)
             flushed = flush(home, own, timeout_s=DELIVERY_S, on_progress=on_delivery)
             seconds = time.monotonic() - began
+            answers = receiver.read()
+            sent = [
+                body for path in archive.archive_files(home.host()) for body, _ in archive.read_archive(path)
+            ]
         finally:
             _end_processes(home)
-        return report(workloads, receiver, seconds, flushed.reason)
+        told = report(workloads, receiver, seconds, flushed.reason)
+        return replace(told, answers=answers, body=json.loads(max(sent, key=len, default=b"{}")))
+
+
+def _receiver(directory: Path, environ: Mapping[str, str]) -> Receiver | Collector:
+    return Collector(directory, environ) if collector.is_installed() else Receiver()
 
 
 def _environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -223,7 +237,7 @@ def _processes_of(home: Home) -> list[Process]:
     return found
 
 
-def report(workloads: int, receiver: Receiver, seconds: float, left_over: str) -> Report:
+def report(workloads: int, receiver: Receiver | Collector, seconds: float, left_over: str) -> Report:
     """Compare the events that a receiver has with those that the workloads reported."""
     bodies = list(receiver.bodies.values())
     events = [event for body in bodies for event in contents.expand(body)]

@@ -13,6 +13,7 @@ from flwr_telemetry.settings import Settings
 
 from ...inspect.flower import read_flower
 from ...inspect.problems import nearest_directory
+from ..service.launchctl import Launchctl
 from ..service.systemctl import UP, Systemctl, lingers
 from .check import Check, note, ok, skipped
 from .here import file_system
@@ -37,6 +38,9 @@ def flower(now: Settings, environ: Mapping[str, str]) -> Check:
 
 def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     """Whether a sidecar can run as a service of this user, also after the end of a session."""
+    if system.MACOS:
+        yield _launchd(Launchctl(environ).domain)
+        return
     manager = Systemctl(environ)
     if not system.LINUX or not manager.is_here():
         yield skipped("systemd", "not here, so there is no service")
@@ -52,6 +56,13 @@ def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     else:
         advice = "for a service that stays, run `loginctl enable-linger`"
         yield note("linger", "off: a service ends with the last session, and starts with the next", advice)
+
+
+def _launchd(domain: str) -> Check:
+    if domain:
+        return ok("launchd", f"{domain} answers; a service can run in it")
+    advice = "for a service, log in at the screen or by ssh (not by su)"
+    return note("launchd", "it knows no session of this user, so no service can run", advice)
 
 
 def batch_system(environ: Mapping[str, str]) -> Check:

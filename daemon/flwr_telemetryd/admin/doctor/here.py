@@ -17,7 +17,7 @@ from flwr_telemetry import files, launch, machine, mounts, presence, spawn, syst
 from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
-from flwr_telemetry.locks import LockResult
+from flwr_telemetry.locks import LockResult, try_exclusive
 from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
@@ -31,7 +31,6 @@ from ...inspect.problems import (
     unsafe,
 )
 from ...spool.directory import check_ownership, foreign_host_entries, known_hosts
-from ...spool.locks import try_exclusive
 from ...state import State
 from .check import Check, Verdict, fault, fault_of, note, ok, skipped
 

@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import lock_descriptor
+
 from flwr_telemetry import files, system
-from flwr_telemetry.locks import LockResult
 
 from ...errors import AnotherRelayError, NoOffsetError
-from ...spool.locks import try_exclusive_anywhere
 
 SUFFIX = ".relayed"
 EDGE_BYTES = 64 * 1024
@@ -82,7 +82,7 @@ class OffsetFile:
     def sync(self) -> None:
         """Force the place to the disk; raises as ``save``."""
         with _errors_named(self._path):
-            os.fsync(self._descriptor)
+            system.fsync(self._descriptor)
         self._synced_at = time.monotonic()
 
     def _read(self) -> tuple[Place, str]:
@@ -120,13 +120,21 @@ def held(path: Path, file: int) -> Iterator[OffsetFile]:
     with _errors_named(path):
         descriptor = files.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
-        if try_exclusive_anywhere(descriptor) is LockResult.BUSY:
+        if _is_busy(descriptor):
             raise AnotherRelayError(f"another relay is running: {path} is locked")
         offset_file = OffsetFile(path, descriptor, file)
         yield offset_file
         offset_file.sync()
     finally:
         os.close(descriptor)
+
+
+def _is_busy(descriptor: int) -> bool:
+    """Whether another relay holds the lock. A shared file system is asked, too; it may never answer."""
+    try:
+        return not lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

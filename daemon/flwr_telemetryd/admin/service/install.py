@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from flwr_telemetry import files, system
@@ -21,6 +20,8 @@ from flwr_telemetry.settings import Settings
 from ...clock import Clock
 from ...errors import ServiceError
 from .. import switch
+from . import launchd
+from .changes import Changes, write
 from .machine import this_machine
 from .protection import Exposure, drop_in_text, is_refused, refused_in, refused_settings
 from .status import NO_MANAGER, former_version
@@ -36,6 +37,8 @@ from .unit import (
     check_serves,
     drop_in,
     hosts_of,
+    is_same,
+    note_of,
     read,
     render,
     sealed,
@@ -44,29 +47,6 @@ from .unit import (
 
 _STARTS_S = 10.0
 _POLL_S = 0.1
-
-
-@dataclass(slots=True)
-class Changes:
-    """The result of an install or an uninstall. Files are named relative to ``directory``."""
-
-    directory: Path
-    """The directory of the user's units."""
-
-    unit: str = ""
-    """The enabled unit; empty after an uninstall."""
-
-    written: list[str] = field(default_factory=list)
-    """Files that were written; empty if all were up to date."""
-
-    removed: list[str] = field(default_factory=list)
-    """Files that were removed."""
-
-    kept: list[str] = field(default_factory=list)
-    """One sentence for each file that should go, and was not removed."""
-
-    complaint: str = ""
-    """The error message of systemd, if the unit could not be started."""
 
 
 def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock, *, timer: bool) -> Changes:
@@ -86,6 +66,11 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
         TelemetryError, OSError: the system refuses a step.
     """
     switch.check_owner(home)
+    if system.MACOS:
+        _make_telemetry(home)
+        return launchd.install(
+            home, now, environ, clock, lambda pid: former_version(home, pid) is not None, timer=timer
+        )
     manager = _manager(environ)
     directory = manager.unit_directory()
     machine = this_machine(home, now, environ)
@@ -99,11 +84,10 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
         check_ours(directory / name)
     for name in (SERVICE, ONCE):  # the units of the other kind would be removed
         check_serves(directory / name, home)
-    files.make_home(home.path)
-    files.ensure_directory(home.telemetry)
+    _make_telemetry(home)
     changes = Changes(directory, TIMER if timer else SERVICE)
     _remove(manager, changes, others)
-    changes.written = [name for name, text in texts.items() if _write(directory / name, text)]
+    changes.written = [name for name, text in texts.items() if write(directory / name, text)]
     joins = bool(hosts) and machine.host not in hosts
     if changes.written and not joins:  # an update may allow namespaces, but the other hosts keep the drop-in
         _unlink_ours(directory / drop_in(names[0]))
@@ -111,27 +95,42 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
     return changes
 
 
+def _make_telemetry(home: Home) -> None:
+    files.make_home(home.path)
+    files.ensure_directory(home.telemetry)
+
+
 def planned(home: Home, now: Settings, environ: Mapping[str, str], *, timer: bool) -> dict[str, str]:
     """The text of each unit that ``install`` would write, by its name; nothing is changed or asked."""
+    if system.MACOS:
+        return launchd.planned(home, now, environ, timer=timer)
     machine = this_machine(home, now, environ)
     return {name: sealed(render(shipped(name), machine)) for name in ((ONCE, TIMER) if timer else (SERVICE,))}
 
 
 def uninstall(environ: Mapping[str, str]) -> Changes:
     """Stop, disable and remove the units; without a running manager, only remove the files."""
+    if system.MACOS:
+        return launchd.uninstall(environ, Clock())
     manager = Systemctl(environ)
     changes = Changes(manager.unit_directory())
     _remove(manager, changes, (TIMER, SERVICE, ONCE), is_up=manager.state() in UP)
     return changes
 
 
+def serves(home: Home, environ: Mapping[str, str]) -> bool:
+    """Whether the installed service, perhaps a stopped one, is that of this home."""
+    if system.MACOS:
+        served = [launchd.served_home(environ)]
+    else:
+        directory = Systemctl(environ).unit_directory()
+        served = [note_of(read(directory / name) or "").get("home") for name in (SERVICE, TIMER, ONCE)]
+    return any(path is not None and is_same(path, home) for path in served)
+
+
 def _manager(environ: Mapping[str, str]) -> Systemctl:
     """The user's running manager. Raises ServiceError if there is none here."""
     manager = Systemctl(environ)
-    if system.MACOS:
-        raise ServiceError(
-            "launchd of macOS is not supported; no service is needed there: the first event starts a sidecar"
-        )
     advice = "or let cron or the batch system's epilog run `flwr-telemetryd --once`"
     if not manager.is_here():
         msg = f"there is no systemd here; let your service manager run `flwr-telemetryd --service`, {advice}"
@@ -139,14 +138,6 @@ def _manager(environ: Mapping[str, str]) -> Systemctl:
     if manager.state() not in UP:
         raise ServiceError(f"{NO_MANAGER}, {advice}")
     return manager
-
-
-def _write(path: Path, text: str) -> bool:
-    if read(path) == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.replace_bytes(path, text.encode(), durable=True, any_owner=True)
-    return True
 
 
 def _start(manager: Systemctl, changes: Changes, home: Home, clock: Clock) -> str:
@@ -182,12 +173,12 @@ def _drop_settings(manager: Systemctl, changes: Changes, unit: str) -> bool:
     _unlink_ours(path)
     manager.run("daemon-reload")
     with_all = manager.exposure(unit)
-    if not refused or not _write(path, sealed(drop_in_text(refused, None))):
+    if not refused or not write(path, sealed(drop_in_text(refused, None))):
         return False
     manager.run("daemon-reload")
     now = manager.exposure(unit)
     if with_all is not None and now is not None:
-        _write(path, sealed(drop_in_text(refused, Exposure(with_all, now))))
+        write(path, sealed(drop_in_text(refused, Exposure(with_all, now))))
     changes.written.append(name)
     return True
 

@@ -19,13 +19,15 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.machine import own_host
 from flwr_telemetry.settings import Settings
-from flwr_telemetry.version import __version__
+from flwr_telemetry.version import BUILD
 
 from ...clock import Clock
 from ...errors import ServiceError, describe
 from ...inspect import problems, server
 from ...outbox.backlog import bodies_wait
 from ...state import State
+from . import launchd
+from .agent import AGENT
 from .machine import sink_directory, this_host, this_machine
 from .protection import Exposure, exposure_in, refused_in
 from .systemctl import UP, Systemctl, lingers
@@ -143,6 +145,18 @@ class ServiceStatus:
         return not self.hosts or this_host().lower() in map(str.lower, self.hosts)
 
     @property
+    def is_agent(self) -> bool:
+        """Whether the unit is a LaunchAgent of macOS."""
+        return self.unit_name == AGENT
+
+    @property
+    def start_command(self) -> str:
+        """The command by which a user starts the installed unit."""
+        if not self.is_agent:
+            return f"systemctl --user start {self.unit_name}"
+        return launchd.start_command(self)
+
+    @property
     def unit_name(self) -> str:
         """Name of the enabled unit; empty if none is installed."""
         return os.path.basename(self.unit or "")
@@ -159,19 +173,27 @@ def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
         UnusableHomeError: the file server of that other home does not answer. Nothing else of this machine or
             of a home is an error.
     """
-    manager = Systemctl(environ)
-    state = manager.state()
-    view = ServiceStatus(manager=state if state in UP else "", home=str(home.path))
-    text = _read_unit(view, manager.unit_directory())
+    view = ServiceStatus(home=str(home.path))
+    manager = None if system.MACOS else Systemctl(environ)
+    if manager is None:
+        text = launchd.read_state(view, environ)
+    else:
+        state = manager.state()
+        view.manager = state if state in UP else ""
+        text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
     if served != home:
         server.check(served.path)
     now = settings.load(served, None)
-    if text is not None:
-        _read_text(view, text, served, now, environ)
-    if view.manager and view.kind:
-        _read_process(view, manager)
-    view.lingers = lingers(environ)
+    if manager is None:
+        timer = view.kind == "timer"
+        view.current = text in launchd.planned(served, now, environ, timer=timer).values()
+    else:
+        if text is not None:
+            _read_text(view, text, served, now, environ)
+        if view.manager and view.kind:
+            _read_process(view, manager)
+        view.lingers = lingers(environ)
     _read_home(view, served, now)
     view.problems += _problems(view, served, now)
     view.serves = _serves(view, served, now)
@@ -265,16 +287,17 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
         hosts = ", ".join(view.hosts)
         yield f"it runs on {hosts}, and not here; `flwr-telemetry service install` adds this host"
     elif now.consent.enabled and view.manager and not view.active.startswith("active"):
-        yield f"it does not run; `systemctl --user start {view.unit_name}` starts it"
+        yield f"it does not run; `{view.start_command}` starts it"
     if view.interpreter == sys.executable and (former := former_version(home, view.pid)) is not None:
+        restart = view.start_command.replace(" start ", " restart ")
         yield (
-            f"it still runs version {former} and not {__version__}; installing again restarts it, "
-            f"and so does `systemctl --user restart {view.unit_name}`"
+            f"it still runs version {former} and not {BUILD}; installing again restarts it, "
+            f"and so does `{restart}`"
         )
     if view.fails:
         yield f"waiting events cannot be delivered now, and are kept: {view.last_error}"
     if not view.manager:
-        yield NO_MANAGER
+        yield launchd.NO_MANAGER if view.is_agent else NO_MANAGER
     if view.author is Author.FOREIGN:
         yield f"{view.unit} was not written by `flwr-telemetry service install`"
     elif view.author is Author.OURS and not view.current and view.is_for_here:
@@ -297,7 +320,7 @@ def former_version(home: Home, pid: int | None) -> str | None:
         pid: its main process. The state file of any other process is ignored.
     """
     state = State.load(own_host(home))
-    return state.version if state.pid == pid and state.version != __version__ else None
+    return state.version if state.pid == pid and state.version != BUILD else None
 
 
 def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> ServiceStatus:
@@ -329,4 +352,4 @@ def find_log(home: Home, environ: Mapping[str, str], *, lines: int, follow: bool
     path = own_host(home).log
     if not path.is_file():
         raise ServiceError(f"the journal has no entry of the service, and no sidecar has run here: no {path}")
-    return str(path), ["tail", f"--lines={lines}", *(["-F"] if follow else []), str(path)]
+    return str(path), ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from subprocess import CompletedProcess
 
 from flwr_telemetry import system
+
+from .programs import answer, complaint
 
 UP = ("running", "degraded", "starting", "initializing", "maintenance")
 """States of a manager that answers."""
 
-_ASK_S = 5.0
-_DO_S = 90.0
 _LINGER = Path("/var/lib/systemd/linger")
 
 
@@ -41,7 +39,7 @@ class Systemctl:
 
     def state(self) -> str:
         """The state of the manager: one of ``UP``, another word of systemd, or empty."""
-        return _answer(["systemctl", "--user", "is-system-running"], self.environ)
+        return answer(["systemctl", "--user", "is-system-running"], self.environ)
 
     def run(self, *words: str, **variables: str) -> str:
         """Run a command that changes something; the error message, or an empty text after a success.
@@ -50,16 +48,12 @@ class Systemctl:
             words: the command and the units.
             variables: added to the environment.
         """
-        command = ["systemctl", "--user", *words]
-        done = _run(command, {**self.environ, **variables}, _DO_S)
-        if done is None:
-            return f"`{' '.join(command)}` cannot be run, or does not end"
-        return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip() or "it failed"
+        return complaint(["systemctl", "--user", *words], {**self.environ, **variables})
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit, or of the manager if ``unit`` is empty; unknown ones are left out."""
         words = ["systemctl", "--user", "show", *filter(None, [unit]), f"--property={','.join(names)}"]
-        pairs = (line.partition("=") for line in _answer(words, self.environ).splitlines())
+        pairs = (line.partition("=") for line in answer(words, self.environ).splitlines())
         return {name: value for name, found, value in pairs if found}
 
     def unit_directory(self) -> Path:
@@ -83,35 +77,20 @@ class Systemctl:
     def exposure(self, unit: str) -> float | None:
         """The rating of ``systemd-analyze security``, from 0 to 10; None if it gives none."""
         environ = {**self.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
-        answer = _answer(["systemd-analyze", "--user", "--no-pager", "security", unit], environ)
-        found = re.search(r"Overall exposure level for .*: ([\d.]+)", answer)
+        told = answer(["systemd-analyze", "--user", "--no-pager", "security", unit], environ)
+        found = re.search(r"Overall exposure level for .*: ([\d.]+)", told)
         return float(found[1]) if found else None
 
     def journal(self, unit: str, lines: int) -> list[str]:
         """The last lines about a unit in the journal; empty if this user may not read it."""
         words = ["journalctl", "--user", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}"]
-        return _answer([*words, f"--unit={unit}"], self.environ).splitlines()
+        return answer([*words, f"--unit={unit}"], self.environ).splitlines()
 
 
 def lingers(environ: Mapping[str, str]) -> bool:
     """Whether this user's manager goes on after the last session."""
-    answer = _answer(["loginctl", "show-user", system.user_id(), "--property=Linger", "--value"], environ)
-    if answer:
-        return answer == "yes"
+    told = answer(["loginctl", "show-user", system.user_id(), "--property=Linger", "--value"], environ)
+    if told:
+        return told == "yes"
     name, _ = system.account()  # logind answers nothing about a user without a session
     return bool(name) and (_LINGER / name).exists()
-
-
-def _answer(command: list[str], environ: Mapping[str, str]) -> str:
-    """The output of a program with any exit code; empty if it cannot run or does not end."""
-    done = _run(command, environ, _ASK_S)
-    return "" if done is None else done.stdout.decode(errors="replace").strip()
-
-
-def _run(command: list[str], environ: Mapping[str, str], limit_s: float) -> CompletedProcess[bytes] | None:
-    try:
-        return subprocess.run(  # noqa: S603 - commands of our own
-            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None

@@ -53,3 +53,10 @@ def test_no_more_workloads_run_at_a_time_than_there_are_processors(home):
     )
     assert len(running) == run.processors() + 4
     assert max(running) <= run.processors()
+
+
+def test_without_the_extra_it_has_a_receiver_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.collector, "is_installed", lambda: False)
+    told = run.run(1, {**os.environ, "TMPDIR": str(tmp_path)})
+    assert (told.complete, told.events_received, told.answers) == (True, 2, "")
+    assert told.body["event_details"]["run-id-hash"] == workload.run_id_hash(0)
