@@ -31,9 +31,9 @@ DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _NAMES = (
     "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
-    "FLWR_TELEMETRY_UPLOAD DO_NOT_TRACK FLWR_HOME HOME".split()
+    f"FLWR_TELEMETRY_UPLOAD DO_NOT_TRACK FLWR_HOME {system.HOME_VARIABLE}".split()
 )
-_RAW_NAMES = tuple(map(os.fsencode, _NAMES))
+_RAW_NAMES = tuple(_NAMES if system.WINDOWS else map(os.fsencode, _NAMES))
 _PythonsOwn = os._Environ  # noqa: SLF001 - see `variables`
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flwr_telemetry import files, machine, presence, source, start_errors
+from flwr_telemetry import files, machine, presence, source, start_errors, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
@@ -156,8 +156,7 @@ def _unwritable(home: Home) -> Iterator[str]:
     if not os.access(place, os.W_OK | os.X_OK):
         yield f"{place} cannot be written to; set FLWR_HOME to a writable directory"
         return
-    disk = os.statvfs(place)
-    if (disk.f_blocks and not disk.f_bavail) or (disk.f_files and not disk.f_favail):
+    if system.is_full(place):
         yield f"the disk of {place} is full; free some space or set FLWR_HOME"
 
 

@@ -26,7 +26,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, machine, settings
+from flwr_telemetry import files, machine, settings, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import Event
@@ -168,8 +168,7 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
 def _opened(path: Path) -> Iterator[BufferedReader]:
     """A plain file of any owner, open for reading; raises NoSuchFileError if it is none."""
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = system.open_descriptor(path, os.O_RDONLY | system.OPEN_ANY)
     except OSError as error:
         raise NoSuchFileError(f"{path} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
