@@ -58,7 +58,7 @@ def embedded(python, directory, **more):
     shutil.rmtree(directory, ignore_errors=True)
     for pattern in ("flwr", "flwr-*.dist-info", "flwr_datasets", "flwr_datasets-*.dist-info"):
         for path in site(python).glob(pattern):
-            shutil.copytree(path, directory / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(path, directory / path.name)  # with what was compiled
     embed.write(embed.change(directory, **more))
     return directory
 

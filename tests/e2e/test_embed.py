@@ -65,7 +65,8 @@ def test_the_tests_for_flowers_repository_pass(changed, tmp_path):
     """As a file of that name beside the module; so does the one of the time, alone."""
     (tmp_path / "telemetry_test.py").write_bytes(embed.OWN_TESTS.read_bytes())
     for words in (["-v", "telemetry_test"], ["telemetry_test.TelemetryTest.test_not_blocking"]):
-        env = {"PYTHONPATH": f"{tmp_path}:{changed}"}
+        # What is installed is compiled, so this checkout has to be, too.
+        env = {"PYTHONPATH": f"{tmp_path}:{changed}", "PYTHONDONTWRITEBYTECODE": None}
         done = processes.run(tmp_path, ["-m", "unittest", *words], env)
         assert done.returncode == 0, done.stderr
 
