@@ -3,7 +3,7 @@
 import json
 import re
 
-from tests.support import homes, processes
+from tests.support import flower, homes, processes
 from tests.support.commands import RECORD_LOGS
 from tests.support.processes import NEVER, answers, outcomes, workload
 
@@ -41,6 +41,7 @@ assert event(event_type=EventType.PING, event_details=None).result() == "spooled
     assert told == [("START_SERVER_ENTER", {}), ("RUN_SUPERLINK_LEAVE", {"exit_code": 0}), ("PING", {})]
 
 
+@flower.needed
 def test_every_member_of_flowers_enum_is_there(home):
     """EventType has all that the installed Flower has and what older releases had."""
     theirs = "from flwr.supercore.telemetry import EventType\nprint(*[member.name for member in EventType])"
@@ -50,6 +51,7 @@ def test_every_member_of_flowers_enum_is_there(home):
     assert (known | _LEGACY) - ours == set()
 
 
+@flower.needed
 def test_strings_of_the_form_are_accepted(home):
     """A string [A-Z][A-Z0-9_]{0,63} and a str enum of such a value, Flower's too, are event types."""
     setup = """

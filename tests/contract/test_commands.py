@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support import homes, processes, records, wire
+from tests.support import flower, homes, processes, records, wire
 from tests.support.commands import answer_of, ran
 from tests.support.processes import NEVER
 
@@ -50,6 +50,7 @@ print(event(EventType.START_SERVER_ENTER, {"n": 1}).result())
 """
 
 
+@flower.needed
 def test_run_puts_our_emitter_in_place_of_flowers(home, collector):
     """A Flower that knows nothing of us spools, under its own version, also in a child process."""
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_FLOWER!r}], check=True)"

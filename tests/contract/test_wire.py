@@ -9,9 +9,10 @@ import uuid
 
 import psutil
 
-from tests.support import homes, processes, records, wire
+from tests.support import flower, homes, processes, records, wire
 
 
+@flower.needed
 def test_every_field_of_an_event(home, collector):
     """The body has Flower's very keys and values, and in `hw` two coarse figures more."""
     processes.spool_events(home, details={"run": "abc"})

@@ -12,7 +12,7 @@ import pytest
 from flwr_telemetry import context, identity, record
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetryd.burst.codec import Coalescer, expand
-from tests.support import homes, processes, records
+from tests.support import flower, homes, processes, records
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
 OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
@@ -119,6 +119,7 @@ def test_a_loaded_flower_knows_its_version(modules, version, monkeypatch):
     assert identity.package_version("flwr") == version
 
 
+@flower.needed
 def test_an_installed_flower_is_found_without_loading_it(monkeypatch):
     """If no Flower is loaded, the metadata of the environment give the version."""
     from importlib import metadata

@@ -108,8 +108,8 @@ def _completion(user_home: Path, path: Path, result: Removed) -> None:
         rc = Path(os.path.realpath(user_home / ".bashrc"))
         if path.suffix == ".sh" and rc.is_file():
             old = rc.read_bytes()
-            line = re.escape(os.fsencode(f"source '{path}'"))
-            new = re.sub(rb"^" + line + rb"\n?", b"", old, flags=re.MULTILINE)
+            line = rb"^source '?" + re.escape(os.fsencode(path)) + rb"'?\n?"  # typer 0.9 did not quote it
+            new = re.sub(line, b"", old, flags=re.MULTILINE)
             if new != old:
                 mode = rc.stat().st_mode & 0o777
                 files.replace_bytes(rc, new, durable=True, any_owner=True)

@@ -263,6 +263,7 @@ def progress() -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn
 
     out = console(to_stderr=True)
+    out.quiet = not out.is_terminal  # old releases of rich end even a disabled bar with a newline
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[label]}"))
     return Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
 

@@ -10,7 +10,7 @@ from flwr_telemetry.context import FIELDS
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.inspect.fields import examples
-from tests.support import homes, processes
+from tests.support import flower, homes, processes
 
 
 def shown(home, environ=None):
@@ -40,6 +40,7 @@ def test_the_ids_are_those_of_this_home_and_process(home):
     assert os.listdir(home.parent) == []
 
 
+@flower.needed
 def test_a_package_that_is_not_installed_reports_nothing(home, monkeypatch):
     def version(package, _modules=None):
         return (
