@@ -1,6 +1,6 @@
 """The rows of the table, in its order. Each takes a ``Bench`` and yields figures."""
 
-from tests.benchmarks.rows import calls, collector, delivery, idle, lone, spools, starting
+from tests.benchmarks.rows import calls, collector, delivery, idle, lone, otlp, spools, starting
 
 ROWS = {
     "lone": lone.measure,
@@ -12,6 +12,7 @@ ROWS = {
     "cpu": delivery.cpu,
     "wall": delivery.wall,
     "wire": delivery.wire,
+    "otlp": otlp.measure,
     "throughput": spools.throughput,
     "memory": spools.memory,
     "scale": spools.scale,
