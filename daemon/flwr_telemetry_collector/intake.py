@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from flwr_telemetry.record import date_us
+from flwr_telemetry.record import MAX_DEPTH, date_us
 from flwr_telemetryd.burst import codec
 
 from .errors import RefusalError
@@ -34,6 +34,7 @@ _MOST_CHARACTERS = 64
 _UUID_CHARACTERS = 36
 _UUID_BYTES = 16
 _MOST_COUNT = 2**31 - 1
+_CONTAINERS = (dict, list)
 
 
 class Profile(NamedTuple):
@@ -147,6 +148,8 @@ def parcel(data: bytes, key: str | None) -> Parcel:
         raise RefusalError(422, "a date in ISO 8601 with an offset is needed", "context.date") from error
     if "burst" in body and not codec.is_expandable(body):
         raise RefusalError(422, "its count, clusters, first row or rows are wrong", "burst")
+    if not _is_flat(body, MAX_DEPTH + 3):
+        raise RefusalError(422, f"nested deeper than {MAX_DEPTH}", "event_details")
     profile = _profile(context)
     spans = tuple(_spans(body))
     digest = hashlib.sha256(data).digest()
@@ -227,6 +230,15 @@ def _decoded(data: bytes) -> dict[str, Any]:
     if type(body) is not dict:
         raise RefusalError(422, "the body is no JSON object")
     return body
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    """Whether at most so many containers are nested: what cannot be encoded again, nobody could give back."""
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return True
+    return depth > 0 and all(_is_flat(item, depth - 1) for item in value if type(item) in _CONTAINERS)
 
 
 def _map(parent: Mapping[str, Any], name: str, above: str) -> dict[str, Any]:

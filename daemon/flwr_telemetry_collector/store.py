@@ -171,20 +171,14 @@ class Store:
         ]
         insert = self._insert(BODY).returning(BODY.c.id, BODY.c.source, BODY.c.key)
         spans = [
-            {
-                "source": source,
-                "body": id_,
-                "day": day,
-                "cluster": span.cluster,
-                "first": span.first,
-                "last": span.last,
-                "n": span.n,
-                "failed": span.failed,
-            }
+            (source, id_, day, span.cluster, span.first, span.last, span.n, span.failed)
             for id_, source, key in connection.execute(insert, rows)
             for span in fresh[source, bytes(key)].spans
         ]
-        connection.execute(SPAN.insert(), spans)
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(_SPANS_OF_ARRAYS, tuple(map(list, zip(*spans, strict=True))))
+        else:
+            connection.exec_driver_sql(_SPANS_OF_VALUES, spans)
 
     def _profile_ids(self, connection: Connection, profiles: set[Profile]) -> dict[Profile, int]:
         missing = {profile.digest: profile for profile in profiles if profile not in self._profiles}
@@ -293,29 +287,49 @@ def _known_spans(
     ]
     number = 0
     for chunk in _chunks(asked):
-        # Few different statements, because each is planned: the last row is repeated.
-        rows = [*chunk, *[chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))]
-        query = _overlaps(connection.dialect.name, len(rows))
-        for source, event_type, cluster, body, first, last, n in connection.exec_driver_sql(
-            query, tuple(itertools.chain.from_iterable(rows))
-        ):
+        for source, event_type, cluster, body, first, last, n in _overlapping(connection, chunk):
             spans = known.setdefault((source, event_type, bytes(cluster)), {})
             spans[body] = _Known(first, last, n, body)
             number += 1
     return {place: [*spans.values()] for place, spans in known.items()}, number >= MOST_COMPARED
 
 
+# ruff: noqa: S608 - every statement is made of constants of this module
+_OVERLAPS = (
+    "SELECT s.source, b.type, s.cluster, s.body, s.first, s.last, s.n FROM q "
+    "JOIN span s ON s.cluster = q.cluster AND s.last >= q.first AND s.first <= q.last "
+    f"AND s.source = q.source JOIN body b ON b.id = s.body AND b.source = s.source LIMIT {MOST_COMPARED}"
+)
+_OF_ARRAYS = (
+    "WITH q AS (SELECT * FROM unnest(%b::bigint[], %b::bytea[], %b::bigint[], %b::bigint[]) "
+    f"AS given(source, cluster, first, last)) {_OVERLAPS}"
+)
+_SPANS_OF_ARRAYS = (
+    "INSERT INTO span (source, body, day, cluster, first, last, n, failed) SELECT * FROM unnest("
+    "%b::bigint[], %b::bigint[], %b::int[], %b::bytea[], %b::bigint[], %b::bigint[], %b::int[], %b::int[])"
+)
+_SPANS_OF_VALUES = (
+    "INSERT INTO span (source, body, day, cluster, first, last, n, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
 @functools.cache
-def _overlaps(dialect: str, count: int) -> str:
-    """Asks for the spans that overlap with so many others. SQLAlchemy would take longer than the database."""
-    row = "(?, ?, ?, ?)" if dialect == "sqlite" else "(%s, %s, %s, %s)"
-    return (
-        f"WITH q(source, cluster, first, last) AS (VALUES {', '.join([row] * count)}) "  # noqa: S608
-        "SELECT s.source, b.type, s.cluster, s.body, s.first, s.last, s.n FROM q "
-        "JOIN span s ON s.cluster = q.cluster AND s.last >= q.first AND s.first <= q.last "
-        "AND s.source = q.source "
-        f"JOIN body b ON b.id = s.body AND b.source = s.source LIMIT {MOST_COMPARED}"
-    )
+def _of_values(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?, ?)"] * count)
+    return f"WITH q(source, cluster, first, last) AS (VALUES {rows}) {_OVERLAPS}"
+
+
+def _overlapping(connection: Connection, asked: list[tuple[int, bytes, int, int]]) -> Any:
+    """The spans that overlap with others, each given by source, cluster, first and last date.
+
+    The drivers get the statements as they are: SQLAlchemy would take longer for them than the database.
+    """
+    if connection.dialect.name == "postgresql":
+        arrays = tuple(map(list, zip(*asked, strict=True)))
+        return connection.exec_driver_sql(_OF_ARRAYS, arrays)
+    # Few different statements, because each is planned: the last row is repeated.
+    rows = [*asked, *[asked[-1]] * ((1 << (len(asked) - 1).bit_length()) - len(asked))]
+    return connection.exec_driver_sql(_of_values(len(rows)), tuple(itertools.chain.from_iterable(rows)))
 
 
 class _TangledError(Exception):

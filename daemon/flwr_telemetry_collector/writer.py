@@ -79,7 +79,8 @@ class Writer:
         self._jobs: deque[_Job] = deque()
         self._bytes = 0
         self._condition = threading.Condition()
-        self._is_closed = self._owes_truncation = False
+        self._is_closed = False
+        self._owes_truncation = True  # the process before may have died between a deletion and that
         self._is_failing = False
         self._next_housekeeping = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="writer")
@@ -241,6 +242,7 @@ class Writer:
         oldest = today() - self._max_days
         dropped = self._transaction(lambda connection: self._store.expire(connection, oldest))
         is_more = not isinstance(dropped, UnavailableError) and dropped > 0
+        self._owes_truncation |= is_more
         self._next_housekeeping = time.monotonic() + (0.0 if is_more else _HOUSEKEEPING_S)
 
 

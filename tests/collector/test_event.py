@@ -184,6 +184,7 @@ def test_refused(shared, body, headers, status):
         ("event_type", "A" * 65),
         ("event_details", None),
         ("event_details", []),
+        ("event_details", {"x": json.loads("[" * 200 + "]" * 200)}),
         ("context", []),
         ("context.source", None),
         ("context.source", ""),

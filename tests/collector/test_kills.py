@@ -1,5 +1,6 @@
 """64 sidecars, while collector and database are killed at random: nothing is lost, nothing counts twice."""
 
+import fcntl
 import os
 import random
 import signal
@@ -44,16 +45,30 @@ class Home:
         return False
 
     def put(self, chance):
-        """A segment with a few events of several workloads."""
+        """A few events of several workloads, appended to the open segment as the emitter does."""
         events = [
             event
             for _ in range(chance.randint(1, 3))
             for event in records.series(chance.randint(1, 4), source=self._source)
         ]
-        name = f"sealed-{time.time_ns():019d}-{uuid.uuid4().hex[:8]}.msgpack"
-        homes.put(self.path, events, name=name)
+        self._append(b"".join(map(records.encode, events)))
         self.events += events
         self.start()
+
+    def _append(self, data):
+        path = homes.open_segment(self.path)
+        for directory in (path.parents[1], path.parent):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        while True:
+            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                # Under the lock it still has its name, or it was sealed meanwhile.
+                if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+                    os.write(descriptor, data)
+                    return
+            finally:
+                os.close(descriptor)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

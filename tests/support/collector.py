@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.collector.take(Request(time.monotonic(), self.command, self.path, headers, body))
         getattr(self, f"_{answer.manner}")(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_CONNECT = do_OPTIONS = do_DELETE = _serve  # noqa: N815
 
     def _answer(self, answer):
         self._head(answer)

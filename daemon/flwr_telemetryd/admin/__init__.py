@@ -9,6 +9,7 @@ Never: prints, or works in the home of another user.
 __all__ = [
     "config",
     "config_file",
+    "deletion",
     "demo",
     "doctor",
     "flush",

@@ -3,6 +3,7 @@
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import contextlib
+import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ from .output import HomeOption, JsonOption, OptionalText
 
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
+    from flwr_telemetry.settings import Settings
 
+    from ..admin.deletion import Deletion
     from ..admin.forget import DeletionRequest, ErasedCounts
 
 
@@ -58,6 +61,9 @@ def forget(
     *,
     source_id: Annotated[OptionalText, Argument(metavar="ID", help="A former ID; else this home's.")] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    send: Annotated[
+        bool, Option("--send", help="Also have the collector delete what it received, if it offers that.")
+    ] = False,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> int:
@@ -66,21 +72,23 @@ def forget(
     Waiting events are deleted unsent, and so are the copies of sent and refused events. The ID cannot
     come back: its hash is kept, and events that a process still reports under it are deleted. Then the
     command shows a deletion request for the events that were received. You can send it to the Flower team,
-    or to the `deletion_contact` in the settings if your organisation has a collector of its own. Telemetry
-    itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
+    or to the `deletion_contact` in the settings if your organisation has a collector of its own. With --send
+    the command asks the collector itself, if that deletes by request, and waits until that is done.
+    Telemetry itself stays on or off: the next event starts a new ID; see `flwr-telemetry disable`.
 
     Name an ID to forget one that this home had before, and whose file is gone.
 
     \b
     Exit codes:
       0  the ID is forgotten, or there was none
-      1  you answered no
+      1  you answered no, or the collector deletes by request and could not do it now
       2  wrong usage; without a terminal for the question, --yes is needed
       5  the home cannot be used, or something could not be deleted
 
     \b
     Examples:
       flwr-telemetry forget
+      flwr-telemetry forget --send
       flwr-telemetry forget --yes --json
       flwr-telemetry forget 6f1f7c1e-6a58-4a5e-9d3f-0d3c5b8f2a11
     """
@@ -111,14 +119,31 @@ def forget(
     now = settings.load(found, None)
     request = deletion_request(chosen, now)
     result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
-    output.answer(result, lambda: _tell(chosen, erased, request, complete=not problems), as_json=json)
-    if not json and now.url.startswith("http") and not is_flowers(now.url) and now.deletion_contact is None:
+    sent = _sent(chosen, now) if send else None
+    if sent is not None:
+        result["sent"] = asdict(sent)
+    is_sent = sent is not None and sent.done
+
+    def tell() -> None:
+        _tell(chosen, erased, complete=not problems)
+        if sent is not None:
+            _tell_sent(sent)
+        if not is_sent:
+            _tell_request(request)
+
+    output.answer(result, tell, as_json=json)
+    is_own = now.url.startswith("http") and not is_flowers(now.url)
+    if not json and not is_sent and is_own and now.deletion_contact is None:
         output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")
         return ExitCode.UNUSABLE
     sys.stdout.flush()  # the ID is noted as done only after the user was told
+    if sent is not None and sent.supported and not sent.done:
+        again = f"run `flwr-telemetry forget --send {chosen}` again later"
+        output.complain(f"{sent.host} has not deleted its events: {sent.reason}; {again}")
+        return ExitCode.UNDELIVERED
     finish(found)
     return ExitCode.OK
 
@@ -152,7 +177,14 @@ def _named(home: "Home", typed: str) -> str:
     return str(meant)
 
 
-def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *, complete: bool) -> None:
+def _sent(source_id: str, chosen: "Settings") -> "Deletion":
+    from ..admin.deletion import request_deletion
+
+    with output.working("Asking the collector"):
+        return request_deletion(source_id, chosen, os.environ)
+
+
+def _tell(source_id: str, erased: "ErasedCounts", *, complete: bool) -> None:
     output.say(f"Forgotten: {source_id}", "bold")
     stages = {"spool": "in the spool", "outbox": "in the outbox", "sent": "sent", "rejected": "rejected"}
     counts = asdict(erased)
@@ -166,6 +198,16 @@ def _tell(source_id: str, erased: "ErasedCounts", request: "DeletionRequest", *,
         others = output.number(erased.others, "waiting event")
         output.say(f"The disk is full, so {others} of other IDs had to be deleted unsent, too.")
     output.say("Telemetry itself is unchanged; `flwr-telemetry disable` switches it off.\n")
+
+
+def _tell_sent(sent: "Deletion") -> None:
+    if sent.done:
+        output.say(f"Deleted at {sent.host}: every event that it had received of this ID.", "bold")
+    else:
+        output.say(f"Nothing was deleted at {sent.host or 'a collector'}: {output.ended(sent.reason)}\n")
+
+
+def _tell_request(request: "DeletionRequest") -> None:
     is_mail = request.mailto.startswith("mailto:")
     way = "send this mail, or open the link below" if is_mail else "send this text by the page below"
     output.say(f"To have the received events deleted too, {way}:\n", "bold")

@@ -51,6 +51,8 @@ class Reached(NamedTuple):
     """The status code, which may be any."""
     date: str
     """The ``Date`` header; empty without one."""
+    allow: str = ""
+    """The ``Allow`` header; empty without one."""
 
 
 class Answered(NamedTuple):
@@ -97,9 +99,9 @@ class HttpSink:
         """POST one body."""
         return self._within_deadline(lambda: self._post(key, body))
 
-    def reach(self) -> Reached | Retry:
-        """Send a HEAD request, which holds no event. Every answer proves that the server can be reached."""
-        return self._within_deadline(self._head)
+    def reach(self, method: str = "HEAD") -> Reached | Retry:
+        """Send a request that holds no event. Every answer proves that the server can be reached."""
+        return self._within_deadline(lambda: self._reached(method))
 
     def _within_deadline(self, request: Callable[[], T]) -> T | Retry:
         if self.proxy is not None and (problem := proxies.problem(self.proxy)):
@@ -144,9 +146,10 @@ class HttpSink:
         """Close the connection."""
         self._way.close()
 
-    def _head(self) -> Reached:
-        with self._request("HEAD") as answer:
-            return Reached(answer.status, answer.headers.get("Date", ""))
+    def _reached(self, method: str) -> Reached:
+        with self._request(method) as answer:
+            headers = answer.headers
+            return Reached(answer.status, headers.get("Date", ""), headers.get("Allow", ""))
 
     def _request(
         self, method: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
