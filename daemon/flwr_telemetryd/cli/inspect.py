@@ -181,12 +181,19 @@ def _print_json(event_filter: "EventFilter", item: "Item", *, with_meta: bool) -
 
 def _print_otlp(event_filter: "EventFilter", item: "Item") -> None:
     """Print each request that delivers a body."""
+    from ..burst.codec import NotABodyError
     from ..delivery import otlp
     from ..outbox.pieces import place_of
 
-    if item.key is not None and event_filter.takes_raw(item.raw):
-        for request in otlp.render(item.raw, *place_of(item.key)):
-            output.print_raw(request)
+    if item.key is None or not event_filter.takes_raw(item.raw):
+        return
+    try:
+        requests = otlp.render(item.raw, *place_of(item.key))
+    except NotABodyError:
+        output.complain(f"body {item.key} cannot be sent as OTLP; it is not shown")
+        return
+    for request in requests:
+        output.print_raw(request)
 
 
 def _print_csv(rows: list[Row]) -> None:
