@@ -63,7 +63,8 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     shown as the request bodies that are sent; one body may stand for a burst of many events.
 
     With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
-    sent. With --with-meta, each line tells where it is, and when and to which address it was sent.
+    sent. (With format = "otlp" it is kept so, and sent as --as otlp shows.) With --with-meta, each line
+    tells where it is, and when and to which address it was sent.
     With --follow an event that moves on is shown again at its next stage.
 
     With --as otlp each line is a request as an OTLP collector gets it, before it is compressed. An
