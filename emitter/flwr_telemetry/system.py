@@ -203,8 +203,8 @@ def is_open_to_others(status: os.stat_result) -> bool:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Whether nobody but the owner of a file may read it or write to it, as far as its mode tells that."""
-    return WINDOWS or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    """Whether nobody but the owner of a file may read it or write to it."""
+    return not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def user_id() -> str:

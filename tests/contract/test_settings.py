@@ -96,7 +96,9 @@ def test_the_proxy_setting_wins_over_the_environment(home, collector):
 
 def test_no_environment_variable_sets_the_address(home, collector):
     """Where events go is a property of the home."""
-    env = {"FLWR_TELEMETRY_URL": "http://127.0.0.1:9/", "FLWR_TELEMETRY_ENDPOINT": "http://127.0.0.1:9/"}
+    names = "FLWR_TELEMETRY_URL FLWR_TELEMETRY_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT"
+    names += " OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
+    env = dict.fromkeys(names.split(), "http://127.0.0.1:9/")
     processes.spool_events(home, env=env)
     processes.deliver(home, env)
     assert len(collector.events()) == 1

@@ -65,7 +65,7 @@ def fields(
             table, lambda: output.say("No field is new since you were told of the list."), as_json=json
         )
         return
-    output.answer(table, lambda: _tell(found), as_json=json)
+    output.answer(table, lambda: _tell(found, chosen), as_json=json)
     if new:
         _note_as_seen(chosen)
 
@@ -95,9 +95,10 @@ def _note_as_seen(home: "Home") -> None:
         files.replace_bytes(home.noticed, context.notice())
 
 
-def _tell(found: "list[tuple[Field, Any]]") -> None:
+def _tell(found: "list[tuple[Field, Any]]", home: "Home") -> None:
     from rich.text import Text
 
+    from flwr_telemetry import settings
     from flwr_telemetry.version import __version__
 
     out = output.console()
@@ -110,10 +111,14 @@ def _tell(found: "list[tuple[Field, Any]]") -> None:
         value = Text(output.plain(json_format.dumps(example)), "cyan")
         _indented(Text("not reported from this environment", "dim") if example is None else value)
         _indented(Text(field.why))
+    now = settings.load(home, os.environ)
+    what = "of these fields as OTLP (see --as otlp)" if now.format == "otlp" else "of this JSON"
+    more = "; and those in headers_file" if now.headers_file else ""
     output.say(
-        "\nEach request is a POST of this JSON. Its headers are Host, Content-Type, Content-Length, "
-        "Accept-Encoding, Idempotency-Key (the SHA-256 of the body, or of a part of a refused one) and "
-        f"User-Agent: flwr-telemetry/{__version__}."
+        f"\nEach request is a POST {what}. Its headers are Host, Content-Type, Content-Length, "
+        "Accept-Encoding, Content-Encoding if it is compressed, "
+        "Idempotency-Key (the SHA-256 of the body, or of a part of it) and "
+        f"User-Agent: flwr-telemetry/{__version__}{more}."
     )
 
 

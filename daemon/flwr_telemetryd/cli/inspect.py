@@ -63,7 +63,8 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     shown as the request bodies that are sent; one body may stand for a burst of many events.
 
     With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
-    sent. With --with-meta, each line tells where it is, and when and to which address it was sent.
+    sent. (With format = "otlp" it is kept so, and sent as --as otlp shows.) With --with-meta, each line
+    tells where it is, and when and to which address it was sent.
     With --follow an event that moves on is shown again at its next stage.
 
     With --as otlp each line is a request as an OTLP collector gets it, before it is compressed. An
@@ -181,12 +182,19 @@ def _print_json(event_filter: "EventFilter", item: "Item", *, with_meta: bool) -
 
 def _print_otlp(event_filter: "EventFilter", item: "Item") -> None:
     """Print each request that delivers a body."""
+    from ..burst.codec import NotABodyError
     from ..delivery import otlp
     from ..outbox.pieces import place_of
 
-    if item.key is not None and event_filter.takes_raw(item.raw):
-        for request in otlp.render(item.raw, *place_of(item.key)):
-            output.print_raw(request)
+    if item.key is None or not event_filter.takes_raw(item.raw):
+        return
+    try:
+        requests = otlp.render(item.raw, *place_of(item.key))
+    except NotABodyError:
+        output.complain(f"body {item.key} cannot be sent as OTLP; it is not shown")
+        return
+    for request in requests:
+        output.print_raw(request)
 
 
 def _print_csv(rows: list[Row]) -> None:

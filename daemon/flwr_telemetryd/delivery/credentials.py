@@ -59,7 +59,8 @@ class Credentials:
         if self._headers_file is None:
             return {}
         found = _headers(_path(self._headers_file))
-        self._secrets |= {part for value in found.values() for part in (value, *value.split())}
+        parts = {part for value in found.values() for part in (value, *value.split())}
+        self._secrets |= parts | {part.replace("/", "\\/") for part in parts}  # as some write it in JSON
         return found
 
     def scrubbed(self, text: str) -> str:

@@ -39,6 +39,8 @@ PLAIN_S = 3600.0
 """No body is compressed for so long after a compressed one was not delivered."""
 
 _COMPRESSED_FROM_BYTES = 4096
+_OF_NO_BODY = frozenset({401, 403, 404, 407, 429, 503})
+"""Answers that say nothing about the compression, where somebody has chosen it."""
 _SHORTEST_S = 0.001
 
 T = TypeVar("T")
@@ -180,16 +182,22 @@ class HttpSink:
         with self._request("POST", headers, data) as answer:
             # The beginning of its body, for the reason of a refusal. The status alone decides.
             text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
-            text = self._credentials.scrubbed(text) if self._credentials else text
-            answered = Answered(answer.status, answer.headers, text)
+            answered = Answered(answer.status, answer.headers, self._scrubbed(text))
         if is_success := 200 <= answered.status < 300:  # noqa: PLR2004
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
         is_refused = is_compressed and answered.status in REFUSALS
         if is_refused:
             answered = self._exchange(key, body)
-        if is_compressed and (is_success or (is_refused and answered.status == answer.status)):
+        is_of_another_kind = self._compression is not None and answer.status in _OF_NO_BODY
+        if is_compressed and (
+            is_success or is_of_another_kind or (is_refused and answered.status == answer.status)
+        ):
             self._plain_until = -math.inf  # it is not the compression that is refused
         return answered
+
+    def _scrubbed(self, text: str) -> str:
+        """A text of the server without the values of our headers."""
+        return self._credentials.scrubbed(text) if self._credentials else text
 
 
 def accepts_gzip(accepted: str) -> bool:

@@ -126,10 +126,9 @@ class OtlpSink(HttpSink):
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             refused, message = rejected(answered.text)
             if refused:
-                reason = f"the collector refused {min(refused, events)} of {events}"
-                underway.refusals.append(
-                    Refusal(part.first, events, min(refused, events), with_text(reason, message))
-                )
+                refused = min(refused, events)
+                reason = with_text(f"the collector refused {refused} of {events}", self._scrubbed(message))
+                underway.refusals.append(Refusal(part.first, events, refused, reason))
         elif status in _TOO_MANY and events > 1:
             underway.waiting[-1:] = reversed(part.halves())
             return None

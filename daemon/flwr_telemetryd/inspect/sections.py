@@ -165,6 +165,12 @@ def _bodies(page: Page) -> Html:
     if not page.bodies:
         return _section("bodies", title, element("p", "Nothing is kept here."))
     parts = [element("p", "Newest first. Open one to see exactly what its request holds.", class_="soft")]
+    if "OTLP" in page.status.manner:
+        told = (
+            "They are kept in Flower's form, and sent as OTLP. "
+            "`flwr-telemetry inspect --as otlp` shows each request byte for byte."
+        )
+        parts.append(element("p", prose(told)))
     if page.left_out:
         told = (
             f"Only the newest 2 MiB are shown here; {page.left_out} older ones are not. "

@@ -3,6 +3,7 @@
 import json
 
 from flwr_telemetryd.delivery.otlp import MAPPING
+from tests.support import homes
 from tests.support.processes import command
 
 
@@ -11,6 +12,14 @@ def test_a_terminal_that_knows_ascii_alone(home):
     done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "delay in ?s, and those details" in done.stdout
+
+
+def test_what_a_request_is_depends_on_the_settings(home):
+    assert "a POST of this JSON." in command(home, "fields").stdout
+    homes.configure(home, "https://c.example/v1/logs", format="otlp", headers_file="/x/headers.toml")
+    told = command(home, "fields").stdout
+    assert "a POST of these fields as OTLP (see --as otlp)." in told
+    assert "and those in headers_file." in told
 
 
 def test_where_each_field_stands_in_otlp(home):

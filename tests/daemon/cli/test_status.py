@@ -131,6 +131,12 @@ def test_the_destination_tells_how_events_are_sent(home, settings, told):
     assert f"Would deliver 0 events to {told.strip()}.\n" == command(home, "flush", "--dry-run").stdout
 
 
+def test_the_page_says_where_the_bytes_of_a_request_are_seen(home):
+    homes.configure(home, "https://c.example/v1/logs", format="otlp")
+    homes.put(home, records.series(1))
+    assert "flwr-telemetry inspect --as otlp" in command(home, "view", "--output", "-").stdout
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [

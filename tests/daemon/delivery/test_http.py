@@ -343,3 +343,14 @@ def test_a_missing_or_broken_bundle_is_a_retry(tmp_path, collector, content):
 def test_0_and_very_large_limits_are_valid(collector, connect_timeout_s, request_deadline_s):
     limits = {"connect_timeout_s": connect_timeout_s, "request_deadline_s": request_deadline_s}
     assert send(collector.url, limits=limits) == Delivered()
+
+
+@pytest.mark.parametrize("chosen", ["gzip", "none"])
+def test_the_settings_may_choose_the_compression(collector, chosen):
+    """Whatever the collector says, and for small bodies too."""
+    collector.answer_by(lambda _request: Answer(200, {"Accept-Encoding": "gzip"}))
+    sink = sink_for(collector.url, compression=chosen)
+    assert [sink.send(KEY, BODY), sink.send("1" * 64, LARGE)] == [Delivered()] * 2
+    sink.close()
+    packed = [request.headers.get("content-encoding") for request in collector.requests]
+    assert packed == ["gzip" if chosen == "gzip" else None] * 2

@@ -269,3 +269,31 @@ def test_the_probe_holds_no_record(collector):
     (request,) = collector.requests
     assert json.loads(request.body) == {"resourceLogs": []}
     assert answered.status == 200
+
+
+@pytest.mark.parametrize("written", [lambda text: text, lambda text: text.replace("/", "\\/")])
+def test_a_message_that_quotes_the_token_is_kept_without_it(collector, tmp_path, written):
+    path = tmp_path / "headers.toml"
+    path.write_text('Authorization = "Bearer ab/cd/ef=="\n')
+    path.chmod(0o600)
+    quoting = json.dumps({"message": "not Bearer ab/cd/ef=="})
+    collector.answer_with(
+        text_of(written(PARTIAL % 1).replace("too old", written("not ab/cd/ef=="))),
+        text_of(written(quoting), 422),
+        text_of(written(quoting), 422),
+    )
+    sink = sink_for(collector.url, headers_file=str(path))
+    told = [outcomes(sink, body)[-1].refusals[0].reason for body in (ONE, FOUR)]
+    sink.close()
+    assert told[0] == "the collector refused 1 of 1: not <header>"
+    assert told[1] == 'the collector answered 422: {"message": "not <header>"}'
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
+def test_an_answer_of_another_kind_ends_no_compression(collector, status):
+    collector.answer_with(status)
+    sink = sink_for(collector.url)
+    assert isinstance(outcomes(sink, ONE)[-1], Retry)
+    assert outcomes(sink, ONE)[-1] == Delivered()
+    sink.close()
+    assert all("content-encoding" in request.headers for request in collector.requests)
