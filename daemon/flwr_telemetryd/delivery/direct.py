@@ -44,7 +44,7 @@ class _Way(http.client.HTTPConnection):
 
     def __init__(self, host: str, port: int | None, connect_s: float, context: ssl.SSLContext | None) -> None:
         self.default_port = http.client.HTTP_PORT if context is None else http.client.HTTPS_PORT
-        super().__init__(host, port, connect_s)
+        super().__init__(host, port or self.default_port, connect_s)  # without a port it would cut an address
         self._name, self._context = host.encode("ascii"), context
 
     def connect(self) -> None:

@@ -218,7 +218,7 @@ class IdleWait:
                 self._inotify = Inotify()
             _refuse(errno.ENOSPC, if_so=len(wanted) > MOST_WATCHES)
             self._inotify.watch(wanted)
-        except (OSError, ImportError, AttributeError):
+        except (OSError, ImportError, AttributeError, MemoryError):  # a unit may deny what `ctypes` allocates
             self.close()
             self._wait = None
         return self._inotify

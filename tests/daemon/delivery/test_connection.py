@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from flwr_telemetry.settings import Consent, Settings
+from flwr_telemetryd.delivery.direct import Direct, NoConnectionError
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
 
@@ -96,6 +97,30 @@ def outcomes(url, count=2, body=b"{}", **settings):
     """The outcomes of some bodies that are sent one after the other."""
     with contextlib.closing(HttpSink(Settings(consent=YES, url=url, **settings), {})) as sink:
         return [sink.send(KEY, body) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://[::1]/", (b"::1", 80)),
+        ("https://Collector.invalid?x=1", (b"collector.invalid", 443)),
+        ("https://collector.invalid:444/x", (b"collector.invalid", 444)),
+    ],
+)
+def test_the_address_of_a_url(monkeypatch, url, address):
+    asked = []
+
+    def refuse(where, _timeout):
+        asked.append(where)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    way = Direct(url)
+    if url.startswith("https"):
+        way.secure(ssl.create_default_context())
+    with pytest.raises(NoConnectionError), way.request("HEAD", {}, None, 5, 5):
+        pass
+    assert asked == [address]
 
 
 CLEAN = {
