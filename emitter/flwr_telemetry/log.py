@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from . import system
 from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
@@ -68,10 +68,7 @@ def log_payload(payload: bytes, has_hardware: bool) -> None:
     """
     if threading.get_ident() in _telling or _is_in_handler():
         return
-    import json  # needs no guard, nor does `record`: the emitter has imported both before
-
-    from . import record
-
+    json, record = _for_payloads()
     event = record.to_wire(record.decode(payload))
     with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
         if has_hardware:
@@ -89,6 +86,15 @@ def _is_in_handler() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+@undisturbed
+def _for_payloads() -> tuple[ModuleType, ModuleType]:
+    import json
+
+    from . import record
+
+    return json, record
 
 
 @undisturbed
@@ -161,10 +167,9 @@ def is_seen(stream: object) -> bool:
     except (AttributeError, OSError, ValueError):
         return True  # it leads to no file: that of a notebook, for example
     try:
-        status = os.fstat(descriptor)
+        return not system.is_null(descriptor)
     except OSError:
         return False
-    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev)
 
 
 def _shows(handler: logging.Handler) -> bool:

@@ -24,11 +24,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from . import files, mounts, presence, system
 from .errors import TelemetryError
 from .layout import Home, HostPaths, numbered_host
+from .named import NamedTuple
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
@@ -173,7 +173,7 @@ def _claim(host: HostPaths, ids: _Ids) -> None:
         with files.opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
             files.write_all(descriptor, _line(ids))
         try:
-            os.link(draft, host.machine)
+            system.link(draft, host.machine)
         except FileExistsError:
             pass
         except OSError:  # a share without hard links; the last process keeps the directory

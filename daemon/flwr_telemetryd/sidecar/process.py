@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING
 
 from flwr_telemetry import files, machine, presence, start_errors, system
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
-from flwr_telemetry.settings import UPLOAD, Consent, Settings, environment_refusal, load, upload_refusal
+from flwr_telemetry.settings import (
+    RECHECK_S,
+    UPLOAD,
+    Consent,
+    Settings,
+    environment_refusal,
+    load,
+    upload_refusal,
+)
 from flwr_telemetry.version import described
 
 from ..clock import Clock
@@ -48,7 +55,6 @@ LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
 
-_NICE = 10
 DRAIN_S = 5.0
 """For how long a service delivers after SIGTERM, unless ``--drain-s`` says otherwise."""
 
@@ -73,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Without arguments argparse is not loaded, because it would delay each start on demand.
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if not system.IS_SUPPORTED:
-        return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
+        return _fail("this system is not supported", ExitCode.UNUSABLE)
+    system.be_patient()
     _name_process()
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
@@ -248,8 +255,5 @@ def lower_priority() -> None:
     Linux derives its I/O priority from that (ioprio_set(2)). It is not the class "idle": a process of that
     class may hold up the others that wait for the same journal of a file system.
     """
-    with contextlib.suppress(OSError):
-        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):  # a container may forbid it
-        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        system.lower_priority()
