@@ -3,9 +3,14 @@
 import re
 import tomllib
 
+import pytest
+
 from tests.support import readme
 
-TESTS = (readme.ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+_FILE = readme.ROOT / ".github/workflows/tests.yml"
+if not _FILE.exists():
+    pytest.skip("a source distribution has no workflow", allow_module_level=True)
+TESTS = _FILE.read_text(encoding="utf-8")
 
 
 def test_it_tries_the_systems_and_versions_that_the_package_names():

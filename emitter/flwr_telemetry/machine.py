@@ -143,7 +143,8 @@ def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
     may = may_claim()
     # A process that may write nothing has only its own clock.
     now_s = presence.file_system_now(host.root) if may else time.time()
-    if files.age_s(now_s, touched_s) < time.clock_gettime(time.CLOCK_BOOTTIME):
+    up_s = time.clock_gettime(time.CLOCK_BOOTTIME)  # type: ignore[attr-defined,unused-ignore]
+    if files.age_s(now_s, touched_s) < up_s:
         return False
     if may:
         files.replace_bytes(host.machine, _line(ids))

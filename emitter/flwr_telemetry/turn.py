@@ -106,7 +106,8 @@ class Turn:
 def _is_running(connected: socket.socket) -> bool:
     """Whether the process that made the other end is one of this user that lives and is not stopped."""
     try:
-        packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        option: int = socket.SO_PEERCRED  # type: ignore[attr-defined,unused-ignore]
+        packed = connected.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
         pid, user_id, _ = _CREDENTIALS.unpack(packed)
         if str(user_id) != system.user_id() or not system.exists(pid):
             return False

@@ -150,7 +150,7 @@ def is_removed(descriptor: int, path: Path, end: int, lock: LockResult) -> bool:
     path.unlink()
     # A network file system may keep a page that ends before a late append, and nobody else reads that append.
     with contextlib.suppress(AttributeError, OSError):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # type: ignore[attr-defined,unused-ignore]
     return True
 
 

@@ -103,7 +103,7 @@ def _mark(descriptor: int) -> bool:
     if _READ_MARK < 0:
         return False
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, _MARK)
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, _MARK)  # type: ignore[attr-defined,unused-ignore]
         return fcntl.fcntl(descriptor, _READ_MARK) == _MARK
     except OSError:
         return False
