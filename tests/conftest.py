@@ -58,7 +58,8 @@ def _own_world(tmp_path, monkeypatch):
     user_home = tmp_path / "home"
     user_home.mkdir(mode=0o700)
     flwr_home = user_home / ".flwr"
-    monkeypatch.setenv("HOME", str(user_home))
+    for name in ("HOME", "USERPROFILE"):  # the second on Windows
+        monkeypatch.setenv(name, str(user_home))
     monkeypatch.setenv("FLWR_HOME", str(flwr_home))
     umask = os.umask(0o022)
     yield
@@ -91,6 +92,9 @@ def collector():
 @pytest.fixture(scope="session")
 def zygote():
     """Give an interpreter that has everything loaded, and forks."""
+    if not hasattr(os, "fork"):
+        yield None  # each process is started then
+        return
     with Zygote() as ready:
         yield ready
 

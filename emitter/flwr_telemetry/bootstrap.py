@@ -45,7 +45,8 @@ class Finder:
 
 def run(arguments: list[str]) -> int:
     """Run a sidecar with these arguments to its end; its exit code."""
-    with contextlib.suppress(OSError):  # it has a session of its own already, unless the C library is old
+    # It has a session of its own already, unless the C library is old. Windows has none.
+    with contextlib.suppress(OSError, AttributeError):
         os.setsid()
     places = dict(line.split("=", 1) for line in os.environ[PLACES].split(SEPARATOR))
     sys.meta_path.insert(0, Finder(places))

@@ -29,7 +29,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from . import details
+from . import details, system
 from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
@@ -71,7 +71,7 @@ def _leave() -> None:
 
 # Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
 # the host and of this module, may report events.
-if 1 in (os.getpid(), os.getppid()):
+if not system.WINDOWS and 1 in (os.getpid(), os.getppid()):
     atexit.register(_leave)
 
 

@@ -94,7 +94,8 @@ class Emitter(Known):
         self._writers: set[Writer] = set()
         self._lock_wait_s = LOCK_WAIT_S
         self._start_afresh()
-        os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
+        if not system.WINDOWS:
+            os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _start_afresh(self) -> None:
         """Forget the settings and IDs, and the open segment without closing it."""

@@ -12,7 +12,7 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import system
@@ -255,7 +255,14 @@ def replace_bytes(path: Path, data: bytes, *, durable: bool = False, any_owner: 
     replace_by(path, (data,), durable=durable, any_owner=any_owner)
 
 
-def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_owner: bool = False) -> None:
+def replace_by(
+    path: Path,
+    data: Iterable[bytes],
+    *,
+    durable: bool = False,
+    any_owner: bool = False,
+    before: Callable[[], object] = lambda: None,
+) -> None:
     """Replace the file at ``path`` atomically.
 
     Args:
@@ -264,6 +271,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
         durable: force the content to the disk before the file gets its name.
         any_owner: replace the old file whatever its owner and mode are, and on a share that has modes of its
             own.
+        before: called right before the rename, which Windows refuses while the old file is open.
 
     Raises:
         SpoolUnsafeError: the old file is no plain file of this user; it stays.
@@ -277,7 +285,7 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
     try:
         if any_owner:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+                system.unlink(temporary)
             flags |= os.O_EXCL  # never through a link
         # A network file system may report a failed write only at the close.
         with opened(temporary, flags, any_owner=any_owner) as descriptor:
@@ -291,17 +299,18 @@ def replace_by(path: Path, data: Iterable[bytes], *, durable: bool = False, any_
             written = os.fstat(descriptor)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            system.unlink(temporary)
         raise
     try:
-        os.replace(temporary, path)
+        before()
+        system.replace(temporary, path)
     except FileNotFoundError:
         # NFS repeats a rename whose answer was lost, and the repeated one finds nothing to rename.
         if not names(path, written):
             raise
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            system.unlink(temporary)
         raise
 
 
@@ -330,7 +339,7 @@ def claimed(path: Path) -> Iterator[bool]:
         yield True
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            system.unlink(path)
 
 
 def _end_old_claim(path: Path) -> None:
@@ -339,9 +348,9 @@ def _end_old_claim(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         age = age_s(now(probe), os.lstat(path).st_mtime)
         if age >= CLAIM_S:
-            os.unlink(path)
+            system.unlink(path)
     with contextlib.suppress(OSError):
-        os.unlink(probe)
+        system.unlink(probe)
 
 
 # Times

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from . import system
 from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
@@ -167,10 +167,9 @@ def is_seen(stream: object) -> bool:
     except (AttributeError, OSError, ValueError):
         return True  # it leads to no file: that of a notebook, for example
     try:
-        status = os.fstat(descriptor)
+        return not system.is_null(descriptor)
     except OSError:
         return False
-    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev)
 
 
 def _shows(handler: logging.Handler) -> bool:

@@ -172,7 +172,7 @@ def _claim(host: HostPaths, ids: _Ids) -> None:
         with files.opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
             files.write_all(descriptor, _line(ids))
         try:
-            os.link(draft, host.machine)
+            system.link(draft, host.machine)
         except FileExistsError:
             pass
         except OSError:  # a share without hard links; the last process keeps the directory

@@ -14,7 +14,9 @@ import functools
 import os
 from collections.abc import Mapping
 
-_TABLE = "/proc/self/mountinfo"
+from . import system
+
+_TABLE = "" if system.WINDOWS else "/proc/self/mountinfo"
 
 _OWN = frozenset(
     "aufs bcachefs btrfs devtmpfs ecryptfs fuse.fuse-overlayfs overlay overlayfs proc ramfs rootfs sysfs "
@@ -144,6 +146,8 @@ def is_shared(path: str | os.PathLike[str], known: Table | None = None) -> bool:
 @functools.cache
 def is_shared_device(device: int) -> bool:
     """As ``is_shared``, for the ``st_dev`` of a file; each device is looked up once."""
+    if not _TABLE:
+        return False
     number = f" {os.major(device)}:{os.minor(device)} "
     for line in _lines():
         if number in line:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import files
+from . import files, system
 from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
 
 TAKEN_SUFFIX = ".taken"
@@ -87,7 +87,7 @@ class Waiting:
                 found.add(entry.name)  # there may be ten thousands, each look at one a request to a server
             elif entry.name.endswith(SEGMENT_SUFFIX):
                 with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
+                    status = system.entry_status(entry)
                     if status.st_size:
                         found.add(status.st_ino)
         return found
@@ -141,7 +141,7 @@ def grown_segments(batch: Path) -> Iterator[int]:
     for entry in _entries(batch):
         if (marked := mark(entry.name)) is not None:
             with contextlib.suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
+                status = system.entry_status(entry)
                 if status.st_size > marked.end:
                     yield status.st_ino
 

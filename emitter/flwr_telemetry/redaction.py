@@ -206,4 +206,4 @@ def identity_redactor(table: mounts.Table | None = None) -> Redactor:
     names |= {part for name in names for part in (name.rpartition("\\")[2], name.partition("@")[0])}
     directories |= {mounts.real(path, table) for path in directories if os.path.isabs(path)}
     directories.discard("~")
-    return Redactor(names, {path.rstrip("/") for path in directories})
+    return Redactor(names, {path.rstrip("/\\") for path in directories})

@@ -31,9 +31,9 @@ DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _NAMES = (
     "FLWR_TELEMETRY_ENABLED FLWR_TELEMETRY_LOGGING FLWR_TELEMETRY_PARTNER_ID FLWR_TELEMETRY_SIDECAR "
-    "FLWR_TELEMETRY_UPLOAD DO_NOT_TRACK FLWR_HOME HOME".split()
+    f"FLWR_TELEMETRY_UPLOAD DO_NOT_TRACK FLWR_HOME {system.HOME_VARIABLE}".split()
 )
-_RAW_NAMES = tuple(map(os.fsencode, _NAMES))
+_RAW_NAMES = tuple(_NAMES if system.WINDOWS else map(os.fsencode, _NAMES))
 _PythonsOwn = os._Environ  # noqa: SLF001 - see `variables`
 
 
@@ -55,6 +55,18 @@ class Settings(NamedTuple):
     consent: Consent
     url: str = DEFAULT_URL
     """The collector: https, http to a loopback address, or ``file:///…``."""
+    format: str = "flower"
+    """How bodies are sent over HTTP: in Flower's own form, or as ``otlp``."""
+    headers_file: str | None = None
+    """The path of a file with headers for the collector, which may be secret."""
+    client_cert: str | None = None
+    """The path of a certificate that is shown to the collector."""
+    client_key: str | None = None
+    """The path of its key, unless that is in the same file."""
+    compression: str | None = None
+    """``gzip`` or ``none``; None: ``gzip`` for OTLP, otherwise what the collector says that it takes."""
+    plaintext: bool = False
+    """Whether ``url``, in the same file, may be http to another machine."""
     sidecar: str = "auto"
     """Whether a process may start a sidecar: ``auto``, ``always`` or ``never``."""
     proxy: str | None = None
@@ -116,7 +128,11 @@ def load(
     except OSError as error:
         refusal = Consent(False, "owner", f"{home.path} cannot be read: {error.strerror}")
         return Settings(consent=refusal, logging=is_logging, unanswered=is_unreachable(error))
-    values = {**site.values, **user.values}
+    sites = dict(site.values)
+    if "url" in user.values:
+        for name in settings_file.OF_URL:
+            sites.pop(name, None)
+    values = {**sites, **user.values}
     for name in ("enabled", "upload"):
         values.pop(name, None)
     values["hardware"] = all(file.values.get("hardware", True) for file in found)

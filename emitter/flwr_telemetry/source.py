@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import files
+from . import files, system
 from .errors import UNSUPPORTED_ERRNOS, SpoolUnsafeError
 from .locks import LockResult, polls, try_exclusive, wait
 
@@ -106,7 +106,7 @@ def _create(path: Path) -> None:
     """Create the source file: the first link wins, and the others find the file there."""
     with _new_file(path) as temporary, contextlib.suppress(FileExistsError):
         try:
-            os.link(temporary, path)
+            system.link(temporary, path)
         except OSError as error:
             # Some network and FUSE file systems have no hard links; there a rename has to do.
             if error.errno not in {errno.EPERM, errno.EMLINK, errno.EACCES, *UNSUPPORTED_ERRNOS}:
@@ -129,4 +129,4 @@ def _heal(path: Path) -> None:
             elif read(path) is None and files.names(path, descriptor):
                 # Otherwise another process healed it, Flower wrote at last, or it is a link.
                 with _new_file(path) as temporary:
-                    os.replace(temporary, path)
+                    system.replace(temporary, path)

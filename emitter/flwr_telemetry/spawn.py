@@ -78,7 +78,9 @@ def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:
     )
     if not bootstrap:
         raise StartError("the package flwr_telemetry has no bootstrap.py")
-    passed = _PASSED_ON if sys.flags.ignore_environment else _PASSED_ON | _FOR_PYTHON
+    passed = _PASSED_ON | system.PASSED_ON
+    if not sys.flags.ignore_environment:
+        passed |= _FOR_PYTHON
     env = {name: _absolute(name, value) for name, value in environ.items() if name in passed}
     env |= {"FLWR_HOME": str(home.path), GUARD: "1", PLACES: SEPARATOR.join(map("=".join, found.items()))}
     return Sidecar(interpreter, [bootstrap, NAME, str(home.path), *arguments], env)

@@ -9,6 +9,7 @@ Functions of ``os`` are called, and not kept, because a program or a test may re
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -38,6 +39,10 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 
 _STANDARD_ERROR = 2
+
+
+OPEN_ANY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+"""To open a file of any kind and owner, a FIFO too, without a wait for a writer."""
 
 
 def open_descriptor(path: os.PathLike[str] | str, flags: int, mode: int = 0o777) -> int:
@@ -104,6 +109,86 @@ def fsync_directory(path: os.PathLike[str] | str) -> None:
         os.close(descriptor)
 
 
+def replace(path: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None:
+    """As ``os.replace``; on Windows it waits a moment for a process that has the target open."""
+    os.replace(path, target)
+
+
+def unlink(path: os.PathLike[str] | str) -> None:
+    """As ``os.unlink``; on Windows it waits a moment for a process that has the file open."""
+    os.unlink(path)
+
+
+def link(path: os.PathLike[str] | str, target: os.PathLike[str] | str) -> None:
+    """Give a file a name that must be free. On Windows the old name ends."""
+    os.link(path, target)
+
+
+SYNC_FLAGS = os.O_RDONLY
+"""The access that ``os.fsync`` needs."""
+
+
+def sync_file_system(directory: os.PathLike[str] | str) -> bool:
+    """Force everything on the file system of a directory to the disk; False if that is not possible."""
+    try:
+        import ctypes
+
+        sync = ctypes.CDLL(None, use_errno=True).syncfs
+    # A service may not make memory executable, which ctypes needs in some builds: a MemoryError.
+    except (ImportError, OSError, AttributeError, MemoryError):
+        return False
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if sync(descriptor) == 0:
+            return True
+        number = ctypes.get_errno()
+    finally:
+        os.close(descriptor)
+    if number in {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}:
+        return False
+    raise OSError(number, os.strerror(number), str(directory))
+
+
+def be_patient() -> None:
+    """Wait, in this process, for others that have a file open that is renamed or deleted; not on POSIX."""
+
+
+def is_null(descriptor: int) -> bool:
+    """Whether an open file is the null device; raises an OSError if the descriptor is closed."""
+    status = os.fstat(descriptor)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+
+
+def is_full(place: os.PathLike[str] | str) -> bool:
+    """Whether the file system of a directory has no room, or no inode, for this user."""
+    disk = os.statvfs(place)
+    return bool((disk.f_blocks and not disk.f_bavail) or (disk.f_files and not disk.f_favail))
+
+
+def local_path(path: str) -> str:
+    """The path of a ``file:`` URL, as this system writes it."""
+    return path
+
+
+# Segments
+
+SEAL_FLAGS = os.O_RDWR
+"""The access to an open segment that is sealed: NFS locks by it, where no table of mounts tells of it."""
+
+SEALED_GROWS = True
+"""Whether a writer that was stopped amid an event may append to a segment after that was taken."""
+
+
+def may_be_taken(segment: os.PathLike[str] | str) -> bool:  # noqa: ARG001 - `windows.py` asks
+    """Whether a sealed segment may be put into a batch now."""
+    return True
+
+
+def entry_status(entry: os.DirEntry[str]) -> os.stat_result:
+    """The status of an entry of a directory, with its inode; never through a link."""
+    return entry.stat(follow_symlinks=False)
+
+
 # Owners
 
 
@@ -115,6 +200,11 @@ def is_own(status: os.stat_result) -> bool:
 def is_open_to_others(status: os.stat_result) -> bool:
     """Whether others than the owner may write to a file."""
     return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Whether nobody but the owner of a file may read it or write to it, as far as its mode tells that."""
+    return WINDOWS or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def user_id() -> str:
@@ -143,6 +233,10 @@ def identity(login: str) -> tuple[set[str], set[str]]:
         login = login or pwd.getpwuid(os.getuid()).pw_name
     names = {node, node.partition(".")[0], login, name}
     return names - {""}, {os.path.expanduser("~"), directory} - {""}
+
+
+HOME_VARIABLE = "HOME"
+"""The variable by which Flower finds the user's home directory."""
 
 
 def user_home(environ: Mapping[str, str]) -> str:
@@ -182,6 +276,10 @@ def unlock(descriptor: int) -> None:
 
 # Processes
 
+_NICE = 10
+PASSED_ON: frozenset[str] = frozenset()
+"""Variables without which no program starts here, or finds its user."""
+
 RELOAD = 1
 """The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
@@ -213,6 +311,14 @@ def process_facts(pid: int) -> tuple[str, int, int, str] | None:
 def pid_namespace() -> str:
     """A text for the space in which a number means one process; raises an OSError if nothing tells."""
     return os.readlink("/proc/self/ns/pid")
+
+
+def lower_priority() -> None:
+    """Leave a real-time class, and let others go first; raises an OSError if a container forbids it."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 if not TYPE_CHECKING and WINDOWS:

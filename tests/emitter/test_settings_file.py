@@ -210,6 +210,45 @@ def test_where_a_setting_stands(path):
     assert where(path.with_name("gone"), "enabled", b"") == str(path.with_name("gone"))
 
 
+@pytest.mark.parametrize("host", ["collector.example:4318", "10.0.0.1", "[fd00::1]:4318"])
+def test_plaintext_must_stand_in_the_file_of_the_url(path, host):
+    """Whoever sends in the clear says so beside the address, not in some other file."""
+    path.write_text(f'url = "http://{host}/v1/logs"\n')
+    with pytest.raises(
+        SettingsError, match=r"line 1: url must be https.* needs plaintext = true in the same"
+    ):
+        read(path)
+    path.write_text(f'plaintext = false\nurl = "http://{host}/v1/logs"\n')
+    with pytest.raises(SettingsError, match="plaintext = true"):
+        read(path)
+    path.write_text(f'plaintext = true\nurl = "http://{host}/v1/logs"\n')
+    assert read(path)["plaintext"] is True
+    for url in ("http:///x", "http://u:p@h/", "ftp://h/"):
+        path.write_text(f'plaintext = true\nurl = "{url}"\n')
+        with pytest.raises(SettingsError, match="url must"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["headers_file", "client_cert", "client_key"])
+def test_a_file_beside_the_settings_has_a_whole_path(path, name):
+    for value in ("/etc/x.toml", "~/x.toml"):
+        path.write_text(f'{name} = "{value}"\n')
+        assert read(path) == {name: value}
+    for value in ('"x.toml"', '""', "true", '"/x\\u0000"'):
+        path.write_text(f"{name} = {value}\n")
+        with pytest.raises(SettingsError, match=f"{name} must be the whole path"):
+            read(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("format", "otlp"), ("compression", "none")])
+def test_a_choice_is_one_of_its_words(path, name, value):
+    path.write_text(f'{name} = "{value}"\n')
+    assert read(path) == {name: value}
+    path.write_text(f'{name} = "{value.upper()}"\n')
+    with pytest.raises(SettingsError, match=f"{name} must be one of "):
+        read(path)
+
+
 PARTS = [
     "url",
     "enabled",

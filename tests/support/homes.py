@@ -60,7 +60,7 @@ def _write_private(path, data, home):
     draft = home.parent / f".draft-{path.name}"
     draft.write_bytes(data)
     draft.chmod(0o600)
-    draft.rename(path)
+    draft.replace(path)
 
 
 def _toml(value):

@@ -64,12 +64,12 @@ def restore_signals():
     A child ignores what this process ignores, but has the default action of what this process handles.
     """
     handlers = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGQUIT: signal.SIG_DFL,
-        signal.SIGHUP: lambda *_: None,  # nohup asks this process to outlive its terminal
+        "SIGINT": signal.default_int_handler,
+        "SIGQUIT": signal.SIG_DFL,
+        "SIGHUP": lambda *_: None,  # nohup asks this process to outlive its terminal
     }
-    for number, handler in handlers.items():
-        if signal.getsignal(number) is signal.SIG_IGN:
+    for number, handler in ((getattr(signal, name, None), handler) for name, handler in handlers.items()):
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
@@ -249,7 +249,7 @@ def processes_of(home, words=re.compile("")):
 
 
 def _is_below(path, directory):
-    return path == str(directory) or path.startswith(f"{directory}/")
+    return path == str(directory) or path.startswith(f"{directory}{os.sep}")
 
 
 def sidecars(home):
@@ -280,11 +280,16 @@ def wait_for_end(home):
     wait_until(lambda: not sidecars(home), what="the end of the sidecar")
 
 
-def kill(pid, number=signal.SIGKILL):
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way to end a process
+
+
+def kill(pid, number=KILL):
     """Send a signal, and wait until the process is gone."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # the latter on Windows, of a process that has just ended
+        if _lives(pid):
+            raise
         return
     wait_until(lambda: not _lives(pid), what=f"the end of process {pid}")
 

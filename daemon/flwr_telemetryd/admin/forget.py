@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flwr_telemetry import files, machine, mounts, settings, source
+from flwr_telemetry import files, machine, mounts, settings, source, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
@@ -356,13 +356,18 @@ class _Deletion:
 
             status = os.fstat(file.fileno())
             try:
-                files.replace_by(path, others(), durable=True)
+                # On Windows, a sidecar that has the file open keeps it from being replaced.
+                close = file.close if system.WINDOWS else file.readable
+                files.replace_by(path, others(), durable=True, before=close)
             except OSError as error:
+                if not is_full(error):
+                    raise
                 file.seek(0)
-                if not is_full(error) or next(others(), None) is not None:
+                if next(others(), None) is not None:
                     raise
                 path.unlink(missing_ok=True)
-            if late := b"".join(others()):  # of a sidecar that had opened the file before
+            late = b"" if file.closed else b"".join(others())
+            if late:  # of a sidecar that had opened the file before
                 # No file of a shared home is appended to by two machines.
                 extra = f"{path.stem}.{secrets.token_hex(4)}{path.suffix}"
                 files.append_bytes(path.with_name(extra) if self._is_shared else path, late)

@@ -33,7 +33,7 @@ class SuperLink(NamedTuple):
 def running() -> Iterator[SuperLink]:
     """The SuperLinks of this user; none where proc(5) does not show them."""
     try:
-        entries = [entry for entry in os.scandir(_PROC) if entry.name.isdigit()]
+        entries = [] if system.WINDOWS else [entry for entry in os.scandir(_PROC) if entry.name.isdigit()]
     except OSError:
         return
     for entry in entries:

@@ -20,10 +20,11 @@ from ..errors import ExitCode
 
 def main() -> None:
     """Run the command, and end the process with its exit code."""
-    from flwr_telemetry import flower
+    from flwr_telemetry import flower, system
 
     from . import run
 
+    system.be_patient()
     run.prepare_streams()
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))

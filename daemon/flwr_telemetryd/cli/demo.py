@@ -49,7 +49,8 @@ def demo(
     from ..admin.demo.run import run
 
     # The default action of these signals would leave the temporary home and the sidecar behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for name in {"SIGTERM", "SIGHUP", "SIGBREAK"} & set(dir(signal)):
+        number = signal.Signals[name]
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     with output.progress() as bars:
         show = output.bar(bars, "Workloads")

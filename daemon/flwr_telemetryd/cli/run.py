@@ -92,7 +92,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
 
     Returns:
         Only if the program cannot be executed, after one line on standard error. The code is that of a
-        shell: 127 if there is no such program, 126 if the system refuses to execute it. Without POSIX the
+        shell: 127 if there is no such program, 126 if the system refuses to execute it. On Windows the
         command is a child, and the code is its own.
 
     Raises:
@@ -109,7 +109,9 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
         if system.WINDOWS:
             import subprocess  # which costs a start more time than all the rest
 
-            return subprocess.call(list(command), env=chosen)  # noqa: S603 - the user's own command
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, whose end is awaited
+            program = shutil.which(command[0], path=chosen.get("PATH")) or command[0]
+            return subprocess.call([program, *command[1:]], env=chosen)  # noqa: S603 - the user's own command
         os.execvpe(command[0], list(command), chosen)  # noqa: S606 - the user's own command
     except OSError as error:
         # A program also counts as not found if an entry of PATH is no directory.

@@ -3,11 +3,15 @@
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 
 import os
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
+
+from flwr_telemetry import system
 
 from ..errors import ExitCode, ServiceError
 from . import output
@@ -35,6 +39,15 @@ def service() -> None:
       flwr-telemetry service logs -f
       flwr-telemetry service uninstall
     """
+    if system.WINDOWS:
+        import click
+
+        program = Path(sys.executable).with_name("flwr-telemetryd.exe")
+        raise click.UsageError(
+            "There is no service on Windows, and none is needed: the first event starts a sidecar. To "
+            "deliver at fixed times, too, give the Task Scheduler this line: schtasks /Create /TN "
+            f'flwr-telemetry /SC MINUTE /MO 15 /TR "\\"{program}\\" --once"'
+        )
 
 
 def install(
@@ -111,8 +124,6 @@ def install(
 
 
 def _print_units(units: dict[str, str]) -> None:
-    import sys
-
     for name, text in units.items():
         sys.stdout.write(f"# {name}\n{text}")
 
@@ -197,9 +208,6 @@ def epilog() -> None:
     Examples:
       flwr-telemetry service epilog > /etc/slurm/flwr-telemetry-epilog.sh
     """
-    import sys
-    from pathlib import Path
-
     from ..admin.service.unit import epilog as text
 
     sys.stdout.write(text(Path(sys.executable).with_name("flwr-telemetryd")))

@@ -123,7 +123,8 @@ def _opens(path: Path, environ: Mapping[str, str]) -> bool:
     """Whether a browser was asked to open a file. Without a display none is: it would take the terminal."""
     import webbrowser
 
-    if not system.MACOS and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
+    has_desktop = system.MACOS or system.WINDOWS
+    if not (has_desktop or environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
         return False
     try:
         return webbrowser.open(path.as_uri())

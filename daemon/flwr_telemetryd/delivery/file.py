@@ -23,6 +23,7 @@ USER_PLACE = "%u"
 def path_of(url: str) -> Path:
     """The file that ``file:///…`` names."""
     path = unquote(urlsplit(url).path)
+    path = system.local_path(path)
     return Path(path.replace(USER_PLACE, _user()) if USER_PLACE in path else path)
 
 

@@ -53,9 +53,10 @@ def discard(
     """
     for name in entry_names(committed):  # names, not paths: there may be ten thousands of bodies
         with contextlib.suppress(FileNotFoundError), files.estale_as_missing():
-            if is_whole(name):
+            mark = pending.mark(name)
+            if is_whole(name) or (mark is not None and not system.SEALED_GROWS):
                 (committed / name).unlink()
-            elif (mark := pending.mark(name)) is not None:
+            elif mark is not None:
                 returns = _Return(host, owner, now_ns, pending.is_adopted(committed.name))
                 _discard_segment(committed / name, mark.end, returns, wait_s)
 

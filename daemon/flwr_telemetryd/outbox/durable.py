@@ -15,18 +15,14 @@ This module never writes, and never deletes a file.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from flwr_telemetry import files
-from flwr_telemetry.errors import UNSUPPORTED_ERRNOS
+from flwr_telemetry import files, system
 
 MANY = 64
 """More files than this are forced by one call, where the system has it."""
-
-_NOT_HERE = {errno.EPERM, errno.EINVAL, *UNSUPPORTED_ERRNOS}
 
 
 def sync_files(
@@ -45,30 +41,9 @@ def sync_files(
     """
     if count > MANY:
         checkpoint()
-        if _sync_file_system(directory):
+        if system.sync_file_system(directory):
             return
     for name in names:
         checkpoint()
-        with files.opened(directory / name, os.O_RDONLY) as descriptor:
+        with files.opened(directory / name, system.SYNC_FLAGS) as descriptor:
             os.fsync(descriptor)
-
-
-def _sync_file_system(directory: Path) -> bool:
-    """Force everything on the file system of a directory to the disk; False if that is not possible."""
-    try:
-        import ctypes
-
-        sync = ctypes.CDLL(None, use_errno=True).syncfs
-    # A service may not make memory executable, which ctypes needs in some builds: a MemoryError.
-    except (ImportError, OSError, AttributeError, MemoryError):
-        return False
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if sync(descriptor) == 0:
-            return True
-        number = ctypes.get_errno()
-    finally:
-        os.close(descriptor)
-    if number in _NOT_HERE:
-        return False
-    raise OSError(number, os.strerror(number), str(directory))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr_telemetry import files, machine, mounts, presence
+from flwr_telemetry import files, machine, mounts, presence, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
@@ -203,7 +203,8 @@ def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
         file.seek(max(os.fstat(file.fileno()).st_size - int(keep_bytes), 0))
         if file.tell():
             file.readline()  # the rest of a line
-        files.replace_by(path, iter(functools.partial(file.read, segments.CHUNK_BYTES), b""))
+        kept = iter(functools.partial(file.read, segments.CHUNK_BYTES), b"")
+        files.replace_by(path, kept, before=file.close)
 
 
 def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
@@ -297,6 +298,13 @@ def _drop(item: _Item) -> int:
 
 def _drop_segment(host: HostPaths, path: Path) -> int:
     """As ``_drop``, for a segment, to which a stopped writer may still append."""
+    if not system.SEALED_GROWS:
+        if not system.may_be_taken(path):
+            return 0
+        with files.opened(path, os.O_RDONLY) as descriptor:
+            events, _ = _events_from(descriptor, segments.start_offset(path.name))
+        _count_and_unlink(host, path, events)
+        return events
     with files.opened(path, os.O_RDWR) as descriptor:
         with sealer_lock(descriptor, 0) as result:
             if result is LockResult.BUSY:

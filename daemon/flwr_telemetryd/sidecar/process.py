@@ -55,7 +55,6 @@ LINGER_S = RECHECK_S + 0.25
 """A writer that saw a living sidecar does not check again for ``RECHECK_S``. After that the backlog is
 checked once more."""
 
-_NICE = 10
 DRAIN_S = 5.0
 """For how long a service delivers after SIGTERM, unless ``--drain-s`` says otherwise."""
 
@@ -80,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Without arguments argparse is not loaded, because it would delay each start on demand.
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if not system.IS_SUPPORTED:
-        return _fail("only Linux and macOS are supported", ExitCode.UNUSABLE)
+        return _fail("this system is not supported", ExitCode.UNUSABLE)
+    system.be_patient()
     _name_process()
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)
@@ -255,8 +255,5 @@ def lower_priority() -> None:
     Linux derives its I/O priority from that (ioprio_set(2)). It is not the class "idle": a process of that
     class may hold up the others that wait for the same journal of a file system.
     """
-    with contextlib.suppress(OSError):
-        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in {os.SCHED_FIFO, os.SCHED_RR}:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):  # a container may forbid it
-        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+        system.lower_priority()

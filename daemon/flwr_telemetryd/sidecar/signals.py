@@ -16,12 +16,21 @@ import os
 import select
 import signal
 import threading
+import time
+from _thread import interrupt_main
 from collections.abc import Iterator
 from types import FrameType
+
+from flwr_telemetry import system
 
 
 class TerminatedError(BaseException):
     """SIGTERM or SIGINT came."""
+
+
+def _interrupt(_thread: int, number: signal.Signals) -> None:
+    """As ``signal.pthread_kill`` for the main thread, on Windows; a call of the system goes on."""
+    interrupt_main(number)
 
 
 class Signals:
@@ -33,12 +42,14 @@ class Signals:
 
     def __init__(self, *, reloads: bool) -> None:
         self._reload_asked = self._terminated = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._terminate)
+        if system.WINDOWS:  # it has no other signals, and Ctrl-C ends a sleep there
+            return
         self._woken, wake = os.pipe()
         os.set_blocking(wake, False)
         # Each signal writes a byte, which ends a sleep that begins just after the signal.
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._terminate)
         signal.signal(signal.SIGHUP, self._reload if reloads else signal.SIG_IGN)
         # A mask is inherited, and the parent process may have blocked these signals.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -56,7 +67,9 @@ class Signals:
         """
         if self._terminated:
             raise TerminatedError
-        if self._woken in select.select([self._woken, *also], [], [], seconds)[0]:
+        if system.WINDOWS:
+            time.sleep(seconds)
+        elif self._woken in select.select([self._woken, *also], [], [], seconds)[0]:
             os.read(self._woken, 64)
 
     @contextlib.contextmanager
@@ -66,7 +79,8 @@ class Signals:
         # The interval timer belongs to the requests. The main thread's number, because a signal to the
         # process may go to this timer's thread, and would then end no wait.
         main = threading.main_thread().ident
-        timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGTERM))
+        kill = getattr(signal, "pthread_kill", _interrupt)
+        timer = threading.Timer(seconds, kill, (main, signal.SIGTERM))
         timer.daemon = True
         try:
             timer.start()

@@ -55,7 +55,7 @@ def seal(host: HostPaths, now_ns: int) -> Path | None:
         contextlib.suppress(FileNotFoundError),
         turn_at(host),
         files.estale_as_missing(),
-        files.opened(host.events, os.O_RDWR) as descriptor,
+        files.opened(host.events, system.SEAL_FLAGS) as descriptor,
     ):
         if os.fstat(descriptor).st_size:
             with sealer_lock(descriptor):
@@ -89,7 +89,7 @@ def _check(digits: str) -> str:
 def sealed_segments(host: HostPaths) -> list[Path]:
     """The sealed segments that are in no batch, oldest first."""
     with turn_at(host):
-        return [path for path in listing(host.spool) if is_sealed(path.name)]
+        return [path for path in listing(host.spool) if is_sealed(path.name) and system.may_be_taken(path)]
 
 
 def whole_segments(host: HostPaths) -> list[str]:

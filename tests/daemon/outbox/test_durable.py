@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from flwr_telemetry import system
 from flwr_telemetryd.outbox import batch, durable, split
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import burst_of, put_body, take
@@ -26,7 +27,7 @@ def forced(monkeypatch):
         return True
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(durable, "_sync_file_system", all_at_once)
+    monkeypatch.setattr(system, "sync_file_system", all_at_once)
     return names
 
 
@@ -50,7 +51,7 @@ def test_many_bodies_are_forced_by_one_call(home, host, forced):
 @pytest.mark.parametrize("count", [3, durable.MANY + 1])
 def test_bodies_are_forced_one_by_one(home, host, forced, monkeypatch, count):
     """If they are few, or the system has no other call. An opt-out meanwhile ends that."""
-    monkeypatch.setattr(durable, "_sync_file_system", lambda _: False)
+    monkeypatch.setattr(system, "sync_file_system", lambda _: False)
     spooled(home, count)
     made = take(host)
     checks = []
@@ -74,9 +75,9 @@ def test_the_events_of_a_split_burst_are_forced_before_it_goes(home, host, force
 
 
 def test_the_call_of_this_system(tmp_path):
-    assert durable._sync_file_system(tmp_path)
+    assert system.sync_file_system(tmp_path)
     with pytest.raises(FileNotFoundError):
-        durable._sync_file_system(tmp_path / "missing")
+        system.sync_file_system(tmp_path / "missing")
 
 
 class _Refusing:
@@ -94,9 +95,9 @@ def test_a_call_that_fails(tmp_path, monkeypatch, number):
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: _Refusing(number))
     if number == errno.EIO:
         with pytest.raises(OSError, match="error"):
-            durable._sync_file_system(tmp_path)
+            system.sync_file_system(tmp_path)
     else:
-        assert not durable._sync_file_system(tmp_path)
+        assert not system.sync_file_system(tmp_path)
 
 
 @pytest.mark.parametrize("error", [ImportError, MemoryError, AttributeError])
@@ -105,4 +106,4 @@ def test_a_python_without_the_call(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", fail)
-    assert not durable._sync_file_system(tmp_path)
+    assert not system.sync_file_system(tmp_path)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flwr_telemetry import files, launch, machine, mounts, presence, spawn
+from flwr_telemetry import files, launch, machine, mounts, presence, spawn, system
 from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
@@ -72,7 +72,7 @@ def _free(place: Path) -> str:
 def _open_to_others(home: Home) -> Iterator[str]:
     """A problem if every user can replace a file of the home. A group may be the user's own."""
     with contextlib.suppress(OSError):
-        if home.path.stat().st_mode & stat.S_IWOTH:
+        if home.path.stat().st_mode & stat.S_IWOTH and not system.WINDOWS:
             advice = files.chmod_advice(files.DIRECTORY_MODE)
             yield f"{home.path} can be written to by everybody; {advice}"
 
