@@ -22,9 +22,10 @@ from threading import get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import details, files, locks, log, packing, settings, system
+from . import details, files, log, packing, settings, system
 from .dates import dates_of
 from .errors import (
+    BUSY_ERRNOS,
     SpoolUnsafeError,
     UnsupportedPlatformError,
     from_os_error,
@@ -320,8 +321,22 @@ class Emitter(Known):
         event is in the spool by then.
         """
         to_wake, self.to_wake = self.to_wake, None
-        if to_wake is not None and not _is_held(to_wake.host.lock):  # otherwise another thread does it
+        if to_wake is not None and not self._is_held(to_wake.host.lock):  # otherwise another thread does it
             self._wake(to_wake)
+
+    def _is_held(self, lock: Path) -> bool:
+        """Whether a sidecar lives for certain, so that nothing but its lock need be looked at."""
+        if not self._is_own:
+            return False
+        try:
+            with files.opened(lock, os.O_RDWR) as descriptor:
+                try:
+                    system.lock_exclusive(descriptor)
+                except OSError as error:
+                    return error.errno in BUSY_ERRNOS
+        except (OSError, SpoolUnsafeError):
+            pass  # `launch.wake` meets it again, and tells
+        return False
 
     def _wake(self, to_wake: Delivery) -> launch.Wake:
         try:
@@ -368,15 +383,6 @@ class Emitter(Known):
             if number % _POLLS_PER_WAKE == 0 and self._wake(delivery) is launch.Wake.NOT_ALLOWED:
                 break
         return waiting.is_over()
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a sidecar lives for certain, so that nothing but its lock need be looked at."""
-    try:
-        with files.opened(lock, os.O_RDWR) as descriptor:
-            return locks.try_exclusive(descriptor) is locks.LockResult.BUSY
-    except (OSError, SpoolUnsafeError):
-        return False  # `launch.wake` meets it again, and tells
 
 
 @undisturbed

@@ -74,6 +74,8 @@ class Known:
         self._kept_by = ""
         self.has_hardware: bool = True
         self._cap_bytes = 0.0
+        self._is_own = False
+        """Whether the home is known to be this machine's own, so that its files may be locked."""
         self._shared: SharedHome | None = None
         """The home, if it is a shared one and this is not the emitter of its helper."""
 
@@ -115,7 +117,8 @@ class Known:
     def _shared_home(self, home: Home) -> SharedHome | None:
         """The queue of a home, of which a process has one; None if the home is not shared."""
         table, self._mounts = self._mounts, None
-        if self._open_shared is None or not mounts.is_shared(home.path, table):
+        self._is_own = self._open_shared is not None and not mounts.is_shared(home.path, table)
+        if self._open_shared is None or self._is_own:
             return None
         if home not in self._shared_homes:
             self._shared_homes.setdefault(home, self._open_shared(self, home))

@@ -157,13 +157,20 @@ def _plain(raw: bytes) -> dict[str, Any] | None:
             return None
         if text in {"true", "false"}:
             values[name] = text == "true"
-        elif text.isdecimal() and (text == "0" or text[0] != "0") and len(text) < _MOST_DIGITS:
-            values[name] = int(text)
+        elif _is_number(text):
+            values[name] = float(text) if "." in text else int(text)
         elif text[:1] == text[-1:] == '"' and len(text) > 1 and not {'"', "\\"} & set(text[1:-1]):
             values[name] = text[1:-1]
         else:
             return None
     return values
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a plain number of TOML: digits, with or without a fraction."""
+    whole, point, fraction = text.partition(".")
+    is_whole = whole.isdecimal() and (whole == "0" or whole[0] != "0") and len(whole) < _MOST_DIGITS
+    return is_whole and (fraction.isdecimal() or not point)
 
 
 def problem(name: str, value: object, *, plaintext: bool = False) -> str | None:
