@@ -23,7 +23,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from . import proxies, trust
-from .deadline import deadline
+from .deadline import TimedTls, deadline
 from .direct import Answer, Direct, is_plain
 from .outcome import Delivered, Outcome, Refused, Retry
 from .reasons import certificate_error, reason_for
@@ -109,6 +109,7 @@ class HttpSink:
             return request()
         if self._context is None:
             self._context = self.trust.context()
+            self._context.sslsocket_class = TimedTls
             self._way.secure(self._context)
         try:
             return request()
