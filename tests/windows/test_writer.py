@@ -75,7 +75,9 @@ def test_a_link_in_the_place_of_the_segment_is_refused(home, told):
     try:
         os.symlink(target, told.host.events)
     except OSError:
-        pytest.skip("this user, or Wine, makes no links")
+        pytest.skip("this user makes no links")
+    if not os.path.islink(told.host.events):
+        pytest.skip("Wine makes no real links")
     with pytest.raises(SpoolUnsafeError):
         told.append(FRAMES[1])
     assert not target.stat().st_size
