@@ -1,7 +1,7 @@
 """What a build adds: a version that names the commit, and links of the first page that hold on an index.
 
 Only hatchling loads this file; ``pyproject.toml`` names it. A build from an sdist takes both from the sdist.
-A build from a directory without git has the plain version.
+A directory without git has the plain version, and so has an editable installation, which follows no commit.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -25,12 +27,20 @@ _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)]+)\)")
 def version() -> str:
     """The version at its tag, else ``<version>+g<commit>``; ``.dirty`` if tracked files were changed."""
     number: str = runpy.run_path(str(ROOT / VERSION))["__version__"]
-    if not (ROOT / ".git").exists():  # a directory above it may be a repository of somebody else
+    if _is_editable() or not (ROOT / ".git").exists():  # above it may be a repository of somebody else
         return number
     if _describe("--tags", "--exact-match", "--dirty", f"--match=v{number}") == f"v{number}":
         return number
     commit = _describe("--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty")
     return f"{number}+g{commit}" if commit else number
+
+
+def _is_editable() -> bool:
+    """Whether hatchling was asked for an editable installation; the stack alone tells that so early."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not frame.f_code.co_name.endswith("build_editable"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _describe(*options: str) -> str:
@@ -62,12 +72,14 @@ class Version(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Replace the module by one that knows the commit."""
-        commit = self.metadata.version.partition("+")[2]
-        if version == "editable" or not commit:
+        if version == "editable":
             return
         text = (Path(self.root) / VERSION).read_text(encoding="utf-8")
-        changed = text.replace('\nCOMMIT = ""\n', f'\nCOMMIT = "{commit}"\n')
-        assert changed != text
+        changed = re.sub(
+            '^__version__ = ".*"', f'__version__ = "{self.metadata.version}"', text, flags=re.MULTILINE
+        )
+        if changed == text:
+            return
         self._made = Path(tempfile.mkdtemp()) / "version.py"
         self._made.write_text(changed, encoding="utf-8")
         build_data["force_include"][str(self._made)] = "flwr_telemetry/version.py"

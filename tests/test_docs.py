@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flwr_telemetry.settings_file import Limits
+from flwr_telemetry.settings_file import NAMES, Limits
 from flwr_telemetryd import outbox, spool
 from tests.mutations import ROOT
 from tests.support import processes, readme
@@ -40,6 +40,16 @@ def test_the_first_page_is_short():
 def test_the_table_of_fields_is_made_from_the_declaration():
     """Every declared field has a row in the emitter's README, in order, and nothing else has one."""
     assert readme.with_fields(_EMITTER) == _EMITTER
+
+
+def test_the_table_of_otlp_is_that_of_the_requests():
+    text = readme.SYSTEMD.read_text(encoding="utf-8")
+    assert readme.with_mapping(text) == text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_a_row(name):
+    assert re.search(rf"^\| [^|]*`{name}`[^|]* \| ", _DAEMON, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", Limits._fields)

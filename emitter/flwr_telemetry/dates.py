@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from . import record
+from . import packing
 from .locks import polls
 
 _CHILD_STEP_US = 8
@@ -31,7 +31,7 @@ class Dates:
     """
 
     def __init__(self, cluster: str) -> None:
-        self._last_us = record.MIN_DATE_US
+        self._last_us = packing.MIN_DATE_US
         self._shift_us = self._slot_us = self._forks = 0
         self._step_us = 1
         self._leap_us = 1

@@ -10,9 +10,10 @@ Copying stops at a budget. So a refusal costs no more than the largest details t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import packing
 from .errors import InvalidEventError
 
 if TYPE_CHECKING:
@@ -66,12 +67,16 @@ class DetailsEncoder:
     """
 
     def __init__(self, redactor: Redactor | None) -> None:
-        from . import record  # not above: events are copied before msgpack is loaded
-
         self._redactor = redactor
-        self._packer = record.packer
-        self._pack = record.packer()
+        self._packer: Callable[[], Callable[[Any], bytes]] = lambda: packing.packed
+        self._pack: Callable[[Any], bytes] = packing.packed
         self._fine: set[bytes] = set()
+
+    def hurry(self) -> None:
+        """Pack faster from now on, because the process reports many events; raises as imports do."""
+        if self._pack == packing.packed:
+            self._packer = packing.packer()
+            self._pack = self._packer()
 
     def packed(self, details: object) -> bytes:
         """The details as msgpack, checked and redacted; details that were safe before are not searched again.

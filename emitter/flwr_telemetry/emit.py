@@ -27,13 +27,14 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from . import details, system
 from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
+from .named import NamedTuple
 from .switch import SWITCH, says_yes
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
 
 
 def report(package: str, event_type: str, event_details: Mapping[str, Any] | None) -> Future[str]:
-    """``event`` for one of ``context.PACKAGES``, in the schema of that package."""
+    """``event`` for one of ``identity.PACKAGES``, in the schema of that package."""
     try:
         return _report(package, event_type, event_details)
     except Exception:  # noqa: BLE001 - as above

@@ -24,9 +24,6 @@ from .locks import LockResult, try_exclusive
 from .presence import GUARD
 from .settings import Settings
 
-RECHECK_S = 1.0
-"""Least time between two checks of a process for a living sidecar and for changed settings."""
-
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 
 _STARTED_MARK = "started {:<31}\n"

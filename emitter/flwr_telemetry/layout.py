@@ -10,10 +10,11 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import system
 from .errors import HomeUnavailableError
+from .named import NamedTuple
 
 HEARTBEAT_PREFIX = "service-"
 SEALED_PREFIX = "sealed-"

@@ -68,10 +68,7 @@ def log_payload(payload: bytes, has_hardware: bool) -> None:
     """
     if threading.get_ident() in _telling or _is_in_handler():
         return
-    import json  # needs no guard, nor does `record`: the emitter has imported both before
-
-    from . import record
-
+    json, record = _for_payloads()
     event = record.to_wire(record.decode(payload))
     with contextlib.suppress(Exception):  # a handler may have interrupted an import that this needs
         if has_hardware:
@@ -89,6 +86,15 @@ def _is_in_handler() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+@undisturbed
+def _for_payloads() -> tuple[ModuleType, ModuleType]:
+    import json
+
+    from . import record
+
+    return json, record
 
 
 @undisturbed

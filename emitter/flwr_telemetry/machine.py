@@ -24,11 +24,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from . import files, mounts, presence, system
 from .errors import TelemetryError
 from .layout import Home, HostPaths, numbered_host
+from .named import NamedTuple
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")

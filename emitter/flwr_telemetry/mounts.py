@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from . import system
 
@@ -29,11 +29,14 @@ _CLUSTERS = frozenset("gfs2 ocfs2".split())
 
 _MOST_LINKS = 40
 
+_FIELDS = 6
+"""Those up to the mount point are five."""
+
 
 class Mount:
     """A line of the table.
 
-    It is a plain class that splits no more than it needs, because every first event reads the whole table.
+    It splits no more than it needs, because every first event meets it.
 
     Args:
         line: such as ``36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda1 rw``.
@@ -78,37 +81,53 @@ def _unescaped(text: str) -> str:
     return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in others)
 
 
-def find(path: str | os.PathLike[str]) -> Mount | None:
+Table = Mapping[str, str]
+"""The line of each mount point. Of two mounts on one point, the later one hides the other."""
+
+
+def table() -> Table:
+    """The table of now; empty if it cannot be read."""
+    found = {}
+    for line in _lines():
+        fields = line.split(" ", 5)
+        if len(fields) == _FIELDS and " - " in fields[-1]:  # otherwise it is a line that no kernel writes
+            with contextlib.suppress(ValueError):
+                found[_unescaped(fields[4])] = line
+    return found
+
+
+def find(path: str | os.PathLike[str], known: Table | None = None) -> Mount | None:
     """The mount of a path that may be missing; None if the table cannot be read.
 
     If the path leads to a shared file system, its part there is taken by the letter.
 
     Args:
         path: absolute.
+        known: the table, if it was read already.
     """
-    table = _by_point()
-    return table[_point(table, _real(table, path))] if "/" in table else None
+    known = table() if known is None else known
+    return Mount(known[_point(known, _real(known, path))]) if "/" in known else None
 
 
-def real(path: str | os.PathLike[str]) -> str:
+def real(path: str | os.PathLike[str], known: Table | None = None) -> str:
     """An absolute path without symbolic links; the part on a shared file system is taken by the letter."""
-    table = _by_point()
-    return _real(table, path) if "/" in table else os.path.realpath(path)
+    known = table() if known is None else known
+    return _real(known, path) if "/" in known else os.path.realpath(path)
 
 
-def _by_point() -> dict[str, Mount]:
-    return {mount.point: mount for mount in _table()}  # of two on one point, the later one hides the other
-
-
-def _real(table: dict[str, Mount], path: str | os.PathLike[str]) -> str:
+def _real(known: Table, path: str | os.PathLike[str]) -> str:
     parts = _parts(os.fspath(path))
     place, links = "/", 0
+    checked = ""
+    """The last mount point that was found to be this machine's own."""
     while parts:
-        if table[_point(table, place)].is_shared:
+        point = _point(known, place)
+        if point != checked and Mount(known[point]).is_shared:
             return os.path.join(place, *reversed(parts))
+        checked = point
         part = parts.pop()
         below = os.path.dirname(place) if part == os.pardir else os.path.join(place, part)
-        target = "" if below in table or links >= _MOST_LINKS else _target(below)
+        target = "" if below in known or links >= _MOST_LINKS else _target(below)
         if target:
             links += 1
             parts += _parts(target)
@@ -118,23 +137,30 @@ def _real(table: dict[str, Mount], path: str | os.PathLike[str]) -> str:
     return place
 
 
-def is_shared(path: str | os.PathLike[str]) -> bool:
+def is_shared(path: str | os.PathLike[str], known: Table | None = None) -> bool:
     """Whether other machines may use the files at a path, which may be missing; never waits for a server."""
-    found = find(path)
+    found = find(path, known)
     return found is not None and found.is_shared
 
 
 @functools.cache
 def is_shared_device(device: int) -> bool:
     """As ``is_shared``, for the ``st_dev`` of a file; each device is looked up once."""
-    return any(
-        mount.is_shared for mount in _table() if mount.number == f"{os.major(device)}:{os.minor(device)}"
-    )
+    if not _TABLE:
+        return False
+    number = f" {os.major(device)}:{os.minor(device)} "
+    for line in _lines():
+        if number in line:
+            with contextlib.suppress(ValueError, IndexError):  # a line that no kernel writes
+                mount = Mount(line)
+                if mount.is_shared and mount.number == number.strip():
+                    return True
+    return False
 
 
-def _point(table: dict[str, Mount], place: str) -> str:
+def _point(known: Table, place: str) -> str:
     """The longest mount point that is ``place`` or a directory above it."""
-    while place not in table:
+    while place not in known:
         place = os.path.dirname(place)
     return place
 
@@ -152,8 +178,7 @@ def _target(path: str) -> str:
         return ""
 
 
-def _table() -> Iterator[Mount]:
-    with contextlib.suppress(OSError), open(_TABLE, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError, IndexError):  # a line that no kernel writes
-                yield Mount(line)
+def _lines() -> list[str]:
+    with contextlib.suppress(OSError), open(_TABLE, "rb", buffering=0) as file:
+        return file.readall().decode("utf-8", "surrogateescape").split("\n")
+    return []

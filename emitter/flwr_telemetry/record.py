@@ -1,4 +1,4 @@
-"""Encodes and decodes records and their wire format. This docstring specifies the record format.
+"""Decodes records, and gives their wire format; ``packing.py`` makes them. This text specifies the format.
 
 A segment is a sequence of records. Each is one msgpack object ``[crc32(payload), payload]`` in fixed
 widths, so that it can be found again after damage::
@@ -31,30 +31,61 @@ This module never touches a file, a clock or the environment.
 """
 
 import math
-import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any
-from zlib import crc32
 
 import msgpack
 
-HEADER = struct.Struct(">BBIBH")
-MAX_PAYLOAD_BYTES = 0xFFFF
+from .packing import (
+    ARRAY_2,
+    BIN_16,
+    HEADER,
+    MAX_DATE_US,
+    MAX_PAYLOAD_BYTES,
+    MIN_DATE_US,
+    NO_CONTEXT,
+    UINT_32,
+    UPLOAD,
+    assemble,
+    context_parts,
+    event_head,
+    frame,
+    with_context,
+)
+
+__all__ = [
+    "ARRAY_2",
+    "BIN_16",
+    "HEADER",
+    "MAX_DATE_US",
+    "MAX_DEPTH",
+    "MAX_PAYLOAD_BYTES",
+    "MIN_DATE_US",
+    "NO_CONTEXT",
+    "UINT_32",
+    "UPLOAD",
+    "Event",
+    "NotAnEventError",
+    "assemble",
+    "check_event",
+    "check_json",
+    "context_parts",
+    "date_text",
+    "date_us",
+    "decode",
+    "event_head",
+    "frame",
+    "pack",
+    "to_wire",
+    "with_context",
+]
+
 MAX_DEPTH = 100
 """The deepest nesting of containers in the details, far below the limits of msgpack and json."""
 
-# The years 1 to 9999, because datetime has to print the date.
-MIN_DATE_US = -62_135_596_800_000_000
-MAX_DATE_US = 253_402_300_799_999_999
-
-ARRAY_2, UINT_32, BIN_16 = 0x92, 0xCE, 0xC5
-_DATE_HEAD = b"\xa4date\xd3"
 _IDS = ("partner", "source", "cluster")
 
-UPLOAD = "upload"
-"""The name in the context of an event that must never be sent; its value is false."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Event = dict[str, Any]
@@ -64,58 +95,8 @@ class NotAnEventError(ValueError):
     """The checksum of a payload is right, but it is no event of the specification above."""
 
 
-def frame(payload: bytes) -> bytes:
-    """One record around ``payload``.
-
-    Raises:
-        ValueError: the payload is longer than ``MAX_PAYLOAD_BYTES``.
-    """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a payload of {len(payload)} bytes does not fit into a record")
-    return HEADER.pack(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload)) + payload
-
-
 pack: Callable[[Any], bytes] = msgpack.packb
 """A value in msgpack; raises as msgpack does, ValueError above all."""
-
-
-def packer() -> Callable[[Any], bytes]:
-    """``pack`` with a buffer of its own, at half the cost; for one thread at a time."""
-    pack: Callable[[Any], bytes] = msgpack.Packer().pack
-    return pack
-
-
-def context_parts(before_date: dict[str, Any], after_date: dict[str, Any]) -> tuple[bytes, bytes]:
-    """The context's bytes around its date, packed once and used for many events."""
-    count = len(before_date) + 1 + len(after_date)
-    head, tail = (b"".join(map(pack, chain(*part.items()))) for part in (before_date, after_date))
-    return pack("context") + bytes([0x80 | count]) + head + _DATE_HEAD, tail
-
-
-_EVENT_TYPE_HEAD = b"\x83\xaaevent_type"
-_DETAILS_HEAD = b"\xadevent_details"
-_pack_date = struct.Struct(">q").pack
-
-
-def event_head(event_type: str) -> bytes:
-    """The payload's bytes before the details, packed once and used for many events."""
-    return _EVENT_TYPE_HEAD + pack(event_type) + _DETAILS_HEAD
-
-
-def assemble(event_head: bytes, details: bytes, context: tuple[bytes, bytes], date_us: int) -> bytes:
-    """A payload from packed parts; ``date_us`` in microseconds since the epoch."""
-    return b"".join((event_head, details, context[0], _pack_date(date_us), context[1]))
-
-
-NO_CONTEXT = (b"", b"")
-"""In place of the context, for a payload that gets it later, by ``with_context``."""
-
-_DATE_BYTES = 8
-
-
-def with_context(bare: bytes, context: tuple[bytes, bytes]) -> bytes:
-    """A payload from one that was assembled with ``NO_CONTEXT``."""
-    return b"".join((bare[:-_DATE_BYTES], context[0], bare[-_DATE_BYTES:], context[1]))
 
 
 def decode(payload: bytes) -> Event:

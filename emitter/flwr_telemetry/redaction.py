@@ -193,12 +193,17 @@ def _writings() -> ModuleType:
     return writings
 
 
-def identity_redactor() -> Redactor:
-    """A redactor for this user on this host, by the environment and the password entry."""
+def identity_redactor(table: mounts.Table | None = None) -> Redactor:
+    """A redactor for this user on this host, by the environment and the password entry.
+
+    Args:
+        table: the table of mounts, if it was read already.
+    """
+    table = mounts.table() if table is None else table
     login = next(filter(None, map(os.environ.get, _LOGIN_VARIABLES)), "")
     names, directories = system.identity(login)
     # With a directory service, the name may be that of a domain and of a user.
     names |= {part for name in names for part in (name.rpartition("\\")[2], name.partition("@")[0])}
-    directories |= {mounts.real(path) for path in directories if os.path.isabs(path)}
+    directories |= {mounts.real(path, table) for path in directories if os.path.isabs(path)}
     directories.discard("~")
     return Redactor(names, {path.rstrip("/\\") for path in directories})

@@ -10,19 +10,23 @@ This module never writes. A file that it cannot understand switches telemetry of
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import settings_file, system
 from .errors import SettingsError, is_unreachable
 from .layout import Home
+from .named import NamedTuple
 from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
 
 SITE_FILE = Path(system.SITE_FILE)
 UPLOAD = "FLWR_TELEMETRY_UPLOAD"
 """The variable: anything but a yes keeps the events of a process on this machine, for good."""
+RECHECK_S = 1.0
+"""Least time between two checks of a process for a living sidecar and for changed settings."""
+
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
 _NAMES = (
@@ -51,6 +55,18 @@ class Settings(NamedTuple):
     consent: Consent
     url: str = DEFAULT_URL
     """The collector: https, http to a loopback address, or ``file:///…``."""
+    format: str = "flower"
+    """How bodies are sent over HTTP: in Flower's own form, or as ``otlp``."""
+    headers_file: str | None = None
+    """The path of a file with headers for the collector, which may be secret."""
+    client_cert: str | None = None
+    """The path of a certificate that is shown to the collector."""
+    client_key: str | None = None
+    """The path of its key, unless that is in the same file."""
+    compression: str | None = None
+    """``gzip`` or ``none``; None: ``gzip`` for OTLP, otherwise what the collector says that it takes."""
+    plaintext: bool = False
+    """Whether ``url``, in the same file, may be http to another machine."""
     sidecar: str = "auto"
     """Whether a process may start a sidecar: ``auto``, ``always`` or ``never``."""
     proxy: str | None = None
@@ -72,22 +88,35 @@ class Settings(NamedTuple):
     """Whether telemetry is off only because a file server gave no answer, so that nobody knows."""
 
 
-def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SITE_FILE) -> Settings:
+Texts = tuple[bytes | SettingsError, bytes | SettingsError]
+"""The texts of the site's and of the user's file, or why one cannot be read."""
+
+
+def load(
+    home: Home,
+    environ: Mapping[str, str] | None,
+    *,
+    site_file: Path = SITE_FILE,
+    texts: Texts | None = None,
+) -> Settings:
     """Read all settings again.
 
     Args:
         home: the home whose settings are read.
         environ: the variables of the process; None decides by the files alone, as the sidecar does.
         site_file: the site's settings.
+        texts: the result of ``read_texts``, if the files were read just now.
 
     Never raises because of a file: if one cannot be read or understood, telemetry is off.
     """
     variables = environ or {}
     is_logging = variables.get("FLWR_TELEMETRY_LOGGING") == "1"
     found: list[_File] = []
-    for name, path in (("site file", site_file), ("user file", home.config)):
+    names, paths = ("site file", "user file"), (site_file, home.config)
+    for name, path, raw in zip(names, paths, texts or read_texts(home, site_file), strict=True):
         try:
-            raw = settings_file.content(path)
+            if isinstance(raw, SettingsError):
+                raise raw
             found.append(_File(name, path, raw, settings_file.parse(path, raw)))
         except SettingsError as error:
             refusal = Consent(enabled=False, decided_by=name, reason=str(error), malformed=True)
@@ -99,7 +128,11 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     except OSError as error:
         refusal = Consent(False, "owner", f"{home.path} cannot be read: {error.strerror}")
         return Settings(consent=refusal, logging=is_logging, unanswered=is_unreachable(error))
-    values = {**site.values, **user.values}
+    sites = dict(site.values)
+    if "url" in user.values:
+        for name in settings_file.OF_URL:
+            sites.pop(name, None)
+    values = {**sites, **user.values}
     for name in ("enabled", "upload"):
         values.pop(name, None)
     values["hardware"] = all(file.values.get("hardware", True) for file in found)
@@ -117,33 +150,51 @@ def load(home: Home, environ: Mapping[str, str] | None, *, site_file: Path = SIT
     )
 
 
-def signature(home: Home, site_file: Path = SITE_FILE) -> tuple[object, ...]:
+def signature(home: Home, site_file: Path = SITE_FILE, texts: Texts | None = None) -> tuple[object, ...]:
     """A value that changes with the text of a settings file and with the owner of the home.
 
     It holds the texts themselves. A status of a file does not tell of every change: some tools write in place
     and keep the time, and FAT shows that time as the time of the last change of the inode, too.
+
+    Args:
+        home: the home.
+        site_file: the site's settings.
+        texts: as for ``load``.
     """
-    return _text(site_file), _text(home.config), is_owned(home.path)
+    found = texts or read_texts(home, site_file)
+    return *(text if isinstance(text, bytes) else str(text) for text in found), is_owned(home.path)
 
 
-def _text(path: Path) -> object:
+def read_texts(home: Home, site_file: Path = SITE_FILE) -> Texts:
+    """Read the texts of both settings files."""
+    return _text(site_file), _text(home.config)
+
+
+def _text(path: Path) -> bytes | SettingsError:
     try:
         return settings_file.content(path)
     except SettingsError as error:
-        return str(error)
+        return error
 
 
 def variables() -> tuple[Any, ...]:
     """The raw values of all variables that this module reads; equal as long as none has changed.
 
-    ``os.environ`` is looked up at each call, because a program may put another mapping in its place. Python's
-    own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain dict inside
-    it is read.
+    ``os.environ`` is looked up at each call, because a program may put another mapping in its place.
     """
-    environ = os.environ
+    return reader(os.environ)()
+
+
+def reader(environ: Mapping[str, str]) -> Callable[[], tuple[Any, ...]]:
+    """A fast ``variables`` for one mapping.
+
+    Python's own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain
+    dict inside it is read.
+    """
     if type(environ) is _PythonsOwn:
-        return tuple(map(environ._data.get, _RAW_NAMES))  # type: ignore[attr-defined]  # noqa: SLF001
-    return tuple(map(environ.get, _NAMES))
+        get = environ._data.get  # type: ignore[attr-defined]  # noqa: SLF001
+        return lambda: tuple(map(get, _RAW_NAMES))
+    return lambda: tuple(map(environ.get, _NAMES))
 
 
 class _File(NamedTuple):

@@ -8,22 +8,25 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import files
 from .errors import SettingsError, SpoolUnsafeError
 from .imports import undisturbed
+from .named import NamedTuple
 
 SIDECAR_CHOICES = ("auto", "always", "never")
+CHOICES = {"sidecar": SIDECAR_CHOICES, "format": ("flower", "otlp"), "compression": ("gzip", "none")}
 
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
-_CONTACT = re.compile(r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*")
+# They are compiled when they are used, because a first event does not use them.
+_CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
+_PROXY = r"://|:[0-9]+/?$"
 
-_PROXY = re.compile(r"://|:[0-9]+/?$")
-
+_MOST_DIGITS = 19
 _TRIES = 3
 _MOST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
@@ -64,8 +67,12 @@ class Limits(NamedTuple):
     """Whether events are coalesced into bursts."""
 
 
+OF_URL = ("format", "headers_file", "client_cert", "client_key", "compression", "plaintext")
+"""The settings that belong to a ``url``. Those of the site's file do not hold for the ``url`` of a user's."""
+
 NAMES = (
-    *("enabled", "upload", "hardware", "url", "sidecar", "proxy", "ca_bundle", "deletion_contact"),
+    *("enabled", "upload", "hardware", "url", *OF_URL),
+    *("sidecar", "proxy", "ca_bundle", "deletion_contact"),
     *Limits._fields,
 )
 """The names of all settings."""
@@ -118,32 +125,71 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     if raw.count(b".") > _MAX_DOTS:
         raise SettingsError(f"{path} holds more than {_MAX_DOTS} dots; settings have plain names")
     try:
-        values: dict[str, Any] = _tomllib().loads(raw.decode("utf-8"))
+        if (values := _plain(raw)) is None:
+            values = _tomllib().loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         line = found[1] if found else len(raw.splitlines()) or 1
         raise SettingsError(f"{path}, line {line}, is no valid TOML: {error}") from error
     for name, value in values.items():
-        if (refusal := problem(name, value)) is not None:
+        if (refusal := problem(name, value, plaintext=values.get("plaintext") is True)) is not None:
             raise SettingsError(f"{where(path, name, raw)}: {refusal}")
     return values
 
 
-def problem(name: str, value: object) -> str | None:
-    """The error in one setting; None if there is none."""
-    if name in {"enabled", "bursts", "upload", "hardware"}:
+def _plain(raw: bytes) -> dict[str, Any] | None:
+    """The settings in the bytes of a file of the plainest form; None if only a parser can tell.
+
+    Most files have that form, and ``tomllib`` takes longer to import than all the rest of a first event. A
+    line is ``name = value`` with one of our names. The value is a number, ``true``, ``false``, or a text in
+    double quotes without escapes.
+    """
+    values: dict[str, Any] = {}
+    if not raw.isascii():
+        return None
+    for line in raw.decode("ascii").split("\n"):
+        if not line.isprintable():
+            return None
+        if not (stripped := line.strip()) or stripped.startswith("#"):
+            continue
+        name, _, text = (part.strip() for part in stripped.partition("="))
+        if name in values or name not in NAMES:
+            return None
+        if text in {"true", "false"}:
+            values[name] = text == "true"
+        elif text.isdecimal() and (text == "0" or text[0] != "0") and len(text) < _MOST_DIGITS:
+            values[name] = int(text)
+        elif text[:1] == text[-1:] == '"' and len(text) > 1 and not {'"', "\\"} & set(text[1:-1]):
+            values[name] = text[1:-1]
+        else:
+            return None
+    return values
+
+
+def problem(name: str, value: object, *, plaintext: bool = False) -> str | None:
+    """The error in one setting; None if there is none.
+
+    Args:
+        name: its name.
+        value: its value.
+        plaintext: whether the same file says ``plaintext = true``.
+    """
+    if name in {"enabled", "bursts", "upload", "hardware", "plaintext"}:
         return None if isinstance(value, bool) else f"{name} must be true or false"
-    if name == "sidecar":
-        return None if value in SIDECAR_CHOICES else f"sidecar must be one of {', '.join(SIDECAR_CHOICES)}"
+    if name in CHOICES:
+        return None if value in CHOICES[name] else f"{name} must be one of {', '.join(CHOICES[name])}"
     if name == "url":
-        return url_problem(value)
+        return url_problem(value, plaintext=plaintext)
+    if name in {"headers_file", "client_cert", "client_key"}:
+        is_path = isinstance(value, str) and os.path.isabs(os.path.expanduser(value)) and "\0" not in value
+        return None if is_path else f"{name} must be the whole path of a file; ~ stands for your home"
     if name == "deletion_contact":
-        is_contact = isinstance(value, str) and _CONTACT.fullmatch(value)
+        is_contact = isinstance(value, str) and re.fullmatch(_CONTACT, value)
         return None if is_contact else "deletion_contact must be a mail address or https://…"
     if name in {"proxy", "ca_bundle"}:
         if not isinstance(value, str) or not value:
             return f"{name} must be a non-empty string"
-        is_valid = name == "ca_bundle" or _PROXY.search(value)
+        is_valid = name == "ca_bundle" or re.search(_PROXY, value)
         return None if is_valid else "proxy must be http://host:port, or a URL of another kind of proxy"
     if name in Limits._fields:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -157,11 +203,17 @@ def _meant(name: str) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def url_problem(value: object) -> str | None:
-    """The reason why ``value`` is no valid URL of a collector; None if it is valid."""
+def url_problem(value: object, *, plaintext: bool = False) -> str | None:
+    """The reason why ``value`` is no valid URL of a collector; None if it is valid.
+
+    Args:
+        value: the URL.
+        plaintext: whether it may be http to another machine.
+    """
     if not isinstance(value, str):
         return "url must be a string"
     ipaddress, urllib_parse = _for_urls()
+    is_http = value.startswith("http:")
     try:
         parts = urllib_parse.urlsplit(value)
         host, path, _ = parts.hostname or "", parts.path, parts.port
@@ -171,12 +223,16 @@ def url_problem(value: object) -> str | None:
             is_whole = parts.netloc == "" and path.startswith("/") and not path.endswith("/")
             is_valid = is_whole and "%00" not in path
         elif parts.scheme == "http":
-            is_valid = host == "localhost" or ipaddress.ip_address(host).is_loopback
+            is_valid = host == "localhost" or (plaintext and host != "")
+            is_valid = is_valid or ipaddress.ip_address(host).is_loopback
         else:
             is_valid = parts.scheme == "https" and host != ""
     except ValueError:
         is_valid = False
-    return None if is_valid else "url must be https://…, http:// to a loopback address, or file:///…"
+    if is_valid:
+        return None
+    advice = "; http:// to another machine needs plaintext = true in the same file" if is_http else ""
+    return f"url must be https://…, http:// to a loopback address, or file:///…{advice}"
 
 
 def where(path: Path, name: str, raw: bytes) -> str:

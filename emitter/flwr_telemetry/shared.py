@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import record
+from . import packing
 from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
 from .helper import ANSWER_WAIT_S, Helper
 from .log import warn
@@ -143,7 +143,7 @@ class SharedHome:
     def payload(self, report: Report) -> tuple[bytes, bool]:
         """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
         worker = self._worker
-        return record.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
+        return packing.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.

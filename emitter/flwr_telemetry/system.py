@@ -202,6 +202,11 @@ def is_open_to_others(status: os.stat_result) -> bool:
     return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
+def is_private(status: os.stat_result) -> bool:
+    """Whether nobody but the owner of a file may read it or write to it, as far as its mode tells that."""
+    return WINDOWS or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
 def user_id() -> str:
     """The number of the effective user."""
     return str(os.geteuid())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from . import files, launch, mounts, record, settings
+from . import files, mounts, packing, settings
 from .emitter import DISABLED, MAX_EVENTS, SPOOLED, Delivery, Emitter
 from .errors import LoadingError
 from .layout import Home, HostPaths
@@ -49,13 +49,13 @@ class Worker(Emitter):
         if is_due:
             self._read(self._home, has_new_variables=self._seen != variables)
             self._seen, self._events = variables, 0
-            self._refreshed_at, self._refresh_at = now, now + launch.RECHECK_S
+            self._refreshed_at, self._refresh_at = now, now + settings.RECHECK_S
         if not self._enabled:
             return DISABLED
-        packed = [record.with_context(bare, self.context_of(package)) for bare, package in events]
+        packed = [packing.with_context(bare, self.context_of(package)) for bare, package in events]
         try:
             writer = self._whole_writer or self._open_whole()
-            writer.append(b"".join(map(record.frame, packed)), self._cap_bytes, len(events))
+            writer.append(b"".join(map(packing.frame, packed)), self._cap_bytes, len(events))
         except CreationRefusedError:
             return DISABLED
         if is_due:
@@ -119,13 +119,13 @@ class Worker(Emitter):
             raise LoadingError(f"{host.root} is this machine's directory by now")
         return True
 
-    def _load(self, home: Home) -> settings.Settings:
+    def _load(self, home: Home, texts: settings.Texts | None = None) -> settings.Settings:
         """The settings of a home.
 
         Raises:
             LoadingError: its server gave no answer; the events stay in memory until consent is known.
         """
-        known = super()._load(home)
+        known = super()._load(home, texts)
         if known.unanswered:
             raise LoadingError(known.consent.reason)
         return known

@@ -28,11 +28,20 @@ class Home:
         path.parent.mkdir(parents=True)
         homes.configure(path, url, idle_exit_s=600, backoff_max_s=1, request_deadline_s=30)
         (path / "source").write_text(self._source)
+        self.sidecar = None
 
     def start(self):
-        self.sidecar = processes.start(
-            self.path, ["-m", "flwr_telemetryd"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        """Start a sidecar unless one lives, as the next event would."""
+        if self.sidecar is None or self.sidecar.poll() is not None:
+            streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self.sidecar = processes.start(self.path, ["-m", "flwr_telemetryd"], **streams)
+
+    def is_done(self):
+        """Whether all is delivered."""
+        if not homes.unsent_files(self.path):
+            return True
+        self.start()
+        return False
 
     def put(self, chance):
         """A segment with a few events of several workloads."""
@@ -44,6 +53,7 @@ class Home:
         name = f"sealed-{time.time_ns():019d}-{uuid.uuid4().hex[:8]}.msgpack"
         homes.put(self.path, events, name=name)
         self.events += events
+        self.start()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -57,10 +67,10 @@ def test_random_kills(home, tmp_path, kind):
         with Serving(database, tmp_path, env={**os.environ, "FLWR_HOME": ""}) as running:
             crowd = [Home(home / str(n) / ".flwr", running.url) for n in range(HOMES // share)]
             for one in crowd:
-                one.start()
+                one.put(chance)
             _kill_at_random(chance, seconds, crowd, running, postgres)
             for one in crowd:
-                processes.wait_until(lambda one=one: not homes.unsent_files(one.path), timeout_s=300)
+                processes.wait_until(one.is_done, timeout_s=300)
                 one.sidecar.kill()
                 one.sidecar.wait()
                 assert homes.rejected(one.path) == []

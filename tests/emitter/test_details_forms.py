@@ -175,6 +175,7 @@ def test_what_was_found_fine_is_not_searched_again(monkeypatch):
         for _ in range(2):
             with pytest.raises(InvalidEventError):
                 subject.packed(value)
+    subject.hurry()
     pack = subject._pack
     with pytest.raises(InvalidEventError):
         subject.packed({"a": "x" * 20_000})

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from flwr_telemetry import emit, emitter, launch, locks, log, presence, source
+from flwr_telemetry import emit, emitter, launch, locks, log, presence, settings, source
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
@@ -59,7 +59,7 @@ def test_files_are_checked_again_once_a_second(home, subject):
     for text, waits in (("enabled = false\n", (0.9, 0.1)), ("", (0, 1))):
         homes.write_settings(home, text)
         for part in waits:
-            subject.now_s += part * launch.RECHECK_S
+            subject.now_s += part * settings.RECHECK_S
             told.append(subject.emit(len(told)))
     assert told == ["spooled", "spooled", "disabled", "disabled", "spooled"]
     assert numbers(home) == [0, 1, 4]
@@ -117,7 +117,7 @@ def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch
         monkeypatch.chdir(directory)
         monkeypatch.setenv("FLWR_HOME", str(path))
         told += [subject.emit(len(told)), subject.emit(len(told))]
-        subject.now_s += launch.RECHECK_S
+        subject.now_s += settings.RECHECK_S
     assert told == ["disabled"] * 8
     assert homes.tree(elsewhere) == []
     assert homes.tree(home) == ["telemetry", "telemetry/config.toml"]
@@ -131,7 +131,7 @@ def test_a_no_in_place_counts_within_a_second(home, subject):
     before = config.stat()
     config.write_text("enabled = false\n")
     os.utime(config, ns=(before.st_atime_ns, before.st_mtime_ns))
-    subject.now_s += launch.RECHECK_S
+    subject.now_s += settings.RECHECK_S
     assert subject.emit(1) == "disabled"
 
 
@@ -345,7 +345,7 @@ def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
     homes.write_settings(home, "enabled = 1\n")
     for number in range(3):
         assert subject.emit(number) == "disabled"
-        subject.now_s += 2 * launch.RECHECK_S
+        subject.now_s += 2 * settings.RECHECK_S
     ((_, text),) = subject.warnings
     assert "line 1: enabled must be true or false" in text
 
@@ -366,7 +366,7 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
         host.lock.symlink_to("elsewhere")
     for number in range(3):
         assert subject.emit(number) == "spooled"
-        subject.now_s += 2 * launch.RECHECK_S
+        subject.now_s += 2 * settings.RECHECK_S
     assert {text.partition("(")[0] for _, text in subject.warnings} == {NONE_STARTED}
     assert len({cause for cause, _ in subject.warnings}) == 1
     assert numbers(home) == [0, 1, 2]

@@ -244,6 +244,7 @@ def test_the_first_event_at_the_very_end_of_the_interpreter(home):
 
 LOADED = """
 import sys
+sys.path.append(sys.executable)  # it may be an archive, and then only `importlib.metadata` can tell
 told = outcome(event("PING"))
 flush(0)
 print(json.dumps([told, sorted(sys.modules)]))

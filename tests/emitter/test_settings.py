@@ -214,3 +214,16 @@ def test_the_signature_tells_of_every_change(home, tmp_path, change):
     assert signature() == before
     CHANGES[change](home, site)
     assert signature() != before
+
+
+def test_what_belongs_to_a_url_goes_with_it(home, tmp_path):
+    """A user's own url never gets the form, the headers or the certificate that are for the site's."""
+    site = 'url = "https://site.example"\nformat = "otlp"\nheaders_file = "/h"\nclient_cert = "/c"\n'
+    site += 'client_key = "/k"\ncompression = "none"\n'
+    known = told(home, tmp_path, Case("default", site=site, user="bursts = false"))
+    assert (known.format, known.headers_file, known.compression) == ("otlp", "/h", "none")
+    known = told(home, tmp_path, Case("default", site=site, user='url = "https://user.example"'))
+    assert (known.format, known.compression, known.plaintext) == ("flower", None, False)
+    assert (known.headers_file, known.client_cert, known.client_key) == (None, None, None)
+    known = told(home, tmp_path, Case("default", site=site, user='headers_file = "/mine"'))
+    assert (known.url, known.headers_file, known.format) == ("https://site.example", "/mine", "otlp")

@@ -4,13 +4,18 @@ import errno
 import os
 import socket
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from flwr_telemetry import settings_file
 from flwr_telemetry.errors import SettingsError
 from flwr_telemetry.settings_file import Limits, content, parse, url_problem, where
 from tests.support.faults import amid, fail_once
+from tests.support.strategies import tried
 
 
 def read(path):
@@ -203,3 +208,87 @@ def test_where_a_setting_stands(path):
     assert where(path, "enabled", content(path)) == f"{path}, line 2"
     assert where(path, "nothing", content(path)) == str(path)
     assert where(path.with_name("gone"), "enabled", b"") == str(path.with_name("gone"))
+
+
+@pytest.mark.parametrize("host", ["collector.example:4318", "10.0.0.1", "[fd00::1]:4318"])
+def test_plaintext_must_stand_in_the_file_of_the_url(path, host):
+    """Whoever sends in the clear says so beside the address, not in some other file."""
+    path.write_text(f'url = "http://{host}/v1/logs"\n')
+    with pytest.raises(
+        SettingsError, match=r"line 1: url must be https.* needs plaintext = true in the same"
+    ):
+        read(path)
+    path.write_text(f'plaintext = false\nurl = "http://{host}/v1/logs"\n')
+    with pytest.raises(SettingsError, match="plaintext = true"):
+        read(path)
+    path.write_text(f'plaintext = true\nurl = "http://{host}/v1/logs"\n')
+    assert read(path)["plaintext"] is True
+    for url in ("http:///x", "http://u:p@h/", "ftp://h/"):
+        path.write_text(f'plaintext = true\nurl = "{url}"\n')
+        with pytest.raises(SettingsError, match="url must"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["headers_file", "client_cert", "client_key"])
+def test_a_file_beside_the_settings_has_a_whole_path(path, name):
+    for value in ("/etc/x.toml", "~/x.toml"):
+        path.write_text(f'{name} = "{value}"\n')
+        assert read(path) == {name: value}
+    for value in ('"x.toml"', '""', "true", '"/x\\u0000"'):
+        path.write_text(f"{name} = {value}\n")
+        with pytest.raises(SettingsError, match=f"{name} must be the whole path"):
+            read(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("format", "otlp"), ("compression", "none")])
+def test_a_choice_is_one_of_its_words(path, name, value):
+    path.write_text(f'{name} = "{value}"\n')
+    assert read(path) == {name: value}
+    path.write_text(f'{name} = "{value.upper()}"\n')
+    with pytest.raises(SettingsError, match=f"{name} must be one of "):
+        read(path)
+
+
+PARTS = [
+    "url",
+    "enabled",
+    '"',
+    "\\",
+    "'",
+    "#",
+    " ",
+    "\t",
+    "\r",
+    "=",
+    ".",
+    "_",
+    "-",
+    "true",
+    "false",
+    "inf",
+    "0",
+    "12",
+]
+PARTS += ['"https://a.b/c"', "\u00e9", "\x00", "[x]", "[", "]", '""', "1e3", "9" * 20]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=5).map("".join)
+VALUES = (
+    st.sampled_from(["true", "false", "0", "12", "007", "1.5", "-1", '"a"', '""', '"a # b"', "[1]"]) | TEXTS
+)
+NAMED = st.builds("{} = {}".format, st.sampled_from([*settings_file.NAMES[:4], "a"]), VALUES)
+
+
+@tried(300)
+@given(st.lists(NAMED | TEXTS, max_size=4).map("\n".join))
+def test_a_plain_file_is_understood_as_toml(text):
+    """What is understood without a parser, is what the parser understands."""
+    values = settings_file._plain(text.encode())
+    if values is not None:
+        assert values == tomllib.loads(text)
+        assert [*map(type, values.values())] == [*map(type, tomllib.loads(text).values())]
+
+
+def test_most_files_need_no_parser(monkeypatch):
+    monkeypatch.setattr(settings_file, "_tomllib", None)
+    text = '# ours\nurl = "https://a.b/c"\n\nsidecar="never"\nenabled =true\nrespawn_s = 30\n'
+    values = {"url": "https://a.b/c", "sidecar": "never", "enabled": True, "respawn_s": 30}
+    assert parse(Path("config.toml"), text.encode()) == values

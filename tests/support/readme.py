@@ -1,11 +1,12 @@
-"""The five READMEs, and the table in one of them that is made from the code.
+"""The five READMEs, and the tables in two of them that are made from the code.
 
-``python -m tests.support.readme`` writes that table anew, and the JSON Schema of the same fields.
+``python -m tests.support.readme`` writes these tables anew, and the JSON Schema of the same fields.
 """
 
 from pathlib import Path
 
 from flwr_telemetry.context import FIELDS
+from flwr_telemetryd.delivery.otlp import MAPPING
 from tests.support import schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,14 +27,35 @@ _END = "<!-- /fields -->"
 def with_fields(text):
     """Give the emitter's README with the table of fields as the declaration has it."""
     rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
-    table = "\n".join(["| field | type | why |", "| --- | --- | --- |", *rows])
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    assert begin
-    assert end
-    return f"{before}{begin}{table}\n{end}{after}"
+    return _between(text, _BEGIN, ["| field | type | why |", "| --- | --- | --- |", *rows], _END)
+
+
+_MAPPING = (
+    "<!-- mapping: made from daemon/flwr_telemetryd/delivery/otlp.py by `python -m tests.support.readme`; "
+    "a test holds the two together -->\n"
+)
+_MAPPING_END = "<!-- /mapping -->"
+
+
+def with_mapping(text):
+    """Give the operators' README with the table of OTLP as `render` has it."""
+    rows = [
+        f"| `{row.name}` | {row.place} | {f'`{row.field}`' if row.field else ''} | {row.note} |"
+        for row in MAPPING
+    ]
+    head = ["| OTLP | where | Flower's form | value |", "| --- | --- | --- | --- |"]
+    return _between(text, _MAPPING, [*head, *rows], _MAPPING_END)
+
+
+def _between(text, begin, lines, end):
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    assert found_begin
+    assert found_end
+    return "\n".join([f"{before}{begin}{lines[0]}", *lines[1:], f"{end}{after}"])
 
 
 if __name__ == "__main__":
     EMITTER.write_text(with_fields(EMITTER.read_text(encoding="utf-8")), encoding="utf-8")
+    SYSTEMD.write_text(with_mapping(SYSTEMD.read_text(encoding="utf-8")), encoding="utf-8")
     schema.SCHEMA.write_text(schema.text(), encoding="utf-8")

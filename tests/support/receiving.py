@@ -125,13 +125,17 @@ def _binary(name):
     return shutil.which(name)
 
 
+def has_postgres():
+    """Whether a PostgreSQL is installed."""
+    return all(map(_binary, ("initdb", "postgres")))
+
+
 class Postgres:
     """A cluster of PostgreSQL of its own, on a Unix socket, while its `with` block lasts."""
 
     def __init__(self, **settings):
-        for name in ("initdb", "postgres"):
-            if _binary(name) is None:
-                pytest.skip(f"no PostgreSQL is installed: {name} is missing")
+        if not has_postgres():
+            pytest.skip("no PostgreSQL is installed")
         self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
         self._as_user = {}
         if os.getuid() == 0:  # it refuses to run as root

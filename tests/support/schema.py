@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import flwr_telemetry
-from flwr_telemetry.context import FIELDS, UNKNOWN
+from flwr_telemetry.context import FIELDS
+from flwr_telemetry.identity import UNKNOWN
 
 SCHEMA = Path(flwr_telemetry.__file__).with_name("wire.schema.json")
 

@@ -52,7 +52,8 @@ def explain(home: Home, environ: Mapping[str, str], site_file: Path = settings.S
         variable = _VARIABLES.get(name, "")
         if name == "sidecar" and environ.get(variable, "").lower() in SIDECAR_CHOICES:
             return f"the variable {variable}"
-        for path in (home.config, site_file):
+        is_of_users_url = name in settings_file.OF_URL and "url" in files[home.config]
+        for path in (home.config,) if is_of_users_url else (home.config, site_file):
             if name in files[path] and (name not in _NO_WINS or files[path][name] == value):
                 return settings_file.where(path, name, texts[path])
         return "default"
@@ -73,8 +74,8 @@ def _value(now: Settings, name: str) -> Any:
     return getattr(now.limits if name in Limits._fields else now, name)
 
 
-def value_of(name: str, text: str) -> Value:
-    """The value that a person typed for a setting.
+def value_of(home: Home, name: str, text: str) -> Value:
+    """The value that a person typed for a setting of a home.
 
     Raises:
         SettingsError: the text cannot be a value of this setting.
@@ -87,6 +88,7 @@ def value_of(name: str, text: str) -> Value:
             value = json.loads(text)
         except ValueError:
             value = text
-    if (problem := settings_file.problem(name, value)) is not None:
+    own = settings_file.parse(home.config, settings_file.content(home.config)) if name == "url" else {}
+    if (problem := settings_file.problem(name, value, plaintext=own.get("plaintext") is True)) is not None:
         raise SettingsError(problem)
     return value  # type: ignore[no-any-return]

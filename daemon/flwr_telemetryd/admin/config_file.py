@@ -142,7 +142,8 @@ def _keep(path: Path, suffix: str) -> Path:
 def _edited(path: Path, old: bytes, name: str, value: Value) -> bytes:
     """The file's text with the setting changed in its line, or added as the first line."""
     shown = json.dumps(value)  # as TOML writes it, too
-    settings_file.parse(path, f"{name} = {shown}\n".encode())
+    if (problem := settings_file.problem(name, value, plaintext=True)) is not None:
+        raise SettingsError(problem)
     values = settings_file.parse(path, old)
     line = re.compile(
         rb"""^(\s*["']?%b["']?\s*=\s*)(?:"[^"\n]*"|'[^'\n]*'|[^\s#]+)""" % name.encode(), re.MULTILINE

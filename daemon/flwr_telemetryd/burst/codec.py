@@ -109,11 +109,15 @@ def doubled(body: bytes) -> Iterator[bytes]:
 
     One of them equals that body only if that is full of one event.
     """
+    return coalesced(event for event in events(body) for _ in range(2))
+
+
+def coalesced(events: Iterable[Event]) -> Iterator[bytes]:
+    """The bodies for events of one body, in the wire format."""
     coalescer = Coalescer(most_held_bytes=math.inf)  # a body is bounded
-    for event in events(body):
+    for event in events:
         context = {**event["context"], "date": date_us(event["context"]["date"])}
-        for _ in range(2):
-            yield from coalescer.add({**event, "context": context})
+        yield from coalescer.add({**event, "context": context})
     yield from coalescer.finish()
 
 

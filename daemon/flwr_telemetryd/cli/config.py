@@ -98,7 +98,7 @@ def set_setting(
 
     found = output.find_home(home)
     try:
-        chosen = settings.value_of(name, value)
+        chosen = settings.value_of(found, name, value)
     except SettingsError as error:
         raise BadParameter(str(error), param_hint="VALUE" if _is_known(name) else "NAME") from error
     switch.check_owner(found)

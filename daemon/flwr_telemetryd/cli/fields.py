@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from . import output
+from .inspect import AsChoice
 from .output import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def fields(
     new: Annotated[
         bool, Option("--new", help="Only those that are new since you were told; then they count as seen.")
     ] = False,
+    as_format: Annotated[
+        AsChoice, Option("--as", help="otlp: show where each field stands in OTLP.")
+    ] = AsChoice.flower,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -38,7 +42,11 @@ def fields(
       flwr-telemetry fields
       flwr-telemetry fields --json
       flwr-telemetry fields --new
+      flwr-telemetry fields --as otlp
     """
+    if as_format is AsChoice.otlp:
+        _show_mapping(as_json=json)
+        return
     from ..clock import Clock
     from ..inspect.fields import examples
     from ..inspect.status import new_fields
@@ -60,6 +68,23 @@ def fields(
     output.answer(table, lambda: _tell(found), as_json=json)
     if new:
         _note_as_seen(chosen)
+
+
+def _show_mapping(*, as_json: bool) -> None:
+    """Show where each field stands in OTLP."""
+    from rich.text import Text
+
+    from ..delivery.otlp import MAPPING
+
+    def tell() -> None:
+        for row in MAPPING:
+            line = Text.assemble((row.name, "bold"), (f"  {row.place}", "dim"))
+            output.console().print(line, soft_wrap=True)
+            note = row.note.replace("`", "")
+            _indented(Text(": ".join(filter(None, (row.field, note)))))
+
+    table = [{"name": row.name, "place": row.place, "field": row.field, "note": row.note} for row in MAPPING]
+    output.answer(table, tell, as_json=as_json)
 
 
 def _note_as_seen(home: "Home") -> None:

@@ -115,6 +115,7 @@ def _dry_run(home: "Home", *, as_json: bool) -> int:
     """Say what a flush would deliver, and where to."""
     from flwr_telemetry import settings
 
+    from ..inspect.status import manner_of
     from ..outbox.backlog import Counter
 
     now = settings.load(home, os.environ)
@@ -131,7 +132,8 @@ def _dry_run(home: "Home", *, as_json: bool) -> int:
         elif to == "nowhere":
             output.say(f"Nothing would be sent of {events}; they would be kept here: {output.ended(reason)}")
         else:
-            output.say(f"Would deliver {events} to {to}.")
+            manner = f" ({how})" if (how := manner_of(now)) else ""
+            output.say(f"Would deliver {events} to {to}{manner}.")
 
     output.answer({**waits._asdict(), "to": to, "reason": reason}, tell, as_json=as_json)
     return ExitCode.OK if to else ExitCode.DISABLED

@@ -28,6 +28,8 @@ POLL_S = 0.25
 
 StageChoice = enum.StrEnum("StageChoice", "spool outbox sent rejected all")
 """The values of ``--stage``."""
+AsChoice = enum.StrEnum("AsChoice", "flower otlp")
+"""The values of ``--as``, of this command and of ``fields``."""
 
 
 def inspect(  # noqa: PLR0913 - each is an option for people
@@ -50,6 +52,9 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     with_meta: Annotated[
         bool, Option("--with-meta", help="With --json: also stage, host, key, time, address and reason.")
     ] = False,
+    as_format: Annotated[
+        AsChoice, Option("--as", help="otlp: print each request in OTLP, byte for byte.")
+    ] = AsChoice.flower,
     home: HomeOption = None,
 ) -> None:
     r"""Show the events that wait, and those that were sent or refused.
@@ -60,6 +65,9 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     With --json each line is one JSON value: an event of the spool, or a body, byte for byte as it is
     sent. With --with-meta, each line tells where it is, and when and to which address it was sent.
     With --follow an event that moves on is shown again at its next stage.
+
+    With --as otlp each line is a request as an OTLP collector gets it, before it is compressed. An
+    event of the spool is in no request yet. A collector that refuses a request may get it in halves.
 
     With --event or --since a body is shown if any event in it fits; with --expand, only those events.
 
@@ -72,6 +80,7 @@ def inspect(  # noqa: PLR0913 - each is an option for people
       flwr-telemetry inspect --event '*_LEAVE' --since 2h
       flwr-telemetry inspect --csv > events.csv
       flwr-telemetry inspect --follow
+      flwr-telemetry inspect --as otlp --stage outbox
       flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
     """
     from ..inspect.follow import Follower
@@ -79,6 +88,9 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     is_one = number is not None
     if json + csv + (body or is_one) > 1 or (follow and (csv or is_one)):
         raise BadParameter("choose one of N, --body, --json, --csv; --follow goes with --body or --json")
+    is_otlp = as_format is AsChoice.otlp
+    if is_otlp and (csv or body or is_one or json or expand):
+        raise BadParameter("it goes with --stage, --event, --since and --follow", param_hint="'--as'")
     if with_meta and not json:
         raise BadParameter("it needs --json", param_hint="'--with-meta'")
     found = output.find_home(home)
@@ -86,13 +98,15 @@ def inspect(  # noqa: PLR0913 - each is an option for people
     event_filter = _event_filter(event, since, expand=expand)
     rows: list[Row] = []
     show = show_body if body else Table().show
-    if json:
+    if is_otlp:
+        give = functools.partial(_print_otlp, event_filter)
+    elif json:
         give = functools.partial(_print_json, event_filter, with_meta=with_meta)
     else:
         give = functools.partial(_give, event_filter, show if follow else rows.append)
     _read(found, follower, give, follow=follow)
     output.complain(*follower.problems)
-    if json or follow:
+    if json or follow or is_otlp:
         return
     rows.sort(key=lambda row: row.when)
     if csv:
@@ -163,6 +177,16 @@ def _print_json(event_filter: "EventFilter", item: "Item", *, with_meta: bool) -
             show(codec.dumps(event).encode(), 1)
     elif event_filter.takes_raw(item.raw):
         show(item.raw, item.events)
+
+
+def _print_otlp(event_filter: "EventFilter", item: "Item") -> None:
+    """Print each request that delivers a body."""
+    from ..delivery import otlp
+    from ..outbox.pieces import place_of
+
+    if item.key is not None and event_filter.takes_raw(item.raw):
+        for request in otlp.render(item.raw, *place_of(item.key)):
+            output.print_raw(request)
 
 
 def _print_csv(rows: list[Row]) -> None:

@@ -7,6 +7,7 @@ Never: follows a redirect, sends cookies or credentials, or raises because of th
 
 ``uploader.py`` sends the bodies of a host, the oldest batch first, through ``http.py`` or ``file.py``.
 ``http.py`` has its connections, certificates and proxies from ``connection``, ``trust`` and ``proxies``.
+``otlp_sink.py`` sends them in the form that ``otlp.py`` gives them. ``credentials.py`` reads its headers.
 ``responses.py`` maps an answer to an outcome, and ``reasons.py`` an exception to a sentence.
 ``backoff.py`` and ``retry_after.py`` decide when to try again. ``faults.py`` does so for local faults.
 """
@@ -21,11 +22,14 @@ from .outcome import Sink
 
 __all__ = [
     "backoff",
+    "credentials",
     "deadline",
     "faults",
     "file",
     "http",
     "open_sink",
+    "otlp",
+    "otlp_sink",
     "outcome",
     "proxies",
     "retry_after",
@@ -40,6 +44,10 @@ def open_sink(settings: Settings) -> Sink:
         from .file import FileSink
 
         return FileSink(settings.url)
+    if settings.format == "otlp":
+        from .otlp_sink import OtlpSink
+
+        return OtlpSink(settings, os.environ)
     from .http import HttpSink
 
     return HttpSink(settings, os.environ)

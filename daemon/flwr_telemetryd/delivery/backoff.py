@@ -118,10 +118,16 @@ class RetryPolicy:
         """Whether the last request of this run failed."""
         return self.failing_since < math.inf
 
-    def failed(self, after_s: float | None) -> float:
-        """Note a failure and the collector's ``Retry-After`` in seconds; the seconds to wait."""
-        asked_s = after_s or 0.0
-        wait_s = self._backoff.failed(self._limits(), asked_s + self._jitter(asked_s))
+    def failed(self, after_s: float | None, *, needs_repair: bool = False) -> float:
+        """Note a failure; the seconds to wait.
+
+        Args:
+            after_s: the collector's ``Retry-After`` in seconds; None without one.
+            needs_repair: whether a person has to repair something first, so the wait is the longest at once.
+        """
+        asked_s, limits = after_s or 0.0, self._limits()
+        at_least_s = max(asked_s + self._jitter(asked_s), limits.backoff_max_s if needs_repair else 0.0)
+        wait_s = self._backoff.failed(limits, at_least_s)
         if after_s is not None:
             self._has_retry_after = True
             try:

@@ -25,11 +25,12 @@ from flwr_telemetry.version import __version__
 from . import proxies, trust
 from .deadline import TimedTls, deadline
 from .direct import Answer, Direct, is_plain
-from .outcome import Delivered, Outcome, Refused, Retry
+from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
-from .responses import outcome_of
+from .responses import REFUSALS, outcome_of
 
 if TYPE_CHECKING:
+    from .credentials import Credentials
     from .proxied import Proxied
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -52,17 +53,31 @@ class Reached(NamedTuple):
     """The ``Date`` header; empty without one."""
 
 
+class Answered(NamedTuple):
+    """The answer to a body."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    """The beginning of its content, without the values of our own headers."""
+
+
 class HttpSink:
     """POSTs bodies to one URL.
 
     Args:
-        settings: ``url``, ``proxy``, ``ca_bundle`` and the limits of a request.
+        settings: ``url``, ``proxy``, ``ca_bundle``, the credentials and the limits of a request.
         environ: names proxy and certificates if the settings do not.
     """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._url = settings.url
         self._limits = settings.limits
+        self._credentials: Credentials | None = None
+        if settings.headers_file or settings.client_cert or settings.client_key:
+            from .credentials import Credentials
+
+            self._credentials = Credentials(settings)
         self.trust = trust.choose(settings.ca_bundle, environ)
         """The certificates that are trusted."""
         self.proxy = proxies.choose(self._url, settings.proxy, environ)
@@ -71,6 +86,8 @@ class HttpSink:
         """Made for the first request over TLS, and again after a certificate was not trusted."""
         self._way = _way(self._url, self.proxy)
         self._headers = {"Content-Type": "application/json", "User-Agent": f"flwr-telemetry/{__version__}"}
+        self._compression = settings.compression
+        """``gzip`` or ``none``; None compresses what the collector says that it takes."""
         self._accepts_gzip = False
         """Whether the last answer of success named gzip in ``Accept-Encoding`` (RFC 7694)."""
         self._plain_until = -math.inf
@@ -95,6 +112,8 @@ class HttpSink:
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._way.close()  # the rest of the connection may belong to this answer
             reason = reason_for(error)
+            if self._credentials and self._credentials.has_certificate:
+                self._context = None  # there may be a new one meanwhile
             if certificate_error(error) is not None:
                 self._context = None  # the system's store may get the missing certificate meanwhile
                 reason += (
@@ -108,9 +127,12 @@ class HttpSink:
         if not self._url.lower().startswith("https:"):
             return request()
         if self._context is None:
-            self._context = self.trust.context()
-            self._context.sslsocket_class = TimedTls
-            self._way.secure(self._context)
+            context = self.trust.context()
+            if self._credentials:
+                self._credentials.add_to(context)
+            context.sslsocket_class = TimedTls
+            self._context = context
+            self._way.secure(context)
         try:
             return request()
         except Exception as error:
@@ -132,13 +154,23 @@ class HttpSink:
     ) -> contextlib.AbstractContextManager[Answer]:
         times = self._limits.connect_timeout_s, self._limits.request_deadline_s
         connect_s, read_s = (max(seconds, _SHORTEST_S) for seconds in times)
-        return self._way.request(method, {**self._headers, **(headers or {})}, data, connect_s, read_s)
+        own = self._credentials.headers() if self._credentials else {}
+        whole = {**own, **self._headers, **(headers or {})}
+        return self._way.request(method, whole, data, connect_s, read_s)
 
     def _post(self, key: str, body: bytes) -> Outcome:
+        answered = self._exchange(key, body)
+        return outcome_of(answered.status, answered.headers, answered.text, datetime.now(UTC))
+
+    def _compresses(self, body: bytes) -> bool:
+        if self._compression == "none" or time.monotonic() < self._plain_until:
+            return False
+        return self._compression == "gzip" or (self._accepts_gzip and len(body) >= _COMPRESSED_FROM_BYTES)
+
+    def _exchange(self, key: str, body: bytes) -> Answered:
+        """POST some bytes under a key. They are sent again, plain, if only the compression may be refused."""
         headers = {"Idempotency-Key": key}
-        may_compress = self._accepts_gzip and time.monotonic() >= self._plain_until
-        is_compressed = may_compress and len(body) >= _COMPRESSED_FROM_BYTES
-        if is_compressed:
+        if is_compressed := self._compresses(body):
             headers["Content-Encoding"] = "gzip"
             # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
             self._plain_until = time.monotonic() + PLAIN_S
@@ -146,14 +178,16 @@ class HttpSink:
         with self._request("POST", headers, data) as answer:
             # The beginning of its body, for the reason of a refusal. The status alone decides.
             text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
-            outcome = outcome_of(answer.status, answer.headers, text, datetime.now(UTC))
-        if isinstance(outcome, Delivered):
+            text = self._credentials.scrubbed(text) if self._credentials else text
+            answered = Answered(answer.status, answer.headers, text)
+        if is_success := 200 <= answered.status < 300:  # noqa: PLR2004
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
-            if is_compressed:
-                self._plain_until = -math.inf
-        if is_compressed and isinstance(outcome, Refused):
-            return self._post(key, body)  # only the compression may have been refused
-        return outcome
+        is_refused = is_compressed and answered.status in REFUSALS
+        if is_refused:
+            answered = self._exchange(key, body)
+        if is_compressed and (is_success or (is_refused and answered.status == answer.status)):
+            self._plain_until = -math.inf  # it is not the compression that is refused
+        return answered
 
 
 def accepts_gzip(accepted: str) -> bool:

@@ -48,10 +48,22 @@ def reason_for(error: BaseException) -> str:
     if (cause := certificate_error(error)) is not None:
         code = getattr(cause, "verify_code", 0)
         return f"TLS: the certificate is not trusted: {_CERTIFICATES.get(code, f'verify code {code}')}"
+    if any(isinstance(cause, ssl.SSLError) and _wants_ours(cause) for cause in _causes(error)):
+        return "TLS: the server ended it; does it want a certificate of this client? See client_cert"
+    if any(type(cause).__name__ == "BadStatusLine" for cause in _causes(error)):
+        return "what answers there speaks no HTTP/1.1; it may be a port of gRPC"
     for kind in type(error).__mro__:  # the nearest class that is known gives the reason
         if reason := _REASONS.get(f"{kind.__module__}.{kind.__qualname__}"):
             return reason
     return f"the request failed ({type(error).__name__})"
+
+
+def _wants_ours(error: ssl.SSLError) -> bool:
+    """Whether a server may have refused the certificate of a client. It often ends TLS without a word."""
+    alert = str(getattr(error, "reason", ""))
+    return isinstance(error, ssl.SSLEOFError) or (
+        "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
+    )
 
 
 def certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:

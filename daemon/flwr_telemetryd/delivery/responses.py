@@ -30,9 +30,14 @@ def outcome_of(status: int, headers: Mapping[str, str], text: str, now: datetime
         return Delivered(status)
     answer = f"the collector answered {status}"
     if status in REFUSALS:
-        printable = "".join(character if character.isprintable() else " " for character in text)
-        return Refused(f"{answer}: {printable[:MAX_REASON_CHARACTERS]}".rstrip(": "))
+        return Refused(with_text(answer, text))
     return Retry(answer, retry_after_s(headers.get("Retry-After"), now))
+
+
+def with_text(answer: str, text: str) -> str:
+    """What the collector answered, and the beginning of its text; printable."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return f"{answer}: {printable[:MAX_REASON_CHARACTERS]}".rstrip(": ")
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:

@@ -20,7 +20,7 @@ from ..outbox.body import Body
 from ..outbox.queue import Queue
 from ..runtime import Runtime
 from .backoff import RetryPolicy
-from .outcome import Delivered, Refused, Retry, Sink
+from .outcome import Delivered, PartSent, Refused, Retry, Sink
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -39,7 +39,7 @@ class Uploader:
         self._queue = queue
         self._open_sink = open_sink
         self._sink: Sink | None = None
-        self._sink_key: tuple[object, ...] = ()
+        self._sink_settings: Settings | None = None
         self._last_failed: Path | None = None
         self._flush_requested = False
         self.retry_policy = RetryPolicy(
@@ -84,6 +84,12 @@ class Uploader:
 
     def _upload(self, body: Body) -> bool:
         """Send one body; whether to go on with the next."""
+        while (go_on := self._send(body)) is None:
+            continue  # each part is a request of its own, before which everything is checked again
+        return go_on
+
+    def _send(self, body: Body) -> bool | None:
+        """Send one body, or its next part; whether to go on with the next body, None if a part is left."""
         loaded = self._queue.load(body)
         if loaded is None:
             return True
@@ -94,6 +100,8 @@ class Uploader:
         self._runtime.state.requests += 1
         if not isinstance(outcome, Delivered) and not self._runtime.checkpoint():
             return False  # after an opt-out during the request, nothing more is written
+        if isinstance(outcome, PartSent):
+            return None
         if isinstance(outcome, Retry):
             self._failed(body, outcome)
             return False
@@ -101,7 +109,8 @@ class Uploader:
         if isinstance(outcome, Refused):
             parts = self._queue.reject(loaded, outcome.reason)
             return all(self._runtime.checkpoint() and self._upload(part) for part in parts)
-        self._queue.accept(loaded, status=outcome.status, url=self._runtime.settings().url)
+        url = self._runtime.settings().url
+        self._queue.accept(loaded, status=outcome.status, url=url, refusals=outcome.refusals)
         return True
 
     def _is_kept(self) -> bool:
@@ -111,15 +120,14 @@ class Uploader:
     def _connected(self) -> Sink:
         """The sink, opened again if the settings that it depends on have changed."""
         settings = self._runtime.settings()
-        key = (settings.url, settings.proxy, settings.ca_bundle, settings.limits)
-        if self._sink is None or key != self._sink_key:
+        if self._sink is None or settings != self._sink_settings:
             self.close()
-            self._sink, self._sink_key = self._open_sink(settings), key
+            self._sink, self._sink_settings = self._open_sink(settings), settings
         return self._sink
 
     def _failed(self, body: Body, outcome: Retry) -> None:
         self._last_failed = body.path
-        wait_s = self.retry_policy.failed(outcome.after_s)
+        wait_s = self.retry_policy.failed(outcome.after_s, needs_repair=outcome.needs_repair)
         state = self._runtime.state
         state.retried += 1
         state.last_error, state.next_try = outcome.reason, self._in(wait_s)

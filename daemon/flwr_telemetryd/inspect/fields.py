@@ -1,6 +1,6 @@
 """An example from this machine for each field that can leave it.
 
-The values come from the code that makes real events: ``context.py``, the coalescer, and the hardware facts.
+The values come from the code that makes real events: ``identity.py``, the coalescer, and the hardware facts.
 Only event type, details and cluster IDs are made up. This module never writes or sends anything.
 """
 
@@ -10,14 +10,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flwr_telemetry import EventType, context, hardware, redaction, settings, source
+from flwr_telemetry import EventType, hardware, identity, redaction, settings, source
 from flwr_telemetry.context import FIELDS, Field
 from flwr_telemetry.layout import Home
 
 from ..burst.codec import Coalescer
 from ..clock import Clock
 
-NOT_INSTALLED = (context.UNKNOWN, context.UNKNOWN)
+NOT_INSTALLED = (identity.UNKNOWN, identity.UNKNOWN)
 
 _LATER_US = 1_500
 
@@ -26,8 +26,8 @@ def examples(home: Home, environ: Mapping[str, str], clock: Clock) -> list[tuple
     """Every declared field, with an example; None if this machine would not report the field."""
     bodies = [
         _body(home, environ, clock, package, version)
-        for package in context.PACKAGES
-        if (version := context.package_version(package)) != NOT_INSTALLED or package == "flwr"
+        for package in identity.PACKAGES
+        if (version := identity.package_version(package)) != NOT_INSTALLED or package == "flwr"
     ]
     return [(field, _first(bodies, field.name.split("."))) for field in FIELDS]
 
@@ -48,13 +48,13 @@ def _body(
 ) -> dict[str, Any]:
     """A burst of two workloads of the same user, one of which fails."""
     coalescer = Coalescer(hardware=hardware.known_facts(settings.load(home, environ)))
-    static = redaction.identity_redactor().redact(context.static_context(package, version))
-    partner = {"partner": context.partner_id(environ.get("FLWR_TELEMETRY_PARTNER_ID"))}
+    static = redaction.identity_redactor().redact(identity.static_context(package, version))
+    partner = {"partner": identity.partner_id(environ.get("FLWR_TELEMETRY_PARTNER_ID"))}
     date_us = clock.time_ns() // 1000
     bodies: list[bytes] = []
     for number in range(2):
         ids = {
-            **(partner if context.PACKAGES[package].has_partner else {}),
+            **(partner if identity.PACKAGES[package].has_partner else {}),
             "source": source.read(home.source) or source.UNAVAILABLE,
             "cluster": source.new_id(),
         }

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from flwr_telemetry import files, machine, presence, source, start_errors, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.settings import Consent, Settings
+from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
 
 from ..errors import attempt, describe
 from ..outbox import forgotten
@@ -30,6 +30,7 @@ _USUAL_RECORD_BYTES = 1024
 _STARTING_S = 10.0
 """A sidecar that said nothing may still be starting for so long."""
 
+_SET_URL = "nothing is sent until you run `flwr-telemetry config set url URL`"
 _NEVER_LIVED = "the events wait: repair that, then run `flwr-telemetry flush`"
 _NEVER_STARTED = "the events wait: run a service, or `flwr-telemetryd --once` from time to time"
 
@@ -63,6 +64,7 @@ def find_problems(home: Home, now: Settings) -> list[str]:
     found = [*unsafe(home)] or [*_unsafe_entries(home)] or [*_source(home)]
     if now.consent.enabled and not found:
         found = [*_unwritable(home), *_at_cap(machine.own_host(home), now.limits.spool_max_mib)]
+        found += [] if now.kept_by else [*collector_settings(now)]
     return found
 
 
@@ -178,6 +180,20 @@ def _at_cap(host: HostPaths, spool_max_mib: float) -> Iterator[str]:
     size_bytes = size_of(host.events)
     if size_bytes and size_bytes + _USUAL_RECORD_BYTES > spool_max_mib * _MIB:
         yield f"{host.events} is at its cap (spool_max_mib); run `flwr-telemetry flush`"
+
+
+def collector_settings(now: Settings) -> Iterator[str]:
+    """The problem of settings that belong to the ``url``, for which nothing is sent; none without one."""
+    is_for_own = now.format == "otlp" or now.headers_file or now.client_cert or now.client_key
+    if now.url == DEFAULT_URL and is_for_own:
+        yield f"format, headers_file and client_cert are for a collector of your own; {_SET_URL}"
+    elif now.headers_file:
+        from ..delivery.credentials import Credentials, CredentialsError
+
+        try:
+            Credentials(now).headers()
+        except CredentialsError as error:
+            yield str(error)
 
 
 def size_of(path: Path) -> int:

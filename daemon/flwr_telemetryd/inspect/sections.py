@@ -56,6 +56,7 @@ def _destination(page: Page) -> Html:
         to = f"nowhere: {_ended(status.kept_by)}"
     else:
         to = address_of(status.url) if status.url else "unknown until the settings can be read"
+        to += f" ({status.manner})" if status.manner else ""
     last = max((host.last_delivery for host in status.hosts if host.last_delivery), default="")
     errors = dict.fromkeys(host.last_error for host in status.hosts if host.last_error)
     found = {

@@ -17,13 +17,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flwr_telemetry import context, files, machine, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths, host_name
 from flwr_telemetry.record import Event
+from flwr_telemetry.settings import Settings
 
 from ..delivery import retry_after
+from ..delivery.proxies import is_loopback
 from ..outbox import archive, contents, queue
 from ..outbox.body import read as read_body
 from ..spool import reader
@@ -192,6 +195,10 @@ class Status:
     url: str | None
     """The collector; None if the settings cannot be read."""
 
+    manner: str
+    """How they are sent there, unless in Flower's form and encrypted or to this machine: ``OTLP``,
+    ``unencrypted``."""
+
     kept_by: str
     """Why events are collected and never sent (``upload = false``); empty if they are sent."""
 
@@ -254,6 +261,7 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
         directory=own.name,
         directory_reason="" if own.name == host_name() else _ANOTHER_MACHINE,
         url=None if now.consent.malformed else now.url,
+        manner=manner_of(now),
         kept_by=now.kept_by,
         new_fields=new_fields(home),
         flower=read_flower(environ, enabled=now.consent.enabled),
@@ -294,6 +302,15 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         last_error=state.last_error or None,
         last_refusal=last_refusal(host),
     )
+
+
+def manner_of(now: Settings) -> str:
+    """How events are sent, as far as a person should know it; empty for Flower's form over a safe way."""
+    parts = urlsplit(now.url)
+    if parts.scheme == "file":
+        return ""
+    is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    return ", ".join(["OTLP"] * (now.format == "otlp") + ["unencrypted"] * is_open)
 
 
 def new_fields(home: Home) -> list[str]:

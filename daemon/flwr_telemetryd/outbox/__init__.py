@@ -7,9 +7,9 @@ Owns:  ``<host>/work/``, ``<host>/outbox/``, ``<host>/sent/``, ``<host>/rejected
 Never: sends, decides when to send, or deletes an unsent event without counting it, opt-out and forget apart.
 
 Way in: ``batch`` (take, write, commit), then ``discard`` (unlink its segments). Way out: ``queue`` settles a
-``body``, by ``split``, ``archive`` and ``forgotten``. Views: ``backlog`` (whether and how much waits),
-``contents`` (the files of each stage). Deletion: ``retention`` (caps), ``purge`` (opt-out). ``common`` keeps
-the archives of hosts that are gone.
+``body``, by ``split``, ``pieces``, ``archive`` and ``forgotten``. Views: ``backlog`` (whether and how much
+waits), ``contents`` (the files of each stage). Deletion: ``retention`` (caps), ``purge`` (opt-out).
+``common`` keeps the archives of hosts that are gone.
 """
 
 # As in ``spool``, these reads decide on a shared home whether something is deleted or counted:
@@ -39,6 +39,7 @@ __all__ = [
     "discard",
     "durable",
     "forgotten",
+    "pieces",
     "purge",
     "queue",
     "retention",

@@ -1,6 +1,7 @@
 """The queue: durable bodies, one file each, from the commit until the collector has decided on them.
 
     outbox/<batch>/<key>.json ──accept──▶ sent/<date>.jsonl
+                    │              └─────▶ rejected/<key>.<first>.json, of a part that was refused (OTLP)
                     │          ──reject──▶ rejected/<key>.json, <key>.reason.txt
                     └──split──▶ <key>.split ──▶ one <key>.json for each event of a refused burst
 
@@ -21,9 +22,10 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
@@ -35,6 +37,9 @@ from ..spool import quarantine
 from ..spool.directory import entry_names, listing, remove_if_empty
 from . import archive, discard, forgotten, split
 from .body import Body, intact
+
+if TYPE_CHECKING:
+    from .pieces import Refusal
 
 log = logging.getLogger("flwr_telemetryd")
 
@@ -59,8 +64,8 @@ class Queue:
         self._state = runtime.state
         self._undecided: dict[Path, split.Split] = {}
         """Split bursts, by the path of their first event."""
-        self._accepted: dict[Path, archive.Receipt | None] = {}
-        """Accepted bodies that are still there, with their receipts; None once a body is archived."""
+        self._accepted: dict[Path, list[Callable[[], None]]] = {}
+        """Accepted bodies that are still there, each with the steps that keep it and are not done yet."""
         self._whole: dict[str, dict[Path, object]] = {}
         """Batches without an unfinished step, by host, with the signatures of their directories."""
 
@@ -133,21 +138,36 @@ class Queue:
             return loaded
         return None
 
-    def accept(self, loaded: Loaded, *, status: int | None, url: str) -> None:
+    def accept(
+        self, loaded: Loaded, *, status: int | None, url: str, refusals: Collection[Refusal] = ()
+    ) -> None:
         """Archive and remove a body that the collector accepted.
 
         Args:
             loaded: the body.
             status: the status code of the answer; None without one.
             url: the collector; ``archive.NOWHERE`` if the body is kept here and never sent.
+            refusals: the parts that the collector refused; they go to ``rejected/``.
 
         Raises:
             OSError: the disk is full, for example; ``load`` tries again, and the body is not sent again.
         """
-        now = self._runtime.clock.now()
-        self._accepted[loaded.body.path] = archive.receipt(loaded.body.key, now, status, url)
+        now, host = self._runtime.clock.now(), loaded.body.host
+        found = [(loaded.body.key, loaded.data, "")]
+        if refusals:
+            from .pieces import divide
+
+            found = [*divide(loaded.body.key, loaded.data, refusals)]
+        self._accepted[loaded.body.path] = [
+            partial(keep_refused, host, name, data, reason)
+            if reason
+            else partial(archive.archive, host, data, archive.receipt(name, now, status, url))
+            for name, data, reason in found
+        ]
         if url != archive.NOWHERE:
-            self._state.delivered_events += codec.count(loaded.event)
+            refused = sum(refusal.refused for refusal in refusals)
+            self._state.rejected += refused
+            self._state.delivered_events += codec.count(loaded.event) - refused
             self._state.last_delivery = now.isoformat()
         self._archive(loaded)
 
@@ -176,10 +196,11 @@ class Queue:
 
     def _archive(self, loaded: Loaded) -> None:
         path = loaded.body.path
-        if (accepted := self._accepted[path]) is not None:
+        steps = self._accepted[path]
+        while steps:
             if not self._is_forgotten(loaded):
-                archive.archive(loaded.body.host, loaded.data, accepted)
-            self._accepted[path] = None
+                steps[0]()
+            del steps[0]
         _remove(loaded.body)
         del self._accepted[path]
 
@@ -209,6 +230,23 @@ class Queue:
         # The collector's answer may quote the body, so the reason is not logged.
         log.warning("body %s rejected; its reason is beside it", body.key)
         self._state.rejected += 1
+
+
+def keep_refused(host: HostPaths, name: str, data: bytes, reason: str) -> None:
+    """Write a body or a piece of one to ``rejected/``, after the reason beside it.
+
+    Args:
+        host: the host in whose directory it is kept.
+        name: the key of the body, or ``Piece.name``.
+        data: the body or piece.
+        reason: the collector's answer.
+    """
+    files.ensure_directory(host.rejected)
+    kept = host.rejected / f"{name}{BODY_SUFFIX}"
+    files.replace_bytes(reason_of(kept), reason.encode() + b"\n")
+    files.replace_bytes(kept, data, durable=True)
+    # The collector's answer may quote the body, so the reason is not logged.
+    log.warning("%s is rejected; its reason is beside it", name)
 
 
 def _is_of_a_step(name: str) -> bool:

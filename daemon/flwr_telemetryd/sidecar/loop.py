@@ -22,7 +22,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.machine import own_host
-from flwr_telemetry.version import BUILD
+from flwr_telemetry.version import __version__
 
 from ..clock import Clock
 from ..delivery.faults import LocalFaults
@@ -115,7 +115,7 @@ class Sidecar:
     def run(self) -> ExitReason:
         """Make passes until there is a reason to end; the reason."""
         state, clock = self._state, self._runtime.clock
-        state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, BUILD
+        state.pid, state.mode, state.version = os.getpid(), self._runtime.mode.value, __version__
         state.born = presence.birth(os.getpid())
         state.started, state.ended = clock.now().isoformat(), ""
         reason: ExitReason | None = None

@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING
 
 from flwr_telemetry import files, machine, presence, start_errors, system
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.launch import RECHECK_S
 from flwr_telemetry.layout import Home, HostPaths, home_directory
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.presence import NAME
-from flwr_telemetry.settings import UPLOAD, Consent, Settings, environment_refusal, load, upload_refusal
+from flwr_telemetry.settings import (
+    RECHECK_S,
+    UPLOAD,
+    Consent,
+    Settings,
+    environment_refusal,
+    load,
+    upload_refusal,
+)
 from flwr_telemetry.version import described
 
 from ..clock import Clock

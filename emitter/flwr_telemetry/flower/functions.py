@@ -38,7 +38,7 @@ def replacements(module: ModuleType, package: str, mark: str) -> dict[str, Calla
 
     Args:
         module: a telemetry module of Flower's, executed and not adopted yet.
-        package: the one of ``context.PACKAGES`` whose events they report.
+        package: the one of ``identity.PACKAGES`` whose events they report.
         mark: the attribute in which a replacement holds itself, once it is in its place.
 
     Returns:

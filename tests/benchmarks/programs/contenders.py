@@ -9,6 +9,7 @@ library says, and prints the time of each call as JSON.
 - ``alone``: the same, if Flower is there. Each second event is the end of a workload, PAUSE_S later. It
   prints as ``before_s`` its processor time until it has loaded Flower. With no events it then ends.
 - ``apart``: eight such processes, each with a share of the events.
+- ``folded``: one process reports for all workloads, each with its own IDs. It prints all its processor time.
 
 It runs in the environments of the peers, so its module level imports only the standard library. Each function
 below imports its library, and gives ``begin(origin)``, which gives two functions: one reports an event with
@@ -23,6 +24,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 DETAILS = {"backend": "ray", "num-supernodes": 10}
@@ -191,6 +193,17 @@ def alone(begin, origin, calls, pause_s):
     end()
 
 
+def folded(begin, origin, calls):
+    """Report the two events of so many workloads, with the IDs that tell them apart."""
+    emit, end = begin(origin)
+    for _ in range(calls // 2):
+        run = {**DETAILS, "run-id-hash": os.urandom(32).hex(), "cluster": str(uuid.uuid4())}
+        emit(run)
+        emit({**run, "success": True})
+    end()
+    return time.process_time()
+
+
 def apart(calls, words):
     """Run one process for each share of the events, all at once."""
     shares = [len(range(first, calls, PROCESSES)) for first in range(PROCESSES)]
@@ -217,6 +230,9 @@ def main(name, origin, calls, mode="", pause_s="0"):
     times = []
     if mode == "many":
         times = many(begin, origin, int(calls) // 2)
+    elif mode == "folded":
+        print(json.dumps({"busy_s": folded(begin, origin, int(calls))}), flush=True)
+        return
     elif mode == "alone":
         alone(begin, origin, int(calls), float(pause_s))
     else:

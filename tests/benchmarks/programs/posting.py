@@ -96,11 +96,15 @@ class Run:
         self.seconds = seconds
         self.statuses, self.times = collections.Counter(), []
 
-    def request(self):
-        body = self._body.replace("SOURCE", _uuid(self._chance))
+    def body(self, source=None):
+        """A new body, of a new source or of this one."""
+        body = self._body.replace("SOURCE", source or _uuid(self._chance))
         for n in range(EVENTS - 1, 0, -1):
             body = body.replace(f"CLUSTER{n}", _uuid(self._chance))
-        body = body.replace("CLUSTER", _uuid(self._chance))
+        return body.replace("CLUSTER", _uuid(self._chance))
+
+    def request(self):
+        body = self.body()
         return f"{self._head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
     async def run(self):

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from flwr_telemetry import record
-from flwr_telemetry.context import static_context
+from flwr_telemetry.identity import static_context
 from flwr_telemetryd.spool import segments
 
 SEGMENT_BYTES = 4 * 1024 * 1024

@@ -1,6 +1,6 @@
 """The rows of the table, in its order. Each takes a ``Bench`` and yields figures."""
 
-from tests.benchmarks.rows import calls, delivery, idle, lone, spools, starting
+from tests.benchmarks.rows import calls, collector, delivery, idle, lone, otlp, spools, starting
 
 ROWS = {
     "lone": lone.measure,
@@ -12,8 +12,10 @@ ROWS = {
     "cpu": delivery.cpu,
     "wall": delivery.wall,
     "wire": delivery.wire,
+    "otlp": otlp.measure,
     "throughput": spools.throughput,
     "memory": spools.memory,
     "scale": spools.scale,
     "idle": idle.measure,
+    "collector": collector.measure,
 }

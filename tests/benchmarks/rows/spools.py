@@ -65,7 +65,7 @@ def memory(bench):
     """The peak of ``--once``, beside that of its imports."""
     for kind, full, what in MEMORY_KINDS:
         count = full if full == 1 else bench.pick(full, full // 10)
-        with _spool(bench, kind, count) as spool:
+        with spool_of(bench, kind, count) as spool:
             measures = {"floor": partial(_floor, bench), "ours": partial(_once, bench, spool, count)}
             title = f"peak memory, {what}"
             found = bench.in_turn(bench.pick(3, 1), title, measures)
@@ -98,7 +98,7 @@ def scale(bench):
 def _one_size(bench, size):
     """Processor time of a further event, peak memory, and decoding, in turn with a run of one workload."""
     rounds = SIZES[size] if not bench.quick else max(1, SIZES[size] // 3)
-    with _spool(bench, "workloads", size) as spool, _spool(bench, "workloads", LEAST) as least:
+    with spool_of(bench, "workloads", size) as spool, spool_of(bench, "workloads", LEAST) as least:
 
         def decode_us():
             with bench.place() as home:
@@ -116,7 +116,7 @@ def _one_size(bench, size):
 
 
 @contextlib.contextmanager
-def _spool(bench, kind, count):
+def spool_of(bench, kind, count):
     """A spool of this kind, which is copied for each run."""
     with bench.place() as home:
         path = home / "kept" / kind / "spool"
@@ -124,9 +124,9 @@ def _spool(bench, kind, count):
         yield path
 
 
-def _once(bench, spool, events):
-    """Work off a copy of a spool; all events must arrive."""
-    with bench.place(**UNLIMITED) as home:
+def once(bench, spool, events, **settings):
+    """Work off a copy of a spool; all events must arrive. The costs, and the counts of the collector."""
+    with bench.place(**UNLIMITED, **settings) as home:
         target = homes.spool(home / ".flwr")
         target.parent.mkdir(mode=0o700)
         shutil.copytree(spool, target)
@@ -135,7 +135,11 @@ def _once(bench, spool, events):
         counts = bench.collector.ask()
     if counts.events != events:
         raise RuntimeError(f"{counts.events} of {events} events have arrived")
-    return taken._replace(requests=counts.requests)
+    return taken._replace(requests=counts.requests), counts
+
+
+def _once(bench, spool, events):
+    return once(bench, spool, events)[0]
 
 
 def _floor(bench):

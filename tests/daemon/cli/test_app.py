@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from flwr_telemetry.version import BUILD
+from flwr_telemetry.version import __version__
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
@@ -23,7 +23,7 @@ def test_without_arguments_it_shows_its_help(home):
 
 
 def test_it_tells_its_version(home):
-    assert command(home, "--version").stdout == f"flwr-telemetry {BUILD}\n"
+    assert command(home, "--version").stdout == f"flwr-telemetry {__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.support import homes, processes, records, wire
+from tests.support import homes, otlp, processes, records, wire
 from tests.support.collector import Answer
 from tests.support.processes import NEVER, command
 
@@ -185,3 +185,36 @@ def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
     follow.send_signal(signal.SIGINT)
     _, said = follow.communicate(timeout=processes.PATIENCE_S)
     assert (follow.returncode, said) == (0, "")
+
+
+def test_otlp_is_shown_as_it_is_on_the_wire(home, collector):
+    """Of each stage, part by part; an event of the spool is in no request yet."""
+    homes.configure(home, collector.url, format="otlp", compression="gzip")
+    homes.put(home, [*records.series(1500), *records.series(3, event_type="OTHER", start=9000)])
+
+    def shown(stage):
+        done = command(home, "inspect", "--as", "otlp", "--stage", stage)
+        assert done.returncode == 0, done.stderr
+        return sorted(done.stdout.encode().splitlines())
+
+    assert shown("spool") == []
+    collector.answer_by(lambda _request: 503)
+    processes.once(home)
+    waiting = shown("outbox")
+    refusal = b'{"partialSuccess":{"rejectedLogRecords":500,"errorMessage":"old"}}'
+    collector.start_afresh(
+        lambda request: Answer(200, body=refusal) if len(otlp.records(otlp.body_of(request))) == 500 else 200
+    )
+    processes.deliver(home, times=3)
+    wire_bytes = sorted(otlp.body_of(request) for request in collector.requests)
+    assert waiting == wire_bytes
+    assert len(wire_bytes) == 3
+    assert sorted([*shown("sent"), *shown("rejected")]) == wire_bytes
+    assert len(shown("rejected")) == 1
+    only = command(home, "inspect", "--as", "otlp", "--event", "OTHER").stdout.encode().splitlines()
+    assert [len(otlp.records(line)) for line in only] == [3]
+
+
+@pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])
+def test_otlp_is_a_form_of_its_own(home, other):
+    assert command(home, "inspect", "--as", "otlp", other).returncode == 2

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.support import homes, processes, records
 from tests.support.processes import command
 
@@ -106,3 +108,40 @@ def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
     processes.running_sidecar(home)
     assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
     assert "goes on until `disable`" not in command(home, "status").stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"url": "http://127.0.0.1:4318/v1/logs"}, "http://127.0.0.1:4318/v1/logs\n"),
+        ({"url": "https://c.example/v1/logs", "format": "otlp"}, "https://c.example/v1/logs (OTLP)\n"),
+        (
+            {"url": "http://c.example:4318/v1/logs", "format": "otlp", "plaintext": True},
+            "http://c.example:4318/v1/logs (OTLP, unencrypted)\n",
+        ),
+        ({"url": "http://c.example/", "plaintext": True}, "http://c.example/ (unencrypted)\n"),
+        ({"url": "file:///tmp/x.jsonl", "format": "otlp"}, "file:///tmp/x.jsonl\n"),
+    ],
+)
+def test_the_destination_tells_how_events_are_sent(home, settings, told):
+    """In `status`, on the page, and before a delivery."""
+    homes.configure(home, **settings)
+    assert f"Sent to        {told}" in command(home, "status").stdout
+    assert told.strip() in command(home, "view", "--output", "-").stdout
+    assert f"Would deliver 0 events to {told.strip()}.\n" == command(home, "flush", "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"format": "otlp"}, "config set url"),
+        ({"headers_file": "/none"}, "config set url"),
+        (
+            {"url": "https://c.example/", "headers_file": "/none/headers.toml"},
+            "/none/headers.toml cannot be read",
+        ),
+    ],
+)
+def test_what_keeps_everything_from_being_sent_is_a_problem(home, settings, word):
+    homes.configure(home, **settings)
+    assert word in command(home, "status").stdout.partition("Problem: ")[2]

@@ -3,10 +3,10 @@
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
+from flwr_telemetryd.delivery.outcome import Delivered, PartSent, Refused, Retry
 from flwr_telemetryd.delivery.uploader import Uploader
 from flwr_telemetryd.outbox.queue import Queue
-from tests.daemon.conftest import a_runtime
+from tests.daemon.conftest import a_runtime, put_body
 from tests.support import records, wire
 from tests.support.bodies import coalesce
 
@@ -95,3 +95,30 @@ def test_changed_settings_open_another_sink(home, keys, collector):
     uploader, _ = uploader_for(home, collector, settings=changing)
     uploader.deliver(flush_requested=True)
     assert (collector.keys, collector.opened) == (keys, 3)
+
+
+def test_each_part_of_a_body_is_asked_for_again(home, host, keys, collector):
+    """An opt-out between two parts ends the body; the parts count as requests, the body once."""
+    answers = {key: [PartSent(), PartSent(), Delivered()] for key in keys}
+    collector.answer = lambda key: answers[key].pop(0)
+    uploader, state = uploader_for(home, collector)
+    uploader.deliver(flush_requested=True)
+    assert collector.keys == [key for key in keys for _ in range(3)]
+    assert (state.requests, state.delivered_events) == (9, 3)
+    (body,) = coalesce([to_wire(records.sample())])
+    key = put_body(host, body).key
+    answers, collector.keys = {key: [PartSent()] * 9}, []
+    uploader, _ = uploader_for(home, collector, checkpoint=lambda: len(collector.keys) < 2)
+    uploader.deliver(flush_requested=True)
+    assert len(collector.keys) == 2
+
+
+def test_what_a_person_has_to_repair_waits_the_longest_time_at_once(home, keys, collector):
+    """A flush does not wait for it, because no ``Retry-After`` is written."""
+    collector.answer = lambda _key: Retry("401", needs_repair=True)
+    uploader, state = uploader_for(home, collector)
+    uploader.deliver(flush_requested=True)
+    assert uploader.retry_policy.wait_s() > 899
+    assert state.last_error == "401"
+    uploader.retry_policy.reset()
+    assert uploader.retry_policy.wait_s() <= 0

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 
-from flwr_telemetry import context
+from flwr_telemetry import identity
 from flwr_telemetry.context import FIELDS
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.clock import Clock
@@ -48,10 +48,10 @@ def test_a_package_that_is_not_installed_reports_nothing(home, monkeypatch):
             else ("flwr", importlib.metadata.version("flwr"))
         )
 
-    monkeypatch.setattr(context, "package_version", version)
+    monkeypatch.setattr(identity, "package_version", version)
     told = shown(home)
     assert (told["context.package.package_name"], told["context.flower.package_name"]) == (None, "flwr")
-    monkeypatch.setattr(context, "package_version", lambda *_: ("unknown", "unknown"))
+    monkeypatch.setattr(identity, "package_version", lambda *_: ("unknown", "unknown"))
     assert shown(home)["context.flower.package_version"] == "unknown"
-    monkeypatch.setattr(context, "package_version", lambda package, *_: (package, "1"))
+    monkeypatch.setattr(identity, "package_version", lambda package, *_: (package, "1"))
     assert shown(home)["context.package.package_name"] == "flwr-datasets"

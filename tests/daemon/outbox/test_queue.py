@@ -9,6 +9,7 @@ from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import archive, forgotten
+from flwr_telemetryd.outbox.pieces import Refusal
 from flwr_telemetryd.outbox.queue import Queue
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import a_queue, a_runtime, burst_of, due, put_body
@@ -173,3 +174,25 @@ def test_a_split_within_one_tick_of_the_clock_is_found(host):
     assert [*queue.due()] == []
     queue.repair(host)
     assert len([*queue.due()]) == 3
+
+
+def test_a_body_that_was_refused_in_part_is_archived_and_rejected_in_pieces(home, host, monkeypatch):
+    """A full disk repeats the steps that are left, and only those; each event is kept once."""
+    queue = Queue(runtime := a_runtime(home))
+    body = loaded(queue, host, BURST)
+    fail_once(monkeypatch, "fsync", 28)
+    with pytest.raises(OSError, match="space"):
+        queue.accept(body, status=200, url="https://x/", refusals=[Refusal(1, 2, 1, "no")])
+    assert due(host) == {KEY: BURST}
+    assert queue.load(body.body) is None
+    assert due(host) == {}
+    assert (runtime.state.delivered_events, runtime.state.rejected) == (3, 1)
+    events = wire.expand(BURST)
+    (day,) = archive.archive_files(host)
+    lines = day.read_bytes().splitlines()
+    assert [wire.expand(line) for line in lines] == [events[:1], events[3:]]
+    kept = host.rejected / f"{KEY}.1.json"
+    assert wire.expand(kept.read_bytes()) == events[1:3]
+    assert (host.rejected / f"{KEY}.1.reason.txt").read_text() == "no\n"
+    receipts = archive.Receipts(day)
+    assert [receipts.of(line).key for line in lines] == [f"{KEY}.0", f"{KEY}.3"]

@@ -3,7 +3,8 @@
     check.py     a check: its name, its verdict, what was found, and advice
     here.py      the home, its disk and its locks, the clock, the sidecar
     shared.py    the file system of a home that other machines use, too
-    way_out.py   proxy, name resolution, the collector
+    way_out.py   proxy, name resolution, certificates
+    collector.py the collector's answer; otlp.py, if it speaks OTLP
     around.py    what starts and ends processes here: systemd, batch systems, containers
 
 In:    a home, and this process's variables.
@@ -21,7 +22,7 @@ from flwr_telemetry.layout import Home
 
 from ...clock import Clock
 from ...inspect.problems import nearest_directory
-from . import around, here, shared, way_out
+from . import around, here, otlp, shared, way_out
 from .check import Check, Verdict, fault_of, skipped
 
 __all__ = ["Check", "Verdict", "examine"]
@@ -70,6 +71,7 @@ def examine(home: Home, environ: Mapping[str, str], clock: Clock, silence: str =
         yield skipped("collector", f"not checked, because nothing is sent: {now.kept_by}")
     elif now.consent.enabled:
         yield from way_out.check(now, environ, clock)
+        yield from otlp.variables(environ)
     else:
         yield skipped("collector", "not checked, because telemetry is off")
     yield from around.systemd(environ)

@@ -11,8 +11,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from flwr_telemetry import files
@@ -22,16 +20,13 @@ from flwr_telemetry.settings import Settings
 from ...clock import Clock
 from ...delivery import proxies, trust
 from ...delivery.file import path_of
-from ...delivery.http import HttpSink, Reached
-from ...delivery.outcome import Retry
+from ...delivery.http import HttpSink
+from ...delivery.otlp_sink import OtlpSink
 from ...errors import describe
+from . import collector, otlp
 from .check import Check, Verdict, fault, note, ok
 
-_CLOCK_NOTE_S = 300.0
-_PROXY_REFUSES = 407
 _OF_ANOTHER = "a sidecar has the environment of the process which started it"
-_EXPECTED = frozenset({*range(200, 300), 400, 405, 411, 415, 422, 501})
-"""Answers to a request for headers alone by a server that accepts events."""
 
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
@@ -39,7 +34,7 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
     if now.url.lower().startswith("file:"):
         yield _file(now.url)
         return
-    with contextlib.closing(HttpSink(now, environ)) as sink:
+    with contextlib.closing(_sink(now, environ)) as sink:
         found = _proxy(now, sink.proxy)
         yield found
         if found.verdict is not Verdict.FAULT and sink.proxy is None:
@@ -48,8 +43,16 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
         if found.verdict is not Verdict.FAULT and now.url.lower().startswith("https:"):
             found = _certificates(sink.trust, environ)
             yield found
-        if found.verdict is not Verdict.FAULT:
-            yield _collector(now, sink.reach(), clock)
+        if found.verdict is Verdict.FAULT:
+            return
+        if isinstance(sink, OtlpSink):
+            yield otlp.check(sink, now, clock)
+        else:
+            yield collector.check(now, sink.reach(), clock)
+
+
+def _sink(now: Settings, environ: Mapping[str, str]) -> HttpSink:
+    return OtlpSink(now, environ) if now.format == "otlp" else HttpSink(now, environ)
 
 
 def _file(url: str) -> Check:
@@ -109,38 +112,3 @@ def _name(url: str) -> Check:
         )
         return fault("name", f"{host} cannot be looked up: {why}", advice)
     return ok("name", f"{host} is {min(map(str, found))}")
-
-
-def _collector(now: Settings, reached: Reached | Retry, clock: Clock) -> Check:
-    host = urlsplit(now.url).netloc
-    secure = (
-        "TLS and its certificate are fine" if now.url.lower().startswith("https:") else "no TLS, on loopback"
-    )
-    if isinstance(reached, Retry):
-        return fault(
-            "collector",
-            f"{host}: {reached.reason}",
-            f"events are kept for {now.limits.spool_max_days:g} days; for another way to the collector, "
-            "set proxy, ca_bundle or url by `flwr-telemetry config set`",
-        )
-    if reached.status == _PROXY_REFUSES:
-        return fault("collector", "the proxy refuses (407)", "give its user and password in proxy")
-    if reached.status not in _EXPECTED:
-        found = f"{host} answers {reached.status} ({secure}); no event was sent, so this may mean nothing"
-        return note("collector", found, "see the last error in `flwr-telemetry status` after the next event")
-    ahead_s = _ahead_s(reached.date, clock.now())
-    if abs(ahead_s) > _CLOCK_NOTE_S:
-        verdict = Verdict.FAULT if abs(ahead_s) > files.SKEW_S else Verdict.NOTE
-        where = "ahead of" if ahead_s > 0 else "behind"
-        found = f"{host} answers ({secure}); this machine's clock is {abs(ahead_s):.0f} s {where} its clock"
-        return Check("collector", verdict, found, "set this machine's clock by NTP")
-    return ok("collector", f"{host} answers ({secure}); no event was sent")
-
-
-def _ahead_s(date: str, now: datetime) -> float:
-    """How far our clock is ahead of an HTTP date, in seconds; 0 without a valid date."""
-    try:
-        theirs = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return 0.0
-    return (now - (theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC))).total_seconds()

@@ -28,7 +28,7 @@ from typing import Any
 
 from flwr_telemetry import files, machine, settings, system
 from flwr_telemetry.errors import TelemetryError
-from flwr_telemetry.layout import BODY_SUFFIX, Home
+from flwr_telemetry.layout import Home
 from flwr_telemetry.record import Event
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.settings_file import Limits
@@ -37,9 +37,9 @@ from ...burst import codec
 from ...clock import Clock
 from ...delivery import open_sink, retry_after
 from ...delivery.backoff import RetryPolicy
-from ...delivery.outcome import Delivered, Refused, Retry, Sink
+from ...delivery.outcome import Delivered, PartSent, Refused, Retry, Sink
 from ...errors import FileSinkError, NoSuchFileError
-from ...outbox import archive, forgotten, purge, queue, retention
+from ...outbox import archive, forgotten, pieces, purge, queue, retention
 from ...outbox.body import key_of
 from ...outbox.split import member_key
 from ...spool.directory import check_ownership
@@ -278,6 +278,9 @@ class _Relay:
             self._state.requests += 1
             if not isinstance(outcome, Delivered):
                 _enabled(self._home, self._environ)  # after an opt-out nothing more is written
+            if isinstance(outcome, PartSent):
+                self._answered_at = self._clock.monotonic()
+                continue
             if not isinstance(outcome, Retry):
                 self._answered_at = self._clock.monotonic()
                 self._retries.succeeded(waited_s=0, flush_requested=True)
@@ -285,7 +288,7 @@ class _Relay:
                 return outcome
             self._state.retried += 1
             self._state.last_error = outcome.reason
-            self._retries.failed(outcome.after_s)
+            self._retries.failed(outcome.after_s, needs_repair=outcome.needs_repair)
 
     def _wait(self) -> None:
         """Wait for the next try; raises _StopError if the time is over before it."""
@@ -317,25 +320,25 @@ class _Relay:
         is_kept = not forgotten.holds(self._home, data)  # its ID may be forgotten since the request began
         if is_kept:
             files.ensure_directory(self._host.root)  # a service of another host removes empty ones
+        refused = events
         if isinstance(outcome, Refused):
             if is_kept:
-                self._reject(key, data, outcome.reason)
-            self._result.rejected += events
-            self._state.rejected += events
+                queue.keep_refused(self._host, key, data, outcome.reason)
         else:
-            if is_kept:
-                now, url = self._clock.now(), self._settings.url
-                archive.archive(self._host, data, archive.receipt(key, now, outcome.status, url))
-                self._enforce_caps(len(data))
-            self._state.delivered_events += events
-            self._state.last_delivery = self._clock.now().isoformat()
+            now, url = self._clock.now(), self._settings.url
+            for piece in pieces.divide(key, data, outcome.refusals) if is_kept else ():
+                if piece.reason:
+                    queue.keep_refused(self._host, piece.name, piece.data, piece.reason)
+                else:
+                    receipt = archive.receipt(piece.name, now, outcome.status, url)
+                    archive.archive(self._host, piece.data, receipt)
+                    self._enforce_caps(len(piece.data))
+            refused = sum(refusal.refused for refusal in outcome.refusals)
+            self._state.delivered_events += events - refused
+            self._state.last_delivery = now.isoformat()
+        self._result.rejected += refused
+        self._state.rejected += refused
         self._result.events += events
-
-    def _reject(self, key: str, data: bytes, reason: str) -> None:
-        files.ensure_directory(self._host.rejected)
-        kept = self._host.rejected / f"{key}{BODY_SUFFIX}"
-        files.replace_bytes(queue.reason_of(kept), reason.encode() + b"\n")
-        files.replace_bytes(kept, data, durable=True)
 
     def _enforce_caps(self, archived_bytes: int) -> None:
         """Enforce the caps of the home now and then, because perhaps no sidecar ever runs in it."""

@@ -19,7 +19,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.machine import own_host
 from flwr_telemetry.settings import Settings
-from flwr_telemetry.version import BUILD
+from flwr_telemetry.version import __version__
 
 from ...clock import Clock
 from ...errors import ServiceError, describe
@@ -291,7 +291,7 @@ def _problems(view: ServiceStatus, home: Home, now: Settings) -> Iterator[str]:
     if view.interpreter == sys.executable and (former := former_version(home, view.pid)) is not None:
         restart = view.start_command.replace(" start ", " restart ")
         yield (
-            f"it still runs version {former} and not {BUILD}; installing again restarts it, "
+            f"it still runs version {former} and not {__version__}; installing again restarts it, "
             f"and so does `{restart}`"
         )
     if view.fails:
@@ -320,7 +320,7 @@ def former_version(home: Home, pid: int | None) -> str | None:
         pid: its main process. The state file of any other process is ignored.
     """
     state = State.load(own_host(home))
-    return state.version if state.pid == pid and state.version != BUILD else None
+    return state.version if state.pid == pid and state.version != __version__ else None
 
 
 def wait_until_settled(home: Home, environ: Mapping[str, str], clock: Clock) -> ServiceStatus:

@@ -12,6 +12,7 @@ import trustme
 from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.admin.doctor import Verdict, way_out
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.delivery import http
 from tests.support.collector import Answer
 
 YES = Consent(enabled=True, decided_by="default", reason="")
@@ -44,7 +45,7 @@ def test_a_collector_that_answers(collector):
 def test_a_clock_that_goes_wrong_shows_by_the_answers_date(collector, date, verdict, monkeypatch):
     """An answer without a date is an answer, too."""
     text = date if isinstance(date, str) else format_datetime(datetime.now(UTC) - date, usegmt=True)
-    monkeypatch.setattr(way_out.HttpSink, "reach", lambda _self: way_out.Reached(405, text))
+    monkeypatch.setattr(http.HttpSink, "reach", lambda _self: http.Reached(405, text))
     found = checks(collector.url)["collector"]
     assert found.verdict is verdict
     assert verdict is Verdict.OK or "NTP" in found.advice

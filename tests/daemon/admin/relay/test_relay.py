@@ -17,6 +17,7 @@ from flwr_telemetryd.admin.relay import relay
 from flwr_telemetryd.admin.relay.relay import RelayResult
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
+from flwr_telemetryd.delivery import otlp
 from flwr_telemetryd.errors import FileSinkError, NoSuchFileError
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.state import State
@@ -498,3 +499,18 @@ def test_a_short_retry_after_is_waited_for(home, file, collector):
     assert run(home, file, clock=time.clock).outcome is Outcome.DELIVERED
     assert time.waits == [30 + 4]
     assert not not_before.exists()
+
+
+def test_a_relay_to_a_collector_that_speaks_otlp(home, collector, file, monkeypatch):
+    """All parts of a body are sent; those that are refused are kept beside the reason."""
+    monkeypatch.setattr(otlp, "MAX_RECORDS", 2)
+    homes.configure(home, collector.url, format="otlp")
+    put(file, bursts := [*coalesce(map(to_wire, records.series(5)))])
+    refusal = b'{"partialSuccess":{"rejectedLogRecords":2,"errorMessage":"old"}}'
+    collector.answer_with(200, 503, Answer(200, body=refusal))
+    result = run(home, file)
+    assert (result.outcome, result.events, result.rejected) == (Outcome.DELIVERED, 5, 2)
+    assert len(collector.requests) == 4
+    assert wire.serials(homes.rejected_events(home)) == [2, 3]
+    assert wire.serials(wire.expand_all(homes.sent(home))) == [0, 1, 4]
+    assert [path.stem for path in homes.rejected(home)] == [f"{wire.key_of(bursts[0])}.2"]

@@ -1,0 +1,229 @@
+"""Keeps what a process knows of its home: settings, IDs and packed contexts, read again once a second.
+
+``emitter.py`` records events with that. The two are one object. They are two modules, because each has a
+subject of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import get_ident
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from . import details, files, identity, log, mounts, packing, redaction, settings, source
+from .errors import HomeUnavailableError, LoadingError, SpoolUnsafeError
+from .imports import undisturbed
+from .layout import Home, HostPaths, home_directory
+
+if TYPE_CHECKING:
+    from .shared import SharedHome
+
+_MANY_EVENTS = 50
+"""A process with more events between two refreshes gains by a faster packer."""
+
+_MIB = 1024 * 1024
+
+
+class Known:
+    """What a process knows of its home.
+
+    Args:
+        warn: logs one warning, given its cause and its text.
+        open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
+    """
+
+    def __init__(
+        self, warn: Callable[[str, str], None], open_shared: Callable[[Any, Home], SharedHome] | None
+    ) -> None:
+        self._warn = warn
+        self._open_shared = open_shared
+        # A program may have replaced what these ask. A field that cannot be computed costs no event.
+        self._cluster: str = log.quietly(source.new_id) or identity.UNKNOWN
+        self._mounts: mounts.Table | None = mounts.table()
+        """The table of mounts until the first refresh, because reading it takes 0.1 ms."""
+        self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor, self._mounts)
+        self._static: dict[str, dict[str, Any]] = {}
+        self._identifying: set[int] = set()
+        """The threads that read or make the source ID, also in a sibling."""
+        self._shared_homes: dict[Home, SharedHome] = {}
+        """Those of this process, also of a sibling."""
+
+    def _forget(self) -> None:
+        """Forget the settings and IDs."""
+        self._details = details.DetailsEncoder(self._redactor)
+        self._seen: tuple[Any, ...] | None = None
+        self._environ: object = None
+        self._variables = settings.variables
+        """Reads the variables of that mapping."""
+        self._refreshed_at = self._refresh_at = 0.0
+        self._events = 0
+        """The number of events since the last refresh."""
+        self._signatures: tuple[Any, ...] = ()
+        self._ids: dict[str, str] = {}
+        self._contexts: dict[str, tuple[bytes, bytes]] = {}
+        self._untold: tuple[str, ...] = ()
+        """The fields that are not reported yet, because the home was not told of them."""
+        self._home: Home
+        self._host: HostPaths
+        self._settings: settings.Settings
+        self._enabled = self._logging = False
+        self._kept_by = ""
+        self.has_hardware: bool = True
+        self._cap_bytes = 0.0
+        self._shared: SharedHome | None = None
+        """The home, if it is a shared one and this is not the emitter of its helper."""
+
+    def _close_writer(self) -> None:
+        """Close the segment, because the next event may belong to another home."""
+        raise NotImplementedError
+
+    def _refresh(self, now: float) -> None:
+        """Read settings and source again if they have changed."""
+        variables = settings.variables()
+        try:
+            home = Home(home_directory(os.environ))
+        except HomeUnavailableError:
+            if (refusal := settings.environment_refusal(os.environ)) is None:
+                raise
+            self._use(settings.Settings(consent=refusal))
+            self._seen = None
+            return
+        if variables != self._seen:
+            self._shared = self._shared_home(home)
+        if self._shared is None:
+            self._read(home, has_new_variables=variables != self._seen)
+        else:
+            self._close_writer()  # of another home
+            refusal = settings.environment_refusal(os.environ)
+            enabled = settings.Consent(enabled=True, decided_by="default", reason="")
+            is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
+            self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
+            # The worker adds the context. What is only shown, has no source, because the home is not read.
+            self._ids = {}
+            self._contexts = {} if refusal else dict.fromkeys(identity.PACKAGES, packing.NO_CONTEXT)
+        self._environ, self._variables = os.environ, settings.reader(os.environ)
+        if self._events > _MANY_EVENTS:
+            log.quietly(self._details.hurry)
+        self._seen = variables
+        self._refreshed_at, self._refresh_at = now, now + settings.RECHECK_S
+        self._events = 0
+
+    def _shared_home(self, home: Home) -> SharedHome | None:
+        """The queue of a home, of which a process has one; None if the home is not shared."""
+        table, self._mounts = self._mounts, None
+        if self._open_shared is None or not mounts.is_shared(home.path, table):
+            return None
+        if home not in self._shared_homes:
+            self._shared_homes.setdefault(home, self._open_shared(self, home))
+        return self._shared_homes[home]
+
+    def _host_of(self, home: Home) -> HostPaths:
+        """The directory of this machine."""
+        return home.host()
+
+    def _read(self, home: Home, *, has_new_variables: bool) -> None:
+        """Read settings and source of a home again if they have changed."""
+        texts, found = settings.read_texts(home), log.quietly(source.read, home.source)
+        signatures = (settings.signature(home, texts=texts), found)
+        if not has_new_variables and signatures == self._signatures:
+            return
+        known = self._load(home, texts)
+        self._close_writer()
+        self._home, self._host = home, self._host_of(home)
+        self._use(known)
+        consent = self._settings.consent
+        if consent.malformed:
+            self._warn(consent.reason, f"Telemetry is off: {consent.reason}")
+        if consent.enabled or self._logging:
+            self._identify(found, may_create=consent.enabled)
+        # The source file may have been created just now. Without it the next refresh tries again.
+        is_known = self._ids.get("source") != source.UNAVAILABLE
+        found = found or log.quietly(source.read, home.source)
+        self._signatures = (signatures[0], found) if is_known else ()
+
+    def _use(self, known: settings.Settings) -> None:
+        """Use these settings from now on; those that every event needs get attributes of their own."""
+        self._settings = known
+        self._enabled, self._logging = known.consent.enabled, known.logging
+        self._kept_by, self.has_hardware = known.kept_by, known.hardware
+        self._cap_bytes = known.limits.spool_max_mib * _MIB
+
+    def _identify(self, found: str | None, *, may_create: bool) -> None:
+        """Update the IDs by the source file; create that one if it is missing and consent allows it.
+
+        Raises:
+            LoadingError: this thread does so already, and was interrupted; it may hold the source's lock.
+        """
+        thread = get_ident()
+        if thread in self._identifying:
+            raise LoadingError("the event was reported while the source ID is made, which it needs itself")
+        try:
+            self._identifying.add(thread)
+            found = found or (log.quietly(self._new_source_id) if may_create else None)
+            self._ids = self._ids_with(found or source.UNAVAILABLE)
+            self._contexts = {}
+            self._untold = _untold(self._home.noticed)
+        finally:
+            self._identifying.discard(thread)
+
+    def _ids_with(self, source_id: str) -> dict[str, str]:
+        partner = log.quietly(identity.partner_id, os.environ.get("FLWR_TELEMETRY_PARTNER_ID"))
+        return {"partner": partner or identity.UNKNOWN, "source": source_id, "cluster": self._cluster}
+
+    def _new_source_id(self) -> str | None:
+        """The source ID of a home that had none a moment ago."""
+        if not self._may_create():
+            return source.read(self._home.source)
+        with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
+            files.make_home(self._home.path)
+        return source.ensure(self._home.source)
+
+    def _context_of(self, package: str) -> tuple[bytes, bytes]:
+        """The packed context of a package's events, made once for many events."""
+        if package not in self._static:
+            static = identity.static_context(package, identity.package_version(package))
+            redacted = (
+                identity.without_names(static) if self._redactor is None else self._redactor.redact(static)
+            )
+            self._static[package] = redacted
+        has_partner = identity.PACKAGES[package].has_partner
+        known = self._ids or self._ids_with(source.UNAVAILABLE)
+        ids = {name: value for name, value in known.items() if has_partner or name != "partner"}
+        marks = {packing.UPLOAD: False} if self._kept_by else {}
+        static = identity.without_fields(self._static[package], self._untold)
+        self._contexts[package] = packing.context_parts(ids, {**static, **marks})
+        return self._contexts[package]
+
+    def _may_create(self) -> bool:
+        return self._load(self._home).consent.enabled
+
+    def _load(self, home: Home, texts: settings.Texts | None = None) -> settings.Settings:
+        return settings.load(home, os.environ, texts=texts)
+
+
+def _untold(noticed: Path) -> tuple[str, ...]:
+    """As ``context.untold``, but that module is not loaded for a home that was told of the list of today.
+
+    Raises:
+        LoadingError: it is being loaded.
+    """
+    try:
+        text = files.read_bytes(noticed, identity.MAX_NOTICE_BYTES)
+    except FileNotFoundError:
+        return ()
+    except (OSError, SpoolUnsafeError):
+        text = b""
+    is_todays = text.startswith(identity.DIGEST.encode()) and text.count(b"\n") > identity.FIELD_COUNT
+    return () if is_todays else identity.computed(declared().untold, noticed) or ()
+
+
+@undisturbed
+def declared() -> ModuleType:
+    """The module ``context``, which declares all fields."""
+    from . import context
+
+    return context

@@ -1,0 +1,77 @@
+"""A ``NamedTuple`` whose classes are made twenty times as fast as those of ``typing``.
+
+``typing.NamedTuple`` compiles a constructor for each class, which takes 0.15 ms. A first event would pay that
+for each class that it loads, and a sidecar at its start. Here all classes share one constructor. A type
+checker sees the class of ``typing``. An instance takes 0.3 µs longer to make, so nothing that is made for
+each of many events should be one.
+"""
+
+# A type checker never reads what is defined here.
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ANN204, ANN206
+
+from __future__ import annotations
+
+__all__ = ["NamedTuple"]
+
+TYPE_CHECKING = False  # as in the package's `__init__`
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    try:
+        from _collections import _tuplegetter
+    except ImportError:  # not CPython
+        from operator import itemgetter
+
+        def _tuplegetter(number, doc):
+            return property(itemgetter(number), doc=doc)
+
+    class _Meta(type):
+        """Turns the annotations of a class right below ``NamedTuple`` into fields."""
+
+        def __new__(cls, name, bases, scope):
+            is_described = bases and bases[0].__bases__ == (tuple,)
+            made = type.__new__(cls, name, bases, {"__slots__": (), **scope})
+            if is_described:
+                made._fields = made.__match_args__ = tuple(made.__annotations__)
+                made._field_defaults = {field: scope[field] for field in made._fields if field in scope}
+                made._last = tuple(made._field_defaults.values())  # noqa: SLF001
+                for number, field in enumerate(made._fields):
+                    setattr(made, field, _tuplegetter(number, None))
+            return made
+
+    class NamedTuple(tuple, metaclass=_Meta):
+        """As ``typing.NamedTuple``; the fields are those of the class right below it."""
+
+        __slots__ = ()
+        _fields = ()
+        _field_defaults = {}  # noqa: RUF012 - never changed
+        _last = ()
+
+        def __new__(cls, *values, **named):  # noqa: D102 - a constructor
+            missing = len(cls._fields) - len(values)
+            if not named and 0 < missing <= len(cls._last):
+                values += cls._last[-missing:]
+            elif named or missing:
+                missing = cls._fields[len(values) :]
+                known = {**cls._field_defaults, **named}
+                if len(values) > len(cls._fields) or not (named.keys() <= set(missing) <= known.keys()):
+                    raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
+                values += tuple(known[field] for field in missing)
+            return tuple.__new__(cls, values)
+
+        @classmethod
+        def _make(cls, values):
+            return cls(*values)
+
+        def _asdict(self):
+            return dict(zip(self._fields, self, strict=True))
+
+        def _replace(self, **named):
+            return type(self)(**{**self._asdict(), **named})
+
+        def __repr__(self):
+            fields = ", ".join(f"{field}={value!r}" for field, value in self._asdict().items())
+            return f"{type(self).__name__}({fields})"
+
+        def __getnewargs__(self):
+            return tuple(self)

@@ -1,0 +1,187 @@
+"""Headers with a token, and a certificate: who may read them, and what is told of them."""
+
+import os
+import ssl
+
+import pytest
+import trustme
+
+from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
+from flwr_telemetryd.delivery.credentials import Credentials, CredentialsError
+from flwr_telemetryd.delivery.http import HttpSink
+from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from tests.support.collector import Answer
+from tests.support.tls import TlsCollector
+
+YES = Consent(enabled=True, decided_by="default", reason="")
+SECRET = "glsa_8f3Kq-quite/secret=="
+TEXT = f'Authorization = "Bearer {SECRET}"\n"X-Scope-OrgID" = "tenant-7"\n'
+KEY, BODY = "0" * 64, b'{"event_type":"PING"}'
+
+
+@pytest.fixture
+def headers_file(tmp_path):
+    path = tmp_path / "headers.toml"
+    path.write_text(TEXT)
+    path.chmod(0o600)
+    return path
+
+
+def credentials_for(path, **settings):
+    return Credentials(Settings(YES, url="https://x.example/", headers_file=str(path), **settings))
+
+
+def refusal(path):
+    with pytest.raises(CredentialsError) as found:
+        credentials_for(path).headers()
+    return str(found.value)
+
+
+def test_the_headers_are_sent_with_each_request(collector, headers_file):
+    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
+    sink.reach()
+    assert sink.send(KEY, BODY) == Delivered()
+    headers_file.write_text('authorization = "Basic bmV3"\n')  # the token was changed
+    assert sink.send(KEY, BODY) == Delivered()
+    sink.close()
+    sent = [request.headers.get("authorization") for request in collector.requests]
+    assert sent == [f"Bearer {SECRET}", f"Bearer {SECRET}", "Basic bmV3"]
+    assert collector.requests[0].headers["x-scope-orgid"] == "tenant-7"
+
+
+def test_the_file_may_stand_behind_a_link_and_in_the_home(headers_file, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(headers_file)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert credentials_for("~/link").headers()["Authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610, 0o644])
+def test_a_file_that_others_can_reach_is_refused(headers_file, mode):
+    headers_file.chmod(mode)
+    assert "can be read by others; chmod 600 it" in refusal(headers_file)
+
+
+def test_a_file_of_another_user_is_refused(headers_file, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert "belongs to another user" in refusal(headers_file)
+
+
+def test_a_missing_file_a_directory_and_a_fifo_are_told(tmp_path):
+    assert "cannot be read: No such file" in refusal(tmp_path / "none")
+    assert "no plain file" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    assert "no plain file" in refusal(tmp_path / "fifo")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Authorization = {SECRET}",
+        f'Authorization = "{SECRET}',
+        f'[Authorization]\ntoken = "{SECRET}"',
+        f'Authorization = ["{SECRET}"]',
+        f'Authorization = "{SECRET}\\r\\nX: y"',
+        f'Authorization = "{SECRET} "',
+        f'Authorization = "ü{SECRET}"',
+        'Authorization = ""',
+        f'"Author ization" = "{SECRET}"',
+        f'Host = "{SECRET}"',
+        f'content-length = "{SECRET}"',
+        f'A = "{SECRET}"\nA = "{SECRET}"',
+        f'A = "{"x" * 70_000}{SECRET}"',
+        f"\ud800{SECRET}",
+    ],
+)
+def test_a_malformed_file_is_told_without_a_value(headers_file, text):
+    headers_file.write_bytes(text.encode(errors="surrogatepass"))
+    told = refusal(headers_file)
+    assert str(headers_file) in told
+    assert SECRET not in told
+    assert SECRET[:8] not in told
+
+
+def test_what_cannot_be_used_is_a_retry(collector, headers_file):
+    """The body is kept, and nothing is sent without the token."""
+    headers_file.chmod(0o644)
+    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
+    outcome = sink.send(KEY, BODY)
+    sink.close()
+    assert isinstance(outcome, Retry)
+    assert "headers_file" in outcome.reason
+    assert collector.requests == []
+
+
+@pytest.mark.parametrize("names", [("headers_file",), ("client_cert", "client_key")])
+def test_flowers_collector_gets_none_of_it(headers_file, names):
+    chosen = Settings(YES, url=DEFAULT_URL, **dict.fromkeys(names, str(headers_file)))
+    with pytest.raises(CredentialsError, match="set its url"):
+        Credentials(chosen).headers()
+
+
+def test_an_answer_that_quotes_the_token_is_told_without_it(collector, headers_file):
+    collector.answer_with(Answer(422, body=f"bad token {SECRET} of Bearer {SECRET}".encode()))
+    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
+    outcome = sink.send(KEY, BODY)
+    sink.close()
+    assert outcome.reason == "the collector answered 422: bad token <header> of <header>"
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def asking(authority):
+    """A collector that wants a certificate of its clients."""
+    with TlsCollector(authority.issue_cert("127.0.0.1")) as collector:
+        authority.configure_trust(collector._context)
+        collector._context.verify_mode = ssl.CERT_REQUIRED
+        yield collector
+
+
+def tls_sink(asking, authority, tmp_path, **files):
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    return HttpSink(Settings(YES, url=asking.url, ca_bundle=str(bundle), **files), {})
+
+
+def issued(authority, tmp_path):
+    certificate = authority.issue_cert("client.example")
+    cert, key, both = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "both.pem"
+    certificate.cert_chain_pems[0].write_to_path(cert)
+    certificate.private_key_pem.write_to_path(key)
+    certificate.private_key_and_cert_chain_pem.write_to_path(both)
+    return str(cert), str(key), str(both)
+
+
+def test_a_certificate_is_shown(asking, authority, tmp_path):
+    cert, key, both = issued(authority, tmp_path)
+    for files in ({"client_cert": cert, "client_key": key}, {"client_cert": both}):
+        sink = tls_sink(asking, authority, tmp_path, **files)
+        assert sink.send(KEY, BODY) == Delivered()
+        sink.close()
+
+
+def test_without_a_certificate_the_reason_names_the_setting(asking, authority, tmp_path):
+    sink = tls_sink(asking, authority, tmp_path)
+    outcome = sink.send(KEY, BODY)
+    sink.close()
+    assert isinstance(outcome, Retry)
+    assert "client_cert" in outcome.reason
+
+
+def test_a_certificate_that_cannot_be_used_is_told(asking, authority, tmp_path):
+    cert, key, _ = issued(authority, tmp_path)
+    other = tmp_path / "other.pem"
+    authority.issue_cert("x.example").private_key_pem.write_to_path(other)
+    for files, word in (
+        ({"client_cert": cert, "client_key": str(other)}, "no certificate and its key"),
+        ({"client_cert": str(tmp_path / "none"), "client_key": key}, "No such file"),
+        ({"client_key": key}, "needs client_cert"),
+    ):
+        sink = tls_sink(asking, authority, tmp_path, **files)
+        outcome = sink.send(KEY, BODY)
+        sink.close()
+        assert isinstance(outcome, Retry)
+        assert word in outcome.reason

@@ -1,0 +1,202 @@
+"""OTLP: each event becomes one log record, whatever it is, and the same bytes each time."""
+
+import json
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flwr_telemetry.context import FIELDS
+from flwr_telemetry.record import to_wire
+from flwr_telemetryd.burst.codec import NotABodyError
+from flwr_telemetryd.delivery import otlp
+from flwr_telemetryd.delivery.otlp import MAPPING, MAX_PART_BYTES, MAX_RECORDS, render
+from flwr_telemetryd.outbox.pieces import Refusal, divide, place_of
+from tests.support import otlp as support
+from tests.support import records, strategies, wire
+from tests.support.bodies import coalesce
+
+
+def requests(events, **options):
+    """Give the requests for some records."""
+    return [
+        request
+        for body in coalesce(map(to_wire, events), **options)
+        for request in render(body, wire.key_of(body))
+    ]
+
+
+def found(events, **options):
+    return [record for request in requests(events, **options) for record in support.records(request)]
+
+
+def record_of(details=None, **fields):
+    (record,) = found([records.sample(details, **fields)])
+    return record
+
+
+@given(st.lists(strategies.events, max_size=12), st.booleans())
+@strategies.tried(80)
+@example([records.sample({"n": 2**64 - 1, "x": [None, {"": 2**63}]}, date_us=-1)], True)
+def test_the_records_of_coalesced_events_are_the_events(events, bursts):
+    got = found(events, bursts=bursts)
+    expected = [support.expected(to_wire(event)) for event in events]
+    assert support.bag(map(support.without_own, got)) == support.bag(expected)
+    uids = [record["attributes"]["log.record.uid"] for record in got]
+    if bursts:  # otherwise a batch has equal events in one burst all the same
+        assert len(set(uids)) == len(events)
+
+
+def test_the_request_is_the_one_of_the_protocol():
+    (request,) = requests(
+        [records.sample({"run-id-hash": "ab", "n": 7, "share": 0.5}, event_type="PING", cluster="c")]
+    )
+    assert request.isascii()
+    whole = json.loads(request)
+    (logs,) = whole["resourceLogs"]
+    (scope,) = logs["scopeLogs"]
+    assert whole.keys() == {"resourceLogs"}
+    assert logs.keys() == {"resource", "scopeLogs", "schemaUrl"}
+    assert scope["scope"]["name"] == "flwr_telemetry"
+    assert scope["schemaUrl"] == logs["schemaUrl"] == otlp.SCHEMA_URL
+    (record,) = scope["logRecords"]
+    assert record["timeUnixNano"] == record["observedTimeUnixNano"] == "1795000000123456000"
+    assert (record["severityNumber"], record["eventName"]) == (9, "flower.ping")
+    assert "body" not in record
+    assert {"key": "flower.event.details.n", "value": {"intValue": "7"}} in record["attributes"]
+    assert {"key": "flower.event.details.share", "value": {"doubleValue": 0.5}} in record["attributes"]
+
+
+def test_the_uid_is_a_uuid_of_key_and_place():
+    """It is made of nothing else, so a part that is sent again has the same ones."""
+    uids = [otlp.uid("0" * 64, index) for index in range(1000)]
+    assert len(set(uids)) == 1000
+    form = r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+    assert all(re.fullmatch(form, uid) for uid in uids)
+    assert uids[0].replace("-", "")[:12] == wire.member_key("0" * 64, 0)[:12]
+
+
+@pytest.mark.parametrize(
+    ("details", "severity", "error"),
+    [
+        ({}, 9, None),
+        ({"success": True, "exit_code": 0}, 9, None),
+        ({"exit_code": 3}, 9, None),  # SIGTERM: a graceful end, says Flower
+        ({"exit_code": 600}, 17, "600"),
+        ({"exit_code": -1}, 17, "-1"),
+        ({"success": False}, 17, "_OTHER"),
+        ({"success": False, "exit_code": 201}, 17, "201"),
+        ({"success": False, "exit_code": 2}, 17, "_OTHER"),
+        ({"exit_code": True, "success": 0}, 9, None),
+        ({"exit_code": "600"}, 9, None),
+    ],
+)
+def test_a_failure_has_its_severity_and_type(details, severity, error):
+    record = record_of(details)
+    assert record["severityNumber"] == severity
+    assert record["attributes"].get("error.type") == error
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "os_type", "arch"),
+    [
+        ("Linux", "x86_64", "linux", "amd64"),
+        ("Darwin", "arm64", "darwin", "arm64"),
+        ("Windows", "AMD64", "windows", "amd64"),
+        ("Linux", "aarch64", "linux", "arm64"),
+        ("SunOS", "i686", "solaris", "x86"),
+        ("Plan9", "riscv64", "plan9", "riscv64"),
+    ],
+)
+def test_systems_and_processors_have_the_names_of_the_conventions(system, machine, os_type, arch):
+    sample = records.sample()
+    sample["context"]["platform"] |= {"system": system, "machine": machine}
+    (record,) = found([sample])
+    assert (record["resource"]["os.type"], record["resource"]["host.arch"]) == (os_type, arch)
+
+
+def test_parts_are_bounded_and_keep_the_order():
+    """2,500 small events make three parts by their number; large ones make parts by their size."""
+    events = records.series(2500)
+    sizes = [len(support.records(request)) for request in requests(events)]
+    assert sizes == [MAX_RECORDS, MAX_RECORDS, 500]
+    assert [record["attributes"]["flower.event.details.n"] for record in found(events)] == [*range(2500)]
+    large = [
+        records.sample({"n": number, "text": f"{number}" * 1500}, cluster="c", date_us=number)
+        for number in range(10, 99)
+    ] * 3
+    got = requests(large)
+    assert max(map(len, got)) <= MAX_PART_BYTES
+    assert len(got) < 4
+    assert sum(len(support.records(request)) for request in got) == len(large)
+
+
+def test_a_record_may_fill_a_part_to_the_last_byte(monkeypatch):
+    (body,) = coalesce(map(to_wire, records.series(2)))
+    (whole,) = render(body, "k")
+    monkeypatch.setattr(otlp, "MAX_PART_BYTES", len(whole))
+    assert render(body, "k") == [whole]
+    monkeypatch.setattr(otlp, "MAX_PART_BYTES", len(whole) - 1)
+    assert len(render(body, "k")) == 2
+    monkeypatch.setattr(otlp, "MAX_PART_BYTES", 1)  # a single record is sent all the same
+    assert len(render(body, "k")) == 2
+
+
+def test_halves_are_the_part():
+    (body,) = coalesce(map(to_wire, records.series(5)))
+    (part,) = otlp.parts(body, "k")
+    first, second = part.halves()
+    assert (first.first, second.first) == (0, 2)
+    assert [*support.records(first.data), *support.records(second.data)] == support.records(part.data)
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 3, 5])
+def test_parts_go_on_where_they_were_left(skipped):
+    (body,) = coalesce(map(to_wire, records.series(5)))
+    whole = support.records(render(body, "k")[0])
+    rest = [
+        record for part in otlp.parts(body, "k", skipped=skipped) for record in support.records(part.data)
+    ]
+    assert rest == whole[skipped:]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"event_type":"PING","event_details":{},"context":{}}', b'{"burst":{}}']
+)
+def test_what_is_no_body_is_told(body):
+    with pytest.raises(NotABodyError):
+        render(body, "k")
+
+
+@given(st.lists(strategies.events, min_size=1, max_size=8), st.data())
+@strategies.tried(40)
+def test_the_pieces_of_a_refused_body_are_its_events(events, data):
+    """Each event is in one piece, and a piece gives the records that were sent for it."""
+    for body in coalesce(map(to_wire, events)):
+        whole, key = wire.expand(body), wire.key_of(body)
+        cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=4)))
+        refusals = [
+            Refusal(start, end - start, end - start, "no")
+            for start, end in zip(cuts[::2], cuts[1::2], strict=False)
+        ]
+        pieces = [*divide(key, body, refusals)]
+        assert wire.bag(wire.expand_all(piece.data for piece in pieces)) == wire.bag(whole)
+        refused = sum(len(wire.expand(piece.data)) for piece in pieces if piece.reason)
+        assert refused == sum(refusal.events for refusal in refusals)
+        sent = [record for request in render(body, key) for record in support.records(request)]
+        again = [
+            record
+            for piece in sorted(pieces, key=lambda piece: place_of(piece.name)[1])
+            for request in render(piece.data, *place_of(piece.name))
+            for record in support.records(request)
+        ]
+        assert again == sent
+
+
+def test_every_declared_field_has_a_place():
+    """A new field of the context gets a name of its own only if somebody has thought of one."""
+    mapped = {row.field.removesuffix(".*") for row in MAPPING}
+    for field in FIELDS:
+        if not field.name.startswith("burst."):
+            assert field.name in mapped or field.name.rpartition(".")[0] in mapped, field.name

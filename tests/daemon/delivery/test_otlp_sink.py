@@ -1,0 +1,271 @@
+"""OTLP over HTTP: what each answer means for a body and its parts. Every answer is that of a real server."""
+
+import gzip
+import json
+import socket
+import threading
+
+import pytest
+
+from flwr_telemetry.record import to_wire
+from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
+from flwr_telemetry.settings_file import Limits
+from flwr_telemetryd.delivery import open_sink, otlp
+from flwr_telemetryd.delivery.otlp_sink import OtlpSink, rejected
+from flwr_telemetryd.delivery.outcome import Delivered, PartSent, Refused, Retry
+from tests.daemon.delivery.test_http import RAW
+from tests.support import otlp as support
+from tests.support import records, wire
+from tests.support.bodies import coalesce
+from tests.support.collector import Answer
+
+YES = Consent(enabled=True, decided_by="default", reason="")
+PARTIAL = '{"partialSuccess":{"rejectedLogRecords":%s,"errorMessage":"too old"}}'
+
+
+def body_of(count, **fields):
+    (body,) = coalesce(map(to_wire, records.series(count, **fields)))
+    return body
+
+
+ONE, FOUR = body_of(1), body_of(4)
+
+
+def sink_for(url, **settings):
+    limits = Limits(connect_timeout_s=30, request_deadline_s=settings.pop("request_deadline_s", 30))
+    chosen = Settings(consent=YES, url=url, format="otlp", limits=limits, **settings)
+    sink = open_sink(chosen)
+    assert isinstance(sink, OtlpSink)
+    return sink
+
+
+def outcomes(sink, body, most=1000):
+    """Send a body until its collector has decided on it, or a part has to wait."""
+    found = []
+    while not found or (isinstance(found[-1], PartSent) and len(found) < most):
+        found.append(sink.send(wire.key_of(body), body))
+    return found
+
+
+def send(collector, body, **settings):
+    sink = sink_for(collector.url, **settings)
+    try:
+        return outcomes(sink, body)[-1]
+    finally:
+        sink.close()
+
+
+def sizes(collector):
+    """How many records each request had."""
+    return [len(support.records(support.body_of(request))) for request in collector.requests]
+
+
+def text_of(text, status=200):
+    return Answer(status, body=text.encode())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        text_of("{}"),
+        text_of(""),
+        text_of("", 202),
+        Answer(204),
+        text_of('{"partialSuccess":null}'),
+        text_of('{"partialSuccess":{}}'),
+        text_of(PARTIAL % 0),
+        text_of(PARTIAL % '"0"'),
+        text_of(PARTIAL % -3),
+        text_of(PARTIAL % '"many"'),
+        text_of(PARTIAL % "null"),
+        text_of(PARTIAL % "[1]"),
+        text_of(PARTIAL % "1e999"),
+        text_of('{"partialSuccess":[1]}'),
+        text_of('{"partialSuccess":{"rejectedLogRecords"'),
+        text_of("[" * 50_000),
+        text_of("<html>welcome</html>"),
+        Answer(200, {"Content-Type": "application/x-protobuf"}, b"\x0a\x05\x08\x03\xff\xfe"),
+        Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}")),
+        Answer(200, body=b" " * 300_000),
+    ],
+    ids=lambda answer: repr(answer.body[:40]),
+)
+def test_success_is_delivered(collector, answer):
+    collector.answer_with(answer)
+    assert send(collector, FOUR) == Delivered(refusals=())
+    assert len(collector.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["half_a_body", "half_a_chunk", "bad_gzip"])
+def test_a_success_whose_text_breaks_is_delivered(name):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                seen = b""
+                while not seen.endswith(b"]}"):
+                    seen += connection.recv(65_536)
+                connection.sendall(RAW[name])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        sink = sink_for(f"http://127.0.0.1:{server.getsockname()[1]}/v1/logs", compression="none")
+        assert sink.send(wire.key_of(ONE), ONE) == Delivered()
+        thread.join()
+        sink.close()
+
+
+@pytest.mark.parametrize(("count", "refused"), [("1", 1), ('"3"', 3), ("4", 4), ("2.0", 2), ('"99"', 4)])
+def test_a_partial_success_refuses_the_part(collector, count, refused):
+    """The whole part is kept, because nobody says which records they are; it is never sent again."""
+    collector.answer_with(text_of(PARTIAL % count))
+    delivered = send(collector, FOUR)
+    reason = f"the collector refused {refused} of 4: too old"
+    assert delivered.refusals == ((0, 4, refused, reason),)
+    assert len(collector.requests) == 1
+
+
+def test_a_partial_success_may_have_the_names_of_the_protocol():
+    text = '{"partial_success":{"rejected_log_records":"2","error_message":"no"}}'
+    assert rejected(text) == (2, "no")
+    assert rejected('{"partialSuccess":{"rejectedLogRecords":1,"errorMessage":5}}') == (1, "")
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_large_part_is_halved_until_it_fits(collector, status):
+    """All records arrive, each once."""
+    collector.answer_by(lambda request: status if _count(request) > 3 else 200)
+    body = body_of(10)
+    assert send(collector, body) == Delivered()
+    taken = support.received(collector)
+    assert [record["attributes"]["flower.event.details.n"] for record in taken] == [*range(10)]
+    assert taken == support.records(otlp.render(body, wire.key_of(body))[0])
+
+
+def _count(request):
+    return len(support.records(support.body_of(request)))
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_the_record_that_is_refused_costs_no_other(collector, status):
+    def is_bad(request):
+        found = support.records(support.body_of(request))
+        return any(record["attributes"]["flower.event.details.n"] == 6 for record in found)
+
+    collector.answer_by(lambda request: text_of("bad\nvalue", status) if is_bad(request) else 200)
+    delivered = send(collector, body_of(10))
+    assert delivered.refusals == ((6, 1, 1, f"the collector answered {status}: bad value"),)
+    assert len(support.received(collector)) == 9
+
+
+@pytest.mark.parametrize("status", [415, 422])
+def test_a_part_that_is_refused_as_such_is_not_sent_again(collector, status):
+    """It is sent once more without compression, because that may be the reason."""
+    collector.answer_by(lambda _request: status)
+    delivered = send(collector, FOUR)
+    assert delivered.refusals == ((0, 4, 4, f'the collector answered {status}: {{"status":"created"}}'),)
+    packed = ["content-encoding" in request.headers for request in collector.requests]
+    assert packed == [True, False]
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_collector_that_takes_no_gzip_gets_plain_parts(collector, status):
+    collector.answer_by(lambda request: status if "content-encoding" in request.headers else 200)
+    sink = sink_for(collector.url)
+    assert [*outcomes(sink, FOUR), *outcomes(sink, ONE)] == [Delivered()] * 2
+    sink.close()
+    assert len(collector.requests) == 3  # the second body is plain at once
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize(("header", "after_s"), [({"Retry-After": "7"}, 7), ({}, None)])
+def test_an_overloaded_collector_is_tried_again(collector, status, header, after_s):
+    collector.answer_with(Answer(status, header))
+    assert send(collector, FOUR) == Retry(f"the collector answered {status}", after_s)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 500])
+def test_what_a_person_has_to_repair_costs_nothing(collector, status):
+    collector.answer_with(status)
+    outcome = send(collector, FOUR)
+    assert outcome.needs_repair
+    assert outcome.reason.startswith(f"the collector answered {status}: ")
+
+
+@pytest.mark.parametrize("reply", [302, 405, 408, 425, 501, "reset", "close"])
+def test_every_other_answer_is_tried_again(collector, reply):
+    collector.answer_with(reply)
+    outcome = send(collector, FOUR)
+    assert isinstance(outcome, Retry)
+    assert not outcome.needs_repair
+    assert outcome.after_s is None
+
+
+@pytest.mark.parametrize("manner", ["drip", "hang"])
+def test_an_endless_answer_ends_with_the_deadline(collector, manner):
+    collector.answer_with(Answer(200, manner=manner, took=True))
+    outcome = send(collector, ONE, request_deadline_s=0.5)
+    assert isinstance(outcome, Retry)
+
+
+def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
+    """As long as the sink remembers; another one sends all, byte for byte."""
+    monkeypatch.setattr(otlp, "MAX_RECORDS", 3)
+    body = body_of(8)
+    collector.answer_with(200, 413, 200, 503)
+    sink = sink_for(collector.url, compression="none")
+    first = outcomes(sink, body)
+    assert first == [PartSent(), PartSent(), PartSent(), Retry("the collector answered 503")]
+    assert outcomes(sink, ONE) == [Delivered()]
+    assert outcomes(sink, body) == [PartSent(), Delivered()]
+    sink.close()
+    assert sizes(collector) == [3, 3, 1, 2, 1, 2, 2]
+    parts = otlp.render(body, wire.key_of(body))
+    again = sink_for(collector.url, compression="none")
+    before = len(collector.requests)
+    assert outcomes(again, body)[-1] == Delivered()
+    again.close()
+    assert [request.body for request in collector.requests[before:]] == parts
+
+
+def test_what_is_known_of_bodies_is_bounded(collector):
+    collector.answer_by(lambda _request: 503)
+    sink = sink_for(collector.url)
+    for number in range(20):
+        outcomes(sink, body_of(1, start=number))
+    assert len(sink._underway) == 8
+    sink.close()
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "none"])
+def test_parts_are_compressed_unless_the_settings_say_no(collector, compression):
+    assert send(collector, ONE, compression=compression) == Delivered()
+    (request,) = collector.requests
+    assert (request.headers.get("content-encoding") == "gzip") is (compression != "none")
+    (part,) = otlp.render(ONE, wire.key_of(ONE))
+    assert support.body_of(request) == part
+    assert request.headers["content-type"] == "application/json"
+    assert request.key == wire.key_of(part)
+
+
+def test_nothing_goes_to_flowers_collector():
+    sink = sink_for(DEFAULT_URL)
+    outcome = sink.send(wire.key_of(ONE), ONE)
+    assert outcome.needs_repair
+    assert "config set url" in outcome.reason
+
+
+def test_what_is_no_body_is_refused(collector):
+    assert isinstance(send(collector, b'{"burst":{}}'), Refused)
+    assert collector.requests == []
+
+
+def test_the_probe_holds_no_record(collector):
+    sink = sink_for(collector.url, compression="none")
+    answered = sink.probe()
+    sink.close()
+    (request,) = collector.requests
+    assert json.loads(request.body) == {"resourceLogs": []}
+    assert answered.status == 200

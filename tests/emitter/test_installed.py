@@ -1,0 +1,104 @@
+"""The version of an installed distribution is that of ``importlib.metadata``, which need not be imported."""
+
+import sys
+from importlib import metadata
+
+import pytest
+
+from flwr_telemetry import installed
+
+NAMES = ("flwr", "flwr-nightly")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Give a function that puts files below a new directory, in front of nothing else on the path."""
+    monkeypatch.setattr(sys, "path", [])
+    asked = []
+    real = installed._metadata
+    monkeypatch.setattr(installed, "_metadata", lambda: asked.append(1) or real())
+
+    def put(**texts):
+        place = tmp_path / str(len(sys.path))
+        for name, text in texts.items():
+            file = place / name.replace("__", "-", 1).replace("_info", "-info") / "METADATA"
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+        sys.path.append(str(place))
+        return asked
+
+    return put
+
+
+def theirs():
+    for name in NAMES:
+        try:
+            return name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def head(number):
+    return f"Metadata-Version: 2.4\nName: flwr\nVersion: {number}\nRequires-Dist: grpcio\n\nVersion: 9\n"
+
+
+INFO = "flwr__{}.dist_info"
+SITES = {
+    "none": [{}],
+    "one": [{INFO.format("1.42.0"): head("1.42.0")}],
+    "the_first_of_two": [{INFO.format("1.42.0"): head("1.42.0")}, {INFO.format("1.41.0"): head("1.41.0")}],
+    "nightly": [{"flwr_nightly__1.43.0.dev1.dist_info": head("1.43.0.dev1")}],
+    "the_name_counts_before_the_place": [
+        {"flwr_nightly__1.43.0.dev1.dist_info": head("1.43.0.dev1")},
+        {INFO.format("1.42.0"): head("1.42.0")},
+    ],
+    "another_case": [{"FLWR__1.42.0.dist_info": head("1.42.0")}],
+    "a_local_part": [{INFO.format("1.42.0+a.b"): head("1.42.0+a.b")}],
+    "another_package": [{"flwr_datasets__0.6.0.dist_info": head("0.6.0")}],
+}
+
+
+@pytest.mark.parametrize("places", SITES.values(), ids=SITES)
+def test_the_version_is_that_of_the_standard_library(site, places):
+    for place in places:
+        asked = site(**place)
+    assert installed.version(NAMES) == theirs()
+    assert asked == []
+
+
+UNCLEAR = {
+    "an_egg": {"flwr.egg_info": "Version: 1.0\n", INFO.format("1.42.0"): head("1.42.0")},
+    "no_version": {INFO.format("1.42.0"): "Name: flwr\n\n"},
+    "a_folded_version": {INFO.format("1.42.0"): "Name: flwr\nVersion:\n 1.42.0\n\n"},
+}
+
+
+@pytest.mark.parametrize("place", UNCLEAR.values(), ids=UNCLEAR)
+def test_what_is_unclear_is_asked_of_the_standard_library(site, place):
+    asked = site(**place)
+    installed.version(NAMES)
+    assert asked == [1]
+
+
+def test_a_finder_of_its_own_may_know_more(site, monkeypatch):
+    asked = site(**SITES["one"][0])
+
+    class Finder:
+        def find_spec(self, *_):
+            return None
+
+        def find_distributions(self, *_):
+            return []
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    assert installed.version(NAMES) == ("flwr", "1.42.0")
+    assert asked == [1]
+
+
+def test_an_archive_may_hold_it(site, tmp_path):
+    asked = site()
+    (tmp_path / "all.zip").write_bytes(b"PK\5\6" + bytes(18))
+    sys.path.append(str(tmp_path / "all.zip"))
+    assert installed.version(NAMES) is None
+    assert asked == [1]

