@@ -46,6 +46,7 @@ class Workloads:
         self._names = iter(range(10**6))
         self._threads = []
         self.living = []
+        self.busy = set()
         self.acknowledged = set()
         self.killed = 0
 
@@ -62,8 +63,15 @@ class Workloads:
         for line in child.stdout:
             if line.endswith("\n"):
                 self.acknowledged.add((who, int(line)))
+                self.busy.add(child)
 
     def kill(self, at):
+        """Kill a workload and start another, but only amid its events."""
+        if self.living[at] in self.busy:
+            self._end(at)
+            self.start()
+
+    def _end(self, at):
         child = self.living.pop(at)
         child.kill()
         child.wait()
@@ -71,7 +79,7 @@ class Workloads:
 
     def end(self):
         while self.living:
-            self.kill(0)
+            self._end(0)
         for thread in self._threads:
             thread.join()
 
@@ -103,12 +111,12 @@ def run(seconds, seed):
         workloads, sidecars = Workloads(home), 0
         for _ in range(WRITERS):
             workloads.start()
+        processes.wait_until(lambda: workloads.busy, SETTLE_S, "an event")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(chance.uniform(0.3, 1.5))
             if chance.random() < 0.5:
                 workloads.kill(chance.randrange(WRITERS))
-                workloads.start()
             else:
                 sidecars += kill_sidecar(home)
         workloads.end()
