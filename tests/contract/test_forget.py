@@ -275,7 +275,7 @@ def test_forget_reaches_whoever_runs(home, collector):
         old = source_of(home)
         answer = answer_of(home, "forget", "--yes")
         assert answer["source"] == old
-        assert answer["deleted"]["spool"] + answer["deleted"]["outbox"] >= 1
+        assert answer["deleted"]["spool"] + answer["deleted"]["outbox"] >= 1, answer
         collector.answer_by(lambda request: 503 if old.encode() in request.body else 200)
         before = len(sent_of(old))
         processes.wait_until(reported_anew)

@@ -253,7 +253,7 @@ print(json.dumps([told, sorted(sys.modules)]))
 
 def test_a_tool_that_freezes_programs_finds_all_imports(home, tmp_path):
     """No module is imported by a string: not for settings, for payloads or for a flush."""
-    homes.configure(home, "http://127.0.0.1:9/")
+    homes.write_settings(home, "url = 'http://127.0.0.1:9/'\n")  # these quotes need a parser
     told, loaded = processes.answers(home, LOADED, {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"})
     assert told == "spooled"
     program = tmp_path / "program.py"

@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flwr_telemetry import files, machine, mounts, settings, source, system
+from flwr_telemetry import files, machine, mounts, record, settings, source, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
@@ -136,6 +136,8 @@ def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, l
             cost all unsent events.
     """
     erased = ErasedCounts()
+    deletion = _Deletion(home, source_id, clock, erased)
+    before = deletion.carried()
     try:
         _note(home, source_id)
     except (OSError, TelemetryError) as error:
@@ -147,7 +149,10 @@ def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, l
         _note(home, source_id)
     if source.read(home.source) == source_id:
         home.source.unlink(missing_ok=True)
-    return _Deletion(home, source_id, clock, erased).run()
+    problems = deletion.run()
+    if not problems:  # a sidecar that runs may have been faster: it deletes instead of sending
+        erased.outbox += max(0, before - sum(asdict(erased).values()))
+    return erased, problems
 
 
 def _note(home: Home, source_id: str) -> None:
@@ -201,11 +206,28 @@ class _Deletion:
         self._clock = clock
         self._owner = secrets.token_hex(8)
         self._settings = settings.load(home, None)
-        self._now = files.now(home.forgetting)
+        self._now = 0.0
         self._erased = erased
         self._problems = dict.fromkeys(foreign_host_entries(home))
 
-    def run(self) -> tuple[ErasedCounts, list[str]]:
+    def carried(self) -> int:
+        """The number of events that carry the ID now, in every stage; of what cannot be read, none."""
+        found = 0
+        for host in self._known:
+            with contextlib.suppress(OSError, TelemetryError, UnusableHomeError):
+                check_ownership(host)
+                for path in contents.spool_segments(host):
+                    with contextlib.suppress(FileNotFoundError):
+                        found += sum(map(self._is_event_of, contents.read_segment(path)))
+                bodies = itertools.chain(contents.outbox_bodies(host), contents.rejected_bodies(host))
+                found += sum(map(self._events, bodies))
+                for path in archive.archive_files(host):
+                    found += sum(self._events_in(body) for body, _ in archive.read_archive(path))
+        return found
+
+    def run(self) -> list[str]:
+        """Delete, and count in ``erased``; one sentence for each thing that could not be deleted."""
+        self._known, self._now = known_hosts(self._home), files.now(self._home.forgetting)
         deadline = self._clock.monotonic() + WAIT_S
         while (is_left := self._on_every_host(self._unsent_or_all)) and self._clock.monotonic() < deadline:
             self._clock.sleep(_POLL_S)
@@ -217,7 +239,7 @@ class _Deletion:
             self._on_every_host(self._past)
         if is_left:
             self._problems["another process holds events that wait; they are deleted instead of sent"] = None
-        return self._erased, list(self._problems)
+        return list(self._problems)
 
     def _on_every_host(self, step: Callable[[HostPaths], bool]) -> bool:
         """Whether a step gave true for any host. A host that is not ours, or fails, stops no other."""
@@ -308,12 +330,13 @@ class _Deletion:
         """Whether a segment holds an event of the ID, or damage with its text in it."""
         with contextlib.suppress(FileNotFoundError):
             return any(
-                self._text in piece.data
-                if isinstance(piece, reader.Damage)
-                else forgotten.source_of(piece.event) == self._source_id
+                self._text in piece.data if isinstance(piece, reader.Damage) else self._is_event_of(piece)
                 for piece in contents.read_segment(segment)
             )
         return False
+
+    def _is_event_of(self, piece: reader.Damage | reader.Record[record.Event]) -> bool:
+        return not isinstance(piece, reader.Damage) and forgotten.source_of(piece.event) == self._source_id
 
     def _past(self, host: HostPaths) -> bool:
         """Delete what was sent, refused or damaged; nothing of it is left."""

@@ -120,7 +120,7 @@ class IdleWait:
         self._is_alone = runtime.mode is not Mode.SERVICE
         self._turn = turn_at(own)
         # Strings, because building a path takes longer than reading its times.
-        watched = (own.flush, own.lock, *([own.spool] if runtime.is_shared else []))
+        watched = (own.flush, own.lock, own.spool)
         self._paths = [str(path) for path in watched if self._is_alone]
         self._segments = [str(own.events)] if self._is_alone else []
         self._telemetry: object = None
