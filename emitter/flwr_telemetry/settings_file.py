@@ -16,7 +16,11 @@ from .imports import undisturbed
 from .named import NamedTuple
 
 SIDECAR_CHOICES = ("auto", "always", "never")
-CHOICES = {"sidecar": SIDECAR_CHOICES, "format": ("flower", "otlp"), "compression": ("gzip", "none")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "sidecar": SIDECAR_CHOICES,
+    "format": ("flower", "otlp"),
+    "compression": ("gzip", "none"),
+}
 
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
