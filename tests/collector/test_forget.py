@@ -61,12 +61,12 @@ def test_no_byte_is_left(tmp_path):
     """Of many sources some go, one after the other, from pages that they share with the rest."""
     database = tmp_path / "flwr.db"
     chance = random.Random(3)
-    sources = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(40)]
+    sources = [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(30)]
     with Serving(database, tmp_path) as running:
         sent = [(source, body) for source in sources for body in bodies_of(source, 3)]
         chance.shuffle(sent)
         assert {running.post(body).status_code for _, body in sent} == {201}
-        gone = chance.sample(sources, 15)
+        gone = chance.sample(sources, 10)
         assert traces(database, gone) == set(gone)
         for source in gone:
             assert running.ask("DELETE", path_of(source)).status_code == 204
