@@ -15,10 +15,6 @@ from pathlib import Path
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetry_collector import intake
-from flwr_telemetry_collector.database import Database
-from flwr_telemetry_collector.store import Store
-from flwr_telemetry_collector.writer import today
 from tests.support import homes, processes, readme, records
 from tests.support.commands import ran
 from tests.support.receiving import ran as ran_collector
@@ -104,6 +100,12 @@ def test_in_a_browser(home, collector, tmp_path, is_furnished):
 
 def test_the_collectors_report_in_a_browser(tmp_path):
     """Enough sources of several versions on several days, some that failed, and one that attacks."""
+    pytest.importorskip("sqlalchemy")
+    from flwr_telemetry_collector import intake
+    from flwr_telemetry_collector.database import Database
+    from flwr_telemetry_collector.store import Store
+    from flwr_telemetry_collector.writer import today
+
     database, page = tmp_path / "flwr.db", tmp_path / "report.html"
     opened, store = Database(str(database)), Store("sqlite")
     evil = "</text></svg><script>console.log('run')</script>"

@@ -25,6 +25,8 @@ def asked(collector):
 
 def test_the_products_own_collector_deletes(home, tmp_path):
     """What it had received is gone, and late copies are dropped; no mail is shown."""
+    pytest.importorskip("sqlalchemy")
+    pytest.importorskip("starlette")
     with Serving(tmp_path / "flwr.db", tmp_path) as running:
         furnished(home, running.url, enabled=False)
         bodies = list(coalesce(map(to_wire, records.series(5, source=MINE))))
