@@ -48,7 +48,7 @@ def test_the_records_are_the_events_and_the_archive_keeps_flowers_form(home, col
 
 def test_death_between_any_two_calls(forks, tmp_path, collector):
     """A body has four parts. Each event arrives; one that comes twice has one uid, and equals the first."""
-    every = 6
+    every = 12
     point = random.SystemRandom().randrange(every)
     print(f"offset {point}")  # noqa: T201
     events = records.series(10, cluster="0b54bd9c-8f0a-4f0e-9d84-5c3d6a5e1f27")

@@ -95,6 +95,7 @@ MAPPING: tuple[Mapped, ...] = (
     Mapped("context.platform.python_version", "resource", "process.runtime.version"),
     Mapped("context.platform.architecture", "resource", "flower.platform.architecture"),
     Mapped("context.hw.*", "resource", "flower.hw.*"),
+    Mapped("context.*", "resource", "flower.*", "any other field, by its path"),
     Mapped("", "resource", "telemetry.distro.name", "`flwr-telemetry`"),
     Mapped("", "resource", "telemetry.distro.version", "its version"),
     Mapped(
@@ -129,10 +130,7 @@ MAPPING: tuple[Mapped, ...] = (
         "event_details.exit_code", "attributes", "error.type", "of an error: the code, otherwise `_OTHER`"
     ),
 )
-"""Every field, and where it goes. ``render`` uses it, and the documentation is made from it.
-
-A field of the context that is not named here goes to the resource, as ``flower.`` and its path.
-"""
+"""Every field, and where it goes. ``render`` uses it, and the documentation is made from it."""
 
 _RESOURCE = {row.field: row for row in MAPPING if row.place == "resource" and row.field}
 _OF_EACH_EVENT = {"cluster", "date"}

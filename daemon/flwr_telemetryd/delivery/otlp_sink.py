@@ -149,7 +149,8 @@ def rejected(text: str) -> tuple[int, str]:
     """
     try:
         partial = _either(json.loads(text), "partialSuccess", "partial_success")
-        count = int(_either(partial, "rejectedLogRecords", "rejected_log_records"))
+        told = _either(partial, "rejectedLogRecords", "rejected_log_records")
+        count = 0 if isinstance(told, bool) else int(told)
         message = _either(partial, "errorMessage", "error_message")
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return 0, ""

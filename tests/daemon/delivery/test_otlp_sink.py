@@ -78,6 +78,7 @@ def text_of(text, status=200):
         text_of(PARTIAL % -3),
         text_of(PARTIAL % '"many"'),
         text_of(PARTIAL % "null"),
+        text_of(PARTIAL % "true"),
         text_of(PARTIAL % "[1]"),
         text_of(PARTIAL % "1e999"),
         text_of('{"partialSuccess":[1]}'),
