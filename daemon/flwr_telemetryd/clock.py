@@ -7,7 +7,8 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+
+from flwr_telemetry.named import NamedTuple
 
 
 class Clock(NamedTuple):

@@ -318,6 +318,8 @@ class Model(RuleBasedStateMachine):
         for each in world.stopped():
             self._go_on(each, None)
         world.check()
+        for run in world.runs.values():
+            run.sidecar._uploader.close()  # as the system does for a process that ends
         world.runs.clear()
         world.script.clear()
         world.refuses, world.settings = "nothing", {}

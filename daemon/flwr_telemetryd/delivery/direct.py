@@ -10,8 +10,9 @@ import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from flwr_telemetry.named import NamedTuple
 
 from .connection import InStep
 from .deadline import opened

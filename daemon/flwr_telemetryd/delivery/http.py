@@ -17,8 +17,9 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 

@@ -8,7 +8,9 @@ Refused(reason)           the collector will never accept this body
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from flwr_telemetry.named import NamedTuple
 
 if TYPE_CHECKING:
     from ..outbox.pieces import Refusal

@@ -12,8 +12,9 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
+
+from flwr_telemetry.named import NamedTuple
 
 SETTING = "proxy in the settings"
 

@@ -11,7 +11,8 @@ import contextlib
 import os
 import ssl
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from flwr_telemetry.named import NamedTuple
 
 _EXCLUSIVE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 

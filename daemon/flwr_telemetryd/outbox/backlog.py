@@ -11,10 +11,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import SEGMENT_SUFFIX, HostPaths, is_whole
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.pending import grown_segments, has_bodies
 
 from ..spool import reader, segments

@@ -37,10 +37,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from flwr_telemetry import files, pending, system
 from flwr_telemetry.layout import ADOPTED_SUFFIX, BODY_SUFFIX, Home, HostPaths, is_whole
+from flwr_telemetry.named import NamedTuple
 
 from ..burst import codec
 from ..burst.codec import Coalescer

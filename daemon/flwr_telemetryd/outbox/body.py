@@ -13,10 +13,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flwr_telemetry import record
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
+from flwr_telemetry.named import NamedTuple
 
 from ..burst import codec
 from ..spool import segments

@@ -25,11 +25,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from flwr_telemetry import files, pending, system
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
+from flwr_telemetry.named import NamedTuple
 
 from ..spool import segments
 from ..spool.directory import entry_names

@@ -10,8 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.record import Event
 
 from ..burst import codec

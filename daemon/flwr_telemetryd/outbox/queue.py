@@ -25,10 +25,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.pending import TAKEN_SUFFIX
 
 from ..burst import codec

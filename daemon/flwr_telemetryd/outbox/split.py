@@ -15,10 +15,10 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from flwr_telemetry import files, system
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.named import NamedTuple
 
 from ..burst import codec
 from ..spool import quarantine

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.layout import Home, HostPaths
+from flwr_telemetry.named import NamedTuple
 
 from ..clock import Timer
 from ..outbox.backlog import is_waiting

@@ -15,11 +15,11 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, try_exclusive, unlock, wait
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.presence import birth, sidecar_state, state_claims_alive
 
 WAIT_S = 1.0
