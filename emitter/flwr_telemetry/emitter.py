@@ -286,11 +286,13 @@ class Emitter(Known):
 
     def _tell_first_contact(self) -> None:
         noticed, untold = self._home.noticed, self._untold
-        if os.path.lexists(noticed) and not untold:
-            return
-        context = declared()
-        known = context.told(noticed) if untold else None
-        notice = context.notice({*untold, *(known.fresh if known else ())})
+
+        def notice() -> bytes:
+            context = declared()
+            known = context.told(noticed) if untold else None
+            text: bytes = context.notice({*untold, *(known.fresh if known else ())})
+            return text
+
         tell = log.first_contact
         if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
             self._untold, self._contexts = (), {}  # from now on they may be sent
