@@ -24,12 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import details, files, log, packing, settings, system
 from .dates import dates_of
-from .errors import (
-    BUSY_ERRNOS,
-    SpoolUnsafeError,
-    UnsupportedPlatformError,
-    from_os_error,
-)
+from .errors import BUSY_ERRNOS, SpoolUnsafeError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .known import Known, declared
 from .layout import Home, HostPaths
