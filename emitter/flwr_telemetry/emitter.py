@@ -24,12 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import details, files, log, packing, settings, system
 from .dates import dates_of
-from .errors import (
-    BUSY_ERRNOS,
-    SpoolUnsafeError,
-    UnsupportedPlatformError,
-    from_os_error,
-)
+from .errors import BUSY_ERRNOS, SpoolUnsafeError, UnsupportedPlatformError, from_os_error
 from .imports import undisturbed
 from .known import Known, declared
 from .layout import Home, HostPaths
@@ -262,7 +257,9 @@ class Emitter(Known):
 
     def _pack(self, event_type: str, event_details: object, package: str, date_us: int | None) -> bytes:
         # An enum member's hash is a slow Python function; that of its text is not, unless it is long.
-        if isinstance(event_type, str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
+        if type(event_type) is str and len(event_type) <= details.MAX_TYPE_LENGTH:
+            name = event_type
+        elif isinstance(event_type, str) and str.__len__(event_type) <= details.MAX_TYPE_LENGTH:
             name = str.__str__(event_type)
         else:
             name = details.event_type_name(event_type)
@@ -286,11 +283,13 @@ class Emitter(Known):
 
     def _tell_first_contact(self) -> None:
         noticed, untold = self._home.noticed, self._untold
-        if os.path.lexists(noticed) and not untold:
-            return
-        context = declared()
-        known = context.told(noticed) if untold else None
-        notice = context.notice({*untold, *(known.fresh if known else ())})
+
+        def notice() -> bytes:
+            context = declared()
+            known = context.told(noticed) if untold else None
+            text: bytes = context.notice({*untold, *(known.fresh if known else ())})
+            return text
+
         tell = log.first_contact
         if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
             self._untold, self._contexts = (), {}  # from now on they may be sent

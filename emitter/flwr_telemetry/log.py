@@ -105,7 +105,11 @@ def _hardware() -> ModuleType:
 
 
 def first_contact(
-    noticed: Path, may_create: Callable[[], bool], kept_by: str, notice: bytes, untold: Sequence[str]
+    noticed: Path,
+    may_create: Callable[[], bool],
+    kept_by: str,
+    notice: Callable[[], bytes],
+    untold: Sequence[str],
 ) -> bool:
     """Say, once per home, that metrics are on, how to see them, how to switch them off, and which are new.
 
@@ -116,7 +120,7 @@ def first_contact(
         noticed: the file that marks a home as told; its directory exists.
         may_create: consent, read again; called before the file is created.
         kept_by: why no event is sent; empty if they are sent.
-        notice: the text to write into the file.
+        notice: gives the text to write into the file; called only if it is written.
         untold: the names of the fields that are new since the home was told.
 
     Returns:
@@ -132,7 +136,7 @@ def first_contact(
     logger = _logger()
     handlers = [*_open_handlers(logger)] or [_standard_error]
     if logger.isEnabledFor(logging.INFO) and any(map(_shows, handlers)) and may_create():
-        mark_as_noticed(noticed, notice, is_new=not is_known)
+        mark_as_noticed(noticed, notice(), is_new=not is_known)
         line = NEW_CONTACT.format(", ".join(untold)) if is_known else contact_line(kept_by)
         _tell_all(logging.INFO, "%s", line)
         return True

@@ -46,9 +46,10 @@ def frame(payload: bytes) -> bytes:
     Raises:
         ValueError: the payload is longer than ``MAX_PAYLOAD_BYTES``.
     """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a payload of {len(payload)} bytes does not fit into a record")
-    return _header(ARRAY_2, UINT_32, crc32(payload), BIN_16, len(payload)) + payload
+    size_bytes = len(payload)
+    if size_bytes > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a payload of {size_bytes} bytes does not fit into a record")
+    return _header(ARRAY_2, UINT_32, crc32(payload), BIN_16, size_bytes) + payload
 
 
 def pairs(values: Mapping[str, Any]) -> bytes:

@@ -46,6 +46,7 @@ with contextlib.suppress(ImportError):  # no module of this name may exist where
     _UNLOCK = fcntl.LOCK_UN
 
 _LOCK_POLL_S = 0.0005
+_TRIES_LEFT = tuple(reversed(TRIES))
 
 # Read and write, though nothing is read: NFS, where no table of mounts tells of it, locks by the access mode.
 _FLAGS = os.O_RDWR | os.O_APPEND
@@ -153,7 +154,7 @@ class Writer:
 
     def _append(self, frame: bytes, cap_bytes: float) -> None:
         """``append``, which may raise an OSError; it is short, for the reason in ``Emitter._emit``."""
-        for tries_left in reversed(TRIES):
+        for tries_left in _TRIES_LEFT:
             try:
                 handle = self._handle
                 if is_new := handle is None or not handle.is_ours():
@@ -202,11 +203,12 @@ class Writer:
             return False
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
-        if named.st_size + len(frame) > cap_bytes:
+        size_bytes = len(frame)
+        if named.st_size + size_bytes > cap_bytes:
             drop(self._host, self._may_create)
         written = os.write(descriptor, frame)
-        if written != len(frame):
-            raise SpoolFullError(f"{self._path}: only {written} of {len(frame)} bytes could be written")
+        if written != size_bytes:
+            raise SpoolFullError(f"{self._path}: only {written} of {size_bytes} bytes could be written")
         status = os.fstat(descriptor)
         if status.st_nlink == 0:
             return False
