@@ -76,7 +76,7 @@ class Emitter(Known):
         open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
 
     Raises:
-        UnsupportedPlatformError: this system has no POSIX locks and renames.
+        UnsupportedPlatformError: this system has neither POSIX locks nor those of Windows.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Emitter(Known):
         open_shared: Callable[[Emitter, Home], SharedHome] | None = None,
     ) -> None:
         if not system.IS_SUPPORTED:
-            msg = "flwr-telemetry works on Linux and macOS only; nothing is recorded here"
+            msg = "flwr-telemetry works on Linux, macOS and Windows only; nothing is recorded here"
             raise UnsupportedPlatformError(msg)
         super().__init__(warn, open_shared)
         self._heads: dict[str, bytes] = {}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import homes, processes, records, wire
 from tests.support.commands import answer_of, ran
-from tests.support.processes import command
+from tests.support.processes import IS_ROOT, command
 
 MINE = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -243,7 +243,7 @@ def test_without_an_id_there_is_nothing_to_forget(home, furnished):
     assert (homes.tree(home.parent), homes.contents(home)) == (tree, before)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give a home away")
 def test_the_id_of_another_user_is_left_alone(home):
     processes.spool_events(home)
     os.chown(home, 12345, 12345)

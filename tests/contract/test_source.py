@@ -1,13 +1,12 @@
 """Section 5: source, cluster and partner of an event, and forgotten sources."""
 
-import os
 import stat
 import uuid
 
 import pytest
 
 from tests.support import homes, processes
-from tests.support.processes import NEVER, answers, outcomes
+from tests.support.processes import IS_ROOT, NEVER, answers, outcomes
 
 _ID = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
@@ -39,7 +38,7 @@ def test_no_home_is_unavailable(home):
     assert '"source": "unavailable"' in stderr or '"source":"unavailable"' in stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(IS_ROOT, reason="root may write everywhere")
 def test_no_permission_is_unavailable(home):
     homes.configure(home)
     home.chmod(0o500)

@@ -15,7 +15,7 @@ import pytest
 from tests.support import homes, processes, records
 from tests.support.commands import answer_of, ran
 from tests.support.hosts import private_mounts
-from tests.support.processes import NEVER, command
+from tests.support.processes import IS_ROOT, NEVER, command
 
 ALWAYS = {"FLWR_TELEMETRY_SIDECAR": "always"}
 LOGGING = {"FLWR_TELEMETRY_LOGGING": "1"}
@@ -70,7 +70,7 @@ def test_every_no_logs_at_most(home, env, settings):
     assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING, **env}), before)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own nothing of a home")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can own nothing of a home")
 @pytest.mark.parametrize("theirs", ["home", "parent"])
 def test_a_home_of_somebody_else_logs_at_most(home, theirs):
     """Under sudo the would-be payload is shown as everywhere, and the other's home stays as it is."""
@@ -287,7 +287,7 @@ def test_a_yes_over_do_not_track_reaches_the_sidecar_that_it_starts(home, collec
     ran(home, "flush", "--timeout", "50", env={**NEVER, **env})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a home away")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give a home away")
 def test_a_home_of_another_user_is_left_alone(home, collector):
     """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""
     homes.put(home, records.series(2))

@@ -16,6 +16,7 @@ from tests.support import homes, zygote
 
 T = TypeVar("T")
 
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 PATIENCE_S = 60.0  # an upper bound for what hangs, never a figure that a test asserts
 
 NEVER = {"FLWR_TELEMETRY_SIDECAR": "never"}

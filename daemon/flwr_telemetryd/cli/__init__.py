@@ -29,7 +29,7 @@ def main() -> None:
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))
     if not flower.is_supported():
-        sys.stderr.write("flwr-telemetry: works on Linux and macOS only\n")
+        sys.stderr.write("flwr-telemetry: works on Linux, macOS and Windows only\n")
         sys.exit(ExitCode.UNUSABLE)
     if misfit := _misfit():
         sys.stderr.write(f"flwr-telemetry: {misfit}\n")

@@ -1,51 +1,183 @@
-"""A deadline for one request, enforced by the system's interval timer.
+"""A deadline for one request, without signals: each call on a socket gets what is left of the time.
 
-A timeout for each socket operation is not enough, because a server that sends a byte a second never reaches
-it. The timer's signal interrupts every wait inside Python. It cannot interrupt a name look-up, so
-``RESOLVER_OPTIONS`` makes the resolver give up soon.
+A timeout for each call is not enough, because a server that sends a byte a second never reaches it. So the
+sockets of this module shorten their own timeout before each call. A look-up of a name has no timeout at all.
+It happens in a thread, together with the opening of the connection, and nobody waits longer for that thread.
+
+This works in every thread and on every system. It relies on the caller to use these sockets alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
+import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from types import FrameType
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
-"""The value of ``RES_OPTIONS`` (resolv.conf(5)): a look-up ends well before ``request_deadline_s``."""
+"""The value of ``RES_OPTIONS`` (resolv.conf(5)): a look-up that nobody waits for any more ends soon."""
 
 _SHORTEST_S = 0.001
-_REPEAT_S = 0.5
+
+if TYPE_CHECKING:
+    _Socket = socket.socket
+else:
+    _Socket = object
 
 
 class DeadlineExceededError(Exception):
     """The time is over."""
 
 
+class _Now(threading.local):
+    """The deadline of this thread."""
+
+    end: float | None = None
+    """When the time is over, in monotonic seconds; None without a deadline."""
+
+
+_now = _Now()
+
+
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise DeadlineExceededError inside the block after ``seconds``.
-
-    Only the main thread receives signals. In another thread the block runs without a deadline.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise DeadlineExceededError
-
-    former = signal.signal(signal.SIGALRM, ring)
+    """Let the calls in this block, in this thread, raise DeadlineExceededError once the time is over."""
+    former, _now.end = _now.end, time.monotonic() + seconds
     try:
-        try:
-            # The timer repeats, because a library may swallow the first exception.
-            signal.setitimer(signal.ITIMER_REAL, max(seconds, _SHORTEST_S), _REPEAT_S)
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        yield
     finally:
-        # Again, because a signal may have interrupted the line above.
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
+        _now.end = former
+
+
+def left_s(own_s: float | None = None) -> float | None:
+    """What is left of the time, at most ``own_s``, in seconds; None without any limit.
+
+    Raises:
+        DeadlineExceededError: nothing is left.
+    """
+    if _now.end is None:
+        return own_s
+    left = _now.end - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceededError
+    left = min(max(left, _SHORTEST_S), threading.TIMEOUT_MAX)
+    return left if own_s is None else min(own_s, left)
+
+
+class _Timed(_Socket):
+    """Mixed into a socket: each call ends with the deadline, or with the socket's own timeout."""
+
+    _own_s: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Set the socket's own timeout."""
+        self._own_s = value
+        super().settimeout(value)
+
+    def gettimeout(self) -> float | None:
+        """The socket's own timeout."""
+        return self._own_s
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        super().settimeout(left_s(self._own_s))
+        try:
+            yield
+        except TimeoutError:
+            left_s()
+            raise
+
+    def recv(self, *args: Any) -> bytes:
+        """As the socket's own."""
+        with self._in_time():
+            return super().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        """As the socket's own."""
+        with self._in_time():
+            return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        """As the socket's own."""
+        with self._in_time():
+            return super().send(*args)
+
+    def sendall(self, *args: Any) -> None:
+        """As the socket's own."""
+        with self._in_time():
+            super().sendall(*args)
+
+
+class TimedSocket(_Timed, socket.socket):
+    """A connection whose calls end with the deadline."""
+
+
+class TimedTls(_Timed, ssl.SSLSocket):
+    """The same with TLS; a context makes it if this is its ``sslsocket_class``."""
+
+    def do_handshake(self, *args: Any) -> None:
+        """As the socket's own."""
+        with self._in_time():
+            super().do_handshake(*args)
+
+
+class _Opening(threading.Thread):
+    """Opens a connection that nobody may wait for any more when it is open."""
+
+    def __init__(self, create: Callable[[], socket.socket]) -> None:
+        super().__init__(name="flwr-telemetryd-connect", daemon=True)
+        self._create = create
+        self._lock = threading.Lock()
+        self._is_given_up = False
+        self._found: socket.socket | BaseException | None = None
+
+    def run(self) -> None:
+        """Open it; called by the thread."""
+        found: socket.socket | BaseException
+        try:
+            found = self._create()
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+            found = error
+        with self._lock:
+            self._found = found
+            if self._is_given_up and isinstance(found, socket.socket):
+                found.close()
+
+    def result(self) -> socket.socket:
+        """The connection; raises what opening it raised, or DeadlineExceededError."""
+        try:
+            self.join(left_s())
+        finally:
+            with self._lock:
+                found = self._found
+                self._is_given_up = found is None
+        if isinstance(found, BaseException):
+            raise found
+        if found is None:
+            raise DeadlineExceededError
+        return found
+
+
+def opened(create: Callable[[], socket.socket]) -> TimedSocket:
+    """A connection that a function opens, which may look up a name.
+
+    Args:
+        create: looks up the name, and connects; it may go on after the deadline.
+
+    Raises:
+        DeadlineExceededError: it took too long.
+    """
+    opening = _Opening(create)
+    try:
+        opening.start()
+    except RuntimeError:  # no further thread is allowed here
+        found = create()
+    else:
+        found = opening.result()
+    own_s = found.gettimeout()
+    timed = TimedSocket(found.family, found.type, found.proto, fileno=found.detach())
+    timed.settimeout(own_s)
+    return timed

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .connection import InStep
+from .deadline import opened
 
 _PLAIN = re.compile(
     r"https?://(\[[0-9a-f.:]+\]|[0-9a-z.-]*[0-9a-z])(:[0-9]+)?([/?][]!$&-;=?-Z[_a-z~]*)?", re.IGNORECASE
@@ -49,7 +50,8 @@ class _Way(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Open the connection."""
-        self.sock = socket.create_connection((self._name, self.port), self.timeout)  # type: ignore[arg-type]
+        address = self._name, self.port
+        self.sock = opened(lambda: socket.create_connection(address, self.timeout))  # type: ignore[arg-type]
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._context is not None:
             # In two steps, so that `close` finds the socket after a handshake that was given up.

@@ -23,7 +23,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from . import proxies, trust
-from .deadline import deadline
+from .deadline import TimedTls, deadline
 from .direct import Answer, Direct, is_plain
 from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
@@ -130,6 +130,7 @@ class HttpSink:
             context = self.trust.context()
             if self._credentials:
                 self._credentials.add_to(context)
+            context.sslsocket_class = TimedTls
             self._context = context
             self._way.secure(context)
         try:

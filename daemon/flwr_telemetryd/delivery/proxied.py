@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
 from .connection import InStep
+from .deadline import opened
 from .direct import Answer
+
+if TYPE_CHECKING:
+    _Connection = urllib3.connection.HTTPConnection
+else:
+    _Connection = object
 
 
 class Proxied:
@@ -66,10 +73,17 @@ def _beginning(answer: requests.Response, most_bytes: int) -> bytes:
     return b""
 
 
+class _InTime(_Connection):
+    """Mixed into a connection of urllib3: opens it in time."""
+
+    def _new_conn(self) -> socket.socket:
+        return opened(super()._new_conn)
+
+
 @functools.cache
 def _in_step(pool: type[Any]) -> type[Any]:
     """A class of pools like ``pool``, whose connections stay in step."""
-    connection = type("InStepConnection", (InStep, pool.ConnectionCls), {})
+    connection = type("InStepConnection", (InStep, _InTime, pool.ConnectionCls), {})
     return type("InStepPool", (pool,), {"ConnectionCls": connection})
 
 

@@ -1,10 +1,10 @@
 """Signals: SIGTERM and SIGINT end a sidecar. SIGHUP makes a service read its settings and deliver.
 
 Every step survives a SIGKILL, so the handler may raise ``TerminatedError`` at any place. A sleep, a wait for
-a lock and a request in flight end at once. Only two places delay the end, each for a bounded time:
+a lock and a request in flight end at once. One place delays the end: a destructor, in which Python ignores
+exceptions. So ``sleep`` raises again.
 
-* a name look-up of the C library, until the resolver gives up (``RESOLVER_OPTIONS``);
-* a destructor, in which Python ignores exceptions: ``sleep`` raises again.
+Windows has Ctrl-C alone. A process that ends another one there ends it as SIGKILL does.
 
 A service that ends delivers once more, within ``respite``. This module never decides what to do then.
 """
@@ -76,8 +76,8 @@ class Signals:
     def respite(self, seconds: float) -> Iterator[None]:
         """Go on after ``TerminatedError``: the block ends at the next such signal, or after ``seconds``."""
         self._terminated = False
-        # The interval timer belongs to the requests. The main thread's number, because a signal to the
-        # process may go to this timer's thread, and would then end no wait.
+        # The main thread's number, because a signal to the process may go to this timer's thread, and would
+        # then end no wait.
         main = threading.main_thread().ident
         kill = getattr(signal, "pthread_kill", _interrupt)
         timer = threading.Timer(seconds, kill, (main, signal.SIGTERM))

@@ -9,8 +9,8 @@ Hence it imports nothing but ``sys`` at its top, and holds finder and loader its
 cost each of these processes one more file. It never raises into the import of another package.
 
 Once it is installed, Flower never sends by itself. If the emitter cannot be imported, Flower's events are
-dropped with one warning: a user's opt-out may be in a file that only the emitter reads. On Windows, which is
-not supported yet, nothing is replaced, and Flower reports by itself.
+dropped with one warning: a user's opt-out may be in a file that only the emitter reads. On a system that is
+not supported, nothing is replaced, and Flower reports by itself.
 
 A site that cannot change Flower writes this into its own ``sitecustomize``:
 

@@ -312,4 +312,4 @@ def test_on_a_system_without_our_locks_the_command_runs_and_run_says_so(home):
             "flwr-telemetry run: this system is not supported yet, so Flower reports by itself\n"
         )
     done = processes.run(home, ["-c", code, "status"])
-    assert (done.returncode, done.stderr) == (5, "flwr-telemetry: works on Linux and macOS only\n")
+    assert (done.returncode, done.stderr) == (5, "flwr-telemetry: works on Linux, macOS and Windows only\n")

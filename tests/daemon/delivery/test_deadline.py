@@ -1,56 +1,180 @@
-"""The deadline of a request."""
+"""The deadline of a request: every wait in it ends in time, in any thread."""
 
 import contextlib
-import signal
+import itertools
 import socket
+import ssl
 import threading
+import time
 
 import pytest
+import trustme
 
-from flwr_telemetryd.delivery.deadline import DeadlineExceededError, deadline
+from flwr_telemetry.settings import Limits, Settings
+from flwr_telemetryd.delivery import deadline as module
+from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, left_s, opened
+from flwr_telemetryd.delivery.http import HttpSink
+from flwr_telemetryd.delivery.outcome import Retry
 
-
-@pytest.mark.parametrize(("seconds", "swallowed"), [(0.02, 0), (0, 0), (0.02, 1)])
-def test_a_wait_is_interrupted_and_no_timer_stays(seconds, swallowed):
-    """Also if a library swallows the exception once."""
-    ours, theirs = socket.socketpair()
-
-    def receive():
-        for _ in range(swallowed):
-            with contextlib.suppress(DeadlineExceededError):
-                ours.recv(1)
-        ours.recv(1)
-
-    with ours, theirs:
-        with pytest.raises(DeadlineExceededError), deadline(seconds):
-            receive()
-        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+PATIENCE_S = 30.0
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n"
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_after_the_block_the_former_handler_is_back_and_no_timer_runs(fails):
-    former = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+def drip(connection, text=b"X-A: b\r\n"):
+    """Send a byte every moment, for ever: no timeout of a single call is reached."""
+    for letter in itertools.cycle(text):
+        connection.sendall(bytes([letter]))
+        time.sleep(0.01)
+
+
+def with_head(head, text=b"X-A: b\r\n"):
+    def serve(connection):
+        connection.recv(65536)
+        connection.sendall(head)
+        drip(connection, text)
+
+    return serve
+
+
+def in_body(connection):
+    connection.recv(65536)
+    connection.sendall(HEAD + b"\r\n")
+    drip(connection)
+
+
+def in_handshake(connection):
+    """The head of a TLS record of 16 KiB, whose content drips."""
+    connection.recv(65536)
+    connection.sendall(b"\x16\x03\x03\x40\x00")
+    drip(connection)
+
+
+@contextlib.contextmanager
+def server(serve, context=None):
+    def accept():
+        with contextlib.suppress(OSError):
+            connection, _ = listening.accept()
+            with connection if context is None else context.wrap_socket(connection, server_side=True) as talk:
+                serve(talk)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listening.getsockname()[1]
+    thread.join()
+
+
+def send(url, proxy=None, ca_bundle=None):
+    """Send a body; give what came of it, and how long it took."""
+    limits = Limits(connect_timeout_s=PATIENCE_S, request_deadline_s=0.3)
+    settings = Settings(consent=None, url=url, proxy=proxy, ca_bundle=ca_bundle, limits=limits)
+    sink, began = HttpSink(settings, {}), time.monotonic()
     try:
-        with pytest.raises(KeyError) if fails else deadline(60), deadline(60):
-            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
-            if fails:
-                raise KeyError
-        assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
-        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        return sink.send("key", b"{}"), time.monotonic() - began
     finally:
-        signal.signal(signal.SIGALRM, former)
+        sink.close()
 
 
-def test_another_thread_runs_without_a_deadline():
-    with deadline(1e9):
-        pass
-    seen = []
+def assert_in_time(found):
+    outcome, took_s = found
+    assert isinstance(outcome, Retry)
+    assert "request_deadline_s" in outcome.reason
+    assert 0.2 < took_s < PATIENCE_S / 2
+
+
+PLAIN = {"status": with_head(b"HTTP/1.1 200 O", b"k"), "head": with_head(HEAD), "body": in_body}
+
+
+@pytest.mark.parametrize("serve", PLAIN.values(), ids=PLAIN)
+def test_an_answer_that_drips(serve):
+    with server(serve) as port:
+        assert_in_time(send(f"http://127.0.0.1:{port}/"))
+
+
+@pytest.mark.parametrize("serve", PLAIN.values(), ids=PLAIN)
+def test_an_answer_over_tls_that_drips(serve, tmp_path):
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with server(serve, context) as port:
+        assert_in_time(send(f"https://127.0.0.1:{port}/", ca_bundle=str(tmp_path / "ca.pem")))
+
+
+def test_a_handshake_that_drips():
+    with server(in_handshake) as port:
+        assert_in_time(send(f"https://127.0.0.1:{port}/"))
+
+
+@pytest.mark.parametrize("serve", [with_head(b"HTTP/1.1 200 O", b"k"), with_head(b"HTTP/1.1 200 OK\r\n")])
+def test_a_tunnel_whose_answer_drips(serve):
+    with server(serve) as port:
+        assert_in_time(send("https://collector.invalid/", proxy=f"http://127.0.0.1:{port}"))
+
+
+def test_a_look_up_that_never_ends(monkeypatch):
+    """Nobody waits for it, and a connection that it opens after all is closed."""
+    go_on, late = threading.Event(), []
+    real = socket.create_connection
+
+    def create_connection(address, *args, **options):
+        go_on.wait()
+        late.append(real(("127.0.0.1", port), *args, **options))
+        return late[0]
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    with server(drip) as port:
+        assert_in_time(send("http://collector.invalid/"))
+        go_on.set()
+        ends_at = time.monotonic() + PATIENCE_S
+        while not late or late[0].fileno() != -1:
+            assert time.monotonic() < ends_at
+            time.sleep(0.01)
+
+
+def test_without_another_thread_the_connection_is_opened_here(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module._Opening, "start", refuse)
+    with (
+        server(lambda _: None) as port,
+        opened(lambda: socket.create_connection(("127.0.0.1", port))) as found,
+    ):
+        assert isinstance(found, TimedSocket)
+
+
+def test_what_opening_raises_is_raised():
+    with pytest.raises(ConnectionRefusedError):
+        opened(lambda: (_ for _ in ()).throw(ConnectionRefusedError))
+
+
+@pytest.mark.parametrize("call", ["recv", "recv_into", "sendall"])
+def test_a_call_ends_with_the_deadline_in_any_thread(call):
+    """The socket's own timeout is another error, and stays when the deadline is gone."""
+    told = []
 
     def run():
-        with deadline(0):
-            seen.append(signal.getitimer(signal.ITIMER_REAL))
+        theirs, peer = socket.socketpair()
+        ours = TimedSocket(theirs.family, theirs.type, theirs.proto, fileno=theirs.detach())
+        argument = {"recv": 1, "recv_into": bytearray(1), "sendall": bytes(50_000_000)}[call]
+        with ours, peer:
+            for own_s, limit_s, expected in ((60, 0.05, DeadlineExceededError), (0.05, 60, TimeoutError)):
+                ours.settimeout(own_s)
+                with deadline(limit_s), pytest.raises(expected):
+                    getattr(ours, call)(argument)
+                told.append(ours.gettimeout())
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert seen == [(0.0, 0.0)]
+    assert told == [60, 0.05]
+
+
+def test_deadlines_nest_and_end():
+    assert (left_s(), left_s(3)) == (None, 3)
+    with deadline(60):
+        with deadline(0), pytest.raises(DeadlineExceededError):
+            left_s()
+        assert 50 < left_s() <= 60
+        assert left_s(3) == 3
+    assert left_s() is None

@@ -1,0 +1,196 @@
+"""The seam of the spool: the writer of this system, and what a sidecar does with its segments.
+
+These tests run on every system, so under Wine they hold the writer of Windows to the same behaviour.
+"""
+
+import ast
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flwr_telemetry import system
+from flwr_telemetry.emitter import Writer
+from flwr_telemetry.errors import SpoolError, SpoolFullError
+from flwr_telemetry.layout import Home
+from flwr_telemetry.spool import CreationRefusedError
+from flwr_telemetryd.outbox import batch, discard
+from flwr_telemetryd.spool import reader, segments
+from tests.support import homes, processes, records
+
+WRITERS, EACH = 4, 150
+FRAMES = [records.encode(event) for event in records.series(4)]
+
+
+class Told:
+    """A writer, with counters of its calls for consent and at each opened segment."""
+
+    def __init__(self, home):
+        self.may = True
+        self.asked = self.opened = 0
+        self.host = Home(home).host()
+        self.writer = Writer(self.host, self._may_create, self._on_open)
+
+    def _may_create(self):
+        self.asked += 1
+        return self.may
+
+    def _on_open(self):
+        self.opened += 1
+
+    def append(self, frame, cap_bytes=1e9):
+        self.writer.append(frame, cap_bytes)
+
+
+@pytest.fixture
+def told(home):
+    told = Told(home)
+    yield told
+    told.writer.close()
+
+
+def numbers(home):
+    return [
+        [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
+        for path in homes.segments(home)
+    ]
+
+
+def test_the_module_of_windows_names_what_the_one_of_posix_has():
+    """Each name of `windows.py` stands in `system.py`, or it would replace nothing."""
+    names = {}
+    for module in ("system", "windows"):
+        tree = ast.parse(Path(system.__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
+        functions = {
+            node.name: ast.unparse(node.args) for node in tree.body if isinstance(node, ast.FunctionDef)
+        }
+        names[module] = {name: found for name, found in functions.items() if not name.startswith("_")}
+    own = {"size_of", "run_detached"}  # used by the other modules of Windows
+    assert names["windows"].items() - names["system"].items() == {
+        (name, names["windows"][name]) for name in own
+    }
+
+
+def test_records_follow_each_other_and_a_seal_begins_a_new_segment(home, told):
+    told.append(FRAMES[0])
+    told.append(FRAMES[1])
+    sealed = segments.seal(told.host, 1)
+    told.append(FRAMES[2])
+    assert numbers(home) == [[0, 1], [2]]
+    assert segments.sealed_segments(told.host) == [sealed]
+    assert told.opened == 2 or system.WINDOWS  # there no segment stays open
+
+
+@pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool", "events"])
+def test_a_spool_that_is_removed_is_made_again(home, told, what):
+    """Nothing that a writer holds open keeps anybody from removing it."""
+    told.append(FRAMES[0])
+    path = home if what == "home" else getattr(told.host, what)
+    path.unlink() if what == "events" else shutil.rmtree(path)
+    told.append(FRAMES[1])
+    assert numbers(home) == [[1]]
+    assert told.asked == 2
+
+
+def test_nothing_is_made_without_consent(told):
+    told.may = False
+    with pytest.raises(CreationRefusedError):
+        told.append(FRAMES[0])
+    assert not told.host.telemetry.exists()
+
+
+def test_a_new_segment_needs_consent_too(home, told):
+    told.append(FRAMES[0])
+    segments.seal(told.host, 1)
+    told.may = False
+    with pytest.raises(CreationRefusedError):
+        told.append(FRAMES[1])
+    assert numbers(home) == [[0]]
+
+
+def test_a_record_beyond_the_cap_is_dropped_and_counted(home, told):
+    told.append(FRAMES[0])
+    with pytest.raises(SpoolFullError):
+        told.append(FRAMES[1], cap_bytes=len(FRAMES[0]))
+    assert numbers(home) == [[0]]
+    assert told.host.dropped.read_bytes() == b"\0"
+
+
+def test_a_directory_in_the_place_of_the_segment_is_refused(told):
+    told.host.events.mkdir(parents=True)
+    with pytest.raises(SpoolError):
+        told.append(FRAMES[0])
+
+
+def test_a_batch_takes_what_is_sealed_and_discards_it(home, told):
+    """The commit renames a directory, and no writer has a file of it open."""
+    told.append(FRAMES[0])
+    segments.seal(told.host, 1)
+    told.append(FRAMES[1])
+    taken = batch.take(told.host, "owner", 2)
+    written = batch.write(taken, bursts=True, hardware={})
+    committed = batch.commit(taken)
+    discard.discard(told.host, committed, "owner", 3)
+    assert (written.bodies, [path.suffix for path in committed.iterdir()]) == (1, [".json"])
+    assert numbers(home) == [[1]]
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from flwr_telemetry.emitter import Writer
+from flwr_telemetry.layout import Home
+from tests.support import records
+
+first, count = int(sys.argv[2]), int(sys.argv[3])
+writer = Writer(Home(Path(sys.argv[1])).host(), lambda: True, lambda: None)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(first, first + count):
+    writer.append(records.encode(records.sample({"n": number})), 1e9)
+    print(number, flush=True)
+"""
+
+
+def start_writer(home, first, count):
+    return processes.start(
+        home,
+        ["-c", WRITE, str(home), str(first), str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=os.getcwd(),
+        env={"PYTHONPATH": os.pathsep.join(["", *sys.path])},
+    )
+
+
+def test_writers_and_a_sealer_lose_and_double_nothing(home):
+    """Half of the writers are killed. What they told is in the spool, once."""
+    host, told = Home(home).host(), []
+    with contextlib.ExitStack() as stack:
+        started = (start_writer(home, number * 10_000, EACH) for number in range(WRITERS))
+        writers = [stack.enter_context(writer) for writer in started]
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+        for number, writer in enumerate(writers):
+            lines = [writer.stdout.readline() for _ in range(EACH // 3)]
+            segments.seal(host, time.time_ns())
+            if number % 2:
+                writer.kill()
+            told += map(int, filter(str.strip, [*lines, *writer.stdout]))
+    segments.seal(host, time.time_ns())
+    pieces = [
+        piece for path in segments.sealed_segments(host) for piece in reader.read(segments.chunks(path))
+    ]
+    whole = [piece for piece in pieces if isinstance(piece, reader.Record)]
+    found = [record.event["event_details"]["n"] for record in whole]
+    assert sorted(found) == sorted(set(found))
+    assert set(told) <= set(found)
+    assert len(found) - len(told) <= WRITERS  # a killed one may not have told its last
