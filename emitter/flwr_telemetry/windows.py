@@ -510,11 +510,17 @@ def run_detached(
     """As ``detached.run_detached``.
 
     A job may end all of its processes with it, and some jobs let none go. The working directory is that of
-    the system, because nobody can rename or remove one that is in use.
+    the system, because nobody can rename or remove one that is in use. In a virtual environment the program
+    is a launcher, whose child would get a console with a window. So Python itself is started, as
+    ``multiprocessing`` does.
     """
     from subprocess import list2cmdline
 
     directory = environment.get("SYSTEMROOT") or directory
+    base = getattr(sys, "_base_executable", None) or command[0]
+    if command[0] == sys.executable != base:
+        command = [base, *command[1:]]
+        environment = {**environment, "__PYVENV_LAUNCHER__": sys.executable}
     inherited: list[int] = []
     this = _winapi.GetCurrentProcess()
     null = _winapi.CreateFile("NUL", _READ | _WRITE, SHARE_READ | SHARE_WRITE, 0, OPEN_EXISTING, 0, 0)
