@@ -279,6 +279,11 @@ def size_of(handle: int) -> int:
     return size_bytes.value
 
 
+def fsync(descriptor: int) -> None:
+    """As ``system.fsync``."""
+    os.fsync(descriptor)
+
+
 def fsync_directory(path: os.PathLike[str] | str) -> None:
     """Do nothing: Windows forces no directory to the disk."""
 
@@ -335,6 +340,11 @@ def is_own(status: os.stat_result) -> bool:  # noqa: ARG001
 def is_open_to_others(status: os.stat_result) -> bool:  # noqa: ARG001
     """Take no file for one that others may write to; see ``is_own``."""
     return False
+
+
+def is_private(status: os.stat_result) -> bool:  # noqa: ARG001
+    """Take every file for one that the user alone may read; see ``is_own``."""
+    return True
 
 
 def user_id() -> str:
