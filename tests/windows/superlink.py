@@ -17,7 +17,7 @@ import psutil
 from tests.support import homes, processes
 from tests.support.collector import Collector
 
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 EVENT = "RUN_SUPERLINK_ENTER"
 PORTS = {
     "--port": 19094,
