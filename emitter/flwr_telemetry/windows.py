@@ -279,6 +279,11 @@ def size_of(handle: int) -> int:
     return size_bytes.value
 
 
+def fsync(descriptor: int) -> None:
+    """As ``system.fsync``."""
+    os.fsync(descriptor)
+
+
 def fsync_directory(path: os.PathLike[str] | str) -> None:
     """Do nothing: Windows forces no directory to the disk."""
 
@@ -338,7 +343,7 @@ def is_open_to_others(status: os.stat_result) -> bool:  # noqa: ARG001
 
 
 def is_private(status: os.stat_result) -> bool:  # noqa: ARG001
-    """Take every file for one that nobody else may read; see ``is_own``."""
+    """Take every file for one that the user alone may read; see ``is_own``."""
     return True
 
 
@@ -515,11 +520,17 @@ def run_detached(
     """As ``detached.run_detached``.
 
     A job may end all of its processes with it, and some jobs let none go. The working directory is that of
-    the system, because nobody can rename or remove one that is in use.
+    the system, because nobody can rename or remove one that is in use. In a virtual environment the program
+    is a launcher, whose child would get a console with a window. So Python itself is started, as
+    ``multiprocessing`` does.
     """
     from subprocess import list2cmdline
 
     directory = environment.get("SYSTEMROOT") or directory
+    base = getattr(sys, "_base_executable", None) or command[0]
+    if command[0] == sys.executable != base:
+        command = [base, *command[1:]]
+        environment = {**environment, "__PYVENV_LAUNCHER__": sys.executable}
     inherited: list[int] = []
     this = _winapi.GetCurrentProcess()
     null = _winapi.CreateFile("NUL", _READ | _WRITE, SHARE_READ | SHARE_WRITE, 0, OPEN_EXISTING, 0, 0)

@@ -107,7 +107,7 @@ def run(seconds, seed):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, Collector() as collector:
         home = Path(directory, "home", ".flwr")
         home.parent.mkdir()
-        homes.configure(home, collector.url, spool_max_mib=512)
+        homes.configure(home, collector.url, spool_max_mib=512, respawn_s=5)
         workloads, sidecars = Workloads(home), 0
         for _ in range(WRITERS):
             workloads.start()

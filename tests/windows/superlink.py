@@ -17,14 +17,15 @@ import psutil
 from tests.support import homes, processes
 from tests.support.collector import Collector
 
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 EVENT = "RUN_SUPERLINK_ENTER"
 PORTS = {
     "--port": 19094,
     "--fleet-api-address": "127.0.0.1:19092",
     "--control-api-address": "127.0.0.1:19093",
 }
-ARGUMENTS = ["flower-superlink", "--insecure", "--isolation=process", "--host=127.0.0.1"]
+ARGUMENTS = ["flower-superlink", "--insecure", "--isolation=process", "--host=127.0.0.1", "--port=19094"]
+ARGUMENTS += ["--fleet-api-address=127.0.0.1:19092", "--control-api-address=127.0.0.1:19093"]
 CODE = """
 import sys
 sys.argv = {arguments!r}
@@ -39,7 +40,7 @@ def run(flower):
         home = Path(directory, "home", ".flwr")
         home.parent.mkdir()
         homes.configure(home, collector.url, respawn_s=10)
-        command = [sys.executable, "-c", CODE.format(arguments=ARGUMENTS.split())]
+        command = [sys.executable, "-c", CODE.format(arguments=ARGUMENTS)]
 
         def is_over():
             return child.poll() is not None or EVENT in {one["event_type"] for one in collector.events()}
