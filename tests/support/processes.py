@@ -244,7 +244,7 @@ def processes_of(home, words=re.compile("")):
             serves = _is_below(process.environ().get("FLWR_HOME", ""), home) or str(home) in line
             if serves or (process.pid == named and _SIDECAR_WORDS.search(line)):
                 found[process.pid] = line
-        except psutil.Error:
+        except (psutil.Error, OSError):  # the second on Windows
             continue  # it ended while we looked
     return found
 
