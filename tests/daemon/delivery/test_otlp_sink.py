@@ -86,7 +86,7 @@ def text_of(text, status=200):
         text_of("[" * 50_000),
         text_of("<html>welcome</html>"),
         Answer(200, {"Content-Type": "application/x-protobuf"}, b"\x0a\x05\x08\x03\xff\xfe"),
-        Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}")),
+        Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}", mtime=0)),
         Answer(200, body=b" " * 300_000),
     ],
     ids=lambda answer: repr(answer.body[:40]),
