@@ -66,7 +66,7 @@ def test_a_directory_that_cannot_be_read_costs_no_other_host_anything(home, monk
     world = World(home, Mode.SERVICE, monkeypatch)
     world.look_for(60, 5)
     assert world.sent
-    world.sidecar._idle_wait.sleep = lambda *_chosen: None
+    world.sidecar._idle_wait.sleep = lambda *_chosen, **_options: None
     world.sidecar._sleep()
 
 

@@ -187,7 +187,7 @@ def trap(comes, goes):
 FAULTS = {
     "a full disk": failing("write", "ENOSPC"),
     "a broken disk": failing("write", "EIO"),
-    "a stale handle": failing("stat", "ESTALE", phases=(LATER,)),
+    "a stale handle": failing("lstat", "ESTALE", phases=(LATER,)),
     "a disk that takes a byte": Fault(
         "write = os.write\nos.write = lambda descriptor, data: write(descriptor, bytes(data)[:1])",
         "os.write = write",

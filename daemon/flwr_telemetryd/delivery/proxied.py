@@ -76,6 +76,14 @@ def _beginning(answer: requests.Response, most_bytes: int) -> bytes:
 class _InTime(_Connection):
     """Mixed into a connection of urllib3: opens it in time."""
 
+    def connect(self) -> None:
+        """Open the connection; close what was opened, if the rest takes too long."""
+        try:
+            super().connect()
+        except BaseException:
+            self.close()
+            raise
+
     def _new_conn(self) -> socket.socket:
         return opened(super()._new_conn)
 
