@@ -3,8 +3,10 @@
 Ours is that of the emitter and of the whole life of the sidecar, by default. A supervisor waits for
 each process that a contender leaves behind. What a program costs before it reports is not counted: the
 start of Python, and of Flower where it is installed. The import of a peer is counted.
+The home had an event before, and its machine was not started since.
 """
 
+import contextlib
 import statistics
 from dataclasses import replace
 from functools import partial
@@ -25,38 +27,47 @@ PAUSE_S = 180
 
 def measure(bench):
     """Two, ten and 38 events with targets against Flower; other sizes for the plot."""
-    for events, target in SIZES.items():
-        what = f"{events} events of one process"
-        yield from _beside(bench, what, events, bench.pick(7, 2), target, "alone")
-    events, target = DEPLOYMENT
-    what = f"{events} events of a deployment, 8 processes"
-    yield from _beside(bench, what, events, bench.pick(5, 1), target, "apart")
-    what = f"2 events, {PAUSE_S / 60:g} minutes apart"
-    yield from _beside(bench, what, 2, bench.pick(2, 1), None, "alone", str(PAUSE_S), names=(FLOWER,))
-    for events in bench.pick(MORE, MORE[-1:]):
-        what = f"{events} events of one process" if events > 1 else "1 event"
-        yield from _beside(bench, what, events, bench.pick(2, 1), None, "alone")
+    with contextlib.ExitStack() as stack:
+        homes = {}
+        for one in bench.everybody():
+            homes[one] = stack.enter_context(bench.place())
+            delivered(bench, one, 1, "alone", home=homes[one])
+        for events, target in SIZES.items():
+            what = f"{events} events of one process"
+            yield from _beside(bench, homes, what, events, bench.pick(5, 2), target, "alone")
+        events, target = DEPLOYMENT
+        what = f"{events} events of a deployment, 8 processes"
+        yield from _beside(bench, homes, what, events, bench.pick(3, 1), target, "apart")
+        what, few = (
+            f"2 events, {PAUSE_S / 60:g} minutes apart",
+            {one: homes[one] for one in bench.everybody(FLOWER)},
+        )
+        yield from _beside(bench, few, what, 2, 1, None, "alone", str(PAUSE_S))
+        for events in bench.pick(MORE, MORE[-1:]):
+            what = f"{events} events of one process" if events > 1 else "1 event"
+            yield from _beside(bench, homes, what, events, 1, None, "alone")
 
 
-def _beside(bench, what, events, rounds, target, *mode, names=()):
-    everybody = [one for one in bench.everybody(*names) if events <= SLOW.get(one.name, events)]
+def _beside(bench, homes, what, events, rounds, target, *mode):
+    everybody = [one for one in homes if events <= SLOW.get(one.name, events)]
     nothing = {one: [] for one in everybody}
-    times = bench.in_turn(
-        rounds, what, {one: partial(_busy_ms, bench, one, events, nothing[one], *mode) for one in everybody}
-    )
+    measures = {
+        one: partial(_busy_ms, bench, one, homes[one], events, nothing[one], *mode) for one in everybody
+    }
+    times = bench.in_turn(rounds, what, measures)
     net = {one: tuple(ms - statistics.median(nothing[one]) for ms in found) for one, found in times.items()}
     size = events if mode == ("alone",) else 0
     for figure in bench.against_peers("lone", what, "ms", net, targets={FLOWER: target}):
         yield replace(figure, size=size)
 
 
-def _busy_ms(bench, one, events, nothing, *mode):
+def _busy_ms(bench, one, home, events, nothing, *mode):
     """The milliseconds of one contender, from where it began to report, and of all that it left behind.
 
     Add to ``nothing`` those of its end without a report, which belong to Python and Flower.
     """
     for _ in range(2):
-        without = delivered(bench, one, 0, *mode[:1])
+        without = delivered(bench, one, 0, *mode[:1], home=home)
         nothing.append(1e3 * (without["first_s"] - without["before_s"]))
-    told = delivered(bench, one, events, *mode)
+    told = delivered(bench, one, events, *mode, home=home)
     return 1e3 * (told["first_s"] - told["before_s"] + sum(told["others_s"]))
