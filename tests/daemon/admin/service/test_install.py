@@ -193,8 +193,11 @@ def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
     path.unlink()
     # The unit must allow a sink elsewhere, and an install brings it up to date.
     install(node)
-    homes.configure(flwr_home, "file:///home/alice/out/bodies.jsonl")
+    # The service notices at once, so the file has to be the user's own from the start.
+    homes.configure(node.home / "next", "file:///home/alice/out/bodies.jsonl")
     node.give(node.home)
+    settings = homes.telemetry(node.home / "next") / "config.toml"
+    settings.replace(homes.telemetry(flwr_home) / settings.name)
     assert "/home/alice/out, which is no directory; make it" in node.command("service", "install").stderr
     (node.home / "out").mkdir()
     node.give(node.home)
