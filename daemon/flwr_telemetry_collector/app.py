@@ -149,12 +149,16 @@ class Collector:
             async with asyncio.timeout(READING_S):
                 async for chunk in request.stream():
                     size += len(chunk)
+                    if size > most_bytes + _LEFT_UNREAD_BYTES:
+                        break
                     if size > most_bytes:
-                        await _leave_unread(request)
+                        continue
                     self._reading_bytes += len(chunk)
                     chunks.append(chunk)
                     if self._reading_bytes > MOST_READING_BYTES:
                         _refuse(503, "too much is being received")
+            if size > most_bytes:
+                _refuse(413, "the content is too large")
         except TimeoutError:
             self._reading_bytes -= sum(map(len, chunks))
             raise RefusalError(408, f"not all has come within {READING_S:.0f} s") from None
@@ -218,16 +222,6 @@ class Collector:
 
 def _refuse(status: int, reason: str) -> NoReturn:
     raise RefusalError(status, reason)
-
-
-async def _leave_unread(request: Request) -> NoReturn:
-    """Refuse a content that is too large, after most of it has come, so that its sender sees the answer."""
-    unread = 0
-    async for chunk in request.stream():
-        unread += len(chunk)
-        if unread > _LEFT_UNREAD_BYTES:
-            break
-    _refuse(413, "the content is too large")
 
 
 def _parcel(data: bytes, coding: str, key: str | None) -> intake.Parcel:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import uuid
 import zlib
@@ -224,12 +225,20 @@ def _decoded(data: bytes) -> dict[str, Any]:
         raise ValueError(name)
 
     try:
-        body = json.loads(data.decode(), parse_constant=not_json)
+        body = json.loads(data.decode(), parse_constant=not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RefusalError(400, "the body is no JSON in UTF-8") from error
     if type(body) is not dict:
         raise RefusalError(422, "the body is no JSON object")
     return body
+
+
+def _finite(text: str) -> float:
+    """A number with a fraction or an exponent; one that only fits as an infinity could not be given back."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _is_flat(value: Any, depth: int) -> bool:

@@ -145,6 +145,7 @@ def test_sizes(shared, source):
         "a bomb": shared.post(gzip.compress(b"\n" * (200 * MIB), 1), **packed),
         "packed": shared.post(gzip.compress(noise, 1, mtime=0), **packed),
         "plain": shared.post(b"\n" * (3 * MIB)),
+        "by a byte": shared.post(b"\n" * (2 * MIB + 1)),
         "very long": shared.post(b"\n" * (12 * MIB)),
     }
     assert {name: answer.status_code for name, answer in refused.items()} == dict.fromkeys(refused, 413)
@@ -161,6 +162,7 @@ def test_sizes(shared, source):
         (b"{", {}, 400),
         (b"\xff\xfe", {}, 400),
         (b'{"a": NaN}', {}, 400),
+        (b'{"a": -1e999}', {}, 400),
         (b"[" * 100_000, {}, 400),
         (b'{"a": ' + b"9" * 10_000 + b"}", {}, 400),
         (b"[]", {}, 422),

@@ -5,6 +5,31 @@ import ssl
 from tests.support.collector import Collector
 
 
+class TrustStore:
+    """As the context of the package truststore, which puts it in the place of Python's.
+
+    It gives the options on to one of Python's, but neither counts certificates nor hands on other attributes.
+    """
+
+    own = ssl.SSLContext
+
+    def __init__(self, protocol):
+        vars(self)["_ctx"] = self.own(protocol)
+        self._ctx.sslsocket_class = type("TrustStoreSocket", (ssl.SSLSocket,), {})
+
+    def cert_store_stats(self):
+        raise NotImplementedError
+
+    def __getattr__(self, name):
+        return getattr(self._ctx, name)
+
+    def __setattr__(self, name, value):
+        if name in {"options", "verify_flags", "verify_mode", "check_hostname", "keylog_filename"}:
+            getattr(self.own.__base__, name).__set__(self._ctx, value)
+        else:
+            vars(self)[name] = value
+
+
 class TlsCollector(Collector):
     def __init__(self, certificate, listener=None):
         super().__init__(listener)

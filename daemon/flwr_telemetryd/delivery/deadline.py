@@ -116,12 +116,20 @@ class TimedSocket(_Timed, socket.socket):
 
 
 class TimedTls(_Timed, ssl.SSLSocket):
-    """The same with TLS; a context makes it if this is its ``sslsocket_class``."""
+    """The same with TLS; see ``time_connections``."""
 
     def do_handshake(self, *args: Any) -> None:
         """As the socket's own."""
         with self._in_time():
             super().do_handshake(*args)
+
+
+def time_connections(context: ssl.SSLContext) -> None:
+    """Have a context make connections whose calls end with the deadline."""
+    # truststore replaces the class of contexts. Its own holds one of Python's, and extends what that makes.
+    made_by = getattr(context, "_ctx", context)
+    kind = made_by.sslsocket_class
+    made_by.sslsocket_class = TimedTls if kind is ssl.SSLSocket else type("TimedTls", (TimedTls, kind), {})
 
 
 class _Opening(threading.Thread):

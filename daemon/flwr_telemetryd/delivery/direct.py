@@ -18,7 +18,8 @@ from .connection import InStep
 from .deadline import opened
 
 _PLAIN = re.compile(
-    r"https?://(\[[0-9a-f.:]+\]|[0-9a-z.-]*[0-9a-z])(:[0-9]+)?([/?][]!$&-;=?-Z[_a-z~]*)?", re.IGNORECASE
+    r"https?://(\[[0-9a-f.:]+\]|[0-9a-z.-]*[0-9a-z])(:[0-9]+)?([/?][]!$&-;=?-Z[_a-z~]*)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 

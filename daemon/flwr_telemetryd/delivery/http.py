@@ -24,7 +24,7 @@ from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
 from . import proxies, trust
-from .deadline import TimedTls, deadline
+from .deadline import deadline, time_connections
 from .direct import Answer, Direct, is_plain
 from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
@@ -135,7 +135,7 @@ class HttpSink:
             context = self.trust.context()
             if self._credentials:
                 self._credentials.add_to(context)
-            context.sslsocket_class = TimedTls
+            time_connections(context)
             self._context = context
             self._way.secure(context)
         try:

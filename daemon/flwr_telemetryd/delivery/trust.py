@@ -52,7 +52,7 @@ class Trust(NamedTuple):
         except OSError as error:
             message = f"TLS: the certificates that {self.origin} names cannot be read: {error.strerror}"
             raise BundleError(message) from error
-        if not (self.is_exclusive or made.cert_store_stats()["x509_ca"] or _has_directory()):
+        if not (self.is_exclusive or _has_any(made) or _has_directory()):
             add_certifi(made)
         made.options |= (
             ssl.OP_NO_TICKET
@@ -73,6 +73,14 @@ def add_certifi(context: ssl.SSLContext) -> None:
         import certifi
 
         context.load_verify_locations(certifi.where())
+
+
+def _has_any(context: ssl.SSLContext) -> bool:
+    """Whether a context holds certificates."""
+    try:
+        return context.cert_store_stats()["x509_ca"] > 0
+    except NotImplementedError:  # truststore has replaced the class, and asks the system at each handshake
+        return True
 
 
 def _has_directory() -> bool:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from flwr_telemetry import files, mounts, system
 
@@ -26,7 +27,8 @@ GROWTH_S = 1.0
 """While events wait for the end of the window, appends wake nobody. The segment's size is read so often."""
 
 REST_S = 0.02
-"""The least time between two passes, in seconds, if the first one changes what wakes the second."""
+"""The least time between two passes, in seconds, if the first one changes what wakes the second. It is also
+the rest after messages that mean nothing: another program may be busy in a watched directory."""
 
 MOST_WATCHES = 1024
 """The kernel keeps a kilobyte for each; with more of them, the times are read."""
@@ -38,6 +40,8 @@ _SELF = 0xC00
 _NAMES = _MOVED | _CREATE | _DELETE | _SELF
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _MOST_BYTES = 64 * 1024
+
+_MOST_LINKS = 40
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP}
 """The path cannot be watched; the directory above it is."""
@@ -170,6 +174,7 @@ class IdleWait:
         """As ``sleep``, by the messages of the kernel; False if it refuses them."""
         longest_s, has_waited = LONGEST_WAIT_S if until_event else GROWTH_S, False
         grown_at = self._clock.monotonic() + (0.0 if until_event else GROWTH_S)
+        due_at = -math.inf
         while (inotify := self._told(until_event=until_event)) is not None:
             inotify.drain()  # the files are read after that, so no message is lost
             if self._has_changed(by_growth=self._clock.monotonic() >= grown_at):
@@ -179,7 +184,10 @@ class IdleWait:
             now = self._clock.monotonic()
             if has_waited and now >= end:
                 return True
-            wait(min(longest_s, max(end - now, POLL_S)), inotify.descriptor)
+            if now < due_at:
+                self._clock.sleep(REST_S)
+            due_at = now + min(longest_s, max(end - now, POLL_S))
+            wait(due_at - now, inotify.descriptor)
             has_waited = True
         return False
 
@@ -235,6 +243,8 @@ class IdleWait:
 
         for path in self._settings_files:
             add(path, _MODIFY | _ATTRIB | _SELF)
+            for directory, mask in _way(path):
+                add(directory, mask)
             add(_nearest(os.path.dirname(path)), _NAMES)
         add(str(self._home.path), _NAMES | _ATTRIB)  # its owner decides, too
         add(str(self._home.telemetry), _NAMES)
@@ -260,3 +270,22 @@ def _nearest(directory: str) -> str:
     while not os.path.isdir(directory) and directory != os.path.dirname(directory):
         directory = os.path.dirname(directory)
     return directory
+
+
+def _way(path: str) -> Iterator[tuple[str, int]]:
+    """The directories that lead to a file, each with the events that change the way."""
+    place, parts = "/", [part for part in path.split("/") if part]
+    links = 0
+    while parts:
+        below = os.path.normpath(f"{place}/{parts.pop(0)}")
+        try:
+            target = os.readlink(below)
+        except OSError:
+            yield place, _SELF
+            place = below
+            continue
+        yield place, _NAMES
+        if (links := links + 1) > _MOST_LINKS:
+            return
+        place = "/" if target.startswith("/") else place
+        parts = [part for part in target.split("/") if part] + parts

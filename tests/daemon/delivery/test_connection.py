@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from flwr_telemetry.settings import Consent, Settings
-from flwr_telemetryd.delivery.direct import Direct, NoConnectionError
+from flwr_telemetryd.delivery.direct import Direct, NoConnectionError, is_plain
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
 
@@ -121,6 +121,13 @@ def test_the_address_of_a_url(monkeypatch, url, address):
     with pytest.raises(NoConnectionError), way.request("HEAD", {}, None, 5, 5):
         pass
     assert asked == [address]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://\u017f.invalid/", "https://\u212a.invalid/", "https://\xe4.invalid/"]
+)
+def test_a_letter_outside_ascii_needs_rules_even_if_its_other_case_is_in_ascii(url):
+    assert not is_plain(url)
 
 
 CLEAN = {

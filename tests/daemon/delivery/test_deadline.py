@@ -15,6 +15,7 @@ from flwr_telemetryd.delivery import deadline as module
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, left_s, opened
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Retry
+from tests.support.tls import TrustStore
 
 PATIENCE_S = 30.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n"
@@ -91,10 +92,12 @@ def test_an_answer_that_drips(serve):
         assert_in_time(send(f"http://127.0.0.1:{port}/"))
 
 
+@pytest.mark.parametrize("kind", [ssl.SSLContext, TrustStore])
 @pytest.mark.parametrize("serve", PLAIN.values(), ids=PLAIN)
-def test_an_answer_over_tls_that_drips(serve, tmp_path):
+def test_an_answer_over_tls_that_drips(serve, kind, tmp_path, monkeypatch):
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
+    monkeypatch.setattr(ssl, "SSLContext", kind)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with server(serve, context) as port:
         assert_in_time(send(f"https://127.0.0.1:{port}/", ca_bundle=str(tmp_path / "ca.pem")))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import ssl
 import subprocess
 
 import certifi
@@ -13,7 +14,7 @@ from flwr_telemetryd.delivery import trust
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from flwr_telemetryd.delivery.trust import BundleError, Trust
-from tests.support.tls import TlsCollector
+from tests.support.tls import TlsCollector, TrustStore
 
 YES = Consent(enabled=True, decided_by="default", reason="")
 
@@ -81,6 +82,14 @@ def environment(make, authorities, monkeypatch):
 @pytest.mark.parametrize("place", PLACES)
 def test_the_default_context_is_trusted_and_certifi(server, authorities, monkeypatch, place):
     environ = environment(PLACES[place], authorities, monkeypatch)
+    assert send(server.url, environ, monkeypatch) == Delivered()
+
+
+def test_a_context_that_counts_no_certificates_is_used(server, authorities, monkeypatch):
+    """The package truststore puts such a one in the place of Python's, in some companies on every machine."""
+    monkeypatch.setattr(ssl, "SSLContext", TrustStore)
+    assert send(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
+    environ = environment(PLACES["certifi"], authorities, monkeypatch)
     assert send(server.url, environ, monkeypatch) == Delivered()
 
 

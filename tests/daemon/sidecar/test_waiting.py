@@ -1,6 +1,7 @@
 """How a service sleeps: longer each time, until something changes."""
 
 import errno
+import itertools
 import os
 import select
 import shutil
@@ -15,7 +16,7 @@ from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar import waiting
 from flwr_telemetryd.sidecar.schedule import FULL_PASS_S, LONGEST_WAIT_S, POLL_S
-from flwr_telemetryd.sidecar.waiting import GROWTH_S, IdleWait
+from flwr_telemetryd.sidecar.waiting import GROWTH_S, REST_S, IdleWait
 from tests.daemon.conftest import a_runtime
 from tests.support import homes, processes, records
 
@@ -256,6 +257,48 @@ def test_a_change_of_a_settings_file_is_heard_at_once(home, tmp_path, told, name
     sleeper.sleep(30)
     heard = looks.count(0.0) > 1
     assert heard or (which, name) == ("link", "made")  # a dangling link switches off already
+
+
+@pytest.mark.parametrize("name", ["a link on the way", "a directory above"])
+def test_another_way_to_a_settings_file_is_heard_at_once(home, tmp_path, told, name):
+    """Some managers of settings switch a link in the middle of the path."""
+    for version in ("1", "2"):
+        tmp_path.joinpath("all", version).mkdir(parents=True)
+        tmp_path.joinpath("all", version, "settings").write_text("")
+    link = tmp_path / "all" / "current"
+    link.symlink_to("1")
+    Home(home).config.symlink_to(tmp_path / "all" / "current" / ".." / "current" / "settings")
+    sleeper = told()
+    looks = []
+    sleeper.idle_wait._is_woken = lambda: looks.append(sleeper.now_s) or False
+
+    def change():
+        if name == "a directory above":
+            tmp_path.joinpath("all").rename(tmp_path / "former")
+        else:
+            link.with_name("draft").symlink_to("2")
+            link.with_name("draft").rename(link)
+
+    sleeper.happens = change
+    sleeper.sleep(30)
+    assert looks.count(0.0) > 1
+
+
+def test_messages_that_mean_nothing_wake_only_so_often(home, told):
+    """Another program may make and delete files in the home all the time."""
+    sleeper = told()
+    calls = itertools.count()
+
+    def noise():
+        assert next(calls) < 1000
+        home.joinpath("noise").touch()
+        home.joinpath("noise").unlink()
+        sleeper.happens = noise
+
+    sleeper.happens = noise
+    slept_s, waits = sleeper.sleep(1)
+    assert slept_s >= 1
+    assert waits <= 1 / REST_S + 1
 
 
 def test_what_is_replaced_is_watched_anew(home, told):
