@@ -11,8 +11,9 @@ import statistics
 from dataclasses import replace
 from functools import partial
 
-from tests.benchmarks.figures import Target
-from tests.benchmarks.rows.delivery import delivered
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.peers import OURS
+from tests.benchmarks.rows.delivery import FLOOR, delivered, floor_ms
 
 FLOWER = "flwr-1.42"
 SIZES = {  # and the targets against Flower
@@ -55,8 +56,10 @@ def _beside(bench, homes, what, events, rounds, target, *mode):
         one: partial(_busy_ms, bench, one, homes[one], events, nothing[one], *mode) for one in everybody
     }
     times = bench.in_turn(rounds, what, measures)
+    floors = bench.in_turn(rounds, FLOOR, {FLOOR: partial(floor_ms, bench)})
     net = {one: tuple(ms - statistics.median(nothing[one]) for ms in found) for one, found in times.items()}
     size = events if mode == ("alone",) else 0
+    yield Figure("lone", what, FLOOR, "ms", net[OURS], floors[FLOOR])
     for figure in bench.against_peers("lone", what, "ms", net, targets={FLOWER: target}):
         yield replace(figure, size=size)
 
