@@ -56,8 +56,10 @@ def test_the_dependency_is_one_line_that_admits_this_version(changed):
     lines = [line for line in metadata.read_text().splitlines() if "flwr-telemetry" in line]
     assert lines == [f"Requires-Dist: {embed.DEPENDENCY}"]
     least, below = re.findall(r"[<>]=?([\d.]+)", embed.DEPENDENCY)
-    assert [int(n) for n in least.split(".")] <= [int(n) for n in __version__.split(".")[:3] if n.isdigit()]
-    assert int(__version__.split(".")[0]) < int(below.split(".")[0])
+    version, least, below = (
+        [int(n) for n in text.split(".")] for text in (__version__.partition("+")[0], least, below)
+    )
+    assert least <= version < below
 
 
 @pytest.mark.heavy
