@@ -86,7 +86,7 @@ def _lone(axes, lone):
     colours = dict(zip((name for name in lone if name != _US), itertools.cycle(_LINES), strict=False))
     for name, points in lone.items():
         colour, width = (_OURS, 2.5) if name == _US else (colours[name], 1.2)
-        axes.loglog(points, points.values(), marker=".", color=colour, linewidth=width, label=name)
+        axes.loglog([*points], [*points.values()], marker=".", color=colour, linewidth=width, label=name)
         at = None if name == _US else crossing(ours, points)
         if at is not None:
             sizes, times = ([math.log(each) for each in of] for of in (ours, ours.values()))
