@@ -43,7 +43,7 @@ def test_a_fault_of_the_system(home, told, monkeypatch, fault, kind):
     assert numbers(home)[-1] == 2
 
 
-@pytest.mark.parametrize("call", ["fstat", "flock", "stat", "write", "fstat after the write"])
+@pytest.mark.parametrize("call", ["fstat", "flock", "lstat", "write", "fstat after the write"])
 def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
     told.append(FRAMES[0])
     before = descriptors()
