@@ -35,7 +35,7 @@ SERIALS_PER_WRITER = 1_000_000  # one in how many belongs to the next writer
 _FIRST_OF_CHILDREN, _SERIALS_PER_CHILD = 500_000, 1_000
 
 _OUTPUT = 1
-_DOOM = {"stat": 1 / 500, "fstat": 1 / 500, "write": 1 / 200}  # of one system call
+_DOOM = {"lstat": 1 / 500, "fstat": 1 / 500, "write": 1 / 200}  # of one system call
 _write = os.write  # as it was before the ghost came
 
 
