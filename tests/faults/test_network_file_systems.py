@@ -79,7 +79,10 @@ class Shared:
 
     def serve_what_a_node_writes(self, **options):
         """Let services on both login nodes adopt the spool of a node, where writers pause now and then."""
-        services = [self.serve(host) for host in ("login1", "login2")]
+        hosts = ("login1", "login2")
+        services = [self.serve(host) for host in hosts]
+        for host in hosts:  # a writer that begins earlier rightly starts a sidecar
+            processes.wait_until(Home(self.server).heartbeat(host).exists)
         told = self.write_all("node1", "node1", "login1", **options)
         self.settle()
         self.end(*services)
