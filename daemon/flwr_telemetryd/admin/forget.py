@@ -198,7 +198,8 @@ class _Deletion:
     """Deletes everything that carries one ID, host by host."""
 
     def __init__(self, home: Home, source_id: str, clock: Clock, erased: ErasedCounts) -> None:
-        self._home, self._known = home, known_hosts(home)
+        self._home = home
+        self._known: list[HostPaths] = []
         self._own = machine.own_host(home)
         self._is_shared = mounts.is_shared(home.path)
         self._source_id = source_id
@@ -213,7 +214,7 @@ class _Deletion:
     def carried(self) -> int:
         """The number of events that carry the ID now, in every stage; of what cannot be read, none."""
         found = 0
-        for host in self._known:
+        for host in known_hosts(self._home):
             with contextlib.suppress(OSError, TelemetryError, UnusableHomeError):
                 check_ownership(host)
                 for path in contents.spool_segments(host):
