@@ -82,6 +82,8 @@ def crossing(ours, theirs):
 
 def _lone(axes, lone):
     """Processor time over events, ours and each peer's; a ring marks where two lines cross."""
+    from numpy import interp
+
     ours = lone[_US]
     colours = dict(zip((name for name in lone if name != _US), itertools.cycle(_LINES), strict=False))
     for name, points in lone.items():
@@ -90,20 +92,12 @@ def _lone(axes, lone):
         at = None if name == _US else crossing(ours, points)
         if at is not None:
             sizes, times = ([math.log(each) for each in of] for of in (ours, ours.values()))
-            height = math.exp(_between(math.log(at), sizes, times))
+            height = math.exp(interp(math.log(at), sizes, times))
             axes.plot([at], [height], "o", color=colour, fillstyle="none", markersize=11)
             axes.annotate(f"{at:.0f}", (at, height), (6, -12), textcoords="offset points", color=colour)
     axes.set(xlabel="events of one process", ylabel="processor time until delivered, ms")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
-
-
-def _between(at, places, values):
-    """The value at a place, on straight lines between the known ones."""
-    for (low, lower), (high, upper) in itertools.pairwise(zip(places, values, strict=True)):
-        if low <= at <= high:
-            return lower + (upper - lower) * (at - low) / (high - low)
-    return values[-1]
 
 
 def _by_peer(figures, row, unit):
