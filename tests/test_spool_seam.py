@@ -22,29 +22,15 @@ from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetryd.outbox import batch, discard
 from flwr_telemetryd.spool import reader, segments
 from tests.support import homes, processes, records
+from tests.support.told import ToldWriter
 
 WRITERS, EACH = 4, 150
 FRAMES = [records.encode(event) for event in records.series(4)]
 
 
-class Told:
-    """A writer, with counters of its calls for consent and at each opened segment."""
-
+class Told(ToldWriter):
     def __init__(self, home):
-        self.may = True
-        self.asked = self.opened = 0
-        self.host = Home(home).host()
-        self.writer = Writer(self.host, self._may_create, self._on_open)
-
-    def _may_create(self):
-        self.asked += 1
-        return self.may
-
-    def _on_open(self):
-        self.opened += 1
-
-    def append(self, frame, cap_bytes=1e9):
-        self.writer.append(frame, cap_bytes)
+        super().__init__(Writer, Home(home).host())
 
 
 @pytest.fixture

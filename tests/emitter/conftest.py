@@ -9,25 +9,12 @@ from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool.posix import Writer
 from tests.support import faults, homes
+from tests.support.told import ToldWriter
 
 
-class Told:
-    """A writer, with counters of its calls for consent and at each opened segment."""
-
+class Told(ToldWriter):
     def __init__(self, home):
-        self.may = True
-        self.asked = self.opened = 0
-        self.writer = Writer(Home(home).host(), self._may_create, self._on_open)
-
-    def _may_create(self):
-        self.asked += 1
-        return self.may
-
-    def _on_open(self):
-        self.opened += 1
-
-    def append(self, frame, cap_bytes=1e9):
-        self.writer.append(frame, cap_bytes)
+        super().__init__(Writer, Home(home).host())
 
 
 @pytest.fixture

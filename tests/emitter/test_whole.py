@@ -17,27 +17,14 @@ from tests.emitter.conftest import numbers
 from tests.support import homes, netfs, processes, records
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once, write_at_most
 from tests.support.netfs import Traits
+from tests.support.told import ToldWriter
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
 
-class Told:
-    """A writer, with counters of its calls for consent and at each look at the spool."""
-
+class Told(ToldWriter):
     def __init__(self, host, **options):
-        self.may = True
-        self.asked = self.opened = 0
-        self._writer = WholeWriter(host, self._may_create, self._on_open, **options)
-
-    def _may_create(self):
-        self.asked += 1
-        return self.may
-
-    def _on_open(self):
-        self.opened += 1
-
-    def append(self, data, cap_bytes=1e9):
-        self._writer.append(data, cap_bytes)
+        super().__init__(WholeWriter, host, **options)
 
 
 @pytest.fixture
