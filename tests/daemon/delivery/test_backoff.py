@@ -24,11 +24,6 @@ def test_backoff_has_bounds(failures, first_s, most_s, one, two):
     assert bound <= backoff_s(failures + 1, first_s, most_s, 1) <= max(2 * bound, bound)
 
 
-def test_the_default_backoff_doubles_up_to_900_s():
-    bounds = [backoff_s(failures, 1, 900, 1) for failures in range(1, 13)]
-    assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
-
-
 @tried(200)
 @given(st.floats(-1e6, 1e6), finite, st.floats(0, 1), st.floats(0, 1))
 def test_jitter_has_bounds(given_s, most_s, one, two):

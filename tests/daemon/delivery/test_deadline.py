@@ -12,7 +12,7 @@ import trustme
 
 from flwr_telemetry.settings import Limits, Settings
 from flwr_telemetryd.delivery import deadline as module
-from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, left_s, opened
+from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, opened
 from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Retry
 from tests.support.tls import TrustStore
@@ -146,11 +146,6 @@ def test_without_another_thread_the_connection_is_opened_here(monkeypatch):
         assert isinstance(found, TimedSocket)
 
 
-def test_what_opening_raises_is_raised():
-    with pytest.raises(ConnectionRefusedError):
-        opened(lambda: (_ for _ in ()).throw(ConnectionRefusedError))
-
-
 @pytest.mark.parametrize("call", ["recv", "recv_into", "sendall"])
 def test_a_call_ends_with_the_deadline_in_any_thread(call):
     """The socket's own timeout is another error, and stays when the deadline is gone."""
@@ -171,13 +166,3 @@ def test_a_call_ends_with_the_deadline_in_any_thread(call):
     thread.start()
     thread.join()
     assert told == [60, 0.05]
-
-
-def test_deadlines_nest_and_end():
-    assert (left_s(), left_s(3)) == (None, 3)
-    with deadline(60):
-        with deadline(0), pytest.raises(DeadlineExceededError):
-            left_s()
-        assert 50 < left_s() <= 60
-        assert left_s(3) == 3
-    assert left_s() is None

@@ -12,7 +12,7 @@ import pytest
 from flwr_telemetryd.delivery.file import FileSink
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from tests.support import netfs, processes
-from tests.support.faults import descriptors, fail_once, no_locks
+from tests.support.faults import descriptors, fail_once
 
 BODIES = [b'{"event_type":"PING","event_details":{},"context":{}}', b"{}"]
 
@@ -106,9 +106,3 @@ def test_a_lock_that_stays_busy_is_a_retry(tmp_path, monkeypatch):
     assert "locked" in outcome.reason
     assert sink.send("k", BODIES[1]) == Delivered()
     assert path.read_bytes().splitlines() == BODIES[:2]
-
-
-def test_without_locks_it_appends_too(tmp_path, monkeypatch):
-    no_locks(monkeypatch)
-    sink = FileSink((tmp_path / "out.jsonl").as_uri())
-    assert sink.send("k", BODIES[0]) == Delivered()

@@ -70,15 +70,6 @@ def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
     assert request.headers.keys() <= known
 
 
-def test_one_connection_serves_many_bodies(collector):
-    sink = sink_for(collector.url)
-    assert [sink.send(KEY, BODY) for _ in range(4)] == [Delivered()] * 4
-    assert collector.connections == 1
-    collector.answer_with(Answer(200, {"Connection": "close"}))
-    assert [sink.send(KEY, BODY) for _ in range(2)] == [Delivered()] * 2
-    sink.close()
-
-
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -286,11 +277,6 @@ def test_only_the_answer_of_a_success_says_that_gzip_is_taken(collector, status)
 # Proxies, certificates and limits
 
 
-@pytest.mark.parametrize("proxy", ["http://[", "http://:99999", "://", "\0", "http://x:y", "http://u:p@"])
-def test_a_proxy_that_is_no_url_is_a_retry(proxy):
-    assert isinstance(send("https://collector.invalid/", proxy=proxy), Retry)
-
-
 def test_a_proxy_that_refuses_is_a_retry(collector):
     collector.answer_with(407, 403)
     for _ in range(2):
@@ -325,17 +311,6 @@ def test_a_proxy_that_cannot_be_used_is_a_retry_with_a_remedy(proxy, monkeypatch
     assert isinstance(outcome, Retry)
     assert "all_proxy" in outcome.reason
     assert "set all_proxy to" in outcome.reason
-
-
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_missing_or_broken_bundle_is_a_retry(tmp_path, collector, content):
-    bundle = tmp_path / "ca.pem"
-    if content is not None:
-        bundle.write_text(content)
-    outcome = send(collector.url.replace("http://", "https://"), ca_bundle=str(bundle))
-    assert isinstance(outcome, Retry)
-    assert ("ca_bundle" if content is None else "TLS") in outcome.reason
-    assert collector.requests == []
 
 
 @pytest.mark.parametrize("connect_timeout_s", [0, 0.5, 1e9])

@@ -144,24 +144,6 @@ def test_a_record_may_fill_a_part_to_the_last_byte(monkeypatch):
     assert len(render(body, "k")) == 2
 
 
-def test_halves_are_the_part():
-    (body,) = coalesce(map(to_wire, records.series(5)))
-    (part,) = otlp.parts(body, "k")
-    first, second = part.halves()
-    assert (first.first, second.first) == (0, 2)
-    assert [*support.records(first.data), *support.records(second.data)] == support.records(part.data)
-
-
-@pytest.mark.parametrize("skipped", [0, 1, 3, 5])
-def test_parts_go_on_where_they_were_left(skipped):
-    (body,) = coalesce(map(to_wire, records.series(5)))
-    whole = support.records(render(body, "k")[0])
-    rest = [
-        record for part in otlp.parts(body, "k", skipped=skipped) for record in support.records(part.data)
-    ]
-    assert rest == whole[skipped:]
-
-
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b'{"event_type":"PING","event_details":{},"context":{}}', b'{"burst":{}}']
 )

@@ -204,13 +204,6 @@ def test_every_other_answer_is_tried_again(collector, reply):
     assert outcome.after_s is None
 
 
-@pytest.mark.parametrize("manner", ["drip", "hang"])
-def test_an_endless_answer_ends_with_the_deadline(collector, manner):
-    collector.answer_with(Answer(200, manner=manner, took=True))
-    outcome = send(collector, ONE, request_deadline_s=0.5)
-    assert isinstance(outcome, Retry)
-
-
 def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
     """As long as the sink remembers; another one sends all, byte for byte."""
     monkeypatch.setattr(otlp, "MAX_RECORDS", 3)
@@ -229,15 +222,6 @@ def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
     assert outcomes(again, body)[-1] == Delivered()
     again.close()
     assert [request.body for request in collector.requests[before:]] == parts
-
-
-def test_what_is_known_of_bodies_is_bounded(collector):
-    collector.answer_by(lambda _request: 503)
-    sink = sink_for(collector.url)
-    for number in range(20):
-        outcomes(sink, body_of(1, start=number))
-    assert len(sink._underway) == 8
-    sink.close()
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "none"])

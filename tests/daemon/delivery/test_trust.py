@@ -140,16 +140,3 @@ def test_a_bundle_that_cannot_be_used_is_told_by_its_name(tmp_path):
             Trust("CURL_CA_BUNDLE", str(path)).context()
         assert "CURL_CA_BUNDLE" in str(caught.value)
         assert "quite-secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("environ", "setting", "chosen"),
-    [
-        ({"SSL_CERT_FILE": "/s", "REQUESTS_CA_BUNDLE": ""}, None, Trust()),
-        ({"SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c"}, None, Trust("CURL_CA_BUNDLE", "/c")),
-        ({"CURL_CA_BUNDLE": "/c", "REQUESTS_CA_BUNDLE": "/r"}, None, Trust("REQUESTS_CA_BUNDLE", "/r")),
-        ({"REQUESTS_CA_BUNDLE": "/r"}, "/mine", Trust("ca_bundle", "/mine")),
-    ],
-)
-def test_a_bundle_comes_from_the_settings_then_from_the_environment(environ, setting, chosen):
-    assert trust.choose(setting, environ) == chosen

@@ -73,9 +73,3 @@ def test_a_body_of_the_largest_size_is_one():
     data = codec.dumps(event).encode()
     assert body.intact(wire.key_of(data), data) == event
     assert body.intact(wire.key_of(data + b" "), data + b" ") == {}
-
-
-def test_what_is_no_json_object_is_decoded_to_an_empty_one():
-    assert body.decoded(b'{"a":1}') == {"a": 1}
-    for data in (b"[1]", b"", b"\xff", b'{"a":', b"[" * 60_000):
-        assert body.decoded(data) == {}

@@ -55,8 +55,3 @@ DAMAGED = {
 def test_a_damaged_body_has_no_events(data):
     assert contents.count_events(data) == 0
     assert contents.expand(data) == []
-
-
-def test_the_events_of_a_body():
-    assert contents.count_events(BURST) == 3
-    assert contents.expand(BURST) == wire.expand(BURST)

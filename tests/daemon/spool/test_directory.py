@@ -45,12 +45,6 @@ def test_every_directory_of_a_host_is_checked(host, tmp_path, name, harm):
         directory.check_root(host)
 
 
-def test_a_missing_directory_holds_nothing(host):
-    (host.root / "file").touch()
-    assert directory.listing(host.work) == directory.listing(host.root / "file") == []
-    assert directory.listing(host.root) == [host.root / "file"]
-
-
 def test_what_network_file_systems_do_is_no_error(tmp_path, monkeypatch):
     """NFS repeats a rename, and others refuse to sync. Without either name, another sidecar has the file."""
     old, new = tmp_path / "old", tmp_path / "new"
