@@ -133,7 +133,7 @@ def time_connections(context: ssl.SSLContext) -> None:
 
 
 class _Opening(threading.Thread):
-    """Opens a connection that nobody may wait for any more when it is open."""
+    """Opens a connection. Its caller may have given up before it is open; then it is closed."""
 
     def __init__(self, create: Callable[[], socket.socket]) -> None:
         super().__init__(name="flwr-telemetryd-connect", daemon=True)

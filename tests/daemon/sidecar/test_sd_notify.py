@@ -30,8 +30,6 @@ def received(bound):
             return found
 
 
-
-
 def test_the_watchdog_is_fed_four_times_in_its_interval(server):
     """A step that may take longer makes the interval longer."""
     address, bound = server
