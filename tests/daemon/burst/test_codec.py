@@ -227,3 +227,4 @@ def test_a_value_that_changes_now_and_then_splits_no_burst():
     encoder, taken = encoder_of(events)
     assert taken == len(events)
     assert json.loads(encoder.body())["burst"]["varying"] == ["round"]
+    assert len(encoder._values) == 9  # equal ones are held once

@@ -161,10 +161,20 @@ def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
         assert outcomes(sink, ONE) == [Delivered()]
         assert outcomes(sink, body) == [PartSent(), Delivered()]
     assert [len(records_of(request)) for request in collector.requests] == [3, 3, 1, 2, 1, 2, 2]
+    uids = {record["attributes"]["log.record.uid"] for record in support.received(collector)}
+    assert uids >= {otlp.uid(wire.key_of(body), index) for index in range(8)}
     before = len(collector.requests)
     assert send(collector, body, compression="none") == Delivered()
     sent = [request.body for request in collector.requests[before:]]
     assert sent == otlp.render(body, wire.key_of(body))
+
+
+def test_what_is_known_of_bodies_is_bounded(collector):
+    collector.answer_by(lambda _request: 503)
+    with otlp_sink(collector.url) as sink:
+        for number in range(20):
+            outcomes(sink, body_of(1, start=number))
+        assert len(sink._underway) == 8
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "none"])

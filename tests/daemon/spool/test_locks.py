@@ -36,15 +36,6 @@ def test_one_holder_at_a_time(host):
     assert faults.descriptors() == before
 
 
-def test_a_lock_file_that_was_replaced(host):
-    """Another sidecar may hold a new one."""
-    with held(host, 0, create=True) as lock:
-        assert lock.is_linked()
-        for step in (host.lock.unlink, host.lock.touch):
-            step()
-            assert not lock.is_linked()
-
-
 @pytest.mark.parametrize("kind", ["refused", "shared"])
 def test_without_locks_the_state_is_the_claim(home, host, tmp_path, monkeypatch, kind):
     """The host belongs to the process that ``sidecar.json`` names. On a shared home no lock is tried."""
