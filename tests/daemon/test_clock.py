@@ -10,7 +10,7 @@ from tests.support import strategies
 steps = st.lists(st.tuples(st.floats(0, 1e5), st.floats(-1e9, 1e9)), max_size=20)
 
 
-@strategies.tried(300)
+@strategies.tried(100)
 @given(steps)
 def test_no_more_time_passes_than_the_monotonic_clock_tells(taken):
     """For all steps of the clock; nor is it ahead of the file system."""

@@ -136,9 +136,9 @@ def _hash(n):
 
 LARGE = {
     "many clusters": lambda rng: [
-        event_({}, rng.randrange(10**15), str(uuid.UUID(int=rng.getrandbits(128)))) for _ in range(40_000)
+        event_({}, rng.randrange(10**15), str(uuid.UUID(int=rng.getrandbits(128)))) for _ in range(20_000)
     ],
-    "one value varies": lambda _: [event_({"a": "ray", "run-id-hash": _hash(n)}, n) for n in range(20_000)],
+    "one value varies": lambda _: [event_({"a": "ray", "run-id-hash": _hash(n)}, n) for n in range(15_000)],
     "big details": lambda rng: [event_({"a": _text(rng, 8000), "b": 1}, n) for n in range(120)],
     "biggest records": lambda _: [event_({"a": "\0" * 64_000}, -n) for n in range(12)],
     "varies late": lambda _: [

@@ -13,6 +13,7 @@ from flwr_telemetryd.delivery import deadline as module
 from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, opened
 from flwr_telemetryd.delivery.outcome import Retry
 from tests.daemon.delivery.conftest import send
+from tests.support import processes
 from tests.support.tls import TrustStore
 
 PATIENCE_S = 30.0
@@ -110,6 +111,13 @@ def test_a_look_up_that_never_ends(monkeypatch):
         while not late or late[0].fileno() != -1:
             assert time.monotonic() < ends_at
             time.sleep(0.01)
+
+
+def test_a_connection_that_comes_when_the_time_is_over_is_closed():
+    ours, theirs = socket.socketpair()
+    with theirs, deadline(0), pytest.raises(DeadlineExceededError):
+        opened(lambda: ours)
+    processes.wait_until(lambda: ours.fileno() == -1)
 
 
 def test_without_another_thread_the_connection_is_opened_here(monkeypatch):
