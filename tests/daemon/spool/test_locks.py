@@ -1,4 +1,4 @@
-"""The lock that lets one sidecar run on a host, and the lock of a segment."""
+"""The lock that lets one sidecar run on a host."""
 
 import contextlib
 import fcntl
@@ -11,13 +11,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.spool.locks import held
 from flwr_telemetryd.state import State
-from tests.support import faults, homes, netfs, processes
-
-
-@pytest.fixture
-def host(home):
-    homes.put(home, [])
-    return Home(home).host()
+from tests.support import faults, netfs, processes
 
 
 def test_one_holder_at_a_time(host):
