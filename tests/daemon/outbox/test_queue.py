@@ -101,6 +101,15 @@ def test_two_sidecars_reject_one_body(home, host, monkeypatch):
     assert runtime.state.rejected == 0
 
 
+def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
+    """If the first is refused, so are the others."""
+    queue = Queue(runtime := a_runtime(home))
+    first, *_ = queue.reject(loaded(queue, host, BURST), "no")
+    assert [body.key for body in queue.due()] == [first.key]
+    assert [*queue.reject(queue.load(first), "no"), *queue.due()] == []
+    assert runtime.state.rejected == 4
+
+
 @pytest.mark.parametrize(
     "settle",
     [
