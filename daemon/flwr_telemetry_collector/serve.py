@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,10 +169,10 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _raise_limit() -> None:
     """Allow as many connections as the system lets this process have."""
-    try:
-        import resource
-    except ImportError:  # this system has no such limit
-        return
+    if sys.platform == "win32":
+        return  # it has no such limit
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))

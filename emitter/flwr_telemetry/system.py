@@ -29,6 +29,14 @@ MACOS = not WINDOWS and sys.platform == "darwin"
 IS_SUPPORTED = "fcntl" in globals()
 """Whether the emitter can work here."""
 
+RELOAD = 1
+"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
+
+# For Windows, mypy takes the names of `windows.py` and reads no further.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import *  # noqa: F403
+assert not TYPE_CHECKING or sys.platform != "win32"
+
 SITE_FILE = "/etc/flwr/telemetry.toml"
 """The site's settings."""
 
@@ -279,9 +287,6 @@ def unlock(descriptor: int) -> None:
 _NICE = 10
 PASSED_ON: frozenset[str] = frozenset()
 """Variables without which no program starts here, or finds its user."""
-
-RELOAD = 1
-"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
 
 def exists(pid: int) -> bool:

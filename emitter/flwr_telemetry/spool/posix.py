@@ -28,13 +28,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import files, system
 from ..errors import SpoolFullError, SpoolWriteError, from_os_error
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
+
+# For Windows, mypy takes what it needs from there, and reads no further here.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import Writer as Writer  # noqa: PLC0414
+assert not TYPE_CHECKING or sys.platform != "win32"
 
 _READ_MARK = -1
 with contextlib.suppress(ImportError):  # no module of this name may exist where the emitter still is loaded
