@@ -114,8 +114,12 @@ def _spawned(
 def _attributes() -> dict[str, Any]:
     """A session of its own, and no real-time class."""
     attributes: dict[str, Any] = {"setsid": True}
-    if hasattr(posix, "sched_getscheduler") and posix.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME:
-        attributes["scheduler"] = (posix.SCHED_OTHER, posix.sched_param(0))
+    with contextlib.suppress(OSError):  # musl tells no class, and sets none
+        if (
+            hasattr(posix, "sched_getscheduler")
+            and posix.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME
+        ):
+            attributes["scheduler"] = (posix.SCHED_OTHER, posix.sched_param(0))
     return attributes
 
 

@@ -204,10 +204,7 @@ class Writer:
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
-        try:
-            named = os.lstat(self._path)
-        except FileNotFoundError:
-            return False
+        named = os.lstat(self._path)  # `_append` begins again if it is missing; a `try` here would be too late
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         size_bytes = len(frame)
