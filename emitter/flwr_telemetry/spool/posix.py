@@ -204,7 +204,7 @@ class Writer:
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
-        named = os.lstat(self._path)  # `_append` begins again if it is missing; a `try` here would be too late
+        named = os.lstat(self._path)  # without a `try`, which would be too late; `_append` begins again
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         size_bytes = len(frame)
