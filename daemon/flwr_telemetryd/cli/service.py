@@ -42,11 +42,13 @@ def service() -> None:
     if system.WINDOWS:
         import click
 
-        program = Path(sys.executable).with_name("flwr-telemetryd.exe")
+        # pythonw, because a program for the console opens a window each time. The Task Scheduler makes double
+        # quotes of the single ones, so both cmd and PowerShell take the line as it stands.
+        program = Path(sys.executable).with_name("pythonw.exe")
         raise click.UsageError(
             "There is no service on Windows, and none is needed: the first event starts a sidecar. To "
-            "deliver at fixed times, too, give the Task Scheduler this line: schtasks /Create /TN "
-            f'flwr-telemetry /SC MINUTE /MO 15 /TR "\\"{program}\\" --once"'
+            "deliver at fixed times, too, let the Task Scheduler do it: schtasks /Create /TN flwr-telemetry "
+            f"/SC MINUTE /MO 15 /TR \"'{program}' -P -m flwr_telemetryd --once\""
         )
 
 
