@@ -15,7 +15,8 @@ from flwr_telemetry.layout import is_whole
 from flwr_telemetry.spool import LOCK_WAIT_S
 from flwr_telemetry.windows import api
 from flwr_telemetryd.spool import segments
-from tests.support import homes
+from tests.support import homes, processes
+from tests.support.processes import NEVER
 from tests.test_spool_seam import FRAMES, Told, numbers
 
 WRITES = api.APPEND | api.SYNCHRONIZE
@@ -123,6 +124,21 @@ def test_of_two_processes_that_append_each_waits_for_the_other(tmp_path):
     children = [subprocess.Popen(each) for each in words]
     assert [child.wait() for child in children] == [0, 0, 0]
     assert Counter(path.read_text().split()) == {each * 50: 60 for each in "abc"}
+
+
+def test_processes_that_begin_at_once_agree_on_the_source(home):
+    """A rename to a name that is free decides, as a hard link does elsewhere."""
+    home.mkdir()
+    code = "print('ready', flush=True)\nsys.stdin.readline()\nprint(outcome(event('PING')))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    crowd = [processes.start(home, ["-c", processes.PRELUDE + code], NEVER, **pipes) for _ in range(6)]
+    assert [each.stdout.readline() for each in crowd] == ["ready\n"] * 6
+    for each in crowd:
+        each.stdin.write("\n")
+        each.stdin.flush()
+    assert [each.communicate()[0] for each in crowd] == ["spooled\n"] * 6
+    assert {event["context"]["source"] for event in homes.spooled(home)} == {(home / "source").read_text()}
+    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
 
 
 def test_the_spool_of_a_home_with_a_blank_and_an_accent(tmp_path):
