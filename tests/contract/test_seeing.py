@@ -64,7 +64,7 @@ def test_inspect_shows_bodies_of_which_an_event_fits(home, collector):
         (("--event", "start_*"), [enter, leave]),
         (("--event", "Start_Server_?????", "--since", "3d"), [leave]),
         (("--event", "PIN"), []),
-        (("--since", "90s"), [ping]),
+        (("--since", "240s"), [ping]),
         (("--since", "2h"), [ping, leave]),
         (("--since", "5d"), [ping, enter, leave]),
         (("--since", two_days_ago.date().isoformat()), [ping, leave]),

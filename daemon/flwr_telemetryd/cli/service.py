@@ -30,7 +30,8 @@ app = typer.Typer(cls=output.Group, no_args_is_help=True)
 def service() -> None:
     r"""Let a service deliver: on a login node, for all hosts that share your home.
 
-    While it serves, no process on any of these hosts starts a sidecar of its own.
+    While it serves, no process on any of these hosts starts a sidecar of its own. On Windows there is none;
+    `service install` names a line for the Task Scheduler.
 
     \b
     Examples:
