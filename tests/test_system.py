@@ -6,7 +6,10 @@ from tests.test_arrows import modules
 
 OWN = {
     "flwr_telemetry.system",
-    "flwr_telemetry.windows",
+    "flwr_telemetry.windows.api",
+    "flwr_telemetry.windows.files",
+    "flwr_telemetry.windows.processes",
+    "flwr_telemetry.windows.users",
     "flwr_telemetry.detached",
     "flwr_telemetry.spool.posix",
     "flwr_telemetry.spool.windows",

@@ -1,4 +1,4 @@
-"""Starts a program that is fully detached from this process, on POSIX; ``windows.py`` does so on Windows.
+"""Starts a program that is fully detached from this process, on POSIX; see ``windows/processes.py`` as well.
 
 It has its own session, its own working directory, and no open file of this process. What lies between exits
 at once, so this process need not wait for the program. Before the program starts, it becomes the first one to
