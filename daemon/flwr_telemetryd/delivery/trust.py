@@ -54,9 +54,7 @@ class Trust(NamedTuple):
             raise BundleError(message) from error
         if not (self.is_exclusive or _has_any(made) or _has_directory()):
             add_certifi(made)
-        made.options |= (
-            ssl.OP_NO_TICKET
-        )  # a ticket that comes late looks like an answer that nobody asked for
+        made.options |= ssl.OP_NO_TICKET  # a late ticket looks like an answer that nobody asked for
         return made
 
 

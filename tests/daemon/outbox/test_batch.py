@@ -14,7 +14,7 @@ from flwr_telemetryd.outbox import batch, discard, forgotten
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import EVENTS, FRAMES, OURS, THEIRS, begin_again, make, sealed, take, take_over
 from tests.support import homes, records, wire
-from tests.support.faults import DeathError, amid, descriptors, die, fail_once
+from tests.support.faults import DeathError, amid, descriptors, die
 
 
 def test_a_batch_from_segments_to_bodies(home, host, spooling):
@@ -69,18 +69,6 @@ def test_equal_events_of_a_batch_keep_their_number(home, host, spooling, monkeyp
         path.name for path in made.path.glob("*.json")
     }
     assert wire.bag(wire.expand_all(bodies)) == wire.bag(map(record.to_wire, crowd))
-
-
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
-def test_a_fault_keeps_the_batch(home, host, spooling, monkeypatch, call):
-    sealed(home, 0)
-    made = take(host)
-    before = descriptors()
-    fail_once(monkeypatch, call, 28)
-    with pytest.raises(OSError, match="No space"):
-        make(host, made)
-    assert descriptors() == before
-    assert begin_again(host, spooling) == [0]
 
 
 @pytest.mark.parametrize("bursts", [False, True])
@@ -259,25 +247,6 @@ def test_events_of_a_forgotten_source_are_left_out(home, host, spooling, bursts)
     assert not any(GONE.encode() in path.read_bytes() for path in committed.iterdir())
     assert spooling.delivered() == [2, 4]
     assert homes.unsent_files(home) == []
-
-
-def test_what_is_noted_counts_from_the_next_batch_on(home, host, spooling):
-    for number in range(2):
-        homes.put_bytes(home, of(number, GONE), name=segments.sealed_name(number + 1))
-    made = take(host)
-    assert batch.write(made, bursts=True, hardware={}).forgotten == 0
-    forgotten.add(Home(home), GONE)
-    (again,) = take_over(host, OURS)
-    assert batch.write(again, bursts=True, hardware={}) == batch.Written(bodies=0, damaged=0, forgotten=2)
-    discard.discard(host, batch.commit(again), OURS, 9)
-    assert begin_again(host, spooling) == []
-
-
-def test_no_source_is_read_where_none_is_forgotten(home, host, monkeypatch):
-    """The usual home has no ``forgotten`` file: no event is asked for its source ID."""
-    sealed(home, 0, 1)
-    monkeypatch.delattr(codec.Coalescer, "source_of")
-    assert batch.write(take(host), bursts=True, hardware={}).bodies == 1
 
 
 def test_no_batch_is_written_while_it_is_unknown_what_is_forgotten(home, host, spooling):

@@ -11,6 +11,7 @@ from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.outbox.pieces import Refusal
 from flwr_telemetryd.outbox.queue import Queue
+from flwr_telemetryd.outbox.split import split
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import a_queue, a_runtime, burst_of, due, put_body
 from tests.support import records, wire
@@ -196,3 +197,48 @@ def test_a_body_that_was_refused_in_part_is_archived_and_rejected_in_pieces(home
     assert (host.rejected / f"{KEY}.1.reason.txt").read_text() == "no\n"
     receipts = archive.Receipts(day)
     assert [receipts.of(line).key for line in lines] == [f"{KEY}.0", f"{KEY}.3"]
+
+
+# A refused burst
+
+MEMBERS = {
+    wire.member_key(KEY, index): codec.dumps(to_wire(event)).encode() for index, event in enumerate(EVENTS)
+}
+
+
+def test_a_split_burst_is_its_events(host):
+    """None if another sidecar has split it."""
+    body = put_body(host, BURST)
+    body.path.unlink()
+    assert list(split(body).members()) == []
+    members = list(split(put_body(host, BURST)).members())
+    assert {member.key: member.read() for member in members} == MEMBERS
+    assert [member.key for member in members] == list(MEMBERS)
+    assert due(host) == MEMBERS
+
+
+STEPS = [("rename", 1), ("open", 5), ("write", 4), ("fsync", 4), ("replace", 4), ("unlink", 1)]
+
+
+@pytest.mark.parametrize(("call", "at"), [(call, at) for call, times in STEPS for at in range(times)])
+def test_race_16_death_within_a_split(host, monkeypatch, call, at):
+    """Race 16: whenever it comes, the burst is due, or exactly its members under the same keys."""
+    body = put_body(host, BURST)
+    die(monkeypatch, call, at)
+    with pytest.raises(DeathError):
+        split(body)
+    monkeypatch.undo()
+    for _ in range(2):
+        assert due(host) == ({KEY: BURST} if call == "rename" else MEMBERS)
+    left = (path.suffix for path in body.path.parent.iterdir() if not path.name.startswith("."))
+    assert set(left) == {".json"}
+
+
+def test_race_16_while_a_split_file_is_there_no_member_is_due(host):
+    """Race 16: the next sidecar splits it again, whatever lies beside it."""
+    whole = put_body(host, BURST, name=f"{KEY}.split").path
+    put_body(host, b"half", name=f"{next(iter(MEMBERS))}.json")
+    other = put_body(host, b'{"a":1}', batch="b2")
+    assert [body.key for body in a_queue(host).due()] == [other.key]
+    assert due(host) == {**MEMBERS, other.key: b'{"a":1}'}
+    assert not whole.exists()
