@@ -8,17 +8,7 @@ from tests.support import homes, processes, records
 from tests.support.processes import command
 
 
-def test_the_first_line_says_on_or_off_and_why(home):
-    """The second line says how to change that."""
-    on = command(home, "status").stdout.splitlines()
-    assert on[0] == "Telemetry is on: nothing says otherwise."
-    off = command(home, "status", env={"DO_NOT_TRACK": "yes"}).stdout.splitlines()
-    assert off[0] == "Telemetry is off: the variable DO_NOT_TRACK is 'yes'."
-    assert "unset DO_NOT_TRACK" in off[1]
-
-
 def test_a_sidecar_that_runs_is_shown(home, collector):
-    """Its process, its mode and its start; after its end, the reason."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home, 2)
     pid = processes.running_sidecar(home)
@@ -53,7 +43,6 @@ def test_the_last_error_and_the_next_try_are_shown(home, collector):
 
 
 def test_a_problem_is_no_failure_of_the_view(home):
-    """The exit code is 0, and a sentence describes the problem."""
     homes.put(home, records.series(1))
     homes.telemetry(home).rename(home / "elsewhere")
     homes.telemetry(home).symlink_to("elsewhere")
@@ -63,7 +52,6 @@ def test_a_problem_is_no_failure_of_the_view(home):
 
 
 def test_text_from_a_file_cannot_control_the_terminal(home):
-    """Escape sequences in the state file of a sidecar are replaced."""
     homes.put(home, [])
     (homes.host(home) / "sidecar.json").write_text(json.dumps({"last_error": "\x1b[2J\x07[bold]gone[/bold]"}))
     shown = command(home, "status").stdout
@@ -72,7 +60,6 @@ def test_text_from_a_file_cannot_control_the_terminal(home):
 
 
 def test_the_services_of_a_home_are_shown(home):
-    """With their last sign of life. A service without a recent one is reported."""
     homes.configure(home)
     for host, age_s in (("login1", 12), ("login2", 7200)):
         beat = homes.telemetry(home) / f"service-{host}.json"
@@ -87,7 +74,6 @@ def test_the_services_of_a_home_are_shown(home):
 
 
 def test_many_hosts_are_summed_up(home):
-    """This host is shown alone, and the others as sums. The JSON has each host."""
     homes.put(home, records.series(2))
     for number in range(30):
         homes.put(home, records.series(3), host_of=f"node{number}")
@@ -98,11 +84,11 @@ def test_many_hosts_are_summed_up(home):
     assert "90 events on 30 of them" in shown
     assert "no route" in shown
     assert f"Host {homes.host_name()} (this one)" in shown
-    assert len(json.loads(command(home, "status", "--json").stdout)["hosts"]) == 31
+    told = json.loads(command(home, "status", "--json").stdout)
+    assert (len(told["hosts"]), told["totals"]["spool"]["events"]) == (31, 92)
 
 
 def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
-    """`status` says so, because it may surprise."""
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home)
     processes.running_sidecar(home)
@@ -124,7 +110,6 @@ def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
     ],
 )
 def test_the_destination_tells_how_events_are_sent(home, settings, told):
-    """In `status`, on the page, and before a delivery."""
     homes.configure(home, **settings)
     assert f"Sent to        {told}" in command(home, "status").stdout
     assert told.strip() in command(home, "view", "--output", "-").stdout
