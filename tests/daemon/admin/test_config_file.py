@@ -26,28 +26,12 @@ def written(home, *, enabled=False):
     return homes.config_file(home).read_text()
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", "enabled = false\n"),
-        (f"# enabled = true\n{URL}", f"enabled = false\n# enabled = true\n{URL}"),
-        (f"# mine\n{URL}  enabled  =  true  # why\n", f"# mine\n{URL}  enabled  =  false  # why\n"),
-        (f"\n{URL}enabled = true\r\nbursts = true\r\n", f"\n{URL}enabled = false\r\nbursts = true\r\n"),
-        *((f"{name}=true", f"{name}=false") for name in ("enabled", '"enabled"')),
-    ],
-)
-def test_every_other_line_stays(home, before, after):
-    """The value is changed where it stands; where it does not, a first line is added. Twice is as once."""
-    homes.write_settings(home, before.encode())
-    for _ in range(2):
-        config_file.write_enabled(Home(home), enabled=False)
-        assert homes.config_file(home).read_bytes() == after.encode()
-
-
 _LINES = '''
 # enabled = true
 enabled = true
 enabled = false # x
+  enabled  =  true  # why
+"enabled"=true
 url = "https://example.org/a=enabled"
 bursts = false
 burst_window_s = 3
@@ -84,14 +68,6 @@ def test_a_value_that_looks_like_the_setting_is_not_edited(home):
     with pytest.raises(SettingsError, match="by hand"):
         config_file.write_enabled(Home(home), enabled=False)
     assert homes.config_file(home).read_text() == text
-
-
-def test_the_file_is_made_with_its_directories(home):
-    os.umask(0)
-    assert written(home, enabled=True) == "enabled = true\n"
-    modes = [stat.S_IMODE(path.stat().st_mode) for path in (home, homes.telemetry(home))]
-    assert modes == [0o700, 0o700]
-    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o400])

@@ -74,18 +74,12 @@ def test_a_script_is_what_its_first_line_says(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#!\n", "#!/bin/sh\necho\n", "#!/no/such/python\n", "\x7fELF", "#!/usr/bin/env -S '\n"]
+    "text",
+    ["", "#!\n", "#!/bin/sh\necho\n", "#!/no/such/python\n", "\x7fELF", "#!/usr/bin/env -S '\n", "#!{}\n"],
 )
 def test_other_programs_start_no_interpreter_that_is_known(tmp_path, text):
     program = tmp_path / "program"
-    program.write_text(text)
-    program.chmod(0o700)
-    assert interpreter.find([str(program)], PATH) is None
-
-
-def test_a_script_that_is_its_own_interpreter_ends_the_search(tmp_path):
-    program = tmp_path / "program"
-    program.write_text(f"#!{program}\n")
+    program.write_text(text.format(program))  # the last one is its own interpreter
     program.chmod(0o700)
     assert interpreter.find([str(program)], PATH) is None
 
