@@ -21,7 +21,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from flwr_telemetry import settings
+from flwr_telemetry import settings, source
 from flwr_telemetry.context import Field
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
@@ -31,9 +31,11 @@ from .fields import examples
 from .filters import EventFilter
 from .follow import Follower, Item
 from .markup import element, join, prose, text
-from .sections import date_of, sections
+from .request import DeletionRequest, deletion_request
+from .sections import sections
 from .status import Status, read_status
 from .timeline import Builder, Timeline
+from .words import date_of
 
 MOST_BODY_BYTES = 2 * 1024 * 1024
 
@@ -46,17 +48,6 @@ _PAGE = Template(
     '<meta name="referrer" content="no-referrer">\n'
     "<title>$title</title>\n<style>$style</style>\n</head>\n<body>\n$body\n</body>\n</html>\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """How to have deleted what a collector received."""
-
-    to: str
-    subject: str
-    body: str
-    link: str
-    """A ``mailto:`` or ``https:`` URL."""
 
 
 @dataclass(slots=True)
@@ -75,7 +66,7 @@ class Page:
     """What could not be read."""
     since: str = ""
     """The time from which on the page shows events, as the person typed it; empty for all."""
-    deletion: Deletion | None = None
+    deletion: DeletionRequest | None = None
     """None without a source ID."""
 
 
@@ -112,15 +103,20 @@ def read_page(
         while size_bytes > MOST_BODY_BYTES and len(newest) > 1:
             size_bytes -= len(heapq.heappop(newest)[2].raw)
             left_out += 1
+    status = read_status(home, environ, site_file=site_file)
+    request = None
+    if status.source is not None and source.is_uuid(status.source):
+        request = deletion_request(status.source, settings.load(home, environ, site_file=site_file))
     return Page(
         made=clock.now(),
-        status=read_status(home, environ, site_file=site_file),
+        status=status,
         fields=examples(home, environ, clock),
         timeline=builder.timeline(),
         bodies=[item for *_, item in sorted(newest, reverse=True)],
         left_out=left_out,
         problems=[*follower.problems],
         since=since[0] if since else "",
+        deletion=request,
     )
 
 
