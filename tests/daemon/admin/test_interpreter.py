@@ -22,10 +22,10 @@ def options(*command, **env):
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("python sim.py -I", ""),
-        ("python -c -I", ""),
-        ("python -m pytest -S", ""),
-        ("python - -I", ""),
+        *(
+            (words, "")
+            for words in ("python sim.py -I", "python -c -I", "python -m pytest -S", "python - -I")
+        ),
         ("python -uIc pass", "I"),
         ("python -BsE -W error -S x.py", "sES"),
         ("python -Werror -X dev -Xfrozen_modules -I", "I"),
@@ -34,12 +34,8 @@ def options(*command, **env):
         ("env A=b -u C -uD python -I", "I"),
         ("nice -n 10 timeout 5 env python -S", "S"),
         ("taskset -c 0 python", ""),
-        ("sh -c python", None),
-        ("nice sh -c python", None),
-        ("no-such-program python", None),
-        ("env", None),
-        ("nice", None),
-        ("/", None),
+        *((words, None) for words in ("sh -c python", "nice sh -c python", "no-such-program python")),
+        *((words, None) for words in ("env", "nice", "/")),
     ],
 )
 def test_options_that_decide_are_found_behind_what_prepares_a_start(words, found):
@@ -87,11 +83,8 @@ def test_other_programs_start_no_interpreter_that_is_known(tmp_path, text):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([PYTHON], True),
-        ([PYTHON, "-u", "-s"], True),
-        ([PYTHON, "-I"], False),
-        (["env", "-u", "PYTHONPATH", PYTHON], False),
-        (["env", "A=b", PYTHON], True),
+        *((words, True) for words in ([PYTHON], [PYTHON, "-u", "-s"], ["env", "A=b", PYTHON])),
+        *((words, False) for words in ([PYTHON, "-I"], ["env", "-u", "PYTHONPATH", PYTHON])),
     ],
 )
 def test_an_interpreter_is_asked(words, answer):

@@ -100,12 +100,8 @@ def test_a_failure_leaves_this_process_as_it_was():
         ("run -- python sim.py", ["python", "sim.py"]),
         ("run python -- -x", ["python", "--", "-x"]),
         ("run -- -odd", ["-odd"]),
-        ("run", None),
-        ("run --", None),
-        ("run --help", None),
-        ("run -h x", None),
-        ("status run x", None),
-        ("--version run x", None),
+        *((words, None) for words in ("run", "run --", "run --help", "run -h x")),
+        *((words, None) for words in ("status run x", "--version run x")),
     ],
 )
 def test_command_lines_with_and_without_a_command(arguments, command):

@@ -54,10 +54,7 @@ def test_one_holds_it_from_save_to_save(file):
 @pytest.mark.parametrize(
     "text",
     [
-        b"rubbish",
-        b"[]",
-        b"{}",
-        b"[" * 60_000,
+        *(b"rubbish", b"[]", b"{}", b"[" * 60_000),
         b'{"offset": 1, "check": ""}',
         b'{"offset": -1, "line": 0, "members": 0, "check": ""}',
         b'{"offset": true, "line": 0, "members": 0, "check": ""}',

@@ -112,13 +112,8 @@ def test_evil_paths(login_node):
     variables = dict(item.split("=", 1) for item in (process / "environ").read_text().split("\0") if item)
     assert variables["FLWR_HOME"] == str(inside / "flwr home")
     assert variables["HTTPS_PROXY"] == "http://a%20b:$p@[::1]:1/"
-    assert (process / "cmdline").read_text().split("\0")[:5] == [
-        python,
-        "-P",
-        "-m",
-        "flwr_telemetryd",
-        "--service",
-    ]
+    words = (process / "cmdline").read_text().split("\0")
+    assert words[:5] == [python, "-P", "-m", "flwr_telemetryd", "--service"]
 
 
 _PROBE = r"""
@@ -199,13 +194,8 @@ def test_the_restrictions_of_the_service(login_node, flwr_home, reached):
     assert found == {
         "temporary": [],
         "devices": ["null", "random"],
-        "user namespace": "EPERM",
-        "packets": "EAFNOSUPPORT",
-        "bluetooth": "EAFNOSUPPORT",
-        "code": "EPERM",
-        "setuid": "EPERM",
-        "priority": "EPERM",
-        "personality": "EPERM",
+        **dict.fromkeys(("user namespace", "code", "setuid", "priority", "personality"), "EPERM"),
+        **dict.fromkeys(("packets", "bluetooth"), "EAFNOSUPPORT"),
         "core": [0, 0],
         "umask": 0o077,
         "nice": 10,
@@ -237,13 +227,9 @@ def test_the_units_are_clean_and_little_exposed(login_node, reached):
 
 def test_both_units_are_hardened_alike():
     texts = [(_SHIPPED / name).read_text() for name in (SERVICE, ONCE)]
-    hardened = [
-        re.search(r"# A training always comes first(.*?)(?:\n\[Install\]|\Z)", text, re.DOTALL)
-        for text in texts
-    ]
-    assert hardened[0] is not None
-    assert hardened[1] is not None
-    assert hardened[0][1].strip() == hardened[1][1].strip()
+    hardened = re.compile(r"# A training always comes first(.*?)(?:\n\[Install\]|\Z)", re.DOTALL)
+    service, once = (hardened.search(text)[1].strip() for text in texts)
+    assert service == once
     assert not re.search(r"\n\n[A-Z]", "\n".join(texts))
 
 
