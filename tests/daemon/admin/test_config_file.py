@@ -79,7 +79,6 @@ def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
 
 @pytest.mark.parametrize("text", [URL, "enabled = maybe"])
 def test_a_link_stays_a_link(home, tmp_path, text):
-    """Its target is written; one to what cannot be understood is kept beside, and its target stays."""
     homes.write_settings(home, "")
     kept, file = tmp_path / "dotfiles.toml", homes.config_file(home)
     kept.write_text(text)
@@ -116,7 +115,6 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home):
 
 @pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
 def test_at_no_moment_the_opt_out_is_missing(home, monkeypatch, call):
-    """A death or a full disk leaves the old file, which counts as an opt-out."""
     homes.write_settings(home, "enabled = maybe")
 
     def refuse(*_, **__):

@@ -44,7 +44,6 @@ def test_it_tries_again_until_the_collector_is_back(home, collector):
 
 
 def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
-    """It is longer than the time that is left, so no further request is made."""
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     result = _flush(home, timeout_s=3600)

@@ -79,7 +79,6 @@ def test_an_archive_keeps_its_age_and_what_is_no_body(home, host):
 
 
 def test_the_receipts_of_what_was_sent_go_with_it(home, host):
-    """Also that of an event of a split burst, whose key is not that of its bytes."""
     bodies = [burst_of(series(2, GONE)), burst_of(series(3, GONE)), burst_of(series(2, OTHER))]
     now = datetime(2026, 11, 22, tzinfo=UTC)
     for body, key in zip(bodies, (wire.key_of(bodies[0]), "5" * 64, wire.key_of(bodies[2])), strict=True):
@@ -128,7 +127,6 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host
 
 @pytest.mark.parametrize("node", [None, "node7"])
 def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host, node):
-    """The lock is free, or it was not touched for so long. Its other events are in the outbox."""
     homes.put(home, [*series(2, GONE), *series(1, OTHER)], name=segments.sealed_name(1), host_of=node)
     made = take(Home(home).host(node) if node else host)
     if node:
@@ -202,7 +200,6 @@ def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
 
 
 def test_segments_of_nothing_else_leave_nothing(home, host):
-    """No file and no empty batch is left for a sidecar. A second call finds nothing and changes nothing."""
     homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
     homes.put_bytes(home, event(2, GONE))
     assert erase(home) == ErasedCounts(spool=2)

@@ -50,7 +50,6 @@ def test_a_home_that_cannot_be_used_is_one_sentence(home, name):
 
 
 def test_it_starts_without_what_a_single_command_needs(home):
-    """`run` and `--help` must not pay for the network, nor for the record format."""
     code = """
 import json, sys
 import flwr_telemetryd.cli.app

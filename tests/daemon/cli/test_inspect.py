@@ -20,7 +20,6 @@ def _lines(home, *arguments):
 
 
 def test_the_table_is_for_people(home, collector):
-    """A row for each event or body, the oldest first: stage, number, time, count, type, details, receipt."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     processes.once(home)

@@ -117,7 +117,6 @@ def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_hindrance(home, closed):
-    """The command runs. A missing command is reported if standard error is open."""
     for words, status in (("sh -c 'exit 3'", 3), ("/no/such/command", 127)):
         line = f"{sys.executable} -m flwr_telemetryd.cli run -- {words} {closed}"
         done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
@@ -234,7 +233,6 @@ def superlink(home, tmp_path):
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_superlink_that_reports_as_it_was_started_is_named(home, superlink, tmp_path, here):
-    """`flwr run` uses the one that runs, whatever its home; the line says how to end it."""
     pid = superlink(home if here else tmp_path / "elsewhere")
     flwr = tmp_path / "flwr"
     flwr.write_text("#!/bin/sh\n")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.support import homes, processes, records
+from tests.support.commands import answer_of
 from tests.support.processes import command
 
 
@@ -15,12 +16,9 @@ def test_a_sidecar_that_runs_is_shown(home, collector):
     shown = command(home, "status").stdout
     assert f"runs: process {pid}, on demand, started" in shown
     assert "2 events" in shown
-    (host,) = json.loads(command(home, "status", "--json").stdout)["hosts"]
-    assert (host["sidecar"]["alive"], host["sidecar"]["pid"], host["sidecar"]["mode"]) == (
-        True,
-        pid,
-        "on demand",
-    )
+    (host,) = answer_of(home, "status")["hosts"]
+    told = host["sidecar"]
+    assert (told["alive"], told["pid"], told["mode"]) == (True, pid, "on demand")
     processes.kill(pid)
     assert "the last one was killed" in command(home, "status").stdout
 
@@ -30,10 +28,9 @@ def test_the_last_error_and_the_next_try_are_shown(home, collector):
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 503)
     processes.once(home)
-    told = json.loads(command(home, "status", "--json").stdout)
+    told = answer_of(home, "status")
     (host,) = told["hosts"]
-    assert host["last_error"] == "the collector answered 503"
-    assert host["last_delivery"] is None
+    assert (host["last_error"], host["last_delivery"]) == ("the collector answered 503", None)
     assert host["next_try"]
     assert (host["outbox"]["bodies"], host["outbox"]["events"]) == (1, 3)
     assert (host["counters"]["retried"], told["totals"]["counters"]["retried"]) == (1, 1)
@@ -65,9 +62,6 @@ def test_the_services_of_a_home_are_shown(home):
         beat = homes.telemetry(home) / f"service-{host}.json"
         beat.write_text("{}")
         homes.age(beat, age_s)
-    told = json.loads(command(home, "status", "--json").stdout)["services"]
-    assert [(service["host"], service["fresh"]) for service in told] == [("login1", True), ("login2", False)]
-    assert told[0]["age_s"] >= 12
     (line,) = [line for line in command(home, "status").stdout.splitlines() if line.startswith("Service")]
     assert "login1, last sign of life 1" in line
     assert "login2, last sign of life 2 h ago: it cannot deliver, or was killed" in line
@@ -84,7 +78,7 @@ def test_many_hosts_are_summed_up(home):
     assert "90 events on 30 of them" in shown
     assert "no route" in shown
     assert f"Host {homes.host_name()} (this one)" in shown
-    told = json.loads(command(home, "status", "--json").stdout)
+    told = answer_of(home, "status")
     assert (len(told["hosts"]), told["totals"]["spool"]["events"]) == (31, 92)
 
 
@@ -127,10 +121,7 @@ def test_the_page_says_where_the_bytes_of_a_request_are_seen(home):
     [
         ({"format": "otlp"}, "config set url"),
         ({"headers_file": "/none"}, "config set url"),
-        (
-            {"url": "https://c.example/", "headers_file": "/none/headers.toml"},
-            "/none/headers.toml cannot be read",
-        ),
+        ({"url": "https://c.example/", "headers_file": "/none/x.toml"}, "/none/x.toml cannot be read"),
     ],
 )
 def test_what_keeps_everything_from_being_sent_is_a_problem(home, settings, word):

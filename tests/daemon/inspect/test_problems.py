@@ -31,7 +31,6 @@ def test_a_home_that_is_a_file_is_a_problem(home):
 
 
 def test_what_may_not_be_read_or_written_is_a_problem(home, monkeypatch):
-    """Reading a read-only home works; recording into it does not."""
     homes.put(home, records.series(1))
     telemetry = homes.telemetry(home)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != telemetry)

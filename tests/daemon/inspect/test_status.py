@@ -48,7 +48,6 @@ def test_segments_in_every_directory_are_counted(home):
 
 
 def test_a_committed_batch_counts_as_bodies_alone(home):
-    """Its segments are in its bodies already, even if no sidecar has discarded them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())

@@ -35,7 +35,6 @@ def checks(url, environ=None, **more):
     ],
 )
 def test_a_clock_that_goes_wrong_shows_by_the_answers_date(collector, date, verdict, monkeypatch):
-    """An answer without a date is an answer, too."""
     text = date if isinstance(date, str) else format_datetime(datetime.now(UTC) - date, usegmt=True)
     monkeypatch.setattr(http.HttpSink, "reach", lambda _self: http.Reached(405, text))
     found = checks(collector.url)["collector"]
@@ -98,7 +97,6 @@ def test_a_collector_on_this_machine_needs_no_proxy(collector):
 
 
 def test_the_certificates_in_force_are_named_with_their_origin(tmp_path):
-    """Those of the environment are a note, because a sidecar may have another one."""
     url, bundle = "https://127.0.0.1:9/", str(tmp_path / "ca.pem")
     trustme.CA().cert_pem.write_to_path(bundle)
 
@@ -135,7 +133,6 @@ ANSWERS = {Verdict.OK: [200, 405], Verdict.NOTE: [302, 403, 503], Verdict.FAULT:
     ("status", "verdict"), [(status, verdict) for verdict, found in ANSWERS.items() for status in found]
 )
 def test_what_is_answered_is_told(collector, status, verdict):
-    """A portal answers, too; a server that refuses a HEAD may accept events."""
     collector.answer_by(lambda _request: status)
     assert checks(collector.url)["collector"].verdict is verdict
 
@@ -152,7 +149,6 @@ def test_a_name_that_nobody_knows(monkeypatch):
 
 
 def test_a_file_takes_the_collectors_place(tmp_path):
-    """Where its directory is, and can be written to; it is not made for that."""
 
     def verdict(path):
         return checks(path.as_uri())["collector"].verdict

@@ -136,7 +136,6 @@ def test_a_last_line_without_an_end_is_left(home, file, collector):
 
 
 def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
-    """Nothing is sent again, lost, or put into the outbox."""
     lines, answered, fails = bodies(10), [], [True]
     put(file, lines)
 
@@ -341,7 +340,6 @@ def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, c
 
 
 def test_what_cannot_be_recorded_is_sent_again(home, file, collector, monkeypatch):
-    """As on a full disk: under the same key, so that the collector counts it once."""
     lines = bodies(2)
     put(file, lines)
     real = archive.append_line
@@ -439,7 +437,6 @@ def test_a_short_retry_after_is_waited_for(home, file, collector):
 
 
 def test_a_relay_to_a_collector_that_speaks_otlp(home, collector, file, monkeypatch):
-    """All parts of a body are sent; those that are refused are kept beside the reason."""
     monkeypatch.setattr(otlp, "MAX_RECORDS", 2)
     homes.configure(home, collector.url, format="otlp")
     put(file, bursts := [*coalesce(map(to_wire, records.series(5)))])

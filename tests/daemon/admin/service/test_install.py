@@ -135,7 +135,6 @@ def test_a_timer(login_node, reached):
 
 
 def test_over_tls(login_node, flwr_home):
-    """The restrictions of the unit allow TLS and the look-up of a name."""
     node = login_node
     authority = trustme.CA()
     with TlsCollector(authority.issue_cert("localhost"), node.socket()) as reached:
@@ -151,7 +150,6 @@ def test_over_tls(login_node, flwr_home):
 
 @pytest.mark.heavy
 def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
-    """A unit that a user edited or wrote is not overwritten and not removed, and the command says so."""
     node = login_node
     install(node)
     path = node.home / UNITS / SERVICE
@@ -260,7 +258,6 @@ def strict_node(tmp_path):
 
 @pytest.mark.heavy
 def test_without_user_namespaces(strict_node):
-    """The service then runs without them, and the user is told."""
     node = strict_node
     homes.configure(node.home / ".flwr", "file:///home/alice/.flwr/telemetry/bodies.jsonl")
     node.give(node.home)
@@ -284,7 +281,6 @@ def test_without_user_namespaces(strict_node):
 
 
 def test_where_no_service_can_be(tmp_path, home):
-    """Before a session, as root for another user, and without systemd, a message says what to do."""
     if reason := machine.why_not():
         pytest.skip(reason)
     with machine.Machine(tmp_path) as node:

@@ -14,7 +14,6 @@ from tests.support.service import emit, install, override, status
 
 @pytest.mark.heavy
 def test_an_upgrade(login_node, flwr_home, reached):
-    """`status` reports a process of an older version, and an install restarts it."""
     node = login_node
     former = install(node)
     (path,) = wait_until(lambda: homes.find(flwr_home, "**/sidecar.json"), what="word of the sidecar")

@@ -11,7 +11,6 @@ from flwr_telemetryd.admin.service.systemctl import Systemctl, lingers
 
 @pytest.fixture
 def environ(tmp_path):
-    """Give variables of a user whose PATH holds nothing but the scripts of a test."""
     (tmp_path / "bin").mkdir()
     return {"PATH": str(tmp_path / "bin"), "HOME": "/home/a", "XDG_RUNTIME_DIR": "/run/user/1"}
 
@@ -41,7 +40,6 @@ def test_the_complaint_of_a_command(environ, tmp_path, script, complaint):
     ],
 )
 def test_units_lie_where_the_manager_searches(environ, tmp_path, configured, searched, directory):
-    """XDG_CONFIG_HOME counts if the manager has it too, or if no manager answers."""
     if configured is not None:
         environ["XDG_CONFIG_HOME"] = configured
     if searched is not None:
@@ -50,7 +48,6 @@ def test_units_lie_where_the_manager_searches(environ, tmp_path, configured, sea
 
 
 def test_without_logind_a_file_says_whether_a_user_lingers(environ, tmp_path, monkeypatch):
-    """A user without a session is unknown to logind."""
     monkeypatch.setattr(systemctl, "_LINGER", tmp_path)
     assert not lingers(environ)
     (tmp_path / pwd.getpwuid(os.geteuid()).pw_name).touch()
