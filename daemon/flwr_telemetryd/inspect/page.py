@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -76,7 +75,6 @@ def read_page(
     clock: Clock,
     *,
     since: tuple[str, int] | None = None,
-    site_file: Path = settings.SITE_FILE,
 ) -> Page:
     """Read a home.
 
@@ -85,7 +83,6 @@ def read_page(
         environ: this process's variables.
         clock: the source of time.
         since: the earliest time to show: as it was typed, and in microseconds since the epoch.
-        site_file: the site's settings.
 
     Never raises because of the state of the home.
     """
@@ -103,10 +100,10 @@ def read_page(
         while size_bytes > MOST_BODY_BYTES and len(newest) > 1:
             size_bytes -= len(heapq.heappop(newest)[2].raw)
             left_out += 1
-    status = read_status(home, environ, site_file=site_file)
+    status = read_status(home, environ)
     request = None
     if status.source is not None and source.is_uuid(status.source):
-        request = deletion_request(status.source, settings.load(home, environ, site_file=site_file))
+        request = deletion_request(status.source, settings.load(home, environ))
     return Page(
         made=clock.now(),
         status=status,

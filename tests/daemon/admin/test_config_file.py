@@ -30,8 +30,6 @@ _LINES = '''
 # enabled = true
 enabled = true
 enabled = false # x
-  enabled  =  true  # why
-"enabled"=true
 url = "https://example.org/a=enabled"
 bursts = false
 burst_window_s = 3
@@ -60,6 +58,19 @@ def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
         assert [line for line in before.split("\n") if "enabled" not in line] == [
             line for line in after.split("\n") if "enabled" not in line
         ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"# mine\n{URL}  enabled  =  true  # why\n", f"# mine\n{URL}  enabled  =  false  # why\n"),
+        ('"enabled"=true', '"enabled"=false'),
+    ],
+)
+def test_a_value_is_changed_where_it_stands(home, before, after):
+    homes.write_settings(home, before)
+    for _ in range(2):
+        assert written(home) == after
 
 
 def test_a_value_that_looks_like_the_setting_is_not_edited(home):

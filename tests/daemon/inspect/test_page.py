@@ -59,7 +59,7 @@ class Reader(HTMLParser):
 
 
 def read(home):
-    return page.read_page(Home(home), {}, Clock(), site_file=home / "none")
+    return page.read_page(Home(home), {}, Clock())
 
 
 def rendered(found, *items, **changes):
@@ -185,5 +185,5 @@ def test_the_newest_bodies_are_shown_and_the_rest_is_counted(home, monkeypatch):
     assert found.left_out == 9 - len(numbers)
     assert sum(lane.events for lane in found.timeline.lanes) == 9
     assert f"{found.left_out} older ones" in page.render(found).decode()
-    later = page.read_page(Home(home), {}, Clock(), since=("then", now_us + 7), site_file=home / "none")
+    later = page.read_page(Home(home), {}, Clock(), since=("then", now_us + 7))
     assert (len(later.bodies), later.left_out) == (2, 0)
