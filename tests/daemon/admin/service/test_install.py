@@ -14,9 +14,8 @@ from tests.support.service import UNITS, emit, install, override, status
 from tests.support.tls import TlsCollector
 
 
-def test_from_the_installation_to_the_next_session(login_node, reached):
+def test_from_the_installation_to_the_next_session(node, reached):
     """It serves, delivers on a reload, comes back after a kill, and starts with the next session."""
-    node = login_node
     override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     told = install(node)
     assert (told["serves"], told["kind"], told["written"]) == (True, "service", [SERVICE])
@@ -56,9 +55,8 @@ def test_from_the_installation_to_the_next_session(login_node, reached):
     wait_until(lambda: status(node)["serves"])
 
 
-def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
+def test_stop_opt_out_and_uninstall(node, flwr_home, reached):
     """It does not serve while nothing can be delivered, and ends by a stop, an opt-out and an uninstall."""
-    node = login_node
     override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     install(node)
     reached.answer_by(lambda _: 503)
@@ -108,9 +106,8 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
     assert node.run(["systemctl", "--user", "status", SERVICE]).returncode == 4
 
 
-def test_a_timer(login_node, reached):
+def test_a_timer(node, reached):
     """Without a daemon, waiting events are delivered at once, and then again and again."""
-    node = login_node
     quick = "[Timer]\nOnUnitInactiveSec=200ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
     install(node)
     emit(node)
@@ -134,8 +131,7 @@ def test_a_timer(login_node, reached):
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
 
 
-def test_over_tls(login_node, flwr_home):
-    node = login_node
+def test_over_tls(node, flwr_home):
     authority = trustme.CA()
     with TlsCollector(authority.issue_cert("localhost"), node.socket()) as reached:
         url = reached.url.replace("127.0.0.1", "localhost")
@@ -149,8 +145,7 @@ def test_over_tls(login_node, flwr_home):
 
 
 @pytest.mark.heavy
-def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
-    node = login_node
+def test_foreign_and_edited_units_stay(node, flwr_home, reached):
     install(node)
     path = node.home / UNITS / SERVICE
     ours = path.read_text()
@@ -198,14 +193,13 @@ def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
 
 
 @pytest.mark.heavy
-def test_two_login_nodes(login_node, flwr_home, tmp_path):
+def test_two_login_nodes(node, flwr_home, tmp_path):
     """Every node sees the unit in the shared home. It runs only on the nodes where it was installed."""
-    first = login_node
     homes.configure(flwr_home, "file:///home/alice/.flwr/telemetry/bodies.jsonl")
-    first.give(first.home)
+    node.give(node.home)
     for arguments, unit, enabled in (([], SERVICE, SERVICE), (["--timer"], ONCE, TIMER)):
-        told = install(first, *arguments)
-        with machine.Machine(tmp_path, hostname="login2", home=first.home) as second:
+        told = install(node, *arguments)
+        with machine.Machine(tmp_path, hostname="login2", home=node.home) as second:
             second.log_in()
             elsewhere = status(second)
             assert (elsewhere["serves"], elsewhere["active"]) == (False, "inactive (dead)")
@@ -214,18 +208,17 @@ def test_two_login_nodes(login_node, flwr_home, tmp_path):
             both = install(second, *arguments)
             assert (both["written"], both["hosts"]) == ([enabled], ["login1", "login2"])
         # The first node still runs it, also in the next session.
-        again = install(first, *arguments)
+        again = install(node, *arguments)
         assert (again["written"], again["pid"], again["hosts"]) == ([], told["pid"], ["login1", "login2"])
-        first.log_out()
-        first.log_in()
-        wait_until(lambda: status(first)["active"].startswith("active"))
-        first.command("service", "uninstall", check=True)
+        node.log_out()
+        node.log_in()
+        wait_until(lambda: status(node)["active"].startswith("active"))
+        node.command("service", "uninstall", check=True)
 
 
 @pytest.mark.heavy
-def test_a_second_home(login_node, flwr_home, reached):
+def test_a_second_home(node, flwr_home, reached):
     """Neither an install nor an install with `--timer` takes the service away from another home."""
-    node = login_node
     served = install(node)
     homes.configure(node.home / "other", reached.url)
     (node.home / "link").symlink_to("/home/alice/.flwr")

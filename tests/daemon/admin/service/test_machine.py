@@ -26,8 +26,7 @@ def test_this_machine(tmp_path, monkeypatch):
     assert this_machine(Home(Path("/var/tmp/x")), Settings(consent), environ).private_tmp is False
 
 
-def test_a_home_behind_a_link(login_node):
-    node = login_node
+def test_a_home_behind_a_link(node):
     home = node.inside("/var/log/scratch/.flwr")
     home.parent.mkdir()
     (node.home / ".flwr").symlink_to("/var/log/scratch/.flwr")

@@ -86,8 +86,7 @@ def test_the_author_of_a_text():
 EVIL = 'it\'s 100%h $HOME ${USER} "q" \\n ;#ü'
 
 
-def test_evil_paths(login_node):
-    node = login_node
+def test_evil_paths(node):
     evil = node.home / EVIL
     (evil / "venv" / "bin").mkdir(parents=True)
     (evil / "venv" / "bin" / "python").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
@@ -164,8 +163,7 @@ json.dump(found, open("/home/alice/.flwr/telemetry/found.json", "w"))
 """
 
 
-def test_the_restrictions_of_the_service(login_node, flwr_home, reached):
-    node = login_node
+def test_the_restrictions_of_the_service(node, flwr_home, reached):
     install(node)
     node.inside("/tmp/somebody's").touch()
     node.inside("/var/log/everybody's").mkdir()
@@ -207,8 +205,7 @@ def test_the_restrictions_of_the_service(login_node, flwr_home, reached):
     }
 
 
-def test_the_units_are_clean_and_little_exposed(login_node, reached):
-    node = login_node
+def test_the_units_are_clean_and_little_exposed(node, reached):
     install(node)
     install(node, "--timer")
     files = sorted(map(str, _SHIPPED.glob("*.*r*")))
