@@ -105,6 +105,8 @@ def test_names_are_redacted_as_whole_tokens(home):
         f"{user_home}/data/x": "<redacted>/data/x",
         f"see {user_home.upper()}": "see <redacted>",
         user_home: "<redacted>",
+        f"{user_home}2/x": f"{user_home}2/x",
+        f"{user_home}-old/x": f"{user_home}-old/x",
     }
     details = {"a": list(expected), "zaphod": 1, "b": [{"of zaphod": ["zaphod", 2]}]}
     names = {**dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "zaphod"), "HOME": user_home}

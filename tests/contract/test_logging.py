@@ -32,7 +32,7 @@ def test_payloads_are_logged_in_flowers_format(home):
     assert "zaphod" not in stderr
 
 
-@pytest.mark.parametrize("value", [None, "0", ""])
+@pytest.mark.parametrize("value", [None, "0", "", "true"])
 def test_nothing_is_logged_by_default(home, value):
     assert _payloads(workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": value}).stderr) == []
 

@@ -123,18 +123,6 @@ def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch
     assert homes.tree(home) == ["telemetry", "telemetry/config.toml"]
 
 
-def test_a_no_in_place_counts_within_a_second(home, subject):
-    """The file keeps its size and its time."""
-    homes.write_settings(home, "enabled = true \n")
-    assert subject.emit(0) == "spooled"
-    config = homes.config_file(home)
-    before = config.stat()
-    config.write_text("enabled = false\n")
-    os.utime(config, ns=(before.st_atime_ns, before.st_mtime_ns))
-    subject.now_s += settings.RECHECK_S
-    assert subject.emit(1) == "disabled"
-
-
 def test_another_home_in_the_same_process(home, tmp_path, subject, monkeypatch):
     """Events go where FLWR_HOME, or HOME without it, points at their time; the cluster stays."""
     other, third = tmp_path / "home" / "other", tmp_path / "third" / ".flwr"
@@ -339,15 +327,6 @@ def test_a_fork_in_a_thread_amid_an_event(home):
     env = {"FLWR_TELEMETRY_SIDECAR": "never", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     assert (processes.answers(home, FORK, env), numbers(home)) == ([[0], True, True, "spooled"], [0, 1, 2])
     assert len({event["context"]["cluster"] for event in homes.spooled(home)}) == 1
-
-
-def test_a_malformed_file_is_warned_of_when_it_changes(home, subject):
-    homes.write_settings(home, "enabled = 1\n")
-    for number in range(3):
-        assert subject.emit(number) == "disabled"
-        subject.now_s += 2 * settings.RECHECK_S
-    ((_, text),) = subject.warnings
-    assert "line 1: enabled must be true or false" in text
 
 
 NONE_STARTED = "No sidecar could be started "

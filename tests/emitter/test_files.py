@@ -13,34 +13,10 @@ from flwr_telemetry.errors import SpoolUnsafeError
 from tests.support.faults import amid, descriptors, write_at_most
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-UMASKS = [0, 0o022, 0o077, 0o277, 0o777]
 
 
 def mode(path):
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-@pytest.mark.parametrize("umask", UMASKS)
-def test_modes_whatever_the_umask(tmp_path, umask):
-    directory = tmp_path / "d"
-    os.umask(umask)
-    assert files.ensure_directory(directory)
-    files.append_bytes(directory / "appended", b"x")
-    files.replace_bytes(directory / "replaced", b"x")
-    files.touch(directory / "touched")
-    os.close(files.open_file(directory / "opened", os.O_RDWR | os.O_CREAT))
-    os.umask(0o022)
-    assert mode(directory) == 0o700
-    assert {path.name: mode(path) for path in directory.iterdir()} == dict.fromkeys(
-        ["appended", "replaced", "touched", "opened"], 0o600
-    )
-
-
-def test_a_directory_is_made_once(tmp_path):
-    assert files.ensure_directory(tmp_path / "d")
-    assert not files.ensure_directory(tmp_path / "d")
-    with pytest.raises(FileNotFoundError):
-        files.ensure_directory(tmp_path / "x" / "y")
 
 
 @pytest.mark.parametrize("bits", [0o700, 0o755, 0o500, 0o720, 0o702, 0o777, 0o1777])
@@ -141,12 +117,6 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
     with pytest.raises(SpoolUnsafeError, match="belongs to another user"):
         files.append_bytes(tmp_path / "f", b"x")
     assert (tmp_path / "f").read_bytes() == b""
-
-
-def test_every_descriptor_is_closed_on_exec(tmp_path):
-    descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
-    assert not os.get_inheritable(descriptor)
-    os.close(descriptor)
 
 
 def test_short_writes_are_continued(tmp_path, monkeypatch):
