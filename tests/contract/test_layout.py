@@ -45,8 +45,7 @@ def test_the_sidecar_keeps_everything_private_whatever_the_umask(home, collector
 
 
 @pytest.mark.parametrize(
-    ("node", "directory"),
-    [("node-7.cluster.example", "node-7_cluster_example"), ("..", "__")],
+    ("node", "directory"), [("node-7.cluster.example", "node-7_cluster_example"), ("..", "__")]
 )
 def test_odd_node_names_make_safe_directories(home, node, directory):
     """A node name with dots, or of full length, names a directory and nothing else."""

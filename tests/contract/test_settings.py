@@ -30,10 +30,7 @@ def test_on_spools(home, env):
     assert outcomes(home, ["'PING'"], {**NEVER, **env}) == ["spooled"]
 
 
-_MALFORMED = {
-    "not utf-8": b'url = "\xff\xfe"\n',
-    "a word for a number": b'burst_window_s = "soon"\n',
-}
+_MALFORMED = {"not utf-8": b'url = "\xff\xfe"\n', "a word for a number": b'burst_window_s = "soon"\n'}
 
 
 @pytest.mark.parametrize("name", _MALFORMED)

@@ -16,11 +16,7 @@ def _sources(home):
 
 
 @pytest.mark.parametrize(
-    ("content", "source"),
-    [
-        (f"  {_ID} \n".encode(), _ID),
-        (b"9e3a2a53-6bd5-4d6b-8a3c", "invalid"),
-    ],
+    ("content", "source"), [(f"  {_ID} \n".encode(), _ID), (b"9e3a2a53-6bd5-4d6b-8a3c", "invalid")]
 )
 def test_flowers_own_source_is_kept(home, content, source):
     """Other content than a UUID is `invalid`, as in Flower, and stays as it is."""

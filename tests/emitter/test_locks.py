@@ -108,13 +108,6 @@ def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
         assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 
 
-def test_a_free_lock_costs_no_look_at_the_clock_and_a_released_one_one_wait(first, monkeypatch, second):
-    """It is part of every event."""
-    with monkeypatch.context() as patch:
-        patch.delattr(locks.time, "monotonic")
-        assert locks.wait(locks.try_shared, first, 1, 0.1) is LockResult.HELD
-
-
 def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):
     """It is had at the next attempt."""
     monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))

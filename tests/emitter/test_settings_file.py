@@ -79,15 +79,7 @@ def test_every_limit_is_a_number(path, name):
         ("ca_bundle = 1", "line 1: ca_bundle must be a non-empty string"),
         *(
             (f"deletion_contact = {value}", "line 1: deletion_contact must be a mail address or https")
-            for value in (
-                '""',
-                "1",
-                '"us"',
-                '"http://example.org"',
-                '"https://"',
-                '"a@b@c"',
-                '"a@b\\nBcc: c@d"',
-            )
+            for value in ('""', "1", '"us"', '"http://x.org"', '"https://"', '"a@b@c"', '"a@b\\nBcc: c@d"')
         ),
         ('\nurl = "http://example.org"', "line 2: url must be https"),
         ("x = " + "[" * 5000, "no valid TOML"),
@@ -214,27 +206,8 @@ def test_a_choice_is_one_of_its_words(path, name, value):
         read(path)
 
 
-PARTS = [
-    "url",
-    "enabled",
-    '"',
-    "\\",
-    "'",
-    "#",
-    " ",
-    "\t",
-    "\r",
-    "=",
-    ".",
-    "_",
-    "-",
-    "true",
-    "false",
-    "inf",
-    "0",
-    "12",
-]
-PARTS += ['"https://a.b/c"', "\u00e9", "\x00", "[x]", "[", "]", '""', "1e3", "9" * 20]
+PARTS = [*"\"\\'# \t\r=._-0[]", *'url enabled true false inf 12 "https://a.b/c" [x] "" 1e3'.split()]
+PARTS += ["\u00e9", "\x00", "9" * 20]
 TEXTS = st.lists(st.sampled_from(PARTS), max_size=5).map("".join)
 VALUES = (
     st.sampled_from(["true", "false", "0", "12", "007", "1.5", "-1", '"a"', '""', '"a # b"', "[1]"]) | TEXTS

@@ -92,27 +92,12 @@ def test_what_is_a_uuid(text, more):
         assert source.is_uuid(value) == accepts(value), value
 
 
-@pytest.mark.parametrize("content", [ID, "no id"])
-def test_what_is_there_is_never_overwritten(path, content):
-    path.write_text(content)
-    before = files.signature(path)
-    assert source.ensure(path) == (ID if content == ID else "invalid")
-    assert files.signature(path) == before
-    assert path.read_text() == content
-
-
 def test_a_file_that_flower_filled_meanwhile_is_left_to_it(path):
     """The file is checked again under the lock."""
     path.write_text(ID)  # between the healer's first look and its lock
     before = files.signature(path)
     source._heal(path)
     assert (files.signature(path), os.listdir(path.parent)) == (before, ["source"])
-
-
-def test_an_empty_file_is_healed_without_locks(path, monkeypatch):
-    path.touch()
-    no_locks(monkeypatch)
-    assert source.ensure(path) == path.read_text() != ""
 
 
 NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES]
@@ -146,17 +131,3 @@ def test_no_directory_is_unavailable(path):
     path.parent.rmdir()
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()
-
-
-def test_the_signature_tells_of_every_change(path):
-    seen = [files.signature(path)]
-    for step in (
-        lambda: path.write_text(ID),
-        lambda: path.with_name("other").write_text(ID) and path.with_name("other").rename(path),
-        lambda: path.write_text("no id"),
-        path.unlink,
-    ):
-        step()
-        seen.append(files.signature(path))
-    assert seen[0] is seen[-1] is None
-    assert len(set(seen)) == 4
