@@ -10,24 +10,9 @@ from tests.support.collector import Answer
 from tests.support.commands import RECORD_LOGS
 from tests.support.processes import NEVER, answers, outcomes
 
-# `test_the_decision` and `test_settings_file.py` of the emitter have the other spellings.
-_ON = [
-    {},
-    {"FLWR_TELEMETRY_ENABLED": "on"},
-    {"DO_NOT_TRACK": "0"},
-    {"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"},
-]
-
 
 def _label(env):
     return ",".join(f"{name}={value}" for name, value in env.items()) or "unset"
-
-
-@pytest.mark.parametrize("env", _ON, ids=_label)
-def test_on_spools(home, env):
-    """Telemetry is on unless there is an opt-out; an empty file is none."""
-    homes.write_settings(home, "")
-    assert outcomes(home, ["'PING'"], {**NEVER, **env}) == ["spooled"]
 
 
 _MALFORMED = {"not utf-8": b'url = "\xff\xfe"\n', "a word for a number": b'burst_window_s = "soon"\n'}
