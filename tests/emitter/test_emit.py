@@ -37,7 +37,7 @@ first.start()
 begun.wait()
 before_us = time.time_ns() // 1000
 details = {"n": 1, "inner": [os.environ["HOME"]]}
-told = [outcome(event("PING", details)), outcome(event("PING", {"n": 2}))]
+told = [outcome(event(EventType.PING, details)), outcome(event("PING", {"n": 2}))]
 details["inner"].append(1)
 told.append(outcome(event("PING", {"n": 3, "bad": {1}})))
 after_us = time.time_ns() // 1000

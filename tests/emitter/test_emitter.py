@@ -85,17 +85,21 @@ def test_a_clock_that_stands_hides_no_change_for_long(home, subject):
     assert told[-1] == "disabled"
 
 
-@pytest.mark.parametrize("mapping", [None, dict, MappingProxyType, lambda values: ChainMap({}, values)])
-def test_a_variable_counts_at_once(home, subject, monkeypatch, mapping):
+VIEWS = [None, lambda values: values, MappingProxyType, lambda values: ChainMap({}, values)]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=["Python's own", "plain", "read-only", "layered"])
+def test_a_variable_counts_at_once(home, subject, monkeypatch, view):
     """A program may replace ``os.environ`` as a whole."""
     assert subject.emit(0) == "spooled"
     with monkeypatch.context() as patch:
-        patch.setenv("FLWR_TELEMETRY_ENABLED", "0")
-        if mapping is not None:
-            patch.setattr(os, "environ", mapping(dict(os.environ)))
-        assert subject.emit(1) == "disabled"
-    assert subject.emit(2) == "spooled"
-    assert numbers(home) == [0, 2]
+        values = dict(os.environ) if view else os.environ
+        patch.setattr(os, "environ", view(values) if view else values)
+        assert subject.emit(1) == "spooled"
+        patch.setitem(values, "FLWR_TELEMETRY_ENABLED", "0")
+        assert subject.emit(2) == "disabled"
+    assert subject.emit(3) == "spooled"
+    assert numbers(home) == [0, 1, 3]
 
 
 def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch):
