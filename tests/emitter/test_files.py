@@ -31,58 +31,6 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path, bits):
     assert mode(path) == bits
 
 
-def put(path, kind, target):
-    """Put something of this kind at a path."""
-    {
-        "file": path.touch,
-        "link": lambda: path.symlink_to(target),
-        "dangling": lambda: path.symlink_to(target.with_name("gone")),
-        "fifo": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "socket": lambda: os.mknod(path, stat.S_IFSOCK | 0o600),
-    }[kind]()
-
-
-@pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
-def test_what_is_no_directory_is_refused(tmp_path, kind):
-    """A link is not followed, not even to a directory of this user."""
-    (tmp_path / "real").mkdir(mode=0o700)
-    put(tmp_path / "d", kind, tmp_path / "real")
-    for check in (files.check_directory, files.ensure_directory):
-        with pytest.raises(SpoolUnsafeError, match="link or no directory"):
-            check(tmp_path / "d")
-    assert not (tmp_path / "gone").exists()
-
-
-CALLS = {
-    "append": lambda path: files.append_bytes(path, b"x"),
-    "touch": files.touch,
-    "read": lambda path: files.open_file(path, os.O_RDONLY),
-    "write": lambda path: files.open_file(path, os.O_RDWR | os.O_CREAT),
-    "replace": lambda path: files.replace_bytes(path, b"x"),
-    "read_bytes": lambda path: files.read_bytes(path, 9),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
-def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
-    """No link is followed, no FIFO blocks, no file is created, and no descriptor stays open."""
-    path, target = tmp_path / "f", tmp_path / "target"
-    target.write_bytes(b"theirs")
-    put(path, kind, target)
-    before = descriptors()
-    with pytest.raises((SpoolUnsafeError, OSError)) as caught:
-        CALLS[call](path)
-    if isinstance(caught.value, OSError):
-        assert caught.value.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
-    with pytest.raises(SpoolUnsafeError, match="remove it"):
-        files.check_file(path)
-    assert descriptors() == before
-    assert target.read_bytes() == b"theirs"
-    assert not (tmp_path / "gone").exists()
-
-
 @pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
 def test_a_file_that_others_may_write_to_is_refused(tmp_path, bits):
     path = tmp_path / "f"

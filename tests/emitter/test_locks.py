@@ -29,16 +29,6 @@ def second(first, tmp_path):
     os.close(descriptor)
 
 
-def test_shared_locks_exclude_exclusive_ones(first, second):
-    assert locks.try_shared(first) is LockResult.HELD
-    assert locks.try_shared(second) is LockResult.HELD
-    assert locks.try_exclusive(second) is LockResult.BUSY
-    locks.unlock(first)
-    assert locks.try_exclusive(second) is LockResult.HELD
-    assert locks.try_shared(first) is LockResult.BUSY
-    assert locks.try_exclusive(first) is LockResult.BUSY
-
-
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("number", sorted(BUSY_ERRNOS))
 def test_what_says_that_a_lock_is_busy(first, monkeypatch, attempt, number):

@@ -11,10 +11,13 @@ from flwr_telemetry import locks, spool
 from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError
+from flwr_telemetry.spool.posix import Writer
+from flwr_telemetry.whole import WholeWriter
 from flwr_telemetryd.spool import segments
 from tests.emitter.conftest import is_free
 from tests.support import homes, processes, records
 from tests.support.faults import amid, descriptors, no_locks
+from tests.support.told import ToldWriter
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
@@ -82,7 +85,9 @@ def test_race_3_a_spool_that_is_replaced_is_the_spool(home, host, told):
     assert numbers(home) == [[1, 2]]
 
 
-def test_race_3_nothing_is_made_again_without_consent(home, host, told):
+@pytest.mark.parametrize("writer", [Writer, WholeWriter])
+def test_race_3_nothing_is_made_again_without_consent(home, host, writer):
+    told = ToldWriter(writer, host)
     told.append(FRAMES[0])
     shutil.rmtree(host.telemetry)
     told.may = False
@@ -92,6 +97,7 @@ def test_race_3_nothing_is_made_again_without_consent(home, host, told):
     told.may = True
     told.append(FRAMES[2])
     assert numbers(home) == [[2]]
+    told.writer.close()
 
 
 HOLD = """

@@ -11,7 +11,6 @@ import pytest
 
 from flwr_telemetry import whole
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
-from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetry.whole import LEAST_BYTES, WholeWriter
 from tests.emitter.conftest import numbers
 from tests.support import homes, netfs, processes, records
@@ -73,18 +72,6 @@ def test_a_spool_that_is_removed_is_made_again(home, host, told, what, monkeypat
     assert (told.asked, told.opened) == (2, 2)
 
 
-def test_nothing_is_made_again_without_consent(home, host, told):
-    told.append(FRAMES[0])
-    shutil.rmtree(host.telemetry)
-    told.may = False
-    with pytest.raises(CreationRefusedError):
-        told.append(FRAMES[1])
-    assert not host.telemetry.exists()
-    told.may = True
-    told.append(FRAMES[2])
-    assert numbers(home) == [2]
-
-
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
 def test_a_spool_that_is_removed_amid_an_append(home, host, told, monkeypatch, call):
     told.append(FRAMES[0])
@@ -142,29 +129,6 @@ def test_a_spool_that_is_always_gone_is_an_error(host, told, monkeypatch):
     monkeypatch.setattr(whole, "make_directories", lambda *_: None)
     with pytest.raises(SpoolWriteError):
         told.append(FRAMES[0])
-
-
-FAULTS = {
-    SpoolFullError: "write-ENOSPC fsync-EDQUOT write-EFBIG open-ENOSPC mkdir-EDQUOT rename-ENOSPC",
-    SpoolWriteError: "write-EROFS fsync-EIO open-EMFILE open-EACCES mkdir-EROFS scandir-EIO rename-EROFS",
-    SpoolUnsafeError: "open-ELOOP",
-}
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind"), [(fault, kind) for kind, faults in FAULTS.items() for fault in faults.split()]
-)
-def test_a_fault_of_the_system(home, host, told, monkeypatch, fault, kind):
-    """The event is in no segment, and no draft is left."""
-    call, _, name = fault.partition("-")
-    number = getattr(errno, name)
-    fail_once(monkeypatch, call, number, after=int(call == "mkdir"))
-    with pytest.raises(kind, match=os.strerror(number)) as caught:
-        told.append(FRAMES[1])
-    assert type(caught.value) is kind
-    told.append(FRAMES[2])
-    assert numbers(home) == [2]
-    assert len(os.listdir(host.spool)) == 1
 
 
 def test_a_short_write_leaves_nothing(home, told, monkeypatch):
