@@ -220,15 +220,6 @@ def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry):
     assert module.event("PING").result() == "spooled"
 
 
-def test_flowers_call_forms_are_kept(module, emitter):
-    ping = module.EventType.PING
-    assert module.event(ping).result() == "spooled"
-    assert module.event(event_type=ping, event_details={"a": 1}).result() == "spooled"
-    assert module.create_event(ping) == module.create_event(ping, {"a": 2}) == "spooled"
-    assert module.create_event(event_type=ping, event_details=None) == "spooled"
-    assert emitter.calls == [("PING", details) for details in (None, {"a": 1}, None, {"a": 2}, None)]
-
-
 def test_a_loaded_flower_is_changed_at_once(telemetry):
     """Every module that holds an old function, under any name, gets the replacement."""
     module, common = load(telemetry), load("flwr.common")
@@ -263,12 +254,6 @@ def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkey
     assert common.event is module.event
     assert hasattr(module.event, flower.MARK)
     assert hasattr(module.create_event, flower.MARK)
-
-
-def test_installing_twice_changes_nothing(module):
-    before = dict(vars(module)), list(sys.meta_path)
-    flower.install()
-    assert (dict(vars(module)), list(sys.meta_path)) == before
 
 
 def test_a_reload_is_adopted_again(module, emitter):
