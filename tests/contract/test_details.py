@@ -61,7 +61,6 @@ _ACCEPTED = {
 
 
 def test_details_that_are_not_json_like_are_refused(home):
-    """The future carries an exception of ours with a message, and no record is written."""
     calls = [f"'PING', {details}" for details in _REFUSED.values()]
     told = outcomes(home, [*calls, "'PING'"], NEVER, setup=_SETUP)
     assert told.pop() == "spooled"
@@ -70,7 +69,6 @@ def test_details_that_are_not_json_like_are_refused(home):
 
 
 def test_json_like_details_are_spooled_as_they_are(home):
-    """Everything that JSON can say goes into the record unchanged."""
     told = outcomes(home, [f"'PING', {details!r}" for details in _ACCEPTED.values()], NEVER)
     assert dict(zip(_ACCEPTED, told, strict=True)) == dict.fromkeys(_ACCEPTED, "spooled")
     spooled = [event["event_details"] for event in homes.spooled(home)]

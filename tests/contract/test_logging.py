@@ -64,7 +64,6 @@ def test_what_is_logged_is_what_is_sent(home, collector):
 
 
 def test_no_figure_is_measured_for_a_process_that_logs_nothing(home):
-    """It takes a library that this process may not have."""
     code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
     assert workload(home, code, NEVER).stdout == "False False\n"
 

@@ -49,7 +49,6 @@ def test_an_address_that_is_not_allowed_gets_nothing(home, collector, url):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST"])
 def test_plain_http_to_loopback_is_allowed(home, collector, host):
-    """A collector on this machine needs no TLS."""
     homes.configure(home, f"http://{host}:{collector.port}/x?y=z")
     processes.spool_events(home)
     processes.deliver(home)
@@ -77,7 +76,6 @@ def test_the_proxy_setting_wins_over_the_environment(home, collector):
 
 
 def test_no_environment_variable_sets_the_address(home, collector):
-    """Where events go is a property of the home."""
     names = "FLWR_TELEMETRY_URL FLWR_TELEMETRY_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT"
     names += " OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
     env = dict.fromkeys(names.split(), "http://127.0.0.1:9/")

@@ -110,6 +110,5 @@ def test_a_new_source_reaches_a_running_workload(home):
     ("value", "partner"), [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")]
 )
 def test_the_partner_is_as_in_flower(home, value, partner):
-    """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
     answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})
     assert homes.spooled(home)[0]["context"]["partner"] == partner

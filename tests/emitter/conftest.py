@@ -51,14 +51,12 @@ def paths(home):
 
 
 def beat(home, at_s, name="service-other.json"):
-    """Write a heartbeat of that time of the file system."""
     path = homes.telemetry(home) / name
     path.touch()
     os.utime(path, (at_s, at_s))
 
 
 def is_free(path):
-    """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -94,7 +94,6 @@ def test_nothing_undeclared_gets_in(home, package):
     ],
 )
 def test_a_loaded_flower_knows_its_version(modules, version, monkeypatch):
-    """The version is that of the Flower in this process, old or new."""
     for holder in identity.PACKAGES["flwr"].holders:
         monkeypatch.delitem(sys.modules, holder, raising=False)
     for holder, (name, number) in modules.items():

@@ -23,7 +23,6 @@ SOMEBODY = Redactor(["zquill"], [])
 
 
 def through(value):
-    """Give these details as they are after packing."""
     return msgpack.unpackb(DetailsEncoder(NOBODY).packed(value))
 
 
@@ -95,8 +94,6 @@ REFUSED = {
 
 
 class Evil(UserDict):
-    """A mapping that quotes what it holds."""
-
     def __init__(self, error):
         super().__init__({SECRET: SECRET})
         self.error = error
@@ -173,8 +170,6 @@ def test_little_is_remembered():
 
 
 class Endless(Mapping):
-    """Counts how often it is asked."""
-
     def __init__(self, key="k{}"):
         self.key, self.asked = key, 0
 
@@ -193,8 +188,6 @@ class Endless(Mapping):
 
 
 class Unending(list):
-    """Says that it is short."""
-
     def __len__(self):
         return 1
 

@@ -103,7 +103,6 @@ def test_a_variable_counts_at_once(home, subject, monkeypatch, view):
 
 
 def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch):
-    """A change of the working directory is no change of the home, not even after another home."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     homes.write_settings(home, "enabled = false\n")
@@ -160,7 +159,6 @@ def test_an_event_within_an_event_goes_apart(home, subject):
 
 @contextlib.contextmanager
 def held_elsewhere(lock):
-    """Hold a lock in another thread."""
     held, over = threading.Event(), threading.Event()
 
     def hold():
@@ -353,7 +351,6 @@ def test_a_sidecar_that_cannot_be_started_costs_no_event(home, subject, monkeypa
 
 
 def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch):
-    """Only an event that refreshes also wakes."""
     asked = []
     monkeypatch.setattr(presence, "alive", lambda _host: not asked.append(subject.now_s))
     for number in range(10):

@@ -19,7 +19,6 @@ MOST_MODULES_OF_OURS = 14
 
 
 def loaded(home, **changes):
-    """Give the modules that the first event of a process loads."""
     told, modules = processes.answers(home, LOADED, {**processes.NEVER, **changes})
     assert told == "spooled"
     return modules

@@ -123,7 +123,6 @@ BOTH_SPOOLED, BOTH_DISABLED = ("spooled", "spooled"), ("disabled", "disabled")
 
 
 def results(module):
-    """Give the results of an event by each of the two functions."""
     return module.event("PING").result(), module.create_event("PING", None)
 
 
@@ -221,7 +220,6 @@ def test_flowers_own_create_event_in_its_old_place_is_not_called(telemetry):
 
 
 def test_a_loaded_flower_is_changed_at_once(telemetry):
-    """Every module that holds an old function, under any name, gets the replacement."""
     module, common = load(telemetry), load("flwr.common")
     old = vars(common)["report"] = common.event
     users_own = sys.modules["users_own"] = ModuleType("users_own")
@@ -336,7 +334,6 @@ def test_hooks_of_others_get_along_with_ours(telemetry, place, finder):
 
 
 def test_a_finder_that_comes_later_hides_nothing(telemetry, tmp_path):
-    """One that finds all of Flower by itself, as those of type checkers do, finds it behind us."""
 
     class Their(SourceFileLoader):
         pass

@@ -66,7 +66,6 @@ def test_the_child_of_a_known_init_does_so_too(home, collector, tmp_path, init):
 
 
 def test_a_collector_that_hangs_is_not_waited_for_longer(home, collector):
-    """The loss is said once, with a remedy."""
     homes.configure(home, collector.url, goodbye_s=0.5, request_deadline_s=600)
     collector.answer_with("hang")
     done = processes.program(home, hosts.container(python(ONE_EVENT)))
@@ -84,7 +83,6 @@ def test_a_program_that_can_start_no_sidecar_says_what_it_loses(home, collector)
 
 
 def test_a_signal_ends_the_wait(home, collector):
-    """The exit goes on, with its own status and without a traceback."""
     homes.configure(home, collector.url, goodbye_s=ALWAYS_S, request_deadline_s=600)
     collector.answer_with("hang")
     end = """
@@ -168,7 +166,6 @@ def test_a_home_on_a_volume_outlives_the_container(home, tmp_path, collector):
 
 
 def test_the_time_for_preparations_counts(monkeypatch):
-    """The wait is as much shorter."""
     told, times = [], iter([100.0, 100.5])
     with monkeypatch.context() as patch:
         patch.setattr(goodbye, "ends_container", lambda: True)

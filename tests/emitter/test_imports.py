@@ -40,7 +40,6 @@ def busy():
 
 
 def test_an_import_happens_once():
-    """The result is kept, and an exception is not."""
     done = []
 
     @undisturbed
@@ -56,7 +55,6 @@ def test_an_import_happens_once():
 
 
 def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
-    """Another thread imports afterwards, and so does this one."""
     guard = Guard()
     with pytest.raises(KeyboardInterrupt):
         guard.call(lambda: signal.raise_signal(signal.SIGINT))

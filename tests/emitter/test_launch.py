@@ -31,7 +31,6 @@ def started(paths, at_s, *, size=8):
 
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
-    """Request a sidecar, with or without consent."""
     consent = settings.Consent(enabled=may, decided_by="default", reason="")
     chosen = settings.Settings(consent, sidecar=setting, limits=Limits(respawn_s=respawn_s))
     return launch.wake(Home(home), Home(home).host(), chosen, environ or {}, lambda: may)

@@ -77,7 +77,6 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
 
 
 def test_a_program_that_forbids_to_sleep(first, second, monkeypatch):
-    """The wait ends by its attempts, and raises nothing."""
     asked = []
 
     def sleep(seconds):
@@ -99,7 +98,6 @@ def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
 
 
 def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):
-    """It is had at the next attempt."""
     monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))
     assert locks.try_exclusive(first) is LockResult.HELD
     assert locks.wait(locks.try_exclusive, second, 1, 0.1) is LockResult.HELD

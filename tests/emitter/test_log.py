@@ -61,7 +61,6 @@ def test_a_line_for_which_there_is_no_stream_is_left_out(home, before, after):
 
 
 def test_an_open_handler_hears_what_a_closed_one_cannot(home):
-    """One handler is closed; the other, at the root, has its level."""
     before = """
 closed, heard = logging.StreamHandler(io.StringIO()), io.StringIO()
 closed.stream.close()

@@ -14,8 +14,6 @@ from tests.support import homes, netfs, processes
 
 
 class Machine:
-    """A machine with IDs of its own, but with this machine's name and time since the boot."""
-
     def __init__(self, files, monkeypatch, *, boot=None, machine_id=None):
         self._monkeypatch = monkeypatch
         self._files = files / uuid.uuid4().hex

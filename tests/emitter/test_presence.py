@@ -59,7 +59,6 @@ def test_ages_by_host(home, paths, monkeypatch):
 
 
 def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
-    """The directory is listed again only after a change, or after many looks."""
     host_directories = [homes.telemetry(home) / f"host{number}" for number in range(20)]
     for path in host_directories:
         path.mkdir()
@@ -117,7 +116,6 @@ LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}
     ids=lambda text: text[:40],
 )
 def test_a_damaged_state_names_nobody(paths, text):
-    """No process gets a signal."""
     paths.state.write_text(text)
     assert presence.sidecar_state(paths) is None
     assert not presence.state_claims_alive(paths)

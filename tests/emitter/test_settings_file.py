@@ -18,7 +18,6 @@ from tests.support.strategies import tried
 
 
 def read(path):
-    """Give the settings in a file."""
     return parse(path, content(path))
 
 
@@ -156,7 +155,6 @@ REFUSED = """
 
 @pytest.mark.parametrize("url", [*ALLOWED, "file:///a b", *REFUSED, ""])
 def test_url_problem(url):
-    """Https anywhere, http on loopback only, a file by its absolute path, and no credentials."""
     assert (url_problem(url) is None) is (url in {*ALLOWED, "file:///a b"})
 
 
@@ -218,7 +216,6 @@ NAMED = st.builds("{} = {}".format, st.sampled_from([*settings_file.NAMES[:4], "
 @tried(300)
 @given(st.lists(NAMED | TEXTS, max_size=4).map("\n".join))
 def test_a_plain_file_is_understood_as_toml(text):
-    """What is understood without a parser, is what the parser understands."""
     values = settings_file._plain(text.encode())
     if values is not None:
         assert values == tomllib.loads(text)

@@ -87,7 +87,6 @@ def accepts(text):
     st.text("-{}urn:+_ 0a", max_size=3),
 )
 def test_what_is_a_uuid(text, more):
-    """Flower's own check decides, which is that of `uuid`."""
     for value in (text, text + more, more + ID, ID.replace("-", more), ID + more):
         assert source.is_uuid(value) == accepts(value), value
 

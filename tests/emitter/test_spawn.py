@@ -272,7 +272,6 @@ def test_nothing_can_be_started(host, monkeypatch):
 
 
 def test_a_proc_that_cannot_be_written(home, collector):
-    """The sidecar starts and delivers, even though nobody can tell the kernel to kill it first."""
     read_only = 'mount --bind /proc /proc && mount -o remount,ro,bind /proc && exec "$@"'
     alone = [*hosts.private_mounts(), "sh", "-c", read_only, "sh"]
     homes.configure(home, collector.url)

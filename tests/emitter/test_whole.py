@@ -149,7 +149,6 @@ def test_an_error_of_the_close_is_none(home, told, monkeypatch):
 
 
 def test_a_file_system_without_direct_writes(home, host, monkeypatch):
-    """Some refuse to open a file for them."""
     flags, real = [], os.open
 
     def refuse(path, wanted, *rest, **options):
