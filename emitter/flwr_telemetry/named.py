@@ -7,7 +7,7 @@ each of many events should be one.
 """
 
 # A type checker never reads what is defined here.
-# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ANN204, ANN206
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ANN204
 
 from __future__ import annotations
 

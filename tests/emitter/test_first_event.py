@@ -36,18 +36,6 @@ def test_a_first_event_beside_a_sidecar_loads_little(home, collector):
     assert len(ours) <= MOST_MODULES_OF_OURS, ours
 
 
-def test_a_home_that_was_told_of_another_list_needs_the_list(home):
-    homes.write_settings(home, 'sidecar = "never"\n')
-    loaded(home)
-    noticed = homes.telemetry(home) / "noticed"
-    noticed.write_text("another\ncontext.date\n")
-    noticed.chmod(0o600)
-    assert "flwr_telemetry.context" in loaded(home)
-    platforms = [event["context"].get("platform") for event in homes.spooled(home)]
-    assert platforms[0]
-    assert not platforms[1]
-
-
 MANY = """
 import sys
 told = {outcome(event("PING", {"n": number})) for number in range(1010)}

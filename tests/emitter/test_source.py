@@ -60,14 +60,11 @@ def at_once(count, work):
         return list(pool.map(run, range(count)))
 
 
-@pytest.mark.parametrize(
-    ("content", "locks"), [(None, True), (b"", True), (b"", False)], ids=["missing", "empty", "without locks"]
-)
-def test_all_who_come_at_once_agree(path, content, locks, monkeypatch):
-    if not locks:
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_all_who_heal_an_empty_file_at_once_agree(path, has_locks, monkeypatch):
+    if not has_locks:
         no_locks(monkeypatch)
-    if content is not None:
-        path.write_bytes(content)
+    path.touch()
     (told,) = set(at_once(32, lambda: source.ensure(path)))
     assert uuid.UUID(told).version == 4
     assert path.read_text() == told
