@@ -145,7 +145,7 @@ class Helper:
         return True
 
     def _ran(self) -> bytes:
-        """Tells one moment from another one if the thread has run in between; empty where nothing tells."""
+        """A text that changes whenever the thread has run; empty if the system does not tell that."""
         with contextlib.suppress(OSError), open(f"/proc/self/task/{self._worker}/schedstat", "rb") as file:
             return file.read()
         return b""
