@@ -1,14 +1,12 @@
 """The exit of a container's first process delivers what would be lost with it, and no other exit waits."""
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from flwr_telemetry import goodbye
 from tests.support import homes, hosts, processes, records, wire
 
 ONE_EVENT = 'event("PING", {"n": 0})\n'
@@ -163,20 +161,3 @@ def test_a_home_on_a_volume_outlives_the_container(home, tmp_path, collector):
     words = ["sh", "-c", script, "sh", str(home), str(tmp_path / "kept")]
     unshare = hosts.container(["--mount"])
     assert processes.program(home, [*unshare, *words, *python(ONE_EVENT)]).returncode == 0
-
-
-def test_the_time_for_preparations_counts(monkeypatch):
-    told, times = [], iter([100.0, 100.5])
-    with monkeypatch.context() as patch:
-        patch.setattr(goodbye, "ends_container", lambda: True)
-        patch.setattr(goodbye, "wait_at_exit_s", lambda _environ: 2.0)
-        patch.setattr(goodbye.time, "monotonic", lambda: next(times))
-        goodbye.say(lambda wait_s: told.append(wait_s) or True, lambda *_: None)
-    assert told == [1.5]
-
-
-def test_without_a_container_not_even_a_module_is_loaded(home):
-    code = 'event("PING"); print("atexit" in sys.modules, "flwr_telemetry.goodbye" in sys.modules)'
-    assert os.getpid() != 1
-    told = processes.workload(home, code, processes.NEVER).stdout.split()
-    assert told[1] == "False"
