@@ -11,7 +11,8 @@ print(json.dumps([told, sorted(set(sys.modules) - before)]))
 
 NOT_NEEDED = """
 msgpack datetime platform importlib.metadata email.parser tomllib signal flwr_telemetry.context
-flwr_telemetry.record flwr_telemetry.launch flwr_telemetry.presence flwr_telemetry.shared flwr_telemetry.goodbye
+flwr_telemetry.record flwr_telemetry.launch flwr_telemetry.presence flwr_telemetry.shared
+flwr_telemetry.goodbye
 """.split()
 
 MOST_MODULES_OF_OURS = 14
