@@ -21,15 +21,10 @@ from tests.support.told import ToldWriter
 FRAMES = [records.encode(event) for event in records.series(3)]
 
 
-class Told(ToldWriter):
-    def __init__(self, host, **options):
-        super().__init__(WholeWriter, host, **options)
-
-
 @pytest.fixture
 def told(host):
     before = descriptors()
-    yield Told(host)
+    yield ToldWriter(WholeWriter, host)
     assert descriptors() == before
 
 
@@ -157,10 +152,10 @@ def test_a_file_system_without_direct_writes(home, host, monkeypatch):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return real(path, wanted, *rest, **options)
 
-    Told(host).append(FRAMES[0])
+    ToldWriter(WholeWriter, host).append(FRAMES[0])
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        Told(host, is_direct=True).append(FRAMES[1])
+        ToldWriter(WholeWriter, host, is_direct=True).append(FRAMES[1])
     assert flags == [os.O_DIRECT, 0]
     assert numbers(home) == [0, 1]
 
