@@ -108,9 +108,10 @@ def test_names_are_redacted_as_whole_tokens(home):
     }
     details = {"a": list(expected), "zaphod": 1, "b": [{"of zaphod": ["zaphod", 2]}]}
     names = {**dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "zaphod"), "HOME": user_home}
-    assert outcomes(home, [f"'PING', {details!r}"], {**NEVER, **names}) == ["spooled"]
-    assert homes.spooled(home)[0]["event_details"] == {
-        "a": list(expected.values()),
-        "<redacted>": 1,
-        "b": [{"of <redacted>": ["<redacted>", 2]}],
-    }
+    calls = [f"'PING', {details!r}", "'PING', {'zaphod': 1}", "'PING', {'a': [{'zaphod': 1}]}"]
+    assert outcomes(home, calls, {**NEVER, **names}) == ["spooled"] * 3
+    assert [event["event_details"] for event in homes.spooled(home)] == [
+        {"a": list(expected.values()), "<redacted>": 1, "b": [{"of <redacted>": ["<redacted>", 2]}]},
+        {"<redacted>": 1},
+        {"a": [{"<redacted>": 1}]},
+    ]
