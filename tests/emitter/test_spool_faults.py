@@ -99,17 +99,6 @@ def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch)
     assert host.events.read_bytes() == FRAMES[0][:20] + FRAMES[1]
 
 
-def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
-    size = len(FRAMES[0])
-    told.append(FRAMES[0], size)
-    for _ in range(2):
-        with pytest.raises(SpoolFullError, match="spool_max_mib"):
-            told.append(FRAMES[1], size + len(FRAMES[1]) - 1)
-    assert host.dropped.read_bytes() == b"\0\0"
-    told.append(FRAMES[2], size + len(FRAMES[2]))
-    assert numbers(home) == [0, 2]
-
-
 # A number means the file that was opened under it, or it is left alone.
 
 FLAGS = os.O_RDWR | os.O_APPEND
