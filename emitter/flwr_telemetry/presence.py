@@ -177,9 +177,9 @@ def _json() -> ModuleType:
 def sidecar_state(host: HostPaths) -> SidecarState | None:
     """The process that runs or ran last; None if the file is missing or damaged."""
     found = read_state(host)
-    state = SidecarState._make(map(found.get, SidecarState._fields))
-    is_whole = [type(value) for value in state] == [int, str, str, str] and state.pid > 1
-    return state if is_whole else None
+    values: list[Any] = [found.get(name) for name in SidecarState._fields]
+    is_whole = [type(value) for value in values] == [int, str, str, str] and values[0] > 1
+    return SidecarState(*values) if is_whole else None
 
 
 def alive(host: HostPaths) -> bool:

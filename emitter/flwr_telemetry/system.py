@@ -1,7 +1,7 @@
 """Everything that an operating system does in its own way. No other module asks which system this is.
 
-What stands here is for POSIX. On Windows, ``windows/`` replaces what is different there, at the end of this
-module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
+The functions here are those of POSIX. On Windows, ``windows/`` replaces the ones that differ, at the end of
+this module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
 
 Functions of ``os`` are called, and not kept, because a program or a test may replace them.
 """

@@ -1,8 +1,9 @@
 """On a shared home, the processes of a machine take turns at a spool.
 
 The kernel locks a directory while the file server is asked to create or rename a file in it, or to list it.
-Who asks can be ended meanwhile. Who waits for the kernel's lock cannot, not even by SIGKILL, and the server
-may be away for hours. So the processes of a machine ask one after the other, and wait for their turn asleep.
+A process that asks can be ended meanwhile. One that waits for the kernel's lock cannot, not even by SIGKILL,
+and the server may be away for hours. So the processes of a machine ask one after the other, and wait for
+their turn asleep.
 
 A turn is a Unix socket with an abstract name, which one process at a time can have. It needs no file and ends
 with its process. Where no such socket can be had, as on other systems than Linux, all have the turn.
@@ -25,7 +26,7 @@ from .presence import process_status
 _TRIES = 100_000
 _PAUSE_S = 0.001
 _LOOK_S = 1.0
-"""A waiting process looks again after this time who has the turn."""
+"""After this time a waiting process checks again that the one with the turn lives and is not stopped."""
 
 _CREDENTIALS = struct.Struct("3i")
 _STOPPED = frozenset("Tt")

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from flwr_telemetry import bootstrap, detached, places, spawn, start_errors
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.presence import GUARD
-from tests.support import homes, processes
+from tests.support import homes, hosts, processes
 
 EMIT = processes.PRELUDE + "print(outcome(event('PING')))\n"
 BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
@@ -279,14 +278,8 @@ def test_nothing_can_be_started(host, monkeypatch):
 
 
 def test_a_proc_that_cannot_be_written(home, collector):
-    """The sidecar starts and delivers, even though nobody can tell the kernel to kill it first."""
     read_only = 'mount --bind /proc /proc && mount -o remount,ro,bind /proc && exec "$@"'
-    alone = ["unshare", "--mount", "sh", "-c", read_only, "sh"]
-    if (
-        not shutil.which("unshare")
-        or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a read-only /proc takes a mount namespace, and root")
+    alone = [*hosts.private_mounts(), "sh", "-c", read_only, "sh"]
     homes.configure(home, collector.url)
     done = processes.program(home, [*alone, sys.executable, "-c", EMIT])
     assert done.stdout == "spooled\n", done.stderr
