@@ -75,7 +75,7 @@ class Writer:
     ) -> None:
         self._database, self._max_days, self._most_waiting = database, max_days, most_waiting
         self._on_commit = on_commit
-        self._store = Store("sqlite" if database.is_sqlite else "postgresql")
+        self._store = Store()
         self._jobs: deque[_Job] = deque()
         self._bytes = 0
         self._condition = threading.Condition()

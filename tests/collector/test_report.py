@@ -34,8 +34,7 @@ def filled(database):
         def add(events, days_ago=0):
             parcels = [intake.parcel(json.dumps(event).encode(), None) for event in events]
             with opened.writing() as connection:
-                store = Store("sqlite" if opened.is_sqlite else "postgresql")
-                store.add(connection, parcels, today() - days_ago)
+                Store().add(connection, parcels, today() - days_ago)
 
         @staticmethod
         def report(days=10**4):
