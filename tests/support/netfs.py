@@ -38,11 +38,9 @@ class Traits:
     )
     cache_s: float = 0.0  # for so long attributes, names, missing names and listings come from memory
     stale: str = ""  # a handle is stale (ESTALE) after its file was `removed`, or also `moved` elsewhere
-    silly: bool = True  # a file that is removed while it is open here becomes `.nfs…` until it is closed
     retransmit: int = 0  # every so many renames and removals are done, and answered by ENOENT
     skew_s: float = 0.0  # the server's clock is ahead of this host's
-    close_errno: int = 0  # the answer to every `close_every`-th close of a file that was written to
-    close_every: int = 3
+    close_errno: int = 0  # the answer to every third close of a file that was written to
 
 
 def missing():
@@ -296,11 +294,11 @@ class _Server:
         return b""
 
     def _make_silly(self, parent, name):
-        """Rename a file that is open here instead of removing it; whether it was."""
+        """Rename a file that is open here to `.nfs…` until it is closed; whether it was open."""
         directory = self._nodes[parent].descriptor
         number = os.lstat(name, dir_fd=directory).st_ino
         node = self._nodes.get(number)
-        if not self._traits.silly or node is None or not node.opened:
+        if node is None or not node.opened:
             return False
         if node.silly:
             raise OSError(errno.EBUSY, "")
@@ -348,7 +346,7 @@ class _Server:
         handle = struct.unpack_from("<Q", data)[0]
         if self._traits.close_errno and handle in self._written:
             self._closes += 1
-            if self._closes % self._traits.close_every == 0:
+            if self._closes % 3 == 0:
                 raise OSError(self._traits.close_errno, "")
         return b""
 

@@ -111,12 +111,6 @@ class Serving:
         opened.close()
         return found
 
-    def metric(self, name):
-        found = re.search(
-            rf"^flwr_collector_{re.escape(name)} (\S+)$", self.ask("GET", "/metrics").text, re.MULTILINE
-        )
-        return float(found[1]) if found else 0.0
-
 
 def _binary(name):
     for directory in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
