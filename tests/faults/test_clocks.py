@@ -14,7 +14,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.strategies import MAX_DATE_US, MIN_DATE_US
 
 DATES = [MIN_DATE_US, -62_000_000_000_000_001, -1, 0, 1, 1_795_000_000_123_456, MAX_DATE_US]
-FAR_S = [-200 * YEAR_S, -60 * YEAR_S, YEAR_S, 200 * YEAR_S]  # before 1901 and 1970, and after 2038
+FAR_S = [-200 * YEAR_S, 200 * YEAR_S]  # before 1901, and after 2038
 
 
 @pytest.mark.parametrize("bursts", [True, False])
