@@ -39,33 +39,15 @@ LONGEST_STOP_S = 4.0
 WRITERS, SIDECARS = 5, 3
 EACH = 1_000_000  # serials of a workload; its forked children have the second half
 
-WRITER = f'''
+WRITER = f"""
 import itertools, random, signal, threading, time
 kind, first, chance = sys.argv[1], int(sys.argv[2]), random.Random(sys.argv[3])
-serials, write = itertools.count(first), os.write
-
-def haunt(name, odds):
-    """Signals from outside hit the microseconds of an append too seldom: stop or die just before a call."""
-    real = getattr(os, name)
-
-    def haunted(*arguments, **options):
-        if chance.random() < odds:
-            is_death = chance.random() < 0.2
-            if is_death and name == "write":
-                real(arguments[0], arguments[1][:chance.randrange(1, len(arguments[1]))])
-            os.kill(os.getpid(), signal.SIGKILL if is_death else signal.SIGSTOP)
-        return real(*arguments, **options)
-
-    setattr(os, name, haunted)
-
-if "TEST_LOCKS" not in os.environ:
-    for name, odds in ("lstat", 1 / 500), ("fstat", 1 / 500), ("write", 1 / 200):
-        haunt(name, odds)
+serials = itertools.count(first)
 
 def emit(count=1):
     for n in itertools.islice(serials, count):
         told = outcome(event(("PING", "PONG")[n // 16 % 2], {{"n": n, "half": n / 2}}))
-        write(1, b"%d\\n" % n if told == "spooled" else f"{{n}} {{told}}\\n".encode())
+        os.write(1, b"%d\\n" % n if told == "spooled" else f"{{n}} {{told}}\\n".encode())
 
 def plain():
     while True:
@@ -97,7 +79,7 @@ def signals():
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 globals()[kind]()
-'''
+"""
 KINDS = ("plain", "forks", "threads", "signals")
 
 # Keeps so many sidecars alive, forked from itself since that is quick, until its standard input ends.
