@@ -122,7 +122,7 @@ class _Server:
         do = {
             1: self._lookup, 3: self._getattr, 4: self._setattr, 9: self._mkdir, 10: self._unlink,
             11: self._rmdir, 12: self._rename, 13: self._link, 14: self._open_file, 15: self._read,
-            16: self._write, 17: self._statfs, 18: self._release, 20: self._fsync, 25: self._flush,
+            16: self._write, 17: self._statfs, 18: self._release, 20: self._nothing, 25: self._flush,
             26: self._init, 27: self._opendir, 28: self._readdir, 29: self._nothing, 30: self._nothing,
             32: self._lock, 33: self._lock, 35: self._create, 38: self._nothing,
             45: functools.partial(self._rename, skip=16),
@@ -338,9 +338,6 @@ class _Server:
         handle, offset, size, *_ = _RW.unpack_from(data)
         self._written.add(handle)
         return struct.pack("<II", os.pwrite(handle, data[_RW.size : _RW.size + size], offset), 0)
-
-    def _fsync(self, _node, _data):
-        return b""
 
     def _flush(self, _node, data):
         handle = struct.unpack_from("<Q", data)[0]
