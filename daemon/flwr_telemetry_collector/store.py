@@ -3,9 +3,9 @@
 An event counts once, by the key of its body, and by (source, cluster, date, type): another grouping of known
 events adds nothing. The rows of one body are always different events, even with equal dates.
 
-Several collectors may write to one PostgreSQL. Each transaction first takes the rows of its sources, in the
-order of their names. Whatever it reads about a source afterwards cannot change until its end, so nothing is
-checked in vain. On SQLite a transaction that writes is alone.
+Several collectors may write to one PostgreSQL. Each transaction first locks the rows of its sources, in the
+order of their names. So no other transaction changes anything of these sources until its end. On SQLite a
+transaction that writes is alone.
 """
 
 from __future__ import annotations
