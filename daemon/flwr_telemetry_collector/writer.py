@@ -1,7 +1,8 @@
 """The one thread that writes. All parcels that wait become one transaction (a group commit).
 
 An answer is given only after the commit. If the database does not answer, the sender of each parcel is told
-so, and tries again. Nothing counts twice, even if a commit was done and its answer was lost. The thread also drops what is older than ``max_days``, and empties the log of SQLite after a deletion.
+so, and tries again. Nothing counts twice, even if a commit was done and its answer was lost. The thread also
+drops what is older than ``max_days``, and empties the log of SQLite after a deletion.
 """
 
 from __future__ import annotations
