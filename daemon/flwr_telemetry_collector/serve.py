@@ -105,7 +105,7 @@ def _config(app: Collector, options: Options) -> uvicorn.Config:
 
 
 def _bounded(base: type[Any]) -> type[Any]:
-    """A protocol whose connections cannot hold memory, or nothing at all, for ever."""
+    """A protocol that bounds the head of a request, and the time for which a connection may stay idle."""
 
     class Bounded(base):  # type: ignore[misc]  # httptools or h11, as installed
         _head_bytes = _seen_bytes = 0
