@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.benchmarks import peers
@@ -39,6 +41,7 @@ class Bench:
     show: Callable[[str], None]
     """Shows the current step."""
     _serial: Iterator[int] = field(default_factory=itertools.count)
+    _ends: threading.Event = field(default_factory=threading.Event)
 
     def pick(self, full, quick):
         return quick if self.quick else full
@@ -57,8 +60,34 @@ class Bench:
                 found[key].append(measure())
         return {key: tuple(values) for key, values in found.items()}
 
+    @contextlib.contextmanager
+    def aside(self, work):
+        """Do some work beside the rows, which does next to nothing; a future of its result.
+
+        A thread of its own calls it with a bench that has another collector.
+        """
+        directory = self.directory / f"aside-{next(self._serial)}"
+        directory.mkdir()
+        with Collecting(directory) as collector, ThreadPoolExecutor(1) as pool:
+            bench = replace(
+                self, directory=directory, collector=collector, show=bool, _ends=threading.Event()
+            )
+            try:
+                yield pool.submit(work, bench)
+            finally:
+                bench._ends.set()
+
+    def rest(self, seconds):
+        """Sleep, but no longer than the run.
+
+        Raises:
+            InterruptedError: the run has ended.
+        """
+        if self._ends.wait(seconds):
+            raise InterruptedError("the run has ended")
+
     def against_peers(
-        self, row, what, unit, found, *, beside="{0.title}", targets=None, note=lambda _one: ""
+        self, row, what, unit, found, *, beside="{0.title}", targets=None, note=lambda _one: "", why=""
     ):
         """Yield a figure for each peer; ``targets`` are by the peer's name."""
         mine = found[peers.OURS]
@@ -67,7 +96,9 @@ class Bench:
         for one in self.contenders:
             if one in found:
                 target = (targets or {}).get(one.name)
-                yield Figure(row, what, beside.format(one), unit, mine, found[one], target, note(one))
+                yield Figure(
+                    row, what, beside.format(one), unit, mine, found[one], target, note(one), why=why
+                )
 
     @contextlib.contextmanager
     def place(self, url=None, **settings):

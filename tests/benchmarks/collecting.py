@@ -10,6 +10,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,14 +30,18 @@ class _Counting(TlsCollector):
 
     def __init__(self, certificate):
         super().__init__(certificate)
-        self.counts = {"requests": 0, "events": 0}
+        self.reset()
         self.hangs = self.unzips = False
+
+    def reset(self):
+        self.counts = {"requests": 0, "events": 0, "first_s": 0.0}
 
     def take(self, request):
         if self.hangs:
             return Answer(manner="hang")
         events = _count_events(request)
         with self._lock:
+            self.counts["first_s"] = self.counts["first_s"] or time.monotonic()
             self.counts["requests"] += 1
             self.counts["events"] += events
         headers = {"Content-Type": request.headers.get("content-type", "text/plain")}
@@ -66,7 +71,7 @@ def main(directory):
         for line in sys.stdin:
             command = line.strip()
             if command == "reset":
-                collector.counts.update(requests=0, events=0)
+                collector.reset()
                 tunnels.reset()
             elif command in {"hang", "answer"}:
                 collector.hangs = command == "hang"
@@ -95,8 +100,8 @@ class Collecting:
     def ask(self, command="counts"):
         """Give a command; the counts since the last reset.
 
-        They are ``requests`` and ``events``, and of the counted port ``sent_bytes``, ``received_bytes`` and
-        ``connections``.
+        They are ``requests`` and ``events``, the moment of the first request (``first_s``, monotonic), and of
+        the counted port ``sent_bytes``, ``received_bytes`` and ``connections``.
         """
         self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
