@@ -20,7 +20,7 @@ from tests.benchmarks.peers import Peer
 from tests.support import homes, processes
 
 PROGRAMS = Path(__file__).parent / "programs"
-_REMOVED = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_")
+_REMOVED = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_", "CURL_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
@@ -106,8 +106,7 @@ class Bench:
         home = self.directory / f"home-{next(self._serial)}"
         home.mkdir()
         url = url or f"{self.collector.origin}/api/v1/event"
-        lines = {"url": url, "ca_bundle": self.collector.bundle, **settings}
-        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in {"url": url, **settings}.items())
         homes.write_settings(home / ".flwr", text)
         try:
             yield home
@@ -122,8 +121,8 @@ class Bench:
             for name, value in os.environ.items()
             if not name.startswith(_REMOVED) and name.lower() not in _PROXIES
         }
-        authorities = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), self.collector.bundle)
-        return {**kept, **authorities, "HOME": str(home), "FLWR_HOME": str(home / ".flwr"), **changes}
+        own = {"SSL_CERT_DIR": self.collector.store, "HOME": str(home), "FLWR_HOME": str(home / ".flwr")}
+        return {**kept, **own, **changes}
 
     def everybody(self, *names):
         """Ours first, then the installed peers; with names only these peers."""
@@ -132,7 +131,12 @@ class Bench:
     def command(self, one, *arguments, origin=""):
         """The command by which ours or a peer reports, see ``programs/contenders.py``."""
         script = str(PROGRAMS / "contenders.py")
-        return [str(one.python), script, one.program, origin or self.collector.origin, *map(str, arguments)]
+        return [*self.python(one), script, one.program, origin or self.collector.origin, *map(str, arguments)]
+
+    def python(self, one):
+        """The Python of ours or of a peer, which reads certifi's file; ours reads the system's store."""
+        names = () if one is peers.OURS else ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+        return ["env", *(f"{name}={self.collector.bundle}" for name in names), str(one.python)]
 
     def tell(self, home, program, *arguments, **changes):
         """Run one of our programs with this Python; the JSON of its last line."""

@@ -2,8 +2,8 @@
 
 It reads one command a line from its standard input: ``counts``, ``reset``, ``hang``, ``answer``, ``unzip``
 (it takes compressed bodies) or ``plain``. It answers each with its counts, as one line of JSON. It ends with
-its input. Its clients read certifi's authorities too, as after an installation, because reading them is part
-of the cost of TLS.
+its input. Its authority stands among certifi's, because reading them is part of the cost of TLS: in one file,
+as certifi has them, and in a directory where OpenSSL finds each by its name, as Debian has them.
 """
 
 import gzip
@@ -22,6 +22,7 @@ from tests.e2e.tunnels import Tunnels
 from tests.support.collector import Answer
 from tests.support.tls import TlsCollector
 
+_END = "-----END CERTIFICATE-----"
 MARK = b"num-supernodes"  # each event of the programs has one detail of this name
 
 
@@ -64,10 +65,15 @@ def main(directory):
     authority = trustme.CA()
     bundle = directory / "authorities.pem"
     bundle.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
+    store = directory / "authorities"
+    store.mkdir()
+    for number, certificate in enumerate(bundle.read_text().split(_END)[:-1]):
+        (store / f"{number}.pem").write_text(f"{certificate}{_END}\n")
+    subprocess.run(["openssl", "rehash", store], check=True)
     collector = _Counting(authority.issue_cert("127.0.0.1"))
     with collector, Tunnels(collector.port) as tunnels:
         ports = {"port": collector.port, "counted_port": tunnels.port}
-        print(json.dumps({**ports, "bundle": str(bundle)}), flush=True)
+        print(json.dumps({**ports, "bundle": str(bundle), "store": str(store)}), flush=True)
         for line in sys.stdin:
             command = line.strip()
             if command == "reset":
@@ -87,7 +93,7 @@ class Collecting:
         command = [sys.executable, "-m", __name__, str(directory)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         told = self._answer()
-        self.bundle = told["bundle"]
+        self.bundle, self.store = told["bundle"], told["store"]
         self.origin = f"https://127.0.0.1:{told['port']}"
         self.counted_origin = f"https://127.0.0.1:{told['counted_port']}"
 

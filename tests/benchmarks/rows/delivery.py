@@ -35,7 +35,7 @@ def wall(bench):
     ways = [(f"through us (flwr {flower})", ours, bench.pick(5, 2), WALL_TARGET)]
     rounds = {"flwr-1.41": bench.pick(2, 1), "flwr-1.27": 1}
     for one in bench.everybody(*rounds)[1:]:
-        command = [str(one.python), WORKLOAD, bench.collector.origin, hashes]
+        command = [*bench.python(one), WORKLOAD, bench.collector.origin, hashes]
         ways.append((one.title, command, rounds[one.name], None))
     bench.collector.ask("hang")
     try:

@@ -85,7 +85,7 @@ class _Run:
 
     def __init__(self, bench, command, home):
         words = [sys.executable, str(PROGRAMS / "supervise.py"), *command]
-        self._bench, self._what = bench, " ".join(command[:4])
+        self._bench, self._what = bench, " ".join(command[:6])
         self._told = None
         self._process = subprocess.Popen(
             words, env=bench.environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -165,7 +165,7 @@ def _begin(bench, homes, case):
 def _floor(bench, name):
     command = [str(OURS.python), "-I", "-S", *FLOORS[name]]
     with bench.place() as home:
-        run = _Run(bench, [*command, bench.collector.origin, bench.collector.bundle], home)
+        run = _Run(bench, [*command, bench.collector.origin, bench.collector.store], home)
         run.end()
     return run
 

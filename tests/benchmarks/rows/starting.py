@@ -139,7 +139,7 @@ def _sidecar(bench, home, *before):
 
 def _requesting(bench, *before):
     command = [str(OURS.python), "-I", "-S", *(str(PROGRAMS / name) for name in (*before, "requesting.py"))]
-    return _printed([*command, bench.collector.origin, bench.collector.bundle], dict(os.environ))
+    return _printed([*command, bench.collector.origin, bench.collector.store], dict(os.environ))
 
 
 def _printed(command, environment):
