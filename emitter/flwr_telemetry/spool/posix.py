@@ -13,7 +13,8 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
-5. A stopped process holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without the lock.
+5. A stopped process, or another program, holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without
+   the lock. It waits once: as long as the lock stays busy, the next events append without it at once.
 
 All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On another
 one nothing is ever locked, and each append is a segment of its own: see ``whole.py``. Where the table of
@@ -69,7 +70,7 @@ class Handle:
         flags: the flags with which it was opened.
     """
 
-    __slots__ = ("_flags", "descriptor", "identity", "is_in_use", "is_marked")
+    __slots__ = ("_flags", "descriptor", "identity", "is_held_up", "is_in_use", "is_marked")
 
     def __init__(self, descriptor: int, flags: int) -> None:
         self.descriptor: int = descriptor
@@ -80,6 +81,8 @@ class Handle:
         """Whether the open file has the mark."""
         self.is_in_use: bool = False
         """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
+        self.is_held_up: bool = False
+        """Whether the last wait for its lock was in vain."""
 
     def is_ours(self) -> bool:
         """Whether the descriptor still means the file."""
@@ -184,7 +187,7 @@ class Writer:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
-            locked = self._lock(descriptor, is_new=is_new)
+            locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
         finally:
@@ -229,13 +232,16 @@ class Writer:
         handle.is_in_use = (status.st_ino, status.st_dev) == handle.identity
         return not handle.is_in_use
 
-    def _lock(self, descriptor: int, *, is_new: bool) -> bool:
+    def _lock(self, handle: Handle, *, is_new: bool) -> bool:
+        wait_s = 0.0 if handle.is_held_up else self._lock_wait_s
         try:
-            return wait(try_shared, descriptor, self._lock_wait_s, _LOCK_POLL_S) is LockResult.HELD
+            result = wait(try_shared, handle.descriptor, wait_s, _LOCK_POLL_S)
         except OSError:
             if not is_new:
                 raise
             return False  # a file that was just opened is not stale: the server refuses locks
+        handle.is_held_up = result is LockResult.BUSY
+        return result is LockResult.HELD
 
     def _open(self) -> Handle:
         descriptor = self._open_segment()
