@@ -32,7 +32,7 @@ import os
 from collections.abc import Callable
 
 from .. import files, system
-from ..errors import SpoolFullError, SpoolWriteError, from_os_error
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
@@ -91,6 +91,7 @@ class Handle:
                 return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
             status = os.fstat(self.descriptor)
         except OSError as error:
+            pass_on()
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
@@ -187,15 +188,16 @@ class Writer:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
+            pass_on()
             locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
         finally:
             if locked:
-                try:  # noqa: SIM105 - `suppress` costs as much as the call
+                try:
                     fcntl.flock(descriptor, _UNLOCK)  # `locks.unlock`, without the cost of two Python calls
                 except OSError:
-                    pass
+                    pass_on()
 
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
