@@ -13,7 +13,8 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
-5. A stopped process holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without the lock.
+5. A stopped process, or another program, holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without
+   the lock. It waits once: as long as the lock stays busy, the next events append without it at once.
 
 All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On another
 one nothing is ever locked, and each append is a segment of its own: see ``whole.py``. Where the table of
@@ -33,7 +34,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import files, system
-from ..errors import SpoolFullError, SpoolWriteError, from_os_error
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
@@ -76,7 +77,7 @@ class Handle:
         flags: the flags with which it was opened.
     """
 
-    __slots__ = ("_flags", "descriptor", "identity", "is_in_use", "is_marked")
+    __slots__ = ("_flags", "descriptor", "identity", "is_held_up", "is_in_use", "is_marked")
 
     def __init__(self, descriptor: int, flags: int) -> None:
         self.descriptor: int = descriptor
@@ -87,6 +88,8 @@ class Handle:
         """Whether the open file has the mark."""
         self.is_in_use: bool = False
         """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
+        self.is_held_up: bool = False
+        """Whether the last wait for its lock was in vain."""
 
     def is_ours(self) -> bool:
         """Whether the descriptor still means the file."""
@@ -95,6 +98,7 @@ class Handle:
                 return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
             status = os.fstat(self.descriptor)
         except OSError as error:
+            pass_on()
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
@@ -191,15 +195,16 @@ class Writer:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
-            locked = self._lock(descriptor, is_new=is_new)
+            pass_on()
+            locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
         finally:
             if locked:
-                try:  # noqa: SIM105 - `suppress` costs as much as the call
+                try:
                     fcntl.flock(descriptor, _UNLOCK)  # `locks.unlock`, without the cost of two Python calls
                 except OSError:
-                    pass
+                    pass_on()
 
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
@@ -233,13 +238,16 @@ class Writer:
         handle.is_in_use = (status.st_ino, status.st_dev) == handle.identity
         return not handle.is_in_use
 
-    def _lock(self, descriptor: int, *, is_new: bool) -> bool:
+    def _lock(self, handle: Handle, *, is_new: bool) -> bool:
+        wait_s = 0.0 if handle.is_held_up else self._lock_wait_s
         try:
-            return wait(try_shared, descriptor, self._lock_wait_s, _LOCK_POLL_S) is LockResult.HELD
+            result = wait(try_shared, handle.descriptor, wait_s, _LOCK_POLL_S)
         except OSError:
             if not is_new:
                 raise
             return False  # a file that was just opened is not stale: the server refuses locks
+        handle.is_held_up = result is LockResult.BUSY
+        return result is LockResult.HELD
 
     def _open(self) -> Handle:
         descriptor = self._open_segment()

@@ -25,6 +25,7 @@ from ...errors import describe
 from ...inspect.problems import (
     can_be_read,
     find_problems,
+    held_in_vain,
     how_to_change,
     nearest_directory,
     never_lived,
@@ -139,6 +140,8 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     except (OSError, TelemetryError) as error:
         return fault_of("sidecar", describe(error, host.lock))
     state = State.load(host)
+    for problem in held_in_vain(host) if now.consent.enabled else ():
+        return fault_of("sidecar", problem)
     if alive:
         is_known = state.pid and not state.ended
         found = "one runs on this host" + (f" (process {state.pid}, {state.mode})" if is_known else "")
