@@ -26,9 +26,8 @@ def test_service_names_a_line_for_the_task_scheduler(home):
     assert "pythonw.exe' -P -m flwr_telemetryd --once\"" in told
 
 
-def test_doctor_speaks_of_no_systemd(home):
+def test_doctor_names_the_task_scheduler(home):
     done = processes.command(home, "doctor", "--json")
     found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert found["service"]["verdict"] == "skipped"
-    assert "Task Scheduler" in found["service"]["found"]
-    assert "systemd" not in done.stdout
+    assert found["systemd"]["verdict"] == "skipped"
+    assert "Task Scheduler" in found["systemd"]["found"]

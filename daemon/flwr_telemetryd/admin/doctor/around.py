@@ -42,7 +42,7 @@ def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
         yield _launchd(Launchctl(environ).domain)
         return
     if system.WINDOWS:
-        yield skipped("service", "none on Windows; `flwr-telemetry service install` names the Task Scheduler")
+        yield skipped("systemd", "not on Windows; `flwr-telemetry service install` names the Task Scheduler")
         return
     manager = Systemctl(environ)
     if not system.LINUX or not manager.is_here():
