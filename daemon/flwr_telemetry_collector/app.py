@@ -35,7 +35,7 @@ from .store import Outcome
 from .writer import QueueFullError, UnavailableError, Writer, today
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 RETRY_AFTER_S = 10
 REPORT_DAYS = 30
@@ -85,26 +85,23 @@ class Collector:
                 Route("/metrics", self._figures),
                 Route("/openapi.json", _description),
             ],
-            exception_handlers={HTTPException: _http_error},
+            exception_handlers={
+                HTTPException: _http_error,
+                ClientDisconnect: _nobody_waits,
+                Exception: self._failed,
+            },
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. An error of ours is logged by its place alone: a message may hold values."""
-        is_begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal is_begun
-            is_begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noting)
-        except ClientDisconnect:
-            return
+            await self._app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the server would log its message
             log.error("a request failed: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400
-            if not is_begun:
-                await self._refused(500, "an error of the collector")(scope, receive, send)
+
+    async def _failed(self, _request: Request, _error: Exception) -> Response:
+        """The answer after an error of ours, which starlette raises once more afterwards."""
+        return self._refused(500, "an error of the collector")
 
     async def _event(self, request: Request) -> Response:
         chunks: list[bytes] = []
@@ -237,6 +234,10 @@ async def _description(_request: Request) -> Response:
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _nobody_waits(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # the client has gone amid its request
 
 
 def _is_given(header: str, token: str) -> bool:

@@ -56,6 +56,18 @@ def test_health_and_metrics(database, tmp_path):
         assert names == set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
 
 
+def test_an_error_of_ours_is_counted(tmp_path):
+    """Somebody has taken a table away."""
+    with Serving(tmp_path / "flwr.db", tmp_path) as running:
+        running.post(event())
+        with sqlite3.connect(tmp_path / "flwr.db") as database:
+            database.execute("DROP TABLE span")
+        answer = running.ask("GET", "/")
+        assert (answer.status_code, answer.json()) == (500, {"error": "an error of the collector"})
+        assert 'refused_total{reason="500",field=""} 1\n' in running.ask("GET", "/metrics").text
+        assert "Traceback" not in running.printed()
+
+
 def test_the_page_needs_the_token(tmp_path):
     """As a bearer, or as the password that a browser asks for. Events need none."""
     token = tmp_path / "token"
