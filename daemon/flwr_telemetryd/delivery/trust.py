@@ -1,8 +1,8 @@
 """The certificates that are trusted: which ones, and where they come from.
 
-``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, all certificates are
-trusted that the default context of this interpreter trusts (the system's store, ``SSL_CERT_FILE``,
-``SSL_CERT_DIR``), and in addition certifi's, because a slim container has no store.
+``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, the certificates
+of this interpreter's default context are trusted (the system's store, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
+certifi's are trusted then, too, because a slim container has no store.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     <host>/rejected/, damaged/  ──files──▶  gone.hosts/rejected/, damaged/
 
 Every start of a container may bring a new host name. One archive for all of them keeps their bodies readable
-for as long as any other, and nothing that reads a home has to read ten thousand directories. It is laid out
+for as long as any other, and a reader of the home need not read ten thousand directories. It is laid out
 as the directory of a host, so every reader and every cap finds it. No host can have its name.
 
 On a shared home nothing is locked, and no file is appended to by two machines: there a day's file moves as it

@@ -21,7 +21,6 @@ from tests.support.bodies import coalesce
 from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words
 
 MIB = 1024 * 1024
-HARDWARE = {"cpu_count_physical": 4, "memory_gib": 16}
 
 # Few names, types, sources and clusters, so that many events have something in common.
 names = st.sampled_from(["a", "b", "run-id-hash", ""]) | words(max_size=3)
@@ -103,22 +102,6 @@ def test_a_doubled_body_holds_each_event_twice(crowd):
         (whole,) = codec.doubled(body)
         check(whole)
         assert bag(codec.expand(whole)) == bag(codec.expand(body) * 2)
-
-
-@tried(100)
-@given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
-def test_hardware_is_added_to_every_event_with_hw(crowd, hardware):
-    before = packed(crowd)
-    coalescer = codec.Coalescer(hardware=hardware)
-    bodies = [body for event in crowd for body in coalescer.add(event)] + list(coalescer.finish())
-    assert packed(crowd) == before
-    expected = []
-    for event in crowd:
-        hw = event["context"]["hw"]
-        added = hw if hw is None else {**hw, **hardware}
-        expected.append(to_wire({**event, "context": {**event["context"], "hw": added}}))
-    assert bag(event for body in bodies for event in codec.expand(body)) == bag(expected)
-    assert list(coalescer.finish()) == []
 
 
 def _text(rng, size):

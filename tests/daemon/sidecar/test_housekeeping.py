@@ -4,13 +4,11 @@ import fcntl
 import functools
 import itertools
 import os
-import shutil
 import time
 
 import pytest
 
 from flwr_telemetry.layout import Home, whole_name
-from flwr_telemetry.spool.posix import Writer
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
@@ -126,16 +124,6 @@ def test_an_event_that_comes_during_the_deletion_is_kept(home, node, monkeypatch
     prune(home)
     assert came or at >= 6
     assert all(path.stat().st_size for path in came)
-
-
-def test_a_writer_whose_directories_are_deleted_makes_them_again(home, node, monkeypatch):
-    shutil.rmtree(node.root)
-    amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
-    writer = Writer(node, lambda: True, lambda: None)
-    frame = records.encode(records.sample({"n": 0}))
-    writer.append(frame, 1e9)
-    writer.close()
-    assert node.events.read_bytes() == frame
 
 
 def test_a_sidecar_deletes_hosts_that_are_gone(home, node, collector):
