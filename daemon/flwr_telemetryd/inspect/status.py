@@ -130,7 +130,7 @@ class HostView:
     """Bodies that were accepted, as far as they are kept."""
 
     days: dict[str, Bodies] = field(default_factory=dict)
-    """What was sent on each day, as far as it is kept; the days as ``2026-11-25``, in UTC."""
+    """The bodies that were sent on each day, as far as they are kept; days as ``2026-11-25``, in UTC."""
 
     rejected: Bodies = field(default_factory=Bodies)
     """Bodies that the collector refused, as far as they are kept."""

@@ -78,7 +78,7 @@ def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_pat
     plain.write_text("#!/bin/sh\n")
     junk.write_bytes(b"\x7fELF and no more")
     junk.chmod(0o700)
-    environ = {**os.environ, "PATH": f"{plain}:{tmp_path}"}
+    environ = {**os.environ, "PATH": f"{tmp_path}:{plain}"}
     missing = ["sh", "no-such-command", "/no/such/command", "./no-such-command"]
     assert [run_command([name], environ) for name in missing] == [127] * 4
     assert capfd.readouterr().err.splitlines() == [

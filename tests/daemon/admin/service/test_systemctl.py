@@ -30,6 +30,11 @@ def test_the_complaint_of_a_command(environ, tmp_path, script, complaint):
     assert Systemctl(environ).run("stop", "x.service") == complaint
 
 
+def test_properties_keep_what_stands_behind_the_first_equals_sign(environ, tmp_path):
+    put(tmp_path, "systemctl", "echo StatusText=a=b; echo odd")
+    assert Systemctl(environ).show("x.service", "StatusText") == {"StatusText": "a=b"}
+
+
 @pytest.mark.parametrize(
     ("configured", "searched", "directory"),
     [
