@@ -126,7 +126,7 @@ class HttpSink:
             return Retry(reason)
 
     def _trusting(self, request: Callable[[], T]) -> T:
-        """Do a request over TLS, once more with certifi's certificates if the others do not suffice."""
+        """Do a request over TLS, once more with all certificates if the first ones do not suffice."""
         if not self._url.lower().startswith("https:"):
             return request()
         if self._context is None:
@@ -141,7 +141,7 @@ class HttpSink:
         except Exception as error:
             if self.trust.is_exclusive or certificate_error(error) is None:
                 raise
-        trust.add_certifi(self._context)  # no byte of the request was sent
+        trust.add_rest(self._context)  # no byte of the request was sent
         return request()
 
     def close(self) -> None:

@@ -108,6 +108,7 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         across_hosts: several hosts deliver to the file. The line is on the disk on return, and a lock that
             stays busy is an error. Otherwise the line is written without the lock then, because a stopped
             process must not stop the archive: ``O_APPEND`` keeps the lines of one host apart.
+            On Windows nothing does, so there a busy lock is always an error.
 
     Raises:
         SpoolUnsafeError: it is no plain file of this user.
@@ -126,8 +127,9 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
 def _is_appended(path: Path, line: bytes, *, across_hosts: bool) -> bool:
     """``append_line``, once; false if the file was replaced meanwhile."""
     with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-        result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
-        if result is LockResult.BUSY and across_hosts:
+        needs_lock = across_hosts or not system.APPENDS_WHOLE
+        result = wait(try_exclusive, descriptor, LOCK_WAIT_S if needs_lock else SEAL_WAIT_S, _POLL_S)
+        if result is LockResult.BUSY and needs_lock:
             raise _busy(path)
         if not files.names(path, descriptor):
             return False  # a rotation or a cap replaced it; its reader may have seen its end already

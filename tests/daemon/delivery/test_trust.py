@@ -50,6 +50,10 @@ PLACES = {
     "file_of_another": lambda found: {"SSL_CERT_FILE": found["other"][1], "SSL_CERT_DIR": found["site"][2]},
     "no_file": lambda found: {"SSL_CERT_FILE": "/none", "SSL_CERT_DIR": found["site"][2]},
     "certifi": lambda found: {"SSL_CERT_FILE": found["other"][1], "CERTIFI": found["site"][1]},
+    "certifi_beside_a_directory": lambda found: {
+        "SSL_CERT_DIR": found["other"][2],
+        "CERTIFI": found["site"][1],
+    },
     "certifi_alone": lambda found: {
         "SSL_CERT_FILE": "/none",
         "SSL_CERT_DIR": "/none",
@@ -77,6 +81,12 @@ def environment(make, authorities, monkeypatch):
 def test_the_default_context_is_trusted_and_certifi(server, authorities, monkeypatch, place):
     environ = environment(PLACES[place], authorities, monkeypatch)
     assert sent(server.url, environ, monkeypatch) == Delivered()
+
+
+def test_the_file_of_the_default_context_is_trusted_beside_its_directory(server, authorities, monkeypatch):
+    """As on Debian, where a server with a usual certificate needs the directory alone."""
+    monkeypatch.setattr(trust, "_directory", lambda: str(authorities["other"][2]))
+    assert sent(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
 
 
 def test_a_context_that_counts_no_certificates_is_used(server, authorities, monkeypatch):
@@ -111,19 +121,22 @@ def test_a_store_that_learns_the_authority_later_is_read_again(server, authoriti
         assert sink.send(KEY, BODY) == Delivered()
 
 
-def test_the_context_is_made_once_and_certifi_is_read_only_if_needed(server, authorities, monkeypatch):
-    """Either takes 20 ms, which is much for a sidecar that sends one body."""
+@pytest.mark.parametrize("place", ["file", "directory"])
+def test_the_context_is_made_once_and_files_are_read_only_if_needed(server, authorities, monkeypatch, place):
+    """Each file takes 20 ms, which is much for a sidecar that sends one body."""
     made = []
-    monkeypatch.setattr(trust, "add_certifi", made.append)
+    monkeypatch.setattr(trust, "add_rest", made.append)
     monkeypatch.setattr(
         Trust, "context", lambda self, make=Trust.context: made.append(make(self)) or made[-1]
     )
     server.answer_by(lambda _request: 503)  # each request has a fresh connection
-    monkeypatch.setenv("SSL_CERT_FILE", str(authorities["site"][1]))
+    for name, value in environment(PLACES[place], authorities, monkeypatch).items():
+        monkeypatch.setenv(name, value)
     with sink_for(server.url) as sink:
         assert made == []
         assert [type(sink.send(KEY, BODY)) for _ in range(3)] == [Retry] * 3
     assert (len(made), server.connections) == (1, 3)
+    assert made[0].cert_store_stats()["x509_ca"] == 1
 
 
 @pytest.mark.parametrize(("name", "why"), [("quite-secret", "no certificate"), ("none", "cannot be read")])

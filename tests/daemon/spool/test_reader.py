@@ -1,4 +1,4 @@
-"""The reader of segments; ``tests/faults/fuzz_record.py`` tries it on damage of every kind."""
+"""The reader of segments; ``tests/faults/test_fuzz_record.py`` tries it on damage of every kind."""
 
 import itertools
 
