@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, BadParameter
 
+from flwr_telemetry import system
 from flwr_telemetry.errors import SettingsError
 
 from ..errors import ExitCode
@@ -132,9 +133,12 @@ def edit(*, home: HomeOption = None) -> int:
     found = output.find_home(home)
     files.make_home(found.path)
     files.ensure_directory(found.telemetry)
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if system.WINDOWS else "vi")
     try:
-        subprocess.run([*shlex.split(editor), str(found.config)], check=False)  # noqa: S603 - the user's editor
+        # Windows splits a line by rules of its own, because paths are full of backslashes.
+        windows = f'{editor} "{found.config}"'
+        words = windows if system.WINDOWS else [*shlex.split(editor), str(found.config)]
+        subprocess.run(words, check=False)  # noqa: S603 - the user's editor
     except (OSError, ValueError) as error:
         raise BadParameter(
             f"the editor {editor!r} cannot be started: {error}", param_hint="EDITOR"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import flwr_telemetry
 from flwr_telemetry import flower, system
-from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports, says_yes
+from flwr_telemetry.switch import SWITCH, plain_flower_reports, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -181,7 +181,7 @@ def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on:
         why = f"its option {ignored[0]} keeps flwr-telemetry out" if ignored else "it lacks flwr-telemetry"
         remedy = "leave the option out" if ignored else "install flwr-telemetry there"
         if plain_flower_reports(found.environ):
-            stop = f"or stop it by `{STOP}`"
+            stop = f"or stop it by {system.setting_of(SWITCH, '0')}"
             yield f"Flower reports by itself in {found.program}, because {why}; {remedy}, {stop}"
         else:
             yield f"Flower reports nothing in {found.program}, because {why}; {remedy}"

@@ -33,7 +33,15 @@ from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
 from .flower import FlowerView, read_flower
-from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
+from .problems import (
+    can_be_read,
+    find_problems,
+    held_in_vain,
+    never_lived,
+    public_consent,
+    read_each,
+    size_of,
+)
 
 _MAX_REASON_BYTES = 4096
 _ANOTHER_MACHINE = "another machine that shares this home has the same name"
@@ -248,6 +256,8 @@ def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
+        if now.consent.enabled:
+            problems |= dict.fromkeys(held_in_vain(own))
         needed = now.consent.enabled and not any(service.fresh for service in services)
         for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
             problems |= dict.fromkeys(

@@ -1,5 +1,6 @@
 """Events are chosen by type and by time."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +19,20 @@ AGO_S = (
 NO_TIMES = ["", "yesterday", "3", "h", "-3h", "3 fortnights", "9" * 400 + "d", "2026-13-01"]
 
 
+@pytest.fixture(autouse=True)
+def zone(monkeypatch):
+    """Set the zone of this process."""
+
+    def use(name):
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    use("UTC")
+    yield use
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.mark.parametrize("text", [*AGO_S, *NO_TIMES])
 def test_a_time_as_people_name_it(text):
     if text in AGO_S:
@@ -25,6 +40,22 @@ def test_a_time_as_people_name_it(text):
     else:
         with pytest.raises(ValueError, match="names no time"):
             filters.since(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2026-07-01", "2026-06-30T22:00"),
+        ("2026-12-01T10:00", "2026-12-01T09:00"),
+        ("0001-01-01", "0001-01-01T00:00"),
+        ("9999-12-31", "9999-12-30T23:00"),
+    ],
+)
+def test_a_date_has_the_offset_of_its_own_day(zone, text, meant):
+    """In winter, a date of the summer means summer time."""
+    zone("CET-1CEST,M3.5.0,M10.5.0/3")
+    found = filters.since(text, NOW)
+    assert found.timestamp() == datetime.fromisoformat(f"{meant}+00:00").timestamp()
 
 
 @pytest.mark.parametrize(

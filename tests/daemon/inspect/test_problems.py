@@ -1,14 +1,18 @@
 """Problems of a home, and how to change its consent: the sentences of the status."""
 
 import os
+import signal
+import subprocess
 import uuid
 
 import pytest
 
+from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
+from flwr_telemetryd.admin.doctor import Verdict, here
 from flwr_telemetryd.inspect import status
 from flwr_telemetryd.outbox import forgotten
-from tests.support import homes, records
+from tests.support import homes, processes, records
 
 
 def _read(home, environ=None):
@@ -94,3 +98,44 @@ def test_what_decides_is_told_with_what_would_change_it(home, environ, decided_b
     view = _read(home, environ)
     assert view.decided_by == decided_by
     assert change in view.change
+
+
+LOCK = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
+if (child := os.fork()) == 0:
+    print("held", flush=True)
+    sys.stdin.read()
+elif sys.argv[2] == "here":
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("parent", ["here", "gone"])
+def test_a_program_that_holds_the_sidecar_s_lock(home, parent):
+    """Every event finds that a sidecar lives, and none ever starts; a child may have inherited the lock."""
+    homes.put(home, records.series(1))
+    lock = homes.host(home) / "sidecar.lock"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with processes.start(home, ["-c", LOCK, str(lock), parent], **pipes) as holder:
+        holder.stdout.readline()
+        if parent == "gone":
+            holder.wait()
+        (problem,) = _read(home).problems
+        check = here.sidecar(Home(home), settings.load(Home(home), {}), {})
+        holder.stdin.close()
+    named = f"process {holder.pid})" if parent == "here" else f"find it by `lsof {lock}`"
+    assert str(lock) in problem
+    assert named in problem
+    assert (check.verdict, f"{check.found}; {check.advice}") == (Verdict.FAULT, problem)
+
+
+def test_a_sidecar_that_is_stopped(home):
+    homes.configure(home, "http://127.0.0.1:9/x", idle_exit_s=600)
+    processes.emit(home)
+    pid = processes.running_sidecar(home)
+    os.kill(pid, signal.SIGSTOP)
+    processes.wait_until(lambda: _read(home).problems)
+    assert f"kill -CONT {pid}" in _read(home).problems[0]
+    os.kill(pid, signal.SIGCONT)
+    processes.wait_until(lambda: not _read(home).problems)
