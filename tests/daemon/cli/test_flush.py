@@ -86,6 +86,8 @@ def test_it_says_where_it_wrote_and_why_something_was_refused(home, collector, t
     homes.configure(home, collector.url)
     collector.answer_by(lambda _request: Answer(422, body=b"no such type"))
     homes.put(home, records.series(1))
-    assert "Refused: the collector answered 422: no such type.\n" in command(home, "flush").stdout
+    told = command(home, "flush").stdout
+    assert "Refused: the collector answered 422: no such type.\n" in told
+    assert ("refused 1 event" in told, "Delivered" in told) == (True, False)
     assert "last: the collector answered 422: no such type" in command(home, "status").stdout
     assert command(home, "flush", "-q").stdout == ""

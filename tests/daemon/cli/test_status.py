@@ -86,7 +86,9 @@ def test_a_variable_does_not_reach_a_sidecar_that_runs(home, collector):
     homes.configure(home, collector.url, burst_window_s=600, idle_exit_s=600)
     processes.emit(home)
     processes.running_sidecar(home)
-    assert "goes on until `disable`" in command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
+    told = command(home, "status", env={"DO_NOT_TRACK": "1"}).stdout
+    assert "unset DO_NOT_TRACK" in told.splitlines()[1]
+    assert "goes on until `disable`" in told
     assert "goes on until `disable`" not in command(home, "status").stdout
 
 
