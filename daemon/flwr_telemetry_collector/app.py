@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -104,9 +104,10 @@ class Collector:
         return self._refused(500, "an error of the collector")
 
     async def _event(self, request: Request) -> Response:
-        data = b""
+        chunks: list[bytes] = []
         try:
-            data = await self._content(request)
+            await self._read(request, chunks)
+            data = b"".join(chunks)
             key = request.headers.get("idempotency-key")
             coding = request.headers.get("content-encoding", "")
             if len(data) > _INLINE_BYTES or coding:
@@ -116,12 +117,14 @@ class Collector:
             outcome = await self._writer.add(parcel)
         except RefusalError as refusal:
             return self._refused(refusal.status, refusal.reason, refusal.field)
+        except TimeoutError:
+            return self._refused(408, f"not all has come within {READING_S:.0f} s")
         except QueueFullError:
             return self._refused(503, "too much waits to be written")
         except UnavailableError:
             return self._refused(503, "the database does not answer")
         finally:
-            self._reading_bytes -= len(data)
+            self._reading_bytes -= sum(map(len, chunks))
         if outcome is Outcome.CONFLICT:
             return self._refused(422, "it belongs to another body", "Idempotency-Key")
         if outcome is Outcome.TANGLED:
@@ -131,8 +134,12 @@ class Collector:
             self._metrics.events += parcel.count
         return JSONResponse({"status": "created"}, 201, {"Accept-Encoding": "gzip"})
 
-    async def _content(self, request: Request) -> bytes:
-        """The content of a request; the caller gives its size back to ``_reading_bytes``."""
+    async def _read(self, request: Request, chunks: list[bytes]) -> None:
+        """Read a content into ``chunks``. Adds their size to ``_reading_bytes``; the caller takes it away.
+
+        Raises:
+            RefusalError: 413, 415 or 503. TimeoutError: the client is too slow.
+        """
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RefusalError(415, "the Content-Type must be application/json")
@@ -140,30 +147,21 @@ class Collector:
             most_bytes = intake.MAX_PACKED_BYTES
         else:
             most_bytes = intake.MAX_UNPACKED_BYTES
-        chunks: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(READING_S):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > most_bytes + _LEFT_UNREAD_BYTES:
-                        break
-                    if size > most_bytes:
-                        continue
-                    self._reading_bytes += len(chunk)
-                    chunks.append(chunk)
-                    if self._reading_bytes > MOST_READING_BYTES:
-                        _refuse(503, "too much is being received")
-            if size > most_bytes:
-                _refuse(413, "the content is too large")
-        except TimeoutError:
-            self._reading_bytes -= sum(map(len, chunks))
-            raise RefusalError(408, f"not all has come within {READING_S:.0f} s") from None
-        except BaseException:
-            self._reading_bytes -= sum(map(len, chunks))
-            raise
+        async with asyncio.timeout(READING_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most_bytes + _LEFT_UNREAD_BYTES:
+                    break
+                if size > most_bytes:
+                    continue
+                self._reading_bytes += len(chunk)
+                chunks.append(chunk)
+                if self._reading_bytes > MOST_READING_BYTES:
+                    raise RefusalError(503, "too much is being received")
+        if size > most_bytes:
+            raise RefusalError(413, "the content is too large")
         self._metrics.received_bytes += size
-        return b"".join(chunks)
 
     async def _delete(self, request: Request) -> Response:
         try:
@@ -215,10 +213,6 @@ class Collector:
             headers["Connection"] = "close"
         told = {"error": reason, "field": field} if field else {"error": reason}
         return JSONResponse(told, status, headers)
-
-
-def _refuse(status: int, reason: str) -> NoReturn:
-    raise RefusalError(status, reason)
 
 
 def _parcel(data: bytes, coding: str, key: str | None) -> intake.Parcel:

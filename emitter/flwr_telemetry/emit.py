@@ -11,8 +11,8 @@ ends with its work, writes it later; see ``shared.py``.
 An event that meets the imports of another one is kept in memory. It is appended when they end, or at the end
 of the process: a slow disk or a busy machine costs no event.
 
-Once a record is in the spool, its future says "spooled". What comes afterwards, such as the start of a
-sidecar, changes no answer.
+Once a record is in the spool, its future says "spooled". No later step, such as the start of a sidecar,
+changes that answer.
 
 This module imports only the standard library. Third-party modules are imported at the first event (see
 ``imports.py``).

@@ -29,7 +29,7 @@ _MIB = 1024 * 1024
 
 
 class Known:
-    """What a process knows of its home.
+    """The settings, IDs and packed contexts of a process and its home.
 
     Args:
         warn: logs one warning, given its cause and its text.
@@ -104,7 +104,7 @@ class Known:
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
             self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
-            # The worker adds the context. What is only shown, has no source, because the home is not read.
+            # The worker adds the context. A payload that is only shown has no source: the home is not read.
             self._ids = {}
             self._contexts = {} if refusal else dict.fromkeys(identity.PACKAGES, packing.NO_CONTEXT)
         self._environ, self._variables = os.environ, settings.reader(os.environ)

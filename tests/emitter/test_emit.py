@@ -1,11 +1,15 @@
 """event() and flush(): events that wait for the imports of another one, and errors that must not get out."""
 
+import dis
 import signal
+import sys
 
 import pytest
 
 from flwr_telemetry import emit
+from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.spool.posix import Writer
 from tests.emitter.conftest import numbers
 from tests.support import homes, processes
 from tests.support.processes import NEVER
@@ -37,7 +41,7 @@ first.start()
 begun.wait()
 before_us = time.time_ns() // 1000
 details = {"n": 1, "inner": [os.environ["HOME"]]}
-told = [outcome(event("PING", details)), outcome(event("PING", {"n": 2}))]
+told = [outcome(event(EventType.PING, details)), outcome(event("PING", {"n": 2}))]
 details["inner"].append(1)
 told.append(outcome(event("PING", {"n": 3, "bad": {1}})))
 after_us = time.time_ns() // 1000
@@ -257,6 +261,24 @@ def test_nothing_is_raised_without_memory(home, before, free):
     code = processes.PRELUDE + before + OUT_OF_MEMORY.format(free=free)
     done = processes.run(home, ["-c", code], NEVER)
     assert (done.stdout, done.returncode) == ("still here", 0), done.stderr
+
+
+# CPython before 3.14 never leaves a `try` that stands late in a long function, if memory runs out there.
+
+_UNIT_BYTES = 2
+_LARGEST_KEPT = 256
+"""Python keeps the objects of the numbers up to this one, and needs memory for each larger one."""
+
+FUNCTIONS = [emit.event, emit._report, Emitter.emit, Emitter._emit_alone, Emitter._emit, Emitter._take]
+FUNCTIONS += [Emitter._pack, Writer.append, Writer._append, Writer._is_kept, Writer._is_written]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="it needs no memory there")
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
+def test_the_way_of_an_event_has_no_try_late_in_a_function(function):
+    """The interpreter notes the place of the instruction, and begins again without an end if it cannot."""
+    for entry in dis._parse_exception_table(function.__code__):
+        assert not entry.lasti or entry.end // _UNIT_BYTES <= _LARGEST_KEPT + 1
 
 
 def test_a_failure_cannot_fail(monkeypatch):

@@ -130,7 +130,7 @@ class HostView:
     """Bodies that were accepted, as far as they are kept."""
 
     days: dict[str, Bodies] = field(default_factory=dict)
-    """What was sent on each day, as far as it is kept; the days as ``2026-11-25``, in UTC."""
+    """The bodies that were sent on each day, as far as they are kept; days as ``2026-11-25``, in UTC."""
 
     rejected: Bodies = field(default_factory=Bodies)
     """Bodies that the collector refused, as far as they are kept."""
@@ -239,17 +239,16 @@ def totals(hosts: Collection[HostView]) -> dict[str, dict[str, int]]:
     }
 
 
-def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
+def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     """The status of a home now.
 
     Args:
         home: the home; it need not exist.
         environ: this process's variables, for consent.
-        site_file: the settings file of the site.
 
     Never raises because of the state of the home.
     """
-    now = settings.load(home, environ, site_file=site_file)
+    now = settings.load(home, environ)
     problems = dict.fromkeys(find_problems(home, now))
     own = machine.own_host(home)
     services: list[ServiceView] = []

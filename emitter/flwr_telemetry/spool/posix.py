@@ -29,13 +29,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import files, system
 from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
+
+# For Windows, mypy takes what it needs from there, and reads no further here.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import Writer as Writer  # noqa: PLC0414
+assert not TYPE_CHECKING or sys.platform != "win32"
 
 _READ_MARK = -1
 with contextlib.suppress(ImportError):  # no module of this name may exist where the emitter still is loaded
@@ -202,10 +209,7 @@ class Writer:
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
-        try:
-            named = os.lstat(self._path)
-        except FileNotFoundError:
-            return False
+        named = os.lstat(self._path)  # without a `try`, which would be too late; `_append` begins again
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         size_bytes = len(frame)

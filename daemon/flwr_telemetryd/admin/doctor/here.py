@@ -73,7 +73,8 @@ def _free(place: Path) -> str:
 def _open_to_others(home: Home) -> Iterator[str]:
     """A problem if every user can replace a file of the home. A group may be the user's own."""
     with contextlib.suppress(OSError):
-        if home.path.stat().st_mode & stat.S_IWOTH and not system.WINDOWS:
+        is_open = not system.WINDOWS and home.path.stat().st_mode & stat.S_IWOTH
+        if is_open:
             advice = files.chmod_advice(files.DIRECTORY_MODE)
             yield f"{home.path} can be written to by everybody; {advice}"
 
