@@ -46,6 +46,12 @@ class Trust(NamedTuple):
             BundleError: the bundle cannot be used.
         """
         directory = "" if self.is_exclusive else _directory()
+        name = self.origin or ssl.get_default_verify_paths().openssl_cafile_env
+        place = self.bundle or os.environ.get(name, "")
+        is_usual = os.path.isfile(place) or os.path.isdir(place) or place == os.devnull
+        if os.path.exists(place) and not is_usual:
+            # OpenSSL would wait for the writer of a FIFO, or read a device, for ever.
+            raise BundleError(f"TLS: {name} names neither a plain file nor a directory")
         try:
             if not self.is_exclusive:
                 made = ssl.create_default_context(capath=directory or None)
