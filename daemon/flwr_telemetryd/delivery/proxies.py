@@ -48,6 +48,7 @@ class Proxy(NamedTuple):
             return None
         if not host or " " in host or "@" in parts.path + parts.query + parts.fragment:
             return None
+        host = f"[{host}]" if ":" in host else host
         return f"{host}:{port}" if port else host
 
 

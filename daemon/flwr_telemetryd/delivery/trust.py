@@ -46,6 +46,9 @@ class Trust(NamedTuple):
             BundleError: the bundle cannot be used.
         """
         directory = "" if self.is_exclusive else _directory()
+        for name, places in self._named().items():
+            if any(map(_is_endless, places)):
+                raise BundleError(f"TLS: {name} names neither a plain file nor a directory")
         try:
             if not self.is_exclusive:
                 made = ssl.create_default_context(capath=directory or None)
@@ -62,6 +65,20 @@ class Trust(NamedTuple):
             _add_certifi(made)
         made.options |= ssl.OP_NO_TICKET  # a late ticket looks like an answer that nobody asked for
         return made
+
+    def _named(self) -> dict[str, list[str]]:
+        """The paths that the context is made from, by the names of the variables or of the setting."""
+        if self.is_exclusive:
+            return {self.origin: [self.bundle]}
+        usual = ssl.get_default_verify_paths()
+        names = (usual.openssl_cafile_env, usual.openssl_capath_env)
+        return {name: os.environ.get(name, "").split(os.pathsep) for name in names}
+
+
+def _is_endless(place: str) -> bool:
+    """Whether OpenSSL would read a path for ever: a device, or a FIFO into which nobody writes."""
+    is_usual = os.path.isfile(place) or os.path.isdir(place) or place == os.devnull
+    return os.path.exists(place) and not is_usual
 
 
 def choose(ca_bundle: str | None, environ: Mapping[str, str]) -> Trust:

@@ -127,3 +127,15 @@ def test_a_proxy_that_cannot_be_used_is_told_with_a_remedy(url, found, remedy, o
 def test_a_socks_proxy_can_be_tried_where_pysocks_is_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert proxies.problem(Proxy("socks5h://proxy.example:1", SETTING)) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://us:pw@proxy.example:3128/", "proxy.example:3128"),
+        ("proxy.example", "proxy.example"),
+        ("http://[fd00::1]:3128", "[fd00::1]:3128"),
+    ],
+)
+def test_a_proxy_is_shown_by_host_and_port(url, shown):
+    assert Proxy(url, SETTING).shown == shown

@@ -1,5 +1,6 @@
 """Which certificates are trusted: by real handshakes, with a system's store of the test's own."""
 
+import os
 import ssl
 import subprocess
 
@@ -147,3 +148,16 @@ def test_a_bundle_that_cannot_be_used_is_told_by_its_name(server, tmp_path, monk
     assert all(words in outcome.reason for words in ("TLS", "CURL_CA_BUNDLE", why))
     assert str(tmp_path) not in outcome.reason
     assert server.requests == []
+
+
+def test_a_bundle_that_is_a_fifo_holds_nobody(tmp_path, monkeypatch):
+    """OpenSSL would wait for somebody who writes into it."""
+    os.mkfifo(tmp_path / "fifo")
+    for place in (str(tmp_path / "fifo"), "/dev/zero"):
+        with pytest.raises(trust.BundleError, match="ca_bundle names neither a plain file nor a directory"):
+            Trust("ca_bundle", place).context()
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+            with monkeypatch.context() as patch:
+                patch.setenv(name, place)
+                with pytest.raises(trust.BundleError, match=f"{name} names neither"):
+                    Trust().context()
