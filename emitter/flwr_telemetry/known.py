@@ -183,7 +183,9 @@ class Known:
             return source.read(self._home.source)
         with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
             files.make_home(self._home.path)
-        return source.ensure(self._home.source)
+        # It is asked once a second, and must not wait each time for a process that keeps the file locked.
+        has_failed = self._ids.get("source") == source.UNAVAILABLE
+        return source.ensure(self._home.source, 0.0 if has_failed else source.HEAL_WAIT_S)
 
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""

@@ -41,7 +41,7 @@ class Turn:
     """
 
     def __init__(self, directory: str, *, is_shared: bool = True) -> None:
-        self._is_shared = is_shared and system.LINUX
+        self._is_shared = is_shared
         self._name = f"\0flwr-telemetry-{system.user_id()}-{zlib.crc32(os.fsencode(directory)):08x}"
         self._socket: socket.socket | None = None
 
@@ -71,7 +71,7 @@ class Turn:
 
     def _is_taken(self) -> bool:
         """Whether another process has the turn; otherwise, this process has it now."""
-        if not self._is_shared:
+        if not (system.LINUX and self._is_shared):
             return False
         try:
             held = socket.socket(socket.AF_UNIX)
@@ -88,6 +88,8 @@ class Turn:
 
     def _is_worth_waiting(self) -> bool:
         """Wait for the end of the other's turn, but not for a stopped process, nor for another user."""
+        if not system.LINUX:
+            return False
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.settimeout(_LOOK_S)
             try:

@@ -1,6 +1,7 @@
 """Section 4, FLWR_TELEMETRY_LOGGING: every payload in Flower's own format, on or off."""
 
 import json
+import multiprocessing
 import re
 
 import pytest
@@ -76,7 +77,7 @@ def report(how):
 
 if __name__ == "__main__":
     report("parent")
-    for how in ("fork", "spawn", "forkserver"):
+    for how in multiprocessing.get_all_start_methods():
         child = multiprocessing.get_context(how).Process(target=report, args=(how,))
         child.start()
         child.join()
@@ -91,5 +92,5 @@ def test_every_process_logs(home, tmp_path):
     done = processes.run(home, [str(script)], env)
     assert done.returncode == 0, done.stderr
     told = [payload["event_details"]["how"] for payload in _payloads(done.stderr)]
-    assert told == ["parent", "fork", "spawn", "forkserver"]
+    assert told == ["parent", *multiprocessing.get_all_start_methods()]
     assert homes.tree(home.parent) == []

@@ -128,7 +128,7 @@ def test_what_is_no_reason_not_to_start(home, collector, env):
 def test_a_home_that_cannot_be_made_is_an_error_in_the_future(home):
     """A file, or where the system allows no directory: an exception of ours says something."""
     home.write_text("a file")
-    for place in (home, "/proc/flwr-telemetry-cannot-be"):
+    for place in (home, homes.IMPOSSIBLE):
         (told,) = outcomes(home, ["'PING'"], {"FLWR_HOME": str(place)})
         assert re.match(r"flwr_telemetry\.[\w.]+: .*\w", told)
     assert home.read_text() == "a file"
@@ -143,7 +143,7 @@ path, host = {str(homes.config_file(home))!r}, {str(homes.host(home))!r}
 def change(text):
     with open(path + ".new", "w") as file:
         file.write(text)
-    os.rename(path + ".new", path)
+    os.replace(path + ".new", path)
 def until(wanted):
     deadline = time.monotonic() + 50
     while outcome(event("PING")) != wanted:

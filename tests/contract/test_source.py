@@ -29,7 +29,7 @@ def test_flowers_own_source_is_kept(home, content, source):
 
 def test_no_home_is_unavailable(home):
     """Where the home cannot be made, the would-be source is `unavailable`."""
-    env = {"FLWR_HOME": "/proc/flwr-telemetry-cannot-be", "FLWR_TELEMETRY_LOGGING": "1"}
+    env = {"FLWR_HOME": homes.IMPOSSIBLE, "FLWR_TELEMETRY_LOGGING": "1"}
     stderr = processes.workload(home, "event('PING')", env).stderr
     assert '"source": "unavailable"' in stderr or '"source":"unavailable"' in stderr
 

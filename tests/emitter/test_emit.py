@@ -109,6 +109,53 @@ event("ENTER", {"n": {1}})
     assert homes.spooled(home) == []
 
 
+INTERRUPTED = """
+import random, signal, time
+
+class OverError(Exception):
+    pass
+
+class Handler:
+    raised = 0
+
+    def handle(self, *_):
+        self.raised += 1
+        raise OverError
+
+handler, passed, refused = Handler(), 0, set()
+event("PING")
+signal.signal(signal.SIGALRM, handler.handle)
+while handler.raised < 300:
+    before = handler.raised
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        while handler.raised == before:
+            refused.add(repr(event("PING").exception()))
+    except OverError:
+        passed += 1
+
+def over(_signal, _frame):
+    raise TimeoutError
+
+signal.signal(signal.SIGALRM, over)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+began = time.monotonic()
+try:
+    flush(60)
+except TimeoutError:
+    passed += 1
+print(json.dumps([passed, sorted(refused), time.monotonic() - began < 30]))
+"""
+
+
+def test_what_a_handler_raises_reaches_the_program(home):
+    """It may be the end of a time that the program has set for itself, by `signal.alarm`."""
+    homes.configure(home, "http://127.0.0.1:9/x", offline_exit_s=1)
+    passed, refused, was_in_time = processes.answers(home, INTERRUPTED)
+    assert (refused, was_in_time) == (["None"], True)
+    assert passed >= 299  # Python drops an exception that a handler raises in a destructor or a callback
+
+
 def test_a_kept_event_without_consent(home):
     """Nothing is written for it, and an opt-out in the environment is answered as ever."""
     code = """

@@ -240,6 +240,22 @@ def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeyp
     assert len({event["context"]["source"] for event in homes.spooled(home)} - {"unavailable"}) == 1
 
 
+def test_a_source_that_stays_locked_is_waited_for_once(home, subject, monkeypatch):
+    """Not again at each look, once a second: the program that has the lock may keep it for ever."""
+    homes.telemetry(home).mkdir(parents=True, mode=0o700)
+    (home / "source").touch()
+    naps = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    with (home / "source").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for n in range(3):
+            assert subject.emit(n) == "spooled"
+            assert 0 < sum(naps) <= 1.01 * source.HEAL_WAIT_S
+            subject.emitter._refresh_at = 0.0
+    assert subject.emit(3) == "spooled"
+    assert homes.spooled(home)[-1]["context"]["source"] == (home / "source").read_text()
+
+
 def test_who_delivers_the_event_of_a_handler_is_asked(home, subject, monkeypatch):
     """Also if the event that it interrupts needs not ask, because it came within a second."""
     woken = []

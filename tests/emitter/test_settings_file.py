@@ -37,6 +37,7 @@ def path(tmp_path):
         ('sidecar = "never"\nca_bundle = "/x.pem"', {"sidecar": "never", "ca_bundle": "/x.pem"}),
         ("idle_exit_s = 0.25\nbursts = false", {"idle_exit_s": 0.25, "bursts": False}),
         ("enabled = true\r\n", {"enabled": True}),
+        ("\ufeffenabled = false\n", {"enabled": False}),
     ],
 )
 def test_what_is_understood(path, text, values):

@@ -131,3 +131,6 @@ def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatc
     monkeypatch.setattr(locks.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     told.append(FRAMES[1])
     assert spool.LOCK_WAIT_S / 2 < clock[0] <= spool.LOCK_WAIT_S
+    clock[0] = 0.0
+    told.append(FRAMES[2])
+    assert clock[0] == 0.0, "a lock that stays busy is waited for once"
