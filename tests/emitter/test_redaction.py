@@ -65,6 +65,12 @@ def test_letters_that_only_unicode_lowers_to_ascii(written):
     assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
+def test_the_name_of_the_password_entry_counts_too(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "zquill")
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    assert through({"a": f"{name}/x"}, redaction.identity_redactor()) == {"a": "<redacted>/x"}
+
+
 def test_each_name_of_the_home_counts(monkeypatch, tmp_path):
     """That of the variable, that behind its link, and that of the password entry."""
     (tmp_path / "target").mkdir()
