@@ -37,45 +37,7 @@ from typing import Any
 
 import msgpack
 
-from .packing import (
-    ARRAY_2,
-    BIN_16,
-    HEADER,
-    MAX_DATE_US,
-    MAX_PAYLOAD_BYTES,
-    MIN_DATE_US,
-    UINT_32,
-    UPLOAD,
-    assemble,
-    context_parts,
-    event_head,
-    frame,
-)
-
-__all__ = [
-    "ARRAY_2",
-    "BIN_16",
-    "HEADER",
-    "MAX_DATE_US",
-    "MAX_DEPTH",
-    "MAX_PAYLOAD_BYTES",
-    "MIN_DATE_US",
-    "UINT_32",
-    "UPLOAD",
-    "Event",
-    "NotAnEventError",
-    "assemble",
-    "check_event",
-    "check_json",
-    "context_parts",
-    "date_text",
-    "date_us",
-    "decode",
-    "event_head",
-    "frame",
-    "pack",
-    "to_wire",
-]
+from .packing import MAX_DATE_US, MIN_DATE_US
 
 MAX_DEPTH = 100
 """The deepest nesting of containers in the details, far below the limits of msgpack and json."""

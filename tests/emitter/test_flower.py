@@ -254,6 +254,12 @@ def test_a_module_that_cannot_be_asked_stops_nothing(telemetry, tmp_path, monkey
     assert hasattr(module.create_event, flower.MARK)
 
 
+def test_installing_twice_changes_nothing(module):
+    before = dict(vars(module)), list(sys.meta_path)
+    flower.install()
+    assert (dict(vars(module)), list(sys.meta_path)) == before
+
+
 def test_a_reload_is_adopted_again(module, emitter):
     before = module.event
     assert importlib.reload(module).event("PING", {"a": 1}).result() == "spooled"

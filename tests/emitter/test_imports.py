@@ -191,6 +191,7 @@ def test_two_forks_at_a_time_leave_nothing_locked(home):
     code = A_HOOK_BEFORE_OURS + processes.PRELUDE + OVERLAPPING_FORKS
     done = processes.run(home, ["-W", "ignore", "-c", code], NEVER)
     assert (done.stdout, done.stderr) == ("[0, 0] spooled\n", "")
+    assert len(homes.spooled(home)) == 3
 
 
 AT_THE_VERY_END = """

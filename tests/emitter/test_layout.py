@@ -8,7 +8,7 @@ import pytest
 
 from flwr_telemetry import layout
 from flwr_telemetry.errors import HomeUnavailableError
-from flwr_telemetry.layout import home_directory, host_name
+from flwr_telemetry.layout import Home, home_directory, host_name
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,12 @@ from flwr_telemetry.layout import home_directory, host_name
 )
 def test_the_home(environ, path):
     assert home_directory(environ) == Path(path)
+
+
+def test_names_that_no_other_test_spells():
+    home = Home(Path("/h"))
+    assert home.host("n1").starting == Path("/h/telemetry/n1/sidecar.starting")
+    assert home.gone_hosts.root == Path("/h/telemetry/gone.hosts")
 
 
 def test_a_relative_home_is_made_absolute_and_no_home_is_an_error(tmp_path, monkeypatch):

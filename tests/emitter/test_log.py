@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flwr_telemetry import log, record
+from flwr_telemetry import log, packing, record
 from tests.emitter.conftest import numbers
 from tests.support import processes, records
 from tests.support.processes import NEVER
@@ -152,8 +152,8 @@ def test_a_handler_that_raises_lets_the_next_payload_be_logged(monkeypatch):
 
     monkeypatch.setattr(log, "_open_handlers", lambda _: iter([Handler()]))
     event = records.sample()
-    payload = record.assemble(
-        record.event_head("PING"), record.pack({}), record.context_parts({}, event["context"]), 0
+    payload = packing.assemble(
+        packing.event_head("PING"), record.pack({}), packing.context_parts({}, event["context"]), 0
     )
     for _ in range(2):
         with pytest.raises(SystemExit):

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from tests.support import records
 from tests.support.strategies import dates_us, events, packed, tried
 
@@ -46,8 +46,8 @@ NO_EVENTS = {
     "date_is_text": packed(_changed(date="2026-11-22T10:00:00+00:00")),
     "date_is_a_float": packed(_changed(date=1.0)),
     "date_is_true": packed(_changed(date=True)),
-    "date_before_the_calendar": packed(_changed(date=record.MIN_DATE_US - 1)),
-    "date_after_the_calendar": packed(_changed(date=record.MAX_DATE_US + 1)),
+    "date_before_the_calendar": packed(_changed(date=packing.MIN_DATE_US - 1)),
+    "date_after_the_calendar": packed(_changed(date=packing.MAX_DATE_US + 1)),
     "nan": packed(_changed(hw=float("nan"))),
     "infinity": packed(_changed(hw=[float("-inf")])),
     "binary": packed(_changed(hw=b"")),
@@ -78,9 +78,9 @@ def test_what_is_no_event_is_refused(payload):
 
 
 def test_the_longest_payload():
-    assert record.frame(b"x" * 65_535)[6:9] == b"\xc5\xff\xff"
+    assert packing.frame(b"x" * 65_535)[6:9] == b"\xc5\xff\xff"
     with pytest.raises(ValueError, match="65536"):
-        record.frame(b"x" * 65_536)
+        packing.frame(b"x" * 65_536)
 
 
 @tried(50)
@@ -90,9 +90,9 @@ def test_an_event_assembled_from_parts_is_the_event(event):
     ids = ("partner", "source", "cluster")
     before = {name: context.pop(name) for name in ids if name in context}
     date_us = context.pop("date")
-    parts = record.context_parts(before, context)
-    head = record.event_head(event["event_type"])
-    payload = record.assemble(head, record.pack(event["event_details"]), parts, date_us)
+    parts = packing.context_parts(before, context)
+    head = packing.event_head(event["event_type"])
+    payload = packing.assemble(head, record.pack(event["event_details"]), parts, date_us)
     assert packed(record.decode(payload)) == packed(event)
     assert b"\xa4date\xd3" + struct.pack(">q", date_us) in payload
 

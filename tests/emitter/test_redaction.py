@@ -65,10 +65,20 @@ def test_letters_that_only_unicode_lowers_to_ascii(written):
     assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
-def test_the_home_of_the_password_entry_counts_too(monkeypatch):
-    directory = pwd.getpwuid(os.geteuid()).pw_dir
-    monkeypatch.setenv("HOME", "/srv/people/zq/")
-    assert through({"a": f"{directory}/x"}, redaction.identity_redactor()) == {"a": "<redacted>/x"}
+def test_the_name_of_the_password_entry_counts_too(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "zquill")
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    assert through({"a": f"{name}/x"}, redaction.identity_redactor()) == {"a": "<redacted>/x"}
+
+
+def test_each_name_of_the_home_counts(monkeypatch, tmp_path):
+    """That of the variable, that behind its link, and that of the password entry."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    monkeypatch.setenv("HOME", f"{tmp_path}/link/")
+    redactor = redaction.identity_redactor()
+    for directory in (tmp_path / "link", tmp_path / "target", pwd.getpwuid(os.geteuid()).pw_dir):
+        assert through({"a": f"{directory}/x"}, redactor) == {"a": "<redacted>/x"}
 
 
 @pytest.mark.parametrize(

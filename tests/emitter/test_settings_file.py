@@ -75,6 +75,8 @@ def test_every_limit_is_a_number(path, name):
         ("url.x = 1", "line 1: url must be a string"),
         ('sidecar = "sometimes"', "line 1: sidecar must be one of auto, always, never"),
         ("sidecar = false", "line 1: sidecar must be one of"),
+        ('format = "OTLP"\ncompression = "none"', "line 1: format must be one of flower, otlp"),
+        ('format = "otlp"\ncompression = "NONE"', "line 2: compression must be one of gzip, none"),
         ('proxy = ""', "line 1: proxy must be a non-empty string"),
         ("ca_bundle = 1", "line 1: ca_bundle must be a non-empty string"),
         *(

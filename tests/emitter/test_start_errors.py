@@ -62,7 +62,7 @@ def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken):
     doctor = processes.command(home, "doctor", "--json")
     (check,) = [check for check in json.loads(doctor.stdout)["checks"] if check["name"] == "sidecar"]
     assert (check["verdict"], said in check["found"]) == ("fault", True)
-    assert Home(home).host().start_errors.stat().st_size < 20_000
+    assert (homes.host(home) / "start-errors.log").stat().st_size < 20_000
     homes.configure(home, collector.url)
     processes.deliver(home)
     assert len(collector.events()) == 4

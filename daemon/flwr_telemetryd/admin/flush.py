@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 
-from flwr_telemetry import launch, machine, presence, record, settings, spawn
+from flwr_telemetry import launch, machine, packing, presence, settings, spawn
 from flwr_telemetry.layout import Home
 from flwr_telemetry.pending import Waiting
 from flwr_telemetry.settings import Consent
@@ -168,7 +168,7 @@ class _Flush:
                 for data, _ in archive.read_archive(path, before.get(path, 0)):
                     body = decoded(data)
                     context = body.get("context")
-                    is_marked = isinstance(context, dict) and record.UPLOAD in context
+                    is_marked = isinstance(context, dict) and packing.UPLOAD in context
                     events += codec.count(body) * (is_kept or is_marked)
         return events
 

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flwr_telemetry import record
+from flwr_telemetry import packing
 from flwr_telemetry.record import Event, date_text, date_us
 
 from .encoder import BurstEncoder
@@ -100,7 +100,7 @@ def _is_expandable(burst: dict[str, Any], details: dict[str, Any], context: dict
         and clusters[0] == context["cluster"]
         and 0 <= min(indices) <= max(indices) < len(clusters)
         and times_us == sorted(times_us)
-        and date_us(context["date"]) + times_us[-1] <= record.MAX_DATE_US
+        and date_us(context["date"]) + times_us[-1] <= packing.MAX_DATE_US
     )
 
 

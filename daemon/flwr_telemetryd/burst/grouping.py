@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetry.hardware import add_facts
 from flwr_telemetry.record import Event
 
@@ -94,7 +94,7 @@ class RecordGrouper:
         start = payload.rfind(_CONTEXT_KEY, 0, own)
         try:
             cluster, date_key, date_us = _OWN.unpack_from(payload, own)
-            if date_key == _DATE_KEY and record.MIN_DATE_US <= date_us <= record.MAX_DATE_US:
+            if date_key == _DATE_KEY and packing.MIN_DATE_US <= date_us <= packing.MAX_DATE_US:
                 around = payload[start:own], payload[own + _OWN.size :]
                 packed_context, rows = self._cache.get(around) or self._learn_context(*around)
                 head = payload[:start]

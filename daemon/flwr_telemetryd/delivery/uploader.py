@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from flwr_telemetry import record
+from flwr_telemetry import packing
 from flwr_telemetry.settings import Settings
 
 from ..outbox import archive
@@ -93,7 +93,7 @@ class Uploader:
         loaded = self._queue.load(body)
         if loaded is None:
             return True
-        if self._is_kept() or record.UPLOAD in loaded.event["context"]:
+        if self._is_kept() or packing.UPLOAD in loaded.event["context"]:
             self._queue.accept(loaded, status=None, url=archive.NOWHERE)
             return True
         outcome = self._connected().send(body.key, loaded.data)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flwr_telemetry import files, machine, pending, record, settings, system
+from flwr_telemetry import files, machine, packing, pending, settings, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import add_facts, known_facts
 from flwr_telemetry.layout import Home, HostPaths
@@ -199,4 +199,4 @@ class Follower:
 def _identity(path: Path) -> Segment:
     """The inode, and the first header with its checksum: an inode is used again, an event is not."""
     with files.opened(path, os.O_RDONLY) as descriptor:
-        return os.fstat(descriptor).st_ino, system.pread(descriptor, record.HEADER.size, 0)
+        return os.fstat(descriptor).st_ino, system.pread(descriptor, packing.HEADER.size, 0)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 from zlib import crc32
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 
-_START = bytes([record.ARRAY_2, record.UINT_32])
-_BINARY = {bytes([record.BIN_16]), b""}  # or not in the buffer yet
+_START = bytes([packing.ARRAY_2, packing.UINT_32])
+_BINARY = {bytes([packing.BIN_16]), b""}  # or not in the buffer yet
 _MAPS = {b"\x83", b"\xde", b"\xdf"}  # how a map of three may begin
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[R
             end, checksum = _header_at(buffer, position)
             if end > len(buffer) and chunk is not None:
                 break  # the rest of the record may be in the next chunk
-            start = position + record.HEADER.size
+            start = position + packing.HEADER.size
             # Garbage full of headers must not cost a checksum over 64 KiB for each of them.
             if start < end <= len(buffer) and buffer[start : start + 1] in _MAPS:
                 try:
@@ -94,13 +94,13 @@ def _header_at(buffer: bytes, position: int) -> tuple[int, int]:
     If the buffer ends within the header, the record ends beyond the buffer.
     """
     try:
-        array, uint, checksum, binary, length = record.HEADER.unpack_from(buffer, position)
+        array, uint, checksum, binary, length = packing.HEADER.unpack_from(buffer, position)
     except struct.error:
         head = buffer[position:]
         is_header = _START.startswith(head[:2]) and head[6:7] in _BINARY
         return (len(buffer) + 1 if is_header else 0), 0
-    is_header = array == record.ARRAY_2 and uint == record.UINT_32 and binary == record.BIN_16
-    return (position + record.HEADER.size + length if is_header else 0), checksum
+    is_header = array == packing.ARRAY_2 and uint == packing.UINT_32 and binary == packing.BIN_16
+    return (position + packing.HEADER.size + length if is_header else 0), checksum
 
 
 def _next_start(buffer: bytes, position: int) -> int:

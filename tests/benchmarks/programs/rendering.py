@@ -12,7 +12,7 @@ from functools import partial
 
 import spooling
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetryd.burst.codec import Coalescer
 from flwr_telemetryd.delivery.otlp import render
 from flwr_telemetryd.outbox.body import key_of
@@ -21,8 +21,8 @@ from flwr_telemetryd.outbox.body import key_of
 def bodies_of(count):
     coalescer, found = Coalescer(), []
     for number, (event_type, details, context) in enumerate(itertools.islice(spooling.workloads(), count)):
-        head, date = record.event_head(event_type), spooling.START_US + 1000 * number
-        payload = record.assemble(head, record.pack(details), context, date)
+        head, date = packing.event_head(event_type), spooling.START_US + 1000 * number
+        payload = packing.assemble(head, record.pack(details), context, date)
         found += coalescer.add(record.decode(payload))
     return [(key_of(body), body) for body in (*found, *coalescer.finish())]
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetry.identity import static_context
 from flwr_telemetryd.spool import segments
 
@@ -24,7 +24,7 @@ DETAILS = {"backend": "ray", "num-supernodes": 10}
 def workload():
     """The context of a new workload."""
     identity = {"partner": "unavailable", "source": SOURCE, "cluster": str(uuid.uuid4())}
-    return record.context_parts(identity, STATIC)
+    return packing.context_parts(identity, STATIC)
 
 
 def equal():
@@ -64,8 +64,8 @@ def segments_of(kind, count):
     """The bytes of so many records, a millisecond apart, in pieces that a segment holds."""
     piece = bytearray()
     for number, (event_type, details, context) in enumerate(itertools.islice(KINDS[kind](), count)):
-        head, date = record.event_head(event_type), START_US + 1000 * number
-        one = record.frame(record.assemble(head, record.pack(details), context, date))
+        head, date = packing.event_head(event_type), START_US + 1000 * number
+        one = packing.frame(packing.assemble(head, record.pack(details), context, date))
         if len(piece) + len(one) > SEGMENT_BYTES:
             yield bytes(piece)
             piece.clear()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.burst.encoder import BurstEncoder
@@ -141,7 +141,7 @@ LARGE = {
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_a_body_stays_under_1_mib(make):
     crowd = make(random.Random(1))
-    assert all(len(record.pack(event)) <= record.MAX_PAYLOAD_BYTES for event in crowd)
+    assert all(len(record.pack(event)) <= packing.MAX_PAYLOAD_BYTES for event in crowd)
     on_the_wire = [to_wire(event) for event in crowd]
     bodies = list(coalesce(on_the_wire))
     for body in bodies:

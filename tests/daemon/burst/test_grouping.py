@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetryd.burst import grouping
 from flwr_telemetryd.burst.grouping import RecordGrouper
 from tests.support import records
@@ -30,9 +30,9 @@ def as_the_emitter_packs(event):
     context = dict(event["context"])
     before = {name: context.pop(name) for name in ("partner", "source", "cluster") if name in context}
     date_us = context.pop("date")
-    parts = record.context_parts(before, context)
-    head = record.event_head(event["event_type"])
-    return record.assemble(head, record.pack(event["event_details"]), parts, date_us)
+    parts = packing.context_parts(before, context)
+    head = packing.event_head(event["event_type"])
+    return packing.assemble(head, record.pack(event["event_details"]), parts, date_us)
 
 
 def parts_of(row):
@@ -70,7 +70,7 @@ def test_every_byte_counts():
 
 
 NO_JSON = [float("nan"), b"", [b""], msgpack.Timestamp(1), {"a": {b"b": 1}}]
-NO_DATES = [record.MIN_DATE_US - 1, record.MAX_DATE_US + 1, -(2**63), 2**63 - 1]
+NO_DATES = [packing.MIN_DATE_US - 1, packing.MAX_DATE_US + 1, -(2**63), 2**63 - 1]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def _context_first(number):
     inner = {**event["context"], "cluster": CLUSTERS[number]}
     before = {name: inner.pop(name) for name in ("partner", "source", "cluster")}
     date_us = inner.pop("date")
-    parts = record.context_parts(before, inner)
+    parts = packing.context_parts(before, inner)
     head = b"\x83" + record.pack("context") + record.pack(event["context"])
     head += record.pack("event_type") + record.pack("PING") + record.pack("event_details") + b"\x81"
-    return record.assemble(head, b"", parts, date_us + number)
+    return packing.assemble(head, b"", parts, date_us + number)
 
 
 @pytest.mark.parametrize("make", [_in_details, _behind_the_date, _of_a_probe, _context_first])

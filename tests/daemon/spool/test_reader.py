@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import record
+from flwr_telemetry import packing, record
 from flwr_telemetryd.spool.reader import Damage, Record
 from flwr_telemetryd.spool.reader import read as read_
 from tests.support import records
@@ -15,7 +15,7 @@ from tests.support.strategies import events, packed, tried
 
 GIGANTIC = b"\x92\xce\0\0\0\0\xc5\xff\xff"
 SAMPLE = records.sample({"n": 1})
-FRAME = record.frame(record.pack(SAMPLE))
+FRAME = packing.frame(record.pack(SAMPLE))
 
 
 def cut(data, sizes):
@@ -55,7 +55,7 @@ chunk_sizes = st.lists(st.integers(0, 40) | st.integers(0, 2000), max_size=6)
 @given(st.lists(events, max_size=6), chunk_sizes)
 def test_what_was_framed_is_read_again(given_events, sizes):
     payloads = [record.pack(event) for event in given_events]
-    assert read(b"".join(map(record.frame, payloads)), sizes) == payloads
+    assert read(b"".join(map(packing.frame, payloads)), sizes) == payloads
 
 
 @pytest.mark.parametrize("behind", [b"", FRAME, FRAME * 100, FRAME * 400])
@@ -70,7 +70,7 @@ def test_a_header_of_gigantic_length_hides_nothing(behind, size):
 @pytest.mark.parametrize("filler", [b"\0", b"\x92", b"\x92\xce", GIGANTIC, b"x" * 70_000 + b"\x92\xce"])
 def test_memory_is_bounded(filler):
     size = 4096
-    longest = size + records.HEADER_BYTES + record.MAX_PAYLOAD_BYTES
+    longest = size + records.HEADER_BYTES + packing.MAX_PAYLOAD_BYTES
     garbage = (filler * (300_000 // len(filler) + 1))[:300_000]
     pieces = list(read_(cut(garbage, [size] * 100)))
     lengths = [len(piece.data) for piece in pieces if isinstance(piece, Damage)]
