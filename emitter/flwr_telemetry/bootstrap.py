@@ -9,6 +9,7 @@ sidecar. The home itself is in ``FLWR_HOME``. The files are in ``PLACES``.
 This module imports nothing of this package, because nothing of it can be found before ``run``.
 """
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -46,8 +47,9 @@ class Finder:
 def run(arguments: list[str]) -> int:
     """Run a sidecar with these arguments to its end; its exit code."""
     # It has a session of its own already, unless the C library is old. Windows has none.
-    with contextlib.suppress(OSError, AttributeError):
-        os.setsid()
+    if hasattr(os, "setsid"):
+        with contextlib.suppress(OSError):
+            os.setsid()
     places = dict(line.split("=", 1) for line in os.environ[PLACES].split(SEPARATOR))
     sys.meta_path.insert(0, Finder(places))
     # Some packages have a second module beside them, or use another package if it is there.
@@ -61,5 +63,14 @@ def run(arguments: list[str]) -> int:
     return int(entry.main(arguments))
 
 
+def end(code: int) -> None:
+    """End this process, and leave its memory to the system, because Python would take 5 ms for it."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no other name for it
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none, a full disk, or closed
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[3:]))
+    end(run(sys.argv[3:]))

@@ -1,7 +1,7 @@
 """Everything that an operating system does in its own way. No other module asks which system this is.
 
-What stands here is for POSIX. On Windows, ``windows/`` replaces what is different there, at the end of this
-module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
+The functions here are those of POSIX. On Windows, ``windows/`` replaces the ones that differ, at the end of
+this module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
 
 Functions of ``os`` are called, and not kept, because a program or a test may replace them.
 """
@@ -28,6 +28,14 @@ LINUX = not WINDOWS and sys.platform == "linux"
 MACOS = not WINDOWS and sys.platform == "darwin"
 IS_SUPPORTED = "fcntl" in globals()
 """Whether the emitter can work here."""
+
+RELOAD = 1
+"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
+
+# For Windows, mypy takes the names of `windows.py` and reads no further.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import *  # noqa: F403
+assert not TYPE_CHECKING or sys.platform != "win32"
 
 SITE_FILE = "/etc/flwr/telemetry.toml"
 """The site's settings."""
@@ -299,9 +307,6 @@ def unlock(descriptor: int) -> None:
 _NICE = 10
 PASSED_ON: frozenset[str] = frozenset()
 """Variables without which no program starts here, or finds its user."""
-
-RELOAD = 1
-"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
 
 def exists(pid: int) -> bool:

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.benchmarks import peers
@@ -18,7 +20,7 @@ from tests.benchmarks.peers import Peer
 from tests.support import homes, processes
 
 PROGRAMS = Path(__file__).parent / "programs"
-_REMOVED = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_")
+_REMOVED = ("FLWR_", "PYTHON", "DO_NOT_TRACK", "OTEL_", "SSL_", "REQUESTS_", "CURL_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
@@ -39,6 +41,7 @@ class Bench:
     show: Callable[[str], None]
     """Shows the current step."""
     _serial: Iterator[int] = field(default_factory=itertools.count)
+    _ends: threading.Event = field(default_factory=threading.Event)
 
     def pick(self, full, quick):
         return quick if self.quick else full
@@ -57,8 +60,34 @@ class Bench:
                 found[key].append(measure())
         return {key: tuple(values) for key, values in found.items()}
 
+    @contextlib.contextmanager
+    def aside(self, work):
+        """Do some work beside the rows, which does next to nothing; a future of its result.
+
+        A thread of its own calls it with a bench that has another collector.
+        """
+        directory = self.directory / f"aside-{next(self._serial)}"
+        directory.mkdir()
+        with Collecting(directory) as collector, ThreadPoolExecutor(1) as pool:
+            bench = replace(
+                self, directory=directory, collector=collector, show=bool, _ends=threading.Event()
+            )
+            try:
+                yield pool.submit(work, bench)
+            finally:
+                bench._ends.set()
+
+    def rest(self, seconds):
+        """Sleep, but no longer than the run.
+
+        Raises:
+            InterruptedError: the run has ended.
+        """
+        if self._ends.wait(seconds):
+            raise InterruptedError("the run has ended")
+
     def against_peers(
-        self, row, what, unit, found, *, beside="{0.title}", targets=None, note=lambda _one: ""
+        self, row, what, unit, found, *, beside="{0.title}", targets=None, note=lambda _one: "", why=""
     ):
         """Yield a figure for each peer; ``targets`` are by the peer's name."""
         mine = found[peers.OURS]
@@ -67,7 +96,9 @@ class Bench:
         for one in self.contenders:
             if one in found:
                 target = (targets or {}).get(one.name)
-                yield Figure(row, what, beside.format(one), unit, mine, found[one], target, note(one))
+                yield Figure(
+                    row, what, beside.format(one), unit, mine, found[one], target, note(one), why=why
+                )
 
     @contextlib.contextmanager
     def place(self, url=None, **settings):
@@ -75,8 +106,7 @@ class Bench:
         home = self.directory / f"home-{next(self._serial)}"
         home.mkdir()
         url = url or f"{self.collector.origin}/api/v1/event"
-        lines = {"url": url, "ca_bundle": self.collector.bundle, **settings}
-        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items())
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in {"url": url, **settings}.items())
         homes.write_settings(home / ".flwr", text)
         try:
             yield home
@@ -91,8 +121,8 @@ class Bench:
             for name, value in os.environ.items()
             if not name.startswith(_REMOVED) and name.lower() not in _PROXIES
         }
-        authorities = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), self.collector.bundle)
-        return {**kept, **authorities, "HOME": str(home), "FLWR_HOME": str(home / ".flwr"), **changes}
+        own = {"SSL_CERT_DIR": self.collector.store, "HOME": str(home), "FLWR_HOME": str(home / ".flwr")}
+        return {**kept, **own, **changes}
 
     def everybody(self, *names):
         """Ours first, then the installed peers; with names only these peers."""
@@ -101,7 +131,12 @@ class Bench:
     def command(self, one, *arguments, origin=""):
         """The command by which ours or a peer reports, see ``programs/contenders.py``."""
         script = str(PROGRAMS / "contenders.py")
-        return [str(one.python), script, one.program, origin or self.collector.origin, *map(str, arguments)]
+        return [*self.python(one), script, one.program, origin or self.collector.origin, *map(str, arguments)]
+
+    def python(self, one):
+        """The Python of ours or of a peer, which reads certifi's file; ours reads the system's store."""
+        names = () if one is peers.OURS else ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+        return ["env", *(f"{name}={self.collector.bundle}" for name in names), str(one.python)]
 
     def tell(self, home, program, *arguments, **changes):
         """Run one of our programs with this Python; the JSON of its last line."""

@@ -53,6 +53,8 @@ class Figure:
     note: str = ""
     size: int = 0
     """The number of events, for a plot."""
+    why: str = ""
+    """What keeps it from its target, in one sentence with a floor of the same run."""
 
     @property
     def ratios(self):
@@ -79,6 +81,7 @@ class Figure:
             **{name: _spread_as_json(of) if of else None for name, of in values.items()},
             "target": self.target.text if self.target else None,
             "reached": self.is_reached,
+            "why": self.why,
         }
 
 

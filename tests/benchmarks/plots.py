@@ -10,9 +10,10 @@ COST, LONE, PEERS = "cost.svg", "lone.svg", "peers.svg"
 _LINES = ("#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#e69f00", "#000000", "#999999")
 _US = "flwr-telemetry"
 _OURS, _OTHERS, _FLOOR = "#d55e00", "#999999", "#0072b2"  # told apart by everybody
-_BARS = (  # row, unit, title; what Flower's users and the other peers' have in common
-    ("steady", "µs", "a call, µs (median)"),
-    ("cpu", "ms", "processor time per event until delivered, ms"),
+_BARS = (  # row, size, title; what Flower's users and the other peers' have in common
+    ("steady", 0, "a call, µs (median)"),
+    ("lone", 2, "processor time of two events until delivered, ms"),
+    ("lone", 1000, "processor time of a thousand events until delivered, ms"),
 )
 
 
@@ -31,7 +32,7 @@ def draw(figures, directory):
     lone = _over_events(figures)
     if lone:
         _save(directory / LONE, (6, 4.5), 1, lambda axes: _lone(axes[0], lone))
-    bars = [(title, found) for row, unit, title in _BARS if (found := _by_peer(figures, row, unit))]
+    bars = [(title, found) for row, size, title in _BARS if (found := _by_peer(figures, row, size))]
     if bars:
         _save(directory / PEERS, (6, 2.6 * len(bars)), len(bars), lambda axes: _peers(axes, bars))
 
@@ -100,12 +101,12 @@ def _lone(axes, lone):
     axes.legend(loc="upper left", frameon=False, fontsize=8)
 
 
-def _by_peer(figures, row, unit):
+def _by_peer(figures, row, size):
     """The medians by contender, ourselves first."""
     found = {}
     for figure in figures:
         is_peer = figure.beside[:1] != "-" and any(letter.isdigit() for letter in figure.beside)
-        if figure.row == row and figure.unit == unit and is_peer and figure.theirs:
+        if figure.row == row and figure.size == size and is_peer and figure.theirs:
             found.setdefault(_US, statistics.median(figure.ours))
             found[figure.beside] = statistics.median(figure.theirs)
     return found

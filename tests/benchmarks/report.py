@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import platform
 import shutil
+import statistics
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -70,9 +71,35 @@ def markdown(run):
         f"| {' | '.join(HEADS)} |",
         "|" + " --- |" * len(HEADS),
         *(f"| {' | '.join(_cells(figure))} |" for figure in run.figures),
+        *_misses(run.figures),
+        *_cheaper_peers(run),
         *(f"\n`{row}` could not be measured: {why}" for row, why in run.failures.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _misses(figures):
+    """The targets that are missed, each with its reason."""
+    missed = [figure for figure in figures if figure.is_reached is False]
+    yield from ("", "Missed, and why:", "") if missed else ()
+    for figure in missed:
+        _, what, ours, beside, _, ratio, target, *_ = _cells(figure)
+        reached = ours if figure.target.of == "ours" else f"{ratio} beside {beside}"
+        yield f"* `{figure.row}`, {what}: {reached}, to reach {target}. {figure.why}".rstrip()
+
+
+def _cheaper_peers(run):
+    """The figures in which a peer does better than ours."""
+    found = [
+        figure
+        for figure in run.figures
+        if figure.beside.startswith(tuple(run.peers))
+        and figure.ratios
+        and statistics.median(figure.ratios) > 1
+    ]
+    yield from ("", "A peer is cheaper here:", "") if found else ()
+    for figure in found:
+        yield f"* `{figure.row}`, {in_words(figure)}"
 
 
 def in_words(figure):

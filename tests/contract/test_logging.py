@@ -33,7 +33,7 @@ def test_payloads_are_logged_in_flowers_format(home):
     assert "zaphod" not in stderr
 
 
-@pytest.mark.parametrize("value", [None, "0", ""])
+@pytest.mark.parametrize("value", [None, "0", "", "true"])
 def test_nothing_is_logged_by_default(home, value):
     assert _payloads(workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": value}).stderr) == []
 
@@ -65,7 +65,6 @@ def test_what_is_logged_is_what_is_sent(home, collector):
 
 
 def test_no_figure_is_measured_for_a_process_that_logs_nothing(home):
-    """It takes a library that this process may not have."""
     code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
     assert workload(home, code, NEVER).stdout == "False False\n"
 

@@ -78,7 +78,6 @@ assert [child.exitcode for child in children] == [0, 0]
 
 
 def test_exit_handlers_may_emit(home):
-    """An event in atexit, the first of its process or not, is spooled."""
     code = "import atexit\natexit.register(lambda: print(outcome(event('PING'))))\n"
     assert workload(home, code, NEVER).stdout == "spooled\n"
     assert workload(home, code + "event('PING')", NEVER).stdout == "spooled\n"
@@ -204,7 +203,6 @@ def test_the_sidecar_is_wholly_detached(home, collector, tmp_path):
 
 
 def test_a_python_without_flower_says_unknown(home, tmp_path):
-    """Where no `flwr` is installed, the version in the context is `unknown`."""
     import importlib.util
 
     for name in ("flwr_telemetry", "msgpack", "filelock"):

@@ -202,7 +202,6 @@ def test_doctor_judges_the_certificate(home, tmp_path):
 
 
 def test_a_collector_that_is_not_there_is_a_fault(home):
-    """The text names it as well, with advice."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     homes.configure(home, f"http://127.0.0.1:{port}/x")

@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,12 +30,9 @@ def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
 
 
 def test_finders_of_others_may_fail(monkeypatch):
-    class Finder:
-        def find_spec(self, *_):
-            raise ZeroDivisionError
-
     found = places.find()
-    monkeypatch.setattr(sys, "meta_path", [Finder(), object(), *sys.meta_path])
+    finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
     monkeypatch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
     assert places.find() == found
 
@@ -61,3 +60,12 @@ def test_the_two_names_of_the_variable_agree():
     from flwr_telemetry import spawn
 
     assert (spawn.PLACES, spawn.SEPARATOR) == (bootstrap.PLACES, bootstrap.SEPARATOR)
+
+
+def test_a_sidecar_ends_as_python_does_but_for_its_memory():
+    """What was registered is called, and what was printed arrives, also where a pipe holds it back."""
+    code = (
+        "import atexit; from flwr_telemetry.bootstrap import end; atexit.register(print, 2); print(1); end(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "1\n2\n", "")

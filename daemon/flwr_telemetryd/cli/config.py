@@ -64,9 +64,11 @@ def get(name: NameArgument, *, json: JsonOption = False, home: HomeOption = None
       flwr-telemetry config get url
       flwr-telemetry config get spool_max_mib --json
     """
+    from flwr_telemetry import settings_file
+
     by_name = {setting.name: setting for setting in _explain(output.find_home(home))}
     if name not in by_name:
-        raise _unknown(name)
+        raise BadParameter(settings_file.problem(name, None) or "", param_hint="NAME")
     output.answer(asdict(by_name[name]), lambda: output.say(_shown(by_name[name].value)), as_json=json)
 
 
@@ -94,6 +96,8 @@ def set_setting(
       flwr-telemetry config set spool_max_mib 128
       flwr-telemetry config set url https://telemetry.example.org/v1
     """
+    from flwr_telemetry import settings_file
+
     from ..admin import config as settings
     from ..admin import config_file, switch
 
@@ -101,7 +105,9 @@ def set_setting(
     try:
         chosen = settings.value_of(found, name, value)
     except SettingsError as error:
-        raise BadParameter(str(error), param_hint="VALUE" if _is_known(name) else "NAME") from error
+        raise BadParameter(
+            str(error), param_hint="VALUE" if name in settings_file.NAMES else "NAME"
+        ) from error
     switch.check_owner(found)
     config_file.write(found, name, value=chosen)
     now = next(setting for setting in _explain(found) if setting.name == name)
@@ -158,18 +164,6 @@ def _explain(home: "Home") -> "list[Setting]":
     from ..admin.config import explain
 
     return explain(home, os.environ)
-
-
-def _is_known(name: str) -> bool:
-    from flwr_telemetry import settings_file
-
-    return name in settings_file.NAMES
-
-
-def _unknown(name: str) -> BadParameter:
-    from flwr_telemetry import settings_file
-
-    return BadParameter(settings_file.problem(name, None) or "", param_hint="NAME")
 
 
 def _shown(value: Any) -> str:

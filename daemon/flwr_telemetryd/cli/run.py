@@ -86,7 +86,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
     """Execute a command in place of this process, with Flower adopted, or switched off.
 
     Args:
-        command: the program, looked up on the PATH of ``environ``, and its arguments.
+        command: the program, looked up on the PATH of ``environ``, and its arguments; the program has a name.
         environ: the environment to start from.
         say: tells a person one line.
 
@@ -96,10 +96,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
         command is a child, and the code is its own.
 
     Raises:
-        ValueError: the command is empty, or holds a null character.
+        ValueError: the command holds a null character.
     """
-    if not command or not command[0]:
-        raise ValueError("run needs a command, for example: flwr-telemetry run -- python sim.py")
     chosen = _prepare(command, environ, say)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # the parent process has closed it

@@ -1,20 +1,23 @@
 """The certificates that are trusted: which ones, and where they come from.
 
-``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, all certificates are
-trusted that the default context of this interpreter trusts (the system's store, ``SSL_CERT_FILE``,
-``SSL_CERT_DIR``), and in addition certifi's, because a slim container has no store.
+``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, the certificates
+of this interpreter's default context are trusted (the system's store, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
+certifi's are trusted then, too, because a slim container has no store.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import ssl
 from collections.abc import Mapping
 
 from flwr_telemetry.named import NamedTuple
 
 _EXCLUSIVE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # a file whose name ``openssl rehash`` has made
 
 
 class BundleError(Exception):
@@ -35,14 +38,17 @@ class Trust(NamedTuple):
         return bool(self.origin)
 
     def context(self) -> ssl.SSLContext:
-        """A context that trusts these certificates, but not certifi's if it has others; see ``add_certifi``.
+        """A context that trusts these certificates, or so far only those that cost nothing to load.
+
+        Those are in a directory where OpenSSL finds each one when it needs it, as Debian's; see ``add_rest``.
 
         Raises:
             BundleError: the bundle cannot be used.
         """
+        directory = "" if self.is_exclusive else _directory()
         try:
             if not self.is_exclusive:
-                made = ssl.create_default_context()
+                made = ssl.create_default_context(capath=directory or None)
             elif os.path.isdir(self.bundle):
                 made = ssl.create_default_context(capath=self.bundle)
             else:
@@ -52,11 +58,9 @@ class Trust(NamedTuple):
         except OSError as error:
             message = f"TLS: the certificates that {self.origin} names cannot be read: {error.strerror}"
             raise BundleError(message) from error
-        if not (self.is_exclusive or _has_any(made) or _has_directory()):
-            add_certifi(made)
-        made.options |= (
-            ssl.OP_NO_TICKET
-        )  # a ticket that comes late looks like an answer that nobody asked for
+        if not (self.is_exclusive or directory or _has_any(made)):
+            _add_certifi(made)
+        made.options |= ssl.OP_NO_TICKET  # a late ticket looks like an answer that nobody asked for
         return made
 
 
@@ -67,8 +71,16 @@ def choose(ca_bundle: str | None, environ: Mapping[str, str]) -> Trust:
     return next((Trust(name, path) for name in _EXCLUSIVE if (path := environ.get(name))), Trust())
 
 
-def add_certifi(context: ssl.SSLContext) -> None:
-    """Trust certifi's certificates, too. They take 20 ms to load, so this waits until they are needed."""
+def add_rest(context: ssl.SSLContext) -> None:
+    """Trust all of the default context and of certifi.
+
+    The file of either takes 20 ms to load, so this waits until a server is not trusted without it.
+    """
+    context.load_default_certs()
+    _add_certifi(context)
+
+
+def _add_certifi(context: ssl.SSLContext) -> None:
     with contextlib.suppress(OSError):  # a packed program may not have the file; the system's store remains
         import certifi
 
@@ -83,14 +95,20 @@ def _has_any(context: ssl.SSLContext) -> bool:
         return True
 
 
-def _has_directory() -> bool:
-    """Whether the default context looks for certificates in a directory that is there.
+def _directory() -> str:
+    """Where the default context finds certificates by the names of their files; empty if nowhere.
 
-    OpenSSL reads a file in it only when it needs that certificate, so the context counts none before.
+    A person who names a file means that one, so the directory is not tried alone.
     """
     default = ssl.get_default_verify_paths()
+    if os.environ.get(default.openssl_cafile_env):
+        return ""
     chosen = os.environ.get(default.openssl_capath_env, default.openssl_capath)
-    return any(os.path.isdir(path) and os.listdir(path) for path in chosen.split(os.pathsep))
+    paths = filter(os.path.isdir, chosen.split(os.pathsep))
+    with contextlib.suppress(OSError):
+        if any(map(_HASHED.fullmatch, itertools.chain.from_iterable(map(os.listdir, paths)))):
+            return chosen
+    return ""
 
 
 def places(environ: Mapping[str, str]) -> list[str]:

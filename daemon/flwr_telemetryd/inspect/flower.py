@@ -1,7 +1,7 @@
 """The Flower of this environment: its release, and whether its events go through the spool.
 
-A Flower is adopted if this package's hook is in every Python process of the environment (a ``sitecustomize``,
-or ``flwr-telemetry run``), or if its telemetry module imports this package. A Flower that is not adopted
+A Flower is adopted if its telemetry module imports this package, or if this package's hook is in every Python
+process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not adopted
 reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor ``DO_NOT_TRACK``.
 
 This module never imports Flower, and never starts a process.

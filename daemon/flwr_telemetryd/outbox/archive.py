@@ -114,16 +114,13 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         SpoolUnsafeError: it is no plain file of this user.
         OSError: the system's refusal; EAGAIN if the lock stays busy.
     """
-    needs_claim = across_hosts and mounts.is_shared(path)
+    claim = path.with_name(f".{path.name}.claim") if across_hosts and mounts.is_shared(path) else None
     for _ in range(_TRIES):
-        if not needs_claim:
-            if _is_appended(path, line, across_hosts=across_hosts):
+        with files.claimed(claim) if claim else contextlib.nullcontext(True) as is_ours:
+            if is_ours and _is_appended(path, line, across_hosts=across_hosts):
                 return
-            continue
-        with files.claimed(path.with_name(f".{path.name}.claim")) as is_ours:
-            if is_ours and _is_appended(path, line, across_hosts=True):
-                return
-        time.sleep(_CLAIM_POLL_S)
+        if claim:
+            time.sleep(_CLAIM_POLL_S)
     raise _busy(path)
 
 

@@ -5,10 +5,12 @@ with fsync. With ``python coalescing.py SPOOL`` it decodes a spool, and prints h
 seconds of processor time.
 """
 
+import hashlib
 import json
 import shutil
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import msgpack
@@ -29,24 +31,36 @@ def coalesce(host):
     return time.perf_counter() - begin, bodies
 
 
-def decode(spool, use=bool, clock=time.perf_counter):
-    """Decode each record of a spool and then its payload; how many there are, and the seconds."""
+def decode(spool, use=None, clock=time.perf_counter):
+    """Decode each record of a spool and then its payload; how many there are, and the seconds.
+
+    ``use`` gets the checksum, the payload and the event of each record.
+    """
     count, begin = 0, clock()
     for path in sorted(spool.glob("*.msgpack")):
         data = path.read_bytes()
         unpacker = msgpack.Unpacker(max_buffer_size=0)
         for start in range(0, len(data), CHUNK_BYTES):
             unpacker.feed(data[start : start + CHUNK_BYTES])
-            for _checksum, payload in unpacker:
-                use(msgpack.unpackb(payload))
+            for checksum, payload in unpacker:
+                event = msgpack.unpackb(payload)
                 count += 1
+                if use is not None:
+                    use(checksum, payload, event)
     return count, clock() - begin
 
 
-def own_in_json(event):
-    """Encode the values that every body must hold of an event that shares only its type with others."""
-    context = event["context"]
-    _dumps([event["event_details"], context["cluster"], context["date"]])
+def floor():
+    """What the libraries must do: checksum, and the JSON and the hash of an event's own values."""
+    key, crc32 = hashlib.sha256(), zlib.crc32
+
+    def use(checksum, payload, event):
+        if checksum != crc32(payload):
+            raise ValueError("damage")
+        context = event["context"]
+        key.update(_dumps([event["event_details"], context["cluster"], context["date"]]).encode())
+
+    return use
 
 
 def main(home, kind, events, rounds):
@@ -59,7 +73,7 @@ def main(home, kind, events, rounds):
         host.root.mkdir(mode=0o700)
         shutil.copytree(kept, host.spool)
         _, decode_s = decode(host.spool)
-        _, json_s = decode(host.spool, own_in_json)
+        _, json_s = decode(host.spool, floor())
         coalesce_s, bodies = coalesce(host)
         found.append({"coalesce_s": coalesce_s, "decode_s": decode_s, "json_s": json_s, "bodies": bodies})
         shutil.rmtree(home / str(number))

@@ -1,11 +1,11 @@
-"""The floor of a sidecar, one request over TLS: ``python -I -S requesting.py ORIGIN BUNDLE``."""
+"""The floor of a sidecar, one request over TLS: ``python -I -S requesting.py ORIGIN DIRECTORY``."""
 
 import http.client
 import ssl
 import sys
 
 _, _, address = sys.argv[1].partition("://")
-connection = http.client.HTTPSConnection(address, context=ssl.create_default_context(cafile=sys.argv[2]))
+connection = http.client.HTTPSConnection(address, context=ssl.create_default_context(capath=sys.argv[2]))
 connection.request("POST", "/api/v1/event", b'{"num-supernodes":10}')
 answer = connection.getresponse()
 answer.read()

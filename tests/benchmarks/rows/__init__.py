@@ -9,13 +9,15 @@ ROWS = {
     "held-up": calls.held_up,
     "import": starting.measure_import,
     "first": starting.measure_first,
-    "cpu": delivery.cpu,
+    "start": starting.measure_start,
     "wall": delivery.wall,
     "wire": delivery.wire,
     "otlp": otlp.measure,
     "throughput": spools.throughput,
     "memory": spools.memory,
     "scale": spools.scale,
-    "idle": idle.measure,
     "collector": collector.measure,
+    "idle": idle.measure,
 }
+ASIDE = ("idle",)
+"""The rows that are measured beside all the others, because they last long and do next to nothing."""

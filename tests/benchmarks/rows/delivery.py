@@ -1,4 +1,4 @@
-"""The costs until events are delivered: processor time, wall time, and requests and bytes on the wire."""
+"""The costs until events are delivered: wall time, and requests and bytes on the wire."""
 
 import contextlib
 import subprocess
@@ -6,16 +6,9 @@ import time
 from functools import partial
 
 from tests.benchmarks.bench import PROGRAMS, tell
-from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.figures import Figure, Target, number
 from tests.benchmarks.peers import OURS
 from tests.e2e import sides
-
-EVENTS = 1000
-FEWER = {"flwr-1.42": 200, "flwr-1.41": 200, "flwr-1.27": 200, "iterative-telemetry": 50}
-CPU_TARGETS = {name: Target("≤ 1/200", "ratio", at_most=1 / 200) for name in ("flwr-1.42", "flwr-1.41")}
-CPU_NOTE = "all processes, less the reporting program without events; ours has loaded Flower, too"
-
-FLOOR = "a Python that sends one request over TLS"
 
 WORKLOAD = str(PROGRAMS / "workload.py")
 WALL_TARGET = Target("≤ 1.01 times", "ratio", at_most=1.01)
@@ -29,68 +22,6 @@ BYTES = Target("≤ 1/30", "ratio", at_most=1 / 30)
 TIMEOUT_S = 120
 
 
-def cpu(bench):
-    """Processor time per event of all processes until it is delivered over TLS, beside each peer.
-
-    A supervisor waits for each process that a contender leaves behind, and adds up their times. So ours
-    includes the sidecar's whole run with the default settings. The collector is another process.
-    """
-    parts, floors_ms = [], []
-
-    def ours():
-        nothing, whole = (delivered(bench, OURS, events, "flower") for events in (0, EVENTS))
-        reporting_s = whole["first_s"] - nothing["first_s"]
-        sidecar_s = sum(whole["others_s"])
-        parts.append((1e3 * reporting_s, 1e3 * sidecar_s))
-        floors_ms.append(floor_ms(bench))
-        return (reporting_s + sidecar_s) * 1e3 / EVENTS
-
-    def theirs(one):
-        events = FEWER.get(one.name, EVENTS)
-        told = [delivered(bench, one, count) for count in (0, events)]
-        nothing_s, whole_s = (each["first_s"] + sum(each["others_s"]) for each in told)
-        return (whole_s - nothing_s) * 1e3 / events
-
-    def note(one):
-        events = f"{FEWER.get(one.name, EVENTS)} events"
-        return f"{events}; {CPU_NOTE}" if one.name in CPU_TARGETS else events
-
-    measures = {OURS: ours, **{one: partial(theirs, one) for one in bench.contenders}}
-    times = bench.in_turn(bench.pick(3, 1), "processor time to the end of a sidecar's run", measures)
-    reporting, sidecar = zip(*parts, strict=True)
-    yield Figure("cpu", f"of {EVENTS} events: the reporting program", "-", "ms", reporting)
-    what = f"of {EVENTS} events: the sidecar's run, with its idle minute"
-    yield Figure("cpu", what, FLOOR, "ms", sidecar, tuple(floors_ms))
-    what = "processor time per event until delivered"
-    yield from bench.against_peers("cpu", what, "ms", times, targets=CPU_TARGETS, note=note)
-    for one in bench.missing:
-        yield Figure("cpu", what, one.title, "ms", times[OURS], note=one.why_missing)
-
-
-def floor_ms(bench):
-    """The milliseconds of a Python that sends one request over TLS."""
-    command = [str(OURS.python), "-I", "-S", str(PROGRAMS / "requesting.py")]
-    told = _supervised(bench, [*command, bench.collector.origin, bench.collector.bundle])
-    if told["failed"]:
-        raise RuntimeError("the floor could not be measured")
-    return 1e3 * told["first_s"]
-
-
-def delivered(bench, one, events, *mode, home=None):
-    """The times of one contender; all its events must arrive."""
-    bench.collector.ask("reset")
-    told = _supervised(bench, bench.command(one, events, *mode), home)
-    arrived = bench.collector.ask().events
-    if told["failed"] or arrived < events:
-        raise RuntimeError(f"{one.title}: {arrived} of {events} events have arrived: {told}")
-    return told
-
-
-def _supervised(bench, command, home=None):
-    with contextlib.nullcontext(home) if home else bench.place() as chosen:
-        return bench.tell(chosen, "supervise.py", *command)
-
-
 def wall(bench):
     """The time of a workload with a collector that never answers, beside the same with telemetry off.
 
@@ -101,10 +32,10 @@ def wall(bench):
         hashes = str(work_s * bench.tell(home, "workload.py", "-", "-"))
     flower = ".".join(map(str, sides.RELEASE))
     ours = [*sides.OURS, str(OURS.python), WORKLOAD, "-", hashes]
-    ways = [(f"through us (flwr {flower})", ours, bench.pick(7, 2), WALL_TARGET)]
-    rounds = {"flwr-1.41": bench.pick(3, 1), "flwr-1.27": 1}
+    ways = [(f"through us (flwr {flower})", ours, bench.pick(5, 2), WALL_TARGET)]
+    rounds = {"flwr-1.41": bench.pick(2, 1), "flwr-1.27": 1}
     for one in bench.everybody(*rounds)[1:]:
-        command = [str(one.python), WORKLOAD, bench.collector.origin, hashes]
+        command = [*bench.python(one), WORKLOAD, bench.collector.origin, hashes]
         ways.append((one.title, command, rounds[one.name], None))
     bench.collector.ask("hang")
     try:
@@ -151,8 +82,11 @@ def wire(bench):
         (f"bytes both ways, {ZIPPED}", "kB", _both_ways_kb, found[ZIPPED], BYTES),
     ):
         their = tuple(more * of(counts) for counts in theirs)
+        why = f"The random IDs that the events carry are {number(IDS_BYTES / 1e3)} kB, uncompressed." * (
+            target is BYTES
+        )
         what = f"{WORKLOADS} workloads of 2 events at once: {counted}"
-        yield Figure("wire", what, beside, unit, tuple(map(of, mine)), their, target, note)
+        yield Figure("wire", what, beside, unit, tuple(map(of, mine)), their, target, note, why=why)
     mine, ids = tuple(map(_both_ways_kb, ours)), (IDS_BYTES / 1e3,) * len(ours)
     what = f"{WORKLOADS} workloads of 2 events at once: bytes both ways"
     floor = "the cluster IDs and run-id-hashes alone, as JSON has them"

@@ -1,15 +1,13 @@
 """The costs of an idle sidecar, beside a bare Python that sleeps, in the same minutes.
 
 One is a service of a home with twenty hosts, after it has delivered all. The other is a sidecar on demand in
-the same state. Waking-ups and processor time are the counts of the system; they begin when both rest. USS is
-memory of its own; PSS adds its share.
+the same state. Waking-ups and processor time are the counts of the system; they begin when both rest.
 """
 
 import contextlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -45,24 +43,19 @@ def measure(bench):
             child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
             running[name] = psutil.Process(child.pid)
             stack.callback(running[name].kill)
-        bench.show("until the service sleeps")
-        time.sleep(SETTLES_IN_S)
+        bench.rest(SETTLES_IN_S)
         before = {name: _counts(process) for name, process in running.items()}
-        turns = max(1, round(bench.minutes))
-        for _ in bench.turns(turns, "idle minutes"):
-            time.sleep(60 * bench.minutes / turns)
+        bench.rest(60 * bench.minutes)
         figures = {name: _figures(process, before[name], bench.minutes) for name, process in running.items()}
-    floor = figures.pop(FLOOR)
-    for name, found in figures.items():
-        whats = (
-            ("waking-ups a minute", "", WAKE_UPS[name]),
-            ("processor", "% of a core", BUSY),
-            ("memory of its own (USS)", "MiB", OWN),
-            ("memory with its share (PSS)", "MiB", None),
+    floor, note = figures.pop(FLOOR), f"{bench.minutes:g} minutes, {HOSTS} hosts"
+    whats = (("waking-ups a minute", ""), ("processor", "% of a core"), ("memory of its own (USS)", "MiB"))
+    return [
+        Figure("idle", f"{name}: {what}", FLOOR, unit, (mine,), (other,), target, note)
+        for name, found in figures.items()
+        for (what, unit), target, mine, other in zip(
+            whats, (WAKE_UPS[name], BUSY, OWN), found, floor, strict=True
         )
-        for (what, unit, target), mine, other in zip(whats, found, floor, strict=True):
-            note = f"{bench.minutes:g} minutes, {HOSTS} hosts"
-            yield Figure("idle", f"{name}: {what}", FLOOR, unit, (mine,), (other,), target, note)
+    ]
 
 
 def _fill(home):
@@ -89,5 +82,4 @@ def _counts(process):
 
 def _figures(process, before, minutes):
     waits, busy_s = (after - begin for after, begin in zip(_counts(process), before, strict=True))
-    memory = process.memory_full_info()
-    return waits / minutes, 100 * busy_s / (60 * minutes), memory.uss / MIB, memory.pss / MIB
+    return waits / minutes, 100 * busy_s / (60 * minutes), process.memory_full_info().uss / MIB
