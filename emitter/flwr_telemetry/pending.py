@@ -63,8 +63,17 @@ class Waiting:
     def is_over(self) -> bool:
         """Whether everything that waited then is delivered, rejected or dropped.
 
-        The other hosts are asked last, because there may be thousands of them.
+        The other hosts are asked last, because there may be thousands of them. Windows refuses to list a
+        directory that is just being removed; the next pass tells more.
         """
+        try:
+            return self._is_over()
+        except PermissionError:
+            if not system.WINDOWS:
+                raise
+            return False
+
+    def _is_over(self) -> bool:
         if self._segments:
             self._segments &= self._spooled()
             if self._segments:

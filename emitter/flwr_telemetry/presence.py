@@ -248,7 +248,7 @@ class ProcessStatus(NamedTuple):
 def process_status(pid: int) -> ProcessStatus | None:
     """The status of a process; None if there is none, or nothing tells."""
     found = system.process_facts(pid)
-    if found is None and not os.path.exists(_PROC):
+    if found is None and not (system.WINDOWS or os.path.exists(_PROC)):
         found = _facts_by_psutil(pid)
     return None if found is None else ProcessStatus(*found)
 

@@ -151,7 +151,7 @@ assert number_of_files() <= before
 
 
 def test_a_dead_sidecar_is_no_zombie_of_the_workload(home, collector):
-    homes.configure(home, collector.url, idle_exit_s=0.2)
+    homes.configure(home, collector.url, idle_exit_s=0.2, respawn_s=10)
     code = (
         "assert outcome(event('PING')) == 'spooled'\nprint(flush(timeout=50), flush=True)\nsys.stdin.read()\n"
     )

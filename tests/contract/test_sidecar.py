@@ -69,8 +69,11 @@ def test_a_large_segment_is_sealed_before_its_window_is_over(home, collector):
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_flush_is_true_when_nothing_waits_any_more(home, collector, status):
-    """flush() starts a sidecar where none runs, and waits until all is delivered or rejected."""
-    homes.configure(home, collector.url, burst_window_s=_LONG)
+    """flush() starts a sidecar where none runs, and waits until all is delivered or rejected.
+
+    It asks for another each second. Three that still load would be three in vain, so there is a time between.
+    """
+    homes.configure(home, collector.url, burst_window_s=_LONG, respawn_s=10)
     collector.answer_by(lambda _request: status)
     processes.spool_events(home, 3)
     assert processes.flush(home, 50)

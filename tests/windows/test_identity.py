@@ -1,6 +1,8 @@
 r"""Names and paths of this user in every form in which Windows and its programs write them."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -72,5 +74,14 @@ def test_a_process_is_known_by_its_birth():
     assert facts == system.process_facts(os.getpid())
     assert facts[0] == "R"
     assert int(facts[3]) > 0
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as child:
+        child.wait()
+        assert system.process_facts(child.pid) is None  # although this process has a handle of it
     assert not system.exists(0x7FFFFFF0)
     assert system.process_facts(0x7FFFFFF0) is None
+
+
+def test_the_null_device_is_told_from_a_file():
+    with open(os.devnull, "wb") as null, open(__file__, "rb") as file:
+        assert system.is_null(null.fileno())
+        assert not system.is_null(file.fileno())

@@ -43,6 +43,7 @@ _SIGNATURES: list[tuple[Any, tuple[Any, ...]]] = [
     (kernel32.UnlockFileEx, (_HANDLE, _NUMBER, _NUMBER, _NUMBER, _POINTER)),
     (kernel32.SetFileTime, (_HANDLE, _POINTER, _POINTER, _POINTER)),
     (kernel32.GetFileSizeEx, (_HANDLE, _POINTER)),
+    (kernel32.GetConsoleMode, (_HANDLE, _POINTER)),
     (kernel32.GetDiskFreeSpaceExW, (_TEXT, _POINTER, _POINTER, _POINTER)),
     (kernel32.GetShortPathNameW, (_TEXT, wintypes.LPWSTR, _NUMBER)),
     (kernel32.GetComputerNameExW, (ctypes.c_int, wintypes.LPWSTR, _POINTER)),

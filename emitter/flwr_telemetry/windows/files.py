@@ -260,8 +260,10 @@ def entry_status(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 def is_null(descriptor: int) -> bool:
-    """As ``system.is_null``; the only other such device is a console."""
-    return stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor)
+    """As ``system.is_null``; the only other such device is a console. ``isatty`` takes both for one."""
+    handle, mode = msvcrt.get_osfhandle(descriptor), ctypes.c_uint32()
+    is_console = api.kernel32.GetConsoleMode(handle, ctypes.byref(mode))
+    return not is_console and _winapi.GetFileType(handle) == _winapi.FILE_TYPE_CHAR
 
 
 def is_full(place: os.PathLike[str] | str) -> bool:

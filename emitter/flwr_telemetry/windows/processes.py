@@ -53,16 +53,20 @@ def send_signal(pid: int, number: int) -> None:
 
 
 def process_facts(pid: int) -> tuple[str, int, int, str] | None:
-    """State and start of a process; nothing tells its parent and its session."""
+    """State and start of a process that runs; nothing tells its parent and its session.
+
+    One that has ended is there as long as somebody has a handle of it. It is no zombie, because nobody has to
+    reap it.
+    """
     times = [ctypes.c_uint64() for _ in range(4)]
     try:
         with _process(pid, _QUERY) as handle:
-            if not api.kernel32.GetProcessTimes(handle, *map(ctypes.byref, times)):
+            is_known = api.kernel32.GetProcessTimes(handle, *map(ctypes.byref, times))
+            if not is_known or _winapi.GetExitCodeProcess(handle) != _STILL_ACTIVE:
                 return None
-            is_running = _winapi.GetExitCodeProcess(handle) == _STILL_ACTIVE
     except (OSError, OverflowError):
         return None
-    return "R" if is_running else "Z", 0, 0, str(times[0].value)
+    return "R", 0, 0, str(times[0].value)
 
 
 def pid_namespace() -> str:
