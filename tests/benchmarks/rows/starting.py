@@ -27,8 +27,8 @@ LOADS = "the imports of the first event alone"
 CALLS = "the system calls of a first event by bare code"
 FLOORS = {"bare append to a new file": "append_ms", CALLS: "calls_ms", LOADS: "load_ms"}
 
-# The sidecar of the time when the targets were set: its modules, and its start beside the same floor (the least
-# of six, in turn, on a busy machine).
+# The sidecar of the time when the targets were set: its modules, and its start beside the same floor, of which
+# the least of six was taken, in turn, on a busy machine.
 FORMER_MODULES, FORMER_TIMES = 426, 3.5
 
 
