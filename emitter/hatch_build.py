@@ -1,4 +1,4 @@
-"""What a build adds: a version that names the commit, and links of the first page that hold on an index.
+"""Adds to a build: a version that names the commit, and links of the first page that hold on an index.
 
 Only hatchling loads this file; ``pyproject.toml`` names it. A build from an sdist takes both from the sdist.
 A directory without git has the plain version, and so has an editable installation, which follows no commit.
@@ -44,7 +44,7 @@ def _is_editable() -> bool:
 
 
 def _describe(*options: str) -> str:
-    """What git calls this commit; empty if git is missing or refuses this directory."""
+    """The name that git gives this commit; empty if git is missing or refuses this directory."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(

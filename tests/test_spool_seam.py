@@ -50,9 +50,10 @@ def numbers(home):
 def test_windows_has_each_function_of_the_platform():
     """A new function of `system.py` would run the code of POSIX there."""
     names = {}
-    for module in ("system", "windows"):
+    for module, pattern in (("system", "system.py"), ("windows", "windows/*.py")):
         found = names[module] = {}
-        for node in ast.parse(Path(system.__file__).with_name(f"{module}.py").read_text("utf-8")).body:
+        paths = Path(system.__file__).parent.glob(pattern)
+        for node in (node for path in paths for node in ast.parse(path.read_text("utf-8")).body):
             if isinstance(node, ast.FunctionDef):
                 found[node.name] = ast.unparse(node.args)
             elif isinstance(node, ast.Assign):

@@ -185,9 +185,8 @@ def _forget(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{NAME}: a source ID is a UUID\n")
         return EXIT_USAGE
     database = _open(options)
-    store = Store("sqlite" if database.is_sqlite else "postgresql")
     with database.writing() as connection:
-        deleted = store.forget(connection, source, today())
+        deleted = Store().forget(connection, source, today())
     sys.stdout.write(f"Deleted: {deleted.events} events in {deleted.bodies} bodies. Late ones are dropped.\n")
     if not database.truncate_log(_TRUNCATION_S):
         told = "another process reads the log of the database, in which deleted rows stand; try again"

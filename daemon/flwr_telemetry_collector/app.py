@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -35,7 +35,7 @@ from .store import Outcome
 from .writer import QueueFullError, UnavailableError, Writer, today
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 RETRY_AFTER_S = 10
 REPORT_DAYS = 30
@@ -85,31 +85,29 @@ class Collector:
                 Route("/metrics", self._figures),
                 Route("/openapi.json", _description),
             ],
-            exception_handlers={HTTPException: _http_error},
+            exception_handlers={
+                HTTPException: _http_error,
+                ClientDisconnect: _nobody_waits,
+                Exception: self._failed,
+            },
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. An error of ours is logged by its place alone: a message may hold values."""
-        is_begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal is_begun
-            is_begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noting)
-        except ClientDisconnect:
-            return
+            await self._app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the server would log its message
             log.error("a request failed: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400
-            if not is_begun:
-                await self._refused(500, "an error of the collector")(scope, receive, send)
+
+    async def _failed(self, _request: Request, _error: Exception) -> Response:
+        """The answer after an error of ours, which starlette raises once more afterwards."""
+        return self._refused(500, "an error of the collector")
 
     async def _event(self, request: Request) -> Response:
-        data = b""
+        chunks: list[bytes] = []
         try:
-            data = await self._content(request)
+            await self._read(request, chunks)
+            data = b"".join(chunks)
             key = request.headers.get("idempotency-key")
             coding = request.headers.get("content-encoding", "")
             if len(data) > _INLINE_BYTES or coding:
@@ -119,12 +117,14 @@ class Collector:
             outcome = await self._writer.add(parcel)
         except RefusalError as refusal:
             return self._refused(refusal.status, refusal.reason, refusal.field)
+        except TimeoutError:
+            return self._refused(408, f"not all has come within {READING_S:.0f} s")
         except QueueFullError:
             return self._refused(503, "too much waits to be written")
         except UnavailableError:
             return self._refused(503, "the database does not answer")
         finally:
-            self._reading_bytes -= len(data)
+            self._reading_bytes -= sum(map(len, chunks))
         if outcome is Outcome.CONFLICT:
             return self._refused(422, "it belongs to another body", "Idempotency-Key")
         if outcome is Outcome.TANGLED:
@@ -134,8 +134,12 @@ class Collector:
             self._metrics.events += parcel.count
         return JSONResponse({"status": "created"}, 201, {"Accept-Encoding": "gzip"})
 
-    async def _content(self, request: Request) -> bytes:
-        """The content of a request; the caller gives its size back to ``_reading_bytes``."""
+    async def _read(self, request: Request, chunks: list[bytes]) -> None:
+        """Read a content into ``chunks``. Adds their size to ``_reading_bytes``; the caller takes it away.
+
+        Raises:
+            RefusalError: 413, 415 or 503. TimeoutError: the client is too slow.
+        """
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RefusalError(415, "the Content-Type must be application/json")
@@ -143,30 +147,21 @@ class Collector:
             most_bytes = intake.MAX_PACKED_BYTES
         else:
             most_bytes = intake.MAX_UNPACKED_BYTES
-        chunks: list[bytes] = []
         size = 0
-        try:
-            async with asyncio.timeout(READING_S):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > most_bytes + _LEFT_UNREAD_BYTES:
-                        break
-                    if size > most_bytes:
-                        continue
-                    self._reading_bytes += len(chunk)
-                    chunks.append(chunk)
-                    if self._reading_bytes > MOST_READING_BYTES:
-                        _refuse(503, "too much is being received")
-            if size > most_bytes:
-                _refuse(413, "the content is too large")
-        except TimeoutError:
-            self._reading_bytes -= sum(map(len, chunks))
-            raise RefusalError(408, f"not all has come within {READING_S:.0f} s") from None
-        except BaseException:
-            self._reading_bytes -= sum(map(len, chunks))
-            raise
+        async with asyncio.timeout(READING_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most_bytes + _LEFT_UNREAD_BYTES:
+                    break
+                if size > most_bytes:
+                    continue
+                self._reading_bytes += len(chunk)
+                chunks.append(chunk)
+                if self._reading_bytes > MOST_READING_BYTES:
+                    raise RefusalError(503, "too much is being received")
+        if size > most_bytes:
+            raise RefusalError(413, "the content is too large")
         self._metrics.received_bytes += size
-        return b"".join(chunks)
 
     async def _delete(self, request: Request) -> Response:
         try:
@@ -220,10 +215,6 @@ class Collector:
         return JSONResponse(told, status, headers)
 
 
-def _refuse(status: int, reason: str) -> NoReturn:
-    raise RefusalError(status, reason)
-
-
 def _parcel(data: bytes, coding: str, key: str | None) -> intake.Parcel:
     return intake.parcel(intake.unpacked(data, coding), key)
 
@@ -243,6 +234,10 @@ async def _description(_request: Request) -> Response:
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _nobody_waits(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # the client has gone amid its request
 
 
 def _is_given(header: str, token: str) -> bool:

@@ -234,7 +234,7 @@ def _decoded(data: bytes) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """A number with a fraction or an exponent; one that only fits as an infinity could not be given back."""
+    """A number with a fraction or an exponent. JSON could not give back one that is read as an infinity."""
     number = float(text)
     if math.isinf(number):
         raise ValueError(text)
@@ -242,7 +242,7 @@ def _finite(text: str) -> float:
 
 
 def _is_flat(value: Any, depth: int) -> bool:
-    """Whether at most so many containers are nested: what cannot be encoded again, nobody could give back."""
+    """Whether at most so many containers are nested. Deeper ones could not be encoded again for `export`."""
     if type(value) is dict:
         value = value.values()
     elif type(value) is not list:

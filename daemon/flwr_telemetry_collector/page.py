@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 from xml.etree import ElementTree as ET
 
-from .questions import FEW, Answer, Report, Row, Shown
+from .questions import FEW, Answer, Report, Row, Shown, figure_of
 
 _LABEL_PERCENT, _BAR_PERCENT = 34.0, 56.0
 _ROW_PX, _BAR_PX = 30, 16
@@ -68,7 +68,7 @@ def render(report: Report) -> bytes:
     header = _element(
         "header",
         _element("h1", _TITLE),
-        _element("p", f"{_period(report)}: {_total(report)}.", class_="soft"),
+        _element("p", _summary(report), class_="soft"),
         _element("p", _PROMISE, class_="soft"),
     )
     main = _element("main", *map(_section, report.answers))
@@ -78,14 +78,10 @@ def render(report: Report) -> bytes:
     return f"<!DOCTYPE html>\n{made}\n".encode()
 
 
-def _period(report: Report) -> str:
+def _summary(report: Report) -> str:
     since = f"from {report.since} " if report.since else ""
-    return f"What was received {since}to {report.until} (UTC)"
-
-
-def _total(report: Report) -> str:
     events = "" if report.events == FEW else f", about {report.events} events"
-    return f"{report.sources} sources{events}"
+    return f"What was received {since}to {report.until} (UTC): {report.sources} sources{events}."
 
 
 def _section(answer: Answer) -> ET.Element:
@@ -108,15 +104,12 @@ def _told(cell: Shown, unit: str) -> str:
 
 
 def _table(answer: Answer) -> ET.Element:
+    first = {"versions": "Version", "failures": "Sources that"}.get(answer.name)
     heads = _element(
         "tr",
-        _element("th", "", scope="col"),
+        _element("th", first, scope="col") if first else _element("td"),
         *(_element("th", column, scope="col", class_="number") for column in answer.columns),
     )
-    heads[0].text = {"versions": "Version", "failures": "Sources that"}.get(answer.name, "")
-    if not heads[0].text:
-        heads[0].tag = "td"
-        del heads[0].attrib["scope"]
     rows = [
         _element(
             "tr",
@@ -140,12 +133,12 @@ def _bars(answer: Answer) -> Iterator[ET.Element]:
             for row in answer.rows
             for column, cell in zip(answer.columns, row.cells, strict=True)
         ]
-    most = 100 if answer.unit == "percent" else max(_number(cell) for _, cell in bars)
+    most = 100 if answer.unit == "percent" else max(figure_of(cell) for _, cell in bars)
     parts = [_element("title", f"{answer.question} The table below says the same.")]
     for number, (label, cell) in enumerate(bars):
         y = number * _ROW_PX
         middle = str(y + _BAR_PX - 2)
-        width = _BAR_PERCENT * _number(cell) / most
+        width = _BAR_PERCENT * figure_of(cell) / most
         parts.append(_element("text", label, x=f"{_LABEL_PERCENT - 1}%", y=middle, class_="label"))
         if width:
             at, size = f"{_LABEL_PERCENT}%", str(_BAR_PX)
@@ -155,20 +148,18 @@ def _bars(answer: Answer) -> Iterator[ET.Element]:
     yield _svg(parts, len(bars) * _ROW_PX)
 
 
-def _number(cell: Shown) -> int:
-    return cell if isinstance(cell, int) else 0
-
-
 def _stacks(answer: Answer) -> Iterator[ET.Element]:
     """A column of rectangles for each part of the time, one for each version."""
-    heights = [sum(map(_number, column)) for column in zip(*(row.cells for row in answer.rows), strict=True)]
+    heights = [
+        sum(map(figure_of, column)) for column in zip(*(row.cells for row in answer.rows), strict=True)
+    ]
     most = max(*heights, 1)
     step = _STACK_WIDTH / len(answer.columns)
     parts = [_element("title", f"{answer.question} The table below says the same.")]
     for place, begin in enumerate(answer.columns):
         y = float(_STACK_PX)
         for number, row in enumerate(answer.rows):
-            height = _STACK_PX * _number(row.cells[place]) / most
+            height = _STACK_PX * figure_of(row.cells[place]) / most
             if height:
                 y -= height
                 told = _element("title", f"{begin}: {row.label}, {row.cells[place]} sources")
@@ -201,7 +192,7 @@ def _svg(parts: Iterable[ET.Element], height: int) -> ET.Element:
 
 def as_text(report: Report) -> str:
     """The report for a terminal."""
-    lines = [f"{_period(report)}: {_total(report)}.", _PROMISE]
+    lines = [_summary(report), _PROMISE]
     for answer in report.answers:
         lines += ["", answer.question]
         if not answer.rows:

@@ -17,9 +17,9 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, select, text
 
@@ -63,7 +63,8 @@ Shown = int | str
 """A rounded figure, or ``FEW``."""
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """A line of a table."""
 
     label: str
@@ -82,18 +83,6 @@ class Answer:
     """``sources`` or ``percent``."""
     note: str = ""
 
-    def public(self) -> dict[str, Any]:
-        """For JSON."""
-        rows = [{"label": row.label, "cells": list(row.cells)} for row in self.rows]
-        return {
-            "name": self.name,
-            "question": self.question,
-            "unit": self.unit,
-            "columns": list(self.columns),
-            "rows": rows,
-            "note": self.note,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -105,18 +94,13 @@ class Report:
     sources: Shown
     events: Shown
     """To two digits."""
-    answers: tuple[Answer, ...] = field(default=())
+    answers: tuple[Answer, ...]
+    smallest: int = SMALLEST
 
     def public(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "since": None if self.since is None else self.since.isoformat(),
-            "until": self.until.isoformat(),
-            "smallest": SMALLEST,
-            "sources": self.sources,
-            "events": self.events,
-            "answers": [answer.public() for answer in self.answers],
-        }
+        since = None if self.since is None else self.since.isoformat()
+        return {**asdict(self), "since": since, "until": self.until.isoformat()}
 
 
 def read(connection: Connection, since_day: int) -> Report:
@@ -170,14 +154,15 @@ def _counted(found: Mapping[str, Iterable[int]], order: Any = None) -> tuple[Row
     """A row for each label; the largest first, or by ``order``."""
     counts = {label: len(set(sources)) for label, sources in found.items()}
     # By what is shown: the order must not tell which of two equal figures is larger.
-    by_size = sorted(counts, key=lambda label: (label == OTHER, -_value(shown(counts[label])), label))
+    by_size = sorted(counts, key=lambda label: (label == OTHER, -figure_of(shown(counts[label])), label))
     chosen = by_size[:_MOST_ROWS]
     if order is not None:
         chosen.sort(key=order)
     return tuple(Row(label, (shown(counts[label]),)) for label in chosen)
 
 
-def _value(cell: Shown) -> int:
+def figure_of(cell: Shown) -> int:
+    """The figure of a cell; 0 if it is too small to be told."""
     return cell if isinstance(cell, int) else 0
 
 

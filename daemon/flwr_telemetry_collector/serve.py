@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def _config(app: Collector, options: Options) -> uvicorn.Config:
 
 
 def _bounded(base: type[Any]) -> type[Any]:
-    """A protocol whose connections cannot hold memory, or nothing at all, for ever."""
+    """A protocol that bounds the head of a request, and the time for which a connection may stay idle."""
 
     class Bounded(base):  # type: ignore[misc]  # httptools or h11, as installed
         _head_bytes = _seen_bytes = 0
@@ -168,10 +169,10 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _raise_limit() -> None:
     """Allow as many connections as the system lets this process have."""
-    try:
-        import resource
-    except ImportError:  # this system has no such limit
-        return
+    if sys.platform == "win32":
+        return  # it has no such limit
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))

@@ -3,9 +3,9 @@
 An event counts once, by the key of its body, and by (source, cluster, date, type): another grouping of known
 events adds nothing. The rows of one body are always different events, even with equal dates.
 
-Several collectors may write to one PostgreSQL. Each transaction first takes the rows of its sources, in the
-order of their names. Whatever it reads about a source afterwards cannot change until its end, so nothing is
-checked in vain. On SQLite a transaction that writes is alone.
+Several collectors may write to one PostgreSQL. Each transaction first locks the rows of its sources, in the
+order of their names. So no other transaction changes anything of these sources until its end. On SQLite a
+transaction that writes is alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, text, tuple_
+from sqlalchemy import Connection, Table, delete, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flwr_telemetryd.burst import codec
@@ -70,14 +70,9 @@ class _Known(NamedTuple):
 
 
 class Store:
-    """Adds, forgets and gives back. It caches the IDs of profiles, and nothing else.
+    """Adds and forgets. It caches the IDs of profiles, and nothing else."""
 
-    Args:
-        dialect: ``sqlite`` or ``postgresql``.
-    """
-
-    def __init__(self, dialect: str) -> None:
-        self._insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    def __init__(self) -> None:
         self._profiles: dict[Profile, int] = {}
 
     def clear(self) -> None:
@@ -145,7 +140,7 @@ class Store:
     def _held(self, connection: Connection, names: Iterable[str], day: int) -> dict[str, int]:
         """The IDs of sources; this transaction holds their rows until its end, and makes those that miss."""
         rows = [{"name": name, "first_day": day, "last_day": day} for name in sorted(names)]
-        insert = self._insert(SOURCE)
+        insert = _insert(connection, SOURCE)
         later = {"last_day": insert.excluded.last_day}
         held = insert.on_conflict_do_update(index_elements=["name"], set_=later)
         found = connection.execute(held.returning(SOURCE.c.name, SOURCE.c.id), rows)
@@ -169,7 +164,7 @@ class Store:
             }
             for (source, key), parcel in fresh.items()
         ]
-        insert = self._insert(BODY).returning(BODY.c.id, BODY.c.source, BODY.c.key)
+        insert = _insert(connection, BODY).returning(BODY.c.id, BODY.c.source, BODY.c.key)
         spans = [
             (source, id_, day, span.cluster, span.first, span.last, span.n, span.failed)
             for id_, source, key in connection.execute(insert, rows)
@@ -181,14 +176,14 @@ class Store:
             connection.exec_driver_sql(_SPANS_OF_VALUES, spans)
 
     def _profile_ids(self, connection: Connection, profiles: set[Profile]) -> dict[Profile, int]:
+        if len(self._profiles) > _MOST_PROFILES:
+            self._profiles.clear()
         missing = {profile.digest: profile for profile in profiles if profile not in self._profiles}
         if missing:
             rows = [{"digest": digest, **profile._asdict()} for digest, profile in sorted(missing.items())]
-            connection.execute(self._insert(PROFILE).on_conflict_do_nothing(index_elements=["digest"]), rows)
+            insert = _insert(connection, PROFILE).on_conflict_do_nothing(index_elements=["digest"])
+            connection.execute(insert, rows)
             query = select(PROFILE.c.digest, PROFILE.c.id).where(PROFILE.c.digest.in_([*missing]))
-            if len(self._profiles) > _MOST_PROFILES:
-                self._profiles.clear()
-                return self._profile_ids(connection, profiles)
             self._profiles.update((missing[bytes(digest)], id_) for digest, id_ in connection.execute(query))
         return self._profiles
 
@@ -197,7 +192,7 @@ class Store:
         name = intake.canonical(source_id)
         # A collector that just now adds the first body of the source has to wait for this row.
         source = self._held(connection, [name], day)[name]
-        noted = self._insert(FORGOTTEN).on_conflict_do_nothing(index_elements=["hash"])
+        noted = _insert(connection, FORGOTTEN).on_conflict_do_nothing(index_elements=["hash"])
         connection.execute(noted, [{"hash": source_hash(name)}])
         totals = text("SELECT count(*), coalesce(sum(count), 0) FROM body WHERE source = :source")
         bodies, events = connection.execute(totals, {"source": source}).one()
@@ -205,15 +200,11 @@ class Store:
         used = connection.execute(profiles).scalars().all()
         connection.execute(delete(SOURCE).where(SOURCE.c.id == source))
         for profile in sorted(used):
-            self._delete_profile(connection, profile)
+            # A profile that no body has any more may be that of one person alone.
+            unused = ~select(BODY.c.id).where(BODY.c.profile == profile).exists()
+            connection.execute(delete(PROFILE).where(PROFILE.c.id == profile, unused))
         self.clear()
         return Deleted(bodies, events)
-
-    @staticmethod
-    def _delete_profile(connection: Connection, profile: int) -> None:
-        """Delete a profile that no body has any more: it may be that of one person alone."""
-        unused = ~select(BODY.c.id).where(BODY.c.profile == profile).exists()
-        connection.execute(delete(PROFILE).where(PROFILE.c.id == profile, unused))
 
     def expire(self, connection: Connection, before_day: int) -> int:
         """Delete some of the bodies that were received before a day; the number of them."""
@@ -240,6 +231,10 @@ def export(connection: Connection, since_day: int = 0) -> Iterator[str]:
 def source_hash(name: str) -> bytes:
     """What is kept of a source that was forgotten."""
     return hashlib.sha256(name.encode()).digest()
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

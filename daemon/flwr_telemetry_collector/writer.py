@@ -1,8 +1,8 @@
 """The one thread that writes. All parcels that wait become one transaction (a group commit).
 
-An answer is given only after the commit. If the database does not answer, every parcel of the transaction is
-told so, and its sender tries again. Nothing counts twice, even if nobody knows whether a commit was done.
-The thread also drops what is older than ``max_days``, and empties the log of SQLite after a deletion.
+An answer is given only after the commit. If the database does not answer, the sender of each parcel is told
+so, and tries again. Nothing counts twice, even if a commit was done and its answer was lost. The thread also
+drops what is older than ``max_days``, and empties the log of SQLite after a deletion.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class Writer:
     ) -> None:
         self._database, self._max_days, self._most_waiting = database, max_days, most_waiting
         self._on_commit = on_commit
-        self._store = Store("sqlite" if database.is_sqlite else "postgresql")
+        self._store = Store()
         self._jobs: deque[_Job] = deque()
         self._bytes = 0
         self._condition = threading.Condition()
         self._is_closed = False
-        self._owes_truncation = True  # the process before may have died between a deletion and that
+        self._owes_truncation = True  # an earlier process may have died between a deletion and this step
         self._is_failing = False
         self._next_housekeeping = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="writer")

@@ -47,8 +47,9 @@ class Finder:
 def run(arguments: list[str]) -> int:
     """Run a sidecar with these arguments to its end; its exit code."""
     # It has a session of its own already, unless the C library is old. Windows has none.
-    with contextlib.suppress(OSError, AttributeError):
-        os.setsid()
+    if hasattr(os, "setsid"):
+        with contextlib.suppress(OSError):
+            os.setsid()
     places = dict(line.split("=", 1) for line in os.environ[PLACES].split(SEPARATOR))
     sys.meta_path.insert(0, Finder(places))
     # Some packages have a second module beside them, or use another package if it is there.

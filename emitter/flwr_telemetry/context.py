@@ -72,7 +72,7 @@ class Told(NamedTuple):
 
 
 def told(noticed: Path) -> Told | None:
-    """What ``noticed`` says; None if there is no such file: then no home was told of anything.
+    """The fields that ``noticed`` names; None without such a file: the home was told of nothing yet.
 
     An empty file is that of a home that was told before the file held the list.
     """

@@ -1,4 +1,4 @@
-"""Starts a program that is fully detached from this process, on POSIX; ``windows.py`` does so on Windows.
+"""Starts a program that is fully detached from this process, on POSIX; see ``windows/processes.py`` as well.
 
 It has its own session, its own working directory, and no open file of this process. What lies between exits
 at once, so this process need not wait for the program. Before the program starts, it becomes the first one to
@@ -14,10 +14,16 @@ import contextlib
 import os
 import posix
 import signal
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .presence import NAME
+
+# For Windows, mypy takes what it needs from there, and reads no further here.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import run_detached as run_detached  # noqa: PLC0414
+assert not TYPE_CHECKING or sys.platform != "win32"
 
 # Double fork: the shell exits at once and init adopts the sidecar. A shell takes a millisecond. An image
 # without one uses Python, which takes ten. Without a writable /proc the sidecar starts all the same.
@@ -108,8 +114,12 @@ def _spawned(
 def _attributes() -> dict[str, Any]:
     """A session of its own, and no real-time class."""
     attributes: dict[str, Any] = {"setsid": True}
-    if hasattr(posix, "sched_getscheduler") and posix.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME:
-        attributes["scheduler"] = (posix.SCHED_OTHER, posix.sched_param(0))
+    with contextlib.suppress(OSError):  # musl tells no class, and sets none
+        if (
+            hasattr(posix, "sched_getscheduler")
+            and posix.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME
+        ):
+            attributes["scheduler"] = (posix.SCHED_OTHER, posix.sched_param(0))
     return attributes
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import packing
-from .errors import InvalidEventError
+from .errors import InvalidEventError, pass_on
 
 if TYPE_CHECKING:
     from .redaction import Redactor
@@ -141,12 +141,13 @@ def copied(details: object) -> dict[str, Any]:
         return _exact(details, MAX_DEPTH, [_BUDGET])  # type: ignore[no-any-return]
     except RecursionError:
         reason = "they are nested too deep for this place in the program"
-    except RuntimeError:
-        reason = "they change while they are read; pass a copy"
     except InvalidEventError:
         raise
     except Exception as error:  # noqa: BLE001 - the caller's own code, whose text must not be quoted
+        pass_on()
+        has_changed = isinstance(error, RuntimeError)
         reason = f"reading them raised {type(error).__name__}"
+        reason = "they change while they are read; pass a copy" if has_changed else reason
     raise _refused(reason)
 
 

@@ -11,8 +11,8 @@ ends with its work, writes it later; see ``shared.py``.
 An event that meets the imports of another one is kept in memory. It is appended when they end, or at the end
 of the process: a slow disk or a busy machine costs no event.
 
-Once a record is in the spool, its future says "spooled". What comes afterwards, such as the start of a
-sidecar, changes no answer.
+Once a record is in the spool, its future says "spooled". No later step, such as the start of a sidecar,
+changes that answer.
 
 This module imports only the standard library. Third-party modules are imported at the first event (see
 ``imports.py``).
@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import details, system
-from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error
+from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error, of_a_handler, pass_on
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
@@ -89,11 +89,15 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
         kept in memory, because another one is still loading the emitter, is ``"spooled"``, too. One that is
         kept because a file server does not answer carries a ``SpoolSlowError``.
 
-    Never raises, never waits for the network. Signature and use are those of ``flwr``'s own ``event``.
+    Never raises, but for what a signal handler of the program raises meanwhile. Never waits for the network.
+    Signature and use are those of ``flwr``'s own ``event``.
     """
     try:
         return _report("flwr", event_type, event_details)
-    except Exception:  # noqa: BLE001 - no stack or memory is left, not even to handle that
+    except _NOTHING_LEFT:
+        return _LOST
+    except Exception:  # noqa: BLE001
+        pass_on()
         return _LOST
 
 
@@ -101,7 +105,10 @@ def report(package: str, event_type: str, event_details: Mapping[str, Any] | Non
     """``event`` for one of ``identity.PACKAGES``, in the schema of that package."""
     try:
         return _report(package, event_type, event_details)
-    except Exception:  # noqa: BLE001 - as above
+    except _NOTHING_LEFT:
+        return _LOST
+    except Exception:  # noqa: BLE001
+        pass_on()
         return _LOST
 
 
@@ -113,11 +120,14 @@ def flush(timeout: float = 2.0) -> bool:
 
     Returns:
         Whether everything that was spooled at the call is delivered, or rejected. False at once if no sidecar
-        or service can serve the request. Never raises.
+        or service can serve the request. Never raises, but as ``event``.
     """
     try:
         return _flush(timeout)
-    except Exception:  # noqa: BLE001 - as above
+    except _NOTHING_LEFT:
+        return False
+    except Exception:  # noqa: BLE001
+        pass_on()
         return False
 
 
@@ -141,6 +151,7 @@ def _report(
         if _kept:
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        pass_on()
         if answer is None:
             return _not_recorded(error)
         quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
@@ -151,6 +162,7 @@ def _flush(timeout_s: float) -> bool:
     try:
         return _emitter().flush(timeout_s)
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
+        pass_on()
         _failed(error, "No delivery could be asked for ({}); events wait in the spool", "flush")
         return False
 
@@ -191,10 +203,9 @@ def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None
     global _loaded  # noqa: PLW0603 - one attribute, because every event reads it
     try:
         _loaded = _emitter()
-    except Exception:
-        raise
-    except BaseException:
-        quietly(_keep, package, event_type, event_details, date_us)
+    except BaseException as error:
+        if not isinstance(error, Exception) or of_a_handler(error):
+            quietly(_keep, package, event_type, event_details, date_us)
         raise
     return _loaded
 
@@ -294,8 +305,8 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     ours = error
     if isinstance(error, OSError):
         ours = from_os_error(error, str(error.filename or "the emitter"))
-    elif isinstance(error, (MemoryError, RecursionError)):
-        ours = TelemetryError(_NOTHING_LEFT)
+    elif isinstance(error, _NOTHING_LEFT):
+        ours = TelemetryError(_TEXT_OF_LOST)
     elif not isinstance(error, TelemetryError):
         # The text of an error may quote the event, and so may its causes and the variables of its frames. So
         # the message names the type and the place alone.
@@ -323,7 +334,9 @@ def _place(error: Exception) -> str:
     return place
 
 
-_NOTHING_LEFT = "no stack or memory was left to record the event"
+_NOTHING_LEFT = MemoryError, RecursionError
+"""Nothing is left, not even to handle that."""
+_TEXT_OF_LOST = "no stack or memory was left to record the event"
 _LOST: Future[str] = Future()
-_LOST.set_exception(TelemetryError(_NOTHING_LEFT))
+_LOST.set_exception(TelemetryError(_TEXT_OF_LOST))
 """Made beforehand, because there is no memory left when it is needed."""

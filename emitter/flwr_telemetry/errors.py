@@ -21,6 +21,7 @@ holds the content of an event.
 from __future__ import annotations
 
 import errno
+import sys
 
 
 class TelemetryError(Exception):
@@ -100,6 +101,38 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether an error, or the one that it translates, says that a file server gave no answer."""
     cause = error.__cause__ if isinstance(error, TelemetryError) else error
     return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
+
+
+_MOST_CAUSES = 20
+
+
+def of_a_handler(error: BaseException | None) -> BaseException | None:
+    """The exception, among an error and its causes, that a signal handler raised; None without one.
+
+    It is the program's own, such as the end of a time that it has set by ``signal.alarm``. So it has to reach
+    the program, wherever the handler interrupted this package. A handler is called with the frame that it
+    interrupts, which is the one before it.
+    """
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            return None
+        trace = error.__traceback__
+        while trace is not None:
+            frame, trace = trace.tb_frame, trace.tb_next
+            before = frame.f_back
+            for name in frame.f_code.co_varnames[: frame.f_code.co_argcount + 1]:  # one more for `*args`
+                value = frame.f_locals.get(name)
+                given = value if type(value) is tuple else (value,)
+                if before is not None and any(one is before for one in given):
+                    return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def pass_on() -> None:
+    """In an ``except`` block: raise what a signal handler has raised, if it is the cause of the error."""
+    if (theirs := of_a_handler(sys.exception())) is not None:
+        raise theirs
 
 
 UNSUPPORTED_ERRNOS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})

@@ -24,6 +24,7 @@ MOST_LATE = 5
 """After so many waits in vain for the same work nobody waits any more: the server is away, and not slow."""
 
 POLL_S = 0.0003
+_END_POLL_S = 0.005
 _NAME = "flwr-telemetry"
 
 
@@ -111,19 +112,18 @@ class Helper:
                 self._late += 1
         return is_done()
 
-    def wait_for_end(self, wait_s: float, poll_s: float = POLL_S) -> None:
-        """Wait until the thread does nothing, unless it is stuck."""
+    def wait_for_end(self, wait_s: float) -> None:
+        """Wait until the thread does nothing, unless it is stuck; at most ``wait_s`` seconds."""
         if self._is_busy() and not self.is_own_thread():
-            is_over = any(self.is_stuck or not self._is_busy() for _ in polls(wait_s, poll_s))
+            is_over = any(self.is_stuck or not self._is_busy() for _ in polls(wait_s, POLL_S))
             self._late += not is_over
 
-    def finish(self, quiet_s: float, most_s: float, poll_s: float = POLL_S) -> bool:
+    def finish(self, quiet_s: float, most_s: float) -> bool:
         """Have all work done at the end of the process, also by a thread that is stuck.
 
         Args:
             quiet_s: the longest wait in seconds for a thread that does not run, because no answer comes.
             most_s: the longest wait in seconds.
-            poll_s: the time between two looks, in seconds.
 
         Returns:
             Whether the wait has ended before the work.
@@ -132,7 +132,7 @@ class Helper:
             return False
         self.start()
         ran, looks, since = self._ran(), 0, time.monotonic()
-        for _ in polls(most_s, poll_s):
+        for _ in polls(most_s, _END_POLL_S):
             if not self._is_busy():
                 if self._has_failed or not self._has_work():
                     return False
@@ -140,12 +140,12 @@ class Helper:
             looks += 1
             if (ran_now := self._ran()) != ran:
                 ran, looks, since = ran_now, 0, time.monotonic()
-            elif looks * poll_s >= quiet_s or time.monotonic() - since >= quiet_s:
+            elif looks * _END_POLL_S >= quiet_s or time.monotonic() - since >= quiet_s:
                 break
         return True
 
     def _ran(self) -> bytes:
-        """Tells one moment from another one if the thread has run in between; empty where nothing tells."""
+        """A text that changes whenever the thread has run; empty if the system does not tell that."""
         with contextlib.suppress(OSError), open(f"/proc/self/task/{self._worker}/schedstat", "rb") as file:
             return file.read()
         return b""

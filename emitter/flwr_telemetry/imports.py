@@ -25,8 +25,8 @@ from .locks import polls
 _T = TypeVar("_T")
 
 WAIT_S = 1.0
-"""How long a thread, or a fork, waits for the import of another thread. No clock but this bounds it: the
-number of the tries does, too."""
+"""The longest wait of a thread, or of a fork, for the import of another thread. The number of the tries
+bounds it, too, because a clock may stand still."""
 
 _POLL_S = 0.001
 

@@ -29,7 +29,7 @@ _MIB = 1024 * 1024
 
 
 class Known:
-    """What a process knows of its home.
+    """The settings, IDs and packed contexts of a process and its home.
 
     Args:
         warn: logs one warning, given its cause and its text.
@@ -104,7 +104,7 @@ class Known:
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
             self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
-            # The worker adds the context. What is only shown, has no source, because the home is not read.
+            # The worker adds the context. A payload that is only shown has no source: the home is not read.
             self._ids = {}
             self._contexts = {} if refusal else dict.fromkeys(identity.PACKAGES, packing.NO_CONTEXT)
         self._environ, self._variables = os.environ, settings.reader(os.environ)
@@ -183,7 +183,9 @@ class Known:
             return source.read(self._home.source)
         with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
             files.make_home(self._home.path)
-        return source.ensure(self._home.source)
+        # It is asked once a second, and must not wait each time for a process that keeps the file locked.
+        has_failed = self._ids.get("source") == source.UNAVAILABLE
+        return source.ensure(self._home.source, 0.0 if has_failed else source.HEAL_WAIT_S)
 
     def _context_of(self, package: str) -> tuple[bytes, bytes]:
         """The packed context of a package's events, made once for many events."""

@@ -13,7 +13,6 @@ virtual one may never reach.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from . import mounts, system
-from .errors import BUSY_ERRNOS
+from .errors import BUSY_ERRNOS, pass_on
 
 
 class LockResult:
@@ -109,8 +108,10 @@ def polls(wait_s: float, poll_s: float) -> Iterator[None]:
     deadline = time.monotonic() + wait_s
     tries = wait_s / poll_s
     while tries > 0 and time.monotonic() < deadline:
-        with contextlib.suppress(Exception):  # a virtual clock that stands, or a test suite, may refuse it
+        try:
             time.sleep(poll_s)
+        except Exception:  # noqa: BLE001 - a virtual clock, or a test suite, may refuse it
+            pass_on()
         yield
         tries -= 1
 

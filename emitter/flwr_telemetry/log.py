@@ -17,6 +17,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from . import system
+from .errors import pass_on
 from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
@@ -46,9 +47,11 @@ _telling: set[int] = set()
 
 
 def quietly(function: Callable[..., Any], *arguments: object) -> Any:
-    """The result of a function that the process may have replaced, or None if it raises an exception."""
-    with contextlib.suppress(Exception):
+    """The result of a function that the process may have replaced; None if that, and no handler, raises."""
+    try:
         return function(*arguments)
+    except Exception:  # noqa: BLE001 - it may be anybody's
+        pass_on()
     return None
 
 

@@ -146,7 +146,7 @@ def is_shared(path: str | os.PathLike[str], known: Table | None = None) -> bool:
 @functools.cache
 def is_shared_device(device: int) -> bool:
     """As ``is_shared``, for the ``st_dev`` of a file; each device is looked up once."""
-    if not _TABLE:
+    if system.WINDOWS or not _TABLE:
         return False
     number = f" {os.major(device)}:{os.minor(device)} "
     for line in _lines():

@@ -7,7 +7,7 @@ each of many events should be one.
 """
 
 # A type checker never reads what is defined here.
-# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ANN204, ANN206
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ANN204
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ else:
             is_described = bases and bases[0].__bases__ == (tuple,)
             made = type.__new__(cls, name, bases, {"__slots__": (), **scope})
             if is_described:
-                made._fields = made.__match_args__ = tuple(made.__annotations__)
+                made._fields = tuple(made.__annotations__)
                 made._field_defaults = {field: scope[field] for field in made._fields if field in scope}
                 made._last = tuple(made._field_defaults.values())  # noqa: SLF001
                 for number, field in enumerate(made._fields):
@@ -58,10 +58,6 @@ else:
                     raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
                 values += tuple(known[field] for field in missing)
             return tuple.__new__(cls, values)
-
-        @classmethod
-        def _make(cls, values):
-            return cls(*values)
 
         def _asdict(self):
             return dict(zip(self._fields, self, strict=True))

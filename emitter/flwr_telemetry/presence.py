@@ -177,9 +177,9 @@ def _json() -> ModuleType:
 def sidecar_state(host: HostPaths) -> SidecarState | None:
     """The process that runs or ran last; None if the file is missing or damaged."""
     found = read_state(host)
-    state = SidecarState._make(map(found.get, SidecarState._fields))
-    is_whole = [type(value) for value in state] == [int, str, str, str] and state.pid > 1
-    return state if is_whole else None
+    values: list[Any] = [found.get(name) for name in SidecarState._fields]
+    is_whole = [type(value) for value in values] == [int, str, str, str] and values[0] > 1
+    return SidecarState(*values) if is_whole else None
 
 
 def alive(host: HostPaths) -> bool:
@@ -260,8 +260,9 @@ def _facts_by_psutil(pid: int) -> tuple[str, int, int, str] | None:
         process = psutil.Process(pid)
         state = {psutil.STATUS_ZOMBIE: ZOMBIE, psutil.STATUS_STOPPED: "T"}.get(process.status(), "S")
         session = -1
-        with contextlib.suppress(OSError):  # a system may not tell that of another user
-            session = os.getsid(pid)
+        if not system.WINDOWS:
+            with contextlib.suppress(OSError):  # a system may not tell that of another user
+                session = os.getsid(pid)
         return state, process.ppid(), session, repr(process.create_time())
     return None
 
@@ -294,7 +295,7 @@ def is_from_before(age_s: float) -> bool:
     A sidecar that was started then ended with its container, or with the machine. False without proc(5).
     """
     first = system.process_facts(1)
-    if first is None or not hasattr(time, "CLOCK_BOOTTIME"):
+    if system.WINDOWS or first is None or not hasattr(time, "CLOCK_BOOTTIME"):
         return False
     start_ticks = int(ProcessStatus(*first).start)
     return age_s > time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / os.sysconf("SC_CLK_TCK")

@@ -44,14 +44,12 @@ from .packing import (
     MAX_DATE_US,
     MAX_PAYLOAD_BYTES,
     MIN_DATE_US,
-    NO_CONTEXT,
     UINT_32,
     UPLOAD,
     assemble,
     context_parts,
     event_head,
     frame,
-    with_context,
 )
 
 __all__ = [
@@ -62,7 +60,6 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_PAYLOAD_BYTES",
     "MIN_DATE_US",
-    "NO_CONTEXT",
     "UINT_32",
     "UPLOAD",
     "Event",
@@ -78,7 +75,6 @@ __all__ = [
     "frame",
     "pack",
     "to_wire",
-    "with_context",
 ]
 
 MAX_DEPTH = 100

@@ -166,8 +166,11 @@ def signature(home: Home, site_file: Path = SITE_FILE, texts: Texts | None = Non
 
 
 def read_texts(home: Home, site_file: Path = SITE_FILE) -> Texts:
-    """Read the texts of both settings files."""
-    return _text(site_file), _text(home.config)
+    """Read the texts of both settings files. The site's is an error if any user may have written it."""
+    site = _text(site_file)
+    if site and isinstance(site, bytes) and (reason := system.distrust(site_file)):
+        site = SettingsError(f"{site_file} is not obeyed, because {reason}")
+    return site, _text(home.config)
 
 
 def _text(path: Path) -> bytes | SettingsError:

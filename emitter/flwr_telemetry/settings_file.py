@@ -30,6 +30,7 @@ _MAX_DOTS = 500
 _CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
 _PROXY = r"://|:[0-9]+/?$"
 
+_MARK = b"\xef\xbb\xbf"
 _MOST_DIGITS = 19
 _TRIES = 3
 _MOST = 1e9
@@ -91,7 +92,8 @@ def content(path: Path) -> bytes:
     """
     for _ in range(_TRIES):  # another process may make the file between two looks
         try:
-            return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True)
+            # Editors of Windows put a mark in front of UTF-8, which a person does not see, and TOML refuses.
+            return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True).removeprefix(_MARK)
         except (FileNotFoundError, NotADirectoryError):
             if not (obstacle := _obstacle(str(path))):
                 return b""

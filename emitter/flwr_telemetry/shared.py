@@ -38,7 +38,6 @@ MOST_END_WAIT_S = 5.0
 TELL_AFTER_S = 2.0
 """A person hears of a server that has not answered for so long."""
 
-_END_POLL_S = 0.005
 _FLUSH_POLL_S = 0.005
 _MOST_BYTES = 1024 * 1024
 """The size of a segment, unless a single record is larger."""
@@ -198,7 +197,7 @@ class SharedHome:
         is_interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
         if self._queue and not is_interrupted:
             began = time.monotonic()
-            is_given_up = self._helper.finish(END_WAIT_S, self._end_wait_s, _END_POLL_S)
+            is_given_up = self._helper.finish(END_WAIT_S, self._end_wait_s)
             self._end_wait_s = 0.0 if is_given_up else self._end_wait_s - (time.monotonic() - began)
         if is_last and (count := len(self._queue)):
             warn(f"exit: {self._path}", _LOST.format(count, self._path))

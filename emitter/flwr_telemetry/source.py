@@ -20,8 +20,8 @@ UNAVAILABLE = "unavailable"
 INVALID = "invalid"
 
 _TRIES = 3
-_HEAL_WAIT_S = 0.2
-"""The wait for another healer, in seconds, at each try."""
+HEAL_WAIT_S = 0.2
+"""The longest wait for another healer, in seconds."""
 
 _POLL_S = 0.001
 _MAX_BYTES = 1024
@@ -47,8 +47,12 @@ def read(path: Path) -> str | None:
     return text if is_uuid(text) else INVALID
 
 
-def ensure(path: Path) -> str:
+def ensure(path: Path, wait_s: float = HEAL_WAIT_S) -> str:
     """The source ID, created if there is none; ``unavailable`` if that fails.
+
+    Args:
+        path: the source file.
+        wait_s: the longest wait for another process that repairs an empty file.
 
     The directory of ``path`` must exist. Every process of every host that calls this at the same moment gets
     the same ID. There is one exception, after the death of a process that repaired an empty file on a file
@@ -58,10 +62,10 @@ def ensure(path: Path) -> str:
         if (found := read(path)) is not None:
             return found
         try:
-            if path.exists():
-                _heal(path)
-            else:
+            if not path.exists():
                 _create(path)
+            elif not _heal(path, wait_s):
+                break
         except (OSError, SpoolUnsafeError):
             break
     return read(path) or UNAVAILABLE
@@ -115,18 +119,23 @@ def _create(path: Path) -> None:
                 os.rename(temporary, path)
 
 
-def _heal(path: Path) -> None:
-    """Replace an empty file, under its lock, so that two healers do not replace each other's work."""
+def _heal(path: Path, wait_s: float) -> bool:
+    """Replace an empty file, under its lock, so that two healers do not replace each other's work.
+
+    Returns:
+        Whether the lock was free in time. Another process may keep it for ever.
+    """
     with files.opened(path, os.O_RDWR, any_owner=True) as descriptor:
-        result = wait(try_exclusive, descriptor, _HEAL_WAIT_S, _POLL_S)
+        result = wait(try_exclusive, descriptor, wait_s, _POLL_S)
         if result is LockResult.BUSY:
-            return  # another process is healing it; two at once would report two IDs
+            return False  # another process is healing it; two at once would report two IDs
         has_lock = result is LockResult.HELD
         claim = path.with_name(f"{path.name}.healing")
         with contextlib.nullcontext(True) if has_lock else files.claimed(claim) as is_ours:
             if not is_ours:
-                any(read(path) for _ in polls(_HEAL_WAIT_S, _POLL_S))
+                any(read(path) for _ in polls(wait_s, _POLL_S))
             elif read(path) is None and files.names(path, descriptor):
                 # Otherwise another process healed it, Flower wrote at last, or it is a link.
                 with _new_file(path) as temporary:
                     system.replace(temporary, path)
+    return True

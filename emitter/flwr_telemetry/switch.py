@@ -7,8 +7,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SWITCH = "FLWR_TELEMETRY_ENABLED"
-STOP = f"export {SWITCH}=0"
-"""The line that stops every Flower, adopted or not."""
 
 
 def says_yes(value: object) -> bool:

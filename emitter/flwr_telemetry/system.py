@@ -1,7 +1,7 @@
 """Everything that an operating system does in its own way. No other module asks which system this is.
 
-What stands here is for POSIX. On Windows, ``windows.py`` replaces what is different there, at the end of this
-module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
+The functions here are those of POSIX. On Windows, ``windows/`` replaces the ones that differ, at the end of
+this module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
 
 Functions of ``os`` are called, and not kept, because a program or a test may replace them.
 """
@@ -29,6 +29,14 @@ MACOS = not WINDOWS and sys.platform == "darwin"
 IS_SUPPORTED = "fcntl" in globals()
 """Whether the emitter can work here."""
 
+RELOAD = 1
+"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
+
+# For Windows, mypy takes the names of `windows.py` and reads no further.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import *  # noqa: F403
+assert not TYPE_CHECKING or sys.platform != "win32"
+
 SITE_FILE = "/etc/flwr/telemetry.toml"
 """The site's settings."""
 
@@ -38,8 +46,10 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # O_NONBLOCK, so that a FIFO in the place of a file does not block the caller.
 SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 
-_STANDARD_ERROR = 2
+APPENDS_WHOLE = True
+"""Whether the system itself keeps two appends of two processes to one file apart."""
 
+_STANDARD_ERROR = 2
 
 OPEN_ANY = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 """To open a file of any kind and owner, a FIFO too, without a wait for a writer."""
@@ -179,7 +189,7 @@ SEALED_GROWS = True
 """Whether a writer that was stopped amid an event may append to a segment after that was taken."""
 
 
-def may_be_taken(segment: os.PathLike[str] | str) -> bool:  # noqa: ARG001 - `windows.py` asks
+def may_be_taken(segment: os.PathLike[str] | str) -> bool:  # noqa: ARG001 - `windows/files.py` asks
     """Whether a sealed segment may be put into a batch now."""
     return True
 
@@ -205,6 +215,24 @@ def is_open_to_others(status: os.stat_result) -> bool:
 def is_private(status: os.stat_result) -> bool:
     """Whether nobody but the owner of a file may read it or write to it."""
     return not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
+def distrust(path: os.PathLike[str] | str) -> str:  # noqa: ARG001 - `windows/users.py` asks
+    """Why somebody who is no administrator may have written the site's file; empty if nobody else can.
+
+    On POSIX only root can write to ``/etc``.
+    """
+    return ""
+
+
+def setting_of(name: str, value: str) -> str:
+    """How a person sets a variable for all that this shell starts, with the line in quotes."""
+    return f"`export {name}={value}`"
+
+
+def lasting_setting_of(name: str, value: str) -> str:  # noqa: ARG001 - as in `windows/users.py`
+    """How that lasts, as the end of a sentence."""
+    return "in ~/.bashrc or ~/.profile the line lasts"
 
 
 def user_id() -> str:
@@ -279,9 +307,6 @@ def unlock(descriptor: int) -> None:
 _NICE = 10
 PASSED_ON: frozenset[str] = frozenset()
 """Variables without which no program starts here, or finds its user."""
-
-RELOAD = 1
-"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
 
 def exists(pid: int) -> bool:

@@ -1,8 +1,9 @@
 """On a shared home, the processes of a machine take turns at a spool.
 
 The kernel locks a directory while the file server is asked to create or rename a file in it, or to list it.
-Who asks can be ended meanwhile. Who waits for the kernel's lock cannot, not even by SIGKILL, and the server
-may be away for hours. So the processes of a machine ask one after the other, and wait for their turn asleep.
+A process that asks can be ended meanwhile. One that waits for the kernel's lock cannot, not even by SIGKILL,
+and the server may be away for hours. So the processes of a machine ask one after the other, and wait for
+their turn asleep.
 
 A turn is a Unix socket with an abstract name, which one process at a time can have. It needs no file and ends
 with its process. Where no such socket can be had, as on other systems than Linux, all have the turn.
@@ -25,7 +26,7 @@ from .presence import process_status
 _TRIES = 100_000
 _PAUSE_S = 0.001
 _LOOK_S = 1.0
-"""A waiting process looks again after this time who has the turn."""
+"""After this time a waiting process checks again that the one with the turn lives and is not stopped."""
 
 _CREDENTIALS = struct.Struct("3i")
 _STOPPED = frozenset("Tt")
@@ -40,7 +41,7 @@ class Turn:
     """
 
     def __init__(self, directory: str, *, is_shared: bool = True) -> None:
-        self._is_shared = is_shared and system.LINUX
+        self._is_shared = is_shared
         self._name = f"\0flwr-telemetry-{system.user_id()}-{zlib.crc32(os.fsencode(directory)):08x}"
         self._socket: socket.socket | None = None
 
@@ -70,7 +71,7 @@ class Turn:
 
     def _is_taken(self) -> bool:
         """Whether another process has the turn; otherwise, this process has it now."""
-        if not self._is_shared:
+        if not (system.LINUX and self._is_shared):
             return False
         try:
             held = socket.socket(socket.AF_UNIX)
@@ -87,6 +88,8 @@ class Turn:
 
     def _is_worth_waiting(self) -> bool:
         """Wait for the end of the other's turn, but not for a stopped process, nor for another user."""
+        if not system.LINUX:
+            return False
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.settimeout(_LOOK_S)
             try:

@@ -1,10 +1,9 @@
 """``POST /api/v1/event``: what is accepted, what is refused, and that each event counts once."""
 
-import copy
 import gzip
 import json
 import random
-import threading
+import socket
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,33 +30,24 @@ def burst(source, count=6, *, start=0, **fields):
     return events, body
 
 
-def changed(body, change):
-    decoded = json.loads(body)
-    change(decoded)
-    return decoded
-
-
-def test_flowers_own_form_needs_no_key(shared, source):
+@pytest.mark.parametrize("of", [dict, records.of_datasets])
+def test_flowers_own_form_needs_no_key(shared, source, of):
     """Flower 1.2 to 1.42 send none. The same body twice counts once, and both are 201."""
-    event = to_wire(records.sample({"n": 1}, source=source))
+    event = of(to_wire(records.sample({"n": 1}, source=source)))
     answers = [shared.post(event) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert answers[0].headers["Accept-Encoding"] == "gzip"
     assert events_of(shared, source) == [event]
 
 
-def test_flwr_datasets(shared, source):
-    event = records.of_datasets(to_wire(records.sample(source=source)))
-    assert shared.post(event).status_code == 201
-    assert events_of(shared, source) == [event]
-
-
-def test_a_burst_is_given_back_event_by_event(shared, source):
-    """Its key may be bare or quoted."""
-    events, body = burst(source)
-    key = wire.key_of(body)
-    for form in (key, f'"{key}"'):
-        assert shared.post(body, form).status_code == 201
+@pytest.mark.parametrize("coding", ["", "gzip", "x-gzip", "GZIP"])
+@pytest.mark.parametrize("form", ["{}", '"{}"'])
+def test_a_burst_is_given_back_event_by_event(shared, source, form, coding):
+    """Its key may be bare or quoted, and its content compressed."""
+    events, body = burst(source, 300)
+    content = gzip.compress(body, mtime=0) if coding else body
+    answer = shared.post(content, form.format(wire.key_of(body)), **{"Content-Encoding": coding})
+    assert answer.status_code == 201
     assert wire.bag(events_of(shared, source)) == wire.bag(events)
 
 
@@ -114,14 +104,6 @@ def test_a_key_belongs_to_one_body(shared, source):
     spaced = json.dumps(first, indent=1).encode()
     assert [shared.post(body, "mine").status_code for body in (first, spaced, second)] == [201, 201, 422]
     assert events_of(shared, source) == [first]
-
-
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
-def test_gzip(shared, source, coding):
-    events, body = burst(source, 300)
-    answer = shared.post(gzip.compress(body, mtime=0), wire.key_of(body), **{"Content-Encoding": coding})
-    assert answer.status_code == 201
-    assert wire.bag(events_of(shared, source)) == wire.bag(events)
 
 
 def padded(size, source="s", lines=1):
@@ -228,9 +210,11 @@ def test_a_wrong_field_is_named(shared, source, field, value):
 )
 def test_a_burst_that_no_sidecar_made(shared, source, change):
     _, body = burst(source)
-    answer = shared.post(changed(body, lambda decoded: change(decoded["burst"])))
+    decoded = json.loads(body)
+    change(decoded["burst"])
+    answer = shared.post(decoded)
     assert (answer.status_code, answer.json()["field"]) == (422, "burst")
-    assert shared.post(changed(body, lambda decoded: decoded.update(burst=None))).status_code == 422
+    assert shared.post({**decoded, "burst": None}).status_code == 422
 
 
 def test_what_a_database_may_not_take(shared, source):
@@ -244,7 +228,7 @@ def test_what_a_database_may_not_take(shared, source):
         answers = list(pool.map(shared.post, [odd, plain] * 4))
     assert {answer.status_code for answer in answers} == {201}
     found = events_of(shared, source)
-    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, [copy.deepcopy(odd), plain]))
+    assert sorted(map(json.dumps, found)) == sorted(map(json.dumps, [odd, plain]))
 
 
 def test_other_methods_and_paths(shared):
@@ -257,13 +241,10 @@ def test_other_methods_and_paths(shared):
 
 def test_a_client_that_goes_away_costs_nothing(shared, source):
     """Its body is whole or not there; the next request is answered."""
-    import socket
-
     for end in (40, 400):
         with socket.create_connection(("127.0.0.1", shared.port)) as client:
             head = "POST /api/v1/event HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             client.sendall((head + "Content-Length: 900\r\n\r\n" + "{" * 900).encode()[:end])
     event = to_wire(records.sample(source=source))
     assert shared.post(event).status_code == 201
-    assert threading.active_count() >= 1
     assert "failed" not in shared.printed()

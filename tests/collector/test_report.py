@@ -5,7 +5,6 @@ import random
 import re
 import sys
 import uuid
-from html.parser import HTMLParser
 
 import pytest
 
@@ -34,8 +33,7 @@ def filled(database):
         def add(events, days_ago=0):
             parcels = [intake.parcel(json.dumps(event).encode(), None) for event in events]
             with opened.writing() as connection:
-                store = Store("sqlite" if opened.is_sqlite else "postgresql")
-                store.add(connection, parcels, today() - days_ago)
+                Store().add(connection, parcels, today() - days_ago)
 
         @staticmethod
         def report(days=10**4):
@@ -173,31 +171,15 @@ def test_no_two_figures_give_a_small_one_away(filled, seed):
     assert {cell if cell == "< 5" else cell % 5 for cell in cells_of(filled.report())} <= {"< 5", 0}
 
 
-class _Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.numbers = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-
 @pytest.mark.parametrize("count", [0, 3, 12])
 def test_the_page(filled, count):
     """One file without script, style attribute or address; an SVG for each question that has an answer."""
     filled.add([event(one) for one in sources(count)] or [event("x")])
     text = page.render(filled.report()).decode()
-    found = _Page(text)
-    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(found.tags)
-    assert {"style", "src", "href", "onclick"}.isdisjoint(name for name, _ in found.attributes)
-    assert "http://" not in text
-    assert "https://" not in text
-    assert found.tags.count("section") == 8
-    assert ("svg" in found.tags) == (count >= 5)
-    policy = dict(found.attributes)["content"], page.policy()
-    assert "default-src 'none'" in policy[1]
+    assert not re.search(r"<(script|link|img|iframe|object)\b|\b(style|src|href|onclick)=|https?://", text)
+    assert text.count("<section") == 8
+    assert ("<svg" in text) == (count >= 5)
+    assert "default-src 'none'" in page.policy()
     assert f'content="{page.policy()}"' in text
     if count < 5:
         assert not re.search(r">\s*[1-4]\s*<", text)

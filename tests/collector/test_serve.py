@@ -12,7 +12,6 @@ import uuid
 
 import pytest
 import requests
-import trustme
 
 from flwr_telemetry.record import to_wire
 from flwr_telemetry_collector.__main__ import main
@@ -22,6 +21,14 @@ from tests.support.receiving import COMMAND, Serving
 
 def event(source=None, **details):
     return to_wire(records.sample(details, source=source or str(uuid.uuid4())))
+
+
+def fails(attempt):
+    try:
+        attempt()
+    except OSError:
+        return True
+    return False
 
 
 def test_health_and_metrics(database, tmp_path):
@@ -49,6 +56,18 @@ def test_health_and_metrics(database, tmp_path):
         assert names == set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
 
 
+def test_an_error_of_ours_is_counted(tmp_path):
+    """Somebody has taken a table away."""
+    with Serving(tmp_path / "flwr.db", tmp_path) as running:
+        running.post(event())
+        with sqlite3.connect(tmp_path / "flwr.db") as database:
+            database.execute("DROP TABLE span")
+        answer = running.ask("GET", "/")
+        assert (answer.status_code, answer.json()) == (500, {"error": "an error of the collector"})
+        assert 'refused_total{reason="500",field=""} 1\n' in running.ask("GET", "/metrics").text
+        assert "Traceback" not in running.printed()
+
+
 def test_the_page_needs_the_token(tmp_path):
     """As a bearer, or as the password that a browser asks for. Events need none."""
     token = tmp_path / "token"
@@ -63,19 +82,6 @@ def test_the_page_needs_the_token(tmp_path):
         assert "< 5" in page.text or "too few" in page.text
         assert running.post(event()).status_code == 201
         assert running.ask("GET", "/metrics").status_code == 200
-
-
-def test_tls(tmp_path):
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    own = authority.issue_cert("127.0.0.1")
-    own.private_key_pem.write_to_path(tmp_path / "key.pem")
-    own.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    files = "--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem"
-    with Serving(tmp_path / "flwr.db", tmp_path, *files) as running:
-        assert running.url.startswith("https://")
-        answer = requests.post(running.url, json=event(), verify=tmp_path / "ca.pem", timeout=60)
-        assert answer.status_code == 201
 
 
 def test_no_address_of_a_client_is_kept(tmp_path):
@@ -139,15 +145,8 @@ def test_a_request_that_is_still_coming_is_answered(tmp_path):
             client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:50])
             assert running.ask("GET", "/healthz").status_code == 200
             running.process.send_signal(signal.SIGTERM)
-
-            def is_closed():
-                try:
-                    socket.create_connection(("127.0.0.1", running.port)).close()
-                except OSError:
-                    return True
-                return False
-
-            processes.wait_until(is_closed)
+            at = "127.0.0.1", running.port
+            processes.wait_until(lambda: fails(lambda: socket.create_connection(at).close()))
             client.sendall(body[50:])
             assert b" 201 " in client.recv(200)
         assert running.stop(None) == 0
@@ -240,13 +239,6 @@ def test_old_bodies_go(tmp_path):
 def test_a_head_without_end_is_cut_off(tmp_path):
     with Serving(tmp_path / "flwr.db", tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port)) as client:
-
-            def is_cut_off():
-                try:
-                    client.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 60_000)
-                except OSError:
-                    return True
-                return False
-
-            processes.wait_until(is_cut_off)
+            head = b"GET / HTTP/1.1\r\nX: " + b"x" * 60_000
+            processes.wait_until(lambda: fails(lambda: client.sendall(head)))
         assert running.ask("GET", "/healthz").status_code == 200

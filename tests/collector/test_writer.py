@@ -30,10 +30,10 @@ def test_what_waits_is_one_commit_and_no_more_than_the_limit(tmp_path):
         assert await writer.add(parcel()) is Outcome.ACCEPTED
         other.execute("BEGIN IMMEDIATE")
         first = asyncio.create_task(writer.add(parcel()))
-        while writer.waiting or not first.done():  # until the thread has taken it
+        is_taken = False
+        while not is_taken:
             await asyncio.sleep(0.01)
-            if not writer.waiting:
-                break
+            is_taken = not writer.waiting
         tasks = [asyncio.create_task(writer.add(parcel())) for _ in range(50)]
         await asyncio.sleep(0)
         other.execute("ROLLBACK")

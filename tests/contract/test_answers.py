@@ -81,7 +81,6 @@ def test_a_retry_after_is_honoured(home, collector, status):
 
 
 def test_a_retry_after_outlives_the_sidecar(home, collector):
-    """Another sidecar does not ask before the time is over either."""
     later = formatdate(time.time() + 3600, usegmt=True)
     collector.answer_with(Answer(503, {"Retry-After": later}))
     processes.spool_events(home)

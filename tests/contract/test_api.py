@@ -19,7 +19,6 @@ _LEGACY = {
 
 
 def test_event_gives_a_future_that_is_done(home):
-    """The package offers event, flush and EventType; event() returns a finished Future with `spooled`."""
     code = """
 import enum, inspect
 import flwr_telemetry
@@ -43,7 +42,6 @@ assert event(event_type=EventType.PING, event_details=None).result() == "spooled
 
 @flower.needed
 def test_every_member_of_flowers_enum_is_there(home):
-    """EventType has all that the installed Flower has and what older releases had."""
     theirs = "from flwr.supercore.telemetry import EventType\nprint(*[member.name for member in EventType])"
     known = set(processes.run(home, ["-c", theirs], {"FLWR_TELEMETRY_ENABLED": "0"}).stdout.split())
     assert "PING" in known
@@ -75,7 +73,6 @@ _NO_TYPES = [
 
 
 def test_other_event_types_are_refused_in_the_future(home):
-    """The future holds an exception of ours with a message, and there is no record."""
     setup = "import enum\nclass Mine(str, enum.Enum):\n    PING = 'not an event type'"
     told = zip(_NO_TYPES, outcomes(home, _NO_TYPES, NEVER, setup=setup), strict=True)
     assert [call for call, line in told if not re.match(r"flwr_telemetry\.[\w.]+: .*\w", line)] == []
@@ -138,7 +135,6 @@ print(json.dumps([line for line in records if line[0] == "INFO"]))
 
 
 def test_warnings_as_errors_do_not_change_an_event(home):
-    """Under -W error and in development mode an event is spooled and no warning is left."""
     code = processes.PRELUDE + "print(outcome(event('PING', {'a': 1})))"
     done = processes.run(home, ["-X", "dev", "-W", "error", "-c", code], NEVER)
     assert done.stdout == "spooled\n"

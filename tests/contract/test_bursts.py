@@ -80,7 +80,6 @@ _DIFFERENT = {
 
 
 def test_different_events_do_not_share_a_body(home, collector):
-    """Another type, other names in the details, or another context is another body."""
     events = [
         {**event, "event_type": f"{name.upper().replace(' ', '_')}{event['event_type'].removeprefix('PING')}"}
         for name, pair in _DIFFERENT.items()

@@ -47,7 +47,6 @@ def test_what_waits_too_long_is_dropped_and_counted(home, collector):
 
 
 def test_the_oldest_goes_first_when_too_much_waits(home, collector):
-    """When spool and outbox together exceed `spool_max_mib`, the oldest goes first, and is counted."""
     homes.configure(home, collector.url, spool_max_mib=0.1, bursts=False)
     collector.answer_by(lambda _request: 503)
     for number in range(10):
@@ -69,7 +68,6 @@ def test_the_oldest_goes_first_when_too_much_waits(home, collector):
 
 
 def test_the_archive_has_a_cap(home, collector):
-    """An old day of the archive goes when it is beyond `sent_max_days`."""
     homes.configure(home, collector.url, sent_max_days=5)
     processes.spool_events(home)
     processes.deliver(home)

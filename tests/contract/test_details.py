@@ -61,7 +61,6 @@ _ACCEPTED = {
 
 
 def test_details_that_are_not_json_like_are_refused(home):
-    """The future carries an exception of ours with a message, and no record is written."""
     calls = [f"'PING', {details}" for details in _REFUSED.values()]
     told = outcomes(home, [*calls, "'PING'"], NEVER, setup=_SETUP)
     assert told.pop() == "spooled"
@@ -70,7 +69,6 @@ def test_details_that_are_not_json_like_are_refused(home):
 
 
 def test_json_like_details_are_spooled_as_they_are(home):
-    """Everything that JSON can say goes into the record unchanged."""
     told = outcomes(home, [f"'PING', {details!r}" for details in _ACCEPTED.values()], NEVER)
     assert dict(zip(_ACCEPTED, told, strict=True)) == dict.fromkeys(_ACCEPTED, "spooled")
     spooled = [event["event_details"] for event in homes.spooled(home)]
@@ -105,12 +103,15 @@ def test_names_are_redacted_as_whole_tokens(home):
         f"{user_home}/data/x": "<redacted>/data/x",
         f"see {user_home.upper()}": "see <redacted>",
         user_home: "<redacted>",
+        f"{user_home}2/x": f"{user_home}2/x",
+        f"{user_home}-old/x": f"{user_home}-old/x",
     }
     details = {"a": list(expected), "zaphod": 1, "b": [{"of zaphod": ["zaphod", 2]}]}
     names = {**dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "zaphod"), "HOME": user_home}
-    assert outcomes(home, [f"'PING', {details!r}"], {**NEVER, **names}) == ["spooled"]
-    assert homes.spooled(home)[0]["event_details"] == {
-        "a": list(expected.values()),
-        "<redacted>": 1,
-        "b": [{"of <redacted>": ["<redacted>", 2]}],
-    }
+    calls = [f"'PING', {details!r}", "'PING', {'zaphod': 1}", "'PING', {'a': [{'zaphod': 1}]}"]
+    assert outcomes(home, calls, {**NEVER, **names}) == ["spooled"] * 3
+    assert [event["event_details"] for event in homes.spooled(home)] == [
+        {"a": list(expected.values()), "<redacted>": 1, "b": [{"of <redacted>": ["<redacted>", 2]}]},
+        {"<redacted>": 1},
+        {"a": [{"<redacted>": 1}]},
+    ]

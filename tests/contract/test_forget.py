@@ -74,7 +74,7 @@ def furnish(home, collector):
     homes.put(home, [*of(MINE, 20, 2), *of(MINE, 22, 1, event_type="ALONE"), *of(OTHER, 23, 3)])
     processes.once(home)
     assert (len(homes.sent(home)), len(homes.rejected(home)), len(homes.waiting(home))) == (2, 2, 3)
-    shutil.copytree(homes.host(home), homes.host(home, "node-7"))
+    homes.copy_tree(homes.host(home), homes.host(home, "node-7"))
     shutil.rmtree(homes.host(home, "node-7") / "outbox")
     homes.put(home, mixed(start=30))
     homes.put(home, of(OTHER, 40, 2), name="sealed-1700000000000000000-abcd.msgpack")

@@ -1,6 +1,7 @@
 """Section 4, FLWR_TELEMETRY_LOGGING: every payload in Flower's own format, on or off."""
 
 import json
+import multiprocessing
 import re
 
 import pytest
@@ -32,7 +33,7 @@ def test_payloads_are_logged_in_flowers_format(home):
     assert "zaphod" not in stderr
 
 
-@pytest.mark.parametrize("value", [None, "0", ""])
+@pytest.mark.parametrize("value", [None, "0", "", "true"])
 def test_nothing_is_logged_by_default(home, value):
     assert _payloads(workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": value}).stderr) == []
 
@@ -64,7 +65,6 @@ def test_what_is_logged_is_what_is_sent(home, collector):
 
 
 def test_no_figure_is_measured_for_a_process_that_logs_nothing(home):
-    """It takes a library that this process may not have."""
     code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
     assert workload(home, code, NEVER).stdout == "False False\n"
 
@@ -77,7 +77,7 @@ def report(how):
 
 if __name__ == "__main__":
     report("parent")
-    for how in ("fork", "spawn", "forkserver"):
+    for how in multiprocessing.get_all_start_methods():
         child = multiprocessing.get_context(how).Process(target=report, args=(how,))
         child.start()
         child.join()
@@ -92,5 +92,5 @@ def test_every_process_logs(home, tmp_path):
     done = processes.run(home, [str(script)], env)
     assert done.returncode == 0, done.stderr
     told = [payload["event_details"]["how"] for payload in _payloads(done.stderr)]
-    assert told == ["parent", "fork", "spawn", "forkserver"]
+    assert told == ["parent", *multiprocessing.get_all_start_methods()]
     assert homes.tree(home.parent) == []

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from flwr_telemetry import context
+from flwr_telemetry import context, identity
 from tests.support import homes, processes
 from tests.support.commands import RECORD_LOGS, answer_of, ran
 from tests.support.processes import NEVER
@@ -26,6 +26,7 @@ def noticed(home):
 
 
 def test_the_digest_is_that_of_the_list():
+    assert len(NAMES) == len({*NAMES}) == identity.FIELD_COUNT
     assert hashlib.sha256("\n".join(NAMES).encode()).hexdigest() == context.DIGEST
     assert {field.since for field in context.FIELDS} == {"0.1.0"}
 

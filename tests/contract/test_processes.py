@@ -1,5 +1,6 @@
 """Section 3 and promise 1: threads, forks, signals, exits, and nothing left behind in a workload."""
 
+import multiprocessing
 import os
 import subprocess
 from collections import Counter
@@ -59,8 +60,8 @@ assert codes == [0] * 30, codes
     assert Counter(event["event_details"].get("of") for event in homes.spooled(home))["child"] == 30
 
 
-@pytest.mark.parametrize(("method", "clusters"), [("fork", 1), ("spawn", 3), ("forkserver", 3)])
-def test_multiprocessing_works_with_every_start_method(home, method, clusters):
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_multiprocessing_works_with_every_start_method(home, method):
     """Children of multiprocessing emit; forked ones are the same workload, spawned ones their own."""
     code = f"""
 import multiprocessing
@@ -73,11 +74,10 @@ assert [child.exitcode for child in children] == [0, 0]
 """
     workload(home, code, NEVER)
     assert len(homes.spooled(home)) == 3
-    assert len(set(_clusters(home))) == clusters
+    assert len(set(_clusters(home))) == (1 if method == "fork" else 3)
 
 
 def test_exit_handlers_may_emit(home):
-    """An event in atexit, the first of its process or not, is spooled."""
     code = "import atexit\natexit.register(lambda: print(outcome(event('PING'))))\n"
     assert workload(home, code, NEVER).stdout == "spooled\n"
     assert workload(home, code + "event('PING')", NEVER).stdout == "spooled\n"
@@ -105,7 +105,7 @@ _LOOK_AROUND = """
 import threading
 def descriptors():
     kinds = []
-    for name in os.listdir("/proc/self/fd"):
+    for name in os.listdir("/proc/self/fd") if os.name != "nt" else []:
         try:
             kinds.append((int(name), os.readlink(f"/proc/self/fd/{name}")))
         except OSError:
@@ -114,7 +114,7 @@ def descriptors():
 def child():
     try:
         return os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
+    except (ChildProcessError, AttributeError):  # the latter on Windows, where a process has no children
         return None
 before = descriptors()
 first = outcome(event("PING"))
@@ -136,13 +136,15 @@ def test_event_leaves_nothing_in_the_process(home, collector, sidecar):
 def test_descriptors_do_not_pile_up(home):
     """Many events, with seals between them, leave no more descriptors open than one does."""
     code = f"""
+import psutil
 spool = {str(homes.spool(home))!r}
+number_of_files = psutil.Process().num_handles if os.name == "nt" else psutil.Process().num_fds
 assert outcome(event("PING")) == "spooled"
-before = len(os.listdir("/proc/self/fd"))
+before = number_of_files()
 for i in range(50):
     os.rename(spool + "/events.msgpack", spool + f"/sealed-17950000000000000{{i:02}}-0a1b2c3d.msgpack")
     assert outcome(event("PING")) == "spooled"
-assert len(os.listdir("/proc/self/fd")) <= before
+assert number_of_files() <= before
 """
     workload(home, code, NEVER)
     assert len(homes.spooled(home)) == 51
@@ -168,11 +170,12 @@ def test_a_caller_that_reads_to_the_end_does_not_wait_for_the_sidecar(home, coll
     """The workload's pipes, inheritable ones too, are closed when it ends, while the sidecar lives on."""
     homes.configure(home, collector.url, idle_exit_s=600)
     reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
     with os.fdopen(reader, "rb") as end:
         done = processes.run(
             home,
             ["-c", processes.PRELUDE + "print(outcome(event('PING')))"],
-            pass_fds=[writer],
+            close_fds=False,
             stdin=subprocess.DEVNULL,
         )
         os.close(writer)
@@ -189,22 +192,24 @@ def test_the_sidecar_is_wholly_detached(home, collector, tmp_path):
     workload(home, "event('PING')", cwd=tmp_path)
     pid = processes.running_sidecar(home)
     sidecar = psutil.Process(pid)
-    assert os.getsid(pid) != os.getsid(0)
-    assert sidecar.terminal() is None
     assert sidecar.cwd() != str(tmp_path)
-    processes.wait_until(lambda: sidecar.nice() >= 10, what="a lower priority")
+    if homes.WINDOWS:
+        processes.wait_until(lambda: sidecar.nice() == psutil.IDLE_PRIORITY_CLASS, what="a lower priority")
+    else:
+        assert os.getsid(pid) != os.getsid(0)
+        assert sidecar.terminal() is None
+        processes.wait_until(lambda: sidecar.nice() >= 10, what="a lower priority")
     processes.wait_until(collector.events)
 
 
 def test_a_python_without_flower_says_unknown(home, tmp_path):
-    """Where no `flwr` is installed, the version in the context is `unknown`."""
     import importlib.util
 
     for name in ("flwr_telemetry", "msgpack", "filelock"):
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.submodule_search_locations
-        (tmp_path / name).symlink_to(spec.submodule_search_locations[0])
+        homes.copy_tree(spec.submodule_search_locations[0], tmp_path / name)
     code = f"import sys\nsys.path.append({str(tmp_path)!r})\n"
     code += processes.PRELUDE + "print(outcome(event('PING')))"
     done = processes.run(home, ["-S", "-c", code], NEVER)

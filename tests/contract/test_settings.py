@@ -10,30 +10,12 @@ from tests.support.collector import Answer
 from tests.support.commands import RECORD_LOGS
 from tests.support.processes import NEVER, answers, outcomes
 
-# `test_the_decision` and `test_settings_file.py` of the emitter have the other spellings.
-_ON = [
-    {},
-    {"FLWR_TELEMETRY_ENABLED": "on"},
-    {"DO_NOT_TRACK": "0"},
-    {"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"},
-]
-
 
 def _label(env):
     return ",".join(f"{name}={value}" for name, value in env.items()) or "unset"
 
 
-@pytest.mark.parametrize("env", _ON, ids=_label)
-def test_on_spools(home, env):
-    """Telemetry is on unless there is an opt-out; an empty file is none."""
-    homes.write_settings(home, "")
-    assert outcomes(home, ["'PING'"], {**NEVER, **env}) == ["spooled"]
-
-
-_MALFORMED = {
-    "not utf-8": b'url = "\xff\xfe"\n',
-    "a word for a number": b'burst_window_s = "soon"\n',
-}
+_MALFORMED = {"not utf-8": b'url = "\xff\xfe"\n', "a word for a number": b'burst_window_s = "soon"\n'}
 
 
 @pytest.mark.parametrize("name", _MALFORMED)
@@ -67,7 +49,6 @@ def test_an_address_that_is_not_allowed_gets_nothing(home, collector, url):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST"])
 def test_plain_http_to_loopback_is_allowed(home, collector, host):
-    """A collector on this machine needs no TLS."""
     homes.configure(home, f"http://{host}:{collector.port}/x?y=z")
     processes.spool_events(home)
     processes.deliver(home)
@@ -95,7 +76,6 @@ def test_the_proxy_setting_wins_over_the_environment(home, collector):
 
 
 def test_no_environment_variable_sets_the_address(home, collector):
-    """Where events go is a property of the home."""
     names = "FLWR_TELEMETRY_URL FLWR_TELEMETRY_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT"
     names += " OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
     env = dict.fromkeys(names.split(), "http://127.0.0.1:9/")
@@ -148,7 +128,7 @@ def test_what_is_no_reason_not_to_start(home, collector, env):
 def test_a_home_that_cannot_be_made_is_an_error_in_the_future(home):
     """A file, or where the system allows no directory: an exception of ours says something."""
     home.write_text("a file")
-    for place in (home, "/proc/flwr-telemetry-cannot-be"):
+    for place in (home, homes.IMPOSSIBLE):
         (told,) = outcomes(home, ["'PING'"], {"FLWR_HOME": str(place)})
         assert re.match(r"flwr_telemetry\.[\w.]+: .*\w", told)
     assert home.read_text() == "a file"
@@ -163,7 +143,7 @@ path, host = {str(homes.config_file(home))!r}, {str(homes.host(home))!r}
 def change(text):
     with open(path + ".new", "w") as file:
         file.write(text)
-    os.rename(path + ".new", path)
+    os.replace(path + ".new", path)
 def until(wanted):
     deadline = time.monotonic() + 50
     while outcome(event("PING")) != wanted:

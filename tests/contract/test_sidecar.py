@@ -61,7 +61,6 @@ def test_a_burst_waits_for_its_window(home, collector):
 
 
 def test_a_large_segment_is_sealed_before_its_window_is_over(home, collector):
-    """At 4 MiB the open segment is sealed, whatever the window."""
     homes.configure(home, collector.url, burst_window_s=_LONG)
     homes.put(home, [records.sample({"n": n, "text": "x" * 7500}, date_us=1000 + n) for n in range(600)])
     processes.emit(home, start_at=600)

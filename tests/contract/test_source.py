@@ -16,11 +16,7 @@ def _sources(home):
 
 
 @pytest.mark.parametrize(
-    ("content", "source"),
-    [
-        (f"  {_ID} \n".encode(), _ID),
-        (b"9e3a2a53-6bd5-4d6b-8a3c", "invalid"),
-    ],
+    ("content", "source"), [(f"  {_ID} \n".encode(), _ID), (b"9e3a2a53-6bd5-4d6b-8a3c", "invalid")]
 )
 def test_flowers_own_source_is_kept(home, content, source):
     """Other content than a UUID is `invalid`, as in Flower, and stays as it is."""
@@ -33,7 +29,7 @@ def test_flowers_own_source_is_kept(home, content, source):
 
 def test_no_home_is_unavailable(home):
     """Where the home cannot be made, the would-be source is `unavailable`."""
-    env = {"FLWR_HOME": "/proc/flwr-telemetry-cannot-be", "FLWR_TELEMETRY_LOGGING": "1"}
+    env = {"FLWR_HOME": homes.IMPOSSIBLE, "FLWR_TELEMETRY_LOGGING": "1"}
     stderr = processes.workload(home, "event('PING')", env).stderr
     assert '"source": "unavailable"' in stderr or '"source":"unavailable"' in stderr
 
@@ -110,8 +106,9 @@ def test_a_new_source_reaches_a_running_workload(home):
         assert uuid.UUID((home / "source").read_text().strip()).version == 4
 
 
-@pytest.mark.parametrize(("value", "partner"), [(None, "unavailable"), (_ID, _ID), ("acme", "invalid")])
+@pytest.mark.parametrize(
+    ("value", "partner"), [(None, "unavailable"), ("", "unavailable"), (_ID, _ID), ("acme", "invalid")]
+)
 def test_the_partner_is_as_in_flower(home, value, partner):
-    """FLWR_TELEMETRY_PARTNER_ID is a UUID, else `unavailable` or `invalid`."""
     answers(home, "print(json.dumps(outcome(event('PING'))))", {**NEVER, "FLWR_TELEMETRY_PARTNER_ID": value})
     assert homes.spooled(home)[0]["context"]["partner"] == partner

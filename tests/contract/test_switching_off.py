@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import signal
-import stat
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support import homes, processes, records
@@ -180,7 +179,7 @@ def assert_changed(home, name, *, enabled):
     assert tail in now
     assert now.index(head) + len(head) <= now.rindex(tail)
     assert line.partition(b"#")[2].strip() in now
-    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
+    assert homes.has_mode(homes.config_file(home), 0o600)
     assert [path.name for path in homes.telemetry(home).iterdir() if path.is_file()] == ["config.toml"]
 
 
@@ -206,7 +205,7 @@ def test_a_fresh_home_gets_the_setting_and_nothing_else(home, tmp_path):
         assert "config.toml" in told["reason"]
         assert told["change"]
         assert homes.tree(home.parent) == [".flwr", ".flwr/telemetry", ".flwr/telemetry/config.toml"]
-    assert stat.S_IMODE(homes.telemetry(home).stat().st_mode) == 0o700
+    assert homes.has_mode(homes.telemetry(home), 0o700)
     assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), homes.tree(home.parent))
     told = answer_of(elsewhere, "enable", "--home", str(home))
     assert told.keys() == {"enabled", "decided_by", "reason", "change"}
@@ -302,8 +301,12 @@ def left_by_disable(home):
     hosts = [homes.host(home), homes.host(home, "node-7")]
     return {
         *("source", "telemetry", "telemetry/config.toml", "telemetry/forgotten"),
-        *(str((host / name).relative_to(home)) for host in hosts for name in (".", "sent", "sidecar.lock")),
-        *(str(path.relative_to(home)) for host in hosts for path in host.glob("sent/*.jsonl")),
+        *(
+            (host / name).relative_to(home).as_posix()
+            for host in hosts
+            for name in (".", "sent", "sidecar.lock")
+        ),
+        *(path.relative_to(home).as_posix() for host in hosts for path in host.glob("sent/*.jsonl")),
     }
 
 
@@ -412,7 +415,8 @@ def test_switching_off_reaches_everybody_who_runs(home, collector):
         go_on()
         assert told() == ["disabled"]
         assert homes.contents(home) == before
-        assert list(processes.processes_of(home)) == [child.pid]
+        # A sidecar that the workload had just started ends by itself.
+        processes.wait_until(lambda: list(processes.processes_of(home)) == [child.pid])
         assert len(collector.requests) == requests
         collector.answer_by(lambda _request: 200)
         assert command(home, "enable").returncode == 0
@@ -432,7 +436,8 @@ def test_a_stopped_sidecar_holds_nobody_up(home, collector):
     processes.emit(home, 2)
     processes.wait_until(lambda: homes.waiting(home))
     pid = processes.running_sidecar(home)
-    os.kill(pid, signal.SIGSTOP)
+    sidecar = psutil.Process(pid)
+    sidecar.suspend()
     done = command(home, "disable", "--json")
     requests = len(collector.requests)
     assert done.returncode == 0, done.stderr
@@ -440,7 +445,7 @@ def test_a_stopped_sidecar_holds_nobody_up(home, collector):
     assert answer["sidecar_ended"] is False
     assert answer["purged"] == {"events": 2, "bodies": 1}
     assert homes.unsent_files(home) == []
-    os.kill(pid, signal.SIGCONT)
+    sidecar.resume()
     processes.wait_for_end(home)
     assert len(collector.requests) <= requests + 1  # the one that was in flight
     assert set(homes.tree(home)) <= left_by_disable(home)

@@ -9,6 +9,7 @@ import uuid
 
 import psutil
 
+from flwr_telemetry.version import __version__
 from tests.support import flower, homes, processes, records, wire
 
 
@@ -69,10 +70,9 @@ def test_the_headers_of_a_request(home, collector):
     processes.spool_events(home, 2)
     processes.deliver(home)
     (request,) = collector.requests
-    version = importlib.metadata.version("flwr-telemetry")
     assert (request.method, request.path) == ("POST", "/api/v1/event")
     assert request.headers["content-type"] == "application/json"
-    assert request.headers["user-agent"] == f"flwr-telemetry/{version}"
+    assert request.headers["user-agent"] == f"flwr-telemetry/{__version__}"
     assert request.headers["idempotency-key"] == wire.key_of(request.body)
     assert re.fullmatch("[0-9a-f]{64}", request.key)
     assert request.headers["content-length"] == str(len(request.body))

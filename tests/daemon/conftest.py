@@ -36,8 +36,8 @@ def whole(home, *numbers, at_ns=1, host_of=None):
     return homes.put_bytes(home, data, name=whole_name(at_ns), host_of=host_of)
 
 
-def take(host, owner=OURS):
-    taken = batch.take(host, owner, 1)
+def take(host, owner=OURS, adopted=()):
+    taken = batch.take(host, owner, 1, adopted)
     assert taken is not None
     return taken
 

@@ -31,7 +31,7 @@ RELEASES = {
     "1.42.0": ("flwr-datasets==0.6.1",),
 }
 ONE_BY_ONE = {"1.8.0"}  # two of its Rays on one machine become one cluster
-BESIDE = ("simulation", "deployment", "legacy", "ends", "datasets", "embed")
+BESIDE = ("simulation", "deployment", "ends", "embed")
 """The tests that compare an unmodified Flower with another."""
 
 

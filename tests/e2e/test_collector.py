@@ -10,7 +10,7 @@ pytest.importorskip("starlette")
 
 from tests.e2e.gateway import FLOWERS_HOST, Gateway, _Proxy
 from tests.e2e.sides import OURS, Side
-from tests.e2e.test_legacy import serve
+from tests.e2e.test_simulation import serve
 from tests.support import homes, processes, wire
 from tests.support.receiving import Serving
 

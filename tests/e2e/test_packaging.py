@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flwr_telemetry import places
-from tests.support import homes, processes
+from tests.support import homes, processes, venvs
 
 pytestmark = pytest.mark.heavy
 
@@ -32,11 +32,7 @@ if __name__ == "__main__":
 
 def tool(directory, name):
     """Install a tool from the package index; the environment of a Python that finds it and our packages."""
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", directory, name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"pip cannot get {name}: {done.stderr.strip().splitlines()[-1]}")
-    return {**os.environ, "PYTHONPATH": str(directory)}
+    return {**os.environ, "PYTHONPATH": str(venvs.installed(directory, name, alone=False))}
 
 
 def run_tool(env, module, *arguments, cwd):

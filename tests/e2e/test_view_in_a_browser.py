@@ -107,7 +107,7 @@ def test_the_collectors_report_in_a_browser(tmp_path):
     from flwr_telemetry_collector.writer import today
 
     database, page = tmp_path / "flwr.db", tmp_path / "report.html"
-    opened, store = Database(str(database)), Store("sqlite")
+    opened, store = Database(str(database)), Store()
     evil = "</text></svg><script>console.log('run')</script>"
     parcels = [
         intake.parcel(json.dumps(to_wire(event)).encode(), None)

@@ -12,53 +12,38 @@ from tests.support import faults, homes
 from tests.support.told import ToldWriter
 
 
-class Told(ToldWriter):
-    def __init__(self, home):
-        super().__init__(Writer, Home(home).host())
-
-
-@pytest.fixture
-def told(home):
-    before = faults.descriptors()
-    told = Told(home)
-    yield told
-    told.writer.close()
-    assert faults.descriptors() == before
-
-
-@pytest.fixture
-def another(home):
-    another = Told(home)
-    yield another
-    another.writer.close()
-
-
 @pytest.fixture
 def host(home):
     return Home(home).host()
+
+
+@pytest.fixture
+def told(host):
+    before = faults.descriptors()
+    told = ToldWriter(Writer, host)
+    yield told
+    told.writer.close()
+    assert faults.descriptors() == before
 
 
 NOW_S = 1_800_000_000
 
 
 @pytest.fixture
-def paths(home):
+def paths(home, host):
     """Give a host with one event in its spool, appended at NOW_S."""
-    host = Home(home).host()
     files.append_bytes(homes.put(home, []), b"x")
     os.utime(host.events, (NOW_S, NOW_S))
     return host
 
 
 def beat(home, at_s, name="service-other.json"):
-    """Write a heartbeat of that time of the file system."""
     path = homes.telemetry(home) / name
     path.touch()
     os.utime(path, (at_s, at_s))
 
 
 def is_free(path):
-    """Whether a sealer could have the lock of this segment now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

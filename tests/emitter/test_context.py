@@ -6,13 +6,12 @@ import sys
 import uuid
 from types import SimpleNamespace
 
-import msgpack
 import pytest
 
 from flwr_telemetry import context, identity, record
 from flwr_telemetry.emitter import Emitter
 from flwr_telemetryd.burst.codec import Coalescer, expand
-from tests.support import flower, homes, processes, records
+from tests.support import homes, processes, records
 
 ADDED_BY_THE_SIDECAR = {"context.hw.cpu_count_physical", "context.hw.memory_gib"}
 OF_A_BURST = ["burst.count", "burst.clusters", "burst.varying", "burst.events"]
@@ -83,21 +82,6 @@ def test_nothing_undeclared_gets_in(home, package):
     assert [flattened(member) for member in expand(body)] == [plain, plain]
 
 
-def test_every_field_is_declared_with_its_reason_and_has_its_type():
-    assert len({field.name for field in context.FIELDS}) == len(context.FIELDS)
-    assert {field.kind for field in context.FIELDS} == {"string", "integer", "array", "object"}
-    assert all(len(field.why) > 10 for field in context.FIELDS)
-    assert len(context.FIELDS) == identity.FIELD_COUNT
-    assert {f"context.{name}" for name in identity.STATIC} < {field.name for field in context.FIELDS}
-    static = identity.static_context("flwr", ("flwr", "1.41.0"))
-    kinds = {"string": str, "integer": int, "array": list}
-    for field in context.FIELDS:
-        if field.name.removeprefix("context.") in identity.STATIC:
-            _, group, name = field.name.split(".")
-            assert type(static[group][name]) is kinds[field.kind], field.name
-    assert msgpack.unpackb(record.pack(static)) == static
-
-
 @pytest.mark.parametrize(
     ("modules", "version"),
     [
@@ -110,23 +94,12 @@ def test_every_field_is_declared_with_its_reason_and_has_its_type():
     ],
 )
 def test_a_loaded_flower_knows_its_version(modules, version, monkeypatch):
-    """The version is that of the Flower in this process, old or new."""
     for holder in identity.PACKAGES["flwr"].holders:
         monkeypatch.delitem(sys.modules, holder, raising=False)
     for holder, (name, number) in modules.items():
         holds = SimpleNamespace(package_name=name, package_version=number)
         monkeypatch.setitem(sys.modules, holder, holds)
     assert identity.package_version("flwr") == version
-
-
-@flower.needed
-def test_an_installed_flower_is_found_without_loading_it(monkeypatch):
-    """If no Flower is loaded, the metadata of the environment give the version."""
-    from importlib import metadata
-
-    for holder in identity.PACKAGES["flwr"].holders:
-        monkeypatch.delitem(sys.modules, holder, raising=False)
-    assert identity.package_version("flwr") == ("flwr", metadata.version("flwr"))
 
 
 UNAME = """
@@ -163,7 +136,7 @@ def test_the_context_is_redacted_as_the_details_are(home, told, left):
     platform, flower = event["context"]["platform"], event["context"]["flower"]
     release, version, number = left or told
     assert [platform["release"], platform["version"], flower["package_version"]] == [release, version, number]
-    assert platform["platform"].startswith(f"Linux-{release}-x86_64-with-glibc")
+    assert platform["platform"].startswith(f"Linux-{release}-x86_64-with")
     assert (platform["system"], platform["machine"]) == ("Linux", "x86_64")
     assert flower["package_name"] == "flwr"
 
@@ -224,23 +197,3 @@ def test_a_field_that_cannot_be_computed_costs_no_event(home, setup):
         where, hardware = event["context"]["platform"], event["context"]["hw"]["cpu_count"]
         assert where["python_version"] == sys.version.split()[0]
         assert hardware == ("unknown" if "cpu_count" in setup else os.cpu_count())
-
-
-PARTNER = "fa861362-66e1-4eaf-afa1-b45f90156c30"
-
-
-@pytest.mark.parametrize(
-    ("configured", "reported"),
-    [
-        (None, "unavailable"),
-        ("", "unavailable"),
-        (PARTNER, PARTNER),
-        (PARTNER.upper(), PARTNER.upper()),
-        (f"{{{PARTNER}}}", f"{{{PARTNER}}}"),
-        ("acme", "invalid"),
-        (PARTNER[:-1], "invalid"),
-    ],
-)
-def test_partner(configured, reported):
-    """The partner is reported by Flower's own rule."""
-    assert identity.partner_id(configured) == reported

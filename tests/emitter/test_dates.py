@@ -47,8 +47,3 @@ def test_a_thread_that_stopped_in_its_turn_holds_up_no_other(parallel):
     finally:
         go_on.set()
         holder.join()
-
-
-def test_an_interpreter_with_a_lock_of_its_own_has_no_turns(monkeypatch):
-    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
-    assert type(dates.dates_of("cluster")) is dates.Dates

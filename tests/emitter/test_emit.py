@@ -1,11 +1,15 @@
 """event() and flush(): events that wait for the imports of another one, and errors that must not get out."""
 
+import dis
 import signal
+import sys
 
 import pytest
 
 from flwr_telemetry import emit
+from flwr_telemetry.emitter import Emitter
 from flwr_telemetry.errors import TelemetryError
+from flwr_telemetry.spool.posix import Writer
 from tests.emitter.conftest import numbers
 from tests.support import homes, processes
 from tests.support.processes import NEVER
@@ -37,7 +41,7 @@ first.start()
 begun.wait()
 before_us = time.time_ns() // 1000
 details = {"n": 1, "inner": [os.environ["HOME"]]}
-told = [outcome(event("PING", details)), outcome(event("PING", {"n": 2}))]
+told = [outcome(event(EventType.PING, details)), outcome(event("PING", {"n": 2}))]
 details["inner"].append(1)
 told.append(outcome(event("PING", {"n": 3, "bad": {1}})))
 after_us = time.time_ns() // 1000
@@ -103,6 +107,53 @@ event("ENTER", {"n": {1}})
 """
     assert processes.run(home, ["-c", processes.PRELUDE + SLOW + code], NEVER).returncode == 7
     assert homes.spooled(home) == []
+
+
+INTERRUPTED = """
+import random, signal, time
+
+class OverError(Exception):
+    pass
+
+class Handler:
+    raised = 0
+
+    def handle(self, *_):
+        self.raised += 1
+        raise OverError
+
+handler, passed, refused = Handler(), 0, set()
+event("PING")
+signal.signal(signal.SIGALRM, handler.handle)
+while handler.raised < 300:
+    before = handler.raised
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        while handler.raised == before:
+            refused.add(repr(event("PING").exception()))
+    except OverError:
+        passed += 1
+
+def over(_signal, _frame):
+    raise TimeoutError
+
+signal.signal(signal.SIGALRM, over)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+began = time.monotonic()
+try:
+    flush(60)
+except TimeoutError:
+    passed += 1
+print(json.dumps([passed, sorted(refused), time.monotonic() - began < 30]))
+"""
+
+
+def test_what_a_handler_raises_reaches_the_program(home):
+    """It may be the end of a time that the program has set for itself, by `signal.alarm`."""
+    homes.configure(home, "http://127.0.0.1:9/x", offline_exit_s=1)
+    passed, refused, was_in_time = processes.answers(home, INTERRUPTED)
+    assert (refused, was_in_time) == (["None"], True)
+    assert passed >= 299  # Python drops an exception that a handler raises in a destructor or a callback
 
 
 def test_a_kept_event_without_consent(home):
@@ -210,6 +261,24 @@ def test_nothing_is_raised_without_memory(home, before, free):
     code = processes.PRELUDE + before + OUT_OF_MEMORY.format(free=free)
     done = processes.run(home, ["-c", code], NEVER)
     assert (done.stdout, done.returncode) == ("still here", 0), done.stderr
+
+
+# CPython before 3.14 never leaves a `try` that stands late in a long function, if memory runs out there.
+
+_UNIT_BYTES = 2
+_LARGEST_KEPT = 256
+"""Python keeps the objects of the numbers up to this one, and needs memory for each larger one."""
+
+FUNCTIONS = [emit.event, emit._report, Emitter.emit, Emitter._emit_alone, Emitter._emit, Emitter._take]
+FUNCTIONS += [Emitter._pack, Writer.append, Writer._append, Writer._is_kept, Writer._is_written]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="it needs no memory there")
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
+def test_the_way_of_an_event_has_no_try_late_in_a_function(function):
+    """The interpreter notes the place of the instruction, and begins again without an end if it cannot."""
+    for entry in dis._parse_exception_table(function.__code__):
+        assert not entry.lasti or entry.end // _UNIT_BYTES <= _LARGEST_KEPT + 1
 
 
 def test_a_failure_cannot_fail(monkeypatch):

@@ -13,34 +13,10 @@ from flwr_telemetry.errors import SpoolUnsafeError
 from tests.support.faults import amid, descriptors, write_at_most
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-UMASKS = [0, 0o022, 0o077, 0o277, 0o777]
 
 
 def mode(path):
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-@pytest.mark.parametrize("umask", UMASKS)
-def test_modes_whatever_the_umask(tmp_path, umask):
-    directory = tmp_path / "d"
-    os.umask(umask)
-    assert files.ensure_directory(directory)
-    files.append_bytes(directory / "appended", b"x")
-    files.replace_bytes(directory / "replaced", b"x")
-    files.touch(directory / "touched")
-    os.close(files.open_file(directory / "opened", os.O_RDWR | os.O_CREAT))
-    os.umask(0o022)
-    assert mode(directory) == 0o700
-    assert {path.name: mode(path) for path in directory.iterdir()} == dict.fromkeys(
-        ["appended", "replaced", "touched", "opened"], 0o600
-    )
-
-
-def test_a_directory_is_made_once(tmp_path):
-    assert files.ensure_directory(tmp_path / "d")
-    assert not files.ensure_directory(tmp_path / "d")
-    with pytest.raises(FileNotFoundError):
-        files.ensure_directory(tmp_path / "x" / "y")
 
 
 @pytest.mark.parametrize("bits", [0o700, 0o755, 0o500, 0o720, 0o702, 0o777, 0o1777])
@@ -53,58 +29,6 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path, bits):
         with pytest.raises(SpoolUnsafeError, match="chmod 700") if bits & 0o022 else nullcontext():
             check(path)
     assert mode(path) == bits
-
-
-def put(path, kind, target):
-    """Put something of this kind at a path."""
-    {
-        "file": path.touch,
-        "link": lambda: path.symlink_to(target),
-        "dangling": lambda: path.symlink_to(target.with_name("gone")),
-        "fifo": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "socket": lambda: os.mknod(path, stat.S_IFSOCK | 0o600),
-    }[kind]()
-
-
-@pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo"])
-def test_what_is_no_directory_is_refused(tmp_path, kind):
-    """A link is not followed, not even to a directory of this user."""
-    (tmp_path / "real").mkdir(mode=0o700)
-    put(tmp_path / "d", kind, tmp_path / "real")
-    for check in (files.check_directory, files.ensure_directory):
-        with pytest.raises(SpoolUnsafeError, match="link or no directory"):
-            check(tmp_path / "d")
-    assert not (tmp_path / "gone").exists()
-
-
-CALLS = {
-    "append": lambda path: files.append_bytes(path, b"x"),
-    "touch": files.touch,
-    "read": lambda path: files.open_file(path, os.O_RDONLY),
-    "write": lambda path: files.open_file(path, os.O_RDWR | os.O_CREAT),
-    "replace": lambda path: files.replace_bytes(path, b"x"),
-    "read_bytes": lambda path: files.read_bytes(path, 9),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "socket"])
-def test_what_is_no_plain_file_is_refused(tmp_path, kind, call):
-    """No link is followed, no FIFO blocks, no file is created, and no descriptor stays open."""
-    path, target = tmp_path / "f", tmp_path / "target"
-    target.write_bytes(b"theirs")
-    put(path, kind, target)
-    before = descriptors()
-    with pytest.raises((SpoolUnsafeError, OSError)) as caught:
-        CALLS[call](path)
-    if isinstance(caught.value, OSError):
-        assert caught.value.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
-    with pytest.raises(SpoolUnsafeError, match="remove it"):
-        files.check_file(path)
-    assert descriptors() == before
-    assert target.read_bytes() == b"theirs"
-    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("bits", [0o620, 0o602, 0o666, 0o777])
@@ -141,12 +65,6 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
     with pytest.raises(SpoolUnsafeError, match="belongs to another user"):
         files.append_bytes(tmp_path / "f", b"x")
     assert (tmp_path / "f").read_bytes() == b""
-
-
-def test_every_descriptor_is_closed_on_exec(tmp_path):
-    descriptor = files.open_file(tmp_path / "f", os.O_RDWR | os.O_CREAT)
-    assert not os.get_inheritable(descriptor)
-    os.close(descriptor)
 
 
 def test_short_writes_are_continued(tmp_path, monkeypatch):

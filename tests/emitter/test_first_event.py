@@ -12,6 +12,7 @@ print(json.dumps([told, sorted(set(sys.modules) - before)]))
 NOT_NEEDED = """
 msgpack datetime platform importlib.metadata email.parser tomllib signal flwr_telemetry.context
 flwr_telemetry.record flwr_telemetry.launch flwr_telemetry.presence flwr_telemetry.shared
+flwr_telemetry.goodbye
 """.split()
 
 MOST_MODULES_OF_OURS = 14
@@ -19,7 +20,6 @@ MOST_MODULES_OF_OURS = 14
 
 
 def loaded(home, **changes):
-    """Give the modules that the first event of a process loads."""
     told, modules = processes.answers(home, LOADED, {**processes.NEVER, **changes})
     assert told == "spooled"
     return modules
@@ -35,18 +35,6 @@ def test_a_first_event_beside_a_sidecar_loads_little(home, collector):
     assert {*NOT_NEEDED} & {*modules} == set()
     ours = [name for name in modules if name.startswith("flwr_telemetry.")]
     assert len(ours) <= MOST_MODULES_OF_OURS, ours
-
-
-def test_a_home_that_was_told_of_another_list_needs_the_list(home):
-    homes.write_settings(home, 'sidecar = "never"\n')
-    loaded(home)
-    noticed = homes.telemetry(home) / "noticed"
-    noticed.write_text("another\ncontext.date\n")
-    noticed.chmod(0o600)
-    assert "flwr_telemetry.context" in loaded(home)
-    platforms = [event["context"].get("platform") for event in homes.spooled(home)]
-    assert platforms[0]
-    assert not platforms[1]
 
 
 MANY = """

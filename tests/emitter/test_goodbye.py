@@ -1,14 +1,12 @@
 """The exit of a container's first process delivers what would be lost with it, and no other exit waits."""
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from flwr_telemetry import goodbye
 from tests.support import homes, hosts, processes, records, wire
 
 ONE_EVENT = 'event("PING", {"n": 0})\n'
@@ -66,7 +64,6 @@ def test_the_child_of_a_known_init_does_so_too(home, collector, tmp_path, init):
 
 
 def test_a_collector_that_hangs_is_not_waited_for_longer(home, collector):
-    """The loss is said once, with a remedy."""
     homes.configure(home, collector.url, goodbye_s=0.5, request_deadline_s=600)
     collector.answer_with("hang")
     done = processes.program(home, hosts.container(python(ONE_EVENT)))
@@ -84,7 +81,6 @@ def test_a_program_that_can_start_no_sidecar_says_what_it_loses(home, collector)
 
 
 def test_a_signal_ends_the_wait(home, collector):
-    """The exit goes on, with its own status and without a traceback."""
     homes.configure(home, collector.url, goodbye_s=ALWAYS_S, request_deadline_s=600)
     collector.answer_with("hang")
     end = """
@@ -165,21 +161,3 @@ def test_a_home_on_a_volume_outlives_the_container(home, tmp_path, collector):
     words = ["sh", "-c", script, "sh", str(home), str(tmp_path / "kept")]
     unshare = hosts.container(["--mount"])
     assert processes.program(home, [*unshare, *words, *python(ONE_EVENT)]).returncode == 0
-
-
-def test_the_time_for_preparations_counts(monkeypatch):
-    """The wait is as much shorter."""
-    told, times = [], iter([100.0, 100.5])
-    with monkeypatch.context() as patch:
-        patch.setattr(goodbye, "ends_container", lambda: True)
-        patch.setattr(goodbye, "wait_at_exit_s", lambda _environ: 2.0)
-        patch.setattr(goodbye.time, "monotonic", lambda: next(times))
-        goodbye.say(lambda wait_s: told.append(wait_s) or True, lambda *_: None)
-    assert told == [1.5]
-
-
-def test_without_a_container_not_even_a_module_is_loaded(home):
-    code = 'event("PING"); print("atexit" in sys.modules, "flwr_telemetry.goodbye" in sys.modules)'
-    assert os.getpid() != 1
-    told = processes.workload(home, code, processes.NEVER).stdout.split()
-    assert told[1] == "False"

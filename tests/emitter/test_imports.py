@@ -39,11 +39,7 @@ def busy():
     busy.end()
 
 
-def test_an_import_is_plain_and_happens_once():
-    """It starts no thread. The result is kept, and an exception is not."""
-    threads = threading.enumerate()
-    assert Guard().call(threading.get_ident) == threading.get_ident()
-    assert threading.enumerate() == threads
+def test_an_import_happens_once():
     done = []
 
     @undisturbed
@@ -58,37 +54,7 @@ def test_an_import_is_plain_and_happens_once():
     assert [importing(), importing()] == [2, 2]
 
 
-def test_threads_wait_for_each_other(busy):
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(busy.guard.call(lambda: 7)))
-    waiting.start()
-    assert found == []
-    busy.end()
-    waiting.join()
-    assert found == [7]
-
-
-def test_an_import_in_a_handler_that_interrupts_an_import(monkeypatch):
-    """It fails at once, at any depth, and the interrupted import goes on; later ones succeed."""
-    guard = Guard()
-    told = []
-
-    def handler(*_):
-        with pytest.raises(LoadingError) as raised:
-            guard.call(lambda: told.append("imported"))
-        told.append(str(raised.value))
-
-    before = signal.signal(signal.SIGUSR1, handler)
-    try:
-        assert guard.call(lambda: os.kill(os.getpid(), signal.SIGUSR1) or "done") == "done"
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert told == ["the event was reported during an import that it needs itself"]
-    assert guard.call(lambda: 7) == 7
-
-
 def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
-    """Another thread imports afterwards, and so does this one."""
     guard = Guard()
     with pytest.raises(KeyboardInterrupt):
         guard.call(lambda: signal.raise_signal(signal.SIGINT))

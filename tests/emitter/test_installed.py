@@ -2,6 +2,7 @@
 
 import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,14 +85,8 @@ def test_what_is_unclear_is_asked_of_the_standard_library(site, place):
 def test_a_finder_of_its_own_may_know_more(site, monkeypatch):
     asked = site(**SITES["one"][0])
 
-    class Finder:
-        def find_spec(self, *_):
-            return None
-
-        def find_distributions(self, *_):
-            return []
-
-    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    finder = SimpleNamespace(find_spec=lambda *_: None, find_distributions=lambda *_: [])
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     assert installed.version(NAMES) == ("flwr", "1.42.0")
     assert asked == [1]
 

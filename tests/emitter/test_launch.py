@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flwr_telemetry import files, launch, presence, settings, start_errors
-from flwr_telemetry.errors import StartError, TelemetryError
+from flwr_telemetry.errors import StartError
 from flwr_telemetry.launch import Wake
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings_file import Limits
@@ -31,7 +31,6 @@ def started(paths, at_s, *, size=8):
 
 
 def wake(home, environ=None, setting="auto", *, respawn_s=10, may=True):
-    """Request a sidecar, with or without consent."""
     consent = settings.Consent(enabled=may, decided_by="default", reason="")
     chosen = settings.Settings(consent, sidecar=setting, limits=Limits(respawn_s=respawn_s))
     return launch.wake(Home(home), Home(home).host(), chosen, environ or {}, lambda: may)
@@ -139,18 +138,6 @@ def test_without_locks_one_of_all_who_come_at_once_starts(paths, monkeypatch):
 def test_nothing_is_started_without_consent(home, paths):
     assert wake(home, may=False) is Wake.NOT_ALLOWED
     assert not paths.lock.exists()
-
-
-@pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_a_lock_that_is_no_file_starts_nothing(home, paths, kind):
-    if kind == "link":
-        paths.lock.symlink_to("elsewhere")
-    else:
-        os.mkfifo(paths.lock)
-    with pytest.raises((OSError, TelemetryError)):
-        wake(home)
-    assert not (paths.root / "elsewhere").exists()
-    assert not processes.sidecars(home)
 
 
 def in_vain(paths, starts, *, said="Traceback\nModuleNotFoundError: No module named 'requests'\n"):

@@ -8,44 +8,7 @@ import pytest
 
 from flwr_telemetry import layout
 from flwr_telemetry.errors import HomeUnavailableError
-from flwr_telemetry.layout import Home, HostPaths, home_directory, host_name
-
-HOME = Home(Path("/h/.flwr"))
-
-BELOW_THE_HOST = {
-    "root": "",
-    "spool": "spool",
-    "events": "spool/events.msgpack",
-    "flush": "spool/flush",
-    "work": "work",
-    "outbox": "outbox",
-    "sent": "sent",
-    "rejected": "rejected",
-    "damaged": "damaged",
-    "dropped": "dropped",
-    "not_before": "not-before",
-    "lock": "sidecar.lock",
-    "starting": "sidecar.starting",
-    "state": "sidecar.json",
-    "log": "sidecar.log",
-    "start_errors": "start-errors.log",
-    "machine": "machine",
-}
-
-
-STRINGS = {"root_text", "unsent", "archives"}
-
-
-def test_the_layout():
-    host = HOME.host("n1")
-    computed = [name for name, value in vars(HostPaths).items() if hasattr(value, "__get__")]
-    paths = {name: getattr(host, name) for name in computed if name not in STRINGS | {"directories", "files"}}
-    assert paths == {name: Path("/h/.flwr/telemetry/n1", path) for name, path in BELOW_THE_HOST.items()}
-    assert (host.root_text, *host.unsent, *host.archives) == (str(host.root), *map(str, host.directories))
-    assert sorted((host.root, *host.directories, *host.files)) == sorted(paths.values())
-    assert (HOME.source, HOME.config) == (Path("/h/.flwr/source"), Path("/h/.flwr/telemetry/config.toml"))
-    assert HOME.forgotten == Path("/h/.flwr/telemetry/forgotten")
-    assert HOME.heartbeat("n1") == Path("/h/.flwr/telemetry/service-n1.json")
+from flwr_telemetry.layout import home_directory, host_name
 
 
 @pytest.mark.parametrize(

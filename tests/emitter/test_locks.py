@@ -29,16 +29,6 @@ def second(first, tmp_path):
     os.close(descriptor)
 
 
-def test_shared_locks_exclude_exclusive_ones(first, second):
-    assert locks.try_shared(first) is LockResult.HELD
-    assert locks.try_shared(second) is LockResult.HELD
-    assert locks.try_exclusive(second) is LockResult.BUSY
-    locks.unlock(first)
-    assert locks.try_exclusive(second) is LockResult.HELD
-    assert locks.try_shared(first) is LockResult.BUSY
-    assert locks.try_exclusive(first) is LockResult.BUSY
-
-
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 @pytest.mark.parametrize("number", sorted(BUSY_ERRNOS))
 def test_what_says_that_a_lock_is_busy(first, monkeypatch, attempt, number):
@@ -87,7 +77,6 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
 
 
 def test_a_program_that_forbids_to_sleep(first, second, monkeypatch):
-    """The wait ends by its attempts, and raises nothing."""
     asked = []
 
     def sleep(seconds):
@@ -108,15 +97,7 @@ def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
         assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 
 
-def test_a_free_lock_costs_no_look_at_the_clock_and_a_released_one_one_wait(first, monkeypatch, second):
-    """It is part of every event."""
-    with monkeypatch.context() as patch:
-        patch.delattr(locks.time, "monotonic")
-        assert locks.wait(locks.try_shared, first, 1, 0.1) is LockResult.HELD
-
-
 def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):
-    """It is had at the next attempt."""
     monkeypatch.setattr(locks.time, "sleep", lambda _: locks.unlock(first))
     assert locks.try_exclusive(first) is LockResult.HELD
     assert locks.wait(locks.try_exclusive, second, 1, 0.1) is LockResult.HELD

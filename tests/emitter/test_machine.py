@@ -14,8 +14,6 @@ from tests.support import homes, netfs, processes
 
 
 class Machine:
-    """A machine with IDs of its own, but with this machine's name and time since the boot."""
-
     def __init__(self, files, monkeypatch, *, boot=None, machine_id=None):
         self._monkeypatch = monkeypatch
         self._files = files / uuid.uuid4().hex
@@ -64,23 +62,25 @@ def let_all_boot(home):
         os.utime(path, (0, 0))
 
 
-def test_machines_of_one_name_have_a_directory_each(shared, make):
-    first, second, third = make(), make(), make()
-    assert [each.finds(shared) for each in (first, second, third, second, first)] == [
-        "",
-        "-2",
-        "-3",
-        "-2",
-        "",
-    ]
+def ends(home, *machines):
+    return [machine.finds(home) for machine in machines]
+
+
+@pytest.fixture
+def pair(shared, make):
+    """Give two machines that have a directory each."""
+    pair = make(), make()
+    assert ends(shared, *pair) == ["", "-2"]
+    return pair
+
+
+def test_machines_of_one_name_have_a_directory_each(shared, make, pair):
+    first, second, third = *pair, make()
+    assert ends(shared, third, second, first) == ["-3", "-2", ""]
     written = "".join(path.read_text() for path in homes.find(homes.telemetry(shared), "*/machine"))
-    raw = [
-        each
-        for one in (first, second, third)
-        for each in (one.boot, one.boot.replace("-", ""), one.machine_id)
-    ]
     assert len(written.splitlines()) == 3
-    assert not [known for known in raw if known in written]
+    for one in (first, second, third):
+        assert not any(known in written for known in (one.boot, one.boot.replace("-", ""), one.machine_id))
 
 
 def test_a_home_of_one_machine_is_neither_read_nor_written(home, make):
@@ -89,43 +89,38 @@ def test_a_home_of_one_machine_is_neither_read_nor_written(home, make):
     assert not home.exists()
 
 
-def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make):
-    first, second = make(), make()
-    assert [each.finds(shared) for each in (first, second)] == ["", "-2"]
+def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make, pair):
+    first, second = pair
     for _ in range(2):
         let_all_boot(shared)
         for each, end in ((second, "-2"), (first, "")):
             each.boot_again()
             assert each.finds(shared) == end
-    assert [make().finds(shared), first.finds(shared)] == ["-3", ""]
+    assert ends(shared, make(), first) == ["-3", ""]
 
 
-def test_a_machine_keeps_its_directory_when_a_better_name_is_free(shared, make):
+def test_a_machine_keeps_its_directory_when_a_better_name_is_free(shared, make, pair):
     """The directory of a machine that is gone is removed. A service may still work in this one's."""
-    first, second = make(), make()
-    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
     shutil.rmtree(homes.host(shared))
-    assert [second.finds(shared), make().finds(shared), second.finds(shared)] == ["-2", "", "-2"]
+    assert ends(shared, pair[1], make(), pair[1]) == ["-2", "", "-2"]
 
 
 @pytest.mark.parametrize("known", ["0" * 32, "", "uninitialized"])
 def test_copies_of_one_disk(shared, make, known):
     """A file that was touched since the boot is another machine's."""
     one, other = (make(machine_id=known) for _ in range(2))
-    assert [one.finds(shared), other.finds(shared), one.finds(shared)] == ["", "-2", ""]
+    assert ends(shared, one, other, one) == ["", "-2", ""]
     let_all_boot(shared)
     one.finds(shared)  # tells that it still runs
     other.boot_again()
     assert other.finds(shared) == "-2"
 
 
-def test_a_process_that_cannot_see_the_boot_id_is_told_by_the_machine_id(shared, make):
+def test_a_process_that_cannot_see_the_boot_id_is_told_by_the_machine_id(shared, pair):
     """For example in a service that hides parts of proc(5)."""
-    first, second = make(), make()
-    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
-    for each in (first, second):
+    for each in pair:
         each.use("", each.machine_id)
-    assert [first.finds(shared), second.finds(shared)] == ["", "-2"]
+    assert ends(shared, *pair) == ["", "-2"]
 
 
 def test_a_machine_without_any_id_takes_the_plain_name(shared, make):
@@ -137,19 +132,16 @@ def test_a_machine_without_any_id_takes_the_plain_name(shared, make):
 
 
 def test_many_machines_of_one_name_read_few_files(shared, make):
-    ends = [make().finds(shared) for _ in range(12)]
-    assert ends[:9] == ["", *(f"-{number}" for number in range(2, 10))]
-    assert len({*ends}) == 12
-    assert {len(end) for end in ends[9:]} == {9}
+    found = ends(shared, *(make() for _ in range(12)))
+    assert found[:9] == ["", *(f"-{number}" for number in range(2, 10))]
+    assert len({*found}) == 12
+    assert {len(end) for end in found[9:]} == {9}
 
 
 def test_a_long_name_is_cut(shared, make, monkeypatch):
     real = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((real[0], "x" * 70, *real[2:])))
-    names = [
-        own_host(Home(shared), lambda: True).name for each in (make(), make()) if each.finds(shared) or True
-    ]
-    assert names == ["x" * 64, "x" * 62 + "-2"]
+    assert ends(shared, make(), make()) == ["", "x" * 62 + "-2"]
 
 
 @pytest.mark.parametrize("may", [False, True])

@@ -22,24 +22,17 @@ def table(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize(
-    ("kind", "is_shared"),
-    [
-        ("nfs4", True),
-        ("cifs", True),
-        ("lustre", True),
-        ("fuse.sshfs", True),
-        ("autofs", True),
-        ("a-new-one", True),
-        ("tmpfs", False),
-        ("overlay", False),
-    ],
-)
-def test_a_file_system_is_shared_unless_it_is_known_to_be_this_machines_own(table, tmp_path, kind, is_shared):
+@pytest.mark.parametrize("kind", "nfs4 cifs lustre fuse.sshfs autofs a-new-one tmpfs overlay".split())
+def test_a_file_system_is_shared_unless_it_is_known_to_be_this_machines_own(table, tmp_path, kind):
     table(("mount", f"{kind} server:/home rw"))
     found = mounts.find(tmp_path / "mount/u/.flwr")
-    assert (found.kind, found.is_shared) == (kind, is_shared)
+    assert (found.kind, found.is_shared) == (kind, kind not in {"tmpfs", "overlay"})
     assert not mounts.is_shared(tmp_path / "mounted")
+
+
+def test_the_options_of_both_kinds_count(table, tmp_path):
+    table(("mount", "nfs server:/home rw,vers=3,local_lock=all"))
+    assert mounts.find(tmp_path / "mount").options >= {"noatime", "vers=3", "local_lock=all"}
 
 
 def test_a_disk_that_several_machines_write_to(tmp_path, monkeypatch):
@@ -48,25 +41,21 @@ def test_a_disk_that_several_machines_write_to(tmp_path, monkeypatch):
     assert mounts.is_shared("/home")
 
 
-def test_the_options_of_both_kinds_count(table, tmp_path):
-    table(("mount", "nfs server:/home rw,vers=3,local_lock=all"))
-    assert mounts.find(tmp_path / "mount").options >= {"noatime", "vers=3", "local_lock=all"}
+AUTOFS, NFS, TMPFS = "autofs systemd-1 rw", "nfs4 server:/ rw", "tmpfs tmpfs rw"
 
 
-def test_the_last_of_two_mounts_on_one_point(table, tmp_path):
-    table(("mount", "autofs systemd-1 rw"), ("mount", "tmpfs tmpfs rw"))
-    assert not mounts.is_shared(tmp_path / "mount")
-
-
-def test_a_mount_below_another_one(table, tmp_path):
-    table(("mount", "autofs auto.home rw"), ("mount/own", "tmpfs tmpfs rw"))
-    assert mounts.is_shared(tmp_path / "mount/other/.flwr")
-    assert not mounts.is_shared(tmp_path / "mount/own/.flwr")
-
-
-def test_a_name_with_a_blank(table, tmp_path):
-    table(("my\\040mount", "nfs4 server:/ rw"))
-    assert mounts.is_shared(tmp_path / "my mount/u")
+@pytest.mark.parametrize(
+    ("rows", "path", "is_shared"),
+    [
+        ([("mount", AUTOFS), ("mount", TMPFS)], "mount", False),  # the last of two on one point
+        ([("mount", AUTOFS), ("mount/own", TMPFS)], "mount/other/.flwr", True),
+        ([("mount", AUTOFS), ("mount/own", TMPFS)], "mount/own/.flwr", False),
+        ([("my\\040mount", NFS)], "my mount/u", True),
+    ],
+)
+def test_which_of_several_mounts_counts(table, tmp_path, rows, path, is_shared):
+    table(*rows)
+    assert mounts.is_shared(tmp_path / path) is is_shared
 
 
 @pytest.mark.parametrize("target", ["mount/u", "{}/mount/u", "there/../mount/u"])

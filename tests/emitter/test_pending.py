@@ -64,22 +64,6 @@ def test_what_was_delivered_between_two_passes_is_over(host):
     assert waiting.is_over()
 
 
-@pytest.mark.parametrize("stage", ["spool", "work", "outbox"])
-def test_where_it_waits_at_the_call(host, stage):
-    place = {
-        "spool": host.spool / SEALED,
-        "work": host.work / "b1.me" / SEALED,
-        "outbox": host.outbox / "b1" / "k.json",
-    }[stage]
-    move(host.events, place)
-    waiting = Waiting(host)
-    assert not waiting.is_over()
-    place.unlink()
-    if stage == "work":
-        place.parent.rmdir()
-    assert waiting.is_over()
-
-
 def test_nothing_waits(home):
     host = Home(home).host()
     assert Waiting(host).is_over()

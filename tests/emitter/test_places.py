@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,12 +30,9 @@ def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
 
 
 def test_finders_of_others_may_fail(monkeypatch):
-    class Finder:
-        def find_spec(self, *_):
-            raise ZeroDivisionError
-
     found = places.find()
-    monkeypatch.setattr(sys, "meta_path", [Finder(), object(), *sys.meta_path])
+    finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
     monkeypatch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
     assert places.find() == found
 

@@ -59,7 +59,6 @@ def test_ages_by_host(home, paths, monkeypatch):
 
 
 def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
-    """The directory is listed again only after a change, or after many looks."""
     host_directories = [homes.telemetry(home) / f"host{number}" for number in range(20)]
     for path in host_directories:
         path.mkdir()
@@ -80,20 +79,6 @@ def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
     beat(home, NOW_S, "service-second.json")
     os.utime(homes.telemetry(home), ns=(changed.st_atime_ns, changed.st_mtime_ns))
     assert any(look() for _ in range(40))
-
-
-@pytest.mark.parametrize("what", ["nothing", "a file", "no heartbeat"])
-def test_without_a_heartbeat_nobody_asks_for_the_time(tmp_path, what):
-    home = Home(tmp_path / "another")
-    if what != "nothing":
-        home.path.mkdir()
-        (home.telemetry.touch if what == "a file" else home.telemetry.mkdir)()
-
-    def now():
-        raise AssertionError
-
-    assert presence.heartbeats(home, now) == {}
-    assert not presence.has_fresh_heartbeat(home, now)
 
 
 def test_a_flush_counts_as_now(home, paths):
@@ -131,19 +116,11 @@ LIVING = {"pid": 2, "born": "x", "mode": "service", "ended": ""}
     ids=lambda text: text[:40],
 )
 def test_a_damaged_state_names_nobody(paths, text):
-    """No process gets a signal."""
     paths.state.write_text(text)
     assert presence.sidecar_state(paths) is None
     assert not presence.state_claims_alive(paths)
     presence.signal_service(paths)
     paths.state.unlink()
-
-
-def test_what_a_state_tells(paths):
-    assert presence.read_state(paths) == {}
-    paths.state.write_text(json.dumps({**LIVING, "requests": 7}))
-    assert presence.sidecar_state(paths) == (2, "x", "service", "")
-    assert presence.read_state(paths)["requests"] == 7
 
 
 class Sleeper:
@@ -215,14 +192,6 @@ def test_only_a_sidecar_of_that_mode_is_sent_a_signal(paths, sleeper):
     presence.signal_service(paths)
     presence.signal_sidecar(paths, "on demand", signal.SIGTERM)
     assert (sleeper.process.wait(processes.PATIENCE_S), sleeper.read()) == (-signal.SIGTERM, b"")
-
-
-def test_a_zombie_does_not_live(paths, sleeper):
-    """A process that ended and was not reaped still has its number."""
-    sleeper.process.kill()
-    os.waitid(os.P_PID, sleeper.process.pid, os.WEXITED | os.WNOWAIT)
-    assert presence.birth(sleeper.process.pid)
-    assert not presence.state_claims_alive(paths)
 
 
 def test_what_says_that_a_sidecar_lives(paths, sleeper, monkeypatch):

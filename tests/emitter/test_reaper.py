@@ -1,24 +1,10 @@
 """The process that reaps a sidecar: init, a training that is init, or none; in a PID namespace."""
 
-import shutil
-import subprocess
 import sys
 
 import pytest
 
-from tests.support import homes, processes, wire
-
-ALONE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-
-
-def _may():
-    done = shutil.which("unshare") and subprocess.run([*ALONE, "true"], capture_output=True, check=False)
-    return bool(done) and done.returncode == 0
-
-
-pytestmark = pytest.mark.skipif(
-    not _may(), reason="a first process of its own takes a PID namespace, and root"
-)
+from tests.support import homes, hosts, processes, wire
 
 TOOLS = """
 import json, os, subprocess, sys, time
@@ -54,7 +40,7 @@ def delivered():
 
 
 def alone(home, code):
-    return processes.program(home, [*ALONE, sys.executable, "-c", TOOLS + code])
+    return processes.program(home, hosts.container([sys.executable, "-c", TOOLS + code]))
 
 
 def test_a_training_that_is_the_first_process_reaps_its_sidecars(home, collector):

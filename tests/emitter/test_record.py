@@ -1,16 +1,16 @@
-"""The record format: an event of the specification is decoded, and nothing else is."""
+"""The record format: an event of the specification is decoded, nothing else is; and its wire format."""
 
+import copy
 import struct
-import zlib
+from datetime import UTC, datetime, timedelta
 
-import msgpack.fallback
+import msgpack
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from flwr_telemetry import record
 from tests.support import records
-from tests.support.strategies import events, packed, tried
+from tests.support.strategies import dates_us, events, packed, tried
 
 SAMPLE = records.sample({"n": 1})
 
@@ -77,29 +77,6 @@ def test_what_is_no_event_is_refused(payload):
         record.decode(payload)
 
 
-@tried(120)
-@given(
-    st.binary(max_size=80)
-    | st.builds(lambda a, b: record.pack(SAMPLE)[:a] + b, st.integers(0, 400), st.binary())
-)
-def test_no_bytes_make_the_decoder_raise_anything_else(payload):
-    try:
-        event = record.decode(payload)
-    except record.NotAnEventError:
-        return
-    record.check_event(event)
-
-
-@tried(50)
-@given(st.lists(events, max_size=5))
-def test_an_undamaged_segment_is_a_plain_msgpack_stream(given_events):
-    """Another implementation of msgpack, in pure Python, reads pairs of a checksum and a payload."""
-    reader = msgpack.fallback.Unpacker()
-    reader.feed(b"".join(record.frame(record.pack(event)) for event in given_events))
-    payloads = [record.pack(event) for event in given_events]
-    assert list(reader) == [[zlib.crc32(payload), payload] for payload in payloads]
-
-
 def test_the_longest_payload():
     assert record.frame(b"x" * 65_535)[6:9] == b"\xc5\xff\xff"
     with pytest.raises(ValueError, match="65536"):
@@ -118,3 +95,35 @@ def test_an_event_assembled_from_parts_is_the_event(event):
     payload = record.assemble(head, record.pack(event["event_details"]), parts, date_us)
     assert packed(record.decode(payload)) == packed(event)
     assert b"\xa4date\xd3" + struct.pack(">q", date_us) in payload
+
+
+@tried(200)
+@given(dates_us)
+def test_a_date_as_text_is_the_same_moment(moment_us):
+    text = record.date_text(moment_us)
+    assert record.date_us(text) == moment_us
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
+    assert text == moment.isoformat()
+
+
+def test_another_offset_is_the_same_moment():
+    assert record.date_us("1970-01-01T02:00:00.000001+02:00") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "today", "2026-11-22T10:00:00", "2026-11-22", "2026-13-22T10:00:00+00:00"]
+)
+def test_no_date(text):
+    with pytest.raises(ValueError, match=r"."):
+        record.date_us(text)
+
+
+@tried(50)
+@given(events)
+def test_the_wire_differs_from_the_record_in_the_date_alone(event):
+    before = copy.deepcopy(event)
+    on_the_wire = record.to_wire(event)
+    assert packed(event) == packed(before)
+    assert on_the_wire["context"]["date"] == record.date_text(event["context"]["date"])
+    on_the_wire["context"]["date"] = event["context"]["date"]
+    assert packed(on_the_wire) == packed(before)

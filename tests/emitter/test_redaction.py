@@ -4,56 +4,26 @@ import getpass
 import os
 import pwd
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import details, record, redaction
+from flwr_telemetry import redaction
 from flwr_telemetry.details import DetailsEncoder
 from flwr_telemetry.redaction import Redactor
-from tests.support import records
 from tests.support.strategies import details as any_details
-from tests.support.strategies import json_values, packed, tried, words
+from tests.support.strategies import packed, tried
 
-NAME, HOST, HOME = "zoë.quill", "zq-node7.cluster.example", "/home/zoë.quill"
-ASCII_NAME, ASCII_HOST, ASCII_HOME = "zquill", "zq-node7", "/home/zquill"
-NOBODY = Redactor((), ())
-ASCII = Redactor([ASCII_NAME, ASCII_HOST, "zq"], [ASCII_HOME])
-UNICODE = Redactor([NAME, HOST, HOST.partition(".")[0]], [HOME, "/nfs/zoë.quill"])
-
-
-def through(value, redactor=NOBODY):
-    parts = record.context_parts({}, records.sample()["context"])
-    _, tail = parts
-    head = record.pack("context") + bytes([0x80 | len(records.sample()["context"])])
-    once = DetailsEncoder(redactor).packed(value)
-    again = details.DetailsEncoder(redactor)
-    assert [again.packed(value), again.packed(value)] == [once, once]
-    payload = b"\x83\xaaevent_type\xa4PING\xadevent_details" + once + head + tail
-    return record.decode(payload)["event_details"]
+REDACTORS = [
+    Redactor((), ()),
+    Redactor(["zquill", "zq-node7", "zq"], ["/home/zquill"]),
+    Redactor(["zoë.quill", "zq-node7.cluster.example"], ["/home/zoë.quill"]),
+]
 
 
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
-
-
-def holds_token(text, token):
-    """Whether the token stands in the text with no letter or digit beside it, whatever its case."""
-    for at in range(len(text) - len(token) + 1):
-        if text[at : at + len(token)].lower() != token.lower():
-            continue
-        before, behind = text[at - 1 : at], text[at + len(token) :][:1]
-        if not before.isalnum() and not behind.isalnum():
-            return True
-    return False
+def through(value, redactor):
+    return msgpack.unpackb(DetailsEncoder(redactor).packed(value))
 
 
 innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="zZ"), max_size=8)
@@ -62,38 +32,8 @@ innocent = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 @tried(100)
 @given(any_details(innocent))
 def test_innocent_details_pass_unchanged(value):
-    for redactor in (NOBODY, ASCII, UNICODE):
+    for redactor in REDACTORS:
         assert packed(through(value, redactor)) == packed(value)
-
-
-def cased(token):
-    return st.lists(st.booleans(), min_size=len(token), max_size=len(token)).map(
-        lambda ups: "".join(c.upper() if up else c.lower() for c, up in zip(token, ups, strict=True))
-    )
-
-
-def telling(*tokens):
-    beside = st.sampled_from(
-        [*"/\\ .,-_:@~\n", "", "a", "9", "é", "file://", "<", "<redacted>", "..", "-x", "_x"]
-    )
-    piece = st.one_of(beside, words(max_size=2), *map(cased, tokens))
-    return st.lists(piece, max_size=7).map("".join)
-
-
-@pytest.mark.parametrize(
-    ("redactor", "tokens"),
-    [(ASCII, [ASCII_NAME, ASCII_HOST, ASCII_HOME]), (UNICODE, [NAME, HOST, HOST.partition(".")[0], HOME])],
-    ids=["ascii", "unicode"],
-)
-def test_no_telling_token_remains(redactor, tokens):
-    @tried(120)
-    @given(st.dictionaries(telling(*tokens), json_values(telling(*tokens)), min_size=1, max_size=3))
-    def holds(value):
-        for text in strings(through(value, redactor)):
-            for token in tokens:
-                assert not holds_token(text, token), (value, text)
-
-    holds()
 
 
 @pytest.mark.parametrize(
@@ -119,44 +59,16 @@ def test_short_and_common_names_go_inside_a_path(text, left):
     assert through({"a": [text]}, redactor) == {"a": [left]}
 
 
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("zquill", "<redacted>"),
-        ("ZQuill_runs", "<redacted>_runs"),
-        ("zquills zquill2 azquill", "zquills zquill2 azquill"),
-        ("/home/zquill", "<redacted>"),
-        ("file:///home/zquill/x", "file://<redacted>/x"),
-        ("/home/zquill2/x", "/home/zquill2/x"),
-        ("/home/zquill-old/x", "/home/<redacted>-old/x"),
-        ("zquill@zq-node7", "<redacted>@<redacted>"),
-        ("zq-node7.local", "<redacted>.local"),
-        ("zq-node77", "zq-node77"),
-    ],
-)
-def test_what_is_replaced(text, left):
-    assert through({text: 1}, ASCII) == {left: 1}
-
-
 @pytest.mark.parametrize("written", ["mi\u212ae", "m\u0130ke", "m\u0131ke", "mike\u017f", "MIKE"])
 def test_letters_that_only_unicode_lowers_to_ascii(written):
     """U+212A is a K in any case-insensitive comparison, U+0130 and U+0131 are an i, U+017F is an s."""
     assert through({"a": written}, Redactor(["mike", "mikes"], [])) == {"a": "<redacted>"}
 
 
-def test_identity_redactor(monkeypatch):
-    monkeypatch.setenv("LOGNAME", "zquill")
+def test_the_home_of_the_password_entry_counts_too(monkeypatch):
+    directory = pwd.getpwuid(os.geteuid()).pw_dir
     monkeypatch.setenv("HOME", "/srv/people/zq/")
-    redactor = redaction.identity_redactor()
-    assert getpass.getuser() == "zquill"
-    secrets = {
-        "a": "zquill",
-        "b": "/srv/people/zq",
-        "c": f"/x/{os.uname().nodename}/y",
-        "d": os.path.expanduser("~root"),
-    }
-    left = {"a": "<redacted>", "b": "<redacted>", "c": "/x/<redacted>/y"}
-    assert through(secrets, redactor) == {**left, "d": "<redacted>" if os.geteuid() == 0 else secrets["d"]}
+    assert through({"a": f"{directory}/x"}, redaction.identity_redactor()) == {"a": "<redacted>/x"}
 
 
 @pytest.mark.parametrize(

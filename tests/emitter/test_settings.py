@@ -1,8 +1,6 @@
 """Consent: any opt-out wins, and every decision names its cause."""
 
 import os
-from collections import ChainMap
-from types import MappingProxyType
 from typing import NamedTuple
 from unittest import mock
 
@@ -143,14 +141,6 @@ def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
     assert load(Home(home), environ, site_file=home / "none").sidecar == chosen
 
 
-@pytest.mark.parametrize("text", [ON, BAD])
-@pytest.mark.parametrize(("value", "logging"), [("1", True), ("0", False), ("true", False), (None, False)])
-def test_logging_is_the_environments_affair(home, text, value, logging):
-    homes.write_settings(home, text)
-    environ = {} if value is None else {"FLWR_TELEMETRY_LOGGING": value}
-    assert load(Home(home), environ, site_file=home / "none").logging is logging
-
-
 def in_place(path):
     """Write a no of the same size into a file, and keep its time: no field of its status may tell."""
     before = path.stat()
@@ -173,30 +163,6 @@ CHANGES = {
     "home_gone": lambda home, site: home.rename(home.with_name("gone")),
     "owner": lambda home, site: os.chown(home, os.geteuid() + 1, -1),
 }
-
-
-@pytest.mark.parametrize("name", ["site", "user"])
-def test_a_link_that_leads_nowhere_is_malformed(home, tmp_path, name):
-    """It is off, and no reason to purge."""
-    site = tmp_path / "telemetry.toml"
-    homes.write_settings(home, ON)
-    dangling(site if name == "site" else homes.config_file(home))
-    consent = load(Home(home), {TELEMETRY: "1"}, site_file=site).consent
-    assert (consent.enabled, consent.decided_by, consent.malformed) == (False, f"{name} file", True)
-    assert "leads nowhere" in consent.reason
-
-
-def test_variables_are_those_of_the_mapping_in_place(monkeypatch):
-    """A program may put a plain mapping in the place of ``os.environ``."""
-    before = settings.variables()
-    monkeypatch.setenv(TRACK, "1")
-    assert settings.variables() != before
-    for mapping in dict(os.environ), MappingProxyType(dict(os.environ)), ChainMap({}, dict(os.environ)):
-        monkeypatch.setattr(os, "environ", mapping)
-        before = settings.variables()
-        assert settings.variables() == before
-        monkeypatch.setattr(os, "environ", ChainMap({TELEMETRY: "0"}, mapping))
-        assert settings.variables() != before
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import threading
 import tomllib
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tests.support.strategies import tried
 
 
 def read(path):
-    """Give the settings in a file."""
     return parse(path, content(path))
 
 
@@ -39,6 +37,7 @@ def path(tmp_path):
         ('sidecar = "never"\nca_bundle = "/x.pem"', {"sidecar": "never", "ca_bundle": "/x.pem"}),
         ("idle_exit_s = 0.25\nbursts = false", {"idle_exit_s": 0.25, "bursts": False}),
         ("enabled = true\r\n", {"enabled": True}),
+        ("\ufeffenabled = false\n", {"enabled": False}),
     ],
 )
 def test_what_is_understood(path, text, values):
@@ -80,15 +79,7 @@ def test_every_limit_is_a_number(path, name):
         ("ca_bundle = 1", "line 1: ca_bundle must be a non-empty string"),
         *(
             (f"deletion_contact = {value}", "line 1: deletion_contact must be a mail address or https")
-            for value in (
-                '""',
-                "1",
-                '"us"',
-                '"http://example.org"',
-                '"https://"',
-                '"a@b@c"',
-                '"a@b\\nBcc: c@d"',
-            )
+            for value in ('""', "1", '"us"', '"http://x.org"', '"https://"', '"a@b@c"', '"a@b\\nBcc: c@d"')
         ),
         ('\nurl = "http://example.org"', "line 2: url must be https"),
         ("x = " + "[" * 5000, "no valid TOML"),
@@ -100,19 +91,6 @@ def test_what_is_refused(path, text, word):
         read(path)
     assert str(path) in str(caught.value)
     assert word in str(caught.value)
-
-
-def test_what_is_no_text_is_refused(path):
-    """Broken text, a file beyond 64 KiB and a directory are no opt-in; a missing file has no settings."""
-    for data in (b"enabled = false # \xff", b"# " + b"x" * 65_536):
-        path.write_bytes(data)
-        with pytest.raises(SettingsError, match=r"config\.toml"):
-            read(path)
-    path.unlink()
-    assert read(path) == {}
-    path.mkdir()
-    with pytest.raises(SettingsError, match="no plain file"):
-        read(path)
 
 
 UNREADABLE = {
@@ -164,22 +142,6 @@ def test_a_file_that_cannot_be_opened_is_refused(path, number, monkeypatch):
         read(path)
 
 
-def test_a_fifo_in_its_place_holds_nobody(path):
-    """Reading a FIFO answers at once, with a refusal."""
-    os.mkfifo(path)
-    told = []
-
-    def look():
-        with pytest.raises(SettingsError) as caught:
-            read(path)
-        told.append(caught.value)
-
-    reader = threading.Thread(target=look, daemon=True)
-    reader.start()
-    reader.join(1)
-    assert len(told) == 1
-
-
 ALLOWED = """
     https://telemetry.flower.ai/api/v1/event https://x https://[::1]:8443/x?y#z HTTPS://X.example
     http://127.0.0.1:1/x http://127.9.9.9 http://localhost:80/ http://LOCALHOST/ http://[::1]/ file:///a/b.jsonl
@@ -194,13 +156,7 @@ REFUSED = """
 
 @pytest.mark.parametrize("url", [*ALLOWED, "file:///a b", *REFUSED, ""])
 def test_url_problem(url):
-    """Https anywhere, http on loopback only, a file by its absolute path, and no credentials."""
     assert (url_problem(url) is None) is (url in {*ALLOWED, "file:///a b"})
-
-
-@pytest.mark.parametrize("value", [None, 1, True, ["https://x"], b"https://x"])
-def test_a_url_is_a_string(value):
-    assert url_problem(value) == "url must be a string"
 
 
 def test_where_a_setting_stands(path):
@@ -240,36 +196,8 @@ def test_a_file_beside_the_settings_has_a_whole_path(path, name):
             read(path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("format", "otlp"), ("compression", "none")])
-def test_a_choice_is_one_of_its_words(path, name, value):
-    path.write_text(f'{name} = "{value}"\n')
-    assert read(path) == {name: value}
-    path.write_text(f'{name} = "{value.upper()}"\n')
-    with pytest.raises(SettingsError, match=f"{name} must be one of "):
-        read(path)
-
-
-PARTS = [
-    "url",
-    "enabled",
-    '"',
-    "\\",
-    "'",
-    "#",
-    " ",
-    "\t",
-    "\r",
-    "=",
-    ".",
-    "_",
-    "-",
-    "true",
-    "false",
-    "inf",
-    "0",
-    "12",
-]
-PARTS += ['"https://a.b/c"', "\u00e9", "\x00", "[x]", "[", "]", '""', "1e3", "9" * 20]
+PARTS = [*"\"\\'# \t\r=._-0[]", *'url enabled true false inf 12 "https://a.b/c" [x] "" 1e3'.split()]
+PARTS += ["\u00e9", "\x00", "9" * 20]
 TEXTS = st.lists(st.sampled_from(PARTS), max_size=5).map("".join)
 VALUES = (
     st.sampled_from(["true", "false", "0", "12", "007", "1.5", "-1", '"a"', '""', '"a # b"', "[1]"]) | TEXTS
@@ -280,7 +208,6 @@ NAMED = st.builds("{} = {}".format, st.sampled_from([*settings_file.NAMES[:4], "
 @tried(300)
 @given(st.lists(NAMED | TEXTS, max_size=4).map("\n".join))
 def test_a_plain_file_is_understood_as_toml(text):
-    """What is understood without a parser, is what the parser understands."""
     values = settings_file._plain(text.encode())
     if values is not None:
         assert values == tomllib.loads(text)

@@ -73,13 +73,6 @@ def test_without_another_there_is_no_sitecustomize(home):
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'sitecustomize'"
 
 
-def test_both_take_effect(home, tmp_path):
-    directory = theirs(tmp_path, f"{LOOK}\nraise ValueError('bad luck')")
-    done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
-    assert (done.returncode, done.stdout) == (0, "1\n1\n")
-    assert "ValueError: bad luck" in done.stderr
-
-
 def test_a_path_that_holds_us_twice_ends(home, tmp_path):
     again = tmp_path / "again"
     again.symlink_to(SITE)

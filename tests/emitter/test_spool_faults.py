@@ -1,4 +1,4 @@
-"""Every error of the system, one call and one errno at a time, and unsafe paths in the spool's place."""
+"""Every error of the system, one call and one errno at a time, for both writers of the spool."""
 
 import errno
 import fcntl
@@ -8,25 +8,35 @@ import pytest
 
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from flwr_telemetry.spool import posix
+from flwr_telemetry.spool.posix import Handle, Writer
+from flwr_telemetry.whole import WholeWriter
 from tests.emitter.conftest import numbers
 from tests.support import homes, records
 from tests.support.faults import descriptors, fail_once, write_at_most
+from tests.support.told import ToldWriter
 
 FRAMES = [records.encode(event) for event in records.series(3)]
 
-
 FAULTS = {
-    SpoolFullError: "write-ENOSPC write-EDQUOT write-EFBIG open-ENOSPC mkdir-ENOSPC mkdir-EDQUOT",
-    SpoolWriteError: "write-EROFS write-EIO open-EMFILE open-ENFILE open-EROFS open-EACCES open-ENOTDIR"
-    " open-EIO fstat-EIO mkdir-EROFS lstat-EACCES",
-    SpoolUnsafeError: "open-ELOOP open-ENXIO",
+    (Writer, SpoolFullError): "write-ENOSPC write-EDQUOT write-EFBIG open-ENOSPC mkdir-ENOSPC mkdir-EDQUOT",
+    (Writer, SpoolWriteError): "write-EROFS write-EIO open-EMFILE open-ENFILE open-EROFS open-EACCES"
+    " open-ENOTDIR open-EIO fstat-EIO mkdir-EROFS lstat-EACCES",
+    (Writer, SpoolUnsafeError): "open-ELOOP open-ENXIO",
+    (WholeWriter, SpoolFullError): "write-ENOSPC fsync-EDQUOT write-EFBIG open-ENOSPC mkdir-EDQUOT"
+    " rename-ENOSPC",
+    (WholeWriter, SpoolWriteError): "write-EROFS fsync-EIO open-EMFILE open-EACCES mkdir-EROFS scandir-EIO"
+    " rename-EROFS",
+    (WholeWriter, SpoolUnsafeError): "open-ELOOP",
 }
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"), [(fault, kind) for kind, faults in FAULTS.items() for fault in faults.split()]
+    ("writer", "kind", "fault"),
+    [(*both, fault) for both, faults in FAULTS.items() for fault in faults.split()],
 )
-def test_a_fault_of_the_system(home, told, monkeypatch, fault, kind):
+def test_a_fault_of_the_system(home, host, monkeypatch, writer, kind, fault):
+    """The event is in no segment, and neither a draft nor a descriptor is left."""
+    told = ToldWriter(writer, host)
     call, _, name = fault.partition("-")
     number = getattr(errno, name)
     if call == "lstat":  # asked of a spool that is there
@@ -41,6 +51,8 @@ def test_a_fault_of_the_system(home, told, monkeypatch, fault, kind):
     assert descriptors() == before
     told.append(FRAMES[2])
     assert numbers(home)[-1] == 2
+    assert len(os.listdir(host.spool)) == 1
+    told.writer.close()
 
 
 @pytest.mark.parametrize("call", ["fstat", "flock", "lstat", "write", "fstat after the write"])
@@ -55,11 +67,16 @@ def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
     assert descriptors() == before
 
 
-@pytest.mark.parametrize("mark", [True, False], ids=["marked", "without marks"])
-def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path, *, mark):
-    """The process has closed our descriptor, and its own file under that number went stale."""
-    if not mark:
+@pytest.fixture(params=[True, False], ids=["marked", "without marks"])
+def marks(request, monkeypatch):
+    if not request.param:
         monkeypatch.setattr(posix, "_READ_MARK", -1)
+    return request.param
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path):
+    """The process has closed our descriptor, and its own file under that number went stale."""
     told.append(FRAMES[0])
     number = told.writer._handle.descriptor
     os.dup2(os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
@@ -82,27 +99,54 @@ def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch)
     assert host.events.read_bytes() == FRAMES[0][:20] + FRAMES[1]
 
 
-def test_a_segment_at_its_cap_counts_what_it_drops(home, host, told):
-    size = len(FRAMES[0])
-    told.append(FRAMES[0], size)
-    for _ in range(2):
-        with pytest.raises(SpoolFullError, match="spool_max_mib"):
-            told.append(FRAMES[1], size + len(FRAMES[1]) - 1)
-    assert host.dropped.read_bytes() == b"\0\0"
-    told.append(FRAMES[2], size + len(FRAMES[2]))
-    assert numbers(home) == [0, 2]
+# A number means the file that was opened under it, or it is left alone.
+
+FLAGS = os.O_RDWR | os.O_APPEND
 
 
-@pytest.mark.parametrize("room", ["telemetry", "root", "spool"])
-def test_a_directory_that_is_not_surely_ours_is_not_written_to(home, host, told, room):
-    told.append(FRAMES[0])
-    told.writer.close()
-    path = getattr(host, room)
-    path.chmod(0o777)
-    with pytest.raises(SpoolUnsafeError, match="chmod 700"):
-        told.append(FRAMES[1])
-    path.chmod(0o700)
-    path.rename(home / "elsewhere")
-    path.symlink_to(home / "elsewhere")
-    with pytest.raises(SpoolUnsafeError, match="is a link"):
-        told.append(FRAMES[1])
+def opened(path):
+    return Handle(os.open(path, FLAGS | os.O_CREAT), FLAGS)
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path):
+    """However much is written to it, and though it has lost its name."""
+    subject = opened(tmp_path / "ours")
+    assert subject.is_ours()
+    os.write(subject.descriptor, b"x")
+    (tmp_path / "ours").unlink()
+    assert subject.is_ours()
+    subject.close()
+    assert not subject.is_ours()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(subject.descriptor)
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path):
+    """The process has closed our descriptor and opened its own file under that number."""
+    subject = opened(tmp_path / "ours")
+    theirs = os.open(tmp_path / "theirs", FLAGS | os.O_CREAT)
+    os.dup2(theirs, subject.descriptor)
+    assert not subject.is_ours()
+    subject.close()
+    assert os.path.sameopenfile(theirs, subject.descriptor)
+    os.close(theirs)
+    os.close(subject.descriptor)
+
+
+def test_our_file_opened_by_somebody_else_is_theirs(tmp_path, *, marks):
+    """A mark belongs to one open file, so another descriptor of the same file keeps its lock."""
+    subject = opened(tmp_path / "ours")
+    theirs = os.open(tmp_path / "ours", FLAGS)
+    os.dup2(theirs, subject.descriptor)
+    assert subject.is_ours() is not marks
+    os.close(theirs)
+    os.close(subject.descriptor)
+
+
+def test_a_mark_asks_for_no_signal(tmp_path):
+    """Nothing is sent: that takes O_ASYNC."""
+    subject = opened(tmp_path / "ours")
+    assert not fcntl.fcntl(subject.descriptor, fcntl.F_GETFL) & os.O_ASYNC
+    subject.close()

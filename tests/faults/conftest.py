@@ -17,7 +17,7 @@ def _forked(forked):
 @pytest.fixture(scope="session")
 def bare():
     """Give one that has nothing of ours loaded, so that each first event loads it all."""
-    with Zygote(preload=False) as ready:
+    with Zygote(preload="") as ready:
         yield ready
 
 

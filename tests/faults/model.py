@@ -6,25 +6,21 @@ answers in every way; caps, switches and the user's other means are used; files 
 step nothing that was acknowledged may be missing (``ledger.py``). In the end the world is well, and
 a fresh sidecar drains the home within some passes.
 
-``python -m tests.faults.model --examples 5000 --seed 7`` tries as many as it is told, and others with each
-seed. What it prints is kept in ``test_model_examples.py``.
+``test_model.py`` runs it, and keeps what it found.
 """
 
-import argparse
 import errno
 import sys
-import time
 
-from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar.schedule import ExitReason
 from tests.faults.ledger import see
 from tests.faults.model_actor import DeathError, Moment
 from tests.faults.model_world import DAY_S, HOUR_S, Pen, World
-from tests.support.collector import ANSWERS, Collector
+from tests.support.collector import ANSWERS
 
 LOCKS = ("work", "refused", "pretended")
 LOOKS_TO_DRAIN = 12
@@ -332,38 +328,3 @@ class Model(RuleBasedStateMachine):
                 break
         assert world.unsent() == []
         assert not world.seen.waiting
-
-
-def run(locks, chosen, seed_=None):
-    machine = type(f"ModelLocks{locks.capitalize()}", (Model,), {"locks": locks})
-    with Collector() as machine.collector:
-        test = get_state_machine_test(machine, settings=chosen)
-        if seed_ is not None:
-            test = seed(seed_)(test)
-        test()
-
-
-def main():
-    parser = argparse.ArgumentParser(description="The model test, as long as you like.")
-    parser.add_argument("--examples", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--locks", choices=LOCKS, action="append")
-    asked = parser.parse_args()
-    chosen = settings(
-        max_examples=asked.examples,
-        stateful_step_count=50,
-        database=None,
-        deadline=None,
-        print_blob=False,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
-    )
-    for locks in asked.locks or LOCKS:
-        begun = time.monotonic()
-        run(locks, chosen, asked.seed)
-        print(f"locks {locks}: {asked.examples} examples in {time.monotonic() - begun:.0f} s")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

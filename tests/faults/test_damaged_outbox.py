@@ -24,8 +24,6 @@ def deliver(zygote, home, collector):
     """Deliver what can be; give the bodies that came besides the intact ones."""
     assert zygote.once(home).returncode == 0
     arrived = list(collector.accepted.values())
-    numbers = [event["event_details"]["n"] for event in wire.expand_all([BEFORE, AFTER])]
-    assert numbers == [7, 8]
     for body in (BEFORE, AFTER):
         arrived.remove(body)
     (spooled,) = [body for body in arrived if wire.expand(body)[0]["event_details"]["n"] == 6]
@@ -99,11 +97,6 @@ def test_what_is_no_body(zygote, home, collector, name):
     """It is never sent, but quarantined and counted; all other bodies are delivered."""
     neighbours(home)
     file, data = FILES[name]
-    assert (file, data) not in (
-        (f"{KEY}.json", PLAIN),
-        (f"{BURST_KEY}.json", BURST),
-        (f"{BURST_KEY}.split", BURST),
-    )
     place(home, f"outbox/{BATCH}/{file}", data)
     assert deliver(zygote, home, collector) == []
     check_set_aside(zygote, home, file)

@@ -14,14 +14,6 @@ from tests.support.elsewhere import PRELUDE
 
 COMMAND = "from flwr_telemetryd.cli import main; main()"
 SIDECAR = "from flwr_telemetryd.__main__ import main; sys.exit(main())"
-HIDDEN = """
-import fcntl, os
-from flwr_telemetry import system
-from flwr_telemetry.spool import posix
-print(json.dumps([
-    os.path.exists("/proc/self"), hasattr(fcntl, "F_SETSIG"), posix._READ_MARK, system.MACOS, system.LINUX,
-]))
-"""
 
 
 def run(home, code, *words, env=None):
@@ -38,10 +30,6 @@ def emit(home, count, env=None):
         home, f"print(json.dumps([outcome(event('PING', {{'n': n}})) for n in range({count})]))", env
     )
     assert told == ["spooled"] * count
-
-
-def test_the_switch_hides_what_only_linux_has(home):
-    assert answer(home, HIDDEN) == [False, False, -1, True, False]
 
 
 def test_events_are_delivered_by_a_sidecar_on_demand(home, collector):

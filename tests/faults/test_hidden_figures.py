@@ -65,7 +65,7 @@ def commands(zygote, home, before=""):
 def test_proc_may_tell_nothing(home, collector, tmp_path, kind):
     homes.configure(home, collector.url)
     with contextlib.ExitStack() as stack:
-        apart = stack.enter_context(Zygote(private_mounts(), preload=False))
+        apart = stack.enter_context(Zygote(private_mounts(), preload=""))
         apart.shell(home, PROC[kind].format(tmp_path / "shown"))
         assert apart.emit(home, 2) == ["spooled"] * 2
         assert apart.once(home).returncode == 0

@@ -78,10 +78,3 @@ def test_people_are_told(zygote, scene, name):
     shown = zygote.command(scene.home, "status")
     assert shown.returncode == 0
     assert str(path) in shown.stdout
-
-
-def test_a_home_without_neighbours(zygote, scene, collector):
-    """The scene itself is in order: `status` has nothing to say, and all of it is delivered."""
-    assert zygote.status(scene.home)["problems"] == []
-    assert zygote.once(scene.home).returncode == 0
-    assert wire.serials(collector.events()) == [scenes.IN_SEGMENT, scenes.IN_SEALED, scenes.IN_OUTBOX]

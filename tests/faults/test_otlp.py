@@ -160,14 +160,3 @@ def _world(home):
                 yield file.read().decode(errors="replace")
         except OSError:
             continue
-
-
-def test_another_format_loads_nothing_of_it(home, collector):
-    code = "import sys\nfrom flwr_telemetryd.__main__ import main\nmain(['--once'])\n"
-    code += "print([name for name in sys.modules if 'otlp' in name])"
-    for form, loaded in (("flower", 0), ("otlp", 2)):
-        homes.configure(home, collector.url, format=form)
-        homes.put(home, records.series(1))
-        done = processes.run(home, ["-c", code])
-        assert len(json.loads(done.stdout.replace("'", '"'))) == loaded, done.stdout
-    assert len(collector.requests) == 2

@@ -154,12 +154,16 @@ back(); written()
     assert sorted(numbers(home)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("name", ["FLWR_TELEMETRY_ENABLED=0", "DO_NOT_TRACK=1"])
+@pytest.mark.parametrize("name", ["FLWR_TELEMETRY_ENABLED", "DO_NOT_TRACK"])
 def test_an_opt_out_by_a_variable_starts_nothing(home, away, name):
-    variable, _, value = name.partition("=")
+    """A payload is shown all the same, without the server."""
     before = homes.contents(home)
-    code = "away(); print(ping(0), flush(1), threading.active_count())"
-    assert away(code, {variable: value}) == ["disabled False 1"]
+    code = "away(); print(ping(7), flush(1), threading.active_count())"
+    env = {name: "0" if "ENABLED" in name else "1", "FLWR_TELEMETRY_LOGGING": "1"}
+    assert away(code, env) == ["disabled False 1"]
+    (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
+    assert '"n": 7' in line
+    assert "lost" not in away.said
     assert homes.contents(home) == before
 
 
@@ -360,13 +364,3 @@ def test_the_payload_is_shown_although_it_cannot_be_written(away):
     (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
     assert '"n": 7' in line
     assert '"source": "unavailable"' in line
-
-
-def test_an_opt_out_by_a_variable_shows_payloads_without_the_server(home, away):
-    before = homes.contents(home)
-    env = {"FLWR_TELEMETRY_LOGGING": "1", "FLWR_TELEMETRY_ENABLED": "0"}
-    assert away("away(); print(ping(7), threading.active_count())", env) == ["disabled 1"]
-    (line,) = [line for line in away.said.splitlines() if " - POST - " in line]
-    assert '"n": 7' in line
-    assert "lost" not in away.said
-    assert homes.contents(home) == before

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import homes, processes, records, wire
+from tests.support import homes, records, wire
 
 LEVELS = ["spool", "host", "telemetry", "home"]
 
@@ -59,25 +59,3 @@ def test_a_home_that_comes_back_is_the_home(zygote, home, tmp_path):
     told = zygote.answers(home, code, arguments=[str(home), str(tmp_path / "aside")])
     assert told == ["spooled"] * 6
     assert wire.serials(homes.spooled(home)) == [0, 1, 9]
-
-
-def test_a_home_that_is_read_only(apart, home, collector):
-    """On a file system that is mounted read-only the future says so, and flush waits for nothing."""
-    user_home = home.parent
-    apart.shell(home, f"mount -t tmpfs -o mode=700 none {user_home}")
-    seen = apart.root / str(user_home)[1:] / home.name
-    homes.configure(seen, collector.url)
-    assert apart.emit(home) == ["spooled"]
-    apart.shell(home, f"mount -o remount,bind,ro {user_home}")
-    told = apart.emit(home, 3, start_at=1)
-    assert all(line.startswith("flwr_telemetry.errors.SpoolWriteError") for line in told)
-    assert all("read-only" in line for line in told)
-    flush = processes.PRELUDE + "print(flush(timeout=600))"
-    assert apart.python(home, flush, {"FLWR_TELEMETRY_SIDECAR": "auto"}).stdout == "False\n"
-    assert apart.once(home).returncode in {1, 5}
-    assert collector.requests == []
-    assert any("cannot be written" in line for line in apart.status(home)["problems"])
-    apart.shell(home, f"mount -o remount,bind,rw {user_home}")
-    assert apart.emit(home, start_at=4) == ["spooled"]
-    assert apart.once(home).returncode == 0
-    assert wire.serials(collector.events()) == [0, 4]

@@ -43,35 +43,3 @@ def test_a_timer_whose_handler_emits(bare, home):
     numbers = wire.serials(homes.spooled(home))
     assert (told, set(inner)) == (["spooled"], {"spooled"})
     assert numbers == list(range(-len(inner), EVENTS))
-
-
-def test_many_first_events_at_once(bare, home):
-    """Eight threads and four forked processes whose first events come at one moment: all are there."""
-    code = """
-import threading
-pids = []
-for number in range(4):
-    pid = os.fork()
-    if pid == 0:
-        break
-    pids.append(pid)
-else:
-    number = 4
-ready = threading.Barrier(8)
-told = []
-def emit(n):
-    ready.wait()
-    told.append(outcome(event("PING", {"n": n})))
-threads = [threading.Thread(target=emit, args=[8 * number + i]) for i in range(8)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-if number < 4:
-    os._exit(0 if told == ["spooled"] * 8 else 1)
-codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-print(json.dumps([told, codes]))
-"""
-    assert bare.answers(home, code) == [["spooled"] * 8, [0] * 4]
-    assert wire.serials(homes.spooled(home)) == list(range(40))
-    assert len({event["context"]["source"] for event in homes.spooled(home)}) == 1

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.nfs import costs, images, rig, scenes, troubles
+from tests.nfs import images, rig, scenes, troubles
 from tests.nfs.images import say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,6 @@ SCENES = {
         troubles.outage,
         troubles.grace,
         troubles.lockless,
-        costs.ops,
     )
 }
 CI = (

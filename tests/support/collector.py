@@ -1,5 +1,6 @@
 """A real HTTP collector on loopback that keeps everything it hears and answers by a script."""
 
+import os
 import socket
 import struct
 import sys
@@ -198,6 +199,8 @@ class _Server(ThreadingHTTPServer):
         for connection in still_open:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
+                if os.name == "nt":  # only the close of its socket wakes a thread that reads
+                    socket.close(connection.detach())
             except OSError:
                 continue  # the other side was faster
 

@@ -1,18 +1,16 @@
-"""Forked processes that die, or stop, before a system call that a test chooses (see `dying_server.py`)."""
+"""Forked processes that die, or stop, before a system call that a test chooses (see `fate.py`)."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-SERVER = Path(__file__).with_name("dying_server.py")
+from tests.support.zygote import Zygote
 
-What = Literal["die", "tear", "pause"]
+_LONGEST_S = 120.0  # an upper bound for what hangs
+_PRELOADED = "import sys\nsys.path.insert(0, {!r})\nimport fate\nsys.path.pop(0)\nimport {}"
 
 
 @dataclass(frozen=True)
@@ -35,40 +33,27 @@ class Fork:
 def _fork(answer):
     if answer is None:
         return None
-    words = {}
-    for word in answer["words"]:
-        words.update(word)
+    assert answer["ended"], f"this fork did not end: {answer}"
+    words, told = {}, []
+    for word in map(json.loads, answer["stdout"].splitlines()):
+        told += [word["told"]] if "told" in word else []
+        words |= word
     return Fork(
         words.get("struck", ""),
         words.get("write", 0),
         words.get("calls", 0),
-        [word["told"] for word in answer["words"] if "told" in word],
-        answer["status"],
-        answer["errors"],
+        told,
+        answer["returncode"],
+        answer["stderr"],
         _fork(answer["meanwhile"]),
     )
 
 
-class Forks:
+class Forks(Zygote):
     """Runs forks one after the other inside its `with` block; each has these modules imported."""
 
     def __init__(self, *modules):
-        # It has no home, because a test's clean-up ends the processes of the test's home.
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FLWR_"))}
-        self._server = subprocess.Popen(
-            [sys.executable, "-P", SERVER, *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-            text=True,
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.communicate()
-        assert self._server.returncode == 0
+        super().__init__(preload=_PRELOADED.format(str(Path(__file__).parent), ", ".join(modules)))
 
     def run(self, code, env, *, at=None, what="die", meanwhile=""):
         """Run this code, which may call `tell(told=…)`, in a process of its own.
@@ -76,9 +61,10 @@ class Forks:
         `what` happens to it just before call `at`; by default nothing does. While it is stopped, another
         fork runs the code `meanwhile`.
         """
-        request = {"code": code, "env": dict(env), "at": at, "what": what, "meanwhile": {"code": meanwhile}}
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        fork = _fork(json.loads(self._server.stdout.readline()))
-        assert fork is not None
-        return fork
+
+        def order(code, at, what):
+            whole = f"import fate\nfate.run({code!r}, {at!r}, {what!r})"
+            return {"env": dict(env), "code": whole, "arguments": [], "timeout_s": _LONGEST_S}
+
+        other = order(meanwhile, None, "die") if what == "pause" else None
+        return _fork(self.ask({**order(code, at, what), "meanwhile": other}))

@@ -35,7 +35,6 @@ _LINUX_ONLY = {
     socket: "SO_PEERCRED",
     time: "CLOCK_BOOTTIME",
 }
-_TAKE_PATHS = {builtins: "open", io: "open", os: "open readlink listdir scandir stat lstat"}
 
 
 def _without_proc(function):

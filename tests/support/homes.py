@@ -5,6 +5,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import stat
 
 from tests.support import records, wire
 
@@ -18,6 +20,16 @@ QUICK = {
     "connect_timeout_s": 5,
     "request_deadline_s": 10,
 }
+
+
+WINDOWS = os.name == "nt"
+IMPOSSIBLE = r"Q:\flwr-telemetry-cannot-be" if WINDOWS else "/proc/flwr-telemetry-cannot-be"
+"""No directory can be made there."""
+
+
+def has_mode(path, mode):
+    """Whether a file has these permissions; Windows has none."""
+    return WINDOWS or stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def host_name():
@@ -97,6 +109,11 @@ def age(path, seconds):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - int(seconds * 1e9)))
 
 
+def copy_tree(source, target):
+    """Copy a directory. Wine ends a process that lets Windows copy a file, as `shutil.copy2` does."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+
+
 def stable(view):
     """Give a view of a home; take it again where a file or directory vanished meanwhile."""
     for _ in range(1000):
@@ -152,13 +169,14 @@ def unsent_files(home):
 
 
 def tree(directory):
-    return sorted(str(path.relative_to(directory)) for path in find(directory, "**/*"))
+    """Give the paths below a directory, relative to it, with `/` on each system."""
+    return sorted(path.relative_to(directory).as_posix() for path in find(directory, "**/*"))
 
 
 def contents(directory):
     return stable(
         lambda: {
-            str(path.relative_to(directory)): path.read_bytes()
+            path.relative_to(directory).as_posix(): path.read_bytes()
             for path in find(directory, "**/*")
             if path.is_file()
         }

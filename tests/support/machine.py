@@ -66,7 +66,6 @@ class Machine:
     Args:
         directory: of the test; it is reachable inside at the same path.
         home: of the user, outside; by default below the directory. Inside it is `/home/<user>`.
-        keep: further directories that are reachable inside at the same path.
         files: other contents of files, by their paths inside.
         user_namespaces: whether every user may make one.
         user_id: the number of the user; 0 is root, whose manager may do more and is refused other things.
@@ -80,7 +79,6 @@ class Machine:
         user="alice",
         user_id=USER_ID,
         home=None,
-        keep=(),
         files=None,
         user_namespaces=True,
     ):
@@ -90,7 +88,6 @@ class Machine:
         self.user_id = user_id
         self.home = home or directory / "homes" / user
         self.user_home = Path("/home") / user
-        self._keep = keep
         self._files = dict(files or {})
         self._user_namespaces = user_namespaces
         self._closing = contextlib.ExitStack()
@@ -226,7 +223,7 @@ class Machine:
         os.chown(self.home, self.user_id, self.user_id)
 
     def _wanted(self):
-        covered, kept = reachable([sys.prefix, sys.base_prefix, _ROOT, self.directory, *self._keep])
+        covered, kept = reachable([sys.prefix, sys.base_prefix, _ROOT, self.directory])
         return {
             "hostname": self.hostname,
             "user_namespaces": self._user_namespaces,

@@ -38,11 +38,9 @@ class Traits:
     )
     cache_s: float = 0.0  # for so long attributes, names, missing names and listings come from memory
     stale: str = ""  # a handle is stale (ESTALE) after its file was `removed`, or also `moved` elsewhere
-    silly: bool = True  # a file that is removed while it is open here becomes `.nfs…` until it is closed
     retransmit: int = 0  # every so many renames and removals are done, and answered by ENOENT
     skew_s: float = 0.0  # the server's clock is ahead of this host's
-    close_errno: int = 0  # the answer to every `close_every`-th close of a file that was written to
-    close_every: int = 3
+    close_errno: int = 0  # the answer to every third close of a file that was written to
 
 
 def missing():
@@ -124,7 +122,7 @@ class _Server:
         do = {
             1: self._lookup, 3: self._getattr, 4: self._setattr, 9: self._mkdir, 10: self._unlink,
             11: self._rmdir, 12: self._rename, 13: self._link, 14: self._open_file, 15: self._read,
-            16: self._write, 17: self._statfs, 18: self._release, 20: self._fsync, 25: self._flush,
+            16: self._write, 17: self._statfs, 18: self._release, 20: self._nothing, 25: self._flush,
             26: self._init, 27: self._opendir, 28: self._readdir, 29: self._nothing, 30: self._nothing,
             32: self._lock, 33: self._lock, 35: self._create, 38: self._nothing,
             45: functools.partial(self._rename, skip=16),
@@ -296,11 +294,11 @@ class _Server:
         return b""
 
     def _make_silly(self, parent, name):
-        """Rename a file that is open here instead of removing it; whether it was."""
+        """Rename a file that is open here to `.nfs…` until it is closed; whether it was open."""
         directory = self._nodes[parent].descriptor
         number = os.lstat(name, dir_fd=directory).st_ino
         node = self._nodes.get(number)
-        if not self._traits.silly or node is None or not node.opened:
+        if node is None or not node.opened:
             return False
         if node.silly:
             raise OSError(errno.EBUSY, "")
@@ -341,14 +339,11 @@ class _Server:
         self._written.add(handle)
         return struct.pack("<II", os.pwrite(handle, data[_RW.size : _RW.size + size], offset), 0)
 
-    def _fsync(self, _node, _data):
-        return b""
-
     def _flush(self, _node, data):
         handle = struct.unpack_from("<Q", data)[0]
         if self._traits.close_errno and handle in self._written:
             self._closes += 1
-            if self._closes % self._traits.close_every == 0:
+            if self._closes % 3 == 0:
                 raise OSError(self._traits.close_errno, "")
         return b""
 

@@ -22,21 +22,12 @@ COMMAND = [sys.executable, "-m", "flwr_telemetry_collector"]
 _READY = re.compile(r"listening on (\S+)")
 
 
-def command(*arguments, **options):
-    """Run `flwr-telemetry-collector` to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        **{"timeout": PATIENCE_S, **options},
-    )
-
-
-def ran(*arguments, code=0, **options):
-    """Run it; it must end with this code, and without a traceback."""
-    done = command(*arguments, **options)
-    assert done.returncode == code, done.stdout + done.stderr
+def ran(*arguments, **options):
+    """Run `flwr-telemetry-collector` to its end, which must be good."""
+    words = [*COMMAND, *map(str, arguments)]
+    options = {"timeout": PATIENCE_S, **options}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
 
@@ -110,12 +101,6 @@ class Serving:
             found = [json.loads(line) for line in export(connection)]
         opened.close()
         return found
-
-    def metric(self, name):
-        found = re.search(
-            rf"^flwr_collector_{re.escape(name)} (\S+)$", self.ask("GET", "/metrics").text, re.MULTILINE
-        )
-        return float(found[1]) if found else 0.0
 
 
 def _binary(name):

@@ -8,10 +8,11 @@ import pytest
 _LONGEST_S = 300
 
 
-def installed(directory, *requirements):
-    """Install packages without their dependencies; the path of `site-packages`. Skip where that fails."""
+def installed(directory, *requirements, alone=True):
+    """Install packages, alone or with what they need; the path of `site-packages`. Skip where that fails."""
+    options = ["-q", *["--no-deps"] * alone, "--target", directory]
     made = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", directory, *requirements],
+        [sys.executable, "-m", "pip", "install", *options, *requirements],
         capture_output=True,
         text=True,
         timeout=_LONGEST_S,

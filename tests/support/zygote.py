@@ -48,11 +48,11 @@ class Done:
 class Zygote:
     """A ready interpreter while its `with` block lasts; a prefix such as `unshare --mount` starts it."""
 
-    def __init__(self, prefix=(), *, preload=True):
+    def __init__(self, prefix=(), *, preload=_PRELOADED):
         # Without a home of its own, so that no test's clean-up takes it for a process of a home.
         env = {name: value for name, value in os.environ.items() if not name.startswith("FLWR_")}
         self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-P", __file__, _PRELOADED if preload else ""],
+            [*prefix, sys.executable, "-P", __file__, preload],
             env=env,
             cwd="/",
             text=True,
@@ -82,11 +82,15 @@ class Zygote:
 
         chosen = processes.environment(home, env)
         order = {"env": chosen, "code": code, "arguments": list(arguments), "timeout_s": timeout_s}
+        answer = self.ask(order)
+        assert answer["ended"], f"hung: {code[-200:]}\n{answer}"
+        return Done(answer["returncode"], answer["stdout"], answer["stderr"])
+
+    def ask(self, order):
+        """Have a process forked, and give its end: see `_fork`."""
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        assert answer.pop("ended"), f"hung: {code[-200:]}\n{answer}"
-        return Done(**answer)
+        return json.loads(self._process.stdout.readline())
 
     def shell(self, home, command):
         """Run a command of the system where this interpreter is; it must end well."""
@@ -137,16 +141,19 @@ def _serve():
     exec(sys.argv[1], {})
     gc.freeze()  # what is forked need not copy all this when it collects its own
     while line := sys.stdin.readline():
-        order = json.loads(line)
-        # Pipes, since a limit on the size of files must not cut what a process says.
-        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _be(order, out_end, err_end)
-        os.close(out_end)
-        os.close(err_end)
-        answer = _listen(pid, {out: "stdout", err: "stderr"}, order["timeout_s"])
-        print(json.dumps(answer), flush=True)  # noqa: T201 - that is how it answers
+        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201 - that is how it answers
+
+
+def _fork(order):
+    """Fork the process that was asked for, and wait for its end. While it is stopped, `meanwhile` runs."""
+    # Pipes, since a limit on the size of files must not cut what a process says.
+    (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be(order, out_end, err_end)
+    os.close(out_end)
+    os.close(err_end)
+    return _listen(pid, {out: "stdout", err: "stderr"}, order["timeout_s"], order.get("meanwhile"))
 
 
 def _be(order, out, err):
@@ -173,17 +180,21 @@ def _be(order, out, err):
         os._exit(code)
 
 
-def _listen(pid, names, timeout_s):
+def _listen(pid, names, timeout_s, meanwhile):
     """Wait for the end of a process, and take what it says; not for what others say that have its pipes."""
     heard = dict.fromkeys(names.values(), b"")
     deadline_s = time.monotonic() + timeout_s
     open_ends = set(names)
-    ended = True
+    ended, other = True, None
     while True:
         if ended and time.monotonic() > deadline_s:
             ended = False
             os.kill(pid, signal.SIGKILL)
-        found, status = os.waitpid(pid, os.WNOHANG)
+        found, status = os.waitpid(pid, os.WNOHANG | (os.WUNTRACED if meanwhile else 0))
+        if found and os.WIFSTOPPED(status):
+            other, meanwhile = _fork(meanwhile), None
+            os.kill(pid, signal.SIGCONT)
+            continue
         ready, _, _ = select.select(open_ends, [], [], 0 if found else _TICK_S)
         for end in ready:
             data = os.read(end, 2**16)
@@ -194,7 +205,8 @@ def _listen(pid, names, timeout_s):
             for end in names:
                 os.close(end)
             said = {name: data.decode(errors="replace") for name, data in heard.items()}
-            return {"ended": ended, "returncode": os.waitstatus_to_exitcode(status), **said}
+            code = os.waitstatus_to_exitcode(status)
+            return {"ended": ended, "returncode": code, "meanwhile": other, **said}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from flwr_telemetry import redaction, system
-from flwr_telemetry.settings import SITE_FILE
+from flwr_telemetry import redaction, settings, system
+from flwr_telemetry.layout import Home
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_short_name_is_found(monkeypatch):
     def short(path):
         return path.replace("Johanna Example", "JOHANN~1")
 
-    monkeypatch.setattr("flwr_telemetry.windows._short", short)
+    monkeypatch.setattr("flwr_telemetry.windows.users._short", short)
     monkeypatch.setenv("USERPROFILE", r"C:\Users\Johanna Example")
     names, directories = system.identity("")
     assert r"C:\Users\JOHANN~1" in directories
@@ -52,7 +52,18 @@ def test_a_short_name_is_found(monkeypatch):
 
 
 def test_the_site_s_file_lies_below_programdata():
-    assert str(SITE_FILE) == os.path.join(os.environ["PROGRAMDATA"], "flwr", "telemetry.toml")
+    assert str(settings.SITE_FILE) == os.path.join(os.environ["PROGRAMDATA"], "flwr", "telemetry.toml")
+
+
+def test_a_site_s_file_that_any_user_could_write_switches_off(home, tmp_path):
+    r"""Every user may create a name below %PROGRAMDATA% that is free."""
+    path = tmp_path / "flwr" / "telemetry.toml"
+    path.parent.mkdir()
+    assert settings.load(Home(home), {}, site_file=path).consent.enabled
+    path.write_text("enabled = true\n")
+    consent = settings.load(Home(home), {}, site_file=path).consent
+    assert (consent.enabled, consent.decided_by, consent.malformed) == (False, "site file", True)
+    assert f"{path.parent} does not belong to the administrators; `icacls" in consent.reason
 
 
 def test_a_process_is_known_by_its_birth():

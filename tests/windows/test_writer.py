@@ -2,20 +2,25 @@
 
 import _winapi
 import os
+import subprocess
+import sys
 import time
+from collections import Counter
 
 import pytest
 
-from flwr_telemetry import files, system, windows
+from flwr_telemetry import files, system
 from flwr_telemetry.errors import SpoolUnsafeError
 from flwr_telemetry.layout import is_whole
 from flwr_telemetry.spool import LOCK_WAIT_S
+from flwr_telemetry.windows import api
 from flwr_telemetryd.spool import segments
-from tests.support import homes
+from tests.support import homes, processes
+from tests.support.processes import NEVER
 from tests.test_spool_seam import FRAMES, Told, numbers
 
-WRITES = windows.APPEND | windows.SYNCHRONIZE
-SHARED = windows.SHARE_READ | windows.SHARE_DELETE
+WRITES = api.APPEND | api.SYNCHRONIZE
+SHARED = api.SHARE_READ | api.SHARE_DELETE
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ class Held:
     """A handle of a file, as another process may have it; released by `with`."""
 
     def __init__(self, path, access=WRITES, share=SHARED):
-        self._handle = _winapi.CreateFile(str(path), access, share, 0, 3, windows.PLAIN_FILE, 0)
+        self._handle = _winapi.CreateFile(str(path), access, share, 0, 3, api.PLAIN_FILE, 0)
 
     def __enter__(self):
         return self
@@ -51,7 +56,7 @@ def test_a_stopped_writer_costs_a_seal_and_no_event(home, told):
 
 
 def test_where_even_the_rename_is_refused_the_record_is_a_segment_of_its_own(home, told):
-    with Held(told.host.events, share=windows.SHARE_READ):
+    with Held(told.host.events, share=api.SHARE_READ):
         told.append(FRAMES[1])
     assert sorted(numbers(home)) == [[0], [1]]
     (sealed,) = segments.sealed_segments(told.host)
@@ -89,9 +94,6 @@ def test_a_file_in_use_is_waited_for(tmp_path, call):
     path = tmp_path / "a"
     path.touch()
     code = "import sys, time; file = open(sys.argv[1]); print('open', flush=True); time.sleep(0.3)"
-    import subprocess
-    import sys
-
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:
         assert child.stdout.readline().strip() == b"open"
         call(path)
@@ -109,6 +111,34 @@ def test_a_lock_hides_nothing_from_a_reader(tmp_path):
         assert os.read(theirs, 1) == b"x"
         system.unlock(ours)
         system.lock_shared(theirs)
+
+
+def test_of_two_processes_that_append_each_waits_for_the_other(tmp_path):
+    """Wine loses appends that meet, and so may a file server."""
+    path = tmp_path / "a"
+    code = (
+        "import pathlib, sys\nfrom flwr_telemetryd.outbox import archive\n"
+        "for n in range(60): archive.append_line(pathlib.Path(sys.argv[1]), sys.argv[2].encode())"
+    )
+    words = [[sys.executable, "-c", code, str(path), each * 50] for each in "abc"]
+    children = [subprocess.Popen(each) for each in words]
+    assert [child.wait() for child in children] == [0, 0, 0]
+    assert Counter(path.read_text().split()) == {each * 50: 60 for each in "abc"}
+
+
+def test_processes_that_begin_at_once_agree_on_the_source(home):
+    """A rename to a name that is free decides, as a hard link does elsewhere."""
+    home.mkdir()
+    code = "print('ready', flush=True)\nsys.stdin.readline()\nprint(outcome(event('PING')))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    crowd = [processes.start(home, ["-c", processes.PRELUDE + code], NEVER, **pipes) for _ in range(6)]
+    assert [each.stdout.readline() for each in crowd] == ["ready\n"] * 6
+    for each in crowd:
+        each.stdin.write("\n")
+        each.stdin.flush()
+    assert [each.communicate()[0] for each in crowd] == ["spooled\n"] * 6
+    assert {event["context"]["source"] for event in homes.spooled(home)} == {(home / "source").read_text()}
+    assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
 
 
 def test_the_spool_of_a_home_with_a_blank_and_an_accent(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flwr_telemetry import settings, settings_file
@@ -34,15 +33,15 @@ class Setting:
     """A file with its line, a variable, or ``default``."""
 
 
-def explain(home: Home, environ: Mapping[str, str], site_file: Path = settings.SITE_FILE) -> list[Setting]:
+def explain(home: Home, environ: Mapping[str, str]) -> list[Setting]:
     """Every setting of a home and of a process with these variables.
 
     Raises:
         SettingsError: a file cannot be read or understood.
     """
-    texts = {path: settings_file.content(path) for path in (site_file, home.config)}
+    texts = {path: settings_file.content(path) for path in (settings.SITE_FILE, home.config)}
     files = {path: settings_file.parse(path, text) for path, text in texts.items()}
-    now = settings.load(home, environ, site_file=site_file)
+    now = settings.load(home, environ)
 
     def by(name: str, value: Any) -> str:
         if name == "enabled" and now.consent.decided_by != "default":
@@ -53,7 +52,7 @@ def explain(home: Home, environ: Mapping[str, str], site_file: Path = settings.S
         if name == "sidecar" and environ.get(variable, "").lower() in SIDECAR_CHOICES:
             return f"the variable {variable}"
         is_of_users_url = name in settings_file.OF_URL and "url" in files[home.config]
-        for path in (home.config,) if is_of_users_url else (home.config, site_file):
+        for path in (home.config,) if is_of_users_url else (home.config, settings.SITE_FILE):
             if name in files[path] and (name not in _NO_WINS or files[path][name] == value):
                 return settings_file.where(path, name, texts[path])
         return "default"

@@ -1,9 +1,9 @@
 """Writes a setting into the user's settings file, and keeps every other line as the user wrote it.
 
 Nothing else writes that file. A new version is written whole, fsynced, and renamed into place, because an
-opt-out must be readable at every moment. If the system refuses the new file, because the disk has no space or
-no inode left or the directory cannot be changed, the old file is written over. It is malformed amid that,
-which is off, too.
+opt-out must be readable at every moment. The system may refuse the new file: the disk has no space or no
+inode left, or the directory cannot be changed. Then the old file is written over. Until that is done it is
+malformed, which is off, too.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ..delivery.outcome import Retry
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What became of the request."""
+    """The result of the request."""
 
     host: str
     """Of the collector; empty if events go to a file."""

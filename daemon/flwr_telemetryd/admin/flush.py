@@ -145,11 +145,10 @@ class _Flush:
         # Checked again, because an opt-out may have deleted what waited.
         if not (consent := self._consent()).enabled:
             return FlushResult(Outcome.DISABLED, before, left, refused, consent.reason)
-        if self._waiting.is_over():
-            return FlushResult(Outcome.DELIVERED, before, left, refused, "", self._kept(archived))
-        return FlushResult(
-            Outcome.UNDELIVERED, before, left, refused, self._reason_left(), self._kept(archived)
-        )
+        is_over = self._waiting.is_over()
+        outcome = Outcome.DELIVERED if is_over else Outcome.UNDELIVERED
+        reason = "" if is_over else self._reason_left()
+        return FlushResult(outcome, before, left, refused, reason, self._kept(archived))
 
     def _consent(self) -> Consent:
         return settings.load(self._home, self._environ).consent

@@ -16,8 +16,6 @@ deleted later, for example those of a batch that a sidecar is making. So this mo
 On a full disk neither the hash nor a batch can be written. Then everything that was not sent goes, events of
 other IDs too, because the user's word outweighs them. They are counted.
 
-The request to delete what the collector has received is only shown; the user may send it.
-
 This module never sends. Unless the disk is full, it never deletes or changes an event of another ID.
 """
 
@@ -30,14 +28,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from flwr_telemetry import files, machine, mounts, record, settings, source, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths
 from flwr_telemetry.pending import mark
-from flwr_telemetry.settings import Settings
 
 from ..clock import Clock
 from ..errors import LostRaceError, UnusableHomeError, describe, is_full
@@ -52,9 +48,6 @@ from ..state import State
 
 WAIT_S = 5.0
 """The time, in seconds, for a running sidecar to commit the batch that it is making."""
-
-ADDRESS = "telemetry@flower.ai"
-"""The address for deletion requests, from Flower's page on telemetry since February 2024."""
 
 _POLL_S = 0.05
 
@@ -77,46 +70,6 @@ class ErasedCounts:
     def public(self) -> dict[str, int]:
         """The counts for JSON; ``others`` only if there are any."""
         return {name: count for name, count in asdict(self).items() if count or name != "others"}
-
-
-@dataclass(frozen=True, slots=True)
-class DeletionRequest:
-    """A message that asks for the deletion of what a collector has received."""
-
-    to: str
-    """The mail address, or an https URL."""
-    subject: str
-    """One line."""
-    body: str
-    """The text."""
-    mailto: str
-    """The whole mail as a URL, which opens in a mail program; the https URL if ``to`` is one."""
-
-
-def is_flowers(url: str) -> bool:
-    """Whether a collector is Flower's own, and not that of an organisation."""
-    return urlsplit(url).hostname == urlsplit(settings.DEFAULT_URL).hostname
-
-
-def deletion_request(source_id: str, chosen: Settings) -> DeletionRequest:
-    """The request to delete all events of a source ID.
-
-    Args:
-        source_id: the ID.
-        chosen: the settings; ``deletion_contact`` counts if ``url`` is an organisation's own.
-    """
-    to = ADDRESS if is_flowers(chosen.url) else chosen.deletion_contact or ADDRESS
-    subject = f"Deletion request for source ID {source_id}"
-    body = (
-        "Hello,\n\nplease delete all events that were logged under this source ID of Flower's "
-        f"telemetry:\n\n{source_id}\n\nThank you."
-    )
-    if "@" not in to.partition("/")[0]:
-        return DeletionRequest(to, subject, body, to)
-    # RFC 6068: line breaks are CRLF, and everything but unreserved characters is percent-encoded.
-    text = quote(body.replace("\n", "\r\n"))
-    mailto = f"mailto:{quote(to, safe='@')}?subject={quote(subject)}&body={text}"
-    return DeletionRequest(to, subject, body, mailto)
 
 
 def forget_id(home: Home, source_id: str, clock: Clock) -> tuple[ErasedCounts, list[str]]:

@@ -37,7 +37,7 @@ class NotABodyError(ValueError):
     """No ``Coalescer`` made this body: it was damaged on the disk."""
 
 
-def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
+def expand(body: bytes | Mapping[str, Any]) -> list[Event]:
     """The events in a body, in the wire format, in order of time. A plain event is the only one in its body.
 
     Raises:
@@ -46,10 +46,10 @@ def expand(body: bytes | str | Mapping[str, Any]) -> list[Event]:
     return list(events(body))
 
 
-def events(body: bytes | str | Mapping[str, Any]) -> Iterator[Event]:
+def events(body: bytes | Mapping[str, Any]) -> Iterator[Event]:
     """As ``expand``, but one by one: a body of a megabyte may hold a hundred thousand events."""
     try:
-        whole = {**(json.loads(body) if isinstance(body, (bytes, str)) else body)}
+        whole = {**(json.loads(body) if isinstance(body, bytes) else body)}
         burst = whole.pop("burst", None)
         if burst is None:
             yield whole

@@ -83,6 +83,10 @@ class _Group(output.Group):
         except click.Abort:
             output.complain("aborted")
             sys.exit(1)
+        except OSError as error:  # of the text of --help, which is printed before `invoke`
+            if not standalone_mode:
+                raise
+            code = _code_of(error)
         if standalone_mode:
             sys.exit(code or ExitCode.OK)
         return code
@@ -92,16 +96,24 @@ class _Group(output.Group):
         ctx.meta[_UMASK] = os.umask(0o077)  # the files of every command are private, but those of `run`
         try:
             code = super().invoke(ctx)
-        except BrokenPipeError:
-            # The reader of our output has closed it, and the flush at the exit must not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.OK
+            sys.stdout.flush()  # the output may go to a full disk
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
         except (TelemetryError, SidecarError, OSError) as error:
-            output.complain(describe(error, Path("the system")))
-            code = _EXIT_CODES.get(type(error), ExitCode.UNUSABLE)
+            code = _code_of(error)
         return ctx.exit(code or ExitCode.OK)
+
+
+def _code_of(error: TelemetryError | SidecarError | OSError) -> int:
+    """Tell of an error, and give the exit code for it."""
+    is_closed = isinstance(error, BrokenPipeError)  # the reader of our output wants no more of it
+    if not is_closed:
+        output.complain(describe(error, Path("the system")))
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):  # the flush at the exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK if is_closed else _EXIT_CODES.get(type(error), ExitCode.UNUSABLE)
 
 
 app = typer.Typer(

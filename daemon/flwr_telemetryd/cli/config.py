@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, BadParameter
 
+from flwr_telemetry import system
 from flwr_telemetry.errors import SettingsError
 
 from ..errors import ExitCode
@@ -63,9 +64,11 @@ def get(name: NameArgument, *, json: JsonOption = False, home: HomeOption = None
       flwr-telemetry config get url
       flwr-telemetry config get spool_max_mib --json
     """
+    from flwr_telemetry import settings_file
+
     by_name = {setting.name: setting for setting in _explain(output.find_home(home))}
     if name not in by_name:
-        raise _unknown(name)
+        raise BadParameter(settings_file.problem(name, None) or "", param_hint="NAME")
     output.answer(asdict(by_name[name]), lambda: output.say(_shown(by_name[name].value)), as_json=json)
 
 
@@ -93,6 +96,8 @@ def set_setting(
       flwr-telemetry config set spool_max_mib 128
       flwr-telemetry config set url https://telemetry.example.org/v1
     """
+    from flwr_telemetry import settings_file
+
     from ..admin import config as settings
     from ..admin import config_file, switch
 
@@ -100,7 +105,9 @@ def set_setting(
     try:
         chosen = settings.value_of(found, name, value)
     except SettingsError as error:
-        raise BadParameter(str(error), param_hint="VALUE" if _is_known(name) else "NAME") from error
+        raise BadParameter(
+            str(error), param_hint="VALUE" if name in settings_file.NAMES else "NAME"
+        ) from error
     switch.check_owner(found)
     config_file.write(found, name, value=chosen)
     now = next(setting for setting in _explain(found) if setting.name == name)
@@ -126,9 +133,12 @@ def edit(*, home: HomeOption = None) -> int:
     found = output.find_home(home)
     files.make_home(found.path)
     files.ensure_directory(found.telemetry)
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if system.WINDOWS else "vi")
     try:
-        subprocess.run([*shlex.split(editor), str(found.config)], check=False)  # noqa: S603 - the user's editor
+        # Windows splits a line by rules of its own, because paths are full of backslashes.
+        windows = f'{editor} "{found.config}"'
+        words = windows if system.WINDOWS else [*shlex.split(editor), str(found.config)]
+        subprocess.run(words, check=False)  # noqa: S603 - the user's editor
     except (OSError, ValueError) as error:
         raise BadParameter(
             f"the editor {editor!r} cannot be started: {error}", param_hint="EDITOR"
@@ -154,18 +164,6 @@ def _explain(home: "Home") -> "list[Setting]":
     from ..admin.config import explain
 
     return explain(home, os.environ)
-
-
-def _is_known(name: str) -> bool:
-    from flwr_telemetry import settings_file
-
-    return name in settings_file.NAMES
-
-
-def _unknown(name: str) -> BadParameter:
-    from flwr_telemetry import settings_file
-
-    return BadParameter(settings_file.problem(name, None) or "", param_hint="NAME")
 
 
 def _shown(value: Any) -> str:

@@ -84,6 +84,7 @@ def inspect(  # noqa: PLR0913 - each is an option for people
       flwr-telemetry inspect --as otlp --stage outbox
       flwr-telemetry inspect --home /tmp/copied/.flwr     a spool from another machine
     """
+    from ..inspect.filters import EventFilter
     from ..inspect.follow import Follower
 
     is_one = number is not None
@@ -96,7 +97,7 @@ def inspect(  # noqa: PLR0913 - each is an option for people
         raise BadParameter("it needs --json", param_hint="'--with-meta'")
     found = output.find_home(home)
     follower = Follower(found, None if stage is StageChoice.all else stage.value)
-    event_filter = _event_filter(event, since, expand=expand)
+    event_filter = EventFilter(event, None if since is None else since_us(since), expand)
     rows: list[Row] = []
     show = show_body if body else Table().show
     if is_otlp:
@@ -141,12 +142,6 @@ def _read(home: "Home", follower: "Follower", give: "Callable[[Item], None]", *,
     except KeyboardInterrupt:
         if not follow:
             raise
-
-
-def _event_filter(event: str | None, since: str | None, *, expand: bool) -> "EventFilter":
-    from ..inspect import filters
-
-    return filters.EventFilter(event, None if since is None else since_us(since), expand)
 
 
 def since_us(since: str) -> int:

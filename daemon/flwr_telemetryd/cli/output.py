@@ -24,6 +24,8 @@ from typer.core import TyperCommand, TyperGroup
 from flwr_telemetry.layout import Home, home_directory
 
 from ..errors import ExitCode, UnusableHomeError
+from ..inspect.words import ended as ended  # noqa: PLC0414 - every command uses it from here
+from ..inspect.words import sentence
 
 if TYPE_CHECKING:
     from click import Context
@@ -194,8 +196,7 @@ def say_consent(*, enabled: bool, reason: str, change: str) -> None:
 
 def say_flower(view: FlowerView) -> None:
     """Say whether Flower is adopted here, and which line reaches it if telemetry's setting does not."""
-    advice = f" {view.advice[0].upper()}{ended(view.advice)[1:]}" if view.advice else ""
-    say(ended(view.found) + advice)
+    say(f"{ended(view.found)} {sentence(view.advice)}".rstrip())
 
 
 def complain(*texts: str) -> None:
@@ -251,11 +252,6 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
-
-
-def ended(sentence: str) -> str:
-    """``sentence`` with a full stop, unless it ends with a mark."""
-    return sentence if sentence.endswith((".", "…", "?")) else f"{sentence}."
 
 
 def progress() -> Progress:

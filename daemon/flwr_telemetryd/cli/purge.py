@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from flwr_telemetry.switch import STOP
+from flwr_telemetry import system
+from flwr_telemetry.switch import SWITCH
 
 from ..errors import ExitCode
 from . import output
@@ -67,4 +68,4 @@ def _tell(result: "Removed") -> None:
         output.say("There was nothing to remove.")
     output.say("An opt-out in the settings is gone, too: a Flower that uses this package reports again.")
     output.say("`pip uninstall flwr-telemetry` removes the programs.")
-    output.say(f"`{STOP}` keeps every Flower off.")
+    output.say(f"{system.setting_of(SWITCH, '0')} keeps every Flower off that this shell starts.")

@@ -7,11 +7,10 @@ width. A pipe gets one line for each row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..inspect.words import date_of, local
 from . import output
 
 if TYPE_CHECKING:
@@ -44,10 +43,8 @@ class Row:
     @classmethod
     def of(cls, item: Item, event: dict[str, Any], count: int) -> Row:
         """The row of an item, or of one event in it."""
-        context = event.get("context")
-        when = context.get("date") if isinstance(context, dict) else None
-        shown = when if isinstance(when, str) else "?"
-        return cls(item.stage, item.host, item.key, item.receipt, item.reason, count, shown, event)
+        when = date_of(event) or "?"
+        return cls(item.stage, item.host, item.key, item.receipt, item.reason, count, when, event)
 
     @property
     def event_type(self) -> str:
@@ -92,8 +89,9 @@ class Table:
             return
         write(_line(*cells, "" if is_narrow else row.event_type)[:width].rstrip() + "\n")
         for text in filter(None, (row.event_type * is_narrow, details_of(row.event), row.fate)):
-            for line in _folded(output.plain(text), max(width - _INDENT, 1)):
-                write(" " * _INDENT + line + "\n")
+            shown, most = output.plain(text), max(width - _INDENT, 1)
+            for at in range(0, len(shown), most):
+                write(f"{' ' * _INDENT}{shown[at : at + most]}\n")
 
 
 def say_total(rows: list[Row], nothing: str) -> None:
@@ -133,14 +131,6 @@ def csv_cells(row: Row) -> list[str]:
     return [f"'{cell}" if cell and cell[0] in "=+-@\t\r" else cell or "" for cell in found]
 
 
-def local(moment: str) -> str:
-    """A date as on the wire in local time, ``2026-11-25 10:00:00``; any other text unchanged."""
-    try:
-        return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return moment
-
-
 def details_of(event: dict[str, Any]) -> str:
     """The details in JSON, with ``…`` for those that differ within a burst."""
     details, burst = event.get("event_details"), event.get("burst")
@@ -158,8 +148,3 @@ def details_of(event: dict[str, Any]) -> str:
 def _cut(text: str, width: int, end: int = 0) -> str:
     """The text in at most ``width`` characters, with the last ``end`` ones kept."""
     return text if len(text) <= width else f"{text[: width - end - 1]}…{text[len(text) - end :]}"
-
-
-def _folded(text: str, width: int) -> Iterable[str]:
-    """The text in lines of at most ``width`` characters."""
-    return (text[at : at + width] for at in range(0, len(text), width))

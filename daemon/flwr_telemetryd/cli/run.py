@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import flwr_telemetry
 from flwr_telemetry import flower, system
-from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports, says_yes
+from flwr_telemetry.switch import SWITCH, plain_flower_reports, says_yes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
     """Execute a command in place of this process, with Flower adopted, or switched off.
 
     Args:
-        command: the program, looked up on the PATH of ``environ``, and its arguments.
+        command: the program, looked up on the PATH of ``environ``, and its arguments; the program has a name.
         environ: the environment to start from.
         say: tells a person one line.
 
@@ -96,10 +96,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str], say: Callabl
         command is a child, and the code is its own.
 
     Raises:
-        ValueError: the command is empty, or holds a null character.
+        ValueError: the command holds a null character.
     """
-    if not command or not command[0]:
-        raise ValueError("run needs a command, for example: flwr-telemetry run -- python sim.py")
     chosen = _prepare(command, environ, say)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # the parent process has closed it
@@ -183,7 +181,7 @@ def _of_interpreter(command: Sequence[str], chosen: Mapping[str, str], *, is_on:
         why = f"its option {ignored[0]} keeps flwr-telemetry out" if ignored else "it lacks flwr-telemetry"
         remedy = "leave the option out" if ignored else "install flwr-telemetry there"
         if plain_flower_reports(found.environ):
-            stop = f"or stop it by `{STOP}`"
+            stop = f"or stop it by {system.setting_of(SWITCH, '0')}"
             yield f"Flower reports by itself in {found.program}, because {why}; {remedy}, {stop}"
         else:
             yield f"Flower reports nothing in {found.program}, because {why}; {remedy}"

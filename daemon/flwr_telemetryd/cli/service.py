@@ -30,7 +30,8 @@ app = typer.Typer(cls=output.Group, no_args_is_help=True)
 def service() -> None:
     r"""Let a service deliver: on a login node, for all hosts that share your home.
 
-    While it serves, no process on any of these hosts starts a sidecar of its own.
+    While it serves, no process on any of these hosts starts a sidecar of its own. On Windows there is none;
+    `service install` names a line for the Task Scheduler.
 
     \b
     Examples:
@@ -42,11 +43,13 @@ def service() -> None:
     if system.WINDOWS:
         import click
 
-        program = Path(sys.executable).with_name("flwr-telemetryd.exe")
+        # pythonw, because a program for the console opens a window each time. The Task Scheduler makes double
+        # quotes of the single ones, so both cmd and PowerShell take the line as it stands.
+        program = Path(sys.executable).with_name("pythonw.exe")
         raise click.UsageError(
             "There is no service on Windows, and none is needed: the first event starts a sidecar. To "
-            "deliver at fixed times, too, give the Task Scheduler this line: schtasks /Create /TN "
-            f'flwr-telemetry /SC MINUTE /MO 15 /TR "\\"{program}\\" --once"'
+            "deliver at fixed times, too, let the Task Scheduler do it: schtasks /Create /TN flwr-telemetry "
+            f"/SC MINUTE /MO 15 /TR \"'{program}' -P -m flwr_telemetryd --once\""
         )
 
 

@@ -19,10 +19,10 @@ from .output import HomeOption, JsonOption, OptionalText
 
 if TYPE_CHECKING:
     from flwr_telemetry.layout import Home
-    from flwr_telemetry.settings import Settings
 
     from ..admin.deletion import Deletion
-    from ..admin.forget import DeletionRequest, ErasedCounts
+    from ..admin.forget import ErasedCounts
+    from ..inspect.request import DeletionRequest
 
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -95,8 +95,10 @@ def forget(
     from flwr_telemetry import settings
 
     from ..admin import switch
-    from ..admin.forget import ErasedCounts, deletion_request, finish, forget_id, is_flowers
+    from ..admin.deletion import request_deletion
+    from ..admin.forget import ErasedCounts, finish, forget_id
     from ..clock import Clock
+    from ..inspect.request import deletion_request, is_flowers
 
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)
@@ -119,8 +121,10 @@ def forget(
     now = settings.load(found, None)
     request = deletion_request(chosen, now)
     result = {"source": chosen, "deleted": erased.public(), "request": asdict(request)}
-    sent = _sent(chosen, now) if send else None
-    if sent is not None:
+    sent = None
+    if send:
+        with output.working("Asking the collector"):
+            sent = request_deletion(chosen, now, os.environ)
         result["sent"] = asdict(sent)
     is_sent = sent is not None and sent.done
 
@@ -175,13 +179,6 @@ def _named(home: "Home", typed: str) -> str:
         if present is not None and uuid.UUID(present) == meant:
             return present
     return str(meant)
-
-
-def _sent(source_id: str, chosen: "Settings") -> "Deletion":
-    from ..admin.deletion import request_deletion
-
-    with output.working("Asking the collector"):
-        return request_deletion(source_id, chosen, os.environ)
 
 
 def _tell(source_id: str, erased: "ErasedCounts", *, complete: bool) -> None:

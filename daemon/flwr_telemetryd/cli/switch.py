@@ -5,6 +5,9 @@
 import os
 from typing import TYPE_CHECKING, Any
 
+from flwr_telemetry import system
+from flwr_telemetry.switch import SWITCH
+
 from ..errors import ExitCode, describe
 from . import output
 from .output import HomeOption, JsonOption
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOT_WRITTEN = (
     "So the opt-out could not be written. "
-    "FLWR_TELEMETRY_ENABLED=0 switches telemetry off without a file: `export FLWR_TELEMETRY_ENABLED=0`."
+    f"{SWITCH}=0 switches telemetry off without a file: {system.setting_of(SWITCH, '0')}."
 )
 
 
@@ -41,6 +44,7 @@ def disable(*, json: JsonOption = False, home: HomeOption = None) -> int:
       flwr-telemetry disable --home /scratch/alice/.flwr
       FLWR_TELEMETRY_ENABLED=0 python sim.py     off for one command; no file is written
       export FLWR_TELEMETRY_ENABLED=0            off for every Flower that this shell starts
+      setx FLWR_TELEMETRY_ENABLED 0              the same on Windows, for each window opened later
     """
     from flwr_telemetry import settings
     from flwr_telemetry.errors import TelemetryError

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import BadParameter, Option
 
@@ -17,11 +17,6 @@ from flwr_telemetry import files, system
 from . import output
 from .inspect import since_us
 from .output import HomeOption, JsonOption, OptionalText
-
-if TYPE_CHECKING:
-    from flwr_telemetry.layout import Home
-
-    from ..inspect.page import Deletion, Page
 
 
 def view(
@@ -57,9 +52,7 @@ def view(
         raise BadParameter("with --json, the page needs a file", param_hint="'--output'")
     chosen = None if since is None else (since, since_us(since))
     found = output.find_home(home)
-    read = page.read_page(found, os.environ, Clock(), since=chosen)
-    read.deletion = _deletion(found, read)
-    data = page.render(read)
+    data = page.render(page.read_page(found, os.environ, Clock(), since=chosen))
     if file == "-":
         sys.stdout.buffer.write(data)
         return
@@ -71,20 +64,6 @@ def view(
     public = {"file": str(written), "opened": is_opened}
     told = "The page was opened in your browser" if is_opened else "The page is written"
     output.answer(public, lambda: output.say(f"{told}: {written}"), as_json=json)
-
-
-def _deletion(home: "Home", read: "Page") -> "Deletion | None":
-    from flwr_telemetry import settings
-    from flwr_telemetry.source import is_uuid
-
-    from ..admin.forget import deletion_request
-    from ..inspect.page import Deletion
-
-    source_id = read.status.source
-    if source_id is None or not is_uuid(source_id):
-        return None
-    request = deletion_request(source_id, settings.load(home, os.environ))
-    return Deletion(request.to, request.subject, request.body, request.mailto)
 
 
 def _new_file(data: bytes) -> Path:

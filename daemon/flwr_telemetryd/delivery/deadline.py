@@ -133,14 +133,14 @@ def time_connections(context: ssl.SSLContext) -> None:
 
 
 class _Opening(threading.Thread):
-    """Opens a connection that nobody may wait for any more when it is open."""
+    """Opens a connection. Its caller may have given up before it is open; then it is closed."""
 
     def __init__(self, create: Callable[[], socket.socket]) -> None:
         super().__init__(name="flwr-telemetryd-connect", daemon=True)
         self._create = create
         self._lock = threading.Lock()
         self._is_given_up = False
-        self._found: socket.socket | BaseException | None = None
+        self._found: socket.socket | BaseException = DeadlineExceededError()
 
     def run(self) -> None:
         """Open it; called by the thread."""
@@ -151,22 +151,27 @@ class _Opening(threading.Thread):
             found = error
         with self._lock:
             self._found = found
-            if self._is_given_up and isinstance(found, socket.socket):
-                found.close()
+            self._close_unwanted()
+
+    def _close_unwanted(self) -> None:
+        if self._is_given_up and isinstance(self._found, socket.socket):
+            self._found.close()
 
     def result(self) -> socket.socket:
         """The connection; raises what opening it raised, or DeadlineExceededError."""
+        is_open = False
         try:
             self.join(left_s())
+            is_open = not self.is_alive()
         finally:
             with self._lock:
-                found = self._found
-                self._is_given_up = found is None
-        if isinstance(found, BaseException):
-            raise found
-        if found is None:
+                self._is_given_up = not is_open
+                self._close_unwanted()
+        if not is_open:
             raise DeadlineExceededError
-        return found
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
 
 
 def opened(create: Callable[[], socket.socket]) -> TimedSocket:

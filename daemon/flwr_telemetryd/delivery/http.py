@@ -17,6 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from flwr_telemetry.named import NamedTuple
@@ -117,14 +118,11 @@ class HttpSink:
         except Exception as error:  # noqa: BLE001 - every exception of the libraries is an outcome
             self._way.close()  # the rest of the connection may belong to this answer
             reason = reason_for(error)
-            if self._credentials and self._credentials.has_certificate:
-                self._context = None  # there may be a new one meanwhile
-            if certificate_error(error) is not None:
-                self._context = None  # the system's store may get the missing certificate meanwhile
-                reason += (
-                    f"; only the certificates that {self.trust.origin} names are trusted"
-                    * self.trust.is_exclusive
-                )
+            is_untrusted = certificate_error(error) is not None
+            if is_untrusted or (self._credentials and self._credentials.has_certificate):
+                self._context = None  # another certificate may be there at the next try
+            if is_untrusted and self.trust.is_exclusive:
+                reason += f"; only the certificates that {self.trust.origin} names are trusted"
             return Retry(reason)
 
     def _trusting(self, request: Callable[[], T]) -> T:
@@ -185,7 +183,7 @@ class HttpSink:
             # The beginning of its body, for the reason of a refusal. The status alone decides.
             text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
             answered = Answered(answer.status, answer.headers, self._scrubbed(text))
-        if is_success := 200 <= answered.status < 300:  # noqa: PLR2004
+        if is_success := HTTPStatus.OK <= answered.status < HTTPStatus.MULTIPLE_CHOICES:
             self._accepts_gzip = accepts_gzip(answer.headers.get("Accept-Encoding", ""))
         is_refused = is_compressed and answered.status in REFUSALS
         if is_refused:

@@ -7,9 +7,9 @@ Each name of ``MAPPING`` without the prefix ``flower.`` was checked against the 
 (in Python: opentelemetry-semantic-conventions 0.66b2). The names of events and of our own attributes follow
 their rules: https://opentelemetry.io/docs/specs/semconv/general/naming/.
 
-The same body and key give the same bytes, so a repeated request equals the first one byte for byte. Each
-record has a ``log.record.uid`` that depends on the key and on the place of its event alone, by which a store
-can drop a record that comes twice.
+The same body and key give the same bytes, so a repeated request equals the first one byte for byte. By its
+``log.record.uid`` a store can drop a record that comes twice: it depends on the key and on the place of the
+event alone.
 
 This module never opens a file, reads a clock or uses the network.
 """

@@ -59,7 +59,7 @@ def reason_for(error: BaseException) -> str:
 
 
 def _wants_ours(error: ssl.SSLError) -> bool:
-    """Whether a server may have refused the certificate of a client. It often ends TLS without a word."""
+    """Whether a server may have refused the certificate of a client. It often ends TLS without an alert."""
     alert = str(getattr(error, "reason", ""))
     return isinstance(error, ssl.SSLEOFError) or (
         "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)

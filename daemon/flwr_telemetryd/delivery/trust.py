@@ -1,8 +1,8 @@
 """The certificates that are trusted: which ones, and where they come from.
 
-``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, all certificates are
-trusted that the default context of this interpreter trusts (the system's store, ``SSL_CERT_FILE``,
-``SSL_CERT_DIR``), and in addition certifi's, because a slim container has no store.
+``ca_bundle``, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` are exclusive. Without them, the certificates
+of this interpreter's default context are trusted (the system's store, ``SSL_CERT_FILE``, ``SSL_CERT_DIR``).
+certifi's are trusted then, too, because a slim container has no store.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class Trust(NamedTuple):
             raise BundleError(message) from error
         if not (self.is_exclusive or directory or _has_any(made)):
             _add_certifi(made)
-        made.options |= (
-            ssl.OP_NO_TICKET
-        )  # a ticket that comes late looks like an answer that nobody asked for
+        made.options |= ssl.OP_NO_TICKET  # a late ticket looks like an answer that nobody asked for
         return made
 
 

@@ -7,4 +7,15 @@ Never: writes, deletes, sends or starts a process. It takes the sidecar's lock f
 free.
 """
 
-__all__ = ["fields", "filters", "flower", "follow", "page", "problems", "server", "status"]
+__all__ = [
+    "fields",
+    "filters",
+    "flower",
+    "follow",
+    "page",
+    "problems",
+    "request",
+    "server",
+    "status",
+    "words",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from . import markup
 from .markup import Html, element, join
 from .timeline import Burst, Lane, Timeline, local_time
 
@@ -129,32 +130,19 @@ def sentence(lane: Lane) -> str:
 
 def table(lanes: Iterable[Lane]) -> Html:
     """The same as the picture, in rows."""
-    heads = ("Workload", "Kind", "First event", "Last event", "State", "Events", "At the same time")
-    rows = [
-        element(
-            "tr",
-            join(
-                [
-                    element("th", element("code", lane.name), scope="row"),
-                    *(
-                        element("td", cell)
-                        for cell in (
-                            ", ".join(lane.kinds),
-                            clock(lane.first_us),
-                            clock(lane.last_us),
-                            _state(lane),
-                            str(lane.events),
-                            f"{lane.together} other{'s' * (lane.together != 1)}",
-                        )
-                    ),
-                ]
-            ),
-        )
+    names = ("Workload", "Kind", "First event", "Last event", "State", "Events", "At the same time")
+    rows = (
+        [
+            element("th", element("code", lane.name), scope="row"),
+            element("td", ", ".join(lane.kinds)),
+            *(element("td", clock(at_us)) for at_us in (lane.first_us, lane.last_us)),
+            *(element("td", cell) for cell in (_state(lane), str(lane.events))),
+            element("td", f"{lane.together} other{'s' * (lane.together != 1)}"),
+        ]
         for lane in lanes
-    ]
-    head = element("tr", join(element("th", name, scope="col") for name in heads))
-    caption = element("caption", "Each workload, with the number of others that were seen at the same time")
-    return element("table", join([caption, element("thead", head), element("tbody", join(rows))]))
+    )
+    caption = "Each workload, with the number of others that were seen at the same time"
+    return markup.table((element("th", name, scope="col") for name in names), rows, caption)
 
 
 def _state(lane: Lane) -> str:

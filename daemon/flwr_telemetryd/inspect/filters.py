@@ -26,7 +26,7 @@ def since(text: str, now: datetime) -> datetime:
 
     Args:
         text: the text, as a person typed it.
-        now: the present time. Its offset from UTC also holds for a text without one.
+        now: the present time. A text without an offset from UTC means local time, as clocks showed it then.
 
     Raises:
         ValueError: the text names no time, or one beyond the calendar.
@@ -39,7 +39,12 @@ def since(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError) as error:
         msg = f"{typed!r} names no time: write 90s, 10min, 2h, 3d, 2026-11-25 or 2026-11-25T10:00"
         raise ValueError(msg) from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=now.tzinfo)
+    if moment.tzinfo is not None:
+        return moment
+    try:
+        return moment.astimezone()  # summer time has another offset than today
+    except (ValueError, OverflowError, OSError):  # Python cannot tell the offset of a far year
+        return moment.replace(tzinfo=now.tzinfo)
 
 
 @dataclass(frozen=True, slots=True)

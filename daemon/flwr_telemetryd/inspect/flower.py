@@ -1,7 +1,7 @@
 """The Flower of this environment: its release, and whether its events go through the spool.
 
-A Flower is adopted if this package's hook is in every Python process of the environment (a ``sitecustomize``,
-or ``flwr-telemetry run``), or if its telemetry module imports this package. A Flower that is not adopted
+A Flower is adopted if its telemetry module imports this package, or if this package's hook is in every Python
+process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not adopted
 reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor ``DO_NOT_TRACK``.
 
 This module never imports Flower, and never starts a process.
@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from flwr_telemetry import flower
-from flwr_telemetry.switch import STOP, SWITCH, plain_flower_reports
+from flwr_telemetry import flower, system
+from flwr_telemetry.switch import SWITCH, plain_flower_reports
 
 _MODULES = ("supercore/telemetry.py", "common/telemetry.py")
 _OURS = "flwr_telemetry"
+
+STOP = system.setting_of(SWITCH, "0")
+"""What stops every Flower, adopted or not, that the same shell starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
     adopted = version is not None and (flower.is_installed() or _imports_us())
     reports = not adopted and not enabled and plain_flower_reports(environ)
     named = f"Flower {version} in this environment" if version else "Flower in this environment: none"
-    stop = f"`{STOP}` stops that; in ~/.bashrc or ~/.profile the line lasts"
+    stop = f"{STOP} stops that; {system.lasting_setting_of(SWITCH, '0')}"
     if adopted:
         return FlowerView(version, adopted, f"{named}: adopted", "", reports)
     if version is None:

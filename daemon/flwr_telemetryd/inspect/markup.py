@@ -48,3 +48,17 @@ def element(name: str, content: str, **attributes: str) -> Html:
 def join(parts: Iterable[Html]) -> Html:
     """Several parts in a row."""
     return Html("".join(parts))
+
+
+def table(heads: Iterable[Html], rows: Iterable[Iterable[Html]], caption: str = "") -> Html:
+    """A table.
+
+    Args:
+        heads: the cells of its first row.
+        rows: the cells of each other row.
+        caption: a text above it; empty for none.
+    """
+    above = [element("caption", caption)] if caption else []
+    head = element("thead", element("tr", join(heads)))
+    body = element("tbody", join(element("tr", join(row)) for row in rows))
+    return element("table", join([*above, head, body]))

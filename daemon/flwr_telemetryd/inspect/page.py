@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from string import Template
 from typing import Any
 
-from flwr_telemetry import settings
+from flwr_telemetry import settings, source
 from flwr_telemetry.context import Field
 from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
@@ -31,9 +30,11 @@ from .fields import examples
 from .filters import EventFilter
 from .follow import Follower, Item
 from .markup import element, join, prose, text
-from .sections import date_of, sections
+from .request import DeletionRequest, deletion_request
+from .sections import sections
 from .status import Status, read_status
 from .timeline import Builder, Timeline
+from .words import date_of
 
 MOST_BODY_BYTES = 2 * 1024 * 1024
 
@@ -46,17 +47,6 @@ _PAGE = Template(
     '<meta name="referrer" content="no-referrer">\n'
     "<title>$title</title>\n<style>$style</style>\n</head>\n<body>\n$body\n</body>\n</html>\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """How to have deleted what a collector received."""
-
-    to: str
-    subject: str
-    body: str
-    link: str
-    """A ``mailto:`` or ``https:`` URL."""
 
 
 @dataclass(slots=True)
@@ -75,7 +65,7 @@ class Page:
     """What could not be read."""
     since: str = ""
     """The time from which on the page shows events, as the person typed it; empty for all."""
-    deletion: Deletion | None = None
+    deletion: DeletionRequest | None = None
     """None without a source ID."""
 
 
@@ -85,7 +75,6 @@ def read_page(
     clock: Clock,
     *,
     since: tuple[str, int] | None = None,
-    site_file: Path = settings.SITE_FILE,
 ) -> Page:
     """Read a home.
 
@@ -94,7 +83,6 @@ def read_page(
         environ: this process's variables.
         clock: the source of time.
         since: the earliest time to show: as it was typed, and in microseconds since the epoch.
-        site_file: the site's settings.
 
     Never raises because of the state of the home.
     """
@@ -112,15 +100,20 @@ def read_page(
         while size_bytes > MOST_BODY_BYTES and len(newest) > 1:
             size_bytes -= len(heapq.heappop(newest)[2].raw)
             left_out += 1
+    status = read_status(home, environ)
+    request = None
+    if status.source is not None and source.is_uuid(status.source):
+        request = deletion_request(status.source, settings.load(home, environ))
     return Page(
         made=clock.now(),
-        status=read_status(home, environ, site_file=site_file),
+        status=status,
         fields=examples(home, environ, clock),
         timeline=builder.timeline(),
         bodies=[item for *_, item in sorted(newest, reverse=True)],
         left_out=left_out,
         problems=[*follower.problems],
         since=since[0] if since else "",
+        deletion=request,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ _MIB = 1024 * 1024
 _USUAL_RECORD_BYTES = 1024
 _STARTING_S = 10.0
 """A sidecar that said nothing may still be starting for so long."""
+
+_STOPPED = frozenset("Tt")
+_LOOK_AGAIN_S = 0.3
 
 _SET_URL = "nothing is sent until you run `flwr-telemetry config set url URL`"
 _NEVER_LIVED = "the events wait: repair that, then run `flwr-telemetry flush`"
@@ -173,6 +177,55 @@ def never_lived(host: HostPaths, now_s: Callable[[], float]) -> Iterator[str]:
     started_s = max(presence.modification_times(host.start_errors), default=0.0)
     if found.last_line or found.starts > 1 or files.age_s(now_s(), started_s) > _STARTING_S:
         yield f"{found}; {_NEVER_LIVED if found.starts else _NEVER_STARTED}"
+
+
+def held_in_vain(host: HostPaths) -> Iterator[str]:
+    """A problem if the lock of this host's sidecar is held, and its holder delivers nothing.
+
+    The sidecar may be stopped (SIGSTOP). Or another program has locked the file: then every event finds that
+    a sidecar lives, and none ever starts.
+    """
+    state = presence.sidecar_state(host)
+    if state is not None and presence.state_claims_alive(host):
+        found = presence.process_status(state.pid)
+        if found is not None and found.state in _STOPPED:
+            who = f"the sidecar (process {state.pid})"
+            yield f"{who} is stopped, so the events wait; run `kill -CONT {state.pid}`"
+        return
+    holder = _stranger(host)
+    if holder is None:
+        return
+    time.sleep(_LOOK_AGAIN_S)  # our own programs take the lock for a moment, and a sidecar may have begun
+    if _stranger(host) == holder and not presence.state_claims_alive(host):
+        who = f"another program ({holder})" if holder else "another program"
+        how = "end it" if holder else f"find it by `lsof {host.lock}`, and end it"
+        yield f"{who} holds the lock {host.lock}, so no sidecar can start and the events wait; {how}"
+
+
+def _stranger(host: HostPaths) -> str | None:
+    """A program that holds the sidecar's lock for a while, in words, and is none of ours; None without one.
+
+    Empty for one that cannot be named: the process that took the lock is gone, and a child of it has it now.
+    """
+    try:
+        if not presence.alive(host):
+            return None
+        inode, pid = os.stat(host.lock).st_ino, 0
+        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+            for line in table:  # "1: FLOCK ADVISORY WRITE 812 08:01:131 0 EOF", proc_locks(5)
+                words = line.split()
+                if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+                    pid = int(words[4])
+    except (OSError, TelemetryError, LookupError, ValueError):
+        return None
+    if pid <= 0:
+        return None  # a process of another container
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return ""
+    is_ours = any(os.path.basename(word).startswith("flwr") for word in command)
+    return None if is_ours else f"{os.path.basename(command[0])}, process {pid}"
 
 
 def _at_cap(host: HostPaths, spool_max_mib: float) -> Iterator[str]:

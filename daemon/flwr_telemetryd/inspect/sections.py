@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..outbox.archive import NOWHERE, address_of
 from . import drawing
 from .follow import Item
-from .markup import Html, element, join, prose, text
+from .markup import Html, element, join, prose, table, text
+from .words import date_of, ended, local, sentence
 
 if TYPE_CHECKING:
     from .page import Page
@@ -42,18 +42,16 @@ def _consent(page: Page) -> Html:
         verdict = "Telemetry is on, and nothing is sent: events are collected and shown only."
     parts = [
         element("p", verdict, class_=f"verdict {state}"),
-        _pairs({"Why": _ended(status.reason), "To change it": status.change}),
+        _pairs({"Why": ended(status.reason), "To change it": status.change}),
     ]
-    parts += [
-        element("p", prose(f"Problem: {_ended(problem)}"), class_="problem") for problem in status.problems
-    ]
+    parts += map(_problem, status.problems)
     return _section("consent", "Is it on?", *parts)
 
 
 def _destination(page: Page) -> Html:
     status = page.status
     if status.kept_by:
-        to = f"nowhere: {_ended(status.kept_by)}"
+        to = f"nowhere: {ended(status.kept_by)}"
     else:
         to = address_of(status.url) if status.url else "unknown until the settings can be read"
         to += f" ({status.manner})" if status.manner else ""
@@ -61,10 +59,10 @@ def _destination(page: Page) -> Html:
     errors = dict.fromkeys(host.last_error for host in status.hosts if host.last_error)
     found = {
         "Events go to": to,
-        "Last delivery": moment(last) if last else "none that is known here",
+        "Last delivery": local(last) if last else "none that is known here",
         "Last error": "; ".join(errors),
         "Source ID": status.source or "none yet; the first event makes one",
-        "Flower": f"{_ended(status.flower.found)} {_sentence(status.flower.advice)}",
+        "Flower": f"{ended(status.flower.found)} {sentence(status.flower.advice)}",
     }
     told = (
         "The source ID is a random number. It stands for this home in what is sent, and no name does. Events "
@@ -77,21 +75,14 @@ def _destination(page: Page) -> Html:
 
 def _counts(page: Page) -> Html:
     totals = page.status.public()["totals"]
-    rows = [
-        element(
-            "tr",
-            join(
-                [
-                    element("th", join([text(stage), element("small", meaning)]), scope="row"),
-                    *(_number(totals[stage], f"{stage}-{unit}") for unit in ("events", "bodies", "bytes")),
-                ]
-            ),
-        )
+    rows = (
+        [
+            element("th", join([text(stage), element("small", meaning)]), scope="row"),
+            *(_number(totals[stage], f"{stage}-{unit}") for unit in ("events", "bodies", "bytes")),
+        ]
         for stage, meaning in _STAGES.items()
-    ]
+    )
     numbers = (element("th", name, scope="col", class_="number") for name in ("Events", "Requests", "Bytes"))
-    heads = join([element("th", "Stage", scope="col"), *numbers])
-    table = element("table", join([element("thead", element("tr", heads)), element("tbody", join(rows))]))
     counters = totals["counters"]
     hosts = len([host for host in page.status.hosts if not host.host.endswith(".hosts")])
     told = (
@@ -102,7 +93,7 @@ def _counts(page: Page) -> Html:
     return _section(
         "counts",
         "How much is there?",
-        _scrolling("Counts", table, ""),
+        _scrolling("Counts", table([element("th", "Stage", scope="col"), *numbers], rows), ""),
         element("p", prose(told), class_="soft"),
     )
 
@@ -135,8 +126,8 @@ def _workloads(page: Page) -> Html:
     figure = element(
         "figure", join([drawing.picture(found), legend, element("figcaption", caption)]), class_="timeline"
     )
-    table = _scrolling("Workloads as a table", drawing.table(found.lanes))
-    more = element("details", join([element("summary", "The same as a table"), table]))
+    rows = _scrolling("Workloads as a table", drawing.table(found.lanes))
+    more = element("details", join([element("summary", "The same as a table"), rows]))
     return _section("workloads", "Which workloads ran, and when?", element("p", ran), figure, more)
 
 
@@ -177,9 +168,7 @@ def _bodies(page: Page) -> Html:
             "`flwr-telemetry inspect --json --with-meta` shows them all."
         )
         parts.append(element("p", prose(told)))
-    parts += [
-        element("p", prose(f"Problem: {_ended(problem)}"), class_="problem") for problem in page.problems
-    ]
+    parts += map(_problem, page.problems)
     return _section("bodies", title, *parts, *map(_body, page.bodies))
 
 
@@ -195,40 +184,33 @@ def _body(item: Item) -> Html:
         fate = "sent; there is no receipt"
         if receipt is not None:
             is_kept = receipt.to == NOWHERE
-            fate = f"{'kept, never sent,' if is_kept else 'sent'} {moment(receipt.at)}"
+            fate = f"{'kept, never sent,' if is_kept else 'sent'} {local(receipt.at)}"
             status = f", answer {receipt.status}" if receipt.status is not None else ""
-            known |= {"Sent": "never" if is_kept else f"{moment(receipt.at)} to {receipt.to}{status}"}
+            known |= {"Sent": "never" if is_kept else f"{local(receipt.at)} to {receipt.to}{status}"}
     summary = join(
-        [text(f"{moment(date_of(body))} · "), element("strong", kind), text(f" · {events} · {fate}")]
+        [text(f"{local(date_of(body))} · "), element("strong", kind), text(f" · {events} · {fate}")]
     )
     raw = element("pre", element("code", item.raw.decode("utf-8", "replace")))
     return element("details", join([element("summary", summary), _pairs(known), raw]))
 
 
 def _fields(page: Page) -> Html:
-    rows = [
-        element(
-            "tr",
-            join(
-                [
-                    element("th", element("code", found.name), scope="row"),
-                    element("td", found.kind),
-                    element("td", _example(example)),
-                    element("td", prose(found.why)),
-                ]
-            ),
-        )
+    rows = (
+        [
+            element("th", element("code", found.name), scope="row"),
+            element("td", found.kind),
+            element("td", _example(example)),
+            element("td", prose(found.why)),
+        ]
         for found, example in page.fields
-    ]
-    heads = join(element("th", name, scope="col") for name in ("Field", "Type", "Example", "Why"))
-    table = element("table", join([element("thead", element("tr", heads)), element("tbody", join(rows))]))
+    )
+    heads = (element("th", name, scope="col") for name in ("Field", "Type", "Example", "Why"))
     told = (
         "No event that Flower reports from here has a field that is not in this list. The examples are from "
         "this machine."
     )
-    return _section(
-        "fields", "Which fields can be sent, and why?", element("p", prose(told)), _scrolling("Fields", table)
-    )
+    title, shown = "Which fields can be sent, and why?", _scrolling("Fields", table(heads, rows))
+    return _section("fields", title, element("p", prose(told)), shown)
 
 
 def _example(example: Any) -> Html:
@@ -248,9 +230,13 @@ def _deletion(page: Page) -> Html:
         nothing = element("p", "There is no source ID yet, so there is nothing to delete.")
         return _section("deletion", title, *parts, nothing)
     whole = f"To: {request.to}\nSubject: {request.subject}\n\n{request.body}"
-    link = element("a", "Open this request", href=request.link)
+    link = element("a", "Open this request", href=request.mailto)
     told = element("p", "At the collector: send this text. It names your source ID, and no name of yours.")
     return _section("deletion", title, *parts, told, element("pre", whole), element("p", link))
+
+
+def _problem(problem: str) -> Html:
+    return element("p", prose(f"Problem: {ended(problem)}"), class_="problem")
 
 
 def _pairs(found: Mapping[str, str]) -> Html:
@@ -260,34 +246,11 @@ def _pairs(found: Mapping[str, str]) -> Html:
     return element("dl", join(rows))
 
 
-def _scrolling(name: str, table: Html, width: str = "wide") -> Html:
+def _scrolling(name: str, content: Html, width: str = "wide") -> Html:
     """A table that scrolls by itself on a narrow screen; the keyboard reaches it."""
-    return element("div", table, class_=f"table {width}", role="region", aria_label=name, tabindex="0")
-
-
-def moment(when: str) -> str:
-    """An ISO 8601 time as people read it, in the zone of this machine; any other text unchanged."""
-    try:
-        return f"{datetime.fromisoformat(when).astimezone():%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return when
-
-
-def _ended(sentence: str) -> str:
-    return sentence if sentence.endswith((".", "…", "?")) else f"{sentence}."
-
-
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{_ended(words)[1:]}" if words else ""
+    return element("div", content, class_=f"table {width}", role="region", aria_label=name, tabindex="0")
 
 
 def _span(seconds: int) -> str:
     words = {60: "a minute", 600: "ten minutes", 3600: "an hour", 86_400: "a day", 30 * 86_400: "30 days"}
     return words.get(seconds, "a year")
-
-
-def date_of(body: Mapping[str, Any]) -> str:
-    """The date of the first event of a body; empty without one. All have one form and UTC."""
-    context = body.get("context")
-    found = context.get("date") if isinstance(context, dict) else None
-    return found if isinstance(found, str) else ""

@@ -15,8 +15,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from flwr_telemetry import mounts
+from flwr_telemetry import mounts, system
 from flwr_telemetry.errors import UNREACHABLE_ERRNOS
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import polls
@@ -42,6 +43,15 @@ def check(path: Path, give_up: Callable[[str], None] | None = None) -> None:
     Raises:
         UnusableHomeError: the server does not answer; the message has an advice.
     """
+    if not system.WINDOWS:
+        _check(path, give_up)
+
+
+# For Windows, mypy reads no further.
+assert not (TYPE_CHECKING and system.WINDOWS)
+
+
+def _check(path: Path, give_up: Callable[[str], None] | None) -> None:
     mount = mounts.find(path)
     if mount is None or not mount.is_shared:
         return

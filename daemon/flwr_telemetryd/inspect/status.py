@@ -33,7 +33,15 @@ from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
 from .flower import FlowerView, read_flower
-from .problems import can_be_read, find_problems, never_lived, public_consent, read_each, size_of
+from .problems import (
+    can_be_read,
+    find_problems,
+    held_in_vain,
+    never_lived,
+    public_consent,
+    read_each,
+    size_of,
+)
 
 _MAX_REASON_BYTES = 4096
 _ANOTHER_MACHINE = "another machine that shares this home has the same name"
@@ -122,7 +130,7 @@ class HostView:
     """Bodies that were accepted, as far as they are kept."""
 
     days: dict[str, Bodies] = field(default_factory=dict)
-    """What was sent on each day, as far as it is kept; the days as ``2026-11-25``, in UTC."""
+    """The bodies that were sent on each day, as far as they are kept; days as ``2026-11-25``, in UTC."""
 
     rejected: Bodies = field(default_factory=Bodies)
     """Bodies that the collector refused, as far as they are kept."""
@@ -231,17 +239,16 @@ def totals(hosts: Collection[HostView]) -> dict[str, dict[str, int]]:
     }
 
 
-def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = settings.SITE_FILE) -> Status:
+def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     """The status of a home now.
 
     Args:
         home: the home; it need not exist.
         environ: this process's variables, for consent.
-        site_file: the settings file of the site.
 
     Never raises because of the state of the home.
     """
-    now = settings.load(home, environ, site_file=site_file)
+    now = settings.load(home, environ)
     problems = dict.fromkeys(find_problems(home, now))
     own = machine.own_host(home)
     services: list[ServiceView] = []
@@ -249,6 +256,8 @@ def read_status(home: Home, environ: Mapping[str, str], *, site_file: Path = set
     if can_be_read(home):
         services = sorted(_services(home), key=lambda service: service.age_s)
         hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
+        if now.consent.enabled:
+            problems |= dict.fromkeys(held_in_vain(own))
         needed = now.consent.enabled and not any(service.fresh for service in services)
         for host in (home.host(view.host) for view in hosts if needed and view.sidecar.alive is False):
             problems |= dict.fromkeys(

@@ -108,29 +108,28 @@ def append_line(path: Path, line: bytes, *, across_hosts: bool = False) -> None:
         across_hosts: several hosts deliver to the file. The line is on the disk on return, and a lock that
             stays busy is an error. Otherwise the line is written without the lock then, because a stopped
             process must not stop the archive: ``O_APPEND`` keeps the lines of one host apart.
+            On Windows nothing does, so there a busy lock is always an error.
 
     Raises:
         SpoolUnsafeError: it is no plain file of this user.
         OSError: the system's refusal; EAGAIN if the lock stays busy.
     """
-    needs_claim = across_hosts and mounts.is_shared(path)
+    claim = path.with_name(f".{path.name}.claim") if across_hosts and mounts.is_shared(path) else None
     for _ in range(_TRIES):
-        if not needs_claim:
-            if _is_appended(path, line, across_hosts=across_hosts):
+        with files.claimed(claim) if claim else contextlib.nullcontext(True) as is_ours:
+            if is_ours and _is_appended(path, line, across_hosts=across_hosts):
                 return
-            continue
-        with files.claimed(path.with_name(f".{path.name}.claim")) as is_ours:
-            if is_ours and _is_appended(path, line, across_hosts=True):
-                return
-        time.sleep(_CLAIM_POLL_S)
+        if claim:
+            time.sleep(_CLAIM_POLL_S)
     raise _busy(path)
 
 
 def _is_appended(path: Path, line: bytes, *, across_hosts: bool) -> bool:
     """``append_line``, once; false if the file was replaced meanwhile."""
     with files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-        result = wait(try_exclusive, descriptor, LOCK_WAIT_S if across_hosts else SEAL_WAIT_S, _POLL_S)
-        if result is LockResult.BUSY and across_hosts:
+        needs_lock = across_hosts or not system.APPENDS_WHOLE
+        result = wait(try_exclusive, descriptor, LOCK_WAIT_S if needs_lock else SEAL_WAIT_S, _POLL_S)
+        if result is LockResult.BUSY and needs_lock:
             raise _busy(path)
         if not files.names(path, descriptor):
             return False  # a rotation or a cap replaced it; its reader may have seen its end already

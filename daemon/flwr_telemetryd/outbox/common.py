@@ -4,7 +4,7 @@
     <host>/rejected/, damaged/  ──files──▶  gone.hosts/rejected/, damaged/
 
 Every start of a container may bring a new host name. One archive for all of them keeps their bodies readable
-for as long as any other, and nothing that reads a home has to read ten thousand directories. It is laid out
+for as long as any other, and a reader of the home need not read ten thousand directories. It is laid out
 as the directory of a host, so every reader and every cap finds it. No host can have its name.
 
 On a shared home nothing is locked, and no file is appended to by two machines: there a day's file moves as it
@@ -33,13 +33,12 @@ from ..spool import quarantine
 from ..spool.directory import listing
 from ..spool.locks import held
 from . import archive, forgotten
-from .body import decoded
 
 log = logging.getLogger("flwr_telemetryd")
 
 
 def take_in(home: Home, hosts: Iterable[HostPaths], *, is_shared: bool = False) -> bool:
-    """Move the archives of hosts that are gone into the common one; False if another process does just that.
+    """Move the archives of hosts that are gone into the common one; False if another process is doing so.
 
     Args:
         home: the home.
@@ -115,7 +114,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
             try:
                 modified_ns = max(modified_ns, path.lstat().st_mtime_ns)
                 for line in _lines(path):
-                    if (digest := _digest(line)) in known or _is_forgotten(line, noted):
+                    if (digest := _digest(line)) in known or forgotten.has_noted(line, noted):
                         continue
                     known.add(digest)
                     files.write_all(descriptor, line + b"\n")
@@ -132,7 +131,7 @@ def _append(target: Path, sources: Iterable[Path], noted: set[str]) -> None:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file. One that a death tore is there once more: its body was sent again."""
+    """The whole lines of a file. A torn line is left out, because its body was sent and archived again."""
     with os.fdopen(files.open_file(path, os.O_RDONLY), "rb") as file:
         for line in archive.lines(file):
             if line.data is not None:
@@ -141,7 +140,3 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _digest(line: bytes) -> bytes:
     return hashlib.sha256(line).digest()
-
-
-def _is_forgotten(line: bytes, noted: set[str]) -> bool:
-    return bool(noted) and forgotten.is_noted(forgotten.source_of(decoded(line)), noted)

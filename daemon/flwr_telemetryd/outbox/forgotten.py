@@ -64,7 +64,11 @@ def source_of(event: dict[str, Any]) -> str | None:
     return source_id if isinstance(source_id, str) else None
 
 
+def has_noted(body: bytes, noted: Collection[str]) -> bool:
+    """Whether the source ID in a body is among the hashes ``noted``."""
+    return bool(noted) and is_noted(source_of(decoded(body)), noted)
+
+
 def holds(home: Home, body: bytes) -> bool:
     """Whether the source ID in ``body`` is noted; raises as ``hashes``, and then nothing may be sent."""
-    noted = hashes(home)
-    return bool(noted) and is_noted(source_of(decoded(body)), noted)
+    return has_noted(body, hashes(home))

@@ -148,7 +148,7 @@ def _delete(path: Path) -> None:
         return
     import shutil
 
-    shutil.rmtree(path, ignore_errors=True)  # one file that cannot be deleted must not save the others
+    shutil.rmtree(path, ignore_errors=True)  # if one cannot be deleted, the others go
     if os.path.lexists(path) and not _waits_for_closes(path):
         shutil.rmtree(path)  # raises the reason
 

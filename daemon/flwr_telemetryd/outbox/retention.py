@@ -151,25 +151,36 @@ def _shorten(
                     os.unlink(path)
 
 
+def _is_any(_name: str) -> bool:
+    return True
+
+
 def _added(sums: Iterable[_Sum]) -> _Sum:
     return functools.reduce(lambda one, other: _Sum(one[0] + other[0], min(one[1], other[1])), sums, _NOTHING)
 
 
-def _sum_of(directory: str, is_counted: Callable[[str], bool] = lambda _: True) -> _Sum:
+def _sum_of(directory: str, is_counted: Callable[[str], bool] = _is_any) -> _Sum:
     """The sum of the files in a directory; nothing if it is missing.
 
     Raises:
         OSError: the directory cannot be read.
     """
     size_bytes, oldest = 0, math.inf
+    for _, status in _entries(directory, is_counted):
+        size_bytes += status.st_size
+        oldest = min(oldest, status.st_mtime)
+    return _Sum(size_bytes, oldest)
+
+
+def _entries(
+    directory: str | Path, is_counted: Callable[[str], bool]
+) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """The counted files of a directory, unordered. A file of another name costs no look at it."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             if is_counted(entry.name):
                 with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    size_bytes += status.st_size
-                    oldest = min(oldest, status.st_mtime)
-    return _Sum(size_bytes, oldest)
+                    yield entry, entry.stat(follow_symlinks=False)
 
 
 def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
@@ -207,14 +218,11 @@ def _keep_newest_lines(path: Path, keep_bytes: float) -> None:
         files.replace_by(path, kept, before=file.close)
 
 
-def _items(host: HostPaths, directory: Path) -> Iterator[_Item]:
-    """The files in a directory, unordered."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                status = entry.stat(follow_symlinks=False)
-                size_bytes = segments.counted_bytes(entry.name, status.st_size)
-                yield _Item(status.st_mtime, entry.path, size_bytes, host)
+def _items(host: HostPaths, directory: Path, is_counted: Callable[[str], bool] = _is_any) -> Iterator[_Item]:
+    """The counted files in a directory, unordered."""
+    for entry, status in _entries(directory, is_counted):
+        size_bytes = segments.counted_bytes(entry.name, status.st_size)
+        yield _Item(status.st_mtime, entry.path, size_bytes, host)
 
 
 def _days(host: HostPaths, directory: Path) -> Iterator[_Item]:
@@ -231,13 +239,9 @@ def _days(host: HostPaths, directory: Path) -> Iterator[_Item]:
 def _unsent(hosts: list[HostPaths]) -> Iterator[_Item]:
     """Sealed segments and bodies. A writer drops events by itself if the open segment is too large."""
     for host in hosts:
-        for item in _items(host, host.spool):
-            if segments.is_sealed(os.path.basename(item.path)):
-                yield item
+        yield from _items(host, host.spool, segments.is_sealed)
         for directory in listing(host.outbox):
-            for item in _items(host, directory):
-                if _is_unsent_body(item.path):
-                    yield item
+            yield from _items(host, directory, _is_unsent_body)
 
 
 def _over(

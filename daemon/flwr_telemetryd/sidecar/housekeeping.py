@@ -171,20 +171,10 @@ def _is_gone(host: HostPaths, after_s: float, now: float) -> bool:
 
 
 def _is_removed(host: HostPaths, own: HostPaths, state: State) -> bool:
-    try:
-        return _remove(host, own, state)
-    except FileNotFoundError:
-        return False  # another sidecar is deleting it
-    except (OSError, TelemetryError) as error:
-        log.warning("the directory of host %s stays: %s", host.name, error)
-        return False
-
-
-def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
     """Delete a host's directory; False if it holds something to keep, even if that came only just now."""
-    purge.remove_leftovers(host)
-    _clear_spool(host)
     try:
+        purge.remove_leftovers(host)
+        _clear_spool(host)
         for directory in host.directories:
             with contextlib.suppress(FileNotFoundError):
                 directory.rmdir()
@@ -202,10 +192,12 @@ def _remove(host: HostPaths, own: HostPaths, state: State) -> bool:
             if path.name.endswith(files.PART_SUFFIX) or path.name.startswith(state_files):
                 path.unlink(missing_ok=True)
         host.root.rmdir()
-    except OSError as error:
-        if error.errno in _NOT_EMPTY:
-            return False
-        raise
+    except FileNotFoundError:
+        return False  # another sidecar is deleting it
+    except (OSError, TelemetryError) as error:
+        if getattr(error, "errno", None) not in _NOT_EMPTY:
+            log.warning("the directory of host %s stays: %s", host.name, error)
+        return False
     return True
 
 

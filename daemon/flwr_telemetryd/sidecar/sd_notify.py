@@ -13,6 +13,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from flwr_telemetry import system
+
 from ..clock import Timer
 
 log = logging.getLogger("flwr_telemetryd")
@@ -49,7 +51,7 @@ class ServiceManager:
 
     def reloading(self) -> None:
         """Report that the settings are being read again; ``ready`` follows."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """Report that this process ends."""
@@ -73,7 +75,7 @@ class ServiceManager:
             self._tell(f"WATCHDOG_USEC={int(self._watchdog_s * _MICRO)}")
 
     def _tell(self, lines: str) -> None:
-        if not self._address:
+        if system.WINDOWS or not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -1,9 +1,10 @@
 """How a sidecar waits between two passes: for a change in the home, a signal, or the end of a time.
 
 On Linux the kernel tells of a change (inotify(7)). Its messages only wake: what has changed is read from the
-times of the files, so a message that is lost or means nothing does no harm. Messages come of what this kernel
-does. So on a file system that other machines use, too, and where the kernel refuses, those times are read
-four times a second by a sidecar on demand. A service reads them less and less often, down to twice a minute.
+times of the files, so a message that is lost or means nothing does no harm. It tells only of
+what is done through itself. On a file system that other machines use, too, and where it refuses, a sidecar on
+demand reads those times four times a second. A service reads them less and less often, down to twice a
+minute.
 
 This module never writes, and never lists a directory that did not change.
 """
@@ -76,8 +77,10 @@ class Inotify:
         A path that names another file by now is watched anew.
 
         Raises:
-            OSError: the kernel has no more watches for this user.
+            OSError: there are too many, or the kernel has no more watches for this user.
         """
+        if len(wanted) > MOST_WATCHES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         found: dict[int, object] = {}
         for path, mask in wanted.items():
             try:
@@ -133,7 +136,8 @@ class IdleWait:
         self._changed_at = runtime.clock.monotonic()
         self._hosts = [own.root_text]
         self._settings_files = [os.fspath(path) for path in settings_files]
-        self._wait = runtime.clock.wait if system.LINUX and not runtime.is_shared else None
+        is_shared = runtime.is_shared or any(map(mounts.is_shared, self._settings_files))
+        self._wait = runtime.clock.wait if system.LINUX and not is_shared else None
         self._inotify: Inotify | None = None
 
     def snapshot(self) -> None:
@@ -222,9 +226,7 @@ class IdleWait:
         wanted = self._wanted(_MODIFY if until_event else 0)
         try:
             if self._inotify is None:
-                _refuse(errno.ENOTSUP, if_so=any(map(mounts.is_shared, self._settings_files)))
                 self._inotify = Inotify()
-            _refuse(errno.ENOSPC, if_so=len(wanted) > MOST_WATCHES)
             self._inotify.watch(wanted)
         except (OSError, ImportError, AttributeError, MemoryError):  # a unit may deny what `ctypes` allocates
             self.close()
@@ -258,11 +260,6 @@ class IdleWait:
             is_whole = os.path.isdir(spool) and (self._is_alone or os.path.isdir(outbox))
             add(root, _SELF if is_whole else _SELF | _CREATE | _MOVED)
         return wanted
-
-
-def _refuse(number: int, *, if_so: bool) -> None:
-    if if_so:
-        raise OSError(number, os.strerror(number))
 
 
 def _nearest(directory: str) -> str:

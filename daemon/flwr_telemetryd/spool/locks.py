@@ -78,7 +78,7 @@ def _try_host(host: HostPaths, descriptor: int) -> LockResult:
 
 
 def _may_run_elsewhere(host: HostPaths) -> bool:
-    """Whether ``sidecar.json`` names a process of another container, of which nobody here can tell."""
+    """Whether ``sidecar.json`` names a process of another container, which cannot be seen from here."""
     state = sidecar_state(host)
     return state is not None and not state.ended and _namespace(state.born) != _namespace(birth(os.getpid()))
 

@@ -1,4 +1,4 @@
-"""What both writers of the open segment share; ``emitter.py`` takes the one of this system.
+"""The parts that both writers of the open segment share; ``emitter.py`` takes the one of this system.
 
 In:    whole records, one at a time.
 Out:   the open segment, to which all processes of this host append.

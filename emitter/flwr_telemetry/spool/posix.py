@@ -13,7 +13,8 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
-5. A stopped process holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without the lock.
+5. A stopped process, or another program, holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without
+   the lock. It waits once: as long as the lock stays busy, the next events append without it at once.
 
 All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On another
 one nothing is ever locked, and each append is a segment of its own: see ``whole.py``. Where the table of
@@ -28,13 +29,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import files, system
-from ..errors import SpoolFullError, SpoolWriteError, from_os_error
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
+
+# For Windows, mypy takes what it needs from there, and reads no further here.
+if TYPE_CHECKING and sys.platform == "win32":
+    from .windows import Writer as Writer  # noqa: PLC0414
+assert not TYPE_CHECKING or sys.platform != "win32"
 
 _READ_MARK = -1
 with contextlib.suppress(ImportError):  # no module of this name may exist where the emitter still is loaded
@@ -69,7 +77,7 @@ class Handle:
         flags: the flags with which it was opened.
     """
 
-    __slots__ = ("_flags", "descriptor", "identity", "is_in_use", "is_marked")
+    __slots__ = ("_flags", "descriptor", "identity", "is_held_up", "is_in_use", "is_marked")
 
     def __init__(self, descriptor: int, flags: int) -> None:
         self.descriptor: int = descriptor
@@ -80,6 +88,8 @@ class Handle:
         """Whether the open file has the mark."""
         self.is_in_use: bool = False
         """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
+        self.is_held_up: bool = False
+        """Whether the last wait for its lock was in vain."""
 
     def is_ours(self) -> bool:
         """Whether the descriptor still means the file."""
@@ -88,6 +98,7 @@ class Handle:
                 return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
             status = os.fstat(self.descriptor)
         except OSError as error:
+            pass_on()
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
@@ -184,23 +195,21 @@ class Writer:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
-            locked = self._lock(descriptor, is_new=is_new)
+            pass_on()
+            locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
         finally:
             if locked:
-                try:  # noqa: SIM105 - `suppress` costs as much as the call
+                try:
                     fcntl.flock(descriptor, _UNLOCK)  # `locks.unlock`, without the cost of two Python calls
                 except OSError:
-                    pass
+                    pass_on()
 
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
-        try:
-            named = os.lstat(self._path)
-        except FileNotFoundError:
-            return False
+        named = os.lstat(self._path)  # without a `try`, which would be too late; `_append` begins again
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         size_bytes = len(frame)
@@ -229,13 +238,16 @@ class Writer:
         handle.is_in_use = (status.st_ino, status.st_dev) == handle.identity
         return not handle.is_in_use
 
-    def _lock(self, descriptor: int, *, is_new: bool) -> bool:
+    def _lock(self, handle: Handle, *, is_new: bool) -> bool:
+        wait_s = 0.0 if handle.is_held_up else self._lock_wait_s
         try:
-            return wait(try_shared, descriptor, self._lock_wait_s, _LOCK_POLL_S) is LockResult.HELD
+            result = wait(try_shared, handle.descriptor, wait_s, _LOCK_POLL_S)
         except OSError:
             if not is_new:
                 raise
             return False  # a file that was just opened is not stale: the server refuses locks
+        handle.is_held_up = result is LockResult.BUSY
+        return result is LockResult.HELD
 
     def _open(self) -> Handle:
         descriptor = self._open_segment()

@@ -32,18 +32,8 @@ from .. import files
 from ..errors import SpoolFullError, SpoolWriteError, from_os_error
 from ..layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, whole_name
 from ..locks import polls
-from ..windows import (
-    APPEND,
-    IN_THE_WAY,
-    OPEN_ALWAYS,
-    OPEN_EXISTING,
-    PLAIN_FILE,
-    SHARE_DELETE,
-    SHARE_READ,
-    SYNCHRONIZE,
-    rename_soon,
-    size_of,
-)
+from ..windows import api
+from ..windows.files import IN_THE_WAY, rename_soon, size_of
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
 
 _POLL_S = 0.0003
@@ -90,7 +80,7 @@ class Writer:
         self._is_known = False
 
     def _append(self, frame: bytes, cap_bytes: float) -> None:
-        how = OPEN_EXISTING
+        how = api.OPEN_EXISTING
         for _ in TRIES:
             try:
                 if not self._is_known:
@@ -99,7 +89,7 @@ class Writer:
             except FileNotFoundError:
                 self.close()
                 make_directories(self._host, self._may_create)
-                how = OPEN_ALWAYS
+                how = api.OPEN_ALWAYS
             else:
                 return
         raise SpoolWriteError(f"{self._path} is removed faster than it can be written to")
@@ -119,7 +109,7 @@ class Writer:
             except _BusyError:
                 if not can_seal or not self._is_sealed():
                     break
-                how = OPEN_ALWAYS  # consent was read for the segment that was sealed just now
+                how = api.OPEN_ALWAYS  # consent was read for the segment that was sealed just now
             else:
                 return
         self._write_whole(frame)
@@ -177,7 +167,7 @@ def _handle(path: str, how: int) -> int | None:
     """A handle for append that denies writing to all others; None if another process is in the way."""
     try:
         return _winapi.CreateFile(
-            path, APPEND | SYNCHRONIZE, SHARE_READ | SHARE_DELETE, 0, how, PLAIN_FILE, 0
+            path, api.APPEND | api.SYNCHRONIZE, api.SHARE_READ | api.SHARE_DELETE, 0, how, api.PLAIN_FILE, 0
         )
     except OSError as error:
         if error.winerror in IN_THE_WAY:

@@ -113,7 +113,7 @@ def _questions(bench, kind, address):
     """The time of ``report``, and of the deletion of one source, on many bodies."""
     count = bench.pick(BODIES, SMALL)
     bench.show(f"{count} bodies for {kind}")
-    source = _fill(address, kind, count)
+    source = _fill(address, count)
     report = tuple(_seconds("report", "--json", "--db", address) for _ in range(bench.pick(3, 1)))
     deleted = (_seconds("forget", source, "--db", address),)
     start = tuple(_seconds("--version") for _ in range(bench.pick(3, 1)))
@@ -124,10 +124,10 @@ def _questions(bench, kind, address):
     )
 
 
-def _fill(address, kind, count):
+def _fill(address, count):
     """Store bodies of 30 days, ten for each source; the ID of one source."""
     run, database = Run("http://x/", 1, 1), Database(address)
-    store = Store(kind.lower())
+    store = Store()
     sources = [str(uuid.uuid4()) for _ in range(count // 10)]
     for begin in range(0, count, _IN_COMMIT):
         some = [

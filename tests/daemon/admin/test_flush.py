@@ -8,7 +8,6 @@ import pytest
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin import flush
 from flwr_telemetryd.errors import UnusableHomeError
-from flwr_telemetryd.outbox.backlog import Backlog
 from tests.support import homes, processes, records
 from tests.support.collector import Answer
 
@@ -22,17 +21,6 @@ def collector(home, collector):
 
 def _flush(home, timeout_s=processes.PATIENCE_S, **options):
     return flush.flush(Home(home), processes.environment(home), timeout_s=timeout_s, **options)
-
-
-def test_progress_goes_down_to_nothing(home, collector):
-    homes.configure(home, collector.url, bursts=False)
-    homes.put(home, records.series(20))
-    told = []
-    result = _flush(home, on_progress=told.append)
-    assert result.outcome is flush.Outcome.DELIVERED
-    assert (result.waited, result.left) == (Backlog(20, 0), Backlog(0, 0))
-    assert told[0].events == 20
-    assert [left.events for left in told] == sorted((left.events for left in told), reverse=True)
 
 
 def test_events_that_come_later_are_not_waited_for(home, collector):
@@ -56,7 +44,6 @@ def test_it_tries_again_until_the_collector_is_back(home, collector):
 
 
 def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
-    """It is longer than the time that is left, so no further request is made."""
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     result = _flush(home, timeout_s=3600)
@@ -66,7 +53,6 @@ def test_a_retry_after_is_not_waited_for_in_vain(home, collector):
 
 
 def test_a_collector_that_never_answers_is_left_in_time(home, collector):
-    """The sidecar that was started for it ends with the call."""
     homes.put(home, records.series(1))
     collector.answer_by(lambda _request: "hang")
     result = processes.in_time(

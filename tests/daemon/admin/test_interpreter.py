@@ -22,10 +22,10 @@ def options(*command, **env):
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("python sim.py -I", ""),
-        ("python -c -I", ""),
-        ("python -m pytest -S", ""),
-        ("python - -I", ""),
+        *(
+            (words, "")
+            for words in ("python sim.py -I", "python -c -I", "python -m pytest -S", "python - -I")
+        ),
         ("python -uIc pass", "I"),
         ("python -BsE -W error -S x.py", "sES"),
         ("python -Werror -X dev -Xfrozen_modules -I", "I"),
@@ -34,12 +34,8 @@ def options(*command, **env):
         ("env A=b -u C -uD python -I", "I"),
         ("nice -n 10 timeout 5 env python -S", "S"),
         ("taskset -c 0 python", ""),
-        ("sh -c python", None),
-        ("nice sh -c python", None),
-        ("no-such-program python", None),
-        ("env", None),
-        ("nice", None),
-        ("/", None),
+        *((words, None) for words in ("sh -c python", "nice sh -c python", "no-such-program python")),
+        *((words, None) for words in ("env", "nice", "/")),
     ],
 )
 def test_options_that_decide_are_found_behind_what_prepares_a_start(words, found):
@@ -74,18 +70,12 @@ def test_a_script_is_what_its_first_line_says(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "#!\n", "#!/bin/sh\necho\n", "#!/no/such/python\n", "\x7fELF", "#!/usr/bin/env -S '\n"]
+    "text",
+    ["", "#!\n", "#!/bin/sh\necho\n", "#!/no/such/python\n", "\x7fELF", "#!/usr/bin/env -S '\n", "#!{}\n"],
 )
 def test_other_programs_start_no_interpreter_that_is_known(tmp_path, text):
     program = tmp_path / "program"
-    program.write_text(text)
-    program.chmod(0o700)
-    assert interpreter.find([str(program)], PATH) is None
-
-
-def test_a_script_that_is_its_own_interpreter_ends_the_search(tmp_path):
-    program = tmp_path / "program"
-    program.write_text(f"#!{program}\n")
+    program.write_text(text.format(program))  # the last one is its own interpreter
     program.chmod(0o700)
     assert interpreter.find([str(program)], PATH) is None
 
@@ -93,11 +83,8 @@ def test_a_script_that_is_its_own_interpreter_ends_the_search(tmp_path):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([PYTHON], True),
-        ([PYTHON, "-u", "-s"], True),
-        ([PYTHON, "-I"], False),
-        (["env", "-u", "PYTHONPATH", PYTHON], False),
-        (["env", "A=b", PYTHON], True),
+        *((words, True) for words in ([PYTHON], [PYTHON, "-u", "-s"], ["env", "A=b", PYTHON])),
+        *((words, False) for words in ([PYTHON, "-I"], ["env", "-u", "PYTHONPATH", PYTHON])),
     ],
 )
 def test_an_interpreter_is_asked(words, answer):

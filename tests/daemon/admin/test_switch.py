@@ -6,25 +6,10 @@ import pytest
 
 from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.admin.switch import END_WAIT_S, disable, enable
+from flwr_telemetryd.admin.switch import disable
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.errors import UnusableHomeError
 from flwr_telemetryd.outbox import purge
 from tests.support import homes, processes, records
-
-
-def test_a_request_in_flight_is_waited_for_and_is_the_last(home, collector):
-    homes.configure(home, collector.url, request_deadline_s=50)
-    collector.answer_with("hang")
-    processes.emit(home, 2)
-    processes.wait_for_count(lambda: collector.requests, 1)
-    now = [0.0]
-    clock = Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
-    done = disable(Home(home), clock)
-    assert (done.sidecar_ended, done.problems) == (False, [])
-    assert END_WAIT_S <= now[0] < END_WAIT_S + 1
-    assert homes.unsent_files(home) == []
-    assert len(collector.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -58,23 +43,6 @@ def test_many_files_do_not_delay_the_opt_out(home):
     assert homes.unsent_files(home) == []
 
 
-def test_what_cannot_be_deleted_is_told(home, monkeypatch):
-    for host in ("n1", "n2"):
-        homes.put(home, records.series(1), host_of=host)
-    rename = os.rename
-
-    def refuse(path, dst):
-        if "n1/spool" in str(path):
-            raise PermissionError(13, "Permission denied", str(path))
-        rename(path, dst)
-
-    monkeypatch.setattr(os, "rename", refuse)
-    done = disable(Home(home), Clock())
-    (problem,) = done.problems
-    assert "n1/spool" in problem
-    assert not (homes.host(home, "n2") / "spool").exists()
-
-
 def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
     """It made its spool after the opt-out was written, and after the first purge."""
     homes.put(home, records.series(1))
@@ -105,22 +73,3 @@ def test_an_unsafe_directory_does_not_keep_the_opt_out_from_being_written(home, 
     told = processes.command(home, "disable")
     assert told.returncode == (5 if directory == "" else 0)
     assert "chmod 700" in told.stderr or directory
-
-
-def test_a_file_that_cannot_be_edited_is_replaced_by_the_opt_out(home):
-    text = 'proxy = """\nenabled = true\n"""\n'
-    homes.write_settings(home, text)
-    done = disable(Home(home), Clock())
-    assert done.old_settings is not None
-    assert done.old_settings.read_text() == text
-    assert not settings.load(Home(home), None).consent.enabled
-
-
-@pytest.mark.parametrize("switch", [enable, lambda home: disable(home, Clock())])
-def test_another_users_home_is_left_alone(home, switch, monkeypatch):
-    """Also by a user who could write there, such as root under sudo."""
-    home.mkdir()
-    monkeypatch.setattr(os, "geteuid", lambda: os.stat(home).st_uid + 1)
-    with pytest.raises(UnusableHomeError, match="another user"):
-        switch(Home(home))
-    assert homes.tree(home) == []

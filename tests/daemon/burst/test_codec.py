@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from flwr_telemetry import record
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
+from flwr_telemetryd.burst.encoder import BurstEncoder
+from flwr_telemetryd.burst.grouping import RecordGrouper
 from tests.support import records, wire
 from tests.support.bodies import coalesce
 from tests.support.strategies import dates_us, json_values, lookalikes, packed, tried, words
 
 MIB = 1024 * 1024
-HARDWARE = {"cpu_count_physical": 4, "memory_gib": 16}
 
 # Few names, types, sources and clusters, so that many events have something in common.
 names = st.sampled_from(["a", "b", "run-id-hash", ""]) | words(max_size=3)
@@ -103,22 +104,6 @@ def test_a_doubled_body_holds_each_event_twice(crowd):
         assert bag(codec.expand(whole)) == bag(codec.expand(body) * 2)
 
 
-@tried(100)
-@given(st.lists(events, min_size=1, max_size=8), st.sampled_from([{}, HARDWARE, {"memory_gib": 0}]))
-def test_hardware_is_added_to_every_event_with_hw(crowd, hardware):
-    before = packed(crowd)
-    coalescer = codec.Coalescer(hardware=hardware)
-    bodies = [body for event in crowd for body in coalescer.add(event)] + list(coalescer.finish())
-    assert packed(crowd) == before
-    expected = []
-    for event in crowd:
-        hw = event["context"]["hw"]
-        added = hw if hw is None else {**hw, **hardware}
-        expected.append(to_wire({**event, "context": {**event["context"], "hw": added}}))
-    assert bag(event for body in bodies for event in codec.expand(body)) == bag(expected)
-    assert list(coalescer.finish()) == []
-
-
 def _text(rng, size):
     """Give text of so many bytes, of which JSON makes up to six times as many."""
     return "".join(rng.choice('\0\x7f"\\aé') for _ in range(size))
@@ -134,9 +119,9 @@ def _hash(n):
 
 LARGE = {
     "many clusters": lambda rng: [
-        event_({}, rng.randrange(10**15), str(uuid.UUID(int=rng.getrandbits(128)))) for _ in range(40_000)
+        event_({}, rng.randrange(10**15), str(uuid.UUID(int=rng.getrandbits(128)))) for _ in range(20_000)
     ],
-    "one value varies": lambda _: [event_({"a": "ray", "run-id-hash": _hash(n)}, n) for n in range(20_000)],
+    "one value varies": lambda _: [event_({"a": "ray", "run-id-hash": _hash(n)}, n) for n in range(15_000)],
     "big details": lambda rng: [event_({"a": _text(rng, 8000), "b": 1}, n) for n in range(120)],
     "biggest records": lambda _: [event_({"a": "\0" * 64_000}, -n) for n in range(12)],
     "varies late": lambda _: [
@@ -166,39 +151,63 @@ def test_a_body_stays_under_1_mib(make):
     assert len(bodies) <= 1 + 2 * plain // MIB
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda n: records.sample({f"name-{n}": "x" * 60_000}),
-        lambda n: records.sample({}, cluster="c", hw={"cpu_count": n, "name": "x" * 60_000}),
-    ],
-    ids=["large details", "large contexts"],
-)
+MANY = {
+    "large details": lambda n: records.sample({f"name-{n}": "x" * 60_000}),
+    "large contexts": lambda n: records.sample({}, cluster="c", hw={"cpu_count": n, "name": "x" * 60_000}),
+    "text that is long in JSON": lambda n: records.sample({"a": "\0" * 8000 + str(n)}, cluster="c"),
+}
+
+
+@pytest.mark.parametrize("make", MANY.values(), ids=MANY)
 def test_memory_is_bounded(make):
-    """Groups that hold much together are given before the end, and nothing is held twice."""
-    coalescer = codec.Coalescer()
-    early = 0
+    """Bodies are given before the end, and nothing of them is held then."""
+    coalescer, bodies = codec.Coalescer(), []
     for number in range(300):
-        early += len(list(coalescer.add(make(number))))
-        assert coalescer._held_bytes <= codec.MAX_HELD_BYTES
-        assert len(coalescer._encoders) <= codec.MAX_HELD_BYTES // 60_000
-    assert 0 < early == 300 - len(list(coalescer.finish()))
+        bodies += coalescer.add(make(number))
+        held_bytes = sum(encoder.held_bytes for encoder in coalescer._encoders.values())
+        assert coalescer._held_bytes == held_bytes <= codec.MAX_HELD_BYTES
+    assert bodies
+    bodies += coalescer.finish()
+    assert sum(codec.count(json.loads(body)) for body in bodies) == 300
 
 
-def test_nothing_is_held_of_a_body_that_was_given():
-    """Text that is long in JSON fills a body before the memory is full."""
-    coalescer = codec.Coalescer()
-    bodies = 0
-    for number in range(300):
-        bodies += len(list(coalescer.add(records.sample({"a": "\0" * 8000 + str(number)}, cluster="c"))))
-        (encoder,) = coalescer._encoders.values()
-        assert len(encoder._values) <= 25
-        assert coalescer._held_bytes == encoder.held_bytes
-    assert bodies >= 12
+# One body: its size is known before it is written
 
 
-def test_expand_takes_a_body_in_any_form():
-    event = to_wire(records.sample({"a": 1}))
-    body = codec.dumps(event)
-    assert codec.expand(body) == codec.expand(body.encode()) == codec.expand(event) == [event]
-    assert codec.count(event) == 1
+def encoder_of(events, most_bytes=MIB):
+    rows = [RecordGrouper({}).of_event(event) for event in events]
+    encoder = BurstEncoder(rows[0][0])
+    taken = 0
+    for _, *row in rows:
+        taken += encoder.add(*row, most_bytes) > 0
+    return encoder, taken
+
+
+varied = st.builds(
+    records.sample,
+    st.fixed_dictionaries({"a": json_values(), "b": st.sampled_from([1, "x" * 300])}),
+    cluster=st.sampled_from(["c", "ä\0" * 20]),
+    date_us=st.integers(0, 10**15),
+)
+
+
+@tried(150)
+@given(st.lists(varied, min_size=1, max_size=12), st.integers(200, 3000))
+def test_no_body_exceeds_its_bound_unless_it_is_one_event(events, most_bytes):
+    encoder, taken = encoder_of(events, most_bytes)
+    body = encoder.body()
+    assert taken >= 1
+    assert len(body) <= most_bytes or taken == 1
+    assert json.loads(body).get("burst", {"count": 1})["count"] == taken
+
+
+def test_a_value_that_changes_now_and_then_splits_no_burst():
+    """A value that was equal in all rows is counted in each row from then on, and that may well fit."""
+    events = [
+        records.sample({"same": "x" * 600, "round": number // 2000}, cluster="c", date_us=number)
+        for number in range(18_000)
+    ]
+    encoder, taken = encoder_of(events)
+    assert taken == len(events)
+    assert json.loads(encoder.body())["burst"]["varying"] == ["round"]
+    assert len(encoder._values) == 9  # equal ones are held once

@@ -150,26 +150,18 @@ def test_equal_events_are_not_decoded(monkeypatch):
     assert calls == [2]
 
 
-def _entries(subject):
-    return sum(1 + len(rows) for _, rows in subject._cache.values())
+MANY = {
+    "names": (4000, lambda n: records.sample({"n": n, f"name-{n}": "x"}, hw={"cpu_count": n % 1000})),
+    "bytes that are long in JSON": (100, lambda n: records.sample({"a": "\0" * 60_000, "n": n})),
+}
 
 
-def test_memory_does_not_grow_with_a_spool():
-    subject = RecordGrouper({})
-    most = 0
-    for number in range(20_000):
-        hw = {"cpu_count": number % 5000}
-        event = records.sample({"n": number, f"name-{number}": "x"}, cluster=CLUSTERS[0], hw=hw)
-        subject.of_payload(as_the_emitter_packs(event))
-        most = max(most, _entries(subject))
-        assert subject._cached_bytes <= grouping._MAX_CACHED_BYTES
-    assert 100 < most < 3000
-
-
-def test_the_cache_counts_what_json_makes_of_few_bytes():
-    subject = RecordGrouper({})
-    for number in range(100):
-        event = records.sample({"a": "\0" * 60_000, "n": number}, cluster=CLUSTERS[0])
-        subject.of_payload(as_the_emitter_packs(event))
-        held = sum(len(values) for _, rows in subject._cache.values() for _, values in rows.values())
-        assert held <= grouping._MAX_CACHED_BYTES
+@pytest.mark.parametrize(("count", "make"), MANY.values(), ids=MANY)
+def test_memory_does_not_grow_with_a_spool(count, make):
+    subject, most = RecordGrouper({}), 0
+    for number in range(count):
+        subject.of_payload(as_the_emitter_packs(make(number)))
+        known = [values for _, rows in subject._cache.values() for _, values in rows.values()]
+        most = max(most, len(known))
+        assert max(sum(map(len, known)), subject._cached_bytes) <= grouping._MAX_CACHED_BYTES
+    assert 1 < most < 3000

@@ -28,6 +28,7 @@ def test_each_setting_with_who_decides_it(home):
     assert [found[name]["value"] for name in ("enabled", "upload", "sidecar")] == [False, False, "never"]
     assert all("FLWR_TELEMETRY" in found[name]["decided_by"] for name in ("enabled", "upload", "sidecar"))
     text = ran(home, "config", "list").stdout
+    assert ran(home, "config").stdout == text
     assert f"7  by {homes.config_file(home)}, line 2" in text
     assert ran(home, "config", "get", "url").stdout == "https://old.example/v1\n"
     assert ran(home, "config", "path").stdout == f"{homes.config_file(home)}\n"
@@ -77,7 +78,3 @@ def test_a_file_that_cannot_be_understood_is_named(home):
     homes.write_settings(home, "upload = maybe\n")
     assert f"{homes.config_file(home)}, line 1" in ran(home, "config", "list", code=5).stderr
     assert json.loads(ran(home, "config", "path", "--json").stdout) == {"path": str(homes.config_file(home))}
-
-
-def test_without_a_command_it_lists_the_settings(home):
-    assert ran(home, "config").stdout == ran(home, "config", "list").stdout

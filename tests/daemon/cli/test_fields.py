@@ -1,30 +1,25 @@
 """`flwr-telemetry fields` on a terminal that lacks characters; `tests/contract` has its content."""
 
-import json
-
 from flwr_telemetryd.delivery.otlp import MAPPING
 from tests.support import homes
-from tests.support.processes import command
+from tests.support.commands import answer_of, ran
 
 
 def test_a_terminal_that_knows_ascii_alone(home):
-    """A character that the terminal lacks becomes a question mark."""
-    done = command(home, "fields", env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0, done.stderr
-    assert "delay in ?s, and those details" in done.stdout
+    told = ran(home, "fields", env={"PYTHONIOENCODING": "ascii"}).stdout
+    assert "delay in ?s, and those details" in told
 
 
 def test_what_a_request_is_depends_on_the_settings(home):
-    assert "a POST of this JSON." in command(home, "fields").stdout
+    assert "a POST of this JSON." in ran(home, "fields").stdout
     homes.configure(home, "https://c.example/v1/logs", format="otlp", headers_file="/x/headers.toml")
-    told = command(home, "fields").stdout
+    told = ran(home, "fields").stdout
     assert "a POST of these fields as OTLP (see --as otlp)." in told
     assert "and those in headers_file." in told
 
 
 def test_where_each_field_stands_in_otlp(home):
     """By the very table that the requests are made from."""
-    told = command(home, "fields", "--as", "otlp").stdout
-    listed = json.loads(command(home, "fields", "--as", "otlp", "--json").stdout)
+    told, listed = ran(home, "fields", "--as", "otlp").stdout, answer_of(home, "fields", "--as", "otlp")
     assert [(row["name"], row["field"]) for row in listed] == [(row.name, row.field) for row in MAPPING]
     assert all(row.name in told and row.field in told for row in MAPPING)

@@ -21,7 +21,6 @@ def test_nothing_to_do_is_success_and_creates_nothing(home):
 
 
 def test_delivered_events_are_reported(home, collector):
-    """As a sentence for people, and as JSON for programs."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     done = command(home, "flush")
@@ -37,19 +36,8 @@ def test_delivered_events_are_reported(home, collector):
     }
 
 
-def test_refused_events_are_reported(home, collector):
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(3))
-    collector.answer_by(lambda _request: 422)
-    done = command(home, "flush")
-    assert done.returncode == 0
-    assert "refused 3 events" in done.stdout
-    assert "Delivered" not in done.stdout
-
-
 @pytest.mark.parametrize("timeout", ["0", "1.5"])
 def test_remaining_events_are_reported_with_the_reason(home, collector, timeout):
-    """Exit code 1, the last error, and the promise that the events are kept."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: 503)
@@ -62,7 +50,6 @@ def test_remaining_events_are_reported_with_the_reason(home, collector, timeout)
 
 
 def test_an_interrupt_leaves_no_process_and_loses_nothing(home, collector):
-    """Ctrl-C ends the wait and the sidecar that was started for it."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(3))
     collector.answer_by(lambda _request: "hang")

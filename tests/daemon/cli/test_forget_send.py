@@ -24,7 +24,6 @@ def asked(collector):
 
 
 def test_the_products_own_collector_deletes(home, tmp_path):
-    """What it had received is gone, and late copies are dropped; no mail is shown."""
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("starlette")
     with Serving(tmp_path / "flwr.db", tmp_path) as running:
@@ -68,7 +67,6 @@ def test_a_collector_that_cannot_now_is_asked_again(home, collector):
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api/v1/event", "file:///tmp/nowhere/x.jsonl"])
 def test_who_cannot_be_reached_costs_nothing(home, url):
-    """The ID is forgotten here, and the mail is shown with the reason."""
     furnished(home, url)
     told = ran(home, "forget", "--yes", "--send").stdout
     assert "Nothing was deleted at " in told

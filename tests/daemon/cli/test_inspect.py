@@ -11,42 +11,15 @@ import pytest
 
 from tests.support import homes, otlp, processes, records, wire
 from tests.support.collector import Answer
+from tests.support.commands import ran
 from tests.support.processes import NEVER, command
 
 
 def _lines(home, *arguments):
-    done = command(home, "inspect", "--json", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.encode().splitlines()
-
-
-def test_bodies_are_shown_byte_for_byte(home, collector):
-    """In the outbox, in the archive and in rejected/, the output equals the bytes on the disk."""
-    homes.configure(home, collector.url)
-    homes.put(home, [*records.series(3), records.sample(event_type="OTHER")])
-    collector.answer_by(lambda _request: 503)
-    processes.once(home)
-    waiting = sorted(path.read_bytes() for path in homes.waiting(home))
-    assert sorted(_lines(home, "--stage", "outbox")) == waiting
-    collector.answer_by(lambda request: 422 if b"OTHER" in request.body else 200)
-    processes.deliver(home, times=3)
-    assert _lines(home, "--stage", "sent") == homes.sent(home)
-    assert _lines(home, "--stage", "rejected") == [path.read_bytes() for path in homes.rejected(home)]
-    assert _lines(home) == [*homes.sent(home), *(path.read_bytes() for path in homes.rejected(home))]
-
-
-def test_expand_gives_the_events_of_a_burst(home, collector):
-    """One line for each event, in Flower's own form."""
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(3))
-    processes.once(home)
-    events = [json.loads(line) for line in _lines(home, "--stage", "sent", "--expand")]
-    assert wire.serials(events) == [0, 1, 2]
-    assert not any("burst" in event for event in events)
+    return ran(home, "inspect", *arguments).stdout.encode().splitlines()
 
 
 def test_the_table_is_for_people(home, collector):
-    """A row for each event or body, the oldest first: stage, number, time, count, type, details, receipt."""
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
     processes.once(home)
@@ -90,7 +63,7 @@ def test_with_meta_tells_where_each_body_is_and_what_became_of_it(home, collecto
     collector.answer_by(lambda _request: Answer(413, body=b"too large"))
     processes.deliver(home, times=2)
     homes.put(home, records.series(1))
-    lines = [json.loads(line) for line in _lines(home, "--with-meta")]
+    lines = [json.loads(line) for line in _lines(home, "--json", "--with-meta")]
     assert all(list(line) == "stage host key at to reason events body".split() for line in lines)
     assert {line["host"] for line in lines} == {homes.host_name()}
     spool, *sent, refused = lines
@@ -101,44 +74,41 @@ def test_with_meta_tells_where_each_body_is_and_what_became_of_it(home, collecto
     assert [line["at"] for line in sent] == [receipt["at"] for receipt in homes.receipts(home)]
     assert (refused["stage"], refused["at"]) == ("rejected", None)
     assert refused["reason"].startswith("the collector answered 413")
-    assert [line["body"] for line in lines] == [json.loads(line) for line in _lines(home)]
+    shown = _lines(home, "--json")
+    assert [line["body"] for line in lines] == list(map(json.loads, shown))
+    assert shown[-1] == homes.rejected(home)[0].read_bytes()
     for path in homes.host(home).glob("sent/*.receipts.jsonl"):
         path.write_bytes(b"torn\n" + path.read_bytes().replace(b'"to"', b'"from"'))
-    assert {json.loads(line)["at"] for line in _lines(home, "--with-meta", "--stage", "sent")} == {None}
+    sent = _lines(home, "--json", "--with-meta", "--stage", "sent")
+    assert {json.loads(line)["at"] for line in sent} == {None}
     assert "there is no receipt" in command(home, "inspect").stdout
     assert command(home, "inspect", "--with-meta").returncode == 2
 
 
 def test_csv_is_for_a_spreadsheet(home):
-    """A cell that begins as a formula does is none."""
     homes.put(home, [records.sample({"x": "=1"}, event_type="=SUM(A1)"), records.sample({"a": 'say "b", c'})])
-    done = command(home, "inspect", "--csv")
-    head, *rows = csv.reader(io.StringIO(done.stdout))
+    head, *rows = csv.reader(io.StringIO(ran(home, "inspect", "--csv").stdout))
     assert head == "stage host key when at to reason events event_type event_details".split()
     assert [row[8:] for row in rows] == [["'=SUM(A1)", '{"x": "=1"}'], ["PING", '{"a": "say \\"b\\", c"}']]
 
 
 def test_an_empty_stage_is_reported(home):
-    """People get a sentence, and programs get no output. No file is created."""
     assert command(home, "inspect", "--stage", "sent").stdout == f"No events in {home}, stage sent.\n"
     assert command(home, "inspect", "--json").stdout == ""
     assert homes.tree(home.parent) == []
 
 
 def test_a_damaged_body_costs_itself_alone(home):
-    """Its path goes to standard error, and all other bodies are shown."""
     homes.put(home, records.series(1))
     batch = homes.host(home) / "outbox" / "1"
     batch.mkdir(parents=True)
     (batch / "ab.json").write_bytes(b'{"event_type":')
-    done = command(home, "inspect", "--json")
-    assert done.returncode == 0
+    done = ran(home, "inspect", "--json")
     assert len(done.stdout.splitlines()) == 1
     assert str(batch / "ab.json") in done.stderr
 
 
 def test_an_event_cannot_steer_the_terminal(home):
-    """Its type and details may hold escape sequences."""
     homes.put(home, [records.sample({"x": "\x1b[2J"}, event_type="\x1b[31mRED")])
     shown = command(home, "inspect", env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
     assert "?[31mRED" in shown
@@ -146,35 +116,24 @@ def test_an_event_cannot_steer_the_terminal(home):
     assert "\x1b[31m" not in shown
 
 
+def started(home, *arguments):
+    words = ["-m", "flwr_telemetryd.cli", "inspect", *arguments]
+    return processes.start(home, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def test_a_reader_that_has_enough_is_no_error(home):
-    """`inspect --json | head -1` ends quietly."""
     homes.put(home, records.series(2000))
-    inspect = processes.start(
-        home,
-        ["-m", "flwr_telemetryd.cli", "inspect", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert inspect.stdout is not None
-    assert inspect.stderr is not None
-    inspect.stdout.readline()
-    inspect.stdout.close()
-    said = inspect.stderr.read()
-    inspect.stderr.close()
-    assert (inspect.wait(processes.PATIENCE_S), said) == (0, "")
+    inspect = started(home, "--json")
+    with inspect.stdout as lines, inspect.stderr as said:
+        lines.readline()
+        lines.close()
+        assert (said.read(), inspect.wait(processes.PATIENCE_S)) == ("", 0)
 
 
 @pytest.mark.parametrize("form", [["--json"], []])
 def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
-    """An event is shown in the spool at once, and again when it was sent. Ctrl-C ends with exit code 0."""
     homes.configure(home, collector.url)
-    follow = processes.start(
-        home,
-        ["-m", "flwr_telemetryd.cli", "inspect", "--follow", *form],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert follow.stdout is not None
+    follow = started(home, "--follow", *form)
     for n in range(2):
         processes.spool_events(home, 1, {"round": f"number {n}"})
         while f"number {n}" not in follow.stdout.readline():
@@ -188,19 +147,16 @@ def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
 
 
 def test_otlp_is_shown_as_it_is_on_the_wire(home, collector):
-    """Of each stage, part by part; an event of the spool is in no request yet."""
     homes.configure(home, collector.url, format="otlp", compression="gzip")
     homes.put(home, [*records.series(1500), *records.series(3, event_type="OTHER", start=9000)])
 
-    def shown(stage):
-        done = command(home, "inspect", "--as", "otlp", "--stage", stage)
-        assert done.returncode == 0, done.stderr
-        return sorted(done.stdout.encode().splitlines())
+    def shown(*arguments):
+        return sorted(_lines(home, "--as", "otlp", *arguments))
 
-    assert shown("spool") == []
+    assert shown("--stage", "spool") == []
     collector.answer_by(lambda _request: 503)
     processes.once(home)
-    waiting = shown("outbox")
+    waiting = shown("--stage", "outbox")
     refusal = b'{"partialSuccess":{"rejectedLogRecords":500,"errorMessage":"old"}}'
     collector.start_afresh(
         lambda request: Answer(200, body=refusal) if len(otlp.records(otlp.body_of(request))) == 500 else 200
@@ -209,10 +165,9 @@ def test_otlp_is_shown_as_it_is_on_the_wire(home, collector):
     wire_bytes = sorted(otlp.body_of(request) for request in collector.requests)
     assert waiting == wire_bytes
     assert len(wire_bytes) == 3
-    assert sorted([*shown("sent"), *shown("rejected")]) == wire_bytes
-    assert len(shown("rejected")) == 1
-    only = command(home, "inspect", "--as", "otlp", "--event", "OTHER").stdout.encode().splitlines()
-    assert [len(otlp.records(line)) for line in only] == [3]
+    assert shown() == wire_bytes
+    assert len(shown("--stage", "rejected")) == 1
+    assert [len(otlp.records(line)) for line in shown("--event", "OTHER")] == [3]
 
 
 @pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])

@@ -5,23 +5,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.support import homes
 from tests.support.processes import command
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # typer imports names that click deprecates
     from flwr_telemetryd.cli import output
 
+SPANS = [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (172_800, "2 days")]
+SIZES = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1024.0 GiB")]
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (172_800, "2 days")],
-)
-def test_a_span_in_words(seconds, words):
-    assert output.span(seconds) == words
+
+def test_quantities_in_words():
+    assert [(seconds, output.span(seconds)) for seconds, _ in SPANS] == SPANS
+    assert [(count, output.size(count)) for count, _ in SIZES] == SIZES
 
 
 def test_a_moment_in_words():
-    """Before and after now; text that is no date stays as it is."""
     now = datetime.now(UTC)
     assert output.ago(now.isoformat()) == "just now"
     assert output.ago((now - timedelta(seconds=200)).isoformat()) == "3 min ago"
@@ -30,37 +30,24 @@ def test_a_moment_in_words():
     assert output.ago("2026-11-25T10:00:00") == "2026-11-25T10:00:00"  # has no offset
 
 
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1024.0 GiB")]
-)
-def test_a_size_in_words(count, words):
-    assert output.size(count) == words
-
-
-def test_a_number_in_words():
-    assert output.number(1, "body", "bodies") == "1 body"
-    assert [output.number(n, "event") for n in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
-
-
-def test_a_sentence_has_one_end():
-    assert [output.ended(text) for text in ("a", "a.", "a…", "a?")] == ["a.", "a.", "a…", "a?"]
-
-
 def test_control_characters_are_replaced():
     """A line feed stays, because a body may be printed on several lines."""
     assert output.plain("\x1b[2Jä\n\x07\u202e") == "?[2Jä\n??"
 
 
-def test_a_help_text_has_one_line_a_paragraph():
-    """Except in a list, which begins with a mark of click."""
-    assert output.help_text("a\nb\n\n\\b\n1\n2\n") == "a b\n\n\b\n1\n2"
-
-
 def test_a_name_cannot_fake_a_line(home):
-    """An error is one line, even if the name of a directory holds a line feed."""
     odd = home.parent / "a\nflwr-telemetry: all is well"
     odd.write_text("no directory")
     done = command(home, "disable", "--home", str(odd))
     assert done.returncode == 5
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"flwr-telemetry: {home.parent}/a flwr-telemetry: all is well: ")
+
+
+@pytest.mark.parametrize("width", ["20", "45"])
+def test_the_doctor_is_legible_on_a_narrow_terminal(home, width):
+    homes.configure(home, (home.parent / "bodies.jsonl").as_uri(), sidecar="never")
+    env = {"COLUMNS": width, "LINES": "25", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
+    told = command(home, "doctor", env=env).stdout
+    assert max(map(len, told.splitlines())) <= int(width)
+    assert "on: nothing says otherwise" in " ".join(told.split())

@@ -71,7 +71,6 @@ def test_nothing_of_ours_is_left(home, collector, is_running):
 
 
 def test_what_is_anothers_stays(home, tmp_path):
-    """A service of another home, a completion file of another program, other lines of `.bashrc`."""
     (tmp_path / "other").mkdir()
     service = write_unit(home, tmp_path / "other")
     completion = home.parent / SHELLS["zsh"]

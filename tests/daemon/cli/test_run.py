@@ -44,41 +44,23 @@ def run(home, *command, **options):
     ],
 )
 def test_our_directory_comes_first_and_once(before, after):
-    """PYTHONPATH keeps its other entries in their order, the working directory included."""
     environ = {} if before is None else {"PYTHONPATH": before}
     assert environment_for(environ)["PYTHONPATH"].split(os.pathsep) == after
 
 
-def test_the_rest_of_the_environment_is_kept():
-    """All other variables are passed on, and the caller's mapping is not changed."""
-    environ = {"PATH": "/bin", "FLWR_TELEMETRY_ENABLED": "0"}
-    assert environment_for(environ) == {**environ, "PYTHONPATH": SITE}
-    assert environ == {"PATH": "/bin", "FLWR_TELEMETRY_ENABLED": "0"}
-
-
 def test_our_directory_holds_the_sitecustomize():
-    """PYTHONPATH gets one directory with one module, and no package."""
     assert [path.name for path in SITE_DIRECTORY.iterdir() if path.name != "__pycache__"] == [
         "sitecustomize.py"
     ]
 
 
-def test_the_command_adopts_flower(home):
-    """A Python program has the hook, and so has the Python program that it starts."""
-    look = "import sys; print(type(sys.meta_path[0]).__module__)"
-    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {look!r}], check=True)"
-    assert run(home, sys.executable, "-c", child).stdout == "flwr_telemetry.flower\n"
-
-
 def test_the_command_takes_the_place_of_the_process(home):
-    """It has the process ID of ``run``, so the parent process can signal it."""
     with processes.start(home, ["-c", RUN, "sh", "-c", "echo $$"], stdout=-1) as started:
         output, _ = started.communicate()
     assert int(output) == started.pid
 
 
 def test_arguments_streams_and_status_are_the_commands_own(home):
-    """Arguments and standard input arrive unchanged, and the exit code is passed on."""
     script = 'printf "<%s>" "$@"; cat; exit 7'
     done = run(home, "sh", "-c", script, "sh", "a b", "", "--", "--json", "*", stdin=None, input="in")
     assert (done.returncode, done.stdout, done.stderr) == (7, "<a b><><--><--json><*>in", "")
@@ -86,37 +68,27 @@ def test_arguments_streams_and_status_are_the_commands_own(home):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGPIPE", "SIGXFSZ"])
 def test_a_command_that_dies_of_a_signal_is_seen_to(home, name):
-    """Signals work as without ``run``, also those that Python itself ignores."""
     done = run(home, "sh", "-c", f"kill -{name.removeprefix('SIG')} $$; echo survived")
     assert (done.returncode, done.stdout) == (-signal.Signals[name], "")
 
 
-@pytest.mark.parametrize("command", ["no-such-command", "/no/such/command", "./no-such-command"])
-def test_a_command_that_is_not_there_gives_127(command, capfd):
-    """One line, and the exit code of a shell."""
-    assert run_command([command], os.environ) == 127
-    assert capfd.readouterr() == ("", f"flwr-telemetry run: {command}: command not found\n")
-
-
-def test_a_command_that_cannot_be_executed_gives_126(tmp_path, capfd):
-    """A file without permission, a directory and a file that is not a program cannot be executed."""
+def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_path, capfd):
+    """The PATH is that of the given environment; an entry that is not a directory is skipped."""
     plain, junk = tmp_path / "plain", tmp_path / "junk"
     plain.write_text("#!/bin/sh\n")
     junk.write_bytes(b"\x7fELF and no more")
     junk.chmod(0o700)
-    assert [run_command([str(path)], os.environ) for path in (plain, tmp_path, junk)] == [126, 126, 126]
+    environ = {**os.environ, "PATH": f"{tmp_path}:{plain}"}
+    missing = ["sh", "no-such-command", "/no/such/command", "./no-such-command"]
+    assert [run_command([name], environ) for name in missing] == [127] * 4
+    assert capfd.readouterr().err.splitlines() == [
+        f"flwr-telemetry run: {name}: command not found" for name in missing
+    ]
+    assert [run_command([str(path)], environ) for path in (plain, tmp_path, junk)] == [126] * 3
     assert len(capfd.readouterr().err.splitlines()) == 3
 
 
-def test_the_command_is_looked_up_where_the_environment_says(tmp_path):
-    """The PATH is that of the given environment; an entry that is not a directory is skipped."""
-    file = tmp_path / "file"
-    file.touch()
-    assert run_command(["sh"], {**os.environ, "PATH": f"{file}:{tmp_path}"}) == 127
-
-
 def test_a_failure_leaves_this_process_as_it_was():
-    """The signals that Python ignores are ignored again, and the environment is untouched."""
     before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
     run_command(["no-such-command"], os.environ)
     assert (dict(os.environ), signal.getsignal(signal.SIGPIPE)) == before
@@ -128,21 +100,15 @@ def test_a_failure_leaves_this_process_as_it_was():
         ("run -- python sim.py", ["python", "sim.py"]),
         ("run python -- -x", ["python", "--", "-x"]),
         ("run -- -odd", ["-odd"]),
-        ("run", None),
-        ("run --", None),
-        ("run --help", None),
-        ("run -h x", None),
-        ("status run x", None),
-        ("--version run x", None),
+        *((words, None) for words in ("run", "run --", "run --help", "run -h x")),
+        *((words, None) for words in ("status run x", "--version run x")),
     ],
 )
 def test_command_lines_with_and_without_a_command(arguments, command):
-    """The command begins with the first word that is not an option, or after two dashes."""
     assert command_of(arguments.split()) == command
 
 
 def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):
-    """`run` works even if typer, click and rich are broken."""
     for name in ("typer", "click", "rich"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
     done = processes.command(home, "run", "--", "echo", "trained", env={"PYTHONPATH": str(tmp_path)})
@@ -151,18 +117,11 @@ def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_hindrance(home, closed):
-    """The command runs. A missing command is reported if standard error is open."""
     for words, status in (("sh -c 'exit 3'", 3), ("/no/such/command", 127)):
         line = f"{sys.executable} -m flwr_telemetryd.cli run -- {words} {closed}"
         done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
         assert done.returncode == status
         assert b"Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("command", [[], [""]])
-def test_an_empty_command_is_a_usage_error(command):
-    with pytest.raises(ValueError, match="run needs a command"):
-        run_command(command, os.environ)
 
 
 SAID = f"flwr-telemetry run: {FIRST_CONTACT}\n"
@@ -199,18 +158,16 @@ def test_nothing_is_said_or_made_while_telemetry_is_off(home, untold):
 EVENT = "from flwr_telemetry import event; print(event('PING').result())"
 
 
+LOGGER = "import logging; logging.getLogger('flwr-telemetry')"
+CLOSED = "import logging, sys; sys.stderr = open('x', 'w'); logging.basicConfig(); sys.stderr.close()\n"
+
+
 @pytest.mark.parametrize(
     ("quiet", "setup"),
     [
-        ("2>/dev/null", ""),
-        ("2>&-", ""),
-        ("", "import logging; logging.getLogger('flwr-telemetry').setLevel('ERROR')\n"),
-        ("", "import logging; logging.getLogger('flwr-telemetry').addHandler(logging.NullHandler())\n"),
+        *(("2>/dev/null", ""), ("2>&-", ""), ("", CLOSED)),
+        *(("", f"{LOGGER}.{call}\n") for call in ("setLevel('ERROR')", "addHandler(logging.NullHandler())")),
         ("", "import os, sys; sys.stderr = open(os.devnull, 'w')\n"),
-        (
-            "",
-            "import logging, sys; sys.stderr = open('x', 'w'); logging.basicConfig(); sys.stderr.close()\n",
-        ),
     ],
 )
 def test_a_process_that_nobody_sees_leaves_the_line_to_the_next(home, untold, tmp_path, quiet, setup):
@@ -240,7 +197,6 @@ def test_a_process_that_nobody_sees_leaves_the_line_to_the_next(home, untold, tm
     ],
 )
 def test_the_command_gets_the_variable_that_every_flower_obeys(home, environ, text, given):
-    """Each opt-out also stops the telemetry of a Flower whose interpreter cannot adopt it."""
     homes.write_settings(home, text)
     look = "import os; print(os.environ.get('FLWR_TELEMETRY_ENABLED'))"
     assert run(home, sys.executable, "-I", "-c", look, env=environ).stdout == f"{given}\n"
@@ -252,7 +208,6 @@ def test_a_command_that_takes_the_variable_away_is_told(home):
 
 
 def test_a_flower_that_another_yes_keeps_silent_is_not_said_to_report(home):
-    """Flower's own telemetry knows only "1"; ours knows other words for yes."""
     done = run(home, sys.executable, "-I", "-c", "", env={"FLWR_TELEMETRY_ENABLED": "true"})
     assert "Flower reports nothing in" in done.stderr
 
@@ -278,7 +233,6 @@ def superlink(home, tmp_path):
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_superlink_that_reports_as_it_was_started_is_named(home, superlink, tmp_path, here):
-    """`flwr run` uses the one that runs, whatever its home; the line says how to end it."""
     pid = superlink(home if here else tmp_path / "elsewhere")
     flwr = tmp_path / "flwr"
     flwr.write_text("#!/bin/sh\n")

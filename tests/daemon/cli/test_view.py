@@ -63,9 +63,3 @@ def test_it_is_opened_where_there_is_a_display(home, tmp_path):
     opened.unlink()
     assert not answer_of(home, "view", "--no-open", env=env)["opened"]
     assert not opened.exists()
-
-
-def test_wrong_usage(home):
-    ran(home, "view", "--since", "soon", code=2)
-    ran(home, "view", "-o", "-", "--json", code=2)
-    assert not home.exists()

@@ -1,101 +1,20 @@
 """Answers stay in step with requests: by real sockets, in the clear, over TLS and through a tunnel."""
 
-import contextlib
 import socket
 import ssl
-import threading
 
 import pytest
-import trustme
 
-from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.delivery.direct import Direct, NoConnectionError, is_plain
-from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
+from tests.daemon.delivery.conftest import KEY, OK, TUNNEL, Server, sink_for
 
-YES = Consent(enabled=True, decided_by="default", reason="")
-KEY = "0" * 64
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\n{}"
-TUNNEL = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-class Server:
-    """Sends one of some answers, byte for byte, to each request of a connection; in the end it says OK.
-
-    A list of bytes is sent piece by piece, None is a reset before the body is read. With a TLS context, it is
-    also a proxy: it answers CONNECT with ``tunnel``, and goes on as the collector.
-    """
-
-    def __init__(self, *answers, tls=None, tunnel=TUNNEL):
-        self.answers, self.tls, self.tunnel = list(answers), tls, tunnel
-        self.bodies = []
-        """The bodies that were read, one list for each connection."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._accept)
-        self._connection = self._listener
-
-    @property
-    def port(self):
-        return self._listener.getsockname()[1]
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        for end in (self._listener, self._connection):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self):
-        """Serve the connections one after the other: the sink has only one."""
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-                self._connection = connection
-            except OSError:
-                return
-            self.bodies.append([])
-            with contextlib.suppress(OSError):
-                self._serve(connection)
-            connection.close()
-
-    def _serve(self, connection):
-        if self.tls is not None and connection.recv(1, socket.MSG_PEEK) == b"C":
-            _head(connection.makefile("rb", buffering=0))
-            connection.sendall(self.tunnel)
-        if self.tls is not None:
-            connection = self.tls.wrap_socket(connection, server_side=True)
-        with connection, connection.makefile("rb") as reader:
-            while head := _head(reader):
-                answer = self.answers.pop(0) if self.answers else OK
-                if answer is None:
-                    connection.sendall(OK)
-                    return  # unread bytes make this a reset
-                length = next(
-                    line for line in head.splitlines() if line.lower().startswith(b"content-length")
-                )
-                self.bodies[-1].append(reader.read(int(length.split(b":")[1])))
-                for piece in answer if isinstance(answer, list) else [answer]:
-                    connection.sendall(piece)
-
-
-def _head(reader):
-    """The head of a request; nothing at the end of the connection."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        if not (line := reader.readline()):
-            return b""
-        head += line
-    return head
 
 
 def outcomes(url, count=2, body=b"{}", **settings):
     """The outcomes of some bodies that are sent one after the other."""
-    with contextlib.closing(HttpSink(Settings(consent=YES, url=url, **settings), {})) as sink:
+    with sink_for(url, **settings) as sink:
         return [sink.send(KEY, body) for _ in range(count)]
 
 
@@ -142,6 +61,7 @@ CLEAN = {
 }
 
 FRESH = {
+    "closed": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
     "doubled": OK + OK,
     "followed_by_an_interim": OK + b"HTTP/1.1 103 Early Hints\r\n\r\n",
     "followed_by_garbage": OK + b"x",
@@ -162,7 +82,7 @@ FRESH = {
 @pytest.mark.parametrize("answer", CLEAN.values(), ids=CLEAN)
 def test_a_connection_is_used_again_after_a_clear_answer(answer):
     with Server(answer, answer) as server:
-        assert outcomes(f"http://127.0.0.1:{server.port}/", 3) == [Delivered()] * 3
+        assert outcomes(server.url, 3) == [Delivered()] * 3
     assert [len(bodies) for bodies in server.bodies] == [3]
 
 
@@ -170,14 +90,14 @@ def test_a_connection_is_used_again_after_a_clear_answer(answer):
 def test_a_connection_is_not_used_again_after_another_answer(answer):
     """The body counts as delivered, and the next one goes through a fresh connection."""
     with Server(answer) as server:
-        assert outcomes(f"http://127.0.0.1:{server.port}/") == [Delivered()] * 2
+        assert outcomes(server.url) == [Delivered()] * 2
     assert [len(bodies) for bodies in server.bodies] == [1, 1]
 
 
 @pytest.mark.parametrize("status", [302, 403, 422, 429, 500, 503])
 def test_a_connection_is_not_used_again_after_a_failure(status):
     with Server(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status) as server:
-        first, second = outcomes(f"http://127.0.0.1:{server.port}/")
+        first, second = outcomes(server.url)
     assert (isinstance(first, Retry | Refused), second) == (True, Delivered())
     assert [len(bodies) for bodies in server.bodies] == [1, 1]
 
@@ -189,7 +109,7 @@ LATE = {"failure": BUSY, "success": OK, "interim": b"HTTP/1.1 103 X\r\n\r\n" + B
 def test_a_late_answer_to_the_former_body_is_none_to_the_next(own):
     """The former answer comes once more before the next body's own: nobody can tell which is which."""
     with Server(OK, OK + own) as server:
-        first, second, third = outcomes(f"http://127.0.0.1:{server.port}/", 3)
+        first, second, third = outcomes(server.url, 3)
     assert (first, third) == (Delivered(), Delivered())
     assert isinstance(second, Retry)
     assert "out of step" in second.reason
@@ -199,25 +119,20 @@ def test_a_late_answer_to_the_former_body_is_none_to_the_next(own):
 def test_an_answer_before_the_whole_body_is_none():
     """The server says 200 and hangs up; it cannot have the rest of the body."""
     with Server(None) as server:
-        first, second = outcomes(f"http://127.0.0.1:{server.port}/", body=b"x" * 2**24)
+        first, second = outcomes(server.url, body=b"x" * 2**24)
     assert (type(first), second) == (Retry, Delivered())
 
 
 def test_interim_answers_without_an_end_are_a_failure():
     with Server(b"HTTP/1.1 102 Processing\r\n\r\n" * 200) as server:
-        first, second = outcomes(f"http://127.0.0.1:{server.port}/")
+        first, second = outcomes(server.url)
     assert (type(first), second) == (Retry, Delivered())
 
 
 def test_a_change_of_protocol_is_no_interim_answer():
     with Server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + OK) as server:
-        first, second = outcomes(f"http://127.0.0.1:{server.port}/")
+        first, second = outcomes(server.url)
     assert (first, second) == (Retry("the collector answered 101"), Delivered())
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
 
 
 @pytest.fixture(scope="module")
@@ -225,13 +140,6 @@ def tls(authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "collector.invalid").configure_cert(context)
     return context
-
-
-@pytest.fixture
-def bundle(authority, tmp_path):
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
 
 
 @pytest.mark.parametrize("is_tunnelled", [False, True], ids=["direct", "tunnel"])

@@ -1,22 +1,20 @@
 """Headers with a token, and a certificate: who may read them, and what is told of them."""
 
+import functools
 import os
 import ssl
 
 import pytest
-import trustme
 
-from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
+from flwr_telemetry.settings import DEFAULT_URL, Settings
 from flwr_telemetryd.delivery.credentials import Credentials, CredentialsError
-from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
+from tests.daemon.delivery.conftest import BODY, KEY, YES, send, sink_for
 from tests.support.collector import Answer
 from tests.support.tls import TlsCollector
 
-YES = Consent(enabled=True, decided_by="default", reason="")
 SECRET = "glsa_8f3Kq-quite/secret=="
 TEXT = f'Authorization = "Bearer {SECRET}"\n"X-Scope-OrgID" = "tenant-7"\n'
-KEY, BODY = "0" * 64, b'{"event_type":"PING"}'
 
 
 @pytest.fixture
@@ -38,12 +36,11 @@ def refusal(path):
 
 
 def test_the_headers_are_sent_with_each_request(collector, headers_file):
-    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
-    sink.reach()
-    assert sink.send(KEY, BODY) == Delivered()
-    headers_file.write_text('authorization = "Basic bmV3"\n')  # the token was changed
-    assert sink.send(KEY, BODY) == Delivered()
-    sink.close()
+    with sink_for(collector.url, headers_file=str(headers_file)) as sink:
+        sink.reach()
+        assert sink.send(KEY, BODY) == Delivered()
+        headers_file.write_text('authorization = "Basic bmV3"\n')  # the token was changed
+        assert sink.send(KEY, BODY) == Delivered()
     sent = [request.headers.get("authorization") for request in collector.requests]
     assert sent == [f"Bearer {SECRET}", f"Bearer {SECRET}", "Basic bmV3"]
     assert collector.requests[0].headers["x-scope-orgid"] == "tenant-7"
@@ -103,9 +100,7 @@ def test_a_malformed_file_is_told_without_a_value(headers_file, text):
 def test_what_cannot_be_used_is_a_retry(collector, headers_file):
     """The body is kept, and nothing is sent without the token."""
     headers_file.chmod(0o644)
-    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
-    outcome = sink.send(KEY, BODY)
-    sink.close()
+    outcome = send(collector.url, headers_file=str(headers_file))
     assert isinstance(outcome, Retry)
     assert "headers_file" in outcome.reason
     assert collector.requests == []
@@ -120,68 +115,43 @@ def test_flowers_collector_gets_none_of_it(headers_file, names):
 
 def test_an_answer_that_quotes_the_token_is_told_without_it(collector, headers_file):
     collector.answer_with(Answer(422, body=f"bad token {SECRET} of Bearer {SECRET}".encode()))
-    sink = HttpSink(Settings(YES, url=collector.url, headers_file=str(headers_file)), {})
-    outcome = sink.send(KEY, BODY)
-    sink.close()
+    outcome = send(collector.url, headers_file=str(headers_file))
     assert outcome.reason == "the collector answered 422: bad token <header> of <header>"
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
 @pytest.fixture
-def asking(authority):
-    """A collector that wants a certificate of its clients."""
+def asking(authority, bundle):
+    """Give a function that sends to a collector that wants a certificate of its clients."""
     with TlsCollector(authority.issue_cert("127.0.0.1")) as collector:
         authority.configure_trust(collector._context)
         collector._context.verify_mode = ssl.CERT_REQUIRED
-        yield collector
-
-
-def tls_sink(asking, authority, tmp_path, **files):
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    return HttpSink(Settings(YES, url=asking.url, ca_bundle=str(bundle), **files), {})
+        yield functools.partial(send, collector.url, ca_bundle=bundle)
 
 
 def issued(authority, tmp_path):
     certificate = authority.issue_cert("client.example")
-    cert, key, both = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "both.pem"
-    certificate.cert_chain_pems[0].write_to_path(cert)
-    certificate.private_key_pem.write_to_path(key)
-    certificate.private_key_and_cert_chain_pem.write_to_path(both)
-    return str(cert), str(key), str(both)
+    paths = [tmp_path / name for name in ("cert.pem", "key.pem", "both.pem")]
+    certificate.cert_chain_pems[0].write_to_path(paths[0])
+    certificate.private_key_pem.write_to_path(paths[1])
+    certificate.private_key_and_cert_chain_pem.write_to_path(paths[2])
+    return map(str, paths)
 
 
 def test_a_certificate_is_shown(asking, authority, tmp_path):
     cert, key, both = issued(authority, tmp_path)
-    for files in ({"client_cert": cert, "client_key": key}, {"client_cert": both}):
-        sink = tls_sink(asking, authority, tmp_path, **files)
-        assert sink.send(KEY, BODY) == Delivered()
-        sink.close()
+    assert asking(client_cert=cert, client_key=key) == asking(client_cert=both) == Delivered()
 
 
-def test_without_a_certificate_the_reason_names_the_setting(asking, authority, tmp_path):
-    sink = tls_sink(asking, authority, tmp_path)
-    outcome = sink.send(KEY, BODY)
-    sink.close()
-    assert isinstance(outcome, Retry)
-    assert "client_cert" in outcome.reason
-
-
-def test_a_certificate_that_cannot_be_used_is_told(asking, authority, tmp_path):
+def test_a_certificate_that_is_missing_or_cannot_be_used_is_told(asking, authority, tmp_path):
     cert, key, _ = issued(authority, tmp_path)
     other = tmp_path / "other.pem"
     authority.issue_cert("x.example").private_key_pem.write_to_path(other)
-    for files, word in (
+    for files, words in (
+        ({}, "client_cert"),
         ({"client_cert": cert, "client_key": str(other)}, "no certificate and its key"),
         ({"client_cert": str(tmp_path / "none"), "client_key": key}, "No such file"),
         ({"client_key": key}, "needs client_cert"),
     ):
-        sink = tls_sink(asking, authority, tmp_path, **files)
-        outcome = sink.send(KEY, BODY)
-        sink.close()
+        outcome = asking(**files)
         assert isinstance(outcome, Retry)
-        assert word in outcome.reason
+        assert words in outcome.reason

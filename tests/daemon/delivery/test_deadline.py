@@ -8,17 +8,15 @@ import threading
 import time
 
 import pytest
-import trustme
 
-from flwr_telemetry.settings import Limits, Settings
 from flwr_telemetryd.delivery import deadline as module
-from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, left_s, opened
-from flwr_telemetryd.delivery.http import HttpSink
+from flwr_telemetryd.delivery.deadline import DeadlineExceededError, TimedSocket, deadline, opened
 from flwr_telemetryd.delivery.outcome import Retry
+from tests.daemon.delivery.conftest import send
+from tests.support import processes
 from tests.support.tls import TrustStore
 
 PATIENCE_S = 30.0
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n"
 
 
 def drip(connection, text=b"X-A: b\r\n"):
@@ -28,26 +26,13 @@ def drip(connection, text=b"X-A: b\r\n"):
         time.sleep(0.01)
 
 
-def with_head(head, text=b"X-A: b\r\n"):
+def dripping(beginning, text=b"X-A: b\r\n"):
     def serve(connection):
         connection.recv(65536)
-        connection.sendall(head)
+        connection.sendall(beginning)
         drip(connection, text)
 
     return serve
-
-
-def in_body(connection):
-    connection.recv(65536)
-    connection.sendall(HEAD + b"\r\n")
-    drip(connection)
-
-
-def in_handshake(connection):
-    """The head of a TLS record of 16 KiB, whose content drips."""
-    connection.recv(65536)
-    connection.sendall(b"\x16\x03\x03\x40\x00")
-    drip(connection)
 
 
 @contextlib.contextmanager
@@ -65,53 +50,47 @@ def server(serve, context=None):
     thread.join()
 
 
-def send(url, proxy=None, ca_bundle=None):
-    """Send a body; give what came of it, and how long it took."""
-    limits = Limits(connect_timeout_s=PATIENCE_S, request_deadline_s=0.3)
-    settings = Settings(consent=None, url=url, proxy=proxy, ca_bundle=ca_bundle, limits=limits)
-    sink, began = HttpSink(settings, {}), time.monotonic()
-    try:
-        return sink.send("key", b"{}"), time.monotonic() - began
-    finally:
-        sink.close()
-
-
-def assert_in_time(found):
-    outcome, took_s = found
+def check_in_time(url, **settings):
+    """Send a body, which must end with the deadline, and long before any other limit."""
+    limits = {"connect_timeout_s": PATIENCE_S, "request_deadline_s": 0.3}
+    began = time.monotonic()
+    outcome = send(url, limits=limits, **settings)
     assert isinstance(outcome, Retry)
     assert "request_deadline_s" in outcome.reason
-    assert 0.2 < took_s < PATIENCE_S / 2
+    assert 0.2 < time.monotonic() - began < PATIENCE_S / 2
 
 
-PLAIN = {"status": with_head(b"HTTP/1.1 200 O", b"k"), "head": with_head(HEAD), "body": in_body}
+ANSWERS = {
+    "status": dripping(b"HTTP/1.1 200 O", b"k"),
+    "head": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n"),
+    "body": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"),
+}
 
 
-@pytest.mark.parametrize("serve", PLAIN.values(), ids=PLAIN)
-def test_an_answer_that_drips(serve):
-    with server(serve) as port:
-        assert_in_time(send(f"http://127.0.0.1:{port}/"))
-
-
-@pytest.mark.parametrize("kind", [ssl.SSLContext, TrustStore])
-@pytest.mark.parametrize("serve", PLAIN.values(), ids=PLAIN)
-def test_an_answer_over_tls_that_drips(serve, kind, tmp_path, monkeypatch):
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+@pytest.mark.parametrize("kind", [None, ssl.SSLContext, TrustStore])
+@pytest.mark.parametrize("serve", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_that_drips(serve, kind, authority, bundle, monkeypatch):
+    """In the clear, over TLS, and where another package has replaced Python's contexts."""
+    if kind is None:
+        with server(serve) as port:
+            check_in_time(f"http://127.0.0.1:{port}/")
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     monkeypatch.setattr(ssl, "SSLContext", kind)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with server(serve, context) as port:
-        assert_in_time(send(f"https://127.0.0.1:{port}/", ca_bundle=str(tmp_path / "ca.pem")))
+        check_in_time(f"https://127.0.0.1:{port}/", ca_bundle=bundle)
 
 
 def test_a_handshake_that_drips():
-    with server(in_handshake) as port:
-        assert_in_time(send(f"https://127.0.0.1:{port}/"))
+    with server(dripping(b"\x16\x03\x03\x40\x00")) as port:  # the head of a TLS record of 16 KiB
+        check_in_time(f"https://127.0.0.1:{port}/")
 
 
-@pytest.mark.parametrize("serve", [with_head(b"HTTP/1.1 200 O", b"k"), with_head(b"HTTP/1.1 200 OK\r\n")])
-def test_a_tunnel_whose_answer_drips(serve):
-    with server(serve) as port:
-        assert_in_time(send("https://collector.invalid/", proxy=f"http://127.0.0.1:{port}"))
+@pytest.mark.parametrize("name", ["status", "head"])
+def test_a_tunnel_whose_answer_drips(name):
+    with server(ANSWERS[name]) as port:
+        check_in_time("https://collector.invalid/", proxy=f"http://127.0.0.1:{port}")
 
 
 def test_a_look_up_that_never_ends(monkeypatch):
@@ -126,12 +105,19 @@ def test_a_look_up_that_never_ends(monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", create_connection)
     with server(drip) as port:
-        assert_in_time(send("http://collector.invalid/"))
+        check_in_time("http://collector.invalid/")
         go_on.set()
         ends_at = time.monotonic() + PATIENCE_S
         while not late or late[0].fileno() != -1:
             assert time.monotonic() < ends_at
             time.sleep(0.01)
+
+
+def test_a_connection_that_comes_when_the_time_is_over_is_closed():
+    ours, theirs = socket.socketpair()
+    with theirs, deadline(0), pytest.raises(DeadlineExceededError):
+        opened(lambda: ours)
+    processes.wait_until(lambda: ours.fileno() == -1)
 
 
 def test_without_another_thread_the_connection_is_opened_here(monkeypatch):
@@ -144,11 +130,6 @@ def test_without_another_thread_the_connection_is_opened_here(monkeypatch):
         opened(lambda: socket.create_connection(("127.0.0.1", port))) as found,
     ):
         assert isinstance(found, TimedSocket)
-
-
-def test_what_opening_raises_is_raised():
-    with pytest.raises(ConnectionRefusedError):
-        opened(lambda: (_ for _ in ()).throw(ConnectionRefusedError))
 
 
 @pytest.mark.parametrize("call", ["recv", "recv_into", "sendall"])
@@ -171,13 +152,3 @@ def test_a_call_ends_with_the_deadline_in_any_thread(call):
     thread.start()
     thread.join()
     assert told == [60, 0.05]
-
-
-def test_deadlines_nest_and_end():
-    assert (left_s(), left_s(3)) == (None, 3)
-    with deadline(60):
-        with deadline(0), pytest.raises(DeadlineExceededError):
-            left_s()
-        assert 50 < left_s() <= 60
-        assert left_s(3) == 3
-    assert left_s() is None

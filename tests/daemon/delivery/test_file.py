@@ -2,17 +2,15 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-from unittest import mock
 
 import pytest
 
 from flwr_telemetryd.delivery.file import FileSink
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
 from tests.support import netfs, processes
-from tests.support.faults import descriptors, fail_once, no_locks
+from tests.support.faults import descriptors, fail_once
 
 BODIES = [b'{"event_type":"PING","event_details":{},"context":{}}', b"{}"]
 
@@ -28,12 +26,6 @@ def test_a_write_error_is_a_retry_and_leaves_nothing_open(tmp_path, number, monk
     assert descriptors() == before
     assert sink.send("k", BODIES[0]) == Delivered()
     assert path.read_bytes() == BODIES[0] + b"\n"
-
-
-@pytest.mark.parametrize("error", [OSError("no number"), TimeoutError()], ids=repr)
-def test_every_error_of_the_system_is_a_retry(tmp_path, error, monkeypatch):
-    monkeypatch.setattr(os, "open", mock.Mock(side_effect=error))
-    assert isinstance(FileSink((tmp_path / "out.jsonl").as_uri()).send("k", b"{}"), Retry)
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])
@@ -92,23 +84,3 @@ for number in range(25):
         assert "another process" in told.reason, told
 """
     return processes.start(path.parent, ["-c", code, name])
-
-
-def test_a_lock_that_stays_busy_is_a_retry(tmp_path, monkeypatch):
-    monkeypatch.setattr("flwr_telemetryd.outbox.archive.LOCK_WAIT_S", 0.05)
-    path = tmp_path / "out.jsonl"
-    sink = FileSink(path.as_uri())
-    assert sink.send("k", BODIES[0]) == Delivered()
-    with path.open("ab") as stopped:
-        fcntl.flock(stopped, fcntl.LOCK_EX)
-        outcome = sink.send("k", BODIES[1])
-    assert isinstance(outcome, Retry)
-    assert "locked" in outcome.reason
-    assert sink.send("k", BODIES[1]) == Delivered()
-    assert path.read_bytes().splitlines() == BODIES[:2]
-
-
-def test_without_locks_it_appends_too(tmp_path, monkeypatch):
-    no_locks(monkeypatch)
-    sink = FileSink((tmp_path / "out.jsonl").as_uri())
-    assert sink.send("k", BODIES[0]) == Delivered()

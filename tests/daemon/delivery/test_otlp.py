@@ -77,43 +77,36 @@ def test_the_uid_is_a_uuid_of_key_and_place():
     assert uids[0].replace("-", "")[:12] == wire.member_key("0" * 64, 0)[:12]
 
 
-@pytest.mark.parametrize(
-    ("details", "severity", "error"),
-    [
-        ({}, 9, None),
-        ({"success": True, "exit_code": 0}, 9, None),
-        ({"exit_code": 3}, 9, None),  # SIGTERM: a graceful end, says Flower
-        ({"exit_code": 600}, 17, "600"),
-        ({"exit_code": -1}, 17, "-1"),
-        ({"success": False}, 17, "_OTHER"),
-        ({"success": False, "exit_code": 201}, 17, "201"),
-        ({"success": False, "exit_code": 2}, 17, "_OTHER"),
-        ({"exit_code": True, "success": 0}, 9, None),
-        ({"exit_code": "600"}, 9, None),
-    ],
-)
-def test_a_failure_has_its_severity_and_type(details, severity, error):
+SIGTERM = 3  # a graceful end, says Flower
+FINE = [{}, {"success": True, "exit_code": 0}, {"exit_code": SIGTERM}, {"exit_code": True, "success": 0}]
+FINE += [{"exit_code": "600"}]
+FAILED = [
+    ({"exit_code": 600}, "600"),
+    ({"exit_code": -1}, "-1"),
+    ({"success": False}, "_OTHER"),
+    ({"success": False, "exit_code": 201}, "201"),
+    ({"success": False, "exit_code": 2}, "_OTHER"),
+]
+
+
+@pytest.mark.parametrize(("details", "error"), [*((details, None) for details in FINE), *FAILED])
+def test_a_failure_has_its_severity_and_type(details, error):
     record = record_of(details)
-    assert record["severityNumber"] == severity
+    assert record["severityNumber"] == (9 if error is None else 17)
     assert record["attributes"].get("error.type") == error
 
 
-@pytest.mark.parametrize(
-    ("system", "machine", "os_type", "arch"),
-    [
-        ("Linux", "x86_64", "linux", "amd64"),
-        ("Darwin", "arm64", "darwin", "arm64"),
-        ("Windows", "AMD64", "windows", "amd64"),
-        ("Linux", "aarch64", "linux", "arm64"),
-        ("SunOS", "i686", "solaris", "x86"),
-        ("Plan9", "riscv64", "plan9", "riscv64"),
-    ],
-)
-def test_systems_and_processors_have_the_names_of_the_conventions(system, machine, os_type, arch):
+SYSTEMS = {"Linux": "linux", "Darwin": "darwin", "Windows": "windows", "SunOS": "solaris", "Plan9": "plan9"}
+MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "i686": "x86", "riscv64": "riscv64"}
+
+
+@pytest.mark.parametrize(("system", "machine"), [*zip(SYSTEMS, MACHINES, strict=True)])
+def test_systems_and_processors_have_the_names_of_the_conventions(system, machine):
     sample = records.sample()
     sample["context"]["platform"] |= {"system": system, "machine": machine}
     (record,) = found([sample])
-    assert (record["resource"]["os.type"], record["resource"]["host.arch"]) == (os_type, arch)
+    resource = record["resource"]
+    assert (resource["os.type"], resource["host.arch"]) == (SYSTEMS[system], MACHINES[machine])
 
 
 def test_parts_are_bounded_and_keep_the_order():
@@ -142,24 +135,6 @@ def test_a_record_may_fill_a_part_to_the_last_byte(monkeypatch):
     assert len(render(body, "k")) == 2
     monkeypatch.setattr(otlp, "MAX_PART_BYTES", 1)  # a single record is sent all the same
     assert len(render(body, "k")) == 2
-
-
-def test_halves_are_the_part():
-    (body,) = coalesce(map(to_wire, records.series(5)))
-    (part,) = otlp.parts(body, "k")
-    first, second = part.halves()
-    assert (first.first, second.first) == (0, 2)
-    assert [*support.records(first.data), *support.records(second.data)] == support.records(part.data)
-
-
-@pytest.mark.parametrize("skipped", [0, 1, 3, 5])
-def test_parts_go_on_where_they_were_left(skipped):
-    (body,) = coalesce(map(to_wire, records.series(5)))
-    whole = support.records(render(body, "k")[0])
-    rest = [
-        record for part in otlp.parts(body, "k", skipped=skipped) for record in support.records(part.data)
-    ]
-    assert rest == whole[skipped:]
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,23 @@
 """OTLP over HTTP: what each answer means for a body and its parts. Every answer is that of a real server."""
 
+import functools
 import gzip
 import json
-import socket
-import threading
 
 import pytest
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetry.settings import DEFAULT_URL, Consent, Settings
-from flwr_telemetry.settings_file import Limits
-from flwr_telemetryd.delivery import open_sink, otlp
-from flwr_telemetryd.delivery.otlp_sink import OtlpSink, rejected
+from flwr_telemetry.settings import DEFAULT_URL
+from flwr_telemetryd.delivery import otlp
+from flwr_telemetryd.delivery.otlp_sink import rejected
 from flwr_telemetryd.delivery.outcome import Delivered, PartSent, Refused, Retry
+from tests.daemon.delivery.conftest import Server, sink_for
 from tests.daemon.delivery.test_http import RAW
 from tests.support import otlp as support
 from tests.support import records, wire
 from tests.support.bodies import coalesce
 from tests.support.collector import Answer
 
-YES = Consent(enabled=True, decided_by="default", reason="")
 PARTIAL = '{"partialSuccess":{"rejectedLogRecords":%s,"errorMessage":"too old"}}'
 
 
@@ -31,66 +29,42 @@ def body_of(count, **fields):
 ONE, FOUR = body_of(1), body_of(4)
 
 
-def sink_for(url, **settings):
-    limits = Limits(connect_timeout_s=30, request_deadline_s=settings.pop("request_deadline_s", 30))
-    chosen = Settings(consent=YES, url=url, format="otlp", limits=limits, **settings)
-    sink = open_sink(chosen)
-    assert isinstance(sink, OtlpSink)
-    return sink
+otlp_sink = functools.partial(sink_for, format="otlp")
 
 
-def outcomes(sink, body, most=1000):
+def outcomes(sink, body):
     """Send a body until its collector has decided on it, or a part has to wait."""
-    found = []
-    while not found or (isinstance(found[-1], PartSent) and len(found) < most):
+    found = [sink.send(wire.key_of(body), body)]
+    while isinstance(found[-1], PartSent):
         found.append(sink.send(wire.key_of(body), body))
     return found
 
 
 def send(collector, body, **settings):
-    sink = sink_for(collector.url, **settings)
-    try:
+    with otlp_sink(collector.url, **settings) as sink:
         return outcomes(sink, body)[-1]
-    finally:
-        sink.close()
 
 
-def sizes(collector):
-    """How many records each request had."""
-    return [len(support.records(support.body_of(request))) for request in collector.requests]
+def records_of(request):
+    return support.records(support.body_of(request))
 
 
 def text_of(text, status=200):
     return Answer(status, body=text.encode())
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        text_of("{}"),
-        text_of(""),
-        text_of("", 202),
-        Answer(204),
-        text_of('{"partialSuccess":null}'),
-        text_of('{"partialSuccess":{}}'),
-        text_of(PARTIAL % 0),
-        text_of(PARTIAL % '"0"'),
-        text_of(PARTIAL % -3),
-        text_of(PARTIAL % '"many"'),
-        text_of(PARTIAL % "null"),
-        text_of(PARTIAL % "true"),
-        text_of(PARTIAL % "[1]"),
-        text_of(PARTIAL % "1e999"),
-        text_of('{"partialSuccess":[1]}'),
-        text_of('{"partialSuccess":{"rejectedLogRecords"'),
-        text_of("[" * 50_000),
-        text_of("<html>welcome</html>"),
-        Answer(200, {"Content-Type": "application/x-protobuf"}, b"\x0a\x05\x08\x03\xff\xfe"),
-        Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}", mtime=0)),
-        Answer(200, body=b" " * 300_000),
-    ],
-    ids=lambda answer: repr(answer.body[:40]),
-)
+PARTIALS = ["0", '"0"', "-3", '"many"', "null", "true", "[1]", "1e999"]
+SUCCESSES = [
+    *map(text_of, ["{}", "", '{"partialSuccess":null}', '{"partialSuccess":{}}', '{"partialSuccess":[1]}']),
+    *(text_of(PARTIAL % count) for count in PARTIALS),
+    *map(text_of, ['{"partialSuccess":{"rejectedLogRecords"', "[" * 50_000, "<html>welcome</html>"]),
+    *(text_of("", 202), Answer(204), Answer(200, body=b" " * 300_000)),
+    Answer(200, {"Content-Type": "application/x-protobuf"}, b"\x0a\x05\x08\x03\xff\xfe"),
+    Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"{}", mtime=0)),
+]
+
+
+@pytest.mark.parametrize("answer", SUCCESSES, ids=lambda answer: repr(answer.body[:40]))
 def test_success_is_delivered(collector, answer):
     collector.answer_with(answer)
     assert send(collector, FOUR) == Delivered(refusals=())
@@ -99,23 +73,8 @@ def test_success_is_delivered(collector, answer):
 
 @pytest.mark.parametrize("name", ["half_a_body", "half_a_chunk", "bad_gzip"])
 def test_a_success_whose_text_breaks_is_delivered(name):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
-
-        def answer():
-            connection, _ = server.accept()
-            with connection:
-                seen = b""
-                while not seen.endswith(b"]}"):
-                    seen += connection.recv(65_536)
-                connection.sendall(RAW[name])
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        sink = sink_for(f"http://127.0.0.1:{server.getsockname()[1]}/v1/logs", compression="none")
-        assert sink.send(wire.key_of(ONE), ONE) == Delivered()
-        thread.join()
-        sink.close()
+    with Server(RAW[name], closes=True) as server:
+        assert send(server, ONE) == Delivered()
 
 
 @pytest.mark.parametrize(("count", "refused"), [("1", 1), ('"3"', 3), ("4", 4), ("2.0", 2), ('"99"', 4)])
@@ -137,7 +96,7 @@ def test_a_partial_success_may_have_the_names_of_the_protocol():
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_large_part_is_halved_until_it_fits(collector, status):
     """All records arrive, each once."""
-    collector.answer_by(lambda request: status if _count(request) > 3 else 200)
+    collector.answer_by(lambda request: status if len(records_of(request)) > 3 else 200)
     body = body_of(10)
     assert send(collector, body) == Delivered()
     taken = support.received(collector)
@@ -145,15 +104,10 @@ def test_a_large_part_is_halved_until_it_fits(collector, status):
     assert taken == support.records(otlp.render(body, wire.key_of(body))[0])
 
 
-def _count(request):
-    return len(support.records(support.body_of(request)))
-
-
 @pytest.mark.parametrize("status", [400, 413])
 def test_the_record_that_is_refused_costs_no_other(collector, status):
     def is_bad(request):
-        found = support.records(support.body_of(request))
-        return any(record["attributes"]["flower.event.details.n"] == 6 for record in found)
+        return any(record["attributes"]["flower.event.details.n"] == 6 for record in records_of(request))
 
     collector.answer_by(lambda request: text_of("bad\nvalue", status) if is_bad(request) else 200)
     delivered = send(collector, body_of(10))
@@ -174,9 +128,8 @@ def test_a_part_that_is_refused_as_such_is_not_sent_again(collector, status):
 @pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_a_collector_that_takes_no_gzip_gets_plain_parts(collector, status):
     collector.answer_by(lambda request: status if "content-encoding" in request.headers else 200)
-    sink = sink_for(collector.url)
-    assert [*outcomes(sink, FOUR), *outcomes(sink, ONE)] == [Delivered()] * 2
-    sink.close()
+    with otlp_sink(collector.url) as sink:
+        assert [*outcomes(sink, FOUR), *outcomes(sink, ONE)] == [Delivered()] * 2
     assert len(collector.requests) == 3  # the second body is plain at once
 
 
@@ -187,28 +140,14 @@ def test_an_overloaded_collector_is_tried_again(collector, status, header, after
     assert send(collector, FOUR) == Retry(f"the collector answered {status}", after_s)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 407, 500])
-def test_what_a_person_has_to_repair_costs_nothing(collector, status):
-    collector.answer_with(status)
-    outcome = send(collector, FOUR)
-    assert outcome.needs_repair
-    assert outcome.reason.startswith(f"the collector answered {status}: ")
-
-
-@pytest.mark.parametrize("reply", [302, 405, 408, 425, 501, "reset", "close"])
-def test_every_other_answer_is_tried_again(collector, reply):
+@pytest.mark.parametrize("reply", [401, 403, 404, 407, 500, 302, 405, 408, 425, 501, "reset", "close"])
+def test_every_other_answer_costs_nothing(collector, reply):
+    """It is tried again, at the longest time if a person has to repair something first."""
     collector.answer_with(reply)
     outcome = send(collector, FOUR)
-    assert isinstance(outcome, Retry)
-    assert not outcome.needs_repair
+    assert outcome.needs_repair is (reply in {401, 403, 404, 407, 500})
+    assert outcome.reason.startswith(f"the collector answered {reply}: ") is outcome.needs_repair
     assert outcome.after_s is None
-
-
-@pytest.mark.parametrize("manner", ["drip", "hang"])
-def test_an_endless_answer_ends_with_the_deadline(collector, manner):
-    collector.answer_with(Answer(200, manner=manner, took=True))
-    outcome = send(collector, ONE, request_deadline_s=0.5)
-    assert isinstance(outcome, Retry)
 
 
 def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
@@ -216,28 +155,26 @@ def test_the_parts_that_are_settled_are_not_sent_again(collector, monkeypatch):
     monkeypatch.setattr(otlp, "MAX_RECORDS", 3)
     body = body_of(8)
     collector.answer_with(200, 413, 200, 503)
-    sink = sink_for(collector.url, compression="none")
-    first = outcomes(sink, body)
-    assert first == [PartSent(), PartSent(), PartSent(), Retry("the collector answered 503")]
-    assert outcomes(sink, ONE) == [Delivered()]
-    assert outcomes(sink, body) == [PartSent(), Delivered()]
-    sink.close()
-    assert sizes(collector) == [3, 3, 1, 2, 1, 2, 2]
-    parts = otlp.render(body, wire.key_of(body))
-    again = sink_for(collector.url, compression="none")
+    with otlp_sink(collector.url, compression="none") as sink:
+        first = outcomes(sink, body)
+        assert first == [PartSent(), PartSent(), PartSent(), Retry("the collector answered 503")]
+        assert outcomes(sink, ONE) == [Delivered()]
+        assert outcomes(sink, body) == [PartSent(), Delivered()]
+    assert [len(records_of(request)) for request in collector.requests] == [3, 3, 1, 2, 1, 2, 2]
+    uids = {record["attributes"]["log.record.uid"] for record in support.received(collector)}
+    assert uids >= {otlp.uid(wire.key_of(body), index) for index in range(8)}
     before = len(collector.requests)
-    assert outcomes(again, body)[-1] == Delivered()
-    again.close()
-    assert [request.body for request in collector.requests[before:]] == parts
+    assert send(collector, body, compression="none") == Delivered()
+    sent = [request.body for request in collector.requests[before:]]
+    assert sent == otlp.render(body, wire.key_of(body))
 
 
 def test_what_is_known_of_bodies_is_bounded(collector):
     collector.answer_by(lambda _request: 503)
-    sink = sink_for(collector.url)
-    for number in range(20):
-        outcomes(sink, body_of(1, start=number))
-    assert len(sink._underway) == 8
-    sink.close()
+    with otlp_sink(collector.url) as sink:
+        for number in range(20):
+            outcomes(sink, body_of(1, start=number))
+        assert len(sink._underway) == 8
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "none"])
@@ -252,8 +189,8 @@ def test_parts_are_compressed_unless_the_settings_say_no(collector, compression)
 
 
 def test_nothing_goes_to_flowers_collector():
-    sink = sink_for(DEFAULT_URL)
-    outcome = sink.send(wire.key_of(ONE), ONE)
+    with otlp_sink(DEFAULT_URL) as sink:
+        (outcome,) = outcomes(sink, ONE)
     assert outcome.needs_repair
     assert "config set url" in outcome.reason
 
@@ -264,9 +201,8 @@ def test_what_is_no_body_is_refused(collector):
 
 
 def test_the_probe_holds_no_record(collector):
-    sink = sink_for(collector.url, compression="none")
-    answered = sink.probe()
-    sink.close()
+    with otlp_sink(collector.url, compression="none") as sink:
+        answered = sink.probe()
     (request,) = collector.requests
     assert json.loads(request.body) == {"resourceLogs": []}
     assert answered.status == 200
@@ -283,9 +219,8 @@ def test_a_message_that_quotes_the_token_is_kept_without_it(collector, tmp_path,
         text_of(written(quoting), 422),
         text_of(written(quoting), 422),
     )
-    sink = sink_for(collector.url, headers_file=str(path))
-    told = [outcomes(sink, body)[-1].refusals[0].reason for body in (ONE, FOUR)]
-    sink.close()
+    with otlp_sink(collector.url, headers_file=str(path)) as sink:
+        told = [outcomes(sink, body)[-1].refusals[0].reason for body in (ONE, FOUR)]
     assert told[0] == "the collector refused 1 of 1: not <header>"
     assert told[1] == 'the collector answered 422: {"message": "not <header>"}'
 
@@ -293,8 +228,7 @@ def test_a_message_that_quotes_the_token_is_kept_without_it(collector, tmp_path,
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_an_answer_of_another_kind_ends_no_compression(collector, status):
     collector.answer_with(status)
-    sink = sink_for(collector.url)
-    assert isinstance(outcomes(sink, ONE)[-1], Retry)
-    assert outcomes(sink, ONE)[-1] == Delivered()
-    sink.close()
+    with otlp_sink(collector.url) as sink:
+        assert isinstance(outcomes(sink, ONE)[-1], Retry)
+        assert outcomes(sink, ONE)[-1] == Delivered()
     assert all("content-encoding" in request.headers for request in collector.requests)

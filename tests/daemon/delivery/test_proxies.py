@@ -111,7 +111,7 @@ def test_a_proxy_that_can_be_tried(url):
         ("socks://u:quite-secret@proxy.example:1", "without a version", "socks5h://"),
         ("ftp://proxy.example", "not supported", "http://"),
         ("http://u:quite-secret/x@proxy.example", "no valid address", "%2F"),
-        ("http://[", "no valid address", "http://host:port"),
+        *((bad, "no valid address", "http://host:port") for bad in ("http://[", "http://u:p@", "http://x:y")),
         ("see the wiki", "no valid address", "http://host:port"),
     ],
 )

@@ -1,14 +1,20 @@
-"""The meaning of answers: only an answer about the body itself refuses the body."""
+"""The meaning of answers and errors: only an answer about the body itself refuses the body."""
 
+import http.client
+import ssl
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+import requests
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from flwr_telemetryd.delivery.deadline import DeadlineExceededError
 from flwr_telemetryd.delivery.outcome import Delivered, Refused, Retry
+from flwr_telemetryd.delivery.reasons import reason_for
 from flwr_telemetryd.delivery.responses import MAX_RETRY_AFTER_S, outcome_of, retry_after_s
 from tests.support.strategies import tried
 
@@ -48,14 +54,8 @@ def date(seconds, zone=UTC):
 
 INVALID = [" ", "", "-1", "+1", "1.5", "1e3", "0x10", "1 2", "soon", "nan", "\0"]
 INVALID += ["١٢"]  # digits, but not ASCII's
-INVALID += [
-    *(
-        "Sun, 99 Nov 2026 10:01:30 GMT",
-        "Sun, 22 Nov 2026 99:01:30 GMT",
-        "22 Nov 2026 0:0:99999999999999999999",
-    ),
-    *("Sun, 22 Nov 99999999999999 10:01:30 GMT", "Sun, 22 Nov 2026 10:01:30 +9999999999999"),
-]
+INVALID += ["Sun, 99 Nov 2026 10:01:30 GMT", "Sun, 22 Nov 2026 99:01:30 GMT", f"22 Nov 2026 0:0:{'9' * 20}"]
+INVALID += ["Sun, 22 Nov 99999999999999 10:01:30 GMT", "Sun, 22 Nov 2026 10:01:30 +9999999999999"]
 VALID = (
     {"0": 0, "120": 120, " 120 ": 120, "0120": 120, "86400": 86_400, "86401": 86_400, "9" * 400: 86_400}
     | dict.fromkeys(["Sun, 22 Nov 2026 10:01:30", "Sunday, 22-Nov-26 10:01:30 GMT", date(90)], 90)
@@ -85,3 +85,44 @@ dated = st.builds(
 def test_no_header_raises(value):
     seconds = retry_after_s(value, NOW)
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
+
+
+# The reason of a request that failed
+
+SECRET = "quite-secret"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (DeadlineExceededError(), "request_deadline_s"),
+        (requests.exceptions.ProxyError(SECRET), "the proxy"),
+        (requests.exceptions.SSLError(SECRET), "TLS failed"),
+        (requests.exceptions.ConnectTimeout(SECRET), "connect_timeout_s"),
+        (requests.exceptions.ReadTimeout(SECRET), "no answer in time"),
+        (requests.exceptions.ConnectionError(SECRET), "no connection"),
+        (requests.exceptions.ChunkedEncodingError(SECRET), "broke"),
+        (http.client.IncompleteRead(b""), "(IncompleteRead)"),
+    ],
+)
+def test_the_nearest_class_gives_the_reason(error, text):
+    assert text in reason_for(error)
+    assert SECRET not in reason_for(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(10, "expired"), (18, "ca_bundle"), (20, "authority"), (62, "host name"), (99, "code 99")],
+)
+def test_the_reason_for_a_certificate_at_any_depth(code, text):
+    reason = ssl.SSLCertVerificationError(1, f"not valid for {SECRET}")
+    reason.verify_code = code
+    hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
+    assert text in reason_for(requests.exceptions.SSLError(hidden))
+    assert SECRET not in reason_for(requests.exceptions.SSLError(hidden))
+
+
+def test_a_circle_of_causes_ends():
+    error = ValueError(SECRET)
+    error.args = (error, error)
+    assert reason_for(error) == "the request failed (ValueError)"

@@ -1,7 +1,5 @@
 """Which certificates are trusted: by real handshakes, with a system's store of the test's own."""
 
-import contextlib
-import os
 import ssl
 import subprocess
 
@@ -9,14 +7,11 @@ import certifi
 import pytest
 import trustme
 
-from flwr_telemetry.settings import Consent, Settings
 from flwr_telemetryd.delivery import trust
-from flwr_telemetryd.delivery.http import HttpSink
 from flwr_telemetryd.delivery.outcome import Delivered, Retry
-from flwr_telemetryd.delivery.trust import BundleError, Trust
+from flwr_telemetryd.delivery.trust import Trust
+from tests.daemon.delivery.conftest import BODY, KEY, send, sink_for
 from tests.support.tls import TlsCollector, TrustStore
-
-YES = Consent(enabled=True, decided_by="default", reason="")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +37,10 @@ def server(authorities):
         yield running
 
 
-def send(url, environ, monkeypatch, **settings):
+def sent(url, environ, monkeypatch, **settings):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with contextlib.closing(HttpSink(Settings(consent=YES, url=url, **settings), dict(os.environ))) as sink:
-        return sink.send("0" * 64, b"{}")
+    return send(url, **settings)
 
 
 PLACES = {
@@ -86,21 +80,21 @@ def environment(make, authorities, monkeypatch):
 @pytest.mark.parametrize("place", PLACES)
 def test_the_default_context_is_trusted_and_certifi(server, authorities, monkeypatch, place):
     environ = environment(PLACES[place], authorities, monkeypatch)
-    assert send(server.url, environ, monkeypatch) == Delivered()
+    assert sent(server.url, environ, monkeypatch) == Delivered()
 
 
 def test_the_file_of_the_default_context_is_trusted_beside_its_directory(server, authorities, monkeypatch):
     """As on Debian, where a server with a usual certificate needs the directory alone."""
     monkeypatch.setattr(trust, "_directory", lambda: str(authorities["other"][2]))
-    assert send(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
+    assert sent(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
 
 
 def test_a_context_that_counts_no_certificates_is_used(server, authorities, monkeypatch):
     """The package truststore puts such a one in the place of Python's, in some companies on every machine."""
     monkeypatch.setattr(ssl, "SSLContext", TrustStore)
-    assert send(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
+    assert sent(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
     environ = environment(PLACES["certifi"], authorities, monkeypatch)
-    assert send(server.url, environ, monkeypatch) == Delivered()
+    assert sent(server.url, environ, monkeypatch) == Delivered()
 
 
 @pytest.mark.parametrize("place", EXCLUSIVE)
@@ -109,11 +103,11 @@ def test_a_bundle_is_exclusive(server, authorities, monkeypatch, place):
         **environment(EXCLUSIVE[place], authorities, monkeypatch),
         "SSL_CERT_FILE": str(authorities["site"][1]),
     }
-    outcome = send(server.url, environ, monkeypatch)
+    outcome = sent(server.url, environ, monkeypatch)
     assert isinstance(outcome, Retry)
     assert f"only the certificates that {next(iter(environ))} names" in outcome.reason
-    assert isinstance(send(server.url, environ, monkeypatch, ca_bundle=str(authorities["other"][1])), Retry)
-    assert send(server.url, environ, monkeypatch, ca_bundle=str(authorities["site"][1])) == Delivered()
+    assert isinstance(sent(server.url, environ, monkeypatch, ca_bundle=str(authorities["other"][1])), Retry)
+    assert sent(server.url, environ, monkeypatch, ca_bundle=str(authorities["site"][1])) == Delivered()
 
 
 def test_a_store_that_learns_the_authority_later_is_read_again(server, authorities, monkeypatch, tmp_path):
@@ -121,10 +115,10 @@ def test_a_store_that_learns_the_authority_later_is_read_again(server, authoriti
     store = tmp_path / "store.pem"
     store.write_bytes(authorities["other"][1].read_bytes())
     monkeypatch.setenv("SSL_CERT_FILE", str(store))
-    with contextlib.closing(HttpSink(Settings(consent=YES, url=server.url), dict(os.environ))) as sink:
-        assert isinstance(sink.send("0" * 64, b"{}"), Retry)
+    with sink_for(server.url) as sink:
+        assert isinstance(sink.send(KEY, BODY), Retry)
         store.write_bytes(authorities["site"][1].read_bytes())
-        assert sink.send("0" * 64, b"{}") == Delivered()
+        assert sink.send(KEY, BODY) == Delivered()
 
 
 @pytest.mark.parametrize("place", ["file", "directory"])
@@ -138,31 +132,18 @@ def test_the_context_is_made_once_and_files_are_read_only_if_needed(server, auth
     server.answer_by(lambda _request: 503)  # each request has a fresh connection
     for name, value in environment(PLACES[place], authorities, monkeypatch).items():
         monkeypatch.setenv(name, value)
-    with contextlib.closing(HttpSink(Settings(consent=YES, url=server.url), dict(os.environ))) as sink:
+    with sink_for(server.url) as sink:
         assert made == []
-        assert [type(sink.send("0" * 64, b"{}")) for _ in range(3)] == [Retry] * 3
+        assert [type(sink.send(KEY, BODY)) for _ in range(3)] == [Retry] * 3
     assert (len(made), server.connections) == (1, 3)
     assert made[0].cert_store_stats()["x509_ca"] == 1
 
 
-def test_a_bundle_that_cannot_be_used_is_told_by_its_name(tmp_path):
-    empty = tmp_path / "quite-secret"
-    empty.write_text("nothing")
-    for path, why in ((empty, "no certificate"), (tmp_path / "quite-secret" / "none", "cannot be read")):
-        with pytest.raises(BundleError, match=why) as caught:
-            Trust("CURL_CA_BUNDLE", str(path)).context()
-        assert "CURL_CA_BUNDLE" in str(caught.value)
-        assert "quite-secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("environ", "setting", "chosen"),
-    [
-        ({"SSL_CERT_FILE": "/s", "REQUESTS_CA_BUNDLE": ""}, None, Trust()),
-        ({"SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c"}, None, Trust("CURL_CA_BUNDLE", "/c")),
-        ({"CURL_CA_BUNDLE": "/c", "REQUESTS_CA_BUNDLE": "/r"}, None, Trust("REQUESTS_CA_BUNDLE", "/r")),
-        ({"REQUESTS_CA_BUNDLE": "/r"}, "/mine", Trust("ca_bundle", "/mine")),
-    ],
-)
-def test_a_bundle_comes_from_the_settings_then_from_the_environment(environ, setting, chosen):
-    assert trust.choose(setting, environ) == chosen
+@pytest.mark.parametrize(("name", "why"), [("quite-secret", "no certificate"), ("none", "cannot be read")])
+def test_a_bundle_that_cannot_be_used_is_told_by_its_name(server, tmp_path, monkeypatch, name, why):
+    (tmp_path / "quite-secret").write_text("nothing")
+    outcome = sent(server.url, {"CURL_CA_BUNDLE": str(tmp_path / name)}, monkeypatch)
+    assert isinstance(outcome, Retry)
+    assert all(words in outcome.reason for words in ("TLS", "CURL_CA_BUNDLE", why))
+    assert str(tmp_path) not in outcome.reason
+    assert server.requests == []

@@ -25,7 +25,6 @@ def _append(home, data):
 
 
 def test_a_segment_gives_what_is_new_whatever_it_is_called(home):
-    """Sealed and taken into a batch, it is still the same segment."""
     follower = Follower(Home(home))
     assert _new(follower) == []
     homes.put(home, records.series(1))
@@ -57,7 +56,6 @@ def test_an_inode_that_is_used_again_is_another_segment(home):
 
 
 def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home):
-    """Half a record looks like damage until its rest is there."""
     whole = records.encode(records.sample({"n": 1}))
     homes.put_bytes(home, records.encode(records.sample({"n": 0})) + whole[:50])
     follower = Follower(Home(home))
@@ -130,7 +128,6 @@ def test_events_of_the_spool_are_shown_as_they_are_sent(home):
 
 
 def test_a_receipt_may_come_a_moment_after_its_body(home, monkeypatch):
-    """A sidecar may be between the two just now."""
     host = Home(home).host()
     host.root.mkdir(parents=True, mode=0o700)
     host.sent.mkdir(mode=0o700)

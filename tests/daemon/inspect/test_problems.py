@@ -1,14 +1,18 @@
 """Problems of a home, and how to change its consent: the sentences of the status."""
 
 import os
+import signal
+import subprocess
 import uuid
 
 import pytest
 
+from flwr_telemetry import settings
 from flwr_telemetry.layout import Home
-from flwr_telemetryd.inspect import problems, status
+from flwr_telemetryd.admin.doctor import Verdict, here
+from flwr_telemetryd.inspect import status
 from flwr_telemetryd.outbox import forgotten
-from tests.support import homes, records
+from tests.support import homes, processes, records
 
 
 def _read(home, environ=None):
@@ -31,7 +35,6 @@ def test_a_home_that_is_a_file_is_a_problem(home):
 
 
 def test_what_may_not_be_read_or_written_is_a_problem(home, monkeypatch):
-    """Reading a read-only home works; recording into it does not."""
     homes.put(home, records.series(1))
     telemetry = homes.telemetry(home)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != telemetry)
@@ -83,23 +86,6 @@ def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("enabled = true\nburst_window_s = soon\n", "line 2"),
-        ('enabled = true\nurl = "http://example.org/"\n', "line 2: url must be https"),
-        ("enabled = true\n\nspool_max_mib = -1\n", "line 3: spool_max_mib"),
-    ],
-)
-def test_a_malformed_settings_file_is_told_by_line(home, text, told):
-    homes.write_settings(home, text)
-    view = _read(home)
-    assert (view.enabled, view.decided_by, view.url) == (False, "user file", None)
-    assert str(homes.config_file(home)) in view.reason
-    assert told in view.reason
-    assert "correct the file" in view.change
-
-
-@pytest.mark.parametrize(
     ("environ", "decided_by", "change"),
     [
         ({"FLWR_TELEMETRY_ENABLED": "0"}, "FLWR_TELEMETRY_ENABLED", "unset FLWR_TELEMETRY_ENABLED"),
@@ -114,15 +100,42 @@ def test_what_decides_is_told_with_what_would_change_it(home, environ, decided_b
     assert change in view.change
 
 
-def test_the_site_file_is_told_as_the_sites(home, tmp_path):
-    site_file = tmp_path / "telemetry.toml"
-    site_file.write_text("# a comment\nenabled = false\n")
-    view = status.read_status(Home(home), {}, site_file=site_file)
-    assert view.reason == f"{site_file}, line 2 says enabled = false"
-    assert "whole site" in view.change
+LOCK = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
+if (child := os.fork()) == 0:
+    print("held", flush=True)
+    sys.stdin.read()
+elif sys.argv[2] == "here":
+    os.waitpid(child, 0)
+"""
 
 
-def test_the_nearest_directory_is_where_the_next_file_would_be(home):
-    assert problems.nearest_directory(Home(home)) == home.parent
+@pytest.mark.parametrize("parent", ["here", "gone"])
+def test_a_program_that_holds_the_sidecar_s_lock(home, parent):
+    """Every event finds that a sidecar lives, and none ever starts; a child may have inherited the lock."""
     homes.put(home, records.series(1))
-    assert problems.nearest_directory(Home(home)) == homes.spool(home)
+    lock = homes.host(home) / "sidecar.lock"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with processes.start(home, ["-c", LOCK, str(lock), parent], **pipes) as holder:
+        holder.stdout.readline()
+        if parent == "gone":
+            holder.wait()
+        (problem,) = _read(home).problems
+        check = here.sidecar(Home(home), settings.load(Home(home), {}), {})
+        holder.stdin.close()
+    named = f"process {holder.pid})" if parent == "here" else f"find it by `lsof {lock}`"
+    assert str(lock) in problem
+    assert named in problem
+    assert (check.verdict, f"{check.found}; {check.advice}") == (Verdict.FAULT, problem)
+
+
+def test_a_sidecar_that_is_stopped(home):
+    homes.configure(home, "http://127.0.0.1:9/x", idle_exit_s=600)
+    processes.emit(home)
+    pid = processes.running_sidecar(home)
+    os.kill(pid, signal.SIGSTOP)
+    processes.wait_until(lambda: _read(home).problems)
+    assert f"kill -CONT {pid}" in _read(home).problems[0]
+    os.kill(pid, signal.SIGCONT)
+    processes.wait_until(lambda: not _read(home).problems)

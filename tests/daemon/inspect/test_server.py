@@ -129,7 +129,6 @@ def test_a_training_that_run_starts_gets_no_child(home, mount):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
 def test_a_call_that_ends_by_itself_is_no_answer(home, tmp_path, number):
-    """For example on a mount that is `soft`."""
     (tmp_path / "mountinfo").write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
     code = f"""
 mounts._TABLE = {str(tmp_path / "mountinfo")!r}

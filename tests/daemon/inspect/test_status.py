@@ -1,12 +1,10 @@
 """The read-only view: what it counts, in a home that is missing, whole or damaged."""
 
-import json
 import time
 
 import pytest
 
 from flwr_telemetry.layout import Home
-from flwr_telemetry.locks import LockResult
 from flwr_telemetry.pending import TAKEN_SUFFIX
 from flwr_telemetryd.admin.service.status import service_status
 from flwr_telemetryd.burst import codec
@@ -16,7 +14,6 @@ from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.outbox.discard import discard as discard_
 from flwr_telemetryd.outbox.split import member_key
 from flwr_telemetryd.spool import segments
-from flwr_telemetryd.spool.locks import held
 from tests.support import homes, records
 
 
@@ -51,7 +48,6 @@ def test_segments_in_every_directory_are_counted(home):
 
 
 def test_a_committed_batch_counts_as_bodies_alone(home):
-    """Its segments are in its bodies already, even if no sidecar has discarded them."""
     homes.put(home, records.series(5))
     committed = _commit(home)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
@@ -68,34 +64,6 @@ def test_a_burst_that_is_being_split_counts_once(home):
     split.with_name(f"{member_key(split.stem, 0)}.json").write_text(codec.dumps(first))
     (view,) = _read(home).hosts
     assert (view.outbox.bodies, view.outbox.events) == (1, 3)
-
-
-def test_the_archive_and_the_rejected_are_counted_by_events(home):
-    homes.put(home, records.series(4))
-    (body,) = _commit(home, discard=True).iterdir()
-    sent = homes.host(home) / "sent"
-    sent.mkdir()
-    (sent / "2026-11-22.jsonl").write_bytes(body.read_bytes() + b"\n" + body.read_bytes()[:100])
-    rejected = homes.host(home) / "rejected"
-    rejected.mkdir()
-    (rejected / "ab.reason.txt").write_text("no\n")
-    body.rename(rejected / body.name)
-    (view,) = _read(home).hosts
-    assert (view.sent.bodies, view.sent.events, view.rejected.bodies, view.rejected.events) == (1, 4, 1, 4)
-
-
-def test_the_counters_outlive_the_sidecar_which_lives_while_its_lock_is_held(home):
-    homes.put(home, [])
-    host = homes.host(home)
-    (host / "sidecar.json").write_text(json.dumps({"damaged": 1, "rejected": 2, "retried": 3, "pid": 7}))
-    (host / "dropped").write_bytes(b"\0" * 4)
-    view = _read(home)
-    assert view.public()["hosts"][0]["counters"] == {"damaged": 1, "dropped": 4, "rejected": 2, "retried": 3}
-    assert (view.hosts[0].sidecar.alive, view.hosts[0].sidecar.pid) == (False, 7)
-    with held(Home(home).host(), 0, create=True) as lock:
-        assert lock.result is LockResult.HELD
-        assert _read(home).hosts[0].sidecar.alive
-    assert not _read(home).hosts[0].sidecar.alive
 
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])
@@ -119,15 +87,6 @@ def test_the_age_of_a_service_on_a_host_whose_clock_is_wrong(home, monkeypatch, 
     assert homes.tree(home) == before
 
 
-def test_the_totals_are_the_sums_over_all_hosts(home):
-    homes.put(home, records.series(2))
-    homes.put(home, records.series(3), host_of="another")
-    view = _read(home)
-    assert {host.host: host.spool.events for host in view.hosts} == {homes.host_name(): 2, "another": 3}
-    assert [host.host for host in view.hosts if host.this_host] == [homes.host_name()]
-    assert view.public()["totals"]["spool"]["events"] == 5
-
-
 def test_damage_stops_nothing(home):
     homes.put_bytes(home, b"rubbish" + records.encode(records.sample()) + b"\x92\xce")
     host = homes.host(home)
@@ -138,6 +97,7 @@ def test_damage_stops_nothing(home):
         "outbox/1/ef.split": b"\xff",
         "sent/2026-11-22.jsonl": b"{\n\n" + b"x" * 3_000_000 + b'\n{"event_type": "PING"}\n',
         "rejected/ab.json": b"",
+        "rejected/ab.reason.txt": b"no",
         "not-before": b"soon",
     }.items():
         (host / path).parent.mkdir(parents=True, exist_ok=True)
@@ -146,3 +106,4 @@ def test_damage_stops_nothing(home):
     assert (view.problems, view.hosts[0].spool.events) == ([], 1)
     assert (view.hosts[0].outbox.bodies, view.hosts[0].outbox.events) == (3, 0)
     assert (view.hosts[0].sent.bodies, view.hosts[0].sent.events) == (3, 1)
+    assert (view.hosts[0].rejected.bodies, view.hosts[0].rejected.events) == (1, 0)

@@ -27,14 +27,6 @@ def test_no_bent_bit_of_a_burst_is_sent(bit):
     assert body.intact(KEY, bytes(bent)).get("burst") is None
 
 
-def test_a_burst_under_another_name_is_none():
-    """Cut, grown or changed, it is damage. An event of a split burst is known by its form, not by its key."""
-    for data in (BURST[:-1], BURST + b" ", BURST.replace(b"PING", b"PONG")):
-        assert body.intact(KEY, data) == {}
-    for key in (KEY, wire.member_key(KEY, 0)):
-        assert body.intact(key, PLAIN) == EVENTS[0]
-
-
 NO_BURSTS = [None, {"count": 0}, {"count": 0, "events": []}, {"count": 1}]
 NO_BURSTS += [{"count": count, "events": [[0, 0]]} for count in (2, True)]
 OF_ANOTHER_TYPE = {"event_type": 1, "event_details": [], "context": None}
@@ -73,9 +65,3 @@ def test_a_body_of_the_largest_size_is_one():
     data = codec.dumps(event).encode()
     assert body.intact(wire.key_of(data), data) == event
     assert body.intact(wire.key_of(data + b" "), data + b" ") == {}
-
-
-def test_what_is_no_json_object_is_decoded_to_an_empty_one():
-    assert body.decoded(b'{"a":1}') == {"a": 1}
-    for data in (b"[1]", b"", b"\xff", b'{"a":', b"[" * 60_000):
-        assert body.decoded(data) == {}

@@ -113,13 +113,6 @@ def test_what_was_forgotten_is_not_taken_in(home, nodes):
     assert in_common(home) == [LINES[0]]
 
 
-def test_other_files_of_a_day_keep_their_names(home, nodes):
-    put(nodes[0], b"{}", name="2026-11-22.receipts.jsonl")
-    put(nodes[1], b"[]", name="2026-11-22.receipts.jsonl")
-    common.take_in(Home(home), nodes)
-    assert sorted(in_common(home, "2026-11-22.receipts.jsonl")) == [b"[]", b"{}"]
-
-
 def test_everybody_finds_the_archive(home, nodes):
     """`status`, `inspect`, `forget` and `disable` do, and `inspect --follow` shows no line twice."""
     follower = Follower(Home(home), "sent")

@@ -94,7 +94,7 @@ def test_a_whole_segment_is_deleted_unseen(home, host, spooling, monkeypatch):
 def test_a_late_event_of_an_adopted_segment_waits_for_nobody(home, host):
     """Its batch has the owner of the run that found it, so the next pass finishes it."""
     segment = sealed(home, 0)
-    made = batch.take(host, OURS, 1, [host])
+    made = take(host, OURS, [host])
     with (made.path / segment.name).open("ab", buffering=0) as writer:
         committed = make(host, made)
         writer.write(FRAMES[1])

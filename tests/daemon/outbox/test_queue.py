@@ -1,22 +1,20 @@
 """The queue: it gives checked bodies, archives them before they go, and keeps the refused ones."""
 
 import os
-from datetime import UTC, datetime
 
 import pytest
 
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
-from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.outbox.pieces import Refusal
 from flwr_telemetryd.outbox.queue import Queue
+from flwr_telemetryd.outbox.split import split
 from flwr_telemetryd.spool import segments
 from tests.daemon.conftest import a_queue, a_runtime, burst_of, due, put_body
 from tests.support import records, wire
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once
 
-NOW = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
 EVENTS = records.series(4)
 BURST = burst_of(EVENTS)
 KEY = wire.key_of(BURST)
@@ -47,14 +45,6 @@ def test_a_body_that_is_gone_or_damaged_leaves_nothing_to_send(home, host):
     assert queue.load(bent) is None
     assert runtime.state.damaged == 1
     assert [path.name for path in host.damaged.iterdir()] == [bent.path.name]
-
-
-def test_an_accepted_body_is_a_line_of_the_archive(host):
-    queue = a_queue(host, Clock(time_ns=lambda: int(NOW.timestamp() * 1e9)))
-    for data in (BURST, PLAIN):
-        queue.accept(loaded(queue, host, data), status=200, url="https://u@x/y?z#f")
-    assert (host.sent / "2026-11-22.jsonl").read_bytes() == BURST + b"\n" + PLAIN + b"\n"
-    assert list(host.outbox.iterdir()) == []
 
 
 @pytest.mark.parametrize("call", ["write", "unlink", "rmdir"])
@@ -109,15 +99,6 @@ def test_two_sidecars_reject_one_body(home, host, monkeypatch):
     queue.reject(body, "ours")
     assert sorted(os.listdir(host.rejected)) == [f"{body.body.key}.json", f"{body.body.key}.reason.txt"]
     assert runtime.state.rejected == 0
-
-
-def test_the_events_of_a_refused_burst_wait_for_its_first(home, host):
-    """If the first is refused, so are the others."""
-    queue = Queue(runtime := a_runtime(home))
-    first, *_ = queue.reject(loaded(queue, host, BURST), "no")
-    assert [body.key for body in queue.due()] == [first.key]
-    assert [*queue.reject(queue.load(first), "no"), *queue.due()] == []
-    assert runtime.state.rejected == 4
 
 
 @pytest.mark.parametrize(
@@ -196,3 +177,37 @@ def test_a_body_that_was_refused_in_part_is_archived_and_rejected_in_pieces(home
     assert (host.rejected / f"{KEY}.1.reason.txt").read_text() == "no\n"
     receipts = archive.Receipts(day)
     assert [receipts.of(line).key for line in lines] == [f"{KEY}.0", f"{KEY}.3"]
+
+
+# A refused burst
+
+MEMBERS = {
+    wire.member_key(KEY, index): codec.dumps(to_wire(event)).encode() for index, event in enumerate(EVENTS)
+}
+
+
+STEPS = [("rename", 1), ("open", 5), ("write", 4), ("fsync", 4), ("replace", 4), ("unlink", 1)]
+
+
+@pytest.mark.parametrize(("call", "at"), [(call, at) for call, times in STEPS for at in range(times)])
+def test_race_16_death_within_a_split(host, monkeypatch, call, at):
+    """Race 16: whenever it comes, the burst is due, or exactly its members under the same keys."""
+    body = put_body(host, BURST)
+    die(monkeypatch, call, at)
+    with pytest.raises(DeathError):
+        split(body)
+    monkeypatch.undo()
+    for _ in range(2):
+        assert due(host) == ({KEY: BURST} if call == "rename" else MEMBERS)
+    left = (path.suffix for path in body.path.parent.iterdir() if not path.name.startswith("."))
+    assert set(left) == {".json"}
+
+
+def test_race_16_while_a_split_file_is_there_no_member_is_due(host):
+    """Race 16: the next sidecar splits it again, whatever lies beside it."""
+    whole = put_body(host, BURST, name=f"{KEY}.split").path
+    put_body(host, b"half", name=f"{next(iter(MEMBERS))}.json")
+    other = put_body(host, b'{"a":1}', batch="b2")
+    assert [body.key for body in a_queue(host).due()] == [other.key]
+    assert due(host) == {**MEMBERS, other.key: b'{"a":1}'}
+    assert not whole.exists()

@@ -20,7 +20,6 @@ from tests.support.wire import key_of
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
 MIB = 1024 * 1024
-PLENTY = Limits()
 (BURST,) = coalesce([to_wire(event) for event in EVENTS[:4]])
 PLAIN = codec.dumps(to_wire(EVENTS[4])).encode()
 
@@ -49,23 +48,10 @@ def dropped(host):
     return host.dropped.read_bytes() if host.dropped.exists() else b""
 
 
-def test_nothing_goes_below_the_caps(home, host):
-    """Young and small files stay, and so do files whose time lies in the future."""
-    paths = [
-        sealed(host, 2, 13 * DAY_S),
-        sealed(host, 1, -1000 * DAY_S),
-        put(host.outbox / "b/k.json", PLAIN),
-    ]
-    paths += [put(name / "x", b"x", 29 * DAY_S) for name in (host.sent, host.rejected, host.damaged)]
-    assert enforce(home) == 0
-    assert all(kept(paths))
-    assert not host.dropped.exists()
-
-
 def test_what_is_too_old_goes_and_is_counted(home, host):
-    """Segments, bodies, bursts and bursts that are being split, each by its events; damage counts nothing."""
+    """Segments, bodies and bursts, each by its events; damage counts nothing. The future has no age."""
     old = 14 * DAY_S + 1
-    young = [sealed(host, 3, old - 2), put(host.outbox / "b/k3.json", PLAIN, old - 2)]
+    young = [sealed(host, 3, old - 2), sealed(host, 1, -old), put(host.outbox / "b/k3.json", PLAIN, old - 2)]
     gone = {
         sealed(host, 2, old): 2,
         sealed(host, 3, old, offset=len(FRAMES[0])): 2,

@@ -96,12 +96,6 @@ def test_the_wrong_clock_of_a_process_ends_no_burst(home, batcher, time, age_s):
     assert looks(batcher)
 
 
-def test_a_request_for_delivery_does_not_wait_for_the_window(home, batcher):
-    put(home, 0)
-    batcher.run(may_batch=True, immediately=True)
-    assert (batcher.sealed, batcher.made) == (1, 1)
-
-
 def test_unfinished_batches_do_not_pile_up(home, host, batcher, time, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,15 +1,14 @@
 """Hosts that are gone: they leave their archive to a common one, and their directories are deleted."""
 
 import fcntl
+import functools
 import itertools
 import os
-import shutil
 import time
 
 import pytest
 
 from flwr_telemetry.layout import Home, whole_name
-from flwr_telemetry.spool.posix import Writer
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.sidecar import housekeeping
 from flwr_telemetryd.state import State
@@ -66,55 +65,47 @@ def test_an_empty_host_is_deleted_and_its_counters_are_added(home, node):
     assert ((homes.host(home) / "dropped").read_bytes(), prune(home, state)) == (bytes(3), [])
 
 
-KEPT = [
-    "spool/events.msgpack",
-    "spool/sealed-1-00000001.msgpack",
-    "spool/.nfs000000000001",
-    "work/b.1/x",
-    "outbox/b/k.json",
-    "notes.txt",
-]
+def put(name):
+    def make(node):
+        path = node.root / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_bytes(records.encode(records.sample({"n": 0})))
+        long_ago(node)
+
+    return make
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_a_host_with_any_other_file_stays(home, node, name):
-    path = node.root / name
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_bytes(records.encode(records.sample({"n": 0})))
-    long_ago(node)
-    before = homes.tree(node.root)
-    assert prune(home) == []
-    assert path.stat().st_size
-    if name not in {"notes.txt", "spool/.nfs000000000001"}:  # where it shows only when all else is gone
-        assert homes.tree(node.root) == before
+def touch(name):
+    return lambda node: homes.age(node.root / name, -3600 + 300)
 
 
-HARM = {
+WAITING = "spool/events.msgpack spool/sealed-1-00000001.msgpack work/b.1/x outbox/b/k.json".split()
+FOREIGN = ["notes.txt", "spool/.nfs000000000001"]
+"""What shows only when all else is gone."""
+REASONS = {
+    **{name: put(name) for name in (*WAITING, *FOREIGN)},
+    **{f"{name} changed": touch(name) for name in ("spool", "sidecar.json", "spool/flush", "sent", ".")},
     "others can write to it": lambda node: node.spool.chmod(0o777),
     "fresh heartbeat": lambda node: (node.telemetry / "service-node.json").write_text("{}"),
     "link": lambda node: node.root.rename(node.telemetry / "../x") and node.root.symlink_to("../x"),
 }
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_a_host_that_may_be_in_use_is_not_gone(home, node, harm):
-    harm(node)
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_host_that_may_be_in_use_stays(home, node, reason):
+    REASONS[reason](node)
+    before = homes.tree(node.root)
     assert prune(home) == []
-    assert node.events.exists()
-    assert len(homes.tree(node.root)) >= len(STATE_FILES)
+    if reason in FOREIGN:
+        assert (node.root / reason).stat().st_size
+    else:
+        assert homes.tree(node.root) == before
 
 
 def test_an_event_that_comes_after_the_check_keeps_its_segment(home, node, monkeypatch):
     amid(monkeypatch, lambda: homes.put(home, records.series(1), host_of="node"), "unlink")
     assert prune(home) == []
     assert node.events.stat().st_size
-
-
-@pytest.mark.parametrize("lately", ["spool", "sidecar.json", "spool/flush", "sent", ""])
-def test_a_host_that_changed_lately_is_not_gone(home, node, lately):
-    homes.age(node.root / lately, -3600 + 300)
-    assert prune(home) == []
-    assert node.spool.is_dir()
 
 
 def test_a_host_with_a_sidecar_is_not_gone(home, node):
@@ -126,36 +117,13 @@ def test_a_host_with_a_sidecar_is_not_gone(home, node):
 
 @pytest.mark.parametrize("at", range(8))
 def test_an_event_that_comes_during_the_deletion_is_kept(home, node, monkeypatch, at):
-    calls = [0]
-
-    def come():
-        calls[0] += 1
-        if calls[0] == at + 1:
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "rmdir", real)
-                homes.put(home, records.series(1), host_of="node", name="late.msgpack")
-
-    real = os.rmdir
-
-    def rmdir(path):
-        come()
-        real(path)
-
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    """The numbers of calls that there are not end in a deletion."""
+    come = functools.partial(homes.put, home, records.series(1), host_of="node", name="late.msgpack")
+    came = []
+    amid(monkeypatch, lambda: came.append(come()), "rmdir", after=at)
     prune(home)
-    monkeypatch.undo()
-    if calls[0] > at:
-        assert (homes.host(home, "node") / "spool" / "late.msgpack").stat().st_size
-
-
-def test_a_writer_whose_directories_are_deleted_makes_them_again(home, node, monkeypatch):
-    shutil.rmtree(node.root)
-    amid(monkeypatch, lambda: shutil.rmtree(node.root), "open")
-    writer = Writer(node, lambda: True, lambda: None)
-    frame = records.encode(records.sample({"n": 0}))
-    writer.append(frame, 1e9)
-    writer.close()
-    assert node.events.read_bytes() == frame
+    assert came or at >= 6
+    assert all(path.stat().st_size for path in came)
 
 
 def test_a_sidecar_deletes_hosts_that_are_gone(home, node, collector):
@@ -166,28 +134,20 @@ def test_a_sidecar_deletes_hosts_that_are_gone(home, node, collector):
     assert State.load(Home(home).host()).delivered_events == 9
 
 
-def lay_out_archives(host, number):
-    """Give a host an archive of two days, a rejected body and damage."""
-    for day in (1, 2):
-        homes.put_bytes(host.telemetry.parent, b"")  # the home exists
-        path = host.sent / f"2026-11-0{day}.jsonl"
-        path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        path.write_bytes(b'{"host":%d,"day":%d}\n' % (number, day))
-    for path in (
-        host.rejected / f"{number}.json",
-        host.rejected / f"{number}.reason.txt",
-        host.damaged / "d.bin",
-    ):
-        path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        path.write_bytes(b"%d" % number)
-    for path in (host.root, *host.root.rglob("*")):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-
-
 def many_hosts(home, count):
+    """Give hosts that have an archive of two days, a rejected body and damage."""
     hosts = [Home(home).host(f"node{number}") for number in range(count)]
     for number, host in enumerate(hosts):
-        lay_out_archives(host, number)
+        kept = {f"sent/2026-11-0{day}.jsonl": b'{"host":%d,"day":%d}\n' % (number, day) for day in (1, 2)}
+        names = (f"rejected/{number}.json", f"rejected/{number}.reason.txt", "damaged/d.bin")
+        kept |= dict.fromkeys(names, b"%d" % number)
+        homes.put_bytes(home, b"")  # the home exists
+        for name, data in kept.items():
+            path = host.root / name
+            path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o600)
+        host.root.chmod(0o700)
         long_ago(host)
     return hosts
 

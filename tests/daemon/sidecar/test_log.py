@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flwr_telemetryd.sidecar.log import JournalFormatter, is_journal
+from flwr_telemetryd.sidecar.log import JournalFormatter
 from tests.support import homes, processes
 
 
@@ -22,17 +22,6 @@ def test_every_line_of_a_traceback_has_its_priority(level, priority):
     lines = JournalFormatter().format(record).splitlines()
     assert len(lines) > 4
     assert all(line.startswith(f"<{priority}>") for line in lines)
-
-
-def test_a_journal_is_known_by_its_descriptor(tmp_path):
-    """Children inherit the variable, but their output may go elsewhere."""
-    with (tmp_path / "stream").open("w") as stream:
-        status = os.fstat(stream.fileno())
-        told = f"{status.st_dev}:{status.st_ino}"
-        assert is_journal({"JOURNAL_STREAM": told}, stream.fileno())
-        assert not is_journal({"JOURNAL_STREAM": told})
-        assert not is_journal({}, stream.fileno())
-    assert not is_journal({"JOURNAL_STREAM": told}, 1_000_000)
 
 
 @pytest.mark.parametrize("journal", [False, True])

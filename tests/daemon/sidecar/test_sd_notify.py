@@ -1,7 +1,6 @@
 """The messages to a service manager over a real socket; see sd_notify(3)."""
 
 import os
-import re
 import secrets
 import socket
 import sys
@@ -29,21 +28,6 @@ def received(bound):
             found.append(bound.recv(4096).decode())
         except BlockingIOError:
             return found
-
-
-def test_the_messages_of_a_run(server):
-    address, bound = server
-    manager = ServiceManager({"NOTIFY_SOCKET": address})
-    manager.ready()
-    for text in ("a", "a", "b"):
-        manager.status(text)
-    manager.reloading()
-    manager.ready()
-    manager.stopping()
-    first, *states, reloading, again, last = received(bound)
-    assert (first, again, last) == ("READY=1", "READY=1", "STOPPING=1")
-    assert states == ["STATUS=a", "STATUS=b"]
-    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
 
 
 def test_the_watchdog_is_fed_four_times_in_its_interval(server):
@@ -87,11 +71,3 @@ def test_a_missing_manager_is_logged_once(tmp_path, caplog):
     manager.ready()
     manager.stopping()
     assert len(caplog.records) == 1
-
-
-def test_without_a_manager_nothing_is_logged(caplog):
-    manager = ServiceManager({})
-    manager.ready()
-    manager.watchdog()
-    manager.extend_watchdog(1e6)
-    assert not caplog.records

@@ -20,11 +20,10 @@ except TerminatedError:
 """
 
 
-def begin(home, body, *, reloads=True):
+def begin(home, body, *before, reloads=True):
     """Start a process that handles signals; they are set up when this returns."""
     code = SET_UP.format(body=body, reloads=reloads)
-    child = processes.start(home, ["-c", code], stdout=subprocess.PIPE)
-    assert child.stdout is not None
+    child = processes.start(home, [*before, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout.readline() == "set up\n"
     return child
 
@@ -56,23 +55,14 @@ STATES = {
 def test_a_signal_to_end_raises_in_every_wait(home, number, body):
     child = begin(home, body)
     child.send_signal(number)
-    told = rest(child)
-    assert (told, child.returncode) == ("terminated\n", 5)
-
-
-def test_sighup_ends_a_sleep_and_is_told_once(home):
-    child = begin(home, "signals.sleep(3600); print(signals.reload_asked(), signals.reload_asked())")
-    child.send_signal(signal.SIGHUP)
-    told = rest(child)
-    assert (told, child.returncode) == ("True False\n", 0)
+    assert (rest(child), child.returncode) == ("terminated\n", 5)
 
 
 def test_a_sidecar_on_demand_ignores_sighup(home):
     """The terminal of its starter may be closed."""
     body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
     child = begin(home, body, reloads=False)
-    told = rest(child)
-    assert (told, child.returncode) == ("False\n", 0)
+    assert (rest(child), child.returncode) == ("False\n", 0)
 
 
 def test_signals_that_the_parent_blocked_are_handled(home):
@@ -81,26 +71,21 @@ def test_signals_that_the_parent_blocked_are_handled(home):
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals());"
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
-    code = SET_UP.format(body="signals.sleep(3600)", reloads=True)
-    child = processes.start(home, ["-c", block, "-c", code], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "set up\n"
+    child = begin(home, "signals.sleep(3600)", "-c", block)
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=processes.PATIENCE_S)
-    assert child.returncode == 5
+    assert (rest(child), child.returncode) == ("terminated\n", 5)
 
 
-def test_a_signal_just_before_a_sleep_ends_it(home):
+def test_sighup_is_told_once_and_ends_a_sleep_even_just_before_it(home):
     body = """
     os.kill(os.getpid(), signal.SIGHUP)
     began = time.monotonic()
     signals.sleep(3600)
     signals.sleep(0.2)
-    print(signals.reload_asked(), 0.2 <= time.monotonic() - began < 3600)
+    print(signals.reload_asked(), signals.reload_asked(), 0.2 <= time.monotonic() - began < 3600)
 """
     child = begin(home, body)
-    told = rest(child)
-    assert (told, child.returncode) == ("True True\n", 0)
+    assert (rest(child), child.returncode) == ("True False True\n", 0)
 
 
 def test_a_signal_that_a_destructor_swallowed_ends_the_next_sleep(home):
@@ -115,5 +100,4 @@ def test_a_signal_that_a_destructor_swallowed_ends_the_next_sleep(home):
     signals.sleep(3600)
 """
     child = begin(home, body)
-    told = rest(child)
-    assert (told, child.returncode) == ("goes on\nterminated\n", 5)
+    assert (rest(child), child.returncode) == ("goes on\nterminated\n", 5)

@@ -1,4 +1,4 @@
-"""How a service sleeps: longer each time, until something changes."""
+"""How a sidecar waits: until the kernel or the times of files tell of a change, or a time is over."""
 
 import errno
 import itertools
@@ -22,68 +22,72 @@ from tests.support import homes, processes, records
 
 
 class Sleeper:
-    """A clock that runs only in sleep; something may happen at a moment of it."""
+    """A wait whose clock runs only in it. Something may happen at a moment, or at a wait for the kernel."""
 
-    def __init__(self, home):
-        self.now_s = 0.0
-        self.sleeps = []
-        self.woken = False
-        self.happens = None
-        self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep)
-        self.idle_wait = IdleWait(a_runtime(home, Mode.SERVICE, self.clock), lambda: self.woken)
+    def __init__(self, home, mode=Mode.SERVICE, *, told=False, site_file=None):
+        self.now_s, self.sleeps, self.waits, self.looks = 0.0, [], [], []
+        self.happens, self.at_s, self.woken = None, 0.0, False
+        clock = Clock(monotonic=lambda: self.now_s, sleep=self._sleep, wait=self._wait if told else None)
+        settings_files = (site_file or home / "no-site" / "telemetry.toml", Home(home).config)
+        self.idle_wait = IdleWait(a_runtime(home, mode, clock), self._is_woken, settings_files)
+
+    def _is_woken(self):
+        self.looks.append(self.now_s)
+        return self.woken
+
+    def _happen(self):
+        if self.happens is not None and self.now_s >= self.at_s:
+            happens, self.happens = self.happens, None
+            happens()
 
     def _sleep(self, seconds):
         self.sleeps.append(seconds)
         self.now_s += seconds
-        if self.happens is not None and self.now_s >= self.happens[0]:
-            self.happens[1]()
-            self.happens = None
+        self._happen()
 
-    def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S):
-        start_s = self.now_s
+    def _wait(self, seconds, descriptor):
+        self.waits.append(seconds)
+        self._happen()
+        if not select.select([descriptor], [], [], 0)[0]:
+            self.now_s += seconds
+
+    def sleep(self, longest_s=LONGEST_WAIT_S, most_s=FULL_PASS_S, **options):
+        """Sleep; for how long by the clock."""
+        began_s = self.now_s
+        self.sleeps.clear()
+        self.waits.clear()
         self.idle_wait.snapshot()
-        self.idle_wait.sleep(longest_s, most_s)
-        return self.now_s - start_s
+        self.idle_wait.sleep(longest_s, most_s, **options)
+        return self.now_s - began_s
 
 
-def a_home_of_two(home):
+def lay_out(home):
+    """Lay out two hosts that have something to deliver."""
+    shutil.rmtree(homes.telemetry(home), ignore_errors=True)
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
         homes.host(home, host).joinpath("outbox").mkdir(mode=0o700)
     Home(home).host().lock.touch()
-    return Sleeper(home)
 
 
 @pytest.fixture
 def sleeper(home):
-    return a_home_of_two(home)
+    """Give a function that makes a sleeper."""
+    lay_out(home)
+    made = []
 
+    def make(*arguments, **options):
+        made.append(Sleeper(home, *arguments, **options))
+        return made[-1]
 
-def test_the_sleep_doubles_up_to_half_a_minute_and_ends_in_time(sleeper, monkeypatch):
-    """No directory is listed while nothing changes."""
-    assert sleeper.sleep() >= FULL_PASS_S
-    assert sleeper.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
-    sleeper.sleeps.clear()
-    sleeper.sleep()
-    assert set(sleeper.sleeps) == {LONGEST_WAIT_S}
-    sleeper.sleep()
-    assert (sleeper.sleep(most_s=7), sleeper.sleep(longest_s=2, most_s=7)) == (7, 7)
-    assert sleeper.sleep(most_s=0) == POLL_S
-    sleeper.sleep()
-
-    def walk(*_arguments):
-        raise AssertionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", walk)
-        patch.setattr(os, "listdir", walk)
-        assert sleeper.sleep() >= FULL_PASS_S
+    yield make
+    for one in made:
+        one.idle_wait.close()
 
 
 def _append(home):
-    descriptor = os.open(homes.open_segment(home), os.O_WRONLY | os.O_APPEND)
-    os.write(descriptor, b"x")
-    os.close(descriptor)
+    with homes.open_segment(home).open("ab") as segment:
+        segment.write(b"x")
 
 
 CHANGES = {
@@ -94,133 +98,88 @@ CHANGES = {
     "a seal": lambda home: homes.open_segment(home).rename(homes.spool(home) / "sealed-1-2.msgpack"),
     "a batch": lambda home: homes.host(home, "other").joinpath("outbox", "batch").mkdir(),
     "removal": lambda home: (homes.open_segment(home).unlink(), homes.spool(home).rmdir()),
+    "the lock removed": lambda home: Home(home).host().lock.unlink(),
+}
+IGNORED = {
+    Mode.SERVICE: {"the lock removed"},
+    Mode.ON_DEMAND: {"an event of another host", "a first event", "a batch"},
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_change_in_the_home_ends_the_sleep(home, sleeper, name):
-    sleeper.happens = (100.0, lambda: CHANGES[name](home))
-    assert 100 <= sleeper.sleep() <= 100 + LONGEST_WAIT_S
-    assert sleeper.idle_wait.quiet_s() == 0
-    sleeper.sleeps.clear()
-    sleeper.sleep()
-    assert sleeper.sleeps[0] == POLL_S
-    assert sleeper.idle_wait.quiet_s() >= FULL_PASS_S
+@pytest.mark.parametrize("told", [True, False], ids=["by the kernel", "by times"])
+@pytest.mark.parametrize(("mode", "longest_s"), [(Mode.SERVICE, LONGEST_WAIT_S), (Mode.ON_DEMAND, POLL_S)])
+def test_a_change_ends_the_sleep(home, sleeper, mode, longest_s, told):
+    """At once, if the kernel tells. A sidecar on demand wakes for its own host alone."""
+    for name, change in CHANGES.items():
+        lay_out(home)
+        one = sleeper(mode, told=told)
+        one.at_s, one.happens = 0 if told else 10, lambda change=change: change(home)
+        slept_s = one.sleep(longest_s, 60)
+        if name in IGNORED[mode]:
+            assert slept_s == 60, name
+            continue
+        assert one.at_s <= slept_s <= one.at_s + (0 if told else longest_s), name
+        assert one.idle_wait.quiet_s() == 0
+        assert len(one.waits) == told
+        one.sleep(longest_s, 60)
+        assert told or one.sleeps[0] == POLL_S
+        assert one.idle_wait.quiet_s() == 60
 
 
-def test_a_change_during_a_pass_ends_the_next_sleep(home, sleeper):
-    sleeper.sleep()
-    sleeper.idle_wait.snapshot()
+@pytest.mark.parametrize("told", [True, False], ids=["by the kernel", "by times"])
+def test_a_change_during_a_pass_ends_the_next_sleep(home, sleeper, told):
+    one = sleeper(told=told)
+    one.sleep()
+    one.idle_wait.snapshot()
     _append(home)
-    sleeper.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
-    assert sleeper.idle_wait.quiet_s() == 0
+    one.waits.clear()
+    one.idle_wait.sleep(LONGEST_WAIT_S, FULL_PASS_S)
+    assert one.idle_wait.quiet_s() <= REST_S
+    assert one.waits == []
 
 
-def test_sighup_or_an_opt_out_ends_the_sleep(sleeper):
-    sleeper.happens = (40.0, lambda: setattr(sleeper, "woken", True))
-    assert 40 <= sleeper.sleep() <= 40 + LONGEST_WAIT_S
+def test_the_sleep_doubles_up_to_half_a_minute_and_ends_in_time(sleeper, monkeypatch):
+    """No directory is listed while nothing changes. SIGHUP or an opt-out ends it."""
+    one = sleeper()
+    assert one.sleep() >= FULL_PASS_S
+    assert one.sleeps[:8] == [0.25, 0.5, 1, 2, 4, 8, 16, 30]
+    one.sleep()
+    assert set(one.sleeps) == {LONGEST_WAIT_S}
+    assert (one.sleep(most_s=7), one.sleep(longest_s=2, most_s=7)) == (7, 7)
+    assert one.sleep(most_s=0) == POLL_S
+    one.sleep()
+    with monkeypatch.context() as patch:
+        for call in ("scandir", "listdir"):
+            patch.delattr(os, call)
+        assert one.sleep() >= FULL_PASS_S
+    one.at_s, one.happens = one.now_s + 40, lambda: setattr(one, "woken", True)
+    assert 40 <= one.sleep() <= 40 + LONGEST_WAIT_S
 
 
 def test_state_files_do_not_end_the_sleep(home, sleeper):
     """Otherwise two services would keep each other awake."""
+    one = sleeper()
     state_files = [homes.host(home, "other") / name for name in ("sidecar.json", "sidecar.log", "dropped")]
-    sleeper.happens = (100.0, lambda: [file.write_text("x") for file in state_files])
-    assert sleeper.sleep() >= FULL_PASS_S
-
-
-CHANGES_ON_DEMAND = {**CHANGES, "the lock removed": lambda home: Home(home).host().lock.unlink()}
-
-
-@pytest.mark.parametrize("name", CHANGES_ON_DEMAND)
-def test_a_sidecar_on_demand_wakes_for_its_own_host_alone(home, name):
-    sleeper = a_home_of_two(home)
-    sleeper.idle_wait = IdleWait(a_runtime(home, Mode.ON_DEMAND, sleeper.clock), lambda: False)
-    sleeper.happens = (1.0, lambda: CHANGES_ON_DEMAND[name](home))
-    others = name in {"an event of another host", "a first event", "a batch"}
-    assert (sleeper.sleep(POLL_S, 5), set(sleeper.sleeps)) == (5 if others else 1, {POLL_S})
+    one.at_s, one.happens = 100, lambda: [file.write_text("x") for file in state_files]
+    assert one.sleep() >= FULL_PASS_S
 
 
 # What the kernel tells
 
 
-class Told:
-    """A sleeper that the kernel wakes, with a clock that runs only in its waits; it counts them.
-
-    Something may happen at the first wait; then the kernel's messages have a moment to come.
-    """
-
-    def __init__(self, home, mode=Mode.ON_DEMAND, site_file=None):
-        self.now_s, self.waits, self.sleeps, self.happens = 0.0, [], 0, lambda: None
-        self.clock = Clock(monotonic=lambda: self.now_s, sleep=self._wait, wait=self._wait)
-        settings_files = (site_file or home / "no-site" / "telemetry.toml", Home(home).config)
-        self.idle_wait = IdleWait(a_runtime(home, mode, self.clock), lambda: False, settings_files)
-
-    def _wait(self, seconds, *descriptors):
-        happens, self.happens = self.happens if descriptors else (lambda: None), lambda: None
-        happens()
-        if not select.select(descriptors, [], [], 0)[0]:
-            self.now_s += seconds
-        if descriptors:
-            self.waits.append(seconds)
-        else:
-            self.sleeps += 1
-
-    def sleep(self, most_s=600.0, **options):
-        """Sleep; for how long by the clock, and how often it waited."""
-        self.now_s, self.waits = 0.0, []
-        self.idle_wait.snapshot()
-        self.idle_wait.sleep(POLL_S, most_s, **options)
-        return self.now_s, len(self.waits)
+@pytest.mark.parametrize("mode", [Mode.ON_DEMAND, Mode.SERVICE])
+def test_at_rest_a_sidecar_waits_twice_a_minute(sleeper, mode):
+    one = sleeper(mode, told=True)
+    assert (one.sleep(POLL_S, 600), len(one.waits)) == (600, 20)
 
 
-@pytest.fixture
-def told(home):
-    a_home_of_two(home)
-    made = []
-
-    def make(**options):
-        made.append(Told(home, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.idle_wait.close()
-
-
-def test_at_rest_a_sidecar_waits_twice_a_minute(told):
-    for mode in (Mode.ON_DEMAND, Mode.SERVICE):
-        assert told(mode=mode).sleep(600) == (600, 20)
-
-
-@pytest.mark.parametrize(("mode", "changes"), [(Mode.SERVICE, CHANGES), (Mode.ON_DEMAND, CHANGES_ON_DEMAND)])
-def test_the_kernel_wakes_for_each_change_at_once(home, told, mode, changes):
-    for name, change in changes.items():
-        shutil.rmtree(homes.telemetry(home))
-        a_home_of_two(home)
-        sleeper = told(mode=mode)
-        sleeper.happens = lambda change=change: change(home)
-        ignored = mode is Mode.ON_DEMAND and name in {"an event of another host", "a first event", "a batch"}
-        slept_s, waits = sleeper.sleep(60)
-        assert (slept_s, waits) == ((60, waits) if ignored else (0, 1)), name
-
-
-def test_a_change_during_a_pass_ends_the_next_sleep_without_a_wait(home, told):
-    sleeper = told()
-    sleeper.sleep(30)
-    sleeper.idle_wait.snapshot()
-    _append(home)
-    sleeper.waits.clear()
-    sleeper.idle_wait.sleep(POLL_S, 600)
-    assert sleeper.waits == []
-
-
-def test_appends_wake_nobody_while_events_wait_but_a_request_does(home, told):
+def test_appends_wake_nobody_while_events_wait_but_a_request_does(home, sleeper):
     """Their size is read once a second, because a full segment is sealed before the window is over."""
-    sleeper = told()
-    sleeper.happens = lambda: [_append(home) for _ in range(100)]
-    assert sleeper.sleep(60, until_event=False) == (GROWTH_S, 1)
-    sleeper.happens = lambda: (_append(home), CHANGES["flush"](home))
-    assert sleeper.sleep(60, until_event=False) == (0, 1)
+    one = sleeper(Mode.ON_DEMAND, told=True)
+    one.happens = lambda: [_append(home) for _ in range(100)]
+    assert (one.sleep(POLL_S, 60, until_event=False), len(one.waits)) == (GROWTH_S, 1)
+    one.happens = lambda: (_append(home), CHANGES["flush"](home))
+    assert (one.sleep(POLL_S, 60, until_event=False), len(one.waits)) == (0, 1)
 
 
 SETTINGS = {
@@ -234,7 +193,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("which", ["user", "link", "site"])
-def test_a_change_of_a_settings_file_is_heard_at_once(home, tmp_path, told, name, which):
+def test_a_change_of_a_settings_file_is_heard_at_once(home, tmp_path, sleeper, name, which):
     site = tmp_path / "etc" / "flwr" / "telemetry.toml"
     path = site if which == "site" else Home(home).config
     (tmp_path / "etc").mkdir()
@@ -250,79 +209,62 @@ def test_a_change_of_a_settings_file_is_heard_at_once(home, tmp_path, told, name
             path.write_text("")
     elif name == "made":
         path.parent.mkdir(exist_ok=True)
-    sleeper = told(site_file=site)
-    looks = []
-    sleeper.idle_wait._is_woken = lambda: looks.append(sleeper.now_s) or False
-    sleeper.happens = lambda: SETTINGS[name](path)
-    sleeper.sleep(30)
-    heard = looks.count(0.0) > 1
-    assert heard or (which, name) == ("link", "made")  # a dangling link switches off already
+    one = sleeper(Mode.ON_DEMAND, told=True, site_file=site)
+    one.happens = lambda: SETTINGS[name](path)
+    one.sleep(POLL_S, 30)
+    is_heard = one.looks.count(0.0) > 1
+    assert is_heard or (which, name) == ("link", "made")  # a dangling link switches off already
 
 
 @pytest.mark.parametrize("name", ["a link on the way", "a directory above"])
-def test_another_way_to_a_settings_file_is_heard_at_once(home, tmp_path, told, name):
+def test_another_way_to_a_settings_file_is_heard_at_once(home, tmp_path, sleeper, name):
     """Some managers of settings switch a link in the middle of the path."""
     for version in ("1", "2"):
         tmp_path.joinpath("all", version).mkdir(parents=True)
         tmp_path.joinpath("all", version, "settings").write_text("")
-    link = tmp_path / "all" / "current"
+    link, draft = tmp_path / "all" / "current", tmp_path / "all" / "draft"
     link.symlink_to("1")
+    draft.symlink_to("2")
     Home(home).config.symlink_to(tmp_path / "all" / "current" / ".." / "current" / "settings")
-    sleeper = told()
-    looks = []
-    sleeper.idle_wait._is_woken = lambda: looks.append(sleeper.now_s) or False
-
-    def change():
-        if name == "a directory above":
-            tmp_path.joinpath("all").rename(tmp_path / "former")
-        else:
-            link.with_name("draft").symlink_to("2")
-            link.with_name("draft").rename(link)
-
-    sleeper.happens = change
-    sleeper.sleep(30)
-    assert looks.count(0.0) > 1
+    changed, target = (draft, link) if name == "a link on the way" else (link.parent, tmp_path / "former")
+    one = sleeper(Mode.ON_DEMAND, told=True)
+    one.happens = lambda: changed.rename(target)
+    one.sleep(POLL_S, 30)
+    assert one.looks.count(0.0) > 1
 
 
-def test_messages_that_mean_nothing_wake_only_so_often(home, told):
+def test_messages_that_mean_nothing_wake_only_so_often(home, sleeper):
     """Another program may make and delete files in the home all the time."""
-    sleeper = told()
-    calls = itertools.count()
+    one, calls = sleeper(Mode.ON_DEMAND, told=True), itertools.count()
 
     def noise():
         assert next(calls) < 1000
         home.joinpath("noise").touch()
         home.joinpath("noise").unlink()
-        sleeper.happens = noise
+        one.happens = noise
 
-    sleeper.happens = noise
-    slept_s, waits = sleeper.sleep(1)
-    assert slept_s >= 1
-    assert waits <= 1 / REST_S + 1
+    one.happens = noise
+    assert one.sleep(POLL_S, 1) >= 1
+    assert len(one.waits) <= 1 / REST_S + 1
 
 
-def test_what_is_replaced_is_watched_anew(home, told):
+def test_what_is_replaced_is_watched_anew(home, sleeper):
     """A request for delivery in a spool that was made again is heard."""
-    sleeper = told()
-
-    def replace():
-        homes.spool(home).rename(home / "old")
-        homes.put(home, records.series(1))
-
-    sleeper.happens = replace
-    assert sleeper.sleep(600) == (0, 1)
-    sleeper.happens = lambda: CHANGES["flush"](home)
-    assert sleeper.sleep(600) == (0, 1)
+    one = sleeper(Mode.ON_DEMAND, told=True)
+    one.happens = lambda: (homes.spool(home).rename(home / "old"), homes.put(home, records.series(1)))
+    assert (one.sleep(POLL_S), len(one.waits)) == (0, 1)
+    one.happens = lambda: CHANGES["flush"](home)
+    assert (one.sleep(POLL_S), len(one.waits)) == (0, 1)
 
 
-def test_messages_that_overflow_lose_no_change(home, told, monkeypatch):
+def test_messages_that_overflow_lose_no_change(home, sleeper, monkeypatch):
     """The kernel drops what it cannot keep; the files themselves tell what has changed."""
-    sleeper = told()
+    one = sleeper(Mode.ON_DEMAND, told=True)
     names = [homes.spool(home) / f".{number}" for number in range(100)]
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    monkeypatch.setattr(waiting.Inotify, "drain", lambda _self: None)  # a sidecar that is stopped meanwhile
-    sleeper.sleep(0)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting.Inotify, "drain", lambda _self: None)  # a sidecar that is stopped meanwhile
+        one.sleep(POLL_S, 0)
 
     def many():
         for _ in range(limit // (4 * len(names)) + 1):
@@ -331,8 +273,8 @@ def test_messages_that_overflow_lose_no_change(home, told, monkeypatch):
                 name.unlink()
         _append(home)
 
-    sleeper.happens = many
-    assert sleeper.sleep(600) == (0, 1)
+    one.happens = many
+    assert (one.sleep(POLL_S), len(one.waits)) == (0, 1)
 
 
 def no_space(*_):
@@ -340,16 +282,15 @@ def no_space(*_):
 
 
 @pytest.mark.parametrize("refused", ["inotify", "ctypes", "too many"])
-def test_where_the_kernel_refuses_the_times_are_read(home, told, monkeypatch, refused):
+def test_where_the_kernel_refuses_the_times_are_read(sleeper, monkeypatch, refused):
     if refused == "ctypes":
         monkeypatch.setitem(sys.modules, "ctypes", None)
     elif refused == "too many":
         monkeypatch.setattr(waiting, "MOST_WATCHES", 3)
     else:
         monkeypatch.setattr(waiting.Inotify, "_checked", no_space)
-    sleeper = told()
-    assert sleeper.sleep(5) == (5, 0)
-    assert sleeper.sleeps == 5 / POLL_S
+    one = sleeper(Mode.ON_DEMAND, told=True)
+    assert (one.sleep(POLL_S, 5), one.waits, len(one.sleeps)) == (5, [], 5 / POLL_S)
 
 
 def test_a_shared_home_is_polled(shared_host):

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import subprocess
 
 import pytest
@@ -10,8 +9,7 @@ import pytest
 from flwr_telemetry import presence
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
-from flwr_telemetryd.spool import locks
-from flwr_telemetryd.spool.locks import held, sealer_lock
+from flwr_telemetryd.spool.locks import held
 from flwr_telemetryd.state import State
 from tests.support import faults, homes, netfs, processes
 
@@ -36,15 +34,6 @@ def test_one_holder_at_a_time(host):
     assert not presence.alive(host)
     assert host.lock.exists()
     assert faults.descriptors() == before
-
-
-def test_a_lock_file_that_was_replaced(host):
-    """Another sidecar may hold a new one."""
-    with held(host, 0, create=True) as lock:
-        assert lock.is_linked()
-        for step in (host.lock.unlink, host.lock.touch):
-            step()
-            assert not lock.is_linked()
 
 
 @pytest.mark.parametrize("kind", ["refused", "shared"])
@@ -83,22 +72,3 @@ def test_a_claim_of_another_container_may_be_alive(host, monkeypatch):
     State(pid=7, born="pid:[1] 12").save(host)
     with held(host, 0, create=True) as lock:
         assert (lock.result, lock.is_exclusive) == (LockResult.UNSUPPORTED, False)
-
-
-def test_the_lock_of_a_segment_is_released(home, monkeypatch):
-    """It ends with the block, though the file stays open; without the lock nothing is released."""
-    path = homes.put(home, [])
-    descriptor = os.open(path, os.O_RDWR)
-    with path.open("r+b") as writer:
-        with sealer_lock(descriptor, 0) as result:
-            assert result is LockResult.HELD
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        fcntl.flock(writer, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        monkeypatch.delattr(locks, "unlock")
-        with sealer_lock(descriptor, 0) as result:
-            assert result is LockResult.BUSY
-        faults.no_locks(monkeypatch)
-        with sealer_lock(descriptor, 0) as result:
-            assert result is LockResult.UNSUPPORTED
-    os.close(descriptor)

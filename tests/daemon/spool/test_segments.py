@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import time as time_
-from flwr_telemetryd.spool import segments
+from flwr_telemetryd.spool import quarantine, segments
 from flwr_telemetryd.spool.locks import SEAL_WAIT_S
 from tests.support import homes, records
 from tests.support.faults import amid, descriptors, no_locks
@@ -47,16 +47,6 @@ def test_names_are_in_order_of_time(times):
     assert [int(name[7:26]) for name in sorted(names)] == sorted(times)
     assert segments.sealed_name(-1)[7:26] == "0" * 19
     assert len({segments.sealed_name(1) for _ in range(50)}) == 50
-
-
-hexadecimal = st.text("0123456789abcdef", min_size=1, max_size=40)
-foreign = st.from_regex(r"\A[0-9a-zA-Z_.-]{0,40}\Z") | st.builds("{}-{}".format, st.integers(0), hexadecimal)
-
-
-@tried(400)
-@given(foreign | st.text("0123456789abcdef", min_size=24, max_size=24).map("1-{}".format))
-def test_a_foreign_name_is_read_from_its_beginning(middle):
-    assert segments.start_offset(f"sealed-{middle}.msgpack") == 0
 
 
 @pytest.mark.parametrize(
@@ -140,17 +130,19 @@ def test_what_is_no_segment_is_not_sealed(host, kind):
     assert segments.sealed_segments(host) == []
 
 
-@pytest.mark.parametrize("offset", [0, 1, segments.CHUNK_BYTES, 600_000, 700_000])
-def test_chunks(tmp_path, offset):
-    data = os.urandom(600_000)
-    (tmp_path / "s").write_bytes(data)
-    pieces = list(segments.chunks(tmp_path / "s", offset))
-    assert b"".join(pieces) == data[offset:]
-    assert all(len(piece) <= segments.CHUNK_BYTES for piece in pieces)
-
-
-def test_sealed_segments_are_listed_oldest_first(home, host):
-    names = [segments.sealed_name(now_ns) for now_ns in (3, 1, 2)]
-    for name in [*names, "flush", "sealed-1.part", "x.msgpack"]:
-        homes.put_bytes(home, b"", name=name)
-    assert [path.name for path in segments.sealed_segments(host)] == sorted(names)
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
+    """It is not opened. A plain segment stays, and a missing one is an error."""
+    segment = homes.put_bytes(home, b"x", name="sealed-1.msgpack")
+    before = descriptors()
+    with quarantine.opened_segment(host, segment) as descriptor:
+        assert os.read(descriptor, 9) == b"x"
+    segment.unlink()
+    with pytest.raises(FileNotFoundError), quarantine.opened_segment(host, segment):
+        pass
+    kinds = {"link": lambda: segment.symlink_to("/etc/hostname"), "fifo": lambda: os.mkfifo(segment)}
+    kinds.get(kind, segment.mkdir)()
+    with quarantine.opened_segment(host, segment) as descriptor:
+        assert descriptor is None
+    assert os.listdir(host.damaged) == [segment.name]
+    assert descriptors() == before

@@ -1,7 +1,7 @@
 """The collector of the extra ``[collector]``, in place of the receiver, if it is installed.
 
 It runs in a process of its own, so nothing of it is imported here. Its database lies in the temporary
-directory of the demo. What the demo counts is what this collector gives back.
+directory of the demo. The demo counts the events that this collector gives back.
 """
 
 from __future__ import annotations

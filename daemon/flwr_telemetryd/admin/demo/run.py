@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,14 +87,14 @@ class Report:
     seconds: float
     """The time from the first process to the last answer."""
 
-    body: dict[str, Any]
-    """The largest body that was received."""
-
     left_over: str
     """Why something was not delivered; empty if nothing is missing."""
 
     spans_us: list[tuple[int, int]]
     """The times of the first and the last event of each workload, in microseconds since the first of all."""
+
+    body: dict[str, Any] = field(default_factory=dict)
+    """The largest body that was sent."""
 
     answers: str = ""
     """The report of the collector; empty without one."""
@@ -239,8 +239,7 @@ def _processes_of(home: Home) -> list[Process]:
 
 def report(workloads: int, receiver: Receiver | Collector, seconds: float, left_over: str) -> Report:
     """Compare the events that a receiver has with those that the workloads reported."""
-    bodies = list(receiver.bodies.values())
-    events = [event for body in bodies for event in contents.expand(body)]
+    events = [event for body in receiver.bodies.values() for event in contents.expand(body)]
     got = Counter((event["event_type"], event["event_details"].get("run-id-hash")) for event in events)
     expected = Counter(
         (kind.value, workload.run_id_hash(number))
@@ -258,7 +257,6 @@ def report(workloads: int, receiver: Receiver | Collector, seconds: float, left_
         flower_requests=expected.total(),
         flower_bytes=sum(len(codec.dumps(event)) for event in events),
         seconds=round(seconds, 2),
-        body=json.loads(max(bodies, key=len, default=b"{}")),
         left_over=left_over,
         spans_us=_spans_us(events),
     )

@@ -41,6 +41,9 @@ def systemd(environ: Mapping[str, str]) -> Iterator[Check]:
     if system.MACOS:
         yield _launchd(Launchctl(environ).domain)
         return
+    if system.WINDOWS:
+        yield skipped("systemd", "not on Windows; `flwr-telemetry service install` names the Task Scheduler")
+        return
     manager = Systemctl(environ)
     if not system.LINUX or not manager.is_here():
         yield skipped("systemd", "not here, so there is no service")

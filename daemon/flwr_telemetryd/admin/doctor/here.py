@@ -25,6 +25,7 @@ from ...errors import describe
 from ...inspect.problems import (
     can_be_read,
     find_problems,
+    held_in_vain,
     how_to_change,
     nearest_directory,
     never_lived,
@@ -72,7 +73,8 @@ def _free(place: Path) -> str:
 def _open_to_others(home: Home) -> Iterator[str]:
     """A problem if every user can replace a file of the home. A group may be the user's own."""
     with contextlib.suppress(OSError):
-        if home.path.stat().st_mode & stat.S_IWOTH and not system.WINDOWS:
+        is_open = not system.WINDOWS and home.path.stat().st_mode & stat.S_IWOTH
+        if is_open:
             advice = files.chmod_advice(files.DIRECTORY_MODE)
             yield f"{home.path} can be written to by everybody; {advice}"
 
@@ -138,6 +140,8 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
     except (OSError, TelemetryError) as error:
         return fault_of("sidecar", describe(error, host.lock))
     state = State.load(host)
+    for problem in held_in_vain(host) if now.consent.enabled else ():
+        return fault_of("sidecar", problem)
     if alive:
         is_known = state.pid and not state.ended
         found = "one runs on this host" + (f" (process {state.pid}, {state.mode})" if is_known else "")

@@ -28,16 +28,13 @@ LOCKS_S = 5.0
 _PREFIX = ".flwr-telemetry-doctor-"
 _NO_LOCKS = "telemetry locks no file there"
 _WHOLE = "each event is a whole file there, and neither locks nor clocks decide about it"
+_LOCAL = ("nolock", "local_lock=all", "local_lock=flock")
 _MEANINGS = {
-    "nolock": "other machines do not see its locks",
-    "local_lock=all": "other machines do not see its locks",
-    "local_lock=flock": "other machines do not see its locks",
+    **dict.fromkeys(_LOCAL, "other machines do not see its locks"),
+    **dict.fromkeys(("soft", "softerr"), "a call fails if the server is slow, and is made again later"),
     "noac": "each look at a file asks the server",
-    "soft": "a call fails if the server is slow, and is made again later",
-    "softerr": "a call fails if the server is slow, and is made again later",
 }
 _CACHE_TIMES = ("actimeo=", "acreg", "acdir")
-_LOCAL = ("nolock", "local_lock=all", "local_lock=flock")
 
 _TRY_LOCKS = """
 import fcntl, os, sys

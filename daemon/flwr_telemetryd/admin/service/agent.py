@@ -6,15 +6,15 @@ other text, as the first line of a unit of systemd does. This module only reads 
 
 from __future__ import annotations
 
-import hashlib
 import plistlib
 import re
 from typing import Any
 from xml.parsers.expat import ExpatError
 
 from ...errors import ExitCode, ServiceError
+from . import unit
 from .machine import Machine
-from .unit import Author
+from .unit import Author, hash_of
 
 LABEL = "ai.flower.flwr-telemetryd"
 AGENT = f"{LABEL}.plist"
@@ -65,22 +65,13 @@ def render(machine: Machine, *, timer: bool) -> str:
     except ValueError as error:  # a control character, or bytes that are no text
         raise ServiceError(f"a path or a variable cannot be named in {AGENT}: {error}") from error
     head, _, rest = text.partition("\n")
-    seal = f"<!-- Written by `flwr-telemetry service install`; sha256 {_hash(text)} -->"
+    seal = f"<!-- Written by `flwr-telemetry service install`; sha256 {hash_of(text)} -->"
     return f"{head}\n{seal}\n{rest}"
 
 
 def author(text: str | None) -> Author:
     """The last author of the text of a file; None means that there is no file."""
-    if text is None:
-        return Author.NONE
-    found = _SEAL.search(text)
-    if found is None:
-        return Author.FOREIGN
-    return Author.OURS if _hash(text[: found.start()] + text[found.end() :]) == found[1] else Author.EDITED
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return unit.author(text, _SEAL)
 
 
 def home_of(text: str | None) -> str | None:
@@ -100,7 +91,7 @@ def is_timer(text: str | None) -> bool:
 
 
 def _content(text: str | None) -> dict[str, Any]:
-    if author(text) in {Author.NONE, Author.FOREIGN} or text is None:
+    if text is None or author(text) is Author.FOREIGN:
         return {}
     try:
         found = plistlib.loads(text.encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""What an install or an uninstall of the service has changed, and how it writes a file."""
+"""The changes of an install or an uninstall of the service, and the way in which it writes a file."""
 
 from __future__ import annotations
 

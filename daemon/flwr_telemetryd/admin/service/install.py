@@ -81,9 +81,9 @@ def install(home: Home, now: Settings, environ: Mapping[str, str], clock: Clock,
     hosts = [host for name in (SERVICE, TIMER) for host in hosts_of(read(directory / name) or "")]
     texts = {name: sealed(render(shipped(name), machine, hosts)) for name in names}
     for name in names:
-        check_ours(directory / name)
+        _check_ours(directory / name)
     for name in (SERVICE, ONCE):  # the units of the other kind would be removed
-        check_serves(directory / name, home)
+        check_serves(directory / name, note_of(read(directory / name) or "").get("home"), home)
     _make_telemetry(home)
     changes = Changes(directory, TIMER if timer else SERVICE)
     _remove(manager, changes, others)
@@ -128,6 +128,11 @@ def serves(home: Home, environ: Mapping[str, str]) -> bool:
     return any(path is not None and is_same(path, home) for path in served)
 
 
+def _check_ours(path: Path) -> None:
+    advice = f", and use `systemctl --user edit {path.name}` for settings of your own"
+    check_ours(path, author(read(path)), advice)
+
+
 def _manager(environ: Mapping[str, str]) -> Systemctl:
     """The user's running manager. Raises ServiceError if there is none here."""
     manager = Systemctl(environ)
@@ -163,7 +168,7 @@ def _drop_settings(manager: Systemctl, changes: Changes, unit: str) -> bool:
     """Write the drop-in without the settings that this machine cannot keep; whether it changed."""
     text, name = read(changes.directory / unit) or "", drop_in(unit)
     path = changes.directory / name
-    check_ours(path)
+    _check_ours(path)
     # Another host of a shared home reads the same drop-in.
     hosts = hosts_of(read(changes.directory / changes.unit) or "")
     former = refused_in(read(path)) if len(hosts) > 1 else {}

@@ -22,7 +22,7 @@ from .agent import AGENT, LABEL
 from .changes import Changes, write
 from .launchctl import Launchctl
 from .machine import this_machine
-from .unit import Author, is_same, read
+from .unit import Author, check_ours, check_serves, read
 
 if TYPE_CHECKING:
     from .status import ServiceStatus
@@ -69,7 +69,8 @@ def install(
         raise ServiceError(f"{NO_MANAGER}; no service is needed: the first event starts a sidecar")
     path = manager.agent_directory() / AGENT
     former = read(path)
-    _check_ours(str(path), former, home)
+    check_ours(path, agent.author(former))
+    check_serves(path, agent.home_of(former), home)
     changes = Changes(path.parent, AGENT)
     (text,) = planned(home, now, environ, timer=timer).values()
     if write(path, text):
@@ -81,19 +82,6 @@ def install(
     manager.run("enable", manager.target)  # a user may have disabled it
     changes.complaint = manager.run("bootstrap", manager.domain, str(path))
     return changes
-
-
-def _check_ours(path: str, text: str | None, home: Home) -> None:
-    found = agent.author(text)
-    if found in {Author.EDITED, Author.FOREIGN}:
-        reason = "edited since it was written" if found is Author.EDITED else "not written by this command"
-        raise ServiceError(f"{path} was {reason}, so it is left as it is; move it away and install again")
-    served = agent.home_of(text)
-    if served is not None and not is_same(served, home):
-        raise ServiceError(
-            f"{path} serves {served}, and a user has one service; run `flwr-telemetry service uninstall`, "
-            f"then install again. Events in {home.path} are delivered without a service, too"
-        )
 
 
 def _unload(manager: Launchctl, clock: Clock) -> None:

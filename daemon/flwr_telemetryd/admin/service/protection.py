@@ -48,23 +48,14 @@ bounding set of capabilities: ``~`` means all."""
 _ALWAYS = {"Environment", "ReadWritePaths"}
 _PROBE_COMMAND = re.compile(r" -m flwr_telemetryd --.*$")
 
-_EXIT_CODES = {
-    "201": "NICE",
-    "205": "LIMITS",
-    "206": "OOM_ADJUST",
-    "211": "IOPRIO",
-    "213": "SECUREBITS",
-    "214": "SETSCHEDULER",
-    "216": "GROUP",
-    "217": "USER",
-    "218": "CAPABILITIES",
-    "226": "NAMESPACE",
-    "227": "NO_NEW_PRIVILEGES",
-    "228": "SECCOMP",
-    "230": "PERSONALITY",
-    "232": "ADDRESS_FAMILIES",
-    "237": "KEYRING",
-}
+_EXIT_CODES = dict(
+    code.split("/")
+    for code in (
+        "201/NICE 205/LIMITS 206/OOM_ADJUST 211/IOPRIO 213/SECUREBITS 214/SETSCHEDULER 216/GROUP 217/USER "
+        "218/CAPABILITIES 226/NAMESPACE 227/NO_NEW_PRIVILEGES 228/SECCOMP 230/PERSONALITY "
+        "232/ADDRESS_FAMILIES 237/KEYRING"
+    ).split()
+)
 """Exit codes of systemd.exec(5): it could not set up the new process."""
 
 _RATED = re.compile(r"# systemd-analyze security: ([\d.]+) of 10 with all settings, ([\d.]+) without these\.")

@@ -34,7 +34,7 @@ _PLACES = (_PACKAGE / "units", _PACKAGE.parents[1] / "systemd")
 
 _NOTE = "# It serves "
 _HOST = "ConditionHost=|"
-_SEAL = re.compile(r"# Written by `flwr-telemetry service install`; sha256 ([0-9a-f]{64})\n")
+_SEAL = re.compile(r"\A# Written by `flwr-telemetry service install`; sha256 ([0-9a-f]{64})\n")
 
 _QUOTES = set("\"'\\")
 _NOT_WRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -74,20 +74,26 @@ class Author(enum.StrEnum):
 
 def sealed(text: str) -> str:
     """``text`` below a line with its SHA-256."""
-    return f"# Written by `flwr-telemetry service install`; sha256 {_hash(text)}\n{text}"
+    return f"# Written by `flwr-telemetry service install`; sha256 {hash_of(text)}\n{text}"
 
 
-def author(text: str | None) -> Author:
-    """The last author of the text of a file; None means that there is no file."""
+def author(text: str | None, seal: re.Pattern[str] = _SEAL) -> Author:
+    """The last author of the text of a file.
+
+    Args:
+        text: the text; None if there is no file.
+        seal: finds the line with the SHA-256 of all other text.
+    """
     if text is None:
         return Author.NONE
-    found = _SEAL.match(text)
+    found = seal.search(text)
     if found is None:
         return Author.FOREIGN
-    return Author.OURS if _hash(text[found.end() :]) == found[1] else Author.EDITED
+    return Author.OURS if hash_of(text[: found.start()] + text[found.end() :]) == found[1] else Author.EDITED
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """The SHA-256 of a text, in hexadecimal digits."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
@@ -101,30 +107,26 @@ def read(path: Path) -> str | None:
         return None
 
 
-def check_ours(path: Path) -> None:
-    """Refuse to overwrite a unit that is not exactly as this package wrote it.
+def check_ours(path: Path, by: Author, advice: str = "") -> None:
+    """Refuse to overwrite a unit or an agent that is not exactly as this package wrote it.
 
     Raises:
-        ServiceError: a user edited it, or another program wrote it.
+        ServiceError: a user edited it, or another program wrote it. The message ends with ``advice``.
     """
     reasons = {
         Author.EDITED: "was edited since it was written",
         Author.FOREIGN: "was not written by this command",
     }
-    if reason := reasons.get(author(read(path))):
-        raise ServiceError(
-            f"{path} {reason}, so it is left as it is; move it away and install again, and use "
-            f"`systemctl --user edit {path.name}` for settings of your own"
-        )
+    if reason := reasons.get(by):
+        raise ServiceError(f"{path} {reason}, so it is left as it is; move it away and install again{advice}")
 
 
-def check_serves(path: Path, home: Home) -> None:
+def check_serves(path: Path, served: str | None, home: Home) -> None:
     """Refuse to replace the service of another home, because a user has one unit of each name.
 
     Raises:
         ServiceError: the unit serves another home.
     """
-    served = note_of(read(path) or "").get("home")
     if served is not None and not is_same(served, home):
         raise ServiceError(
             f"{path} serves {served}, and a user has one service; run `flwr-telemetry service uninstall`, "

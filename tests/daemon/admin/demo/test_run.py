@@ -1,14 +1,17 @@
-"""The demo's own judgement: what is missing or doubled at its receiver is found."""
+"""The demo finds what is missing or doubled; its receiver keeps each body once and counts every request."""
 
 import json
 import os
+import socket
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin.demo import run, workload
-from flwr_telemetryd.admin.demo.receiver import Receiver
+from flwr_telemetryd.admin.demo.receiver import MAX_BODY_BYTES, Receiver
 from tests.support.processes import NEVER
 
 
@@ -60,3 +63,32 @@ def test_without_the_extra_it_has_a_receiver_of_its_own(tmp_path, monkeypatch):
     told = run.run(1, {**os.environ, "TMPDIR": str(tmp_path)})
     assert (told.complete, told.events_received, told.answers) == (True, 2, "")
     assert told.body["event_details"]["run-id-hash"] == workload.run_id_hash(0)
+
+
+def _post(receiver, key, body):
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.post(receiver.url, data=body, headers={"Idempotency-Key": key}, timeout=30).status_code
+
+
+def _connected(receiver):
+    parts = urlsplit(receiver.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=30)
+
+
+def test_a_repeated_key_is_kept_once():
+    with Receiver() as receiver:
+        sent = [("a", b"1"), ("a", b"1"), ("b", b"22")]
+        assert [_post(receiver, *one) for one in sent] == [200] * 3
+        assert receiver.server_address[0] == "127.0.0.1"
+        assert (receiver.bodies, receiver.requests) == ({"a": b"1", "b": b"22"}, 3)
+        assert receiver.request_bytes == 4
+
+
+def test_a_body_without_a_sensible_length_is_refused():
+    """Nothing is read that could fill the memory."""
+    for length in (str(MAX_BODY_BYTES + 1), "-1", "many"):
+        with Receiver() as receiver, _connected(receiver) as connection:
+            connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+            assert b" 413 " in connection.recv(1024)
+            assert receiver.requests == 0

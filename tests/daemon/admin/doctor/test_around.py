@@ -23,7 +23,6 @@ def systemd(directory):
 
 
 def test_without_systemd_or_a_batch_job_a_sidecar_is_started_on_demand(tmp_path):
-    """Nothing is started in a batch job; a batch system alone is no job."""
     assert systemd(tmp_path)["systemd"].verdict is Verdict.SKIPPED
     assert around.batch_system({"SLURM_JOB_ID": "7"}).verdict is Verdict.NOTE
     assert around.batch_system({"PATH": str(tmp_path)}).found == "none"
@@ -62,7 +61,6 @@ def in_a_container(home, *, inside=(), env=None):
 
 
 def test_a_home_that_ends_with_its_container(home, tmp_path):
-    """Each start is a new source there; a volume, or a setting, is the remedy."""
     homes.configure(home, (tmp_path / "out.jsonl").as_uri(), goodbye_s=7.5)
     found = in_a_container(home)
     assert found["verdict"] == "note"

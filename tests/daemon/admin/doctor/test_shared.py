@@ -74,7 +74,6 @@ def test_the_options_that_matter(mounted, options, words):
 
 
 def test_locks_that_only_this_machine_sees(home, mounted):
-    """They work, which says nothing about another machine."""
     homes.put(home, records.series(1))
     mounted("vers=3,nolock,local_lock=all")
     found = found_in(home)["locks"].found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.admin.relay.line import body_of
 from flwr_telemetryd.burst import codec
-from tests.support import records, wire
+from tests.support import records
 from tests.support.bodies import coalesce
 from tests.support.strategies import events, tried
 
@@ -103,8 +103,3 @@ def test_the_memory_for_a_line_is_bounded(filling):
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
     finally:
         tracemalloc.stop()
-
-
-def test_a_body_keeps_its_members():
-    line = burst().encode()
-    assert wire.expand(line) == EVENTS == codec.expand(body_of(line))

@@ -54,10 +54,7 @@ def test_one_holds_it_from_save_to_save(file):
 @pytest.mark.parametrize(
     "text",
     [
-        b"rubbish",
-        b"[]",
-        b"{}",
-        b"[" * 60_000,
+        *(b"rubbish", b"[]", b"{}", b"[" * 60_000),
         b'{"offset": 1, "check": ""}',
         b'{"offset": -1, "line": 0, "members": 0, "check": ""}',
         b'{"offset": true, "line": 0, "members": 0, "check": ""}',
@@ -65,7 +62,6 @@ def test_one_holds_it_from_save_to_save(file):
     ],
 )
 def test_another_file_in_its_place_is_left(file, text):
-    """Another program may have made a file of that name."""
     other = file.with_name("metrics.jsonl.relayed")
     other.write_bytes(text)
     with pytest.raises(NoOffsetError, match="move it away"), holding(file):
@@ -75,7 +71,6 @@ def test_another_file_in_its_place_is_left(file, text):
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_save_that_fails_leaves_the_old_one_or_the_new_one(file, call, monkeypatch):
-    """As on a full disk; the lock stays."""
     with holding(file) as held:
         held.save(PLACE)
         with monkeypatch.context() as patch:

@@ -18,7 +18,6 @@ from flwr_telemetryd.admin.relay.relay import RelayResult
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery import otlp
-from flwr_telemetryd.errors import FileSinkError, NoSuchFileError
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
@@ -93,33 +92,20 @@ def test_what_is_appended_later_is_delivered_by_the_next(home, file, collector):
     assert cursor_of(file)["offset"] == file.stat().st_size
 
 
-NO_BODIES = [
-    b"rubbish",
-    b"{}",
-    b'{"event_type":"PING","event_details":{}}',
-    bodies(1)[0][:-7],
-    bodies(1)[0] + b"\r",
-    b" " + bodies(1)[0],
-    b"\0" * 50,
-    b"[" * 100_000,
-    b'{"event_type":"' + b"x" * 3_000_000 + b'"}',
-    codec.dumps({**json.loads(bodies(1)[0]), "burst": {"count": 0}}).encode(),
-    next(coalesce(map(to_wire, records.series(3)))).replace(b'"count":3', b'"count":2'),
-]
-
-
 def test_a_line_that_is_no_body_is_reported_and_skipped(home, file, collector):
-    good = bodies(len(NO_BODIES))
-    put(file, itertools.chain.from_iterable(zip(NO_BODIES, good, strict=True)))
+    """`test_line.py` has more of them."""
+    no_bodies = [b"rubbish", bodies(1)[0] + b"\r", b"\0" * 50, b'{"event_type":"' + b"x" * 3_000_000 + b'"}']
+    good = bodies(len(no_bodies))
+    put(file, itertools.chain.from_iterable(zip(no_bodies, good, strict=True)))
     told = []
     relayed = run(home, file, on_damage=told.append)
-    assert told == list(range(1, 2 * len(NO_BODIES), 2))
-    assert (relayed.outcome, relayed.damaged) == (Outcome.DELIVERED, len(NO_BODIES))
+    assert told == list(range(1, 2 * len(no_bodies), 2))
+    assert (relayed.outcome, relayed.damaged) == (Outcome.DELIVERED, len(no_bodies))
     assert set(collector.accepted) == keys(good)
     assert run(home, file) == RelayResult()
     put(file, [b"more rubbish"])
     run(home, file, on_damage=told.append)
-    assert told[-1] == 2 * len(NO_BODIES) + 1
+    assert told[-1] == 2 * len(no_bodies) + 1
 
 
 def test_many_invalid_lines_cost_few_writes(home, file, collector, monkeypatch):
@@ -149,18 +135,7 @@ def test_a_last_line_without_an_end_is_left(home, file, collector):
     assert set(collector.accepted) == keys([one, two])
 
 
-def test_another_file_under_the_name_is_read_from_its_beginning(home, file, collector):
-    put(file, bodies(2))
-    run(home, file)
-    for count in (1, 5):
-        file.unlink()
-        put(file, bodies(count))
-        assert run(home, file).from_start
-        assert set(collector.accepted) >= keys(file.read_bytes().splitlines())
-
-
 def test_an_outage_leaves_the_rest_for_the_next(home, file, collector):
-    """Nothing is sent again, lost, or put into the outbox."""
     lines, answered, fails = bodies(10), [], [True]
     put(file, lines)
 
@@ -223,38 +198,25 @@ def refuses(*texts):
 
 
 def test_a_refused_burst_comes_as_its_events(home, file, collector):
-    """Under keys of their own; what is refused alone is kept in `rejected/`, with the reason, and is done."""
-    some = [to_wire(event) for event in records.series(3)]
-    (whole,) = coalesce(some)
-    single = bodies(1, start=9)[0]
-    put(file, [whole, single])
-    collector.answer_by(refuses(b"burst", b'"n":9'))
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 2, 4, 1)
-    singly = [codec.dumps(event).encode() for event in some]
-    members = {wire.member_key(wire.key_of(whole), n): body for n, body in enumerate(singly)}
-    assert collector.accepted == members
-    assert homes.sent(home) == list(members.values())
-    (kept,) = homes.rejected(home)
-    assert (kept.stem, kept.read_bytes()) == (wire.key_of(single), single)
-    assert "answered 422" in kept.with_suffix(".reason.txt").read_text()
-
-
-def test_if_its_first_event_is_refused_too_no_other_is_sent(home, file, collector):
-    """All are rejected; of others, whose first one is accepted, each is judged by itself."""
+    """Each is judged by itself; if the first one is refused too, no other is sent. The refused are kept."""
     (one,) = coalesce(map(to_wire, records.series(3)))
     (other,) = coalesce(map(to_wire, records.series(3, start=5)))
-    put(file, [one, other])
-    collector.answer_by(refuses(b"burst", b'"n":0', b'"n":6'))
+    single = bodies(1, start=9)[0]
+    put(file, [one, other, single])
+    collector.answer_by(refuses(b"burst", b'"n":0', b'"n":6', b'"n":9'))
     relayed = run(home, file)
-    assert (relayed.outcome, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 6, 4)
+    assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 3, 7, 5)
     keys_of_one, keys_of_other = (
         [wire.member_key(wire.key_of(whole), index) for index in range(3)] for whole in (one, other)
     )
     assert set(collector.accepted) == {keys_of_other[0], keys_of_other[2]}
-    assert {path.stem for path in homes.rejected(home)} == {*keys_of_one, keys_of_other[1]}
+    assert homes.sent(home) == list(collector.accepted.values())
+    kept = {path.stem: path for path in homes.rejected(home)}
+    assert kept.keys() == {*keys_of_one, keys_of_other[1], wire.key_of(single)}
+    assert kept[wire.key_of(single)].read_bytes() == single
+    assert "answered 422" in kept[wire.key_of(single)].with_suffix(".reason.txt").read_text()
     state = State.load(Home(home).host())
-    assert (state.rejected, state.delivered_events, state.requests) == (4, 2, 6)
+    assert (state.rejected, state.delivered_events, state.requests) == (5, 2, 7)
 
 
 def test_a_burst_that_is_sent_by_half_goes_on_from_there(home, file, collector):
@@ -377,32 +339,7 @@ def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, c
     assert len(homes.spooled(home)) == 3
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "unreadable", "too long a name"])
-def test_what_is_no_file_is_refused(home, file, collector, kind):
-    """Before anything is created; a FIFO does not block the relay."""
-    if kind == "directory":
-        file.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(file)
-    elif kind == "unreadable":
-        file.touch()
-        file = file / "below a file"
-    elif kind == "too long a name":
-        file = file.with_name("x" * 300)
-    with pytest.raises(NoSuchFileError, match=file.name):
-        run(home, file)
-    assert [path.name for path in file.parent.parent.glob("**/*.relayed")] == []
-
-
-def test_a_home_that_delivers_into_a_file_is_no_way_out(home, file):
-    homes.configure(home, file.as_uri())
-    put(file, bodies(1))
-    with pytest.raises(FileSinkError, match="--home"):
-        run(home, file)
-
-
 def test_what_cannot_be_recorded_is_sent_again(home, file, collector, monkeypatch):
-    """As on a full disk: under the same key, so that the collector counts it once."""
     lines = bodies(2)
     put(file, lines)
     real = archive.append_line
@@ -474,7 +411,6 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
 
 
 def test_a_retry_after_is_heeded(home, file, collector):
-    """It is reported, and no request is made before its time."""
     put(file, bodies(2))
     collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
     for _ in range(2):
@@ -485,7 +421,6 @@ def test_a_retry_after_is_heeded(home, file, collector):
 
 
 def test_a_short_retry_after_is_waited_for(home, file, collector):
-    """If it ends within the timeout. The sidecars of this host obey it, too, until it is over."""
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
     not_before, time = homes.host(home) / "not-before", Sleepless(0.5)
@@ -502,7 +437,6 @@ def test_a_short_retry_after_is_waited_for(home, file, collector):
 
 
 def test_a_relay_to_a_collector_that_speaks_otlp(home, collector, file, monkeypatch):
-    """All parts of a body are sent; those that are refused are kept beside the reason."""
     monkeypatch.setattr(otlp, "MAX_RECORDS", 2)
     homes.configure(home, collector.url, format="otlp")
     put(file, bursts := [*coalesce(map(to_wire, records.series(5)))])

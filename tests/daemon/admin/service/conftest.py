@@ -7,7 +7,7 @@ from tests.support.collector import Collector
 
 
 @pytest.fixture
-def login_node(tmp_path):
+def node(tmp_path):
     """Give a machine on which a user has just logged in."""
     if reason := machine.why_not():
         pytest.skip(reason)
@@ -17,15 +17,15 @@ def login_node(tmp_path):
 
 
 @pytest.fixture
-def flwr_home(login_node):
+def flwr_home(node):
     """Give the `.flwr` of that user, by its path outside the machine."""
-    return login_node.home / ".flwr"
+    return node.home / ".flwr"
 
 
 @pytest.fixture
-def reached(login_node, flwr_home):
+def reached(node, flwr_home):
     """Give a collector on the machine's own loopback, named in the user's settings."""
-    with Collector(login_node.socket()) as running:
+    with Collector(node.socket()) as running:
         homes.configure(flwr_home, running.url)
-        login_node.give(flwr_home)
+        node.give(flwr_home)
         yield running

@@ -14,20 +14,14 @@ from tests.support.service import UNITS, emit, install, override, status
 from tests.support.tls import TlsCollector
 
 
-def test_from_the_installation_to_the_next_session(login_node, reached):
+def test_from_the_installation_to_the_next_session(node, reached):
     """It serves, delivers on a reload, comes back after a kill, and starts with the next session."""
-    node = login_node
     override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     told = install(node)
     assert (told["serves"], told["kind"], told["written"]) == (True, "service", [SERVICE])
-    assert told["active"] == "active (running)"
-    assert told["problems"] == []
-    assert node.properties(SERVICE, "Type", "NotifyAccess", "WatchdogUSec", "UnitFileState") == {
-        "Type": "notify",
-        "NotifyAccess": "main",
-        "WatchdogUSec": "2min",
-        "UnitFileState": "enabled",
-    }
+    assert (told["active"], told["problems"]) == ("active (running)", [])
+    known = node.properties(SERVICE, "Type", "NotifyAccess", "WatchdogUSec", "UnitFileState")
+    assert {*known.values()} == {"notify", "main", "2min", "enabled"}
     # Installing again changes nothing, least of all the process.
     again = install(node)
     assert (again["written"], again["pid"]) == ([], told["pid"])
@@ -61,9 +55,8 @@ def test_from_the_installation_to_the_next_session(login_node, reached):
     wait_until(lambda: status(node)["serves"])
 
 
-def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
+def test_stop_opt_out_and_uninstall(node, flwr_home, reached):
     """It does not serve while nothing can be delivered, and ends by a stop, an opt-out and an uninstall."""
-    node = login_node
     override(node, SERVICE, "[Service]\nRestartSec=100ms\n")
     install(node)
     reached.answer_by(lambda _: 503)
@@ -82,10 +75,8 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
     stopped = node.properties(SERVICE, "ActiveState", "Result", "ExecMainStatus")
     assert stopped == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
     down = node.command("service", "status")
-    assert (
-        down.returncode,
-        f"Problem: it does not run; `systemctl --user start {SERVICE}`" in down.stdout,
-    ) == (1, True)
+    assert down.returncode == 1
+    assert f"Problem: it does not run; `systemctl --user start {SERVICE}`" in down.stdout
     assert homes.unsent_files(flwr_home) == []
     # An opt-out ends it for good.
     node.run(["systemctl", "--user", "start", SERVICE], check=True)
@@ -94,10 +85,7 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
     ended = node.properties(SERVICE, "SubState", "Result", "ExecMainStatus", "NRestarts")
     assert ended == {"SubState": "dead", "Result": "success", "ExecMainStatus": "3", "NRestarts": "0"}
     assert node.run(["systemctl", "--user", "start", SERVICE]).returncode != 0
-    assert node.properties(SERVICE, "SubState", "ExecMainStatus") == {
-        "SubState": "failed",
-        "ExecMainStatus": "3",
-    }
+    assert {*node.properties(SERVICE, "SubState", "ExecMainStatus").values()} == {"failed", "3"}
     off = node.command("service", "install")
     assert (off.returncode, off.stdout) == (3, "")
     assert "telemetry is off" in off.stderr
@@ -118,9 +106,8 @@ def test_stop_opt_out_and_uninstall(login_node, flwr_home, reached):
     assert node.run(["systemctl", "--user", "status", SERVICE]).returncode == 4
 
 
-def test_a_timer(login_node, reached):
+def test_a_timer(node, reached):
     """Without a daemon, waiting events are delivered at once, and then again and again."""
-    node = login_node
     quick = "[Timer]\nOnUnitInactiveSec=200ms\nRandomizedDelaySec=0\nAccuracySec=1ms\n"
     install(node)
     emit(node)
@@ -144,9 +131,7 @@ def test_a_timer(login_node, reached):
     assert node.properties(TIMER, "ActiveState") == {"ActiveState": "inactive"}
 
 
-def test_over_tls(login_node, flwr_home):
-    """The restrictions of the unit allow TLS and the look-up of a name."""
-    node = login_node
+def test_over_tls(node, flwr_home):
     authority = trustme.CA()
     with TlsCollector(authority.issue_cert("localhost"), node.socket()) as reached:
         url = reached.url.replace("127.0.0.1", "localhost")
@@ -160,9 +145,7 @@ def test_over_tls(login_node, flwr_home):
 
 
 @pytest.mark.heavy
-def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
-    """A unit that a user edited or wrote is not overwritten and not removed, and the command says so."""
-    node = login_node
+def test_foreign_and_edited_units_stay(node, flwr_home, reached):
     install(node)
     path = node.home / UNITS / SERVICE
     ours = path.read_text()
@@ -176,10 +159,8 @@ def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
     kept = node.command("service", "uninstall")
     assert "was edited since it was written; it is disabled" in kept.stdout
     assert path.read_text() == ours.replace("Nice=10", "Nice=19")
-    assert node.properties(SERVICE, "ActiveState", "UnitFileState") == {
-        "ActiveState": "inactive",
-        "UnitFileState": "disabled",
-    }
+    stopped = node.properties(SERVICE, "ActiveState", "UnitFileState")
+    assert {*stopped.values()} == {"inactive", "disabled"}
     # The original text is ours again.
     path.write_text(ours)
     assert install(node)["written"] == []
@@ -212,14 +193,13 @@ def test_foreign_and_edited_units_stay(login_node, flwr_home, reached):
 
 
 @pytest.mark.heavy
-def test_two_login_nodes(login_node, flwr_home, tmp_path):
+def test_two_login_nodes(node, flwr_home, tmp_path):
     """Every node sees the unit in the shared home. It runs only on the nodes where it was installed."""
-    first = login_node
     homes.configure(flwr_home, "file:///home/alice/.flwr/telemetry/bodies.jsonl")
-    first.give(first.home)
+    node.give(node.home)
     for arguments, unit, enabled in (([], SERVICE, SERVICE), (["--timer"], ONCE, TIMER)):
-        told = install(first, *arguments)
-        with machine.Machine(tmp_path, hostname="login2", home=first.home) as second:
+        told = install(node, *arguments)
+        with machine.Machine(tmp_path, hostname="login2", home=node.home) as second:
             second.log_in()
             elsewhere = status(second)
             assert (elsewhere["serves"], elsewhere["active"]) == (False, "inactive (dead)")
@@ -228,18 +208,17 @@ def test_two_login_nodes(login_node, flwr_home, tmp_path):
             both = install(second, *arguments)
             assert (both["written"], both["hosts"]) == ([enabled], ["login1", "login2"])
         # The first node still runs it, also in the next session.
-        again = install(first, *arguments)
+        again = install(node, *arguments)
         assert (again["written"], again["pid"], again["hosts"]) == ([], told["pid"], ["login1", "login2"])
-        first.log_out()
-        first.log_in()
-        wait_until(lambda: status(first)["active"].startswith("active"))
-        first.command("service", "uninstall", check=True)
+        node.log_out()
+        node.log_in()
+        wait_until(lambda: status(node)["active"].startswith("active"))
+        node.command("service", "uninstall", check=True)
 
 
 @pytest.mark.heavy
-def test_a_second_home(login_node, flwr_home, reached):
+def test_a_second_home(node, flwr_home, reached):
     """Neither an install nor an install with `--timer` takes the service away from another home."""
-    node = login_node
     served = install(node)
     homes.configure(node.home / "other", reached.url)
     (node.home / "link").symlink_to("/home/alice/.flwr")
@@ -256,6 +235,10 @@ def test_a_second_home(login_node, flwr_home, reached):
     assert install(node, "--timer", "--home", "/home/alice/other")["home"] == "/home/alice/other"
 
 
+REFUSED = {"PrivateUsers", "PrivateDevices", "ProtectClock", "ProtectKernelModules", "ProtectKernelLogs"}
+REFUSED |= {"CapabilityBoundingSet"}
+
+
 @pytest.fixture
 def strict_node(tmp_path):
     """Give a machine that refuses user namespaces."""
@@ -268,7 +251,6 @@ def strict_node(tmp_path):
 
 @pytest.mark.heavy
 def test_without_user_namespaces(strict_node):
-    """The service then runs without them, and the user is told."""
     node = strict_node
     homes.configure(node.home / ".flwr", "file:///home/alice/.flwr/telemetry/bodies.jsonl")
     node.give(node.home)
@@ -279,33 +261,19 @@ def test_without_user_namespaces(strict_node):
         assert not status(node)["namespaces"]
         drop_in = f"{unit}.d/50-flwr-telemetry-no-namespaces.conf"
         assert (node.home / UNITS / drop_in).exists()
-        assert node.properties(unit, "PrivateUsers", "NoNewPrivileges", "Result") == {
-            "PrivateUsers": "no",
-            "NoNewPrivileges": "yes",
-            "Result": "success",
-        }
+        known = node.properties(unit, "PrivateUsers", "NoNewPrivileges", "Result")
+        assert known == {"PrivateUsers": "no", "NoNewPrivileges": "yes", "Result": "success"}
         assert install(node, *arguments)["written"] == []
-        assert status(node)["refused"].keys() == {
-            "PrivateUsers",
-            "PrivateDevices",
-            "ProtectClock",
-            "ProtectKernelModules",
-            "ProtectKernelLogs",
-            "CapabilityBoundingSet",
-        }
+        assert status(node)["refused"].keys() == REFUSED
     emit(node)
     node.run(["systemctl", "--user", "start", ONCE], check=True)
     assert (node.home / ".flwr" / "telemetry" / "bodies.jsonl").exists()
-    assert json.loads(node.command("service", "uninstall", "--json").stdout)["removed"] == [
-        TIMER,
-        ONCE,
-        drop_in,
-    ]
+    gone = json.loads(node.command("service", "uninstall", "--json").stdout)
+    assert gone["removed"] == [TIMER, ONCE, drop_in]
     assert [*(node.home / UNITS).rglob("*")] == []
 
 
 def test_where_no_service_can_be(tmp_path, home):
-    """Before a session, as root for another user, and without systemd, a message says what to do."""
     if reason := machine.why_not():
         pytest.skip(reason)
     with machine.Machine(tmp_path) as node:

@@ -15,7 +15,6 @@ from flwr_telemetryd.admin.doctor import around
 from flwr_telemetryd.admin.service import agent, install, launchd, status
 from flwr_telemetryd.admin.service.agent import AGENT, LABEL
 from flwr_telemetryd.admin.service.machine import Machine
-from flwr_telemetryd.admin.service.unit import Author
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import ServiceError
 from tests.support import homes, launchctl, processes
@@ -69,14 +68,6 @@ def test_the_text_is_a_property_list_that_launchd_reads(timer):
     assert ("StartInterval" in found) is agent.is_timer(text) is timer
     assert agent.home_of(text) == "/home/zoé & co/.flwr"
     assert agent.interpreter_of(text) == "/v env/bin/python"
-
-
-def test_the_seal_tells_who_wrote_a_text_last():
-    text = agent.render(MACHINE, timer=False)
-    assert agent.author(text) is Author.OURS
-    assert agent.author(text.replace("Nice", "nice")) is Author.EDITED
-    assert agent.author("<plist/>") is Author.FOREIGN
-    assert agent.author(None) is Author.NONE
     assert agent.home_of(text.replace("<dict>", "<dict", 1)) is None
 
 
@@ -87,15 +78,11 @@ def test_a_path_that_no_property_list_can_name(odd):
 
 
 def test_from_the_installation_to_its_end(mac, home, collector):
-    """It serves, stays as it is, delivers, stays down after an opt-out, and is removed."""
     homes.configure(home, collector.url, **homes.QUICK)
     told = json.loads(command("install", "--json").stdout)
     assert (told["serves"], told["kind"], told["written"]) == (True, "service", [AGENT])
-    assert (told["active"], told["manager"], told["problems"]) == (
-        "active (running)",
-        f"gui/{os.geteuid()}",
-        [],
-    )
+    manager = f"gui/{os.geteuid()}"
+    assert (told["active"], told["manager"], told["problems"]) == ("active (running)", manager, [])
     assert launchctl.calls(mac)[-1] == f"bootstrap gui/{os.geteuid()} {agents() / AGENT}"
     before = launchctl.calls(mac)
     again = json.loads(command("install", "--json").stdout)
@@ -133,7 +120,6 @@ def test_a_timer_takes_the_place_of_a_service(mac, home, collector):
 
 
 def test_an_agent_that_is_not_ours_stays(mac, home):
-    """Nor is the agent of another home replaced, and neither is loaded or removed."""
     homes.configure(home, "file:///dev/null")
     agents().mkdir(parents=True)
     path = agents() / AGENT

@@ -79,7 +79,6 @@ def root_node(tmp_path):
 
 @pytest.mark.heavy
 def test_a_manager_that_is_root_in_a_container(root_node):
-    """The service serves without the settings that systemd cannot keep there, and the user reads which."""
     node = root_node
     done = node.command("service", "install", env={"COLUMNS": "300"})
     assert done.returncode == 0, done.stderr

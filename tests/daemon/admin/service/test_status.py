@@ -13,9 +13,7 @@ from tests.support.service import emit, install, override, status
 
 
 @pytest.mark.heavy
-def test_an_upgrade(login_node, flwr_home, reached):
-    """`status` reports a process of an older version, and an install restarts it."""
-    node = login_node
+def test_an_upgrade(node, flwr_home, reached):
     former = install(node)
     (path,) = wait_until(lambda: homes.find(flwr_home, "**/sidecar.json"), what="word of the sidecar")
     # As an older version would write it. The process writes this file again only after a change.
@@ -32,9 +30,8 @@ def test_an_upgrade(login_node, flwr_home, reached):
     assert install(node)["pid"] == again["pid"]
 
 
-def test_a_service_that_cannot_start(login_node, reached):
+def test_a_service_that_cannot_start(node, reached):
     """The install prints the end of its journal. Without a journal, `logs` shows the sidecar's file."""
-    node = login_node
     override(node, SERVICE, "[Service]\nExecStartPre=/bin/sh -c 'echo no luck; exit 7'\n")
     done = node.command("service", "install")
     assert done.returncode == 1

@@ -11,7 +11,6 @@ from flwr_telemetryd.admin.service.systemctl import Systemctl, lingers
 
 @pytest.fixture
 def environ(tmp_path):
-    """Give variables of a user whose PATH holds nothing but the scripts of a test."""
     (tmp_path / "bin").mkdir()
     return {"PATH": str(tmp_path / "bin"), "HOME": "/home/a", "XDG_RUNTIME_DIR": "/run/user/1"}
 
@@ -22,26 +21,6 @@ def put(tmp_path, name, script):
     path.chmod(0o700)
 
 
-def test_without_the_program_nothing_is_known(environ):
-    manager = Systemctl(environ)
-    assert (manager.is_here(), manager.state()) == (False, "")
-    assert manager.show("x.service", "Result") == {}
-    assert manager.journal("x.service", 5) == []
-    assert "cannot be run" in manager.run("stop", "x.service")
-
-
-def test_an_answer_counts_with_any_exit_code(environ, tmp_path):
-    """A degraded manager answers with exit code 1."""
-    put(tmp_path, "systemctl", "echo degraded; exit 1")
-    assert (Systemctl(environ).is_here(), Systemctl(environ).state()) == (True, "degraded")
-
-
-def test_properties_keep_what_stands_behind_the_first_equals_sign(environ, tmp_path):
-    put(tmp_path, "systemctl", 'echo "$@" >&2; echo Result=success; echo StatusText=a=b; echo odd')
-    found = Systemctl(environ).show("x.service", "Result", "StatusText")
-    assert found == {"Result": "success", "StatusText": "a=b"}
-
-
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [("exit 0", ""), ("echo no such unit >&2; exit 5", "no such unit"), ("exit 5", "it failed")],
@@ -49,6 +28,11 @@ def test_properties_keep_what_stands_behind_the_first_equals_sign(environ, tmp_p
 def test_the_complaint_of_a_command(environ, tmp_path, script, complaint):
     put(tmp_path, "systemctl", script)
     assert Systemctl(environ).run("stop", "x.service") == complaint
+
+
+def test_properties_keep_what_stands_behind_the_first_equals_sign(environ, tmp_path):
+    put(tmp_path, "systemctl", "echo StatusText=a=b; echo odd")
+    assert Systemctl(environ).show("x.service", "StatusText") == {"StatusText": "a=b"}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +45,6 @@ def test_the_complaint_of_a_command(environ, tmp_path, script, complaint):
     ],
 )
 def test_units_lie_where_the_manager_searches(environ, tmp_path, configured, searched, directory):
-    """XDG_CONFIG_HOME counts if the manager has it too, or if no manager answers."""
     if configured is not None:
         environ["XDG_CONFIG_HOME"] = configured
     if searched is not None:
@@ -69,14 +52,7 @@ def test_units_lie_where_the_manager_searches(environ, tmp_path, configured, sea
     assert str(Systemctl(environ).unit_directory()) == directory
 
 
-@pytest.mark.parametrize(("answer", "expected"), [("yes", True), ("no", False)])
-def test_logind_says_whether_a_user_lingers(environ, tmp_path, answer, expected):
-    put(tmp_path, "loginctl", f"echo {answer}")
-    assert lingers(environ) is expected
-
-
 def test_without_logind_a_file_says_whether_a_user_lingers(environ, tmp_path, monkeypatch):
-    """A user without a session is unknown to logind."""
     monkeypatch.setattr(systemctl, "_LINGER", tmp_path)
     assert not lingers(environ)
     (tmp_path / pwd.getpwuid(os.geteuid()).pw_name).touch()
