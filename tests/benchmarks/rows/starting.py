@@ -27,7 +27,7 @@ LOADS = "the imports of the first event alone"
 CALLS = "the system calls of a first event by bare code"
 FLOORS = {"bare append to a new file": "append_ms", CALLS: "calls_ms", LOADS: "load_ms"}
 
-# The sidecar of the time when the targets were set: its modules, and its start beside the same floor, of which
+# The sidecar of the time when the targets were set: its modules, and its start beside the same floor. Of that
 # the least of six was taken, in turn, on a busy machine.
 FORMER_MODULES, FORMER_TIMES = 426, 3.5
 
