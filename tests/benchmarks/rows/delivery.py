@@ -25,8 +25,8 @@ TIMEOUT_S = 120
 def wall(bench):
     """The time of a workload with a collector that never answers, beside the same with telemetry off.
 
-    The collector accepts every request. Ours is run by ``flwr-telemetry run`` both times. Flower 1.27 waits two
-    minutes, in which the others are measured.
+    The collector accepts every request. Ours is run by ``flwr-telemetry run`` both times. Flower 1.27 waits
+    two minutes, in which the others are measured.
     """
     work_s = bench.pick(10, 2)
     with bench.place() as home:
