@@ -1,6 +1,7 @@
 """The benchmarks compute and write their figures correctly; the figures themselves are not tested."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,14 @@ def test_a_run_is_written_whole(tmp_path):
     assert summary.read_text().count("| row |") == 2
     assert "| 1/400 | ≤ 1/2 | yes |" in summary.read_text()
     assert "`other` could not be measured: why" in whole.read_text()
+
+
+def test_a_missed_target_has_its_reason_and_a_cheaper_peer_is_named():
+    missed = replace(figure((4.0,), (2.0,), AT_MOST_HALF), why="Because.")
+    text = report.markdown(replace(RUN, peers=["peer"], figures=[missed]))
+    assert "`row`, what: 2.00 times beside peer, to reach ≤ 1/2. Because." in text
+    assert text.count("A peer is cheaper here:") == 1
+    assert "why:" not in report.markdown(RUN)
 
 
 def test_a_published_table_takes_the_place_of_the_last(tmp_path):

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 import ssl
 from collections.abc import Mapping
 
 from flwr_telemetry.named import NamedTuple
 
 _EXCLUSIVE = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # a file whose name ``openssl rehash`` has made
+_HEX_DIGITS, _HASH_LENGTH = set("0123456789abcdef"), 8
 
 
 class BundleError(Exception):
@@ -123,9 +122,15 @@ def _directory() -> str:
     chosen = os.environ.get(default.openssl_capath_env, default.openssl_capath)
     paths = filter(os.path.isdir, chosen.split(os.pathsep))
     with contextlib.suppress(OSError):
-        if any(map(_HASHED.fullmatch, itertools.chain.from_iterable(map(os.listdir, paths)))):
+        if any(map(_is_hashed, itertools.chain.from_iterable(map(os.listdir, paths)))):
             return chosen
     return ""
+
+
+def _is_hashed(name: str) -> bool:
+    """Whether ``openssl rehash`` has made this name of a file, such as ``0179095f.0``."""
+    digits, _, number = name.partition(".")
+    return len(digits) == _HASH_LENGTH and _HEX_DIGITS.issuperset(digits) and number.isdigit()
 
 
 def places(environ: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,8 @@ library says, and prints the time of each call as JSON.
 
 - ``herd``: prints a line and waits for a line of input before the calls that count.
 - ``many``: forks one process for each two events; all report when all have started.
-- ``flower``: has loaded Flower before the first call.
-- ``alone``: the same, if Flower is there. Each second event is the end of a workload, PAUSE_S later. It
-  prints as ``before_s`` its processor time until it has loaded Flower. With no events it then ends.
+- ``alone``: has loaded Flower before the first call, if that is there. Each second event is the end of a
+  workload, PAUSE_S later. It prints as ``before_s`` its processor time so far. With no events it then ends.
 - ``apart``: eight such processes, each with a share of the events.
 - ``folded``: one process reports for all workloads, each with its own IDs. It prints all its processor time.
 
@@ -18,7 +17,6 @@ these details, the other ends the library.
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -217,12 +215,11 @@ def main(name, origin, calls, mode="", pause_s="0"):
     if mode == "apart":
         apart(int(calls), [name, origin])
         return
-    if mode == "flower" or (mode == "alone" and importlib.util.find_spec("flwr")):
-        try:
-            importlib.import_module("flwr.supercore.telemetry")
-        except ImportError:
-            importlib.import_module("flwr.common.telemetry")
     if mode == "alone":
+        for module in ("flwr.supercore.telemetry", "flwr.common.telemetry"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+                break
         print(json.dumps({"before_s": time.process_time()}), flush=True)
         if not int(calls):
             return

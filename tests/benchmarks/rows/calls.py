@@ -64,7 +64,7 @@ def herd(bench):
     """All calls of all processes, beside those of Flower's own telemetry."""
     everybody = bench.everybody("flwr-1.41", "flwr-1.27")
     times = bench.in_turn(
-        bench.pick(3, 1),
+        bench.pick(2, 1),
         f"{PROCESSES} processes at once",
         {one: partial(_herd_us, bench, one, OUR_CALLS if one is OURS else THEIR_CALLS) for one in everybody},
     )

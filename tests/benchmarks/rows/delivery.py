@@ -25,28 +25,38 @@ TIMEOUT_S = 120
 def wall(bench):
     """The time of a workload with a collector that never answers, beside the same with telemetry off.
 
-    The collector accepts every request. Ours is run by ``flwr-telemetry run`` both times.
+    The collector accepts every request. Ours is run by ``flwr-telemetry run`` both times. Flower 1.27 waits
+    two minutes, in which the others are measured.
     """
     work_s = bench.pick(10, 2)
     with bench.place() as home:
         hashes = str(work_s * bench.tell(home, "workload.py", "-", "-"))
     flower = ".".join(map(str, sides.RELEASE))
     ours = [*sides.OURS, str(OURS.python), WORKLOAD, "-", hashes]
-    ways = [(f"through us (flwr {flower})", ours, bench.pick(5, 2), WALL_TARGET)]
-    rounds = {"flwr-1.41": bench.pick(2, 1), "flwr-1.27": 1}
-    for one in bench.everybody(*rounds)[1:]:
-        command = [*bench.python(one), WORKLOAD, bench.collector.origin, hashes]
-        ways.append((one.title, command, rounds[one.name], None))
-    bench.collector.ask("hang")
-    try:
-        for title, command, count, target in ways:
-            measures = {enabled: partial(_wall_s, bench, command, enabled) for enabled in "01"}
-            what = f"a collector that never answers, {title}"
-            found = bench.in_turn(count, what, measures)
-            what = f"wall time of {work_s} s of work, {title}"
-            yield Figure("wall", what, "telemetry off", "s", found["1"], found["0"], target)
-    finally:
-        bench.collector.ask("answer")
+
+    def measured(title, command, count, bench, target=None):
+        measures = {enabled: partial(_wall_s, bench, command(bench), enabled) for enabled in "01"}
+        bench.collector.ask("hang")
+        try:
+            found = bench.in_turn(count, f"a collector that never answers, {title}", measures)
+        finally:
+            bench.collector.ask("answer")
+        what = f"wall time of {work_s} s of work, {title}"
+        return Figure("wall", what, "telemetry off", "s", found["1"], found["0"], target)
+
+    def theirs(one):
+        return lambda bench: [*bench.python(one), WORKLOAD, bench.collector.origin, hashes]
+
+    with contextlib.ExitStack() as stack:
+        later = [
+            stack.enter_context(bench.aside(partial(measured, one.title, theirs(one), 1)))
+            for one in bench.everybody("flwr-1.27")[1:]
+        ]
+        yield measured(f"through us (flwr {flower})", lambda _: ours, bench.pick(5, 2), bench, WALL_TARGET)
+        for one in bench.everybody("flwr-1.41")[1:]:
+            yield measured(one.title, theirs(one), bench.pick(2, 1), bench)
+        for figure in later:
+            yield figure.result()
 
 
 def _wall_s(bench, command, enabled):

@@ -59,7 +59,7 @@ def _at_most(text, most, *names):
 CASES = (
     Case(2, (5, 2), _at_most("≤ 1 times, then ≤ 0.7", 1, FLOWER)),
     Case(10, (5, 2), _at_most("≤ 0.5 times", 0.5, FLOWER)),
-    Case(38, (3, 1), _at_most("≤ 0.2 times", 0.2, FLOWER), mode="apart"),
+    Case(38, (2, 1), _at_most("≤ 0.2 times", 0.2, FLOWER), mode="apart"),
     Case(1000, (2, 1), _at_most("≤ 1/200", 1 / 200, FLOWER, "flwr-1.41")),
     *(Case(events, (1, 0)) for events in (1, 5, 50, 200)),  # for the plot
 )
