@@ -32,7 +32,7 @@ IS_SUPPORTED = "fcntl" in globals()
 RELOAD = 1
 """The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
-# For Windows, mypy takes the names of `windows.py` and reads no further.
+# For Windows, mypy takes the names of `windows` and reads no further.
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import *  # noqa: F403
 assert not TYPE_CHECKING or sys.platform != "win32"
