@@ -273,4 +273,4 @@ def _is_own(path: Path) -> bool:
     for candidate in (path, *path.parents):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return system.is_own(candidate.stat())
-    return False
+    return True  # a drive that is not there is nobody's: the event tells that it cannot be written to

@@ -103,9 +103,9 @@ def test_names_are_redacted_as_whole_tokens(home):
         f"{user_home}/data/x": "<redacted>/data/x",
         f"see {user_home.upper()}": "see <redacted>",
         user_home: "<redacted>",
-        f"{user_home}2/x": f"{user_home}2/x",
-        f"{user_home}-old/x": f"{user_home}-old/x",
     }
+    if not homes.WINDOWS:  # where the temporary directory is in the real profile, which is redacted, too
+        expected |= {f"{user_home}{rest}": f"{user_home}{rest}" for rest in ("2/x", "-old/x")}
     details = {"a": list(expected), "zaphod": 1, "b": [{"of zaphod": ["zaphod", 2]}]}
     names = {**dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "zaphod"), "HOME": user_home}
     calls = [f"'PING', {details!r}", "'PING', {'zaphod': 1}", "'PING', {'a': [{'zaphod': 1}]}"]
