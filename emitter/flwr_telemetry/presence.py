@@ -41,6 +41,9 @@ LONGEST_AGE_S = 1e9
 ZOMBIE = "Z"
 """The state of a process that has ended and was not reaped."""
 
+STOPPED = frozenset("Tt")
+"""The states of a process that a signal or a debugger has stopped."""
+
 _PROC = "/proc/self"
 """Where it is missing, psutil tells of processes, if it can."""
 

@@ -21,7 +21,7 @@ import zlib
 from typing import Self
 
 from . import system
-from .presence import process_status
+from .presence import STOPPED, process_status
 
 _TRIES = 100_000
 _PAUSE_S = 0.001
@@ -29,7 +29,6 @@ _LOOK_S = 1.0
 """After this time a waiting process checks again that the one with the turn lives and is not stopped."""
 
 _CREDENTIALS = struct.Struct("3i")
-_STOPPED = frozenset("Tt")
 
 
 class Turn:
@@ -117,4 +116,4 @@ def _is_running(connected: socket.socket) -> bool:
         found = process_status(pid)
     except OSError:
         return True
-    return found is None or found.state not in _STOPPED
+    return found is None or found.state not in STOPPED

@@ -31,7 +31,6 @@ _USUAL_RECORD_BYTES = 1024
 _STARTING_S = 10.0
 """A sidecar that said nothing may still be starting for so long."""
 
-_STOPPED = frozenset("Tt")
 _LOOK_AGAIN_S = 0.3
 
 _SET_URL = "nothing is sent until you run `flwr-telemetry config set url URL`"
@@ -188,7 +187,7 @@ def held_in_vain(host: HostPaths) -> Iterator[str]:
     state = presence.sidecar_state(host)
     if state is not None and presence.state_claims_alive(host):
         found = presence.process_status(state.pid)
-        if found is not None and found.state in _STOPPED:
+        if found is not None and found.state in presence.STOPPED:
             who = f"the sidecar (process {state.pid})"
             yield f"{who} is stopped, so the events wait; run `kill -CONT {state.pid}`"
         return
