@@ -54,7 +54,7 @@ class Figure:
     size: int = 0
     """The number of events, for a plot."""
     why: str = ""
-    """What keeps it from its target, in one sentence with a floor of the same run."""
+    """The reason why it misses its target, in one sentence with a floor of the same run."""
 
     @property
     def ratios(self):

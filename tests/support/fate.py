@@ -1,4 +1,4 @@
-"""What befalls a forked process just before its n-th system call; the forks of `dying.py` begin with it.
+"""Ends, tears or stops a forked process just before its n-th system call; forks of `dying.py` begin with it.
 
 `die`     SIGKILL. Only calls are counted that may change what outlives the process: a file, a directory,
           a connection, another process. Death before a call that only reads, or whose effect ends with

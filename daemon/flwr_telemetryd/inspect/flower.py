@@ -22,7 +22,7 @@ _MODULES = ("supercore/telemetry.py", "common/telemetry.py")
 _OURS = "flwr_telemetry"
 
 STOP = system.setting_of(SWITCH, "0")
-"""What stops every Flower, adopted or not, that the same shell starts."""
+"""The shell line that stops each Flower, adopted or not, of the same shell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """How a sidecar waits between two passes: for a change in the home, a signal, or the end of a time.
 
 On Linux the kernel tells of a change (inotify(7)). Its messages only wake: what has changed is read from the
-times of the files, so a message that is lost or means nothing does no harm. It tells only of
-what is done through itself. On a file system that other machines use, too, and where it refuses, a sidecar on
-demand reads those times four times a second. A service reads them less and less often, down to twice a
-minute.
+times of the files, so a message that is lost or means nothing does no harm. The kernel tells only
+of changes that are made through itself. On a file system that other machines use, too, and where the kernel
+refuses, a sidecar on demand reads those times four times a second. A service reads them less and less often,
+down to twice a minute.
 
 This module never writes, and never lists a directory that did not change.
 """

@@ -1,4 +1,4 @@
-"""What is different on Windows. ``system.py`` takes over each name that stands here without an underscore.
+"""The functions of ``system.py`` that Windows needs otherwise; that module takes over each public name.
 
 files.py        files: opened, locked, renamed and deleted beside others that have them open
 users.py        who the user is, by which names, and whose the site's file is

@@ -1,4 +1,4 @@
-"""Who the user of this process is on Windows, by which names, and whose the site's file is.
+"""On Windows: the user of this process and the names of that user, and the owner of the site's file.
 
 Files have no owner and no mode that Python can tell: the profile of a user is private by its ACL. The site's
 file is not in a profile. Every user may create a name below ``%PROGRAMDATA%`` that is free, so the owner is
@@ -84,7 +84,7 @@ def user_id() -> str:
 
 
 def _told(function: ctypes._NamedFuncPointer, *arguments: int) -> str:
-    """What a function writes into a buffer for a name; empty if it fails."""
+    """The name that a function of Windows writes into a buffer; empty if it fails."""
     buffer, size = ctypes.create_unicode_buffer(257), wintypes.DWORD(257)
     return buffer.value if function(*arguments, buffer, ctypes.byref(size)) else ""
 

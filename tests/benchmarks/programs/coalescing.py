@@ -51,7 +51,7 @@ def decode(spool, use=None, clock=time.perf_counter):
 
 
 def floor():
-    """What the libraries must do: checksum, and the JSON and the hash of an event's own values."""
+    """The work of the libraries: the checksum, and the JSON and the hash of an event's own values."""
     key, crc32 = hashlib.sha256(), zlib.crc32
 
     def use(checksum, payload, event):

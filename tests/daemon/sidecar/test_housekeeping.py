@@ -81,7 +81,7 @@ def touch(name):
 
 WAITING = "spool/events.msgpack spool/sealed-1-00000001.msgpack work/b.1/x outbox/b/k.json".split()
 FOREIGN = ["notes.txt", "spool/.nfs000000000001"]
-"""What shows only when all else is gone."""
+"""Files of others, which are noticed only when nothing else is left."""
 REASONS = {
     **{name: put(name) for name in (*WAITING, *FOREIGN)},
     **{f"{name} changed": touch(name) for name in ("spool", "sidecar.json", "spool/flush", "sent", ".")},
