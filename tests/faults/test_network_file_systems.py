@@ -61,10 +61,19 @@ class Shared:
         return process
 
     def serve(self, host):
-        """Start a service; when this returns, it has reported itself alive."""
+        """Start a service; when this returns, it has reported itself alive, or has ended."""
+        before = self._state(host)
         service = self.start(host, SERVICE)
-        processes.wait_until(Home(self.server).host(host).state.exists)
+        # A killed one has left its state, and one that has not begun yet would die of SIGTERM.
+        processes.wait_until(
+            lambda: self._state(host) not in {before, None} or service.poll() is not None, what="a service"
+        )
         return service
+
+    def _state(self, host):
+        with contextlib.suppress(FileNotFoundError):
+            return Home(self.server).host(host).state.read_bytes()
+        return None
 
     def write(self, host, first, *, longest_s=0.05, **env):
         """Start a writer of ``EVENTS`` events."""
