@@ -36,6 +36,7 @@ THEN = """
     tests/contract/test_caps.py
     tests/faults/test_damaged_outbox.py
     tests/faults/test_damaged_segments.py
+    tests/faults/test_credentials.py
     tests/faults/test_stopped.py
     tests/faults/test_kills.py
 """.split()

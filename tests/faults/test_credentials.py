@@ -12,11 +12,14 @@ SECRET = "correct-horse-battery"
 FORMS = (SECRET, base64.b64encode(f"user:{SECRET}".encode()).decode())
 
 
-def test_no_netrc_is_used(zygote, home, tmp_path, collector):
+@pytest.mark.parametrize("way", ["direct", "proxy"])
+def test_no_netrc_is_used(zygote, home, tmp_path, collector, way):
     """Tried with ~/.netrc and with NETRC, also after the collector asked for a password."""
     for name in ("home/.netrc", "netrc"):
-        (tmp_path / name).write_text(f"machine 127.0.0.1 login user password {SECRET}\n")
+        (tmp_path / name).write_text(f"default login user password {SECRET}\n")
         (tmp_path / name).chmod(0o600)
+    if way == "proxy":  # the collector answers in the place of the other
+        homes.configure(home, "http://collector.invalid/x", proxy=collector.url, plaintext=True)
     homes.put(home, records.series(2))
     collector.answer_with(Answer(401, {"WWW-Authenticate": 'Basic realm="x"'}))
     for _ in range(2):

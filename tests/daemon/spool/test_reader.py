@@ -76,3 +76,10 @@ def test_memory_is_bounded(filler):
     lengths = [len(piece.data) for piece in pieces if isinstance(piece, Damage)]
     assert sum(lengths) == len(garbage)
     assert max(lengths) <= longest
+
+
+@pytest.mark.parametrize("garbage", [b"x", b"\x92"])
+def test_a_record_behind_damage_may_be_cut_anywhere(garbage):
+    segment, payload = garbage + FRAME, FRAME[records.HEADER_BYTES :]
+    for at in range(1, len(segment)):
+        assert read(segment, [at, len(segment)]) == [len(garbage), payload], at
