@@ -92,7 +92,9 @@ def test_csv_is_for_a_spreadsheet(home):
     assert [row[8:] for row in rows] == [["'=SUM(A1)", '{"x": "=1"}'], ["PING", '{"a": "say \\"b\\", c"}']]
 
 
-def test_an_empty_stage_is_reported(home):
+@pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])
+def test_otlp_is_a_form_of_its_own_and_an_empty_stage_is_reported(home, other):
+    assert command(home, "inspect", "--as", "otlp", other).returncode == 2
     assert command(home, "inspect", "--stage", "sent").stdout == f"No events in {home}, stage sent.\n"
     assert command(home, "inspect", "--json").stdout == ""
     assert homes.tree(home.parent) == []
@@ -168,8 +170,3 @@ def test_otlp_is_shown_as_it_is_on_the_wire(home, collector):
     assert shown() == wire_bytes
     assert len(shown("--stage", "rejected")) == 1
     assert [len(otlp.records(line)) for line in shown("--event", "OTHER")] == [3]
-
-
-@pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])
-def test_otlp_is_a_form_of_its_own(home, other):
-    assert command(home, "inspect", "--as", "otlp", other).returncode == 2
