@@ -6,6 +6,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -60,17 +61,11 @@ def test_the_file_says_so_or_is_left_alone(tmp_path_factory, lines, enabled):
         ]
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (f"# mine\n{URL}  enabled  =  true  # why\n", f"# mine\n{URL}  enabled  =  false  # why\n"),
-        ('"enabled"=true', '"enabled"=false'),
-    ],
-)
-def test_a_value_is_changed_where_it_stands(home, before, after):
+@pytest.mark.parametrize("before", [f"# mine\n{URL}  enabled  =  true  # why\n", '"enabled"=true'])
+def test_a_value_is_changed_where_it_stands(home, before):
     homes.write_settings(home, before)
     for _ in range(2):
-        assert written(home) == after
+        assert written(home) == before.replace("true", "false")
 
 
 def test_a_value_that_looks_like_the_setting_is_not_edited(home):
@@ -88,13 +83,17 @@ def test_a_file_as_an_editor_makes_it_is_the_users_own(home, mode):
     assert written(home) == f"enabled = false\n{URL}"
 
 
+def linked(home, target, text=URL):
+    """Let the settings file be a link to a file with this text."""
+    target.write_text(text)
+    homes.config_file(home).parent.mkdir(parents=True, mode=0o700)
+    homes.config_file(home).symlink_to(target)
+    return homes.config_file(home)
+
+
 @pytest.mark.parametrize("text", [URL, "enabled = maybe"])
 def test_a_link_stays_a_link(home, tmp_path, text):
-    homes.write_settings(home, "")
-    kept, file = tmp_path / "dotfiles.toml", homes.config_file(home)
-    kept.write_text(text)
-    file.unlink()
-    file.symlink_to(kept)
+    file = linked(home, kept := tmp_path / "dotfiles.toml", text)
     if text == URL:
         assert written(home) == kept.read_text() == f"enabled = false\n{URL}"
         assert file.is_symlink()
@@ -127,27 +126,23 @@ def test_what_cannot_be_understood_is_kept_beside_whole(home):
 @pytest.mark.parametrize("call", ["link", "fsync", "replace", "write"])
 def test_at_no_moment_the_opt_out_is_missing(home, monkeypatch, call):
     homes.write_settings(home, "enabled = maybe")
-
-    def refuse(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, call, refuse)
+    monkeypatch.setattr(os, call, mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         config_file.write_opt_out(Home(home))
     monkeypatch.undo()
     assert homes.contents(homes.telemetry(home)) == {"config.toml": b"enabled = maybe"}
 
 
-def refusing(name, error):
-    """Give a system call that refuses what concerns a path of this name."""
+def refuse(monkeypatch, name, error, concerns=lambda path, *_: ".config.toml." in str(path)):
+    """Let a system call refuse what concerns the temporary file, or what else is chosen."""
     call = getattr(os, name)
 
     def refuse(path, *rest, **options):
-        if ".config.toml." in str(path):
+        if concerns(path, *rest):
             raise OSError(error, os.strerror(error), str(path))
         return call(path, *rest, **options)
 
-    return refuse
+    monkeypatch.setattr(os, name, refuse)
 
 
 @pytest.mark.parametrize("call", ["open", "replace"])
@@ -157,7 +152,7 @@ def test_where_no_new_file_can_be_made_the_old_one_is_written_over(home, monkeyp
     """No inode is left, the quota is reached, or the directory is immutable: the same file says no."""
     homes.write_settings(home, before)
     file, inode = homes.config_file(home), homes.config_file(home).stat().st_ino
-    monkeypatch.setattr(os, call, refusing(call, error))
+    refuse(monkeypatch, call, error)
     assert config_file.write_opt_out(Home(home)) is None
     monkeypatch.undo()
     assert tomllib.loads(file.read_text()) == {**tomllib.loads(before), "enabled": False}
@@ -168,7 +163,7 @@ def test_where_no_new_file_can_be_made_the_old_one_is_written_over(home, monkeyp
 @pytest.mark.parametrize("before", [f"{URL}enabled = true\n", URL, f"enabled = true\n{URL}"])
 def test_a_write_over_the_old_file_that_stops_never_leaves_another_yes(home, monkeypatch, before):
     """Cut at any byte: the file keeps its setting, or says no, or is malformed, which means no."""
-    monkeypatch.setattr(os, "replace", refusing("replace", errno.ENOSPC))
+    refuse(monkeypatch, "replace", errno.ENOSPC)
     whole = os.write
     for most in range(len(before) + 20):
         homes.write_settings(home, before)
@@ -195,21 +190,14 @@ def test_a_write_over_the_old_file_that_stops_never_leaves_another_yes(home, mon
 
 def test_a_link_to_what_cannot_be_written_is_replaced(home, tmp_path, monkeypatch):
     """Dotfiles on a read-only store: the new file has all that they say, and the link is kept beside."""
-    homes.write_settings(home, "")
     target = tmp_path / "store" / "config.toml"
     target.parent.mkdir()
-    target.write_text(URL)
-    file = homes.config_file(home)
-    file.unlink()
-    file.symlink_to(target)
-    call = os.open
+    file = linked(home, target)
 
-    def read_only(path, flags, *rest, **options):
-        if Path(path).parent == target.parent and flags & os.O_WRONLY:
-            raise OSError(errno.EROFS, "Read-only file system", str(path))
-        return call(path, flags, *rest, **options)
+    def is_write(path, flags, *_):
+        return Path(path).parent == target.parent and flags & os.O_WRONLY
 
-    monkeypatch.setattr(os, "open", read_only)
+    refuse(monkeypatch, "open", errno.EROFS, is_write)
     kept = config_file.write_opt_out(Home(home))
     assert (kept.name, kept.readlink()) == ("config.toml.link", target)
     assert target.read_text() == URL
@@ -218,16 +206,11 @@ def test_a_link_to_what_cannot_be_written_is_replaced(home, tmp_path, monkeypatc
 
 def test_an_opt_out_where_others_can_write_follows_no_link(home, tmp_path):
     """Somebody else may have placed the link. The opt-out replaces it."""
-    homes.write_settings(home, URL)
-    victim = tmp_path / "victim"
-    victim.write_text(URL)
-    homes.config_file(home).unlink()
-    homes.config_file(home).symlink_to(victim)
+    file = linked(home, victim := tmp_path / "victim")
     homes.telemetry(home).chmod(0o777)
     assert written(home) == f"enabled = false\n{URL}"
-    assert victim.read_text() == URL
-    assert not homes.config_file(home).is_symlink()
-    assert stat.S_IMODE(homes.config_file(home).stat().st_mode) == 0o600
+    assert (victim.read_text(), file.is_symlink()) == (URL, False)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_temporary_file_is_never_written_through_a_link(home, tmp_path):

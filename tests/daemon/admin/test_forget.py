@@ -26,6 +26,7 @@ from tests.support.faults import amid
 from tests.support.processes import command
 from tests.support.strategies import tried
 
+SEALED = segments.sealed_name(1)
 GONE, OTHER = "9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1", "00000000-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 
 
@@ -37,13 +38,19 @@ def event(number, source=OTHER):
     return records.encode(records.sample({"n": number}, source=source))
 
 
-def quick_clock():
+def forget_id(home, meanwhile=lambda _now_s: None):
+    """Forget the ID by a clock that runs only in sleep; something may happen in it."""
     now = [0.0]
-    return Clock(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def sleep(seconds):
+        now[0] += seconds
+        meanwhile(now[0])
+
+    return forget.forget_id(Home(home), GONE, Clock(monotonic=lambda: now[0], sleep=sleep))
 
 
 def erase(home):
-    erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
+    erased, problems = forget_id(home)
     assert problems == []
     assert forget.unfinished(Home(home)) == GONE
     forget.finish(Home(home))
@@ -118,7 +125,7 @@ def test_a_burst_that_is_being_split_is_counted_once(home, host):
 
 
 def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host):
-    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
+    homes.put(home, series(2, GONE), name=SEALED)
     committed = make(host, take(host))
     assert any(path.name.endswith(".taken") for path in committed.iterdir())
     assert erase(home) == ErasedCounts(outbox=2)
@@ -127,7 +134,7 @@ def test_a_committed_segment_that_was_not_discarded_is_no_second_copy(home, host
 
 @pytest.mark.parametrize("node", [None, "node7"])
 def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host, node):
-    homes.put(home, [*series(2, GONE), *series(1, OTHER)], name=segments.sealed_name(1), host_of=node)
+    homes.put(home, [*series(2, GONE), *series(1, OTHER)], name=SEALED, host_of=node)
     made = take(Home(home).host(node) if node else host)
     if node:
         homes.age(made.path, 10_000)
@@ -139,22 +146,18 @@ def test_a_batch_whose_maker_is_dead_is_gone_through_at_once(home, host, node):
 
 @pytest.mark.parametrize("is_written", [True, False])
 def test_a_batch_that_a_sidecar_is_making_is_waited_for(home, host, is_written):
-    homes.put_bytes(home, b"".join(map(records.encode, series(2, GONE))), name=segments.sealed_name(1))
-    made = take(host)
+    homes.put(home, series(2, GONE), name=SEALED)
+    made, committed = take(host), []
     if is_written:
         batch.write(made, bursts=True, hardware={})
-    (host.root / "sidecar.lock").touch(mode=0o600)
-    now, committed = [0.0], []
 
-    def commit(seconds):
-        now[0] += seconds
-        if not committed and now[0] > 1:
+    def commit(now_s):
+        assert now_s < forget.WAIT_S
+        if not committed and now_s > 1:
             committed.append(batch.commit(made) if is_written else make(host, made))
 
-    with held(host, 0):
-        clock = Clock(monotonic=lambda: now[0], sleep=commit)
-        assert forget.forget_id(Home(home), GONE, clock) == (ErasedCounts(outbox=2), [])
-    assert now[0] < forget.WAIT_S
+    with held(host, 0, create=True):
+        assert forget_id(home, commit) == (ErasedCounts(outbox=2), [])
     assert homes.unsent_files(home) == []
 
 
@@ -200,7 +203,7 @@ def test_a_part_that_was_delivered_is_not_delivered_again(home, host, spooling):
 
 
 def test_segments_of_nothing_else_leave_nothing(home, host):
-    homes.put_bytes(home, event(1, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(1, GONE), name=SEALED)
     homes.put_bytes(home, event(2, GONE))
     assert erase(home) == ErasedCounts(spool=2)
     for directory in (host.spool, host.work, host.outbox, host.damaged):
@@ -234,19 +237,18 @@ def test_damage_counts_as_damage_and_nothing_else_does(home, host):
 
 def test_a_sidecar_that_may_live_keeps_its_batch(home, host, spooling):
     """It leaves the events out when it begins the batch again."""
-    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(1) + event(2, GONE), name=SEALED)
     made = take(host, THEIRS)
     batch.write(made, bursts=True, hardware={})
-    (host.root / "sidecar.lock").touch(mode=0o600)
-    with held(host, 0):
-        erased, problems = forget.forget_id(Home(home), GONE, quick_clock())
+    with held(host, 0, create=True):
+        erased, problems = forget_id(home)
     assert (erased.spool, len(problems), made.path.exists()) == (0, 1, True)
     assert begin_again(host, spooling) == [1]
 
 
 def test_an_adopted_batch_stays_adopted(home, host, spooling):
     """Its events are other hosts', and must not get the hardware facts of this one."""
-    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1), host_of="node")
+    homes.put_bytes(home, event(1) + event(2, GONE), name=SEALED, host_of="node")
     homes.put_bytes(home, event(3, GONE), name=segments.sealed_name(2), host_of="node")
     assert batch.take(host, THEIRS, 1, [HostPaths(host.telemetry, "node")]) is not None
     assert erase(home) == ErasedCounts(spool=2)
@@ -260,7 +262,7 @@ def test_an_adopted_batch_stays_adopted(home, host, spooling):
 @pytest.mark.parametrize("race", [12, 13])
 def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, monkeypatch, race):
     """It appends after its segment was read: events of other IDs go back to the spool."""
-    path = homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    path = homes.put_bytes(home, event(1) + event(2, GONE), name=SEALED)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     commit = batch.commit
 
@@ -287,11 +289,9 @@ def test_what_a_writer_without_the_lock_adds_is_not_lost(home, host, spooling, m
 )
 def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkeypatch, call, after):
     """It holds the lock of the host; the loser of the rename leaves the batch."""
-    homes.put_bytes(home, event(1) + event(2, GONE), name=segments.sealed_name(1))
+    homes.put_bytes(home, event(1) + event(2, GONE), name=SEALED)
     homes.put_bytes(home, event(3) + event(4, GONE), name=segments.sealed_name(2))
-    (host.root / "sidecar.lock").touch(mode=0o600)
-    taken = []
-    real = batch.write
+    taken, real = [], batch.write
 
     def write(*arguments, **options):
         monkeypatch.undo()
@@ -299,8 +299,8 @@ def test_a_sidecar_that_takes_the_batch_over_has_it(home, host, spooling, monkey
         return real(*arguments, **options)
 
     monkeypatch.setattr(batch, "write", write)
-    with held(host, 0):
-        erased, _ = forget.forget_id(Home(home), GONE, quick_clock())
+    with held(host, 0, create=True):
+        erased, _ = forget_id(home)
     monkeypatch.undo()
     assert (len(taken), erased) == (1, ErasedCounts())
     assert begin_again(host, spooling) == [1, 3]
@@ -313,35 +313,29 @@ def test_nothing_is_deleted_through_a_link(home, host, tmp_path):
     (elsewhere / "2026-11-22.jsonl").write_bytes(burst_of(series(2, GONE)) + b"\n")
     host.sent.symlink_to(elsewhere)
     homes.put(home, series(3, GONE), host_of="node7")
-    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
-    assert "is a link" in problem
-    assert erased == ErasedCounts(spool=3)
+    erased, (problem,) = forget_id(home)
+    assert ("is a link" in problem, erased) == (True, ErasedCounts(spool=3))
     assert homes.tree(elsewhere) == ["2026-11-22.jsonl"]
     host.sent.unlink()
     elsewhere.chmod(0o700)
     elsewhere.rename(host.sent)
     assert erase(home) == ErasedCounts(sent=2)
+    homes.put(home, series(3, GONE))
+    host.root.rename(elsewhere)
+    host.root.symlink_to(elsewhere)
+    erased, (problem,) = forget_id(home)
+    assert (str(host.root) in problem, erased) == (True, ErasedCounts())
 
 
 @pytest.mark.parametrize("where", ["open segment", "committed segment"])
 def test_what_another_process_holds_is_told(home, host, where):
     """A writer was stopped while it held the lock. The next call deletes its segment."""
-    data = b"".join(map(records.encode, series(2, GONE)))
-    if where == "open segment":
-        path = homes.put_bytes(home, data)
-    else:
-        homes.put_bytes(home, data, name=segments.sealed_name(1))
-        made = take(host)
-        batch.write(made, bursts=True, hardware={})
-        (path,) = (path for path in batch.commit(made).iterdir() if path.name.endswith(".taken"))
-    descriptor = os.open(path, os.O_RDWR)
-    now = iter(range(100))
-    clock = Clock(monotonic=lambda: float(next(now)), sleep=lambda _: None)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        _, (problem,) = forget.forget_id(Home(home), GONE, clock)
-    finally:
-        os.close(descriptor)
+    path = homes.put(home, series(2, GONE), name="events.msgpack" if where == "open segment" else SEALED)
+    if where == "committed segment":
+        (path,) = make(host, take(host)).glob("*.taken")
+    with path.open("r+b") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        _, (problem,) = forget_id(home)
     assert "another process" in problem
     assert forget.unfinished(Home(home)) == GONE
     erase(home)
@@ -358,7 +352,7 @@ def test_the_way_back_is_there_until_all_is_told(home, host, monkeypatch):
 
     monkeypatch.setattr(batch, "write", die)
     with pytest.raises(KeyboardInterrupt):
-        forget.forget_id(Home(home), GONE, Clock())
+        forget_id(home)
     monkeypatch.undo()
     assert not (home / "source").exists()
     assert forget.unfinished(Home(home)) == GONE
@@ -388,15 +382,6 @@ def test_what_was_never_finished_goes_too(home, host):
     assert not any(GONE.encode() in data for data in homes.contents(home).values())
 
 
-def test_a_host_that_is_a_link_is_told(home, host, tmp_path):
-    homes.put(home, series(3, GONE))
-    host.root.rename(tmp_path / "elsewhere")
-    host.root.symlink_to(tmp_path / "elsewhere")
-    erased, (problem,) = forget.forget_id(Home(home), GONE, Clock())
-    assert erased == ErasedCounts()
-    assert str(host.root) in problem
-
-
 OWN = "https://collector.example.org/x"
 PAGE = "https://example.org/delete?a=b@c"
 
@@ -424,10 +409,8 @@ def test_the_request_goes_to_the_receiver_of_the_events(home, url, contact, to, 
     assert shown["mailto"] == to if link is None else shown["mailto"].startswith(link)
 
 
-@pytest.mark.parametrize(
-    ("contact", "told"), [({}, "ask its operator"), ({"deletion_contact": PAGE}, "by the page below")]
-)
-def test_people_read_whom_to_ask(home, contact, told):
-    homes.configure(home, OWN, **contact)
-    (home / "source").write_text(GONE)
-    assert told in command(home, "forget", "--yes").stdout
+def test_people_read_whom_to_ask(home):
+    for contact, told in ({}, "ask its operator"), ({"deletion_contact": PAGE}, "by the page below"):
+        homes.configure(home, OWN, **contact)
+        (home / "source").write_text(GONE)
+        assert told in command(home, "forget", "--yes").stdout

@@ -22,12 +22,7 @@ def test_no_other_kind_of_file_keeps_the_opt_out_from_being_written(home, place,
     path.parent.mkdir(parents=True, exist_ok=True)
     for directory in (path.parent, homes.host(home)):
         directory.chmod(0o700)
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "loop":
-        path.symlink_to(path)
-    else:
-        path.mkdir()
+    {"fifo": os.mkfifo, "loop": lambda path: path.symlink_to(path), "directory": os.mkdir}[kind](path)
     done = disable(Home(home), Clock())
     assert not settings.load(Home(home), None).consent.enabled
     assert (done.purged.events, done.problems) == (2, [])
@@ -46,8 +41,7 @@ def test_many_files_do_not_delay_the_opt_out(home):
 def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
     """It made its spool after the opt-out was written, and after the first purge."""
     homes.put(home, records.series(1))
-    sweep = purge.everything_but_sent
-    swept = []
+    sweep, swept = purge.everything_but_sent, []
 
     def late(of):
         problems = sweep(of)
@@ -57,8 +51,7 @@ def test_a_writer_that_had_read_the_opt_in_is_purged_too(home, monkeypatch):
 
     monkeypatch.setattr(purge, "everything_but_sent", late)
     disable(Home(home), Clock())
-    assert len(swept) == 1
-    assert homes.unsent_files(home) == []
+    assert (len(swept), homes.unsent_files(home)) == (1, [])
 
 
 @pytest.mark.parametrize("directory", ["", "spool"])

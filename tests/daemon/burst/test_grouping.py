@@ -88,26 +88,26 @@ def test_what_json_or_the_calendar_cannot_say_is_no_event(value, date_us):
             read(payload)
 
 
+def _packed(details=None, **fields):
+    return as_the_emitter_packs(records.sample(details, **{"cluster": CLUSTERS[0], **fields}))
+
+
 def _elsewhere(cluster, date_us):
     return {"§cluster": cluster, "cluster": cluster, "date": -(2**40) + date_us}
 
 
 def _in_details(number):
-    event = records.sample(_elsewhere(CLUSTERS[number], number), cluster=CLUSTERS[0], date_us=number)
-    return as_the_emitter_packs(event)
+    return _packed(_elsewhere(CLUSTERS[number], number), date_us=number)
 
 
 def _behind_the_date(number):
-    event = records.sample({}, cluster=CLUSTERS[0], hw=_elsewhere(CLUSTERS[number], number))
-    return as_the_emitter_packs(event)
+    return _packed(hw=_elsewhere(CLUSTERS[number], number))
 
 
 def _of_a_probe(number):
     """The real cluster and date are those of a probe, and packed in another way."""
     probe, date_us = grouping._PROBES[0]
-    payload = as_the_emitter_packs(
-        records.sample({}, cluster=probe.decode(), date_us=date_us, hw=_elsewhere(probe.decode(), number))
-    )
+    payload = _packed(cluster=probe.decode(), date_us=date_us, hw=_elsewhere(probe.decode(), number))
     return payload.replace(b"\xd9\x24" + probe, b"\xda\x00\x24" + probe, 1)
 
 
@@ -133,20 +133,15 @@ def test_a_lookalike_of_cluster_and_date(make):
 
 def test_equal_events_are_not_decoded(monkeypatch):
     """The first event costs two probes and its details. Equal ones cost nothing, others their details."""
-    calls = []
-    monkeypatch.setattr(
-        record, "decode", lambda payload, real=record.decode: calls.append(1) or real(payload)
-    )
-    real_unpack = grouping.msgpack.unpackb
+    calls, real_unpack = [], grouping.msgpack.unpackb
+    monkeypatch.setattr(record, "decode", lambda _payload: calls.append(1))
     monkeypatch.setattr(grouping.msgpack, "unpackb", lambda data: calls.append(2) or real_unpack(data))
     subject = RecordGrouper(HARDWARE)
     for number in range(4):
-        event = records.sample({"n": 1}, cluster=CLUSTERS[number % 3], date_us=number)
-        subject.of_payload(as_the_emitter_packs(event))
+        subject.of_payload(_packed({"n": 1}, cluster=CLUSTERS[number % 3], date_us=number))
     assert calls == [2, 2, 2]
     calls.clear()
-    event = records.sample({"n": 2}, cluster=CLUSTERS[0])
-    subject.of_payload(as_the_emitter_packs(event))
+    subject.of_payload(_packed({"n": 2}))
     assert calls == [2]
 
 

@@ -38,15 +38,9 @@ def test_nothing_around_it_can_disturb_it(home, tmp_path):
     homes.write_settings(home, "nonsense")
     before = homes.tree(home.parent)
     temporary = _temporary(tmp_path)
-    surroundings = {
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_TELEMETRY_SIDECAR": "never",
-        "DO_NOT_TRACK": "1",
-        "SLURM_JOB_ID": "7",
-        "http_proxy": "http://127.0.0.1:9",
-        "ALL_PROXY": "http://127.0.0.1:9",
-        "TMPDIR": str(temporary),
-    }
+    surroundings = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_TELEMETRY_SIDECAR": "never", "DO_NOT_TRACK": "1"}
+    surroundings |= {"SLURM_JOB_ID": "7", "TMPDIR": str(temporary)}
+    surroundings |= dict.fromkeys(("http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
     done = command(home, "demo", "--workloads", "3", "--json", env=surroundings)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -62,13 +56,9 @@ def test_nothing_around_it_can_disturb_it(home, tmp_path):
 
 def test_ending_it_leaves_nothing(home, tmp_path):
     temporary = _temporary(tmp_path)
-    demo = processes.start(
-        home,
-        ["-m", "flwr_telemetryd.cli", "demo", "--workloads", "200"],
-        {"TMPDIR": str(temporary)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    words = ["-m", "flwr_telemetryd.cli", "demo", "--workloads", "200"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    demo = processes.start(home, words, {"TMPDIR": str(temporary)}, **pipes)
     processes.wait_until(lambda: homes.find(temporary, "*/telemetry/*/sidecar.json"))
     demo.send_signal(signal.SIGTERM)
     _, said = demo.communicate(timeout=processes.PATIENCE_S)

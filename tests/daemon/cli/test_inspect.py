@@ -92,28 +92,24 @@ def test_csv_is_for_a_spreadsheet(home):
     assert [row[8:] for row in rows] == [["'=SUM(A1)", '{"x": "=1"}'], ["PING", '{"a": "say \\"b\\", c"}']]
 
 
-def test_an_empty_stage_is_reported(home):
+@pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])
+def test_otlp_is_a_form_of_its_own_and_an_empty_stage_is_reported(home, other):
+    assert command(home, "inspect", "--as", "otlp", other).returncode == 2
     assert command(home, "inspect", "--stage", "sent").stdout == f"No events in {home}, stage sent.\n"
     assert command(home, "inspect", "--json").stdout == ""
     assert homes.tree(home.parent) == []
 
 
-def test_a_damaged_body_costs_itself_alone(home):
-    homes.put(home, records.series(1))
+def test_an_event_cannot_steer_the_terminal(home):
+    """A damaged body costs itself alone."""
+    homes.put(home, [records.sample({"x": "\x1b[2J"}, event_type="\x1b[31mRED")])
     batch = homes.host(home) / "outbox" / "1"
     batch.mkdir(parents=True)
     (batch / "ab.json").write_bytes(b'{"event_type":')
-    done = ran(home, "inspect", "--json")
-    assert len(done.stdout.splitlines()) == 1
-    assert str(batch / "ab.json") in done.stderr
-
-
-def test_an_event_cannot_steer_the_terminal(home):
-    homes.put(home, [records.sample({"x": "\x1b[2J"}, event_type="\x1b[31mRED")])
     shown = command(home, "inspect", env={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
-    assert "?[31mRED" in shown
-    assert "\x1b[2J" not in shown
-    assert "\x1b[31m" not in shown
+    assert ["?[31mRED" in shown, "\x1b[2J" in shown, "\x1b[31m" in shown] == [True, False, False]
+    done = ran(home, "inspect", "--json")
+    assert (len(done.stdout.splitlines()), str(batch / "ab.json") in done.stderr) == (1, True)
 
 
 def started(home, *arguments):
@@ -135,12 +131,10 @@ def test_follow_shows_what_is_new_until_an_interrupt(home, collector, form):
     homes.configure(home, collector.url)
     follow = started(home, "--follow", *form)
     for n in range(2):
-        processes.spool_events(home, 1, {"round": f"number {n}"})
-        while f"number {n}" not in follow.stdout.readline():
-            pass
-        assert command(home, "flush", env=NEVER).returncode == 0
-        while f"number {n}" not in follow.stdout.readline():
-            pass
+        for step in (processes.spool_events, lambda *_: ran(home, "flush", env=NEVER)):
+            step(home, 1, {"round": f"number {n}"})
+            while f"number {n}" not in follow.stdout.readline():
+                pass
     follow.send_signal(signal.SIGINT)
     _, said = follow.communicate(timeout=processes.PATIENCE_S)
     assert (follow.returncode, said) == (0, "")
@@ -168,8 +162,3 @@ def test_otlp_is_shown_as_it_is_on_the_wire(home, collector):
     assert shown() == wire_bytes
     assert len(shown("--stage", "rejected")) == 1
     assert [len(otlp.records(line)) for line in shown("--event", "OTHER")] == [3]
-
-
-@pytest.mark.parametrize("other", ["--json", "--csv", "--body", "--expand", "1"])
-def test_otlp_is_a_form_of_its_own(home, other):
-    assert command(home, "inspect", "--as", "otlp", other).returncode == 2

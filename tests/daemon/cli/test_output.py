@@ -16,12 +16,9 @@ SPANS = [(-1, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (172_800, "2
 SIZES = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1024.0 GiB")]
 
 
-def test_quantities_in_words():
+def test_quantities_and_moments_in_words():
     assert [(seconds, output.span(seconds)) for seconds, _ in SPANS] == SPANS
     assert [(count, output.size(count)) for count, _ in SIZES] == SIZES
-
-
-def test_a_moment_in_words():
     now = datetime.now(UTC)
     assert output.ago(now.isoformat()) == "just now"
     assert output.ago((now - timedelta(seconds=200)).isoformat()) == "3 min ago"

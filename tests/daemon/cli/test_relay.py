@@ -14,12 +14,8 @@ from tests.support import homes, processes, records
 from tests.support.commands import ran
 from tests.support.processes import command
 
-NOTHING = {
-    "outcome": "delivered",
-    "reason": None,
-    "from_start": False,
-    **dict.fromkeys(("bodies", "events", "rejected", "forgotten", "damaged", "rest_bytes"), 0),
-}
+NOTHING = dict.fromkeys(("bodies", "events", "rejected", "forgotten", "damaged", "rest_bytes"), 0)
+NOTHING |= {"outcome": "delivered", "reason": None, "from_start": False}
 
 
 @pytest.fixture

@@ -44,14 +44,9 @@ def run(home, *command, **options):
     ],
 )
 def test_our_directory_comes_first_and_once(before, after):
+    assert {path.name for path in SITE_DIRECTORY.iterdir()} - {"__pycache__"} == {"sitecustomize.py"}
     environ = {} if before is None else {"PYTHONPATH": before}
     assert environment_for(environ)["PYTHONPATH"].split(os.pathsep) == after
-
-
-def test_our_directory_holds_the_sitecustomize():
-    assert [path.name for path in SITE_DIRECTORY.iterdir() if path.name != "__pycache__"] == [
-        "sitecustomize.py"
-    ]
 
 
 def test_the_command_takes_the_place_of_the_process(home):
@@ -73,7 +68,11 @@ def test_a_command_that_dies_of_a_signal_is_seen_to(home, name):
 
 
 def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_path, capfd):
-    """The PATH is that of the given environment; an entry that is not a directory is skipped."""
+    """The PATH is that of the given environment; an entry that is not a directory is skipped.
+
+    This process stays as it was.
+    """
+    before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
     plain, junk = tmp_path / "plain", tmp_path / "junk"
     plain.write_text("#!/bin/sh\n")
     junk.write_bytes(b"\x7fELF and no more")
@@ -86,11 +85,6 @@ def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_pat
     ]
     assert [run_command([str(path)], environ) for path in (plain, tmp_path, junk)] == [126] * 3
     assert len(capfd.readouterr().err.splitlines()) == 3
-
-
-def test_a_failure_leaves_this_process_as_it_was():
-    before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
-    run_command(["no-such-command"], os.environ)
     assert (dict(os.environ), signal.getsignal(signal.SIGPIPE)) == before
 
 
@@ -156,8 +150,6 @@ def test_nothing_is_said_or_made_while_telemetry_is_off(home, untold):
 
 
 EVENT = "from flwr_telemetry import event; print(event('PING').result())"
-
-
 LOGGER = "import logging; logging.getLogger('flwr-telemetry')"
 CLOSED = "import logging, sys; sys.stderr = open('x', 'w'); logging.basicConfig(); sys.stderr.close()\n"
 
@@ -202,12 +194,9 @@ def test_the_command_gets_the_variable_that_every_flower_obeys(home, environ, te
     assert run(home, sys.executable, "-I", "-c", look, env=environ).stdout == f"{given}\n"
 
 
-def test_a_command_that_takes_the_variable_away_is_told(home):
+def test_it_is_told_whether_a_flower_that_cannot_be_adopted_reports(home):
     done = run(home, "env", "-u", "FLWR_TELEMETRY_ENABLED", sys.executable, "-c", "", env=OFF)
     assert "takes FLWR_TELEMETRY_ENABLED=0 away" in done.stderr
-
-
-def test_a_flower_that_another_yes_keeps_silent_is_not_said_to_report(home):
     done = run(home, sys.executable, "-I", "-c", "", env={"FLWR_TELEMETRY_ENABLED": "true"})
     assert "Flower reports nothing in" in done.stderr
 
@@ -252,12 +241,9 @@ def test_a_superlink_that_reports_as_this_command_would_is_not_named(home, super
     assert "flower-superlink" in run(home, "true", env=OFF).stderr
 
 
-WITHOUT_FCNTL = "import sys\nsys.modules['fcntl'] = None\n"
-
-
 def test_on_a_system_without_our_locks_the_command_runs_and_run_says_so(home):
     """As on Windows: Flower reports by itself there, unless a variable says no; no other command works."""
-    code = WITHOUT_FCNTL + "from flwr_telemetryd.cli import main\nmain()"
+    code = "import sys\nsys.modules['fcntl'] = None\nfrom flwr_telemetryd.cli import main\nmain()"
     look = "import os; print(os.environ.get('FLWR_TELEMETRY_ENABLED'))"
     for env, given in (({}, "None"), ({"DO_NOT_TRACK": "1"}, "0"), ({"DO_NOT_TRACK": ""}, "None")):
         done = processes.run(home, ["-c", code, "run", "--", sys.executable, "-c", look], env)

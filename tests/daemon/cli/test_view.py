@@ -41,14 +41,13 @@ def test_a_file_of_ones_own_is_replaced_whole(home, tmp_path):
     assert ran(home, "view", "-o", "/dev/stdout").stdout.startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("settings", ["enabled = false\n", "upload = false\n", "enabled = maybe\n"])
-def test_it_works_whatever_the_settings_say(home, settings):
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [("enabled = false", "is off."), ("upload = false", "nothing is sent"), ("x = maybe", "no valid TOML")],
+)
+def test_it_works_whatever_the_settings_say(home, settings, told):
     homes.write_settings(home, settings)
-    page = ran(home, "view", "-o", "-").stdout
-    expected = {"enabled = false\n": "is off.", "upload = false\n": "nothing is sent"}.get(
-        settings, "no valid TOML"
-    )
-    assert expected in page
+    assert told in ran(home, "view", "-o", "-").stdout
 
 
 def test_it_is_opened_where_there_is_a_display(home, tmp_path):

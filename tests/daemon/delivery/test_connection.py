@@ -94,11 +94,14 @@ def test_a_connection_is_not_used_again_after_another_answer(answer):
     assert [len(bodies) for bodies in server.bodies] == [1, 1]
 
 
-@pytest.mark.parametrize("status", [302, 403, 422, 429, 500, 503])
+@pytest.mark.parametrize("status", [101, 302, 403, 422, 429, 500, 503])
 def test_a_connection_is_not_used_again_after_a_failure(status):
-    with Server(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status) as server:
+    """A change of protocol is one, and no interim answer."""
+    head = b"Upgrade: x\r\n\r\n" + OK if status == 101 else b"Content-Length: 2\r\n\r\n{}"
+    with Server(b"HTTP/1.1 %d X\r\n" % status + head) as server:
         first, second = outcomes(server.url)
-    assert (isinstance(first, Retry | Refused), second) == (True, Delivered())
+    assert (type(first), second) == (Refused if status == 422 else Retry, Delivered())
+    assert first.reason.startswith(f"the collector answered {status}")
     assert [len(bodies) for bodies in server.bodies] == [1, 1]
 
 
@@ -116,23 +119,12 @@ def test_a_late_answer_to_the_former_body_is_none_to_the_next(own):
     assert [len(bodies) for bodies in server.bodies] == [2, 1]
 
 
-def test_an_answer_before_the_whole_body_is_none():
-    """The server says 200 and hangs up; it cannot have the rest of the body."""
-    with Server(None) as server:
-        first, second = outcomes(server.url, body=b"x" * 2**24)
+@pytest.mark.parametrize(("answer", "size"), [(b"HTTP/1.1 102 Processing\r\n\r\n" * 200, 2), (None, 2**24)])
+def test_interim_answers_without_an_end_are_a_failure(answer, size):
+    """So is an answer before the whole body: the server says 200 and hangs up, and cannot have the rest."""
+    with Server(answer) as server:
+        first, second = outcomes(server.url, body=b"x" * size)
     assert (type(first), second) == (Retry, Delivered())
-
-
-def test_interim_answers_without_an_end_are_a_failure():
-    with Server(b"HTTP/1.1 102 Processing\r\n\r\n" * 200) as server:
-        first, second = outcomes(server.url)
-    assert (type(first), second) == (Retry, Delivered())
-
-
-def test_a_change_of_protocol_is_no_interim_answer():
-    with Server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + OK) as server:
-        first, second = outcomes(server.url)
-    assert (first, second) == (Retry("the collector answered 101"), Delivered())
 
 
 @pytest.fixture(scope="module")

@@ -58,16 +58,13 @@ def test_a_file_that_others_can_reach_is_refused(headers_file, mode):
     assert "can be read by others; chmod 600 it" in refusal(headers_file)
 
 
-def test_a_file_of_another_user_is_refused(headers_file, monkeypatch):
+def test_a_missing_file_a_directory_a_fifo_and_a_file_of_another_user_are_told(headers_file, monkeypatch):
+    assert "cannot be read: No such file" in refusal(headers_file.with_name("none"))
+    assert "no plain file" in refusal(headers_file.parent)
+    os.mkfifo(headers_file.with_name("fifo"), 0o600)
+    assert "no plain file" in refusal(headers_file.with_name("fifo"))
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert "belongs to another user" in refusal(headers_file)
-
-
-def test_a_missing_file_a_directory_and_a_fifo_are_told(tmp_path):
-    assert "cannot be read: No such file" in refusal(tmp_path / "none")
-    assert "no plain file" in refusal(tmp_path)
-    os.mkfifo(tmp_path / "fifo", 0o600)
-    assert "no plain file" in refusal(tmp_path / "fifo")
 
 
 @pytest.mark.parametrize(
@@ -128,27 +125,17 @@ def asking(authority, bundle):
         yield functools.partial(send, collector.url, ca_bundle=bundle)
 
 
-def issued(authority, tmp_path):
-    certificate = authority.issue_cert("client.example")
-    paths = [tmp_path / name for name in ("cert.pem", "key.pem", "both.pem")]
-    certificate.cert_chain_pems[0].write_to_path(paths[0])
-    certificate.private_key_pem.write_to_path(paths[1])
-    certificate.private_key_and_cert_chain_pem.write_to_path(paths[2])
-    return map(str, paths)
-
-
-def test_a_certificate_is_shown(asking, authority, tmp_path):
-    cert, key, both = issued(authority, tmp_path)
+def test_a_certificate_is_shown_and_told_if_it_is_missing_or_cannot_be_used(asking, authority, tmp_path):
+    own = authority.issue_cert("client.example")
+    pems = [own.cert_chain_pems[0], own.private_key_pem, own.private_key_and_cert_chain_pem]
+    pems.append(authority.issue_cert("x.example").private_key_pem)
+    cert, key, both, other = (str(tmp_path / f"{number}.pem") for number in range(4))
+    for pem, path in zip(pems, (cert, key, both, other), strict=True):
+        pem.write_to_path(path)
     assert asking(client_cert=cert, client_key=key) == asking(client_cert=both) == Delivered()
-
-
-def test_a_certificate_that_is_missing_or_cannot_be_used_is_told(asking, authority, tmp_path):
-    cert, key, _ = issued(authority, tmp_path)
-    other = tmp_path / "other.pem"
-    authority.issue_cert("x.example").private_key_pem.write_to_path(other)
     for files, words in (
         ({}, "client_cert"),
-        ({"client_cert": cert, "client_key": str(other)}, "no certificate and its key"),
+        ({"client_cert": cert, "client_key": other}, "no certificate and its key"),
         ({"client_cert": str(tmp_path / "none"), "client_key": key}, "No such file"),
         ({"client_key": key}, "needs client_cert"),
     ):

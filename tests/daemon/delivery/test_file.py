@@ -31,12 +31,10 @@ def test_a_write_error_is_a_retry_and_leaves_nothing_open(tmp_path, number, monk
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "no_directory"])
 def test_another_kind_of_file_is_a_retry_and_is_not_followed(tmp_path, kind):
     path = tmp_path / "out.jsonl" / ("x" * (kind == "no_directory"))
-    {
-        "link": lambda: path.symlink_to(tmp_path / "target"),
-        "fifo": lambda: os.mkfifo(path),
-        "directory": path.mkdir,
-        "no_directory": lambda: None,
-    }[kind]()
+    if kind == "link":
+        path.symlink_to(tmp_path / "target")
+    elif kind != "no_directory":
+        {"fifo": os.mkfifo, "directory": os.mkdir}[kind](path)
     outcome = FileSink(path.as_uri()).send("k", b"{}")
     assert isinstance(outcome, Retry)
     assert str(path) in outcome.reason

@@ -5,11 +5,11 @@ import itertools
 import socket
 import ssl
 import tracemalloc
+from unittest import mock
 
 import pytest
 import requests
 import urllib3
-from requests.adapters import BaseAdapter
 
 from flwr_telemetryd.delivery import http
 from flwr_telemetryd.delivery.http import MAX_ANSWER_BYTES, Reached
@@ -124,26 +124,14 @@ KINDS = [kind for root in ROOTS for kind in kinds_of(root)]
 KINDS += [OSError, TimeoutError, ConnectionResetError, UnicodeError, ValueError]
 
 
-class Raising(BaseAdapter):
-    """A connection that fails with the exception that is set."""
-
-    error = None
-
-    def send(self, *_, **__):
-        raise self.error
-
-    def close(self):
-        pass
-
-
 def test_every_exception_of_the_libraries_is_a_retry_without_a_secret():
     assert len(KINDS) > 50
-    adapter = Raising()
+    adapter = mock.Mock()
     with sink_for("http://127.0.0.1:9/%2D") as sink:
         sink._way._session.mount("http://", adapter)
         for kind in KINDS:
-            adapter.error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
-            BaseException.__init__(adapter.error, f"http://u:{SECRET}@127.0.0.1/")
+            adapter.send.side_effect = error = kind.__new__(kind, f"http://u:{SECRET}@127.0.0.1/")
+            BaseException.__init__(error, f"http://u:{SECRET}@127.0.0.1/")
             outcome = sink.send(KEY, BODY)
             assert isinstance(outcome, Retry), kind
             assert outcome.after_s is None

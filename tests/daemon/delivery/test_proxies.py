@@ -82,23 +82,18 @@ NOT_EXEMPT = {
 }
 
 
-@pytest.mark.parametrize("url", EXEMPT)
-def test_no_proxy_exempts_names_and_networks(url):
-    for entry in EXEMPT[url]:
-        assert proxies.choose(url, None, {**EVERY, "no_proxy": entry}) is None, entry
+@pytest.mark.parametrize("table", [EXEMPT, NOT_EXEMPT], ids=["exempt", "not exempt"])
+def test_no_proxy_exempts_names_and_networks_and_nothing_else(table):
+    for url, entry in ((url, entry) for url, entries in table.items() for entry in entries):
+        chosen = proxies.choose(url, None, {**EVERY, "no_proxy": entry})
+        assert (chosen is None) is (table is EXEMPT), (url, entry)
 
 
-@pytest.mark.parametrize("url", NOT_EXEMPT)
-def test_no_proxy_exempts_nothing_else(url):
-    for entry in NOT_EXEMPT[url]:
-        assert proxies.choose(url, None, {**EVERY, "no_proxy": entry}) is not None, entry
-
-
-@pytest.mark.parametrize(
-    "url", ["proxy.example:3128", "http://proxy.example", "HTTPS://u:p@proxy.example:1", PROXY]
-)
-def test_a_proxy_that_can_be_tried(url):
-    assert proxies.problem(Proxy(url, SETTING)) is None
+def test_a_proxy_that_can_be_tried(monkeypatch):
+    """One of SOCKS, too, where PySocks is installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for url in ("proxy.example:3128", "http://proxy.example", PROXY, "HTTPS://u:p@a:1", "socks5h://a:1"):
+        assert proxies.problem(Proxy(url, SETTING)) is None, url
 
 
 @pytest.mark.parametrize("origin", [SETTING, "ALL_PROXY"])
@@ -122,11 +117,6 @@ def test_a_proxy_that_cannot_be_used_is_told_with_a_remedy(url, found, remedy, o
     assert remedy in problem.remedy
     assert ("settings" if origin == SETTING else origin) in problem.found
     assert not any(word in "".join(problem) for word in ("quite-secret", "proxy.example"))
-
-
-def test_a_socks_proxy_can_be_tried_where_pysocks_is_installed(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    assert proxies.problem(Proxy("socks5h://proxy.example:1", SETTING)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A Retry-After that outlives a sidecar, with any content of its file and any clock."""
 
 import os
+from unittest import mock
 
 import pytest
 
@@ -11,7 +12,7 @@ NOW_S = 1_795_000_000.0
 
 
 def told(host, text, at_s=NOW_S):
-    host.not_before.write_text(text)
+    host.not_before.write_bytes(text if isinstance(text, bytes) else text.encode())
     os.utime(host.not_before, (at_s, at_s))
 
 
@@ -36,8 +37,7 @@ def test_the_wait_shrinks_with_time_and_never_exceeds_a_day(host, text, age_s, l
     "data", [b"", b"soon", b"nan", b"-nan", b"-1", b"-inf", b"0", b"\0", b"6 0", b"\xff\xfe6"]
 )
 def test_an_invalid_file_is_no_wait(host, data):
-    host.not_before.write_bytes(data)
-    os.utime(host.not_before, (NOW_S, NOW_S))
+    told(host, data)
     assert remaining_s(host) <= 0
 
 
@@ -68,13 +68,10 @@ def test_after_a_clock_was_set_back_the_wait_starts_again(host):
     assert target.stat().st_mtime == NOW_S * 2
 
 
-def test_without_the_time_the_whole_wait_is_left(host, monkeypatch):
+def test_without_the_time_the_whole_wait_is_left(host):
     """A full disk must not shorten a wait."""
     told(host, "60\n")
-
-    def now():
-        raise OSError(28, os.strerror(28))
-
+    now = mock.Mock(side_effect=OSError(28, "No space left on device"))
     before = faults.descriptors()
     retry_after.repair(host, now)
     assert retry_after.remaining_s(host, now) == 60

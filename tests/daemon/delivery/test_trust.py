@@ -44,35 +44,26 @@ def sent(url, environ, monkeypatch, **settings):
     return send(url, **settings)
 
 
-PLACES = {
-    "file": lambda found: {"SSL_CERT_FILE": found["site"][1], "SSL_CERT_DIR": "/none"},
-    "directory": lambda found: {"SSL_CERT_DIR": found["site"][2]},
-    "list": lambda found: {"SSL_CERT_DIR": f"/none:{found['other'][2]}:{found['site'][2]}"},
-    "file_of_another": lambda found: {"SSL_CERT_FILE": found["other"][1], "SSL_CERT_DIR": found["site"][2]},
-    "no_file": lambda found: {"SSL_CERT_FILE": "/none", "SSL_CERT_DIR": found["site"][2]},
-    "certifi": lambda found: {"SSL_CERT_FILE": found["other"][1], "CERTIFI": found["site"][1]},
-    "certifi_beside_a_directory": lambda found: {
-        "SSL_CERT_DIR": found["other"][2],
-        "CERTIFI": found["site"][1],
-    },
-    "certifi_alone": lambda found: {
-        "SSL_CERT_FILE": "/none",
-        "SSL_CERT_DIR": "/none",
-        "CERTIFI": found["site"][1],
-    },
-    "requests": lambda found: {"REQUESTS_CA_BUNDLE": found["site"][1]},
-    "requests_directory": lambda found: {"REQUESTS_CA_BUNDLE": found["site"][2]},
-    "curl": lambda found: {"CURL_CA_BUNDLE": found["site"][1], "REQUESTS_CA_BUNDLE": ""},
-}
-EXCLUSIVE = {
-    "requests": lambda found: {"REQUESTS_CA_BUNDLE": found["other"][1], "CURL_CA_BUNDLE": found["site"][1]},
-    "curl": lambda found: {"CURL_CA_BUNDLE": found["other"][1]},
-}
+FILE = "SSL_CERT_FILE={site[1]} SSL_CERT_DIR=/none"
+DIRECTORY = "SSL_CERT_DIR={site[2]}"
+CERTIFI = "SSL_CERT_FILE={other[1]} CERTIFI={site[1]}"
+PLACES = [
+    *(FILE, DIRECTORY, CERTIFI),
+    "SSL_CERT_DIR=/none:{other[2]}:{site[2]}",
+    "SSL_CERT_FILE={other[1]} SSL_CERT_DIR={site[2]}",
+    "SSL_CERT_FILE=/none SSL_CERT_DIR={site[2]}",
+    "SSL_CERT_DIR={other[2]} CERTIFI={site[1]}",
+    "SSL_CERT_FILE=/none SSL_CERT_DIR=/none CERTIFI={site[1]}",
+    "REQUESTS_CA_BUNDLE={site[1]}",
+    "REQUESTS_CA_BUNDLE={site[2]}",
+    "CURL_CA_BUNDLE={site[1]} REQUESTS_CA_BUNDLE=",
+]
+EXCLUSIVE = ["REQUESTS_CA_BUNDLE={other[1]} CURL_CA_BUNDLE={site[1]}", "CURL_CA_BUNDLE={other[1]}"]
 
 
-def environment(make, authorities, monkeypatch):
+def environment(place, authorities, monkeypatch):
     """The variables of a place; ``CERTIFI`` stands for certifi's own file."""
-    environ = {name: str(path) for name, path in make(authorities).items()}
+    environ = dict(item.split("=") for item in place.format(**authorities).split(" "))
     if certificates := environ.pop("CERTIFI", None):
         monkeypatch.setattr(certifi, "where", lambda: certificates)
     return environ
@@ -80,7 +71,7 @@ def environment(make, authorities, monkeypatch):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_default_context_is_trusted_and_certifi(server, authorities, monkeypatch, place):
-    environ = environment(PLACES[place], authorities, monkeypatch)
+    environ = environment(place, authorities, monkeypatch)
     assert sent(server.url, environ, monkeypatch) == Delivered()
 
 
@@ -94,16 +85,13 @@ def test_a_context_that_counts_no_certificates_is_used(server, authorities, monk
     """The package truststore puts such a one in the place of Python's, in some companies on every machine."""
     monkeypatch.setattr(ssl, "SSLContext", TrustStore)
     assert sent(server.url, {"SSL_CERT_FILE": str(authorities["site"][1])}, monkeypatch) == Delivered()
-    environ = environment(PLACES["certifi"], authorities, monkeypatch)
+    environ = environment(CERTIFI, authorities, monkeypatch)
     assert sent(server.url, environ, monkeypatch) == Delivered()
 
 
 @pytest.mark.parametrize("place", EXCLUSIVE)
 def test_a_bundle_is_exclusive(server, authorities, monkeypatch, place):
-    environ = {
-        **environment(EXCLUSIVE[place], authorities, monkeypatch),
-        "SSL_CERT_FILE": str(authorities["site"][1]),
-    }
+    environ = environment(f"{place} SSL_CERT_FILE={{site[1]}}", authorities, monkeypatch)
     outcome = sent(server.url, environ, monkeypatch)
     assert isinstance(outcome, Retry)
     assert f"only the certificates that {next(iter(environ))} names" in outcome.reason
@@ -122,7 +110,7 @@ def test_a_store_that_learns_the_authority_later_is_read_again(server, authoriti
         assert sink.send(KEY, BODY) == Delivered()
 
 
-@pytest.mark.parametrize("place", ["file", "directory"])
+@pytest.mark.parametrize("place", [FILE, DIRECTORY])
 def test_the_context_is_made_once_and_files_are_read_only_if_needed(server, authorities, monkeypatch, place):
     """Each file takes 20 ms, which is much for a sidecar that sends one body."""
     made = []
@@ -131,7 +119,7 @@ def test_the_context_is_made_once_and_files_are_read_only_if_needed(server, auth
         Trust, "context", lambda self, make=Trust.context: made.append(make(self)) or made[-1]
     )
     server.answer_by(lambda _request: 503)  # each request has a fresh connection
-    for name, value in environment(PLACES[place], authorities, monkeypatch).items():
+    for name, value in environment(place, authorities, monkeypatch).items():
         monkeypatch.setenv(name, value)
     with sink_for(server.url) as sink:
         assert made == []

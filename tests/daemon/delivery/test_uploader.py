@@ -7,7 +7,7 @@ from flwr_telemetryd.delivery.outcome import Delivered, PartSent, Refused, Retry
 from flwr_telemetryd.delivery.uploader import Uploader
 from flwr_telemetryd.outbox.queue import Queue
 from tests.daemon.conftest import a_runtime, put_body
-from tests.support import records, wire
+from tests.support import records
 from tests.support.bodies import coalesce
 
 
@@ -34,13 +34,11 @@ def collector():
 
 @pytest.fixture
 def keys(host):
+    host.outbox.mkdir(mode=0o700)
     found = []
     for number in range(3):
         (body,) = coalesce([to_wire(records.sample({"n": number}))], bursts=False)
-        path = host.outbox / f"{number + 1:019d}-0000000{number}" / f"{wire.key_of(body)}.json"
-        path.parent.mkdir(parents=True, mode=0o700)
-        path.write_bytes(body)
-        found.append(path.stem)
+        found.append(put_body(host, body, batch=f"b{number}").key)
     return found
 
 

@@ -19,10 +19,9 @@ def lanes(*states, **more):
 def test_a_burst_shades_its_own_lanes_alone():
     some = lanes(*["ended"] * 6)
     timeline = Timeline(some, [Burst(0, 9 * S, ("c0", "c1", "c3", "c5"), 4)])
-    found = re.findall(
-        r'<rect x="1.000%" width="[0-9.]+%" y="(\d+)" height="(\d+)"', drawing.picture(timeline)
-    )
-    assert [(int(y), int(height)) for y, height in found] == [(6, 68), (6 + 3 * 34, 34), (6 + 5 * 34, 34)]
+    form = r'<rect x="1.000%" width="[0-9.]+%" y="(\d+)" height="(\d+)"'
+    found = [(int(y), int(height)) for y, height in re.findall(form, drawing.picture(timeline))]
+    assert found == [(6, 68), (6 + 3 * 34, 34), (6 + 5 * 34, 34)]
 
 
 def test_each_state_has_its_mark_and_its_words():

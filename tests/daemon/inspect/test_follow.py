@@ -7,10 +7,11 @@ from flwr_telemetry.hardware import hardware_facts
 from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.inspect.follow import Follower
-from flwr_telemetryd.outbox import archive, batch
+from flwr_telemetryd.outbox import archive
 from flwr_telemetryd.outbox.body import key_of
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.state import State
+from tests.daemon.conftest import make, take
 from tests.support import homes, records
 from tests.support.bodies import coalesce
 
@@ -40,39 +41,28 @@ def test_a_segment_gives_what_is_new_whatever_it_is_called(home):
     host = Home(home).host()
     segments.seal(host, 1)
     assert _new(follower) == []
-    assert batch.take(host, "owner", 2) is not None
+    take(host)
     assert _new(follower) == []
 
 
-def test_an_inode_that_is_used_again_is_another_segment(home):
-    """File systems give a new file the number of a deleted one; its first record tells it apart."""
-    follower = Follower(Home(home))
-    homes.put(home, [records.sample({"n": 0}, date_us=1)])
-    assert _new(follower) == [("spool", 0)]
-    segment = homes.open_segment(home)
-    # The same inode for certain: the same file, with another content.
-    segment.write_bytes(records.encode(records.sample({"n": 7}, date_us=2)))
-    assert _new(follower) == [("spool", 7)]
-
-
 def test_a_record_that_is_being_written_is_shown_when_it_is_whole(home):
+    """File systems give a new file the inode of a deleted one; its first record tells it apart."""
     whole = records.encode(records.sample({"n": 1}))
     homes.put_bytes(home, records.encode(records.sample({"n": 0})) + whole[:50])
     follower = Follower(Home(home))
     assert _new(follower) == [("spool", 0)]
     _append(home, whole[50:])
     assert _new(follower) == [("spool", 1)]
+    # The same inode for certain: the same file, with another content.
+    homes.put(home, records.series(2, start=7), name="others")
+    homes.open_segment(home).write_bytes((homes.spool(home) / "others").read_bytes())
+    assert _new(follower) == [("spool", 7), ("spool", 8)]
 
 
 def test_a_body_is_shown_once_and_its_segments_no_more(home):
-    homes.put(home, records.series(1))
-    follower = Follower(Home(home))
-    host = Home(home).host()
-    segments.seal(host, 1)
-    taken = batch.take(host, "owner", 2)
-    assert taken is not None
-    batch.write(taken, bursts=True, hardware={})
-    batch.commit(taken)
+    homes.put(home, records.series(1), name=segments.sealed_name(1))
+    follower, host = Follower(Home(home)), Home(home).host()
+    make(host, take(host))
     assert (_new(follower), _new(follower)) == ([("outbox", 0)], [])
 
 
@@ -123,13 +113,11 @@ def test_events_of_the_spool_are_shown_as_they_are_sent(home):
     state = State(hardware={"memory_gib": 7, "cpu_count_physical": "\x1b"})
     state.save(Home(home).host("another"))
     assert memory() == [7]
-    assert batch.take(ours, "owner", 2, [Home(home).host("another")]) is not None
+    take(ours, adopted=[Home(home).host("another")])
     assert memory() == [None]
 
 
-def test_a_receipt_may_come_a_moment_after_its_body(home, monkeypatch):
-    host = Home(home).host()
-    host.root.mkdir(parents=True, mode=0o700)
+def test_a_receipt_may_come_a_moment_after_its_body(home, host, monkeypatch):
     host.sent.mkdir(mode=0o700)
     body = next(coalesce([to_wire(records.sample())]))
     (host.sent / "2026-11-22.jsonl").write_bytes(body + b"\n")

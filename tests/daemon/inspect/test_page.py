@@ -23,14 +23,14 @@ from flwr_telemetryd.outbox.archive import Receipt
 from tests.support import homes, records, strategies
 from tests.support.strategies import tried
 
-TAGS = (
-    "a body caption code dd details div dl dt figcaption figure footer g h1 h2 head header html li line main "
-    "meta p pre rect section small span strong style summary svg table tbody td text th thead title tr ul"
-).split()
-ATTRIBUTES = (
-    "aria-hidden aria-label aria-labelledby charset class content height href http-equiv id lang name role "
-    "scope tabindex transform width x x1 x2 y y1 y2"
-).split()
+TAGS = """
+a body caption code dd details div dl dt figcaption figure footer g h1 h2 head header html li line main meta p
+pre rect section small span strong style summary svg table tbody td text th thead title tr ul
+""".split()
+ATTRIBUTES = """
+aria-hidden aria-label aria-labelledby charset class content height href http-equiv id lang name role scope
+tabindex transform width x x1 x2 y y1 y2
+""".split()
 
 
 class Reader(HTMLParser):
@@ -82,9 +82,7 @@ def test_the_page_loads_nothing_and_names_its_only_style(home):
     style = re.search(rb"<style>(.*)</style>", data, re.DOTALL)[1]
     digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
     assert f"default-src 'none'; style-src 'sha256-{digest}'".encode() in data
-    assert (
-        re.search(rb"(?i)<script|javascript:|url\(|@import|src=|<link|<iframe|style=|\son\w+=", data) is None
-    )
+    assert not re.search(rb"(?i)<script|javascript:|url\(|@import|src=|<link|<iframe|style=|\son\w+=", data)
     assert not home.exists()
 
 
@@ -105,31 +103,17 @@ def test_it_shows_what_became_of_each_body(home):
     assert fates[1:] == ["sent; there is no receipt", "refused", "waits for delivery"]
 
 
-def test_an_address_is_shown_without_its_secrets(home):
-    homes.write_settings(home, 'url = "https://collector.example/v1?token=secret"')
-    data = page.render(read(home))
-    assert b"https://collector.example/v1<" in data
-    assert b"secret" not in data
-
-
-def test_without_anything_it_says_so(home):
+def test_without_anything_it_says_so_and_an_address_is_shown_without_its_secrets(home):
     shown = rendered(read(home), deletion=None)
     assert not {"svg", "details", "pre"} & set(shown.tags)
     assert "no source ID" in " ".join(shown.texts["p"])
+    homes.write_settings(home, 'url = "https://collector.example/v1?token=secret"')
+    data = page.render(read(home))
+    assert (b"https://collector.example/v1<" in data, b"secret" in data) == (True, False)
 
 
-HOSTILE = (
-    "</title><script>alert(1)</script>",
-    '" onload="x',
-    "' onload='x",
-    "</code></pre><img src=x>",
-    "&lt;script&gt;",
-    "<!--",
-    "]]>",
-    "`<b>`",
-    "$body ${style} $$",
-    "\ud800\x00\u202e\ufffe",
-)
+HOSTILE = ["</title><script>alert(1)</script>", '" onload="x', "' onload='x", "</code></pre><img src=x>"]
+HOSTILE += ["&lt;script&gt;", "<!--", "]]>", "`<b>`", "$body ${style} $$", "\ud800\x00\u202e\ufffe"]
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +141,8 @@ def test_nothing_in_an_event_or_a_home_becomes_markup(nothing, words, date_us):
     assert set(shown.tags) <= set(TAGS)
     assert {name for name, _ in shown.attributes} <= set(ATTRIBUTES)
     assert [value for name, value in shown.attributes if name == "href"] == ["mailto:a@b?subject=s"]
-    assert [text for text in shown.texts["pre"] if text.startswith("{")] == [
-        each.raw.decode() for each in items
-    ]
+    bodies = [text for text in shown.texts["pre"] if text.startswith("{")]
+    assert bodies == [each.raw.decode() for each in items]
 
 
 @tried(300)
@@ -169,9 +152,8 @@ def test_text_stays_text(text):
     expected = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
     assert shown.texts == {"p": [expected]}
     assert shown.attributes == [("title", expected)]
-    assert Reader(b"<p>" + markup.prose(text).encode() + b"</p>").texts["p"][0].replace("`", "") == (
-        expected.replace("`", "")
-    )
+    (prose,) = Reader(b"<p>" + markup.prose(text).encode() + b"</p>").texts["p"]
+    assert prose.replace("`", "") == expected.replace("`", "")
 
 
 def test_the_newest_bodies_are_shown_and_the_rest_is_counted(home, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import uuid
+from unittest import mock
 
 import pytest
 
@@ -28,10 +29,15 @@ def test_a_directory_of_another_user_is_a_problem(home):
     assert "belongs to another user" in view.problems[0]
 
 
-def test_a_home_that_is_a_file_is_a_problem(home):
+def test_a_home_that_is_a_file_and_a_source_that_is_no_uuid_are_problems(home):
     home.write_text("")
     (problem,) = _read(home).problems
     assert problem.startswith(f"{home} is no directory")
+    home.unlink()
+    home.mkdir()
+    (home / "source").write_text("me\n")
+    view = _read(home)
+    assert (view.source, "holds no UUID" in view.problems[0]) == ("invalid", True)
 
 
 def test_what_may_not_be_read_or_written_is_a_problem(home, monkeypatch):
@@ -59,14 +65,6 @@ def test_a_spool_at_its_cap_is_a_problem(home):
     assert "flwr-telemetry flush" in problem
 
 
-def test_a_source_that_is_no_uuid_is_a_problem(home):
-    home.mkdir()
-    (home / "source").write_text("me\n")
-    view = _read(home)
-    assert view.source == "invalid"
-    assert "holds no UUID" in view.problems[0]
-
-
 def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
     """A restored backup may bring it back; events that carry it are deleted."""
     source = str(uuid.uuid4())
@@ -77,10 +75,7 @@ def test_a_source_that_was_forgotten_is_a_problem(home, monkeypatch):
     (problem,) = _read(home).problems
     assert "was forgotten" in problem
 
-    def refuse(_home):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(forgotten, "hashes", refuse)
+    monkeypatch.setattr(forgotten, "hashes", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
     (problem,) = _read(home).problems
     assert str(Home(home).forgotten) in problem
 

@@ -106,14 +106,10 @@ def told(path):
 
 
 def test_a_server_that_answers(mount):
-    code = f"print(json.dumps([told({str(mount)!r}), told({str(mount / 'missing')!r})]))"
+    """The caller of a command may wait for all that it has started, so the child that asks ends with it."""
+    told = f"[told({str(mount)!r}), told({str(mount / 'missing')!r})]"
+    code = f"server.check(Path({str(mount)!r}), print); print(json.dumps({told}))"
     assert processes.answers(mount, ASK + code) == ["", ""]
-
-
-def test_the_child_that_asks_ends_with_the_command(mount):
-    """The caller of a command may wait for all that it has started."""
-    code = f"server.check(Path({str(mount)!r}), print); print(json.dumps(1))"
-    assert processes.answers(mount, ASK + code) == 1
     processes.wait_until(lambda: not processes.processes_of(mount, re.compile("def told")))
 
 
@@ -128,7 +124,11 @@ def test_a_training_that_run_starts_gets_no_child(home, mount):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
-def test_a_call_that_ends_by_itself_is_no_answer(home, tmp_path, number):
+def test_a_call_that_ends_by_itself_is_no_answer(home, tmp_path, monkeypatch, number):
+    """A home of this machine is not asked."""
+    monkeypatch.delattr(os, "fork")
+    server.check(tmp_path)
+    monkeypatch.undo()
     (tmp_path / "mountinfo").write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
     code = f"""
 mounts._TABLE = {str(tmp_path / "mountinfo")!r}
@@ -141,8 +141,3 @@ print(json.dumps([*found, told("/home")]))
     answered, failed = processes.answers(home, ASK + code)
     assert answered == ""
     assert "does not answer" in failed
-
-
-def test_a_home_of_this_machine_is_not_asked(tmp_path, monkeypatch):
-    monkeypatch.delattr(os, "fork")
-    server.check(tmp_path)

@@ -11,9 +11,10 @@ from flwr_telemetryd.burst import codec
 from flwr_telemetryd.inspect import status
 from flwr_telemetryd.inspect.status import Bodies
 from flwr_telemetryd.outbox import batch
-from flwr_telemetryd.outbox.discard import discard as discard_
+from flwr_telemetryd.outbox.discard import discard
 from flwr_telemetryd.outbox.split import member_key
 from flwr_telemetryd.spool import segments
+from tests.daemon.conftest import OURS, take
 from tests.support import homes, records
 
 
@@ -21,49 +22,26 @@ def _read(home):
     return status.read_status(Home(home), {})
 
 
-def _commit(home, *, discard=False):
-    host = Home(home).host()
-    segments.seal(host, 1)
-    taken = batch.take(host, "owner", 2)
-    assert taken is not None
-    batch.write(taken, bursts=True, hardware={})
-    committed = batch.commit(taken)
-    if discard:
-        discard_(host, committed, "owner", 3)
-    return committed
-
-
-def test_segments_in_every_directory_are_counted(home):
-    host = Home(home).host()
-    homes.put(home, records.series(2))
-    segments.seal(host, 1)
-    taken = batch.take(host, "owner", 2)
-    assert taken is not None
-    batch.write(taken, bursts=True, hardware={})  # marks its segments, and is not committed
-    homes.put(home, records.series(3))
-    segments.seal(host, 3)
+def test_events_are_counted_once_wherever_they_are(home, host):
+    """In segments of every directory, in a committed batch alone, and in a burst that is being split."""
+    homes.put(home, records.series(2), name=segments.sealed_name(1))
+    batch.write(taken := take(host), bursts=True, hardware={})  # marks its segments, and is not committed
+    homes.put(home, records.series(3), name=segments.sealed_name(2))
     homes.put(home, records.series(4))
     (view,) = _read(home).hosts
     assert (view.spool.events, view.outbox) == (9, Bodies())
-
-
-def test_a_committed_batch_counts_as_bodies_alone(home):
-    homes.put(home, records.series(5))
-    committed = _commit(home)
+    committed = batch.commit(taken)
     assert any(path.name.endswith(TAKEN_SUFFIX) for path in committed.iterdir())
     (view,) = _read(home).hosts
-    assert (view.spool.events, view.outbox.bodies, view.outbox.events) == (0, 1, 5)
+    assert (view.spool.events, view.outbox.bodies, view.outbox.events) == (7, 1, 2)
     assert view.outbox.bytes == sum(path.stat().st_size for path in homes.waiting(home))
-
-
-def test_a_burst_that_is_being_split_counts_once(home):
-    homes.put(home, records.series(3))
-    (body,) = _commit(home, discard=True).iterdir()
+    discard(host, committed, OURS, 3)
+    (body,) = committed.iterdir()
     split = body.rename(body.with_suffix(".split"))
     first = codec.expand(split.read_bytes())[0]
     split.with_name(f"{member_key(split.stem, 0)}.json").write_text(codec.dumps(first))
     (view,) = _read(home).hosts
-    assert (view.outbox.bodies, view.outbox.events) == (1, 3)
+    assert (view.outbox.bodies, view.outbox.events) == (1, 2)
 
 
 @pytest.mark.parametrize("ahead_s", [-7200, -120, 0, 120, 7200])

@@ -39,23 +39,20 @@ def test_equal_events_of_a_batch_keep_their_number(home, host, spooling, monkeyp
     """Equal bodies would have one key, also where memory is short and a burst is given early."""
     monkeypatch.setattr(batch, "Coalescer", functools.partial(codec.Coalescer, most_held_bytes=10_000))
     crowd = [EVENTS[1], *[EVENTS[0], EVENTS[2]] * count]
-    homes.put_bytes(home, b"".join(map(records.encode, crowd)), name=segments.sealed_name(1))
+    homes.put(home, crowd, name=segments.sealed_name(1))
     made = take(host)
     written = batch.write(made, bursts=bursts, hardware={})
     bodies = spooling.bodies(made.path)
     assert written.bodies == len(bodies)
-    assert {f"{wire.key_of(body)}.json" for body in bodies} == {
-        path.name for path in made.path.glob("*.json")
-    }
+    assert {wire.key_of(body) for body in bodies} == {path.stem for path in made.path.glob("*.json")}
     assert wire.bag(wire.expand_all(bodies)) == wire.bag(map(record.to_wire, crowd))
 
 
 @pytest.mark.parametrize("bursts", [False, True])
 def test_an_opt_out_amid_a_batch_ends_its_bodies(home, host, bursts):
     """Before every body, because there may be very many."""
-    homes.put(
-        home, [records.sample({"n": n}, type=f"E{n % 3}") for n in range(6)], name=segments.sealed_name(1)
-    )
+    crowd = [records.sample({"n": n}, type=f"E{n % 3}") for n in range(6)]
+    homes.put(home, crowd, name=segments.sealed_name(1))
     made, asked = take(host), []
     with pytest.raises(LostRaceError):
         batch.write(made, bursts=bursts, hardware={}, checkpoint=lambda: asked.append(1) or len(asked) < 3)

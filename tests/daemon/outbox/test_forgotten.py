@@ -1,5 +1,6 @@
 """Forgotten source IDs: the file holds their hashes, and no body of them is sent."""
 
+import contextlib
 import hashlib
 
 import pytest
@@ -21,7 +22,7 @@ def body(source):
 
 def note(home, *lines):
     Home(home).forgotten.write_bytes(
-        b"".join((line if isinstance(line, bytes) else line.encode()) + b"\n" for line in lines)
+        b"".join(line.encode(errors="surrogateescape") + b"\n" for line in lines)
     )
 
 
@@ -30,7 +31,7 @@ def hash_of(source):
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("others", [[], [hash_of(OTHER)], ["", " # "], ["x" * 100_000], [b"\xff"]])
+@pytest.mark.parametrize("others", [[], [hash_of(OTHER)], ["", " # "], ["x" * 100_000], ["\udcff"]])
 def test_a_forgotten_source_is_held_back(home, host, others):
     """Plain events and bursts of it, and of no other, whatever else the file says."""
     assert not forgotten.holds(Home(home), body(MINE))
@@ -53,11 +54,8 @@ def test_a_body_without_a_source_is_not_held(home, host, data):
 def test_a_file_that_cannot_be_read_lets_nothing_out(home, host):
     """Nothing is sent while it is unknown which IDs are forgotten."""
     Home(home).forgotten.mkdir()
-    try:
-        held = forgotten.holds(Home(home), body(MINE))
-    except (OSError, TelemetryError):
-        held = True
-    assert held
+    with contextlib.suppress(OSError, TelemetryError):
+        assert forgotten.holds(Home(home), body(MINE))
 
 
 def test_an_id_is_noted_once(home, host):

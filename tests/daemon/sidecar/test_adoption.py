@@ -40,9 +40,8 @@ def quiet(host):
         homes.age(path, LONG_AGO_S)
 
 
-def left_behind(host, numbers, **where):
-    events = records.series(len(numbers), start=numbers.start)
-    homes.put(host.telemetry.parent, events, host_of=host.name, **where)
+def left_behind(host, count, *, start=0, **where):
+    homes.put(host.telemetry.parent, records.series(count, start=start), host_of=host.name, **where)
     quiet(host)
 
 
@@ -64,7 +63,7 @@ def hw(collector):
 def test_the_events_of_all_other_hosts_become_one_body(home, collector):
     """This host's own events form another, because they hold hardware facts."""
     for number in range(5):
-        left_behind(Home(home).host(f"node{number}"), range(3 * number, 3 * number + 3))
+        left_behind(Home(home).host(f"node{number}"), 3, start=3 * number)
     homes.put(home, records.series(3, start=100))
     processes.deliver(home)
     assert hw(collector) == {**dict.fromkeys(range(15), False), **dict.fromkeys(range(100, 103), True)}
@@ -93,19 +92,15 @@ def test_a_batch_with_an_unfinished_step_is_not_adopted(host, node, left):
     assert not directory.exists()
 
 
-def test_an_unfinished_batch_of_another_host_is_adopted_without_hardware_facts(home, node, collector):
-    left_behind(node, range(2), name=SEALED)
-    take(node, THEIRS)
-    quiet(node)
-    processes.deliver(home)
-    assert hw(collector) == {0: False, 1: False}
-
-
-def test_an_adopted_batch_is_finished_as_an_adopted_one(home, host, node, collector):
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_an_unfinished_batch_of_another_host_is_adopted_without_hardware_facts(
+    home, host, node, collector, is_adopted
+):
     """After a death during an adoption, the name of the batch tells the next run."""
-    left_behind(node, range(2), name=SEALED)
+    left_behind(node, 2, name=SEALED)
     homes.put(home, records.series(1, start=100))
-    assert take(host, THEIRS, [node]).is_adopted
+    assert take(host if is_adopted else node, THEIRS, [node] * is_adopted).is_adopted is is_adopted
+    quiet(node)
     processes.deliver(home)
     assert hw(collector) == {0: False, 1: False, 100: True}
 
@@ -115,7 +110,7 @@ def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(
     home, host, node, collector, monkeypatch, when
 ):
     """Races 12 and 13: it does not go to this host's spool."""
-    left_behind(node, range(2), name=SEALED)
+    left_behind(node, 2, name=SEALED)
     made = take(host, OURS, [node])
     (segment,) = made.path.iterdir()
     late = records.encode(records.sample({"n": 2}))
@@ -133,7 +128,7 @@ def test_a_late_event_of_an_adopted_segment_gets_no_hardware_facts(
 
 
 def test_a_host_with_a_fresh_heartbeat_is_not_adopted(home, node, collector):
-    left_behind(node, range(1))
+    left_behind(node, 1)
     heartbeat = Home(home).heartbeat("node")
     heartbeat.write_text("{}")
     processes.deliver(home)
@@ -145,7 +140,7 @@ def test_a_host_with_a_fresh_heartbeat_is_not_adopted(home, node, collector):
 
 @pytest.mark.parametrize("name", [SEALED, whole_name(1)], ids=["sealed", "whole"])
 def test_a_wait_on_another_host_follows_an_adopted_segment(host, node, name):
-    left_behind(node, range(1), name=name)
+    left_behind(node, 1, name=name)
     waits = pending.Waiting(node)
     made = take(host, OURS, [node])
     assert not waits.is_over()
@@ -206,7 +201,9 @@ def test_a_host_that_asks_for_delivery(home, is_heard, is_shared, found):
 
 def test_whole_segments_of_a_host_that_writes_are_adopted(home, node, collector):
     """Nobody appends to them. The host's other segments and its batches stay until it is quiet."""
-    old, new = whole(home, 0, at_ns=1, host_of="node"), whole(home, 1, at_ns=2, host_of="node")
+    old, new = (whole(home, number, at_ns=number + 1, host_of="node") for number in range(2))
+    processes.deliver(home)
+    assert (collector.requests, old.exists(), new.exists()) == ([], True, True)  # both are young
     other = homes.put(home, records.series(1, start=7), host_of="node", name=SEALED)
     bodies = commit(node, 8)
     homes.age(old, LONG_AGO_S)
@@ -217,9 +214,3 @@ def test_whole_segments_of_a_host_that_writes_are_adopted(home, node, collector)
     assert wire.serials(collector.events()) == [0, 1]
     assert sorted(path.name for path in other.parent.iterdir()) == ["flush", other.name]
     assert len(bodies) == len(homes.find(node.root, "outbox/*/*.json"))
-
-
-def test_young_whole_segments_of_another_host_are_left_alone(home, collector):
-    segment = whole(home, 0, host_of="node")
-    processes.deliver(home)
-    assert (collector.requests, segment.exists()) == ([], True)

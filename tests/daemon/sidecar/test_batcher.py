@@ -1,6 +1,7 @@
 """The batcher: when it seals, and the limit of unfinished batches."""
 
 import errno
+from unittest import mock
 
 import pytest
 
@@ -97,10 +98,7 @@ def test_the_wrong_clock_of_a_process_ends_no_burst(home, batcher, time, age_s):
 
 
 def test_unfinished_batches_do_not_pile_up(home, host, batcher, time, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(batch, "write", full)
+    monkeypatch.setattr(batch, "write", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
     for number in range(2 * MAX_UNFINISHED):
         sealed(home, number % 10, at_ns=number + 1)
         time[0] += 1e6

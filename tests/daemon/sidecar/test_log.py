@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 
 import pytest
 
@@ -15,10 +14,10 @@ from tests.support import homes, processes
     ("level", "priority"), [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 3)]
 )
 def test_every_line_of_a_traceback_has_its_priority(level, priority):
-    try:
-        raise ValueError("first\nsecond")  # noqa: TRY301 - it is for its traceback
-    except ValueError:
-        record = logging.LogRecord("n", getattr(logging, level), "p", 1, "what\never", (), sys.exc_info())
+    with pytest.raises(ValueError, match="first") as caught:
+        raise ValueError("first\nsecond")
+    fault = (caught.type, caught.value, caught.tb)
+    record = logging.LogRecord("n", getattr(logging, level), "p", 1, "what\never", (), fault)
     lines = JournalFormatter().format(record).splitlines()
     assert len(lines) > 4
     assert all(line.startswith(f"<{priority}>") for line in lines)

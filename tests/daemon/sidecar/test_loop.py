@@ -21,15 +21,11 @@ from flwr_telemetryd.state import State
 from tests.support import faults, homes, processes, records, wire
 
 
-def _sidecar(home):
-    return processes.run(home, ["-m", "flwr_telemetryd"]).returncode
-
-
 def test_a_retry_after_of_an_earlier_run_ends_a_sidecar_like_an_outage(home, collector):
     homes.configure(home, collector.url, offline_exit_s=0.5)
     homes.put(home, records.series(2))
     (homes.host(home) / "not-before").write_text("3600\n")
-    assert _sidecar(home) == ExitCode.UNDELIVERED
+    assert processes.run(home, ["-m", "flwr_telemetryd"]).returncode == ExitCode.UNDELIVERED
     assert collector.requests == []
     assert len(homes.unsent_files(home)) == 1
 
@@ -152,31 +148,26 @@ def test_it_tries_once_more_before_an_offline_exit(home, collector, back_at_s):
     assert len(homes.waiting(home)) == (0 if back_at_s < 100 else 1)
 
 
-def test_temporary_files_of_a_killed_sidecar_are_deleted(home, collector):
-    homes.configure(home, collector.url)
-    homes.put(home, records.series(1))
-    for name in (".sidecar.json.123.part", "rejected/.k.reason.txt.7.part", "kept.txt"):
-        path = homes.host(home) / name
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        path.write_text("half")
-    processes.deliver(home)
-    assert [name for name in homes.tree(homes.host(home)) if name.endswith((".part", ".txt"))] == ["kept.txt"]
+TEMPORARY = [".sidecar.json.123.part", "rejected/.k.reason.txt.7.part"]
+STRAY = ["kept.txt", "work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
 
 
-@pytest.mark.parametrize(
-    "junk", ["work/.DS_Store", "work/b.x/stray", "outbox/stray", "spool/stray", "sent/x"]
-)
-def test_a_stray_file_stops_nothing(home, collector, junk):
+@pytest.mark.parametrize("names", [TEMPORARY, *([name] for name in STRAY)], ids=lambda names: names[0])
+def test_a_stray_file_stops_nothing_and_temporary_files_of_a_killed_sidecar_are_deleted(
+    home, collector, names
+):
     homes.configure(home, collector.url)
     homes.put(home, records.series(2))
-    path = homes.host(home) / junk
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text("junk")
-    for directory in homes.host(home).rglob("*"):
-        if directory.is_dir():
-            directory.chmod(0o700)
-    assert processes.once(home).returncode == ExitCode.OK
+    paths = [homes.host(home) / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("junk")
+    for directory in homes.host(home).glob("**/"):
+        directory.chmod(0o700)
+    processes.deliver(home)
     assert wire.serials(collector.events()) == [0, 1]
+    assert names != TEMPORARY or not any(path.exists() for path in paths)
+    assert names != ["kept.txt"] or paths[0].exists()
 
 
 @pytest.mark.parametrize("at_s", [0.1, 0.6], ids=["at the start", "later"])

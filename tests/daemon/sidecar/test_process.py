@@ -81,27 +81,23 @@ def test_a_no_in_place_is_seen_at_the_next_check(home, tmp_path, is_site):
     assert not gate()
 
 
-def on_a_terminal(home):
-    code = f"import pty, sys\nsys.exit(pty.spawn([{sys.executable!r}, '-m', 'flwr_telemetryd']) >> 8)"
-    done = processes.run(home, ["-c", code])
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def test_on_a_terminal_it_says_what_it_does_and_why_it_ends(home, collector):
-    assert on_a_terminal(home) == f"flwr-telemetryd: nothing waits in {home}\n"
+    def on_a_terminal():
+        code = f"import pty, sys\nsys.exit(pty.spawn([{sys.executable!r}, '-m', 'flwr_telemetryd']) >> 8)"
+        done = processes.run(home, ["-c", code])
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    assert on_a_terminal() == f"flwr-telemetryd: nothing waits in {home}\n"
     homes.configure(home, collector.url)
     homes.put(home, records.series(1))
-    told = on_a_terminal(home)
+    told = on_a_terminal()
     assert told.startswith(f"flwr-telemetryd: delivers the events of {home}; Ctrl-C ends it")
     assert "ending: nothing was left to do" in told
     homes.put(home, records.series(1))
     assert processes.run(home, ["-m", "flwr_telemetryd"]).stderr == ""
-
-
-@pytest.mark.parametrize("word", ["-V", "--version"])
-def test_it_tells_its_version(home, word):
-    assert processes.run(home, ["-m", "flwr_telemetryd", word]).stdout.startswith("flwr-telemetryd ")
+    for word in ("-V", "--version"):
+        assert processes.run(home, ["-m", "flwr_telemetryd", word]).stdout.startswith("flwr-telemetryd ")
 
 
 LOADED = """

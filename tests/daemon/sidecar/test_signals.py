@@ -48,12 +48,18 @@ STATES = {
         ours.recv(1)
 """,
 }
+BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
+@pytest.mark.parametrize("before", [[], ["-c", BLOCKED]], ids=["", "blocked by the parent"])
 @pytest.mark.parametrize("body", STATES.values(), ids=STATES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_end_raises_in_every_wait(home, number, body):
-    child = begin(home, body)
+def test_a_signal_to_end_raises_in_every_wait(home, number, body, before):
+    child = begin(home, body, *before)
     child.send_signal(number)
     assert (rest(child), child.returncode) == ("terminated\n", 5)
 
@@ -63,17 +69,6 @@ def test_a_sidecar_on_demand_ignores_sighup(home):
     body = "os.kill(os.getpid(), signal.SIGHUP); signals.sleep(0.01); print(signals.reload_asked())"
     child = begin(home, body, reloads=False)
     assert (rest(child), child.returncode) == ("False\n", 0)
-
-
-def test_signals_that_the_parent_blocked_are_handled(home):
-    block = (
-        "import os, signal, sys;"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals());"
-        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    )
-    child = begin(home, "signals.sleep(3600)", "-c", block)
-    child.send_signal(signal.SIGTERM)
-    assert (rest(child), child.returncode) == ("terminated\n", 5)
 
 
 def test_sighup_is_told_once_and_ends_a_sleep_even_just_before_it(home):

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -167,10 +168,10 @@ def test_state_files_do_not_end_the_sleep(home, sleeper):
 # What the kernel tells
 
 
-@pytest.mark.parametrize("mode", [Mode.ON_DEMAND, Mode.SERVICE])
-def test_at_rest_a_sidecar_waits_twice_a_minute(sleeper, mode):
-    one = sleeper(mode, told=True)
-    assert (one.sleep(POLL_S, 600), len(one.waits)) == (600, 20)
+def test_at_rest_a_sidecar_waits_twice_a_minute(sleeper):
+    for mode in (Mode.ON_DEMAND, Mode.SERVICE):
+        one = sleeper(mode, told=True)
+        assert (one.sleep(POLL_S, 600), len(one.waits)) == (600, 20), mode
 
 
 def test_appends_wake_nobody_while_events_wait_but_a_request_does(home, sleeper):
@@ -196,19 +197,13 @@ SETTINGS = {
 def test_a_change_of_a_settings_file_is_heard_at_once(home, tmp_path, sleeper, name, which):
     site = tmp_path / "etc" / "flwr" / "telemetry.toml"
     path = site if which == "site" else Home(home).config
-    (tmp_path / "etc").mkdir()
+    site.parent.mkdir(parents=True)
+    if which == "link":
+        path.symlink_to(tmp_path / "elsewhere")
     if name != "made":
-        site.parent.mkdir()
         site.write_text("")
         Home(home).config.write_text("")
-    if which == "link":
-        path.unlink(missing_ok=True)
-        path.symlink_to(tmp_path / "elsewhere")
-        path = tmp_path / "elsewhere"
-        if name != "made":
-            path.write_text("")
-    elif name == "made":
-        path.parent.mkdir(exist_ok=True)
+    path = path.resolve()
     one = sleeper(Mode.ON_DEMAND, told=True, site_file=site)
     one.happens = lambda: SETTINGS[name](path)
     one.sleep(POLL_S, 30)
@@ -277,10 +272,6 @@ def test_messages_that_overflow_lose_no_change(home, sleeper, monkeypatch):
     assert (one.sleep(POLL_S), len(one.waits)) == (0, 1)
 
 
-def no_space(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 @pytest.mark.parametrize("refused", ["inotify", "ctypes", "too many"])
 def test_where_the_kernel_refuses_the_times_are_read(sleeper, monkeypatch, refused):
     if refused == "ctypes":
@@ -288,7 +279,7 @@ def test_where_the_kernel_refuses_the_times_are_read(sleeper, monkeypatch, refus
     elif refused == "too many":
         monkeypatch.setattr(waiting, "MOST_WATCHES", 3)
     else:
-        monkeypatch.setattr(waiting.Inotify, "_checked", no_space)
+        monkeypatch.setattr(waiting.Inotify, "_checked", mock.Mock(side_effect=OSError(errno.ENOSPC, "full")))
     one = sleeper(Mode.ON_DEMAND, told=True)
     assert (one.sleep(POLL_S, 5), one.waits, len(one.sleeps)) == (5, [], 5 / POLL_S)
 

@@ -82,20 +82,17 @@ def test_seal_renames_the_open_segment(home, host):
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_race_6_two_sidecars_seal_at_once(host, locks, monkeypatch):
-    """Race 6: one rename succeeds, the others find nothing, whether locks work or not."""
+def test_race_6_two_sidecars_seal_at_once(home, host, locks, monkeypatch):
+    """Race 6: one rename succeeds, the others find nothing, whether locks work or not, also at the rename."""
     if not locks:
         no_locks(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         sealed = list(pool.map(lambda number: segments.seal(host, number), range(8)))
     assert sum(path is not None for path in sealed) == 1
     assert len(segments.sealed_segments(host)) == 1
-
-
-def test_race_6_the_segment_is_gone_at_the_rename(host, monkeypatch):
-    """Race 6: the second sidecar gets None, without an error."""
+    homes.put(home, [records.sample()])
     amid(monkeypatch, host.events.unlink, "rename")
-    assert segments.seal(host, 5) is None
+    assert segments.seal(host, 8) is None
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
@@ -118,21 +115,17 @@ def test_race_7_a_stopped_writer_does_not_keep_the_segment_open(host, monkeypatc
     assert now_s[0] == pytest.approx(SEAL_WAIT_S, rel=0.1) if is_stopped else len(polls) == 3
 
 
-@pytest.mark.parametrize("kind", ["link", "fifo"])
-def test_what_is_no_segment_is_not_sealed(host, kind):
+KINDS = {"link": lambda path: path.symlink_to("/etc/hostname"), "fifo": os.mkfifo, "directory": os.mkdir}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_something_else_in_a_segments_place_is_not_sealed_and_quarantined(home, host, make):
+    """It is not opened. A plain segment stays, and a missing one is an error."""
     host.events.unlink()
-    if kind == "link":
-        host.events.symlink_to("/etc/hostname")
-    else:
-        os.mkfifo(host.events)
+    make(host.events)
     with pytest.raises((OSError, TelemetryError)):
         segments.seal(host, 5)
     assert segments.sealed_segments(host) == []
-
-
-@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
-def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
-    """It is not opened. A plain segment stays, and a missing one is an error."""
     segment = homes.put_bytes(home, b"x", name="sealed-1.msgpack")
     before = descriptors()
     with quarantine.opened_segment(host, segment) as descriptor:
@@ -140,8 +133,7 @@ def test_something_else_in_a_segments_place_is_quarantined(home, host, kind):
     segment.unlink()
     with pytest.raises(FileNotFoundError), quarantine.opened_segment(host, segment):
         pass
-    kinds = {"link": lambda: segment.symlink_to("/etc/hostname"), "fifo": lambda: os.mkfifo(segment)}
-    kinds.get(kind, segment.mkdir)()
+    make(segment)
     with quarantine.opened_segment(host, segment) as descriptor:
         assert descriptor is None
     assert os.listdir(host.damaged) == [segment.name]

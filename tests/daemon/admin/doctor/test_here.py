@@ -1,7 +1,6 @@
 """The home, its locks, the clock and the sidecar, as the doctor sees them."""
 
 import errno
-import fcntl
 import itertools
 import os
 
@@ -12,7 +11,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult
 from flwr_telemetryd.admin.doctor import Verdict, examine, here
 from flwr_telemetryd.clock import Clock
-from tests.support import homes, records
+from tests.support import faults, homes, records
 
 
 def now(home, environ=None):
@@ -30,11 +29,7 @@ def test_locks_that_work_or_are_refused(home, monkeypatch):
     found = locks(home)
     assert (found.verdict, found.advice) == (Verdict.OK, "")
     assert homes.tree(home) == before
-
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    faults.no_locks(monkeypatch)
     assert locks(home).verdict is Verdict.NOTE
 
 
@@ -76,12 +71,6 @@ def test_two_clocks(home, ahead_s, verdict):
     assert here.clock(Home(home), ahead).verdict is verdict
 
 
-def test_off_is_no_fault_but_a_file_that_nobody_understands_is(home):
-    assert here.telemetry(now(home, {"DO_NOT_TRACK": "1"})).verdict is Verdict.NOTE
-    homes.write_settings(home, "enabled = maybe")
-    assert here.telemetry(now(home)).verdict is Verdict.FAULT
-
-
 @pytest.mark.parametrize(
     ("state", "settings_text", "env", "verdict", "word"),
     [
@@ -103,16 +92,18 @@ def test_who_delivers(home, state, settings_text, env, verdict, word):
 
 
 def test_who_serves_the_home(home):
+    """Off is no fault, but a file that nobody understands is."""
+    assert here.telemetry(now(home, {"DO_NOT_TRACK": "1"})).verdict is Verdict.NOTE
     assert here.sidecar(Home(home), now(home), {}).found.startswith("none runs")
     assert not home.exists()
     homes.put(home, records.series(1))
     (homes.telemetry(home) / "service-login1.json").write_text("{}")
     assert "serves this home" in here.sidecar(Home(home), now(home), {}).found
     homes.age(homes.put(home, records.series(1)), 1200)
-    heartbeat = Home(home).heartbeat("login1")
-    heartbeat.write_text("{}")
-    homes.age(heartbeat, 600)
+    homes.age(Home(home).heartbeat("login1"), 600)
     assert "the next event starts one" in here.sidecar(Home(home), now(home), {}).found
+    homes.write_settings(home, "enabled = maybe")
+    assert here.telemetry(now(home)).verdict is Verdict.FAULT
 
 
 @pytest.mark.parametrize("what", ["telemetry", "host"])

@@ -55,43 +55,31 @@ def mounted(home, monkeypatch):
     return mount
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("vers=3,nolock,local_lock=all", ["local_lock=all, nolock: other machines do not see its locks"]),
-        (
-            "vers=4.2,soft,noac",
-            ["soft: a call fails if the server is slow", "noac: each look at a file asks"],
-        ),
-        ("acregmin=9,acregmax=9", ["acregmax=9, acregmin=9: a change by another machine may be seen"]),
-        ("vers=4.2,hard", []),
-    ],
-)
-def test_the_options_that_matter(mounted, options, words):
+OPTIONS = {
+    "vers=3,nolock,local_lock=all": ["local_lock=all, nolock: other machines do not see its locks"],
+    "vers=4.2,soft,noac": ["soft: a call fails if the server is slow", "noac: each look at a file asks"],
+    "acregmin=9,acregmax=9": ["acregmax=9, acregmin=9: a change by another machine may be seen"],
+    "vers=4.2,hard": [],
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_options_that_matter(mounted, options):
     found = shared.file_system(mounted(options)).found
-    assert all(word in found for word in words)
-    assert ("hard" in found, found.count(": ")) == (False, 1 + len(words))
+    assert all(word in found for word in OPTIONS[options])
+    assert ("hard" in found, found.count(": ")) == (False, 1 + len(OPTIONS[options]))
 
 
-def test_locks_that_only_this_machine_sees(home, mounted):
+def test_locks_that_only_this_machine_sees_and_a_lock_manager_that_never_answers(home, mounted, monkeypatch):
+    """The latter is behind a firewall, for example. The doctor does not wait for it. Modes may not last."""
     homes.put(home, records.series(1))
     mounted("vers=3,nolock,local_lock=all")
     found = found_in(home)["locks"].found
     assert "other machines do not (local_lock=all, nolock); telemetry locks no file there" in found
-
-
-def test_a_lock_manager_that_never_answers(home, mounted, monkeypatch):
-    """For example behind a firewall. The doctor does not wait for it."""
-    homes.put(home, records.series(1))
     mounted("vers=3")
     monkeypatch.setattr(shared, "LOCKS_S", 0.1)
     monkeypatch.setattr(shared, "_TRY_LOCKS", "import time; time.sleep(600)")
-    found = found_in(home)["locks"]
-    assert (found.verdict, found.found[:9]) == (Verdict.NOTE, "no answer")
-
-
-def test_modes_that_do_not_last(home, mounted, monkeypatch):
-    homes.put(home, records.series(1))
-    mounted("vers=3")
     monkeypatch.setattr(shared.os, "chmod", lambda *_: None)
-    assert "does not last" in found_in(home)["modes"].found
+    found = found_in(home)
+    assert (found["locks"].verdict, found["locks"].found[:9]) == (Verdict.NOTE, "no answer")
+    assert "does not last" in found["modes"].found

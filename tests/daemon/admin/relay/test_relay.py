@@ -24,7 +24,7 @@ from tests.support import homes, processes, records, wire
 from tests.support.bodies import coalesce
 from tests.support.collector import Answer, Collector
 from tests.support.dying import Forks
-from tests.support.faults import fail_once
+from tests.support.faults import amid, fail_once
 from tests.support.strategies import events, tried
 
 
@@ -35,8 +35,8 @@ def collector(home, collector):
     return collector
 
 
-def bodies(count, start=0):
-    return [codec.dumps(to_wire(event)).encode() for event in records.series(count, start=start)]
+def bodies(count, **fields):
+    return [codec.dumps(to_wire(event)).encode() for event in records.series(count, **fields)]
 
 
 def keys(lines):
@@ -128,8 +128,7 @@ def test_a_last_line_without_an_end_is_left(home, file, collector):
     """Another process may be writing it; it is delivered when it is whole."""
     one, two = bodies(2)
     file.write_bytes(one + b"\n" + two)
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.rest_bytes) == (Outcome.DELIVERED, 1, len(two))
+    assert run(home, file) == RelayResult(bodies=1, events=1, rest_bytes=len(two))
     put(file, [b""])
     assert run(home, file).rest_bytes == 0
     assert set(collector.accepted) == keys([one, two])
@@ -279,18 +278,9 @@ def test_what_this_home_delivered_into_the_file_is_not_taken_for_sent(home, file
     assert set(collector.accepted) == keys(file.read_bytes().splitlines())
 
 
-def test_what_was_forgotten_here_is_not_sent(home, file, collector):
-    gone = codec.dumps(to_wire(records.sample({"n": 9}, source="gone"))).encode()
-    forgotten.add(Home(home), "gone")
-    put(file, [gone, *bodies(1)])
-    relayed = run(home, file)
-    assert (relayed.outcome, relayed.bodies, relayed.forgotten) == (Outcome.DELIVERED, 1, 1)
-    assert wire.key_of(gone) not in collector.accepted
-
-
 @pytest.mark.parametrize("status", [200, 422])
-def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collector, status):
-    put(file, [codec.dumps(to_wire(records.sample({"n": n}, source="gone"))).encode() for n in range(3)])
+def test_what_is_forgotten_here_is_not_sent_and_what_is_on_its_way_is_not_kept(home, file, collector, status):
+    put(file, bodies(3, source="gone"))
 
     def decide(_request):
         forgotten.add(Home(home), "gone")
@@ -299,19 +289,21 @@ def test_what_is_forgotten_while_it_is_on_its_way_is_not_kept(home, file, collec
     collector.answer_by(decide)
     relayed = run(home, file)
     assert (relayed.outcome, relayed.bodies, relayed.forgotten) == (Outcome.DELIVERED, 1, 2)
+    put(file, bodies(1, source="gone"))
+    assert run(home, file) == RelayResult(forgotten=1)
     assert len(collector.requests) == 1
     assert homes.sent(home) == homes.rejected(home) == []
 
 
 def test_an_opt_out_ends_it_and_leaves_nothing(home, file, collector):
     put(file, bodies(20))
+    homes.put(home, records.series(3))
 
     def decide(_request):
         homes.configure(home, collector.url, enabled=False)
         return Answer(429, {"Retry-After": "7"})
 
     collector.answer_by(decide)
-    homes.put(home, records.series(3))
     assert run(home, file).outcome is Outcome.DISABLED
     assert len(collector.requests) == 1
     assert homes.unsent_files(home) == []
@@ -342,13 +334,7 @@ def test_an_opt_out_of_the_environment_ends_it_and_deletes_nothing(home, file, c
 def test_what_cannot_be_recorded_is_sent_again(home, file, collector, monkeypatch):
     lines = bodies(2)
     put(file, lines)
-    real = archive.append_line
-
-    def full(path, line):
-        fail_once(monkeypatch, "write", errno.ENOSPC)
-        real(path, line)
-
-    monkeypatch.setattr(archive, "append_line", full)
+    amid(monkeypatch, lambda: fail_once(monkeypatch, "write", errno.ENOSPC), "append_line", module=archive)
     with pytest.raises(OSError, match="space"):
         run(home, file)
     monkeypatch.undo()
@@ -410,17 +396,7 @@ def test_death_at_any_point_loses_nothing_and_repeats_what_was_in_flight(tmp_pat
     assert point > step
 
 
-def test_a_retry_after_is_heeded(home, file, collector):
-    put(file, bodies(2))
-    collector.answer_by(lambda _request: Answer(429, {"Retry-After": "7200"}))
-    for _ in range(2):
-        relayed = run(home, file)
-        assert relayed.outcome is Outcome.UNDELIVERED
-        assert "asked for no requests" in relayed.reason
-    assert len(collector.requests) == 1
-
-
-def test_a_short_retry_after_is_waited_for(home, file, collector):
+def test_a_short_retry_after_is_waited_for_and_a_long_one_ends_it(home, file, collector):
     homes.configure(home, collector.url, backoff_max_s=900)
     put(file, bodies(2))
     not_before, time = homes.host(home) / "not-before", Sleepless(0.5)
@@ -434,6 +410,13 @@ def test_a_short_retry_after_is_waited_for(home, file, collector):
     assert run(home, file, clock=time.clock).outcome is Outcome.DELIVERED
     assert time.waits == [30 + 4]
     assert not not_before.exists()
+    put(file, bodies(2, start=2))
+    collector.start_afresh(lambda _request: Answer(429, {"Retry-After": "7200"}))
+    for _ in range(2):
+        relayed = run(home, file)
+        assert relayed.outcome is Outcome.UNDELIVERED
+        assert "asked for no requests" in relayed.reason
+    assert len(collector.requests) == 1
 
 
 def test_a_relay_to_a_collector_that_speaks_otlp(home, collector, file, monkeypatch):

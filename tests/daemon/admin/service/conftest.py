@@ -7,11 +7,11 @@ from tests.support.collector import Collector
 
 
 @pytest.fixture
-def node(tmp_path):
-    """Give a machine on which a user has just logged in."""
+def node(tmp_path, request):
+    """Give a machine, by the options of the test, on which a user has just logged in."""
     if reason := machine.why_not():
         pytest.skip(reason)
-    with machine.Machine(tmp_path) as made:
+    with machine.Machine(tmp_path, **getattr(request, "param", {})) as made:
         made.log_in()
         yield made
 

@@ -235,23 +235,13 @@ def test_a_second_home(node, flwr_home, reached):
     assert install(node, "--timer", "--home", "/home/alice/other")["home"] == "/home/alice/other"
 
 
-REFUSED = {"PrivateUsers", "PrivateDevices", "ProtectClock", "ProtectKernelModules", "ProtectKernelLogs"}
-REFUSED |= {"CapabilityBoundingSet"}
-
-
-@pytest.fixture
-def strict_node(tmp_path):
-    """Give a machine that refuses user namespaces."""
-    if reason := machine.why_not():
-        pytest.skip(reason)
-    with machine.Machine(tmp_path, user_namespaces=False) as made:
-        made.log_in()
-        yield made
+REFUSED = {f"Protect{what}" for what in ("Clock", "KernelModules", "KernelLogs")}
+REFUSED |= {"PrivateUsers", "PrivateDevices", "CapabilityBoundingSet"}
 
 
 @pytest.mark.heavy
-def test_without_user_namespaces(strict_node):
-    node = strict_node
+@pytest.mark.parametrize("node", [{"user_namespaces": False}], indirect=True)
+def test_without_user_namespaces(node):
     homes.configure(node.home / ".flwr", "file:///home/alice/.flwr/telemetry/bodies.jsonl")
     node.give(node.home)
     for arguments, unit in (((), SERVICE), (("--timer",), ONCE)):

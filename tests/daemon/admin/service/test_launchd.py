@@ -19,9 +19,8 @@ from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.errors import ServiceError
 from tests.support import homes, launchctl, processes
 
-MACHINE = Machine(
-    "/v env/bin/python", Path("/home/zoé & co/.flwr"), False, (Path("/x"),), {"HTTPS_PROXY": "p"}
-)
+ODD = Path("/home/zoé & co/.flwr")
+MACHINE = Machine("/v env/bin/python", ODD, False, (Path("/x"),), {"HTTPS_PROXY": "p"})
 CODE = """
 import sys
 from flwr_telemetry import system
@@ -57,7 +56,10 @@ def agents():
 
 @pytest.mark.parametrize("timer", [False, True])
 def test_the_text_is_a_property_list_that_launchd_reads(timer):
-    """A service is started again after a failure only, and a timer has no process that stays."""
+    """A service is started again after a failure only, and a timer has no process that stays.
+
+    A path that no property list can name is an error.
+    """
     text = agent.render(MACHINE, timer=timer)
     found = plistlib.loads(text.encode())
     assert (found["Label"], found["RunAtLoad"], found["Umask"]) == (LABEL, True, 0o077)
@@ -69,12 +71,9 @@ def test_the_text_is_a_property_list_that_launchd_reads(timer):
     assert agent.home_of(text) == "/home/zoé & co/.flwr"
     assert agent.interpreter_of(text) == "/v env/bin/python"
     assert agent.home_of(text.replace("<dict>", "<dict", 1)) is None
-
-
-@pytest.mark.parametrize("odd", ["/a\x01b", "/a\udc80b"])
-def test_a_path_that_no_property_list_can_name(odd):
-    with pytest.raises(ServiceError, match="cannot be named in"):
-        agent.render(Machine("/p", Path(odd), False, ()), timer=False)
+    for odd in ("/a\x01b", "/a\udc80b"):
+        with pytest.raises(ServiceError, match="cannot be named in"):
+            agent.render(Machine("/p", Path(odd), False, ()), timer=timer)
 
 
 def test_from_the_installation_to_its_end(mac, home, collector):

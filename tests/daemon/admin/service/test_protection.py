@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flwr_telemetryd.admin.service import protection
 from flwr_telemetryd.admin.service.unit import ONCE, SERVICE, drop_in, sealed, shipped
-from tests.support import homes, machine
+from tests.support import homes
 from tests.support.service import UNITS, install, status
 from tests.support.strategies import tried
 
@@ -54,10 +54,7 @@ def test_any_refused_settings_are_found(bad, needing):
 
 
 def test_a_drop_in_is_read_back():
-    refused = {
-        "ProtectKernelTunables": "226/NAMESPACE: not permitted",
-        "CapabilityBoundingSet": "218/CAPABILITIES",
-    }
+    refused = {"ProtectKernelTunables": "226/NAMESPACE: no", "CapabilityBoundingSet": "218/CAPABILITIES"}
     exposure = protection.Exposure(1.6, 2.4)
     text = sealed(protection.drop_in_text(refused, exposure))
     assert (protection.refused_in(text), protection.exposure_in(text)) == (refused, exposure)
@@ -66,20 +63,11 @@ def test_a_drop_in_is_read_back():
     assert (protection.refused_in(None), protection.exposure_in(None)) == ({}, None)
 
 
-@pytest.fixture
-def root_node(tmp_path):
-    """Give a machine whose user is root, in name spaces of its own, as in a container."""
-    if reason := machine.why_not():
-        pytest.skip(reason)
-    with machine.Machine(tmp_path, user="root", user_id=0) as made:
-        made.log_in()
-        homes.configure(made.home / ".flwr", "file:///home/root/.flwr/telemetry/bodies.jsonl")
-        yield made
-
-
 @pytest.mark.heavy
-def test_a_manager_that_is_root_in_a_container(root_node):
-    node = root_node
+@pytest.mark.parametrize("node", [{"user": "root", "user_id": 0}], indirect=True)
+def test_a_manager_that_is_root_in_a_container(node):
+    """It is in name spaces of its own, as in a container."""
+    homes.configure(node.home / ".flwr", "file:///home/root/.flwr/telemetry/bodies.jsonl")
     done = node.command("service", "install", env={"COLUMNS": "300"})
     assert done.returncode == 0, done.stderr
     told = status(node)
