@@ -37,25 +37,20 @@ def test_the_layout_of_a_burst(home, collector):
         records.sample(details, cluster=one, date_us=_START_US),
         records.sample({**details, "run-id-hash": "cd", "a": 8}, cluster=one, date_us=_START_US + 15_021),
     ]
-    (body,) = _delivered(home, collector, events)
-    told = json.loads(body)
+    equal = [records.sample({"a": 1}, event_type="EQUAL", date_us=_START_US + n) for n in range(4)]
+    told, same = sorted(
+        map(json.loads, _delivered(home, collector, [*events, *equal])), key=str, reverse=True
+    )
     burst = told.pop("burst")
     assert wire.plain(told) == events[1]
+    assert (same["burst"]["varying"], len(same["burst"]["clusters"])) == ([], 4)
+    assert same["burst"]["events"] == [[n, n] for n in range(4)]
     assert burst == {
         "count": 3,
         "clusters": [one, two],
         "varying": ["a", "run-id-hash"],
         "events": [[0, 0, 7, "ab"], [0, 15021, 8, "cd"], [1, 20011, 7, "ef"]],
     }
-
-
-def test_equal_details_do_not_vary(home, collector):
-    events = [records.sample({"a": 1}, date_us=_START_US + n) for n in range(4)]
-    (body,) = _delivered(home, collector, events)
-    burst = json.loads(body)["burst"]
-    assert burst["varying"] == []
-    assert [row[1:] for row in burst["events"]] == [[0], [1], [2], [3]]
-    assert len(burst["clusters"]) == 4
 
 
 def test_bursts_can_be_switched_off(home, collector):

@@ -15,13 +15,6 @@ def _forked():
     """Start each command, as people do."""
 
 
-def test_status_in_a_fresh_home_writes_nothing(home):
-    """`status` is a view: it creates neither directory nor source, and says that telemetry is on."""
-    for arguments in (["status"], ["status", "--json"]):
-        ran(home, *arguments)
-    assert homes.tree(home.parent) == []
-
-
 def test_status_tells_the_counters_by_name(home, collector):
     """`damaged`, `dropped`, `rejected` and `retried` are there, and outlive the sidecar that counted."""
     homes.configure(home, collector.url, bursts=False)
@@ -44,16 +37,12 @@ def test_the_flush_command_delivers_everything(home, collector, env):
     assert processes.sidecars(home) == pids
 
 
-_FLOWER = """
-from flwr.supercore.telemetry import EventType, event
-print(event(EventType.START_SERVER_ENTER, {"n": 1}).result())
-"""
-
-
 @flower.needed
 def test_run_puts_our_emitter_in_place_of_flowers(home, collector):
     """A Flower that knows nothing of us spools, under its own version, also in a child process."""
-    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {_FLOWER!r}], check=True)"
+    report = "from flwr.supercore.telemetry import EventType, event\n"
+    report += "print(event(EventType.START_SERVER_ENTER, {'n': 1}).result())"
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {report!r}], check=True)"
     done = ran(home, "run", "--", sys.executable, "-c", code, env=NEVER)
     assert done.stdout.splitlines()[-1] == "spooled"
     (event,) = homes.spooled(home)

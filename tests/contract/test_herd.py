@@ -12,17 +12,19 @@ from tests.support import homes, processes, wire
 from tests.support.processes import NEVER
 
 _HERD = 200
+# Other tests that run at the same time need a processor, too.
+_NICE = "import os, sys\nos.nice(19)\n"
 # What every Flower has loaded long before its first event: 200 processes that load it at one moment on two
 # cores need more than the seconds that an event waits for what it loads.
-# They are nice, because the tests that run at the same time need a processor, too.
-_CODE = """
-import sys, os
-os.nice(19)
+_READY = """
 import concurrent.futures, email.parser, importlib.metadata, json, platform, subprocess, tomllib, uuid
-from flwr_telemetry import event
+import flwr_telemetry
 sys.stdin.buffer.read()
+"""
+_CODE = """
+from flwr_telemetry import event
 future = event("START_CLIENT_ENTER", {"n": int(sys.argv[1])})
-os.write(1, (future.result() + "\\n").encode())
+os.write(1, f"{future.exception() or future.result()}\\n".encode())
 """
 
 
@@ -52,7 +54,8 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(ho
     began = time.monotonic()
     told = tmp_path / "told"
     with told.open("ab") as out, _watch(home) as seen:
-        herd = [processes.start(home, ["-c", _CODE, str(n)], stdin=gate, stdout=out) for n in range(_HERD)]
+        words = ["-c", _NICE + _READY + _CODE]
+        herd = [processes.start(home, [*words, str(n)], stdin=gate, stdout=out) for n in range(_HERD)]
         os.close(gate)
         os.close(opener)
         assert {member.wait(4 * processes.PATIENCE_S) for member in herd} == {0}
@@ -70,18 +73,10 @@ def test_200_processes_agree_on_one_source_start_one_sidecar_and_lose_nothing(ho
     assert {path.name for path in home.iterdir()} == {"source", "telemetry"}
 
 
-_PLAIN = """
-import os, sys
-from flwr_telemetry import event
-future = event("PING", {"n": int(sys.argv[1])})
-os.write(1, f"{future.exception() or future.result()}\\n".encode())
-"""
-
-
 @pytest.mark.long
 def test_64_plain_processes_at_once_lose_no_first_event(home, tmp_path):
     """They have loaded nothing before, so each loads the emitter, on one processor, as slowly as that is."""
-    code = "import os\nos.nice(10)\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})" + _PLAIN
+    code = _NICE + "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})" + _CODE
     told = tmp_path / "told"
     with told.open("ab") as out:
         herd = [processes.start(home, ["-c", code, str(n)], NEVER, stdout=out) for n in range(64)]

@@ -94,8 +94,7 @@ def test_inspect_of_a_copied_spool(home, collector, tmp_path):
         assert lines == shown(home, stage=stage)
         assert len(lines) == count
     assert shown(elsewhere, "--home", str(copy), stage="sent") == [line.decode() for line in homes.sent(home)]
-    text = command(elsewhere, "inspect", "--home", str(copy), env=WIDE)
-    assert text.returncode == 0, text.stderr
+    text = ran(elsewhere, "inspect", "--home", str(copy), env=WIDE)
     assert "START_SERVER_LEAVE" in text.stdout
     assert "\x1b" not in text.stdout
     assert homes.contents(copy) == before
@@ -121,11 +120,12 @@ def leaves(value, path=""):
 
 
 def test_fields_are_told_without_a_trace(home):
-    """Each has a type and a reason, telemetry may be off, and nothing is created."""
+    """Each has a type and a reason, telemetry may be off, and nothing is created; nor is it by `status`."""
+    assert answer_of(home, "status")["enabled"]
+    ran(home, "status")
     told = fields(home, FLWR_TELEMETRY_ENABLED="0")
     assert all(field["type"] and field["why"].strip() for field in told.values())
-    text = command(home, "fields", env=WIDE)
-    assert text.returncode == 0, text.stderr
+    text = ran(home, "fields", env=WIDE)
     assert [name for name in told if name.rpartition(".")[2] not in text.stdout] == []
     assert "\x1b" not in text.stdout
     assert homes.tree(home.parent) == []
@@ -177,9 +177,7 @@ def test_a_sound_machine_has_no_fault(home, collector):
     code, told = doctor(home)
     assert (code, told["fault"]) == (0, [])
     assert len(told["ok"]) >= 3
-    text = command(home, "doctor", env=WIDE)
-    assert text.returncode == 0, text.stdout
-    assert "\x1b" not in text.stdout
+    assert "\x1b" not in ran(home, "doctor", env=WIDE).stdout
     assert collector.connections > 0
     assert {request.method for request in collector.requests} <= {"GET", "HEAD", "OPTIONS"}
     assert [request for request in collector.requests if request.body or request.key] == []
@@ -195,9 +193,7 @@ def test_doctor_judges_the_certificate(home, tmp_path):
         homes.configure(home, server.url, ca_bundle=str(bundle))
         assert doctor(home, https_proxy=None)[1]["fault"] == []
         server.show(trustme.CA().issue_cert("127.0.0.1"))
-        code, told = doctor(home, https_proxy=None)
-        assert code == 1
-        assert "certificate" in json.dumps(told["fault"]).lower()
+        assert "certificate" in json.dumps(doctor(home, https_proxy=None)[1]["fault"]).lower()
         assert [request.method for request in server.requests if request.method == "POST"] == []
 
 
@@ -205,12 +201,8 @@ def test_a_collector_that_is_not_there_is_a_fault(home):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     homes.configure(home, f"http://127.0.0.1:{port}/x")
-    code, told = doctor(home)
-    assert code == 1
-    assert str(port) in json.dumps(told["fault"])
-    text = command(home, "doctor", env=WIDE)
-    assert text.returncode == 1
-    assert str(port) in text.stdout
+    assert str(port) in json.dumps(doctor(home)[1]["fault"])
+    assert str(port) in ran(home, "doctor", env=WIDE, code=1).stdout
 
 
 @pytest.mark.parametrize("place", ["home", "telemetry", "spool", "spool of another host"])
@@ -218,16 +210,10 @@ def test_a_directory_that_others_can_write_to_is_a_fault(home, collector, place)
     """The home, ours in it, and a spool of any host: it is named, and left as it is."""
     homes.put(home, records.series(1))
     theirs = homes.put(home, records.series(1), host_of="node-7").parent
-    directory = {
-        "home": home,
-        "telemetry": homes.telemetry(home),
-        "spool": homes.spool(home),
-        "spool of another host": theirs,
-    }[place]
+    places = {"home": home, "telemetry": homes.telemetry(home), "spool": homes.spool(home)}
+    directory = places.get(place, theirs)
     directory.chmod(0o777)
-    code, told = doctor(home)
-    assert code == 1
-    assert str(directory) in json.dumps(told["fault"])
+    assert str(directory) in json.dumps(doctor(home)[1]["fault"])
     assert directory.stat().st_mode & 0o777 == 0o777
 
 
@@ -235,16 +221,12 @@ def test_doctor_is_silent_where_telemetry_is_off(home, collector):
     """No connection is opened, nothing is created; what needs the network is skipped."""
     assert doctor(home / "fresh", DO_NOT_TRACK="1")[0] == 0
     assert not (home / "fresh").exists()
-    before = homes.contents(home.parent)
     for env, settings_text in (({"FLWR_TELEMETRY_ENABLED": "0"}, ""), ({}, "enabled = false\n")):
-        if settings_text:
-            homes.write_settings(home, settings_text + homes.config_file(home).read_text())
-            before = homes.contents(home.parent)
-        tree = homes.tree(home.parent)
+        homes.write_settings(home, settings_text + homes.config_file(home).read_text())
+        before = homes.tree(home.parent), homes.contents(home.parent)
         code, told = doctor(home, **env)
-        assert code == 0
-        assert told["skipped"]
-        assert (homes.tree(home.parent), homes.contents(home.parent)) == (tree, before)
+        assert (code, bool(told["skipped"])) == (0, True)
+        assert (homes.tree(home.parent), homes.contents(home.parent)) == before
     assert collector.connections == 0
 
 
@@ -278,13 +260,10 @@ CASES = st.sampled_from([str, str.upper, str.lower, str.title, str.swapcase])
 
 def batches(names):
     """Give details that hold names as whole tokens, in any case, in keys and values at any depth."""
-    told = st.builds(
-        lambda before, name, case, after: before + case(name) + after,
-        BEFORE,
-        st.sampled_from(names),
-        CASES,
-        AFTER,
+    in_place = st.tuples(
+        BEFORE, st.builds(lambda case, name: case(name), CASES, st.sampled_from(names)), AFTER
     )
+    told = in_place.map("".join)
     in_a_path = st.builds(lambda name, case: f"/data/{case(name)}/x", st.sampled_from(names[1:]), CASES)
     sentence = st.lists(told | in_a_path | strategies.words(), min_size=1, max_size=4).map(" ".join)
     details = strategies.details(sentence | strategies.words(max_size=5))

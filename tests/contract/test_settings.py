@@ -11,17 +11,10 @@ from tests.support.commands import RECORD_LOGS
 from tests.support.processes import NEVER, answers, outcomes
 
 
-def _label(env):
-    return ",".join(f"{name}={value}" for name, value in env.items()) or "unset"
-
-
-_MALFORMED = {"not utf-8": b'url = "\xff\xfe"\n', "a word for a number": b'burst_window_s = "soon"\n'}
-
-
-@pytest.mark.parametrize("name", _MALFORMED)
-def test_a_malformed_file_switches_off(home, name):
+@pytest.mark.parametrize("data", [b'url = "\xff\xfe"\n', b'burst_window_s = "soon"\n'])
+def test_a_malformed_file_switches_off(home, data):
     """With a settings file that cannot be understood nothing is written, and one warning is logged."""
-    homes.write_settings(home, _MALFORMED[name])
+    homes.write_settings(home, data)
     before = homes.tree(home.parent)
     code = """
 told = [outcome(event("PING")) for _ in range(3)]
@@ -55,24 +48,19 @@ def test_plain_http_to_loopback_is_allowed(home, collector, host):
     assert [request.path for request in collector.requests] == ["/x?y=z"]
 
 
-def test_the_default_address_is_flowers(home, collector):
-    """Without settings events go to telemetry.flower.ai by https, through the environment's proxy."""
+@pytest.mark.parametrize("host", ["telemetry.flower.ai", "collector.example"])
+def test_the_default_address_is_flowers_and_a_proxy_setting_wins(home, collector, host):
+    """Without settings events go to Flower by https, through the environment's proxy."""
     homes.put(home, records.series(1))
-    homes.config_file(home).unlink()
+    proxy, other = f"http://127.0.0.1:{collector.port}", "http://127.0.0.1:9"
+    homes.configure(home, f"https://{host}/x", proxy=proxy)
+    if host == "telemetry.flower.ai":
+        homes.config_file(home).unlink()
+        other = proxy
     collector.answer_by(lambda _request: Answer(403))
-    assert processes.once(home, {"https_proxy": f"http://127.0.0.1:{collector.port}"}).returncode != 0
-    assert {(request.method, request.path) for request in collector.requests} == {
-        ("CONNECT", "telemetry.flower.ai:443")
-    }
+    assert processes.once(home, {"https_proxy": other}).returncode != 0
+    assert {(request.method, request.path) for request in collector.requests} == {("CONNECT", f"{host}:443")}
     assert homes.unsent_files(home)
-
-
-def test_the_proxy_setting_wins_over_the_environment(home, collector):
-    homes.put(home, records.series(1))
-    homes.configure(home, "https://collector.example/x", proxy=f"http://127.0.0.1:{collector.port}")
-    collector.answer_by(lambda _request: Answer(403))
-    assert processes.once(home, {"https_proxy": "http://127.0.0.1:9"}).returncode != 0
-    assert collector.requests[0].path == "collector.example:443"
 
 
 def test_no_environment_variable_sets_the_address(home, collector):
@@ -98,17 +86,9 @@ def test_a_file_address_appends_bodies_as_lines(home, tmp_path):
     assert [json.loads(line)["event_type"] for line in lines] == ["PING", "OTHER"]
 
 
-# `test_launch.py` of the emitter has the other batch systems.
-_NO_START = [
-    NEVER,
-    {},  # with the setting alone
-    {"SLURM_JOB_ID": "1"},
-]
-
-
-@pytest.mark.parametrize("env", _NO_START, ids=_label)
+@pytest.mark.parametrize("env", [NEVER, {}, {"SLURM_JOB_ID": "1"}], ids=str)
 def test_what_starts_no_sidecar(home, collector, env):
-    """A batch job, FLWR_TELEMETRY_SIDECAR=never and `sidecar = "never"`."""
+    """A batch job (the emitter's `test_launch.py` has others), the variable, or the setting alone."""
     homes.configure(home, collector.url, **({} if env else {"sidecar": "never"}))
     assert processes.emit(home, env=env) == ["spooled"]
     assert processes.processes_of(home) == {}
@@ -117,7 +97,7 @@ def test_what_starts_no_sidecar(home, collector, env):
 
 
 @pytest.mark.parametrize(
-    "env", [{"SLURM_JOB_ID": "1", "FLWR_TELEMETRY_SIDECAR": "always"}, {"JOB_ID": "1"}], ids=_label
+    "env", [{"SLURM_JOB_ID": "1", "FLWR_TELEMETRY_SIDECAR": "always"}, {"JOB_ID": "1"}], ids=str
 )
 def test_what_is_no_reason_not_to_start(home, collector, env):
     """`always` starts one inside a batch job too, and JOB_ID alone is no batch job."""

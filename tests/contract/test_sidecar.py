@@ -50,12 +50,13 @@ def test_no_second_start_within_the_respawn_time(home, collector):
 
 
 def test_a_burst_waits_for_its_window(home, collector):
+    """Or for a flush of a process that may start no sidecar itself."""
     homes.configure(home, collector.url, burst_window_s=_LONG)
     for number in range(4):
         processes.emit(home, start_at=number)
     processes.running_sidecar(home)
     assert collector.requests == []
-    assert processes.flush(home, 50)
+    assert processes.flush(home, 50, NEVER)
     assert len(collector.requests) == 1
     assert wire.serials(collector.events()) == [0, 1, 2, 3]
 
@@ -93,14 +94,6 @@ def test_flush_is_false_where_nothing_can_serve_it(home, collector):
     assert not processes.flush(home, 10_000, NEVER)
     assert processes.processes_of(home) == {}
     assert len(homes.spooled(home)) == 1
-
-
-def test_flush_without_the_right_to_start_uses_a_running_sidecar(home, collector):
-    homes.configure(home, collector.url, idle_exit_s=_LONG, burst_window_s=_LONG)
-    processes.emit(home)
-    processes.running_sidecar(home)
-    assert processes.flush(home, 50, NEVER)
-    assert len(collector.events()) == 1
 
 
 def test_flush_skips_a_backoff(home, collector):

@@ -37,12 +37,8 @@ NOES = [
 ]
 
 EMIT = processes.PRELUDE + "print(outcome(event('PING', {'n': 1})))\n"
-
-
-def label(value):
-    if isinstance(value, dict):
-        return ",".join(f"{name}={text}" for name, text in value.items()) or "unset"
-    return {NO_SETTINGS: "no file", USER_NO: "user says no", USER_YES: "user says yes"}.get(str(value))
+DAEMON = ["-m", "flwr_telemetryd"]
+COMMAND = ["-m", "flwr_telemetryd.cli"]
 
 
 def payloads(stderr):
@@ -60,7 +56,7 @@ def assert_no_is_kept(home, done, before):
     assert processes.processes_of(home) == {}
 
 
-@pytest.mark.parametrize(("env", "settings"), NOES, ids=label)
+@pytest.mark.parametrize(("env", "settings"), NOES, ids=str)
 def test_every_no_logs_at_most(home, env, settings):
     """Every opt-out logs the would-be payload if asked to, and makes no file, directory or process."""
     if settings:
@@ -80,7 +76,7 @@ def test_a_home_of_somebody_else_logs_at_most(home, theirs):
     assert_no_is_kept(home, processes.run(home, ["-c", EMIT], {**ALWAYS, **LOGGING}), before)
 
 
-@pytest.mark.parametrize("env", [{"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"}, LOGGING], ids=label)
+@pytest.mark.parametrize("env", [{"DO_NOT_TRACK": "1", "FLWR_TELEMETRY_ENABLED": "1"}, LOGGING], ids=str)
 def test_a_yes_with_logging_spools_too(home, env):
     """An explicit yes over DO_NOT_TRACK, and logging alone, spool what is shown, once."""
     homes.write_settings(home, USER_YES)
@@ -93,33 +89,21 @@ def test_a_yes_with_logging_spools_too(home, env):
     )
 
 
-_OF_ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "localtime")
-
-
-class Site:
-    """A machine whose /etc/flwr/telemetry.toml says something; seen by the processes started here alone."""
-
-    def __init__(self, etc, prefix):
-        self._etc = etc
-        self._prefix = prefix
-
-    def says(self, text):
-        (self._etc / "flwr" / "telemetry.toml").write_text(text)
-
-    def run(self, home, arguments, env=None):
-        within = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(self._etc), sys.executable]
-        return processes.program(home, [*self._prefix, *within, *arguments], env)
-
-
 @pytest.fixture
 def site(tmp_path):
-    """Give a site of its own, in a private mount namespace; skip where that is not permitted."""
+    """Give a function that runs Python where the site's file says something, which no other process sees."""
     etc = tmp_path / "etc"
     (etc / "flwr").mkdir(parents=True)
-    for name in _OF_ETC:
+    for name in ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "localtime"):
         if Path("/etc", name).exists():
             shutil.copy(Path("/etc", name), etc / name)
-    return Site(etc, private_mounts())
+    within = [*private_mounts(), "sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), sys.executable]
+
+    def run(text, home, arguments, env=None):
+        (etc / "flwr" / "telemetry.toml").write_text(text)
+        return processes.program(home, [*within, *arguments], env)
+
+    return run
 
 
 def test_a_no_of_the_site_is_a_no(home, site):
@@ -127,25 +111,24 @@ def test_a_no_of_the_site_is_a_no(home, site):
     homes.write_settings(home, USER_YES)
     yes = {**ALWAYS, **LOGGING, "FLWR_TELEMETRY_ENABLED": "1"}
     before = homes.contents(home.parent)
-    for text in ("# ours\nenabled = false\n", "enabled =\n"):
-        site.says(text)
-        assert_no_is_kept(home, site.run(home, ["-c", EMIT], yes), homes.tree(home.parent))
+    no = "# ours\nenabled = false\n"
+    for text in (no, "enabled =\n"):
+        assert_no_is_kept(home, site(text, home, ["-c", EMIT], yes), homes.tree(home.parent))
     assert homes.contents(home.parent) == before
-    site.says("# ours\nenabled = false\n")
-    done = site.run(home, ["-m", "flwr_telemetryd.cli", "enable"], {"COLUMNS": "200"})
+    done = site(no, home, [*COMMAND, "enable"], {"COLUMNS": "200"})
     assert done.returncode == 3, done.stderr
     assert "/etc/flwr/telemetry.toml" in done.stdout + done.stderr
-    told = json.loads(site.run(home, ["-m", "flwr_telemetryd.cli", "status", "--json"]).stdout)
+    told = json.loads(site(no, home, [*COMMAND, "status", "--json"]).stdout)
     assert told["enabled"] is False
     assert "/etc/flwr/telemetry.toml" in json.dumps(told)
-    assert told["decided_by"] != json.loads(command(home, "status", "--json").stdout)["decided_by"]
+    assert told["decided_by"] != answer_of(home, "status")["decided_by"]
 
 
 def test_status_answers_first_of_all_who_decided(home):
     """`enabled` and `decided_by` tell default, variable and user file apart; the text begins with it."""
 
     def told(**env):
-        answer = json.loads(command(home, "status", "--json", env=env).stdout)
+        answer = answer_of(home, "status", env=env)
         assert answer["enabled"] or "config.toml" in answer["reason"] or next(iter(env)) in answer["reason"]
         return answer["enabled"], answer["decided_by"]
 
@@ -239,8 +222,6 @@ def test_enable_tells_who_still_says_no(home):
     assert "DO_NOT_TRACK" in told["reason"]
 
 
-DAEMON = ["-m", "flwr_telemetryd"]
-COMMAND = ["-m", "flwr_telemetryd.cli"]
 STARTED_BY_A_PERSON = {
     "--once": [*DAEMON, "--once"],
     "--service": [*DAEMON, "--service"],
@@ -287,13 +268,12 @@ def test_a_yes_over_do_not_track_reaches_the_sidecar_that_it_starts(home, collec
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can give a home away")
-def test_a_home_of_another_user_is_left_alone(home, collector):
-    """`disable` and `enable` end with 5 and write nothing, whether there is something to purge or not."""
-    homes.put(home, records.series(2))
+@pytest.mark.parametrize("words", ["disable", "enable", "forget --yes"])
+def test_a_home_of_another_user_is_left_alone(home, words):
+    processes.spool_events(home)
     os.chown(home, SOMEBODY, SOMEBODY)
     before = homes.contents(home)
-    for name in ("disable", "enable"):
-        ran(home, name, code=5)
+    ran(home, *words.split(), code=5)
     assert homes.contents(home) == before
 
 
@@ -311,7 +291,7 @@ def left_by_disable(home):
 
 
 def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
-    """Segments and bodies of every host go; the setting, the ID, what was forgotten and sent/ stay."""
+    """All of every host goes; the setting, the ID, what was forgotten and sent/ stay."""
     homes.put(home, records.series(2))
     processes.deliver(home)
     collector.answer_by(lambda _request: 503)
@@ -327,6 +307,13 @@ def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
         work / "sealed-1700000000000000000-ab.msgpack"
     )
     shutil.rmtree(homes.host(home, "node-8"))
+    for host in (homes.host(home), homes.host(home, "node-7")):
+        for name in ("rejected/ab.json", "rejected/ab.reason.txt", "damaged/cd", "work/b.o/ef.json"):
+            (host / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (host / name).write_text("{}")
+        for name in ("dropped", "not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "sidecar.log.1"):
+            (host / name).touch(mode=0o600)
+    (homes.telemetry(home) / "service-node-7.json").write_text("{}")
     forgotten = homes.telemetry(home) / "forgotten"
     forgotten.write_text("0" * 64 + "\n")
     (home / "source").write_text("9e3a2a53-6bd5-4d6b-8a3c-6f2f60f0c9d1")
@@ -338,24 +325,9 @@ def test_disable_deletes_and_counts_what_was_not_sent(home, collector):
     assert answer_of(home, "disable")["purged"] == {"events": 3 + 1 + 2 + 4 + 5 + 6, "bodies": 2}
     assert set(homes.tree(home)) - left_by_disable(home) == {"config.toml"}
     assert kept.items() <= homes.contents(home).items()
-    assert json.loads(command(home, "status", "--json").stdout)["enabled"] is False
+    assert answer_of(home, "status")["enabled"] is False
     processes.once(home)
     assert len(collector.requests) == requests
-
-
-def test_disable_leaves_nothing_else_of_ours(home):
-    """Rejected and damaged files, counters, logs and heartbeats of every host are deleted as well."""
-    for host in (homes.host_name(), "node-7"):
-        homes.put(home, records.series(1), host_of=host)
-        directory = homes.host(home, host)
-        for name in ("rejected/ab.json", "rejected/ab.reason.txt", "damaged/cd", "work/b.o/ef.json"):
-            (directory / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (directory / name).write_text("{}")
-        for name in ("dropped", "not-before", "sidecar.lock", "sidecar.json", "sidecar.log", "sidecar.log.1"):
-            (directory / name).touch(mode=0o600)
-    (homes.telemetry(home) / "service-node-7.json").write_text("{}")
-    ran(home, "disable")
-    assert set(homes.tree(home)) <= left_by_disable(home)
 
 
 _RESTLESS = """
@@ -400,10 +372,8 @@ def test_switching_off_reaches_everybody_who_runs(home, collector):
         processes.wait_until(lambda: homes.sent(home))
         collector.answer_by(lambda _request: 503)
         processes.wait_until(lambda: homes.waiting(home))
-        done = command(home, "disable", "--json")
+        answer = answer_of(home, "disable")
         requests = len(collector.requests)
-        assert done.returncode == 0, done.stderr
-        answer = json.loads(done.stdout)
         assert answer["sidecar_ended"] is True
         assert answer["purged"]["events"] > 0
         assert answer["purged"]["bodies"] > 0
@@ -435,15 +405,11 @@ def test_a_stopped_sidecar_holds_nobody_up(home, collector):
     collector.answer_by(lambda _request: 503)
     processes.emit(home, 2)
     processes.wait_until(lambda: homes.waiting(home))
-    pid = processes.running_sidecar(home)
-    sidecar = psutil.Process(pid)
+    sidecar = psutil.Process(processes.running_sidecar(home))
     sidecar.suspend()
-    done = command(home, "disable", "--json")
+    answer = answer_of(home, "disable")
     requests = len(collector.requests)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["sidecar_ended"] is False
-    assert answer["purged"] == {"events": 2, "bodies": 1}
+    assert (answer["sidecar_ended"], answer["purged"]) == (False, {"events": 2, "bodies": 1})
     assert homes.unsent_files(home) == []
     sidecar.resume()
     processes.wait_for_end(home)

@@ -39,29 +39,23 @@ def test_flowers_own_tests_pass_but_for_the_answer_of_a_backend(tmp_path, collec
         assert ours.gateway.asked_for == []
 
 
-def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector):
-    """A site that cannot change the command of Flower can change the start of Python."""
+@pytest.mark.parametrize(
+    "before", ["", "import sys\nsys.modules['fcntl'] = None\n"], ids=["ours", "Flower's"]
+)
+def test_the_readmes_lines_in_a_sites_own_sitecustomize(tmp_path, collector, before):
+    """A site that cannot change the command of Flower can change the start of Python.
+
+    Where our locks are missing, as on Windows, Flower's own sender reports.
+    """
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(block("sitecustomize"))
+    (site / "sitecustomize.py").write_text(before + block("sitecustomize"))
     with sides.ours(tmp_path, collector.url, prefix=()) as ours:
         ours.changes["PYTHONPATH"] = str(site)
-        assert ours.run("-c", ONE_EVENT) == (0, "spooled\n")
-
-
-WITHOUT_FCNTL = "import sys\nsys.modules['fcntl'] = None\n"
-
-
-def test_where_our_locks_are_missing_flowers_own_sender_reports(tmp_path, collector):
-    """As on Windows, with the README's lines in a sitecustomize."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(WITHOUT_FCNTL + block("sitecustomize"))
-    with sides.ours(tmp_path, collector.url, prefix=()) as ours:
-        ours.changes["PYTHONPATH"] = str(site)
-        ours.complete("-c", f"{WITHOUT_FCNTL}{ONE_EVENT}")
-        assert [event["event_type"] for event in ours.gateway.events()] == ["PING"]
-        assert homes.segments(ours.home) == []
+        told = ours.complete("-c", before + ONE_EVENT)
+        assert (told == "spooled\n") is (not before)
+        assert [event["event_type"] for event in ours.gateway.events()] == (["PING"] if before else [])
+        assert not before or homes.segments(ours.home) == []
 
 
 def test_the_readmes_lines_do_no_harm_after_an_uninstall(tmp_path):

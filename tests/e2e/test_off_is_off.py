@@ -57,8 +57,12 @@ def said_by_run(done):
     return [line for line in said if "SuperLink" not in line]
 
 
-RUN = [*sides.OURS]
-PLAIN = [sys.executable]
+def script(directory, first_line):
+    """Make a program like Flower's, by its first line."""
+    path = directory / "flwr"
+    path.write_text(f"#!{first_line}\nimport sys\nexec(sys.argv[2])\n")
+    path.chmod(0o700)
+    return [str(path)]
 
 
 @pytest.mark.parametrize(
@@ -70,23 +74,18 @@ PLAIN = [sys.executable]
 )
 def test_run_switches_off_a_flower_that_it_cannot_adopt(home, gateway, without_us, tmp_path, no, how):
     """Nothing connects, whatever interpreter the command starts, and nothing is said against it."""
-    env = {}
-    if no == "a file":
+    env = {} if no == "a file" else {no: "1"}
+    if not env:
         ran(home, "disable")
-    else:
-        env = {no: "1"}
-    script = tmp_path / "flwr"
-    script.write_text(f"#!{without_us}\nimport sys\nexec(sys.argv[2])\n")
-    script.chmod(0o700)
     words = {
-        "our environment": PLAIN,
+        "our environment": [sys.executable],
         "-I": [sys.executable, "-I"],
         "-S -E": [sys.executable, "-E", "-P"],
         "another environment": [without_us],
         "env python": ["env", "A=b", without_us],
-        "a script": [str(script)],
+        "a script": script(tmp_path, without_us),
     }[how]
-    done = flower(home, gateway, *RUN, *words, **env)
+    done = flower(home, gateway, *sides.OURS, *words, **env)
     assert (done.returncode, done.stdout) == (0, "disabled\n"), done.stderr
     assert gateway.asked_for == []
     assert said_by_run(done) == []
@@ -96,18 +95,15 @@ def test_run_switches_off_a_flower_that_it_cannot_adopt(home, gateway, without_u
 def test_run_says_where_flower_reports_by_itself(home, gateway, without_us, tmp_path, how):
     """With telemetry on: one line names the interpreter, the reason and two remedies; the command runs."""
     homes.configure(home)
-    script = tmp_path / "flwr"
-    script.write_text(f"#!{without_us} -E\nimport sys\nexec(sys.argv[2])\n")
-    script.chmod(0o700)
     words, named = {
         "another environment": ([without_us], without_us),
         "-I": ([sys.executable, "-I"], "-I"),
         "-E": ([sys.executable, "-uE"], "-E"),
         "-S": ([sys.executable, "-S"], "-S"),
         "env python": (["env", "-u", "PYTHONPATH", sys.executable], sys.executable),
-        "a script": ([str(script)], without_us),
+        "a script": (script(tmp_path, f"{without_us} -E"), without_us),
     }[how]
-    done = flower(home, gateway, *RUN, *words)
+    done = flower(home, gateway, *sides.OURS, *words)
     (line,) = said_by_run(done)
     assert "Flower reports by itself in" in line
     assert named in line
@@ -123,7 +119,7 @@ def test_a_plain_flower_is_named_with_the_line_that_stops_it(home, gateway, no):
     env = {} if no == "a file" else {no: "1"}
     told = [ran(home, "disable")] if no == "a file" else []
     told += [ran(home, name, env=env) for name in ("status", "doctor")]
-    flower(home, gateway, *PLAIN, **env)
+    flower(home, gateway, sys.executable, **env)
     assert gateway.asked_for
     release = ".".join(map(str, sides.RELEASE))
     for done in told:
@@ -131,7 +127,7 @@ def test_a_plain_flower_is_named_with_the_line_that_stops_it(home, gateway, no):
         assert STOP in done.stdout
     before = len(gateway.asked_for)
     name, _, value = STOP.removeprefix("export ").partition("=")
-    assert flower(home, gateway, *PLAIN, **env, **{name: value}).stdout == "disabled\n"
+    assert flower(home, gateway, sys.executable, **env, **{name: value}).stdout == "disabled\n"
     assert len(gateway.asked_for) == before
     for name in ("status", "doctor"):
         assert STOP not in ran(home, name, env={**env, "FLWR_TELEMETRY_ENABLED": "0"}).stdout
@@ -147,5 +143,5 @@ def test_an_adopted_flower_is_named_as_such(home, gateway, tmp_path):
         done = ran(home, name, env=site)
         assert "in this environment: adopted" in done.stdout
         assert STOP not in done.stdout
-    assert flower(home, gateway, *PLAIN, **site).stdout == "disabled\n"
+    assert flower(home, gateway, sys.executable, **site).stdout == "disabled\n"
     assert gateway.asked_for == []

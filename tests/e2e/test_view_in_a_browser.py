@@ -26,18 +26,11 @@ PATIENCE_S = 300
 pytestmark = [pytest.mark.heavy, pytest.mark.long]
 
 
-def missing():
-    found = {
-        "chromium": shutil.which("chromium"),
-        "node": shutil.which("node"),
-        **{name: (MODULES / name).is_dir() for name in ("playwright-core", "axe-core")},
-    }
-    return [name for name, is_there in found.items() if not is_there]
-
-
 def looked_at(page):
     """What a browser sees."""
-    if absent := missing():
+    absent = [name for name in ("chromium", "node") if not shutil.which(name)]
+    absent += [name for name in ("playwright-core", "axe-core") if not (MODULES / name).is_dir()]
+    if absent:
         pytest.skip(f"not installed: {', '.join(absent)}")
     script = Path(__file__).with_name("browser.mjs")
     command = ["node", script, MODULES, shutil.which("chromium"), page, BUILD]

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -138,14 +139,6 @@ def serials(body):
     return tuple(found)
 
 
-class Serials:
-    """Every event that a workload may emit."""
-
-    @staticmethod
-    def issuperset(events):
-        return all(type(event) is int for event in events)
-
-
 class Chaos:
     """A home, its crowd of workloads and sidecars, and the collector, whose answers are drawn."""
 
@@ -155,7 +148,8 @@ class Chaos:
         self.env = (
             {} if self.is_locked else {"PYTHONPATH": str(NO_LOCKS), "TEST_LOCKS": locks, **processes.NEVER}
         )
-        self.ledger = Ledger(serials, Serials())
+        ours = SimpleNamespace(issuperset=lambda events: {*map(type, events)} <= {int})
+        self.ledger = Ledger(serials, ours)
         self.counts = Counter()
         self.told, self.log = home.with_name("told"), home.with_name("log")
         self._failing, self._writers, self._asleep, self._game = 0.1, [], [], []

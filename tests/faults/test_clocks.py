@@ -14,7 +14,6 @@ from tests.support import homes, processes, records, wire
 from tests.support.strategies import MAX_DATE_US, MIN_DATE_US
 
 DATES = [MIN_DATE_US, -62_000_000_000_000_001, -1, 0, 1, 1_795_000_000_123_456, MAX_DATE_US]
-FAR_S = [-200 * YEAR_S, 200 * YEAR_S]  # before 1901, and after 2038
 
 
 @pytest.mark.parametrize("bursts", [True, False])
@@ -65,7 +64,7 @@ def test_a_retry_after_that_asks_for_no_wait(zygote, home, collector, asked, age
     assert wire.serials(collector.events()) == [0, 1]
 
 
-@pytest.mark.parametrize("ahead_s", FAR_S)
+@pytest.mark.parametrize("ahead_s", [-200 * YEAR_S, 200 * YEAR_S])  # before 1901, and after 2038
 @pytest.mark.parametrize(
     ("where", "data"), [("../service-x.json", b'{"pid": 1}\n'), ("sidecar.lock", b"started\n")]
 )
@@ -134,29 +133,14 @@ def test_a_step_of_the_clock_drops_nothing_that_is_young(home, world, steps):
     assert world.arrived == [0, 1]
 
 
-def ask_for_an_hour(home):
-    """Let two events wait, and let the collector have asked for an hour before the next request."""
+@pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S, -DAY_S, -YEAR_S])
+def test_a_step_backward_does_not_lengthen_a_retry_after(home, world, ahead_s):
+    """Made before the sidecar looks, or after: it waits for an hour, and at most as long once more."""
     homes.put(home, records.series(2))
-    path = homes.host(home) / "not-before"
-    path.write_text("3600\n")
-    path.chmod(0o600)
-    return path
-
-
-@pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
-def test_a_retry_after_of_the_future_ends(home, world, ahead_s):
-    """A `not-before` of next year, after the clock was set back, lets the sidecar go on."""
-    from_now(ask_for_an_hour(home), ahead_s)
-    world.look_for(2 * 3600, 60)
-    assert world.arrived == [0, 1]
-
-
-@pytest.mark.parametrize("back_s", [DAY_S, YEAR_S])
-def test_a_step_backward_does_not_lengthen_a_retry_after(home, world, back_s):
-    """The sidecar waits for at most as long once more, however far the clock is set back."""
-    ask_for_an_hour(home)
-    world.look()
-    world.step(-back_s)
+    from_now(place(home, "not-before", b"3600\n"), max(ahead_s, 0.0))
+    if ahead_s < 0:
+        world.look()
+        world.step(ahead_s)
     world.look_for(2 * 3600, 60)
     assert world.arrived == [0, 1]
 
@@ -173,25 +157,18 @@ def test_a_spool_that_grows_is_left_to_its_host(home, world):
 
 
 @pytest.mark.parametrize("ahead_s", [0.0, 60.0, YEAR_S, 100 * YEAR_S])
-@pytest.mark.parametrize(("put", "within_s"), [(homes.put, 1200), (unfinished, 3600)], ids=["spool", "batch"])
-def test_files_of_another_host_and_of_the_future_are_delivered(home, world, put, within_s, ahead_s):
-    """A spool that does not grow, and a dead sidecar's batch, whatever their times say."""
-    path = put(home, records.series(2), host_of="other")
+@pytest.mark.parametrize("what", ["a spool", "a batch", "a batch of this host, without locks"])
+def test_files_of_the_future_that_nobody_works_on_are_delivered(home, monkeypatch, world, what, ahead_s):
+    """Another host's spool that does not grow, and a dead sidecar's batch, whatever their times say."""
+    host_of = None if "this host" in what else "other"
+    path = (homes.put if what == "a spool" else unfinished)(home, records.series(2), host_of=host_of)
     for each in (path, *path.parents[:3]):
         from_now(each, ahead_s)
-    world.look_for(within_s, 10)
+    if host_of is None:
+        lock = Linked(Home(home).host(), LockResult.UNSUPPORTED)
+        world = World(home, Mode.SERVICE, monkeypatch, lock=lock)
+    world.look_for(1200 if what == "a spool" else 3600, 10)
     assert world.arrived == [0, 1]
-
-
-@pytest.mark.parametrize("ahead_s", [0.0, YEAR_S])
-def test_a_batch_of_the_future_is_finished_without_locks(home, monkeypatch, world, ahead_s):
-    del world
-    path = unfinished(home, records.series(2))
-    for each in (path, *path.parents[:3]):
-        from_now(each, ahead_s)
-    alone = World(home, Mode.SERVICE, monkeypatch, lock=Linked(Home(home).host(), LockResult.UNSUPPORTED))
-    alone.look_for(3600, 30)
-    assert alone.arrived == [0, 1]
 
 
 @pytest.mark.parametrize("time_ns", [-1, 0, 2**63 - 1])

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.faults.scene import place
-from tests.support import homes, processes
+from tests.support import homes, processes, wire
 
 EVERY_WAIT = """
 import fcntl, importlib.util, threading
@@ -51,33 +51,31 @@ from flwr_telemetry import emit
 """
 FREEZEGUN = """
 from freezegun import freeze_time
-with freeze_time("2030-01-01"):
-    told = all_waits()
-print(json.dumps(told))
+freeze_time("2030-01-01").start()
 """
-LIBFAKETIME = "print(json.dumps(all_waits()))"
-TIMES = ["2030-01-01 00:00:00", "@2030-01-01 00:00:00", "@2001-01-01 00:00:00", "+0 x10", "+0 x0"]
+# Those of libfaketime, and freezegun.
+TIMES = [
+    "2030-01-01 00:00:00",
+    "@2030-01-01 00:00:00",
+    "@2001-01-01 00:00:00",
+    "+0 x10",
+    "+0 x0",
+    "freezegun",
+]
 
 
-def code_for(home, code):
+@pytest.mark.parametrize("moment", TIMES)
+def test_a_clock_that_the_program_around_replaces(home, moment):
+    faketime, setup = ["faketime", "-f", moment], ""
+    if moment == "freezegun":
+        pytest.importorskip("freezegun")
+        faketime, setup = [], FREEZEGUN
+    elif not shutil.which("faketime"):
+        pytest.skip("libfaketime is not installed")
     homes.configure(home, "http://127.0.0.1:9/", respawn_s=1000)
     place(home, "sidecar.lock", b"started\n")  # so that flush() waits for a sidecar, and starts none
-    setup = EVERY_WAIT.replace("PATH", repr(str(homes.open_segment(home))))
-    return ["-W", "ignore", "-c", processes.PRELUDE + setup + code]
-
-
-def holds(home, done):
+    code = EVERY_WAIT.replace("PATH", repr(str(homes.open_segment(home))))
+    words = ["-W", "ignore", "-c", f"{processes.PRELUDE}{code}{setup}print(json.dumps(all_waits()))"]
+    done = processes.program(home, [*faketime, sys.executable, *words])
     assert done.stdout == '["spooled", "spooled", "spooled", "spooled"]\n', done.stderr
-    assert sorted(event["event_details"]["n"] for event in homes.spooled(home)) == [0, 1, 2, 3]
-
-
-def test_a_clock_that_freezegun_stops(home):
-    pytest.importorskip("freezegun")
-    holds(home, processes.run(home, code_for(home, FREEZEGUN)))
-
-
-@pytest.mark.skipif(not shutil.which("faketime"), reason="libfaketime is not installed")
-@pytest.mark.parametrize("moment", TIMES)
-def test_a_clock_of_libfaketime(home, moment):
-    words = ["faketime", "-f", moment, sys.executable, *code_for(home, LIBFAKETIME)]
-    holds(home, processes.program(home, words))
+    assert wire.serials(homes.spooled(home)) == [0, 1, 2, 3]

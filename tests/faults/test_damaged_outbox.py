@@ -64,17 +64,8 @@ FLIPPED = {
 }
 
 
-NO_KEYS = {
-    "a word": "hello",
-    "too long": "x" * 200,
-    "capitals": wire.key_of(PLAIN).upper(),
-    "two lines": "a\nb",
-    "an arrow": "→",
-    "nothing": "",
-}
-
-
 KEY, BURST_KEY = wire.key_of(PLAIN), wire.key_of(BURST)
+NO_KEYS = {"word": "hello", "long": "x" * 200, "upper": KEY.upper(), "lines": "a\nb", "→": "→", "empty": ""}
 # The name of a file in a batch, and its bytes: each is no body.
 FILES = {
     **{name: (f"{KEY}.json", data) for name, data in NO_BODY.items()},
@@ -106,15 +97,12 @@ def test_what_is_no_body(zygote, home, collector, name):
 def test_a_plain_event_that_was_bent(zygote, home, collector, name):
     """Its name may be that of an event of a split burst: it is quarantined, or sent once."""
     neighbours(home)
-    key = wire.key_of(PLAIN)
     bent = PLAIN.replace(*FLIPPED[name])
-    place(home, f"outbox/{BATCH}/{key}.json", bent)
+    place(home, f"outbox/{BATCH}/{KEY}.json", bent)
     arrived = deliver(zygote, home, collector)
     if arrived:
-        assert arrived == [collector.accepted[key]] == [bent]
-        check_set_aside(zygote, home)
-    else:
-        check_set_aside(zygote, home, f"{key}.json")
+        assert arrived == [collector.accepted[KEY]] == [bent]
+    check_set_aside(zygote, home, *([] if arrived else [f"{KEY}.json"]))
 
 
 def _directory(path):
@@ -122,7 +110,7 @@ def _directory(path):
 
 
 def _full_directory(path):
-    path.mkdir(mode=0o700)
+    _directory(path)
     (path / "mine").write_bytes(b"mine")
 
 
@@ -140,29 +128,20 @@ MAKERS = [_directory, _full_directory, _link, os.mkfifo]
 def test_what_is_no_file(zygote, home, collector, make, suffix):
     """A directory, a link or a FIFO under a body's name is not followed, and blocks no other body."""
     neighbours(home)
-    make(homes.host(home) / f"outbox/{BATCH}/{wire.key_of(PLAIN)}{suffix}")
+    make(homes.host(home) / f"outbox/{BATCH}/{KEY}{suffix}")
     assert deliver(zygote, home, collector) == []
-    (kept,) = homes.host(home).glob("damaged/*")
-    assert kept.name == f"{wire.key_of(PLAIN)}{suffix}"
+    assert [path.name for path in homes.host(home).glob("damaged/*")] == [f"{KEY}{suffix}"]
     assert zygote.status(home)["totals"]["counters"]["damaged"] == 1
 
 
 ODD_MARKS = [
-    ".taken",
-    "x.taken",
-    "x.-1.taken",
-    "x.1e5.taken",
-    "x.٣.taken",
-    "sealed-1-a.msgpack.taken",
-    "sealed-1-a.msgpack..taken",
-    "sealed-1-a.msgpack.0.taken",
-    "sealed-1-a.msgpack.99999999999999999999.taken",
-    f"sealed-1-a.msgpack.{'9' * 150}.taken",
-    ".sealed-1-a.msgpack.5.taken",
+    *(f"{name}.taken" for name in ("", "x", "x.-1", "x.1e5", "x.٣", ".sealed-1-a.msgpack.5")),
+    *(f"sealed-1-a.msgpack{offset}.taken" for offset in ("", ".", ".0", f".{'9' * 20}", f".{'9' * 150}")),
 ]
+in_each_room = pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
 
 
-@pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
+@in_each_room
 def test_marks_that_we_never_made(zygote, home, collector, room):
     """Segments' marks of odd forms, in the outbox or in an unfinished batch, block no event."""
     committed(home, AFTER)
@@ -174,7 +153,7 @@ def test_marks_that_we_never_made(zygote, home, collector, room):
     assert set(wire.serials(collector.events())) - {0} == {6, 8}
 
 
-@pytest.mark.parametrize("room", [f"outbox/{BATCH}", f"work/{BATCH}.0123456789abcdef"])
+@in_each_room
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_mark_on_what_is_no_file(zygote, home, collector, make, room):
     """A link or FIFO in the place of a segment is not followed, and all other events are sent."""

@@ -15,7 +15,6 @@ from tests.support.records import frame
 EVENTS = records.series(6)
 FRAMES = [records.encode(event) for event in EVENTS]
 LOST = records.encode(records.sample({"n": 99}))  # what is damaged holds this event
-RANDOM = random.Random(7)
 
 
 def flipped(at):
@@ -37,7 +36,7 @@ DAMAGE = {
     "hole amid": LOST[:100] + bytes(100) + LOST[200:],
     "page of zeros": bytes(4096),
     "wrong checksum": LOST[:2] + b"\xff\xff\xff\xff" + LOST[6:],
-    "garbage": RANDOM.randbytes(50_000),
+    "garbage": random.Random(7).randbytes(50_000),
     "ones": b"\xff" * 5000,
     "text": b'{"event_type":"PING"}\n' * 50,
     "another msgpack stream": b"".join(msgpack.packb(event) for event in EVENTS),
@@ -89,10 +88,6 @@ def test_damage_costs_no_other_record(zygote, home, collector, name):
     assert len(kept) == 4 * len(harm)
 
 
-def _in_the_spool(home, data):
-    homes.put_bytes(home, data)
-
-
 def _in_a_batch(home, data):
     unfinished(home, []).write_bytes(data)
 
@@ -109,7 +104,7 @@ def _of_another_host(home, data):
         homes.age(old, 3600)
 
 
-@pytest.mark.parametrize("put", [_in_the_spool, _in_a_batch, _behind_an_offset, _of_another_host])
+@pytest.mark.parametrize("put", [homes.put_bytes, _in_a_batch, _behind_an_offset, _of_another_host])
 def test_damage_wherever_a_segment_lies(zygote, home, collector, put):
     """In the spool, in a dead sidecar's batch, behind an offset, on another host: the same holds."""
     put(home, FRAMES[1] + DAMAGE["garbage"] + FRAMES[2])

@@ -24,15 +24,31 @@ DAMAGE = {
 }
 
 
-def fill(home):
-    events = records.series(3)
-    return [homes.put(home, events[:1]), unfinished(home, events[1:2]), committed(home, body_of(events[2]))]
+def _sparse(path):
+    path.touch()
+    os.truncate(path, 100 * 2**20)
 
 
-def check_off(zygote, home, collector):
-    """Make sure that nothing happens, and that `status` says why; then mend it, and all is delivered."""
-    waiting = {path: path.read_bytes() for path in fill(home)}
-    config = homes.config_file(home)
+NO_FILES = {
+    "a directory": os.mkdir,
+    "a FIFO": os.mkfifo,
+    "100 MiB of nothing": _sparse,
+    "a circular link": lambda path: path.symlink_to(path.name),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, *NO_FILES])
+def test_what_cannot_be_understood(zygote, home, collector, name):
+    """Telemetry is off, `status` says why, nothing hangs or is purged; once mended, all is delivered."""
+    config, events = homes.config_file(home), records.series(3)
+    if name in DAMAGE:
+        homes.write_settings(home, DAMAGE[name])
+    else:
+        config.unlink()
+        NO_FILES[name](config)
+    paths = homes.put(home, events[:1]), unfinished(home, events[1:2]), committed(home, body_of(events[2]))
+    waiting = {path: path.read_bytes() for path in paths}
     assert zygote.emit(home) == ["disabled"]
     assert zygote.once(home).returncode == 3
     status = zygote.status(home)
@@ -44,31 +60,3 @@ def check_off(zygote, home, collector):
     homes.configure(home, collector.url)
     assert zygote.once(home).returncode == 0
     assert wire.serials(collector.events()) == [0, 1, 2]
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-def test_what_cannot_be_understood(zygote, home, collector, name):
-    """Telemetry is off, and nothing that waits is purged."""
-    homes.write_settings(home, DAMAGE[name])
-    check_off(zygote, home, collector)
-
-
-def _sparse(path):
-    path.touch()
-    os.truncate(path, 100 * 2**20)
-
-
-def _link_to_nowhere(path):
-    path.symlink_to(path.name)
-
-
-def _device(path):
-    path.symlink_to("/dev/zero")
-
-
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, _sparse, _link_to_nowhere, _device])
-def test_what_is_no_file(zygote, home, collector, make):
-    """A directory, a FIFO, 100 MiB of nothing, a circular link and a device switch off, and nothing hangs."""
-    homes.config_file(home).unlink()
-    make(homes.config_file(home))
-    check_off(zygote, home, collector)

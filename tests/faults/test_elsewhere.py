@@ -21,15 +21,9 @@ def run(home, code, *words, env=None):
     return processes.run(home, ["-c", PRELUDE + code, *words], env)
 
 
-def answer(home, code, env=None):
-    return json.loads(run(home, processes.PRELUDE + code, env=env).stdout.splitlines()[-1])
-
-
 def emit(home, count, env=None):
-    told = answer(
-        home, f"print(json.dumps([outcome(event('PING', {{'n': n}})) for n in range({count})]))", env
-    )
-    assert told == ["spooled"] * count
+    code = f"for n in range({count}): print(outcome(event('PING', {{'n': n}})))"
+    assert run(home, processes.PRELUDE + code, env=env).stdout == "spooled\n" * count
 
 
 def test_events_are_delivered_by_a_sidecar_on_demand(home, collector):

@@ -34,13 +34,9 @@ def user(tmp_path):
         directory.chmod(directory.stat().st_mode | 0o011)
     home = tmp_path / "user"
     (home / ".flwr" / "telemetry").mkdir(parents=True)
-    version = subprocess.run(
-        [SYSTEM, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    local = home / f".local/lib/python{version.stdout.strip()}/site-packages"
+    code = "import sys; print('%d.%d' % sys.version_info[:2], end='')"
+    version = subprocess.check_output([SYSTEM, "-c", code], text=True)
+    local = home / f".local/lib/python{version}/site-packages"
     local.mkdir(parents=True)
     trap = f"import os; open({str(home / 'ran')!r}, 'a').write(__name__)\n"
     for place in (local, home, home / ".flwr" / "telemetry"):
@@ -87,16 +83,7 @@ def test_nothing_of_the_user_is_executed(tmp_path, user, first_line):
     assert arguments == ["--once"]
     assert not has_user_site
     assert not [place for place in path if place.startswith(str(user))]
-    assert environ.keys() <= {
-        "HOME",
-        "PATH",
-        "LANG",
-        "PWD",
-        "OLDPWD",
-        "LC_CTYPE",
-        "PYTHONNOUSERSITE",
-        "PYTHONSAFEPATH",
-    }
+    assert environ.keys() <= {*"HOME PATH LANG PWD OLDPWD LC_CTYPE PYTHONNOUSERSITE PYTHONSAFEPATH".split()}
     assert not (user / "ran").exists()
 
 

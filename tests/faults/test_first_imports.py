@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.support import homes, processes
+from tests.support import homes, processes, wire
 from tests.support.processes import NEVER
 
 AT_THE_MOMENT = """
 import importlib.util, signal, threading
-way, module = sys.argv[1:]
+module = sys.argv[1]
 
 class Moment:
     done = False
@@ -53,34 +53,22 @@ print("spooled")
 """
 
 
-def told_at_the_moment(home, code, module):
-    """Run the code with its moment in the import of this module; give what it printed, and its log."""
+CODES = {"signal": SIGNAL, "signal beside a thread": SIGNAL_BESIDE_A_THREAD, "fork": FORK}
+
+
+@pytest.mark.parametrize("module", "redaction spool installed settings_file source known".split())
+@pytest.mark.parametrize("name", CODES)
+def test_at_the_moment_of_an_import(home, name, module):
+    """A handler does not meet half a module: its event is kept in memory until the import ends.
+
+    A forked child does not wait for a thread that it does not have.
+    """
     homes.configure(home, "http://127.0.0.1:9/")
-    arguments = ["-W", "ignore", "-c", processes.PRELUDE + AT_THE_MOMENT + code, "way", module]
-    done = processes.run(home, arguments, NEVER)
-    return done.stdout.splitlines(), done.stderr
-
-
-def numbers(home):
-    """Give the numbers of the events in the spool, sorted."""
-    return sorted(event["event_details"]["n"] for event in homes.spooled(home))
-
-
-MODULES = "redaction spool installed settings_file source known".split()
-
-
-@pytest.mark.parametrize("module", [f"flwr_telemetry.{name}" for name in MODULES])
-@pytest.mark.parametrize("code", [SIGNAL, SIGNAL_BESIDE_A_THREAD], ids=["signal", "signal_beside_a_thread"])
-def test_a_signal_at_the_moment_of_an_import(home, code, module):
-    """A handler does not meet half a module: its event is kept in memory until the import ends."""
-    assert told_at_the_moment(home, code, module) == (["spooled"] * 3, "")
-    assert numbers(home) == [0, 1, 2]
-    dates = {event["event_details"]["n"]: event["context"]["date"] for event in homes.spooled(home)}
-    assert dates[0] < dates[1] < dates[2]
-
-
-@pytest.mark.parametrize("module", [f"flwr_telemetry.{name}" for name in MODULES])
-def test_a_fork_at_the_moment_of_an_import(home, module):
-    """A child does not wait for a thread that it does not have."""
-    assert told_at_the_moment(home, FORK, module) == (["spooled"] * 2, "")
-    assert numbers(home) == [0, 1]
+    code = processes.PRELUDE + AT_THE_MOMENT + CODES[name]
+    done = processes.run(home, ["-W", "ignore", "-c", code, f"flwr_telemetry.{module}"], NEVER)
+    count = 2 if name == "fork" else 3
+    assert (done.stdout, done.stderr) == ("spooled\n" * count, "")
+    events = sorted(homes.spooled(home), key=lambda event: event["event_details"]["n"])
+    assert wire.serials(events) == [*range(count)]
+    dates = [event["context"]["date"] for event in events]
+    assert name == "fork" or dates == sorted({*dates})

@@ -64,8 +64,6 @@ def test_two_services_share_the_work_of_a_home(home, collector):
     processes.wait_until(lambda: not homes.find(homes.telemetry(home), "node*"))
     assert [end(service) for service in services] == [0, 0]
     assert homes.find(homes.telemetry(home), "service-*.json") == []
-    sent = [len(list(homes.telemetry(home).glob(f"login{n}/sent/*"))) for n in (1, 2)]
-    assert sum(sent) >= 1
 
 
 def test_a_hangup_has_a_service_read_its_settings_and_deliver(home, collector):

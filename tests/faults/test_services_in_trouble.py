@@ -21,6 +21,7 @@ from flwr_telemetryd.runtime import Mode
 from flwr_telemetryd.sidecar import housekeeping, loop
 from flwr_telemetryd.sidecar.sd_notify import ServiceManager
 from tests.daemon.conftest import a_runtime
+from tests.faults.scene import place
 from tests.faults.world import ASLEEP, World, service
 from tests.support import homes, processes, records
 from tests.support.faults import amid
@@ -38,10 +39,9 @@ def test_two_services_that_hold_a_home_to_its_cap_count_a_drop_once(home):
     homes.configure(home, "http://127.0.0.1:9/", spool_max_mib=0.05)
     for n in range(800):
         homes.put(home, [records.sample({"n": n})], name=f"sealed-{n:019d}-0011aabb.msgpack")
-    barrier = multiprocessing.get_context("fork").Barrier(2)
-    both = [
-        multiprocessing.get_context("fork").Process(target=_enforce, args=(home, barrier)) for _ in range(2)
-    ]
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(2)
+    both = [fork.Process(target=_enforce, args=(home, barrier)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -87,11 +87,8 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(home,
     """A scan lists host after host; a rename from a later to an earlier host must not escape it."""
     homes.configure(home, "http://127.0.0.1:9/")
     hosts = {name: Home(home).host(name) for name in ("one", "two")}
-    for host in hosts.values():
-        host.root.mkdir(mode=0o700)
-        host.outbox.mkdir(mode=0o700)
-    (hosts["one"].outbox / ADOPTED).mkdir()
-    (hosts["one"].outbox / ADOPTED / "key.json").write_bytes(b"{}")
+    place(home, f"outbox/{ADOPTED}/key.json", b"{}", host_of="one")
+    place(home, "outbox/key.json", b"", host_of="two").unlink()
     watched = Waiting(Home(home).host())
     order = [path.name for path in pending._others(Home(home).host())]
     first, last = hosts[order[0]], hosts[order[-1]]
@@ -112,12 +109,8 @@ def test_what_a_third_host_takes_over_meanwhile_is_not_taken_for_delivered(home,
 
 def test_once_does_not_wait_for_what_a_service_elsewhere_had_adopted_before(home, collector):
     """All of this host's own is delivered: that is exit code 0."""
-    batch = homes.host(home, "login2") / "outbox" / ADOPTED
-    (homes.host(home, "login2") / "spool").mkdir(parents=True, mode=0o700)
-    homes.host(home, "login2").chmod(0o700)
-    batch.mkdir(parents=True)
-    batch.parent.chmod(0o700)
-    batch.joinpath("key.json").write_bytes(b"{}")
+    homes.put(home, [], host_of="login2").unlink()
+    place(home, f"outbox/{ADOPTED}/key.json", b"{}", host_of="login2")
     processes.spool_events(home, 1)
     assert processes.once(home).returncode == ExitCode.OK
 
@@ -234,12 +227,8 @@ def test_a_service_that_may_not_send_yet_does_not_say_that_it_serves(home, monke
 def test_two_that_remove_a_host_count_its_drops_once(home, monkeypatch):
     """One of them takes the file and adds the count; the other finds the host removed."""
     node, own = Home(home).host("node"), Home(home).host()
-    node.root.mkdir(mode=0o700, parents=True)
-    node.telemetry.chmod(0o700)
+    homes.age(place(home, "dropped", bytes(7), host_of="node"), 3600)
     own.root.mkdir(mode=0o700)
-    node.dropped.write_bytes(bytes(7))
-    node.dropped.chmod(0o600)
-    homes.age(node.dropped, 3600)
     homes.age(node.root, 3600)
 
     runtime = a_runtime(home)

@@ -306,3 +306,90 @@ def test_a_directory_that_becomes_a_trap(zygote, home, tmp_path, place, name, ph
     meet(zygote, home, tmp_path, TRAPS[name], phase, place(home))
     theirs = [path.read_bytes() for path in tmp_path.glob("aside-theirs/**/events.msgpack")]
     assert [len(records.decode(data)) for data in theirs] == [1] * len(theirs)
+
+
+# What happens to the directory `place`; `aside` is free.
+HAPPENINGS = {
+    "removed": "shutil.rmtree(place)",
+    "moved away": "os.rename(place, aside)",
+    "replaced by an empty one": "os.rename(place, aside)\nos.mkdir(place, 0o700)",
+    "replaced by a copy": "os.rename(place, aside)\nshutil.copytree(aside, place)",
+}
+WORKLOAD = """
+import shutil
+place, aside = sys.argv[1:]
+told = [outcome(event("PING", {"n": i})) for i in range(2)]
+HAPPENS
+told += [outcome(event("PING", {"n": i})) for i in range(2, 5)]
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("happening", HAPPENINGS)
+@pytest.mark.parametrize("level", ["spool", "host", "telemetry", "home"])
+def test_a_directory_that_goes(zygote, home, tmp_path, level, happening):
+    """The next event is in the spool that has the name now, and none is in two places or in none."""
+    aside, place = tmp_path / "aside", home if level == "home" else getattr(homes, level)(home)
+    code = WORKLOAD.replace("HAPPENS", HAPPENINGS[happening])
+    assert zygote.answers(home, code, arguments=[str(place), str(aside)]) == ["spooled"] * 5
+    here = wire.serials(homes.spooled(home))
+    gone = [
+        event for path in sorted(aside.rglob("events.msgpack")) for event in records.decode(path.read_bytes())
+    ]
+    assert here == ([0, 1, 2, 3, 4] if happening.endswith("copy") else [2, 3, 4])
+    assert wire.serials(gone) == ([] if happening == "removed" else [0, 1])
+    for directory in (homes.telemetry(home), homes.host(home), homes.spool(home)):
+        assert homes.has_mode(directory, 0o700)
+
+
+def test_a_home_that_comes_back_is_the_home(zygote, home, tmp_path):
+    """A home that was away for some events, and is put back, has those of before and of after."""
+    code = WORKLOAD.replace("HAPPENS", "os.rename(place, aside)").replace(
+        "print(",
+        "shutil.rmtree(place)\nos.rename(aside, place)\n"
+        "told.append(outcome(event('PING', {'n': 9})))\nprint(",
+    )
+    told = zygote.answers(home, code, arguments=[str(home), str(tmp_path / "aside")])
+    assert told == ["spooled"] * 6
+    assert wire.serials(homes.spooled(home)) == [0, 1, 9]
+
+
+EVENTS = 3000
+RING = f"""
+import signal
+rings, over = 0, False
+def ring(*_):
+    global rings
+    rings += 1
+signal.signal(signal.SIGALRM, ring)
+signal.siginterrupt(signal.SIGALRM, INTERRUPT)
+signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+told = [outcome(event("PING", {{"n": i}})) for i in range({EVENTS})]
+over = True
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(json.dumps([sorted(set(told)), rings]))
+"""
+
+
+@pytest.mark.parametrize("interrupt", [True, False], ids=["EINTR", "restarted"])
+def test_a_timer_that_never_rests(bare, home, interrupt):
+    """A signal every 300 µs from before the first event on: every event is spooled, and is there once."""
+    told, rings = bare.answers(home, RING.replace("INTERRUPT", str(interrupt)))
+    assert told == ["spooled"]
+    assert rings > 100
+    assert wire.serials(homes.spooled(home)) == list(range(EVENTS))
+
+
+def test_a_timer_whose_handler_emits(bare, home):
+    """Handlers that emit at every moment of the outer event, also amid its imports: each is there once."""
+    handler = """    rings += 1
+    inner.append(outcome(event("PING", {"n": -rings})))
+    if not over:  # again, but not before this one is through
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+"""
+    code = RING.replace("INTERRUPT", "True").replace("    rings += 1\n", handler)
+    code = code.replace("0.0003, 0.0003", "0.001").replace("set(told)), rings", "set(told)), inner")
+    told, inner = bare.answers(home, f"inner = []\n{code}")
+    numbers = wire.serials(homes.spooled(home))
+    assert (told, set(inner)) == (["spooled"], {"spooled"})
+    assert numbers == list(range(-len(inner), EVENTS))
