@@ -49,7 +49,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize(("environ", "setting"), FORBIDDEN.values(), ids=FORBIDDEN)
 def test_who_may_not_start_one(home, paths, environ, setting):
-    """Consent, the setting, the recursion guard and the batch job: nothing is started. A service may serve."""
+    """By consent, setting, recursion guard or batch job. A service may serve all the same."""
     assert wake(home, environ, setting, may=(environ, setting) != FORBIDDEN["no_consent"]) is Wake.NOT_ALLOWED
     beat(home, NOW_S)
     assert wake(home, environ, setting) is Wake.SERVED
