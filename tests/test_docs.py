@@ -8,12 +8,11 @@ import pytest
 
 from flwr_telemetry.settings_file import NAMES, Limits
 from flwr_telemetryd import outbox, spool
-from tests.mutations import ROOT
 from tests.support import processes, readme
 
-_FIRST, _EMITTER, _DAEMON = (
-    path.read_text(encoding="utf-8") for path in (readme.FIRST, readme.EMITTER, readme.DAEMON)
-)
+_FIRST, _DAEMON = (path.read_text(encoding="utf-8") for path in (readme.FIRST, readme.DAEMON))
+_TEST_FILES = list((readme.ROOT / "tests").rglob("test_*.py"))
+_TESTS = "".join(path.read_text(encoding="utf-8") for path in _TEST_FILES)
 
 
 def _block(name):
@@ -33,13 +32,10 @@ def _anchors(page):
 
 
 def test_the_first_page_is_short():
-    """It is for everybody; what concerns some has a page of its own."""
+    """It is for everybody, and names the commands of a day; what concerns some has a page of its own."""
     assert len(_FIRST.splitlines()) <= 80
-
-
-def test_the_table_of_fields_is_made_from_the_declaration():
-    """Every declared field has a row in the emitter's README, in order, and nothing else has one."""
-    assert readme.with_fields(_EMITTER) == _EMITTER
+    assert len(_commands(_FIRST)) == 5
+    assert _commands(_FIRST).keys() < _commands(_DAEMON).keys()
 
 
 def test_the_table_of_otlp_is_that_of_the_requests():
@@ -49,16 +45,11 @@ def test_the_table_of_otlp_is_that_of_the_requests():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_has_a_row(name):
-    assert re.search(rf"^\| [^|]*`{name}`[^|]* \| ", _DAEMON, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", Limits._fields)
-def test_every_limit_has_a_row(name):
     """Every number that can be set stands in the daemon's README with its default."""
-    found = re.search(rf"^\| `{name}` \| (\w+) \|", _DAEMON, re.MULTILINE)
-    assert found is not None
-    default = str(Limits._field_defaults[name])
-    assert found[1] == {"None": "120", "True": "true"}.get(default, default)
+    default = str(Limits._field_defaults.get(name, ""))
+    cell = {"None": "120", "True": "true"}.get(default, default)
+    row = rf"`{name}` \| {cell} \|" if name in Limits._fields else rf"[^|]*`{name}`[^|]* \| "
+    assert re.search(rf"^\| {row}", _DAEMON, re.MULTILINE)
 
 
 def test_every_check_of_the_doctor_has_a_row():
@@ -69,12 +60,9 @@ def test_every_check_of_the_doctor_has_a_row():
     assert set(re.findall(r"^\| ([A-Za-z ]+) \|", table, re.MULTILINE)) == checks
 
 
-@pytest.mark.parametrize("name", ["demo", "test"])
-def test_the_two_commands_are_single_lines(name):
-    assert _block(name).startswith("python3 -m venv .venv && .venv/bin/pip install ")
-
-
-def test_ci_runs_the_very_test_command():
+def test_the_two_commands_are_single_lines_and_ci_runs_the_very_test_command():
+    for name in ("demo", "test"):
+        assert _block(name).startswith("python3 -m venv .venv && .venv/bin/pip install ")
     script = r"""sed -n '/<!-- test-command -->/,/^```$/{/^python3 /p}' README.md"""
     assert script in (readme.ROOT / ".ci" / "run").read_text(encoding="utf-8")
     found = subprocess.run(["sh", "-c", script], cwd=readme.ROOT, capture_output=True, text=True, check=True)
@@ -90,12 +78,6 @@ def test_every_command_of_the_table_exists_and_no_other(home):
         described = processes.command(home, name, "--help", env={"COLUMNS": "120"}).stdout
         for option in re.findall(r"`(--\w+)", text):
             assert option in described
-
-
-def test_the_first_page_names_five_of_them():
-    """The commands of a day."""
-    assert len(_commands(_FIRST)) == 5
-    assert _commands(_FIRST).keys() < _commands(_DAEMON).keys()
 
 
 @pytest.mark.parametrize("page", readme.ALL, ids=lambda page: page.parent.name)
@@ -117,20 +99,17 @@ def test_every_module_that_the_daemons_readme_names_exists(path, name):
 
 def test_each_read_that_decides_on_a_shared_home_has_its_test():
     """The faces of the packages that own the races list these reads, and name the tests."""
-    paths = list((ROOT / "tests").rglob("test_*.py"))
-    tests = "".join(path.read_text(encoding="utf-8") for path in paths)
-    names = {path.name for path in paths}
+    names = {path.name for path in _TEST_FILES}
     for face in (spool, outbox):
         reads = Path(face.__file__).read_text(encoding="utf-8").split("\n# - ")[1:]
         assert len(reads) >= 8
         for read in reads:
             found = re.findall(r"``(test_\w+(?:\.py)?)``", read)
             assert found or "the same test" in read
-            assert all(name in names or f"def {name}(" in tests for name in found), read
+            assert all(name in names or f"def {name}(" in _TESTS for name in found), read
 
 
 def test_each_promise_against_an_attacker_names_tests_that_exist():
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     table = _DAEMON.partition("| who attacks | what is promised | held by |\n| --- | --- | --- |\n")[2]
     rows = table.partition("\n\n")[0].splitlines()
     assert len(rows) >= 10
@@ -138,4 +117,4 @@ def test_each_promise_against_an_attacker_names_tests_that_exist():
         names = re.findall(r"`([^`]+)`", row.split(" | ")[2])
         assert names
         for name in names:
-            assert f"def {name}(" in tests or (ROOT / name).is_file(), name
+            assert f"def {name}(" in _TESTS or (readme.ROOT / name).is_file(), name

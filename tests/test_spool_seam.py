@@ -41,10 +41,8 @@ def told(home):
 
 
 def numbers(home):
-    return [
-        [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
-        for path in homes.segments(home)
-    ]
+    decoded = (records.decode(path.read_bytes()) for path in homes.segments(home))
+    return [[event["event_details"]["n"] for event in events] for events in decoded]
 
 
 def test_windows_has_each_function_of_the_platform():
@@ -86,34 +84,26 @@ def test_a_spool_that_is_removed_is_made_again(home, told, what):
     assert told.asked == 2
 
 
-def test_nothing_is_made_without_consent(told):
+def test_what_is_refused(home, told):
+    """Whatever is to be made needs consent. A record beyond the cap is dropped and counted."""
     told.may = False
     with pytest.raises(CreationRefusedError):
         told.append(FRAMES[0])
     assert not told.host.telemetry.exists()
-
-
-def test_a_new_segment_needs_consent_too(home, told):
+    told.may = True
     told.append(FRAMES[0])
+    with pytest.raises(SpoolFullError):
+        told.append(FRAMES[1], cap_bytes=len(FRAMES[0]))
+    assert told.host.dropped.read_bytes() == b"\0"
     segments.seal(told.host, 1)
     told.may = False
     with pytest.raises(CreationRefusedError):
         told.append(FRAMES[1])
     assert numbers(home) == [[0]]
-
-
-def test_a_record_beyond_the_cap_is_dropped_and_counted(home, told):
-    told.append(FRAMES[0])
-    with pytest.raises(SpoolFullError):
-        told.append(FRAMES[1], cap_bytes=len(FRAMES[0]))
-    assert numbers(home) == [[0]]
-    assert told.host.dropped.read_bytes() == b"\0"
-
-
-def test_a_directory_in_the_place_of_the_segment_is_refused(told):
-    told.host.events.mkdir(parents=True)
+    told.may = True
+    told.host.events.mkdir()
     with pytest.raises(SpoolError):
-        told.append(FRAMES[0])
+        told.append(FRAMES[1])
 
 
 def test_a_batch_takes_what_is_sealed_and_discards_it(home, told):
@@ -147,14 +137,9 @@ for number in range(first, first + count):
 
 
 def start_writer(home, first, count):
-    return processes.start(
-        home,
-        ["-c", WRITE, str(home), str(first), str(count)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=os.getcwd(),
-        env={"PYTHONPATH": os.pathsep.join(["", *sys.path])},
-    )
+    words = ["-c", WRITE, str(home), str(first), str(count)]
+    path = {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    return processes.start(home, words, path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def test_writers_and_a_sealer_lose_and_double_nothing(home):
@@ -175,10 +160,8 @@ def test_writers_and_a_sealer_lose_and_double_nothing(home):
                 writer.kill()
             told += map(int, filter(str.strip, [*lines, *writer.stdout]))
     segments.seal(host, time.time_ns())
-    pieces = [
-        piece for path in segments.sealed_segments(host) for piece in reader.read(segments.chunks(path))
-    ]
-    whole = [piece for piece in pieces if isinstance(piece, reader.Record)]
+    read = (reader.read(segments.chunks(path)) for path in segments.sealed_segments(host))
+    whole = [piece for pieces in read for piece in pieces if isinstance(piece, reader.Record)]
     found = [record.event["event_details"]["n"] for record in whole]
     assert sorted(found) == sorted(set(found))
     assert set(told) <= set(found)

@@ -54,3 +54,10 @@ def is_free(path):
 
 def numbers(home):
     return [event["event_details"]["n"] for event in homes.spooled(home)]
+
+
+def close_below(path):
+    """Close what this process has open there."""
+    for name in faults.descriptors():
+        if os.path.realpath(f"/proc/self/fd/{name}").startswith(str(path)):
+            os.close(int(name))

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,17 +18,9 @@ def parallel(monkeypatch):
 
 def test_a_storm_of_threads_gets_no_date_twice(parallel):
     """On an interpreter with a lock of its own this shows only that the turn itself loses nothing."""
-    found = [[] for _ in range(8)]
-    threads = [
-        threading.Thread(target=lambda mine=mine: mine.extend(parallel.next(1) for _ in range(500)))
-        for mine in found
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    given = [date for mine in found for date in mine]
-    assert len(set(given)) == len(given) == 4000
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: [parallel.next(1) for _ in range(500)], range(8)))
+    assert len({date for mine in found for date in mine}) == 4000
     assert all(mine == sorted(mine) for mine in found)
 
 

@@ -73,13 +73,19 @@ print(json.dumps(outcome(event("PING", {"n": 1}))))
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "types"),
-    [("SystemExit", 0, ["ENTER", "LEAVE"]), ("KeyboardInterrupt", -signal.SIGINT, [])],
+    ("n", "error", "code", "types"),
+    [
+        ("0", "SystemExit", 0, ["ENTER", "LEAVE"]),
+        ("0", "KeyboardInterrupt", -signal.SIGINT, []),
+        ("{1}", "SystemExit(7)", 7, ["LEAVE"]),
+    ],
+    ids=["ends", "interrupted", "refused"],
 )
-def test_a_handler_that_ends_the_process_amid_the_first_import(home, error, code, types):
+def test_a_handler_that_ends_the_process_amid_the_first_import(home, n, error, code, types):
     """As Flower's own handler does: the ENTER is appended, and so is the LEAVE of the handler.
 
     After Ctrl-C both are lost, with a warning: to load modules then would change how the process ends.
+    An ENTER that is refused does not replace what the handler raises.
     """
     program = f"""
 def handler(*_):
@@ -88,25 +94,12 @@ def handler(*_):
 
 signal.signal(signal.SIGTERM, handler)
 slow.at_the_moment = lambda: signal.raise_signal(signal.SIGTERM)
-event("ENTER", {{"n": 0}})
+event("ENTER", {{"n": {n}}})
 """
     done = processes.run(home, ["-c", processes.PRELUDE + SLOW + program], NEVER)
     assert (done.stdout, done.returncode) == ("spooled\n", code)
     assert [event["event_type"] for event in homes.spooled(home)] == types
     assert ("2 events are lost" in done.stderr) is (not types)
-
-
-def test_a_refused_event_does_not_replace_what_a_handler_raises(home):
-    code = """
-def handler(*_):
-    raise SystemExit(7)
-
-signal.signal(signal.SIGTERM, handler)
-slow.at_the_moment = lambda: signal.raise_signal(signal.SIGTERM)
-event("ENTER", {"n": {1}})
-"""
-    assert processes.run(home, ["-c", processes.PRELUDE + SLOW + code], NEVER).returncode == 7
-    assert homes.spooled(home) == []
 
 
 INTERRUPTED = """
@@ -196,8 +189,7 @@ if hasattr(at_the_moment, "is_child"):
 def test_too_many_kept_events_are_refused(monkeypatch):
     monkeypatch.setattr(emit, "MAX_KEPT", 2)
     monkeypatch.setattr(emit, "_kept", type(emit._kept)())
-    for _ in range(2):
-        assert emit._keep("flwr", "PING", None, None).result() == "spooled"
+    assert [emit._keep("flwr", "PING", None, None).result() for _ in range(2)] == ["spooled"] * 2
     with pytest.raises(TelemetryError, match="2 events wait"):
         emit._keep("flwr", "PING", None, None)
 

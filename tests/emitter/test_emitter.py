@@ -106,18 +106,12 @@ def test_a_relative_home_stays_where_it_was(home, tmp_path, subject, monkeypatch
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     homes.write_settings(home, "enabled = false\n")
-    told = []
-    for directory, path in (
-        (home.parent, home.name),
-        (elsewhere, home.name),
-        (elsewhere, home),
-        (elsewhere, home.name),
-    ):
-        monkeypatch.chdir(directory)
+    monkeypatch.chdir(home.parent)
+    for path in (home.name, home.name, home, home.name):
         monkeypatch.setenv("FLWR_HOME", str(path))
-        told += [subject.emit(len(told)), subject.emit(len(told))]
+        assert [subject.emit(0), subject.emit(1)] == ["disabled", "disabled"]
         subject.now_s += settings.RECHECK_S
-    assert told == ["disabled"] * 8
+        monkeypatch.chdir(elsewhere)
     assert homes.tree(elsewhere) == []
     assert homes.tree(home) == ["telemetry", "telemetry/config.toml"]
 
@@ -150,11 +144,11 @@ def test_an_event_within_an_event_goes_apart(home, subject):
         assert subject.emitter._lock._is_owned()
     assert faults.descriptors() == before
     assert subject.emit(3) == "spooled"
-    events = homes.spooled(home)
     assert numbers(home) == [0, 1, 2, 3]
-    dates = [event["context"]["date"] for event in events]
+    contexts = [event["context"] for event in homes.spooled(home)]
+    dates = [context["date"] for context in contexts]
     assert dates == sorted(set(dates))
-    assert len({event["context"]["cluster"] for event in events}) == 1
+    assert len({context["cluster"] for context in contexts}) == 1
 
 
 @contextlib.contextmanager
@@ -219,15 +213,13 @@ def test_a_handler_interrupts_a_wait(home, subject, monkeypatch):
 
 def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeypatch):
     """Its event does not wait for the lock of the source file, which its own thread holds: it is kept."""
-    told, locked = [], []
-    real = locks.try_exclusive
+    told, real = [], locks.try_exclusive
 
     def try_exclusive(descriptor):
         result = real(descriptor)
         if not told:
-            locked.append(result)
-            told.append(None)
-            told[0] = subject.emit(1)
+            told.append(result)
+            told.append(subject.emit(1))
         return result
 
     homes.telemetry(home).mkdir(parents=True, mode=0o700)
@@ -235,7 +227,7 @@ def test_a_handler_that_interrupts_the_repair_of_a_source(home, subject, monkeyp
     monkeypatch.setattr(source, "try_exclusive", try_exclusive)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
     assert subject.emit(0) == "spooled"
-    assert (told, locked) == (["spooled"], [locks.LockResult.HELD])
+    assert told == [locks.LockResult.HELD, "spooled"]
     assert numbers(home) == [0, 1]
     assert len({event["context"]["source"] for event in homes.spooled(home)} - {"unavailable"}) == 1
 
@@ -375,20 +367,9 @@ def test_who_delivers_is_asked_at_most_once_a_second(home, subject, monkeypatch)
     assert asked == pytest.approx([1000.0, 1001.2, 1002.4])
 
 
-@pytest.fixture
-def quiet_process(monkeypatch):
-    monkeypatch.setattr(log, "_warned", set())
-
-
-def test_warnings_are_few(quiet_process, caplog):
-    for number in range(200):
-        log.warn(f"cause {number}", "text with a % in it")
-    told = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
-    assert told == [("flwr-telemetry", logging.WARNING, "text with a % in it")] * log.MAX_WARNINGS
-
-
-def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, monkeypatch):
+def test_warnings_are_few_and_tell_what_is_unexpected_without_its_content(caplog, monkeypatch):
     """A fault of our own becomes one of our classes, which tells the place; its text may quote the event."""
+    monkeypatch.setattr(log, "_warned", set())
     for name in ("emit", "flush"):
         monkeypatch.setattr(Emitter, name, mock.Mock(side_effect=KeyError("secret")))
     error = emit.event("PING").exception()
@@ -396,43 +377,42 @@ def test_what_is_unexpected_is_told_without_its_content(quiet_process, caplog, m
     assert re.search(r"unexpected KeyError in flwr_telemetry\.emit, line \d+;", caplog.text)
     assert "secret" not in caplog.text + str(error)
     assert emit.flush() is False
+    caplog.clear()
+    monkeypatch.setattr(log, "_warned", set())
+    for number in range(200):
+        log.warn(f"cause {number}", "text with a % in it")
+    told = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+    assert told == [("flwr-telemetry", logging.WARNING, "text with a % in it")] * log.MAX_WARNINGS
 
 
 CHILDREN = """
 import time
-assert outcome(event("START")) == "spooled"
-then = time.time_ns() - 10**9
-time.time_ns = lambda: then
-for _ in range(20):
-    if os.fork() == 0:
-        for _ in range(10):
+def report(n, *sizes):
+    for _ in range(n):
+        if not sizes:
             assert outcome(event("CHILD")) == "spooled"
-        os._exit(0)
-    os.wait()
-"""
-
-GRANDCHILDREN = """
-import time
-then = time.time_ns()
-time.time_ns = lambda: then
-assert outcome(event("START")) == "spooled"
-for _ in range(5):
-    if os.fork() == 0:
-        for _ in range(5):
-            if os.fork() == 0:
-                for _ in range(8):
-                    assert outcome(event("CHILD")) == "spooled"
-                os._exit(0)
+        elif os.fork() == 0:
+            report(*sizes)
+            os._exit(0)
+        else:
             os.wait()
-        os._exit(0)
-    os.wait()
+
+now_ns = time.time_ns()
+time.time_ns = lambda: now_ns
+assert outcome(event("START")) == "spooled"
+now_ns -= {}
+report(*{})
 """
 
 
-@pytest.mark.parametrize("code", [CHILDREN, GRANDCHILDREN], ids=["set_back", "standing_for_grandchildren"])
-def test_children_report_the_same_at_different_times(home, code):
+@pytest.mark.parametrize(
+    ("set_back_ns", "sizes"),
+    [(10**9, [20, 10]), (0, [5, 5, 8])],
+    ids=["set_back", "standing_for_grandchildren"],
+)
+def test_children_report_the_same_at_different_times(home, set_back_ns, sizes):
     """They share a cluster ID. Each counts on from its parent's last date, because the clock does not."""
-    processes.workload(home, code, processes.NEVER)
+    processes.workload(home, CHILDREN.format(set_back_ns, sizes), processes.NEVER)
     contexts = [event["context"] for event in homes.spooled(home)]
     dates = [context["date"] for context in contexts]
     assert len(dates) == len(set(dates)) == 201

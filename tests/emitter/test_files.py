@@ -10,9 +10,7 @@ import pytest
 
 from flwr_telemetry import files
 from flwr_telemetry.errors import SpoolUnsafeError
-from tests.support.faults import amid, descriptors, write_at_most
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+from tests.support.faults import amid, descriptors, fail_once, write_at_most
 
 
 def mode(path):
@@ -54,7 +52,7 @@ def test_an_age_is_negative_for_some_minutes_at_most(then_s, age_s):
     assert files.age_s(100, then_s) == age_s
 
 
-@as_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_what_belongs_to_somebody_else_is_refused(tmp_path):
     (tmp_path / "d").mkdir(mode=0o700)
     (tmp_path / "f").touch()
@@ -67,22 +65,21 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
     assert (tmp_path / "f").read_bytes() == b""
 
 
-def test_short_writes_are_continued(tmp_path, monkeypatch):
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def test_short_writes_are_continued_as_long_as_there_is_space(tmp_path, monkeypatch):
+    """A replacement is whole or not at all."""
+    before = descriptors()
     write_at_most(monkeypatch, 3)
     files.append_bytes(tmp_path / "a", b"0123456789")
     files.replace_bytes(tmp_path / "r", b"0123456789", durable=True)
-    monkeypatch.undo()
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "r").read_bytes() == b"0123456789"
-
-
-def test_a_replacement_is_whole_or_not_at_all(tmp_path, monkeypatch):
-    (tmp_path / "r").write_bytes(b"old")
-    before = descriptors()
     write_at_most(monkeypatch, 3, full_at_call=2)
     with pytest.raises(OSError, match="space"):
-        files.replace_bytes(tmp_path / "r", b"0123456789")
+        files.replace_bytes(tmp_path / "r", b"another")
     monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {"r": b"old"}
+    assert contents(tmp_path) == dict.fromkeys("ar", b"0123456789")
     assert descriptors() == before
 
 
@@ -101,8 +98,7 @@ def test_what_a_network_file_system_refuses_only_at_the_close(tmp_path, monkeypa
         with pytest.raises(OSError, match=os.strerror(number)):
             use(tmp_path / name, b"another")
         monkeypatch.undo()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a", "r"]
-    assert (tmp_path / "r").read_bytes() == b"old"
+    assert contents(tmp_path) == {"a": b"another", "r": b"old"}
     assert descriptors() == before
 
 
@@ -129,8 +125,7 @@ def test_a_rename_that_was_done_and_answered_as_if_not(tmp_path, monkeypatch):
     amid(monkeypatch, (tmp_path / f".r.{os.getpid()}.part").unlink, "replace")
     with pytest.raises(FileNotFoundError):
         files.replace_bytes(tmp_path / "r", b"another")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r"]
-    assert (tmp_path / "r").read_bytes() == b"0123456789"
+    assert contents(tmp_path) == {"r": b"0123456789"}
 
 
 def test_a_path_names_the_file_that_was_opened_there(tmp_path, monkeypatch):
@@ -147,12 +142,8 @@ def test_a_path_names_the_file_that_was_opened_there(tmp_path, monkeypatch):
         path.write_bytes(b"2")
         assert not files.names(path, descriptor)
 
-        def refused(_path):
-            raise OSError(number, os.strerror(number))
-
-        monkeypatch.setattr(os, "lstat", refused)
-        number = errno.ESTALE
+        fail_once(monkeypatch, "lstat", errno.ESTALE)
         assert not files.names(path, descriptor)
-        number = errno.EIO
+        fail_once(monkeypatch, "lstat", errno.EIO)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             files.names(path, descriptor)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from modulefinder import ModuleFinder
 
 import pytest
@@ -15,39 +16,30 @@ from tests.support import homes, processes
 from tests.support.processes import NEVER
 
 
-class Busy:
-    def __init__(self):
-        self.guard = Guard()
-        self._now, self._go_on = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self.guard.call, args=[self._import])
-        self._thread.start()
-        assert self._now.wait(30)
-
-    def _import(self):
-        self._now.set()
-        self._go_on.wait(30)
-
-    def end(self):
-        self._go_on.set()
-        self._thread.join()
-
-
 @pytest.fixture
 def busy():
-    busy = Busy()
-    yield busy
-    busy.end()
+    """Give a guard that another thread is in, and what ends that."""
+    guard, now, go_on = Guard(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=guard.call, args=[lambda: (now.set(), go_on.wait(30))])
+
+    def end():
+        go_on.set()
+        thread.join()
+
+    thread.start()
+    assert now.wait(30)
+    yield guard, end
+    end()
 
 
 def test_an_import_happens_once():
-    done = []
+    results = iter([ModuleNotFoundError, 2, 3])
 
     @undisturbed
     def importing():
-        done.append(1)
-        if len(done) == 1:
-            raise ModuleNotFoundError
-        return len(done)
+        if (result := next(results)) is ModuleNotFoundError:
+            raise result
+        return result
 
     with pytest.raises(ModuleNotFoundError):
         importing()
@@ -58,32 +50,28 @@ def test_a_handler_that_raises_amid_an_import_leaves_nothing_locked():
     guard = Guard()
     with pytest.raises(KeyboardInterrupt):
         guard.call(lambda: signal.raise_signal(signal.SIGINT))
-    found = []
-    other = threading.Thread(target=lambda: found.append(guard.call(lambda: 7)))
-    other.start()
-    other.join()
-    assert [*found, guard.call(lambda: 8)] == [7, 8]
+    with ThreadPoolExecutor() as pool:
+        assert [pool.submit(guard.call, lambda: 7).result(), guard.call(lambda: 8)] == [7, 8]
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_a_slow_import_is_waited_for_once(busy, monkeypatch, is_stopped):
     """By an event or a fork, and also where the clock stands still: the number of naps bounds the wait."""
-    naps = []
+    (guard, end), naps, real = busy, [], time.sleep
     monkeypatch.setattr(imports, "WAIT_S", 0.05)
     if is_stopped:
         monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    real = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: naps.append(seconds) or real(0))
     for _ in range(2):
         with pytest.raises(LoadingError, match="another thread still imports"):
-            busy.guard.call(lambda: None)
-        busy.guard.before_fork()
-        busy.guard.after_fork_in_parent()
+            guard.call(lambda: None)
+        guard.before_fork()
+        guard.after_fork_in_parent()
     if is_stopped:
         assert sum(naps) == pytest.approx(0.05)
     monkeypatch.undo()
-    busy.end()
-    assert busy.guard.call(lambda: 7) == 7
+    end()
+    assert guard.call(lambda: 7) == 7
 
 
 def forked(code):
@@ -115,18 +103,19 @@ def test_an_import_without_memory_is_never_tried_again(fault):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_is_forked_amid_a_slow_import_imports_nothing(busy, monkeypatch):
     """It would wait forever for a thread that it does not have, so it fails; its parent goes on."""
+    guard, end = busy
     monkeypatch.setattr(imports, "WAIT_S", 0.01)
-    busy.guard.before_fork()
+    guard.before_fork()
 
     def child():
-        busy.guard.after_fork_in_child()
+        guard.after_fork_in_child()
         with pytest.raises(TelemetryError, match="forked during"):
-            busy.guard.call(lambda: None)
+            guard.call(lambda: None)
 
     assert forked(child) == 0
-    busy.guard.after_fork_in_parent()
-    busy.end()
-    assert busy.guard.call(lambda: 7) == 7
+    guard.after_fork_in_parent()
+    end()
+    assert guard.call(lambda: 7) == 7
 
 
 def test_a_fork_in_a_handler_that_interrupts_an_import():
@@ -167,16 +156,11 @@ def fork():
         os._exit(0 if told == "spooled" else 1)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
-def fork_first():
-    first.forks = True
-    fork()
-
-def fork_second():
-    second_forks.wait(30)
-    fork()
-
 codes = []
-threads = [threading.Thread(target=target) for target in (fork_first, fork_second)]
+threads = [
+    threading.Thread(target=lambda: (setattr(first, "forks", True), fork())),
+    threading.Thread(target=lambda: (second_forks.wait(30), fork())),
+]
 for thread in threads:
     thread.start()
 for thread in threads:

@@ -11,30 +11,20 @@ from flwr_telemetry.errors import HomeUnavailableError
 from flwr_telemetry.layout import Home, home_directory, host_name
 
 
-@pytest.mark.parametrize(
-    ("environ", "path"),
-    [
-        ({"FLWR_HOME": "/a/b", "HOME": "/c"}, "/a/b"),
-        ({"FLWR_HOME": "/a/../b/", "HOME": "/c"}, "/b"),
-        ({"FLWR_HOME": "", "HOME": "/c"}, "/c/.flwr"),
-        ({"HOME": "/c/"}, "/c/.flwr"),
-    ],
-)
-def test_the_home(environ, path):
-    assert home_directory(environ) == Path(path)
+def test_the_home(tmp_path, monkeypatch):
+    """A relative one is made absolute, and none is an error."""
+    monkeypatch.chdir(tmp_path)
+    named = {"/a/b": "/a/b", "/a/../b/": "/b", "": "/c/.flwr", "x": str(tmp_path / "x")}
+    assert {name: str(home_directory({"FLWR_HOME": name, "HOME": "/c/"})) for name in named} == named
+    assert home_directory({"HOME": "/c/"}) == Path("/c/.flwr")
+    with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
+        home_directory({"HOME": "relative"})
 
 
 def test_names_that_no_other_test_spells():
     home = Home(Path("/h"))
     assert home.host("n1").starting == Path("/h/telemetry/n1/sidecar.starting")
     assert home.gone_hosts.root == Path("/h/telemetry/gone.hosts")
-
-
-def test_a_relative_home_is_made_absolute_and_no_home_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert home_directory({"FLWR_HOME": "x"}) == tmp_path / "x"
-    with pytest.raises(HomeUnavailableError, match="set HOME or FLWR_HOME"):
-        home_directory({"HOME": "relative"})
 
 
 @pytest.mark.parametrize(

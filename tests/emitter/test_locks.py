@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from unittest import mock
 
 import pytest
 
@@ -77,24 +78,18 @@ def test_a_wait_ends_by_the_clock_and_by_its_attempts(first, second, monkeypatch
 
 
 def test_a_program_that_forbids_to_sleep(first, second, monkeypatch):
-    asked = []
-
-    def sleep(seconds):
-        asked.append(seconds)
-        raise AssertionError
-
+    sleep = mock.Mock(side_effect=AssertionError)
     monkeypatch.setattr(locks.time, "sleep", sleep)
     assert locks.try_exclusive(first) is LockResult.HELD
     assert locks.wait(locks.try_exclusive, second, 1, 0.125) is LockResult.BUSY
-    assert asked == [0.125] * 8
+    assert sleep.mock_calls == [mock.call(0.125)] * 8
 
 
 @pytest.mark.parametrize("wait_s", [0, -1])
 def test_no_wait_is_one_attempt(first, second, monkeypatch, wait_s):
-    with monkeypatch.context() as patch:
-        patch.setattr(locks.time, "sleep", lambda _: pytest.fail("it waits"))
-        assert locks.wait(locks.try_shared, first, wait_s, 0.1) is LockResult.HELD
-        assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
+    monkeypatch.setattr(locks.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert locks.wait(locks.try_shared, first, wait_s, 0.1) is LockResult.HELD
+    assert locks.wait(locks.try_exclusive, second, wait_s, 0.1) is LockResult.BUSY
 
 
 def test_a_lock_that_is_released_during_the_wait(first, second, monkeypatch):

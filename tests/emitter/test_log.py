@@ -11,6 +11,12 @@ from tests.support.processes import NEVER
 
 LOGGING = {**NEVER, "FLWR_TELEMETRY_LOGGING": "1"}
 ANOTHER_STREAM = "sys.stderr, real = io.TextIOWrapper(io.BytesIO()), sys.stderr"
+BESIDE = """
+closed, heard = logging.StreamHandler(io.StringIO()), io.StringIO()
+closed.stream.close()
+logging.getLogger("flwr-telemetry").addHandler(closed)
+logging.basicConfig(stream=heard, level=logging.WARNING)
+"""
 # Of each stream: what comes before the first event and after it, and whether the second one is heard.
 STREAMS = {
     "another_that_is_closed": (ANOTHER_STREAM, "sys.stderr.close(); sys.stderr = real", True),
@@ -27,10 +33,13 @@ STREAMS = {
     "none": ("", "sys.stderr = None", False),
     "a_closed_one": ("", "sys.stderr.close()", False),
     "a_broken_one": ("", "sys.stderr = object()", False),
+    "a_closed_one_beside_an_open_one": (BESIDE, "sys.stderr.flush()", False),
 }
 
 
-def said(home, before, after):
+@pytest.mark.parametrize(("before", "after", "is_heard"), STREAMS.values(), ids=STREAMS)
+def test_a_line_goes_to_the_standard_error_of_the_moment(home, before, after, is_heard):
+    """A stream that is closed by now is not written to, and no other handler loses a line."""
     code = f"""
 import io, logging
 {before}
@@ -44,55 +53,13 @@ sys.stderr = sys.__stderr__
     assert done.stdout.startswith('["spooled", "spooled", "flwr_telemetry.errors.InvalidEventError')
     assert "Logging error" not in done.stderr
     assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-@pytest.mark.parametrize(("before", "after", "is_heard"), STREAMS.values(), ids=STREAMS)
-def test_a_line_goes_to_the_standard_error_of_the_moment(home, before, after, is_heard):
-    """A stream that is closed by now is not written to, and no other handler loses a line."""
-    text = said(home, before, after)
     for line in ('"event_details": {"n": 2}', "an event type is"):
-        assert (line in text) is is_heard
+        assert (line in done.stderr) is is_heard
+    assert before != BESIDE or done.stderr == ""
 
 
-def test_an_open_handler_hears_what_a_closed_one_cannot(home):
-    before = """
-closed, heard = logging.StreamHandler(io.StringIO()), io.StringIO()
-closed.stream.close()
-logging.getLogger("flwr-telemetry").addHandler(closed)
-logging.basicConfig(stream=heard, level=logging.WARNING)
-"""
-    assert said(home, before, "sys.stderr.flush()") == ""
-
-
-RECURSION = """
-import logging
-calls = []
-
-class Handler(logging.Handler):
-    def emit(self, record):
-        calls.append(record.levelname)
-        told.append(outcome(event("LOG", {"n": len(calls)})))
-
-logging.getLogger("flwr-telemetry").addHandler(Handler())
-logging.getLogger("flwr-telemetry").setLevel(logging.DEBUG)
-told = []
-told.append(outcome(event("PING", {"n": 0})))
-told.append(outcome(event("PING", {"n": 0})))
-print(json.dumps([calls, told]))
-"""
-
-
-def test_a_handler_that_reports_events(home):
-    """Its events are spooled, and their payloads are not logged: a call for each event, not hundreds."""
-    calls, told = processes.answers(home, RECURSION, LOGGING)
-    assert sorted(calls) == ["DEBUG", "DEBUG", "INFO"]
-    assert told == ["spooled"] * 5
-    assert sorted(numbers(home)) == [0, 0, 1, 2, 3]
-
-
-IN_A_THREAD = """
-import logging.handlers, queue, time
+REPORTING = """
+import logging.handlers, queue
 calls, told = [], []
 
 class Handler(logging.Handler):
@@ -100,9 +67,20 @@ class Handler(logging.Handler):
         calls.append(record.levelname)
         told.append(outcome(event("LOG", {"n": len(calls)})))
 
-waiting = queue.Queue()
+
+
+logger, waiting = logging.getLogger("flwr-telemetry"), queue.Queue()
+logger.setLevel(logging.DEBUG)
+"""
+AT_ONCE = """
+logger.addHandler(Handler())
+told += [outcome(event("PING", {"n": 0})), outcome(event("PING", {"n": 0}))]
+print(json.dumps([calls, told]))
+"""
+IN_A_THREAD = """
+import time
 listener = logging.handlers.QueueListener(waiting, Handler())
-logging.getLogger("flwr-telemetry").addHandler(logging.handlers.QueueHandler(waiting))
+logger.addHandler(logging.handlers.QueueHandler(waiting))
 listener.start()
 told.append(outcome(event("PING", {"n": 0})))
 while len(calls) < 2:
@@ -112,11 +90,16 @@ print(json.dumps([calls, told]))
 """
 
 
-def test_a_handler_that_reports_events_in_a_thread_of_its_own(home):
-    """As above; otherwise each of its events would cause the next one, without an end."""
-    calls, told = processes.answers(home, IN_A_THREAD, LOGGING)
-    assert sorted(calls) == ["DEBUG", "INFO"]
-    assert told == ["spooled"] * 3
+@pytest.mark.parametrize(
+    ("code", "calls", "sent"),
+    [(AT_ONCE, ["DEBUG", "DEBUG", "INFO"], [0, 0, 1, 2, 3]), (IN_A_THREAD, ["DEBUG", "INFO"], [0, 1, 2])],
+    ids=["at once", "in a thread"],
+)
+def test_a_handler_that_reports_events(home, code, calls, sent):
+    """Its events are spooled, and their payloads are not logged: a call for each event, not hundreds."""
+    heard, told = processes.answers(home, REPORTING + code, LOGGING)
+    assert (sorted(heard), told) == (calls, ["spooled"] * len(sent))
+    assert sorted(numbers(home)) == sent
 
 
 FAILING = """

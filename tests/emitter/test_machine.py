@@ -14,27 +14,24 @@ from tests.support import homes, netfs, processes
 
 
 class Machine:
-    def __init__(self, files, monkeypatch, *, boot=None, machine_id=None):
+    def __init__(self, files, monkeypatch, *, machine_id=None):
         self._monkeypatch = monkeypatch
-        self._files = files / uuid.uuid4().hex
-        self._files.mkdir()
-        self.use(boot or str(uuid.uuid4()), machine_id or uuid.uuid4().hex)
+        self.files = files / uuid.uuid4().hex
+        self.files.mkdir()
+        self.use(str(uuid.uuid4()), machine_id or uuid.uuid4().hex)
 
     def use(self, boot, machine_id):
         self.boot, self.machine_id = boot, machine_id
         for name, text in (("BOOT_ID", boot), ("MACHINE_ID", machine_id)):
-            (self._files / name).write_text(f"{text}\n")
+            (self.files / name).write_text(f"{text}\n")
 
     def boot_again(self):
         self.use(str(uuid.uuid4()), self.machine_id)
 
-    def constants(self):
-        return {name: self._files / name for name in ("BOOT_ID", "MACHINE_ID")}
-
     def finds(self, home, may_claim=lambda: True):
         """Give the end of the name of the directory that this machine takes for its own."""
-        for name, path in self.constants().items():
-            self._monkeypatch.setattr(machine, name, path)
+        for name in ("BOOT_ID", "MACHINE_ID"):
+            self._monkeypatch.setattr(machine, name, self.files / name)
         return own_host(Home(home), may_claim).name.removeprefix(host_name())
 
 
@@ -52,8 +49,8 @@ def shared(tmp_path, home, monkeypatch):
     return home
 
 
-def claimed(home, end=""):
-    return homes.host(home, host_name() + end) / "machine"
+def claimed(home):
+    return homes.host(home) / "machine"
 
 
 def let_all_boot(home):
@@ -116,18 +113,13 @@ def test_copies_of_one_disk(shared, make, known):
     assert other.finds(shared) == "-2"
 
 
-def test_a_process_that_cannot_see_the_boot_id_is_told_by_the_machine_id(shared, pair):
-    """For example in a service that hides parts of proc(5)."""
+def test_a_process_that_cannot_see_the_boot_id_is_told_by_the_machine_id(shared, make, pair):
+    """For example in a service that hides parts of proc(5). Without any ID it takes the plain name."""
     for each in pair:
         each.use("", each.machine_id)
-    assert ends(shared, *pair) == ["", "-2"]
-
-
-def test_a_machine_without_any_id_takes_the_plain_name(shared, make):
-    assert make().finds(shared) == ""
     nameless = make()
     nameless.use("", "none")
-    assert nameless.finds(shared) == ""
+    assert ends(shared, *pair, nameless) == ["", "-2", ""]
     assert claimed(shared).is_file()
 
 
@@ -144,10 +136,10 @@ def test_a_long_name_is_cut(shared, make, monkeypatch):
     assert ends(shared, make(), make()) == ["", "x" * 62 + "-2"]
 
 
-@pytest.mark.parametrize("may", [False, True])
-def test_nothing_is_created_unless_consent_allows_it(shared, make, may):
-    assert make().finds(shared, lambda: may) == ""
-    assert shared.exists() is may
+def test_nothing_is_created_unless_consent_allows_it(shared, make):
+    for may in (False, True):
+        assert make().finds(shared, lambda may=may: may) == ""
+        assert shared.exists() is may
 
 
 @pytest.mark.parametrize("is_old", [False, True])
@@ -162,13 +154,11 @@ def test_a_reader_that_may_write_nothing_after_a_boot(shared, make, monkeypatch,
     assert one.finds(shared, lambda: False) == ("" if is_old else "-2")
 
 
-def test_a_reader_takes_the_first_directory_that_is_free(shared, make):
-    first, second = make(), make()
-    first.finds(shared)
-    before = homes.tree(shared)
-    assert second.finds(shared, lambda: False) == "-2"
+def test_a_reader_takes_the_first_directory_that_is_free(shared, make, pair):
+    third, before = make(), homes.tree(shared)
+    assert third.finds(shared, lambda: False) == "-3"
     assert homes.tree(shared) == before
-    assert second.finds(shared) == "-2"
+    assert third.finds(shared) == "-3"
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"a b c d e\n", b"- - -\n"])
@@ -202,12 +192,10 @@ def test_one_of_two_claims_at_once_wins(shared, make, monkeypatch, has_links):
         raise PermissionError
 
     monkeypatch.setattr(os, "link", then)
-    ids = first.constants()
     assert first.finds(shared) in {"", "-2"}
     monkeypatch.setattr(os, "link", link)
     assert (second.finds(shared), first.finds(shared)) == ("", "-2")
     assert found == [""]
-    assert ids == first.constants()
     assert not homes.find(homes.telemetry(shared), "*/.*")
 
 
@@ -230,7 +218,7 @@ def test_a_directory_that_was_removed_is_claimed_again(shared, make):
 CHANGED = """
 from pathlib import Path
 from flwr_telemetry import machine
-machine.BOOT_ID, machine.MACHINE_ID = map(Path, sys.argv[1:3])
+machine.BOOT_ID, machine.MACHINE_ID = Path(sys.argv[1], "BOOT_ID"), Path(sys.argv[1], "MACHINE_ID")
 """
 EMIT = 'print(outcome(event("PING", {"n": 0})))'
 DELIVER = "from flwr_telemetryd.__main__ import main; sys.exit(main(['--once']))"
@@ -242,16 +230,12 @@ def test_two_machines_of_one_name_on_a_server(home, make, tmp_path, collector):
     """Each has its own spool, its own sidecar, and its own place in the status."""
     homes.configure(home, collector.url)
     for number, end in enumerate(["", "-2"]):
-        ids = map(str, make().constants().values())
         with netfs.mounted(home, tmp_path / str(number), netfs.Traits()) as mount:
-            words = ["-c", f"{processes.PRELUDE}{CHANGED}exec(sys.argv[3])", *ids]
-            said = [
-                processes.run(mount, [*words, code], processes.NEVER).stdout
-                for code in (EMIT, STATUS, DELIVER)
-            ]
+            words = ["-c", f"{processes.PRELUDE}{CHANGED}exec(sys.argv[2])", str(make().files)]
+            ran = [processes.run(mount, [*words, code], processes.NEVER) for code in (EMIT, STATUS, DELIVER)]
         own = homes.host(home, host_name() + end)
-        assert said[0] == "spooled\n"
-        assert f"Host {own.name} (this one)" in said[1]
-        assert ("because another machine" in said[1]) is bool(end)
+        assert ran[0].stdout == "spooled\n"
+        assert f"Host {own.name} (this one)" in ran[1].stdout
+        assert ("because another machine" in ran[1].stdout) is bool(end)
         assert (own / "sidecar.json").is_file()
         assert len(collector.events()) == number + 1

@@ -12,32 +12,27 @@ from tests.support import netfs
 def table(tmp_path, monkeypatch):
     """Give a function that replaces the table; its points are names below the test's directory."""
     path = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "_TABLE", str(path))
 
-    def write(*rows):
-        lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw"]
-        lines += [f"2 1 0:9 / {tmp_path}/{point} rw,noatime master:1 - {rest}" for point, rest in rows]
-        path.write_text("".join(f"{line}\n" for line in lines))
-        monkeypatch.setattr(mounts, "_TABLE", str(path))
+    def write(*rows, root="1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"):
+        lines = (f"2 1 0:9 / {tmp_path}/{point} rw,noatime master:1 - {rest}\n" for point, rest in rows)
+        path.write_text("".join([root, *lines]))
 
     return write
 
 
 @pytest.mark.parametrize("kind", "nfs4 cifs lustre fuse.sshfs autofs a-new-one tmpfs overlay".split())
 def test_a_file_system_is_shared_unless_it_is_known_to_be_this_machines_own(table, tmp_path, kind):
-    table(("mount", f"{kind} server:/home rw"))
+    """The options of both kinds count."""
+    table(("mount", f"{kind} server:/home rw,vers=3,local_lock=all"))
     found = mounts.find(tmp_path / "mount/u/.flwr")
     assert (found.kind, found.is_shared) == (kind, kind not in {"tmpfs", "overlay"})
+    assert found.options >= {"noatime", "vers=3", "local_lock=all"}
     assert not mounts.is_shared(tmp_path / "mounted")
 
 
-def test_the_options_of_both_kinds_count(table, tmp_path):
-    table(("mount", "nfs server:/home rw,vers=3,local_lock=all"))
-    assert mounts.find(tmp_path / "mount").options >= {"noatime", "vers=3", "local_lock=all"}
-
-
-def test_a_disk_that_several_machines_write_to(tmp_path, monkeypatch):
-    (tmp_path / "mountinfo").write_text("1 0 8:1 / / rw - gfs2 /dev/sda1 rw\n")
-    monkeypatch.setattr(mounts, "_TABLE", str(tmp_path / "mountinfo"))
+def test_a_disk_that_several_machines_write_to(table):
+    table(root="1 0 8:1 / / rw - gfs2 /dev/sda1 rw\n")
     assert mounts.is_shared("/home")
 
 
@@ -58,36 +53,23 @@ def test_which_of_several_mounts_counts(table, tmp_path, rows, path, is_shared):
     assert mounts.is_shared(tmp_path / path) is is_shared
 
 
-@pytest.mark.parametrize("target", ["mount/u", "{}/mount/u", "there/../mount/u"])
-def test_a_link_of_this_machine_leads_to_a_server(table, tmp_path, target):
-    table(("mount", "nfs4 server:/ rw"))
+@pytest.mark.parametrize("target", ["mount/u", "{}/mount/u", "there/../mount/u", "second"])
+def test_a_link_of_this_machine_leads_to_a_server(table, tmp_path, monkeypatch, target):
+    """No call asks the server, and links in a circle end."""
+    table(("mount", NFS))
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(target.format(tmp_path))
     (tmp_path / "second").symlink_to("link")
-    assert mounts.is_shared(tmp_path / "second/.flwr")
-
-
-def test_links_in_a_circle_end(table, tmp_path):
-    table(("mount", "nfs4 server:/ rw"))
-    (tmp_path / "one").symlink_to("two")
-    (tmp_path / "two").symlink_to("one")
-    assert not mounts.is_shared(tmp_path / "one/.flwr")
-
-
-def test_no_call_asks_a_server(table, tmp_path, monkeypatch):
-    table(("mount", "nfs4 server:/ rw"))
-    asked = []
-    readlink = os.readlink
+    asked, readlink = [], os.readlink
     monkeypatch.setattr(os, "readlink", lambda path: asked.append(str(path)) or readlink(path))
-    assert mounts.is_shared(tmp_path / "mount/u/.flwr")
+    assert mounts.is_shared(tmp_path / "second/.flwr") is (target != "second")
     assert asked
     assert not [path for path in asked if path.startswith(f"{tmp_path}/mount")]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "36 35\n", "1 0 8:1 / / rw ext4 a rw\n"])
-def test_a_table_that_tells_nothing(tmp_path, monkeypatch, text):
-    (tmp_path / "mountinfo").write_text(text)
-    monkeypatch.setattr(mounts, "_TABLE", str(tmp_path / "mountinfo"))
+def test_a_table_that_tells_nothing(table, tmp_path, text):
+    table(root=text)
     assert mounts.find(tmp_path) is None
     assert not mounts.is_shared(tmp_path)
 

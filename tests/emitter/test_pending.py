@@ -1,6 +1,6 @@
 """Whether everything that was spooled is delivered: no pass over the directories misses a file."""
 
-import os
+import shutil
 
 import pytest
 
@@ -58,14 +58,12 @@ def test_what_comes_later_is_not_waited_for(home, host):
     assert waiting.is_over()
 
 
-def test_what_was_delivered_between_two_passes_is_over(host):
+def test_nothing_waits(home, host):
+    """What was delivered between two passes is over."""
     waiting = Waiting(host)
     host.events.unlink()
     assert waiting.is_over()
-
-
-def test_nothing_waits(home):
-    host = Home(home).host()
+    shutil.rmtree(home)
     assert Waiting(host).is_over()
     homes.put_bytes(home, b"")
     host.flush.touch()
@@ -77,15 +75,9 @@ def test_nothing_waits(home):
 
 
 def test_what_is_a_body(tmp_path):
-    assert not has_bodies(tmp_path / "gone")
-    batch = tmp_path / "b"
-    batch.mkdir()
-    for name, counts in {
-        "k.json.part": False,
-        f"{SEALED}.1.taken": False,
-        "k.split": True,
-        "k.json": True,
-    }.items():
-        (batch / name).touch()
-        assert has_bodies(batch) is counts
-        os.unlink(batch / name)
+    assert not has_bodies(tmp_path / "b")
+    (tmp_path / "b").mkdir()
+    for name in ("k.json.part", f"{SEALED}.1.taken", "k.split", "k.json"):
+        (tmp_path / "b" / name).touch()
+        assert has_bodies(tmp_path / "b") is (name in {"k.split", "k.json"}), name
+        (tmp_path / "b" / name).unlink()

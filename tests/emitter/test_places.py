@@ -12,13 +12,18 @@ import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import bootstrap, places
+from flwr_telemetry import places
 from flwr_telemetry.errors import StartError
 
 
 def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
-    """A module without a file, such as a mock, is looked for on the path."""
+    """A module without a file, such as a mock, is looked for on the path. Finders of others may fail."""
     found = places.find()
+    with monkeypatch.context() as patch:
+        finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
+        patch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
+        patch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
+        assert places.find() == found
     monkeypatch.setitem(sys.modules, "requests", types.ModuleType("requests"))
     monkeypatch.setitem(sys.modules, "certifi", None)
     assert places.find() == found
@@ -29,14 +34,6 @@ def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
     assert places.find() == {**found, "requests": str(file)}
 
 
-def test_finders_of_others_may_fail(monkeypatch):
-    found = places.find()
-    finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
-    monkeypatch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
-    monkeypatch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
-    assert places.find() == found
-
-
 def test_a_package_that_is_not_there(monkeypatch):
     monkeypatch.setattr(places, "_NEEDED", ("no_such_package",))
     with pytest.raises(StartError, match="no_such_package lies in an archive, or was removed"):
@@ -45,9 +42,7 @@ def test_a_package_that_is_not_there(monkeypatch):
 
 def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch):
     """Those with one of the packages, made absolute; not a hook's, and none twice."""
-    emitter, daemon = (
-        str(Path(package.__file__).parents[1]) for package in (flwr_telemetry, flwr_telemetryd)
-    )
+    emitter, daemon = (str(Path(one.__file__).parents[1]) for one in (flwr_telemetry, flwr_telemetryd))
     site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
     monkeypatch.chdir(Path(emitter).parent)
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
@@ -56,16 +51,10 @@ def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch
     assert places.python_path({}) == []
 
 
-def test_the_two_names_of_the_variable_agree():
-    from flwr_telemetry import spawn
-
-    assert (spawn.PLACES, spawn.SEPARATOR) == (bootstrap.PLACES, bootstrap.SEPARATOR)
-
-
 def test_a_sidecar_ends_as_python_does_but_for_its_memory():
     """What was registered is called, and what was printed arrives, also where a pipe holds it back."""
     code = (
-        "import atexit; from flwr_telemetry.bootstrap import end; atexit.register(print, 2); print(1); end(3)"
+        "import atexit; from flwr_telemetry.bootstrap import end\natexit.register(print, 2); print(1); end(3)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "1\n2\n", "")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -18,21 +19,16 @@ from tests.support import faults, homes, processes
 
 
 @pytest.mark.parametrize(
-    ("name", "beaten_s", "fresh"),
+    ("name", "age_s", "fresh"),
     [
-        ("service-other.json", NOW_S, True),
-        ("service-other.json", NOW_S - 89, True),
-        ("service-other.json", NOW_S - 91, False),
-        ("service-other.json", NOW_S + 3600, True),
-        ("service-other.json", NOW_S + 3601, False),
-        ("service-other.json.part", NOW_S, False),
-        (".service-other.json", NOW_S, False),
-        ("config.toml", NOW_S, False),
+        *(("service-other.json", age_s, True) for age_s in (0, 89, -3600)),
+        *(("service-other.json", age_s, False) for age_s in (91, -3601)),
+        *((name, 0, False) for name in ("service-other.json.part", ".service-other.json", "config.toml")),
     ],
 )
-def test_the_age_of_a_heartbeat(home, paths, name, beaten_s, fresh):
+def test_the_age_of_a_heartbeat(home, paths, name, age_s, fresh):
     """It is a difference between two times of that file system, and of heartbeats only."""
-    beat(home, beaten_s, name)
+    beat(home, NOW_S - age_s, name)
     assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths)) is fresh
     beat(home, NOW_S, "service-second.json")
     assert presence.has_fresh_heartbeat(Home(home), lambda: presence.last_touched(paths))
@@ -68,11 +64,9 @@ def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
     def look():
         return presence.has_fresh_heartbeat(Home(home), lambda: NOW_S)
 
-    assert not any(look() for _ in range(10))
-    assert len(listings) == 1
+    assert ([look() for _ in range(10)], len(listings)) == ([False] * 10, 1)
     beat(home, NOW_S, "service-other.json")
-    assert [look() for _ in range(10)] == [True] * 10
-    assert len(listings) == 2
+    assert ([look() for _ in range(10)], len(listings)) == ([True] * 10, 2)
     beat(home, NOW_S - 1000, "service-other.json")  # this does not change the directory
     assert not look()
     changed = os.stat(homes.telemetry(home))
@@ -84,8 +78,7 @@ def test_quiet_hosts_cost_a_look_nothing(home, paths, monkeypatch):
 def test_a_flush_counts_as_now(home, paths):
     """A request without a new event touches `flush`; without both, the time of the spool counts."""
     assert presence.last_touched(paths) == NOW_S
-    paths.flush.touch()
-    os.utime(paths.flush, (NOW_S + 100, NOW_S + 100))
+    beat(home, NOW_S + 100, paths.flush)
     assert presence.last_touched(paths) == NOW_S + 100
     paths.flush.unlink()
     paths.events.unlink()
@@ -127,9 +120,8 @@ class Sleeper:
     """A process that prints a line on SIGHUP and ends on SIGTERM, and its state."""
 
     def __init__(self, paths):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self.process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=subprocess.PIPE)
+        self.read = self.process.stdout.readline
         self._paths = paths
         assert self.read() == b"ready\n"
 
@@ -137,10 +129,6 @@ class Sleeper:
         born = presence.birth(self.process.pid)
         state = {"pid": self.process.pid, "born": born, "mode": "service", "ended": "", **changes}
         self._paths.state.write_text(json.dumps(state))
-
-    def read(self):
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
 
 
 # Blocked and waited for, because a handler in Python would not run inside a read that began just then.
@@ -224,11 +212,7 @@ def no_proc(monkeypatch):
     """Hide proc(5) from this project, and not from psutil: thus macOS is."""
     monkeypatch.setattr(presence, "_PROC", "/nowhere")
     monkeypatch.setattr(system, "process_facts", lambda _pid: None)
-
-    def refuse():
-        raise FileNotFoundError
-
-    monkeypatch.setattr(system, "pid_namespace", refuse)
+    monkeypatch.setattr(system, "pid_namespace", mock.Mock(side_effect=FileNotFoundError))
 
 
 @pytest.mark.usefixtures("no_proc")

@@ -38,23 +38,18 @@ CASES = {
     "user_on": Case("user file", enabled=True, user=ON),
     "user_on_before_site_on": Case("user file", enabled=True, site=ON, user=ON, reason="config.toml"),
     **{
-        f"env_{value or 'empty'}": Case(
-            TELEMETRY, env={TELEMETRY: value}, site=ON, user=ON, reason=repr(value)
-        )
-        for value in ("0", "", "no", "off", "false", "2", "maybe", "enabled", " 1 ")
+        f"{name}={value!r}": Case(name, env={name: value}, site=ON, user=ON, reason=repr(value))
+        for name, values in {
+            TELEMETRY: ("0", "", "no", "off", "false", "2", "maybe", "enabled", " 1 "),
+            TRACK: ("1", "true", "no", "00", " "),
+        }.items()
+        for value in values
     },
     **{
-        f"env_{value}": Case(TELEMETRY, enabled=True, env={TELEMETRY: value}, reason=repr(value))
+        f"{TELEMETRY}={value}": Case(TELEMETRY, enabled=True, env={TELEMETRY: value}, reason=repr(value))
         for value in ("1", "true", "YES", "On")
     },
-    **{
-        f"do_not_track_{value}": Case(TRACK, env={TRACK: value}, site=ON, user=ON, reason=repr(value))
-        for value in ("1", "true", "no", "00", " ")
-    },
-    **{
-        f"do_not_track_{value or 'empty'}": Case("default", enabled=True, env={TRACK: value})
-        for value in ("", "0")
-    },
+    **{f"{TRACK}={value!r}": Case("default", enabled=True, env={TRACK: value}) for value in ("", "0")},
     "explicit_yes_overrides_do_not_track": Case(TELEMETRY, enabled=True, env={TRACK: "1", TELEMETRY: "1"}),
     "explicit_no_beside_do_not_track": Case(TELEMETRY, env={TRACK: "1", TELEMETRY: "0"}),
     "explicit_yes_does_not_override_files": Case("user file", env={TRACK: "1", TELEMETRY: "1"}, user=OFF),
@@ -121,30 +116,26 @@ def test_the_users_word_wins_over_the_sites(home, tmp_path):
     assert (known.sidecar, known.limits) == ("never", Limits(backoff_s=0.5, backoff_max_s=8, bursts=False))
 
 
-@pytest.mark.parametrize(
-    ("variable", "in_file", "chosen"),
-    [
-        (None, None, "auto"),
-        (None, "never", "never"),
-        ("never", "always", "never"),
-        ("ALWAYS", "never", "always"),
-        ("auto", "never", "auto"),
-        ("sometimes", "never", "never"),
-        ("", "always", "always"),
-    ],
-)
-def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
+def test_who_says_whether_a_sidecar_may_start(home):
     """A valid variable overrides the files."""
-    if in_file is not None:
+
+    def chosen(**environ):
+        return load(Home(home), environ, site_file=home / "none").sidecar
+
+    assert chosen() == "auto"
+    for in_file, by_variable in {
+        "never": {"ALWAYS": "always", "auto": "auto", "sometimes": "never"},
+        "always": {"never": "never", "": "always"},
+    }.items():
         homes.write_settings(home, f'sidecar = "{in_file}"')
-    environ = {} if variable is None else {"FLWR_TELEMETRY_SIDECAR": variable}
-    assert load(Home(home), environ, site_file=home / "none").sidecar == chosen
+        assert chosen() == in_file
+        assert {value: chosen(FLWR_TELEMETRY_SIDECAR=value) for value in by_variable} == by_variable
 
 
 def in_place(path):
     """Write a no of the same size into a file, and keep its time: no field of its status may tell."""
     before = path.stat()
-    path.write_text(f"{SAME_SIZE_OFF}\n")
+    path.write_text("enabled =false\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
@@ -153,7 +144,6 @@ def dangling(path):
     path.symlink_to("gone")
 
 
-SAME_SIZE_OFF = "enabled =false"
 CHANGES = {
     "user_written": lambda home, site: homes.write_settings(home, OFF),
     "user_in_place": lambda home, site: in_place(homes.config_file(home)),
@@ -170,16 +160,12 @@ def test_the_signature_tells_of_every_change(home, tmp_path, change):
     if change == "owner" and os.geteuid() != 0:
         pytest.skip("only root can give a home away")
     site = tmp_path / "telemetry.toml"
-
-    def signature():
-        return settings.signature(Home(home), site)
-
     homes.write_settings(home, ON)
-    before = signature()
+    before = settings.signature(Home(home), site)
     homes.put(home, [])
-    assert signature() == before
+    assert settings.signature(Home(home), site) == before
     CHANGES[change](home, site)
-    assert signature() != before
+    assert settings.signature(Home(home), site) != before
 
 
 def test_what_belongs_to_a_url_goes_with_it(home, tmp_path):

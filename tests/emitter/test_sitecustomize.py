@@ -2,7 +2,6 @@
 
 import ast
 import os
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -23,22 +22,24 @@ print(sys.modules.get("sitecustomize"), vars(sys.modules.get("sitecustomize", sy
 """
 
 
-def python_path(*entries):
-    return {"PYTHONPATH": os.pathsep.join(map(str, entries))}
+def run(home, code, *entries, option=""):
+    """Run code with this module path; the exit code, and what it printed."""
+    path = {"PYTHONPATH": os.pathsep.join(map(str, entries))}
+    done = processes.run(home, [*option.split(), "-c", code], path)
+    return done.returncode, done.stdout, done.stderr
 
 
 def theirs(tmp_path, text):
     directory = tmp_path / "theirs"
     directory.mkdir()
-    (directory / "sitecustomize.py").write_text(textwrap.dedent(text))
+    (directory / "sitecustomize.py").write_text(text)
     return directory
 
 
 @pytest.mark.parametrize("option", ["", "-S", "-E", "-I"])
 def test_every_process_adopts_flower(home, option):
     """The hook is there once; an interpreter told to ignore the path or ``site`` runs without ours."""
-    done = processes.run(home, [*option.split(), "-c", LOOK], python_path(SITE))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n" if option else "1\n", "")
+    assert run(home, LOOK, SITE, option=option) == (0, "0\n" if option else "1\n", "")
 
 
 THEIRS = {
@@ -57,35 +58,31 @@ THEIRS = {
 @pytest.mark.parametrize("text", THEIRS.values(), ids=THEIRS)
 def test_another_sitecustomize_runs_as_without_us(home, tmp_path, text):
     directory = theirs(tmp_path, text)
-    with_us, without_us = (
-        processes.run(home, ["-c", LOOK_AT_THEIRS], python_path(*entries))
-        for entries in ((SITE, directory), (directory,))
-    )
-    assert (with_us.returncode, with_us.stdout) == (without_us.returncode, without_us.stdout)
+    *with_us, error = run(home, LOOK_AT_THEIRS, SITE, directory)
+    *without_us, their_error = run(home, LOOK_AT_THEIRS, directory)
+    assert with_us == without_us
     # Of a traceback, which only the end of the process shows, all but our place in it.
-    assert with_us.stderr.splitlines()[-2:] == without_us.stderr.splitlines()[-2:]
+    assert error.splitlines()[-2:] == their_error.splitlines()[-2:]
 
 
 def test_without_another_there_is_no_sitecustomize(home):
-    if processes.run(home, ["-c", "import sitecustomize"]).returncode == 0:
+    if run(home, "import sitecustomize")[0] == 0:
         pytest.skip("this Python comes with one")
-    done = processes.run(home, ["-c", "import sitecustomize"], python_path(SITE))
-    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'sitecustomize'"
+    error = run(home, "import sitecustomize", SITE)[2]
+    assert error.splitlines()[-1] == "ModuleNotFoundError: No module named 'sitecustomize'"
 
 
 def test_a_path_that_holds_us_twice_ends(home, tmp_path):
     again = tmp_path / "again"
     again.symlink_to(SITE)
-    done = processes.run(home, ["-c", LOOK], python_path(SITE, again, theirs(tmp_path, "print('theirs')")))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n1\n", "")
+    assert run(home, LOOK, SITE, again, theirs(tmp_path, "print('theirs')")) == (0, "theirs\n1\n", "")
 
 
 def test_the_path_of_the_process_stays_as_it_was(home, tmp_path):
     """Our directory is where PYTHONPATH says, for programs that hand their path to their children."""
     directory = theirs(tmp_path, "")
     for entries in ((directory, SITE), (SITE, directory)):
-        done = processes.run(home, ["-c", "import sys; print(*sys.path[1:3])"], python_path(*entries))
-        assert done.stdout == "{} {}\n".format(*entries)
+        assert run(home, "import sys; print(*sys.path[1:3])", *entries)[1] == "{} {}\n".format(*entries)
 
 
 @pytest.mark.parametrize("fault", ["raise ImportError", "raise RuntimeError", "def broken(:"])
@@ -93,8 +90,7 @@ def test_without_our_package_the_process_runs_on(home, tmp_path, fault):
     """Where our package is missing or broken, a process starts, silently, and the next one is chained to."""
     directory = theirs(tmp_path, "print('theirs')")
     (directory / "flwr_telemetry.py").write_text(fault)
-    done = processes.run(home, ["-c", LOOK], python_path(SITE, directory))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "theirs\n0\n", "")
+    assert run(home, LOOK, SITE, directory) == (0, "theirs\n0\n", "")
 
 
 def test_any_python_can_read_it():

@@ -1,7 +1,9 @@
 """The source ID: one atomic creation by the first process, and no temporary file stays."""
 
+import contextlib
 import errno
 import os
+import shutil
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -23,41 +25,20 @@ def path(tmp_path):
     return tmp_path / "flwr" / "source"
 
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (ID.encode(), ID),
-        (f" {ID}\n".encode(), ID),
-        (ID.upper().encode(), ID.upper()),
-        (b"", None),
-        (b" \n", "invalid"),
-        (b"no id", "invalid"),
-        (ID.encode()[:-1], "invalid"),
-        (b"\xff\xfe", "invalid"),
-        (ID.encode() * 1000, "invalid"),
-    ],
-)
-def test_read(path, content, told):
+CONTENTS = {ID: [ID.encode(), f" {ID}\n".encode()], ID.upper(): [ID.upper().encode()], None: [b""]}
+CONTENTS["invalid"] = [b" \n", b"no id", ID.encode()[:-1], b"\xff\xfe", ID.encode() * 1000]
+
+
+def test_read(path):
     """The content counts by Flower's own rule; an empty file holds no ID yet."""
-    path.write_bytes(content)
-    assert (source.read(path), path.read_bytes()) == (told, content)
-
-
-def test_read_of_a_file_that_cannot_be_read(path):
     assert source.read(path) is None
+    for told, contents in CONTENTS.items():
+        for content in contents:
+            path.write_bytes(content)
+            assert (source.read(path), path.read_bytes()) == (told, content)
+    path.unlink()
     path.mkdir()
     assert source.read(path) == "unavailable"
-
-
-def at_once(count, work):
-    gate = threading.Barrier(count)
-
-    def run(_):
-        gate.wait()
-        return work()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
 
 
 @pytest.mark.parametrize("has_locks", [True, False])
@@ -65,17 +46,18 @@ def test_all_who_heal_an_empty_file_at_once_agree(path, has_locks, monkeypatch):
     if not has_locks:
         no_locks(monkeypatch)
     path.touch()
-    (told,) = set(at_once(32, lambda: source.ensure(path)))
+    gate = threading.Barrier(32)
+    with ThreadPoolExecutor(32) as pool:
+        (told,) = set(pool.map(lambda _: (gate.wait(), source.ensure(path))[1], range(32)))
     assert uuid.UUID(told).version == 4
     assert path.read_text() == told
     assert os.listdir(path.parent) == ["source"]
 
 
 def accepts(text):
-    try:
+    with contextlib.suppress(ValueError):
         return bool(uuid.UUID(text))
-    except ValueError:
-        return False
+    return False
 
 
 @tried(300)
@@ -121,9 +103,6 @@ def test_an_empty_file_that_cannot_be_healed_leaves_nothing(path, monkeypatch):
     fail_once(monkeypatch, "replace", errno.EIO)
     source.ensure(path)
     assert os.listdir(path.parent) == ["source"]
-
-
-def test_no_directory_is_unavailable(path):
-    path.parent.rmdir()
+    shutil.rmtree(path.parent)
     assert source.ensure(path) == "unavailable"
     assert not path.parent.exists()

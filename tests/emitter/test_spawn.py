@@ -60,12 +60,11 @@ def decoys(directory, marker):
     """Put modules and packages there that must never run in a sidecar."""
     text = f"open({str(marker)!r}, 'a').write(__name__)\nraise SystemExit('a decoy')\n"
     directory.mkdir(parents=True, exist_ok=True)
-    for name in ("usercustomize.py", "sitecustomize.py", "psutil.py", "json.py"):
+    for name in ("requests", "certifi", "msgpack"):
+        (directory / name).mkdir()  # that of msgpack is one of data
+    packages = "requests/__init__.py", "certifi/__init__.py"
+    for name in ("usercustomize.py", "sitecustomize.py", "psutil.py", "json.py", *packages):
         (directory / name).write_text(text)
-    for name in ("requests", "certifi"):
-        (directory / name).mkdir()
-        (directory / name / "__init__.py").write_text(text)
-    (directory / "msgpack").mkdir()  # a directory of data
     (directory / "decoy.pth").write_text(f"import sys; exec({text!r})\n")
 
 
@@ -106,8 +105,8 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
     marker, base = tmp_path / "decoy", home.parent / ".local"
     decoys(base / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages", marker)
     decoys(tmp_path / "cwd", marker)
-    (tmp_path / "cwd/json.py").unlink()
-    (tmp_path / "cwd/sitecustomize.py").unlink()  # the interpreter itself may find it by a relative entry
+    for name in ("json.py", "sitecustomize.py"):  # the interpreter itself may find it by a relative entry
+        (tmp_path / "cwd" / name).unlink()
     (tmp_path / "site").mkdir()
     (tmp_path / "site/some.pth").write_text(f"{target}\n")
     code = f"TARGET, SITE = {str(target)!r}, {str(tmp_path / 'site')!r}\n{setup}{EMIT}"
@@ -152,20 +151,17 @@ def test_a_program_without_an_interpreter(monkeypatch, value):
         spawn.sidecar(Home(Path("/h")), {})
 
 
-def test_an_interpreter_by_a_link_of_any_name(monkeypatch, tmp_path):
+def test_an_interpreter_by_a_link_and_relative_paths_of_certificates(monkeypatch, tmp_path):
+    """A sidecar has another working directory, and has to find the same files."""
     link = tmp_path / "py3"
     link.symlink_to(sys.executable)
     monkeypatch.setattr(sys, "executable", str(link))
-    assert spawn.sidecar(Home(Path("/h")), {}).interpreter[0] == str(link)
-
-
-def test_relative_paths_of_certificates(monkeypatch, tmp_path):
-    """A sidecar has another working directory, and has to find the same files."""
     monkeypatch.chdir(tmp_path)
     given = {"SSL_CERT_FILE": "a.pem", "SSL_CERT_DIR": "a:/b", "REQUESTS_CA_BUNDLE": "", "no_proxy": "a"}
-    told = spawn.sidecar(Home(Path("/h")), given).environment
+    sidecar = spawn.sidecar(Home(Path("/h")), given)
     there = {**given, "SSL_CERT_FILE": f"{tmp_path}/a.pem", "SSL_CERT_DIR": f"{tmp_path}/a:/b"}
-    assert {name: told[name] for name in given} == there
+    assert {name: sidecar.environment[name] for name in given} == there
+    assert sidecar.interpreter[0] == str(link)
 
 
 # What it inherits
@@ -277,22 +273,15 @@ def test_nothing_can_be_started(host, monkeypatch):
     assert psutil.Process().children() == children
 
 
-def test_a_proc_that_cannot_be_written(home, collector):
-    read_only = 'mount --bind /proc /proc && mount -o remount,ro,bind /proc && exec "$@"'
-    alone = [*hosts.private_mounts(), "sh", "-c", read_only, "sh"]
-    homes.configure(home, collector.url)
-    done = processes.program(home, [*alone, sys.executable, "-c", EMIT])
-    assert done.stdout == "spooled\n", done.stderr
-    processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
-
-
 # What the program has replaced
 
+NO = "class No(Exception): pass\n"
 REPLACED = {
     "popen": "import subprocess\nsubprocess.Popen = subprocess.run = fail\n",
     "os": "for name in ('fork', 'waitpid', 'posix_spawn', 'posix_spawnp'): setattr(os, name, fail)\n",
     "reaps-all": "import signal\nsignal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))\n",
     "ignores-children": "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n",
+    "proc-read-only": "",
 }
 CHILDREN = """
 import psutil
@@ -300,12 +289,19 @@ print(psutil.Process().children())
 """
 
 
-@pytest.mark.parametrize("setup", REPLACED.values(), ids=REPLACED)
-def test_a_program_that_replaces_what_starts_processes(home, collector, setup):
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_program_that_replaces_what_starts_processes(home, collector, kind):
     """As gevent and the guards of test suites do: the event is delivered, and no child is left."""
     homes.configure(home, collector.url)
-    fail = "import os\nclass No(Exception): pass\ndef fail(*_, **__): raise No\n"
-    done = processes.run(home, ["-c", fail + setup + EMIT + CHILDREN])
+    words = [
+        sys.executable,
+        "-c",
+        f"{NO}import os\ndef fail(*_, **__): raise No\n{REPLACED[kind]}{EMIT}{CHILDREN}",
+    ]
+    if kind == "proc-read-only":
+        script = 'mount --bind /proc /proc && mount -o remount,ro,bind /proc && exec "$@"'
+        words = [*hosts.private_mounts(), "sh", "-c", script, "sh", *words]
+    done = processes.program(home, words)
     assert done.stdout == "spooled\n[]\n", done.stderr
     processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
 
@@ -315,12 +311,11 @@ def test_a_program_that_forbids_processes(home):
     homes.configure(home, "http://127.0.0.1:9/")
     hook = """
 import sys, time
-class No(Exception): pass
 def hook(name, _):
     if name in ("subprocess.Popen", "os.posix_spawn", "os.fork"): raise No("not here")
 sys.addaudithook(hook)
 """
-    done = processes.run(home, ["-c", f"{hook}{EMIT}time.sleep(1.1)\n{EMIT}{CHILDREN}"])
+    done = processes.run(home, ["-c", f"{NO}{hook}{EMIT}time.sleep(1.1)\n{EMIT}{CHILDREN}"])
     assert done.stdout == "spooled\nspooled\n[]\n"
     assert done.stderr.count("No sidecar could be started (No: not here); events wait in the spool") == 1
     assert not processes.sidecars(home)

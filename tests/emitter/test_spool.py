@@ -9,24 +9,15 @@ import pytest
 
 from flwr_telemetry import locks, spool
 from flwr_telemetry.errors import SpoolWriteError
-from flwr_telemetry.layout import Home
 from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetry.spool.posix import Writer
 from flwr_telemetry.whole import WholeWriter
 from flwr_telemetryd.spool import segments
 from tests.emitter.conftest import is_free
-from tests.support import homes, processes, records
+from tests.support import homes, processes
 from tests.support.faults import amid, descriptors, no_locks
 from tests.support.told import ToldWriter
-
-FRAMES = [records.encode(event) for event in records.series(3)]
-
-
-def numbers(home):
-    return [
-        [event["event_details"]["n"] for event in records.decode(path.read_bytes())]
-        for path in homes.segments(home)
-    ]
+from tests.test_spool_seam import FRAMES, numbers
 
 
 def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told, monkeypatch):
@@ -41,21 +32,17 @@ def test_race_1_a_sealer_is_shut_out_while_a_record_is_written(home, host, told,
     assert numbers(home) == [[0, 1], [2]]
 
 
-def test_race_1_without_locks_the_record_lands_in_the_sealed_segment(home, host, told, monkeypatch):
-    """Race 1: a rename that the lock could not keep out costs nothing, and doubles nothing."""
-    told.append(FRAMES[0])
-    no_locks(monkeypatch)
-    amid(monkeypatch, lambda: segments.seal(host, 1))
-    told.append(FRAMES[1])
-    told.append(FRAMES[2])
-    assert numbers(home) == [[0, 1], [2]]
-
-
-def test_race_2_a_record_in_a_removed_segment_is_written_again(home, host, told, monkeypatch):
+def test_races_1_and_2(home, host, told, monkeypatch):
+    """A record in a removed segment is written again. Without locks one lands in the sealed segment, once."""
     told.append(FRAMES[0])
     amid(monkeypatch, host.events.unlink)
     told.append(FRAMES[1])
     assert numbers(home) == [[1]]
+    no_locks(monkeypatch)
+    amid(monkeypatch, lambda: segments.seal(host, 1))
+    told.append(FRAMES[2])
+    told.append(FRAMES[3])
+    assert numbers(home) == [[1, 2], [3]]
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -108,29 +95,18 @@ os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
-@pytest.fixture
-def stopped(home, host, told):
+def test_race_5_a_stopped_process_does_not_hold_up_a_training(home, host, told, monkeypatch):
+    """Race 5: a writer that does not get the lock soon appends without it, and leaves it to its holder."""
     told.append(FRAMES[0])
     with processes.start(home, ["-c", HOLD, str(host.events)]) as holder:
         processes.wait_until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
-        yield
+        clock = [0.0]
+        monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(locks.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
+        told.append(FRAMES[1])
+        assert spool.LOCK_WAIT_S / 2 < (waited_s := clock[0]) <= spool.LOCK_WAIT_S
+        told.append(FRAMES[2])
+        assert clock == [waited_s], "a lock that stays busy is waited for once"
+        assert numbers(home) == [[0, 1, 2]]
+        assert not is_free(host.events)
         holder.kill()
-
-
-def test_race_5_a_stopped_process_does_not_hold_up_a_training(home, stopped, told):
-    """Race 5: a writer that does not get the lock appends without it, and leaves it to its holder."""
-    told.append(FRAMES[1])
-    told.append(FRAMES[2])
-    assert numbers(home) == [[0, 1, 2]]
-    assert not is_free(Home(home).host().events)
-
-
-def test_race_5_the_wait_for_the_lock_is_bounded(host, stopped, told, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(locks.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    told.append(FRAMES[1])
-    assert spool.LOCK_WAIT_S / 2 < clock[0] <= spool.LOCK_WAIT_S
-    clock[0] = 0.0
-    told.append(FRAMES[2])
-    assert clock[0] == 0.0, "a lock that stays busy is waited for once"

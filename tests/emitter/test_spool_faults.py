@@ -10,7 +10,7 @@ from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteEr
 from flwr_telemetry.spool import posix
 from flwr_telemetry.spool.posix import Handle, Writer
 from flwr_telemetry.whole import WholeWriter
-from tests.emitter.conftest import numbers
+from tests.emitter.conftest import close_below, numbers
 from tests.support import homes, records
 from tests.support.faults import descriptors, fail_once, write_at_most
 from tests.support.told import ToldWriter
@@ -55,16 +55,22 @@ def test_a_fault_of_the_system(home, host, monkeypatch, writer, kind, fault):
     told.writer.close()
 
 
-@pytest.mark.parametrize("call", ["fstat", "flock", "lstat", "write", "fstat after the write"])
-def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
+STALE = {Writer: ["fstat", "flock", "lstat", "write", "fstat after the write"]}
+STALE[WholeWriter] = ["open", "write", "fsync", "rename"]
+
+
+@pytest.mark.parametrize(("writer", "call"), [(writer, call) for writer in STALE for call in STALE[writer]])
+def test_a_handle_that_another_host_made_stale(home, host, monkeypatch, writer, call):
+    told = ToldWriter(writer, host)
     told.append(FRAMES[0])
     before = descriptors()
-    homes.open_segment(home).unlink()
+    homes.segments(home)[0].unlink()
     name, _, later = call.partition(" ")
     fail_once(monkeypatch, name, errno.ESTALE, after=bool(later), module=fcntl if name == "flock" else os)
     told.append(FRAMES[1])
     assert numbers(home) == [1]
     assert descriptors() == before
+    told.writer.close()
 
 
 @pytest.fixture(params=[True, False], ids=["marked", "without marks"])
@@ -85,9 +91,7 @@ def test_a_stale_file_of_somebody_else_is_left_open(told, monkeypatch, tmp_path)
     told.append(FRAMES[1])
     assert os.readlink(f"/proc/self/fd/{number}") == str(tmp_path / "theirs")
     assert (tmp_path / "theirs").read_bytes() == b""
-    for name in descriptors():
-        if os.path.realpath(f"/proc/self/fd/{name}") == str(tmp_path / "theirs"):
-            os.close(int(name))
+    close_below(tmp_path / "theirs")
 
 
 def test_a_short_write_is_an_error_and_nobody_truncates(host, told, monkeypatch):
@@ -110,9 +114,10 @@ def opened(path):
 
 @pytest.mark.usefixtures("marks")
 def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path):
-    """However much is written to it, and though it has lost its name."""
+    """However much is written to it, and though it has lost its name. A mark asks for no signal."""
     subject = opened(tmp_path / "ours")
     assert subject.is_ours()
+    assert not fcntl.fcntl(subject.descriptor, fcntl.F_GETFL) & os.O_ASYNC
     os.write(subject.descriptor, b"x")
     (tmp_path / "ours").unlink()
     assert subject.is_ours()
@@ -122,31 +127,18 @@ def test_a_file_of_ours_is_ours_until_it_is_closed(tmp_path):
         os.fstat(subject.descriptor)
 
 
-@pytest.mark.usefixtures("marks")
-def test_a_file_of_somebody_else_is_neither_ours_nor_closed(tmp_path):
-    """The process has closed our descriptor and opened its own file under that number."""
+@pytest.mark.parametrize("name", ["ours", "theirs"])
+def test_a_file_that_somebody_else_opened_is_neither_ours_nor_closed(tmp_path, marks, name):
+    """The process has closed our descriptor, and opened its own file, or ours, under that number.
+
+    A mark belongs to one open file, so another descriptor of the same file keeps its lock.
+    """
     subject = opened(tmp_path / "ours")
-    theirs = os.open(tmp_path / "theirs", FLAGS | os.O_CREAT)
+    theirs = os.open(tmp_path / name, FLAGS | os.O_CREAT)
     os.dup2(theirs, subject.descriptor)
-    assert not subject.is_ours()
-    subject.close()
+    assert subject.is_ours() is (name == "ours" and not marks)
+    if not subject.is_ours():
+        subject.close()
     assert os.path.sameopenfile(theirs, subject.descriptor)
     os.close(theirs)
     os.close(subject.descriptor)
-
-
-def test_our_file_opened_by_somebody_else_is_theirs(tmp_path, *, marks):
-    """A mark belongs to one open file, so another descriptor of the same file keeps its lock."""
-    subject = opened(tmp_path / "ours")
-    theirs = os.open(tmp_path / "ours", FLAGS)
-    os.dup2(theirs, subject.descriptor)
-    assert subject.is_ours() is not marks
-    os.close(theirs)
-    os.close(subject.descriptor)
-
-
-def test_a_mark_asks_for_no_signal(tmp_path):
-    """Nothing is sent: that takes O_ASYNC."""
-    subject = opened(tmp_path / "ours")
-    assert not fcntl.fcntl(subject.descriptor, fcntl.F_GETFL) & os.O_ASYNC
-    subject.close()

@@ -16,22 +16,17 @@ PACKAGE = "flwr_telemetryd"
 BROKEN = "print('a' * 10_000)\nraise ImportError(f'{__name__} needs another Python')\n"
 EMIT = """
 import time
-for _ in range(COUNT):
-    print(outcome(event("PING")), flush=True)
-    end = time.monotonic() + 50
-    while STARTS() < min(_ + 1, 3) or not start_errors.read(host).last_line:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    time.sleep(1.05)  # a process looks for a sidecar once a second
-"""
-STARTS = """
-import sys; sys.path[:0] = PLACES
 from pathlib import Path
 from flwr_telemetry import start_errors
 from flwr_telemetry.layout import Home
 host = Home(Path(os.environ["FLWR_HOME"])).host()
-def STARTS():
-    return start_errors.read(host).starts
+for number in range(4):
+    print(outcome(event("PING")), flush=True)
+    end = time.monotonic() + 50
+    while start_errors.read(host).starts < min(number + 1, 3) or not start_errors.read(host).last_line:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(1.05)  # a process looks for a sidecar once a second
 """
 
 
@@ -50,8 +45,7 @@ def test_a_sidecar_that_never_lives_leaves_a_trace(home, collector, broken):
     Once a sidecar lives, the trace is gone.
     """
     homes.configure(home, "http://127.0.0.1:9/")
-    code = f"import os\nPLACES = {broken!r}\n{STARTS}{processes.PRELUDE}{EMIT.replace('COUNT', '4')}"
-    done = processes.run(home, ["-c", code])
+    done = processes.run(home, ["-c", f"import sys; sys.path[:0] = {broken!r}\n{processes.PRELUDE}{EMIT}"])
     assert done.stdout == "spooled\n" * 4, done.stderr
     said = f"never lived: ImportError: {PACKAGE} needs another Python"
     assert done.stderr.count(said) == 1
@@ -85,12 +79,8 @@ def test_what_cannot_be_read_is_no_trace(host):
     """Nor does a file that cannot be written prevent a start."""
     host.root.mkdir(parents=True, mode=0o700)
     assert start_errors.read(host) is None
-    for damaged in (
-        b"",
-        b"\xff\xff\n",
-        b"flwr-telemetryd: many starts since today without a life\n",
-        b"\0" * 5000,
-    ):
+    words = b"flwr-telemetryd: many starts since today without a life\n"
+    for damaged in (b"", b"\xff\xff\n", words, b"\0" * 5000):
         host.start_errors.write_bytes(damaged)
         assert start_errors.read(host) is None
     host.start_errors.unlink()

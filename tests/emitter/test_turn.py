@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -37,30 +38,23 @@ def _take(directory):
         return True
 
 
+def _waits(directory):
+    """Whether somebody waits for the end of a turn: the name then belongs to two sockets."""
+    return Path("/proc/net/unix").read_text().count(Turn(str(directory))._name.replace("\0", "@")) > 1
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_dead_or_stopped_process_does_not_keep_its_turn(holder, tmp_path, end):
+    """Nobody waits for it in another directory, or on a home that is not shared."""
+    assert _take(tmp_path / "other")
+    with Turn(str(tmp_path), is_shared=False):
+        assert not _waits(tmp_path)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(_take, tmp_path)
         processes.wait_until(lambda: _waits(tmp_path))
         assert not waiting.done()
         holder.send_signal(end)
         assert waiting.result(processes.PATIENCE_S)
-
-
-def _waits(directory):
-    """Whether somebody waits for the end of a turn: the name then belongs to two sockets."""
-    name = Turn(str(directory))._name.replace("\0", "@")
-    with open("/proc/net/unix", encoding="utf-8") as sockets:
-        return sockets.read().count(name) > 1
-
-
-def test_another_directory_has_its_own_turns(holder, tmp_path):
-    assert _take(tmp_path / "other")
-
-
-def test_nobody_waits_on_a_home_that_is_not_shared(holder, tmp_path):
-    with Turn(str(tmp_path), is_shared=False):
-        assert not _waits(tmp_path)
 
 
 def test_many_threads_have_one_turn_at_a_time(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from flwr_telemetry import whole
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from flwr_telemetry.whole import LEAST_BYTES, WholeWriter
-from tests.emitter.conftest import numbers
+from tests.emitter.conftest import close_below, numbers
 from tests.support import homes, netfs, processes, records
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once, write_at_most
 from tests.support.netfs import Traits
@@ -54,35 +54,23 @@ def test_death_at_any_moment_leaves_no_half_segment(home, told, monkeypatch, cal
             told.append(FRAMES[1])
     told.append(FRAMES[2])
     assert numbers(home) == [0, 2]
-    for name in set(descriptors()):  # what died left its own open
-        if os.path.realpath(f"/proc/self/fd/{name}").startswith(str(home)):
-            os.close(int(name))
+    close_below(home)  # what died left its own open
 
 
 @pytest.mark.parametrize("what", ["home", "telemetry", "root", "spool"])
-def test_a_spool_that_is_removed_is_made_again(home, host, told, what, monkeypatch):
+@pytest.mark.parametrize("amid_call", [None, "open", "write", "fsync", "rename"])
+def test_a_spool_that_is_removed_is_made_again(home, host, told, what, amid_call, monkeypatch):
+    """Before an append, and amid one."""
     monkeypatch.setattr(whole, "LATE_S", processes.PATIENCE_S)  # a slow draft asks once more
     told.append(FRAMES[0])
-    shutil.rmtree(home if what == "home" else getattr(host, what))
+    directory = home if what == "home" else getattr(host, what)
+    if amid_call is None:
+        shutil.rmtree(directory)
+    else:
+        amid(monkeypatch, lambda: shutil.rmtree(directory), amid_call)
     told.append(FRAMES[1])
     assert numbers(home) == [1]
     assert (told.asked, told.opened) == (2, 2)
-
-
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
-def test_a_spool_that_is_removed_amid_an_append(home, host, told, monkeypatch, call):
-    told.append(FRAMES[0])
-    amid(monkeypatch, lambda: shutil.rmtree(host.spool), call)
-    told.append(FRAMES[1])
-    assert numbers(home) == [1]
-
-
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
-def test_a_handle_that_another_host_made_stale(home, told, monkeypatch, call):
-    told.append(FRAMES[0])
-    fail_once(monkeypatch, call, errno.ESTALE)
-    told.append(FRAMES[1])
-    assert numbers(home) == [0, 1]
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
@@ -116,23 +104,21 @@ def test_a_rename_without_an_answer(home, host, told, monkeypatch, is_done):
         patch.setattr(os, "rename", give_up)
         with pytest.raises(SpoolWriteError):
             told.append(FRAMES[0])
-    told.append(FRAMES[0])
-    told.append(FRAMES[1])
+    for frame in FRAMES[:2]:
+        told.append(frame)
     assert numbers(home) == [0, 1]
     assert len(os.listdir(host.spool)) == 2
 
 
-def test_a_spool_that_is_always_gone_is_an_error(host, told, monkeypatch):
-    monkeypatch.setattr(whole, "make_directories", lambda *_: None)
-    with pytest.raises(SpoolWriteError):
-        told.append(FRAMES[0])
-
-
-def test_a_short_write_leaves_nothing(home, told, monkeypatch):
+def test_a_short_write_leaves_nothing_and_a_spool_that_is_always_gone_is_an_error(home, told, monkeypatch):
     write_at_most(monkeypatch, 20)
     with pytest.raises(SpoolFullError, match="only 20 of"):
         told.append(FRAMES[0])
     assert homes.tree(homes.spool(home)) == []
+    homes.spool(home).rmdir()
+    monkeypatch.setattr(whole, "make_directories", lambda *_: None)
+    with pytest.raises(SpoolWriteError):
+        told.append(FRAMES[0])
 
 
 def test_an_error_of_the_close_is_none(home, told, monkeypatch):
@@ -140,9 +126,7 @@ def test_an_error_of_the_close_is_none(home, told, monkeypatch):
     fail_once(monkeypatch, "close", errno.EDQUOT)
     told.append(FRAMES[0])
     assert numbers(home) == [0]
-    for name in set(descriptors()):
-        if os.path.realpath(f"/proc/self/fd/{name}").startswith(str(home)):
-            os.close(int(name))
+    close_below(home)
 
 
 def test_a_file_system_without_direct_writes(home, host, monkeypatch):
