@@ -15,12 +15,12 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
-from typing import Any, NamedTuple
 
 import msgpack
 
 from flwr_telemetry import packing, record
 from flwr_telemetry.hardware import add_facts
+from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.record import Event
 
 dumps = json.JSONEncoder(separators=(",", ":")).encode
