@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home, HostPaths
-from flwr_telemetry.named import NamedTuple
+from flwr_telemetry.named import NamedTuple, ParamSpec, Protocol, TypeVar
 from flwr_telemetry.presence import SERVICE_MODE
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.settings_file import Limits

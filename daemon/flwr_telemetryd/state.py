@@ -7,10 +7,10 @@ a sidecar's claim to its host; see ``spool/locks.py``. Each sidecar continues th
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from flwr_telemetry import files, presence
 from flwr_telemetry.layout import HostPaths
+from flwr_telemetry.named import Any
 
 
 class State:

@@ -9,14 +9,20 @@ sidecar. The home itself is in ``FLWR_HOME``. The files are in ``PLACES``.
 This module imports nothing of this package, because nothing of it can be found before ``run``.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
-import importlib
 import os
 import sys
-from collections.abc import Mapping
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
+
+# The function of `importlib.util`, which would load six modules more.
+from _frozen_importlib_external import spec_from_file_location
+
+TYPE_CHECKING = False  # mypy knows this name
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.machinery import ModuleSpec
 
 PLACES = "FLWR_TELEMETRYD_PLACES"
 """The variable with the file of each package, such as ``requests=/…/requests/__init__.py``."""
@@ -55,12 +61,12 @@ def run(arguments: list[str]) -> int:
     # Some packages have a second module beside them, or use another package if it is there.
     beside = dict.fromkeys(os.path.dirname(os.path.dirname(file)) for file in places.values())
     sys.path += [place for place in beside if place not in sys.path]
-    entry = importlib.import_module(ENTRY)
+    __import__(ENTRY)
     if arguments == [IMPORT_ONLY]:
         for name in places:
-            importlib.import_module(name)
+            __import__(name)
         return 0
-    return int(entry.main(arguments))
+    return int(sys.modules[ENTRY].main(arguments))
 
 
 def end(code: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import files
 from .errors import SpoolUnsafeError
-from .identity import DIGEST, MAX_NOTICE_BYTES
+from .layout import FIELDS_DIGEST, MAX_NOTICE_BYTES
 from .named import NamedTuple
 
 
@@ -97,4 +97,4 @@ def untold(noticed: Path) -> tuple[str, ...]:
 def notice(fresh: Collection[str] = ()) -> bytes:
     """The text of ``noticed`` for the list of today: its SHA-256, and each name."""
     names = (_NOT_LOOKED_AT * (field.name in fresh) + field.name for field in FIELDS)
-    return "\n".join([DIGEST, *names, ""]).encode()
+    return "\n".join([FIELDS_DIGEST, *names, ""]).encode()

@@ -5,10 +5,10 @@ Its events have the schema of that package: the context names it in ``package``,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import emit
+from .named import Any
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future

@@ -16,11 +16,12 @@ import posix
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
 
+from .named import Any
 from .presence import NAME
 
 # For Windows, mypy takes what it needs from there, and reads no further here.
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import run_detached as run_detached  # noqa: PLC0414
 assert not TYPE_CHECKING or sys.platform != "win32"

@@ -27,16 +27,16 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from . import details, system
 from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error, of_a_handler, pass_on
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
-from .named import NamedTuple
+from .named import Any, NamedTuple
 from .switch import SWITCH, says_yes
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

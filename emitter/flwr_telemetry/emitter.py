@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import get_ident
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import details, files, log, packing, settings, system
 from .dates import dates_of
@@ -29,9 +28,10 @@ from .imports import undisturbed
 from .known import Known, declared
 from .layout import Home, HostPaths
 from .locks import polls
-from .named import NamedTuple
+from .named import Any, NamedTuple, TypeVar
 from .spool import LOCK_WAIT_S, CreationRefusedError
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING or not system.WINDOWS:
     from .spool.posix import Writer
 else:

@@ -16,13 +16,12 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from types import ModuleType
-from typing import Any, TypeGuard
 
 from . import system
 from .errors import LoadingError, pass_on
 from .imports import undisturbed
 from .log import quietly
-from .named import NamedTuple
+from .named import Any, NamedTuple, TypeGuard
 from .source import is_uuid
 
 UNKNOWN = "unknown"
@@ -237,14 +236,3 @@ def partner_id(configured: str | None) -> str:
     if not configured:
         return "unavailable"
     return configured if is_uuid(configured) else "invalid"
-
-
-# The list of all fields, in ``context.py``
-
-DIGEST = "0c10874afb0a4468d90a12e3ca0d4ba55f6c9ac98019a624acf3bc7c4d4c90f7"
-"""The SHA-256 of the names of all fields, a line each. A test compares it with the list."""
-
-FIELD_COUNT = 25
-"""The number of all fields."""
-
-MAX_NOTICE_BYTES = 64 * 1024

@@ -17,10 +17,10 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeVar
 
 from .errors import LoadingError, TelemetryError
 from .locks import polls
+from .named import TypeVar
 
 _T = TypeVar("_T")
 

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from . import details, files, identity, log, mounts, packing, redaction, settings, source
 from .errors import HomeUnavailableError, LoadingError, SpoolUnsafeError
 from .imports import undisturbed
-from .layout import Home, HostPaths, home_directory
+from .layout import FIELD_COUNT, FIELDS_DIGEST, MAX_NOTICE_BYTES, Home, HostPaths, home_directory
+from .named import Any
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from .shared import SharedHome
 
@@ -217,12 +218,12 @@ def _untold(noticed: Path) -> tuple[str, ...]:
         LoadingError: it is being loaded.
     """
     try:
-        text = files.read_bytes(noticed, identity.MAX_NOTICE_BYTES)
+        text = files.read_bytes(noticed, MAX_NOTICE_BYTES)
     except FileNotFoundError:
         return ()
     except (OSError, SpoolUnsafeError):
         text = b""
-    is_todays = text.startswith(identity.DIGEST.encode()) and text.count(b"\n") > identity.FIELD_COUNT
+    is_todays = text.startswith(FIELDS_DIGEST.encode()) and text.count(b"\n") > FIELD_COUNT
     return () if is_todays else identity.computed(declared().untold, noticed) or ()
 
 

@@ -14,13 +14,13 @@ import enum
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
 
 from . import files, presence, system
 from .errors import StartError
 from .imports import undisturbed
 from .layout import Home, HostPaths
 from .locks import LockResult, try_exclusive
+from .named import Any
 from .presence import GUARD
 from .settings import Settings
 

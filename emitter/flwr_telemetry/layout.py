@@ -10,11 +10,10 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from . import system
 from .errors import HomeUnavailableError
-from .named import NamedTuple
+from .named import Any, NamedTuple
 
 HEARTBEAT_PREFIX = "service-"
 SEALED_PREFIX = "sealed-"
@@ -30,6 +29,14 @@ and nobody ever appends to it."""
 
 GONE_HOSTS = "gone.hosts"
 """The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
+
+FIELDS_DIGEST = "0c10874afb0a4468d90a12e3ca0d4ba55f6c9ac98019a624acf3bc7c4d4c90f7"
+"""The SHA-256 of the names of all fields in ``context.py``, a line each: the first line of ``noticed``."""
+
+FIELD_COUNT = 25
+"""The number of all fields."""
+
+MAX_NOTICE_BYTES = 64 * 1024
 
 _MAX_HOST_LENGTH = 64
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")

@@ -17,10 +17,10 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 from . import mounts, system
 from .errors import BUSY_ERRNOS, pass_on
+from .named import ClassVar
 
 
 class LockResult:

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
 
 from . import system
 from .errors import pass_on
 from .imports import undisturbed
+from .named import Any
 
 LOGGER_NAME = "flwr-telemetry"
 """The name of Flower's own telemetry logger."""

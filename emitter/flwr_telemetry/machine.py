@@ -92,7 +92,7 @@ def boot() -> str:
 def _id(path: Path) -> str:
     """The 32 hexadecimal digits in a file; empty without them."""
     with contextlib.suppress(OSError, ValueError):
-        digits = path.read_text(encoding="ascii").strip().replace("-", "").lower()
+        digits = path.read_text(encoding="utf-8").strip().replace("-", "").lower()
         return digits if re.fullmatch(r"[0-9a-f]{32}", digits) else ""
     return ""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
 from zlib import crc32
 
 from .imports import undisturbed
+from .named import Any
 
 HEADER = struct.Struct(">BBIBH")
 MAX_PAYLOAD_BYTES = 0xFFFF

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from . import files, system
 from .layout import ADOPTED_SUFFIX, BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
+from .named import NamedTuple
 
 TAKEN_SUFFIX = ".taken"
 
-_MARKED = re.compile(rf"(.+)\.([0-9]{{1,18}}){re.escape(TAKEN_SUFFIX)}")
+_MOST_DIGITS = 18
 
 
 class Mark(NamedTuple):
@@ -39,8 +38,9 @@ class Mark(NamedTuple):
 
 def mark(name: str) -> Mark | None:
     """The mark in a file's name; None if the name has none."""
-    found = _MARKED.fullmatch(name) if name.endswith(TAKEN_SUFFIX) else None
-    return None if found is None else Mark(found[1], int(found[2]))
+    segment, _, end = name.removesuffix(TAKEN_SUFFIX).rpartition(".")
+    is_end = end.isascii() and end.isdecimal() and len(end) <= _MOST_DIGITS
+    return Mark(segment, int(end)) if name.endswith(TAKEN_SUFFIX) and segment and is_end else None
 
 
 class Waiting:

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from . import files, system
 from .errors import TelemetryError
 from .imports import undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 from .locks import LockResult, try_exclusive
-from .named import NamedTuple
+from .named import Any, NamedTuple
 
 NAME = "flwr-telemetryd"
 """The name of a sidecar's process: an argument, and the ``comm`` of proc(5)."""

@@ -33,10 +33,10 @@ This module never touches a file, a clock or the environment.
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgpack
 
+from .named import Any
 from .packing import MAX_DATE_US, MIN_DATE_US
 
 MAX_DEPTH = 100

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any
 
 from . import mounts, system
 from .imports import undisturbed
+from .named import Any
 
 REDACTED = "<redacted>"
 

@@ -12,12 +12,11 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from . import settings_file, system
 from .errors import SettingsError, is_unreachable
 from .layout import Home
-from .named import NamedTuple
+from .named import Any, NamedTuple
 from .settings_file import SIDECAR_CHOICES, Limits
 from .switch import says_yes
 

@@ -8,12 +8,11 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from . import files
 from .errors import SettingsError, SpoolUnsafeError
 from .imports import undisturbed
-from .named import NamedTuple
+from .named import Any, NamedTuple
 
 SIDECAR_CHOICES = ("auto", "always", "never")
 CHOICES: dict[str, tuple[str, ...]] = {

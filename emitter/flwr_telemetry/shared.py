@@ -16,13 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import packing
 from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
 from .helper import ANSWER_WAIT_S, Helper
 from .log import warn
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from .worker import Worker
 

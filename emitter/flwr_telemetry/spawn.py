@@ -11,13 +11,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from . import places, start_errors, system
 from .errors import StartError
 from .layout import Home, HostPaths
 from .presence import GUARD, NAME
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING or not system.WINDOWS:
     from .detached import run_detached
 else:

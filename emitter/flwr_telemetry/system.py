@@ -15,7 +15,6 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 with contextlib.suppress(ImportError):
     import fcntl  # first, because Windows has none of them
@@ -32,6 +31,7 @@ IS_SUPPORTED = "fcntl" in globals()
 RELOAD = 1
 """The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 # For Windows, mypy takes the names of `windows` and reads no further.
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import *  # noqa: F403

@@ -18,9 +18,9 @@ import socket
 import struct
 import time
 import zlib
-from typing import Self
 
 from . import system
+from .named import Self
 from .presence import STOPPED, process_status
 
 _TRIES = 100_000

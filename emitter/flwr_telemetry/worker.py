@@ -7,13 +7,13 @@ settings and source, and writes whole segments. ``shared.py`` calls it, one thre
 from __future__ import annotations
 
 import time
-from typing import Self
 
 from . import files, mounts, packing, settings
 from .emitter import DISABLED, MAX_EVENTS, SPOOLED, Delivery, Emitter
 from .errors import LoadingError
 from .layout import Home, HostPaths
 from .machine import own_host
+from .named import Self
 from .spool import CreationRefusedError
 from .whole import WholeWriter
 

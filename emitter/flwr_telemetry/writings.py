@@ -16,9 +16,9 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
 
 from .imports import undisturbed
+from .named import NamedTuple, Protocol
 
 _ROUNDS = 5
 """Text that is encoded more often than this is not read to its end."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from flwr_telemetry import context, identity
+from flwr_telemetry import context, layout
 from tests.support import homes, processes
 from tests.support.commands import RECORD_LOGS, answer_of, ran
 from tests.support.processes import NEVER
@@ -26,15 +26,15 @@ def noticed(home):
 
 
 def test_the_digest_is_that_of_the_list():
-    assert len(NAMES) == len({*NAMES}) == identity.FIELD_COUNT
-    assert hashlib.sha256("\n".join(NAMES).encode()).hexdigest() == context.DIGEST
+    assert len(NAMES) == len({*NAMES}) == layout.FIELD_COUNT
+    assert hashlib.sha256("\n".join(NAMES).encode()).hexdigest() == layout.FIELDS_DIGEST
     assert {field.since for field in context.FIELDS} == {"0.1.0"}
 
 
 def test_a_home_remembers_of_what_it_was_told(home):
     (line,) = processes.answers(home, SHOWN, NEVER)
     assert line[1].startswith("Flower reports anonymous")
-    assert noticed(home) == [context.DIGEST, *NAMES]
+    assert noticed(home) == [layout.FIELDS_DIGEST, *NAMES]
     assert processes.answers(home, SHOWN, NEVER) == []
     assert answer_of(home, "status")["new_fields"] == []
 
@@ -69,7 +69,7 @@ def test_status_says_so_until_somebody_looked(home):
     assert [field["name"] for field in answer_of(home, "fields", "--new")] == NEW
     assert answer_of(home, "status")["new_fields"] == []
     assert "No field is new" in ran(home, "fields", "--new").stdout
-    assert noticed(home) == [context.DIGEST, *NAMES]
+    assert noticed(home) == [layout.FIELDS_DIGEST, *NAMES]
 
 
 def test_an_empty_file_is_that_of_a_home_that_was_told(home):

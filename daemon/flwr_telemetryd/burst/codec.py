@@ -19,9 +19,9 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from flwr_telemetry import packing
+from flwr_telemetry.named import Any
 from flwr_telemetry.record import Event, date_text, date_us
 
 from .encoder import BurstEncoder

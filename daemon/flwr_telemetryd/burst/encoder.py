@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from json.encoder import encode_basestring_ascii
 from operator import itemgetter
-from typing import Any
 
+from flwr_telemetry.named import Any
 from flwr_telemetry.record import to_wire
 
 from .grouping import GroupKey, Values, dumps

@@ -10,25 +10,35 @@ This module never accepts a payload that ``record.decode`` refuses. Its memory i
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import math
 import struct
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
-from typing import Any, NamedTuple
 
 import msgpack
 
 from flwr_telemetry import packing, record
 from flwr_telemetry.hardware import add_facts
+from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.record import Event
 
 dumps = json.JSONEncoder(separators=(",", ":")).encode
 """The JSON of every body: no white space, ASCII."""
 
+
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError("NaN or an infinity")
+    return float.__repr__(value)
+
+
 _TEXT_OF: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
     int: int.__repr__,
+    float: _float_text,
     bool: {True: "true", False: "false"}.__getitem__,
     type(None): {None: "null"}.__getitem__,
 }
@@ -61,6 +71,8 @@ class GroupKey(NamedTuple):
         """The context that the events share."""
         return msgpack.unpackb(self.packed_context)  # type: ignore[no-any-return]
 
+
+_group_key = functools.partial(tuple.__new__, GroupKey)  # one is made for each event with details of its own
 
 Values = str
 """The values of an event's details in JSON, a line each. Equal texts mean equal msgpack bytes."""
@@ -146,5 +158,5 @@ class RecordGrouper:
 
 
 def _row(event_type: str, details: dict[str, Any], packed_context: bytes) -> tuple[GroupKey, Values]:
-    values = "".join([_TEXT_OF.get(type(value), dumps)(value) + "\n" for value in details.values()])
-    return GroupKey(event_type, tuple(details), packed_context), values
+    texts = [_TEXT_OF.get(type(value), dumps)(value) for value in details.values()]
+    return _group_key((event_type, tuple(details), packed_context)), "\n".join([*texts, ""])

@@ -18,7 +18,8 @@ import errno
 import http.client
 import ssl
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+
+from flwr_telemetry.named import Any
 
 _MOST_INTERIM = 100
 _QUIET_S = 0.002
@@ -30,6 +31,7 @@ _HUNG_UP = {errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE}
 """The server has closed its end; macOS names it in more than one way."""
 
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     _Connection = http.client.HTTPConnection
 else:

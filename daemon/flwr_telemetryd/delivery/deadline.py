@@ -15,13 +15,15 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+
+from flwr_telemetry.named import Any
 
 RESOLVER_OPTIONS = "timeout:2 attempts:1"
 """The value of ``RES_OPTIONS`` (resolv.conf(5)): a look-up that nobody waits for any more ends soon."""
 
 _SHORTEST_S = 0.001
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     _Socket = socket.socket
 else:

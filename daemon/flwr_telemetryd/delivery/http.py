@@ -18,9 +18,8 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
 
-from flwr_telemetry.named import NamedTuple
+from flwr_telemetry.named import NamedTuple, TypeVar
 from flwr_telemetry.settings import Settings
 from flwr_telemetry.version import __version__
 
@@ -31,6 +30,7 @@ from .outcome import Outcome, Retry
 from .reasons import certificate_error, reason_for
 from .responses import REFUSALS, outcome_of
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from .credentials import Credentials
     from .proxied import Proxied

@@ -20,8 +20,8 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, NamedTuple
 
+from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.record import Event, date_us
 from flwr_telemetry.version import __version__
 

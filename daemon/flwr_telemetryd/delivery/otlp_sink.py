@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
+from flwr_telemetry.named import Any
 from flwr_telemetry.settings import DEFAULT_URL, Settings
 
 from ..burst import codec

@@ -8,10 +8,9 @@ Refused(reason)           the collector will never accept this body
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from flwr_telemetry.named import NamedTuple, Protocol
 
-from flwr_telemetry.named import NamedTuple
-
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from ..outbox.pieces import Refusal
 

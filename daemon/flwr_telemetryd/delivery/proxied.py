@@ -12,16 +12,18 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from flwr_telemetry.named import Any
+
 from .connection import InStep
 from .deadline import opened
 from .direct import Answer
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     _Connection = urllib3.connection.HTTPConnection
 else:

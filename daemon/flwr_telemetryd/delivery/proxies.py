@@ -7,7 +7,6 @@ curl gives it; in addition, an entry may name a port, and an address may have br
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import re
 import socket
@@ -23,7 +22,7 @@ _SCHEMES = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
 
 # A name or an address, then a length of prefix and a port; or an IPv6 address that has no brackets.
-_ENTRY = re.compile(
+_ENTRY = (  # compiled when it is used, because most sidecars use it never
     r"(?P<host>\[[^\]]*\]|[^:/]*)(?P<prefix>/\d+)?(?::(?P<port>\d+))?|(?P<bare>[^/]*)(?P<bare_prefix>/\d+)?"
 )
 
@@ -94,6 +93,8 @@ def problem(proxy: Proxy) -> Problem | None:
             found, "write it as http://host:port; in a password, / and # and @ are %2F, %23 and %40"
         )
     if scheme in _SOCKS:
+        import importlib.util
+
         if importlib.util.find_spec("socks") is not None:
             return None
         found = f"the proxy in {_place(proxy)} is a SOCKS proxy, and the package PySocks is missing here"
@@ -131,7 +132,7 @@ def is_exempt(url: SplitResult, no_proxy: str) -> bool:
     host = (url.hostname or "").rstrip(".").lower()
     address, port = _address(host), url.port or _PORTS.get(url.scheme)
     for entry in re.split(r"[\s,]+", no_proxy.lower()):
-        found = _ENTRY.fullmatch(entry)
+        found = re.fullmatch(_ENTRY, entry)
         if found is None or (found["port"] and int(found["port"]) != port):
             continue
         name = (found["host"] or found["bare"] or "").strip("[].")

@@ -27,13 +27,13 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from flwr_telemetry import files, mounts, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import HostPaths
 from flwr_telemetry.locks import LockResult, try_exclusive, try_shared, unlock, wait
+from flwr_telemetry.named import Any, NamedTuple
 
 from ..burst import codec
 from ..spool.directory import listing

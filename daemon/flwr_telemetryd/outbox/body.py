@@ -13,16 +13,15 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from flwr_telemetry import record
 from flwr_telemetry.layout import BODY_SUFFIX, HostPaths
-from flwr_telemetry.named import NamedTuple
+from flwr_telemetry.named import Any, NamedTuple
 
 from ..burst import codec
 from ..spool import segments
 
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = r"[0-9a-f]{64}"
 _MAX_DEPTH = record.MAX_DEPTH + 2
 """The details lie in one container, and count themselves."""
 
@@ -78,7 +77,7 @@ def decoded(data: bytes) -> dict[str, Any]:
 def intact(key: str, data: bytes) -> dict[str, Any]:
     """A body as JSON; empty if the bytes are certainly not those that were written under ``key``."""
     whole = decoded(data)
-    if not (_KEY.fullmatch(key) and data.isascii() and whole.keys() - {"burst"} == _KINDS.keys()):
+    if not (re.fullmatch(_KEY, key) and data.isascii() and whole.keys() - {"burst"} == _KINDS.keys()):
         return {}
     if not all(isinstance(whole[name], kind) for name, kind in _KINDS.items()):
         return {}

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from flwr_telemetry import record
 from flwr_telemetry.layout import BODY_SUFFIX, SEGMENT_SUFFIX, SPLIT_SUFFIX, HostPaths
+from flwr_telemetry.named import Any
 
 from ..burst import codec
 from ..spool import reader, segments

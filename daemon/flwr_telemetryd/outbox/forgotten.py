@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Any
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import Home
+from flwr_telemetry.named import Any
 
 from .archive import append_line
 from .body import decoded

@@ -25,11 +25,10 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from flwr_telemetry import files
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
-from flwr_telemetry.named import NamedTuple
+from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.pending import TAKEN_SUFFIX
 
 from ..burst import codec
@@ -39,6 +38,7 @@ from ..spool.directory import entry_names, listing, remove_if_empty
 from . import archive, discard, forgotten, split
 from .body import Body, intact
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from .pieces import Refusal
 

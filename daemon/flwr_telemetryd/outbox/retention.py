@@ -16,12 +16,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from flwr_telemetry import files, machine, mounts, presence, system
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
+from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetry.whole import LEAST_BYTES
 

@@ -12,11 +12,11 @@ import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from flwr_telemetry import context, files, machine, system
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths, is_whole
+from flwr_telemetry.named import Any
 from flwr_telemetry.whole import LEAST_BYTES
 
 from ..clock import Clock

@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from flwr_telemetry import files, machine, presence, start_errors, system
 from flwr_telemetry.errors import TelemetryError
@@ -48,6 +47,7 @@ from .schedule import ExitReason
 from .sd_notify import ServiceManager
 from .signals import Signals, TerminatedError
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     import argparse
 
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _name_process() -> None:
     """Give this process its name; Python has given it the interpreter's."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
         file.write(NAME)
 
 

@@ -6,13 +6,16 @@ costs no other record. The emitter's ``record.py`` specifies the format.
 This module never opens a file.
 """
 
+from __future__ import annotations
+
+import functools
 import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, NamedTuple, TypeVar
 from zlib import crc32
 
 from flwr_telemetry import packing, record
+from flwr_telemetry.named import Generic, NamedTuple, TypeVar
 
 _START = bytes([packing.ARRAY_2, packing.UINT_32])
 _BINARY = {bytes([packing.BIN_16]), b""}  # or not in the buffer yet
@@ -43,6 +46,9 @@ class Damage(NamedTuple):
         return len(self.data)
 
 
+_made = functools.partial(tuple.__new__, Record)  # made for each event, so not by the common constructor
+
+
 def read(chunks: Iterable[bytes]) -> Iterator[Record[record.Event] | Damage]:
     """The records and the damage in a segment, in order, in bounded memory.
 
@@ -71,7 +77,7 @@ def read_as(chunks: Iterable[bytes], decode: Callable[[bytes], T]) -> Iterator[R
             if start < end <= len(buffer) and buffer[start : start + 1] in _MAPS:
                 try:
                     payload = buffer[start:end]
-                    found = Record(decode(payload), end - position) if crc32(payload) == checksum else None
+                    found = _made((decode(payload), end - position)) if crc32(payload) == checksum else None
                 except record.NotAnEventError:
                     found = None
                 if found:

@@ -31,7 +31,6 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from .. import files, system
 from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
@@ -39,6 +38,7 @@ from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
 
+TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 # For Windows, mypy takes what it needs from there, and reads no further here.
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import Writer as Writer  # noqa: PLC0414

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from ..named import Any
+
 if sys.platform != "win32":
     raise ImportError("this module is for Windows")
 
 import ctypes
 from ctypes import wintypes
-from typing import Any
 
 ACCESS_DENIED, SHARING_VIOLATION, LOCK_VIOLATION = 5, 32, 33
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import sys
 
+from ..named import Any
+
 if sys.platform != "win32":
     raise ImportError("this module is for Windows")
 
@@ -24,7 +26,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from . import api
 
