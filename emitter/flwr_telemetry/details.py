@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import packing
-from .errors import InvalidEventError, pass_on
+from .errors import InvalidEventError, reraise_from_handler
 
 if TYPE_CHECKING:
     from .redaction import Redactor
@@ -144,7 +144,7 @@ def copied(details: object) -> dict[str, Any]:
     except InvalidEventError:
         raise
     except Exception as error:  # noqa: BLE001 - the caller's own code, whose text must not be quoted
-        pass_on()
+        reraise_from_handler()
         has_changed = isinstance(error, RuntimeError)
         reason = f"reading them raised {type(error).__name__}"
         reason = "they change while they are read; pass a copy" if has_changed else reason

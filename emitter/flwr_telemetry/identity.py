@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 from . import system
-from .errors import LoadingError, pass_on
+from .errors import LoadingError, reraise_from_handler
 from .imports import undisturbed
 from .log import quietly
 from .named import NamedTuple
@@ -183,7 +183,7 @@ def computed(get: Callable[..., Any], *arguments: object) -> Any:
     except LoadingError:
         raise
     except Exception:  # noqa: BLE001 - a program may have replaced what is called
-        pass_on()
+        reraise_from_handler()
         return None
 
 

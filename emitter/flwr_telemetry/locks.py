@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from . import mounts, system
-from .errors import BUSY_ERRNOS, pass_on
+from .errors import BUSY_ERRNOS, reraise_from_handler
 
 
 class LockResult:
@@ -111,7 +111,7 @@ def polls(wait_s: float, poll_s: float) -> Iterator[None]:
         try:
             time.sleep(poll_s)
         except Exception:  # noqa: BLE001 - a virtual clock, or a test suite, may refuse it
-            pass_on()
+            reraise_from_handler()
         yield
         tries -= 1
 

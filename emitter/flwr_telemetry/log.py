@@ -17,7 +17,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from . import system
-from .errors import pass_on
+from .errors import reraise_from_handler
 from .imports import undisturbed
 
 LOGGER_NAME = "flwr-telemetry"
@@ -51,7 +51,7 @@ def quietly(function: Callable[..., Any], *arguments: object) -> Any:
     try:
         return function(*arguments)
     except Exception:  # noqa: BLE001 - it may be anybody's
-        pass_on()
+        reraise_from_handler()
     return None
 
 

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import files, system
-from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error, reraise_from_handler
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
@@ -98,7 +98,7 @@ class Handle:
                 return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
             status = os.fstat(self.descriptor)
         except OSError as error:
-            pass_on()
+            reraise_from_handler()
             # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
             return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
@@ -195,7 +195,7 @@ class Writer:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
-            pass_on()
+            reraise_from_handler()
             locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
@@ -204,7 +204,7 @@ class Writer:
                 try:
                     fcntl.flock(descriptor, _UNLOCK)  # `locks.unlock`, without the cost of two Python calls
                 except OSError:
-                    pass_on()
+                    reraise_from_handler()
 
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
