@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import details, files, log, packing, settings, system
 from .dates import dates_of
 from .errors import BUSY_ERRNOS, SpoolUnsafeError, UnsupportedPlatformError, from_os_error
+from .home_cache import HomeCache, declared
 from .imports import undisturbed
-from .known import Known, declared
 from .layout import Home, HostPaths
 from .locks import polls
 from .named import NamedTuple
@@ -64,12 +64,12 @@ class Delivery(NamedTuple):
     settings: settings.Settings
 
 
-class Emitter(Known):
+class Emitter(HomeCache):
     """The state of a process: its settings, IDs and packed parts, and the open segment.
 
     Args:
         warn: logs one warning, given its cause and its text.
-        open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
+        open_shared: makes the queue of a shared home; None treats every home as this machine's own.
 
     Raises:
         UnsupportedPlatformError: this system has neither POSIX locks nor those of Windows.
@@ -293,7 +293,7 @@ class Emitter(Known):
 
         tell = log.first_contact
         if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
-            self._untold, self._contexts = (), {}  # from now on they may be sent
+            self._untold, self._contexts = (), {}  # the notice names them now, so they may be sent
 
     def _close_writer(self) -> None:
         if self._writer is not None:

@@ -15,7 +15,7 @@ from .errors import LoadingError
 from .layout import Home, HostPaths
 from .machine import own_host
 from .spool import CreationRefusedError
-from .whole import WholeWriter
+from .spool.whole import WholeWriter
 
 _DIRECT_KINDS = frozenset({"nfs", "nfs4"})
 """File systems on which a write past the cache needs no alignment."""

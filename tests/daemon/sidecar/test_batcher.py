@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from flwr_telemetry import files
-from flwr_telemetry.whole import LEAST_BYTES
+from flwr_telemetry.spool.whole import LEAST_BYTES
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.runtime import Mode

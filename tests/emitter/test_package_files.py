@@ -12,35 +12,35 @@ import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import bootstrap, places
+from flwr_telemetry import bootstrap, package_files
 from flwr_telemetry.errors import StartError
 
 
 def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
     """A module without a file, such as a mock, is looked for on the path."""
-    found = places.find()
+    found = package_files.find()
     monkeypatch.setitem(sys.modules, "requests", types.ModuleType("requests"))
     monkeypatch.setitem(sys.modules, "certifi", None)
-    assert places.find() == found
+    assert package_files.find() == found
     (tmp_path / "requests").mkdir()
     file = tmp_path / "requests/__init__.py"
     file.touch()
     sys.modules["requests"].__spec__ = importlib.util.spec_from_file_location("requests", file)
-    assert places.find() == {**found, "requests": str(file)}
+    assert package_files.find() == {**found, "requests": str(file)}
 
 
 def test_finders_of_others_may_fail(monkeypatch):
-    found = places.find()
+    found = package_files.find()
     finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
     monkeypatch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
     monkeypatch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
-    assert places.find() == found
+    assert package_files.find() == found
 
 
 def test_a_package_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(places, "_NEEDED", ("no_such_package",))
+    monkeypatch.setattr(package_files, "_NEEDED", ("no_such_package",))
     with pytest.raises(StartError, match="no_such_package lies in an archive, or was removed"):
-        places.find()
+        package_files.find()
 
 
 def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch):
@@ -51,15 +51,15 @@ def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch
     site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
     monkeypatch.chdir(Path(emitter).parent)
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
-    found = places.python_path({"PYTHONPATH": os.pathsep.join(entries)})
+    found = package_files.python_path({"PYTHONPATH": os.pathsep.join(entries)})
     assert found == list(dict.fromkeys([emitter, daemon]))
-    assert places.python_path({}) == []
+    assert package_files.python_path({}) == []
 
 
 def test_the_two_names_of_the_variable_agree():
     from flwr_telemetry import spawn
 
-    assert (spawn.PLACES, spawn.SEPARATOR) == (bootstrap.PLACES, bootstrap.SEPARATOR)
+    assert (spawn.PACKAGE_FILES, spawn.SEPARATOR) == (bootstrap.PACKAGE_FILES, bootstrap.SEPARATOR)
 
 
 def test_a_sidecar_ends_as_python_does_but_for_its_memory():
