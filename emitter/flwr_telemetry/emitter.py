@@ -187,7 +187,7 @@ class Emitter(HomeCache):
     ) -> Future[str] | QueuedEvent:
         """``emit`` under the lock.
 
-        There is no `try` here. If memory runs out late in a long function, CPython before 3.14 never leaves a
+        There is no `try` here. If memory runs out late in a long function, CPython before 3.14 hangs in a
         `try`, because it needs memory for the number of the instruction.
         """
         now = time.monotonic()

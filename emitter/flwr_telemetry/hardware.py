@@ -32,7 +32,7 @@ def _psutil() -> ModuleType:
 
 
 def hardware_facts() -> dict[str, int]:
-    """Physical cores, and memory rounded to whole GiB. A fact that this system does not tell is missing."""
+    """Physical cores, and memory rounded to whole GiB. A fact that psutil cannot find out is missing."""
     found: dict[str, int] = {}
     for name, measure in _MEASURES.items():
         # psutil raises many things where /proc is not as it expects: KeyError, ValueError, RuntimeError.

@@ -1,15 +1,16 @@
-"""Tells which directory of a shared home belongs to this machine, because two machines may have one name.
+"""Finds the directory of a shared home that belongs to this machine, because two machines may have one name.
 
 On a home of this machine alone it is the directory of the host name, and nothing is read or written. On a
-shared home (see ``mounts.py``) the directory holds a file ``machine`` of one line: a random salt, and the
-hashes of the salt with the boot ID and with the machine ID of the machine that owns it; ``-`` for an unknown
-ID. The IDs themselves never reach the disk. A machine that finds the directory of another one takes
-``<host>-2`` to ``<host>-9``, and then a name with a part of its boot ID's hash, so that ten thousand machines
-of one name do not read ten thousand files each.
+shared home (see ``mounts.py``) the directory holds a file ``machine`` with three words: a random salt, the
+hash of salt and boot ID, and the hash of salt and machine ID. ``-`` stands for an unknown ID. The IDs
+themselves never reach the disk.
 
-A directory belongs to this machine if the boot ID fits, and to another one if both machine IDs are known and
-differ. Otherwise this machine was booted again, or its disk is a copy of another machine's. A file that was
-touched since the boot tells the two apart: only another machine can have done that.
+A machine that finds the directory of another one tries ``<host>-2`` to ``<host>-9``, and then a name with a
+part of its boot ID's hash. So ten thousand machines of one name do not read ten thousand files each.
+
+A directory belongs to this machine if the boot IDs are equal, and to another one if both machine IDs are
+known and differ. Otherwise this machine was booted again, or its disk is a copy of another machine's. If the
+file was touched since this machine's boot, another machine has done that.
 
 Two machines may share a directory for a moment, for example while both claim it. Nothing is lost or counted
 twice by that, because every step on a shared home is a rename or an exclusive creation. No lock is used.

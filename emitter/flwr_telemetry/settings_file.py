@@ -1,7 +1,7 @@
 """Reads and checks one settings file in TOML; the site's and the user's have the same keys.
 
-A file with any error is refused as a whole, also for an unknown name or a value of the wrong type: a misspelt
-``enabled = false`` must not leave telemetry on. This module decides nothing.
+A file with any error is refused as a whole, also with an unknown name or a value of the wrong type. Otherwise
+a misspelt ``enabled = false`` would leave telemetry on. This module decides nothing.
 """
 
 import os
@@ -26,7 +26,7 @@ _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
-# They are compiled when they are used, because a first event does not use them.
+# Compiled at their use, because a first event does not use them.
 _CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
 _PROXY = r"://|:[0-9]+/?$"
 
@@ -67,13 +67,13 @@ class Limits(NamedTuple):
     adopt_after_s: float | None = None
     """Another host's spool is adopted if it has not grown for this time; None: 120, or 30 in a service."""
     goodbye_s: float = 2
-    """The longest wait for delivery when a process ends its container, and the home with it; 0: never."""
+    """The longest wait for delivery at the exit of a container's first process; 0: no wait."""
     bursts: bool = True
     """Whether events are coalesced into bursts."""
 
 
 OF_URL = ("format", "headers_file", "client_cert", "client_key", "compression", "plaintext")
-"""The settings that belong to a ``url``. Those of the site's file do not hold for the ``url`` of a user's."""
+"""The settings that belong to a ``url``. Those of the site's file do not apply to a user's own ``url``."""
 
 NAMES = (
     *("enabled", "upload", "hardware", "url", *OF_URL),
@@ -87,10 +87,10 @@ def content(path: Path) -> bytes:
     """The first bytes of a file, one more than a settings file may have; no bytes if there is no such name.
 
     Raises:
-        SettingsError: the name exists and cannot be read. It may be the name of an opt-out, for example of
-            one on a disk that is not mounted.
+        SettingsError: the name exists and cannot be read. An opt-out may be there, for example on a disk that
+            is not mounted.
     """
-    for _ in range(_TRIES):  # another process may make the file between two looks
+    for _ in range(_TRIES):  # another process may create the file between two checks
         try:
             # Editors of Windows put a mark in front of UTF-8, which a person does not see, and TOML refuses.
             return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True).removeprefix(_MARK)
@@ -108,7 +108,7 @@ def content(path: Path) -> bytes:
 def _obstacle(path: str) -> str:
     """The name at which a path that cannot be followed ends; empty if the path merely does not exist.
 
-    A file further up is none: no settings can be behind it, and making a directory there fails.
+    A plain file further up does not count: no settings can be below it, and no directory can be made there.
     """
     name = path
     while not os.path.lexists(name) and name != os.path.dirname(name):
@@ -256,7 +256,7 @@ def where(path: Path, name: str, raw: bytes) -> str:
     return str(path)
 
 
-# Most homes have no settings file, and few files have a URL. Hence each import happens when it is needed.
+# Most homes have no settings file, and few files have a URL. So each module is imported at its first use.
 
 
 @undisturbed

@@ -1,8 +1,8 @@
 """Files on Windows: opened, locked, renamed and deleted beside others that have them open.
 
 Windows refuses to rename, replace or delete a file that is open, unless all who have it open allow that. So
-every file of ours is opened with ``FILE_SHARE_DELETE``, and a refused call is repeated for a moment, because
-a scanner, a backup or a reader may have the file open.
+every file of ours is opened with ``FILE_SHARE_DELETE``, and a refused call is repeated for a moment. For
+example, a scanner or a backup may have the file open.
 
 A handle that is open for writing keeps others from opening a file that they do not share for writing. The
 spool relies on that; see ``spool/windows.py``. Locks are taken by ``LockFileEx``. The system releases them,
