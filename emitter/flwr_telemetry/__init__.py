@@ -15,7 +15,22 @@ server, and only for milliseconds. Two kinds of exit wait longer: that of a cont
 and no thread but one that waits for such a server. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
-so that a process which never emits does not pay for them. ``emitter.py`` shows the steps of an event.
+so that a process which never emits does not pay for them.
+
+The modules, by subject; ``emitter.py`` shows the steps of an event:
+
+    the public API         emit.py, event_types.py, errors.py, datasets.py
+    settings and opt-out   settings.py, settings_file.py, switch.py, home_cache.py
+    the fields of events   context.py, identity.py, installed.py, hardware.py, source.py, dates.py
+    an event in bytes      emitter.py, details.py, redaction.py, spellings.py, packing.py, record.py
+    the spool              spool/, layout.py, files.py, locks.py, pending.py
+    a shared home          mounts.py, machine.py, shared.py, helper.py, worker.py, turn.py
+    the start of a sidecar launch.py, presence.py, reaper.py, spawn.py, package_files.py, detached.py,
+                           bootstrap.py, start_errors.py
+    the exit               goodbye.py
+    an unchanged Flower    flower/
+    the operating system   system.py, windows/
+    other                  imports.py, log.py, named.py, version.py
 """
 
 from __future__ import annotations
