@@ -99,7 +99,7 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
     Signature and use are those of ``flwr``'s own ``event``. It never waits for the network, and raises
     nothing of its own. If a signal handler of the program raises meanwhile, the program gets that exception.
     """
-    try:
+    try:  # not by `report`: at the limit of the stack, a call outside of `try` would raise
         return _report("flwr", event_type, event_details)
     except _NOTHING_LEFT:
         return _LOST

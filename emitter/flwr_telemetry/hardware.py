@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .imports import undisturbed
+from .imports import psutil
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
 _GIB = 1024**3
 
 _MEASURES: dict[str, Callable[[ModuleType], int | None]] = {
-    "cpu_count_physical": lambda psutil: psutil.cpu_count(logical=False) or None,
-    "memory_gib": lambda psutil: round(total / _GIB) if (total := psutil.virtual_memory().total) else None,
+    "cpu_count_physical": lambda loaded: loaded.cpu_count(logical=False) or None,
+    "memory_gib": lambda loaded: round(total / _GIB) if (total := loaded.virtual_memory().total) else None,
 }
-
-
-@undisturbed
-def _psutil() -> ModuleType:
-    import psutil
-
-    return psutil
 
 
 def hardware_facts() -> dict[str, int]:
@@ -37,7 +30,7 @@ def hardware_facts() -> dict[str, int]:
     for name, measure in _MEASURES.items():
         # psutil raises many things where /proc is not as it expects: KeyError, ValueError, RuntimeError.
         with contextlib.suppress(Exception):
-            if (value := measure(_psutil())) is not None:
+            if (value := measure(psutil())) is not None:
                 found[name] = value
     return found
 

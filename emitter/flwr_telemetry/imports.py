@@ -19,6 +19,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import TypeVar
 
 from .errors import LoadingError, TelemetryError
@@ -137,3 +138,11 @@ def undisturbed(function: Callable[[], _T]) -> Callable[[], _T]:
         return kept[0] if kept else _guard.call(once)
 
     return call
+
+
+@undisturbed
+def psutil() -> ModuleType:
+    """The package ``psutil``, which few processes need."""
+    import psutil
+
+    return psutil

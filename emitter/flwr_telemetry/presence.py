@@ -18,7 +18,7 @@ from typing import Any
 
 from . import files, system
 from .errors import TelemetryError
-from .imports import undisturbed
+from .imports import psutil, undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 from .locks import LockResult, try_exclusive
 from .named import NamedTuple
@@ -259,23 +259,15 @@ def process_status(pid: int) -> ProcessStatus | None:
 def _facts_by_psutil(pid: int) -> tuple[str, int, int, str] | None:
     """The facts on a system without proc(5), such as macOS; None if there is no such process."""
     with contextlib.suppress(Exception):  # psutil raises many things, and it may be missing
-        psutil = _psutil()
-        process = psutil.Process(pid)
-        state = {psutil.STATUS_ZOMBIE: ZOMBIE, psutil.STATUS_STOPPED: "T"}.get(process.status(), "S")
+        loaded = psutil()
+        process = loaded.Process(pid)
+        state = {loaded.STATUS_ZOMBIE: ZOMBIE, loaded.STATUS_STOPPED: "T"}.get(process.status(), "S")
         session = -1
         if not system.WINDOWS:
             with contextlib.suppress(OSError):  # a system may not tell that of another user
                 session = os.getsid(pid)
         return state, process.ppid(), session, repr(process.create_time())
     return None
-
-
-@undisturbed
-def _psutil() -> ModuleType:
-    """Few processes ask for another one, so this import waits."""
-    import psutil
-
-    return psutil
 
 
 def birth(pid: int) -> str:
