@@ -11,8 +11,8 @@ On the disk it creates ``$FLWR_HOME/source``, Flower's own file with the source 
 
 It never uses the network by itself and never raises into its caller. It waits only for locks or a file
 server, and only for milliseconds. Two kinds of exit wait longer: that of a container's first process
-(``goodbye.py``), and that of a process whose file server is away (``shared.py``). It leaves no child process,
-and no thread but one that waits for such a server. If telemetry is off, it creates nothing.
+(``goodbye.py``), and that of a process whose file server is away (``shared_home.py``). It leaves no child
+process, and no thread but one that waits for such a server. If telemetry is off, it creates nothing.
 
 Importing this package imports no third-party module. The public names are imported when they are first used,
 so that a process which never emits does not pay for them.
@@ -24,7 +24,7 @@ The modules, by subject; ``emitter.py`` shows the steps of an event:
     the fields of events   context.py, identity.py, installed.py, hardware.py, source.py, dates.py
     an event in bytes      emitter.py, details.py, redaction.py, spellings.py, packing.py, record.py
     the spool              spool/, layout.py, files.py, locks.py, pending.py
-    a shared home          mounts.py, machine.py, shared.py, helper.py, worker.py, turn.py
+    a shared home          mounts.py, machine.py, shared_home.py, helper_thread.py, worker.py, turn.py
     the start of a sidecar launch.py, presence.py, reaper.py, spawn.py, package_files.py, detached.py,
                            bootstrap.py, start_errors.py
     the exit               goodbye.py

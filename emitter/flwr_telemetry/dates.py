@@ -20,7 +20,7 @@ _TURN_WAIT_S, _TURN_POLL_S = 0.005, 0.0001
 """The longest wait of an event for a thread that was stopped in its turn."""
 
 _SHIFTS, _SPREAD = 125, 77
-_MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
+_MAX_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
 """Their quotients are near the golden section, so that the dates of further siblings begin far apart."""
 
 
@@ -61,7 +61,7 @@ class Dates:
         self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
         # If the clock was set back, all descendants count on from dates that lie close together. So each one
         # leaps once more.
-        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
+        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MAX_LEAP_US
         self._last_us += self._shift_us
         self._family, self._forks = hash((self._family, self._forks)), 0
 

@@ -49,7 +49,7 @@ _REAL_TIME = frozenset({1, 2, 6})
 """FIFO, RR and DEADLINE of sched(7): a sidecar in one of them would keep the training from its processor."""
 
 _STANDARD_ERROR = 2
-_MOST_WITHOUT_PROC = 256
+_MAX_WITHOUT_PROC = 256
 """If the open files cannot be listed, this number of descriptors is tried."""
 _RESET_ON_FORK = 0x40000000
 
@@ -125,7 +125,7 @@ def _attributes() -> dict[str, Any]:
 
 def _inheritable() -> Iterator[int]:
     """The open files that a child would get besides the standard streams, for example from a C library."""
-    found: Iterable[int] = range(_MOST_WITHOUT_PROC)
+    found: Iterable[int] = range(_MAX_WITHOUT_PROC)
     with contextlib.suppress(OSError):
         found = map(int, os.listdir("/dev/fd"))
     for descriptor in found:

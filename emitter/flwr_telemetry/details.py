@@ -28,7 +28,7 @@ MAX_DEPTH = 100
 # limit accepts.
 _VALUE_COST = 4
 _BUDGET = _VALUE_COST * MAX_DETAILS_BYTES
-_MOST_BITS = 64
+_MAX_BITS = 64
 
 _NONE = b"\x80"
 """An empty map, packed."""
@@ -187,7 +187,7 @@ def _exact_number(number: float) -> float:
         if not math.isfinite(fraction := float.__float__(number)):
             raise _refused("NaN or an infinity")
         return fraction
-    if int.bit_length(number) > _MOST_BITS or (exact := int.__int__(number)) < -(2**63):
+    if int.bit_length(number) > _MAX_BITS or (exact := int.__int__(number)) < -(2**63):
         raise _refused("an integer beyond 64 bits")
     return exact
 

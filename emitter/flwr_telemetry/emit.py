@@ -6,7 +6,7 @@ for milliseconds. The first one also waits for its imports. After an error the e
 goes on.
 
 SpoolSlowError is the exception: the file server does not answer. The event stays in memory, and a helper
-thread writes it later; see ``shared.py``.
+thread writes it later; see ``shared_home.py``.
 
 If another event is still loading the emitter, an event is kept in memory. It is appended when the imports
 end, or at the end of the process. So a slow disk or a busy machine costs no event.
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from .emitter import Emitter
     from .layout import Home
-    from .shared import SharedHome
+    from .shared_home import SharedHome
     from .worker import Worker
 
 SPOOLED, DISABLED = "spooled", "disabled"
@@ -199,7 +199,7 @@ def _open_shared(emitter: Emitter, home: Home) -> SharedHome:
 @undisturbed
 def _for_shared_homes() -> tuple[type[SharedHome], type[Worker]]:
     """Hardly any home is shared, so these imports wait."""
-    from .shared import SharedHome
+    from .shared_home import SharedHome
     from .worker import Worker
 
     return SharedHome, Worker

@@ -6,7 +6,7 @@ append     write it to the spool
 wake       start a sidecar, at most once a second, if none runs and no service serves the home
 
 If other machines use the home, too, the thread of an event only reads variables and packs. A ``Worker``, a
-copy of the process's emitter, does the rest in a helper thread; see ``shared.py`` and ``worker.py``.
+copy of the process's emitter, does the rest in a helper thread; see ``shared_home.py`` and ``worker.py``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:
 if TYPE_CHECKING:
     from . import launch
     from .pending import Waiting
-    from .shared import QueuedEvent, SharedHome
+    from .shared_home import QueuedEvent, SharedHome
 
 BUSY_WAIT_S = 0.005
 """The longest wait of an event for the event of another thread."""

@@ -109,7 +109,7 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
 
 
-_MOST_CAUSES = 20
+_MAX_CAUSES = 20
 
 
 def raised_by_handler(error: BaseException | None) -> BaseException | None:
@@ -119,7 +119,7 @@ def raised_by_handler(error: BaseException | None) -> BaseException | None:
     Python calls a handler with the frame that it interrupts. So in the trace of a handler's exception, one
     function has the frame of its caller as an argument.
     """
-    for _ in range(_MOST_CAUSES):
+    for _ in range(_MAX_CAUSES):
         if error is None:
             return None
         trace = error.__traceback__

@@ -20,7 +20,7 @@ from .imports import undisturbed
 from .layout import Home, HostPaths, home_directory
 
 if TYPE_CHECKING:
-    from .shared import SharedHome
+    from .shared_home import SharedHome
 
 _MANY_EVENTS = 50
 """A process with more events than this between two refreshes loads msgpack, which packs faster."""

@@ -35,8 +35,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
 
 _UNKNOWN = "-"
-_MOST_BYTES = 1024
-_MOST_NUMBERED = 9
+_MAX_BYTES = 1024
+_MAX_NUMBERED = 9
 _TRIES = 3
 _NAME_DIGITS = 8
 
@@ -101,7 +101,7 @@ def _id(path: Path) -> str:
 def _names(host: str, ids: _Ids) -> Iterator[str]:
     """The names that this machine may take, in the order in which it tries them."""
     yield host
-    for number in range(2, _MOST_NUMBERED + 1):
+    for number in range(2, _MAX_NUMBERED + 1):
         yield numbered_host(host, str(number))
     yield numbered_host(host, _sha256(ids.boot or ids.machine)[:_NAME_DIGITS])
 
@@ -129,7 +129,7 @@ def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
     """
     # Opening a file makes an NFS client ask the server, so neither the content nor the time is an old one.
     with files.opened(host.machine, os.O_RDONLY) as descriptor:
-        salt, marked = _parsed(os.read(descriptor, _MOST_BYTES))
+        salt, marked = _parsed(os.read(descriptor, _MAX_BYTES))
         own = ids.hashed(salt)
         same_boot, same_machine = (
             ours == theirs if ours and theirs else None for ours, theirs in zip(own, marked, strict=True)

@@ -27,7 +27,7 @@ _OWN = frozenset(
 _CLUSTERS = frozenset("gfs2 ocfs2".split())
 """File systems on a disk that several machines write to."""
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 _FIELDS = 6
 """The five fields of a line up to the mount point, and the rest."""
@@ -127,7 +127,7 @@ def _real(known: Table, path: str | os.PathLike[str]) -> str:
         checked = point
         part = parts.pop()
         below = os.path.dirname(place) if part == os.pardir else os.path.join(place, part)
-        target = "" if below in known or links >= _MOST_LINKS else _target(below)
+        target = "" if below in known or links >= _MAX_LINKS else _target(below)
         if target:
             links += 1
             parts += _parts(target)

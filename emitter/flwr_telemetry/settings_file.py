@@ -31,9 +31,9 @@ _CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
 _PROXY = r"://|:[0-9]+/?$"
 
 _MARK = b"\xef\xbb\xbf"
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 _TRIES = 3
-_MOST = 1e9
+_LARGEST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
 
 
@@ -175,7 +175,7 @@ def _plain(raw: bytes) -> dict[str, Any] | None:
 def _is_number(text: str) -> bool:
     """Whether a text is a plain number of TOML: digits, with or without a fraction."""
     whole, point, fraction = text.partition(".")
-    is_whole = whole.isdecimal() and (whole == "0" or whole[0] != "0") and len(whole) < _MOST_DIGITS
+    is_whole = whole.isdecimal() and (whole == "0" or whole[0] != "0") and len(whole) < _MAX_DIGITS
     return is_whole and (fraction.isdecimal() or not point)
 
 
@@ -205,8 +205,9 @@ def problem(name: str, value: object, *, plaintext: bool = False) -> str | None:
         is_valid = name == "ca_bundle" or re.search(_PROXY, value)
         return None if is_valid else "proxy must be http://host:port, or a URL of another kind of proxy"
     if name in Limits._fields:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_in_range = is_number and 0 <= value <= _LARGEST  # type: ignore[operator]
+        return None if is_in_range else f"{name} must be a number from 0 to {_LARGEST:.0e}"
     return f"there is no setting called {name if name.isprintable() else ascii(name)}{_meant(name)}"
 
 

@@ -1,7 +1,7 @@
 """Does the work for one shared home, in the helper thread that may wait for its file server.
 
 It is a copy of the process's emitter. It gets events that are checked and packed except for their context,
-reads settings and source, and writes whole segments. ``shared.py`` calls it, one thread at a time.
+reads settings and source, and writes whole segments. ``shared_home.py`` calls it, one thread at a time.
 """
 
 from __future__ import annotations

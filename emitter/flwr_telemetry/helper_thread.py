@@ -21,7 +21,7 @@ from .locks import polls
 ANSWER_WAIT_S = 0.04
 """The longest wait of an event, or of a fork, for the thread."""
 
-MOST_LATE = 5
+MAX_LATE = 5
 """After this number of waits in vain for the same work, no event waits: the server is away, and not slow."""
 
 POLL_S = 0.0003
@@ -29,7 +29,7 @@ _END_POLL_S = 0.005
 _NAME = "flwr-telemetry"
 
 
-class Helper:
+class HelperThread:
     """One thread at a time that does the work.
 
     Args:
@@ -67,8 +67,8 @@ class Helper:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether ``MOST_LATE`` waits for the work in progress were in vain."""
-        return self._late >= MOST_LATE and self._is_working
+        """Whether ``MAX_LATE`` waits for the work in progress were in vain."""
+        return self._late >= MAX_LATE and self._is_working
 
     @property
     def stuck_s(self) -> float:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flwr_telemetry.helper import Helper
+from flwr_telemetry.helper_thread import HelperThread
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def helper():
             left.pop(0)()
             return True
 
-        return Helper(lambda: bool(left), work), left
+        return HelperThread(lambda: bool(left), work), left
 
     return made
 

@@ -1,9 +1,9 @@
 """The events of a process for a home on a file server, which may be away for hours.
 
 The thread of an event never touches such a home. It puts the event, checked and packed, into a queue in
-memory. A worker (``worker.py``) in a helper thread (``helper.py``) reads settings and source, writes all that
-is queued as one segment, and starts a sidecar. If the server does not answer soon, the event stays in the
-queue, and is written later.
+memory. A worker (``worker.py``) in a helper thread (``helper_thread.py``) reads settings and source, writes
+all that is queued as one segment, and starts a sidecar. If the server does not answer soon, the event stays
+in the queue, and is written later.
 
 A child process has no part in this: the queue and the helper are its parent's.
 """
@@ -20,26 +20,26 @@ from typing import TYPE_CHECKING
 
 from . import packing
 from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
-from .helper import ANSWER_WAIT_S, Helper
+from .helper_thread import ANSWER_WAIT_S, HelperThread
 from .log import warn
 
 if TYPE_CHECKING:
     from .worker import Worker
 
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """The largest number of events that wait in memory."""
 
 END_WAIT_S = 0.5
 """If events are in memory, the end of the process waits for the server until it is silent for this time."""
 
-MOST_END_WAIT_S = 5.0
+MAX_END_WAIT_S = 5.0
 """The longest such wait, for a server that answers slowly."""
 
 TELL_AFTER_S = 2.0
 """If the server has not answered for this time, one warning is logged."""
 
 _FLUSH_POLL_S = 0.005
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 """The size of a segment, unless a single record is larger."""
 
 _SLOW = (
@@ -89,10 +89,10 @@ class SharedHome:
         """The events of a write that the server did not answer; the next try writes the same ones."""
         self._dropped: list[None] = []
         """One for each event that was dropped; a list, because appending to it needs no lock."""
-        self._helper = Helper(lambda: bool(self._queue), self._write, self._end_of_interpreter)
+        self._helper = HelperThread(lambda: bool(self._queue), self._write, self._end_of_interpreter)
         self._flushes: deque[Callable[[], object]] = deque()
-        self._flusher = Helper(lambda: bool(self._flushes), self._flush)
-        self._end_wait_s = MOST_END_WAIT_S
+        self._flusher = HelperThread(lambda: bool(self._flushes), self._flush)
+        self._end_wait_s = MAX_END_WAIT_S
 
     # For the threads of the events
 
@@ -106,10 +106,10 @@ class SharedHome:
         Raises:
             SpoolSlowError: too many wait, and this one is dropped.
         """
-        if len(self._queue) >= MOST_WAITING:
+        if len(self._queue) >= MAX_WAITING:
             self._dropped.append(None)
             self._helper.start()  # it may have given up, and the server may be back
-            raise self._slow(_FULL.format(MOST_WAITING, self._path))
+            raise self._slow(_FULL.format(MAX_WAITING, self._path))
         event = QueuedEvent(self, bare, package)
         self._queue.append(event)
         return event
@@ -186,7 +186,7 @@ class SharedHome:
         self._worker.end_turn()
 
     def end(self, *, is_last: bool = True) -> None:
-        """Wait for the server at the end of the process, in all calls at most ``MOST_END_WAIT_S``.
+        """Wait for the server at the end of the process, in all calls at most ``MAX_END_WAIT_S``.
 
         A server that does not answer for ``END_WAIT_S`` is not waited for again. Ctrl-C ends the process at
         once.
@@ -242,7 +242,7 @@ class SharedHome:
         size_bytes = 0
         for at in range(len(self._queue)):
             size_bytes += len(self._queue[at].bare)
-            if events and size_bytes > _MOST_BYTES:
+            if events and size_bytes > _MAX_BYTES:
                 break
             events.append(self._queue[at])
         return events
