@@ -118,3 +118,28 @@ def test_each_promise_against_an_attacker_names_tests_that_exist():
         assert names
         for name in names:
             assert f"def {name}(" in _TESTS or (readme.ROOT / name).is_file(), name
+
+
+def test_the_emitters_face_lists_each_of_its_modules_once():
+    package = readme.ROOT / "emitter" / "flwr_telemetry"
+    face = (
+        (package / "__init__.py").read_text(encoding="utf-8").partition("by subject;")[2].partition('"""')[0]
+    )
+    there = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    there |= {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+
+    named = re.findall(r"\w+(?:\.py|/)", face.partition("\n\n")[2])
+    assert sorted(named) == sorted(there)
+
+
+def test_every_function_that_the_emitters_readme_names_exists():
+    table = (
+        readme.EMITTER.read_text(encoding="utf-8")
+        .partition("| question | answer |\n| --- | --- |\n")[2]
+        .partition("\n\n")[0]
+    )
+    found = re.findall(r"`([\w/]+\.py)`, `(\w+)`(?: and `(\w+)`)?", table)
+    assert len(found) >= len(table.splitlines())
+    for path, *names in found:
+        text = (readme.ROOT / "emitter" / "flwr_telemetry" / path).read_text(encoding="utf-8")
+        assert all(f"def {name}(" in text for name in names if name), path

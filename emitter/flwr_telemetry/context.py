@@ -1,4 +1,4 @@
-"""Declares every collected field with its reason, and tells of which fields a home was told.
+"""Declares every collected field with its reason, and reads which fields the notice of a home has named.
 
 The documentation is made from ``FIELDS``. An event's context holds no field that is not declared there: a
 test compares ``identity.STATIC``, and a real event, with that list. No field may hold a user name, host name,
@@ -26,7 +26,7 @@ class Field(NamedTuple):
     why: str
     """The question that the field answers, from Flower's public page if that has one."""
     since: str = "0.1.0"
-    """The first release that reports it. A later one makes every home tell of it before it is sent."""
+    """The first release that reports it. After 0.1.0, a field is sent only once a notice has named it."""
 
 
 FIELDS: tuple[Field, ...] = (
@@ -59,22 +59,22 @@ FIELDS: tuple[Field, ...] = (
 
 
 _FIRST_RELEASE = "0.1.0"
-_NOT_LOOKED_AT = "+"
-"""Stands before the name of a field that was told as new, and that nobody has looked at."""
+_FRESH_MARK = "+"
+"""Stands before the name of a field in ``Told.fresh``."""
 
 
 class Told(NamedTuple):
-    """The fields of which a home was told."""
+    """The fields that the notices of a home have named."""
 
     names: frozenset[str]
     fresh: frozenset[str]
-    """Those that were told as new, and that nobody has looked at (``flwr-telemetry fields --new``)."""
+    """Those that were named as new, until ``flwr-telemetry fields --new`` shows them."""
 
 
 def told(noticed: Path) -> Told | None:
-    """The fields that ``noticed`` names; None without such a file: the home was told of nothing yet.
+    """The fields that the file ``noticed`` names; None if there is no such file, so no notice either.
 
-    An empty file is that of a home that was told before the file held the list.
+    An empty file stands for the fields of the first release.
     """
     try:
         lines = files.read_bytes(noticed, MAX_NOTICE_BYTES).decode(errors="replace").split()[1:]
@@ -84,17 +84,17 @@ def told(noticed: Path) -> Told | None:
         lines = []
     if not lines:
         lines = [field.name for field in FIELDS if field.since == _FIRST_RELEASE]
-    fresh = frozenset(line[1:] for line in lines if line.startswith(_NOT_LOOKED_AT))
-    return Told(frozenset(line.lstrip(_NOT_LOOKED_AT) for line in lines), fresh)
+    fresh = frozenset(line[1:] for line in lines if line.startswith(_FRESH_MARK))
+    return Told(frozenset(line.lstrip(_FRESH_MARK) for line in lines), fresh)
 
 
 def untold(noticed: Path) -> tuple[str, ...]:
-    """The fields of which a home was not told, while it was told of others. None of them may be sent."""
+    """The fields that are missing in the file ``noticed``, so they may not be sent; none without the file."""
     known = told(noticed)
     return () if known is None else tuple(field.name for field in FIELDS if field.name not in known.names)
 
 
 def notice(fresh: Collection[str] = ()) -> bytes:
-    """The text of ``noticed`` for the list of today: its SHA-256, and each name."""
-    names = (_NOT_LOOKED_AT * (field.name in fresh) + field.name for field in FIELDS)
+    """The text of ``noticed`` for this release: the SHA-256 of all names, and each name on a line."""
+    names = (_FRESH_MARK * (field.name in fresh) + field.name for field in FIELDS)
     return "\n".join([FIELDS_DIGEST, *names, ""]).encode()

@@ -1,7 +1,8 @@
 """Gives events their dates: later ones within a process, and different ones in the children that it forks.
 
 A child shares its parent's cluster ID. So its dates are moved by a part of a millisecond, and the same event
-of two children has two dates, also where the clock was set back and each counts on from the last date.
+of two children has two dates. That also holds if the clock was set back, and each child counts on from the
+last date of its parent.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _CHILD_STEP_US = 8
 """The dates of a forked process are multiples of this apart, so that eight siblings never share one."""
 
 _TURN_WAIT_S, _TURN_POLL_S = 0.005, 0.0001
-"""No event waits longer than this for another thread that was stopped in its turn."""
+"""The longest wait of an event for a thread that was stopped in its turn."""
 
 _SHIFTS, _SPREAD = 125, 77
-_MOST_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
+_MAX_LEAP_US, _LEAP_SPREAD = 999_983, 618_023
 """Their quotients are near the golden section, so that the dates of further siblings begin far apart."""
 
 
@@ -35,9 +36,9 @@ class Dates:
         self._shift_us = self._slot_us = self._forks = 0
         self._step_us = 1
         self._leap_us = 1
-        """How far a date lies behind the last one, if the clock has not gone on."""
+        """The time from the last date to the next one, if the clock has not gone on."""
         self._family = hash(cluster)
-        """A number that tells a forked process from its parent; random in the first process."""
+        """A number that differs in each forked process; random in the first one."""
 
     def next(self, now_us: int) -> int:
         """The date of an event that happened at ``now_us``, in microseconds since the epoch."""
@@ -58,9 +59,9 @@ class Dates:
         rounds, self._slot_us = divmod(self._forks, _CHILD_STEP_US)
         self._step_us = _CHILD_STEP_US
         self._shift_us = _CHILD_STEP_US * ((self._family + _SPREAD * rounds) % _SHIFTS)
-        # Where the clock was set back, all descendants count on from dates that lie close together, so each
+        # If the clock was set back, all descendants count on from dates that lie close together. So each one
         # leaps once more.
-        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MOST_LEAP_US
+        self._leap_us = 1 + (self._family + _LEAP_SPREAD * self._forks) % _MAX_LEAP_US
         self._last_us += self._shift_us
         self._family, self._forks = hash((self._family, self._forks)), 0
 
@@ -83,10 +84,10 @@ class ParallelDates(Dates):
             try:  # noqa: SIM105 - a handler could raise inside `suppress`, before the release
                 turn.release()
             except RuntimeError:
-                pass  # this thread does not own it, because its wait ended first
+                pass  # this thread does not own the lock, because its wait ended first
 
     def after_fork(self) -> None:
-        """As ``Dates.after_fork``; a thread that the child does not have may have had the turn."""
+        """As ``Dates.after_fork``, with a new lock, because a thread of the parent may hold the old one."""
         self._turn = threading.RLock()
         super().after_fork()
 

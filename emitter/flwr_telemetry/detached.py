@@ -1,11 +1,11 @@
 """Starts a program that is fully detached from this process, on POSIX; see ``windows/processes.py`` as well.
 
-It has its own session, its own working directory, and no open file of this process. What lies between exits
-at once, so this process need not wait for the program. Before the program starts, it becomes the first one to
-be killed if memory runs out.
+The program has its own session, its own working directory, and no open file of this process. A shell between
+the two exits at once, so this process waits for a millisecond only. If memory runs out, the kernel kills the
+program first (``oom_score_adj``).
 
-This process may have put something else in the place of ``subprocess.Popen`` or ``os.waitpid``, as gevent
-does. So this module takes the system calls from where Python itself has them.
+A program may have replaced ``subprocess.Popen`` or ``os.waitpid``, as gevent does. So this module calls the
+functions of ``posix``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from .named import Any
 from .presence import NAME
 
-# For Windows, mypy takes what it needs from there, and reads no further here.
+# On Windows, mypy checks the names of `windows`, and reads no further here.
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import run_detached as run_detached  # noqa: PLC0414
@@ -50,8 +50,8 @@ _REAL_TIME = frozenset({1, 2, 6})
 """FIFO, RR and DEADLINE of sched(7): a sidecar in one of them would keep the training from its processor."""
 
 _STANDARD_ERROR = 2
-_MOST_WITHOUT_PROC = 256
-"""Where the open files cannot be listed, so many numbers are tried."""
+_MAX_WITHOUT_PROC = 256
+"""If the open files cannot be listed, this number of descriptors is tried."""
 _RESET_ON_FORK = 0x40000000
 
 
@@ -102,7 +102,7 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
 def _spawned(
     command: list[str], environment: dict[str, str], common: dict[str, Any], rest: dict[str, Any]
 ) -> int:
-    """The process of a program. A C library may lack parts of ``rest``, which the sidecar does later."""
+    """Start a program; its process ID. Parts of ``rest`` that the C library lacks are left to the sidecar."""
     while True:
         try:
             return posix.posix_spawn(command[0], command, environment, **common, **rest)
@@ -115,7 +115,7 @@ def _spawned(
 def _attributes() -> dict[str, Any]:
     """A session of its own, and no real-time class."""
     attributes: dict[str, Any] = {"setsid": True}
-    with contextlib.suppress(OSError):  # musl tells no class, and sets none
+    with contextlib.suppress(OSError):  # musl has no scheduling classes
         if (
             hasattr(posix, "sched_getscheduler")
             and posix.sched_getscheduler(0) & ~_RESET_ON_FORK in _REAL_TIME
@@ -126,7 +126,7 @@ def _attributes() -> dict[str, Any]:
 
 def _inheritable() -> Iterator[int]:
     """The open files that a child would get besides the standard streams, for example from a C library."""
-    found: Iterable[int] = range(_MOST_WITHOUT_PROC)
+    found: Iterable[int] = range(_MAX_WITHOUT_PROC)
     with contextlib.suppress(OSError):
         found = map(int, os.listdir("/dev/fd"))
     for descriptor in found:

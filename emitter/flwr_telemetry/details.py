@@ -3,8 +3,8 @@
 Details leave this module only if JSON can express them and if they are no larger than ``MAX_DETAILS_BYTES``.
 ``redaction.py`` replaces the names in them. This module is pure: it asks neither the system nor a clock.
 
-A caller may give anything: a mapping without an end, lists that share their parts, a text of gigabytes.
-Copying stops at a budget. So a refusal costs no more than the largest details that are accepted.
+A caller may give any object: an endless mapping, lists that share their parts, a text of gigabytes. Copying
+stops at a budget. So a refusal costs no more than the largest details that are accepted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from . import packing
-from .errors import InvalidEventError, pass_on
+from .errors import InvalidEventError, reraise_from_handler
 from .named import Any
 
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 MAX_DETAILS_BYTES = 8 * 1024
 MAX_DEPTH = 100
-"""The deepest nesting of containers, as in ``record.py``, which a copy is not to wait for."""
+"""The deepest nesting of containers. It equals that of ``record.py``, which a first event does not import."""
 
-# A value takes a byte at least, and redaction never removes one. A letter takes a byte, too, but redaction
-# may shorten a text. So a budget of four times the limit refuses nothing that the limit accepts.
+# A packed value takes at least one byte, and redaction never removes a value. A character takes at least one
+# byte, too, but redaction may shorten a text. So a budget of four times the limit refuses nothing that the
+# limit accepts.
 _VALUE_COST = 4
 _BUDGET = _VALUE_COST * MAX_DETAILS_BYTES
-_MOST_BITS = 64
+_MAX_BITS = 64
 
 _NONE = b"\x80"
 """An empty map, packed."""
 
-_MAX_FINE, _MAX_FINE_BYTES = 256, 256
-"""At most so many packed details, and none longer, are remembered as free of names and paths."""
+_MAX_SAFE, _MAX_SAFE_BYTES = 256, 256
+"""The largest number, and the largest size, of packed details that are remembered as safe."""
 
 MAX_TYPE_LENGTH = 64
 _CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -60,21 +61,21 @@ def event_type_name(event_type: object) -> str:
 
 
 class DetailsEncoder:
-    """Packs the details of a process; fast, because a process reports the same few details repeatedly.
+    """Packs the details of a process. It remembers safe ones, because a process repeats a few of them.
 
     Args:
-        redactor: replaces the names and paths that must not leave. None if they are not known: details
-            might hold one, so all are left out.
+        redactor: replaces the names and paths that must not leave. If it is None, they are not known, and
+            all details are left out, because they might hold one.
     """
 
     def __init__(self, redactor: Redactor | None) -> None:
         self._redactor = redactor
         self._packer: Callable[[], Callable[[Any], bytes]] = lambda: packing.packed
         self._pack: Callable[[Any], bytes] = packing.packed
-        self._fine: set[bytes] = set()
+        self._safe: set[bytes] = set()
 
-    def hurry(self) -> None:
-        """Pack faster from now on, because the process reports many events; raises as imports do."""
+    def use_msgpack(self) -> None:
+        """Pack by msgpack from now on, which is faster; raises as imports do."""
         if self._pack == packing.packed:
             self._packer = packing.packer()
             self._pack = self._packer()
@@ -107,7 +108,7 @@ class DetailsEncoder:
             except (ValueError, OverflowError):
                 pass  # the copy below tells the reason
             if packed:
-                return packed if packed in self._fine else self._checked(details, packed)
+                return packed if packed in self._safe else self._checked(details, packed)
         plain = copied(details)
         return self._checked(plain, self._pack(plain))
 
@@ -119,8 +120,8 @@ class DetailsEncoder:
         if len(safe) > MAX_DETAILS_BYTES:
             self._pack = self._packer()  # the buffer of the old one would stay this large
             raise _too_large()
-        if safe == packed and len(packed) <= _MAX_FINE_BYTES and len(self._fine) < _MAX_FINE:
-            self._fine.add(packed)
+        if safe == packed and len(packed) <= _MAX_SAFE_BYTES and len(self._safe) < _MAX_SAFE:
+            self._safe.add(packed)
         return safe
 
 
@@ -145,7 +146,7 @@ def copied(details: object) -> dict[str, Any]:
     except InvalidEventError:
         raise
     except Exception as error:  # noqa: BLE001 - the caller's own code, whose text must not be quoted
-        pass_on()
+        reraise_from_handler()
         has_changed = isinstance(error, RuntimeError)
         reason = f"reading them raised {type(error).__name__}"
         reason = "they change while they are read; pass a copy" if has_changed else reason
@@ -153,7 +154,7 @@ def copied(details: object) -> dict[str, Any]:
 
 
 def _exact(value: Any, depth: int, left: list[int]) -> Any:
-    """An exact copy of one value; ``depth`` more containers may be nested, and ``left`` is the budget."""
+    """An exact copy of one value; ``depth`` more containers may be nested. ``left`` holds the budget."""
     left[0] -= _VALUE_COST
     if left[0] < 0:
         raise _too_large()
@@ -170,7 +171,7 @@ def _exact(value: Any, depth: int, left: list[int]) -> Any:
         raise _refused(f"nested deeper than {MAX_DEPTH}")
     if not is_mapping:
         return [_exact(item, depth - 1, left) for item in value]
-    # Of a class not `items`, which it may build as a whole.
+    # Not the `items` of another class, which may build all of them at once.
     items = value.items() if type(value) is dict else ((name, value[name]) for name in value)
     copy = {}
     for name, item in items:
@@ -187,7 +188,7 @@ def _exact_number(number: float) -> float:
         if not math.isfinite(fraction := float.__float__(number)):
             raise _refused("NaN or an infinity")
         return fraction
-    if int.bit_length(number) > _MOST_BITS or (exact := int.__int__(number)) < -(2**63):
+    if int.bit_length(number) > _MAX_BITS or (exact := int.__int__(number)) < -(2**63):
         raise _refused("an integer beyond 64 bits")
     return exact
 

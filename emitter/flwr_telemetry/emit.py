@@ -1,15 +1,15 @@
 """Defines event() and flush(), which Flower calls, and catches every exception in them.
 
 ``emitter.py`` does the work. No function here uses the network, raises into its caller, or leaves a child
-process or an open pipe behind. An event waits for locks, or for the file server of a shared home, and for
-milliseconds. The first one also waits for its imports. After any error but one the event is lost, and the
-caller goes on.
+process or an open pipe behind. An event waits for locks, or for the file server of a shared home, but only
+for milliseconds. The first one also waits for its imports. After an error the event is lost, and the caller
+goes on.
 
-That one is SpoolSlowError: the file server does not answer. The event stays in memory, and a thread, which
-ends with its work, writes it later; see ``shared.py``.
+SpoolSlowError is the exception: the file server does not answer. The event stays in memory, and a helper
+thread writes it later; see ``shared_home.py``.
 
-An event that meets the imports of another one is kept in memory. It is appended when they end, or at the end
-of the process: a slow disk or a busy machine costs no event.
+If another event is still loading the emitter, an event is kept in memory. It is appended when the imports
+end, or at the end of the process. So a slow disk or a busy machine costs no event.
 
 Once a record is in the spool, its future says "spooled". No later step, such as the start of a sidecar,
 changes that answer.
@@ -29,7 +29,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from . import details, system
-from .errors import LoadingError, SpoolSlowError, TelemetryError, from_os_error, of_a_handler, pass_on
+from .errors import (
+    LoadingError,
+    SpoolSlowError,
+    TelemetryError,
+    from_os_error,
+    raised_by_handler,
+    reraise_from_handler,
+)
 from .imports import undisturbed
 from .locks import polls
 from .log import quietly, warn
@@ -42,37 +49,37 @@ if TYPE_CHECKING:
 
     from .emitter import Emitter
     from .layout import Home
-    from .shared import SharedHome
+    from .shared_home import SharedHome
     from .worker import Worker
 
 SPOOLED, DISABLED = "spooled", "disabled"
 
 MAX_KEPT = 256
-"""At most so many events are kept in memory."""
+"""The largest number of events that are kept in memory."""
 
 EXIT_WAIT_S = 5.0
-"""How long the end of a process waits for the imports of another thread, if an event is kept."""
+"""The longest wait of an exit for the imports of another thread, if an event is kept."""
 
 _EXIT_POLL_S = 0.01
 
 
-def _leave() -> None:
-    """Wait for delivery at the exit, where ``goodbye.py`` says so; only if this process has emitted."""
+def _wait_for_delivery() -> None:
+    """At the exit, wait for delivery if ``goodbye.py`` says so; only if this process has emitted."""
     try:
         if _loaded is not None and _loaded.has_spooled:
             from . import goodbye
 
-            goodbye.say(_loaded.flush, warn)
+            goodbye.wait_for_delivery(_loaded.flush, warn)
     except (SystemExit, KeyboardInterrupt):
-        pass  # a signal handler of the host ends the wait; the exit goes on
+        pass  # a signal handler of the program ends the wait; the exit goes on
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
         _failed(error, "Events end with this container, because no delivery could be asked for")
 
 
-# Elsewhere nothing is even registered. The handler that is registered first runs last, because the others, of
-# the host and of this module, may report events.
+# Registered only where such a wait is possible. It is registered first, so it runs last: the handlers of the
+# program and of this module may report events.
 if not system.WINDOWS and 1 in (os.getpid(), os.getppid()):
-    atexit.register(_leave)
+    atexit.register(_wait_for_delivery)
 
 
 def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Future[str]:
@@ -89,15 +96,15 @@ def event(event_type: str, event_details: Mapping[str, Any] | None = None) -> Fu
         kept in memory, because another one is still loading the emitter, is ``"spooled"``, too. One that is
         kept because a file server does not answer carries a ``SpoolSlowError``.
 
-    Never raises, but for what a signal handler of the program raises meanwhile. Never waits for the network.
-    Signature and use are those of ``flwr``'s own ``event``.
+    Signature and use are those of ``flwr``'s own ``event``. It never waits for the network, and raises
+    nothing of its own. If a signal handler of the program raises meanwhile, the program gets that exception.
     """
-    try:
+    try:  # not by `report`: at the limit of the stack, a call outside of `try` would raise
         return _report("flwr", event_type, event_details)
     except _NOTHING_LEFT:
         return _LOST
     except Exception:  # noqa: BLE001
-        pass_on()
+        reraise_from_handler()
         return _LOST
 
 
@@ -108,7 +115,7 @@ def report(package: str, event_type: str, event_details: Mapping[str, Any] | Non
     except _NOTHING_LEFT:
         return _LOST
     except Exception:  # noqa: BLE001
-        pass_on()
+        reraise_from_handler()
         return _LOST
 
 
@@ -119,22 +126,22 @@ def flush(timeout: float = 2.0) -> bool:
         timeout: how long to wait, in seconds.
 
     Returns:
-        Whether everything that was spooled at the call is delivered, or rejected. False at once if no sidecar
-        or service can serve the request. Never raises, but as ``event``.
+        Whether everything that was spooled before the call is delivered, or rejected. False at once if no
+        sidecar or service can serve the request. It raises nothing of its own, as ``event``.
     """
     try:
         return _flush(timeout)
     except _NOTHING_LEFT:
         return False
     except Exception:  # noqa: BLE001
-        pass_on()
+        reraise_from_handler()
         return False
 
 
 def _report(
     package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int | None = None
 ) -> Future[str]:
-    """``report``; with a date, for an event that was kept since then."""
+    """As ``report``. ``date_us`` is the time of an event that was kept in memory."""
     answer = None
     try:
         try:
@@ -151,7 +158,7 @@ def _report(
         if _kept:
             _append_kept()
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        pass_on()
+        reraise_from_handler()
         if answer is None:
             return _not_recorded(error)
         quietly(_failed, error, "No sidecar could be started ({}); events wait in the spool", "start")
@@ -162,7 +169,7 @@ def _flush(timeout_s: float) -> bool:
     try:
         return _emitter().flush(timeout_s)
     except Exception as error:  # noqa: BLE001 - telemetry never raises into the caller
-        pass_on()
+        reraise_from_handler()
         _failed(error, "No delivery could be asked for ({}); events wait in the spool", "flush")
         return False
 
@@ -176,8 +183,8 @@ _loaded: Emitter | None = None
 def _emitter() -> Emitter:
     """The emitter of this process, made by the first event.
 
-    It asks the C library for the user under the guard, because that library's locks do not survive a fork
-    either.
+    It asks the C library for the user. A fork must not come meanwhile either, because a child would find the
+    library's locks taken.
     """
     from .emitter import Emitter
 
@@ -192,19 +199,19 @@ def _open_shared(emitter: Emitter, home: Home) -> SharedHome:
 @undisturbed
 def _for_shared_homes() -> tuple[type[SharedHome], type[Worker]]:
     """Hardly any home is shared, so these imports wait."""
-    from .shared import SharedHome
+    from .shared_home import SharedHome
     from .worker import Worker
 
     return SharedHome, Worker
 
 
 def _load(package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int) -> Emitter:
-    """The emitter, loaded for this event, which is kept if a signal handler raises meanwhile."""
+    """Load the emitter for this event. The event is kept if a signal handler raises meanwhile."""
     global _loaded  # noqa: PLW0603 - one attribute, because every event reads it
     try:
         _loaded = _emitter()
     except BaseException as error:
-        if not isinstance(error, Exception) or of_a_handler(error):
+        if not isinstance(error, Exception) or raised_by_handler(error):
             quietly(_keep, package, event_type, event_details, date_us)
         raise
     return _loaded
@@ -227,10 +234,10 @@ _is_appending = False
 def _keep(
     package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int | None
 ) -> Future[str]:
-    """Keep an event until the emitter is loaded; its answer is not certain, but nobody may wait for it.
+    """Keep an event until the emitter is loaded. Its future says "spooled", because nobody may wait for it.
 
     Raises:
-        TelemetryError: it is refused, or too many wait.
+        TelemetryError: the event is not valid, or too many wait.
     """
     if len(_kept) >= MAX_KEPT:
         raise TelemetryError(f"{MAX_KEPT} events wait for the emitter to be loaded; the disk may be slow")
@@ -242,7 +249,7 @@ def _keep(
 
 
 def _append_kept() -> None:
-    """Append the events that waited, in the order of their dates; one that must wait again is kept again."""
+    """Append the kept events, in the order of their dates. One that must wait again is kept again."""
     global _is_appending  # noqa: PLW0603 - one caller appends, and no other waits for it
     if _is_appending:
         return
@@ -262,7 +269,8 @@ def _append_kept() -> None:
 
 @atexit.register
 def _append_at_exit() -> None:
-    # After Ctrl-C the process has to end by that signal, and Python forgets it if modules are loaded now.
+    # After Ctrl-C the process has to end by that signal. Python would forget the signal if it loaded modules
+    # now.
     is_interrupted = _loaded is None and getattr(sys, "last_type", None) is KeyboardInterrupt
     if _kept and not is_interrupted:
         _append_kept()
@@ -290,17 +298,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def _not_recorded(error: Exception) -> Future[str]:
-    """The future of an event that is not in the spool. A server that was slow once is no reason to warn."""
+    """The future of an event that is not in the spool. There is no warning if a server was slow only once."""
     if not isinstance(error, SpoolSlowError):
         return _failed(error, "An event could not be recorded: {}")
     return _failed(error, "An event is {}") if error.is_lasting else _future(error)
 
 
 def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
-    """A future with ``error``, or with a TelemetryError in its place; this function imports nothing.
+    """Log a warning; returns a future with ``error``, or with a TelemetryError in its place.
 
-    It warns of the effect, a sentence with a place for the error: once for each kind of error of this cause,
-    or without a cause once for each error's text.
+    Args:
+        error: the error; one that is not of this package is replaced.
+        effect: the sentence to log; ``{}`` stands for the error.
+        cause: the same cause and type of error are logged once. Without a cause, the same text is.
+
+    It imports nothing.
     """
     ours = error
     if isinstance(error, OSError):
@@ -308,15 +320,15 @@ def _failed(error: Exception, effect: str, cause: str = "") -> Future[str]:
     elif isinstance(error, _NOTHING_LEFT):
         ours = TelemetryError(_TEXT_OF_LOST)
     elif not isinstance(error, TelemetryError):
-        # The text of an error may quote the event, and so may its causes and the variables of its frames. So
-        # the message names the type and the place alone.
+        # The error's text, its causes and the variables of its frames may hold the event. So the message
+        # names only the type and the line.
         ours = TelemetryError(f"unexpected {type(error).__name__}{_place(error)}; please report it")
     warn(f"{cause}: {type(error).__name__}" if cause else str(ours), effect.format(ours))
     return _future(ours)
 
 
 def _future(error: Exception) -> Future[str]:
-    """A future that carries an error, without the frames that it came through: they hold the event."""
+    """A future with an error, but without the frames of its traceback, because they hold the event."""
     error.__traceback__ = error.__context__ = None
     future: Future[str] = Future()
     future.set_exception(error)
@@ -335,8 +347,8 @@ def _place(error: Exception) -> str:
 
 
 _NOTHING_LEFT = MemoryError, RecursionError
-"""Nothing is left, not even to handle that."""
+"""After these errors no memory or stack may be left to handle them."""
 _TEXT_OF_LOST = "no stack or memory was left to record the event"
 _LOST: Future[str] = Future()
 _LOST.set_exception(TelemetryError(_TEXT_OF_LOST))
-"""Made beforehand, because there is no memory left when it is needed."""
+"""Made in advance: when it is needed, there may be no memory for it."""

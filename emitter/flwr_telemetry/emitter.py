@@ -5,8 +5,8 @@ pack       check and redact the event, and put it between parts that were packed
 append     write it to the spool
 wake       start a sidecar, at most once a second, if none runs and no service serves the home
 
-On a home that other machines use, too, the thread of an event reads variables and packs. A sibling of the
-process's emitter does the rest in a helper thread; see ``shared.py`` and ``worker.py``.
+If other machines use the home, too, the thread of an event only reads variables and packs. A ``Worker``, a
+copy of the process's emitter, does the rest in a helper thread; see ``shared_home.py`` and ``worker.py``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from types import ModuleType
 from . import details, files, log, packing, settings, system
 from .dates import dates_of
 from .errors import BUSY_ERRNOS, SpoolUnsafeError, UnsupportedPlatformError, from_os_error
+from .home_cache import HomeCache, declared
 from .imports import undisturbed
-from .known import Known, declared
 from .layout import Home, HostPaths
 from .locks import polls
 from .named import Any, NamedTuple, TypeVar
@@ -39,10 +39,10 @@ else:
 if TYPE_CHECKING:
     from . import launch
     from .pending import Waiting
-    from .shared import Report, SharedHome
+    from .shared_home import QueuedEvent, SharedHome
 
 BUSY_WAIT_S = 0.005
-"""How long an event waits for the event of another thread."""
+"""The longest wait of an event for the event of another thread."""
 
 _T = TypeVar("_T")
 
@@ -53,23 +53,23 @@ _POLLS_PER_WAKE = round(settings.RECHECK_S / _FLUSH_POLL_S)
 _LOCK_POLL_S = 0.0001
 _MAX_CACHED_TYPES = 256
 MAX_EVENTS = 1000
-"""Settings are read again after so many events, too, because a program may stop the clock."""
+"""Settings are read again after this number of events, too, because a program may stop the clock."""
 
 
 class Delivery(NamedTuple):
-    """The parts of a process's state that a start of a sidecar needs."""
+    """The home, the host and the settings, for a start of a sidecar."""
 
     home: Home
     host: HostPaths
     settings: settings.Settings
 
 
-class Emitter(Known):
+class Emitter(HomeCache):
     """The state of a process: its settings, IDs and packed parts, and the open segment.
 
     Args:
         warn: logs one warning, given its cause and its text.
-        open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
+        open_shared: makes the queue of a shared home; None treats every home as this machine's own.
 
     Raises:
         UnsupportedPlatformError: this system has neither POSIX locks nor those of Windows.
@@ -101,7 +101,7 @@ class Emitter(Known):
         self._waiting: set[int] = set()
         """The threads that wait for the lock."""
         self.to_wake: Delivery | None = None
-        """The delivery that ``wake`` makes sure of, because an event was appended; None if there is none."""
+        """Set when an event was appended, for ``wake``; None if there is nothing to do."""
         self._writer: Writer | None = None
         self.has_spooled: bool = False
         """Whether this process has written to the spool."""
@@ -125,7 +125,7 @@ class Emitter(Known):
         self._start_afresh()
 
     def end(self) -> None:
-        """Wait a moment for events in memory at the end of the process, and tell of those that it loses."""
+        """At the end of the process, wait a moment for events in memory, and warn of lost ones."""
         for shared in list(self._shared_homes.values()):
             shared.end()
 
@@ -151,17 +151,18 @@ class Emitter(Known):
         event_details: Mapping[str, Any] | None,
         package: str,
         date_us: int | None,
-    ) -> Future[str] | Report:
-        """``_emit`` under the lock, or aside if that is taken."""
+    ) -> Future[str] | QueuedEvent:
+        """``_emit`` under the lock, or by a sibling if another event has the lock."""
         lock = self._lock
-        # Its owner is here again if it was interrupted by a signal handler, or if a log handler reports.
+        # This thread has the lock already if a signal handler has interrupted its event, or a log handler
+        # reports.
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` asks it
-            return self._emit_aside(event_type, event_details, package, date_us)
+            return self._emit_by_sibling(event_type, event_details, package, date_us)
         # A handler may raise right after `acquire`, before any variable holds its result. Hence the lock is
         # released if this thread owns it.
         try:
             has_lock = lock.acquire(False) or self._take(lock)  # not by name, which costs more
-            emit = self._emit if has_lock else self._emit_aside
+            emit = self._emit if has_lock else self._emit_by_sibling
             return emit(event_type, event_details, package, date_us)
         finally:
             try:  # noqa: SIM105 - a handler could raise inside `suppress`, before the release
@@ -169,13 +170,13 @@ class Emitter(Known):
             except RuntimeError:
                 pass  # this thread does not own it, because its wait ended first
 
-    def _answer(self, report: Report) -> Future[str]:
-        """Wait a moment until the helper has written an event; without the lock, for others may report."""
+    def _answer(self, event: QueuedEvent) -> Future[str]:
+        """Wait a moment until the helper has written an event; others can report, as this takes no lock."""
         try:
-            return self._done(report.home.answer(report))
+            return self._done(event.home.answer(event))
         finally:
             if self._logging:
-                log.quietly(lambda: log.log_payload(*report.home.payload(report)))
+                log.quietly(lambda: log.log_payload(*event.home.payload(event)))
 
     def _emit(
         self,
@@ -183,16 +184,16 @@ class Emitter(Known):
         event_details: Mapping[str, Any] | None,
         package: str,
         date_us: int | None,
-    ) -> Future[str] | Report:
+    ) -> Future[str] | QueuedEvent:
         """``emit`` under the lock.
 
-        No `try` is here: if memory runs out, CPython before 3.14 never leaves one that stands late in a
-        long function (it needs memory for a number above 256, the place of the instruction).
+        There is no `try` here. If memory runs out late in a long function, CPython before 3.14 hangs in a
+        `try`, because it needs memory for the number of the instruction.
         """
         now = time.monotonic()
         self._events += 1
         due = (
-            not self._refreshed_at <= now < self._refresh_at  # a clock that was set back is past both
+            not self._refreshed_at <= now < self._refresh_at  # not within, if the clock was set back
             or self._events > MAX_EVENTS
             or self._seen != (self._variables() if os.environ is self._environ else settings.variables())
         )
@@ -212,14 +213,14 @@ class Emitter(Known):
         answer = self._done(SPOOLED)
         to_wake = Delivery(self._home, self._host, self._settings) if due else None
         (self._writer or self._open()).append(packing.frame(payload), self._cap_bytes)
-        if to_wake is not None:  # not otherwise: a handler may have reported meanwhile
+        if to_wake is not None:  # otherwise keep that of a handler that has reported meanwhile
             self.to_wake = to_wake
         return answer
 
     def _take(self, lock: threading.RLock) -> bool:
         """Whether the lock could be taken, at once or soon.
 
-        A signal handler that interrupts this wait does not wait, too: under a timer there would be no end.
+        A signal handler that interrupts this wait does not wait itself. A timer could interrupt it for ever.
         """
         if lock.acquire(blocking=False):
             return True
@@ -232,11 +233,11 @@ class Emitter(Known):
         finally:
             self._waiting.discard(thread)
 
-    def _emit_aside(self, *arguments: Any) -> Future[str]:
-        return self._aside(Emitter.emit, *arguments)
+    def _emit_by_sibling(self, *arguments: Any) -> Future[str]:
+        return self._by_sibling(Emitter.emit, *arguments)
 
-    def _aside(self, method: Callable[..., _T], *arguments: object) -> _T:
-        """Call a method of a sibling, because the lock is taken."""
+    def _by_sibling(self, method: Callable[..., _T], *arguments: object) -> _T:
+        """Call a method of a sibling, because another event has the lock."""
         with self._sibling() as sibling:
             return method(sibling, *arguments)
 
@@ -246,7 +247,7 @@ class Emitter(Known):
         sibling = object.__new__(type(self))  # as `copy.copy` does, whose import costs a first event 0.3 ms
         vars(sibling).update(vars(self))
         sibling._start_afresh()
-        # The event that was interrupted may wait for this lock. Under a timer there would be no end.
+        # The interrupted event may wait for the segment's lock. A timer could interrupt a wait for ever.
         sibling._lock_wait_s = 0
         try:
             yield sibling
@@ -292,7 +293,7 @@ class Emitter(Known):
 
         tell = log.first_contact
         if log.quietly(tell, noticed, self._may_create, self._kept_by, notice, untold) and untold:
-            self._untold, self._contexts = (), {}  # from now on they may be sent
+            self._untold, self._contexts = (), {}  # the notice names them now, so they may be sent
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -305,8 +306,8 @@ class Emitter(Known):
         if finished is None:
             finished = self._futures[result] = Future()
             finished.set_result(result)
-        # A finished future never changes, so another one may share its parts. To make a new one from scratch
-        # takes a tenth of an event's time.
+        # A finished future never changes, so another one may share its parts. A new one from scratch would
+        # take a tenth of an event's time.
         future: Future[str] = Future.__new__(Future)
         future.__dict__ = finished.__dict__.copy()
         return future
@@ -316,15 +317,15 @@ class Emitter(Known):
     def wake(self) -> None:
         """Make sure that a sidecar or a service delivers what was appended.
 
-        May raise anything, because it starts a process, and a program may have replaced any part of that. The
-        event is in the spool by then.
+        It may raise anything: it starts a process, and a program may have replaced any function that this
+        takes. The event is in the spool by then.
         """
         to_wake, self.to_wake = self.to_wake, None
         if to_wake is not None and not self._is_held(to_wake.host.lock):  # otherwise another thread does it
             self._wake(to_wake)
 
     def _is_held(self, lock: Path) -> bool:
-        """Whether a sidecar lives for certain, so that nothing but its lock need be looked at."""
+        """Whether a sidecar certainly runs: its lock alone proves that, on a home of this machine."""
         if not self._is_own:
             return False
         try:
@@ -347,11 +348,11 @@ class Emitter(Known):
         """As ``emit.flush``; may raise."""
         lock = self._lock
         if lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as in `emit`
-            return self._aside(Emitter.flush, timeout_s)
+            return self._by_sibling(Emitter.flush, timeout_s)
         began = time.monotonic()
         try:
             if not self._take(lock):
-                return self._aside(Emitter.flush, timeout_s)
+                return self._by_sibling(Emitter.flush, timeout_s)
             self._refresh(began)
             if not self._enabled:
                 return False

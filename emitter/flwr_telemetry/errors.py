@@ -3,8 +3,8 @@
     TelemetryError
     ├── InvalidEventError        the caller's event is refused; nothing was written
     ├── SettingsError            a settings file cannot be used
-    ├── UnsupportedPlatformError neither Linux nor macOS
-    ├── LoadingError             the emitter is not loaded yet; the event is kept in memory
+    ├── UnsupportedPlatformError this system has no file locks that the emitter knows
+    ├── LoadingError             the event needs something that is not there yet; it is kept in memory
     ├── StartError               no sidecar can be started, or none has lived; the event is kept
     │   └── NobodyReapsError     a sidecar would be left as a zombie, so none is started
     └── SpoolError               the event is valid but could not be kept
@@ -14,8 +14,8 @@
         ├── SpoolSlowError       the file server of the home does not answer; the event is kept in memory
         └── SpoolWriteError      the system refused (read-only, no permission, short write, …)
 
-A caller gets them only from the future that ``event()`` returns. Each message tells the repair. No message
-holds the content of an event.
+``event()`` never raises them: its future carries one of them, or a log line names it. Each message says what
+to do. No message holds the content of an event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 
 
 class TelemetryError(Exception):
-    """Base of every error of this package."""
+    """Base of all other errors here."""
 
 
 class InvalidEventError(TelemetryError, ValueError):
@@ -37,11 +37,11 @@ class SettingsError(TelemetryError):
 
 
 class UnsupportedPlatformError(TelemetryError):
-    """The spool needs POSIX file locks and renames; nothing is recorded here."""
+    """This system has neither the file locks of POSIX nor those of Windows; nothing is recorded here."""
 
 
 class LoadingError(TelemetryError):
-    """The emitter is being loaded, so the event has to wait. No future carries it."""
+    """The event has to wait for the imports, the source ID or the settings. No future carries this error."""
 
 
 class StartError(TelemetryError):
@@ -75,7 +75,7 @@ class SpoolSlowError(SpoolError):
     """
 
     is_lasting = False
-    """Whether it is time to tell a person; a first event may wait for a moment on a server that is well."""
+    """Whether to warn a person. A server that works may be slow for a moment, above all for a first event."""
 
 
 class SpoolWriteError(SpoolError):
@@ -96,6 +96,12 @@ UNREACHABLE_ERRNOS = frozenset(
 )
 """Its errors for a file server that has not answered for a time."""
 
+UNSUPPORTED_ERRNOS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""Its errors for a call that a file system does not know. The last two are one number on Linux only."""
+
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Its errors for a disk or a quota without space or inodes."""
+
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether an error, or the one that it translates, says that a file server gave no answer."""
@@ -103,17 +109,17 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in UNREACHABLE_ERRNOS
 
 
-_MOST_CAUSES = 20
+_MAX_CAUSES = 20
 
 
-def of_a_handler(error: BaseException | None) -> BaseException | None:
-    """The exception, among an error and its causes, that a signal handler raised; None without one.
+def raised_by_handler(error: BaseException | None) -> BaseException | None:
+    """The exception, among an error and its causes, that a signal handler of the program raised; else None.
 
-    It is the program's own, such as the end of a time that it has set by ``signal.alarm``. So it has to reach
-    the program, wherever the handler interrupted this package. A handler is called with the frame that it
-    interrupts, which is the one before it.
+    Such an exception has to reach the program, for example if ``signal.alarm`` limits the time of a call.
+    Python calls a handler with the frame that it interrupts. So in the trace of a handler's exception, one
+    function has the frame of its caller as an argument.
     """
-    for _ in range(_MOST_CAUSES):
+    for _ in range(_MAX_CAUSES):
         if error is None:
             return None
         trace = error.__traceback__
@@ -129,17 +135,11 @@ def of_a_handler(error: BaseException | None) -> BaseException | None:
     return None
 
 
-def pass_on() -> None:
+def reraise_from_handler() -> None:
     """In an ``except`` block: raise what a signal handler has raised, if it is the cause of the error."""
-    if (theirs := of_a_handler(sys.exception())) is not None:
+    if (theirs := raised_by_handler(sys.exception())) is not None:
         raise theirs
 
-
-UNSUPPORTED_ERRNOS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""Its errors for a call that a file system does not know. The last two are one number on Linux only."""
-
-FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Its errors for a disk or a quota without space or inodes."""
 
 _ADVICE = {
     errno.EROFS: "the file system is read-only; set FLWR_HOME to a writable directory",

@@ -22,7 +22,7 @@ SKEW_S = 3600.0
 """A time may lie this far in the future, because the clocks of hosts that share a home differ by minutes."""
 
 PART_SUFFIX = ".part"
-"""The suffix of a file that is being written. If its writer is killed, the file stays."""
+"""The suffix of a file that is being written; it stays if its writer is killed."""
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -119,7 +119,7 @@ def _check(path: Path | str, status: os.stat_result, kind: int, *, any_owner: bo
 
 
 def chmod_advice(mode: int) -> str:
-    """How to take away the rights of others, also on a share that gives the same modes to everything."""
+    """Advice on how to take away the rights of others, also on a share that shows one mode for all files."""
     others = "mount the volume with umask=077 or set FLWR_HOME to another one"
     return f"chmod {mode:o} it, or, where that changes nothing, {others}"
 
@@ -269,8 +269,7 @@ def replace_by(
         path: the file; it need not exist.
         data: the new content in pieces, which may be too large for the memory.
         durable: force the content to the disk before the file gets its name.
-        any_owner: replace the old file whatever its owner and mode are, and on a share that has modes of its
-            own.
+        any_owner: replace an old file of any owner and mode, also on a share with modes of its own.
         before: called right before the rename, which Windows refuses while the old file is open.
 
     Raises:
@@ -324,7 +323,7 @@ CLAIM_S = 10.0
 def claimed(path: Path) -> Iterator[bool]:
     """Claim something for the time of a ``with`` block, where no lock can be relied on.
 
-    Yields whether this process has the claim. Two may have it, if one that was left behind ends just then.
+    Yields whether this process has the claim. Two processes may have it if an old claim ends at that moment.
 
     Args:
         path: the file whose creation is the claim.
@@ -343,7 +342,7 @@ def claimed(path: Path) -> Iterator[bool]:
 
 
 def _end_old_claim(path: Path) -> None:
-    """Remove a claim that was left behind. The next caller gets it, so that not all do who come now."""
+    """Remove the claim of a process that died; only the next call of ``claimed`` can get it."""
     probe = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     with contextlib.suppress(FileNotFoundError):
         age = age_s(now(probe), os.lstat(path).st_mtime)

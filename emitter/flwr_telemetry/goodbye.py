@@ -5,7 +5,8 @@ file system, it goes with the container, and so do the events that wait. In all 
 delivers them, so no other exit waits for a delivery.
 
 In: this process's variables. Out: a request for delivery, and a warning if it came too late. ``emit.py``
-registers the exit handler. This module never starts a sidecar by itself, and never waits without an end.
+registers the exit handler. This module never starts a sidecar by itself, and no wait is longer than
+``goodbye_s``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from . import launch, mounts, settings
 from .layout import Home, home_directory
 
 KNOWN_INITS = frozenset({"docker-init", "tini", "tini-static", "dumb-init", "catatonit", "podman-init"})
-"""The names of programs that end as soon as their child ends; ``podman-init`` is Podman's catatonit."""
+"""Programs that end as soon as their child ends; ``podman-init`` is Podman's name of catatonit."""
 
 
-def say(flush: Callable[[float], bool], warn: Callable[[str, str], None]) -> None:
+def wait_for_delivery(flush: Callable[[float], bool], warn: Callable[[str, str], None]) -> None:
     """Wait for the delivery of the events of this process, if its container ends with it.
 
     Args:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
-from .imports import undisturbed
+from .imports import psutil
 from .named import Any
 
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
@@ -20,25 +20,18 @@ if TYPE_CHECKING:
 _GIB = 1024**3
 
 _MEASURES: dict[str, Callable[[ModuleType], int | None]] = {
-    "cpu_count_physical": lambda psutil: psutil.cpu_count(logical=False) or None,
-    "memory_gib": lambda psutil: round(total / _GIB) if (total := psutil.virtual_memory().total) else None,
+    "cpu_count_physical": lambda loaded: loaded.cpu_count(logical=False) or None,
+    "memory_gib": lambda loaded: round(total / _GIB) if (total := loaded.virtual_memory().total) else None,
 }
 
 
-@undisturbed
-def _psutil() -> ModuleType:
-    import psutil
-
-    return psutil
-
-
 def hardware_facts() -> dict[str, int]:
-    """Physical cores, and memory rounded to whole GiB. A fact that this system does not tell is missing."""
+    """Physical cores, and memory rounded to whole GiB. A fact that psutil cannot find out is missing."""
     found: dict[str, int] = {}
     for name, measure in _MEASURES.items():
         # psutil raises many things where /proc is not as it expects: KeyError, ValueError, RuntimeError.
         with contextlib.suppress(Exception):
-            if (value := measure(_psutil())) is not None:
+            if (value := measure(psutil())) is not None:
                 found[name] = value
     return found
 

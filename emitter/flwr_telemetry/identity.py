@@ -1,13 +1,13 @@
-"""Tells who reports: computes the part of a context that a process never changes.
+"""Computes the static part of an event's context: the package, the hardware and the platform.
 
-The values are exactly those of Flower's own telemetry. But no program is started for them, while
-``platform.architecture()`` starts ``file`` and ``platform.platform()`` starts ``uname -p``. Neither
-``platform`` nor ``importlib.metadata`` is imported where uname(2) and the names of files tell the same.
+The values are exactly those of Flower's own telemetry, but no program is started for them. In ``platform``,
+``architecture()`` starts ``file``, and ``platform()`` starts ``uname -p``. Neither ``platform`` nor
+``importlib.metadata`` is imported if uname(2) and the names of files give the same value.
 
-A program may have replaced any function that is called here, and an interpreter that is embedded in a program
-may not know its own file. A field that cannot be computed is ``unknown``, and costs no event.
+A program may have replaced any function that is called here. An embedded interpreter may not know its own
+file. A field that cannot be computed is ``unknown``, and no event is lost for it.
 
-``context.py`` declares every field. It is not needed for an event.
+``context.py`` declares every field; most events do not need it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 
 from . import system
-from .errors import LoadingError, pass_on
+from .errors import LoadingError, reraise_from_handler
 from .imports import undisturbed
 from .log import quietly
 from .named import Any, NamedTuple, TypeGuard
@@ -27,14 +27,14 @@ from .source import is_uuid
 UNKNOWN = "unknown"
 
 _MAX_TEXT, _MAX_PARTS = 256, 4
-"""No true text is longer, and no true array has more parts. A larger one would leave no room for an event."""
+"""The limits of a text and of an array. A larger one is not genuine, and would fill the record."""
 
 
 # Static values
 
 
 def _of_system(attribute: str, name: str) -> Callable[[], Any]:
-    """A value of ``platform``, which on Linux is one of uname(2). That module takes 1.5 ms to import."""
+    """Gets a value of ``platform``. On Linux it is one of uname(2), because the import takes 1.5 ms."""
 
     def get() -> Any:
         if not system.LINUX:
@@ -46,7 +46,7 @@ def _of_system(attribute: str, name: str) -> Callable[[], Any]:
 
 
 def _of_python(name: str) -> Callable[[], Any]:
-    """A value of ``platform``, which CPython has in the text of its version."""
+    """Gets a value of ``platform``. In CPython it is in ``sys.version``."""
 
     def get() -> Any:
         if sys.implementation.name != "cpython":
@@ -67,7 +67,7 @@ _AS_FILE_NAME = str.maketrans({" ": "_", **dict.fromkeys('/\\:;"()', "-")})
 
 
 def platform_text() -> str:
-    """``platform.platform()`` without ``uname -p``, which prints nothing useful on Linux."""
+    """The value of ``platform.platform()``, without ``uname -p``, which prints nothing useful on Linux."""
     if not system.LINUX:
         text: str = _platform().platform()
         return text
@@ -86,7 +86,7 @@ def platform_text() -> str:
 
 
 def architecture() -> list[str]:
-    """``platform.architecture()`` by the first bytes of the executable, which ``file`` would read."""
+    """The value of ``platform.architecture()``, by the first bytes of the executable, as ``file`` does it."""
     if not system.LINUX:
         return list(_platform().architecture())
     try:
@@ -175,14 +175,14 @@ def computed(get: Callable[..., Any], *arguments: object) -> Any:
     """A value, or None if it cannot be computed.
 
     Raises:
-        LoadingError: it can be soon.
+        LoadingError: it can be computed a moment later.
     """
     try:
         return get(*arguments)
     except LoadingError:
         raise
     except Exception:  # noqa: BLE001 - a program may have replaced what is called
-        pass_on()
+        reraise_from_handler()
         return None
 
 
@@ -197,7 +197,7 @@ def without_fields(static: dict[str, Any], names: Collection[str]) -> dict[str, 
 
 
 def without_names(static: dict[str, Any]) -> dict[str, Any]:
-    """A static context without the values that may hold a name, where the names to look for are not known."""
+    """A static context without the values that may hold a name; used if the names are not known."""
     unknown = {**static, "platform": {**static["platform"], **dict.fromkeys(_MAY_NAME, UNKNOWN)}}
     for key in {package.key for package in PACKAGES.values()} & static.keys():
         number = static[key]["package_version"].partition("+")[0]  # a local part may hold anything
@@ -212,8 +212,8 @@ def _is_text(value: object) -> TypeGuard[str]:
 def package_version(package: str) -> tuple[str, str]:
     """Name and version of the installed ``package``; both are ``unknown`` if there is none, as in Flower.
 
-    An imported package knows its version. Only otherwise the metadata of this environment are searched,
-    because that costs far more.
+    An imported package has its version in a module. Otherwise the metadata of this environment are searched,
+    which takes far longer.
     """
     for holder in PACKAGES[package].holders:
         module = sys.modules.get(holder)

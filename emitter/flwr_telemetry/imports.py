@@ -1,14 +1,16 @@
 """Imports the modules that the first event of a process needs, one at a time, and never during a fork.
 
 A signal handler may interrupt an import. An event in that handler would use half-imported modules, so it has
-to wait until the import ends, and so has the event of another thread if the import is slow. Both get a
-LoadingError, and ``emit.py`` keeps the event. A child that is forked during the import of another thread
-would wait for that import forever. So the fork waits for the end of the import.
+to wait until the import ends. The event of another thread has to wait, too, if the import is slow. Both get a
+LoadingError, and ``emit.py`` keeps the event.
 
-An import that ran out of memory is never tried again. It would fail again, more slowly each time, and an
-extension module that is loaded half may end the process.
+A child that is forked during the import of another thread would wait for that import for ever. So the fork
+waits for the end of the import.
 
-This module never starts a thread, and imports nothing of this package but errors and waits.
+An import that ran out of memory is never tried again. It would fail again, more slowly each time, and a
+half-loaded extension module may crash the process.
+
+This module never starts a thread. Of this package it imports only ``errors`` and ``locks``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
+from types import ModuleType
 
 from .errors import LoadingError, TelemetryError
 from .locks import polls
@@ -38,7 +41,7 @@ class Guard:
         self._lock = threading.RLock()  # its owner, interrupted by a handler, does not wait for itself
         self._is_importing = False
         self._is_slow = False
-        """Whether somebody has waited in vain for the running import."""
+        """Whether a thread has waited in vain for the running import."""
         self._is_cut_off = False
         """Whether this process was forked during an import of another thread."""
         self._is_exhausted = False
@@ -74,7 +77,7 @@ class Guard:
             self._release()
 
     def _acquire(self) -> bool:
-        """Wait for the lock, but for a slow import only once: the next one waits for it in vain, too."""
+        """Wait for the lock. Once a wait for an import was in vain, no other thread waits for that import."""
         if self._lock.acquire(blocking=False):
             return True
         wait_s = 0.0 if self._is_slow else WAIT_S
@@ -135,3 +138,11 @@ def undisturbed(function: Callable[[], _T]) -> Callable[[], _T]:
         return kept[0] if kept else _guard.call(once)
 
     return call
+
+
+@undisturbed
+def psutil() -> ModuleType:
+    """The package ``psutil``, which few processes need."""
+    import psutil
+
+    return psutil

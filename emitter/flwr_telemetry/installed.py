@@ -1,8 +1,8 @@
 """Finds the version of an installed distribution without importing it.
 
-``importlib.metadata`` takes 12 ms to import. So the directories of ``sys.path`` are listed here, as that
-module does it, and it decides only where something else than a ``.dist-info`` may come first: an egg, an
-archive, or a finder of its own.
+``importlib.metadata`` takes 12 ms to import. So this module lists the directories of ``sys.path`` as that one
+does. ``importlib.metadata`` decides only if something else than a ``.dist-info`` may come first: an egg, an
+archive, or a finder of the program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_HEADER_BYTES = 4096
 
 
 class _UnclearError(Exception):
-    """``importlib.metadata`` may find something else."""
+    """``importlib.metadata`` may find another version than this module."""
 
 
 def version(names: Sequence[str]) -> tuple[str, str] | None:

@@ -1,10 +1,19 @@
 """Decides whether this process starts a sidecar; ``spawn.py`` starts it.
 
-The guards, in their order: the lock of a running sidecar, a service's heartbeat, the setting, the recursion
-guard, the batch job, the throttle, consent, the packages, the lock, the throttle again under the lock. Where
-no lock can be relied on, a file stands for it while a process starts one.
+Each of these guards prevents a start. They are checked in this order:
 
-This module never starts two, except in a rare race without locks. It never waits for a sidecar to be ready.
+1. a sidecar holds its lock
+2. the heartbeat of a service is fresh
+3. the setting ``sidecar`` is ``never``
+4. this process was started by a sidecar
+5. this process belongs to a batch job
+6. a sidecar was started a moment ago
+7. telemetry is off by now
+
+Then the process takes the lock, or creates a file in its place if no lock can be relied on. It checks 6 once
+more. It gives up if no process reaps sidecars (``reaper.py``), or if a package of the sidecar cannot be found
+(``package_files.py``). Two sidecars start only in a rare race without locks. No process waits for a sidecar
+to be ready.
 """
 
 from __future__ import annotations
@@ -27,7 +36,7 @@ from .settings import Settings
 _BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID")
 
 _STARTED_MARK = "started {:<31}\n"
-"""The lock file's contents after a start, with the last sidecar if it was a zombie; see ``reaper.py``."""
+"""The content of the lock file after a start. It names the last sidecar if that was a zombie."""
 
 _MARK_BYTES = 40
 
@@ -102,7 +111,7 @@ def in_batch_job(environ: Mapping[str, str]) -> bool:
 
 @undisturbed
 def _for_a_start() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Hardly any process starts a sidecar, so these imports wait."""
+    """Few processes start a sidecar, so these imports wait."""
     from . import reaper, spawn, start_errors
 
     return spawn, reaper, start_errors
@@ -111,8 +120,8 @@ def _for_a_start() -> tuple[ModuleType, ModuleType, ModuleType]:
 def _started_lately(host: HostPaths, respawn_s: float) -> bool:
     """Whether the lock file shows a start less than ``respawn_s`` ago, in either direction.
 
-    A start in an earlier container does not count. Else a fleet of short containers might start a sidecar
-    only at their ends.
+    A start in an earlier container does not count. Otherwise containers that live for seconds might start a
+    sidecar only at their ends.
 
     Raises:
         StartError: the last starts were in vain, and the longer time after them is not over.
@@ -155,7 +164,8 @@ def _claim_start(host: HostPaths, respawn_s: float, prepare: Callable[[], object
             _, reaper, _ = _for_a_start()
             left = reaper.take_former(host, mark.removeprefix("started").strip(), age_s)
             prepare()
-            # A write sets the file's time by its own file system. The size tells a start from a creation.
+            # The write sets the file's time by its own file system. While the size is 0, no sidecar was
+            # started.
             system.pwrite(descriptor, _STARTED_MARK.format(left).encode(), 0)
             return Wake.STARTED
 

@@ -24,8 +24,8 @@ ADOPTED_SUFFIX = "-adopted"
 """The suffix of a batch whose events come from other hosts of the home."""
 
 WHOLE_DIGITS = 16
-"""The number of hexadecimal digits in the name of a *whole* segment. It was written before it got its name,
-and nobody ever appends to it."""
+"""The number of hexadecimal digits in the name of a *whole* segment. Such a segment was written before it got
+its name, and no process appends to it."""
 
 GONE_HOSTS = "gone.hosts"
 """The directory of the common archive of hosts that are gone. No host has this name, because of its dot."""
@@ -148,7 +148,7 @@ class HostPaths(_HostFields):
     lock: _Below = _Below("root", "sidecar.lock")
     """A running sidecar holds its lock; it is never unlinked."""
     starting: _Below = _Below("root", "sidecar.starting")
-    """There while a process starts a sidecar, where no lock can be relied on."""
+    """Exists while a process starts a sidecar, if no lock can be relied on."""
     state: _Below = _Below("root", "sidecar.json")
     """The sidecar's process and its last actions, for ``status``."""
     log: _Below = _Below("root", "sidecar.log")
@@ -158,7 +158,7 @@ class HostPaths(_HostFields):
     machine: _Below = _Below("root", "machine")
     """The machine that owns the directory, on a shared home; see ``machine.py``."""
 
-    # Strings, for homes of ten thousand hosts: making a path takes longer than listing it.
+    # Strings, because in a home of ten thousand hosts, making a path takes longer than listing it.
 
     @property
     def root_text(self) -> str:
@@ -210,7 +210,7 @@ class Home(_HomeFields):
     forgetting: _Below = _Below("telemetry", "forgetting")
     """The source ID that is being forgotten, until that is done."""
     noticed: _Below = _Below("telemetry", "noticed")
-    """There once a person could see the line of first contact."""
+    """Written when a person could see the line of first contact; it names the fields."""
 
     def heartbeat(self, host: str) -> Path:
         """The heartbeat of a service on ``host``."""

@@ -4,11 +4,11 @@ The kernel releases a lock when the last copy of its descriptor is closed: no lo
 A wait may run in the training process, where a frozen or virtual clock must not hang it.
 
 This module never blocks in a system call: every attempt has ``LOCK_NB``. A file server may hold up even such
-an attempt, for a minute or for ever, and two machines may get one lock. So no file that other machines may
-use is locked: the answer is "unsupported", and the caller does without.
+an attempt, for a minute or for ever, and two machines may get the same lock. So no file that other machines
+may use is locked. The answer is "unsupported", and the caller works without the lock.
 
-No wait in the training process uses the timeout of a ``threading`` lock: it is a moment of the clock, which a
-virtual one may never reach.
+No wait in the training process uses the timeout of a ``threading`` lock, because a virtual clock may never
+reach its end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from . import mounts, system
-from .errors import BUSY_ERRNOS, pass_on
+from .errors import BUSY_ERRNOS, reraise_from_handler
 from .named import ClassVar
 
 
@@ -111,7 +111,7 @@ def polls(wait_s: float, poll_s: float) -> Iterator[None]:
         try:
             time.sleep(poll_s)
         except Exception:  # noqa: BLE001 - a virtual clock, or a test suite, may refuse it
-            pass_on()
+            reraise_from_handler()
         yield
         tries -= 1
 

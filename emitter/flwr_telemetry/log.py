@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from . import system
-from .errors import pass_on
+from .errors import reraise_from_handler
 from .imports import undisturbed
 from .named import Any
 
@@ -43,15 +43,15 @@ MAX_WARNINGS = 64
 _warned: set[str] = set()
 _facts: dict[str, int] = {}
 _telling: set[int] = set()
-"""The threads that log something just now."""
+"""The threads that are logging now."""
 
 
 def quietly(function: Callable[..., Any], *arguments: object) -> Any:
-    """The result of a function that the process may have replaced; None if that, and no handler, raises."""
+    """The result of a function; None if it raises. An exception of a signal handler reaches the program."""
     try:
         return function(*arguments)
-    except Exception:  # noqa: BLE001 - it may be anybody's
-        pass_on()
+    except Exception:  # noqa: BLE001 - the program may have replaced the function
+        reraise_from_handler()
     return None
 
 
@@ -114,24 +114,24 @@ def first_contact(
     notice: Callable[[], bytes],
     untold: Sequence[str],
 ) -> bool:
-    """Say, once per home, that metrics are on, how to see them, how to switch them off, and which are new.
+    """Log, once per home, that metrics are on, how to see them, how to switch them off, and which are new.
 
-    A home counts as told only where a person can see the line. The first process may be a SuperLink whose
-    streams lead nowhere; then a later one says it.
+    The line is logged only where a person can see it. If the first process is a SuperLink whose streams lead
+    nowhere, a later process logs it.
 
     Args:
-        noticed: the file that marks a home as told; its directory exists.
+        noticed: the file that says that the line was logged; its directory exists.
         may_create: consent, read again; called before the file is created.
         kept_by: why no event is sent; empty if they are sent.
-        notice: gives the text to write into the file; called only if it is written.
-        untold: the names of the fields that are new since the home was told.
+        notice: returns the text of that file; called only if it is written.
+        untold: the names of the fields that no notice of this home has named yet.
 
     Returns:
-        Whether it was said now.
+        Whether this call has logged it.
 
     Raises:
-        FileExistsError: another process says it.
-        OSError: the home cannot be marked, so nothing is said.
+        FileExistsError: another process logs it.
+        OSError: the file cannot be written, so nothing is logged.
     """
     is_known = os.path.lexists(noticed)
     if is_known and not untold:
@@ -158,11 +158,8 @@ def mark_as_noticed(noticed: Path, notice: bytes, *, is_new: bool) -> None:
     if not is_new:
         files.replace_bytes(noticed, notice)
         return
-    descriptor = files.open_file(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
+    with files.opened(noticed, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
         files.write_all(descriptor, notice)
-    finally:
-        os.close(descriptor)
 
 
 def is_seen(stream: object) -> bool:
@@ -180,11 +177,11 @@ def is_seen(stream: object) -> bool:
 
 
 def _shows(handler: logging.Handler) -> bool:
-    """Whether a person may see what a handler does with the line of first contact."""
+    """Whether a handler may show the line of first contact to a person."""
     if handler.level > logging.INFO or isinstance(handler, logging.NullHandler):
         return False
     stream = sys.stderr if handler is _standard_error else getattr(handler, "stream", None)
-    if stream is None:  # one of another kind, or one that opens its file for the first line
+    if stream is None:  # a handler of another kind, or one that opens its file for the first line
         return type(handler) not in {logging.StreamHandler, _StandardError}
     return is_seen(stream)
 

@@ -1,15 +1,16 @@
-"""Tells which directory of a shared home belongs to this machine, because two machines may have one name.
+"""Finds the directory of a shared home that belongs to this machine, because two machines may have one name.
 
 On a home of this machine alone it is the directory of the host name, and nothing is read or written. On a
-shared home (see ``mounts.py``) the directory holds a file ``machine`` of one line: a random salt, and the
-hashes of the salt with the boot ID and with the machine ID of the machine that owns it; ``-`` for an unknown
-ID. The IDs themselves never reach the disk. A machine that finds the directory of another one takes
-``<host>-2`` to ``<host>-9``, and then a name with a part of its boot ID's hash, so that ten thousand machines
-of one name do not read ten thousand files each.
+shared home (see ``mounts.py``) the directory holds a file ``machine`` with three words: a random salt, the
+hash of salt and boot ID, and the hash of salt and machine ID. ``-`` stands for an unknown ID. The IDs
+themselves never reach the disk.
 
-A directory belongs to this machine if the boot ID fits, and to another one if both machine IDs are known and
-differ. Otherwise this machine was booted again, or its disk is a copy of another machine's. A file that was
-touched since the boot tells the two apart: only another machine can have done that.
+A machine that finds the directory of another one tries ``<host>-2`` to ``<host>-9``, and then a name with a
+part of its boot ID's hash. So ten thousand machines of one name do not read ten thousand files each.
+
+A directory belongs to this machine if the boot IDs are equal, and to another one if both machine IDs are
+known and differ. Otherwise this machine was booted again, or its disk is a copy of another machine's. If the
+file was touched since this machine's boot, another machine has done that.
 
 Two machines may share a directory for a moment, for example while both claim it. Nothing is lost or counted
 twice by that, because every step on a shared home is a rename or an exclusive creation. No lock is used.
@@ -34,8 +35,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = Path("/etc/machine-id")
 
 _UNKNOWN = "-"
-_MOST_BYTES = 1024
-_MOST_NUMBERED = 9
+_MAX_BYTES = 1024
+_MAX_NUMBERED = 9
 _TRIES = 3
 _NAME_DIGITS = 8
 
@@ -100,7 +101,7 @@ def _id(path: Path) -> str:
 def _names(host: str, ids: _Ids) -> Iterator[str]:
     """The names that this machine may take, in the order in which it tries them."""
     yield host
-    for number in range(2, _MOST_NUMBERED + 1):
+    for number in range(2, _MAX_NUMBERED + 1):
         yield numbered_host(host, str(number))
     yield numbered_host(host, _sha256(ids.boot or ids.machine)[:_NAME_DIGITS])
 
@@ -128,7 +129,7 @@ def _is_own(host: HostPaths, ids: _Ids, may_claim: Callable[[], bool]) -> bool:
     """
     # Opening a file makes an NFS client ask the server, so neither the content nor the time is an old one.
     with files.opened(host.machine, os.O_RDONLY) as descriptor:
-        salt, marked = _parsed(os.read(descriptor, _MOST_BYTES))
+        salt, marked = _parsed(os.read(descriptor, _MAX_BYTES))
         own = ids.hashed(salt)
         same_boot, same_machine = (
             ours == theirs if ours and theirs else None for ours, theirs in zip(own, marked, strict=True)

@@ -1,7 +1,7 @@
-"""Tells which file system a path is on, and whether other machines may use its files, too.
+"""Finds the file system of a path, and whether other machines may use its files, too.
 
 The answers come from the table of mounts in proc(5) alone. No call here asks a file server, which might never
-answer: symbolic links are followed only as long as they lie on a file system of this machine.
+answer. So symbolic links are followed only on file systems of this machine.
 
 A file system counts as shared unless it is known to belong to this machine alone. Where there is no proc(5),
 nothing is known to be shared.
@@ -22,15 +22,15 @@ _OWN = frozenset(
     "aufs bcachefs btrfs devtmpfs ecryptfs fuse.fuse-overlayfs overlay overlayfs proc ramfs rootfs sysfs "
     "tmpfs ubifs zfs".split()
 )
-"""File systems of this machine that have no disk of their own. Those that have one are told by its number."""
+"""File systems of this machine without a disk of their own; ``Mount.is_on_disk`` finds the others."""
 
 _CLUSTERS = frozenset("gfs2 ocfs2".split())
 """File systems on a disk that several machines write to."""
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 _FIELDS = 6
-"""Those up to the mount point are five."""
+"""The five fields of a line up to the mount point, and the rest."""
 
 
 class Mount:
@@ -70,7 +70,7 @@ class Mount:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines may use its files, as far as anybody can tell here."""
+        """Whether other machines may use its files, as far as the table shows."""
         is_own = self.kind in _OWN or (self.is_on_disk and self.kind not in _CLUSTERS)
         return not is_own
 
@@ -86,7 +86,7 @@ Table = Mapping[str, str]
 
 
 def table() -> Table:
-    """The table of now; empty if it cannot be read."""
+    """The table of mounts as it is now; empty if it cannot be read."""
     found = {}
     for line in _lines():
         fields = line.split(" ", 5)
@@ -99,7 +99,7 @@ def table() -> Table:
 def find(path: str | os.PathLike[str], known: Table | None = None) -> Mount | None:
     """The mount of a path that may be missing; None if the table cannot be read.
 
-    If the path leads to a shared file system, its part there is taken by the letter.
+    The part of a path on a shared file system is not resolved.
 
     Args:
         path: absolute.
@@ -110,7 +110,7 @@ def find(path: str | os.PathLike[str], known: Table | None = None) -> Mount | No
 
 
 def real(path: str | os.PathLike[str], known: Table | None = None) -> str:
-    """An absolute path without symbolic links; the part on a shared file system is taken by the letter."""
+    """An absolute path without symbolic links; the part on a shared file system is not resolved."""
     known = table() if known is None else known
     return _real(known, path) if "/" in known else os.path.realpath(path)
 
@@ -127,7 +127,7 @@ def _real(known: Table, path: str | os.PathLike[str]) -> str:
         checked = point
         part = parts.pop()
         below = os.path.dirname(place) if part == os.pardir else os.path.join(place, part)
-        target = "" if below in known or links >= _MOST_LINKS else _target(below)
+        target = "" if below in known or links >= _MAX_LINKS else _target(below)
         if target:
             links += 1
             parts += _parts(target)

@@ -1,8 +1,8 @@
-"""Tells whether everything that was in the spool at some moment is delivered, by reading directories alone.
+"""Finds out whether everything that was in the spool at some moment is delivered; only reads directories.
 
-Segments and batches move one way: spool → work → outbox → deleted. A segment keeps its inode, a batch its
-name. Each pass lists the directories in that order, so that it cannot miss one that moves meanwhile. If the
-sidecar of another host adopts them, they are in batches there. Each pass lists those, too.
+Segments and batches move one way: spool → work → outbox → deleted. A segment keeps its inode, and a batch its
+name. Each check lists the directories in that order, so it cannot miss one that moves meanwhile. If the
+sidecar of another host adopts them, they are in batches there. Each check lists those, too.
 
 One kind of file moves back. A segment whose events are in bodies stays beside them, named
 ``<name>.<end>.taken``; ``end`` tells how far it was read. If a stopped writer has appended to it since, it
@@ -48,7 +48,7 @@ class Waiting:
 
     Args:
         host: the host whose spool and outbox count.
-        adopted: whether batches count that other hosts had adopted by then; nothing tells whose they are.
+        adopted: whether to count batches that other hosts have adopted. They may be of any host.
     """
 
     def __init__(self, host: HostPaths, *, adopted: bool = True) -> None:
@@ -63,8 +63,8 @@ class Waiting:
     def is_over(self) -> bool:
         """Whether everything that waited then is delivered, rejected or dropped.
 
-        The other hosts are asked last, because there may be thousands of them. Windows refuses to list a
-        directory that is just being removed; the next pass tells more.
+        The directories of other hosts are listed last, because there may be thousands. Windows refuses to
+        list a directory that is being removed; the next check succeeds.
         """
         try:
             return self._is_over()
@@ -78,7 +78,7 @@ class Waiting:
             self._segments &= self._spooled()
             if self._segments:
                 return False
-            # A segment that left the spool since the last pass is in one of the batches that exist now.
+            # A segment that has left the spool since the last check is in one of the batches that exist now.
             self._batches |= self._in_batches()
         if not self._batches.isdisjoint(map(_own_name, _batches(self._host))):
             return False
@@ -93,7 +93,7 @@ class Waiting:
         # Listed last, because grown segments return to the spool.
         for entry in _entries(self._host.spool):
             if is_whole(entry.name):
-                found.add(entry.name)  # there may be ten thousands, each look at one a request to a server
+                found.add(entry.name)  # without its status, because each would be a request to a server
             elif entry.name.endswith(SEGMENT_SUFFIX):
                 with contextlib.suppress(OSError):
                     status = system.entry_status(entry)
@@ -104,7 +104,7 @@ class Waiting:
     def _in_batches(self) -> set[str]:
         """The names of the batches that hold, or may hold, events of this host.
 
-        Two passes over all hosts, because a batch may move from a host that comes later to one before it.
+        All hosts are listed twice, because a batch may move from a later host to an earlier one meanwhile.
         """
         found: set[str] = set()
         for _ in range(2):

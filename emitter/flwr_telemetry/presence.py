@@ -17,7 +17,7 @@ from types import ModuleType
 
 from . import files, system
 from .errors import TelemetryError
-from .imports import undisturbed
+from .imports import psutil, undisturbed
 from .layout import HEARTBEAT_PREFIX, Home, HostPaths, is_heartbeat
 from .locks import LockResult, try_exclusive
 from .named import Any, NamedTuple
@@ -35,7 +35,7 @@ SERVICE_MODE = "service"
 """The mode of a service in ``sidecar.json``."""
 
 LONGEST_AGE_S = 1e9
-"""The age of a heartbeat whose time lies too far ahead to tell: JSON has no infinity."""
+"""The largest age of a heartbeat, because JSON has no infinity."""
 
 ZOMBIE = "Z"
 """The state of a process that has ended and was not reaped."""
@@ -48,9 +48,9 @@ _PROC = "/proc/self"
 
 _MAX_STATE_BYTES = 64 * 1024
 
-_LOOKS = 30
-"""After so many looks ``telemetry/`` is listed again, even if its time is the same. Two changes within one
-tick of the file system's clock have one time, and a network file system may show a change late."""
+_MAX_USES = 30
+"""After this number of uses ``telemetry/`` is listed again, even if its time is the same. Two changes within
+one tick of the file system's clock have one time, and a network file system may show a change late."""
 
 
 # Heartbeats
@@ -66,20 +66,20 @@ def heartbeat_files(home: Home) -> list[Path]:
 
 
 _listed: tuple[Path, object, int, list[Path]] = (Path(), None, 0, [])
-"""A directory that was listed, its signature before, the looks since, and the heartbeats in it."""
+"""The directory, its signature before it was listed, the uses of that list, and the heartbeats in it."""
 
 
 def _known_heartbeat_files(home: Home) -> list[Path]:
-    """As ``heartbeat_files``, but the directory is listed only if it has changed since the last look.
+    """As ``heartbeat_files``, but the directory is listed only if it has changed since the last call.
 
-    A process looks once a second, and a home may have the directories of ten thousand hosts.
+    A process asks once a second, and a home may have the directories of ten thousand hosts.
     """
     global _listed  # noqa: PLW0603 - one tuple, replaced at once, so that threads and forks need no lock
-    telemetry, signature, looks, found = _listed
+    telemetry, signature, uses, found = _listed
     now = files.signature(home.telemetry)
-    if now is None or (telemetry, signature) != (home.telemetry, now) or looks >= _LOOKS:
-        looks, found = 0, heartbeat_files(home)
-    _listed = home.telemetry, now, looks + 1, found
+    if now is None or (telemetry, signature) != (home.telemetry, now) or uses >= _MAX_USES:
+        uses, found = 0, heartbeat_files(home)
+    _listed = home.telemetry, now, uses + 1, found
     return found
 
 
@@ -126,7 +126,7 @@ def last_touched(host: HostPaths) -> float:
 def file_system_now(directory: Path) -> float:
     """The file system's time for a reader that may change nothing: the time of a file without a name.
 
-    This host's clock must do for a directory that cannot be written.
+    If the directory cannot be written, it is the time of this host's clock.
     """
     from tempfile import TemporaryFile
 
@@ -170,7 +170,7 @@ def read_state(host: HostPaths) -> dict[str, Any]:
 
 @undisturbed
 def _json() -> ModuleType:
-    """Where locks work, hardly any process reads a state, so this import waits."""
+    """Few processes read a state where locks work, so this import waits."""
     import json
 
     return json
@@ -210,7 +210,7 @@ def state_claims_alive(host: HostPaths) -> bool:
 
 
 def signal_service(host: HostPaths) -> None:
-    """Wake a service of this host, which otherwise checks a quiet home for work every 30 s only."""
+    """Wake a service of this host, which may sleep for half a minute while nothing changes."""
     signal_sidecar(host, SERVICE_MODE, system.RELOAD)
 
 
@@ -244,7 +244,7 @@ class ProcessStatus(NamedTuple):
     parent: int
     session: int
     start: str
-    """Of no use but to compare it."""
+    """A text that is only compared."""
 
 
 def process_status(pid: int) -> ProcessStatus | None:
@@ -258,23 +258,15 @@ def process_status(pid: int) -> ProcessStatus | None:
 def _facts_by_psutil(pid: int) -> tuple[str, int, int, str] | None:
     """The facts on a system without proc(5), such as macOS; None if there is no such process."""
     with contextlib.suppress(Exception):  # psutil raises many things, and it may be missing
-        psutil = _psutil()
-        process = psutil.Process(pid)
-        state = {psutil.STATUS_ZOMBIE: ZOMBIE, psutil.STATUS_STOPPED: "T"}.get(process.status(), "S")
+        loaded = psutil()
+        process = loaded.Process(pid)
+        state = {loaded.STATUS_ZOMBIE: ZOMBIE, loaded.STATUS_STOPPED: "T"}.get(process.status(), "S")
         session = -1
         if not system.WINDOWS:
             with contextlib.suppress(OSError):  # a system may not tell that of another user
                 session = os.getsid(pid)
         return state, process.ppid(), session, repr(process.create_time())
     return None
-
-
-@undisturbed
-def _psutil() -> ModuleType:
-    """Hardly any process asks for another one, so this import waits."""
-    import psutil
-
-    return psutil
 
 
 def birth(pid: int) -> str:

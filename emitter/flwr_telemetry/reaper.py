@@ -3,10 +3,10 @@
 A sidecar is no child of the process that starts it: init adopts and reaps it. In a container, process 1 may
 be the training itself, which then has a child that it does not know. This module reaps that one.
 
-Process 1 may also be a program that reaps nothing. Every sidecar would then leave a zombie for the life of
-the container, so no more than two are started. The spool keeps the events, and ``docker run --init`` is the
-cure. Some programs reap now and then. Therefore only a zombie that was noted at the last start, some time
-ago, proves that nobody reaps.
+Process 1 may also be a program that reaps nothing. Every sidecar would then leave a zombie until the
+container ends, so no more than two are started. The spool keeps the events, and ``docker run --init`` is the
+remedy. Some programs reap now and then. So only a zombie that was noted at the last start, and is still there
+after ``NOTED_FOR_S``, proves that no process reaps.
 
 Called only before a start. This module never reaps a child of the training's own, and never waits.
 """
@@ -22,7 +22,7 @@ from .layout import HostPaths
 from .presence import ZOMBIE, birth, process_status, sidecar_state
 
 NOTED_FOR_S = 10.0
-"""An init that reaps now and then has done so after this time."""
+"""After this time, even a program that reaps now and then has reaped."""
 
 
 def take_former(host: HostPaths, noted: str, noted_for_s: float) -> str:
@@ -64,8 +64,8 @@ def _is_left(noted: str) -> bool:
 def _former(host: HostPaths) -> int | None:
     """The last sidecar, if its number still means that process.
 
-    A sidecar writes ``sidecar.json`` before anything else. The number alone may meanwhile belong to a child
-    of the training that waits to be reaped: containers that share a home have the same small numbers.
+    A sidecar writes ``sidecar.json`` before anything else. By now the number may belong to a child of the
+    training, because containers that share a home have the same small numbers.
     """
     state = sidecar_state(host)
     return state.pid if state is not None and state.born and state.born == birth(state.pid) else None

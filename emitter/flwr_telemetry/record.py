@@ -16,8 +16,8 @@ Thus an undamaged segment is a plain msgpack stream. The payload is a msgpack ma
 
 ``date`` is an integer: microseconds since the epoch, UTC (``D3``, int 64). Events of flwr-datasets have
 ``package`` in place of ``flower``, and no ``partner``. An event that must never be sent has ``upload``, which
-is false: it was reported while ``upload = false`` held. Everything else in the context has the wire format,
-and JSON can express everything in the payload: no binary, no extension, no NaN or infinity, only strings as
+is false: it was reported while ``upload = false`` held. Everything else in the context has the wire format.
+JSON can express everything in the payload: it has no binary, extension, NaN or infinity, and only strings as
 keys.
 
 On the wire, an event is Flower's own JSON. It differs from the payload in ``context.date`` alone: there the
@@ -65,7 +65,7 @@ def decode(payload: bytes) -> Event:
     """
     try:
         event = msgpack.unpackb(payload)
-    # ValueError covers broken UTF-8, excess bytes, wrong keys and deep nesting; the others truncation.
+    # A ValueError means broken UTF-8, excess bytes, wrong keys or deep nesting, and the others truncation.
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise NotAnEventError(type(error).__name__) from error
     check_event(event)

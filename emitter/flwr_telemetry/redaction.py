@@ -1,9 +1,9 @@
-r"""Replaces the home directory, the user name and the host name in what an event carries.
+r"""Replaces the home directory, the user name and the host name in the details and the context of an event.
 
 A name is replaced as a whole token: no letter and no digit may stand beside it. It is found in any of its
-usual writings, for example ``zoé`` in ``ZOE``, in ``zo%C3%A9`` and in ``\nzo\u00e9``: see ``writings.py``.
-That search is slow, so a cheap look first finds the texts that need it. Other codes, such as base64, are
-not undone.
+usual spellings, for example ``zoé`` in ``ZOE``, in ``zo%C3%A9`` and in ``\nzo\u00e9``; see ``spellings.py``.
+That search is slow, so a cheap check first finds the texts that need it. Other encodings, such as base64, are
+not decoded.
 
 Only ``identity_redactor`` asks the system; everything else is pure.
 """
@@ -35,7 +35,7 @@ _LOGIN_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 _SLASHES = frozenset("/\\")
 
 _QUOTES = ("%", "\\", "&")
-"""Marks of a text that may be quoted, and so hide the letters of a name."""
+"""A text with one of these may have escapes, which hide the letters of a name."""
 
 _SEPARATORS = "-_. "
 
@@ -44,9 +44,9 @@ class _Secret:
     """A name or a path that must not leave. A plain class, because each first event makes it.
 
     Args:
-        text: in the form of ``writings.folded``.
-        is_path: whether it counts wherever it stands, unless the next character belongs to its last part.
-        in_paths: whether it counts only as a part of a path, because it is short or a common word.
+        text: in the form that ``spellings.folded`` gives.
+        is_path: whether it is a path. It counts anywhere, unless the next character belongs to its last part.
+        in_paths: whether it counts only inside a path, because it is short or a common word.
         ends_accented: whether its last letter has an accent.
     """
 
@@ -116,7 +116,7 @@ class Redactor:
 
     def _redacted(self, text: str) -> str:
         parts, end = [], 0
-        for start, stop in sorted(_writings().places(text, self._secrets)):
+        for start, stop in sorted(_spellings().places(text, self._secrets)):
             if start >= end:
                 parts += [text[end:start], REDACTED]
             end = max(end, stop)
@@ -128,18 +128,18 @@ def _is_telling(name: str) -> bool:
 
 
 def _secrets(name: str, *, is_path: bool = False, in_paths: bool = False) -> list[_Secret]:
-    """A name as it is, with other characters between its words, and read in a wrong charset.
+    """The secrets of a name: itself, with other separators between its words, and read in a wrong charset.
 
-    A version or a file name often has other characters there: ``carol-laptop`` becomes ``carol.laptop``. In a
-    form of the web, a plus sign stands for a blank.
+    A version or a file name often has other separators: ``carol-laptop`` becomes ``carol.laptop``. In a web
+    form, a plus sign stands for a blank.
     """
     if name.isascii():
         text, forms, ends_accented = name.lower(), set[str](), False
     else:
-        from . import writings  # no guard: this runs within that of the first event
+        from . import spellings  # no guard: this runs within that of the first event
 
-        text, ends_accented = writings.folded(name), writings.ends_accented(name)
-        forms = set(map(writings.folded, writings.misread(name)))
+        text, ends_accented = spellings.folded(name), spellings.ends_accented(name)
+        forms = set(map(spellings.folded, spellings.misread(name)))
     forms.add(text.replace(" ", "+"))
     words = _split(text, _SEPARATORS)
     if not is_path and len(words) > 1:
@@ -155,7 +155,7 @@ def _split(text: str, separators: str) -> list[str]:
 
 
 def _needles(secrets: Iterable[_Secret]) -> Iterator[str]:
-    """For each secret a piece that no ASCII writing of it lacks."""
+    """For each secret, a piece that every ASCII spelling of it has."""
     words = set()
     for secret in secrets:
         if not secret.is_path and not secret.in_paths:
@@ -187,10 +187,10 @@ def _strings(value: Any) -> list[str]:
 
 
 @undisturbed
-def _writings() -> ModuleType:
-    from . import writings
+def _spellings() -> ModuleType:
+    from . import spellings
 
-    return writings
+    return spellings
 
 
 def identity_redactor(table: mounts.Table | None = None) -> Redactor:

@@ -1,9 +1,9 @@
 """Decides whether telemetry is on, and why, and merges all settings.
 
 Settings in the environment are read here, those in a file by ``settings_file.py``. Telemetry is off if the
-site's file, the environment or the user's file says so. There is one exception:
-``FLWR_TELEMETRY_ENABLED=1`` overrides ``DO_NOT_TRACK``. So with ``upload`` and ``hardware``: a "no" of any of
-them counts. For all other settings, the user's file overrides the site's.
+site's file, the environment or the user's file says so. There is one exception: ``FLWR_TELEMETRY_ENABLED=1``
+overrides ``DO_NOT_TRACK``. ``upload`` and ``hardware`` are off, too, if any of them says so. For all other
+settings, the user's file overrides the site's.
 
 This module never writes. A file that it cannot understand switches telemetry off.
 """
@@ -22,9 +22,9 @@ from .switch import says_yes
 
 SITE_FILE = Path(system.SITE_FILE)
 UPLOAD = "FLWR_TELEMETRY_UPLOAD"
-"""The variable: anything but a yes keeps the events of a process on this machine, for good."""
+"""If this variable is set to anything but a yes, the events of the process are never sent."""
 RECHECK_S = 1.0
-"""Least time between two checks of a process for a living sidecar and for changed settings."""
+"""The least time between two checks of a process for changed settings and for a running sidecar."""
 
 DEFAULT_URL = "https://telemetry.flower.ai/api/v1/event"
 
@@ -75,7 +75,7 @@ class Settings(NamedTuple):
     deletion_contact: str | None = None
     """The mail address or https URL for deletion requests of a collector that is not Flower's."""
     kept_by: str = ""
-    """Why events are collected and shown, and never sent (``upload = false``); empty if they are sent."""
+    """The reason why events are collected and never sent (``upload = false``); empty if they are sent."""
     hardware: bool = True
     """Whether the two figures of psutil are added to events."""
     limits: Limits = Limits()
@@ -84,7 +84,7 @@ class Settings(NamedTuple):
     partner: str | None = None
     """The raw ``FLWR_TELEMETRY_PARTNER_ID``; only the environment sets it."""
     unanswered: bool = False
-    """Whether telemetry is off only because a file server gave no answer, so that nobody knows."""
+    """Whether telemetry is off only because a file server has not answered, so consent is not known."""
 
 
 Texts = tuple[bytes | SettingsError, bytes | SettingsError]
@@ -152,8 +152,8 @@ def load(
 def signature(home: Home, site_file: Path = SITE_FILE, texts: Texts | None = None) -> tuple[object, ...]:
     """A value that changes with the text of a settings file and with the owner of the home.
 
-    It holds the texts themselves. A status of a file does not tell of every change: some tools write in place
-    and keep the time, and FAT shows that time as the time of the last change of the inode, too.
+    It holds the texts, because the status of a file does not show every change. Some tools write in place and
+    keep the time, and FAT shows that time also as the time of the inode's last change.
 
     Args:
         home: the home.
@@ -190,8 +190,8 @@ def variables() -> tuple[Any, ...]:
 def reader(environ: Mapping[str, str]) -> Callable[[], tuple[Any, ...]]:
     """A fast ``variables`` for one mapping.
 
-    Python's own encodes, decodes and raises inside for every name that is not set: 2 µs each. So the plain
-    dict inside it is read.
+    ``os.environ.get`` encodes, decodes and raises inside for each name that is not set, which takes 2 µs. So
+    the plain dict inside is read.
     """
     if type(environ) is _PythonsOwn:
         get = environ._data.get  # type: ignore[attr-defined]  # noqa: SLF001
@@ -272,4 +272,4 @@ def _is_own(path: Path) -> bool:
     for candidate in (path, *path.parents):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return system.is_own(candidate.stat())
-    return True  # a drive that is not there is nobody's: the event tells that it cannot be written to
+    return True  # a drive of Windows that does not exist: the write of the event gives the error

@@ -1,7 +1,7 @@
 """Reads and checks one settings file in TOML; the site's and the user's have the same keys.
 
-A file with any error is refused as a whole, also for an unknown name or a value of the wrong type: a misspelt
-``enabled = false`` must not leave telemetry on. This module decides nothing.
+A file with any error is refused as a whole, also with an unknown name or a value of the wrong type. Otherwise
+a misspelt ``enabled = false`` would leave telemetry on. This module decides nothing.
 """
 
 import os
@@ -25,14 +25,14 @@ _MAX_FILE_BYTES = 64 * 1024
 _MAX_DOTS = 500
 """A file with more dots is refused: the parser takes a minute for a name of some thousand parts."""
 
-# They are compiled when they are used, because a first event does not use them.
+# Compiled at their use, because a first event does not use them.
 _CONTACT = r"[^\s@:/?&<>]+@[^\s@:/?&<>]+|https://[^\s/?#<>]+[^\s<>]*"
 _PROXY = r"://|:[0-9]+/?$"
 
 _MARK = b"\xef\xbb\xbf"
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 _TRIES = 3
-_MOST = 1e9
+_LARGEST = 1e9
 """The largest number; a wait of more than thirty years overflows some library."""
 
 
@@ -66,13 +66,13 @@ class Limits(NamedTuple):
     adopt_after_s: float | None = None
     """Another host's spool is adopted if it has not grown for this time; None: 120, or 30 in a service."""
     goodbye_s: float = 2
-    """The longest wait for delivery when a process ends its container, and the home with it; 0: never."""
+    """The longest wait for delivery at the exit of a container's first process; 0: no wait."""
     bursts: bool = True
     """Whether events are coalesced into bursts."""
 
 
 OF_URL = ("format", "headers_file", "client_cert", "client_key", "compression", "plaintext")
-"""The settings that belong to a ``url``. Those of the site's file do not hold for the ``url`` of a user's."""
+"""The settings that belong to a ``url``. Those of the site's file do not apply to a user's own ``url``."""
 
 NAMES = (
     *("enabled", "upload", "hardware", "url", *OF_URL),
@@ -86,10 +86,10 @@ def content(path: Path) -> bytes:
     """The first bytes of a file, one more than a settings file may have; no bytes if there is no such name.
 
     Raises:
-        SettingsError: the name exists and cannot be read. It may be the name of an opt-out, for example of
-            one on a disk that is not mounted.
+        SettingsError: the name exists and cannot be read. An opt-out may be there, for example on a disk that
+            is not mounted.
     """
-    for _ in range(_TRIES):  # another process may make the file between two looks
+    for _ in range(_TRIES):  # another process may create the file between two checks
         try:
             # Editors of Windows put a mark in front of UTF-8, which a person does not see, and TOML refuses.
             return files.read_bytes(path, _MAX_FILE_BYTES + 1, any_owner=True).removeprefix(_MARK)
@@ -107,7 +107,7 @@ def content(path: Path) -> bytes:
 def _obstacle(path: str) -> str:
     """The name at which a path that cannot be followed ends; empty if the path merely does not exist.
 
-    A file further up is none: no settings can be behind it, and making a directory there fails.
+    A plain file further up does not count: no settings can be below it, and no directory can be made there.
     """
     name = path
     while not os.path.lexists(name) and name != os.path.dirname(name):
@@ -174,7 +174,7 @@ def _plain(raw: bytes) -> dict[str, Any] | None:
 def _is_number(text: str) -> bool:
     """Whether a text is a plain number of TOML: digits, with or without a fraction."""
     whole, point, fraction = text.partition(".")
-    is_whole = whole.isdecimal() and (whole == "0" or whole[0] != "0") and len(whole) < _MOST_DIGITS
+    is_whole = whole.isdecimal() and (whole == "0" or whole[0] != "0") and len(whole) < _MAX_DIGITS
     return is_whole and (fraction.isdecimal() or not point)
 
 
@@ -204,8 +204,9 @@ def problem(name: str, value: object, *, plaintext: bool = False) -> str | None:
         is_valid = name == "ca_bundle" or re.search(_PROXY, value)
         return None if is_valid else "proxy must be http://host:port, or a URL of another kind of proxy"
     if name in Limits._fields:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return None if number and 0 <= value <= _MOST else f"{name} must be a number from 0 to {_MOST:.0e}"  # type: ignore[operator]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_in_range = is_number and 0 <= value <= _LARGEST  # type: ignore[operator]
+        return None if is_in_range else f"{name} must be a number from 0 to {_LARGEST:.0e}"
     return f"there is no setting called {name if name.isprintable() else ascii(name)}{_meant(name)}"
 
 
@@ -255,7 +256,7 @@ def where(path: Path, name: str, raw: bytes) -> str:
     return str(path)
 
 
-# Most homes have no settings file, and few files have a URL. Hence each import happens when it is needed.
+# Most homes have no settings file, and few files have a URL. So each module is imported at its first use.
 
 
 @undisturbed

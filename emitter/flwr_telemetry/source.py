@@ -21,7 +21,7 @@ INVALID = "invalid"
 
 _TRIES = 3
 HEAL_WAIT_S = 0.2
-"""The longest wait for another healer, in seconds."""
+"""The longest wait for another process that repairs an empty file, in seconds."""
 
 _POLL_S = 0.001
 _MAX_BYTES = 1024
@@ -74,8 +74,8 @@ def ensure(path: Path, wait_s: float = HEAL_WAIT_S) -> str:
 def new_id() -> str:
     """A random UUID4 as text, for a source or cluster ID.
 
-    It is not made by ``uuid``: a program may have replaced a function there, and an ID that many homes share,
-    or that is none, would stay in the home. The import of ``uuid`` also asks ``platform``, which may fail.
+    The module ``uuid`` does not make it, because a program may have replaced a function there. Then an
+    invalid ID, or one that many homes share, would stay in the home. The import of ``uuid`` may also fail.
     """
     random = bytearray(os.urandom(16))
     random[6] = random[6] & 0x0F | 0x40  # the version, and the variant (RFC 9562)
@@ -120,7 +120,7 @@ def _create(path: Path) -> None:
 
 
 def _heal(path: Path, wait_s: float) -> bool:
-    """Replace an empty file, under its lock, so that two healers do not replace each other's work.
+    """Replace an empty file, under its lock, so that two processes do not replace each other's ID.
 
     Returns:
         Whether the lock was free in time. Another process may keep it for ever.
@@ -128,14 +128,14 @@ def _heal(path: Path, wait_s: float) -> bool:
     with files.opened(path, os.O_RDWR, any_owner=True) as descriptor:
         result = wait(try_exclusive, descriptor, wait_s, _POLL_S)
         if result is LockResult.BUSY:
-            return False  # another process is healing it; two at once would report two IDs
+            return False  # another process repairs it; two at once would make two IDs
         has_lock = result is LockResult.HELD
         claim = path.with_name(f"{path.name}.healing")
         with contextlib.nullcontext(True) if has_lock else files.claimed(claim) as is_ours:
             if not is_ours:
                 any(read(path) for _ in polls(wait_s, _POLL_S))
             elif read(path) is None and files.names(path, descriptor):
-                # Otherwise another process healed it, Flower wrote at last, or it is a link.
+                # Otherwise another process has repaired it, Flower has written its ID, or it is a link.
                 with _new_file(path) as temporary:
                     system.replace(temporary, path)
     return True

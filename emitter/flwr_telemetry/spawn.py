@@ -1,8 +1,8 @@
 """Starts a sidecar that outlives this process: its command and its environment.
 
 A sidecar is fully detached: it has its own working directory, no open file of this process, and only the
-variables that it needs; see ``detached.py``. This module never puts a setting into argv: the home there only
-tells a person which sidecar this is.
+variables that it needs; see ``detached.py``. This module never puts a setting into argv. The home is there
+only for a person who lists processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
-from . import places, start_errors, system
+from . import package_files, start_errors, system
 from .errors import StartError
 from .layout import Home, HostPaths
 from .presence import GUARD, NAME
@@ -23,7 +23,7 @@ if TYPE_CHECKING or not system.WINDOWS:
 else:
     from .windows import run_detached
 
-PLACES = "FLWR_TELEMETRYD_PLACES"
+PACKAGE_FILES = "FLWR_TELEMETRYD_PACKAGE_FILES"
 """The variable with the file of each package; ``bootstrap.py`` reads it."""
 
 SEPARATOR = "\x1e"
@@ -38,10 +38,11 @@ _PASSED_ON = frozenset(
 )
 _FILES = frozenset("REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE".split())
 _DIRECTORIES = frozenset("SSL_CERT_DIR LD_LIBRARY_PATH".split())
-"""Each a list. They and the files may be relative, and a sidecar has another working directory."""
+"""Variables that hold a list of directories. All these paths may be relative, but a sidecar has another
+working directory, so they are made absolute."""
 
 _FOR_PYTHON = frozenset({"PYTHONHOME", "PYTHONPLATLIBDIR"})
-"""They tell where the standard library is, unless Python ignores its variables."""
+"""Variables that name the standard library; passed on unless Python ignores its variables."""
 
 
 class Sidecar:
@@ -71,7 +72,7 @@ def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:
         StartError: none can be started from this process.
     """
     interpreter = [_python(), *_switches(environ)]
-    found = places.find()
+    found = package_files.find()
     package = os.path.dirname(found[__package__ or ""])
     bootstrap = next(
         filter(os.path.isfile, (os.path.join(package, f"bootstrap{end}") for end in (".py", ".pyc"))), ""
@@ -82,7 +83,8 @@ def sidecar(home: Home, environ: Mapping[str, str], *arguments: str) -> Sidecar:
     if not sys.flags.ignore_environment:
         passed |= _FOR_PYTHON
     env = {name: _absolute(name, value) for name, value in environ.items() if name in passed}
-    env |= {"FLWR_HOME": str(home.path), GUARD: "1", PLACES: SEPARATOR.join(map("=".join, found.items()))}
+    env |= {"FLWR_HOME": str(home.path), GUARD: "1"}
+    env[PACKAGE_FILES] = SEPARATOR.join(map("=".join, found.items()))
     return Sidecar(interpreter, [bootstrap, NAME, str(home.path), *arguments], env)
 
 
@@ -97,7 +99,7 @@ def _absolute(name: str, value: str) -> str:
 
 
 def _python() -> str:
-    """The interpreter. A frozen or embedding program would start itself again."""
+    """The interpreter. ``sys.executable`` of a frozen or embedding program would start that program again."""
     executable = sys.executable or ""
     # A link to Python may have any name.
     names = (os.path.basename(path).lower() for path in (executable, os.path.realpath(executable)))
@@ -110,7 +112,7 @@ def _python() -> str:
 
 
 def _switches(environ: Mapping[str, str]) -> Iterator[str]:
-    """This interpreter's switches that shut something out, and those by which only our packages are found."""
+    """The switches of this interpreter that exclude something, and those that exclude site-packages."""
     flags = {"-I": sys.flags.isolated, "-E": sys.flags.ignore_environment, "-B": sys.dont_write_bytecode}
     yield from (flag for flag, is_set in flags.items() if is_set)
     yield from ("-s", "-P")

@@ -1,9 +1,9 @@
-"""Keeps the trace of sidecars that died before they could write their log: ``start-errors.log``.
+"""Keeps the errors of sidecars that died before they had a log, in the file ``start-errors.log``.
 
-The process that starts a sidecar writes one line with the number of such starts, and the sidecar's standard
-error goes behind it. Each start writes the file anew, so it stays small. A sidecar that lives removes it.
+The process that starts a sidecar writes one line with the number of such starts. The sidecar's standard error
+follows that line. Each start writes the file anew, so it stays small. A sidecar that has a log removes it.
 
-A program that can start no sidecar at all notes the reason with the number 0. This module never raises.
+A program that can start no sidecar at all writes the reason with the number 0. This module never raises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 _HEAD = NAME + ": {} starts since {} without a life\n"
 _WORDS = tuple(_HEAD.split())
 _PAUSES_S = (0.0, 0.0, 0.0, 60.0, 600.0, 3600.0)
-"""The pause after so many starts in vain; ``respawn_s`` may be longer."""
+"""The pause after each number of starts in vain; ``respawn_s`` may be longer."""
 
 _MAX_HEAD_BYTES = 120
 _MAX_TAIL_BYTES = 4096
@@ -29,7 +29,7 @@ _MAX_LINE = 300
 
 
 class StartErrors:
-    """The starts since the last sidecar that lived.
+    """The starts in vain since the last sidecar that had a log.
 
     Args:
         starts: how many there were; 0 if none could be tried.
@@ -44,7 +44,7 @@ class StartErrors:
 
     @property
     def pause_s(self) -> float:
-        """The least time until the next start, in seconds: an environment seldom repairs itself."""
+        """The least time until the next start, in seconds; it grows, because such a fault may last."""
         return _PAUSES_S[min(self.starts, len(_PAUSES_S) - 1)]
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class StartErrors:
 
 
 def read(host: HostPaths) -> StartErrors | None:
-    """The trace of the last starts; None if there is none."""
+    """The starts in vain since the last sidecar that had a log; None if there are none."""
     try:
         with files.opened(host.start_errors, os.O_RDONLY) as descriptor:
             size_bytes = os.fstat(descriptor).st_size
@@ -81,7 +81,7 @@ def begin(host: HostPaths) -> int | None:
 
 
 def refuse(host: HostPaths, reason: str) -> None:
-    """Note why this process can start no sidecar, unless one was started, or the reason is noted already."""
+    """Write why this process can start no sidecar, unless the file has this reason, or starts, already."""
     known = read(host)
     if known is None or not (known.starts or known.last_line == reason[:_MAX_LINE]):
         descriptor = _write(host, 0, "")
@@ -104,7 +104,7 @@ def _write(host: HostPaths, starts: int, since: str) -> int | None:
 
 
 def clear(host: HostPaths) -> None:
-    """Remove the trace, because this sidecar lives. It has a log now, so what it prints goes nowhere."""
+    """Remove the file, because this sidecar has a log now. Its further output is discarded."""
     with contextlib.suppress(OSError):
         if files.names(host.start_errors, _STANDARD_ERROR):
             with open(os.devnull, "wb") as null:

@@ -1,4 +1,4 @@
-"""Defines what switches telemetry on. It is small, because every process with Flower imports it."""
+"""Defines the values that switch telemetry on. It is small, because every process with Flower imports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that an operating system does in its own way. No other module asks which system this is.
+"""The functions that differ among operating systems. No other module asks which system this is.
 
 The functions here are those of POSIX. On Windows, ``windows/`` replaces the ones that differ, at the end of
 this module. The two writers of the spool are ``spool/posix.py`` and ``spool/windows.py``.
@@ -29,10 +29,10 @@ IS_SUPPORTED = "fcntl" in globals()
 """Whether the emitter can work here."""
 
 RELOAD = 1
-"""The signal SIGHUP, by its number: the import of ``signal`` would cost every first event something."""
+"""The signal SIGHUP, by its number, because importing ``signal`` takes time in every first event."""
 
+# On Windows, mypy checks the names of `windows`, and reads no further here.
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
-# For Windows, mypy takes the names of `windows` and reads no further.
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import *  # noqa: F403
 assert not TYPE_CHECKING or sys.platform != "win32"
@@ -47,7 +47,7 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 SAFE_FLAGS = getattr(os, "O_CLOEXEC", 0) | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 
 APPENDS_WHOLE = True
-"""Whether the system itself keeps two appends of two processes to one file apart."""
+"""Whether two processes can append to one file without mixing their bytes."""
 
 _STANDARD_ERROR = 2
 
@@ -159,8 +159,11 @@ def sync_file_system(directory: os.PathLike[str] | str) -> bool:
     raise OSError(number, os.strerror(number), str(directory))
 
 
-def be_patient() -> None:
-    """Wait, in this process, for others that have a file open that is renamed or deleted; not on POSIX."""
+def retry_busy_files() -> None:
+    """From now on, let this process retry to rename or delete a file that another one has open.
+
+    On POSIX nothing has to be done. The sidecar and the commands call it, and no training does.
+    """
 
 
 def is_null(descriptor: int) -> bool:
@@ -231,7 +234,7 @@ def setting_of(name: str, value: str) -> str:
 
 
 def lasting_setting_of(name: str, value: str) -> str:  # noqa: ARG001 - as in `windows/users.py`
-    """How that lasts, as the end of a sentence."""
+    """How that is made permanent, as the end of a sentence."""
     return "in ~/.bashrc or ~/.profile the line lasts"
 
 
@@ -250,10 +253,10 @@ def account() -> tuple[str, str]:
 
 
 def identity(login: str) -> tuple[set[str], set[str]]:
-    """Names and directories by which this user and this machine could be told.
+    """Names and directories that identify this user or this machine.
 
     Args:
-        login: the name of the user by the variables; empty if none tells it.
+        login: the user name in the variables; empty if there is none.
     """
     node = os.uname().nodename
     name, directory = account()
@@ -324,7 +327,7 @@ def send_signal(pid: int, number: int) -> None:
 
 
 def process_facts(pid: int) -> tuple[str, int, int, str] | None:
-    """State, parent, session and start of a process, as in proc(5)'s ``stat``; None if nothing tells."""
+    """State, parent, session and start of a process, from proc(5)'s ``stat``; None if that cannot be read."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         fields = text.rpartition(")")[2].split()
@@ -334,7 +337,7 @@ def process_facts(pid: int) -> tuple[str, int, int, str] | None:
 
 
 def pid_namespace() -> str:
-    """A text for the space in which a number means one process; raises an OSError if nothing tells."""
+    """A text for the PID namespace of this process; raises an OSError if it is not known."""
     return os.readlink("/proc/self/ns/pid")
 
 

@@ -25,8 +25,8 @@ from .presence import STOPPED, process_status
 
 _TRIES = 100_000
 _PAUSE_S = 0.001
-_LOOK_S = 1.0
-"""After this time a waiting process checks again that the one with the turn lives and is not stopped."""
+_CHECK_S = 1.0
+"""The time between two checks of a waiting process that the one with the turn runs and is not stopped."""
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -36,7 +36,7 @@ class Turn:
 
     Args:
         directory: an absolute path.
-        is_shared: whether it is on a shared home; otherwise nobody waits.
+        is_shared: whether it is on a shared home; otherwise no process waits.
     """
 
     def __init__(self, directory: str, *, is_shared: bool = True) -> None:
@@ -86,16 +86,16 @@ class Turn:
         return False
 
     def _is_worth_waiting(self) -> bool:
-        """Wait for the end of the other's turn, but not for a stopped process, nor for another user."""
+        """Wait for the end of the other process's turn; false if that is stopped, or of another user."""
         if not system.LINUX:
             return False
         with socket.socket(socket.AF_UNIX) as waiting:
-            waiting.settimeout(_LOOK_S)
+            waiting.settimeout(_CHECK_S)
             try:
                 waiting.connect(self._name)
                 while _is_running(waiting):
                     with contextlib.suppress(TimeoutError):
-                        waiting.recv(1)  # nobody ever sends: the end of the turn ends the connection
+                        waiting.recv(1)  # no process ever sends: the end of the turn ends the connection
                         return True
                 return False
             except ConnectionResetError:
@@ -106,7 +106,7 @@ class Turn:
 
 
 def _is_running(connected: socket.socket) -> bool:
-    """Whether the process that made the other end is one of this user that lives and is not stopped."""
+    """Whether the process at the other end belongs to this user, runs, and is not stopped."""
     try:
         option: int = socket.SO_PEERCRED  # type: ignore[attr-defined,unused-ignore]
         packed = connected.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)

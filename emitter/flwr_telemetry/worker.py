@@ -1,7 +1,7 @@
 """Does the work for one shared home, in the helper thread that may wait for its file server.
 
-It is an emitter without events of its own: it gets them checked and packed, but for their context. It reads
-settings and source, and writes whole segments. ``shared.py`` calls it, one thread at a time.
+It is a copy of the process's emitter. It gets events that are checked and packed except for their context,
+reads settings and source, and writes whole segments. ``shared_home.py`` calls it, one thread at a time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .layout import Home, HostPaths
 from .machine import own_host
 from .named import Self
 from .spool import CreationRefusedError
-from .whole import WholeWriter
+from .spool.whole import WholeWriter
 
 _DIRECT_KINDS = frozenset({"nfs", "nfs4"})
-"""File systems on which a write past the cache needs no alignment."""
+"""File systems on which a write with ``O_DIRECT`` needs no alignment."""
 
 
 class Worker(Emitter):
-    """A sibling of the process's emitter; made by ``of``."""
+    """The copy of an emitter for one shared home; made by ``of``."""
 
     @classmethod
     def of(cls, emitter: Emitter, home: Home) -> Self:
@@ -106,7 +106,7 @@ class Worker(Emitter):
         return self._whole_writer
 
     def _may_make(self) -> bool:
-        """Consent, read again, for a directory that has gone or was never made.
+        """Consent, read again, before a directory is created.
 
         Raises:
             LoadingError: another machine has its name by now; the event has to be written again.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flwr_telemetry import places
+from flwr_telemetry import package_files
 from tests.support import homes, processes, venvs
 
 pytestmark = pytest.mark.heavy
@@ -68,7 +68,7 @@ def test_a_sidecar_of_an_archive_that_unpacks_itself(home, collector, tmp_path, 
     """Shiv: the sidecar loads from the directory into which the archive has unpacked itself."""
     env = tool(tmp_path / "tool", "shiv")
     site = tmp_path / "site"
-    for name, file in places.find().items():
+    for name, file in package_files.find().items():
         shutil.copytree(Path(file).parent, site / name)
     (site / "app.py").write_text(PROGRAM)
     run_tool(env, "shiv", "-e", "app:main", "--site-packages", site, "-o", "app.pyz", cwd=tmp_path)

@@ -134,15 +134,15 @@ def test_the_deepest_and_the_longest_details():
 def test_little_is_remembered():
     """Few details, short ones without a name, and no buffer of details that were too large."""
     subject = DetailsEncoder(SOMEBODY)
-    subject.hurry()
+    subject.use_msgpack()
     pack = subject._pack
     with pytest.raises(InvalidEventError):
         subject.packed({"a": "x" * 20_000})
     assert subject._pack is not pack
     for value in ({"a": "zquill"}, {"a": "x" * 300}, {"a": [1]}, *({"n": number} for number in range(1000))):
         assert subject.packed(value) == subject.packed(dict(value))
-    assert len(subject._fine) == 256
-    assert max(map(len, subject._fine)) < 256
+    assert len(subject._safe) == 256
+    assert max(map(len, subject._safe)) < 256
 
 
 class Endless(Mapping):

@@ -11,7 +11,7 @@ print(json.dumps([told, sorted(set(sys.modules) - before)]))
 
 NOT_NEEDED = """
 msgpack datetime platform importlib.metadata email.parser tomllib signal flwr_telemetry.context
-flwr_telemetry.record flwr_telemetry.launch flwr_telemetry.presence flwr_telemetry.shared
+flwr_telemetry.record flwr_telemetry.launch flwr_telemetry.presence flwr_telemetry.shared_home
 flwr_telemetry.goodbye
 """.split()
 

@@ -9,7 +9,7 @@ import pytest
 from flwr_telemetry import machine, mounts
 from flwr_telemetry.layout import Home, host_name
 from flwr_telemetry.machine import own_host
-from flwr_telemetry.whole import WholeWriter
+from flwr_telemetry.spool.whole import WholeWriter
 from tests.support import homes, netfs, processes
 
 

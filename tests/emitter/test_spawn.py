@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flwr_telemetry import bootstrap, detached, places, spawn, start_errors
+from flwr_telemetry import bootstrap, detached, package_files, spawn, start_errors
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.presence import GUARD
@@ -30,8 +30,8 @@ def test_what_a_sidecar_gets_of_our_environment():
     """It gets the variables for its start and the network; no secret, no setting, no hook."""
     environ = {**dict.fromkeys([*SECRETS, *NEEDED], "/x"), "FLWR_HOME": "/elsewhere"}
     passed = spawn.sidecar(Home(Path("/h")), environ).environment
-    found = passed.pop(bootstrap.PLACES).split(bootstrap.SEPARATOR)
-    assert found == ["=".join(item) for item in places.find().items()]
+    found = passed.pop(bootstrap.PACKAGE_FILES).split(bootstrap.SEPARATOR)
+    assert found == ["=".join(item) for item in package_files.find().items()]
     assert passed == {**dict.fromkeys(NEEDED, "/x"), "FLWR_HOME": "/h", GUARD: "1"}
 
 
@@ -43,7 +43,7 @@ def target(tmp_path):
     """Give a directory with links to all packages, as an environment's view has it."""
     target = tmp_path / "target"
     target.mkdir()
-    for name, file in places.find().items():
+    for name, file in package_files.find().items():
         (target / name).symlink_to(Path(file).parent)
     return target
 
@@ -341,7 +341,7 @@ def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_pa
     homes.configure(home, collector.url, burst_window_s=600 if is_early else 0.1, idle_exit_s=600)
     collector.answer_with(*[503] * 1000)
     program = tmp_path / "program"
-    for name, file in places.find().items():
+    for name, file in package_files.find().items():
         if name.startswith("flwr_"):
             shutil.copytree(Path(file).parent, program / name)
         else:

@@ -11,7 +11,7 @@ from flwr_telemetry import locks, spool
 from flwr_telemetry.errors import SpoolWriteError
 from flwr_telemetry.spool import CreationRefusedError
 from flwr_telemetry.spool.posix import Writer
-from flwr_telemetry.whole import WholeWriter
+from flwr_telemetry.spool.whole import WholeWriter
 from flwr_telemetryd.spool import segments
 from tests.emitter.conftest import is_free
 from tests.support import homes, processes

@@ -9,7 +9,7 @@ import pytest
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
 from flwr_telemetry.spool import posix
 from flwr_telemetry.spool.posix import Handle, Writer
-from flwr_telemetry.whole import WholeWriter
+from flwr_telemetry.spool.whole import WholeWriter
 from tests.emitter.conftest import close_below, numbers
 from tests.support import homes, records
 from tests.support.faults import descriptors, fail_once, write_at_most

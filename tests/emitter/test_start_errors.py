@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flwr_telemetry import places, start_errors
+from flwr_telemetry import package_files, start_errors
 from flwr_telemetry.layout import Home
 from flwr_telemetryd.admin.doctor import here
 from tests.support import homes, processes
@@ -35,7 +35,7 @@ def broken(tmp_path):
     """Give the directories of all packages, one of which is broken for a sidecar alone."""
     (tmp_path / "broken" / PACKAGE).mkdir(parents=True)
     (tmp_path / "broken" / PACKAGE / "__init__.py").write_text(BROKEN)
-    found = dict.fromkeys(str(Path(file).parents[1]) for file in places.find().values())
+    found = dict.fromkeys(str(Path(file).parents[1]) for file in package_files.find().values())
     return [str(tmp_path / "broken"), *found]
 
 
@@ -68,8 +68,8 @@ def test_the_doctor_tries_a_start_before_any_event(home, broken, monkeypatch):
     """In an environment like the training's it says what a sidecar would say."""
     (home / "telemetry").mkdir(parents=True)
     assert here._no_start(Home(home), os.environ) == ""
-    found = {**places.find(), "flwr_telemetryd": f"{broken[0]}/flwr_telemetryd/__init__.py"}
-    monkeypatch.setattr(places, "find", lambda: found)
+    found = {**package_files.find(), "flwr_telemetryd": f"{broken[0]}/flwr_telemetryd/__init__.py"}
+    monkeypatch.setattr(package_files, "find", lambda: found)
     assert "does not live: ImportError: flwr_telemetryd needs" in here._no_start(Home(home), os.environ)
     monkeypatch.setattr(sys, "executable", None)
     assert here._no_start(Home(home), os.environ) == ""

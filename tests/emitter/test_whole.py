@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from flwr_telemetry import whole
 from flwr_telemetry.errors import SpoolFullError, SpoolUnsafeError, SpoolWriteError
-from flwr_telemetry.whole import LEAST_BYTES, WholeWriter
+from flwr_telemetry.spool import whole
+from flwr_telemetry.spool.whole import LEAST_BYTES, WholeWriter
 from tests.emitter.conftest import close_below, numbers
 from tests.support import homes, netfs, processes, records
 from tests.support.faults import DeathError, amid, descriptors, die, fail_once, write_at_most
@@ -164,7 +164,7 @@ def test_the_cap_counts_what_is_there_and_what_is_written(home, host, told, monk
 
 
 def test_what_others_write_counts_after_a_while(home, host, told, monkeypatch):
-    monkeypatch.setattr(whole, "_LOOK_EVERY", 2)
+    monkeypatch.setattr(whole, "_LIST_EVERY", 2)
     told.append(FRAMES[0], 3 * LEAST_BYTES)
     homes.put(home, records.series(1), name="sealed-1.msgpack")
     told.append(FRAMES[1], 3 * LEAST_BYTES)

@@ -95,16 +95,16 @@ def test_a_process_that_starts_meanwhile(home, away, name):
 def test_the_polls_of_an_event_are_counted(home, away):
     """A clock that stands still does not prolong the wait; after some waits in vain there is none."""
     code = """
-from flwr_telemetry.helper import MOST_LATE
+from flwr_telemetry.helper_thread import MAX_LATE
 slept = []
 real = time.sleep
 ping(0); written(); away()
 time.monotonic = lambda: 1.0
 time.sleep = lambda seconds: slept.append(seconds) or real(seconds)
 print(ping(1), len(slept) < 200, round(sum(slept), 2))
-for n in range(2, 1 + MOST_LATE): ping(n)
+for n in range(2, 1 + MAX_LATE): ping(n)
 slept.clear()
-print(ping(1 + MOST_LATE), len(slept))
+print(ping(1 + MAX_LATE), len(slept))
 time.sleep = real
 back(); written()
 """
@@ -209,8 +209,8 @@ def test_a_process_ends_although_the_server_is_away(away, before, end, code):
 
 def test_the_end_waits_a_moment_for_a_slow_server(home, away):
     code = """
-from flwr_telemetry import shared
-shared.END_WAIT_S = 20.0  # this machine may be busy
+from flwr_telemetry import shared_home
+shared_home.END_WAIT_S = 20.0  # this machine may be busy
 ping(0); written(); away()
 ping(1)
 threading.Timer(0.1, back).start()
@@ -224,8 +224,8 @@ def test_a_child_of_multiprocessing_waits_too(home, away):
     """It ends without `atexit`."""
     code = """
 import multiprocessing
-from flwr_telemetry import shared
-shared.END_WAIT_S = 20.0  # this machine may be busy
+from flwr_telemetry import shared_home
+shared_home.END_WAIT_S = 20.0  # this machine may be busy
 def work():
     away(); ping(1)
     os.system(f"(sleep 0.1; kill -CONT {os.environ['SERVER']}) &")
@@ -303,8 +303,8 @@ def test_a_full_queue_is_written_when_the_server_is_back(home, away):
     """Although the helper had given up before, and no event fits into memory."""
     code = """
 import errno
-from flwr_telemetry import shared
-shared.MOST_WAITING = 1
+from flwr_telemetry import shared_home
+shared_home.MAX_WAITING = 1
 ping(0); written()
 real = os.rename
 def give_up(*_):

@@ -11,7 +11,7 @@ from tests.support import homes, netfs, processes, wire
 MISSING = netfs.missing() or ("" if shutil.which("bindfs") else "there is no bindfs")
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-PATIENT = "from flwr_telemetry import shared; shared.ANSWER_WAIT_S = 20"
+PATIENT = "from flwr_telemetry import shared_home; shared_home.ANSWER_WAIT_S = 20"
 """A busy machine is no slow server."""
 
 EVENTS = f"""

@@ -24,7 +24,7 @@ def main() -> None:
 
     from . import run
 
-    system.be_patient()
+    system.retry_busy_files()
     run.prepare_streams()
     if command := run.command_of(sys.argv[1:]):
         sys.exit(run.run_command(command, os.environ))

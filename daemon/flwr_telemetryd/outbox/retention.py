@@ -23,7 +23,7 @@ from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, Home, HostPaths, is
 from flwr_telemetry.locks import LockResult
 from flwr_telemetry.named import NamedTuple
 from flwr_telemetry.settings_file import Limits
-from flwr_telemetry.whole import LEAST_BYTES
+from flwr_telemetry.spool.whole import LEAST_BYTES
 
 from ..errors import is_full
 from ..spool import quarantine, reader, segments

@@ -17,7 +17,7 @@ from flwr_telemetry import context, files, machine, system
 from flwr_telemetry.hardware import known_facts
 from flwr_telemetry.layout import HostPaths, is_whole
 from flwr_telemetry.named import Any
-from flwr_telemetry.whole import LEAST_BYTES
+from flwr_telemetry.spool.whole import LEAST_BYTES
 
 from ..clock import Clock
 from ..outbox import batch, discard

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     mode, drain_s = _parse(arguments) if arguments else (Mode.ON_DEMAND, 0.0)
     if not system.IS_SUPPORTED:
         return _fail("this system is not supported", ExitCode.UNUSABLE)
-    system.be_patient()
+    system.retry_busy_files()
     _name_process()
     os.umask(0o077)
     os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)

@@ -28,7 +28,7 @@ from pathlib import Path
 from flwr_telemetry import files, system
 from flwr_telemetry.layout import SEALED_PREFIX, SEGMENT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.locks import LockResult
-from flwr_telemetry.whole import LEAST_BYTES
+from flwr_telemetry.spool.whole import LEAST_BYTES
 
 from .directory import entry_names, listing, turn_at
 from .locks import sealer_lock

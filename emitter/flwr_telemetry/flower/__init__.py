@@ -4,13 +4,13 @@
 after Flower has executed it, replaces ``event`` and ``create_event`` there (see ``functions.py``). Every
 later import of them gets the replacements. Flower's own ``EventType``, its ``state`` and its logger stay.
 
-Every Python process under ``flwr-telemetry run`` pays for this module, even one that never imports Flower.
-Hence it imports nothing but ``sys`` at its top, and holds finder and loader itself: one more module would
-cost each of these processes one more file. It never raises into the import of another package.
+Every Python process under ``flwr-telemetry run`` loads this module, even one that never imports Flower. So it
+imports nothing but ``sys`` at its top, and finder and loader are here and not in a module of their own. It
+never raises into the import of another package.
 
 Once it is installed, Flower never sends by itself. If the emitter cannot be imported, Flower's events are
-dropped with one warning: a user's opt-out may be in a file that only the emitter reads. On a system that is
-not supported, nothing is replaced, and Flower reports by itself.
+dropped with one warning: only the emitter can read an opt-out in a file. On a system that is not supported,
+nothing is replaced, and Flower reports by itself.
 
 A site that cannot change Flower writes this into its own ``sitecustomize``:
 
@@ -45,7 +45,7 @@ _PACKAGES = {
     "flwr_datasets.common.telemetry": "flwr-datasets",
 }
 MARK = "_of_flwr_telemetry"
-"""The attribute in which a replacement holds itself. In a wrapper that copied it, it is another function."""
+"""The attribute in which a replacement holds itself. A wrapper that copies it holds the replacement there."""
 
 
 def install() -> None:
@@ -86,8 +86,8 @@ class _Finder:
         self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """The spec that Python would have found; None lets Python go on with the next finder."""
-        # A finder before this one may find Flower itself, and Python does not ask this one for it then. But
-        # Python asks it for other names, and then it moves to the front.
+        # A finder before this one may find Flower's module, so Python would not ask this one for it. So this
+        # one moves to the front as soon as Python asks it for any other name.
         if sys.meta_path[0] is not self and self in sys.meta_path:
             # Inserted before it is removed, because other threads import meanwhile.
             sys.meta_path.insert(0, self)

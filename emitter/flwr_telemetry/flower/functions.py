@@ -4,8 +4,8 @@ Each keeps the name, module and docstring of the function that it replaces, so t
 name. A Ray worker that unpickles it finds its own replacement, and a worker without this package finds
 Flower's function.
 
-Flower's own code asks a future for its result and expects none of our errors. If an event could not be
-reported, the emitter has logged a warning, and the result is ``"disabled"``, as in Flower.
+Flower's own code asks a future for its result, and does not expect an error of this package. If an event
+could not be reported, the emitter has logged a warning, and the result is ``"disabled"``, as in Flower.
 
 A program may also change Flower's module, and each change has its effect. If ``FLWR_TELEMETRY_ENABLED`` in
 the module does not switch telemetry on, it is an opt-out. If the program has put a ``create_event`` there,
@@ -42,8 +42,8 @@ def replacements(module: ModuleType, package: str, mark: str) -> dict[str, Calla
         mark: the attribute in which a replacement holds itself, once it is in its place.
 
     Returns:
-        One for each of the two that the module has; ``create_event`` gives the result of ``event`` alone,
-        ``"spooled"`` or ``"disabled"``.
+        One for each of the two that the module has. ``create_event`` returns ``"spooled"`` or ``"disabled"``
+        itself, without a future.
     """
     own = {name: getattr(module, name, None) for name in ("event", "create_event")}
     own_event: Any = own["event"]

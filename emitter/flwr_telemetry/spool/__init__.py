@@ -1,12 +1,16 @@
-"""The parts that both writers of the open segment share; ``emitter.py`` takes the one of this system.
+"""Writes records into the spool of this host; ``emitter.py`` and ``worker.py`` use one writer each.
 
-In:    whole records, one at a time.
-Out:   the open segment, to which all processes of this host append.
-Owns:  ``<host>/spool/events.msgpack`` and ``<host>/dropped``.
-Never: truncates a segment, or waits longer than ``LOCK_WAIT_S`` for another process.
+In:    whole records.
+Out:   the open segment, to which all processes of this host append; or whole segments.
+Owns:  ``<host>/spool/events.msgpack``, ``<host>/spool/sealed-….msgpack`` until a sidecar takes it, and
+       ``<host>/dropped``.
+Never: truncates a segment, or waits longer than ``LOCK_WAIT_S`` for the lock of another process.
 
-``posix.py`` appends under a shared lock, through a descriptor that stays open. ``windows.py`` opens the
-segment for each record, and the open is the lock. Both have one class, ``Writer``, with the same methods.
+posix.py    appends under a shared lock, through a descriptor that stays open
+windows.py  opens the open segment for each record, and the open is the lock
+whole.py    on a shared home: a whole segment for each append, and no lock
+
+All three writers have the same methods. This module has the parts that they share.
 """
 
 from __future__ import annotations
@@ -18,13 +22,14 @@ from ..errors import SpoolFullError
 from ..layout import HostPaths
 
 LOCK_WAIT_S = 0.005
-"""No event waits longer than this for another process."""
+"""The longest wait of an event for a lock of another process."""
 
 TRIES = range(6)
+"""The tries of one append, because a sidecar or a person may remove the spool meanwhile."""
 
 
 class CreationRefusedError(Exception):
-    """Consent, read again, does not allow a new spool: telemetry is off, which is no error."""
+    """Telemetry is off by now, so nothing may be created. The event is "disabled", which is no error."""
 
 
 def check_directories(host: HostPaths) -> None:

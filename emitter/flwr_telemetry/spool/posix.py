@@ -7,21 +7,20 @@ The races of appending, numbered; ``spool/segments.py`` and ``outbox/batch.py`` 
 
 1. The segment is renamed between a writer's open and its write. The lock prevents that. Without a lock, the
    record gets into the sealed segment, which is read later, or whose tail returns to the spool.
-2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or its
-   mode says that it is removed, and the writer appends again, to the new segment. As some file systems show
-   that mode for every file, the writer then asks the directory.
+2. The segment is unlinked between a writer's open and its write. After the write it has no link left, or it
+   has the tombstone bit (``files.TOMBSTONE_MODE``). Then the writer appends again, to the new segment. Some
+   file systems show that bit for every file, so the writer checks the directory first.
 3. The spool is removed or replaced under a running process. The path does not name the writer's file any
    more, so the writer opens the new file, or creates it if consent allows that.
 4. A process dies inside its write. The torn bytes cost no other record (see ``record.py``).
 5. A stopped process, or another program, holds the lock. A writer waits ``LOCK_WAIT_S`` and appends without
    the lock. It waits once: as long as the lock stays busy, the next events append without it at once.
 
-All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On another
-one nothing is ever locked, and each append is a segment of its own: see ``whole.py``. Where the table of
+All of this is for a home that this machine alone uses, where locks and link counts can be trusted. On a
+shared home nothing is ever locked, and each append is a segment of its own; see ``whole.py``. If the table of
 mounts cannot be read, a home may be shared all the same. A stale handle (ESTALE) there means races 2 and 3.
 
-No process ever truncates a segment. This module never waits longer than that, and reads the clock for nothing
-else.
+No process ever truncates a segment. This module reads the clock only for the wait in race 5.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ import sys
 from collections.abc import Callable
 
 from .. import files, system
-from ..errors import SpoolFullError, SpoolWriteError, from_os_error, pass_on
+from ..errors import SpoolFullError, SpoolWriteError, from_os_error, reraise_from_handler
 from ..layout import HostPaths
 from ..locks import LockResult, try_shared, wait
 from . import LOCK_WAIT_S, TRIES, check_directories, drop, make_directories
 
+# On Windows, mypy checks the names of `windows`, and reads no further here.
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
-# For Windows, mypy takes what it needs from there, and reads no further here.
 if TYPE_CHECKING and sys.platform == "win32":
     from .windows import Writer as Writer  # noqa: PLC0414
 assert not TYPE_CHECKING or sys.platform != "win32"
 
 _READ_MARK = -1
-with contextlib.suppress(ImportError):  # no module of this name may exist where the emitter still is loaded
+with contextlib.suppress(ImportError):  # an unsupported system has no `fcntl`; the emitter refuses there
     import fcntl
 
     from ..system import LOCK_SHARED
@@ -56,16 +55,16 @@ with contextlib.suppress(ImportError):  # no module of this name may exist where
 _LOCK_POLL_S = 0.0005
 _TRIES_LEFT = tuple(reversed(TRIES))
 
-# Read and write, though nothing is read: NFS, where no table of mounts tells of it, locks by the access mode.
+# For reading, too, because a shared lock on NFS needs that. If the table of mounts cannot be read, a home may
+# be on NFS.
 _FLAGS = os.O_RDWR | os.O_APPEND
-
 
 _MARK = 61
 """A real-time signal that hardly any other program would choose."""
 
 
 class Handle:
-    """A file that stays open between events, and a check that its descriptor still means it.
+    """A file that stays open between events, with a check that its descriptor still means this file.
 
     A process may close descriptors that it does not know, as a daemon does that detaches, and open its own
     files under their numbers. Those must not be written to, locked or closed. So the check comes before every
@@ -87,7 +86,7 @@ class Handle:
         self.is_marked: bool = _mark(descriptor)
         """Whether the open file has the mark."""
         self.is_in_use: bool = False
-        """Whether the mark of a removal was found to be none: see ``Writer._is_removed``."""
+        """Whether the file was found in use in spite of its tombstone bit; see ``Writer._is_removed``."""
         self.is_held_up: bool = False
         """Whether the last wait for its lock was in vain."""
 
@@ -98,8 +97,8 @@ class Handle:
                 return fcntl.fcntl(self.descriptor, _READ_MARK) == _MARK
             status = os.fstat(self.descriptor)
         except OSError as error:
-            pass_on()
-            # Of a stale handle only the flags can be read. Left open, it would be one more at every adoption.
+            reraise_from_handler()
+            # Only the flags of a stale handle can be read. If not closed, each adoption would leave one.
             return error.errno == errno.ESTALE and system.is_opened_with(self.descriptor, self._flags)
         return (status.st_ino, status.st_dev) == self.identity
 
@@ -189,13 +188,13 @@ class Writer:
             handle.close()
 
     def _is_kept(self, handle: Handle, frame: bytes, cap_bytes: float, is_new: bool) -> bool:
-        """Whether one attempt wrote the record into a file that still has its name."""
+        """Whether this attempt wrote the record into the file that has the name of the open segment."""
         descriptor = handle.descriptor
         try:
             fcntl.flock(descriptor, LOCK_SHARED)  # `try_shared`, without the cost of a Python call
             locked = True
         except OSError:
-            pass_on()
+            reraise_from_handler()
             locked = self._lock(handle, is_new=is_new)
         try:
             return self._is_written(handle, frame, cap_bytes)
@@ -204,12 +203,12 @@ class Writer:
                 try:
                     fcntl.flock(descriptor, _UNLOCK)  # `locks.unlock`, without the cost of two Python calls
                 except OSError:
-                    pass_on()
+                    reraise_from_handler()
 
     def _is_written(self, handle: Handle, frame: bytes, cap_bytes: float) -> bool:
         """``_is_kept`` after the attempt at the lock. It is short, for the reason in ``Emitter._emit``."""
         descriptor = handle.descriptor
-        named = os.lstat(self._path)  # without a `try`, which would be too late; `_append` begins again
+        named = os.lstat(self._path)  # `_append` handles its errors; there is no `try` here, as in `_emit`
         if (named.st_ino, named.st_dev) != handle.identity:
             return False
         size_bytes = len(frame)
@@ -226,7 +225,7 @@ class Writer:
         )
 
     def _is_removed(self, handle: Handle) -> bool:
-        """Whether a file with the mark of a removal is removed, by what its directory says.
+        """Whether a file with the tombstone bit is removed: its name is free, or means another file.
 
         Some shares show the same mode for every file, and a user may have changed the mode.
         """
@@ -245,7 +244,7 @@ class Writer:
         except OSError:
             if not is_new:
                 raise
-            return False  # a file that was just opened is not stale: the server refuses locks
+            return False  # a file that was just opened is not stale, so the server refuses locks
         handle.is_held_up = result is LockResult.BUSY
         return result is LockResult.HELD
 

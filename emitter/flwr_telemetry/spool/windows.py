@@ -4,12 +4,12 @@ A writer opens the segment for append and shares it for reading and deletion, bu
 writer at a time has it, and the system lets go of it however a process ends. Nothing stays open between two
 events: an open file would keep the directory of its batch from being renamed, for hours in an idle training.
 
-- Another writer has the segment for ``LOCK_WAIT_S``: it may be stopped amid its write. This writer seals the
-  segment by a rename, which an open handle allows, and begins a new one. Is even that refused, the record
-  becomes a whole segment of its own: a draft, renamed to its name.
-- The sidecar seals by the same rename. It takes a sealed segment only when an open succeeds that denies
-  writing. That proves that no writer has it, and none can open it again, because its name has changed. So a
-  segment never grows after it was taken, and the races 2, 3, 12, 13 and 14 of POSIX cannot happen.
+- If another writer has the segment for longer than ``LOCK_WAIT_S``, it may be stopped amid its write. This
+  writer then seals the segment by a rename, which an open handle allows, and begins a new one. If even that
+  is refused, the record becomes a whole segment of its own: a draft, renamed to its name.
+- The sidecar seals by the same rename. It takes a sealed segment only if it can open it and deny writing.
+  That proves that no writer has it, and none can open it again, because its name has changed. So a segment
+  never grows after it was taken, and the races 2, 3, 12, 13 and 14 of POSIX cannot happen.
 - A process that dies amid its write leaves torn bytes, which cost no other record (see ``record.py``).
 
 A lock in the file would be no better, because an append without it is not atomic here. Python's own
@@ -65,7 +65,7 @@ class Writer:
         self._on_open = on_open
         self._lock_wait_s = lock_wait_s - 2 * _POLL_S
         self._path = str(host.events)
-        self._is_known = False
+        self._is_checked = False
 
     def append(self, frame: bytes, cap_bytes: float) -> None:
         """As ``posix.Writer.append``."""
@@ -76,15 +76,15 @@ class Writer:
             raise from_os_error(error, self._path) from error
 
     def close(self) -> None:
-        """Look at the directories again before the next record; no file is open."""
-        self._is_known = False
+        """Check the directories again before the next record; no file is open."""
+        self._is_checked = False
 
     def _append(self, frame: bytes, cap_bytes: float) -> None:
         how = api.OPEN_EXISTING
         for _ in TRIES:
             try:
-                if not self._is_known:
-                    self._look()
+                if not self._is_checked:
+                    self._check()
                 self._append_in_turn(frame, cap_bytes, how)
             except FileNotFoundError:
                 self.close()
@@ -94,12 +94,12 @@ class Writer:
                 return
         raise SpoolWriteError(f"{self._path} is removed faster than it can be written to")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         check_directories(self._host)
         if os.path.lexists(self._path):
             files.check_file(self._path)
         self._on_open()
-        self._is_known = True
+        self._is_checked = True
 
     def _append_in_turn(self, frame: bytes, cap_bytes: float, how: int) -> None:
         """Append a record; raises FileNotFoundError if there is no segment and none may be made."""

@@ -1,9 +1,9 @@
-"""The functions of ``system.py`` that Windows needs otherwise; that module takes over each public name.
+"""Windows' own versions of functions of ``system.py``, which imports every public name from here.
 
-files.py        files: opened, locked, renamed and deleted beside others that have them open
-users.py        who the user is, by which names, and whose the site's file is
-processes.py    processes: looked at, ended, and started so that they outlive this one
-api.py          the functions and the numbers of Windows that the others need
+files.py        opens, locks, renames and deletes files that other processes may have open
+users.py        the user's names, and the owner of the site's file
+processes.py    checks, ends and starts processes
+api.py          the functions and numbers of Windows that the others need
 """
 
 from .files import *  # noqa: F403

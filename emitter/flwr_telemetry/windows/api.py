@@ -1,4 +1,4 @@
-"""Functions and numbers of Windows that Python has not."""
+"""Functions and numbers of Windows that Python does not have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if sys.platform != "win32":
 import ctypes
 from ctypes import wintypes
 
-ACCESS_DENIED, SHARING_VIOLATION, LOCK_VIOLATION = 5, 32, 33
+ACCESS_DENIED, SHARING_VIOLATION = 5, 32
 
 READ, WRITE = 0x80000000, 0x40000000
 APPEND, READ_ATTRIBUTES, WRITE_ATTRIBUTES, SYNCHRONIZE = 0x4, 0x80, 0x100, 0x100000
@@ -27,7 +27,7 @@ advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
 
 
 class Overlapped(ctypes.Structure):
-    """``OVERLAPPED``: the place in a file of which a call tells."""
+    """``OVERLAPPED``: the position in a file that a call means."""
 
     _fields_ = (
         ("internal", ctypes.c_void_p),

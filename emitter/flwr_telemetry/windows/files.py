@@ -1,8 +1,8 @@
 """Files on Windows: opened, locked, renamed and deleted beside others that have them open.
 
 Windows refuses to rename, replace or delete a file that is open, unless all who have it open allow that. So
-every file of ours is opened with ``FILE_SHARE_DELETE``, and a refused call is tried again for a moment: a
-scanner, a backup or a reader may have the file open.
+every file of ours is opened with ``FILE_SHARE_DELETE``, and a refused call is repeated for a moment. For
+example, a scanner or a backup may have the file open.
 
 A handle that is open for writing keeps others from opening a file that they do not share for writing. The
 spool relies on that; see ``spool/windows.py``. Locks are taken by ``LockFileEx``. The system releases them,
@@ -42,11 +42,11 @@ SEAL_FLAGS = os.O_RDONLY
 SEALED_GROWS = False
 APPENDS_WHOLE = False
 
-PATIENCE_S = 1.0
-"""The longest wait for a process that has a file open."""
+RETRY_S = 1.0
+"""The longest time to retry while another process has a file open."""
 
-EVENT_PATIENCE_S = 0.05
-"""The longest such wait of an event."""
+EVENT_RETRY_S = 0.05
+"""The same for an event."""
 
 _POLL_S = 0.002
 _NOT_EMPTY = 145
@@ -54,11 +54,11 @@ _NAME_SURROGATE = 0x20000000
 _STANDARD_ERROR = 2
 
 
-# Patience
+# Retries
 
 
-def _tries(wait_s: float = PATIENCE_S) -> Iterator[bool]:
-    """Whether a try is the last one; waits between two tries, by the clock and by the number of waits."""
+def _tries(wait_s: float = RETRY_S) -> Iterator[bool]:
+    """For each try, whether it is the last one; sleeps between two tries."""
     end = time.monotonic() + wait_s
     for _ in range(round(wait_s / _POLL_S)):
         if time.monotonic() >= end:
@@ -68,8 +68,8 @@ def _tries(wait_s: float = PATIENCE_S) -> Iterator[bool]:
     yield True
 
 
-def _patient(call: Callable[..., Any], wait_s: float = PATIENCE_S) -> Callable[..., Any]:
-    """A function that tries a call of ``os`` again while another process has the file open."""
+def _retried(call: Callable[..., Any], wait_s: float = RETRY_S) -> Callable[..., Any]:
+    """A function that repeats a call of ``os`` while another process has the file open."""
 
     def again(*arguments: Any, **options: Any) -> Any:
         for is_last in _tries(wait_s):
@@ -84,7 +84,7 @@ def _patient(call: Callable[..., Any], wait_s: float = PATIENCE_S) -> Callable[.
 
 
 def _may_pass(error: OSError, call: Callable[..., Any]) -> bool:
-    """Whether a refusal may be gone in a moment; that of a directory in the place of a file is not."""
+    """Whether another try may succeed; it never does for a directory in the place of a file."""
     if error.winerror == _NOT_EMPTY:  # its files may be deleted, and still open
         return not os.listdir(error.filename)
     if error.winerror == api.ACCESS_DENIED and error.filename2 is None and call is not _rmdir:
@@ -94,19 +94,19 @@ def _may_pass(error: OSError, call: Callable[..., Any]) -> bool:
 
 _rmdir = os.rmdir
 
-replace = _patient(os.replace)
-unlink = _patient(os.unlink)
-link = _patient(os.rename)
+replace = _retried(os.replace)
+unlink = _retried(os.unlink)
+link = _retried(os.rename)
 """``os.rename`` refuses a name that is taken."""
 
-rename_soon = _patient(os.rename, EVENT_PATIENCE_S)
+rename_soon = _retried(os.rename, EVENT_RETRY_S)
 """As ``os.rename``, for an event."""
 
 
-def be_patient() -> None:
-    """Let all renames and deletions of this process be patient, for a process of our own."""
+def retry_busy_files() -> None:
+    """As ``system.retry_busy_files``."""
     for name in ("rename", "replace", "unlink", "remove", "rmdir"):
-        setattr(os, name, _patient(getattr(os, name)))
+        setattr(os, name, _retried(getattr(os, name)))
 
 
 # Open files
@@ -128,7 +128,7 @@ def open_descriptor(path: os.PathLike[str] | str, flags: int, mode: int = 0o777)
     return _not_standard(descriptor)
 
 
-@_patient
+@_retried
 def _create_file(name: str, flags: int) -> int:
     access = flags & (os.O_WRONLY | os.O_RDWR)
     rights = api.SYNCHRONIZE | api.READ_ATTRIBUTES

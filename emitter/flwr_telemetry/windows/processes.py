@@ -1,4 +1,4 @@
-"""Processes of Windows: looked at, ended, and started so that they outlive this one."""
+"""On Windows: checks processes, ends them, and starts one that outlives this process."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ def exists(pid: int) -> bool:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """End a process, whatever the number is, but for that of a reload, which nothing can hear here."""
+    """End a process. A reload is not sent, because a process of Windows cannot receive it."""
     if number != 1:
         with _process(pid, _TERMINATE) as handle:
             _winapi.TerminateProcess(handle, 1)
 
 
 def process_facts(pid: int) -> tuple[str, int, int, str] | None:
-    """State and start of a process that runs; nothing tells its parent and its session.
+    """State and start of a process that runs. Its parent and its session are 0, because they are not known.
 
-    One that has ended is there as long as somebody has a handle of it. It is no zombie, because nobody has to
-    reap it.
+    An ended process exists as long as another one has a handle of it. It counts as none, and not as a zombie.
     """
     times = [ctypes.c_uint64() for _ in range(4)]
     try:
@@ -95,9 +94,9 @@ def run_detached(
 ) -> None:
     """As ``detached.run_detached``; the new process inherits its standard streams and nothing else.
 
-    A job may end all of its processes with it, and some jobs let none go. The working directory is that of
-    the system, because nobody can rename or remove one that is in use. In a virtual environment the program
-    is a launcher, whose child would get a console with a window. So Python itself is started, as
+    A job of Windows may end all of its processes with it, so the new process leaves the job, if it may. Its
+    working directory is that of the system, because a directory in use cannot be removed. In a virtual
+    environment the program is a launcher, whose child would get a window. So Python itself is started, as
     ``multiprocessing`` does.
     """
     import subprocess

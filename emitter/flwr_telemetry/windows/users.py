@@ -1,8 +1,7 @@
-"""On Windows: the user of this process and the names of that user, and the owner of the site's file.
+"""On Windows: the names of the user, and the owner of the site's file.
 
-Files have no owner and no mode that Python can tell: the profile of a user is private by its ACL. The site's
-file is not in a profile. Every user may create a name below ``%PROGRAMDATA%`` that is free, so the owner is
-asked for there.
+Python shows neither owner nor mode of a file. The ACL of a user's profile keeps it private, but the site's
+file is not in a profile. Every user may create a free name below ``%PROGRAMDATA%``, so its owner is checked.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def user_id() -> str:
 
 
 def _told(function: ctypes._NamedFuncPointer, *arguments: int) -> str:
-    """The name that a function of Windows writes into a buffer; empty if it fails."""
+    """The text that a function of Windows writes into a buffer; empty if it fails."""
     buffer, size = ctypes.create_unicode_buffer(257), wintypes.DWORD(257)
     return buffer.value if function(*arguments, buffer, ctypes.byref(size)) else ""
 

@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from flwr_telemetry import files
-from flwr_telemetry.whole import LEAST_BYTES
+from flwr_telemetry.spool.whole import LEAST_BYTES
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.outbox import batch
 from flwr_telemetryd.runtime import Mode

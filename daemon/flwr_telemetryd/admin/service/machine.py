@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr_telemetry import places, system
+from flwr_telemetry import package_files, system
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
@@ -75,7 +75,7 @@ def this_machine(home: Home, now: Settings, environ: Mapping[str, str]) -> Machi
 def _python_path(environ: Mapping[str, str]) -> dict[str, str]:
     """PYTHONPATH with the entries that the service needs; no others, because they may hold a hook."""
     try:
-        needed = places.python_path(environ)
+        needed = package_files.python_path(environ)
     except StartError:
         needed = []
     return {"PYTHONPATH": os.pathsep.join(needed)} if needed else {}

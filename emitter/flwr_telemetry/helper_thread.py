@@ -1,11 +1,12 @@
-"""Runs work that may wait for a file server in a thread, so that the caller waits for a bounded time only.
+"""Runs work in a thread, because it may wait for a file server; the caller waits for a bounded time only.
 
 The thread ends as soon as there is no work. It is a daemon, because the end of the process must not wait for
 a server that never answers. At the end of the interpreter no thread can be started any more. So one is
 started right before, and stays.
 
-Every wait ends by the clock and by the number of its polls. No lock is ever waited for: a signal handler, a
-fork or a virtual clock may come at any moment. Where no thread can be started, the caller does the work.
+Every wait ends by the clock and by the number of its polls. No thread ever waits for a lock, because a signal
+handler, a fork or a virtual clock may come at any moment. If no thread can be started, the caller does the
+work.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from collections.abc import Callable
 from .locks import polls
 
 ANSWER_WAIT_S = 0.04
-"""No event, and no fork, waits longer for the thread."""
+"""The longest wait of an event, or of a fork, for the thread."""
 
-MOST_LATE = 5
-"""After so many waits in vain for the same work nobody waits any more: the server is away, and not slow."""
+MAX_LATE = 5
+"""After this number of waits in vain for the same work, no event waits: the server is away, and not slow."""
 
 POLL_S = 0.0003
 _END_POLL_S = 0.005
 _NAME = "flwr-telemetry"
 
 
-class Helper:
+class HelperThread:
     """One thread at a time that does the work.
 
     Args:
@@ -47,31 +48,31 @@ class Helper:
         self._has_work = has_work
         self._work = work
         self._at_end = at_end
-        # It knows its owner, so that a caller that does the work itself can be interrupted by another one.
+        # It knows its owner, because a signal handler may interrupt a caller that does the work itself.
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._is_working = False
         self._has_failed = False
         """Whether the work could not be done, at the last try."""
         self._late_since = 0.0
-        """When somebody began to wait in vain for the work in progress; 0 if nobody has."""
+        """The time at which the first wait in vain for the work in progress began; 0 without one."""
         self._late = 0
-        """The number of those who did."""
+        """The number of waits in vain for the work in progress."""
         self._worker = 0
         """The system's number of the thread that does the work, or did it last."""
         self._wanted: threading.Lock | None = None
-        """Released to call the thread that stays, at the end of the interpreter."""
+        """Released to start the work of the thread that stays; None before the end of the interpreter."""
         with contextlib.suppress(AttributeError, RuntimeError):  # private; or the end has begun
             threading._register_atexit(self._stay)  # type: ignore[attr-defined]  # noqa: SLF001
 
     @property
     def is_stuck(self) -> bool:
-        """Whether several have waited in vain for the work in progress."""
-        return self._late >= MOST_LATE and self._is_working
+        """Whether ``MAX_LATE`` waits for the work in progress were in vain."""
+        return self._late >= MAX_LATE and self._is_working
 
     @property
     def stuck_s(self) -> float:
-        """For how long somebody has waited in vain, in seconds."""
+        """The time since the first wait in vain for the work in progress began, in seconds; 0 without one."""
         return time.monotonic() - self._late_since if self._late_since and self._is_working else 0.0
 
     def is_own_thread(self) -> bool:
@@ -91,7 +92,7 @@ class Helper:
         Args:
             is_done: whether the part of the work is done that the caller needs.
             wait_s: the longest wait in seconds.
-            poll_s: the time between two looks, in seconds.
+            poll_s: the time between two polls, in seconds.
             even_if_stuck: whether to wait for a thread that is stuck, too.
 
         Returns:
@@ -131,21 +132,21 @@ class Helper:
         if self.is_own_thread():
             return False
         self.start()
-        ran, looks, since = self._ran(), 0, time.monotonic()
+        ran, polled, since = self._ran(), 0, time.monotonic()
         for _ in polls(most_s, _END_POLL_S):
             if not self._is_busy():
                 if self._has_failed or not self._has_work():
                     return False
                 self.start()  # the thread had just ended when the work came
-            looks += 1
+            polled += 1
             if (ran_now := self._ran()) != ran:
-                ran, looks, since = ran_now, 0, time.monotonic()
-            elif looks * _END_POLL_S >= quiet_s or time.monotonic() - since >= quiet_s:
+                ran, polled, since = ran_now, 0, time.monotonic()
+            elif polled * _END_POLL_S >= quiet_s or time.monotonic() - since >= quiet_s:
                 break
         return True
 
     def _ran(self) -> bytes:
-        """A text that changes whenever the thread has run; empty if the system does not tell that."""
+        """A text that changes whenever the thread has run; empty if the system does not have it."""
         with contextlib.suppress(OSError), open(f"/proc/self/task/{self._worker}/schedstat", "rb") as file:
             return file.read()
         return b""
@@ -155,7 +156,7 @@ class Helper:
         return self._is_working or (thread is not None and thread.is_alive())
 
     def start(self) -> None:
-        """Have the work done, if there is any and nobody does it."""
+        """Start the work, if there is any and no thread does it."""
         if self._is_busy() or not self._has_work():
             return
         if self._wanted is not None:
@@ -170,7 +171,7 @@ class Helper:
             self._run()
 
     def _run(self) -> None:
-        # Looked at again after each end, because work may have come right before it.
+        # Asked again after each part, because work may have come right before its end.
         while self._has_work() and self._run_once():
             pass
 

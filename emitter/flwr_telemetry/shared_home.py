@@ -1,9 +1,9 @@
 """The events of a process for a home on a file server, which may be away for hours.
 
-The thread of a report never touches such a home. It puts the event, checked and packed, into a queue in
-memory. A worker (``worker.py``) in a helper thread (``helper.py``) reads settings and source, writes all that
-is queued as one segment, and starts a sidecar. If it does not answer soon, the event stays in the queue, and
-is written when the server answers.
+The thread of an event never touches such a home. It puts the event, checked and packed, into a queue in
+memory. A worker (``worker.py``) in a helper thread (``helper_thread.py``) reads settings and source, writes
+all that is queued as one segment, and starts a sidecar. If the server does not answer soon, the event stays
+in the queue, and is written later.
 
 A child process has no part in this: the queue and the helper are its parent's.
 """
@@ -19,27 +19,27 @@ from pathlib import Path
 
 from . import packing
 from .errors import LoadingError, SpoolFullError, SpoolSlowError, TelemetryError, is_unreachable
-from .helper import ANSWER_WAIT_S, Helper
+from .helper_thread import ANSWER_WAIT_S, HelperThread
 from .log import warn
 
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
     from .worker import Worker
 
-MOST_WAITING = 1000
-"""At most so many events wait in memory."""
+MAX_WAITING = 1000
+"""The largest number of events that wait in memory."""
 
 END_WAIT_S = 0.5
-"""The end of a process waits so long for an answer of the server, if events are in memory."""
+"""If events are in memory, the end of the process waits for the server until it is silent for this time."""
 
-MOST_END_WAIT_S = 5.0
-"""It waits no longer than this for a server that answers slowly."""
+MAX_END_WAIT_S = 5.0
+"""The longest such wait, for a server that answers slowly."""
 
 TELL_AFTER_S = 2.0
-"""A person hears of a server that has not answered for so long."""
+"""If the server has not answered for this time, one warning is logged."""
 
 _FLUSH_POLL_S = 0.005
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 """The size of a segment, unless a single record is larger."""
 
 _SLOW = (
@@ -50,8 +50,8 @@ _LOST = "{} events are lost, because the file server of {} has not answered in t
 _FULL = "dropped, because {} events wait in memory; the file server of {} does not answer"
 
 
-class Report:
-    """An event that waits to be written."""
+class QueuedEvent:
+    """An event that waits in memory until it is written."""
 
     __slots__ = ("answer", "bare", "error", "home", "is_left", "package")
 
@@ -64,10 +64,10 @@ class Report:
         """The result of its future; empty while it is not known."""
         self.error: Exception | None = None
         self.is_left: bool = False
-        """Whether its caller has been told that it is in memory."""
+        """Whether its future says already that it is in memory."""
 
     def is_over(self) -> bool:
-        """Whether nothing more will be done for it."""
+        """Whether it was written, or failed."""
         return bool(self.answer) or self.error is not None
 
 
@@ -77,22 +77,22 @@ class SharedHome:
     Args:
         worker: does the work in the helper thread, and nothing else.
         path: the home.
-        failed: tells a person of an error, as ``emit._failed``.
+        failed: warns of an error, as ``emit._failed``.
     """
 
     def __init__(self, worker: Worker, path: Path, failed: Callable[[Exception, str, str], object]) -> None:
         self._worker = worker
         self._failed = failed
         self._path = path
-        self._queue: deque[Report] = deque()
-        self._unanswered: list[Report] = []
-        """Those that were to be written when the server gave no answer; the same ones are tried again."""
+        self._queue: deque[QueuedEvent] = deque()
+        self._unanswered: list[QueuedEvent] = []
+        """The events of a write that the server did not answer; the next try writes the same ones."""
         self._dropped: list[None] = []
         """One for each event that was dropped; a list, because appending to it needs no lock."""
-        self._helper = Helper(lambda: bool(self._queue), self._write, self._end_of_interpreter)
+        self._helper = HelperThread(lambda: bool(self._queue), self._write, self._end_of_interpreter)
         self._flushes: deque[Callable[[], object]] = deque()
-        self._flusher = Helper(lambda: bool(self._flushes), self._flush)
-        self._end_wait_s = MOST_END_WAIT_S
+        self._flusher = HelperThread(lambda: bool(self._flushes), self._flush)
+        self._end_wait_s = MAX_END_WAIT_S
 
     # For the threads of the events
 
@@ -100,21 +100,21 @@ class SharedHome:
         """Whether settings that were read a moment ago switch telemetry off."""
         return not self._queue and self._worker.is_off()
 
-    def put(self, bare: bytes, package: str) -> Report:
+    def put(self, bare: bytes, package: str) -> QueuedEvent:
         """Queue an event.
 
         Raises:
             SpoolSlowError: too many wait, and this one is dropped.
         """
-        if len(self._queue) >= MOST_WAITING:
+        if len(self._queue) >= MAX_WAITING:
             self._dropped.append(None)
             self._helper.start()  # it may have given up, and the server may be back
-            raise self._slow(_FULL.format(MOST_WAITING, self._path))
-        report = Report(self, bare, package)
-        self._queue.append(report)
-        return report
+            raise self._slow(_FULL.format(MAX_WAITING, self._path))
+        event = QueuedEvent(self, bare, package)
+        self._queue.append(event)
+        return event
 
-    def answer(self, report: Report) -> str:
+    def answer(self, event: QueuedEvent) -> str:
         """The result of an event, after a short wait.
 
         Raises:
@@ -122,27 +122,27 @@ class SharedHome:
             Exception: it could not be written.
         """
         try:
-            is_over = self._helper.wait(report.is_over, ANSWER_WAIT_S)
+            is_over = self._helper.wait(event.is_over, ANSWER_WAIT_S)
         except BaseException:  # a signal handler ends the wait
-            report.is_left = True
+            event.is_left = True
             raise
         if not is_over:
-            report.is_left = True
-            if not report.is_over():  # otherwise it was written just now
+            event.is_left = True
+            if not event.is_over():  # otherwise it was written just now
                 raise self._slow(_SLOW.format(self._path))
-        if report.error is not None:
-            raise report.error
-        return report.answer
+        if event.error is not None:
+            raise event.error
+        return event.answer
 
     def _slow(self, text: str) -> SpoolSlowError:
         error = SpoolSlowError(text)
         error.is_lasting = self._helper.stuck_s > TELL_AFTER_S
         return error
 
-    def payload(self, report: Report) -> tuple[bytes, bool]:
+    def payload(self, event: QueuedEvent) -> tuple[bytes, bool]:
         """The payload of an event, as far as its context is known, and whether it gets hardware facts."""
         worker = self._worker
-        return packing.with_context(report.bare, worker.context_of(report.package)), worker.has_hardware
+        return packing.with_context(event.bare, worker.context_of(event.package)), worker.has_hardware
 
     def flush(self, timeout_s: float) -> bool:
         """As ``emit.flush``.
@@ -186,7 +186,7 @@ class SharedHome:
         self._worker.end_turn()
 
     def end(self, *, is_last: bool = True) -> None:
-        """Wait for the server at the end of the process, in all calls at most ``MOST_END_WAIT_S``.
+        """Wait for the server at the end of the process, in all calls at most ``MAX_END_WAIT_S``.
 
         A server that does not answer for ``END_WAIT_S`` is not waited for again. Ctrl-C ends the process at
         once.
@@ -211,20 +211,20 @@ class SharedHome:
 
     def _write(self) -> bool:
         """Write the first events as one segment; false if that has to be tried again later."""
-        reports = self._unanswered or self._first()
+        events = self._unanswered or self._first()
         answer, error = "", None
         try:
-            answer = self._worker.write([(report.bare, report.package) for report in reports])
+            answer = self._worker.write([(event.bare, event.package) for event in events])
         except Exception as raised:  # noqa: BLE001 - it reaches the threads of these events, or a person
             if isinstance(raised, LoadingError) or is_unreachable(raised):
-                self._unanswered = reports
+                self._unanswered = events
                 return False
             error = raised
         self._unanswered = []
-        for report in reports:
-            report.answer, report.error = answer, error
+        for event in events:
+            event.answer, event.error = answer, error
             self._queue.popleft()
-            if error is not None and report.is_left:
+            if error is not None and event.is_left:
                 self._lose(error)
         if (count := len(self._dropped)) and error is None:
             with contextlib.suppress(OSError, TelemetryError):  # then it is tried after the next ones
@@ -236,20 +236,22 @@ class SharedHome:
             self._failed(raised, "No sidecar could be started ({}); events wait in the spool", "start")
         return True
 
-    def _first(self) -> list[Report]:
+    def _first(self) -> list[QueuedEvent]:
         """The events that are written next; they stay in the queue meanwhile."""
-        reports: list[Report] = []
+        events: list[QueuedEvent] = []
         size_bytes = 0
         for at in range(len(self._queue)):
             size_bytes += len(self._queue[at].bare)
-            if reports and size_bytes > _MOST_BYTES:
+            if events and size_bytes > _MAX_BYTES:
                 break
-            reports.append(self._queue[at])
-        return reports
+            events.append(self._queue[at])
+        return events
 
     def _lose(self, error: Exception) -> None:
-        """An event whose caller was told that it would be written cannot be."""
-        if not isinstance(error, SpoolFullError):  # at the cap it is counted already, and a full disk cannot
+        """Count and report an event that cannot be written, although its future says that it is in memory."""
+        if not isinstance(
+            error, SpoolFullError
+        ):  # at the cap it is counted already; a full disk takes no count
             self._dropped.append(None)
         self._failed(error, "An event that was in memory is lost: {}", "")
 

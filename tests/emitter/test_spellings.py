@@ -1,4 +1,4 @@
-r"""A name is redacted in whatever usual writing it comes: in another Unicode form, case, code or colour."""
+r"""A name is redacted in whatever usual spelling it comes: in another Unicode form, case, code or colour."""
 
 import html
 import itertools
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flwr_telemetry import writings
+from flwr_telemetry import spellings
 from flwr_telemetry.redaction import Redactor
 from tests.support.strategies import tried, words
 
@@ -173,7 +173,7 @@ def unquoted(text):
 @tried(200)
 @given(words(max_size=30))
 def test_folding_again_changes_nothing(text):
-    assert writings.folded(writings.folded(text)) == writings.folded(text)
+    assert spellings.folded(spellings.folded(text)) == spellings.folded(text)
 
 
 def test_the_longest_text_ends():

@@ -1,7 +1,7 @@
-"""Keeps what a process knows of its home: settings, IDs and packed contexts, read again once a second.
+"""Caches the settings, the IDs and the packed contexts of a home, and reads them again once a second.
 
-``emitter.py`` records events with that. The two are one object. They are two modules, because each has a
-subject of its own.
+``Emitter`` in ``emitter.py`` is the only subclass: it records events with these values. The user's opt-out is
+checked here, in ``_refresh`` before an event, and in ``_may_create`` before a file is created.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .named import Any
 
 TYPE_CHECKING = False  # as in `flwr_telemetry/__init__.py`
 if TYPE_CHECKING:
-    from .shared import SharedHome
+    from .shared_home import SharedHome
 
 _MANY_EVENTS = 50
-"""A process with more events between two refreshes gains by a faster packer."""
+"""A process with more events than this between two refreshes loads msgpack, which packs faster."""
 
 _MIB = 1024 * 1024
 
 
-class Known:
+class HomeCache:
     """The settings, IDs and packed contexts of a process and its home.
 
     Args:
         warn: logs one warning, given its cause and its text.
-        open_shared: makes the queue of a home that other machines use; without it, no home counts as such.
+        open_shared: makes the queue of a shared home; None treats every home as this machine's own.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class Known:
     ) -> None:
         self._warn = warn
         self._open_shared = open_shared
-        # A program may have replaced what these ask. A field that cannot be computed costs no event.
+        # A program may have replaced a function that these call. Then the field is unknown; no event is lost.
         self._cluster: str = log.quietly(source.new_id) or identity.UNKNOWN
         self._mounts: mounts.Table | None = mounts.table()
         """The table of mounts until the first refresh, because reading it takes 0.1 ms."""
         self._redactor: redaction.Redactor | None = log.quietly(redaction.identity_redactor, self._mounts)
         self._static: dict[str, dict[str, Any]] = {}
         self._identifying: set[int] = set()
-        """The threads that read or make the source ID, also in a sibling."""
+        """The threads that read or make the source ID; shared with every sibling."""
         self._shared_homes: dict[Home, SharedHome] = {}
-        """Those of this process, also of a sibling."""
+        """Those of this process; shared with every sibling."""
 
     def _forget(self) -> None:
         """Forget the settings and IDs."""
@@ -59,7 +59,7 @@ class Known:
         self._seen: tuple[Any, ...] | None = None
         self._environ: object = None
         self._variables = settings.variables
-        """Reads the variables of that mapping."""
+        """Reads the variables of ``_environ``."""
         self._refreshed_at = self._refresh_at = 0.0
         self._events = 0
         """The number of events since the last refresh."""
@@ -67,7 +67,7 @@ class Known:
         self._ids: dict[str, str] = {}
         self._contexts: dict[str, tuple[bytes, bytes]] = {}
         self._untold: tuple[str, ...] = ()
-        """The fields that are not reported yet, because the home was not told of them."""
+        """The fields that are not reported yet, because no notice of this home has named them."""
         self._home: Home
         self._host: HostPaths
         self._settings: settings.Settings
@@ -78,7 +78,7 @@ class Known:
         self._is_own = False
         """Whether the home is known to be this machine's own, so that its files may be locked."""
         self._shared: SharedHome | None = None
-        """The home, if it is a shared one and this is not the emitter of its helper."""
+        """The queue of a shared home; None otherwise, and in a ``Worker``."""
 
     def _close_writer(self) -> None:
         """Close the segment, because the next event may belong to another home."""
@@ -100,23 +100,24 @@ class Known:
         if self._shared is None:
             self._read(home, has_new_variables=variables != self._seen)
         else:
-            self._close_writer()  # of another home
+            self._close_writer()  # that of the previous home
             refusal = settings.environment_refusal(os.environ)
             enabled = settings.Consent(enabled=True, decided_by="default", reason="")
             is_logging = os.environ.get("FLWR_TELEMETRY_LOGGING") == "1"
             self._use(settings.Settings(consent=refusal or enabled, logging=is_logging))
-            # The worker adds the context. A payload that is only shown has no source: the home is not read.
+            # The worker adds the context. With an opt-out it never reads the home, so a logged payload has
+            # no source.
             self._ids = {}
             self._contexts = {} if refusal else dict.fromkeys(identity.PACKAGES, packing.NO_CONTEXT)
         self._environ, self._variables = os.environ, settings.reader(os.environ)
         if self._events > _MANY_EVENTS:
-            log.quietly(self._details.hurry)
+            log.quietly(self._details.use_msgpack)
         self._seen = variables
         self._refreshed_at, self._refresh_at = now, now + settings.RECHECK_S
         self._events = 0
 
     def _shared_home(self, home: Home) -> SharedHome | None:
-        """The queue of a home, of which a process has one; None if the home is not shared."""
+        """The one queue of this process for a home; None if the home is not shared."""
         table, self._mounts = self._mounts, None
         self._is_own = self._open_shared is not None and not mounts.is_shared(home.path, table)
         if self._open_shared is None or self._is_own:
@@ -160,7 +161,7 @@ class Known:
         """Update the IDs by the source file; create that one if it is missing and consent allows it.
 
         Raises:
-            LoadingError: this thread does so already, and was interrupted; it may hold the source's lock.
+            LoadingError: a signal handler has interrupted this thread here; it may hold the source's lock.
         """
         thread = get_ident()
         if thread in self._identifying:
@@ -184,7 +185,7 @@ class Known:
             return source.read(self._home.source)
         with contextlib.suppress(OSError):  # the writer gets the same error, and a better message
             files.make_home(self._home.path)
-        # It is asked once a second, and must not wait each time for a process that keeps the file locked.
+        # This is called once a second, and must not wait each time for a process that keeps the file locked.
         has_failed = self._ids.get("source") == source.UNAVAILABLE
         return source.ensure(self._home.source, 0.0 if has_failed else source.HEAL_WAIT_S)
 
@@ -212,7 +213,7 @@ class Known:
 
 
 def _untold(noticed: Path) -> tuple[str, ...]:
-    """As ``context.untold``, but that module is not loaded for a home that was told of the list of today.
+    """As ``context.untold``, but without loading that module if the notice has all fields of this release.
 
     Raises:
         LoadingError: it is being loaded.
@@ -223,8 +224,8 @@ def _untold(noticed: Path) -> tuple[str, ...]:
         return ()
     except (OSError, SpoolUnsafeError):
         text = b""
-    is_todays = text.startswith(FIELDS_DIGEST.encode()) and text.count(b"\n") > FIELD_COUNT
-    return () if is_todays else identity.computed(declared().untold, noticed) or ()
+    is_current = text.startswith(FIELDS_DIGEST.encode()) and text.count(b"\n") > FIELD_COUNT
+    return () if is_current else identity.computed(declared().untold, noticed) or ()
 
 
 @undisturbed

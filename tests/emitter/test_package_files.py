@@ -12,32 +12,32 @@ import pytest
 
 import flwr_telemetry
 import flwr_telemetryd
-from flwr_telemetry import places
+from flwr_telemetry import package_files
 from flwr_telemetry.errors import StartError
 
 
 def test_what_the_process_has_loaded_comes_first(monkeypatch, tmp_path):
     """A module without a file, such as a mock, is looked for on the path. Finders of others may fail."""
-    found = places.find()
+    found = package_files.find()
     with monkeypatch.context() as patch:
         finder = SimpleNamespace(find_spec=lambda *_: 1 / 0)
         patch.setattr(sys, "meta_path", [finder, object(), *sys.meta_path])
         patch.setattr(sys, "path", [None, b"/bytes", "/nowhere", *sys.path])
-        assert places.find() == found
+        assert package_files.find() == found
     monkeypatch.setitem(sys.modules, "requests", types.ModuleType("requests"))
     monkeypatch.setitem(sys.modules, "certifi", None)
-    assert places.find() == found
+    assert package_files.find() == found
     (tmp_path / "requests").mkdir()
     file = tmp_path / "requests/__init__.py"
     file.touch()
     sys.modules["requests"].__spec__ = importlib.util.spec_from_file_location("requests", file)
-    assert places.find() == {**found, "requests": str(file)}
+    assert package_files.find() == {**found, "requests": str(file)}
 
 
 def test_a_package_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(places, "_NEEDED", ("no_such_package",))
+    monkeypatch.setattr(package_files, "_NEEDED", ("no_such_package",))
     with pytest.raises(StartError, match="no_such_package lies in an archive, or was removed"):
-        places.find()
+        package_files.find()
 
 
 def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch):
@@ -46,9 +46,9 @@ def test_the_entries_of_a_python_path_that_a_service_needs(tmp_path, monkeypatch
     site = str(Path(flwr_telemetry.__file__).with_name("flower") / "site")
     monkeypatch.chdir(Path(emitter).parent)
     entries = [site, "", str(tmp_path), Path(emitter).name, "/nowhere", daemon, daemon]
-    found = places.python_path({"PYTHONPATH": os.pathsep.join(entries)})
+    found = package_files.python_path({"PYTHONPATH": os.pathsep.join(entries)})
     assert found == list(dict.fromkeys([emitter, daemon]))
-    assert places.python_path({}) == []
+    assert package_files.python_path({}) == []
 
 
 def test_a_sidecar_ends_as_python_does_but_for_its_memory():

@@ -3,12 +3,12 @@
 import threading
 import time
 
-from flwr_telemetry.helper import Helper
+from flwr_telemetry.helper_thread import HelperThread
 
 
 def helper(left):
     """Give a helper for these steps, which takes each one out."""
-    return Helper(lambda: bool(left), lambda: (left.pop(0)(), True)[1])
+    return HelperThread(lambda: bool(left), lambda: (left.pop(0)(), True)[1])
 
 
 def test_the_end_waits_for_slow_answers():

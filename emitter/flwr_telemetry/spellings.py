@@ -1,12 +1,12 @@
-r"""Finds names in any of their usual writings, and tells where they stand.
+r"""Finds names in any of their usual spellings; ``redaction.py`` replaces them.
 
 A text is searched in several *views*: as it is, and with percent-encoding, escapes of strings, character
-references and terminal colours undone, once and repeatedly. Each view knows the places of its characters in
-the text. Views are compared in *folded* form: there, compatibility forms, case, accents and invisible
-characters make no difference.
+references and terminal colours undone, once and repeatedly. Each view knows the positions of its characters
+in the text. Views are compared in *folded* form, without differences of case, accents, compatibility forms
+and invisible characters.
 
-Undoing a code that is none does no harm, because the text itself is a view, too: ``C:\new\bob`` holds no
-newline. This module is pure.
+A text such as ``C:\new\bob`` only seems to hold a code, here a newline. Undoing it does no harm, because the
+text itself is a view, too. This module is pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .imports import undisturbed
 from .named import NamedTuple, Protocol
 
 _ROUNDS = 5
-"""Text that is encoded more often than this is not read to its end."""
+"""A text that is encoded more often than this is not decoded completely."""
 
 # Patterns are compiled when they are first needed, which takes milliseconds; `re` keeps them then.
 _BYTE = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[0-3][0-7]{2}"
@@ -29,10 +29,10 @@ _UNIT = r"(?:\\|%)u[0-9A-Fa-f]{4}"
 _POINT = r"(?:\\u\{|&#[xX])(?P<hexadecimal>[0-9A-Fa-f]{1,6})[};]|\\U00(?P<long>[0-9A-Fa-f]{6})"
 _REFERENCE = r"&#(?P<decimal>[0-9]{1,7});|&(?P<name>\w{1,31};)"
 _NUMBERS = rf"(?P<bytes>(?:{_BYTE})+)|(?P<units>(?:{_UNIT})+)|{_POINT}|{_REFERENCE}"
-"""Codes by number. In a path of Windows, one of them would be a rare accident."""
+"""Codes by number. They hardly ever occur by chance in a path of Windows."""
 
 _ALL = rf"{_NUMBERS}|\\(?P<letter>[abefnrtv0])|\\(?P<sign>\W)"
-"""All codes. In a path of Windows, a backslash and a letter are no newline."""
+"""All codes. In a path of Windows, a backslash and a letter only seem to be one, such as a newline."""
 
 _QUOTES = "%&\\"
 """Every code but that of a colour begins with one of these."""
@@ -88,11 +88,11 @@ class Secret(Protocol):
         """Whether an accent behind the text belongs to its last letter."""
 
     def counts(self, before: str, behind: str) -> bool:
-        """Whether it counts between these two characters, which may be empty."""
+        """Whether it counts between these two characters; each may be empty."""
 
 
 def places(text: str, secrets: Sequence[Secret]) -> set[tuple[int, int]]:
-    """Where the secrets stand in a text: pairs of a first index and the index behind the last."""
+    """The positions of the secrets in a text: pairs of a first index and the index behind the last."""
     return {place for view in _views(text) for place in _places_in(view, secrets)}
 
 
@@ -101,12 +101,12 @@ class _View(NamedTuple):
 
     text: str
     starts: Sequence[int]
-    """Of each character, where its writing begins in the original text."""
+    """For each character, the index in the original text at which its spelling begins."""
     ends: Sequence[int]
-    """Where it ends."""
+    """For each character, the index behind its spelling."""
 
     def replaced(self, pieces: Iterable[tuple[str, int, int]]) -> _View:
-        """Another view with some pieces replaced: each is the new text, and its place in this one."""
+        """Another view with some pieces replaced; each is a new text with its start and end in this view."""
         text, starts, ends, at = [], list[int](), list[int](), 0
         for piece, start, end in pieces:
             if at < start:
@@ -143,7 +143,7 @@ def _undone_repeatedly(view: _View, pattern: str) -> Iterator[_View]:
 
 
 def _without_colours(text: str) -> Iterator[tuple[str, int, int]]:
-    """Replaces each code of a terminal by something invisible, so that a token may begin behind it."""
+    """Replace each code of a terminal by an invisible character, so that a token may begin behind it."""
     for found in re.finditer(_COLOURS, text):
         yield "\0", *found.span()
 

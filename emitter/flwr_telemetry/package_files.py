@@ -1,7 +1,7 @@
-"""Finds the packages that a sidecar needs, as this process finds them; nothing is imported for that.
+"""Finds the files of the packages that a sidecar needs, as this process finds them, and imports none of them.
 
-A process may have them from anywhere: ``sys.path.insert``, ``site.addsitedir``, an editable installation, or
-a directory for each package. A sidecar cannot repeat that, so it gets the file of each package; see
+A process may find them in many ways: by ``sys.path.insert``, ``site.addsitedir``, an editable installation,
+or a directory for each package. A sidecar cannot repeat that, so it gets the file of each package; see
 ``bootstrap.py``.
 
 An archive or a frozen program has no such files, and so no sidecar can be started there.
@@ -22,7 +22,7 @@ DAEMON = "flwr_telemetryd"
 _OURS = __package__ or ""
 _NEEDED = (DAEMON, "msgpack", "requests")
 _USEFUL = ("psutil", "urllib3", "certifi", "idna", "charset_normalizer")
-"""A sidecar without one of these says by itself what it lacks."""
+"""A sidecar without one of these starts, and reports what it lacks."""
 
 _INSTEAD = "chardet"
 """The package that ``requests`` uses if there is no ``charset_normalizer``."""
@@ -35,8 +35,8 @@ def find() -> dict[str, str]:
         StartError: a package that every sidecar needs has no file.
     """
     own = _first(_OURS, frozenset())
-    # Python itself puts the directory of the script, or the working directory, in front. A package there may
-    # have the name by chance, and would run in the sidecar.
+    # Python puts the directory of the script, or the working directory, first. A package there may have the
+    # same name by chance, and its code must not run in the sidecar.
     doubtful = frozenset(_front()) - {_place(own)}
     found = {_OURS: own, **{name: _first(name, doubtful) for name in (*_NEEDED, *_USEFUL)}}
     for name in (_OURS, *_NEEDED):
@@ -70,15 +70,15 @@ def _first(name: str, doubtful: frozenset[str]) -> str:
 
 
 def _specs(name: str) -> Iterator[ModuleSpec | None]:
-    """Everything that this process can find under a name: what it has loaded, or would load, comes first."""
+    """All specs under a name, in this order: the loaded package, that of each finder, that of each path."""
     yield getattr(sys.modules.get(name), "__spec__", None)
     for finder in list(sys.meta_path):
         spec = None
-        with contextlib.suppress(Exception):  # a finder may be anybody's
+        with contextlib.suppress(Exception):  # a finder of the program may raise anything
             spec = finder.find_spec(name, None)
         yield spec
     for entry in list(sys.path):
-        with contextlib.suppress(Exception):  # so may the hook of a path
+        with contextlib.suppress(Exception):  # and so may a path hook
             spec = PathFinder.find_spec(name, [entry])
             yield spec
 

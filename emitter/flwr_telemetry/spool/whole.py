@@ -1,25 +1,26 @@
 """Writes whole segments: files that are complete before another process can find them.
 
 A home that other machines use, too, has no open segment. There a lock may hang for ever, last for a minute,
-be refused, or be seen by this machine alone; names, modes and link counts come from caches. So each append
-writes a draft, has it stored by fsync, and renames it to a sealed segment. 16 digits in its name say so.
+be refused, or be seen by this machine alone. Names, modes and link counts come from caches. So each append
+writes a draft, forces it to the disk, and renames it to a sealed segment. Its name has 16 hexadecimal digits
+at the end, and a segment of another kind has 8.
 
-- Nobody knows the segment before it is whole, and nobody ever appends to it. So no reader needs a lock, and a
-  reader may delete it once its events are in a body.
-- A process that dies leaves a draft, which is no segment. Its event was not told to be "spooled".
+- No process finds the segment before it is whole, and none appends to it. So no reader needs a lock, and the
+  sidecar may delete it once its events are in a body.
+- A process that dies leaves a draft, which is no segment. The future of its event did not say "spooled".
 - A server that repeats a rename answers that the draft is missing. The segment is then there, or a sidecar
   has taken it already. Both are success, unless the whole spool is missing.
-- On a soft mount the system gives up to wait for an answer to the rename. It may have been done, so the next
-  append of the same data tries it again, and makes no second segment.
-- Processes of this machine take turns, so that the end of none of them waits for the server: see ``turn.py``.
+- On a soft mount the kernel may give up before the server answers the rename. The server may have done it. So
+  the next append of the same data repeats the rename, and makes no second segment.
+- Processes of this machine take turns, so that each can be ended while the server is away; see ``turn.py``.
 - A sidecar, or a person, may remove the spool meanwhile (ENOENT, ESTALE). Then consent is read again, the
   directories are made, and the segment is written once more.
 - The server may answer hours later, and telemetry may be off by then. So consent is read again before the
   rename, if the draft has taken long.
 
 On NFS the draft is written with ``O_DIRECT``. So this machine never holds data that the server lacks, and the
-process can end while the server is away. Errors of the server arrive at the write and at the fsync, and so
-the close can report none. This module takes no lock and opens no segment.
+process can end while the server is away. The server reports an error at the write or at the fsync, and never
+at the close. This module takes no lock and opens no segment.
 """
 
 from __future__ import annotations
@@ -30,28 +31,28 @@ import os
 import time
 from collections.abc import Callable
 
-from . import files, system
-from .errors import UNREACHABLE_ERRNOS, SpoolFullError, from_os_error
-from .layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
-from .spool import TRIES, CreationRefusedError, check_directories, drop, make_directories
-from .turn import Turn
+from .. import files, system
+from ..errors import UNREACHABLE_ERRNOS, SpoolFullError, from_os_error
+from ..layout import SEGMENT_SUFFIX, HostPaths, is_whole, whole_name
+from ..turn import Turn
+from . import TRIES, CreationRefusedError, check_directories, drop, make_directories
 
 LATE_S = 0.05
-"""A draft that takes longer has waited for the server."""
+"""If a draft takes longer, it has waited for the server, and consent is read again."""
 
 LEAST_BYTES = 4096
-"""A segment counts as at least so many bytes, because a disk gives it as many."""
+"""The least size that a segment counts as, because it takes a whole block of the disk."""
 
-_LOOK_EVERY = 256
-_LOOK_AGAIN_S = 1.0
-"""The spool is listed again after so many appends of this process, and at its cap after this time."""
+_LIST_EVERY = 256
+_LIST_AGAIN_S = 1.0
+"""The spool is listed again after this number of appends, and while it is at its cap, after this time."""
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class UnansweredError(OSError):
-    """The server gave no answer to a rename, and may have done it. ``publish`` can be called again."""
+    """The server has not answered a rename, and may have done it. ``publish`` can be called again."""
 
 
 def write(
@@ -64,13 +65,13 @@ def write(
         name: of the segment, as ``layout.whole_name`` makes it.
         data: whole records.
         may_go_on: consent, read again; called if the server has made this wait.
-        turn: the turn at the spool, for the moments in which the kernel locks the directory.
+        turn: the turn at the spool, taken while the kernel locks the directory.
         is_direct: whether to write past this machine's cache, if the file system can.
 
     Raises:
         FileNotFoundError: the directory is missing, or was removed meanwhile.
         CreationRefusedError: telemetry is off by now.
-        UnansweredError: nobody knows whether there is a segment.
+        UnansweredError: it is not known whether there is a segment.
         SpoolError, OSError: the segment could not be written, and there is none.
     """
     began, draft = time.monotonic(), _draft(spool, name)
@@ -148,7 +149,7 @@ class WholeWriter:
     Args:
         host: this host; its directories are created when first needed.
         may_create: whether consent allows a new directory; called before every creation.
-        on_open: called whenever this writer has looked at the spool for the first time, or again.
+        on_open: called whenever this writer has checked and listed the spool.
         is_direct: as for ``write``.
     """
 
@@ -167,9 +168,9 @@ class WholeWriter:
         self._spool = str(host.spool)
         self._turn = Turn(self._spool)
         self._used_bytes = 0
-        self._left = 0
+        self._appends_left = 0
         """The number of appends before the spool is listed again."""
-        self._looked_at = 0.0
+        self._listed_at = 0.0
         self._unanswered: tuple[bytes, str] | None = None
         """The data and the name of a segment whose rename may have been done."""
 
@@ -191,21 +192,21 @@ class WholeWriter:
         size_bytes = max(len(data), LEAST_BYTES)
         for tries_left in reversed(TRIES):
             try:
-                if self._is_look_due(size_bytes, cap_bytes):
+                if self._is_listing_due(size_bytes, cap_bytes):
                     with self._turn:
-                        self._look()
+                        self._list()
                 if self._used_bytes + size_bytes > cap_bytes:
                     drop(self._host, self._may_create, count)
                 self._write(data)
             except FileNotFoundError:
-                self._left = 0
+                self._appends_left = 0
                 if not tries_left:
                     raise
                 with self._turn:
                     make_directories(self._host, self._may_create)
             else:
                 self._used_bytes += size_bytes
-                self._left -= 1
+                self._appends_left -= 1
                 return
 
     def _write(self, data: bytes) -> None:
@@ -222,18 +223,18 @@ class WholeWriter:
             raise
 
     def close(self) -> None:
-        """Look at the spool again before the next append. A forked child ends the turn that it inherited."""
-        self._left = 0
+        """List the spool again before the next append. A forked child ends the turn that it inherited."""
+        self._appends_left = 0
         self._turn.end()
 
-    def _is_look_due(self, size_bytes: int, cap_bytes: float) -> bool:
+    def _is_listing_due(self, size_bytes: int, cap_bytes: float) -> bool:
         """Whether the spool must be listed; not for each event at the cap, because that takes long there."""
-        if self._left <= 0 or self._used_bytes + size_bytes <= cap_bytes:
-            return self._left <= 0
-        self._left -= 1
-        return not 0 <= time.monotonic() - self._looked_at < _LOOK_AGAIN_S
+        if self._appends_left <= 0 or self._used_bytes + size_bytes <= cap_bytes:
+            return self._appends_left <= 0
+        self._appends_left -= 1
+        return not 0 <= time.monotonic() - self._listed_at < _LIST_AGAIN_S
 
-    def _look(self) -> None:
+    def _list(self) -> None:
         """Check the directories, and add up the segments."""
         check_directories(self._host)
         with files.estale_as_missing(), os.scandir(self._spool) as entries:
@@ -241,9 +242,9 @@ class WholeWriter:
         used_bytes = 0
         for entry in found:
             size_bytes = 0
-            if not is_whole(entry.name):  # a look at each would be a request to the server
+            if not is_whole(entry.name):  # the status of each would be a request to the server
                 with contextlib.suppress(OSError):  # a sidecar has taken it
                     size_bytes = entry.stat(follow_symlinks=False).st_size
             used_bytes += max(size_bytes, LEAST_BYTES)
-        self._used_bytes, self._left, self._looked_at = used_bytes, _LOOK_EVERY, time.monotonic()
+        self._used_bytes, self._appends_left, self._listed_at = used_bytes, _LIST_EVERY, time.monotonic()
         self._on_open()
