@@ -5,8 +5,8 @@ process or an open pipe behind. An event waits for locks, or for the file server
 for milliseconds. The first one also waits for its imports. After an error the event is lost, and the caller
 goes on.
 
-SpoolSlowError is the exception: the file server does not answer. The event stays in memory, and a helper
-thread writes it later; see ``shared_home.py``.
+A SpoolSlowError means that the file server does not answer. Then the event is not lost: it stays in memory,
+and a helper thread writes it later; see ``shared_home.py``.
 
 If another event is still loading the emitter, an event is kept in memory. It is appended when the imports
 end, or at the end of the process. So a slow disk or a busy machine costs no event.
@@ -234,7 +234,7 @@ _is_appending = False
 def _keep(
     package: str, event_type: str, event_details: Mapping[str, Any] | None, date_us: int | None
 ) -> Future[str]:
-    """Keep an event until the emitter is loaded. Its future says "spooled", because nobody may wait for it.
+    """Keep an event until the emitter is loaded. Its future is done at once, because no caller may wait.
 
     Raises:
         TelemetryError: the event is not valid, or too many wait.

@@ -1,6 +1,6 @@
 """Caches the settings, the IDs and the packed contexts of a home, and reads them again once a second.
 
-``Emitter`` in ``emitter.py`` is the only subclass: it records events with these values. The user's opt-out is
+``Emitter`` in ``emitter.py`` is its subclass, which records events with these values. The user's opt-out is
 checked here, in ``_refresh`` before an event, and in ``_may_create`` before a file is created.
 """
 
