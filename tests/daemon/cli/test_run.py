@@ -23,12 +23,10 @@ sys.exit(run_command(sys.argv[1:], os.environ))
 
 @pytest.fixture(autouse=True)
 def _told(home):
-    """Let the user know of the metrics already."""
     homes.configure(home)
 
 
 def run(home, *command, **options):
-    """Run a command under ``run``, in a process of its own."""
     return processes.run(home, ["-c", RUN, *command], **options)
 
 
@@ -68,10 +66,7 @@ def test_a_command_that_dies_of_a_signal_is_seen_to(home, name):
 
 
 def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_path, capfd):
-    """The PATH is that of the given environment; an entry that is not a directory is skipped.
-
-    This process stays as it was.
-    """
+    """The PATH is that of the given environment; this process stays as it was."""
     before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
     plain, junk = tmp_path / "plain", tmp_path / "junk"
     plain.write_text("#!/bin/sh\n")

@@ -92,9 +92,14 @@ def test_no_header_raises(value):
 SECRET = "quite-secret"
 
 
+CIRCLE = ValueError(SECRET)
+CIRCLE.args = (CIRCLE, CIRCLE)
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (CIRCLE, "the request failed (ValueError)"),
         (DeadlineExceededError(), "request_deadline_s"),
         (requests.exceptions.ProxyError(SECRET), "the proxy"),
         (requests.exceptions.SSLError(SECRET), "TLS failed"),
@@ -120,9 +125,3 @@ def test_the_reason_for_a_certificate_at_any_depth(code, text):
     hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
     assert text in reason_for(requests.exceptions.SSLError(hidden))
     assert SECRET not in reason_for(requests.exceptions.SSLError(hidden))
-
-
-def test_a_circle_of_causes_ends():
-    error = ValueError(SECRET)
-    error.args = (error, error)
-    assert reason_for(error) == "the request failed (ValueError)"
