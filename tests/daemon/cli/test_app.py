@@ -83,17 +83,11 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
         assert max(map(len, plain.splitlines())) < max(map(len, piped.splitlines()))
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ("status --json >&-", 0),
-        ("forget <&-", 2),
-        ("fields | head -1", 0),
-        ("nonsense 2>&-", 2),
-        ("status --json >/dev/full", 5),
-        ("--help >/dev/full", 5),
-    ],
-)
+STREAMS = {"status --json >&-": 0, "forget <&-": 2, "fields | head -1": 0, "nonsense 2>&-": 2}
+STREAMS |= {"status --json >/dev/full": 5, "--help >/dev/full": 5}
+
+
+@pytest.mark.parametrize(("words", "code"), STREAMS.items())
 def test_streams_that_are_closed_or_full(home, words, code):
     """A shell, cron or the reader of a pipe may have closed them; a full disk is told in one line."""
     homes.put(home, records.series(1))

@@ -35,15 +35,10 @@ def test_2xx_delivers_four_codes_refuse_and_all_others_are_retried():
             assert told == [Retry(f"the collector answered {status}", after_s) for after_s in (None, 7)]
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", ""),
-        ("no field", ": no field"),
-        ("a\nb\x1b[31mc\0", ": a b [31mc"),
-        ("x" * 9999, ": " + "x" * 500),
-    ],
-)
+TOLD = {"": "", "no field": ": no field", "a\nb\x1b[31mc\0": ": a b [31mc", "x" * 9999: ": " + "x" * 500}
+
+
+@pytest.mark.parametrize(("text", "told"), TOLD.items())
 def test_the_reason_of_a_refusal_is_short_and_printable(text, told):
     assert outcome_of(422, {}, text, NOW) == Refused(f"the collector answered 422{told}")
 
