@@ -49,14 +49,10 @@ def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
     assert request.headers.keys() <= known
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        (Answer(200, manner="drip", took=True), Retry),
-        (Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)), Refused),
-    ],
-    ids=["endless", "long"],
-)
+ENDLESS, LONG = Answer(200, manner="drip", took=True), Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES))
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(ENDLESS, Retry), (LONG, Refused)], ids=["endless", "long"])
 def test_a_long_answer_is_read_only_in_part(collector, answer, kind):
     """The next body goes through a new connection."""
     collector.answer_with(answer)
