@@ -46,7 +46,7 @@ def test_every_directory_of_a_host_is_checked(host, tmp_path, name, harm):
 
 
 def test_a_rename_that_was_repeated_is_found_past_the_cache_of_names(tmp_path, monkeypatch):
-    """The client may remember that the target was missing before the first try. It may refuse to sync."""
+    """The client may remember that the target was missing before. A refused sync is no error."""
     before = faults.descriptors()
     faults.fail_once(monkeypatch, "fsync", 22)
     system.fsync_directory(tmp_path)
