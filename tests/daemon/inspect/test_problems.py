@@ -44,11 +44,14 @@ def test_what_may_not_be_read_or_written_is_a_problem(home, monkeypatch):
     ]
     assert view.hosts[0].spool.events == 1
     assert _read(home, {"DO_NOT_TRACK": "1"}).problems == []
-    monkeypatch.undo()
-    if processes.IS_ROOT:  # only root can give a directory away
-        os.chown(telemetry, 12345, 12345)
-        view = _read(home)
-        assert (view.hosts, "belongs to another user" in view.problems[0]) == ([], True)
+
+
+@pytest.mark.skipif(not processes.IS_ROOT, reason="only root can give a directory away")
+def test_a_directory_of_another_user_is_a_problem(home):
+    homes.put(home, records.series(1))
+    os.chown(homes.telemetry(home), 12345, 12345)
+    view = _read(home)
+    assert (view.hosts, "belongs to another user" in view.problems[0]) == ([], True)
 
 
 def test_a_spool_at_its_cap_is_a_problem(home):
