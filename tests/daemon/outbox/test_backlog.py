@@ -12,9 +12,9 @@ from tests.support.faults import amid
 
 WAITS = {
     "anything": "spool/events.msgpack",
-    "more": f"spool/{segments.sealed_name(1)} work/b.0/x outbox/b/sealed-1-2.msgpack.0.taken",
+    "more": "spool/sealed-0000000000000000001-00000000.msgpack work/b.0/x outbox/b/sealed-1.msgpack.0.taken",
     "bodies": "outbox/b/k.json outbox/b/k.split",
-    "": "spool/flush outbox/b/sealed-1-2.msgpack.1.taken outbox/b/stray sent/2026-11-22.jsonl",
+    "": "spool/flush outbox/b/sealed-1.msgpack.1.taken outbox/b/stray sent/2026-11-22.jsonl",
 }
 
 
