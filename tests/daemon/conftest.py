@@ -7,6 +7,7 @@ import pytest
 
 from flwr_telemetry import mounts, settings
 from flwr_telemetry.layout import Home, whole_name
+from flwr_telemetry.record import to_wire
 from flwr_telemetry.settings_file import Limits
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery.faults import LocalFaults
@@ -149,8 +150,6 @@ def spooling(host):
 
 
 def burst_of(events):
-    from flwr_telemetry.record import to_wire
-
     (body,) = coalesce([to_wire(event) for event in events])
     assert "burst" in json.loads(body)
     return body

@@ -66,7 +66,6 @@ def test_damage_goes_though_the_id_lies_across_two_reads(home, host):
 
 
 def archived(host, data):
-    """Write the archive of a day."""
     host.sent.mkdir(mode=0o700, exist_ok=True)
     day = host.sent / "2026-11-22.jsonl"
     day.write_bytes(data)

@@ -54,12 +54,15 @@ SCRIPTS = {
 }
 
 
+def program(path, text):
+    path.write_text(text)
+    path.chmod(0o700)
+    return str(path)
+
+
 @pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_is_what_its_first_line_says(tmp_path, text):
-    script = tmp_path / "a script"
-    script.write_text(text)
-    script.chmod(0o700)
-    found = interpreter.find([str(script), "-S"], PATH)
+    found = interpreter.find([program(tmp_path / "a script", text), "-S"], PATH)
     assert Path(found.program).samefile(PYTHON)
     assert "".join(found.options) == ("-I-s" if "-s" in text else "-I" if "-I" in text else "")
 
@@ -77,10 +80,9 @@ OTHERS = [
 
 @pytest.mark.parametrize("text", OTHERS)
 def test_other_programs_start_no_interpreter_that_is_known(tmp_path, text):
-    program = tmp_path / "program"
-    program.write_text(text.format(program))  # the last one is its own interpreter
-    program.chmod(0o700)
-    assert interpreter.find([str(program)], PATH) is None
+    path = tmp_path / "program"
+    text = text.format(path)  # the last one is its own interpreter
+    assert interpreter.find([program(path, text)], PATH) is None
 
 
 @pytest.mark.parametrize(
@@ -99,8 +101,5 @@ def test_an_interpreter_is_asked(words, answer):
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 600\n", "no program"])
 def test_an_interpreter_that_does_not_answer_is_not_judged(tmp_path, monkeypatch, text):
     monkeypatch.setattr(interpreter, "ASK_S", 0.2)
-    program = tmp_path / "python"
-    program.write_text(text)
-    program.chmod(0o700)
-    found = interpreter.find([str(program), "-I"], PATH)
+    found = interpreter.find([program(tmp_path / "python", text), "-I"], PATH)
     assert interpreter.adopts(found, PATH) is None

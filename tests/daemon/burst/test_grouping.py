@@ -96,14 +96,6 @@ def _elsewhere(cluster, date_us):
     return {"§cluster": cluster, "cluster": cluster, "date": -(2**40) + date_us}
 
 
-def _in_details(number):
-    return _packed(_elsewhere(CLUSTERS[number], number), date_us=number)
-
-
-def _behind_the_date(number):
-    return _packed(hw=_elsewhere(CLUSTERS[number], number))
-
-
 def _of_a_probe(number):
     """The real cluster and date are those of a probe, and packed in another way."""
     probe, date_us = grouping._PROBES[0]
@@ -123,7 +115,15 @@ def _context_first(number):
     return packing.assemble(head, b"", parts, date_us + number)
 
 
-@pytest.mark.parametrize("make", [_in_details, _behind_the_date, _of_a_probe, _context_first])
+LOOKALIKES = {
+    "in details": lambda number: _packed(_elsewhere(CLUSTERS[number], number), date_us=number),
+    "behind the date": lambda number: _packed(hw=_elsewhere(CLUSTERS[number], number)),
+    "of a probe": _of_a_probe,
+    "context first": _context_first,
+}
+
+
+@pytest.mark.parametrize("make", LOOKALIKES.values(), ids=LOOKALIKES)
 def test_a_lookalike_of_cluster_and_date(make):
     subject = RecordGrouper({})
     for number in (0, 1, 2, 0):

@@ -19,15 +19,23 @@ WRONG = [
     *(["flush", "--timeout", limit] for limit in ("soon", "nan", "-1")),
     *(["view", "-o", "-", "--json"], ["relay"], ["relay", ""], ["relay", "--timeout", "nan", "file"]),
     *(["run", *words] for words in ([], ["--"], [""], ["--", ""], ["--nonsense", "true"])),
+    *(
+        ["stauts"],
+        ["inspect", "--nope"],
+        ["inspect", "--since", "/no/spaces/" + "x" * 200],
+        ["config", "get"],
+    ),
 ]
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
-def test_wrong_usage_is_exit_code_2_without_a_traceback(home, arguments):
-    done = command(home, *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_wrong_usage_is_exit_code_2_and_one_line_that_says_where_to_look(home, arguments):
+    done = command(home, *arguments, env={"COLUMNS": "60"})
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert line.startswith("flwr-telemetry: ")
+    assert line.endswith("--help`.")
+    assert line.count("Did you mean") <= 1
     assert homes.tree(home.parent) == []
 
 
@@ -83,17 +91,11 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
         assert max(map(len, plain.splitlines())) < max(map(len, piped.splitlines()))
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ("status --json >&-", 0),
-        ("forget <&-", 2),
-        ("fields | head -1", 0),
-        ("nonsense 2>&-", 2),
-        ("status --json >/dev/full", 5),
-        ("--help >/dev/full", 5),
-    ],
-)
+STREAMS = {"status --json >&-": 0, "forget <&-": 2, "fields | head -1": 0, "nonsense 2>&-": 2}
+STREAMS |= {"status --json >/dev/full": 5, "--help >/dev/full": 5}
+
+
+@pytest.mark.parametrize(("words", "code"), STREAMS.items())
 def test_streams_that_are_closed_or_full(home, words, code):
     """A shell, cron or the reader of a pipe may have closed them; a full disk is told in one line."""
     homes.put(home, records.series(1))
@@ -103,18 +105,6 @@ def test_streams_that_are_closed_or_full(home, words, code):
     done = processes.program(home, ["bash", "-c", f"exec 3>{codes}; {shell}"])
     assert codes.read_text() == f"{code}\n"
     assert len(done.stderr.splitlines()) == int("<&-" in words or "/dev/full" in words)
-
-
-@pytest.mark.parametrize(
-    "words", ["stauts", "inspect --nope", "inspect --since /no/spaces/" + "x" * 200, "config get"]
-)
-def test_a_usage_error_is_one_line_that_says_where_to_look(home, words):
-    done = command(home, *words.split(), env={"COLUMNS": "60"})
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert line.startswith("flwr-telemetry: ")
-    assert line.endswith("--help`.")
-    assert line.count("Did you mean") <= 1
 
 
 def test_help_on_commands_and_on_what_concerns_all(home):

@@ -40,15 +40,11 @@ def test_the_table_is_for_people(home, collector):
     assert command(home, "inspect", "--stage", "sent", "--body").stdout == whole + "2 events, in 1 row\n"
 
 
-def terminal(home, *arguments, width):
-    env = {"FORCE_COLOR": "1", "COLUMNS": str(width)}
-    return re.sub(r"\x1b\[[0-9;]*m", "", command(home, *arguments, env=env).stdout)
-
-
 def test_a_terminal_of_any_width_shows_what_was_sent(home):
     homes.put(home, [records.sample({"run": "x" * 90, "end": "here"}, event_type="OTHER")])
     for width in (40, 60, 80):
-        shown = terminal(home, "inspect", width=width)
+        env = {"FORCE_COLOR": "1", "COLUMNS": str(width)}
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", command(home, "inspect", env=env).stdout)
         assert all(len(line) <= width for line in shown.splitlines())
         assert "OTHER" in shown
         assert '"end":"here"' in "".join(line.strip() for line in shown.splitlines())

@@ -27,12 +27,9 @@ def test_quantities_and_moments_in_words():
     assert output.ago("2026-11-25T10:00:00") == "2026-11-25T10:00:00"  # has no offset
 
 
-def test_control_characters_are_replaced():
-    """A line feed stays, because a body may be printed on several lines."""
-    assert output.plain("\x1b[2Jä\n\x07\u202e") == "?[2Jä\n??"
-
-
 def test_a_name_cannot_fake_a_line(home):
+    """Control characters are replaced. A line feed stays in a body, which may be printed on several lines."""
+    assert output.plain("\x1b[2Jä\n\x07\u202e") == "?[2Jä\n??"
     odd = home.parent / "a\nflwr-telemetry: all is well"
     odd.write_text("no directory")
     done = command(home, "disable", "--home", str(odd))

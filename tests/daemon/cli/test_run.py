@@ -23,30 +23,22 @@ sys.exit(run_command(sys.argv[1:], os.environ))
 
 @pytest.fixture(autouse=True)
 def _told(home):
-    """Let the user know of the metrics already."""
     homes.configure(home)
 
 
 def run(home, *command, **options):
-    """Run a command under ``run``, in a process of its own."""
     return processes.run(home, ["-c", RUN, *command], **options)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (None, [SITE]),
-        ("", [SITE]),
-        ("/a", [SITE, "/a"]),
-        ("/a::/b:", [SITE, "/a", "", "/b", ""]),
-        (SITE, [SITE]),
-        (f"/a:{SITE}:/b:{SITE}", [SITE, "/a", "/b"]),
-    ],
-)
-def test_our_directory_comes_first_and_once(before, after):
+AFTER = {None: [], "": [], "/a": ["/a"], "/a::/b:": ["/a", "", "/b", ""], SITE: []}
+AFTER |= {f"/a:{SITE}:/b:{SITE}": ["/a", "/b"]}
+
+
+@pytest.mark.parametrize("before", AFTER)
+def test_our_directory_comes_first_and_once(before):
     assert {path.name for path in SITE_DIRECTORY.iterdir()} - {"__pycache__"} == {"sitecustomize.py"}
     environ = {} if before is None else {"PYTHONPATH": before}
-    assert environment_for(environ)["PYTHONPATH"].split(os.pathsep) == after
+    assert environment_for(environ)["PYTHONPATH"].split(os.pathsep) == [SITE, *AFTER[before]]
 
 
 def test_the_command_takes_the_place_of_the_process(home):
@@ -68,10 +60,7 @@ def test_a_command_that_dies_of_a_signal_is_seen_to(home, name):
 
 
 def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_path, capfd):
-    """The PATH is that of the given environment; an entry that is not a directory is skipped.
-
-    This process stays as it was.
-    """
+    """The PATH is that of the given environment; this process stays as it was."""
     before = dict(os.environ), signal.getsignal(signal.SIGPIPE)
     plain, junk = tmp_path / "plain", tmp_path / "junk"
     plain.write_text("#!/bin/sh\n")
@@ -88,18 +77,16 @@ def test_a_command_that_cannot_be_started_gives_the_exit_code_of_a_shell(tmp_pat
     assert (dict(os.environ), signal.getsignal(signal.SIGPIPE)) == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "command"),
-    [
-        ("run -- python sim.py", ["python", "sim.py"]),
-        ("run python -- -x", ["python", "--", "-x"]),
-        ("run -- -odd", ["-odd"]),
-        *((words, None) for words in ("run", "run --", "run --help", "run -h x")),
-        *((words, None) for words in ("status run x", "--version run x")),
-    ],
-)
-def test_command_lines_with_and_without_a_command(arguments, command):
-    assert command_of(arguments.split()) == command
+def test_command_lines_with_and_without_a_command():
+    commands = {
+        "run -- python sim.py": "python sim.py",
+        "run python -- -x": "python -- -x",
+        "run -- -odd": "-odd",
+    }
+    for words, command in commands.items():
+        assert command_of(words.split()) == command.split()
+    for words in ("run", "run --", "run --help", "run -h x", "status run x", "--version run x"):
+        assert command_of(words.split()) is None, words
 
 
 def test_a_training_starts_whatever_its_environment_holds(home, tmp_path):

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from unittest import mock
 
 import pytest
 
@@ -18,28 +19,20 @@ def outcomes(url, count=2, body=b"{}", **settings):
         return [sink.send(KEY, body) for _ in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("http://[::1]/", (b"::1", 80)),
-        ("https://Collector.invalid?x=1", (b"collector.invalid", 443)),
-        ("https://collector.invalid:444/x", (b"collector.invalid", 444)),
-    ],
-)
-def test_the_address_of_a_url(monkeypatch, url, address):
-    asked = []
+ADDRESSES = {"http://[::1]/": (b"::1", 80), "https://Collector.invalid?x=1": (b"collector.invalid", 443)}
+ADDRESSES |= {"https://collector.invalid:444/x": (b"collector.invalid", 444)}
 
-    def refuse(where, _timeout):
-        asked.append(where)
-        raise ConnectionRefusedError
 
-    monkeypatch.setattr(socket, "create_connection", refuse)
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_the_address_of_a_url(monkeypatch, url):
+    connect = mock.Mock(side_effect=ConnectionRefusedError)
+    monkeypatch.setattr(socket, "create_connection", connect)
     way = Direct(url)
     if url.startswith("https"):
         way.secure(ssl.create_default_context())
     with pytest.raises(NoConnectionError), way.request("HEAD", {}, None, 5, 5):
         pass
-    assert asked == [address]
+    assert [call.args[0] for call in connect.mock_calls] == [ADDRESSES[url]]
 
 
 @pytest.mark.parametrize(

@@ -67,25 +67,21 @@ def test_a_missing_file_a_directory_a_fifo_and_a_file_of_another_user_are_told(h
     assert "belongs to another user" in refusal(headers_file)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"Authorization = {SECRET}",
-        f'Authorization = "{SECRET}',
-        f'[Authorization]\ntoken = "{SECRET}"',
-        f'Authorization = ["{SECRET}"]',
-        f'Authorization = "{SECRET}\\r\\nX: y"',
-        f'Authorization = "{SECRET} "',
-        f'Authorization = "ü{SECRET}"',
-        'Authorization = ""',
-        f'"Author ization" = "{SECRET}"',
-        f'Host = "{SECRET}"',
-        f'content-length = "{SECRET}"',
-        f'A = "{SECRET}"\nA = "{SECRET}"',
-        f'A = "{"x" * 70_000}{SECRET}"',
-        f"\ud800{SECRET}",
-    ],
-)
+VALUES = [
+    SECRET,
+    f'"{SECRET}',
+    f'["{SECRET}"]',
+    f'"{SECRET}\\r\\nX: y"',
+    f'"{SECRET} "',
+    f'"ü{SECRET}"',
+    '""',
+]
+NAMES = ["[Authorization]\ntoken", '"Author ization"', "Host", "content-length", f'A = "{SECRET}"\nA']
+MALFORMED = [*(f"Authorization = {value}" for value in VALUES), *(f'{name} = "{SECRET}"' for name in NAMES)]
+MALFORMED += [f'A = "{"x" * 70_000}{SECRET}"', f"\ud800{SECRET}", 'Authorization = ""']
+
+
+@pytest.mark.parametrize("text", MALFORMED)
 def test_a_malformed_file_is_told_without_a_value(headers_file, text):
     headers_file.write_bytes(text.encode(errors="surrogatepass"))
     told = refusal(headers_file)

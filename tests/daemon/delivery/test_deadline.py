@@ -82,15 +82,14 @@ def test_an_answer_that_drips(serve, kind, authority, bundle, monkeypatch):
         check_in_time(f"https://127.0.0.1:{port}/", ca_bundle=bundle)
 
 
-def test_a_handshake_that_drips():
-    with server(dripping(b"\x16\x03\x03\x40\x00")) as port:  # the head of a TLS record of 16 KiB
-        check_in_time(f"https://127.0.0.1:{port}/")
-
-
-@pytest.mark.parametrize("name", ["status", "head"])
-def test_a_tunnel_whose_answer_drips(name):
-    with server(ANSWERS[name]) as port:
-        check_in_time("https://collector.invalid/", proxy=f"http://127.0.0.1:{port}")
+@pytest.mark.parametrize("name", ["status", "head", "handshake"])
+def test_a_tunnel_whose_answer_drips_and_a_handshake_that_does(name):
+    tls_head = b"\x16\x03\x03\x40\x00"  # of a record of 16 KiB
+    with server(ANSWERS.get(name) or dripping(tls_head)) as port:
+        if name == "handshake":
+            check_in_time(f"https://127.0.0.1:{port}/")
+        else:
+            check_in_time("https://collector.invalid/", proxy=f"http://127.0.0.1:{port}")
 
 
 def test_a_look_up_that_never_ends(monkeypatch):

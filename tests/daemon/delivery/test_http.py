@@ -49,14 +49,10 @@ def test_the_request_has_the_key_and_no_header_about_the_machine(collector):
     assert request.headers.keys() <= known
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        (Answer(200, manner="drip", took=True), Retry),
-        (Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES)), Refused),
-    ],
-    ids=["endless", "long"],
-)
+ENDLESS, LONG = Answer(200, manner="drip", took=True), Answer(422, body=b"x" * (4 * MAX_ANSWER_BYTES))
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(ENDLESS, Retry), (LONG, Refused)], ids=["endless", "long"])
 def test_a_long_answer_is_read_only_in_part(collector, answer, kind):
     """The next body goes through a new connection."""
     collector.answer_with(answer)
@@ -202,12 +198,14 @@ def test_only_the_answer_of_a_success_says_that_gzip_is_taken(collector, status)
 # Proxies, certificates and limits
 
 
-def test_a_proxy_that_refuses_is_a_retry(collector):
+def test_a_proxy_that_refuses_or_cannot_be_used_is_a_retry(collector):
     collector.answer_with(407, 403)
     for _ in range(2):
         outcome = send("https://collector.invalid/x", proxy=f"http://u:{SECRET}@127.0.0.1:{collector.port}")
         assert outcome == Retry("the proxy cannot be reached or refuses")
     assert [request.method for request in collector.requests] == ["CONNECT"] * 2
+    outcome = send("https://collector.invalid/x", environ={"all_proxy": "ftp://127.0.0.1:9"})
+    assert (type(outcome), "set all_proxy to" in outcome.reason) == (Retry, True)
 
 
 @pytest.mark.parametrize("way", ["proxy", "environ"])
@@ -221,12 +219,6 @@ def test_a_collector_on_this_machine_never_meets_a_proxy(collector, way):
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
-
-
-def test_a_proxy_that_cannot_be_used_is_a_retry_with_a_remedy():
-    outcome = send("https://collector.invalid/x", environ={"all_proxy": "ftp://127.0.0.1:9"})
-    assert isinstance(outcome, Retry)
-    assert "set all_proxy to" in outcome.reason
 
 
 @pytest.mark.parametrize("connect_timeout_s", [0, 0.5, 1e9])

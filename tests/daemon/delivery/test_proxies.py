@@ -101,8 +101,7 @@ def test_a_proxy_that_can_be_tried(monkeypatch):
     ("url", "found", "remedy"),
     [
         ("socks5h://u:quite-secret@proxy.example:1", "PySocks", "pip install PySocks"),
-        ("SOCKS5://proxy.example", "PySocks", "http://"),
-        ("socks4://proxy.example", "PySocks", "http://"),
+        *((f"{scheme}://proxy.example", "PySocks", "http://") for scheme in ("SOCKS5", "socks4")),
         ("socks://u:quite-secret@proxy.example:1", "without a version", "socks5h://"),
         ("ftp://proxy.example", "not supported", "http://"),
         ("http://u:quite-secret/x@proxy.example", "no valid address", "%2F"),
@@ -119,13 +118,7 @@ def test_a_proxy_that_cannot_be_used_is_told_with_a_remedy(url, found, remedy, o
     assert not any(word in "".join(problem) for word in ("quite-secret", "proxy.example"))
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://us:pw@proxy.example:3128/", "proxy.example:3128"),
-        ("proxy.example", "proxy.example"),
-        ("http://[fd00::1]:3128", "[fd00::1]:3128"),
-    ],
-)
-def test_a_proxy_is_shown_by_host_and_port(url, shown):
-    assert Proxy(url, SETTING).shown == shown
+def test_a_proxy_is_shown_by_host_and_port():
+    known = {"http://us:pw@proxy.example:3128/": "proxy.example:3128", "proxy.example": "proxy.example"}
+    for url, shown in (*known.items(), ("http://[fd00::1]:3128", "[fd00::1]:3128")):
+        assert Proxy(url, SETTING).shown == shown

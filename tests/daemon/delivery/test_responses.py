@@ -35,15 +35,10 @@ def test_2xx_delivers_four_codes_refuse_and_all_others_are_retried():
             assert told == [Retry(f"the collector answered {status}", after_s) for after_s in (None, 7)]
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", ""),
-        ("no field", ": no field"),
-        ("a\nb\x1b[31mc\0", ": a b [31mc"),
-        ("x" * 9999, ": " + "x" * 500),
-    ],
-)
+TOLD = {"": "", "no field": ": no field", "a\nb\x1b[31mc\0": ": a b [31mc", "x" * 9999: ": " + "x" * 500}
+
+
+@pytest.mark.parametrize(("text", "told"), TOLD.items())
 def test_the_reason_of_a_refusal_is_short_and_printable(text, told):
     assert outcome_of(422, {}, text, NOW) == Refused(f"the collector answered 422{told}")
 
@@ -92,9 +87,14 @@ def test_no_header_raises(value):
 SECRET = "quite-secret"
 
 
+CIRCLE = ValueError(SECRET)
+CIRCLE.args = (CIRCLE, CIRCLE)
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (CIRCLE, "the request failed (ValueError)"),
         (DeadlineExceededError(), "request_deadline_s"),
         (requests.exceptions.ProxyError(SECRET), "the proxy"),
         (requests.exceptions.SSLError(SECRET), "TLS failed"),
@@ -120,9 +120,3 @@ def test_the_reason_for_a_certificate_at_any_depth(code, text):
     hidden = urllib3.exceptions.MaxRetryError(None, SECRET, urllib3.exceptions.SSLError(reason))
     assert text in reason_for(requests.exceptions.SSLError(hidden))
     assert SECRET not in reason_for(requests.exceptions.SSLError(hidden))
-
-
-def test_a_circle_of_causes_ends():
-    error = ValueError(SECRET)
-    error.args = (error, error)
-    assert reason_for(error) == "the request failed (ValueError)"

@@ -41,17 +41,14 @@ def test_an_invalid_file_is_no_wait(host, data):
     assert remaining_s(host) <= 0
 
 
-def test_a_new_wait_is_left_in_full(host):
+def test_a_new_wait_is_left_in_full_and_starts_again_after_a_clock_was_set_back(host):
+    """A link in the place of the file is not followed."""
     retry_after.keep(host, 12.5)
     written = host.not_before.stat().st_mtime
     assert retry_after.remaining_s(host, lambda: written) == 12.5
-    retry_after.forget(host)
-    assert remaining_s(host) == 0
-    retry_after.forget(host)
-
-
-def test_after_a_clock_was_set_back_the_wait_starts_again(host):
-    """A link in the place of the file is not followed."""
+    for _ in range(2):
+        retry_after.forget(host)
+        assert remaining_s(host) == 0
     told(host, "60\n", NOW_S * 2)
     retry_after.repair(host, lambda: NOW_S)
     stamped = host.not_before.stat().st_mtime

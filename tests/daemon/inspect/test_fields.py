@@ -32,15 +32,12 @@ def test_they_are_those_of_a_real_event(home, collector):
             assert told[field.name] == value, field.name
 
 
-def test_the_ids_are_those_of_this_home_and_process(home):
+def test_the_ids_and_packages_are_those_of_this_home_and_process(home, monkeypatch):
+    """A package that is not installed reports nothing, but Flower itself, whose version is unknown then."""
     partner = str(uuid.uuid4())
     told = shown(home, {"FLWR_TELEMETRY_PARTNER_ID": partner})
     assert (told["context.partner"], told["context.source"]) == (partner, "unavailable")
     assert os.listdir(home.parent) == []
-
-
-def test_a_package_that_is_not_installed_reports_nothing(home, monkeypatch):
-    """But Flower itself, whose version is unknown then."""
     monkeypatch.setattr(identity, "package_version", lambda *_: ("unknown", "unknown"))
     told = shown(home)
     assert told["context.package.package_name"] is None

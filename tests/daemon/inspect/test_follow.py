@@ -35,9 +35,6 @@ def test_a_segment_gives_what_is_new_whatever_it_is_called(home):
     assert (_new(follower), _new(follower)) == ([("spool", 0), ("spool", 1)], [])
     _append(home, records.encode(records.sample({"n": 2})))
     assert _new(follower) == [("spool", 2)]
-    homes.put(home, records.series(1))
-    follower = Follower(Home(home))
-    assert _new(follower) == [("spool", 0)]
     host = Home(home).host()
     segments.seal(host, 1)
     assert _new(follower) == []

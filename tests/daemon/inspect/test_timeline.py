@@ -27,18 +27,14 @@ def built(*events, stage="sent"):
     return builder.timeline()
 
 
+SIGTERM = 3  # in Flower's numbers
+ENDED = [{}, {"success": True}, *({"exit_code": code} for code in (0, SIGTERM, "201"))]
+FAILED = [{"success": False}, {"exit_code": 201}]
+
+
 @pytest.mark.parametrize(
     ("leaves", "state"),
-    [
-        ([], "open"),
-        ([{}], "ended"),
-        ([{"success": True}], "ended"),
-        ([{"success": False}], "failed"),
-        ([{"exit_code": 0}], "ended"),
-        ([{"exit_code": 3}], "ended"),  # by SIGTERM, in Flower's numbers
-        ([{"exit_code": 201}], "failed"),
-        ([{"exit_code": "201"}], "ended"),
-    ],
+    [([], "open"), *(([leave], "ended") for leave in ENDED), *(([leave], "failed") for leave in FAILED)],
 )
 def test_the_state_of_a_workload(leaves, state):
     found = built(body("c", "RUN_ENTER", 1), *(body("c", "RUN_LEAVE", 2, **details) for details in leaves))

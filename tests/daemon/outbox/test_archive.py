@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flwr_telemetryd.outbox import archive
 from tests.support import processes, strategies
-from tests.support.faults import amid, write_at_most
+from tests.support.faults import amid, fail_once, write_at_most
 from tests.support.strategies import tried
 
 
@@ -108,14 +108,7 @@ def test_a_receipt_tells_when_and_where_without_secrets(host, url):
 
 def test_a_receipt_that_cannot_be_written_costs_no_body(host, monkeypatch, caplog):
     """An archived body must not come twice. The receipt is looked for again until it is there."""
-    write = archive.append_line
-
-    def append(path, line):
-        if path.name.endswith(archive.RECEIPTS_SUFFIX):
-            raise OSError(28, "No space left on device")
-        write(path, line)
-
-    monkeypatch.setattr(archive, "append_line", append)
+    fail_once(monkeypatch, "append_line", 28, after=1, module=archive)
     archive.archive(host, b"{}", archive.receipt("0" * 64, NOW, 200, "https://x/"))
     monkeypatch.undo()
     (day,) = archive.archive_files(host)

@@ -10,21 +10,16 @@ from tests.daemon.conftest import FRAMES, burst_of, put_body, sealed, take
 from tests.support import homes, records, wire
 from tests.support.faults import amid
 
+WAITS = {
+    "anything": "spool/events.msgpack",
+    "more": "spool/sealed-0000000000000000001-00000000.msgpack work/b.0/x outbox/b/sealed-1.msgpack.0.taken",
+    "bodies": "outbox/b/k.json outbox/b/k.split",
+    "": "spool/flush outbox/b/sealed-1.msgpack.1.taken outbox/b/stray sent/2026-11-22.jsonl",
+}
+
 
 @pytest.mark.parametrize(
-    ("place", "waits"),
-    [
-        ("spool/events.msgpack", "anything"),
-        ("spool/sealed-0000000000000000001-00000000.msgpack", "more"),
-        ("spool/flush", ""),
-        ("work/b.0/x", "more"),
-        ("outbox/b/k.json", "bodies"),
-        ("outbox/b/k.split", "bodies"),
-        ("outbox/b/sealed-1-2.msgpack.0.taken", "more"),
-        ("outbox/b/sealed-1-2.msgpack.1.taken", ""),
-        ("outbox/b/stray", ""),
-        ("sent/2026-11-22.jsonl", ""),
-    ],
+    ("waits", "place"), [(waits, place) for waits, places in WAITS.items() for place in places.split()]
 )
 def test_what_waits(host, place, waits):
     path = host.root / place

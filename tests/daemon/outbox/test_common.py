@@ -65,10 +65,12 @@ def test_race_17_death_while_archives_are_taken_in(home, nodes, monkeypatch, cal
     assert [path for node in nodes for path in node.sent.iterdir()] == []
 
 
-def test_a_torn_line_costs_no_other(home, nodes):
+def test_a_torn_line_costs_no_other_and_what_was_forgotten_is_not_taken_in(home, nodes):
     target = put(Home(home).gone_hosts, LINES[0], torn=LINES[1][:9])
     os.utime(target, (5, 5))
-    source = put(nodes[0], LINES[1], torn=LINES[2][:9])
+    forgotten.add(Home(home), GONE)
+    gone = codec.dumps(to_wire(records.sample({}, source=GONE))).encode()
+    source = put(nodes[0], gone, LINES[1], torn=LINES[2][:9])
     os.utime(source, (7, 7))
     assert common.take_in(Home(home), nodes)
     assert in_common(home) == [LINES[0], LINES[1][:9], LINES[1]]
@@ -103,14 +105,6 @@ def test_a_file_that_is_replaced_meanwhile_loses_nothing(home, nodes, monkeypatc
     assert source.exists()
     common.take_in(Home(home), nodes)
     assert in_common(home) == [LINES[2], LINES[1]]
-
-
-def test_what_was_forgotten_is_not_taken_in(home, nodes):
-    line = codec.dumps(to_wire(records.sample({}, source=GONE))).encode()
-    put(nodes[0], line, LINES[0])
-    forgotten.add(Home(home), GONE)
-    common.take_in(Home(home), nodes)
-    assert in_common(home) == [LINES[0]]
 
 
 def test_everybody_finds_the_archive(home, nodes):

@@ -18,7 +18,6 @@ PAST = "damaged/d.bin dropped rejected/k.json sent/2026-11-22.jsonl sidecar.json
 
 @pytest.fixture
 def host(home):
-    """Give this host, with something at every stage."""
     return filled(Home(home).host())
 
 

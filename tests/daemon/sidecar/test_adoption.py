@@ -30,7 +30,6 @@ def collector(home, collector):
 
 @pytest.fixture
 def node(home, host):
-    """Give another host of the home."""
     return Home(home).host("node")
 
 

@@ -42,7 +42,6 @@ def put(home, age_s, before=b""):
 
 
 def looks(batcher):
-    """Whether the batcher seals now."""
     before = batcher.sealed
     batcher.run(may_batch=True, immediately=False)
     return batcher.sealed > before

@@ -117,16 +117,13 @@ NEVER_LOADED = {
 def test_a_sidecar_loads_what_a_delivery_needs_and_no_more(home, collector):
     """Once a boot it loads what measures the hardware."""
     homes.configure(home, collector.url, idle_exit_s=0, burst_window_s=0)
+    # No site-packages are loaded, because a sidecar on demand is started so.
+    code = f"import sys\nsys.path += {[path for path in sys.path if path]!r}\n{LOADED}"
     for number in range(2):
         homes.put(home, records.series(2, start=2 * number))
-        loaded = set(processes.run(home, ["-I", "-S", "-c", _found(LOADED)]).stdout.split())
+        loaded = set(processes.run(home, ["-I", "-S", "-c", code]).stdout.split())
         assert len(collector.events()) == 2 * number + 2
         assert ("psutil" in loaded) is (number == 0)
     pythons_own = set(processes.run(home, ["-I", "-S", "-c", STANDARD]).stdout.split())  # of each version
     assert sorted((loaded - pythons_own) & NEVER_LOADED) == []
     assert len(loaded - pythons_own) < 125
-
-
-def _found(code):
-    """The code, in an interpreter that loads no site-packages, as a sidecar on demand is started."""
-    return f"import sys\nsys.path += {[path for path in sys.path if path]!r}\n{code}"

@@ -63,7 +63,6 @@ class Sleeper:
 
 
 def lay_out(home):
-    """Lay out two hosts that have something to deliver."""
     shutil.rmtree(homes.telemetry(home), ignore_errors=True)
     for host in (None, "other"):
         homes.put(home, records.series(1), host_of=host)
@@ -73,7 +72,6 @@ def lay_out(home):
 
 @pytest.fixture
 def sleeper(home):
-    """Give a function that makes a sleeper."""
     lay_out(home)
     made = []
 

@@ -51,7 +51,6 @@ def test_whether_a_service_outlives_a_session(tmp_path, linger, verdict):
 
 
 def in_a_container(home, *, inside=(), env=None):
-    """The check of a container, by the doctor in one."""
     doctor = [sys.executable, "-m", "flwr_telemetryd.cli", "doctor", "--json"]
     told = processes.program(home, hosts.container([*inside, *doctor]), env)
     (check,) = [one for one in json.loads(told.stdout)["checks"] if one["name"] == "container"]

@@ -191,18 +191,14 @@ def test_the_pauses_grow_to_one_that_a_person_waits_for(home, file, collector):
     assert (relayed.outcome, relayed.bodies) == (Outcome.UNDELIVERED, 1)
 
 
-def refuses(*texts):
-    """Give an answer that refuses the bodies with one of these texts."""
-    return lambda request: 422 if any(text in request.body for text in texts) else 200
-
-
 def test_a_refused_burst_comes_as_its_events(home, file, collector):
     """Each is judged by itself; if the first one is refused too, no other is sent. The refused are kept."""
     (one,) = coalesce(map(to_wire, records.series(3)))
     (other,) = coalesce(map(to_wire, records.series(3, start=5)))
     single = bodies(1, start=9)[0]
     put(file, [one, other, single])
-    collector.answer_by(refuses(b"burst", b'"n":0', b'"n":6', b'"n":9'))
+    texts = (b"burst", b'"n":0', b'"n":6', b'"n":9')
+    collector.answer_by(lambda request: 422 if any(text in request.body for text in texts) else 200)
     relayed = run(home, file)
     assert (relayed.outcome, relayed.bodies, relayed.events, relayed.rejected) == (Outcome.DELIVERED, 3, 7, 5)
     keys_of_one, keys_of_other = (

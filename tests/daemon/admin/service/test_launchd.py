@@ -45,9 +45,8 @@ def mac(tmp_path, monkeypatch):
 
 def command(*words):
     """Run `flwr-telemetry service` as on a Mac."""
-    return subprocess.run(
-        [sys.executable, "-c", CODE, "service", *words], capture_output=True, text=True, check=False
-    )
+    line = [sys.executable, "-c", CODE, "service", *words]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def agents():
@@ -56,10 +55,7 @@ def agents():
 
 @pytest.mark.parametrize("timer", [False, True])
 def test_the_text_is_a_property_list_that_launchd_reads(timer):
-    """A service is started again after a failure only, and a timer has no process that stays.
-
-    A path that no property list can name is an error.
-    """
+    """A service is started again after a failure only. A path that no list can name is an error."""
     text = agent.render(MACHINE, timer=timer)
     found = plistlib.loads(text.encode())
     assert (found["Label"], found["RunAtLoad"], found["Umask"]) == (LABEL, True, 0o077)

@@ -28,7 +28,7 @@ def _needs(home=_HOME, writes=(_HOME / "telemetry",), **more):
 
 
 def test_no_quotes_without_need():
-    """And systemd waits for the last delivery."""
+    """The manager waits long enough for the last delivery."""
     text = unit.render(unit.shipped(SERVICE), _needs())
     assert "\nExecStart=/v/bin/python -P -m flwr_telemetryd --service\n" in text
     assert "\nReadWritePaths=-/home/a/.flwr/telemetry\n" in text
