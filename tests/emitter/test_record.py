@@ -24,10 +24,7 @@ def _without(name):
 
 
 def _nested(depth):
-    value = []
-    for _ in range(depth - 1):
-        value = [value]
-    return value
+    return [_nested(depth - 1)] if depth > 1 else []
 
 
 NO_EVENTS = {
