@@ -15,11 +15,15 @@ def figure(ours, theirs, target=None):
     return Figure("row", "what", "peer", "ms", ours, theirs, target)
 
 
-def test_a_ratio_is_that_of_each_round():
+def test_a_ratio_is_that_of_each_round_and_a_spread_that_of_all():
     """The rounds alternate, so that a slow moment of the machine slows both."""
     assert figure((1.0, 20.0), (2.0, 40.0)).ratios == (0.5, 0.5)
     assert figure((1.0, 3.0, 5.0), (6.0,)).ratios == (0.5,)
     assert figure((1.0,), ()).ratios == ()
+
+    # Some rows have only one round.
+    assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0, 1)
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
 
 
 @pytest.mark.parametrize(("theirs", "reached"), [((2.0,), True), ((1.5,), False), ((), None)])
@@ -29,15 +33,7 @@ def test_a_target_is_held_against_the_median(theirs, *, reached):
     assert figure((1.0,), theirs).is_reached is None
 
 
-def test_a_spread_of_one_value_is_that_value():
-    """Some rows have only one round."""
-    assert Spread.of([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0, 1)
-    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0, 1.0, 5.0, 5)
-
-
-MACHINE = dict.fromkeys(
-    ("cpu", "cores", "memory_gib", "kernel", "python", "file_system", "date"), "something"
-)
+MACHINE = dict.fromkeys("cpu cores memory_gib kernel python file_system date".split(), "something")
 RUN = report.Run(
     MACHINE,
     ["a peer"],

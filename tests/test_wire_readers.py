@@ -1,6 +1,5 @@
 """What a collector's programmer takes from the emitter's README: the JSON Schema, and ``expand``."""
 
-import copy
 import json
 import re
 
@@ -43,16 +42,13 @@ def test_every_body_fits_the_schema(home, collector, bursts, hardware):
         assert {tuple(body["context"]["hw"]) for body in found} == {("cpu_count",)}
     for body in found:
         checker.validate(body)
-        for path in ((), ("context",), ("context", "hw"), ("context", "platform")):
-            wrong = copy.deepcopy(body)
-            place = wrong
-            for name in path:
-                place = place[name]
+        context = body["context"]
+        for place in (body, context, context["hw"], context["platform"]):
             place["user"] = "theodora"
-            assert not checker.is_valid(wrong)
-    unknown = {f"context.{name}": identity.UNKNOWN for name in identity.STATIC}
-    for name in unknown:
-        _, group, key = name.split(".")
+            assert not checker.is_valid(body)
+            del place["user"]
+    for name in identity.STATIC:
+        group, key = name.split(".")
         found[0]["context"][group][key] = identity.UNKNOWN
     checker.validate(found[0])
 

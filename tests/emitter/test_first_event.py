@@ -19,19 +19,14 @@ MOST_MODULES_OF_OURS = 14
 """Each takes 0.1 ms to find, read and execute. Load a module later, or fold it into another one."""
 
 
-def loaded(home, **changes):
-    told, modules = processes.answers(home, LOADED, {**processes.NEVER, **changes})
-    assert told == "spooled"
-    return modules
-
-
 def test_a_first_event_beside_a_sidecar_loads_little(home, collector):
     """The home is known, its settings are plain, and its sidecar lives."""
     homes.configure(home, collector.url, idle_exit_s=60)
     (homes.telemetry(home) / "noticed").unlink()  # an empty one is that of an early release
     processes.emit(home, 1)
     processes.running_sidecar(home)
-    modules = loaded(home)
+    told, modules = processes.answers(home, LOADED, processes.NEVER)
+    assert told == "spooled"
     assert {*NOT_NEEDED} & {*modules} == set()
     ours = [name for name in modules if name.startswith("flwr_telemetry.")]
     assert len(ours) <= MOST_MODULES_OF_OURS, ours

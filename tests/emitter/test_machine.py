@@ -86,7 +86,8 @@ def test_a_home_of_one_machine_is_neither_read_nor_written(home, make):
     assert not home.exists()
 
 
-def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make, pair):
+def test_a_machine_keeps_its_directory(shared, make, pair):
+    """When it is booted again, and when a better name is free: a service may still work in it."""
     first, second = pair
     for _ in range(2):
         let_all_boot(shared)
@@ -94,18 +95,14 @@ def test_a_machine_keeps_its_directory_when_it_is_booted_again(shared, make, pai
             each.boot_again()
             assert each.finds(shared) == end
     assert ends(shared, make(), first) == ["-3", ""]
-
-
-def test_a_machine_keeps_its_directory_when_a_better_name_is_free(shared, make, pair):
-    """The directory of a machine that is gone is removed. A service may still work in this one's."""
-    shutil.rmtree(homes.host(shared))
-    assert ends(shared, pair[1], make(), pair[1]) == ["-2", "", "-2"]
+    shutil.rmtree(homes.host(shared))  # as that of a machine that is gone
+    assert ends(shared, second, make(), second) == ["-2", "", "-2"]
 
 
 @pytest.mark.parametrize("known", ["0" * 32, "", "uninitialized"])
 def test_copies_of_one_disk(shared, make, known):
     """A file that was touched since the boot is another machine's."""
-    one, other = (make(machine_id=known) for _ in range(2))
+    one, other = make(machine_id=known), make(machine_id=known)
     assert ends(shared, one, other, one) == ["", "-2", ""]
     let_all_boot(shared)
     one.finds(shared)  # tells that it still runs

@@ -16,18 +16,16 @@ def wait_until(condition):
         assert time.monotonic() < end
         time.sleep(0.05)
 
+def fields(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    except OSError:
+        return "?", 0, 0, os.getsid(0)
+
 def sidecars():
     "The state of every process that is or was a sidecar, by its session: none of ours has that."
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                fields = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) != os.getsid(0) and int(name) > 1:
-                found.append(fields[0])
-    return found
+    found = [fields(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) > 1]
+    return [state for state, _, _, session, *_ in found if int(session) != os.getsid(0)]
 
 def emit():
     assert event("PING").result() == "spooled"
@@ -46,15 +44,13 @@ def alone(home, code):
 def test_a_training_that_is_the_first_process_reaps_its_sidecars(home, collector):
     """At the next event that needs one: never more than one zombie, and every event is delivered."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
-    done = alone(
-        home,
-        """
+    code = """
 for _ in range(2):
     delivered()
     assert sidecars() == ["Z"], sidecars()
     time.sleep(1.1)  # a writer that saw one alive does not look again for a second
-""",
-    )
+"""
+    done = alone(home, code)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(collector.events()) == 2
 
@@ -63,11 +59,9 @@ for _ in range(2):
 def test_children_of_the_training_are_its_own(home, collector, apart):
     """A child of the training is not reaped because another container wrote its number down."""
     homes.configure(home, collector.url, idle_exit_s=0.2)
-    done = alone(
-        home,
-        f"""
+    code = f"""
 child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"], start_new_session={apart})
-wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
+wait_until(lambda: fields(child.pid)[0] == "Z")
 emit()
 path = {str(homes.host(home) / "sidecar.json")!r}
 wait_until(lambda: os.path.exists(path) and json.loads(open(path).read())["ended"])
@@ -77,8 +71,8 @@ with open(path, "w") as state:
 time.sleep(1.1)
 emit()
 assert child.wait() == 7
-""",
-    )
+"""
+    done = alone(home, code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -97,7 +91,7 @@ assert sidecars() == ["Z", "Z"], sidecars()
 """.replace("LOCK", repr(str(homes.host(home) / "sidecar.lock")))
     first = f"""
 child = subprocess.Popen([sys.executable, "-c", {TOOLS + training!r}])
-wait_until(lambda: open(f"/proc/{{child.pid}}/stat").read().rpartition(")")[2].split()[0] == "Z")
+wait_until(lambda: fields(child.pid)[0] == "Z")
 sys.exit(child.wait())
 """
     done = alone(home, first)

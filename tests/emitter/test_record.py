@@ -24,12 +24,11 @@ def _without(name):
 
 
 def _nested(depth):
-    value = []
-    for _ in range(depth - 1):
-        value = [value]
-    return value
+    return [_nested(depth - 1)] if depth > 1 else []
 
 
+NO_DATES = "2026-11-22T10:00:00+00:00", 1.0, True, packing.MIN_DATE_US - 1, packing.MAX_DATE_US + 1
+NO_JSON = float("nan"), [float("-inf")], b"", msgpack.ExtType(5, b""), msgpack.Timestamp(1), {1: 1}
 NO_EVENTS = {
     "empty": b"",
     "torn": record.pack(SAMPLE)[:-1],
@@ -43,17 +42,8 @@ NO_EVENTS = {
     "context_is_a_list": packed({**SAMPLE, "context": []}),
     **{f"no_{name}": packed(_without(name)) for name in ("partner", "source", "cluster", "date")},
     "source_is_none": packed(_changed(source=None)),
-    "date_is_text": packed(_changed(date="2026-11-22T10:00:00+00:00")),
-    "date_is_a_float": packed(_changed(date=1.0)),
-    "date_is_true": packed(_changed(date=True)),
-    "date_before_the_calendar": packed(_changed(date=packing.MIN_DATE_US - 1)),
-    "date_after_the_calendar": packed(_changed(date=packing.MAX_DATE_US + 1)),
-    "nan": packed(_changed(hw=float("nan"))),
-    "infinity": packed(_changed(hw=[float("-inf")])),
-    "binary": packed(_changed(hw=b"")),
-    "extension": packed(_changed(hw=msgpack.ExtType(5, b""))),
-    "timestamp": packed(_changed(hw=msgpack.Timestamp(1))),
-    "key_is_a_number": packed(_changed(hw={1: 1})),
+    **{f"date_is_{date!r}": packed(_changed(date=date)) for date in NO_DATES},
+    **{f"hardware_is_{value!r}": packed(_changed(hw=value)) for value in NO_JSON},
     "key_is_a_list": packed(SAMPLE).replace(b"\xa9cpu_count", b"\x91\xa8pu_count"),
     "broken_text": packed(SAMPLE).replace(b"PING", b"P\xffNG"),
     "too_deep": packed({**SAMPLE, "event_details": {"a": _nested(record.MAX_DEPTH + 1)}}),

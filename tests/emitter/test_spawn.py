@@ -1,5 +1,6 @@
 """The start of a sidecar: what it inherits, what it finds, and what this process may have replaced."""
 
+import contextlib
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ from flwr_telemetry import bootstrap, detached, package_files, spawn, start_erro
 from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.presence import GUARD
-from tests.support import homes, hosts, processes
+from tests.support import faults, homes, hosts, processes
 
 EMIT = processes.PRELUDE + "print(outcome(event('PING')))\n"
 BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
@@ -93,6 +94,7 @@ FOUND = {
     "addsitedir": (["-s"], SITE, None),
     "editable": (["-s"], INSERT + FINDER, renamed),
     "loaded-and-hidden": (["-I"], INSERT + LOAD, None),
+    "beside-the-program": (["-s"], "", None),  # as `pip install --target .` makes it
 }
 
 
@@ -110,22 +112,14 @@ def test_a_sidecar_finds_what_its_parent_found_and_nothing_else(
     (tmp_path / "site").mkdir()
     (tmp_path / "site/some.pth").write_text(f"{target}\n")
     code = f"TARGET, SITE = {str(target)!r}, {str(tmp_path / 'site')!r}\n{setup}{EMIT}"
-    env = {"PYTHONPATH": path and path(target)}
-    done = processes.program(home, [BASE, *switches, "-c", code], env, cwd=tmp_path / "cwd")
+    (target / "program.py").write_text(code)
+    words = [BASE, *switches, *(["-c", code] if setup or path else [target / "program.py"])]
+    done = processes.program(home, words, {"PYTHONPATH": path and path(target)}, cwd=tmp_path / "cwd")
     assert (done.stdout, done.stderr) == ("spooled\n", done.stderr if "Flower reports" in done.stderr else "")
     processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
     processes.wait_for_end(home)
     assert not marker.exists()
     assert start_errors.read(Home(home).host()) is None
-
-
-def test_a_package_in_the_directory_of_the_program(home, collector, target):
-    """Where everything lies beside the program, as `pip install --target .` makes it, it is found there."""
-    homes.configure(home, collector.url)
-    (target / "program.py").write_text(EMIT)
-    done = processes.program(home, [BASE, "-s", target / "program.py"])
-    assert done.stdout == "spooled\n", done.stderr
-    processes.wait_until(lambda: len(collector.events()) == 1, what="a delivery")
 
 
 def test_a_program_that_can_start_no_sidecar_says_so(home, target, tmp_path):
@@ -207,27 +201,23 @@ def stand_in(host):
 def test_what_lies_between_prepares_a_sidecar(host, stand_in, monkeypatch, shell):
     """It is killed first if memory runs out, and inherits processors, but no real-time class and no file."""
     monkeypatch.setattr(detached, "_SHELL", shell)
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
+    file = os.open(__file__, os.O_RDONLY)
+    os.set_inheritable(file, True)
     processors, before = os.sched_getaffinity(0), signal.getsignal(signal.SIGCHLD)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    is_real_time = True
     try:
         os.sched_setaffinity(0, [min(processors)])
-        try:
+        with contextlib.suppress(OSError):  # not every test machine allows it
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-        except OSError:
-            is_real_time = False  # not every test machine allows it
+        is_real_time = os.sched_getscheduler(0) == os.SCHED_FIFO
         told = stand_in()
     finally:
-        if is_real_time:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(0, processors)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         signal.signal(signal.SIGCHLD, before)
-        os.close(reader)
-        os.close(writer)
+        os.close(file)
     assert told == {
         "oom": 1000,
         "class": os.SCHED_OTHER,
@@ -252,11 +242,9 @@ def test_an_old_c_library_and_a_shell_that_fails(stand_in, monkeypatch):
             raise NotImplementedError
         return real(*arguments, **options)
 
-    def unknown(_):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # as in musl
-
     monkeypatch.setattr(detached.posix, "posix_spawn", refuse)
-    monkeypatch.setattr(detached.posix, "sched_getscheduler", unknown)
+    for _ in ("shell", "interpreter"):  # it fails for both, as in musl
+        faults.fail_once(monkeypatch, "sched_getscheduler", errno.ENOSYS, module=detached.posix)
     assert stand_in()["oom"] == 1000
 
 

@@ -34,19 +34,14 @@ def _fork(answer):
     if answer is None:
         return None
     assert answer["ended"], f"this fork did not end: {answer}"
-    words, told = {}, []
+    words, told = {"struck": "", "write": 0, "calls": 0}, []
     for word in map(json.loads, answer["stdout"].splitlines()):
-        told += [word["told"]] if "told" in word else []
-        words |= word
-    return Fork(
-        words.get("struck", ""),
-        words.get("write", 0),
-        words.get("calls", 0),
-        told,
-        answer["returncode"],
-        answer["stderr"],
-        _fork(answer["meanwhile"]),
-    )
+        if "told" in word:
+            told.append(word["told"])
+        else:
+            words |= word
+    status, errors, meanwhile = answer["returncode"], answer["stderr"], _fork(answer["meanwhile"])
+    return Fork(**words, told=told, status=status, errors=errors, meanwhile=meanwhile)
 
 
 class Forks(Zygote):

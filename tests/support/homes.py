@@ -56,19 +56,16 @@ def config_file(home):
     return telemetry(home) / "config.toml"
 
 
-def _private_directories(path, stop):
-    missing = []
-    while path != stop and not path.exists():
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir()
-        directory.chmod(0o700)
+def _private_directories(path):
+    if not path.exists():
+        _private_directories(path.parent)
+        path.mkdir()
+        path.chmod(0o700)
 
 
 def _write_private(path, data, home):
     """Write a file at once, whole, as 0600 in directories of 0700."""
-    _private_directories(path.parent, home.parent)
+    _private_directories(path.parent)
     draft = home.parent / f".draft-{path.name}"
     draft.write_bytes(data)
     draft.chmod(0o600)

@@ -20,10 +20,8 @@ _INSIDE = Path("/sys/fs/cgroup")
 
 def control_groups():
     """Give where control groups of version 2 can be made, if anywhere."""
-    for place in _CONTROL_GROUPS:
-        if (place / "cgroup.procs").exists() and os.access(place, os.W_OK):
-            return place
-    return None
+    usable = (one for one in _CONTROL_GROUPS if (one / "cgroup.procs").exists() and os.access(one, os.W_OK))
+    return next(usable, None)
 
 
 @dataclass(frozen=True)
@@ -120,17 +118,15 @@ def _control_group():
     try:
         yield group
     finally:
-        for place, _, _ in os.walk(group, topdown=False):
-            processes.wait_until(lambda place=place: _removed(place), what=f"the end of {place}")
+        processes.wait_until(lambda: removed(group), what=f"the end of {group}")
 
 
-def _removed(place):
-    with contextlib.suppress(FileNotFoundError):
-        try:
+def removed(group):
+    """Remove a control group with those in it; whether it is gone."""
+    for place, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):  # a process is about to end
             os.rmdir(place)
-        except OSError:
-            return False  # a process is about to end
-    return True
+    return not group.exists()
 
 
 def _end(child):

@@ -169,21 +169,17 @@ def flush(home, timeout_s, env=None):
     return answers(home, f"print(json.dumps(flush(timeout={timeout_s})))", env)
 
 
-_ONCE = ("-m", "flwr_telemetryd", "--once")
-
-
 def once(home, env=None, **options):
     """Run `flwr-telemetryd --once` to its end."""
     if _may_fork(env, options):
         return ready.fork(home, zygote.ONCE, env, timeout_s=PATIENCE_S)
-    return run(home, _ONCE, env, **options)
+    return run(home, ["-m", "flwr_telemetryd", "--once"], env, **options)
 
 
-def start_once(home, env=None):
+def start_once(home):
     """Start `flwr-telemetryd --once`, heard by nobody."""
-    return start(
-        home, _ONCE, env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    return start(home, ["-m", "flwr_telemetryd", "--once"], **streams)
 
 
 def deliver(home, env=None, *, times=1, **options):

@@ -17,24 +17,14 @@ SYSTEMD = ROOT / "systemd" / "README.md"
 TESTS = ROOT / "tests" / "README.md"
 ALL = (FIRST, EMITTER, DAEMON, SYSTEMD, TESTS)
 
-_BEGIN = (
-    "<!-- fields: made from emitter/flwr_telemetry/context.py by `python -m tests.support.readme`; "
-    "a test holds the two together -->\n"
-)
-_END = "<!-- /fields -->"
+_BEGIN = "<!-- {}: made from {} by `python -m tests.support.readme`; a test holds the two together -->\n"
 
 
 def with_fields(text):
     """Give the emitter's README with the table of fields as the declaration has it."""
     rows = [f"| `{field.name}` | {field.kind} | {field.why} |" for field in FIELDS]
-    return _between(text, _BEGIN, ["| field | type | why |", "| --- | --- | --- |", *rows], _END)
-
-
-_MAPPING = (
-    "<!-- mapping: made from daemon/flwr_telemetryd/delivery/otlp.py by `python -m tests.support.readme`; "
-    "a test holds the two together -->\n"
-)
-_MAPPING_END = "<!-- /mapping -->"
+    head = ["| field | type | why |", "| --- | --- | --- |"]
+    return _with(text, "fields", "emitter/flwr_telemetry/context.py", [*head, *rows])
 
 
 def with_mapping(text):
@@ -44,10 +34,11 @@ def with_mapping(text):
         for row in MAPPING
     ]
     head = ["| OTLP | where | Flower's form | value |", "| --- | --- | --- | --- |"]
-    return _between(text, _MAPPING, [*head, *rows], _MAPPING_END)
+    return _with(text, "mapping", "daemon/flwr_telemetryd/delivery/otlp.py", [*head, *rows])
 
 
-def _between(text, begin, lines, end):
+def _with(text, name, source, lines):
+    begin, end = _BEGIN.format(name, source), f"<!-- /{name} -->"
     before, found_begin, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     assert found_begin

@@ -1,6 +1,5 @@
 """The product's own collector as a real process, on SQLite or on a real PostgreSQL."""
 
-import contextlib
 import json
 import os
 import pwd
@@ -10,9 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -40,11 +39,11 @@ class Serving:
         directory: where what it prints is kept.
     """
 
-    def __init__(self, database, directory, *arguments, port=0, **options):
+    def __init__(self, database, directory, *arguments, **options):
         self.database, self._options = str(database), options
         self._printed = Path(directory) / "serve.log"
         self._arguments = [f"--db={database}", *map(str, arguments)]
-        self.port = port
+        self.port = 0
         self.start()
 
     def start(self):
@@ -211,14 +210,7 @@ class Postgres:
         self._log.close()
 
     def _is_free(self):
-        import psutil
-
-        def is_ours(process):
-            with contextlib.suppress(psutil.Error):
-                return process.cwd() == str(self._data)
-            return False
-
-        return not any(map(is_ours, psutil.process_iter()))
+        return not [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(self._data)]
 
     def __enter__(self):
         return self
@@ -230,8 +222,6 @@ class Postgres:
         except subprocess.TimeoutExpired:
             self.kill()
         self._log.close()
-        for _ in range(50):
-            shutil.rmtree(self.directory, ignore_errors=True)
-            if not self.directory.exists():
-                break
-            time.sleep(0.1)
+        wait_until(
+            lambda: (shutil.rmtree(self.directory, ignore_errors=True), not self.directory.exists())[1]
+        )

@@ -13,12 +13,11 @@ import secrets
 import shutil
 from pathlib import Path
 
-from tests.support import machine, processes
+from tests.support import hosts, machine, processes
 from tests.support.machine import USER_ID, Machine
+from tests.support.machine_making import removed
 
 NODE, LOGIN = "node1", "login1"
-CPUS = 8  # as many jobs as this run at a time, however many processors there are
-KILL_WAIT_S = 2  # between SIGTERM and SIGKILL
 
 _PLACE = "/run/slurm"
 _CONF = f"{_PLACE}/slurm.conf"
@@ -58,10 +57,10 @@ MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
-KillWait={KILL_WAIT_S}
+KillWait=2
 ReturnToService=2
 MinJobAge=2
-NodeName={NODE} NodeAddr=127.0.0.1 CPUs={CPUS} State=UNKNOWN
+NodeName={NODE} NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
 PartitionName=all Nodes={NODE} Default=YES MaxTime=INFINITE
 {"" if epilog is None else f"Epilog={epilog}"}
 """
@@ -101,7 +100,7 @@ class Cluster(Machine):
 
     def __exit__(self, *_):
         super().__exit__()
-        processes.wait_until(lambda: _removed(self._freezer), what=f"the end of {self._freezer}")
+        processes.wait_until(lambda: removed(self._freezer), what=f"the end of {self._freezer}")
 
     def _start_daemons(self):
         # Where all addresses are of loopback, glibc knows none to listen on, and Slurm asks it.
@@ -147,9 +146,8 @@ class Cluster(Machine):
     def on_login_node(self, *words):
         """Give words with which root runs a program as the user on another host of the same home."""
         variables = [f"{name}={value}" for name, value in self.environment().items()]
-        rights = [f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
-        begin = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', LOGIN, "setpriv", *rights]
-        return [*begin, "env", "-i", f"--chdir={self.user_home}", *variables, *words]
+        user = ["setpriv", f"--reuid={USER_ID}", f"--regid={USER_ID}", "--clear-groups"]
+        return hosts.on(LOGIN, [*user, "env", "-i", f"--chdir={self.user_home}", *variables, *words])
 
     def users_processes(self):
         told = self.run(["ps", "-u", self.user, "-o", "args="], user="root").stdout
@@ -160,10 +158,3 @@ class Cluster(Machine):
         with contextlib.suppress(AssertionError):
             processes.wait_until(lambda: not self.users_processes(), timeout_s=20)
         return self.users_processes()
-
-
-def _removed(group):
-    for place, _, _ in os.walk(group, topdown=False):
-        with contextlib.suppress(OSError):  # a process is about to end
-            os.rmdir(place)
-    return not group.exists()

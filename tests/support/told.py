@@ -2,13 +2,7 @@
 
 
 class ToldWriter:
-    """A writer, with counters of its calls for consent and at each opened segment, or look at the spool.
-
-    Args:
-        kind: the class of the writer.
-        host: the host's directory.
-        options: more arguments of the writer.
-    """
+    """A writer, with counters of its calls for consent and at each opened segment, or look at the spool."""
 
     def __init__(self, kind, host, **options):
         self.host = host

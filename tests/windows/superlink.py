@@ -19,11 +19,7 @@ from tests.support.collector import Collector
 
 PATIENCE_S = 200.0
 EVENT = "RUN_SUPERLINK_ENTER"
-PORTS = {
-    "--port": 19094,
-    "--fleet-api-address": "127.0.0.1:19092",
-    "--control-api-address": "127.0.0.1:19093",
-}
+
 ARGUMENTS = ["flower-superlink", "--insecure", "--isolation=process", "--host=127.0.0.1", "--port=19094"]
 ARGUMENTS += ["--fleet-api-address=127.0.0.1:19092", "--control-api-address=127.0.0.1:19093"]
 CODE = """
