@@ -35,7 +35,10 @@ def test_payloads_are_logged_in_flowers_format(home):
 
 @pytest.mark.parametrize("value", [None, "0", "", "true"])
 def test_nothing_is_logged_by_default(home, value):
-    assert _payloads(workload(home, _CODE, {**NEVER, "FLWR_TELEMETRY_LOGGING": value}).stderr) == []
+    """And no figure is measured for it."""
+    code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
+    done = workload(home, code, {**NEVER, "FLWR_TELEMETRY_LOGGING": value})
+    assert (_payloads(done.stderr), done.stdout) == ([], "False False\n")
 
 
 def test_the_context_when_off_is_the_real_one(home):
@@ -62,11 +65,6 @@ def test_what_is_logged_is_what_is_sent(home, collector):
     logged = _payloads(stderr)
     assert sorted(json.dumps(payload, separators=(",", ":")) for payload in logged) == sorted(sent)
     assert all(payload["context"]["hw"].keys() > {"cpu_count", "memory_gib"} for payload in logged)
-
-
-def test_no_figure_is_measured_for_a_process_that_logs_nothing(home):
-    code = f"{_CODE}print('psutil' in sys.modules, 'flwr_telemetry.hardware' in sys.modules)"
-    assert workload(home, code, NEVER).stdout == "False False\n"
 
 
 _EVERY_PROCESS = """

@@ -1,7 +1,6 @@
 """The commands that show (inspect, fields, doctor), and the names that never leave a process."""
 
 import json
-import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +8,7 @@ import trustme
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support import homes, processes, records, strategies, wire
+from tests.support import homes, ports, processes, records, strategies, wire
 from tests.support.commands import answer_of, ran
 from tests.support.processes import NEVER, command
 from tests.support.tls import TlsCollector
@@ -198,8 +197,7 @@ def test_doctor_judges_the_certificate(home, tmp_path):
 
 
 def test_a_collector_that_is_not_there_is_a_fault(home):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    (port,) = ports.free(1)
     homes.configure(home, f"http://127.0.0.1:{port}/x")
     assert str(port) in json.dumps(doctor(home)[1]["fault"])
     assert str(port) in ran(home, "doctor", env=WIDE, code=1).stdout

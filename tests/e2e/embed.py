@@ -56,15 +56,7 @@ PLACES = ("", "py", "framework/py", "datasets")
 
 
 def change(root, *, command=False):
-    """The changed files below a directory: their texts by path; nothing is written.
-
-    Args:
-        root: the directory.
-        command: whether ``flwr telemetry`` is added.
-
-    Raises:
-        StructureError: a file is not as expected.
-    """
+    """The texts of the changed files below a directory, by path; nothing is written."""
     changed = {}
     for target in TARGETS:
         for package in [root / place / target.package for place in PLACES]:
@@ -233,12 +225,7 @@ def _passes_all(guard):
 
 
 def _asks_for(node, name):
-    return (
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name)
-        and node.test.id == name
-        and not node.orelse
-    )
+    return isinstance(node, ast.If) and ast.unparse(node.test) == name and not node.orelse
 
 
 def _call_alone(source, given, column):
@@ -255,11 +242,8 @@ def _call_alone(source, given, column):
 
 def _without_constant(package, changed, name):
     """The file that defines a constant which nothing in the package uses any more, without it."""
-    found = []
-    for path in package.rglob("*.py"):
-        text = changed.get(path) or path.read_text(encoding="utf-8")
-        if name in text:
-            found.append(path)
+    paths = [*package.rglob("*.py")]
+    found = [path for path in paths if name in (changed.get(path) or path.read_text(encoding="utf-8"))]
     if len(found) != 1:
         return {}
     source = Source(found[0])
@@ -276,15 +260,12 @@ def _without_constant(package, changed, name):
 def _with_dependency(package):
     """The project's file, or the metadata of a wheel, with one more dependency."""
     for directory in package.parents[:2]:
-        project = directory / "pyproject.toml"
-        metadata = sorted(directory.glob(f"{package.name}-*.dist-info/METADATA"))
-        if project.exists():
-            return {
-                project: _with_line(project, r"^dependencies = \[\n(?:.*\n)*?(?=\])", f'    "{DEPENDENCY}",')
-            }
-        if metadata:
+        for project in directory.glob("pyproject.toml"):
+            pattern = r"^dependencies = \[\n(?:.*\n)*?(?=\])"
+            return {project: _with_line(project, pattern, f'    "{DEPENDENCY}",')}
+        for metadata in directory.glob(f"{package.name}-*.dist-info/METADATA"):
             pattern = r"^Requires-Dist: [^;\n]*\n(?!Requires-Dist: [^;\n]*\n)"
-            return {metadata[0]: _with_line(metadata[0], pattern, f"Requires-Dist: {DEPENDENCY}")}
+            return {metadata: _with_line(metadata, pattern, f"Requires-Dist: {DEPENDENCY}")}
     raise StructureError(package.parent, "pyproject.toml, or the metadata of a wheel, beside the package")
 
 
@@ -335,14 +316,8 @@ def table(root, changed):
     rows = sizes(changed)
     total = [sum(size[column] for size in rows.values()) for column in (0, 1)]
     lines = [f"| `{_shown(path, root)}` | {added} | {gone} |" for path, (added, gone) in sorted(rows.items())]
-    return "\n".join(
-        [
-            "| file | lines added | removed |",
-            "| --- | --- | --- |",
-            *lines,
-            f"| all | {total[0]} | {total[1]} |",
-        ]
-    )
+    head = ["| file | lines added | removed |", "| --- | --- | --- |"]
+    return "\n".join([*head, *lines, f"| all | {total[0]} | {total[1]} |"])
 
 
 def _shown(path, root):

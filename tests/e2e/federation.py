@@ -9,14 +9,12 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.e2e.sides import BIN, PATIENCE_S, RELEASE
-from tests.support import processes
+from tests.support import ports, processes
 
 APP = Path(__file__).parent / "app"
 HOST = "127.0.0.1"
@@ -158,13 +156,13 @@ class Federation(Flower):
     def _start_all(self):
         common = ["--insecure", "--isolation", self.isolation]
         # The addresses for runs, nodes and server apps, and one a node for client apps.
-        ports = free_ports(self.nodes + (1 if SPEAKS_HTTP else 3))
-        ports = ports[:1] * (3 + self.nodes - len(ports)) + ports
-        self.control, fleet, serverapps, *nodes = (f"{HOST}:{port}" for port in ports)
+        found = ports.free(self.nodes + (1 if SPEAKS_HTTP else 3))
+        found = found[:1] * (3 + self.nodes - len(found)) + found
+        self.control, fleet, serverapps, *nodes = (f"{HOST}:{port}" for port in found)
         apis = {"--control-api-address": self.control, "--fleet-api-address": fleet}
         link = self._serve("superlink", common, {**apis, "--serverappio-api-address": serverapps})
-        for address in (self.control, fleet, serverapps):
-            processes.wait_until(lambda at=address: link.lives() and listens(at), what=address)
+        for port in found[:3]:
+            processes.wait_until(lambda at=port: link.lives() and ports.listens(at), what=f"port {port}")
         for i, node in enumerate(nodes):
             config = ["--superlink", fleet, "--node-config", f"partition-id={i} num-partitions={self.nodes}"]
             self._serve(f"supernode-{i}", [*common, *config], {"--clientappio-api-address": node})
@@ -198,7 +196,7 @@ def simulate(side, **run_config):
 @contextlib.contextmanager
 def local(side):
     """Give Flower's commands, with ports for a local SuperLink, and end what they leave behind."""
-    side.changes.update(zip(LOCAL_PORTS, map(str, free_ports(3)), strict=True))
+    side.changes.update(zip(LOCAL_PORTS, map(str, ports.free(3)), strict=True))
     flower = Flower(side)
     try:
         yield flower
@@ -206,17 +204,3 @@ def local(side):
         for pid in flower.living("flower-superlink"):
             processes.kill(pid, signal.SIGINT)
         flower.wait_for_end()
-
-
-def free_ports(count):
-    """Different free ports, because all are held until the last is found."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in held]
-
-
-def listens(address):
-    """Whether a server accepts connections at this address."""
-    host, _, port = address.rpartition(":")
-    with socket.socket() as client:
-        return client.connect_ex((host, int(port))) == 0

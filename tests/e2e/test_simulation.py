@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import sides
-from tests.e2e.federation import HOST, free_ports, listens
 from tests.e2e.federation import NODES as PAIR
-from tests.support import processes, readme, wire
+from tests.support import ports, processes, readme, wire
 
 pytestmark = pytest.mark.e2e
 
@@ -56,10 +55,11 @@ def simulate(one):
 
 def serve(one):
     """Run a server without apps, and its clients; a client does not wait for its server."""
-    address = f"{HOST}:{free_ports(1)[0]}"
+    (port,) = ports.free(1)
+    address = f"127.0.0.1:{port}"
     with one.start(LEGACY, "server", address) as server, ThreadPoolExecutor() as pool:
         try:
-            processes.wait_until(lambda: server.poll() is not None or listens(address), what=address)
+            processes.wait_until(lambda: server.poll() is not None or ports.listens(port), what=address)
             list(pool.map(lambda number: one.complete(LEGACY, "client", address, str(number)), range(PAIR)))
             assert server.wait(sides.PATIENCE_S) == 0
         finally:

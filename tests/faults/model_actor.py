@@ -176,11 +176,7 @@ class Actor:
 
 @contextlib.contextmanager
 def installed(locks):
-    """Let every actor's calls go through it while this lasts.
-
-    Args:
-        locks: ``work``, or as on some network file systems: ``refused``, or ``pretended``.
-    """
+    """Let every actor's calls go through it; locks ``work``, or are ``refused`` or ``pretended``."""
     names = [*CHANGES, *LOOKS, "close"]
     former = {name: getattr(os, name) for name in [*names, "getpid"]}
     former_flock, former_random, number = fcntl.flock, os.urandom, itertools.count()

@@ -1,11 +1,10 @@
 """Nothing that lets anybody in leaves this machine unasked, or stays behind in a file of ours."""
 
 import base64
-import socket
 
 import pytest
 
-from tests.support import homes, records, wire
+from tests.support import homes, ports, records, wire
 from tests.support.collector import Answer
 
 SECRET = "correct-horse-battery"
@@ -45,12 +44,8 @@ def test_no_cookie_is_kept(zygote, home, collector):
 def proxy(request, collector):
     reply = {"407": Answer(407), "hangs": Answer(manner="hang")}.get(request.param, 200)
     collector.answer_by(lambda _request: reply)
-    port = collector.port
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        if request.param == "down":
-            port = nobody.getsockname()[1]
-            nobody.close()
-        yield f"http://user:{SECRET}@127.0.0.1:{port}"
+    port = ports.free(1)[0] if request.param == "down" else collector.port
+    return f"http://user:{SECRET}@127.0.0.1:{port}"
 
 
 def _holders(home):

@@ -4,18 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import homes, records
+from tests.support import homes, kills, records
 from tests.support.dying import Forks
-from tests.support.kills import (
-    NUMBERS,
-    ONCE,
-    SIDECAR,
-    Scenario,
-    at_every_point,
-    each_once,
-    each_once_unlocked,
-    put_events,
-)
+from tests.support.kills import ONCE, Scenario
 
 GONE = "77777777-6bd5-4d6b-8a3c-6f2f60f0c9d1"
 GONE_NUMBERS = range(50, 60)
@@ -39,7 +30,7 @@ UNLOCKED = "import fcntl\nfcntl.flock = lambda *_: None\n"
 
 def put_mixed(home, host_of):
     """Put events of another ID into each segment, and into one of their own."""
-    put_events(home, host_of)
+    kills.put_events(home, host_of)
     numbers = iter(GONE_NUMBERS)
 
     def of_the_id(count):
@@ -56,23 +47,18 @@ def _others(outcome):
     """Of the ID each event may have been sent once before its hash was noted; what came of the others."""
     gone = [number for number in outcome.numbers if number in GONE_NUMBERS]
     assert len(gone) == len(set(gone))
-    return replace(outcome, numbers=[number for number in outcome.numbers if number in NUMBERS])
-
-
-def others_once(outcome):
-    """Every event of other IDs counts once."""
-    each_once(_others(outcome))
+    return replace(outcome, numbers=[number for number in outcome.numbers if number in kills.NUMBERS])
 
 
 def others_once_unlocked(outcome):
-    """The same. A sidecar that is stopped within its append to the archive may lose that line."""
-    each_once_unlocked(replace(_others(outcome), unarchived=set()))
+    """Every event counts once. A sidecar that is stopped amid its append to the archive may lose a line."""
+    kills.each_once_unlocked(replace(_others(outcome), unarchived=set()))
 
 
 @pytest.fixture(scope="module")
 def forks():
     """Give processes that die where they are told to."""
-    with Forks(*SIDECAR, "flwr_telemetryd.admin.forget") as running:
+    with Forks(*kills.SIDECAR, "flwr_telemetryd.admin.forget") as running:
         yield running
 
 
@@ -81,7 +67,9 @@ SCENARIOS = {
     "run-again-of-another-host": Scenario(
         code=FORGET, put=put_mixed, again=FORGET, host_of="elsewhere", every=10
     ),
-    "not-run-again": Scenario(code=FORGET, put=put_mixed, judge=others_once, every=10),
+    "not-run-again": Scenario(
+        code=FORGET, put=put_mixed, judge=lambda outcome: kills.each_once(_others(outcome)), every=10
+    ),
 }
 
 
@@ -89,7 +77,7 @@ SCENARIOS = {
 def test_death_between_any_two_calls(forks, tmp_path, name):
     """The next call, or the next sidecar, finds every event of other IDs once."""
     scenario = SCENARIOS[name]
-    assert at_every_point(forks, scenario, tmp_path / "homes") >= 20 // scenario.step()
+    assert kills.at_every_point(forks, scenario, tmp_path / "homes") >= 20 // scenario.step()
 
 
 @pytest.mark.parametrize(("code", "meanwhile"), [(FORGET, ONCE), (ONCE, FORGET)], ids=["forget", "sidecar"])
@@ -103,4 +91,4 @@ def test_stopped_between_any_two_calls(forks, tmp_path, code, meanwhile):
         again=FORGET,
         every=40,
     )
-    assert at_every_point(forks, scenario, tmp_path / "homes", "pause") >= 100 // scenario.step()
+    assert kills.at_every_point(forks, scenario, tmp_path / "homes", "pause") >= 100 // scenario.step()

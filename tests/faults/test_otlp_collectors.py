@@ -3,14 +3,13 @@
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import uuid
 from collections import Counter
 
 import pytest
 
-from tests.support import homes, processes, readme, records, venvs, wire
+from tests.support import homes, ports, processes, readme, records, venvs, wire
 from tests.support import otlp as support
 from tests.support.collector import Answer
 
@@ -36,12 +35,6 @@ def otelcol(tmp_path_factory):
     return program
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in listening]
-
-
 @contextlib.contextmanager
 def running(words, directory):
     """Run a program without any variable of this machine, until the block ends."""
@@ -54,12 +47,6 @@ def running(words, directory):
         finally:
             process.terminate()
             process.wait(processes.PATIENCE_S)
-
-
-def _listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 def workloads():
@@ -78,7 +65,7 @@ def workloads():
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_rotel_gets_as_many_records_as_there_were_events(rotel, home, tmp_path, collector, compression):
     """All uids are distinct; names, times, severities and attributes are kept, null among them."""
-    grpc, port = free_ports(2)
+    grpc, port = ports.free(2)
     collector.answer_by(lambda _request: EMPTY)
     words = [rotel, "start", "--pid-file", tmp_path / "pid", "--log-file", tmp_path / "log"]
     words += ["--otlp-grpc-endpoint", f"127.0.0.1:{grpc}", "--otlp-http-endpoint", f"127.0.0.1:{port}"]
@@ -89,7 +76,7 @@ def test_rotel_gets_as_many_records_as_there_were_events(rotel, home, tmp_path, 
     homes.configure(home, f"http://127.0.0.1:{port}/v1/logs", format="otlp", compression=compression)
     homes.put(home, events)
     with running(words, tmp_path):
-        processes.wait_until(lambda: _listens(port), what="rotel")
+        processes.wait_until(lambda: ports.listens(port), what="rotel")
         assert processes.command(home, "doctor").returncode == 0
         homes.configure(home, f"http://127.0.0.1:{grpc}/v1/logs", format="otlp")
         assert processes.command(home, "doctor").returncode == 1  # a port of gRPC
