@@ -15,7 +15,7 @@ from types import ModuleType
 
 from .imports import undisturbed
 
-_INFO = ".dist-info"
+_INFO, _EGGS = ".dist-info", (".egg", ".egg-info")
 _MAX_HEADER_BYTES = 4096
 
 
@@ -52,10 +52,10 @@ def _listed(names: Sequence[str]) -> tuple[str, str] | None:
         except FileNotFoundError:
             continue
         for child in children:
-            stem, kind = os.path.splitext(child.lower())
-            if kind in {".egg", ".egg-info"} or stem == "egg-info":
+            lower = child.lower()
+            if lower.endswith(_EGGS) or lower == "egg-info":
                 raise _UnclearError
-            if kind == _INFO and (name := _normalized(stem)) in wanted:
+            if lower.endswith(_INFO) and (name := _normalized(lower.removesuffix(_INFO))) in wanted:
                 found.setdefault(name, os.path.join(entry, child))
     for name, key in zip(names, wanted, strict=True):
         if key in found:

@@ -24,7 +24,8 @@ PROGRAMS = {
     "a service": ("-m", "flwr_telemetryd", "--service"),
     "a sidecar on demand": ("-m", "flwr_telemetryd"),
 }
-NEVER_ENDS = {"idle_exit_s": 1e6, "sent_max_days": 1e6}
+# A host is gone after 20 times `adopt_after_s`. By default the service would clear twenty away meanwhile.
+NEVER_ENDS = {"idle_exit_s": 1e6, "sent_max_days": 1e6, "adopt_after_s": 3600}
 MIB = 1024 * 1024
 WAKE_UPS = {
     "a service": Target("≤ 3", "ours", at_most=3),

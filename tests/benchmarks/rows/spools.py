@@ -90,40 +90,47 @@ def memory(bench):
 
 
 def scale(bench):
-    """Processor time of a further event, and peak memory, of each size beside the size before it."""
-    last = ()
+    """Processor time of a further event, and peak memory, of each size beside a tenth of it, in turn."""
     for size in [*SIZES][: bench.pick(4, 3)]:
         costs_us, peaks_mib, decodes_us = _one_size(bench, size)
         what = f"--once, processor time, {size:,} events"
-        yield Figure("scale", what, DECODING, "µs/event", costs_us, decodes_us, size=size)
-        if last:
-            before = f"{size // 10:,} events"
-            costs, peaks = ((statistics.median(values),) * len(costs_us) for values in last)
+        yield Figure("scale", what, DECODING, "µs/event", costs_us[size], decodes_us, size=size)
+        if (tenth := size // 10) in costs_us:
+            before = f"{tenth:,} events"
             why = f"Decoding alone took {number(statistics.median(decodes_us))} µs an event."
-            yield Figure("scale", what, before, "µs/event", costs_us, costs, LINEAR, why=why)
+            ours, theirs = costs_us[size], costs_us[tenth]
+            yield Figure("scale", what, before, "µs/event", ours, theirs, LINEAR, why=why)
             what = f"--once, peak memory, {size:,} events"
-            yield Figure("scale", what, before, "MiB", peaks_mib, peaks, FLAT)
-        last = costs_us, peaks_mib
+            yield Figure("scale", what, before, "MiB", peaks_mib[size], peaks_mib[tenth], FLAT)
 
 
 def _one_size(bench, size):
-    """Processor time of a further event, peak memory, and decoding, in turn with a run of one workload."""
+    """Processor time of a further event and peak memory, by size, and decoding.
+
+    In turn: one workload, whose cost is taken off, a tenth of the size, the size, and decoding.
+    """
     rounds = SIZES[size] if not bench.quick else max(1, SIZES[size] // 3)
-    with spool_of(bench, "workloads", size) as spool, spool_of(bench, "workloads", LEAST) as least:
+    with contextlib.ExitStack() as stack:
+        sizes = [one for one in (LEAST, size // 10, size) if one in {LEAST, *SIZES}]
+        spool = {one: stack.enter_context(spool_of(bench, "workloads", one)) for one in sizes}
 
         def decode_us():
             with bench.place() as home:
-                count, busy_s = bench.tell(home, "coalescing.py", spool)
+                count, busy_s = bench.tell(home, "coalescing.py", spool[size])
             return 1e6 * busy_s / count
 
-        start, whole = partial(_once, bench, least, LEAST), partial(_once, bench, spool, size)
-        measures = {"start": start, "whole": whole, "decode": decode_us}
-        found = bench.in_turn(rounds, f"{size:,} events", measures)
-    costs_us = tuple(
-        1e6 * (of.busy_s - least.busy_s) / (size - LEAST)
-        for of, least in zip(found["whole"], found["start"], strict=True)
-    )
-    return costs_us, tuple(of.peak_kib / 1024 for of in found["whole"]), found["decode"]
+        measures = {one: partial(_once, bench, spool[one], one) for one in sizes}
+        found = bench.in_turn(rounds, f"{size:,} events", {**measures, "decode": decode_us})
+    least, *others = sizes
+    costs_us = {
+        one: tuple(
+            1e6 * (of.busy_s - start.busy_s) / (one - least)
+            for of, start in zip(found[one], found[least], strict=True)
+        )
+        for one in others
+    }
+    peaks_mib = {one: tuple(of.peak_kib / 1024 for of in found[one]) for one in others}
+    return costs_us, peaks_mib, found["decode"]
 
 
 @contextlib.contextmanager
