@@ -98,14 +98,15 @@ def forget(
     from ..admin.deletion import request_deletion
     from ..admin.forget import ErasedCounts, finish, forget_id
     from ..clock import Clock
+    from ..delivery import is_file
     from ..inspect.request import deletion_request, is_flowers
 
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
+        empty = {"source": None, "deleted": ErasedCounts().public(), "request": None}
         nothing = f"There is no source ID in {found.path}, so there is nothing to forget."
-        public = {"source": None, "deleted": ErasedCounts().public(), "request": None}
-        output.answer(public, lambda: output.say(nothing), as_json=json)
+        output.answer(empty, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
     question = f"Forget {chosen}, and delete everything on this machine that carries it?"
@@ -126,19 +127,17 @@ def forget(
         with output.working("Asking the collector"):
             sent = request_deletion(chosen, now, os.environ)
         result["sent"] = asdict(sent)
-    is_sent = sent is not None and sent.done
 
     def tell() -> None:
         _tell(chosen, erased, complete=not problems)
         if sent is not None:
             _tell_sent(sent)
-        if not is_sent:
+        if sent is None or not sent.done:
             _tell_request(request)
+            if not (is_file(now.url) or is_flowers(now.url) or now.deletion_contact):
+                output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
 
     output.answer(result, tell, as_json=json)
-    is_own = now.url.startswith("http") and not is_flowers(now.url)
-    if not json and not is_sent and is_own and now.deletion_contact is None:
-        output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")

@@ -18,7 +18,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
-from ...delivery import proxies, trust
+from ...delivery import is_file, proxies, trust
 from ...delivery.file import path_of
 from ...delivery.http import HttpSink
 from ...delivery.otlp_sink import OtlpSink
@@ -31,7 +31,7 @@ _OF_ANOTHER = "a sidecar has the environment of the process which started it"
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
     """Check proxy, name, certificates and collector; the first fault ends the checks. Telemetry is on."""
-    if now.url.lower().startswith("file:"):
+    if is_file(now.url):
         yield _file(now.url)
         return
     with contextlib.closing(_sink(now, environ)) as sink:
