@@ -25,9 +25,6 @@ MAX_PACKED_BYTES = 1024 * 1024
 MAX_UNPACKED_BYTES = 2 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 
-FIRST_ERROR = 100
-"""Flower's exit codes below are no errors, but the end by a signal."""
-
 _GZIP = 16 + zlib.MAX_WBITS
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -178,12 +175,7 @@ def canonical(source: str) -> str:
 
 def rows(body: Mapping[str, Any]) -> list[tuple[bytes, int]]:
     """Cluster and date of each event in a decoded body, in the order of ``codec.events``."""
-    context = body["context"]
-    begin_us = date_us(context["date"])
-    if "burst" not in body:
-        return [(cluster_id(context["cluster"]), begin_us)]
-    clusters = [cluster_id(cluster) for cluster in body["burst"]["clusters"]]
-    return [(clusters[row[0]], begin_us + row[1]) for row in body["burst"]["events"]]
+    return [(cluster_id(mark.cluster), mark.at_us) for mark in codec.marks(body)]
 
 
 def reduced(body: Mapping[str, Any], kept: list[int]) -> bytes:
@@ -306,29 +298,11 @@ def _profile(context: Mapping[str, Any]) -> Profile:
 
 
 def _spans(body: Mapping[str, Any]) -> Iterator[Span]:
-    details = body["event_details"]
-    is_leave = body["event_type"].endswith("_LEAVE")
-    if "burst" not in body:
-        ((cluster, at_us),) = rows(body)
-        yield Span(cluster, at_us, at_us, 1, int(is_leave and _has_failed(details)))
-        return
-    burst = body["burst"]
-    varying = burst["varying"]
-    places = {name: 2 + varying.index(name) for name in ("success", "exit_code") if name in varying}
-    always = is_leave and not places and _has_failed(details)
     found: dict[bytes, list[int]] = {}
-    for (cluster, at_us), row in zip(rows(body), burst["events"], strict=True):
-        failed = always
-        if is_leave and places:
-            failed = _has_failed({**details, **{name: row[place] for name, place in places.items()}})
-        span = found.setdefault(cluster, [at_us, at_us, 0, 0])
-        span[1] = at_us  # the rows are in order of time
+    for mark in codec.marks(body):
+        span = found.setdefault(cluster_id(mark.cluster), [mark.at_us, mark.at_us, 0, 0])
+        span[1] = mark.at_us  # the rows are in order of time
         span[2] += 1
-        span[3] += failed
+        span[3] += mark.failed
     for cluster, (first, last, n, failures) in found.items():
         yield Span(cluster, first, last, n, failures)
-
-
-def _has_failed(details: Mapping[str, Any]) -> bool:
-    code = details.get("exit_code")
-    return details.get("success") is False or (type(code) is int and not 0 <= code < FIRST_ERROR)

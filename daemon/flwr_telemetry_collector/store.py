@@ -18,6 +18,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
@@ -359,10 +360,8 @@ def _without_known(
     if len(kept) == len(rows):
         return parcel
     # Its key stays, so that the same body is known when it comes again.
-    left = intake.parcel(intake.reduced(body, kept), parcel.key.hex())
-    return Parcel(
-        parcel.key, parcel.digest, left.source, left.event_type, left.profile, left.ok, left.spans, left.raw
-    )
+    left = intake.parcel(intake.reduced(body, kept), None)
+    return replace(left, key=parcel.key, digest=parcel.digest)
 
 
 def _counts(
