@@ -107,8 +107,9 @@ def say_total(rows: list[Row], nothing: str) -> None:
 def _line(*cells: str) -> str:
     stage, number, when, count, event_type, *details = map(output.plain, cells)
     # The end of a type is kept, because it tells ENTER from LEAVE.
-    shown = _cut(event_type, _TYPE_WIDTH, _TYPE_WIDTH // 2)
-    row = f"{stage:<8} {number:>4}  {when:<19} {count:>6}  {shown:<{_TYPE_WIDTH}}"
+    if len(event_type) > _TYPE_WIDTH:
+        event_type = f"{event_type[: _TYPE_WIDTH // 2 - 1]}…{event_type[-_TYPE_WIDTH // 2 :]}"
+    row = f"{stage:<8} {number:>4}  {when:<19} {count:>6}  {event_type:<{_TYPE_WIDTH}}"
     return "  ".join([row, *filter(None, details)]).rstrip()
 
 
@@ -143,8 +144,3 @@ def details_of(event: dict[str, Any]) -> str:
         for name, value in details.items()
     )
     return f"{{{', '.join(parts)}}}"
-
-
-def _cut(text: str, width: int, end: int = 0) -> str:
-    """The text in at most ``width`` characters, with the last ``end`` ones kept."""
-    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[len(text) - end :]}"

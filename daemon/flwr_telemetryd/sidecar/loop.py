@@ -87,16 +87,16 @@ class Sidecar:
         self._state = State.load(self.host)
         self._faults = LocalFaults(clock, self._state, lambda: gate.settings.limits)
         self._runtime = runtime = Runtime(
-            home,
-            self.host,
-            mode,
-            clock,
-            self._state,
-            self._faults,
-            gate,
-            lambda: gate.settings,
-            os.urandom(8).hex(),
-            mounts.is_shared(home.path),
+            home=home,
+            host=self.host,
+            mode=mode,
+            clock=clock,
+            state=self._state,
+            faults=self._faults,
+            checkpoint=gate,
+            settings=lambda: gate.settings,
+            owner=os.urandom(8).hex(),
+            is_shared=mounts.is_shared(home.path),
         )
         self._queue = Queue(runtime)
         self._uploader = Uploader(runtime, self._queue, open_sink)
