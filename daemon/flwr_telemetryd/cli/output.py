@@ -101,10 +101,10 @@ def find_home(chosen: str | None) -> Home:
         UnusableHomeError: the file server of a shared home does not answer.
         HomeUnavailableError, typer.BadParameter: as ``name_home``.
     """
-    from ..inspect import server
+    from ..inspect import file_server
 
     found = name_home(chosen)
-    server.check(found.path, _give_up)
+    file_server.check(found.path, _give_up)
     return found
 
 

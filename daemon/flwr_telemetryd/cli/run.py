@@ -156,10 +156,10 @@ def _silence(path: Path) -> str:
     if not mounts.is_shared(path):
         return ""  # nothing more is imported
     from ..errors import UnusableHomeError
-    from ..inspect import server
+    from ..inspect import file_server
 
     try:
-        server.check(path)
+        file_server.check(path)
     except UnusableHomeError as error:
         return str(error).partition("; ")[0]
     return ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..admin.deletion import Deletion
     from ..admin.forget import ErasedCounts
-    from ..inspect.request import DeletionRequest
+    from ..inspect.deletion_request import DeletionRequest
 
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -99,7 +99,7 @@ def forget(
     from ..admin.forget import ErasedCounts, finish, forget_id
     from ..clock import Clock
     from ..delivery import is_file
-    from ..inspect.request import deletion_request, is_flowers
+    from ..inspect.deletion_request import deletion_request, is_flowers
 
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)

@@ -4,7 +4,7 @@ It works for a home that is missing, unreadable or damaged: each thing that cann
 in ``problems``. The numbers are a snapshot of files that move. An event on its way from one stage to the next
 may be counted at both or at neither.
 
-This module never starts a process and never leaves a file behind. It takes the sidecar's lock for a moment,
+This module never starts a process, and leaves no file behind. It takes the sidecar's lock for a moment,
 to see if it is free.
 """
 

@@ -12,7 +12,7 @@ import sys
 import psutil
 import pytest
 
-from flwr_telemetryd.inspect import server
+from flwr_telemetryd.inspect import file_server
 from tests.support import homes, netfs, processes
 
 QUICKLY = """
@@ -20,8 +20,8 @@ import os
 from typer.testing import CliRunner
 from flwr_telemetryd.cli import main, run
 from flwr_telemetryd.cli.app import app
-from flwr_telemetryd.inspect import server
-server.ANSWER_S = float(os.environ.get("ANSWER_S", "0.2"))
+from flwr_telemetryd.inspect import file_server
+file_server.ANSWER_S = float(os.environ.get("ANSWER_S", "0.2"))
 """
 COMMANDS = [
     *("status --json", "flush", "inspect", "disable", "enable", "source", "forget --yes", "purge --yes"),
@@ -95,11 +95,11 @@ ASK = """
 from pathlib import Path
 from flwr_telemetry import mounts
 from flwr_telemetryd.errors import UnusableHomeError
-from flwr_telemetryd.inspect import server
+from flwr_telemetryd.inspect import file_server
 
 def told(path):
     try:
-        return server.check(Path(path)) or ""
+        return file_server.check(Path(path)) or ""
     except UnusableHomeError as error:
         return str(error)
 """
@@ -112,7 +112,7 @@ def test_a_server_that_answers(mount):
 
 def test_the_child_that_asks_ends_with_the_command(mount):
     """The caller of a command may wait for all that it has started."""
-    code = f"server.check(Path({str(mount)!r}), print); print(json.dumps(1))"
+    code = f"file_server.check(Path({str(mount)!r}), print); print(json.dumps(1))"
     assert processes.answers(mount, ASK + code) == 1
     processes.wait_until(lambda: not processes.processes_of(mount, re.compile("def told")))
 
@@ -145,4 +145,4 @@ print(json.dumps([*found, told("/home")]))
 
 def test_a_home_of_this_machine_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "fork")
-    server.check(tmp_path)
+    file_server.check(tmp_path)
