@@ -1,7 +1,7 @@
 """A request body becomes a ``Parcel``, which the store can write, or a ``RefusalError``. Pure.
 
 Accepted is Flower's own form (Flower 1.2 to 1.42, and flwr-datasets), and the burst of the sidecar. Fields
-that are not known here are kept. The size of what is unpacked is limited while it is unpacked.
+that are not known here are kept. A content is unpacked up to a limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CONTAINERS = (dict, list)
 
 
 class Profile(NamedTuple):
-    """What an event says about versions and machine. Unknown texts are empty, unknown numbers None."""
+    """The versions and the machine that an event names. Unknown texts are empty, unknown numbers None."""
 
     package: str
     version: str
@@ -71,7 +71,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A body that is sound, with what the database holds of it."""
+    """A body that is sound, with all that the database holds of it."""
 
     key: bytes
     """32 bytes: the idempotency key."""
@@ -133,8 +133,8 @@ def parcel(data: bytes, key: str | None) -> Parcel:
         RefusalError: 400 if it is no JSON, 422 if a field is wrong.
     """
     body = _decoded(data)
-    context = _map(body, "context", "")
-    details = _map(body, "event_details", "")
+    context = _map(body, "context")
+    details = _map(body, "event_details")
     event_type = _text(body, "event_type", "")
     if not _EVENT_TYPE.fullmatch(event_type):
         raise RefusalError(422, "an event type is made of capital letters, digits and _", "event_type")
@@ -242,10 +242,10 @@ def _is_flat(value: Any, depth: int) -> bool:
     return depth > 0 and all(_is_flat(item, depth - 1) for item in value if type(item) in _CONTAINERS)
 
 
-def _map(parent: Mapping[str, Any], name: str, above: str) -> dict[str, Any]:
-    value = parent.get(name)
+def _map(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
     if type(value) is not dict:
-        raise RefusalError(422, "an object is needed", above + name)
+        raise RefusalError(422, "an object is needed", name)
     return value
 
 

@@ -1,4 +1,4 @@
-"""What is done to the database in one transaction: parcels are added, sources forgotten, old days dropped.
+"""The changes of the database, one transaction each: parcels are added, sources forgotten, old days dropped.
 
 An event counts once, by the key of its body, and by (source, cluster, date, type): another grouping of known
 events adds nothing. The rows of one body are always different events, even with equal dates.
@@ -39,7 +39,7 @@ _MOST_EXPIRED = 2000
 
 
 class Outcome(enum.Enum):
-    """What became of a parcel."""
+    """The result for a parcel."""
 
     ACCEPTED = "accepted"
     """At least one of its events is new."""
@@ -54,7 +54,7 @@ class Outcome(enum.Enum):
 
 
 class Deleted(NamedTuple):
-    """Counts of what went with a source."""
+    """Counts of the bodies and events that were deleted with a source."""
 
     bodies: int
     events: int
@@ -230,7 +230,7 @@ def export(connection: Connection, since_day: int = 0) -> Iterator[str]:
 
 
 def source_hash(name: str) -> bytes:
-    """What is kept of a source that was forgotten."""
+    """The hash of a source ID, which is kept after it was forgotten."""
     return hashlib.sha256(name.encode()).digest()
 
 

@@ -53,7 +53,7 @@ class Row:
 
     @property
     def fate(self) -> str:
-        """What became of a body, for people; empty while it waits."""
+        """The fate of a body in words; empty while it waits."""
         if self.stage == "rejected":
             return f"refused: {self.reason or 'the reason is missing'}"
         if self.stage != "sent":

@@ -1,8 +1,9 @@
 """The Flower of this environment: its release, and whether its events go through the spool.
 
-A Flower is adopted if its telemetry module imports this package, or if this package's hook is in every Python
-process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not adopted
-reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor ``DO_NOT_TRACK``.
+A Flower is adopted if its telemetry module imports this package. So it is if this package's hook is in every
+Python process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not
+adopted reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor
+``DO_NOT_TRACK``.
 
 This module never imports Flower, and never starts a process.
 """
@@ -46,7 +47,7 @@ class FlowerView:
 
 
 def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
-    """Look at the Flower of this interpreter.
+    """Tell about the Flower of this interpreter.
 
     Args:
         environ: this process's variables.

@@ -62,7 +62,7 @@ class Item:
     """Why the collector refused a body."""
 
     def meta(self) -> dict[str, Any]:
-        """What is known of it besides the event or body itself, for JSON."""
+        """All other facts about the event or body, for JSON."""
         receipt = self.receipt
         return {
             "stage": self.stage,

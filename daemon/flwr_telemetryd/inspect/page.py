@@ -62,7 +62,7 @@ class Page:
     left_out: int = 0
     """Older bodies and events that are not shown."""
     problems: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """One sentence for each file that could not be read."""
     since: str = ""
     """The time from which on the page shows events, as the person typed it; empty for all."""
     deletion: DeletionRequest | None = None

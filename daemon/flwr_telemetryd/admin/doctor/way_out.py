@@ -1,7 +1,7 @@
 """Checks of the way to the collector: the proxy, its name, the certificates to trust, and its answer.
 
-The collector gets a request for headers alone (HEAD), sent as a body would be: through the same proxy, with
-the same certificates and the same deadline. No event is sent.
+The collector gets a request for headers alone (HEAD). It takes the way of a body: the same proxy, the same
+certificates and the same deadline. No event is sent.
 """
 
 from __future__ import annotations
