@@ -252,7 +252,11 @@ def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     services: list[ServiceView] = []
     hosts: list[HostView] = []
     if can_be_read(home):
-        services = sorted(_services(home), key=lambda service: service.age_s)
+        ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
+        services = [
+            ServiceView(host, round(max(age_s, 0.0), 1), age_s < presence.HEARTBEAT_FRESH_S)
+            for host, age_s in sorted(ages.items(), key=lambda item: item[1])
+        ]
         hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
         if now.consent.enabled:
             problems |= dict.fromkeys(held_in_vain(own))
@@ -276,11 +280,6 @@ def read_status(home: Home, environ: Mapping[str, str]) -> Status:
         hosts=hosts,
         problems=list(problems),
     )
-
-
-def _services(home: Home) -> Iterator[ServiceView]:
-    for host, age_s in presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry)).items():
-        yield ServiceView(host, round(max(age_s, 0.0), 1), age_s < presence.HEARTBEAT_FRESH_S)
 
 
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
