@@ -274,7 +274,7 @@ _Spans = dict[tuple[int, str, bytes], list[_Known]]
 def _known_spans(
     connection: Connection, sources: dict[str, int], parcels: list[Parcel]
 ) -> tuple[_Spans, bool]:
-    """The spans that overlap with those of parcels, and whether there are too many to look at."""
+    """The spans that overlap with those of parcels, and whether there are too many to compare."""
     known: dict[tuple[int, str, bytes], dict[int, _Known]] = {}
     asked = [
         (sources[parcel.source], span.cluster, span.first, span.last)

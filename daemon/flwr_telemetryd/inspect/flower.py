@@ -57,19 +57,19 @@ def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
     adopted = version is not None and (flower.is_installed() or _imports_us())
     reports = not adopted and not enabled and plain_flower_reports(environ)
     named = f"Flower {version} in this environment" if version else "Flower in this environment: none"
-    stop = f"{STOP} stops that; {system.lasting_setting_of(SWITCH, '0')}"
+    advice = f"{STOP} stops that; {system.lasting_setting_of(SWITCH, '0')}" if reports else ""
     if adopted:
-        return FlowerView(version, adopted, f"{named}: adopted", "", reports)
-    if version is None:
+        found = f"{named}: adopted"
+    elif version is None:
         found = f"{named}; one elsewhere reports by itself unless `flwr-telemetry run` starts it"
-        return FlowerView(version, adopted, found, stop if reports else "", reports)
-    if enabled:
+    elif enabled:
         found = f"{named}: not adopted; it reports by itself unless `flwr-telemetry run` starts it"
-        return FlowerView(version, adopted, found, "start Flower by `flwr-telemetry run -- COMMAND`", reports)
-    if reports:
+        advice = "start Flower by `flwr-telemetry run -- COMMAND`"
+    elif reports:
         found = f"{named}: not adopted; started without `flwr-telemetry run`, it still reports by itself"
-        return FlowerView(version, adopted, found, stop, reports)
-    return FlowerView(version, adopted, f"{named}: not adopted; {SWITCH} switches it off, too", "", reports)
+    else:
+        found = f"{named}: not adopted; {SWITCH} switches it off, too"
+    return FlowerView(version, adopted, found, advice, reports)
 
 
 def _version() -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..burst import codec
@@ -170,12 +169,3 @@ def _folded(lanes: list[Lane], fold_s: int) -> list[Lane]:
     for lane in found.values():
         lane.name = f"{lane.workloads} workloads" if lane.workloads > 1 else "1 workload"
     return list(found.values())
-
-
-def local_time(at_us: int) -> datetime:
-    """A time in the zone of this machine; in UTC where the zone's rules do not reach."""
-    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_us)
-    try:
-        return moment.astimezone()
-    except (OverflowError, ValueError, OSError):
-        return moment

@@ -1,6 +1,6 @@
 """The batcher: finishes unfinished batches, seals this host's segment, and turns segments into bodies.
 
-Batches are built on this host even for adopted events: all coalesce together, and recovery looks in one
+Batches are built on this host even for adopted events. So all coalesce together, and recovery searches one
 place. Each step has its own local fault, so a failing batch stops neither the other batches nor the delivery
 of committed bodies. This module never sends.
 """

@@ -47,8 +47,8 @@ from .waiting import IdleWait
 log = logging.getLogger("flwr_telemetryd")
 
 CLAIM_S = 0.1
-"""Where nothing is locked, a sidecar waits so long after its claim, at least, and then looks whether another
-one has replaced it; in seconds."""
+"""Where nothing is locked, a sidecar waits at least so long after its claim, in seconds. Then it checks if
+another one has replaced it."""
 
 _SILENT = {ExitReason.DISABLED, ExitReason.REMOVED, ExitReason.LOST}
 
@@ -248,7 +248,7 @@ class Sidecar:
         if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
             blocked_s = self._batcher.window_s()
         others_wait = False
-        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand looks for them twice a minute
+        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand searches for them twice a minute
             others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
             others_wait = any(map(is_waiting, others))
         if mode is Mode.ON_DEMAND:
