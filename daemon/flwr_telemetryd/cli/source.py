@@ -110,8 +110,7 @@ def forget(
         return ExitCode.OK
     switch.check_owner(found)
     question = f"Forget {chosen}, and delete everything on this machine that carries it?"
-    if not yes and not output.confirms(question):
-        output.complain("nothing was changed")
+    if not output.confirms(question, yes=yes):
         return ExitCode.UNDELIVERED
     try:
         with output.working("Deleting"):

@@ -32,7 +32,7 @@ _LOCAL = ("nolock", "local_lock=all", "local_lock=flock")
 _MEANINGS = {
     **dict.fromkeys(_LOCAL, "other machines do not see its locks"),
     **dict.fromkeys(("soft", "softerr"), "a call fails if the server is slow, and is made again later"),
-    "noac": "each reading of a file's attributes asks the server",
+    "noac": "each check of a file asks the server",
 }
 _CACHE_TIMES = ("actimeo=", "acreg", "acdir")
 

@@ -34,7 +34,8 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
     if is_file(now.url):
         yield _file(now.url)
         return
-    with contextlib.closing(_sink(now, environ)) as sink:
+    kind = OtlpSink if now.format == "otlp" else HttpSink
+    with contextlib.closing(kind(now, environ)) as sink:
         found = _proxy(now, sink.proxy)
         yield found
         if found.verdict is not Verdict.FAULT and sink.proxy is None:
@@ -49,10 +50,6 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
             yield otlp.check(sink, now, clock)
         else:
             yield collector.check(now, sink.reach(), clock)
-
-
-def _sink(now: Settings, environ: Mapping[str, str]) -> HttpSink:
-    return OtlpSink(now, environ) if now.format == "otlp" else HttpSink(now, environ)
 
 
 def _file(url: str) -> Check:
