@@ -91,12 +91,12 @@ def marks(body: Mapping[str, Any]) -> Iterator[Mark]:
     burst = body.get("burst") or {"clusters": [context["cluster"]], "varying": [], "events": [[0, 0]]}
     begin_us, varying = date_us(context["date"]), burst["varying"]
     places = {name: 2 + varying.index(name) for name in ("success", "exit_code") if name in varying}
-    is_end = body["event_type"].endswith("_LEAVE")
-    failed = is_end and bool(error_type(details))
+    clusters, is_end = burst["clusters"], body["event_type"].endswith("_LEAVE")
+    failed = is_end and error_type(details) != ""
     for row in burst["events"]:
         if is_end and places:
-            failed = bool(error_type({**details, **{name: row[place] for name, place in places.items()}}))
-        yield Mark(burst["clusters"][row[0]], begin_us + row[1], failed)
+            failed = error_type({**details, **{name: row[place] for name, place in places.items()}}) != ""
+        yield Mark(clusters[row[0]], begin_us + row[1], failed)
 
 
 def error_type(details: Mapping[str, Any]) -> str:

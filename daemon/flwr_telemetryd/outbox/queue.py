@@ -250,7 +250,7 @@ def keep_refused(host: HostPaths, name: str, data: bytes, reason: str) -> None:
     files.replace_bytes(reason_of(kept), reason.encode() + b"\n")
     files.replace_bytes(kept, data, durable=True)
     # The collector's answer may quote the body, so the reason is not logged.
-    log.warning("%s is rejected; its reason is beside it", name)
+    log.warning("body %s rejected; its reason is beside it", name)
 
 
 def _is_of_a_step(name: str) -> bool:
