@@ -6,7 +6,7 @@ Never: stores or logs the address of a client, or tells a figure of fewer than f
 
 - ``intake``: a request body becomes a ``Parcel``, or a refusal. Pure.
 - ``schema``, ``database``: the tables; how a database is opened.
-- ``store``: what is done in one transaction. ``writer``: the one thread that writes.
+- ``store``: the transactions. ``writer``: the one thread that writes.
 - ``app``, ``serve``: HTTP. ``__main__``: the command.
 - ``questions``, ``page``: the report's figures, and their HTML.
 """

@@ -6,7 +6,7 @@
     GET     /healthz, /metrics, /openapi.json
 
 No address of a client is read, stored or logged. Memory is bounded: the size of a content is limited while it
-is read, and so is the size of all that are read or wait at once.
+is read. So is the size of all contents that are read or wait at once.
 """
 
 from __future__ import annotations

@@ -81,14 +81,14 @@ class Database:
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
             yield connection
 
-    def truncate_log(self, patience_s: float) -> bool:
+    def truncate_log(self, wait_s: float) -> bool:
         """Empty the write-ahead log of SQLite, in which deleted rows may stand; whether that is done.
 
         A transaction of another reader prevents it. Always true for PostgreSQL.
         """
         if not self.is_sqlite:
             return True
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + wait_s
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()

@@ -1,7 +1,7 @@
 """A request body becomes a ``Parcel``, which the store can write, or a ``RefusalError``. Pure.
 
 Accepted is Flower's own form (Flower 1.2 to 1.42, and flwr-datasets), and the burst of the sidecar. Fields
-that are not known here are kept. The size of what is unpacked is limited while it is unpacked.
+that are not known here are kept. A content is unpacked up to a limit.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ MAX_PACKED_BYTES = 1024 * 1024
 MAX_UNPACKED_BYTES = 2 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
 
-FIRST_ERROR = 100
-"""Flower's exit codes below are no errors, but the end by a signal."""
-
 _GZIP = 16 + zlib.MAX_WBITS
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -39,7 +36,7 @@ _CONTAINERS = (dict, list)
 
 
 class Profile(NamedTuple):
-    """What an event says about versions and machine. Unknown texts are empty, unknown numbers None."""
+    """The versions and the machine that an event names. Unknown texts are empty, unknown numbers None."""
 
     package: str
     version: str
@@ -74,7 +71,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A body that is sound, with what the database holds of it."""
+    """A body that is sound, with all that the database holds of it."""
 
     key: bytes
     """32 bytes: the idempotency key."""
@@ -136,8 +133,8 @@ def parcel(data: bytes, key: str | None) -> Parcel:
         RefusalError: 400 if it is no JSON, 422 if a field is wrong.
     """
     body = _decoded(data)
-    context = _map(body, "context", "")
-    details = _map(body, "event_details", "")
+    context = _map(body, "context")
+    details = _map(body, "event_details")
     event_type = _text(body, "event_type", "")
     if not _EVENT_TYPE.fullmatch(event_type):
         raise RefusalError(422, "an event type is made of capital letters, digits and _", "event_type")
@@ -178,12 +175,7 @@ def canonical(source: str) -> str:
 
 def rows(body: Mapping[str, Any]) -> list[tuple[bytes, int]]:
     """Cluster and date of each event in a decoded body, in the order of ``codec.events``."""
-    context = body["context"]
-    begin_us = date_us(context["date"])
-    if "burst" not in body:
-        return [(cluster_id(context["cluster"]), begin_us)]
-    clusters = [cluster_id(cluster) for cluster in body["burst"]["clusters"]]
-    return [(clusters[row[0]], begin_us + row[1]) for row in body["burst"]["events"]]
+    return [(cluster_id(mark.cluster), mark.at_us) for mark in codec.marks(body)]
 
 
 def reduced(body: Mapping[str, Any], kept: list[int]) -> bytes:
@@ -250,10 +242,10 @@ def _is_flat(value: Any, depth: int) -> bool:
     return depth > 0 and all(_is_flat(item, depth - 1) for item in value if type(item) in _CONTAINERS)
 
 
-def _map(parent: Mapping[str, Any], name: str, above: str) -> dict[str, Any]:
-    value = parent.get(name)
+def _map(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
     if type(value) is not dict:
-        raise RefusalError(422, "an object is needed", above + name)
+        raise RefusalError(422, "an object is needed", name)
     return value
 
 
@@ -306,29 +298,11 @@ def _profile(context: Mapping[str, Any]) -> Profile:
 
 
 def _spans(body: Mapping[str, Any]) -> Iterator[Span]:
-    details = body["event_details"]
-    is_leave = body["event_type"].endswith("_LEAVE")
-    if "burst" not in body:
-        ((cluster, at_us),) = rows(body)
-        yield Span(cluster, at_us, at_us, 1, int(is_leave and _has_failed(details)))
-        return
-    burst = body["burst"]
-    varying = burst["varying"]
-    places = {name: 2 + varying.index(name) for name in ("success", "exit_code") if name in varying}
-    always = is_leave and not places and _has_failed(details)
     found: dict[bytes, list[int]] = {}
-    for (cluster, at_us), row in zip(rows(body), burst["events"], strict=True):
-        failed = always
-        if is_leave and places:
-            failed = _has_failed({**details, **{name: row[place] for name, place in places.items()}})
-        span = found.setdefault(cluster, [at_us, at_us, 0, 0])
-        span[1] = at_us  # the rows are in order of time
+    for mark in codec.marks(body):
+        span = found.setdefault(cluster_id(mark.cluster), [mark.at_us, mark.at_us, 0, 0])
+        span[1] = mark.at_us  # the rows are in order of time
         span[2] += 1
-        span[3] += failed
+        span[3] += mark.failed
     for cluster, (first, last, n, failures) in found.items():
         yield Span(cluster, first, last, n, failures)
-
-
-def _has_failed(details: Mapping[str, Any]) -> bool:
-    code = details.get("exit_code")
-    return details.get("success") is False or (type(code) is int and not 0 <= code < FIRST_ERROR)

@@ -1,10 +1,10 @@
 """The questions of Flower's page on telemetry, and their answers in figures about sources.
 
 A figure of fewer than ``SMALLEST`` sources is told as "< 5". All others are rounded to fives. Otherwise the
-difference of two figures could give a small one away: a total and all cells but one, two questions that split
-the same sources, or two reports of which the second has one source more. A share is in whole percent, and is
-told only of enough sources. A label comes from a list, or has a form that identifies nobody; every other
-value is "other".
+difference of two figures could give a small one away. Such two are a total and all cells but one, two
+questions that split the same sources, or two reports of which the second has one source more. A share is in
+whole percent, and is told only of enough sources. A label comes from a list, or has a form that identifies
+nobody; every other value is "other".
 
 In: a transaction that reads. Out: a ``Report``. A body counts for the day on which it was received, because
 the clocks of senders may be wrong.

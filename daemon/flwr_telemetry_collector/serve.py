@@ -1,6 +1,6 @@
 """Serves the application until SIGTERM. Then every request that was accepted still gets its answer.
 
-This module never reads the address of a client: the protocol below takes it out of every request, there is no
+This module never reads the address of a client. The protocol below takes it out of every request. There is no
 access log, and no header of a proxy is believed.
 """
 

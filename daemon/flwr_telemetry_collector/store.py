@@ -1,4 +1,4 @@
-"""What is done to the database in one transaction: parcels are added, sources forgotten, old days dropped.
+"""The changes of the database, one transaction each: parcels are added, sources forgotten, old days dropped.
 
 An event counts once, by the key of its body, and by (source, cluster, date, type): another grouping of known
 events adds nothing. The rows of one body are always different events, even with equal dates.
@@ -18,6 +18,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, delete, select, text, tuple_
@@ -38,7 +39,7 @@ _MOST_EXPIRED = 2000
 
 
 class Outcome(enum.Enum):
-    """What became of a parcel."""
+    """The result for a parcel."""
 
     ACCEPTED = "accepted"
     """At least one of its events is new."""
@@ -53,7 +54,7 @@ class Outcome(enum.Enum):
 
 
 class Deleted(NamedTuple):
-    """Counts of what went with a source."""
+    """Counts of the bodies and events that were deleted with a source."""
 
     bodies: int
     events: int
@@ -229,7 +230,7 @@ def export(connection: Connection, since_day: int = 0) -> Iterator[str]:
 
 
 def source_hash(name: str) -> bytes:
-    """What is kept of a source that was forgotten."""
+    """The hash of a source ID, which is kept after it was forgotten."""
     return hashlib.sha256(name.encode()).digest()
 
 
@@ -273,7 +274,7 @@ _Spans = dict[tuple[int, str, bytes], list[_Known]]
 def _known_spans(
     connection: Connection, sources: dict[str, int], parcels: list[Parcel]
 ) -> tuple[_Spans, bool]:
-    """The spans that overlap with those of parcels, and whether there are too many to look at."""
+    """The spans that overlap with those of parcels, and whether there are too many to compare."""
     known: dict[tuple[int, str, bytes], dict[int, _Known]] = {}
     asked = [
         (sources[parcel.source], span.cluster, span.first, span.last)
@@ -359,10 +360,8 @@ def _without_known(
     if len(kept) == len(rows):
         return parcel
     # Its key stays, so that the same body is known when it comes again.
-    left = intake.parcel(intake.reduced(body, kept), parcel.key.hex())
-    return Parcel(
-        parcel.key, parcel.digest, left.source, left.event_type, left.profile, left.ok, left.spans, left.raw
-    )
+    left = intake.parcel(intake.reduced(body, kept), None)
+    return replace(left, key=parcel.key, digest=parcel.digest)
 
 
 def _counts(

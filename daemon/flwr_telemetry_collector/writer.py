@@ -51,7 +51,7 @@ class _Job:
     """Called in the thread with the result, or the error."""
     parcel: Parcel | None = None
     run: Callable[[Connection], Any] | None = None
-    """What else to do in a transaction of its own, if it is no parcel."""
+    """Another task, in a transaction of its own; None for a parcel."""
     is_deletion: bool = False
 
 

@@ -9,6 +9,7 @@ This module never writes a file.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -65,8 +66,5 @@ def request_deletion(source_id: str, chosen: Settings, environ: Mapping[str, str
 
 
 def _asked(method: str, place: str, chosen: Settings, environ: Mapping[str, str]) -> Reached | Retry:
-    sink = HttpSink(chosen._replace(url=place), environ)
-    try:
+    with contextlib.closing(HttpSink(chosen._replace(url=place), environ)) as sink:
         return sink.reach(method)
-    finally:
-        sink.close()

@@ -134,7 +134,8 @@ class _Flush:
             return FlushResult(Outcome.KEPT, Backlog(0, 0), Backlog(0, 0), 0, kept_by)
         self._waiting = Waiting(self._host)
         rejected = set(contents.rejected_bodies(self._host))
-        before, archived = self._count.left(), self._archived()
+        before = self._count.left()
+        archived = {path: path.stat().st_size for path in archive.archive_files(self._host)}
         if not self._waiting.is_over():
             self._deliver()
         left = self._count.left()
@@ -156,12 +157,8 @@ class _Flush:
     def _kept_by(self) -> str:
         return settings.load(self._home, None).kept_by
 
-    def _archived(self) -> dict[Path, int]:
-        """The files of the archive, and their sizes in bytes."""
-        return {path: path.stat().st_size for path in archive.archive_files(self._host)}
-
     def _kept(self, before: dict[Path, int]) -> int:
-        """The number of events in the archive since ``before`` that were never sent."""
+        """The number of events behind these ends of the files of the archive that were never sent."""
         events, is_kept = 0, bool(self._kept_by())
         for path in archive.archive_files(self._host):
             with contextlib.suppress(FileNotFoundError):

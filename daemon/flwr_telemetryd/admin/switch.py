@@ -2,7 +2,7 @@
 
 After an opt-out, a running sidecar sees the setting before its next request and ends. Everything unsent is
 deleted on every host of the home. At most the request in flight still goes out. If the setting cannot be
-written, for example on a full disk, everything unsent is deleted first: that makes room, and leaves nothing
+written, for example on a full disk, everything unsent is deleted first. That makes room, and leaves nothing
 that could be sent.
 
 This module never works in a home that belongs to another user.

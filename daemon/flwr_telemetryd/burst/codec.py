@@ -21,16 +21,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from flwr_telemetry import packing
-from flwr_telemetry.named import Any
+from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.record import Event, date_text, date_us
 
 from .encoder import BurstEncoder
 from .grouping import GroupKey, RecordGrouper, Row, dumps
 
-__all__ = ["Coalescer", "NotABodyError", "count", "dumps", "events", "expand", "is_expandable"]
+__all__ = ["Coalescer", "NotABodyError", "count", "dumps", "events", "expand", "is_expandable", "marks"]
 
 MAX_BODY_BYTES = 1024 * 1024 - 1
 MAX_HELD_BYTES = 4 * 1024 * 1024
+
+_GRACEFUL = range(100)
+"""Flower's exit codes below 100 tell of no error, but of an end by a signal (``flwr.supercore.exit``)."""
 
 
 class NotABodyError(ValueError):
@@ -70,6 +73,38 @@ def count(body: Mapping[str, Any]) -> int:
     burst = body["burst"] if isinstance(body["burst"], dict) else {}
     number, rows = burst.get("count"), burst.get("events")
     return number if type(number) is int and type(rows) is list and number == len(rows) else 0
+
+
+class Mark(NamedTuple):
+    """An event without its details."""
+
+    cluster: str
+    at_us: int
+    """Its date, in microseconds since the epoch."""
+    failed: bool
+    """Whether it reports the end of something that failed."""
+
+
+def marks(body: Mapping[str, Any]) -> Iterator[Mark]:
+    """As ``events``, without their details, for a decoded body whose burst ``is_expandable``."""
+    details, context = body["event_details"], body["context"]
+    burst = body.get("burst") or {"clusters": [context["cluster"]], "varying": [], "events": [[0, 0]]}
+    begin_us, varying = date_us(context["date"]), burst["varying"]
+    places = {name: 2 + varying.index(name) for name in ("success", "exit_code") if name in varying}
+    clusters, is_end = burst["clusters"], body["event_type"].endswith("_LEAVE")
+    failed = is_end and error_type(details) != ""
+    for row in burst["events"]:
+        if is_end and places:
+            failed = error_type({**details, **{name: row[place] for name, place in places.items()}}) != ""
+        yield Mark(clusters[row[0]], begin_us + row[1], failed)
+
+
+def error_type(details: Mapping[str, Any]) -> str:
+    """The class of the error that the details of an event tell of: a code, or ``_OTHER``; else empty."""
+    code = details.get("exit_code")
+    if type(code) is int and code not in _GRACEFUL:
+        return str(code)
+    return "_OTHER" if details.get("success") is False else ""
 
 
 def is_expandable(body: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 In:    a command line, and the environment.
 Out:   text or JSON on standard output, errors on standard error, and an exit code.
-Owns:  no file.
+Owns:  no file. ``run`` and ``fields --new`` write ``telemetry/noticed``, and ``view`` writes its page.
 Never: prints a traceback for wrong input.
 
 Only ``main`` loads the commands. It executes ``run`` without typer, because ``run`` starts trainings. In a

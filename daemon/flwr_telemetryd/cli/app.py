@@ -190,21 +190,18 @@ def _options(
     """
 
 
+def _add(panel: str, *commands: Callable[..., int | None], **settings: Any) -> None:
+    """Add commands; the help lists them in this order, below the title of their panel."""
+    for command in commands:
+        output.register(app.command, command, rich_help_panel=panel, **settings)
+
+
 output.register_group(app, _options)
-_GROUPS: dict[str, tuple[Callable[..., int | None], ...]] = {
-    "See": (status.status, view.view, inspect.inspect, fields.fields, source.source),
-    "Decide": (switch.disable, switch.enable, source.forget, purge.purge),
-    "Deliver": (flush.flush, relay.relay),
-    "Try and help": (demo.demo, doctor.doctor),
-}
-for panel, commands in _GROUPS.items():
-    for one in commands:
-        output.register(app.command, one, rich_help_panel=panel)
-    if panel == "Decide":
-        app.add_typer(config.app, name="config", rich_help_panel=panel)
-    if panel == "Deliver":
-        output.register(
-            app.command, run, rich_help_panel=panel, context_settings={"allow_interspersed_args": False}
-        )
-        app.add_typer(service.app, name="service", rich_help_panel=panel)
-output.register(app.command, help_command.help_, name="help", rich_help_panel="Try and help")
+_add("See", status.status, view.view, inspect.inspect, fields.fields, source.source)
+_add("Decide", switch.disable, switch.enable, source.forget, purge.purge)
+app.add_typer(config.app, name="config", rich_help_panel="Decide")
+_add("Deliver", flush.flush, relay.relay)
+_add("Deliver", run, context_settings={"allow_interspersed_args": False})
+app.add_typer(service.app, name="service", rich_help_panel="Deliver")
+_add("Try and help", demo.demo, doctor.doctor)
+_add("Try and help", help_command.help_, name="help")

@@ -32,7 +32,7 @@ def demo(
     r"""Show the whole way of an event on this machine alone, without a network.
 
     Real workload processes report into a temporary home, and a real sidecar delivers to a receiver on
-    this machine: to the collector, with its report at the end, if flwr-telemetry[collector] is installed.
+    this machine. With flwr-telemetry[collector], that is the collector, and its report comes last.
     Then the demo shows what was sent, and what Flower itself would have sent. It does not
     touch your home or your settings, removes the temporary home, and works with telemetry switched off, too.
 

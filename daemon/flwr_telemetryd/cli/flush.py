@@ -69,13 +69,14 @@ def flush(
 
 
 def _tell(result: "FlushResult", home: "Home") -> None:
+    from flwr_telemetry import settings
+
     from ..admin.flush import TOO_SHORT, Outcome
+    from ..delivery import is_file
+    from ..inspect import problems
+    from ..inspect.status import last_refusal
 
     if result.outcome is Outcome.DISABLED:
-        from flwr_telemetry import settings
-
-        from ..inspect import problems
-
         consent = settings.load(home, os.environ).consent
         change = "" if consent.enabled else problems.how_to_change(consent)
         reason = output.ended(result.reason)
@@ -92,23 +93,14 @@ def _tell(result: "FlushResult", home: "Home") -> None:
         output.say(f"Nothing waits in {home.path}.")
     else:
         if (done := result.waited.events - result.rejected - result.kept) > 0:
-            output.say(f"{_done(home)[0]} {output.number(done, 'event')}{_done(home)[1]}.")
+            events, url = output.number(done, "event"), settings.load(home, None).url
+            output.say(f"Wrote {events} to {url}." if is_file(url) else f"Delivered {events}.")
         if result.kept:
             kept = output.number(result.kept, "event")
             output.say(f"Kept {kept} on this machine, never to be sent (upload = false).")
-        from ..inspect.status import last_refusal
-
         if result.rejected and (refusal := last_refusal(home.host())):
             output.say(f"Refused: {output.ended(refusal)}")
         say_refused(result.rejected)
-
-
-def _done(home: "Home") -> tuple[str, str]:
-    """The words before and after the number of delivered events."""
-    from flwr_telemetry import settings
-
-    url = settings.load(home, None).url
-    return ("Wrote", f" to {url}") if url.lower().startswith("file:") else ("Delivered", "")
 
 
 def _dry_run(home: "Home", *, as_json: bool) -> int:

@@ -157,7 +157,7 @@ def since_us(since: str) -> int:
 def _give(event_filter: "EventFilter", take: Callable[[Row], None], item: "Item") -> None:
     """Hand on a row for each part of an event or body that is to be shown."""
     for event in event_filter.parts(item.raw):
-        take(Row.of(item, event, 1 if event_filter.expand else item.events))
+        take(Row(item, event, 1 if event_filter.expand else item.events))
 
 
 def _print_json(event_filter: "EventFilter", item: "Item", *, with_meta: bool) -> None:

@@ -101,10 +101,10 @@ def find_home(chosen: str | None) -> Home:
         UnusableHomeError: the file server of a shared home does not answer.
         HomeUnavailableError, typer.BadParameter: as ``name_home``.
     """
-    from ..inspect import server
+    from ..inspect import file_server
 
     found = name_home(chosen)
-    server.check(found.path, _give_up)
+    file_server.check(found.path, _give_up)
     return found
 
 
@@ -215,11 +215,14 @@ def answer(value: Any, tell: Callable[[], None], *, as_json: bool) -> None:
         tell()
 
 
-def confirms(question: str) -> bool:
-    """Whether the person at the terminal answers yes; raises typer.BadParameter without a terminal."""
-    if sys.stdin is None or not sys.stdin.isatty():
+def confirms(question: str, *, yes: bool) -> bool:
+    """Whether a person agrees, by ``--yes`` or at the terminal; raises typer.BadParameter without either."""
+    if not yes and (sys.stdin is None or not sys.stdin.isatty()):
         raise typer.BadParameter("without a terminal for the question, it is needed", param_hint="'--yes'")
-    return typer.confirm(question, err=True)
+    if not yes and not typer.confirm(question, err=True):
+        complain("nothing was changed")
+        return False
+    return True
 
 
 def print_raw(line: bytes) -> None:

@@ -52,8 +52,7 @@ def purge(
     found = output.find_home(home)
     switch.check_owner(found)
     question = f"Remove everything of telemetry in {found.path}, your settings and any opt-out too?"
-    if not yes and not output.confirms(question):
-        output.complain("nothing was changed")
+    if not output.confirms(question, yes=yes):
         return ExitCode.UNDELIVERED
     result = removal.everything(found, os.environ, Clock())
     output.answer(asdict(result), lambda: _tell(result), as_json=json)

@@ -15,7 +15,6 @@ from . import output
 
 if TYPE_CHECKING:
     from ..inspect.follow import Item
-    from ..outbox.archive import Receipt
 
 CSV_HEAD = "stage host key when at to reason events event_type event_details".split()
 
@@ -29,22 +28,16 @@ _LEAST_WIDTH = 76
 class Row:
     """An event, or a body with its first event."""
 
-    stage: str
-    host: str
-    key: str | None
-    receipt: Receipt | None
-    reason: str | None
+    item: Item
+    event: dict[str, Any]
+    """The item as JSON, or one event in it."""
     count: int
     """The number of its events."""
-    when: str
-    """The date of its first event, as on the wire; all have one form and UTC, so their texts sort by time."""
-    event: dict[str, Any]
 
-    @classmethod
-    def of(cls, item: Item, event: dict[str, Any], count: int) -> Row:
-        """The row of an item, or of one event in it."""
-        when = date_of(event) or "?"
-        return cls(item.stage, item.host, item.key, item.receipt, item.reason, count, when, event)
+    @property
+    def when(self) -> str:
+        """The date of its first event, as on the wire; all have one form and UTC, so texts sort by time."""
+        return date_of(self.event) or "?"
 
     @property
     def event_type(self) -> str:
@@ -53,16 +46,17 @@ class Row:
 
     @property
     def fate(self) -> str:
-        """What became of a body, for people; empty while it waits."""
-        if self.stage == "rejected":
-            return f"refused: {self.reason or 'the reason is missing'}"
-        if self.stage != "sent":
+        """The fate of a body in words; empty while it waits."""
+        stage, receipt = self.item.stage, self.item.receipt
+        if stage == "rejected":
+            return f"refused: {self.item.reason or 'the reason is missing'}"
+        if stage != "sent":
             return ""
-        if self.receipt is None:
+        if receipt is None:
             return "sent; there is no receipt of when and to which address"
-        if self.receipt.to == "nowhere":
-            return f"kept here since {local(self.receipt.at)}, never sent"
-        return f"sent {local(self.receipt.at)} to {self.receipt.to}"
+        if receipt.to == "nowhere":
+            return f"kept here since {local(receipt.at)}, never sent"
+        return f"sent {local(receipt.at)} to {receipt.to}"
 
 
 class Table:
@@ -81,7 +75,7 @@ class Table:
             head = _line("STAGE", "#", "WHEN", "EVENTS", *names)
             self._out.print(head[: width if is_terminal else None], style="bold", soft_wrap=True)
         self._rows += 1
-        cells = (row.stage, str(self._rows), local(row.when), str(row.count))
+        cells = (row.item.stage, str(self._rows), local(row.when), str(row.count))
         write = self._out.file.write  # much faster than `print`: a spool may hold 100,000 events
         if not is_terminal:
             fate = f"  ({row.fate})" if row.fate else ""
@@ -107,16 +101,17 @@ def say_total(rows: list[Row], nothing: str) -> None:
 def _line(*cells: str) -> str:
     stage, number, when, count, event_type, *details = map(output.plain, cells)
     # The end of a type is kept, because it tells ENTER from LEAVE.
-    shown = _cut(event_type, _TYPE_WIDTH, _TYPE_WIDTH // 2)
-    row = f"{stage:<8} {number:>4}  {when:<19} {count:>6}  {shown:<{_TYPE_WIDTH}}"
+    if len(event_type) > _TYPE_WIDTH:
+        event_type = f"{event_type[: _TYPE_WIDTH // 2 - 1]}…{event_type[-_TYPE_WIDTH // 2 :]}"
+    row = f"{stage:<8} {number:>4}  {when:<19} {count:>6}  {event_type:<{_TYPE_WIDTH}}"
     return "  ".join([row, *filter(None, details)]).rstrip()
 
 
 def show_body(row: Row) -> None:
     """Print an event or a body whole, in many lines."""
-    output.say(f"{row.stage}: {row.event_type}, {output.number(row.count, 'event')}", "bold")
-    known = {"Host": row.host, "Key": row.key or "", "Event of": local(row.when), "Delivery": row.fate}
-    output.rows(known)
+    output.say(f"{row.item.stage}: {row.event_type}, {output.number(row.count, 'event')}", "bold")
+    host, key = row.item.host, row.item.key or ""
+    output.rows({"Host": host, "Key": key, "Event of": local(row.when), "Delivery": row.fate})
     for line in json.dumps(row.event, indent=2).splitlines():
         output.console().file.write(line + "\n")
     output.say()
@@ -124,10 +119,10 @@ def show_body(row: Row) -> None:
 
 def csv_cells(row: Row) -> list[str]:
     """The cells of a row under ``CSV_HEAD``. A cell that a spreadsheet would take for a formula is quoted."""
-    receipt = row.receipt
+    item, receipt = row.item, row.item.receipt
     details = json.dumps(row.event.get("event_details"))
-    cells = (row.stage, row.host, row.key, row.when, receipt and receipt.at, receipt and receipt.to)
-    found = [*cells, row.reason, str(row.count), row.event_type, details]
+    cells = (item.stage, item.host, item.key, row.when, receipt and receipt.at, receipt and receipt.to)
+    found = [*cells, item.reason, str(row.count), row.event_type, details]
     return [f"'{cell}" if cell and cell[0] in "=+-@\t\r" else cell or "" for cell in found]
 
 
@@ -143,8 +138,3 @@ def details_of(event: dict[str, Any]) -> str:
         for name, value in details.items()
     )
     return f"{{{', '.join(parts)}}}"
-
-
-def _cut(text: str, width: int, end: int = 0) -> str:
-    """The text in at most ``width`` characters, with the last ``end`` ones kept."""
-    return text if len(text) <= width else f"{text[: width - end - 1]}…{text[len(text) - end :]}"

@@ -4,8 +4,8 @@ The command replaces this process, so it keeps its own signals, terminal and exi
 ``sitecustomize`` is put in front of PYTHONPATH, so every Python process of the command adopts Flower at its
 start; see ``flwr_telemetry.flower``.
 
-Only that directory goes on the path. Our site-packages never go on PYTHONPATH: they would come before the
-standard library, may be for another version of Python, and would show the workload modules that are not its
+Only that directory goes on the path. Our site-packages never go on PYTHONPATH, where they would come before
+the standard library. They may be for another version of Python, and hold modules that are not the workload's
 own. An interpreter without flwr-telemetry, and one that ignores PYTHONPATH (``-I``, ``-E``, ``-S``), does not
 adopt Flower. So if telemetry is off, the command gets ``FLWR_TELEMETRY_ENABLED=0``, which every Flower obeys.
 If it is on, and the command starts such an interpreter, ``run`` says that Flower reports by itself there.
@@ -156,10 +156,10 @@ def _silence(path: Path) -> str:
     if not mounts.is_shared(path):
         return ""  # nothing more is imported
     from ..errors import UnusableHomeError
-    from ..inspect import server
+    from ..inspect import file_server
 
     try:
-        server.check(path)
+        file_server.check(path)
     except UnusableHomeError as error:
         return str(error).partition("; ")[0]
     return ""

@@ -18,8 +18,8 @@ from . import output
 from .output import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from ..admin.service.changes import Changes
     from ..admin.service.status import ServiceStatus
+    from ..admin.service.unit import Changes
 
 _JOURNAL_LINES = 5
 _LINGER_ADVICE = "It ends with your last session; to keep it, run `loginctl enable-linger`."

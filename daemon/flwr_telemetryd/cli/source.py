@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..admin.deletion import Deletion
     from ..admin.forget import ErasedCounts
-    from ..inspect.request import DeletionRequest
+    from ..inspect.deletion_request import DeletionRequest
 
 
 def source(*, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -98,19 +98,19 @@ def forget(
     from ..admin.deletion import request_deletion
     from ..admin.forget import ErasedCounts, finish, forget_id
     from ..clock import Clock
-    from ..inspect.request import deletion_request, is_flowers
+    from ..delivery import is_file
+    from ..inspect.deletion_request import deletion_request, is_flowers
 
     found = output.find_home(home)
     chosen = _present(found) if source_id is None else _named(found, source_id)
     if chosen is None:
+        empty = {"source": None, "deleted": ErasedCounts().public(), "request": None}
         nothing = f"There is no source ID in {found.path}, so there is nothing to forget."
-        public = {"source": None, "deleted": ErasedCounts().public(), "request": None}
-        output.answer(public, lambda: output.say(nothing), as_json=json)
+        output.answer(empty, lambda: output.say(nothing), as_json=json)
         return ExitCode.OK
     switch.check_owner(found)
     question = f"Forget {chosen}, and delete everything on this machine that carries it?"
-    if not yes and not output.confirms(question):
-        output.complain("nothing was changed")
+    if not output.confirms(question, yes=yes):
         return ExitCode.UNDELIVERED
     try:
         with output.working("Deleting"):
@@ -126,19 +126,17 @@ def forget(
         with output.working("Asking the collector"):
             sent = request_deletion(chosen, now, os.environ)
         result["sent"] = asdict(sent)
-    is_sent = sent is not None and sent.done
 
     def tell() -> None:
         _tell(chosen, erased, complete=not problems)
         if sent is not None:
             _tell_sent(sent)
-        if not is_sent:
+        if sent is None or not sent.done:
             _tell_request(request)
+            if not (is_file(now.url) or is_flowers(now.url) or now.deletion_contact):
+                output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
 
     output.answer(result, tell, as_json=json)
-    is_own = now.url.startswith("http") and not is_flowers(now.url)
-    if not json and not is_sent and is_own and now.deletion_contact is None:
-        output.say(f"\nEvents go to {now.url}, which is not Flower's: ask its operator, too.")
     output.complain(*problems)
     if problems:
         output.complain(f"not all is deleted; solve that, and run `flwr-telemetry forget {chosen}` again")

@@ -53,11 +53,12 @@ def _show(view: "Status", home: "Home") -> None:
         output.say("The variable reaches only new processes. A sidecar runs, and goes on until `disable`.")
     output.say_flower(view.flower)
     output.say()
+    manner = f" ({view.manner})" if view.manner else ""
     table = {
         "Source ID": view.source or "none yet; the first event makes one",
         "Home": view.home,
         "Directory": f"{view.directory}, because {view.directory_reason}" if view.directory_reason else "",
-        "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else _destination(view),
+        "Sent to": f"nowhere: {view.kept_by}" if view.kept_by else f"{view.url or _UNKNOWN}{manner}",
         "Service": "; ".join(map(_service, view.services)),
         "Settings": _settings(home),
         "New fields": f"{', '.join(view.new_fields)}; why: `flwr-telemetry fields --new`"
@@ -79,10 +80,6 @@ def _show(view: "Status", home: "Home") -> None:
         output.say("\nNothing was recorded here yet.")
     for problem in view.problems:
         output.say(f"\nProblem: {output.ended(problem)}", "red")
-
-
-def _destination(view: "Status") -> str:
-    return f"{view.url or _UNKNOWN}{f' ({view.manner})' if view.manner else ''}"
 
 
 def _chart(view: "Status") -> dict[str, str]:

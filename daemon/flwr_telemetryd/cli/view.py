@@ -1,4 +1,4 @@
-"""``flwr-telemetry view``: a page to look at, in one file."""
+"""``flwr-telemetry view``: everything on one page for people, in one file."""
 
 # No postponed annotations in this file: typer 0.9 reads them as they stand.
 

@@ -27,6 +27,7 @@ __all__ = [
     "faults",
     "file",
     "http",
+    "is_file",
     "open_sink",
     "otlp",
     "otlp_sink",
@@ -38,9 +39,14 @@ __all__ = [
 ]
 
 
+def is_file(url: str) -> bool:
+    """Whether a collector's address is a file; capital letters in ``FILE:`` mean nothing."""
+    return url.lower().startswith("file:")
+
+
 def open_sink(settings: Settings) -> Sink:
     """The sink that ``settings.url`` names."""
-    if settings.url.lower().startswith("file:"):
+    if is_file(settings.url):
         from .file import FileSink
 
         return FileSink(settings.url)

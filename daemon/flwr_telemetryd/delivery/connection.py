@@ -5,10 +5,10 @@ nobody took counts as delivered. Therefore:
 
 * interim answers (1xx) are skipped;
 * a connection is used again only after a 2xx of HTTP/1.1 with an unambiguous end, if nothing more has come;
-  both ways to a collector look once more before they use it again;
+  both ways to a collector check that once more before they use it again;
 * an answer does not count if the request could not be sent to its end;
-* nor does it count if more follows it on a connection that was used before, because either of the two may
-  belong to the former request.
+* nor does it count if more follows it on a connection that was used before. Either of the two may belong to
+  the former request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a collector of an organisation asks of its clients: headers with a token, and a certificate.
+"""The credentials for a collector of an organisation: headers with a token, and a certificate.
 
 The file of the headers is read again for each request, so a new token works at once. No value of a header
 ever stands in a message of ours. An error names the file, and at most the name of the header.

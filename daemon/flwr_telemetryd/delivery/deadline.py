@@ -1,4 +1,4 @@
-"""A deadline for one request, without signals: each call on a socket gets what is left of the time.
+"""A deadline for one request, without signals: each call on a socket gets the rest of the time.
 
 A timeout for each call is not enough, because a server that sends a byte a second never reaches it. So the
 sockets of this module shorten their own timeout before each call. A look-up of a name has no timeout at all.
@@ -55,7 +55,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def left_s(own_s: float | None = None) -> float | None:
-    """What is left of the time, at most ``own_s``, in seconds; None without any limit.
+    """The rest of the time, at most ``own_s``, in seconds; None without any limit.
 
     Raises:
         DeadlineExceededError: nothing is left.

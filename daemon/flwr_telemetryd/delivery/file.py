@@ -22,14 +22,11 @@ USER_PLACE = "%u"
 
 def path_of(url: str) -> Path:
     """The file that ``file:///…`` names."""
-    path = unquote(urlsplit(url).path)
-    path = system.local_path(path)
-    return Path(path.replace(USER_PLACE, _user()) if USER_PLACE in path else path)
-
-
-def _user() -> str:
-    name, _ = system.account()
-    return name or system.user_id()  # a container may have no entry for this user
+    path = system.local_path(unquote(urlsplit(url).path))
+    if USER_PLACE in path:
+        name, _ = system.account()
+        path = path.replace(USER_PLACE, name or system.user_id())  # a container may not know this user
+    return Path(path)
 
 
 class FileSink:

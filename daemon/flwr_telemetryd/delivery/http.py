@@ -174,11 +174,14 @@ class HttpSink:
     def _exchange(self, key: str, body: bytes) -> Answered:
         """POST some bytes under a key. They are sent again, plain, if only the compression may be refused."""
         headers = {"Idempotency-Key": key}
+        data = body
         if is_compressed := self._compresses(body):
+            import gzip
+
+            data = gzip.compress(body, compresslevel=6, mtime=0)
             headers["Content-Encoding"] = "gzip"
             # Something between us and the collector may not take it: it refuses, fails, hangs or hangs up.
             self._plain_until = time.monotonic() + PLAIN_S
-        data = _compressed(body) if is_compressed else body
         with self._request("POST", headers, data) as answer:
             # The beginning of its body, for the reason of a refusal. The status alone decides.
             text = answer.read(MAX_ANSWER_BYTES).decode("utf-8", "replace")
@@ -215,9 +218,3 @@ def _way(url: str, proxy: proxies.Proxy | None) -> Direct | Proxied:
     from .proxied import Proxied
 
     return Proxied(url, None if proxy is None else proxy.url)
-
-
-def _compressed(body: bytes) -> bytes:
-    import gzip
-
-    return gzip.compress(body, compresslevel=6, mtime=0)

@@ -37,8 +37,6 @@ INFO, ERROR = 9, 17
 """Numbers of severity."""
 
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
-_GRACEFUL = range(100)
-"""Flower's exit codes below 100 tell of no error (``flwr.supercore.exit``)."""
 
 _OS_TYPES = {"sunos": "solaris", "dragonfly": "dragonflybsd", "hp-ux": "hpux", "os/390": "zos"}
 _ARCHITECTURES = {
@@ -253,7 +251,7 @@ def _record(event: Event, own_uid: str) -> str:
         _attribute("flower.cluster.id", context["cluster"]),
         *(_attribute(f"flower.event.details.{name}", value) for name, value in details.items()),
     ]
-    error = error_type(details)
+    error = codec.error_type(details)
     if error:
         attributes.append(_attribute("error.type", error))
     time_ns = date_us(context["date"]) * 1000
@@ -265,14 +263,6 @@ def _record(event: Event, own_uid: str) -> str:
         f'"severityNumber":{ERROR if error else INFO},'
         f'"eventName":{quoted(f"flower.{event_type.lower()}")},"attributes":[{",".join(attributes)}]}}'
     )
-
-
-def error_type(details: Mapping[str, Any]) -> str:
-    """The class of the error that the details of an event tell of; empty without an error."""
-    code = details.get("exit_code")
-    if type(code) is int and code not in _GRACEFUL:
-        return str(code)
-    return "_OTHER" if details.get("success") is False else ""
 
 
 def _attribute(name: str, value: Any) -> str:

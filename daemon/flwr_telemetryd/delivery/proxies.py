@@ -1,7 +1,7 @@
 """The proxy of a request: which one, and whether it can be used. Pure.
 
-A collector on this machine is never asked through a proxy: an event that is meant for loopback must not reach
-another machine, and a portal's answer must not count as the collector's. ``no_proxy`` has the meaning that
+A collector on this machine is never asked through a proxy. An event that is meant for loopback must not reach
+another machine. A portal's answer must not count as the collector's. ``no_proxy`` has the meaning that
 curl gives it; in addition, an entry may name a port, and an address may have brackets.
 """
 

@@ -35,7 +35,7 @@ def outcome_of(status: int, headers: Mapping[str, str], text: str, now: datetime
 
 
 def with_text(answer: str, text: str) -> str:
-    """What the collector answered, and the beginning of its text; printable."""
+    """An answer with the beginning of its text; printable."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     return f"{answer}: {printable[:MAX_REASON_CHARACTERS]}".rstrip(": ")
 

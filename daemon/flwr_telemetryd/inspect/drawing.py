@@ -6,11 +6,13 @@ size. It has no script and no style attribute, because the page's policy forbids
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 
 from . import markup
 from .markup import Html, element, join
-from .timeline import Burst, Lane, Timeline, local_time
+from .timeline import Burst, Lane, Timeline
 
 Place = Callable[[int], float]
 """The place of a time, in percent of the width."""
@@ -158,5 +160,8 @@ def _state(lane: Lane) -> str:
 
 
 def clock(at_us: int) -> str:
-    """A time as people read it, in the zone of this machine."""
-    return f"{local_time(at_us):%Y-%m-%d %H:%M:%S}"
+    """A time as people read it, in the zone of this machine; in UTC where the zone's rules do not reach."""
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_us)
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        moment = moment.astimezone()
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

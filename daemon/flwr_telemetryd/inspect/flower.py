@@ -1,8 +1,9 @@
 """The Flower of this environment: its release, and whether its events go through the spool.
 
-A Flower is adopted if its telemetry module imports this package, or if this package's hook is in every Python
-process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not adopted
-reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor ``DO_NOT_TRACK``.
+A Flower is adopted if its telemetry module imports this package. So it is if this package's hook is in every
+Python process of the environment: by a ``sitecustomize``, or by ``flwr-telemetry run``. A Flower that is not
+adopted reports by itself. It obeys ``FLWR_TELEMETRY_ENABLED``, and neither a settings file nor
+``DO_NOT_TRACK``.
 
 This module never imports Flower, and never starts a process.
 """
@@ -46,7 +47,7 @@ class FlowerView:
 
 
 def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
-    """Look at the Flower of this interpreter.
+    """Tell about the Flower of this interpreter.
 
     Args:
         environ: this process's variables.
@@ -56,19 +57,19 @@ def read_flower(environ: Mapping[str, str], *, enabled: bool) -> FlowerView:
     adopted = version is not None and (flower.is_installed() or _imports_us())
     reports = not adopted and not enabled and plain_flower_reports(environ)
     named = f"Flower {version} in this environment" if version else "Flower in this environment: none"
-    stop = f"{STOP} stops that; {system.lasting_setting_of(SWITCH, '0')}"
+    advice = f"{STOP} stops that; {system.lasting_setting_of(SWITCH, '0')}" if reports else ""
     if adopted:
-        return FlowerView(version, adopted, f"{named}: adopted", "", reports)
-    if version is None:
+        found = f"{named}: adopted"
+    elif version is None:
         found = f"{named}; one elsewhere reports by itself unless `flwr-telemetry run` starts it"
-        return FlowerView(version, adopted, found, stop if reports else "", reports)
-    if enabled:
+    elif enabled:
         found = f"{named}: not adopted; it reports by itself unless `flwr-telemetry run` starts it"
-        return FlowerView(version, adopted, found, "start Flower by `flwr-telemetry run -- COMMAND`", reports)
-    if reports:
+        advice = "start Flower by `flwr-telemetry run -- COMMAND`"
+    elif reports:
         found = f"{named}: not adopted; started without `flwr-telemetry run`, it still reports by itself"
-        return FlowerView(version, adopted, found, stop, reports)
-    return FlowerView(version, adopted, f"{named}: not adopted; {SWITCH} switches it off, too", "", reports)
+    else:
+        found = f"{named}: not adopted; {SWITCH} switches it off, too"
+    return FlowerView(version, adopted, found, advice, reports)
 
 
 def _version() -> str | None:

@@ -6,7 +6,6 @@ of the archive by the offset at which it ends. This module never writes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from flwr_telemetry import files, machine, packing, pending, settings, system
-from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.hardware import add_facts, known_facts
 from flwr_telemetry.layout import Home, HostPaths
 from flwr_telemetry.record import to_wire
@@ -26,7 +24,7 @@ from ..outbox import archive, contents
 from ..outbox.archive import Receipt
 from ..outbox.body import key_of
 from ..outbox.body import read as read_body
-from ..outbox.queue import reason_of
+from ..outbox.queue import read_reason
 from ..spool import reader
 from ..spool.directory import known_hosts
 from ..state import State
@@ -34,7 +32,6 @@ from .problems import can_be_read, read_each
 
 Segment = tuple[int, bytes]
 
-_MAX_REASON_BYTES = 4096
 _RECEIPT_S, _RECEIPT_WAIT_S, _MOST_WAITS = 1.0, 0.02, 3
 """For so long a receipt may follow; so long, and so often at most, it is waited for."""
 
@@ -65,7 +62,7 @@ class Item:
     """Why the collector refused a body."""
 
     def meta(self) -> dict[str, Any]:
-        """What is known of it besides the event or body itself, for JSON."""
+        """All other facts about the event or body, for JSON."""
         receipt = self.receipt
         return {
             "stage": self.stage,
@@ -162,11 +159,7 @@ class Follower:
         return read_each(new, lambda path: self._file(host, stage, path), self.problems)
 
     def _file(self, host: HostPaths, stage: str, path: Path) -> Iterator[Item]:
-        reason = None
-        if stage == "rejected":
-            with contextlib.suppress(OSError, TelemetryError):
-                text = files.read_bytes(reason_of(path), _MAX_REASON_BYTES)
-                reason = text.decode(errors="replace").strip()
+        reason = read_reason(path) if stage == "rejected" else None
         yield from self._body(Item(stage, read_body(path), 0, host.name, path.stem, reason=reason), path)
 
     def _archive(self, host: HostPaths, path: Path) -> Iterator[Item]:

@@ -26,11 +26,11 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.version import __version__
 
 from ..clock import Clock
+from .deletion_request import DeletionRequest, deletion_request
 from .fields import examples
 from .filters import EventFilter
 from .follow import Follower, Item
 from .markup import element, join, prose, text
-from .request import DeletionRequest, deletion_request
 from .sections import sections
 from .status import Status, read_status
 from .timeline import Builder, Timeline
@@ -62,7 +62,7 @@ class Page:
     left_out: int = 0
     """Older bodies and events that are not shown."""
     problems: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """One sentence for each file that could not be read."""
     since: str = ""
     """The time from which on the page shows events, as the person typed it; empty for all."""
     deletion: DeletionRequest | None = None

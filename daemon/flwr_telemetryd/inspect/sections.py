@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flwr_telemetry.layout import GONE_HOSTS
+
 from ..outbox.archive import NOWHERE, address_of
 from . import drawing
 from .follow import Item
@@ -78,13 +80,16 @@ def _counts(page: Page) -> Html:
     rows = (
         [
             element("th", join([text(stage), element("small", meaning)]), scope="row"),
-            *(_number(totals[stage], f"{stage}-{unit}") for unit in ("events", "bodies", "bytes")),
+            *(
+                element("td", str(totals[stage].get(unit, "-")), class_="number", id=f"{stage}-{unit}")
+                for unit in ("events", "bodies", "bytes")
+            ),
         ]
         for stage, meaning in _STAGES.items()
     )
     numbers = (element("th", name, scope="col", class_="number") for name in ("Events", "Requests", "Bytes"))
     counters = totals["counters"]
-    hosts = len([host for host in page.status.hosts if not host.host.endswith(".hosts")])
+    hosts = sum(host.host != GONE_HOSTS for host in page.status.hosts)
     told = (
         f"Of {hosts} {'host' if hosts == 1 else 'hosts'}. Dropped at a cap of age or size: "
         f"{counters['dropped']}. Damaged: {counters['damaged']}. Refused by the collector: "
@@ -96,11 +101,6 @@ def _counts(page: Page) -> Html:
         _scrolling("Counts", table([element("th", "Stage", scope="col"), *numbers], rows), ""),
         element("p", prose(told), class_="soft"),
     )
-
-
-def _number(counts: Mapping[str, int], name: str) -> Html:
-    unit = name.rpartition("-")[2]
-    return element("td", str(counts[unit]) if unit in counts else "-", class_="number", id=name)
 
 
 def _workloads(page: Page) -> Html:

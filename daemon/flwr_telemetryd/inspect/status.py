@@ -4,7 +4,7 @@ It works for a home that is missing, unreadable or damaged: each thing that cann
 in ``problems``. The numbers are a snapshot of files that move. An event on its way from one stage to the next
 may be counted at both or at neither.
 
-This module never starts a process and never leaves a file behind. It takes the sidecar's lock for a moment,
+This module never starts a process, and leaves no file behind. It takes the sidecar's lock for a moment,
 to see if it is free.
 """
 
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flwr_telemetry import context, files, machine, presence, settings, source
+from flwr_telemetry import context, machine, presence, settings, source
 from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths, host_name
 from flwr_telemetry.record import Event
@@ -43,7 +42,6 @@ from .problems import (
     size_of,
 )
 
-_MAX_REASON_BYTES = 4096
 _ANOTHER_MACHINE = "another machine that shares this home has the same name"
 
 
@@ -254,7 +252,11 @@ def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     services: list[ServiceView] = []
     hosts: list[HostView] = []
     if can_be_read(home):
-        services = sorted(_services(home), key=lambda service: service.age_s)
+        ages = presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry))
+        services = [
+            ServiceView(host, round(max(age_s, 0.0), 1), age_s < presence.HEARTBEAT_FRESH_S)
+            for host, age_s in sorted(ages.items(), key=lambda item: item[1])
+        ]
         hosts = [_host(host, problems, this_host=host == own) for host in known_hosts(home)]
         if now.consent.enabled:
             problems |= dict.fromkeys(held_in_vain(own))
@@ -280,16 +282,12 @@ def read_status(home: Home, environ: Mapping[str, str]) -> Status:
     )
 
 
-def _services(home: Home) -> Iterator[ServiceView]:
-    for host, age_s in presence.heartbeats(home, lambda: presence.file_system_now(home.telemetry)).items():
-        yield ServiceView(host, round(max(age_s, 0.0), 1), age_s < presence.HEARTBEAT_FRESH_S)
-
-
 def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> HostView:
     state = State.load(host)
     retry_after_s = retry_after.remaining_s(host, lambda: presence.file_system_now(host.root))
-    days: dict[str, Bodies] = {}
+    sent, days = Bodies(), dict[str, Bodies]()
     for day, body in read_each(lambda: archive.archive_files(host), _archive, problems):
+        _add(sent, body)
         _add(days.setdefault(day, Bodies()), body)
     view = SidecarView(alive(host), state.pid or None, state.mode, state.version, state.started, state.ended)
     return HostView(
@@ -299,7 +297,7 @@ def _host(host: HostPaths, problems: dict[str, None], *, this_host: bool) -> Hos
         # In the order in which events move, to miss none.
         spool=_spooled(read_each(lambda: contents.spool_segments(host), contents.read_segment, problems)),
         outbox=_bodies(read_each(lambda: contents.outbox_bodies(host), _file, problems)),
-        sent=_sum(days.values()),
+        sent=sent,
         days=days,
         rejected=_bodies(read_each(lambda: contents.rejected_bodies(host), _file, problems)),
         counters=Counters(state.damaged, size_of(host.dropped), state.rejected, state.retried),
@@ -332,10 +330,8 @@ def new_fields(home: Home) -> list[str]:
 def last_refusal(host: HostPaths) -> str | None:
     """The reason beside the body that was refused last."""
     with contextlib.suppress(OSError, TelemetryError):
-        reasons = [queue.reason_of(path) for path in contents.rejected_bodies(host)]
-        if reasons:
-            last = max(reasons, key=lambda path: os.lstat(path).st_mtime)
-            return files.read_bytes(last, _MAX_REASON_BYTES).decode(errors="replace").strip()
+        if bodies := contents.rejected_bodies(host):
+            return queue.read_reason(max(bodies, key=lambda path: queue.reason_of(path).lstat().st_mtime))
     return None
 
 
@@ -367,10 +363,6 @@ def _add(bodies: Bodies, body: bytes) -> None:
     bodies.bodies += 1
     bodies.events += contents.count_events(body)
     bodies.bytes += len(body)
-
-
-def _sum(some: Iterable[Bodies]) -> Bodies:
-    return Bodies(*(sum(numbers) for numbers in zip((0, 0, 0), *map(astuple, some), strict=True)))
 
 
 def _file(path: Path) -> Iterator[bytes]:

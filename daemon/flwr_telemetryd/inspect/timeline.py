@@ -7,33 +7,18 @@ In: events and bodies, as JSON. Out: lanes, and the bursts that joined them. A w
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from flwr_telemetry.record import date_us
-
 from ..burst import codec
-
-FIRST_ERROR = 100
-"""Flower's exit codes below are no errors, but the end by a signal."""
+from ..burst.codec import Mark
 
 MOST_LANES = 500
 """More lanes are folded."""
 
 _FOLDS_S = (60, 600, 3600, 86_400, 30 * 86_400, 365 * 86_400)
 _ENTER, _LEAVE = "_ENTER", "_LEAVE"
-
-
-class Mark(NamedTuple):
-    """An event in a lane."""
-
-    at_us: int
-    """Microseconds since the epoch."""
-    cluster: str
-    event_type: str
-    failed: bool
 
 
 @dataclass(slots=True)
@@ -97,37 +82,13 @@ class Timeline:
         return min(lane.first_us for lane in self.lanes), max(lane.last_us for lane in self.lanes)
 
 
-def marks(body: Mapping[str, Any]) -> Iterator[Mark]:
+def _marks(body: Mapping[str, Any]) -> list[Mark]:
     """The events of a body; none if it is damaged. A burst is not expanded: it may hold 100,000 events."""
     try:
-        yield from [*_marks(body)]
+        is_sound = body.get("burst") is None or codec.is_expandable(body)
+        return [mark for mark in codec.marks(body) if type(mark.cluster) is str] if is_sound else []
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return
-
-
-def _marks(body: Mapping[str, Any]) -> Iterator[Mark]:
-    context, details, event_type = body["context"], body["event_details"], str(body["event_type"])
-    begin_us = date_us(context["date"])
-    burst = body.get("burst")
-    if burst is None:
-        yield Mark(begin_us, str(context["cluster"]), event_type, _has_failed(event_type, details))
-        return
-    if not codec.is_expandable(body):
-        return
-    varying = [name for name in burst["varying"] if name in {"success", "exit_code"}]
-    places = [(name, 2 + burst["varying"].index(name)) for name in varying]
-    for row in burst["events"]:
-        own = {**details, **{name: row[place] for name, place in places}} if places else details
-        cluster = burst["clusters"][row[0]]
-        yield Mark(begin_us + row[1], cluster, event_type, _has_failed(event_type, own))
-
-
-def _has_failed(event_type: str, details: Mapping[str, Any]) -> bool:
-    if not event_type.endswith(_LEAVE):
-        return False
-    code = details.get("exit_code")
-    is_error = type(code) is int and not 0 <= code < FIRST_ERROR
-    return details.get("success") is False or is_error
+        return []
 
 
 class Builder:
@@ -140,23 +101,23 @@ class Builder:
 
     def add(self, stage: str, body: Mapping[str, Any]) -> None:
         """Take a body, or an event of the spool; ``stage`` as of ``follow.Item``."""
-        found = [mark for mark in marks(body) if self._since_us is None or mark.at_us >= self._since_us]
+        found = [mark for mark in _marks(body) if self._since_us is None or mark.at_us >= self._since_us]
         for mark in found:
-            self._add(stage, mark)
+            self._add(stage, body["event_type"], mark)
         clusters = tuple(dict.fromkeys(mark.cluster for mark in found))
         if len(clusters) > 1:
             self._bursts.append(Burst(found[0].at_us, found[-1].at_us, clusters, len(found)))
 
-    def _add(self, stage: str, mark: Mark) -> None:
+    def _add(self, stage: str, event_type: str, mark: Mark) -> None:
         lane = self._lanes.get(mark.cluster)
         if lane is None:
             lane = self._lanes[mark.cluster] = Lane(mark.cluster, mark.at_us, mark.at_us)
         lane.first_us, lane.last_us = min(lane.first_us, mark.at_us), max(lane.last_us, mark.at_us)
         lane.events += 1
-        lane.entered += mark.event_type.endswith(_ENTER)
-        lane.left += mark.event_type.endswith(_LEAVE)
+        lane.entered += event_type.endswith(_ENTER)
+        lane.left += event_type.endswith(_LEAVE)
         lane.failed += mark.failed
-        lane.kinds[mark.event_type.removesuffix(_ENTER).removesuffix(_LEAVE)] = None
+        lane.kinds[event_type.removesuffix(_ENTER).removesuffix(_LEAVE)] = None
         if stage == "rejected":
             lane.refused_us.add(mark.at_us)
         elif stage != "sent":
@@ -208,12 +169,3 @@ def _folded(lanes: list[Lane], fold_s: int) -> list[Lane]:
     for lane in found.values():
         lane.name = f"{lane.workloads} workloads" if lane.workloads > 1 else "1 workload"
     return list(found.values())
-
-
-def local_time(at_us: int) -> datetime:
-    """A time in the zone of this machine; in UTC where the zone's rules do not reach."""
-    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_us)
-    try:
-        return moment.astimezone()
-    except (OverflowError, ValueError, OSError):
-        return moment

@@ -147,7 +147,7 @@ def _busy(path: Path) -> OSError:
 
 
 class Receipt(NamedTuple):
-    """What became of a body: one line of a file of receipts."""
+    """The proof that a body was sent, or kept: one line of a file of receipts."""
 
     key: str
     """The idempotency key under which the body was sent."""

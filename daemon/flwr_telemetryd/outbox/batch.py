@@ -274,9 +274,9 @@ def commit(batch: Batch) -> Path:
 def _put(batch: Batch, body: bytes, checkpoint: Callable[[], bool]) -> int:
     """Write a body into the batch, but not yet to the disk. Returns by how many bodies the batch grows.
 
-    Two bodies of a batch may be equal to the last byte: forked processes share a cluster ID, and may report
-    the same in the same microsecond. They would have one key, so the events of both become one burst. A full
-    body of one event alone stays as it is: no body can tell more of that event.
+    Two bodies of a batch may be equal to the last byte. Forked processes share a cluster ID, and may report
+    the same in the same microsecond. Both bodies would have one key, so their events become one burst. A full
+    body of one event alone stays as it is, because no body can hold more of that event.
     """
     _check(batch, checkpoint)
     path = batch.path / f"{key_of(body)}{BODY_SUFFIX}"

@@ -3,11 +3,11 @@
     <host>/sent/<date>.jsonl  ──lines──▶  gone.hosts/sent/<date>.jsonl
     <host>/rejected/, damaged/  ──files──▶  gone.hosts/rejected/, damaged/
 
-Every start of a container may bring a new host name. One archive for all of them keeps their bodies readable
-for as long as any other, and a reader of the home need not read ten thousand directories. It is laid out
-as the directory of a host, so every reader and every cap finds it. No host can have its name.
+Every start of a container may bring a new host name. One archive for all of them keeps their bodies as long
+as any other. A reader of the home need not read ten thousand directories. The archive is laid out as the
+directory of a host, so every reader and every cap finds it. No host can have its name.
 
-On a shared home nothing is locked, and no file is appended to by two machines: there a day's file moves as it
+On a shared home nothing is locked, and no file is appended to by two machines. There a day's file moves as it
 is, and gets a name of its own, ``<date>.<hex>.jsonl``; its receipts move with it.
 
 17. Death between the append of a host's lines and the deletion of its file: the next call leaves out every

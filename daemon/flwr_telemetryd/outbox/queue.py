@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from flwr_telemetry import files
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import BODY_SUFFIX, SPLIT_SUFFIX, HostPaths, is_whole
 from flwr_telemetry.named import Any, NamedTuple
 from flwr_telemetry.pending import TAKEN_SUFFIX
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from .pieces import Refusal
 
 log = logging.getLogger("flwr_telemetryd")
+
+_MAX_REASON_BYTES = 4096
 
 
 class Loaded(NamedTuple):
@@ -247,7 +250,7 @@ def keep_refused(host: HostPaths, name: str, data: bytes, reason: str) -> None:
     files.replace_bytes(reason_of(kept), reason.encode() + b"\n")
     files.replace_bytes(kept, data, durable=True)
     # The collector's answer may quote the body, so the reason is not logged.
-    log.warning("%s is rejected; its reason is beside it", name)
+    log.warning("body %s rejected; its reason is beside it", name)
 
 
 def _is_of_a_step(name: str) -> bool:
@@ -291,6 +294,13 @@ def adopt(directory: Path, into: HostPaths) -> None:
 def reason_of(rejected_body: Path) -> Path:
     """The file that says why the collector refused a body."""
     return rejected_body.with_name(f"{rejected_body.name.removesuffix(BODY_SUFFIX)}.reason.txt")
+
+
+def read_reason(rejected_body: Path) -> str | None:
+    """The reason why the collector refused a body; None if it cannot be read."""
+    with contextlib.suppress(OSError, TelemetryError):
+        return files.read_bytes(reason_of(rejected_body), _MAX_REASON_BYTES).decode(errors="replace").strip()
+    return None
 
 
 def _remove(body: Body) -> None:

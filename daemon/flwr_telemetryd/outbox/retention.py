@@ -112,7 +112,7 @@ def enforce_unsent(
             unsent[host] = _unsent_sum(host, sums)
     sums.end()
     cap_bytes, cap_s = limits.spool_max_mib * _MIB, limits.spool_max_days * _DAY_S
-    # Most hosts hold nothing, and need no further look.
+    # Most hosts hold nothing, and need no further check.
     holders = [host for host, held in unsent.items() if held != _NOTHING and is_ours(host)]
     if not _added(map(unsent.__getitem__, holders)).is_over(cap_bytes, cap_s, now):
         return 0
@@ -175,7 +175,7 @@ def _sum_of(directory: str, is_counted: Callable[[str], bool] = _is_any) -> _Sum
 def _entries(
     directory: str | Path, is_counted: Callable[[str], bool]
 ) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-    """The counted files of a directory, unordered. A file of another name costs no look at it."""
+    """The counted files of a directory, unordered. The attributes of other files are not read."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         for entry in entries:
             if is_counted(entry.name):
@@ -193,7 +193,7 @@ def _unsent_sum(host: HostPaths, sums: BatchSums) -> _Sum:
 def _whole_sum(host: HostPaths) -> _Sum:
     """The sum of the whole segments by their names and the time of the oldest one.
 
-    There may be ten thousands, and on a shared home each look at a file is a request to the server.
+    There may be ten thousands, and on a shared home the attributes of each are a request to the server.
     """
     names = segments.whole_segments(host)
     oldest = presence.modification_times(*(host.spool / name for name in names[:1]))

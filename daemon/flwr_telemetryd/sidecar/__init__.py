@@ -8,7 +8,8 @@ Never: reads the environment to judge consent, or makes a request or a file afte
 
 ``process.py`` sets up the process, and ``loop.py`` makes one pass after another. ``schedule.py`` holds the
 pure decisions, ``lifetime.py`` their memory, and ``waiting.py`` sleeps in between. ``consent.py`` checks
-consent before each request and write.
+consent before each request and write. In a pass, ``batcher.py`` makes batches, ``adoption.py`` takes over
+what other hosts left, and ``housekeeping.py`` keeps the caps and the heartbeat.
 """
 
 __all__ = ["process"]

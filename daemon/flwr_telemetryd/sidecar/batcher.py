@@ -1,6 +1,6 @@
 """The batcher: finishes unfinished batches, seals this host's segment, and turns segments into bodies.
 
-Batches are built on this host even for adopted events: all coalesce together, and recovery looks in one
+Batches are built on this host even for adopted events. So all coalesce together, and recovery searches one
 place. Each step has its own local fault, so a failing batch stops neither the other batches nor the delivery
 of committed bodies. This module never sends.
 """
@@ -69,7 +69,7 @@ class Batcher:
         """
         self._runtime.faults.run("seal", self._seal_if_due, None, may_batch, immediately)
         if may_batch:
-            size_bytes = self._whole.look()
+            size_bytes = self._whole.read_size()
             is_due = self._is_due(self._whole, size_bytes, may_batch=True, immediately=immediately)
             self._take_all((), lambda segment: self._may_take(segment, whole=is_due))
             if is_due:
@@ -135,15 +135,13 @@ class Batcher:
         return sum(path.name.endswith(f".{self._owner}") for path in listing(self._host.work))
 
     def _seal_if_due(self, may_batch: bool, immediately: bool) -> None:
-        if self._is_due(self._open, self._open.look(), may_batch=may_batch, immediately=immediately):
+        if self._is_due(self._open, self._open.read_size(), may_batch=may_batch, immediately=immediately):
             self._seal(self._host)
             self._open.forget()
 
-    def _is_due(self, waiting: Waiting, size_bytes: int, *, may_batch: bool, immediately: bool) -> bool:
+    def _is_due(self, window: BurstWindow, size_bytes: int, *, may_batch: bool, immediately: bool) -> bool:
         window_s = self._runtime.limits.burst_window_s
-        return seal_is_due(
-            size_bytes, waiting.age_s(), window_s, may_batch=may_batch, immediately=immediately
-        )
+        return seal_is_due(size_bytes, window.age_s(), window_s, may_batch=may_batch, immediately=immediately)
 
     def _seal(self, host: HostPaths) -> None:
         self.sealed += segments.seal(host, self._runtime.clock.time_ns()) is not None
@@ -187,7 +185,7 @@ def _host_of(segment: Path) -> str:
     return segment.parent.parent.name
 
 
-class Waiting:
+class BurstWindow:
     """The oldest segment with events of a host that wait for the end of the burst window, and its age."""
 
     def __init__(self, host: HostPaths, clock: Clock) -> None:
@@ -197,15 +195,15 @@ class Waiting:
         """Identifies the segment; None without one."""
         self._date_us: int | None = None
         """The date of the first record, in microseconds since the epoch; None if it is not known."""
-        # Monotonic seconds: the last look, the first one that found this segment, and the one before that.
-        self._looked_at = self._seen_at = self._unseen_at = -math.inf
+        # Monotonic seconds: the last reading, the first one that found this segment, and the one before that.
+        self._read_at = self._seen_at = self._unseen_at = -math.inf
 
     def _note(self, oldest: object) -> None:
         now = self._clock.monotonic()
         if oldest != self._oldest:
             self._oldest, self._date_us = oldest, None
-            self._unseen_at, self._seen_at = self._looked_at, now
-        self._looked_at = now
+            self._unseen_at, self._seen_at = self._read_at, now
+        self._read_at = now
 
     def age_s(self) -> float:
         """The age of the oldest event in seconds, as ``age_of_oldest_s``; infinite without a segment."""
@@ -217,13 +215,13 @@ class Waiting:
 
     def forget(self) -> None:
         """Note that the segment was sealed or taken: the next one begins later than now."""
-        self._oldest, self._looked_at = None, self._clock.monotonic()
+        self._oldest, self._read_at = None, self._clock.monotonic()
 
 
-class OpenSegment(Waiting):
+class OpenSegment(BurstWindow):
     """The open segment of a host."""
 
-    def look(self) -> int:
+    def read_size(self) -> int:
         """Read what has changed; the size in bytes, 0 without a segment."""
         with turn_at(self._host):
             inode, size_bytes = _inode_and_size(self._host)
@@ -233,10 +231,10 @@ class OpenSegment(Waiting):
         return size_bytes
 
 
-class WholeSegments(Waiting):
+class WholeSegments(BurstWindow):
     """The whole segments of a host, which wait together."""
 
-    def look(self) -> int:
+    def read_size(self) -> int:
         """Read what has changed; the size for which they count, in bytes."""
         names = segments.whole_segments(self._host)
         self._note(names[0] if names else None)

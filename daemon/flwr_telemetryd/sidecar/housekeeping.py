@@ -4,9 +4,9 @@ Each has its own interval, so that a pass over a quiet home stays cheap.
 
 A container has a new host name at every start, so a home would fill up with directories. A host that is gone
 leaves its archive to a common one (``outbox/common.py``). Then its directory is deleted, with the state files
-in it. Its counters are added to this host's. The system removes a directory only while it is empty: a writer
-that comes at the same moment keeps its directory or makes it again, and no event is lost. This module never
-deletes a file that holds an event.
+in it. Its counters are added to this host's. The system removes a directory only while it is empty. So a
+writer that comes at the same moment keeps its directory or makes it again, and no event is lost. This module
+never deletes a file that holds an event.
 """
 
 from __future__ import annotations

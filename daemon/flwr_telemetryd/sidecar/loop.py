@@ -47,8 +47,8 @@ from .waiting import IdleWait
 log = logging.getLogger("flwr_telemetryd")
 
 CLAIM_S = 0.1
-"""Where nothing is locked, a sidecar waits so long after its claim, at least, and then looks whether another
-one has replaced it; in seconds."""
+"""Where nothing is locked, a sidecar waits at least so long after its claim, in seconds. Then it checks if
+another one has replaced it."""
 
 _SILENT = {ExitReason.DISABLED, ExitReason.REMOVED, ExitReason.LOST}
 
@@ -87,16 +87,16 @@ class Sidecar:
         self._state = State.load(self.host)
         self._faults = LocalFaults(clock, self._state, lambda: gate.settings.limits)
         self._runtime = runtime = Runtime(
-            home,
-            self.host,
-            mode,
-            clock,
-            self._state,
-            self._faults,
-            gate,
-            lambda: gate.settings,
-            os.urandom(8).hex(),
-            mounts.is_shared(home.path),
+            home=home,
+            host=self.host,
+            mode=mode,
+            clock=clock,
+            state=self._state,
+            faults=self._faults,
+            checkpoint=gate,
+            settings=lambda: gate.settings,
+            owner=os.urandom(8).hex(),
+            is_shared=mounts.is_shared(home.path),
         )
         self._queue = Queue(runtime)
         self._uploader = Uploader(runtime, self._queue, open_sink)
@@ -248,7 +248,7 @@ class Sidecar:
         if blocked_s <= 0 and not self._faults.run("backlog", more_waits, True, self.host):
             blocked_s = self._batcher.window_s()
         others_wait = False
-        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand looks for them twice a minute
+        if mode is Mode.SERVICE or not waits:  # a busy sidecar on demand searches for them twice a minute
             others = (host for host in known_hosts(self._runtime.home) if host.name != self.host.name)
             others_wait = any(map(is_waiting, others))
         if mode is Mode.ON_DEMAND:

@@ -252,7 +252,7 @@ def _run_sidecar(
 def lower_priority() -> None:
     """Lower the CPU priority of this process, so that it delays no other process.
 
-    Linux derives its I/O priority from that (ioprio_set(2)). It is not the class "idle": a process of that
+    Linux derives its I/O priority from that (ioprio_set(2)). It is not the class "idle". A process of that
     class may hold up the others that wait for the same journal of a file system.
     """
     with contextlib.suppress(OSError):  # a container may forbid it

@@ -1,8 +1,8 @@
 """How a sidecar waits between two passes: for a change in the home, a signal, or the end of a time.
 
-On Linux the kernel tells of a change (inotify(7)). Its messages only wake: what has changed is read from the
-times of the files, so a message that is lost or means nothing does no harm. The kernel tells only
-of changes that are made through itself. On a file system that other machines use, too, and where the kernel
+On Linux the kernel tells of a change (inotify(7)). Its messages only wake. The times of the files tell the
+change itself, so a message that is lost or means nothing does no harm. The kernel tells only of changes that
+are made through itself. On a file system that other machines use, too, and where the kernel
 refuses, a sidecar on demand reads those times four times a second. A service reads them less and less often,
 down to twice a minute.
 
@@ -219,10 +219,10 @@ class IdleWait:
             others, segments = (list(map(files.signature, some)) for some in (self._paths, self._segments))
         return telemetry, others, [found and found[0] for found in segments], segments
 
-    # What the kernel tells
+    # The messages of the kernel
 
     def _told(self, *, until_event: bool) -> Inotify | None:
-        """What tells of each change from now on; None if the kernel refuses, which is never asked again."""
+        """The messages about each change from now on; None if the kernel refuses. It is asked once."""
         wanted = self._wanted(_MODIFY if until_event else 0)
         try:
             if self._inotify is None:
@@ -234,7 +234,7 @@ class IdleWait:
         return self._inotify
 
     def _wanted(self, appends: int) -> dict[str, int]:
-        """What is watched: each path with the events that wake.
+        """The paths to watch, each with the events that wake.
 
         A new name is a message of its directory, which may be the nearest one that is there.
         """

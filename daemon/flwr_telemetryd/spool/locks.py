@@ -5,7 +5,7 @@ In: a file and a time to wait. Out: a ``LockResult``. The lock of a host lets on
 
 On a file system that other machines share, nothing is locked. A lock there may wait for a server for ever, or
 be granted to every machine. The result is UNSUPPORTED at once, and the caller relies on renames alone. The
-lock of a host then is a claim: a sidecar writes its process to ``sidecar.json``, and ends if the file names
+lock of a host then is a claim. A sidecar writes its process to ``sidecar.json``. It ends if the file names
 another process that lives.
 """
 

@@ -4,7 +4,7 @@ A sealed segment is called ``sealed-<unix ns>-<hex>.msgpack``. ``<hex>`` has one
 
 - eight random digits: the segment is read from its beginning;
 - 16 random digits: a *whole* segment, which was written before it got this name. Nobody appends to it, so it
-  is read and deleted without a lock and without a second look at its size;
+  is read and deleted without a lock, and its size is read once;
 - 24 digits, if a part of it is delivered already: eight random ones, eight for the offset at which reading
   begins, and eight for the CRC-32 of these sixteen. The checksum keeps a foreign name from being read so.
 

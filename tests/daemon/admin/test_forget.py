@@ -15,7 +15,8 @@ from flwr_telemetryd.admin import forget
 from flwr_telemetryd.admin.forget import ErasedCounts
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.inspect import request, status
+from flwr_telemetryd.inspect import status
+from flwr_telemetryd.inspect.deletion_request import ADDRESS
 from flwr_telemetryd.outbox import archive, batch
 from flwr_telemetryd.spool import segments
 from flwr_telemetryd.spool.directory import entry_names, listing
@@ -392,9 +393,14 @@ PAGE = "https://example.org/delete?a=b@c"
         (OWN, "a%b@example.org", "a%b@example.org", "mailto:a%25b@example.org?subject="),
         (OWN, PAGE, PAGE, None),
         ("file:///shared/metrics.jsonl", "privacy@example.org", "privacy@example.org", "mailto:privacy@"),
-        (OWN, None, request.ADDRESS, "mailto:telemetry@flower.ai?"),
-        (settings.DEFAULT_URL, "privacy@example.org", request.ADDRESS, "mailto:telemetry@flower.ai?"),
-        ("https://telemetry.flower.ai:8443/v2", "privacy@example.org", request.ADDRESS, "mailto:"),
+        (OWN, None, ADDRESS, "mailto:telemetry@flower.ai?"),
+        (
+            settings.DEFAULT_URL,
+            "privacy@example.org",
+            ADDRESS,
+            "mailto:telemetry@flower.ai?",
+        ),
+        ("https://telemetry.flower.ai:8443/v2", "privacy@example.org", ADDRESS, "mailto:"),
     ],
 )
 def test_the_request_goes_to_the_receiver_of_the_events(home, url, contact, to, link):

@@ -16,7 +16,7 @@ from flwr_telemetry.layout import Home
 from flwr_telemetry.record import to_wire
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
-from flwr_telemetryd.inspect import markup, page, request
+from flwr_telemetryd.inspect import deletion_request, markup, page
 from flwr_telemetryd.inspect.follow import Item
 from flwr_telemetryd.inspect.timeline import Builder
 from flwr_telemetryd.outbox.archive import Receipt
@@ -67,7 +67,7 @@ def rendered(found, *items, **changes):
     builder = Builder()
     for item in items:
         builder.add(item.stage, json.loads(item.raw))
-    deletion = request.DeletionRequest("a@b", "s", "text", "mailto:a@b?subject=s")
+    deletion = deletion_request.DeletionRequest("a@b", "s", "text", "mailto:a@b?subject=s")
     changes = {"deletion": deletion, "bodies": [*items], "timeline": builder.timeline(), **changes}
     return Reader(page.render(dataclasses.replace(found, **changes)))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flwr_telemetry.record import to_wire
-from flwr_telemetryd.inspect import timeline
+from flwr_telemetryd.inspect import drawing
 from flwr_telemetryd.inspect.timeline import Builder
 from tests.support import records, strategies
 from tests.support.bodies import coalesce
@@ -87,4 +87,4 @@ def test_only_what_is_late_enough():
         builder.add("spool", body("c", "PING", at_s))
     (lane,) = builder.timeline().lanes
     assert (lane.first_us, lane.events, lane.waiting_us) == (5 * S, 2, {5 * S, 9 * S})
-    assert timeline.local_time(-62_135_596_800 * S).year in {0, 1}
+    assert drawing.clock(-62_135_596_800 * S).lstrip("0").startswith("1-01-01 ")

@@ -126,8 +126,9 @@ def run(
     """
     began = time.monotonic()
     temporary = tempfile.TemporaryDirectory(prefix="flwr-", ignore_cleanup_errors=True)
-    with temporary as directory, _receiver(Path(os.path.abspath(directory)), environ) as receiver:
-        home = Home(Path(os.path.abspath(directory)))
+    home = Home(Path(os.path.abspath(temporary.name)))
+    made = Collector(home.path, environ) if collector.is_installed() else Receiver()
+    with temporary, made as receiver:
         own = _environment(home, environ)
         _configure(home, receiver.url, own)
         try:
@@ -142,10 +143,6 @@ def run(
             _end_processes(home)
         told = report(workloads, receiver, seconds, flushed.reason)
         return replace(told, answers=answers, body=json.loads(max(sent, key=len, default=b"{}")))
-
-
-def _receiver(directory: Path, environ: Mapping[str, str]) -> Receiver | Collector:
-    return Collector(directory, environ) if collector.is_installed() else Receiver()
 
 
 def _environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:

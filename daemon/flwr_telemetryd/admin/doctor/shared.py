@@ -1,7 +1,7 @@
 """Checks of a shared home: its file system and mount options, and what its locks and modes are worth.
 
-No verdict here depends on locks, modes or clocks, because nothing does: an event is a whole file there, which
-gets its name by one rename and is taken by another. The checks tell a person what to expect of the mount.
+No fault here is one of locks, modes or clocks, because telemetry does not rely on them. An event is a whole
+file there: one rename gives it its name, and another takes it. The checks tell what to expect of the mount.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOCAL = ("nolock", "local_lock=all", "local_lock=flock")
 _MEANINGS = {
     **dict.fromkeys(_LOCAL, "other machines do not see its locks"),
     **dict.fromkeys(("soft", "softerr"), "a call fails if the server is slow, and is made again later"),
-    "noac": "each look at a file asks the server",
+    "noac": "each check of a file asks the server",
 }
 _CACHE_TIMES = ("actimeo=", "acreg", "acdir")
 

@@ -1,7 +1,7 @@
 """Checks of the way to the collector: the proxy, its name, the certificates to trust, and its answer.
 
-The collector gets a request for headers alone (HEAD), sent as a body would be: through the same proxy, with
-the same certificates and the same deadline. No event is sent.
+The collector gets a request for headers alone (HEAD). It takes the way of a body: the same proxy, the same
+certificates and the same deadline. No event is sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.settings import Settings
 
 from ...clock import Clock
-from ...delivery import proxies, trust
+from ...delivery import is_file, proxies, trust
 from ...delivery.file import path_of
 from ...delivery.http import HttpSink
 from ...delivery.otlp_sink import OtlpSink
@@ -31,10 +31,11 @@ _OF_ANOTHER = "a sidecar has the environment of the process which started it"
 
 def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
     """Check proxy, name, certificates and collector; the first fault ends the checks. Telemetry is on."""
-    if now.url.lower().startswith("file:"):
+    if is_file(now.url):
         yield _file(now.url)
         return
-    with contextlib.closing(_sink(now, environ)) as sink:
+    kind = OtlpSink if now.format == "otlp" else HttpSink
+    with contextlib.closing(kind(now, environ)) as sink:
         found = _proxy(now, sink.proxy)
         yield found
         if found.verdict is not Verdict.FAULT and sink.proxy is None:
@@ -49,10 +50,6 @@ def check(now: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[C
             yield otlp.check(sink, now, clock)
         else:
             yield collector.check(now, sink.reach(), clock)
-
-
-def _sink(now: Settings, environ: Mapping[str, str]) -> HttpSink:
-    return OtlpSink(now, environ) if now.format == "otlp" else HttpSink(now, environ)
 
 
 def _file(url: str) -> Check:

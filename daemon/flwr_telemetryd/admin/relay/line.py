@@ -1,9 +1,9 @@
 """Reads a line of a file that anybody may have written: a body, or nothing. Pure.
 
 A sidecar trusts a file of its outbox, because the name of the file is the hash of its bytes. A line has no
-such name, so nothing in it is believed: its count is the number of its rows, every row can be expanded, and
-every reader finds the same event in it. A name that stands twice, for example, means one thing to one reader
-of JSON and another thing to the next.
+such name, so everything in it is checked. Its count must be the number of its rows, and every row can be
+expanded. Every reader must find the same event in it. A name that stands twice, for example, means one thing
+to one reader of JSON and another thing to the next.
 
 This module never opens a file. Its memory is bounded by the length of a line.
 """

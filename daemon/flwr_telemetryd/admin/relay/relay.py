@@ -35,7 +35,7 @@ from flwr_telemetry.settings_file import Limits
 
 from ...burst import codec
 from ...clock import Clock
-from ...delivery import open_sink, retry_after
+from ...delivery import is_file, open_sink, retry_after
 from ...delivery.backoff import RetryPolicy
 from ...delivery.outcome import Delivered, PartSent, Refused, Retry, Sink
 from ...errors import FileSinkError, NoSuchFileError
@@ -156,7 +156,7 @@ def _enabled(home: Home, environ: Mapping[str, str]) -> Settings:
         raise _StopError(Outcome.DISABLED, chosen.consent.reason)
     if chosen.kept_by:
         raise _StopError(Outcome.KEPT, chosen.kept_by)
-    if chosen.url.startswith("file:"):
+    if is_file(chosen.url):
         raise FileSinkError(
             f"{home.path} delivers into a file itself (url = {chosen.url}); "
             "use --home or FLWR_HOME to choose a home that delivers to a collector"

@@ -10,12 +10,11 @@ Never: overwrites or removes a unit that another program wrote or a user edited;
     install.py    install and uninstall
     status.py     state of the service, waiting for it, its log
     protection.py the settings that a machine cannot keep, found by trying
-    unit.py       names, texts and authors of the units
+    unit.py       names, texts and authors of the units; what an install has changed
     machine.py    the values of this machine that a unit needs
     systemctl.py  systemd's own programs
     launchd.py    install, uninstall and state on macOS
     agent.py      name, text and author of the agent
     launchctl.py  launchd's own program
-    changes.py    what an install has changed
     programs.py   runs such programs
 """

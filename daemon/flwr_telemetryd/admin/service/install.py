@@ -21,7 +21,6 @@ from ...clock import Clock
 from ...errors import ServiceError
 from .. import switch
 from . import launchd
-from .changes import Changes, write
 from .machine import this_machine
 from .protection import Exposure, drop_in_text, is_refused, refused_in, refused_settings
 from .status import NO_MANAGER, former_version
@@ -32,6 +31,7 @@ from .unit import (
     SERVICE,
     TIMER,
     Author,
+    Changes,
     author,
     check_ours,
     check_serves,
@@ -43,6 +43,7 @@ from .unit import (
     render,
     sealed,
     shipped,
+    write,
 )
 
 _STARTS_S = 10.0

@@ -19,10 +19,9 @@ from ...clock import Clock
 from ...errors import ExitCode, ServiceError
 from . import agent
 from .agent import AGENT, LABEL
-from .changes import Changes, write
 from .launchctl import Launchctl
 from .machine import this_machine
-from .unit import Author, check_ours, check_serves, read
+from .unit import Author, Changes, check_ours, check_serves, read, write
 
 if TYPE_CHECKING:
     from .status import ServiceStatus

@@ -15,6 +15,7 @@ from flwr_telemetry.errors import StartError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
 
+from ...delivery import is_file
 from ...delivery.file import path_of
 
 _PASSED_ON = frozenset(
@@ -89,7 +90,7 @@ def this_host() -> str:
 
 def sink_directory(now: Settings) -> Path | None:
     """The directory of the file that takes the bodies; None if they go over the network."""
-    if not now.url.startswith("file:"):
+    if not is_file(now.url):
         return None
     return Path(os.path.realpath(path_of(now.url).parent))
 

@@ -1,7 +1,7 @@
 """Finds by trying which settings of a unit this machine cannot keep, and writes the drop-in without them.
 
-In a container, or in name spaces of its own, a user's manager may have some rights and lack others. systemd
-then ends the process of the service before its first instruction. A trial starts a unit of its own, which
+A user's manager may have some rights and lack others, in a container for example. Then systemd ends the
+process of the service before its first instruction. A trial starts a unit of its own, which
 loads the same program with some of the settings. Halving finds each setting that fails; no other is dropped.
 
     [Service]

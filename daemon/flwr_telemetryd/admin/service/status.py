@@ -23,7 +23,7 @@ from flwr_telemetry.version import __version__
 
 from ...clock import Clock
 from ...errors import ServiceError, describe
-from ...inspect import problems, server
+from ...inspect import file_server, problems
 from ...outbox.backlog import bodies_wait
 from ...state import State
 from . import launchd
@@ -183,7 +183,7 @@ def service_status(home: Home, environ: Mapping[str, str]) -> ServiceStatus:
         text = _read_unit(view, manager.unit_directory())
     served = Home(Path(view.home))
     if served != home:
-        server.check(served.path)
+        file_server.check(served.path)
     now = settings.load(served, None)
     if manager is None:
         timer = view.kind == "timer"

@@ -1,7 +1,7 @@
 """The units: their names, the texts that are shipped, rendering for one machine, and who wrote a file last.
 
 The first line of a written file holds the SHA-256 of the rest. It tells a later install or uninstall whether
-the file is unchanged. The next line names the home and the interpreter. This module only reads the disk.
+the file is unchanged. The next line names the home and the interpreter. This module never starts a program.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import re
 import shlex
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from flwr_telemetry import files
 from flwr_telemetry.layout import Home
 
 from ...errors import ServiceError
@@ -38,6 +40,29 @@ _SEAL = re.compile(r"\A# Written by `flwr-telemetry service install`; sha256 ([0
 
 _QUOTES = set("\"'\\")
 _NOT_WRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Changes:
+    """The result of an install or an uninstall. Files are named relative to ``directory``."""
+
+    directory: Path
+    """The directory of the user's units, or of the agents."""
+
+    unit: str = ""
+    """The enabled unit; empty after an uninstall."""
+
+    written: list[str] = field(default_factory=list)
+    """Files that were written; empty if all were up to date."""
+
+    removed: list[str] = field(default_factory=list)
+    """Files that were removed."""
+
+    kept: list[str] = field(default_factory=list)
+    """One sentence for each file that should go, and was not removed."""
+
+    complaint: str = ""
+    """The error message of the service manager, if the unit could not be started."""
 
 
 def shipped(name: str) -> str:
@@ -105,6 +130,15 @@ def read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def write(path: Path, text: str) -> bool:
+    """Write a unit or an agent by one rename; False if it has this text already."""
+    if read(path) == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace_bytes(path, text.encode(), durable=True, any_owner=True)
+    return True
 
 
 def check_ours(path: Path, by: Author, advice: str = "") -> None:

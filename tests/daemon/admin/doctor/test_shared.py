@@ -57,7 +57,7 @@ def mounted(home, monkeypatch):
 
 OPTIONS = {
     "vers=3,nolock,local_lock=all": ["local_lock=all, nolock: other machines do not see its locks"],
-    "vers=4.2,soft,noac": ["soft: a call fails if the server is slow", "noac: each look at a file asks"],
+    "vers=4.2,soft,noac": ["soft: a call fails if the server is slow", "noac: each check of a file asks"],
     "acregmin=9,acregmax=9": ["acregmax=9, acregmin=9: a change by another machine may be seen"],
     "vers=4.2,hard": [],
 }

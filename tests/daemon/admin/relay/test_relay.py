@@ -18,6 +18,7 @@ from flwr_telemetryd.admin.relay.relay import RelayResult
 from flwr_telemetryd.burst import codec
 from flwr_telemetryd.clock import Clock
 from flwr_telemetryd.delivery import otlp
+from flwr_telemetryd.errors import FileSinkError
 from flwr_telemetryd.outbox import archive, forgotten
 from flwr_telemetryd.state import State
 from tests.support import homes, processes, records, wire
@@ -427,3 +428,10 @@ def test_a_relay_to_a_collector_that_speaks_otlp(home, collector, file, monkeypa
     assert wire.serials(homes.rejected_events(home)) == [2, 3]
     assert wire.serials(wire.expand_all(homes.sent(home))) == [0, 1, 4]
     assert [path.stem for path in homes.rejected(home)] == [f"{wire.key_of(bursts[0])}.2"]
+
+
+def test_a_home_that_delivers_into_a_file_relays_none(home, file, tmp_path):
+    homes.configure(home, f"FILE://{tmp_path}/other.jsonl")
+    put(file, bodies(1))
+    with pytest.raises(FileSinkError):
+        run(home, file)

@@ -36,3 +36,9 @@ def test_a_home_behind_a_link(node):
     emit(node)
     node.run(["systemctl", "--user", "reload", SERVICE], check=True)
     wait_until((home / "telemetry" / "bodies.jsonl").exists)
+
+
+def test_a_file_in_capital_letters_is_a_file(tmp_path):
+    consent = Consent(enabled=True, decided_by="default", reason="")
+    found = this_machine(Home(HOME), Settings(consent, url=f"FILE://{tmp_path}/c.jsonl"), {})
+    assert found.writes == (HOME / "telemetry", tmp_path.resolve())

@@ -12,7 +12,7 @@ import sys
 import psutil
 import pytest
 
-from flwr_telemetryd.inspect import server
+from flwr_telemetryd.inspect import file_server
 from tests.support import homes, netfs, processes
 
 QUICKLY = """
@@ -20,8 +20,8 @@ import os
 from typer.testing import CliRunner
 from flwr_telemetryd.cli import main, run
 from flwr_telemetryd.cli.app import app
-from flwr_telemetryd.inspect import server
-server.ANSWER_S = float(os.environ.get("ANSWER_S", "0.2"))
+from flwr_telemetryd.inspect import file_server
+file_server.ANSWER_S = float(os.environ.get("ANSWER_S", "0.2"))
 """
 COMMANDS = [
     *("status --json", "flush", "inspect", "disable", "enable", "source", "forget --yes", "purge --yes"),
@@ -95,11 +95,11 @@ ASK = """
 from pathlib import Path
 from flwr_telemetry import mounts
 from flwr_telemetryd.errors import UnusableHomeError
-from flwr_telemetryd.inspect import server
+from flwr_telemetryd.inspect import file_server
 
 def told(path):
     try:
-        return server.check(Path(path)) or ""
+        return file_server.check(Path(path)) or ""
     except UnusableHomeError as error:
         return str(error)
 """
@@ -108,7 +108,7 @@ def told(path):
 def test_a_server_that_answers(mount):
     """The caller of a command may wait for all that it has started, so the child that asks ends with it."""
     told = f"[told({str(mount)!r}), told({str(mount / 'missing')!r})]"
-    code = f"server.check(Path({str(mount)!r}), print); print(json.dumps({told}))"
+    code = f"file_server.check(Path({str(mount)!r}), print); print(json.dumps({told}))"
     assert processes.answers(mount, ASK + code) == ["", ""]
     processes.wait_until(lambda: not processes.processes_of(mount, re.compile("def told")))
 
@@ -127,7 +127,7 @@ def test_a_training_that_run_starts_gets_no_child(home, mount):
 def test_a_call_that_ends_by_itself_is_no_answer(home, tmp_path, monkeypatch, number):
     """A home of this machine is not asked."""
     monkeypatch.delattr(os, "fork")
-    server.check(tmp_path)
+    file_server.check(tmp_path)
     monkeypatch.undo()
     (tmp_path / "mountinfo").write_text("1 0 0:9 / / rw - nfs server:/ rw,soft\n")
     code = f"""

@@ -1,7 +1,7 @@
 """Tells whether the file server of a shared home answers, so that no command waits for one that is away.
 
-A call on such a home may wait for ever, in a way that not even SIGKILL ends: another process may keep the
-kernel's lock of a directory meanwhile. So a child process makes the first calls, and a command goes on only
+A call on such a home may wait for ever, and not even SIGKILL ends that. Another process may keep the kernel's
+lock of a directory meanwhile. So a child process makes the first calls, and a command goes on only
 after their answer. The child makes them again and again, until the command ends. Nobody waits for the child.
 A home of this machine alone is not asked.
 """
