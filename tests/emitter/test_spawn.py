@@ -365,3 +365,12 @@ def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_pa
     assert "Traceback" not in log
     assert start_errors.read(Home(home).host()) is None
     assert homes.unsent_files(home)
+
+
+def test_a_container_without_dev_null(home):
+    """The reason names the file that is missing, not the interpreter."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    done = processes.run(home, ["-c", f"{processes.PRELUDE}os.devnull = '/gone/null'\n{EMIT}"])
+    assert done.stdout == "spooled\n"
+    assert "No such file or directory: '/gone/null'); events wait in the spool" in done.stderr
+    assert "'/gone/null'" in str(start_errors.read(Home(home).host()))
