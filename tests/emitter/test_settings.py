@@ -131,6 +131,10 @@ def test_the_users_word_wins_over_the_sites(home, tmp_path):
         ("auto", "never", "auto"),
         ("sometimes", "never", "never"),
         ("", "always", "always"),
+        ("0", "always", "never"),
+        ("False", None, "never"),
+        ("off", None, "never"),
+        ("no", None, "never"),
     ],
 )
 def test_who_says_whether_a_sidecar_may_start(home, variable, in_file, chosen):
