@@ -88,6 +88,8 @@ def _run(command: list[str], environment: dict[str, str], errors: int | None) ->
     Raises:
         OSError: it cannot be run, or ends with another code than 0.
     """
+    # A minimal container may lack it. For each file action that fails, `posix_spawn` blames the program.
+    os.close(os.open(os.devnull, os.O_RDWR))
     actions: list[tuple[Any, ...]] = [
         (posix.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
         *((posix.POSIX_SPAWN_DUP2, 0 if errors is None else errors, stream) for stream in (1, 2)),

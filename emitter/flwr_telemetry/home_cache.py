@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import get_ident
 from types import ModuleType
 
-from . import details, files, identity, log, mounts, packing, redaction, settings, source
+from . import details, files, identity, log, mounts, packing, redaction, settings, source, system
 from .errors import HomeUnavailableError, LoadingError, SpoolUnsafeError
 from .imports import undisturbed
 from .layout import FIELD_COUNT, FIELDS_DIGEST, MAX_NOTICE_BYTES, Home, HostPaths, home_directory
@@ -155,7 +155,7 @@ class HomeCache:
         self._settings = known
         self._enabled, self._logging = known.consent.enabled, known.logging
         self._kept_by, self.has_hardware = known.kept_by, known.hardware
-        self._cap_bytes = known.limits.spool_max_mib * _MIB
+        self._cap_bytes = min(known.limits.spool_max_mib * _MIB, system.deadly_size_bytes())
 
     def _identify(self, found: str | None, *, may_create: bool) -> None:
         """Update the IDs by the source file; create that one if it is missing and consent allows it.

@@ -91,9 +91,10 @@ def _sidecar(home: Home, host: HostPaths, environ: Mapping[str, str]) -> Any:
     spawn, _, start_errors = _for_a_start()
     try:
         return spawn.sidecar(home, environ)
-    except StartError as error:
-        start_errors.refuse(host, str(error))
-        raise
+    except Exception as error:  # a program may have replaced any part of what this asks
+        reason = str(error) if isinstance(error, StartError) else f"{type(error).__name__}: {error}"
+        start_errors.refuse(host, reason)
+        raise StartError(reason) from error
 
 
 def may_start(chosen: Settings, environ: Mapping[str, str]) -> bool:

@@ -23,6 +23,7 @@ from .switch import says_yes
 SITE_FILE = Path(system.SITE_FILE)
 UPLOAD = "FLWR_TELEMETRY_UPLOAD"
 """If this variable is set to anything but a yes, the events of the process are never sent."""
+SIDECAR = "FLWR_TELEMETRY_SIDECAR"
 RECHECK_S = 1.0
 """The least time between two checks of a process for changed settings and for a running sidecar."""
 
@@ -34,6 +35,8 @@ _NAMES = (
 )
 _RAW_NAMES = tuple(_NAMES if system.WINDOWS else map(os.fsencode, _NAMES))
 _PythonsOwn = os._Environ  # noqa: SLF001 - see `variables`
+
+_NO = frozenset({"0", "false", "no", "off"})
 
 
 class Consent(NamedTuple):
@@ -136,8 +139,7 @@ def load(
         values.pop(name, None)
     values["hardware"] = all(file.values.get("hardware", True) for file in found)
     limits = {name: values.pop(name) for name in Limits._fields if name in values}
-    sidecar = variables.get("FLWR_TELEMETRY_SIDECAR", "").lower()
-    if sidecar in SIDECAR_CHOICES:
+    if sidecar := sidecar_choice(variables):
         values["sidecar"] = sidecar
     return Settings(
         consent=consent,
@@ -240,6 +242,12 @@ def environment_refusal(environ: Mapping[str, str]) -> Consent | None:
     if environ.get("DO_NOT_TRACK", "") in {"", "0"}:
         return None
     return _by_variable("DO_NOT_TRACK", environ, enabled=False)
+
+
+def sidecar_choice(environ: Mapping[str, str]) -> str:
+    """The variable's answer to whether a process may start a sidecar; empty if it says nothing valid."""
+    word = environ.get(SIDECAR, "").lower()
+    return "never" if word in _NO else word if word in SIDECAR_CHOICES else ""
 
 
 def upload_refusal(environ: Mapping[str, str]) -> str:

@@ -100,14 +100,15 @@ def _absolute(name: str, value: str) -> str:
 
 def _python() -> str:
     """The interpreter. ``sys.executable`` of a frozen or embedding program would start that program again."""
-    executable = sys.executable or ""
+    told = getattr(sys, "executable", None)  # an embedding program may have removed it
+    executable = told or ""
     # A link to Python may have any name.
     names = (os.path.basename(path).lower() for path in (executable, os.path.realpath(executable)))
     is_python = any(name.startswith(("python", "pypy")) for name in names)
     if getattr(sys, "frozen", False) or "__compiled__" in globals():  # the second is Nuitka's
         raise StartError("this program is frozen, so it has no Python for a sidecar")
     if not (is_python and os.access(executable, os.X_OK)):
-        raise StartError(f"this program has no Python for a sidecar (sys.executable is {sys.executable!r})")
+        raise StartError(f"this program has no Python for a sidecar (sys.executable is {told!r})")
     return executable
 
 

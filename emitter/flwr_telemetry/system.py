@@ -8,8 +8,10 @@ Functions of ``os`` are called, and not kept, because a program or a test may re
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` would cost every first event something
 import contextlib
 import errno
+import math
 import os
 import stat
 import sys
@@ -339,6 +341,20 @@ def process_facts(pid: int) -> tuple[str, int, int, str] | None:
 def pid_namespace() -> str:
     """A text for the PID namespace of this process; raises an OSError if it is not known."""
     return os.readlink("/proc/self/ns/pid")
+
+
+def deadly_size_bytes() -> float:
+    """The size of a file beyond which a write kills this process (``ulimit -f``); infinite if none does.
+
+    Python ignores that signal, and the write fails. A program that embeds Python may have left it as it was.
+    """
+    number = getattr(_signal, "SIGXFSZ", None)
+    if number is None or _signal.getsignal(number) != _signal.SIG_DFL:
+        return math.inf
+    import resource  # hardly any program needs it
+
+    limit_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return math.inf if limit_bytes == resource.RLIM_INFINITY else float(limit_bytes)
 
 
 def lower_priority() -> None:

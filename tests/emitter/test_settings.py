@@ -125,7 +125,7 @@ def test_who_says_whether_a_sidecar_may_start(home):
     assert chosen() == "auto"
     for in_file, by_variable in {
         "never": {"ALWAYS": "always", "auto": "auto", "sometimes": "never"},
-        "always": {"never": "never", "": "always"},
+        "always": {**dict.fromkeys(["never", "0", "False", "off", "no"], "never"), "": "always"},
     }.items():
         homes.write_settings(home, f'sidecar = "{in_file}"')
         assert chosen() == in_file

@@ -348,3 +348,30 @@ def test_a_sidecar_whose_program_is_removed_ends_quietly(home, collector, tmp_pa
     assert "Traceback" not in log
     assert start_errors.read(Home(home).host()) is None
     assert homes.unsent_files(home)
+
+
+def test_a_container_without_dev_null(home):
+    """The reason names the file that is missing, not the interpreter."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    done = processes.run(home, ["-c", f"{processes.PRELUDE}os.devnull = '/gone/null'\n{EMIT}"])
+    assert done.stdout == "spooled\n"
+    assert "No such file or directory: '/gone/null'); events wait in the spool" in done.stderr
+    assert "'/gone/null'" in str(start_errors.read(Home(home).host()))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("del sys.executable", "this program has no Python for a sidecar (sys.executable is None)"),
+        ("sys.executable = b'/python'", "TypeError: "),
+        ("sys.executable = '/python\\0'", "ValueError: embedded null"),
+    ],
+)
+def test_what_an_embedding_program_has_made_of_its_interpreter(home, change, reason):
+    """The event is in the spool, one warning gives the reason, and so does `status`."""
+    homes.configure(home, "http://127.0.0.1:9/")
+    done = processes.run(home, ["-c", f"{processes.PRELUDE}{change}\n{EMIT}"])
+    assert done.stdout == "spooled\n"
+    assert f"No sidecar could be started ({reason}" in done.stderr
+    assert "please report" not in done.stderr
+    assert reason in str(start_errors.read(Home(home).host()))

@@ -393,3 +393,26 @@ def test_a_timer_whose_handler_emits(bare, home):
     numbers = wire.serials(homes.spooled(home))
     assert (told, set(inner)) == (["spooled"], {"spooled"})
     assert numbers == list(range(-len(inner), EVENTS))
+
+
+LIMITED = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+told = [outcome(event("PING", {"n": n})) for n in range(50)]
+print(json.dumps(told))
+"""
+
+
+def test_a_limit_that_kills_is_a_cap(home, collector):
+    """As where a batch system limits files and a program embeds Python: events are dropped and counted."""
+    told = processes.answers(home, LIMITED, processes.NEVER)
+    kept = told.count("spooled")
+    assert 0 < kept < 50
+    assert all("ulimit -f" in words for words in told[kept:])
+    homes.configure(home, collector.url)
+    processes.deliver(home)
+    assert wire.serials(collector.events()) == list(range(kept))
+    counters = json.loads(processes.command(home, "status", "--json").stdout)["totals"]["counters"]
+    assert (counters["damaged"], counters["dropped"]) == (0, 50 - kept)

@@ -11,12 +11,12 @@ from flwr_telemetry import settings, settings_file
 from flwr_telemetry.errors import SettingsError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.settings import Settings
-from flwr_telemetry.settings_file import SIDECAR_CHOICES, Limits
+from flwr_telemetry.settings_file import Limits
 from flwr_telemetry.switch import SWITCH
 
 from .config_file import Value
 
-_VARIABLES = {"enabled": SWITCH, "upload": settings.UPLOAD, "sidecar": "FLWR_TELEMETRY_SIDECAR"}
+_VARIABLES = {"enabled": SWITCH, "upload": settings.UPLOAD, "sidecar": settings.SIDECAR}
 _NO_WINS = {"enabled", "upload", "hardware"}
 """A "no" of any file or variable counts."""
 
@@ -49,7 +49,7 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[Setting]:
         if name == "upload" and now.kept_by:
             return now.kept_by
         variable = _VARIABLES.get(name, "")
-        if name == "sidecar" and environ.get(variable, "").lower() in SIDECAR_CHOICES:
+        if name == "sidecar" and settings.sidecar_choice(environ):
             return f"the variable {variable}"
         is_of_users_url = name in settings_file.OF_URL and "url" in files[home.config]
         for path in (home.config,) if is_of_users_url else (home.config, settings.SITE_FILE):

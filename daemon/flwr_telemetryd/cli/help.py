@@ -18,7 +18,7 @@ _TOPICS = {
   FLWR_TELEMETRY_UPLOAD      set to anything but a yes: collect and show, never send
   FLWR_TELEMETRY_LOGGING     1: log every event, also when telemetry is off
   FLWR_TELEMETRY_PARTNER_ID  a UUID, reported as partner
-  FLWR_TELEMETRY_SIDECAR     auto, always or never: may this process start a sidecar
+  FLWR_TELEMETRY_SIDECAR     auto, always or never: may this process start a sidecar; 0: never
   FLWR_HOME                  the directory to use instead of ~/.flwr
   https_proxy, all_proxy, no_proxy, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE
                              the way to the collector, unless the settings name it

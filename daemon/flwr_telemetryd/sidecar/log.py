@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 from flwr_telemetry import files, settings
+from flwr_telemetry.errors import TelemetryError
 from flwr_telemetry.layout import Home, HostPaths
 
 log = logging.getLogger("flwr_telemetryd")
@@ -42,7 +43,10 @@ class _SafeHandler(logging.FileHandler):
             elif self.stream is not None and os.fstat(self.stream.fileno()).st_size >= MAX_LOG_BYTES:
                 self._close()
                 os.replace(self.baseFilename, f"{self.baseFilename}.1")
-        super().emit(record)
+        with contextlib.suppress(
+            OSError, TelemetryError
+        ):  # the base class opens the file outside of its `try`
+            super().emit(record)
 
     def _close(self) -> None:
         """Close the file; the base class opens it again."""
@@ -77,6 +81,9 @@ def set_up_log(host: HostPaths, environ: Mapping[str, str], *, to_stderr: bool) 
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     log.setLevel(logging.INFO)
+    for former in log.handlers[:]:  # a run that begins again
+        log.removeHandler(former)
+        former.close()
     handler: logging.Handler = _SafeHandler(host)
     handler.setFormatter(formatter)
     log.addHandler(handler)

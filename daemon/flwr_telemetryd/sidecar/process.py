@@ -58,6 +58,8 @@ checked once more."""
 DRAIN_S = 5.0
 """For how long a service delivers after SIGTERM, unless ``--drain-s`` says otherwise."""
 
+_TRIES = 3
+
 _EXIT_CODES = {
     ExitReason.IDLE: ExitCode.OK,
     ExitReason.DRAINED: ExitCode.OK,
@@ -87,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         signals = Signals(reloads=mode is Mode.SERVICE)
         home = Home(home_directory(os.environ))
-        code = _serve(home, mode, signals, drain_s)
+        code = _begin(home, mode, signals, drain_s)
         start_errors.clear(machine.own_host(home))  # if it ended before it had a log, that was no failure
         return code
     except (OSError, TelemetryError) as error:
@@ -152,6 +154,25 @@ def _tell(text: str) -> None:
     """Tell a person on a terminal what this process does."""
     if _is_watched():
         _fail(text, ExitCode.OK)
+
+
+def _begin(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:
+    """``_serve``, and with ``--once`` again if another host has just removed this host's empty directory."""
+    for _ in range(_TRIES if mode is Mode.ONCE else 0):
+        try:
+            code = _serve(home, mode, signals, drain_s)
+        except OSError:
+            if not _is_pruned(home):
+                raise
+        else:
+            if code not in {ExitCode.BUSY, ExitCode.UNUSABLE} or not _is_pruned(home):
+                return code
+    return _serve(home, mode, signals, drain_s)
+
+
+def _is_pruned(home: Home) -> bool:
+    """Whether this host's directory is gone, while its home still stands."""
+    return not os.path.lexists(machine.own_host(home).root) and home.telemetry.is_dir()
 
 
 def _serve(home: Home, mode: Mode, signals: Signals, drain_s: float) -> int:

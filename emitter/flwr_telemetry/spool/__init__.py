@@ -66,4 +66,6 @@ def drop(host: HostPaths, may_create: Callable[[], bool], count: int = 1) -> Non
     if not host.dropped.exists() and not may_create():
         raise CreationRefusedError
     files.append_bytes(host.dropped, b"\0" * count)
-    raise SpoolFullError(f"{host.spool} is at its cap (spool_max_mib); run `flwr-telemetry flush`")
+    raise SpoolFullError(
+        f"{host.spool} is at its cap (spool_max_mib or `ulimit -f`); run `flwr-telemetry flush`"
+    )

@@ -62,3 +62,24 @@ logging.getLogger("flwr_telemetryd").info("two")
     done = processes.run(home, ["-c", code])
     assert done.returncode == 0, done.stderr
     assert (homes.host(home) / "sidecar.log").exists() == there
+
+
+def test_a_log_whose_directory_is_gone_ends_no_sidecar(home):
+    """As after another host has removed it, or if the log cannot be opened again after it was full."""
+    host = homes.host(home)
+    homes.put(home, [])
+    code = f"""
+import shutil
+from pathlib import Path
+from flwr_telemetry.layout import Home
+from flwr_telemetryd.sidecar.log import log, set_up_log
+set_up_log(Home(Path({str(home)!r})).host(), {{}}, to_stderr=False)
+log.info("first")
+shutil.rmtree({str(host)!r})
+log.info("second")
+Path({str(host)!r}).mkdir(mode=0o700)
+log.info("third")
+"""
+    done = processes.run(home, ["-c", code])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (host / "sidecar.log").read_text().endswith(" third\n")

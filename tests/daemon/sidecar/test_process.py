@@ -127,3 +127,29 @@ def test_a_sidecar_loads_what_a_delivery_needs_and_no_more(home, collector):
     pythons_own = set(processes.run(home, ["-I", "-S", "-c", STANDARD]).stdout.split())  # of each version
     assert sorted((loaded - pythons_own) & NEVER_LOADED) == []
     assert len(loaded - pythons_own) < 125
+
+
+PRUNED = """
+import shutil, sys
+from flwr_telemetryd.sidecar import process
+real = process.{step}
+def step(*arguments, **options):
+    process.{step} = real
+    shutil.rmtree({directory!r})
+    return real(*arguments, **options)
+process.{step} = step
+sys.exit(process.main(["--once"]))
+"""
+
+
+@pytest.mark.parametrize("step", ["check_root", "held", "set_up_log", "_run_sidecar"])
+def test_once_begins_again_if_another_host_removes_its_empty_directory(home, collector, step):
+    """Without locks, another host may delete it at any moment before this one has written there."""
+    homes.configure(home, collector.url)
+    homes.put(home, records.series(2), host_of="other")
+    homes.host(home).mkdir(mode=0o700)
+    code = PRUNED.format(step=step, directory=str(homes.host(home)))
+    done = processes.run(home, ["-c", code])
+    assert done.returncode in {ExitCode.OK, ExitCode.UNDELIVERED}, done.stderr
+    assert homes.host(home).is_dir()
+    assert "Traceback" not in done.stderr

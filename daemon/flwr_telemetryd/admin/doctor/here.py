@@ -18,7 +18,7 @@ from flwr_telemetry.bootstrap import IMPORT_ONLY
 from flwr_telemetry.errors import StartError, TelemetryError
 from flwr_telemetry.layout import Home
 from flwr_telemetry.locks import LockResult, try_exclusive
-from flwr_telemetry.settings import Settings
+from flwr_telemetry.settings import SIDECAR, Settings, sidecar_choice
 
 from ...clock import Clock
 from ...errors import describe
@@ -158,6 +158,9 @@ def sidecar(home: Home, now: Settings, environ: Mapping[str, str]) -> Check:
         return fault_of("sidecar", problem)
     else:
         found = "none runs; the next event starts one"
+    if (word := environ.get(SIDECAR)) and not sidecar_choice(environ):
+        found = f"{found}; the variable {SIDECAR} is {word!r}, which counts as not set"
+        return note("sidecar", found, "set it to auto, always or never")
     if state.last_error:
         advice = "see the checks below; the events that wait are kept, and are sent later"
         return note("sidecar", f"{found}; its last request failed: {state.last_error}", advice)

@@ -127,3 +127,12 @@ def test_nobody_is_told_to_remove_what_is_somebody_elses(home, monkeypatch):
     found = [check for check in examine(Home(home), {}, Clock()) if check.name == "home"]
     assert [check.verdict for check in found] == [Verdict.NOTE]
     assert "another user" in found[0].found
+
+
+@pytest.mark.parametrize("word", ["none", "sometimes"])
+def test_a_word_that_says_nothing_of_a_sidecar_is_told(home, word):
+    homes.put(home, records.series(1))
+    environ = {"FLWR_TELEMETRY_SIDECAR": word}
+    found = here.sidecar(Home(home), now(home, environ), environ)
+    assert found.verdict is Verdict.NOTE
+    assert f"'{word}', which counts as not set" in found.found
