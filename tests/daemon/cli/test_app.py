@@ -99,6 +99,7 @@ def test_no_colour_and_no_folding_where_it_is_not_wanted(home, arguments):
         ("nonsense 2>&-", 2),
         ("status --json >/dev/full", 5),
         ("--help >/dev/full", 5),
+        ("--version >/dev/full", 5),
     ],
 )
 def test_streams_that_are_closed_or_full(home, words, code):
